@@ -1,0 +1,62 @@
+/* Who a binding speaks of: a conjunction of conditions on the caller.
+ *
+ *   principal = condition *( "," condition )        at most PRINCIPAL_CONDITIONS, no condition twice
+ *   condition = "user:" ID | "group:" ID | "host" | "everyone"
+ *
+ * Commas narrow: "user:1000,host" is uid 1000 outside every container. A group condition holds for the caller's primary
+ * group and each supplementary one. Several group conditions must all hold. ID is decimal; names are resolved by the
+ * caller of principal_parse through a callback, because the number is what is kept. */
+#ifndef COFFER_POLICY_PRINCIPAL_H
+#define COFFER_POLICY_PRINCIPAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PRINCIPAL_CONDITIONS 8
+#define PRINCIPAL_TEXT_MAX   256	/* bytes with the NUL, of the canonical text */
+
+/* What is known of the process that asks. groups is borrowed, sorted ascending, without duplicates, and need not
+ * contain gid. host is true only where it was established; doubt is false. */
+struct policy_caller {
+	uint32_t uid;
+	uint32_t gid;
+	const uint32_t *groups;
+	size_t n_groups;
+	bool host;
+};
+
+enum principal_kind {
+	PRINCIPAL_NONE = 0,	/* matches nobody: zeroed memory denies */
+	PRINCIPAL_EVERYONE,
+	PRINCIPAL_USER,
+	PRINCIPAL_GROUP,
+	PRINCIPAL_HOST,
+};
+
+struct principal_condition {
+	enum principal_kind kind;
+	uint32_t id;		/* USER, GROUP */
+};
+
+struct principal {
+	size_t n;
+	struct principal_condition conditions[PRINCIPAL_CONDITIONS];
+};
+
+/* Turns a user's or group's name into its number: 0 and *ret_id, or a negative errno. */
+typedef int (*principal_resolve_fn)(enum principal_kind kind, const char *name, void *arg, uint32_t *ret_id);
+
+/* Parses text. resolve may be NULL: names then are an error. The ids 4294967295 (-1) are refused.
+ * 0, -EINVAL (form, empty, too many, twice), or -ENOENT (a name that resolve does not know); *ret_principal is written
+ * only on success. */
+int principal_parse(const char *text, principal_resolve_fn resolve, void *arg, struct principal *ret_principal);
+
+/* Prints the canonical text: conditions in the order user, group (ascending), host, everyone; numbers; equal principals
+ * print equal. Always NUL-terminated. */
+void principal_print(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX]);
+
+/* True when every condition holds and there is at least one. */
+bool principal_match(const struct principal *p, const struct policy_caller *caller);
+
+#endif

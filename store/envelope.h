@@ -1,0 +1,27 @@
+/* The sealed form of one version's value: AES-256-GCM under a DEK of its own, random nonce, one encryption per key.
+ *
+ * Format (all integers big-endian), also in contrib/doc/FORMAT.md with a worked example:
+ *   "CFE1" | nonce[12] | ciphertext[len] | tag[16]
+ * AAD = "coffer envelope 1" NUL | vault id[16] | secret id u64 | version u32 | plaintext length u32.
+ * The KEK is not in it, so that rewrapping the DEK never touches the data. */
+#ifndef COFFER_STORE_ENVELOPE_H
+#define COFFER_STORE_ENVELOPE_H
+
+#include "store/aead.h"
+#include "store/secbuf.h"
+
+#define VALUE_MAX         (1u << 20)	/* bytes of a value */
+#define ENVELOPE_OVERHEAD (4 + NONCE_LEN + TAG_LEN)
+
+struct envelope_context {
+	uint8_t vault[16];
+	uint64_t secret;
+	uint32_t version;
+};
+
+/* ret_sealed holds len + ENVELOPE_OVERHEAD bytes. 0 or -EIO. len is at most VALUE_MAX. */
+int envelope_seal(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const void *plain, size_t len, uint8_t *ret_sealed);
+/* ret_plain has room for len - ENVELOPE_OVERHEAD bytes and gets that length. 0; -EBADMSG for anything wrong, and then ret_plain is wiped and empty. */
+int envelope_open(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len, struct secbuf *ret_plain);
+
+#endif

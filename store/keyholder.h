@@ -1,0 +1,53 @@
+/* The key holder: the one process that has the KEK; and `struct keys`, how everybody else reaches it.
+ *
+ * Typed calls only. Protocol: SOCK_SEQPACKET, one fixed-size request, one reply with the same 64-bit number; replies to others' numbers
+ * (left over from a client that died on the same socket) are dropped. Every call has a deadline. */
+#ifndef COFFER_STORE_KEYHOLDER_H
+#define COFFER_STORE_KEYHOLDER_H
+
+#include "store/kek.h"
+#include "store/wrap.h"
+
+#define KEYS_DEADLINE_MS 2000
+
+struct keys;
+
+/* Over a connected socket (ownership of fd passes) or straight over a KEK in this process (ownership of kek passes; offline commands). 0 or -ENOMEM. */
+int keys_new_socket(int fd, struct keys **ret_keys);
+int keys_new_local(struct kek *kek, struct keys **ret_keys);
+void keys_free(struct keys *k);	/* accepts NULL */
+
+/* The calls; thread-safe. Blocking, at most KEYS_DEADLINE_MS.
+ * 0; -ENOKEY (sealed); -EBADMSG (record not authentic or for something else); -ETIMEDOUT; -EBUSY (rate limit); -EIO. */
+int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len);
+int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN]);
+/* Throws the KEK away until the next unseal. 0 also when it was sealed already. */
+int keys_seal(struct keys *k);
+struct keys_state { bool sealed; char provider[32]; /* "file", … */ uint8_t kek_id[KEK_ID_LEN]; uint64_t unwraps; };
+int keys_state(struct keys *k, struct keys_state *ret_state);
+/* A descriptor that becomes readable when the key holder's state changed by itself (unsealed); -1 for a local one. The holder sends an
+ * unsolicited message with number 0 on every client socket when it is unsealed or sealed; keys_state_changed reads it away and says whether there was one. */
+int keys_fd(struct keys *k);
+bool keys_state_changed(struct keys *k);
+
+/* The role. Runs until its parent dies or every socket has closed; returns the exit status. The process is already under its user,
+ * with secmem and crypto initialised.
+ *   clients      connected sockets of workers
+ *   unseal_fd    listening SOCK_STREAM unix socket, or -1: one passphrase a connection (at most 1024 bytes, to EOF); answers one line, "ok" or
+ *                "error TEXT"; the peer's uid must be 0 (SO_PEERCRED). For a file: KEK the peer sends nothing and the file is read again (src.fd is rewound).
+ *   check        the vault key's record (vault.conf keeps a copy in hex), with which a passphrase or file is proven to be the right one before the holder calls itself unsealed */
+struct keyholder_config {
+	struct kek_source source;
+	const int *clients;
+	size_t n_clients;
+	int unseal_fd;
+	struct wrap_context check_context;
+	const uint8_t *check_record;
+	size_t check_len;
+};
+int keyholder_run(const struct keyholder_config *config);
+
+/* The client of unseal_fd: sends the passphrase (may be empty) and reads the answer. 0; -EKEYREJECTED; -EACCES; -EIO; text in why. */
+int keyholder_unseal(const char *socket_path, const void *passphrase, size_t len, char *why, size_t why_len);
+
+#endif

@@ -1,0 +1,190 @@
+/* The store: secrets, versions, roles and bindings on disk, and the tables in memory that serve from them.
+ *
+ * Directory: vault.conf (root), db/vault.db (SQLite in WAL mode, under the worker's user), audit/ (root). SQL and SQLite's types stay in store/.
+ *
+ * States: store_open reads the name table, unverified: names resolve, nothing is served (sealed). store_unlock gets the vault key from the key
+ * holder, verifies every row and the set hash, and builds the policy. store_lock wipes keys and caches.
+ *
+ * Threads: readers hold store_rdlock for as long as they use borrowed pointers (never across I/O to a caller or the key holder). One transaction
+ * at a time; store_begin blocks for it. Each commit moves the epoch, appends to the change table, and then updates the tables in memory in
+ * O(changes). Commits are synchronous=FULL: done means on disk.
+ *
+ * Errors: negative errno. -EROFS or -ENOSPC from the disk, -EIO otherwise; -EBADMSG is an integrity failure; -ENOKEY sealed. */
+#ifndef COFFER_STORE_STORE_H
+#define COFFER_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+#include "store/envelope.h"
+#include "store/keyholder.h"
+#include "store/secbuf.h"
+#include "store/vaultconf.h"
+
+struct store;
+
+enum object_kind { OBJECT_SECRET = 1, OBJECT_KEY = 2, OBJECT_CERTIFICATE = 3 };
+
+/* Vault-wide settings, under the MAC. */
+struct store_settings {
+	uint32_t retention_days;	/* 7..90 */
+	bool purge_protection;
+	bool enforce_validity;
+	uint32_t value_max;		/* bytes, 1..VALUE_MAX */
+};
+
+/* ---- making and opening ---- */
+
+/* Makes STORE/db with the schema, settings and an administrator binding for each admin. dir exists and is empty but for what init made;
+ * the files get the owner uid:gid. 0 or negative errno with one line in why. */
+int store_create(const char *dir, const struct vaultconf *conf, struct keys *keys, const struct store_settings *settings,
+		 const struct principal *admins, size_t n_admins, uint32_t owner_uid, uint32_t owner_gid, char *why, size_t why_len);
+
+struct store_config {
+	const char *dir;
+	const struct vaultconf *conf;
+	const uint8_t *stage_key;	/* KEY_LEN bytes that live as long as the daemon, for staged writes; NULL: no staging (offline) */
+	size_t cipher_cache;		/* bytes; 0: the default, 16 MiB */
+	bool migrate;			/* may bring an older schema up to date (a copy db/vault.db.v<N> is kept) */
+};
+
+/* -ENOENT (no store), -EPROTONOSUPPORT (newer schema: what to do is in why), -EBADMSG (schema or rows that cannot be), -EIO. */
+int store_open(const struct store_config *config, struct store **ret_store, char *why, size_t why_len);
+void store_close(struct store *s);	/* accepts NULL */
+
+/* keys is borrowed and must outlive the store. -ENOKEY while the key holder is sealed; -EBADMSG with a line in why if a row, or the set, is not authentic. */
+int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len);
+void store_lock(struct store *s);
+bool store_sealed(const struct store *s);
+
+/* Follows changes that another process committed (break-glass); cheap when there are none. Also writes last-used times of bindings and drops
+ * expired request answers. Call every 250 ms or so, from a thread that may block. cb is called after the tables moved, for each changed secret. */
+int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
+
+/* ---- reading the tables in memory: hold the lock ---- */
+
+void store_rdlock(struct store *s);
+void store_unlock_tables(struct store *s);
+
+struct catalog_version {
+	uint32_t number;
+	uint32_t size;		/* plaintext bytes */
+	int64_t created;	/* ns */
+	int64_t not_before;	/* ns, INT64_MIN: none */
+	int64_t expires;	/* ns, INT64_MAX: none */
+	bool enabled;
+};
+
+struct catalog_secret {
+	uint32_t id;		/* never reused, below 2^28 */
+	uint32_t incarnation;	/* moves at soft delete */
+	uint8_t kind;		/* enum object_kind */
+	bool enabled;
+	bool deleted;
+	uint32_t n_versions;
+	uint32_t current;	/* the newest enabled version, 0: none */
+	int64_t created;	/* ns */
+	int64_t changed;	/* ns: the last change of it, its versions or its state */
+	const char *name;
+	const struct catalog_version *versions;	/* ascending by number */
+};
+
+const struct catalog_secret *store_find(const struct store *s, const char *name);		/* live; NULL */
+const struct catalog_secret *store_find_deleted(const struct store *s, const char *name);	/* soft-deleted; NULL */
+const struct catalog_secret *store_get(const struct store *s, uint32_t id);			/* either; NULL */
+const struct catalog_secret *store_next(const struct store *s, uint32_t after, bool deleted);	/* ascending id; NULL at the end */
+const struct catalog_version *catalog_version(const struct catalog_secret *c, uint32_t number);	/* NULL */
+
+uint64_t store_epoch(const struct store *s);	/* atomic: no lock needed */
+const struct policy *store_policy(const struct store *s);	/* borrowed under the lock; an empty policy while sealed */
+const struct store_settings *store_settings(const struct store *s);
+void store_binding_used(struct store *s, uint64_t binding, int64_t now);	/* in memory, lock-free */
+struct store_counts { uint32_t secrets, deleted, versions, bindings, roles; };
+void store_counts(const struct store *s, struct store_counts *ret);
+const uint8_t *store_vault_id(const struct store *s);
+
+/* ---- values ---- */
+
+/* The plaintext of a version into a new buffer: ciphertext from the cache or the database (whose row MAC is checked again), DEK from the locked cache or the key holder.
+ * May block on the key holder unless store_version_ready says that it will not. -ENOENT, -ENOKEY, -EBADMSG, -ETIMEDOUT, -ENOMEM, -EIO. Takes the table lock itself. */
+int store_version_read(struct store *s, uint32_t secret, uint32_t version, struct secbuf **ret_plain);
+bool store_version_ready(struct store *s, uint32_t secret, uint32_t version);
+
+/* What is not in memory. Strings are owned by the struct; free with store_attributes_free. tags_json is one JSON object of strings. */
+struct store_attributes { char *content_type; char *tags_json; };
+int store_version_attributes(struct store *s, uint32_t secret, uint32_t version, struct store_attributes *ret);
+void store_attributes_free(struct store_attributes *a);
+
+struct store_binding_info { char *reason; char *created_by; int64_t created; int64_t last_used; /* 0: never */ };
+int store_binding_info(struct store *s, uint64_t binding, struct store_binding_info *ret);
+void store_binding_info_free(struct store_binding_info *i);
+
+/* ---- changing: between begin and commit or rollback, on one thread ---- */
+
+int store_begin(struct store *s);	/* blocks for other transactions; -ENOKEY while sealed; -ETIMEDOUT */
+int store_commit(struct store *s);	/* 0: on disk and in the tables. Otherwise nothing changed */
+void store_rollback(struct store *s);
+
+/* The secrets that the transaction being committed touched, for the bell: valid after store_commit until the next store_begin. */
+size_t store_touched(const struct store *s, const uint32_t **ret_ids);
+
+int store_secret_create(struct store *s, const char *name, uint32_t *ret_id);	/* -EEXIST (live or deleted), -EINVAL */
+int store_secret_enable(struct store *s, uint32_t id, bool enabled);		/* -ENOENT */
+
+struct version_attributes {
+	const char *content_type;	/* NULL: none; at most 255 bytes */
+	const char *tags_json;		/* NULL: none; a JSON object of at most 15 strings, name and value at most 512 bytes each */
+	int64_t not_before, expires;	/* ns, INT64_MIN / INT64_MAX: none */
+};
+/* A new version with this value. -EFBIG, -EINVAL (attributes), -ENOENT, -ENOKEY, -ETIMEDOUT, -EIO. */
+int store_version_add(struct store *s, uint32_t id, const void *value, size_t len, const struct version_attributes *a, uint32_t *ret_version);
+int store_version_enable(struct store *s, uint32_t id, uint32_t version, bool enabled);
+int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version, const struct version_attributes *a);
+
+int store_role_put(struct store *s, const char *name, action_set actions, uint32_t *ret_id);	/* -EEXIST */
+int store_binding_add(struct store *s, const struct binding *b /* id ignored */, const char *reason, const char *created_by, uint64_t *ret_id);
+int store_binding_remove(struct store *s, uint64_t id);	/* -ENOENT; -EBUSY: the last administrator */
+int store_settings_put(struct store *s, const struct store_settings *settings);
+
+/* ---- answers to requests that may be repeated ---- */
+
+struct request_key { uint32_t uid; uint64_t user_ns; uint8_t id[16]; };
+#define REQUEST_ANSWER_MAX 65536
+#define REQUESTS_PER_UID   256
+#define REQUEST_LIFE_S     600
+/* 0 and the first answer (free it); -ENOENT: not seen; -EEXIST: seen with another digest. */
+int store_request_find(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], char **ret_answer);
+int store_request_put(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], const char *answer);	/* in the transaction */
+
+/* ---- staged writes: encrypted under the daemon's stage key, survive any process's death but the keeper's ---- */
+
+/* Each call is its own short transaction (synchronous=NORMAL) unless said otherwise; ids are random-free and never reused while the daemon lives.
+ * unique deduplicates: a call repeated with the unique of the stage's last call gives the same result and changes nothing. */
+int store_stage_new(struct store *s, uint64_t *ret_stage);
+int store_stage_copy_version(struct store *s, uint64_t stage, uint32_t secret, uint32_t version);	/* starts as a copy, clean */
+#define STAGE_APPEND UINT64_MAX
+int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len);	/* -EFBIG beyond the limit */
+int store_stage_truncate(struct store *s, uint64_t stage, uint64_t unique, uint64_t len);
+int store_stage_read(struct store *s, uint64_t stage, uint64_t offset, void *ret, size_t len, size_t *ret_read);
+struct stage_info { uint64_t size; bool dirty; };
+int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret);
+/* In the transaction: the stage's bytes become a new version and the stage is clean, both or neither. -EALREADY: it was clean (nothing done). */
+int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version);
+int store_stage_drop(struct store *s, uint64_t stage);
+int store_stages_clear(struct store *s);	/* a new daemon: what is left belongs to a dead key */
+
+/* ---- acts of offline commands that the owner of the log has yet to record (break-glass beside a running daemon) ---- */
+
+int store_pending_act_add(struct store *s, const char *act_json);	/* in the transaction */
+int store_pending_acts(struct store *s, int (*fn)(uint64_t id, const char *act_json, void *arg), void *arg);
+int store_pending_act_done(struct store *s, uint64_t id);
+
+/* ---- offline checks ---- */
+
+/* Verifies schema, every row, the set hash, every record and (deep) every envelope by opening it. Calls report with one line for each finding.
+ * 0: clean; -EBADMSG: findings; else it could not look. Safe beside a running daemon (reads one snapshot). */
+int store_fsck(struct store *s, struct keys *keys, bool deep, void (*report)(const char *line, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,25 @@
+/* STORE/vault.conf: what the keeper and the key holder must know before any database is opened. Text, "key = value" lines, root's, 0644,
+ * no secrets. Everything that policy depends on lies in the database, under MACs; what stands here is checked against it at unlock. */
+#ifndef COFFER_STORE_VAULTCONF_H
+#define COFFER_STORE_VAULTCONF_H
+
+#include "store/kek.h"
+#include "store/wrap.h"
+
+#define VAULT_NAME_MAX 64	/* bytes with the NUL; [a-z0-9][a-z0-9-]* */
+
+struct vaultconf {
+	char name[VAULT_NAME_MAX];
+	uint8_t id[16];
+	char kek[KEK_URI_MAX];
+	char kek_params[KEK_PARAMS_MAX];
+	uint8_t vault_record[WRAP_RECORD_MAX];	/* the vault key, wrapped */
+	size_t vault_record_len;
+};
+
+/* dir_fd is the store's directory. Read: 0, -ENOENT (not a store), -EINVAL (damaged), -EPROTONOSUPPORT (newer format), -EACCES (writable by others);
+ * one line in why. Write: atomically (rename), 0644. */
+int vaultconf_read(int dir_fd, struct vaultconf *ret_conf, char *why, size_t why_len);
+int vaultconf_write(int dir_fd, const struct vaultconf *conf);
+
+#endif
