@@ -1,0 +1,53 @@
+/* Requests of .coffer/ctl: one line of JSON, at most CTL_LINE_MAX bytes, then raw bytes if it carries a value; answers have the same form. contrib/doc/PROTOCOL.md is the contract.
+ * Everything here asks the same policy and writes the same log as the file operations do. */
+#ifndef COFFER_FS_CTL_H
+#define COFFER_FS_CTL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/caller.h"
+#include "store/audit.h"
+#include "store/store.h"
+
+#define CTL_LINE_MAX 65536
+
+struct shared;
+
+/* What requests act on; borrowed. */
+struct ctl_env {
+	struct store *store;
+	struct audit *audit;
+	struct keys *keys;
+	struct shared *shared;		/* process table, mount, store path: for status */
+	/* After a commit: rings the bell for the touched secrets, wipes what lost its right. After seal and unseal too. */
+	void (*changed)(void *arg);
+	/* The vault was sealed / is to be unlocked with the keys at hand. 0 or negative errno. */
+	int (*seal)(void *arg);
+	void *arg;
+};
+
+struct ctl_request {
+	const char *line;	/* without the newline; not NUL-terminated */
+	size_t len;
+	uint64_t stage;		/* staged value bytes, 0: none came */
+	uint64_t value_len;	/* bytes in the stage */
+	uint64_t unique;	/* of the FUSE request, for the audit record */
+	bool resent;
+};
+
+/* What the line says of the value that follows: 0 and its length (0: none), or -EINVAL with one line for the answer. Called when the newline has come, before any byte is staged. */
+int ctl_value_length(const char *line, size_t len, uint64_t *ret_len, char *why, size_t why_len);
+
+/* Carries the request out and makes the whole answer (malloc'd, a JSON line with its newline). 0, or -ENOMEM. Blocks on the store and the key holder. Idempotent by request id. */
+int ctl_execute(const struct ctl_env *env, const struct identity *who, const struct ctl_request *request, char **ret_answer, size_t *ret_len);
+
+/* An answer that is an error without a request behind it (too long, abandoned, wrong process). */
+int ctl_error_answer(int error, const char *message, char **ret_answer, size_t *ret_len);
+
+/* The text of .coffer/whoami, status and metrics. malloc'd. status is filled even while sealed. 0 or negative errno. */
+int text_whoami(const struct ctl_env *env, const struct identity *who, char **ret_text, size_t *ret_len);
+int text_status(const struct ctl_env *env, char **ret_text, size_t *ret_len);
+int text_metrics(const struct ctl_env *env, char **ret_text, size_t *ret_len);
+
+#endif

@@ -1,0 +1,72 @@
+/* The table of open files, in memory that the keeper owns and every worker maps: a worker's death loses no open file.
+ *
+ * fh = generation << 32 | index. An entry is filled while it is BUSY and published by one atomic store; whatever RELEASE needs stands in it, for RELEASE carries no uid and no pid. An OPEN that
+ * the kernel sends again (after a worker died) finds its entry by the request's unique. One worker is active at a time; its threads share the table under a lock of their own. */
+#ifndef COFFER_FS_HANDLE_H
+#define COFFER_FS_HANDLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "fs/caller.h"
+
+#define HANDLES_MAX     65536
+#define HANDLES_PER_UID 8192
+
+enum handle_state { HANDLE_FREE = 0, HANDLE_BUSY, HANDLE_OPEN };
+
+enum handle_kind { HANDLE_NONE = 0, HANDLE_VALUE, HANDLE_CTL, HANDLE_TEXT /* whoami, status, metrics */, HANDLE_AUDIT, HANDLE_BELL, HANDLE_DIR };
+
+/* Whoever was last found to have the right to read through this handle. */
+struct handle_reader { uint8_t digest[IDENTITY_DIGEST]; uint64_t epoch; int64_t valid_until; };
+
+struct handle {
+	_Atomic uint32_t state;
+	uint32_t generation;
+	uint64_t unique;		/* of the OPEN, without the resend bit */
+	uint64_t ino;
+	uint32_t kind;
+	uint32_t open_flags;		/* O_ACCMODE | O_APPEND | O_TRUNC as the caller gave them */
+	uint32_t secret, version;
+	uint32_t uid, gid;		/* opener */
+	int32_t tgid;
+	uint32_t next;			/* private to handle.c */
+	uint64_t start_time, user_ns, pid_ns, mnt_ns;
+	uint8_t digest[IDENTITY_DIGEST];
+	struct handle_reader reader[2];	/* the opener; the last other identity */
+	uint64_t stage;			/* 0: none */
+	uint64_t binding;
+	uint64_t extra;			/* kind's own: ctl's buffer, audit's first segment */
+	uint64_t extra2;
+	_Atomic uint64_t last_unique;	/* of the last request that changed the entry, for those that are sent again */
+	_Atomic uint64_t last_result;
+};
+
+struct handle_table { uint32_t magic; uint32_t size; struct handle entries[HANDLES_MAX]; };
+
+struct handles;	/* one process's view */
+
+/* Takes the table over (an all-zero one is initialised): frees entries left BUSY, counts handles per uid, indexes uniques. 0 or -ENOMEM. */
+int handles_new(struct handle_table *table, struct handles **ret_handles);
+void handles_free(struct handles *h);
+
+/* A BUSY entry for the opener's uid: -ENFILE (this uid has HANDLES_PER_UID; or the table is full). Fill it, then publish or abandon. */
+int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle);
+uint64_t handle_publish(struct handles *h, struct handle *e);	/* returns fh */
+void handle_abandon(struct handles *h, struct handle *e);
+
+/* NULL: no such open handle (a wrong index or generation: answer EBADF). */
+struct handle *handle_get(struct handles *h, uint64_t fh);
+struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh);	/* for a resent OPEN */
+void handle_release(struct handles *h, uint64_t fh);	/* idempotent */
+
+/* Calls fn for each open handle of a secret (0: of all). Of a snapshot: entries may be released meanwhile. */
+void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg);
+/* How many open handles there are of (secret, version) for reading: the plaintext is wiped at zero. O(1). */
+uint32_t handle_readers(struct handles *h, uint32_t secret, uint32_t version);
+size_t handle_count(struct handles *h);
+
+#endif

@@ -1,0 +1,44 @@
+/* Inode numbers: a pure function of what the store never reuses, so that they are the same in every worker and after every restart (a shifted
+ * number made a bind mount of one secret serve another).
+ *
+ *   bits 63..60  0
+ *   bits 59..56  type (enum inode_type)
+ *   bits 55..28  secret id                      (below 2^28)
+ *   bits 27..0   incarnation (directories) or version number (version files), else 0
+ *
+ * The root is 1 (FUSE_ROOT_ID); the vault's own files are INODE_OWN with their number in the low bits. */
+#ifndef COFFER_FS_INODE_H
+#define COFFER_FS_INODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum inode_type {
+	INODE_NONE = 0,
+	INODE_ROOT = 1,
+	INODE_OWN,		/* .coffer/ and what is in it: low bits are enum inode_own */
+	INODE_SECRET,		/* directory of (secret, incarnation) */
+	INODE_VERSIONS,		/* its versions/ */
+	INODE_CURRENT,		/* one for the secret's life */
+	INODE_VERSION,		/* (secret, version) */
+};
+
+enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_END };
+
+#define INODE_LOW_MAX    ((1u << 28) - 1)
+#define INODE_SECRET_MAX ((1u << 28) - 1)
+
+struct inode { enum inode_type type; uint32_t secret; uint32_t low; };
+
+uint64_t inode_pack(const struct inode *i);
+/* False for a number that no inode of ours has. */
+bool inode_unpack(uint64_t ino, struct inode *ret_inode);
+
+static inline uint64_t inode_own(enum inode_own o) { return inode_pack(&(struct inode){ .type = INODE_OWN, .low = o }); }
+static inline bool inode_is_dir(const struct inode *i)
+{
+	return i->type == INODE_ROOT || i->type == INODE_SECRET || i->type == INODE_VERSIONS ||
+	       (i->type == INODE_OWN && (i->low == OWN_DIR || i->low == OWN_DELETED));
+}
+
+#endif

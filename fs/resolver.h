@@ -1,0 +1,26 @@
+/* The resolver: a process with CAP_SYS_PTRACE and nothing else, which answers what /proc shows only to the powerful: a thread's namespaces and executable.
+ * Protocol: SOCK_SEQPACKET, one fixed-size question {number, tid}, one answer with the same number. */
+#ifndef COFFER_FS_RESOLVER_H
+#define COFFER_FS_RESOLVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define RESOLVER_EXE_MAX 512
+#define RESOLVER_DEADLINE_MS 500
+
+struct resolver_question { uint64_t number; int32_t tid; uint32_t pad; };
+struct resolver_answer {
+	uint64_t number;
+	int32_t error;			/* 0 or negative errno; what could be read is still there */
+	uint32_t init_known;		/* 1: init_* below are the init process's namespaces and this process is not in a container */
+	uint64_t user_ns, pid_ns, mnt_ns, start_time;
+	uint64_t init_user_ns, init_pid_ns, init_mnt_ns;
+	char exe[RESOLVER_EXE_MAX];	/* NUL-terminated, cut if longer */
+};
+
+/* The role: answers on each socket until all have closed. proc_fd: the root of a procfs. Returns the exit status. */
+int resolver_run(int proc_fd, const int *clients, size_t n_clients);
+
+#endif

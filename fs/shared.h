@@ -1,0 +1,63 @@
+/* The memory that outlives every worker: one memfd, made by the keeper, mapped by each worker. Zero means "not yet".
+ *
+ * What lies here is written by the active worker alone, but for `keeper`, which the keeper writes. It is locked where it holds plaintext or keys (slots, audit head, stage key). */
+#ifndef COFFER_FS_SHARED_H
+#define COFFER_FS_SHARED_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <linux/fuse.h>
+#include <limits.h>
+
+#include "fs/ctl.h"
+#include "fs/handle.h"
+#include "store/audit.h"
+
+#define SHARED_MAGIC 0x63666531u
+
+#define FUSE_MAX_WRITE (128u * 1024)
+/* Room for one request: header, the largest body, and the kernel's insistence on FUSE_MIN_READ_BUFFER. */
+#define SLOT_SIZE  (FUSE_MAX_WRITE + 8192u)
+#define SLOTS      32u
+
+/* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
+struct slot { _Atomic uint32_t len; uint32_t worker_deaths; uint64_t pad; uint8_t data[SLOT_SIZE - 16]; };
+
+/* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
+#define CTL_BUFFERS         256u
+#define CTL_BUFFERS_PER_UID 32u
+struct ctl_buffer { _Atomic uint64_t owner; /* fh, 0: free */ uint32_t len, dead; uint64_t value_len, value_got; uint8_t line[CTL_LINE_MAX + 1024]; };
+
+/* Written by the keeper. */
+struct shared_keeper {
+	_Atomic int32_t keeper, worker, standby, keyholder, resolver, bell;	/* pids, 0: not running */
+	_Atomic uint64_t restarts;		/* of workers that died */
+	_Atomic uint64_t deaths_of_request;	/* requests given up after two workers died on them */
+	int64_t started;			/* ns */
+	uint32_t in_container;
+	uint32_t resend;			/* the kernel can send unanswered requests again */
+	char mount[PATH_MAX], store[PATH_MAX];
+	char keys_name[64];
+};
+
+/* FUSE_INIT as the kernel sent it and as the keeper answered, for replay to each worker. */
+struct shared_init {
+	uint32_t request_len, answer_len;
+	uint8_t request[512];
+	uint8_t answer[256];
+};
+
+struct shared {
+	uint32_t magic;
+	uint32_t size;
+	struct shared_keeper keeper;
+	struct shared_init init;
+	uint8_t stage_key[KEY_LEN];		/* random, as long as the daemon lives */
+	_Atomic uint64_t opens, denials, reads, bell_lost;	/* counters of metrics, kept across workers */
+	struct audit_head audit_head;
+	struct handle_table handles;
+	struct slot slots[SLOTS] __attribute__((aligned(4096)));
+	struct ctl_buffer ctl[CTL_BUFFERS] __attribute__((aligned(4096)));
+};
+
+#endif
