@@ -11,6 +11,7 @@
 
 #include "fs/ctl.h"
 #include "fs/handle.h"
+#include "fs/options.h"
 #include "store/audit.h"
 
 #define SHARED_MAGIC 0x63666531u
@@ -21,12 +22,12 @@
 #define SLOTS      32u
 
 /* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
-struct slot { _Atomic uint32_t len; uint32_t worker_deaths; uint64_t pad; uint8_t data[SLOT_SIZE - 16]; };
+struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16]; };
 
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
 #define CTL_BUFFERS_PER_UID 32u
-struct ctl_buffer { _Atomic uint64_t owner; /* fh, 0: free */ uint32_t len, dead; uint64_t value_len, value_got; uint8_t line[CTL_LINE_MAX + 1024]; };
+struct ctl_buffer { _Atomic uint64_t owner; /* fh, 0: free */ uint32_t len, dead, complete, pad; uint64_t value_len, value_got; uint8_t line[CTL_LINE_MAX + 1024]; };
 
 /* Written by the keeper. */
 struct shared_keeper {
@@ -37,7 +38,9 @@ struct shared_keeper {
 	uint32_t in_container;
 	uint32_t resend;			/* the kernel can send unanswered requests again */
 	char mount[PATH_MAX], store[PATH_MAX];
-	char keys_name[64];
+	uint32_t bell_uid;			/* the user of the bell: its opens are known by pid and uid */
+	char vault[VAULT_NAME_MAX];
+	struct options options;
 };
 
 /* FUSE_INIT as the kernel sent it and as the keeper answered, for replay to each worker. */

@@ -1,0 +1,428 @@
+#include "fs/access.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/log.h"
+
+int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, bool may_block, struct asker *ret_asker)
+{
+	struct asker a = { .uid = uid, .gid = gid, .tid = tid };
+	const char *why = NULL;
+
+	a.who = caller_cached(v->callers, uid, gid, tid);
+	if (!a.who) {
+		if (!may_block)
+			return -EAGAIN;
+		if (caller_resolve(v->callers, uid, gid, tid, &a.who, &why)) {
+			a.doubt = true;
+			log_warn("caller %d (uid %u) is in doubt: %s", (int)tid, uid, why ? why : "memory is short");
+		}
+	}
+	*ret_asker = a;
+	return 0;
+}
+
+void asker_release(struct asker *a)
+{
+	identity_unref(a->who);
+	a->who = NULL;
+}
+
+/* ---- open ---- */
+
+/* What opening a file of a secret asks: chooses the version and decides, under one table lock, so that name, version and right belong together. */
+static void judge_value(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j)
+{
+	const int mode = ask->flags & O_ACCMODE;
+	const bool reads = mode != O_WRONLY, writes = mode != O_RDONLY;
+
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, ask->inode.secret);
+	if (s)
+		snprintf(j->name, sizeof j->name, "%s", s->name);
+	j->secret = ask->inode.secret;
+	j->version = ask->inode.type == INODE_VERSION ? ask->inode.low : s ? s->current : 0;
+	const struct catalog_version *c = s ? catalog_version(s, j->version) : NULL;
+	const bool copies = writes && !(ask->flags & O_TRUNC) && c;	/* the stage starts as a copy of what is there */
+
+	j->error = 0;
+	if (writes)
+		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
+	if (!j->error && (reads || copies))
+		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_GET, j->name, j);
+	if (j->error)
+		goto out;
+	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && !c))
+		j->error = ENOENT;
+	else if (writes && ask->inode.type == INODE_VERSION)
+		j->error = EPERM;	/* a version never changes */
+	else if (!s->enabled || (c && !c->enabled))
+		j->error = EACCES;
+	else if (reads && !writes && !c)
+		j->error = ENOENT;
+	else if (c && reads && store_settings(v->store)->enforce_validity && (vault_now() < c->not_before || vault_now() >= c->expires))
+		j->error = EKEYEXPIRED;
+	if (c)
+		j->size = c->size;
+out:
+	store_unlock_tables(v->store);
+}
+
+static void judge_own(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j, enum audit_operation *ret_operation, enum handle_kind *ret_kind)
+{
+	const struct identity *who = asker_trusted(asker);
+	*ret_operation = 0;
+	*ret_kind = HANDLE_TEXT;
+	j->error = who ? 0 : EACCES;
+	j->decision = who ? POLICY_ALLOW : POLICY_DENY;
+	switch (ask->inode.low) {
+	case OWN_CTL:			/* each request is judged by itself; so that one can be made, anybody may open */
+		*ret_kind = HANDLE_CTL;
+		break;
+	case OWN_WHOAMI:
+		break;
+	case OWN_STATUS:
+		*ret_operation = AUDIT_VAULT_STATUS;
+		vault_decide(v, who, ACTION_VAULT_STATUS, NULL, j);
+		if (j->error == ENOKEY && who && who->uid == 0)
+			j->error = 0;	/* somebody must be able to see that it is sealed */
+		break;
+	case OWN_METRICS:
+		*ret_operation = AUDIT_VAULT_METRICS;
+		vault_decide(v, who, ACTION_VAULT_METRICS, NULL, j);
+		break;
+	case OWN_AUDIT:
+		*ret_operation = AUDIT_AUDIT_READ;
+		*ret_kind = HANDLE_AUDIT;
+		vault_decide(v, who, ACTION_AUDIT_READ, NULL, j);
+		break;
+	default:
+		j->error = EISDIR;
+	}
+	if (!j->error && *ret_kind != HANDLE_CTL && (ask->flags & O_ACCMODE) != O_RDONLY)
+		j->error = EACCES;
+}
+
+static void fill_handle(struct handle *h, const struct asker *asker, const struct open_ask *ask, const struct verdict *j, enum handle_kind kind)
+{
+	h->ino = ask->ino;
+	h->kind = kind;
+	h->open_flags = (uint32_t)ask->flags;
+	h->secret = j->secret;
+	h->version = j->version;
+	h->uid = asker->uid;
+	h->gid = asker->gid;
+	h->tgid = asker->who ? asker->who->tgid : asker->tid;
+	if (asker->who) {
+		h->start_time = asker->who->start_time;
+		h->user_ns = asker->who->user_ns;
+		h->pid_ns = asker->who->pid_ns;
+		h->mnt_ns = asker->who->mnt_ns;
+		memcpy(h->digest, asker->who->digest, IDENTITY_DIGEST);
+		memcpy(h->reader[0].digest, asker->who->digest, IDENTITY_DIGEST);
+	}
+	h->reader[0].epoch = j->epoch;
+	h->reader[0].valid_until = j->valid_until;
+	h->binding = j->binding;
+}
+
+static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j, enum handle_kind kind, struct handle **ret_handle)
+{
+	struct handle *h = NULL;
+	int r = handle_new(v->handles, asker->uid, ask->unique, &h);
+	if (r)
+		return r;
+	fill_handle(h, asker, ask, j, kind);
+	if (kind == HANDLE_AUDIT) {
+		uint32_t base = 0;
+		r = audit_first_segment(v->audit, &base);
+		h->extra = base;
+		if (r) {
+			handle_abandon(v->handles, h);
+			return r;
+		}
+	}
+	*ret_handle = h;
+	return 0;
+}
+
+int access_open(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct open_grant *ret_grant)
+{
+	struct verdict j = { 0 };
+	struct handle *h = NULL;
+	enum handle_kind kind = HANDLE_VALUE;
+	enum audit_operation operation;
+	const bool writes = (ask->flags & O_ACCMODE) != O_RDONLY;
+	const int64_t began = vault_now();
+
+	ret_grant->writable = writes;
+	if (ask->resent) {
+		h = handle_by_unique(v->handles, ask->unique, &ret_grant->fh);
+		if (h) {
+			ret_grant->kind = (enum handle_kind)h->kind;
+			return 0;
+		}
+	}
+	if (vault_is_bell(v, asker->uid, asker->tid)) {
+		kind = HANDLE_BELL;
+		operation = 0;
+	} else if (ask->inode.type == INODE_OWN) {
+		judge_own(v, asker, ask, &j, &operation, &kind);
+	} else {
+		judge_value(v, asker, ask, &j);
+		operation = writes ? AUDIT_SECRET_SET : AUDIT_SECRET_GET;
+	}
+	if (!j.error) {
+		int r = enter(v, asker, ask, &j, kind, &h);
+		if (r)
+			j.error = -r;
+	}
+	atomic_fetch_add_explicit(&v->shared->opens, 1, memory_order_relaxed);
+	if (operation == AUDIT_SECRET_SET && !j.error) {
+		if ((ask->flags & O_ACCMODE) == O_RDWR)
+			operation = AUDIT_SECRET_GET;	/* it can read; the new version gets a record of its own */
+		else
+			j.version = 0;
+	}
+	if (operation && vault_record(v, operation, asker->who, &j, ask->unique, ask->resent, began, &ret_grant->delay_ms) && !j.error)
+		j.error = EIO;
+	if (j.error) {
+		if (h)
+			handle_abandon(v->handles, h);
+		return -j.error;
+	}
+	ret_grant->kind = kind;
+	ret_grant->fh = handle_publish(v->handles, h);
+	if (writes && kind == HANDLE_VALUE && asker->who)
+		v->openers[(uint32_t)ret_grant->fh] = identity_ref(asker->who);
+	return 0;
+}
+
+/* ---- read ---- */
+
+/* An error that says to an open file's reader what became of his right. */
+static int lost_right(const struct handle *h, const struct asker *asker, const struct verdict *j)
+{
+	if (j->error == ENOKEY)
+		return ENOKEY;
+	return asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST) ? EKEYREVOKED : EACCES;
+}
+
+int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique, bool resent)
+{
+	const struct identity *who = asker_trusted(asker);
+	const int64_t began = vault_now();
+	struct handle_reader *slot = NULL;
+
+	for (int i = 0; who && i < 2; i++)
+		if (!memcmp(h->reader[i].digest, who->digest, IDENTITY_DIGEST))
+			slot = &h->reader[i];
+	if (slot && slot->epoch == store_epoch(v->store) && began < slot->valid_until && !store_sealed(v->store))
+		return 0;
+
+	struct verdict j = { .secret = h->secret, .version = h->version };
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	const struct catalog_version *c = s ? catalog_version(s, h->version) : NULL;
+	if (s)
+		snprintf(j.name, sizeof j.name, "%s", s->name);
+	vault_decide_locked(v, who, action, j.name, &j);
+	if (!j.error && (!s || s->deleted || !s->enabled || (h->version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
+		j.error = EACCES;
+	else if (!j.error && c && action == ACTION_SECRETS_GET && store_settings(v->store)->enforce_validity && (began < c->not_before || began >= c->expires))
+		j.error = EKEYEXPIRED;
+	store_unlock_tables(v->store);
+
+	/* another identity's first read, and every refusal, are accesses of their own */
+	if (!slot || j.error) {
+		enum audit_operation operation = action == ACTION_SECRETS_GET ? AUDIT_SECRET_GET : AUDIT_SECRET_SET;
+		if (vault_record(v, operation, asker->who, &j, unique, resent, began, NULL) && !j.error)
+			j.error = EIO;
+	}
+	if (j.error)
+		return j.error == EIO || j.error == EKEYEXPIRED ? j.error : lost_right(h, asker, &j);
+	if (!slot) {
+		slot = &h->reader[1];
+		slot->valid_until = 0;		/* another thread that looks meanwhile decides by itself */
+		memcpy(slot->digest, who->digest, IDENTITY_DIGEST);
+	}
+	slot->epoch = j.epoch;
+	slot->valid_until = j.valid_until;
+	return 0;
+}
+
+/* sendfile, splice and mmap fill the page cache, which knows no callers: only what is newest and allowed to this caller now may go there. */
+static int judge_page_cache(struct vault *v, const struct handle *h)
+{
+	bool newest;
+	struct inode inode;
+
+	if (v->options->nopagecache || !inode_unpack(h->ino, &inode))
+		return EINVAL;
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	newest = s && (inode.type == INODE_VERSION || s->current == h->version);
+	store_unlock_tables(v->store);
+	return newest ? 0 : EINVAL;
+}
+
+static void drop_pages(struct vault *v, const struct handle *h)
+{
+	struct inode inode;
+	char path[BELL_PATH_MAX] = "";
+
+	if (!inode_unpack(h->ino, &inode))
+		return;
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	if (s && inode.type == INODE_VERSION)
+		snprintf(path, sizeof path, "%s/versions/%u", s->name, inode.low);
+	else if (s)
+		snprintf(path, sizeof path, "%s/current", s->name);
+	store_unlock_tables(v->store);
+	if (path[0])
+		vault_ring(v, BELL_DROP, path);
+}
+
+static int read_value(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+{
+	struct plain *x;
+	int r = access_recheck(v, asker, h, ACTION_SECRETS_GET, ask->unique, ask->resent);
+	if (!r && ask->page_cache)
+		r = judge_page_cache(v, h);
+	if (r)
+		return -r;
+	x = plain_get(v->plain, h->secret, h->version);
+	if (!x) {
+		store_rdlock(v->store);
+		const struct catalog_secret *s = store_get(v->store, h->secret);
+		const struct catalog_version *c = s ? catalog_version(s, h->version) : NULL;
+		bool past_end = c && ask->offset >= c->size;
+		store_unlock_tables(v->store);
+		if (past_end)		/* nothing to decrypt for the read that finds the end */
+			return 0;
+		if (!may_block && !store_version_ready(v->store, h->secret, h->version))
+			return -EAGAIN;
+		r = plain_load(v->plain, v->store, h->secret, h->version, &x);
+		if (r)
+			return r == -ENOMEM || r == -EBADMSG || r == -ENOENT ? -EIO : r;
+	}
+	const struct secbuf *b = plain_buf(x);
+	size_t len = secbuf_len(b);
+	ret->plain = x;
+	if (ask->offset < len) {
+		ret->data = secbuf_cdata(b) + ask->offset;
+		ret->len = len - (size_t)ask->offset < ask->size ? len - (size_t)ask->offset : ask->size;
+	}
+	if (ask->page_cache)
+		drop_pages(v, h);
+	return 0;
+}
+
+static int make_text(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh)
+{
+	char *text = NULL;
+	size_t len = 0;
+	struct inode inode;
+	int r = -EIO;
+
+	if (!inode_unpack(h->ino, &inode))
+		return -EIO;
+	if (inode.low == OWN_WHOAMI)
+		r = text_whoami(&v->ctl, asker->who, &text, &len);
+	else if (inode.low == OWN_STATUS)
+		r = text_status(&v->ctl, &text, &len);
+	else if (inode.low == OWN_METRICS)
+		r = text_metrics(&v->ctl, &text, &len);
+	return r ? r : answers_put(v->answers, fh, text, len);
+}
+
+static int read_text(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+{
+	/* what it says was made for its opener: nobody else reads it */
+	if (!asker_trusted(asker) || memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST))
+		return -EACCES;
+	int r = answers_read(v->answers, ask->fh, ask->offset, ask->size, &ret->text, &ret->len);
+	if (r == -ENOENT) {
+		if (!may_block)
+			return -EAGAIN;
+		r = make_text(v, asker, h, ask->fh);
+		if (!r)
+			r = answers_read(v->answers, ask->fh, ask->offset, ask->size, &ret->text, &ret->len);
+	}
+	ret->data = ret->text;
+	return r;
+}
+
+static int read_audit(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+{
+	struct verdict j = { 0 };
+	if (!may_block)
+		return -EAGAIN;
+	vault_decide(v, asker_trusted(asker), ACTION_AUDIT_READ, NULL, &j);
+	if (j.error)
+		return -lost_right(h, asker, &j);
+	ret->text = malloc(ask->size ? ask->size : 1);
+	if (!ret->text)
+		return -ENOMEM;
+	ret->data = ret->text;
+	return audit_read(v->audit, (uint32_t)h->extra, ask->offset, ret->text, ask->size, &ret->len);
+}
+
+int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result)
+{
+	struct handle *h = handle_get(v->handles, ask->fh);
+	int r;
+
+	*ret_result = (struct read_result){ .data = "" };
+	if (!h)
+		return -EBADF;
+	switch ((enum handle_kind)h->kind) {
+	case HANDLE_VALUE:
+		atomic_fetch_add_explicit(&v->shared->reads, 1, memory_order_relaxed);
+		r = read_value(v, asker, h, ask, may_block, ret_result);
+		break;
+	case HANDLE_TEXT:
+		r = ask->page_cache ? -EINVAL : read_text(v, asker, h, ask, may_block, ret_result);
+		break;
+	case HANDLE_AUDIT:
+		r = ask->page_cache ? -EINVAL : read_audit(v, asker, h, ask, may_block, ret_result);
+		break;
+	case HANDLE_BELL:
+	case HANDLE_CTL:
+	case HANDLE_DIR:
+	case HANDLE_NONE:
+	default:
+		r = -EACCES;
+	}
+	if (r)
+		read_done(v, ret_result);
+	return r;
+}
+
+void read_done(struct vault *v, struct read_result *r)
+{
+	if (r->plain)
+		plain_put(v->plain, r->plain);
+	free(r->text);
+	*r = (struct read_result){ .data = "" };
+}
+
+void access_close(struct vault *v, uint64_t fh)
+{
+	struct handle *h = handle_get(v->handles, fh);
+	if (!h)
+		return;
+	uint32_t secret = h->secret, version = h->version, kind = h->kind;
+	identity_unref(v->openers[(uint32_t)fh]);
+	v->openers[(uint32_t)fh] = NULL;
+	if (kind == HANDLE_TEXT || kind == HANDLE_CTL)
+		answers_drop(v->answers, fh);
+	handle_release(v->handles, fh);
+	if (kind == HANDLE_VALUE && !handle_readers(v->handles, secret, version))
+		plain_drop(v->plain, secret, version);
+}

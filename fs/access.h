@@ -1,0 +1,42 @@
+/* The coordinator of opens and reads: who asks, may he, write it down, do it (DESIGN section 2). Knows nothing of libfuse. */
+#ifndef COFFER_FS_ACCESS_H
+#define COFFER_FS_ACCESS_H
+
+#include "fs/vault.h"
+
+/* A caller as a request brings him. */
+struct asker {
+	struct identity *who;	/* NULL: not even a minimal identity */
+	bool doubt;		/* who is for the record only */
+	uint32_t uid, gid;
+	pid_t tid;
+};
+
+/* 0 (also when in doubt: asker.doubt); -EAGAIN: only a thread that may block can tell. Release with asker_release. */
+int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, bool may_block, struct asker *ret_asker);
+void asker_release(struct asker *a);
+/* The identity for the policy: NULL in doubt. */
+static inline const struct identity *asker_trusted(const struct asker *a) { return a->doubt ? NULL : a->who; }
+
+struct open_ask { struct inode inode; uint64_t ino; int flags; uint64_t unique; bool resent; };
+struct open_grant { uint64_t fh; enum handle_kind kind; bool writable; uint32_t delay_ms; };
+
+/* Decides, records, and enters the handle. 0 or negative errno. */
+int access_open(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct open_grant *ret_grant);
+
+struct read_ask { uint64_t fh; uint64_t offset; size_t size; bool page_cache; uint64_t unique; bool resent; };
+
+/* What a read gives: bytes borrowed from locked memory until read_done, or a malloc'd copy of text. */
+struct read_result { const void *data; size_t len; struct plain *plain; char *text; };
+
+/* 0; -EAGAIN: only a thread that may block; negative errno. */
+int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result);
+void read_done(struct vault *v, struct read_result *r);
+
+/* The handle's end: forgets it, wipes what nobody reads any more. Staged bytes are staging.c's. */
+void access_close(struct vault *v, uint64_t fh);
+
+/* May this asker act through a handle that somebody else opened, or whose decision has aged? Decides again if need be. 0, or positive errno. */
+int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique, bool resent);
+
+#endif

@@ -1,0 +1,151 @@
+#include "fs/attr.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct timespec to_timespec(int64_t ns)
+{
+	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+}
+
+static void set_times(struct stat *st, int64_t ns)
+{
+	st->st_atim = st->st_mtim = st->st_ctim = to_timespec(ns);
+}
+
+static void fill_dir(struct stat *st, int64_t ns)
+{
+	st->st_mode = S_IFDIR | 0755;
+	st->st_nlink = 2;
+	set_times(st, ns);
+}
+
+/* Who may use the file sees itself as its owner, so that ssh and databases take it as it is; anybody else sees root and nothing. */
+static void fill_file(struct stat *st, const struct asker *asker, bool can_read, bool can_write)
+{
+	st->st_mode = S_IFREG;
+	st->st_nlink = 1;
+	st->st_blksize = 4096;
+	st->st_blocks = (st->st_size + 511) / 512;
+	if (!asker || (!can_read && !can_write))
+		return;
+	st->st_mode |= (can_read ? 0400u : 0) | (can_write ? 0200u : 0);
+	st->st_uid = asker->uid;
+	st->st_gid = asker->gid;
+}
+
+static action_set actions_on(struct vault *v, const struct asker *asker, const char *name)
+{
+	const struct identity *who = asker ? asker_trusted(asker) : NULL;
+	return who ? policy_actions(store_policy(v->store), &who->policy, name, vault_now()) : 0;
+}
+
+/* A version never grows a right to write. */
+static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
+{
+	action_set can = actions_on(v, asker, s->name);
+	st->st_size = c ? c->size : 0;
+	set_times(st, c ? c->created : s->created);
+	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
+}
+
+static int fill_own(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)
+{
+	const struct identity *who = asker ? asker_trusted(asker) : NULL;
+	action_set can = actions_on(v, asker, NULL);
+	uint32_t base = 0;
+	uint64_t size = 0;
+
+	set_times(st, v->shared->keeper.started);
+	switch ((enum inode_own)i->low) {
+	case OWN_DIR:
+	case OWN_DELETED:
+		fill_dir(st, v->shared->keeper.started);
+		return 0;
+	case OWN_CTL:
+		fill_file(st, asker, who != NULL, who != NULL);
+		return 0;
+	case OWN_WHOAMI:
+		fill_file(st, asker, who != NULL, false);
+		return 0;
+	case OWN_STATUS:
+		fill_file(st, asker, (can & ACTION_BIT(ACTION_VAULT_STATUS)) || (store_sealed(v->store) && who && who->uid == 0), false);
+		return 0;
+	case OWN_METRICS:
+		fill_file(st, asker, can & ACTION_BIT(ACTION_VAULT_METRICS), false);
+		return 0;
+	case OWN_AUDIT:
+		if (!audit_first_segment(v->audit, &base) && !audit_size(v->audit, base, &size))
+			st->st_size = (off_t)size;
+		set_times(st, vault_now());
+		fill_file(st, asker, can & ACTION_BIT(ACTION_AUDIT_READ), false);
+		return 0;
+	case OWN_END:
+	default:
+		return -ENOENT;
+	}
+}
+
+static int fill_secret(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)
+{
+	const struct catalog_secret *s = store_get(v->store, i->secret);
+	const struct catalog_version *c = NULL;
+
+	if (i->type == INODE_SECRET || i->type == INODE_VERSIONS) {
+		/* an old incarnation still answers: somebody stands in it */
+		fill_dir(st, s ? s->changed : v->shared->keeper.started);
+		return 0;
+	}
+	if (!s)
+		return -ENOENT;
+	c = catalog_version(s, i->type == INODE_VERSION ? i->low : s->current);
+	if (i->type == INODE_VERSION && !c)
+		return -ENOENT;
+	fill_value(v, asker, i, s, c, st);
+	return 0;
+}
+
+int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat)
+{
+	struct stat st = { .st_ino = ino };
+	struct inode i;
+	int r = 0;
+
+	if (!inode_unpack(ino, &i))
+		return -ENOENT;
+	store_rdlock(v->store);
+	if (i.type == INODE_ROOT)
+		fill_dir(&st, v->shared->keeper.started);
+	else if (i.type == INODE_OWN)
+		r = fill_own(v, asker, &i, &st);
+	else
+		r = fill_secret(v, asker, &i, &st);
+	store_unlock_tables(v->store);
+	if (!r)
+		*ret_stat = st;
+	return r;
+}
+
+int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask)
+{
+	struct stat st;
+	struct inode i;
+	int r = attr_fill(v, asker, ino, &st);
+
+	if (r || !inode_unpack(ino, &i))
+		return r ? r : -ENOENT;
+	if (inode_is_dir(&i)) {
+		const struct identity *who = asker_trusted(asker);
+		if (!(mask & W_OK))
+			return 0;
+		store_rdlock(v->store);
+		bool may = i.type == INODE_ROOT && who &&
+			   policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, vault_now()) == POLICY_ALLOW;
+		store_unlock_tables(v->store);
+		return may ? 0 : -EACCES;
+	}
+	if (((mask & R_OK) && !(st.st_mode & 0400)) || ((mask & W_OK) && !(st.st_mode & 0200)) || (mask & X_OK))
+		return -EACCES;
+	return 0;
+}

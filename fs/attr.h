@@ -1,0 +1,15 @@
+/* What stat shows. Owner, mode and the right to see them depend on who asks; the size does not (the kernel keeps one for each inode). */
+#ifndef COFFER_FS_ATTR_H
+#define COFFER_FS_ATTR_H
+
+#include <sys/stat.h>
+
+#include "fs/access.h"
+
+/* asker NULL: masked (owner root, mode 0). 0 or -ENOENT: no such inode any more. Never blocks. */
+int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat);
+
+/* access(2): 0 or -EACCES, by policy. */
+int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask);
+
+#endif

@@ -1,0 +1,165 @@
+/* cofferd: picks the role. Without --role it is the keeper. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs/bell.h"
+#include "fs/keeper.h"
+#include "fs/log.h"
+#include "fs/options.h"
+#include "fs/resolver.h"
+#include "fs/role.h"
+#include "fs/worker.h"
+#include "store/keyholder.h"
+
+#define KEYHOLDER_ARENA (1u << 20)
+
+static int run_keyholder(const struct role_args *args)
+{
+	static struct vaultconf conf;
+	char why[256] = "";
+	const int client = role_fd(args, "client");
+
+	int r = role_harden();
+	if (!r)
+		r = secmem_init(KEYHOLDER_ARENA, SECMEM_AUTO);
+	if (!r)
+		r = crypto_init();
+	if (!r)
+		r = vaultconf_read(role_fd(args, "store"), &conf, why, sizeof why);
+	if (!r)
+		r = role_confine(args, -1);
+	if (r) {
+		log_error("%s", why[0] ? why : strerror(-r));
+		return 1;
+	}
+	struct keyholder_config config = {
+		.source = { .uri = conf.kek, .params = conf.kek_params, .fd = role_fd(args, "kek") },
+		.clients = &client, .n_clients = 1, .unseal_fd = role_fd(args, "unseal"),
+		.check_context = { .type = WRAP_VAULT_KEY }, .check_record = conf.vault_record, .check_len = conf.vault_record_len,
+	};
+	memcpy(config.check_context.vault, conf.id, sizeof conf.id);
+	return keyholder_run(&config);
+}
+
+static int run_resolver(const struct role_args *args)
+{
+	const int client = role_fd(args, "client");
+	int r = role_harden();
+	if (!r)
+		r = role_confine(args, CAP_SYS_PTRACE);
+	if (r) {
+		log_error("giving up root: %s", strerror(-r));
+		return 1;
+	}
+	return resolver_run(role_fd(args, "proc"), &client, 1);
+}
+
+static int run_bell(const struct role_args *args)
+{
+	const int client = role_fd(args, "client");
+	int r = role_harden();
+	if (!r)
+		r = role_confine(args, -1);
+	if (r) {
+		log_error("giving up root: %s", strerror(-r));
+		return 1;
+	}
+	return bell_run(role_fd(args, "root"), &client, 1);
+}
+
+/* One test read through the mount, before anybody else can see it. */
+static int run_probe(const struct role_args *args)
+{
+	char buf[64];
+	if (role_harden() || role_confine(args, -1))
+		return 1;
+	int fd = openat(role_fd(args, "root"), ".coffer/whoami", O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, buf, sizeof buf) > 0 ? 0 : 1;
+}
+
+static int run_role(const struct role_args *args)
+{
+	static const struct { const char *name; int (*run)(const struct role_args *args); } roles[] = {
+		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver }, { "bell", run_bell }, { "probe", run_probe },
+	};
+	for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+		if (!strcmp(args->role, roles[i].name)) {
+			log_open(roles[i].name, args->log_stderr);
+			return roles[i].run(args);
+		}
+	fprintf(stderr, "cofferd: --role is for the daemon's own use\n");
+	return 2;
+}
+
+/* Goes to the background: the keeper runs in a child in a session of its own, and this process waits for its word. */
+static int run_in_background(const struct options *options)
+{
+	int report[2];
+	char text[1024];
+	size_t len = 0;
+	ssize_t n;
+
+	if (pipe2(report, O_CLOEXEC)) {
+		perror("cofferd: pipe");
+		return 1;
+	}
+	pid_t pid = fork();
+	if (pid < 0) {
+		perror("cofferd: fork");
+		return 1;
+	}
+	if (pid == 0) {
+		close(report[0]);
+		setsid();
+		int null = open("/dev/null", O_RDWR);
+		for (int fd = 0; fd < 3 && null >= 0; fd++)
+			dup2(null, fd);
+		if (null > 2)
+			close(null);
+		if (chdir("/"))
+			_exit(1);
+		_exit(keeper_run(options, report[1]));
+	}
+	close(report[1]);
+	while (len < sizeof text - 1 && (n = read(report[0], text + len, sizeof text - 1 - len)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	if (len == 0) {
+		fprintf(stderr, "cofferd: the daemon died before it could say why; cofferd -f shows more\n");
+		return 1;
+	}
+	if (text[0] != '0')
+		fprintf(stderr, "cofferd: %s\n", text + 1);
+	return text[0] - '0';
+}
+
+int main(int argc, char **argv)
+{
+	static struct options options;
+	struct role_args args;
+	bool is_role;
+	char why[512] = "";
+
+	if (role_parse(argc, argv, &args, &is_role)) {
+		fprintf(stderr, "cofferd: --role is for the daemon's own use\n");
+		return 2;
+	}
+	if (is_role)
+		return run_role(&args);
+	if (options_parse(argc, argv, &options, why, sizeof why)) {
+		fprintf(stderr, "cofferd: %s\n", why);
+		return 2;
+	}
+	if (options.help || options.version) {
+		fputs(options.help ? options_usage : "cofferd " COFFER_VERSION "\n", stdout);
+		return 0;
+	}
+	return options.foreground ? keeper_run(&options, -1) : run_in_background(&options);
+}

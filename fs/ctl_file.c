@@ -1,0 +1,198 @@
+#include "fs/ctl_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* handle.extra: the buffer's index + 1. handle.extra2: where in the file the answer begins, + 1: at the end of the request for who goes on reading, at 0 for who seeks back. */
+
+static struct ctl_buffer *buffer_of(struct vault *v, const struct handle *h)
+{
+	return h->extra && h->extra <= CTL_BUFFERS ? &v->shared->ctl[h->extra - 1] : NULL;
+}
+
+static struct handle *ctl_handle(struct vault *v, uint64_t fh)
+{
+	struct handle *h = handle_get(v->handles, fh);
+	return h && h->kind == HANDLE_CTL ? h : NULL;
+}
+
+int ctl_file_open(struct vault *v, uint64_t fh)
+{
+	struct handle *h = ctl_handle(v, fh);
+	size_t mine = 0, found = CTL_BUFFERS;
+
+	if (!h)
+		return -EBADF;
+	if (h->extra)			/* the OPEN came again */
+		return 0;
+	pthread_mutex_lock(&v->ctl_lock);
+	for (size_t i = 0; i < CTL_BUFFERS; i++) {
+		uint64_t owner = v->shared->ctl[i].owner;
+		struct handle *other = owner ? handle_get(v->handles, owner) : NULL;
+		if (!other && found == CTL_BUFFERS)
+			found = i;	/* free, or its handle is gone */
+		if (other && other->uid == h->uid)
+			mine++;
+	}
+	if (mine >= CTL_BUFFERS_PER_UID)
+		found = CTL_BUFFERS;
+	if (found < CTL_BUFFERS) {
+		struct ctl_buffer *b = &v->shared->ctl[found];
+		b->len = b->dead = 0;
+		b->value_len = b->value_got = 0;
+		b->complete = 0;
+		b->owner = fh;
+		h->extra = found + 1;
+	}
+	pthread_mutex_unlock(&v->ctl_lock);
+	return found < CTL_BUFFERS ? 0 : -ENFILE;
+}
+
+/* One process speaks, whatever happens to its descriptor: a setuid program must not lend it its voice. */
+static bool same_process(const struct asker *a, const struct handle *h)
+{
+	const struct identity *w = asker_trusted(a);
+	return w && w->full && w->uid == h->uid && w->gid == h->gid && w->tgid == h->tgid && w->start_time == h->start_time && w->start_time &&
+	       w->user_ns == h->user_ns && w->pid_ns == h->pid_ns && w->mnt_ns == h->mnt_ns;
+}
+
+/* Bytes of the line, up to and with its newline; what follows belongs to the value. */
+static void gather_line(struct ctl_buffer *b, const uint8_t **data, size_t *len)
+{
+	const uint8_t *newline = memchr(*data, '\n', *len);
+	size_t take = newline ? (size_t)(newline - *data) : *len;
+	size_t room = sizeof b->line - b->len;
+
+	if (take > room)
+		take = room;		/* longer than any request: execute says so */
+	memcpy(b->line + b->len, *data, take);
+	b->len += (uint32_t)take;
+	if (newline) {
+		b->complete = 1;
+		*len -= (size_t)(newline - *data) + 1;
+		*data = newline + 1;
+	} else {
+		*len = 0;
+	}
+}
+
+static void begin_value(struct ctl_buffer *b)
+{
+	char why[128];
+	uint64_t n = 0;
+	if (b->len <= CTL_LINE_MAX && !ctl_value_length((const char *)b->line, b->len, &n, why, sizeof why))
+		b->value_len = n;
+}
+
+static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, uint64_t unique, const uint8_t *data, size_t len)
+{
+	/* what is too much, or comes to a sealed vault, is counted and thrown away: the answer will say so */
+	bool keep = b->value_len <= VALUE_MAX && b->value_got + len <= b->value_len && !store_sealed(v->store);
+	int r = 0;
+
+	if (keep && !h->stage)
+		r = store_stage_new(v->store, &h->stage);
+	if (!r && keep)
+		r = store_stage_write(v->store, h->stage, unique, b->value_got, data, len);
+	if (!r)
+		b->value_got += len;
+	return r;
+}
+
+int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset, const uint8_t *data, size_t len)
+{
+	struct handle *h = ctl_handle(v, fh);
+	struct ctl_buffer *b = h ? buffer_of(v, h) : NULL;
+
+	if (!b)
+		return -EBADF;
+	if (b->dead || !same_process(asker, h)) {
+		b->dead = 1;
+		return -EPERM;
+	}
+	if (h->last_unique == unique)		/* it came again */
+		return 0;
+	if (h->extra2)				/* the answer has been begun: one open, one request */
+		return -EPERM;
+	uint64_t got = b->len + b->complete + b->value_got;
+	if (offset != got && b->len < sizeof b->line)
+		return -ESPIPE;
+	bool had_line = b->complete;
+	if (!had_line)
+		gather_line(b, &data, &len);
+	if (b->complete && !had_line)
+		begin_value(b);
+	int r = b->complete && len ? stage_value(v, h, b, unique, data, len) : 0;
+	if (r)
+		return r;
+	h->last_unique = unique;
+	return 0;
+}
+
+static int execute(struct vault *v, const struct asker *asker, const struct handle *h, const struct ctl_buffer *b, uint64_t unique, bool resent, char **ret_text, size_t *ret_len)
+{
+	if (b->len > CTL_LINE_MAX)
+		return ctl_error_answer(E2BIG, "the request's line is longer than 65536 bytes", ret_text, ret_len);
+	if (!b->complete)
+		return ctl_error_answer(EINVAL, "the request is not complete: one line of JSON ending in a newline is wanted before the answer is read", ret_text, ret_len);
+	if (b->value_len > VALUE_MAX)
+		return ctl_error_answer(EFBIG, "the value is longer than 1048576 bytes", ret_text, ret_len);
+	if (store_sealed(v->store) && b->value_len)
+		return ctl_error_answer(ENOKEY, "the vault is sealed; coffer unseal opens it", ret_text, ret_len);
+	if (b->value_got != b->value_len)
+		return ctl_error_answer(EINVAL, "the value is not as long as value_length says; nothing was stored", ret_text, ret_len);
+	const struct ctl_request request = {
+		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_len, .unique = unique, .resent = resent,
+	};
+	return ctl_execute(&v->ctl, asker->who, &request, ret_text, ret_len);
+}
+
+int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, size_t size, struct read_result *ret_result)
+{
+	struct handle *h = ctl_handle(v, fh);
+	struct ctl_buffer *b = h ? buffer_of(v, h) : NULL;
+	char *text;
+	size_t len;
+
+	if (!b)
+		return -EBADF;
+	if (b->dead || !same_process(asker, h)) {
+		b->dead = 1;
+		return -EPERM;
+	}
+	if (!h->extra2)
+		h->extra2 = (offset ? offset : 0) + 1;
+	uint64_t base = h->extra2 - 1;
+	if (offset < base)
+		return -EINVAL;
+	int r = answers_read(v->answers, fh, offset - base, size, &ret_result->text, &ret_result->len);
+	if (r == -ENOENT && offset > base)
+		return -ESTALE;		/* the worker that had the answer is gone: the client asks again, with the same id */
+	if (r == -ENOENT) {
+		r = execute(v, asker, h, b, unique, resent, &text, &len);
+		if (!r)
+			r = answers_put(v->answers, fh, text, len);
+		if (!r)
+			r = answers_read(v->answers, fh, 0, size, &ret_result->text, &ret_result->len);
+	}
+	ret_result->data = ret_result->text;
+	return r;
+}
+
+void ctl_file_release(struct vault *v, uint64_t fh)
+{
+	struct handle *h = ctl_handle(v, fh);
+	if (!h)
+		return;
+	struct ctl_buffer *b = buffer_of(v, h);
+	if (h->stage)
+		store_stage_drop(v->store, h->stage);
+	if (b) {
+		pthread_mutex_lock(&v->ctl_lock);
+		if (b->owner == fh)
+			b->owner = 0;
+		pthread_mutex_unlock(&v->ctl_lock);
+	}
+	access_close(v, fh);
+}

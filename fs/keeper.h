@@ -1,0 +1,12 @@
+/* The keeper: opens /dev/fuse, mounts, answers FUSE_INIT, owns the memory that outlives workers, starts and restarts the other roles, unmounts.
+ *
+ * It runs as root, and therefore does little: no libfuse, no SQLite, no cryptography, and no byte of a caller's is parsed here. */
+#ifndef COFFER_FS_KEEPER_H
+#define COFFER_FS_KEEPER_H
+
+#include "fs/options.h"
+
+/* Runs until the mount is gone or a signal ends it. report_fd (-1: none) gets one line when the mount is up or could not be made: a digit, the exit status, then text. Returns the exit status. */
+int keeper_run(const struct options *options, int report_fd);
+
+#endif

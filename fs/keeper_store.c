@@ -1,0 +1,172 @@
+#include "fs/keeper_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int find_user(const char *name, uid_t *ret_uid, gid_t *ret_gid, char *why, size_t why_len)
+{
+	struct passwd *p = getpwnam(name);
+	if (!p) {
+		snprintf(why, why_len, "system user %s is missing; run: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s", name, name);
+		return 1;
+	}
+	if (p->pw_uid == 0) {
+		snprintf(why, why_len, "system user %s has uid 0; it must be an unprivileged user of its own", name);
+		return 1;
+	}
+	*ret_uid = p->pw_uid;
+	*ret_gid = p->pw_gid;
+	return 0;
+}
+
+static int find_users(struct keeper_users *u, char *why, size_t why_len)
+{
+	int r = find_user("coffer", &u->worker, &u->worker_gid, why, why_len);
+	if (!r)
+		r = find_user("coffer-keys", &u->keys, &u->keys_gid, why, why_len);
+	if (!r)
+		r = find_user("coffer-helper", &u->helper, &u->helper_gid, why, why_len);
+	if (!r && (u->worker == u->keys || u->keys == u->helper || u->worker == u->helper)) {
+		snprintf(why, why_len, "coffer, coffer-keys and coffer-helper must be three different users: each guards something from the others");
+		return 1;
+	}
+	return r;
+}
+
+/* One daemon a store: the lock is the keeper's, and goes with it. */
+static int take_lock(int dir, int *ret_lock, const char *path, char *why, size_t why_len)
+{
+	int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		snprintf(why, why_len, "%s/lock: %s", path, strerror(errno));
+		return 1;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		char pid[16] = "?";
+		ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+		if (n > 0)
+			pid[strcspn(pid, "\n")] = '\0';
+		snprintf(why, why_len, "%s is served already, by process %s; one daemon a store", path, pid);
+		close(fd);
+		return 5;
+	}
+	char text[16];
+	int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
+	if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)n, 0) != n) {
+		/* the number is a courtesy to the next one who tries; the lock is what counts */
+	}
+	*ret_lock = fd;
+	return 0;
+}
+
+static int open_kek(struct keeper_store *s, char *why, size_t why_len)
+{
+	if (strncmp(s->conf.kek, "file:", 5))
+		return 0;
+	const char *path = s->conf.kek + 5;
+	struct stat st;
+	s->kek = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (s->kek < 0) {
+		snprintf(why, why_len, "key file %s: %s; bring it back from where you keep its copy: without it nothing can be decrypted", path, strerror(errno));
+		return 1;
+	}
+	if (fstat(s->kek, &st) || !S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 077)) {
+		snprintf(why, why_len, "key file %s can be read by others; run: chown root:root %s && chmod 600 %s, and think about who has read it", path, path, path);
+		return 1;
+	}
+	return 0;
+}
+
+/* Passphrases reach the key holder here, never through the mount: the directory entry is root's alone. */
+static int listen_unseal(struct keeper_store *s, const char *path, char *why, size_t why_len)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	snprintf(addr.sun_path, sizeof addr.sun_path, "/proc/self/fd/%d/unseal.sock", s->dir);
+	unlinkat(s->dir, "unseal.sock", 0);
+	s->unseal = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mode_t old = umask(0177);
+	int r = s->unseal < 0 || bind(s->unseal, (struct sockaddr *)&addr, sizeof addr) || listen(s->unseal, 4);
+	umask(old);
+	if (r)
+		snprintf(why, why_len, "%s/unseal.sock: %s", path, strerror(errno));
+	return r ? 1 : 0;
+}
+
+static int check_owner(int dir, const char *path, char *why, size_t why_len)
+{
+	struct stat st;
+	if (fstat(dir, &st) || st.st_uid != 0 || (st.st_mode & 022)) {
+		snprintf(why, why_len, "%s must be root's and not writable by others; run: chown root:root %s && chmod 755 %s", path, path, path);
+		return 1;
+	}
+	return 0;
+}
+
+static int open_audit(struct keeper_store *s, const char *path, char *why, size_t why_len)
+{
+	s->audit_dir = openat(s->dir, "audit", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (s->audit_dir >= 0)
+		s->audit_head = openat(s->audit_dir, "head", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (s->audit_dir < 0 || s->audit_head < 0) {
+		snprintf(why, why_len, "%s/audit: %s; nothing is served without a log: bring it back, or look at it with coffer audit verify %s", path, strerror(errno), path);
+		return 6;
+	}
+	return 0;
+}
+
+int keeper_store_open(const char *path, struct keeper_store *ret_store, char *why, size_t why_len)
+{
+	struct keeper_store s = { -1, -1, -1, -1, -1, -1, { { 0 }, { 0 }, { 0 }, { 0 }, { 0 }, 0 }, { 0, 0, 0, 0, 0, 0 } };
+	int r = 1;
+
+	if (geteuid() != 0) {
+		snprintf(why, why_len, "cofferd needs root to mount and to start its processes under their own users");
+		goto out;
+	}
+	s.dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s.dir < 0) {
+		snprintf(why, why_len, "store %s: %s; coffer init %s makes one", path, strerror(errno), path);
+		goto out;
+	}
+	int e = vaultconf_read(s.dir, &s.conf, why, why_len);
+	if (e) {
+		r = e == -EINVAL ? 6 : 1;
+		goto out;
+	}
+	r = check_owner(s.dir, path, why, why_len);
+	if (!r)
+		r = find_users(&s.users, why, why_len);
+	if (!r)
+		r = take_lock(s.dir, &s.lock, path, why, why_len);
+	if (!r)
+		r = open_audit(&s, path, why, why_len);
+	if (!r)
+		r = open_kek(&s, why, why_len);
+	if (!r)
+		r = listen_unseal(&s, path, why, why_len);
+	if (r)
+		goto out;
+	*ret_store = s;
+	return 0;
+out:
+	keeper_store_close(&s);
+	return r;
+}
+
+void keeper_store_close(struct keeper_store *s)
+{
+	if (s->unseal >= 0)
+		unlinkat(s->dir, "unseal.sock", 0);
+	const int fds[] = { s->unseal, s->kek, s->audit_head, s->audit_dir, s->dir, s->lock };
+	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}

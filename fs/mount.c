@@ -1,0 +1,289 @@
+#include "fs/mount.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* <sys/mount.h> and <linux/mount.h> of Debian 12 cannot both be included; these three are what we need of the former. */
+extern int umount2(const char *target, int flags);
+#define COFFER_MNT_DETACH 2
+#define COFFER_UMOUNT_NOFOLLOW 8
+
+/* Newer than Debian 12's headers */
+#define INIT_HAS_RESEND             (1ULL << 39)
+#define INIT_DIRECT_IO_ALLOW_MMAP   (1ULL << 36)
+#define NOTIFY_RESEND               7
+
+struct mount {
+	int fuse_fd;
+	int mount_fd;
+	int id;			/* the kernel's mount id */
+	char directory[PATH_MAX];
+};
+
+static int sys_fsopen(const char *type) { return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC); }
+static int sys_fsconfig(int fd, unsigned command, const char *key, const char *value)
+{
+	return (int)syscall(SYS_fsconfig, fd, command, key, value, 0);
+}
+static int sys_fsmount(int fd, unsigned attributes) { return (int)syscall(SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes); }
+
+static int fail(char *why, size_t why_len, int error, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static int fail(char *why, size_t why_len, int error, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(why, why_len, format, ap);
+	va_end(ap);
+	return error ? -error : -EIO;
+}
+
+/* The flags that the keeper answers are the mount's for its life: a worker's libfuse may use fewer, never more. */
+#define WANTED_FLAGS ((uint64_t)(FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS | \
+		      FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_INIT_EXT) | \
+		      INIT_HAS_RESEND | INIT_DIRECT_IO_ALLOW_MMAP)
+
+static int answer_init(int fd, struct shared_init *ret_init, char *why, size_t why_len)
+{
+	_Alignas(8) uint8_t buf[FUSE_MIN_READ_BUFFER];
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	if (poll(&p, 1, 10000) != 1)
+		return fail(why, why_len, ETIMEDOUT, "the kernel sent no FUSE_INIT");
+	ssize_t n = read(fd, buf, sizeof buf);
+	if (n < 0)
+		return fail(why, why_len, errno, "read of /dev/fuse: %s", strerror(errno));
+	const struct fuse_in_header *in = (const void *)buf;
+	const struct fuse_init_in *init = (const void *)(buf + sizeof *in);
+	if ((size_t)n < sizeof *in + 16 || in->opcode != FUSE_INIT || (size_t)n > sizeof ret_init->request)
+		return fail(why, why_len, EPROTO, "the kernel's first FUSE request is not FUSE_INIT");
+	if (init->major != 7 || init->minor < 31)
+		return fail(why, why_len, EPROTONOSUPPORT, "this kernel speaks FUSE %u.%u; 7.31 or later is needed (Linux 5.4)", init->major, init->minor);
+
+	uint64_t offered = init->flags;
+	if (init->flags & FUSE_INIT_EXT)
+		offered |= (uint64_t)init->flags2 << 32;
+	uint64_t flags = WANTED_FLAGS & offered;
+	struct { struct fuse_out_header header; struct fuse_init_out out; } answer = {
+		.header = { .len = sizeof answer, .unique = in->unique },
+		.out = {
+			.major = 7,
+			.minor = init->minor < FUSE_KERNEL_MINOR_VERSION ? init->minor : FUSE_KERNEL_MINOR_VERSION,
+			.max_readahead = init->max_readahead,
+			.flags = (uint32_t)flags,
+			.flags2 = (uint32_t)(flags >> 32),
+			/* RELEASE of a written file is a background request that may take a commit: many must fit */
+			.max_background = 1024,
+			.congestion_threshold = 768,
+			.max_write = FUSE_MAX_WRITE,
+			.time_gran = 1,
+			.max_pages = FUSE_MAX_WRITE / 4096,
+		},
+	};
+	if (write(fd, &answer, sizeof answer) != (ssize_t)sizeof answer)
+		return fail(why, why_len, errno, "answer to FUSE_INIT: %s", strerror(errno));
+	memcpy(ret_init->request, buf, (size_t)n);
+	ret_init->request_len = (uint32_t)n;
+	memcpy(ret_init->answer, &answer, sizeof answer);
+	ret_init->answer_len = sizeof answer;
+	return 0;
+}
+
+bool mount_can_resend(const struct shared_init *init)
+{
+	const struct fuse_init_out *out = (const void *)(init->answer + sizeof(struct fuse_out_header));
+	return ((uint64_t)out->flags2 << 32) & INIT_HAS_RESEND;
+}
+
+static int configure(int fs, int fuse_fd, const char *store)
+{
+	char number[16], source[PATH_MAX + 16];
+	snprintf(number, sizeof number, "%d", fuse_fd);
+	snprintf(source, sizeof source, "coffer:%s", store);
+	const char *const pairs[][2] = {
+		{ "source", source }, { "subtype", "coffer" }, { "fd", number }, { "rootmode", "40000" }, { "user_id", "0" }, { "group_id", "0" },
+	};
+	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+		if (sys_fsconfig(fs, FSCONFIG_SET_STRING, pairs[i][0], pairs[i][1]))
+			return -errno;
+	/* no default_permissions: the kernel would judge by attributes that differ from caller to caller */
+	if (sys_fsconfig(fs, FSCONFIG_SET_FLAG, "allow_other", NULL) || sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL))
+		return -errno;
+	return 0;
+}
+
+/* The kernel's id of a mount, from fdinfo: no request goes to the file system. */
+static int mount_id_of(int fd)
+{
+	char path[64], line[128];
+	int id = -1;
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "mnt_id: %d", &id) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return id;
+}
+
+int mount_new(const char *store, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len)
+{
+	int r, fs = -1;
+	struct mount *m = calloc(1, sizeof *m);
+	if (!m)
+		return -ENOMEM;
+	m->mount_fd = -1;
+	m->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (m->fuse_fd < 0) {
+		r = fail(why, why_len, errno, "/dev/fuse: %s; load the fuse module, or give the container the device", strerror(errno));
+		goto out;
+	}
+	fs = sys_fsopen("fuse");
+	if (fs < 0) {
+		r = fail(why, why_len, errno, "fsopen(fuse): %s; mounting needs root with CAP_SYS_ADMIN and Linux 5.4 or later", strerror(errno));
+		goto out;
+	}
+	r = configure(fs, m->fuse_fd, store);
+	if (r) {
+		fail(why, why_len, -r, "mount of a fuse file system: %s", strerror(-r));
+		goto out;
+	}
+	m->mount_fd = sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	if (m->mount_fd < 0) {
+		r = fail(why, why_len, errno, "fsmount: %s", strerror(errno));
+		goto out;
+	}
+	m->id = mount_id_of(m->mount_fd);
+	r = answer_init(m->fuse_fd, ret_init, why, why_len);
+	if (r)
+		goto out;
+	*ret_mount = m;
+	m = NULL;
+out:
+	if (fs >= 0)
+		close(fs);
+	mount_free(m);
+	return r;
+}
+
+void mount_free(struct mount *m)
+{
+	if (!m)
+		return;
+	if (m->mount_fd >= 0)
+		close(m->mount_fd);
+	if (m->fuse_fd >= 0)
+		close(m->fuse_fd);
+	free(m);
+}
+
+int mount_fuse_fd(const struct mount *m) { return m->fuse_fd; }
+int mount_root_fd(const struct mount *m) { return m->mount_fd; }
+
+int mount_point_check(const char *directory, char *why, size_t why_len)
+{
+	struct stat st, parent;
+	char up[PATH_MAX + 4];
+
+	if (lstat(directory, &st))
+		return errno == ENOTCONN
+			? fail(why, why_len, errno, "%s is a dead mount; umount %s first", directory, directory)
+			: fail(why, why_len, errno, "%s: %s; mkdir it first", directory, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return fail(why, why_len, ENOTDIR, "%s is not a directory", directory);
+	snprintf(up, sizeof up, "%s/..", directory);
+	if (!stat(up, &parent) && parent.st_dev != st.st_dev)
+		return fail(why, why_len, EBUSY, "%s is a mount point already; umount %s first, or choose another directory", directory, directory);
+	DIR *d = opendir(directory);
+	if (!d)
+		return fail(why, why_len, errno, "%s: %s", directory, strerror(errno));
+	bool empty = true;
+	for (struct dirent *e; (e = readdir(d));)
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			empty = false;
+	closedir(d);
+	if (!empty)
+		return fail(why, why_len, ENOTEMPTY, "%s is not empty; mount on an empty directory", directory);
+	return 0;
+}
+
+int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len)
+{
+	int r = mount_point_check(directory, why, why_len);
+	if (r)
+		return r;
+	if (syscall(SYS_move_mount, m->mount_fd, "", -100 /* AT_FDCWD */, directory, MOVE_MOUNT_F_EMPTY_PATH))
+		return fail(why, why_len, errno, "mount at %s: %s", directory, strerror(errno));
+	snprintf(m->directory, sizeof m->directory, "%s", directory);
+	int clone = (int)syscall(SYS_open_tree, m->mount_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (clone < 0) {
+		r = fail(why, why_len, errno, "open_tree of %s: %s", directory, strerror(errno));
+		mount_detach(m);
+		return r;
+	}
+	/* the descriptor would keep the mount busy for ever */
+	close(m->mount_fd);
+	m->mount_fd = -1;
+	*ret_clone = clone;
+	return 0;
+}
+
+bool mount_attached(const struct mount *m)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	bool found = false;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	while (f && !found && getline(&line, &cap, f) > 0)
+		found = atoi(line) == m->id && strstr(line, " - fuse.coffer coffer:");
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+int mount_detach(struct mount *m)
+{
+	if (!m->directory[0] || !mount_attached(m))
+		return 0;
+	if (!umount2(m->directory, COFFER_UMOUNT_NOFOLLOW))
+		return 0;
+	if (!umount2(m->directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH))
+		return 0;
+	return -errno;
+}
+
+int mount_resend(const struct mount *m)
+{
+	struct fuse_out_header notify = { .len = sizeof notify, .error = NOTIFY_RESEND, .unique = 0 };
+	return write(m->fuse_fd, &notify, sizeof notify) == (ssize_t)sizeof notify ? 0 : -errno;
+}
+
+int mount_private_proc(void)
+{
+	int fs = sys_fsopen("proc"), fd = -1;
+
+	if (fs >= 0) {
+		/* subset and hidepid are newer than the call itself: without them it is still a procfs of ours */
+		(void)sys_fsconfig(fs, FSCONFIG_SET_STRING, "hidepid", "0");
+		(void)sys_fsconfig(fs, FSCONFIG_SET_STRING, "subset", "pid");
+		if (!sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL))
+			fd = sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY);
+		close(fs);
+	}
+	if (fd < 0)
+		fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}

@@ -1,0 +1,37 @@
+/* The mount as the keeper makes it: detached first, attached once a worker answers a test read, so that nobody ever sees an empty directory that should be a vault. */
+#ifndef COFFER_FS_MOUNT_H
+#define COFFER_FS_MOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "fs/shared.h"
+
+struct mount;
+
+/* Opens /dev/fuse, makes the detached mount of a file system whose source is "coffer:STORE", and answers FUSE_INIT. 0; negative errno with one line in why. */
+int mount_new(const char *store, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len);
+void mount_free(struct mount *m);	/* closes the descriptors; does not unmount */
+
+int mount_fuse_fd(const struct mount *m);
+/* O_PATH descriptor of the mount's root, until mount_attach. */
+int mount_root_fd(const struct mount *m);
+
+/* Puts it at the directory, which must be empty and no mount point. Gives a second, detached view of it (ret_clone) for the bell: it never keeps the mount point busy. */
+int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len);
+/* Is it still where it was attached? Reads /proc/self/mountinfo, does no path I/O on the mount. */
+bool mount_attached(const struct mount *m);
+/* Unmounts, lazily if somebody uses it. */
+int mount_detach(struct mount *m);
+
+/* Makes the kernel send every request again that was read and not answered (kernel 6.9 and later: shared_init says). */
+int mount_resend(const struct mount *m);
+bool mount_can_resend(const struct shared_init *init);
+
+/* A procfs of our own (pids only, visible to all), so that the machine's hidepid does not matter; falls back to /proc. Returns a directory descriptor or negative errno. */
+int mount_private_proc(void);
+
+/* Is the directory fit to be a mount point? 0, or negative errno with one line in why. */
+int mount_point_check(const char *directory, char *why, size_t why_len);
+
+#endif

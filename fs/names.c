@@ -1,0 +1,297 @@
+#include "fs/names.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct { const char *name; enum inode_own own; } own_names[] = {
+	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED },
+};
+#define OWN_NAMES (sizeof own_names / sizeof *own_names)
+
+/* "3", but not "03", "+3" or "3x". 0: not a version's name. */
+static uint32_t parse_version(const char *name)
+{
+	uint32_t n = 0;
+	if (*name == '0')
+		return 0;
+	for (; *name; name++) {
+		if (*name < '0' || *name > '9' || n > INODE_LOW_MAX / 10)
+			return 0;
+		n = n * 10 + (uint32_t)(*name - '0');
+	}
+	return n <= INODE_LOW_MAX ? n : 0;
+}
+
+static struct inode secret_dir(const struct catalog_secret *s)
+{
+	return (struct inode){ .type = INODE_SECRET, .secret = s->id, .low = s->incarnation };
+}
+
+/* An old incarnation's directory finds nothing: it is the one that was deleted. */
+static const struct catalog_secret *live_dir(struct vault *v, const struct inode *i)
+{
+	const struct catalog_secret *s = store_get(v->store, i->secret);
+	return s && !s->deleted && s->incarnation == i->low ? s : NULL;
+}
+
+static int lookup_in_secret(struct vault *v, const struct inode *dir, const char *name, struct inode *ret)
+{
+	const struct catalog_secret *s = live_dir(v, dir);
+	uint32_t n;
+
+	if (!s)
+		return -ENOENT;
+	if (dir->type == INODE_SECRET && !strcmp(name, "current")) {
+		*ret = (struct inode){ .type = INODE_CURRENT, .secret = s->id };
+	} else if (dir->type == INODE_SECRET && !strcmp(name, "versions")) {
+		*ret = (struct inode){ .type = INODE_VERSIONS, .secret = s->id, .low = s->incarnation };
+	} else if (dir->type == INODE_VERSIONS && (n = parse_version(name)) && catalog_version(s, n)) {
+		*ret = (struct inode){ .type = INODE_VERSION, .secret = s->id, .low = n };
+	} else {
+		return -ENOENT;
+	}
+	return 0;
+}
+
+static int lookup_in_root(struct vault *v, const char *name, struct inode *ret)
+{
+	if (!strcmp(name, ".coffer")) {
+		*ret = (struct inode){ .type = INODE_OWN, .low = OWN_DIR };
+		return 0;
+	}
+	const struct catalog_secret *s = store_find(v->store, name);
+	if (!s)
+		return -ENOENT;
+	*ret = secret_dir(s);
+	return 0;
+}
+
+int names_lookup(struct vault *v, uint64_t parent, const char *name, uint64_t *ret_ino)
+{
+	struct inode dir, found;
+	int r = -ENOENT;
+
+	if (strlen(name) > NAME_LEN_MAX)
+		return -ENAMETOOLONG;
+	if (!inode_unpack(parent, &dir))
+		return -ENOENT;
+	if (dir.type == INODE_OWN && dir.low == OWN_DIR) {
+		for (size_t k = 0; k < OWN_NAMES; k++)
+			if (!strcmp(name, own_names[k].name)) {
+				*ret_ino = inode_own(own_names[k].own);
+				return 0;
+			}
+		return -ENOENT;
+	}
+	store_rdlock(v->store);
+	if (dir.type == INODE_ROOT)
+		r = lookup_in_root(v, name, &found);
+	else if (dir.type == INODE_SECRET || dir.type == INODE_VERSIONS)
+		r = lookup_in_secret(v, &dir, name, &found);
+	store_unlock_tables(v->store);
+	if (!r)
+		*ret_ino = inode_pack(&found);
+	return r;
+}
+
+/* ---- listing ---- */
+
+typedef int (*entry_fn)(const struct names_entry *e, void *arg);
+
+/* Offsets: 0 is ".", 1 is "..", n + 2 stands behind what has the number n. */
+static int list_dots(uint64_t ino, uint64_t *offset, entry_fn fn, void *arg)
+{
+	int r = 0;
+	if (*offset == 0) {
+		r = fn(&(struct names_entry){ ".", ino, 1 }, arg);
+		*offset = 1;
+	}
+	if (!r && *offset == 1) {
+		r = fn(&(struct names_entry){ "..", ino, 2 }, arg);
+		*offset = 2;
+	}
+	return r;
+}
+
+static void list_root(struct vault *v, const struct identity *who, uint64_t offset, entry_fn fn, void *arg)
+{
+	const int64_t now = vault_now();
+	const struct policy *p = store_policy(v->store);
+	struct policy_answer a;
+
+	if (!who || store_sealed(v->store) || policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
+		return;
+	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), false); s; s = store_next(v->store, s->id, false)) {
+		policy_decide(p, &who->policy, ACTION_SECRETS_LIST, s->name, now, &a);
+		struct inode i = secret_dir(s);
+		if (a.decision == POLICY_ALLOW && fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
+			return;
+	}
+}
+
+static int list_versions(struct vault *v, const struct identity *who, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
+{
+	const struct catalog_secret *s = live_dir(v, dir);
+	char name[16];
+
+	if (!s)
+		return 0;
+	if (!who)
+		return -EACCES;
+	if (store_sealed(v->store))
+		return -ENOKEY;
+	action_set can = policy_actions(store_policy(v->store), &who->policy, s->name, vault_now());
+	if (!(can & (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET))))
+		return -EACCES;
+	for (uint32_t k = 0; k < s->n_versions; k++) {
+		uint32_t n = s->versions[k].number;
+		struct inode i = { .type = INODE_VERSION, .secret = s->id, .low = n };
+		snprintf(name, sizeof name, "%u", n);
+		if ((uint64_t)n + 2 > offset && fn(&(struct names_entry){ name, inode_pack(&i), (uint64_t)n + 2 }, arg))
+			return 0;
+	}
+	return 0;
+}
+
+static int list_fixed(const struct names_entry *entries, size_t n, uint64_t offset, entry_fn fn, void *arg)
+{
+	for (size_t k = 0; k < n; k++)
+		if (k + 3 > offset) {
+			struct names_entry e = { entries[k].name, entries[k].ino, k + 3 };
+			if (fn(&e, arg))
+				return 0;
+		}
+	return 0;
+}
+
+static int list_secret(struct vault *v, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
+{
+	const struct catalog_secret *s = live_dir(v, dir);
+	if (!s)
+		return 0;
+	struct inode current = { .type = INODE_CURRENT, .secret = s->id };
+	struct inode versions = { .type = INODE_VERSIONS, .secret = s->id, .low = s->incarnation };
+	const struct names_entry e[] = { { "current", inode_pack(&current), 0 }, { "versions", inode_pack(&versions), 0 } };
+	return list_fixed(e, 2, offset, fn, arg);
+}
+
+static int list_own(uint64_t offset, entry_fn fn, void *arg)
+{
+	struct names_entry e[OWN_NAMES];
+	for (size_t k = 0; k < OWN_NAMES; k++)
+		e[k] = (struct names_entry){ own_names[k].name, inode_own(own_names[k].own), 0 };
+	return list_fixed(e, OWN_NAMES, offset, fn, arg);
+}
+
+static void record_listing(struct vault *v, const struct asker *asker, uint64_t unique, bool resent)
+{
+	struct verdict j = { 0 };
+	const struct identity *who = asker_trusted(asker);
+	store_rdlock(v->store);
+	j.error = store_sealed(v->store) ? ENOKEY : EACCES;
+	if (who && !store_sealed(v->store) && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, vault_now()) == POLICY_ALLOW) {
+		j.error = 0;
+		j.decision = POLICY_ALLOW;
+	}
+	store_unlock_tables(v->store);
+	vault_record(v, AUDIT_SECRET_LIST, asker->who, &j, unique, resent, vault_now(), NULL);
+}
+
+int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, entry_fn fn, void *arg)
+{
+	struct inode dir;
+	int r = 0;
+
+	if (!inode_unpack(ino, &dir) || !inode_is_dir(&dir))
+		return -ENOTDIR;
+	if (dir.type == INODE_ROOT && offset == 0)
+		record_listing(v, asker, unique, resent);
+	if (list_dots(ino, &offset, fn, arg))
+		return 0;
+	if (dir.type == INODE_OWN)
+		return dir.low == OWN_DIR ? list_own(offset, fn, arg) : 0;
+	store_rdlock(v->store);
+	if (dir.type == INODE_ROOT)
+		list_root(v, asker_trusted(asker), offset, fn, arg);
+	else if (dir.type == INODE_VERSIONS)
+		r = list_versions(v, asker_trusted(asker), &dir, offset, fn, arg);
+	else
+		r = list_secret(v, &dir, offset, fn, arg);
+	store_unlock_tables(v->store);
+	return r;
+}
+
+/* ---- mkdir ---- */
+
+/* The kernel sends a mkdir again when a worker died on it: its own unique, within this mount, says whether it was done. */
+static struct request_key key_of(struct vault *v, uint64_t unique)
+{
+	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection };
+	memcpy(key.id, "mkdir", 5);
+	memcpy(key.id + 8, &unique, sizeof unique);
+	return key;
+}
+
+static int create(struct vault *v, const struct asker *asker, const char *name, struct verdict *j, uint64_t unique, bool resent, int64_t began, const uint8_t digest[DIGEST_LEN])
+{
+	struct request_key key = key_of(v, unique);
+	uint32_t id = 0;
+	int r = store_begin(v->store);
+	if (r)
+		return r;
+	r = store_secret_create(v->store, name, &id);
+	if (!r)
+		r = store_request_put(v->store, &key, digest, "{}");
+	if (!r)
+		r = vault_record(v, AUDIT_SECRET_SET, asker->who, j, unique, resent, began, NULL);
+	if (r) {
+		store_rollback(v->store);
+		return r;
+	}
+	r = store_commit(v->store);
+	if (!r)
+		vault_changed(v, false);
+	return r;
+}
+
+static int find_dir(struct vault *v, const char *name, uint64_t *ret_ino)
+{
+	return names_lookup(v, 1, name, ret_ino);
+}
+
+int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent, uint64_t *ret_ino)
+{
+	const int64_t began = vault_now();
+	struct bytes parts[] = { { "mkdir", 5 }, { name, strlen(name) } };
+	uint8_t digest[DIGEST_LEN];
+	struct verdict j = { 0 };
+	struct inode dir;
+	char *answer = NULL;
+	int r;
+
+	if (strlen(name) > NAME_LEN_MAX)
+		return -ENAMETOOLONG;
+	if (!inode_unpack(parent, &dir) || dir.type != INODE_ROOT || !name_valid(name))
+		return -EPERM;
+	r = sha256(parts, 2, digest);
+	if (r)
+		return r;
+	if (resent) {
+		struct request_key key = key_of(v, unique);
+		if (!store_request_find(v->store, &key, digest, &answer)) {
+			free(answer);
+			return find_dir(v, name, ret_ino);
+		}
+	}
+	vault_decide(v, asker_trusted(asker), ACTION_SECRETS_SET, name, &j);
+	snprintf(j.name, sizeof j.name, "%s", name);
+	r = j.error ? -j.error : create(v, asker, name, &j, unique, resent, began, digest);
+	if (r) {
+		j.error = -r;
+		vault_record(v, AUDIT_SECRET_SET, asker->who, &j, unique, resent, began, NULL);
+		return r;
+	}
+	return find_dir(v, name, ret_ino);
+}

@@ -1,0 +1,591 @@
+#include "fs/ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "fs/attr.h"
+#include "fs/ctl_file.h"
+#include "fs/log.h"
+#include "fs/names.h"
+#include "fs/staging.h"
+
+/* Entries may be cached for as long as the kernel likes: OPEN always reaches us, and every removal of a name goes through the mount. */
+#define FOREVER (10.0 * 365 * 86400)
+
+static struct vault *vault_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* Finds out who asks. False: the request went to a thread that may block. */
+static bool identify(fuse_req_t req, struct asker *ret_asker)
+{
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	struct vault *v = vault_of(req);
+
+	if (vault_is_bell(v, c->uid, c->pid)) {	/* never looked at: its requests must not wait for anything */
+		*ret_asker = (struct asker){ .uid = c->uid, .gid = c->gid, .tid = c->pid, .doubt = true };
+		return true;
+	}
+	if (asker_identify(v, c->uid, c->gid, c->pid, request_may_block(), ret_asker)) {
+		request_defer(req);
+		return false;
+	}
+	return true;
+}
+
+static bool blocks(fuse_req_t req)
+{
+	if (request_may_block())
+		return true;
+	request_defer(req);
+	return false;
+}
+
+static void reply_error(fuse_req_t req, int negative_errno)
+{
+	fuse_reply_err(req, -negative_errno);
+}
+
+/* ---- names and attributes ---- */
+
+static int entry_for(struct vault *v, const struct asker *asker, uint64_t ino, struct fuse_entry_param *e)
+{
+	memset(e, 0, sizeof *e);
+	e->ino = ino;
+	e->generation = 1;	/* another generation would unhash the name under a running container */
+	e->entry_timeout = FOREVER;
+	return attr_fill(v, asker, ino, &e->attr);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct vault *v = vault_of(req);
+	struct fuse_entry_param e = { 0 };
+	uint64_t ino;
+	int r = names_lookup(v, parent, name, &ino);
+
+	if (!r)		/* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
+		r = entry_for(v, NULL, ino, &e);
+	if (r == -ENOENT) {
+		memset(&e, 0, sizeof e);
+		reply_error(req, r);	/* and so not cached: a name that is put shows at once */
+	} else if (r) {
+		reply_error(req, r);
+	} else {
+		fuse_reply_entry(req, &e);
+	}
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+	(void)ino;
+	(void)n;
+	fuse_reply_none(req);	/* inode numbers are a pure function of the store: nothing is counted */
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	(void)count;
+	(void)forgets;
+	fuse_reply_none(req);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vault *v = vault_of(req);
+	struct asker a = { 0 };
+	struct inode i;
+	struct stat st;
+	(void)fi;
+
+	const bool dir = inode_unpack(ino, &i) && inode_is_dir(&i);	/* the same for everybody */
+	if (!dir && !identify(req, &a))
+		return;
+	int r = attr_fill(v, dir ? NULL : &a, ino, &st);
+	asker_release(&a);
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_attr(req, &st, 0);
+}
+
+/* touch and cp -p ask for what changes nothing here; who may set is told that it is done. */
+static int judge_setattr(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set)
+{
+	struct stat st;
+	int r = attr_fill(v, a, ino, &st);
+	if (r)
+		return r;
+	if (vault_is_bell(v, a->uid, a->tid))
+		return 0;
+	if (!(st.st_mode & 0200))
+		return -EPERM;
+	if (((to_set & FUSE_SET_ATTR_MODE) && (want->st_mode & 07777) != (st.st_mode & 07777)) ||
+	    ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid))
+		return -EPERM;
+	return 0;
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to_set, struct fuse_file_info *fi)
+{
+	struct vault *v = vault_of(req);
+	struct asker a;
+	struct stat st;
+	int r;
+
+	if (!identify(req, &a))
+		return;
+	if ((to_set & FUSE_SET_ATTR_SIZE) && !request_may_block()) {
+		asker_release(&a);
+		request_defer(req);
+		return;
+	}
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		r = fi ? staging_truncate(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)want->st_size) : -EPERM;
+	else
+		r = judge_setattr(v, &a, ino, want, to_set);
+	if (!r)
+		r = attr_fill(v, &a, ino, &st);
+	if (!r && (to_set & FUSE_SET_ATTR_SIZE))
+		st.st_size = want->st_size;
+	asker_release(&a);
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_attr(req, &st, 0);
+}
+
+static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+	struct asker a;
+	if (!identify(req, &a))
+		return;
+	int r = attr_access(vault_of(req), &a, ino, mask);
+	asker_release(&a);
+	reply_error(req, r);
+}
+
+/* ---- directories ---- */
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	fi->fh = 0;
+	fi->cache_readdir = 0;
+	fi->keep_cache = 0;
+	fuse_reply_open(req, fi);
+}
+
+struct listing { fuse_req_t req; struct vault *v; const struct asker *asker; char *buf; size_t size, used; bool plus; };
+
+static int add_entry(const struct names_entry *n, void *arg)
+{
+	struct listing *l = arg;
+	struct fuse_entry_param e = { 0 };
+	size_t need;
+	char *at = l->buf + l->used;
+	const size_t room = l->size - l->used;
+
+	/* "." and ".." bring no inode of their own: the kernel would count a lookup that nobody forgets */
+	const bool dot = !strcmp(n->name, ".") || !strcmp(n->name, "..");
+	if (!dot && l->plus && entry_for(l->v, l->asker, n->ino, &e))
+		return 0;		/* it went meanwhile */
+	if (dot || !l->plus) {
+		e.attr.st_ino = n->ino;
+		e.attr.st_mode = S_IFDIR;
+		struct inode i;
+		if (inode_unpack(n->ino, &i) && !inode_is_dir(&i))
+			e.attr.st_mode = S_IFREG;
+	}
+	if (l->plus)
+		need = fuse_add_direntry_plus(l->req, at, room, n->name, &e, (off_t)n->next);
+	else
+		need = fuse_add_direntry(l->req, at, room, n->name, &e.attr, (off_t)n->next);
+	if (need > room)
+		return 1;
+	l->used += need;
+	return 0;
+}
+
+static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
+{
+	struct listing l = { .req = req, .v = vault_of(req), .size = size, .plus = plus };
+	struct asker a;
+
+	if (!identify(req, &a))
+		return;
+	l.asker = &a;
+	l.buf = malloc(size ? size : 1);
+	int r = l.buf ? names_list(l.v, &a, ino, (uint64_t)offset, request_unique(), request_current()->resent, add_entry, &l) : -ENOMEM;
+	asker_release(&a);
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_buf(req, l.buf, l.used);
+	free(l.buf);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	(void)fi;
+	list(req, ino, size, offset, false);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	(void)fi;
+	list(req, ino, size, offset, true);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	struct vault *v = vault_of(req);
+	struct fuse_entry_param e;
+	struct asker a;
+	uint64_t ino = 0;
+	(void)mode;
+
+	if (!blocks(req) || !identify(req, &a))
+		return;
+	int r = names_mkdir(v, &a, parent, name, request_unique(), request_current()->resent, &ino);
+	asker_release(&a);
+	if (!r)
+		r = entry_for(v, NULL, ino, &e);
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_entry(req, &e);
+}
+
+/* ---- files ---- */
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vault *v = vault_of(req);
+	struct open_ask ask = { .ino = ino, .flags = fi->flags, .unique = request_unique(), .resent = request_current()->resent };
+	struct open_grant grant = { 0 };
+	struct asker a;
+
+	if (!inode_unpack(ino, &ask.inode) || inode_is_dir(&ask.inode)) {
+		fuse_reply_err(req, EISDIR);
+		return;
+	}
+	/* a record that must be on the disk first is not for the thread that everybody waits for */
+	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !blocks(req))
+		return;
+	if (!identify(req, &a))
+		return;
+	int r = access_open(v, &a, &ask, &grant);
+	asker_release(&a);
+	if (!r && grant.kind == HANDLE_CTL) {
+		r = ctl_file_open(v, grant.fh);
+		if (r)
+			access_close(v, grant.fh);
+	}
+	if (r) {
+		request_reply_error(req, r, grant.delay_ms);
+		return;
+	}
+	fi->fh = grant.fh;
+	fi->direct_io = 1;
+	fi->keep_cache = 0;
+	/* a writer's FLUSH is where the error of close comes from; a reader's says nothing */
+	fi->noflush = !(grant.kind == HANDLE_VALUE && grant.writable);
+	if (fuse_reply_open(req, fi) == -ENOENT)	/* the caller was killed meanwhile: no RELEASE will come */
+		access_close(v, grant.fh);
+}
+
+/* The handle's own stage, where it has one. True: replied. */
+static bool read_stage(fuse_req_t req, const struct asker *a, uint64_t fh, size_t size, uint64_t offset)
+{
+	struct vault *v = vault_of(req);
+	struct secbuf *buf = NULL;
+	int r = secbuf_new(size, &buf);
+	if (!r)
+		r = staging_read(v, a, fh, request_unique(), request_current()->resent, offset, buf);
+	if (!r)
+		fuse_reply_buf(req, (const char *)secbuf_cdata(buf), secbuf_len(buf));
+	else if (r != -ENOENT)
+		reply_error(req, r);
+	secbuf_free(buf);
+	return r != -ENOENT;
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct vault *v = vault_of(req);
+	struct read_result result = { 0 };
+	struct asker a;
+	const struct handle *h = handle_get(v->handles, fi->fh);
+	const bool stages = h && h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR;
+	const bool ctl = h && h->kind == HANDLE_CTL;
+	const struct read_ask ask = {
+		.fh = fi->fh, .offset = (uint64_t)offset, .size = size, .unique = request_unique(), .resent = request_current()->resent,
+		.page_cache = fi->lock_owner == 0,	/* read, pread and preadv name an owner; who fills the page cache does not */
+	};
+	(void)ino;
+
+	if ((stages || ctl) && !blocks(req))
+		return;
+	if (!identify(req, &a))
+		return;
+	int r = 0;
+	if (stages && read_stage(req, &a, fi->fh, size, (uint64_t)offset)) {
+		asker_release(&a);
+		return;
+	}
+	if (ctl)
+		r = ask.page_cache ? -EINVAL : ctl_file_read(v, &a, fi->fh, ask.unique, ask.resent, ask.offset, size, &result);
+	else
+		r = access_read(v, &a, &ask, request_may_block(), &result);
+	asker_release(&a);
+	if (r == -EAGAIN && !request_may_block())
+		request_defer(req);
+	else if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_buf(req, result.data, result.len);
+	read_done(v, &result);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct vault *v = vault_of(req);
+	struct asker a;
+	(void)ino;
+
+	if (!blocks(req) || !identify(req, &a))
+		return;
+	const struct handle *h = handle_get(v->handles, fi->fh);
+	int r;
+	if (h && h->kind == HANDLE_CTL)
+		r = ctl_file_write(v, &a, fi->fh, request_unique(), (uint64_t)offset, (const uint8_t *)buf, size);
+	else
+		r = staging_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf, size);
+	asker_release(&a);
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_write(req, size);
+}
+
+/* close(2) of any descriptor of the file, by any process: only the opener's commits, and only what was written. The caller may hold its exec lock: nothing but its status is read. */
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vault *v = vault_of(req);
+	const struct handle *h = handle_get(v->handles, fi->fh);
+	pid_t tgid = 0;
+	int r = 0;
+	(void)ino;
+
+	if (h && h->kind == HANDLE_VALUE && h->stage) {
+		if (!blocks(req))
+			return;
+		if (!caller_tgid(v->callers, fuse_req_ctx(req)->pid, &tgid) && tgid == h->tgid)
+			r = staging_commit(v, NULL, fi->fh, request_unique(), request_current()->resent, false);
+	}
+	reply_error(req, r);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	struct vault *v = vault_of(req);
+	const struct handle *h = handle_get(v->handles, fi->fh);
+	struct asker a;
+	int r = 0;
+	(void)ino;
+	(void)datasync;
+
+	if (h && h->kind == HANDLE_VALUE && h->stage) {
+		if (!blocks(req) || !identify(req, &a))
+			return;
+		r = staging_commit(v, &a, fi->fh, request_unique(), request_current()->resent, true);
+		asker_release(&a);
+	}
+	reply_error(req, r);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vault *v = vault_of(req);
+	const struct handle *h = handle_get(v->handles, fi->fh);
+	const uint64_t fh = fi->fh;
+	(void)ino;
+
+	if (h && (h->kind == HANDLE_CTL || (h->kind == HANDLE_VALUE && h->stage)) && !request_may_block()) {
+		request_defer(req);
+		return;
+	}
+	if (h && h->kind == HANDLE_CTL) {
+		ctl_file_release(v, fh);
+		fuse_reply_err(req, 0);
+	} else if (staging_mark_released(v, fh)) {
+		fuse_reply_err(req, 0);		/* never waited for; what is left is in the handle, whoever commits it */
+		staging_release(v, fh);
+	} else {
+		access_close(v, fh);
+		fuse_reply_err(req, 0);
+	}
+}
+
+/* ---- extended attributes, and what there is not ---- */
+
+static void reply_bytes(fuse_req_t req, size_t size, const char *bytes, size_t len)
+{
+	if (size == 0)
+		fuse_reply_xattr(req, len);
+	else if (len > size)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, bytes, len);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct asker a;
+	char *value = NULL;
+	size_t len = 0;
+
+	if (strncmp(name, "user.coffer.", 12)) {	/* security.capability, asked at every write: at once */
+		fuse_reply_err(req, ENODATA);
+		return;
+	}
+	if (!blocks(req) || !identify(req, &a))
+		return;
+	int r = names_getxattr(vault_of(req), &a, ino, name, &value, &len);
+	asker_release(&a);
+	if (r)
+		reply_error(req, r);
+	else
+		reply_bytes(req, size, value, len);
+	free(value);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	struct asker a;
+	char *value = NULL;
+	size_t len = 0;
+
+	if (!blocks(req) || !identify(req, &a))
+		return;
+	int r = names_listxattr(vault_of(req), &a, ino, &value, &len);
+	asker_release(&a);
+	if (r)
+		reply_error(req, r);
+	else
+		reply_bytes(req, size, value, len);
+	free(value);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	(void)ino; (void)name; (void)value; (void)size; (void)flags;
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	(void)ino; (void)name;
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	(void)parent; (void)name; (void)mode; (void)rdev;
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	(void)parent; (void)name; (void)mode; (void)fi;
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	(void)parent; (void)name;
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
+{
+	(void)parent; (void)name; (void)to; (void)to_name; (void)flags;
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+	(void)link; (void)parent; (void)name;
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+	(void)ino; (void)parent; (void)name;
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct vault *v = vault_of(req);
+	struct store_counts n = { 0 };
+	(void)ino;
+	store_rdlock(v->store);
+	store_counts(v->store, &n);
+	store_unlock_tables(v->store);
+	struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_files = n.secrets, .f_namemax = NAME_LEN_MAX };
+	fuse_reply_statfs(req, &st);
+}
+
+/* The connection's flags are the keeper's: libfuse is told to want nothing that he did not grant. */
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct vault *v = userdata;
+	const struct fuse_init_out *out = (const void *)(v->shared->init.answer + sizeof(struct fuse_out_header));
+	conn->want &= FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS;
+	conn->max_write = out->max_write;
+	conn->max_readahead = out->max_readahead;
+	conn->time_gran = 1;
+}
+
+static const struct fuse_lowlevel_ops table = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.access = op_access,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.mkdir = op_mkdir,
+	.open = op_open,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.fsync = op_fsync,
+	.release = op_release,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+	.setxattr = op_setxattr,
+	.removexattr = op_removexattr,
+	.mknod = op_mknod,
+	.create = op_create,
+	.unlink = op_unlink,
+	.rmdir = op_unlink,
+	.rename = op_rename,
+	.symlink = op_symlink,
+	.link = op_link,
+	.statfs = op_statfs,
+};
+
+const struct fuse_lowlevel_ops *ops_table(void)
+{
+	return &table;
+}

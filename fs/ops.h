@@ -1,0 +1,11 @@
+/* libfuse's callbacks: translate a request, call the room that knows, reply. */
+#ifndef COFFER_FS_OPS_H
+#define COFFER_FS_OPS_H
+
+#include "fs/session.h"
+#include "fs/vault.h"
+
+/* The table; userdata of the session is struct vault. */
+const struct fuse_lowlevel_ops *ops_table(void);
+
+#endif

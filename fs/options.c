@@ -1,0 +1,180 @@
+#include "fs/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char options_usage[] =
+	"usage: cofferd STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
+	"\n"
+	"Serves the vault in STORE at MOUNTPOINT. Goes to the background once the mount has answered a test read.\n"
+	"\n"
+	"  -f                          stay in the foreground; log to stderr\n"
+	"  -o nopagecache              refuse sendfile, splice and mmap, so that no value ever lies in the page cache\n"
+	"  -o audit_durability=WHEN    process (default): a record survives any process; fdatasync: the machine too\n"
+	"  -o audit_segment=SIZE       start a new segment of the log at this size (default 16M)\n"
+	"  -o audit_keep=SIZE          keep at most this much of finished segments (default 1G), and what is younger than\n"
+	"  -o audit_keep_days=DAYS     this many days (default 0)\n"
+	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
+	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
+	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
+	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
+	"  -h, --help    -V, --version\n"
+	"\n"
+	"Example: cofferd /var/lib/coffer/default /vault\n";
+
+static int parse_size(const char *text, uint64_t *ret_size)
+{
+	char *end;
+	errno = 0;
+	unsigned long long n = strtoull(text, &end, 10);
+	if (errno || end == text || text[0] == '-')
+		return -EINVAL;
+	unsigned shift = 0;
+	if (*end == 'K' || *end == 'k')
+		shift = 10;
+	else if (*end == 'M' || *end == 'm')
+		shift = 20;
+	else if (*end == 'G' || *end == 'g')
+		shift = 30;
+	if (shift)
+		end++;
+	if (*end || n > (UINT64_MAX >> shift) || n << shift > ((uint64_t)1 << 50))
+		return -EINVAL;
+	*ret_size = n << shift;
+	return 0;
+}
+
+/* mount(8) hands fstab's own words to every helper; these mean nothing here. nosuid, nodev and noexec are always on. */
+static bool is_mount_word(const char *name)
+{
+	static const char *const words[] = {
+		"rw", "defaults", "auto", "noauto", "nofail", "_netdev", "nosuid", "nodev", "noexec", "user", "nouser",
+		"allow_other", "async", "relatime", "noatime",
+	};
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (!strcmp(name, words[i]))
+			return true;
+	return !strncmp(name, "x-", 2) || !strncmp(name, "comment=", 8);
+}
+
+static int set_option(struct options *o, const char *word)
+{
+	const char *eq = strchr(word, '=');
+	const char *value = eq ? eq + 1 : "";
+	size_t n = eq ? (size_t)(eq - word) : strlen(word);
+	uint64_t size = 0;
+
+#define IS(name) (n == strlen(name) && !strncmp(word, name, n))
+	if (!*word || is_mount_word(word))
+		return 0;
+	if (IS("nopagecache") && !eq) {
+		o->nopagecache = true;
+	} else if (IS("noresend") && !eq) {
+		o->noresend = true;
+	} else if (IS("audit_durability")) {
+		if (!strcmp(value, "fdatasync"))
+			o->durability = AUDIT_DURABILITY_FDATASYNC;
+		else if (!strcmp(value, "process"))
+			o->durability = AUDIT_DURABILITY_PROCESS;
+		else
+			return -EINVAL;
+	} else if (IS("locked_memory")) {
+		if (!strcmp(value, "memfd_secret"))
+			o->locked_memory = SECMEM_ONLY_MEMFD_SECRET;
+		else if (!strcmp(value, "mlock"))
+			o->locked_memory = SECMEM_ONLY_MLOCK;
+		else
+			return -EINVAL;
+	} else if (IS("audit_keep_days")) {
+		if (parse_size(value, &size) || size > 36500)
+			return -EINVAL;
+		o->audit_keep_seconds = (int64_t)size * 86400;
+	} else if (parse_size(value, &size)) {
+		return -EINVAL;
+	} else if (IS("audit_segment")) {
+		if (size < 65536)
+			return -EINVAL;
+		o->audit_segment_size = size;
+	} else if (IS("audit_keep")) {
+		o->audit_keep_bytes = size;
+	} else if (IS("cipher_cache")) {
+		o->cipher_cache = (size_t)size;
+	} else if (IS("plain_pool")) {
+		if (size < 8u << 20)
+			return -EINVAL;
+		o->plain_pool = (size_t)size;
+	} else {
+		return -EINVAL;
+	}
+#undef IS
+	return 0;
+}
+
+static int set_options(struct options *o, const char *list, char *why, size_t why_len)
+{
+	char *copy = strdup(list), *save = NULL;
+	int r = copy ? 0 : -ENOMEM;
+
+	for (char *word = copy ? strtok_r(copy, ",", &save) : NULL; word && !r; word = strtok_r(NULL, ",", &save)) {
+		r = set_option(o, word);
+		if (r)
+			snprintf(why, why_len, "option '%s' is not known, or its value does not fit; see cofferd --help", word);
+	}
+	free(copy);
+	return r;
+}
+
+static int absolute(const char *path, char ret_path[PATH_MAX], const char *what, char *why, size_t why_len)
+{
+	if (realpath(path, ret_path))
+		return 0;
+	snprintf(why, why_len, "%s %s: %s", what, path, strerror(errno));
+	return -errno;
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
+{
+	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .cipher_cache = 16u << 20, .plain_pool = 64u << 20 };
+	const char *paths[2] = { NULL, NULL };
+	size_t n_paths = 0;
+	int r;
+
+	for (int i = 1; i < argc; i++) {
+		const char *a = argv[i];
+		if (!strcmp(a, "-f")) {
+			o.foreground = true;
+		} else if (!strcmp(a, "-h") || !strcmp(a, "--help")) {
+			o.help = true;
+		} else if (!strcmp(a, "-V") || !strcmp(a, "--version")) {
+			o.version = true;
+		} else if (!strncmp(a, "-o", 2)) {
+			const char *list = a[2] ? a + 2 : i + 1 < argc ? argv[++i] : "";
+			r = set_options(&o, list, why, why_len);
+			if (r)
+				return r;
+		} else if (a[0] == '-' && a[1]) {
+			snprintf(why, why_len, "%s is not an option; see cofferd --help", a);
+			return -EINVAL;
+		} else if (n_paths < 2) {
+			paths[n_paths++] = a;
+		} else {
+			snprintf(why, why_len, "too many arguments: %s; see cofferd --help", a);
+			return -EINVAL;
+		}
+	}
+	if (!o.help && !o.version) {
+		if (n_paths != 2) {
+			snprintf(why, why_len, "STORE and MOUNTPOINT are wanted; see cofferd --help");
+			return -EINVAL;
+		}
+		r = absolute(paths[0], o.store, "store", why, why_len);
+		if (!r)
+			r = absolute(paths[1], o.mount, "mount point", why, why_len);
+		if (r)
+			return r;
+	}
+	*ret_options = o;
+	return 0;
+}

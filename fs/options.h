@@ -1,0 +1,34 @@
+/* The command line of cofferd: STORE MOUNTPOINT [-f] [-o OPTIONS]. As mount.fuse.coffer the same, in mount(8)'s order. */
+#ifndef COFFER_FS_OPTIONS_H
+#define COFFER_FS_OPTIONS_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/audit.h"
+#include "store/secbuf.h"
+
+struct options {
+	char store[PATH_MAX];		/* absolute, symlinks resolved */
+	char mount[PATH_MAX];
+	bool foreground;
+	bool help, version;
+	bool nopagecache;		/* sendfile, splice and mmap are refused: nothing ever lies in the page cache */
+	bool noresend;			/* replay unanswered requests from the slots, as on kernels before 6.9 */
+	enum audit_durability durability;
+	uint64_t audit_segment_size;	/* bytes, 0: default */
+	uint64_t audit_keep_bytes;	/* retention: beyond this much … */
+	int64_t audit_keep_seconds;	/* … what is older than this goes */
+	size_t cipher_cache;		/* bytes */
+	size_t plain_pool;		/* bytes of locked memory for plaintext */
+	enum secmem_choice locked_memory;
+};
+
+/* 0; -EINVAL with one line in why. */
+int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len);
+
+extern const char options_usage[];
+
+#endif

@@ -1,0 +1,207 @@
+#include "fs/plain.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define BUCKETS 1024u
+
+struct plain {
+	struct plain *next;		/* in its bucket */
+	struct plain *newer, *older;	/* by last use */
+	uint32_t secret, version;
+	uint32_t refs;			/* replies under way */
+	bool doomed;			/* out of the table: goes with its last reference */
+	int64_t used;
+	struct secbuf *buf;
+};
+
+struct plain_pool {
+	pthread_mutex_t lock;
+	size_t cap, size;
+	struct plain *buckets[BUCKETS];
+	struct plain *newest, *oldest;
+};
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static uint32_t bucket_of(uint32_t secret, uint32_t version)
+{
+	return (secret * 2654435761u ^ version * 40503u) % BUCKETS;
+}
+
+int plain_pool_new(size_t cap, struct plain_pool **ret_pool)
+{
+	struct plain_pool *p = calloc(1, sizeof *p);
+	if (!p)
+		return -ENOMEM;
+	pthread_mutex_init(&p->lock, NULL);
+	p->cap = cap;
+	*ret_pool = p;
+	return 0;
+}
+
+static void unlink_use(struct plain_pool *p, struct plain *x)
+{
+	*(x->newer ? &x->newer->older : &p->newest) = x->older;
+	*(x->older ? &x->older->newer : &p->oldest) = x->newer;
+	x->newer = x->older = NULL;
+}
+
+static void link_newest(struct plain_pool *p, struct plain *x)
+{
+	x->older = p->newest;
+	x->newer = NULL;
+	*(p->newest ? &p->newest->newer : &p->oldest) = x;
+	p->newest = x;
+	x->used = now_ns();
+}
+
+static void destroy(struct plain *x)
+{
+	secbuf_free(x->buf);
+	free(x);
+}
+
+/* Takes it out of the table; wipes it unless a reply is being sent from it. */
+static void evict(struct plain_pool *p, struct plain *x)
+{
+	struct plain **at = &p->buckets[bucket_of(x->secret, x->version)];
+	while (*at != x)
+		at = &(*at)->next;
+	*at = x->next;
+	unlink_use(p, x);
+	p->size -= secbuf_len(x->buf);
+	x->doomed = true;
+	if (!x->refs)
+		destroy(x);
+}
+
+void plain_drop_all(struct plain_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	while (p->oldest)
+		evict(p, p->oldest);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void plain_pool_free(struct plain_pool *p)
+{
+	if (!p)
+		return;
+	plain_drop_all(p);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+static struct plain *find(struct plain_pool *p, uint32_t secret, uint32_t version)
+{
+	struct plain *x = p->buckets[bucket_of(secret, version)];
+	while (x && (x->secret != secret || x->version != version))
+		x = x->next;
+	return x;
+}
+
+static struct plain *take(struct plain_pool *p, uint32_t secret, uint32_t version)
+{
+	struct plain *x = find(p, secret, version);
+	if (x) {
+		x->refs++;
+		unlink_use(p, x);
+		link_newest(p, x);
+	}
+	return x;
+}
+
+struct plain *plain_get(struct plain_pool *p, uint32_t secret, uint32_t version)
+{
+	pthread_mutex_lock(&p->lock);
+	struct plain *x = take(p, secret, version);
+	pthread_mutex_unlock(&p->lock);
+	return x;
+}
+
+static void make_room(struct plain_pool *p, size_t need)
+{
+	while (p->oldest && p->size + need > p->cap)
+		evict(p, p->oldest);
+}
+
+int plain_load(struct plain_pool *p, struct store *s, uint32_t secret, uint32_t version, struct plain **ret_plain)
+{
+	struct plain *x = plain_get(p, secret, version), *other;
+	struct secbuf *buf = NULL;
+	int r;
+
+	if (x) {
+		*ret_plain = x;
+		return 0;
+	}
+	r = store_version_read(s, secret, version, &buf);
+	if (r == -ENOMEM) {		/* the arena is full: what is not being read gives way */
+		plain_drop_all(p);
+		r = store_version_read(s, secret, version, &buf);
+	}
+	if (r)
+		return r;
+	x = calloc(1, sizeof *x);
+	if (!x) {
+		secbuf_free(buf);
+		return -ENOMEM;
+	}
+	x->secret = secret;
+	x->version = version;
+	x->buf = buf;
+	pthread_mutex_lock(&p->lock);
+	other = take(p, secret, version);	/* another thread was faster */
+	if (!other) {
+		make_room(p, secbuf_len(buf));
+		uint32_t b = bucket_of(secret, version);
+		x->next = p->buckets[b];
+		p->buckets[b] = x;
+		x->refs = 1;
+		p->size += secbuf_len(buf);
+		link_newest(p, x);
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (other)
+		destroy(x);
+	*ret_plain = other ? other : x;
+	return 0;
+}
+
+const struct secbuf *plain_buf(const struct plain *x)
+{
+	return x->buf;
+}
+
+void plain_put(struct plain_pool *p, struct plain *x)
+{
+	pthread_mutex_lock(&p->lock);
+	if (--x->refs == 0 && x->doomed)
+		destroy(x);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void plain_drop(struct plain_pool *p, uint32_t secret, uint32_t version)
+{
+	pthread_mutex_lock(&p->lock);
+	struct plain *x = find(p, secret, version);
+	if (x)
+		evict(p, x);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void plain_drop_idle(struct plain_pool *p, int64_t before_ns)
+{
+	pthread_mutex_lock(&p->lock);
+	while (p->oldest && p->oldest->used < before_ns)
+		evict(p, p->oldest);
+	pthread_mutex_unlock(&p->lock);
+}

@@ -1,0 +1,332 @@
+#include "fs/session.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/log.h"
+#include "store/secbuf.h"
+
+#define INIT_UNIQUE ((uint64_t)1 << 62)		/* the kernel's are small and even */
+#define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
+#define THREADS     8
+#define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
+
+#define DELAYED_MAX 256			/* refusals kept waiting; beyond that they go at once */
+
+struct delayed { fuse_req_t req; int error; int64_t due_ms; };
+
+struct session {
+	struct session_config config;
+	struct fuse_session *fuse;
+	bool init_seen;
+	pthread_mutex_t lock;
+	pthread_cond_t work, slot_free;
+	uint8_t free_slots[SLOTS];
+	size_t n_free;
+	uint8_t queue[SLOTS];
+	size_t queue_at, queue_len;
+	bool ending;
+	pthread_t threads[THREADS];
+	size_t n_threads;
+	struct delayed delayed[DELAYED_MAX];
+	size_t n_delayed;
+};
+
+static __thread struct request current;
+
+struct request *request_current(void) { return &current; }
+
+uint64_t request_unique(void)
+{
+	return current.header->unique & ~RESEND_BIT;
+}
+
+void request_defer(fuse_req_t req)
+{
+	current.deferred = true;
+	fuse_reply_none(req);		/* frees it and sends nothing */
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* The slot is free again before the answer goes: only where the kernel can send the request again, should this worker die meanwhile. */
+void request_reply_error(fuse_req_t req, int negative_errno, uint32_t delay_ms)
+{
+	struct session *s = current.session;
+	bool kept = false;
+
+	if (delay_ms && s->config.shared->keeper.resend) {
+		pthread_mutex_lock(&s->lock);
+		if (s->n_delayed < DELAYED_MAX) {
+			s->delayed[s->n_delayed++] = (struct delayed){ req, -negative_errno, now_ms() + delay_ms };
+			kept = true;
+		}
+		pthread_mutex_unlock(&s->lock);
+	}
+	if (!kept)
+		fuse_reply_err(req, -negative_errno);
+}
+
+int session_send_delayed(struct session *s)
+{
+	const int64_t now = now_ms();
+	int64_t next = -1;
+
+	pthread_mutex_lock(&s->lock);
+	for (size_t i = 0; i < s->n_delayed;) {
+		struct delayed d = s->delayed[i];
+		if (d.due_ms > now) {
+			if (next < 0 || d.due_ms - now < next)
+				next = d.due_ms - now;
+			i++;
+			continue;
+		}
+		s->delayed[i] = s->delayed[--s->n_delayed];
+		fuse_reply_err(d.req, d.error);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return (int)next;
+}
+
+/* ---- libfuse's view of the device ---- */
+
+static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, len);
+}
+
+static bool flags_fit(const struct shared_init *init, const struct fuse_init_out *lib)
+{
+	const struct fuse_init_out *keeper = (const void *)(init->answer + sizeof(struct fuse_out_header));
+	/* FUSE_INIT_EXT only says that flags2 counts */
+	return !(lib->flags & ~keeper->flags & ~(uint32_t)FUSE_INIT_EXT) && !(lib->flags2 & ~keeper->flags2);
+}
+
+static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	const struct fuse_out_header *out = iov[0].iov_base;
+	if (out->unique != INIT_UNIQUE)
+		return writev(fd, iov, count);
+
+	/* the keeper answered FUSE_INIT; libfuse's answer to the replay is only looked at */
+	(void)userdata;
+	size_t all = 0;
+	for (int i = 0; i < count; i++)
+		all += iov[i].iov_len;
+	struct session *s = current.session;
+	s->init_seen = out->error == 0 && count > 1 && iov[1].iov_len >= offsetof(struct fuse_init_out, flags2) + 4 &&
+		       flags_fit(&s->config.shared->init, iov[1].iov_base);
+	return (ssize_t)all;
+}
+
+static int replay_init(struct session *s)
+{
+	const struct shared_init *init = &s->config.shared->init;
+	_Alignas(8) uint8_t request[sizeof init->request];
+
+	if (!init->request_len || init->request_len > sizeof request)
+		return -EPROTO;
+	memcpy(request, init->request, init->request_len);
+	((struct fuse_in_header *)(void *)request)->unique = INIT_UNIQUE;
+	struct fuse_buf buf = { .size = init->request_len, .mem = request };
+	current = (struct request){ .session = s };
+	fuse_session_process_buf(s->fuse, &buf);
+	return s->init_seen ? 0 : -EPROTO;
+}
+
+/* ---- one request ---- */
+
+/* INTERRUPT is refused once, and the kernel sends it no more: a waiting caller is killed by the kernel without our help. */
+static bool answer_interrupt(const struct session *s, const struct fuse_in_header *in)
+{
+	if (in->opcode != FUSE_INTERRUPT)
+		return false;
+	struct fuse_out_header out = { .len = sizeof out, .error = -ENOSYS, .unique = in->unique };
+	(void)!write(s->config.fuse_fd, &out, sizeof out);
+	return true;
+}
+
+/* Runs the handler. True: answered (or none is due); false: it wants a thread that may block. */
+static bool process(struct session *s, struct slot *slot, bool may_block, bool resent)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+	current = (struct request){ .header = in, .session = s, .slot = slot, .may_block = may_block, .resent = resent || (in->unique & RESEND_BIT) };
+	if (!answer_interrupt(s, in)) {
+		struct fuse_buf buf = { .size = slot->len, .mem = slot->data };
+		fuse_session_process_buf(s->fuse, &buf);
+	}
+	bool done = !current.deferred;
+	current = (struct request){ .session = s };
+	return done;
+}
+
+/* After the answer: nothing of what was written stays, and no later worker sees the request. */
+static void finish(struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+	if (in->opcode == FUSE_WRITE)
+		secmem_wipe(slot->data + sizeof *in, slot->len - sizeof *in);
+	atomic_store_explicit(&slot->len, 0, memory_order_release);
+}
+
+static void *pool_thread(void *arg)
+{
+	struct session *s = arg;
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		while (!s->queue_len && !s->ending)
+			pthread_cond_wait(&s->work, &s->lock);
+		if (!s->queue_len)
+			break;
+		uint8_t i = s->queue[s->queue_at];
+		s->queue_at = (s->queue_at + 1) % SLOTS;
+		s->queue_len--;
+		pthread_mutex_unlock(&s->lock);
+		struct slot *slot = &s->config.shared->slots[i];
+		bool resent = slot->pad[0];
+		process(s, slot, true, resent);
+		finish(slot);
+		pthread_mutex_lock(&s->lock);
+		s->free_slots[s->n_free++] = i;
+		pthread_cond_signal(&s->slot_free);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+static void enqueue(struct session *s, uint8_t i)
+{
+	pthread_mutex_lock(&s->lock);
+	s->queue[(s->queue_at + s->queue_len++) % SLOTS] = i;
+	pthread_cond_signal(&s->work);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static uint8_t take_slot(struct session *s)
+{
+	pthread_mutex_lock(&s->lock);
+	while (!s->n_free)		/* every thread is busy; each of them has a deadline */
+		pthread_cond_wait(&s->slot_free, &s->lock);
+	uint8_t i = s->free_slots[--s->n_free];
+	pthread_mutex_unlock(&s->lock);
+	return i;
+}
+
+/* ---- the loop ---- */
+
+static void run_leftovers(struct session *s)
+{
+	for (uint8_t i = 0; i < SLOTS; i++) {
+		struct slot *slot = &s->config.shared->slots[i];
+		if (!slot->len)
+			continue;
+		if (!s->config.shared->keeper.resend && slot->len <= sizeof slot->data) {
+			process(s, slot, true, true);
+			finish(slot);
+		} else {
+			/* the kernel sends it again; what was written does not stay here */
+			secmem_wipe(slot->data, sizeof slot->data);
+			slot->len = 0;
+		}
+	}
+}
+
+int session_run(struct session *s)
+{
+	int r = 0;
+	run_leftovers(s);
+	uint8_t i = take_slot(s);
+	while (!*s->config.stop) {
+		struct slot *slot = &s->config.shared->slots[i];
+		ssize_t n = read(s->config.fuse_fd, slot->data, sizeof slot->data);
+		if (n < 0) {
+			if (errno == EINTR || errno == EAGAIN || errno == ENOENT)	/* ENOENT: the caller was killed before we read */
+				continue;
+			r = errno == ENODEV ? 0 : -errno;				/* ENODEV: unmounted, or aborted */
+			break;
+		}
+		if ((size_t)n < sizeof(struct fuse_in_header))
+			continue;
+		slot->pad[0] = 0;
+		atomic_store_explicit(&slot->len, (uint32_t)n, memory_order_release);
+		if (process(s, slot, false, false)) {
+			finish(slot);
+		} else {
+			enqueue(s, i);
+			i = take_slot(s);
+		}
+	}
+	return r;
+}
+
+static int start_threads(struct session *s)
+{
+	pthread_attr_t attr;
+	int r = 0;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	while (s->n_threads < THREADS && !r)
+		r = -pthread_create(&s->threads[s->n_threads], &attr, pool_thread, s) ?: (s->n_threads++, 0);
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+int session_new(const struct session_config *config, struct session **ret_session)
+{
+	static const struct fuse_custom_io io = { .read = io_read, .writev = io_writev };
+	char name[] = "cofferd";
+	char *argv[] = { name, NULL };
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	int r;
+
+	struct session *s = calloc(1, sizeof *s);
+	if (!s)
+		return -ENOMEM;
+	s->config = *config;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->work, NULL);
+	pthread_cond_init(&s->slot_free, NULL);
+	for (uint8_t i = 0; i < SLOTS; i++)
+		s->free_slots[s->n_free++] = i;
+	s->fuse = fuse_session_new(&args, config->ops, sizeof *config->ops, config->userdata);
+	r = s->fuse ? 0 : -ENOMEM;
+	if (!r)
+		r = fuse_session_custom_io(s->fuse, &io, config->fuse_fd) ? -EIO : 0;
+	if (!r)
+		r = replay_init(s);
+	if (!r)
+		r = start_threads(s);
+	if (r) {
+		session_free(s);
+		return r;
+	}
+	*ret_session = s;
+	return 0;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->ending = true;
+	pthread_cond_broadcast(&s->work);
+	pthread_mutex_unlock(&s->lock);
+	for (size_t i = 0; i < s->n_threads; i++)
+		pthread_join(s->threads[i], NULL);
+	if (s->fuse)
+		fuse_session_destroy(s->fuse);
+	free(s);
+}

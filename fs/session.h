@@ -1,0 +1,52 @@
+/* Receiving requests: our own loop around libfuse's low-level session.
+ *
+ * One hot thread reads /dev/fuse into a slot and runs the handler at once. A handler that finds that it would block (key holder, resolver, disk) says request_defer(); the slot then goes to a pool
+ * thread, which runs the same handler from its start with request_may_block(). So one slow open does not stall the others, and no handler needs a second form. */
+#ifndef COFFER_FS_SESSION_H
+#define COFFER_FS_SESSION_H
+
+#define FUSE_USE_VERSION 312
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/shared.h"
+
+struct session;
+
+struct session_config {
+	int fuse_fd;
+	struct shared *shared;
+	const struct fuse_lowlevel_ops *ops;
+	void *userdata;		/* of the callbacks: struct vault */
+	const volatile bool *stop;
+};
+
+/* Replays FUSE_INIT. 0 or negative errno. */
+int session_new(const struct session_config *config, struct session **ret_session);
+/* Serves until *stop or the connection's end. Before the first read it goes through requests that a dead worker left in the slots (only where the kernel cannot send them again). */
+int session_run(struct session *s);
+/* No handler runs any more after it returns. */
+void session_free(struct session *s);
+
+/* Within a handler, of its own request: */
+struct request {
+	const struct fuse_in_header *header;	/* NULL outside of a request */
+	struct session *session;
+	struct slot *slot;
+	bool may_block;
+	bool deferred;
+	bool resent;			/* another worker may have seen it */
+};
+struct request *request_current(void);
+static inline bool request_may_block(void) { return request_current()->may_block; }
+/* Gives the request to a pool thread: consumes req without an answer. The handler returns at once. */
+void request_defer(fuse_req_t req);
+/* Answers a refusal, after delay_ms if there is room to keep it waiting (a uid that floods is slowed down); never blocks. Consumes req. */
+void request_reply_error(fuse_req_t req, int negative_errno, uint32_t delay_ms);
+/* Sends the answers whose time has come; returns how long until the next (ms), -1: there is none. Called by the ticking thread. */
+int session_send_delayed(struct session *s);
+/* unique without the kernel's resend bit. */
+uint64_t request_unique(void);
+
+#endif

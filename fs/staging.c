@@ -1,0 +1,227 @@
+#include "fs/staging.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/log.h"
+
+#define RELEASED 1u	/* handle.extra2 of a value: RELEASE was answered */
+
+static struct handle *writable(struct vault *v, uint64_t fh)
+{
+	struct handle *h = handle_get(v->handles, fh);
+	return h && h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) != O_RDONLY ? h : NULL;
+}
+
+/* WRITE needs the right of opener and writer. Where they are two, and the opener's decision has aged, he is asked for again by his process. */
+static int check_rights(struct vault *v, const struct asker *asker, struct handle *h, uint64_t unique, bool resent)
+{
+	const bool same = asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST);
+	int r = access_recheck(v, asker, h, ACTION_SECRETS_SET, unique, resent);
+
+	if (r || same || h->reader[0].epoch == store_epoch(v->store))
+		return -r;
+	struct asker opener;
+	r = asker_identify(v, h->uid, h->gid, h->tgid, true, &opener);
+	if (r)
+		return r;
+	if (opener.doubt || memcmp(h->digest, opener.who->digest, IDENTITY_DIGEST))
+		r = EACCES;
+	else
+		r = access_recheck(v, &opener, h, ACTION_SECRETS_SET, unique, resent);
+	asker_release(&opener);
+	return -r;
+}
+
+/* The stage is made at the first byte: shells open and flush files that they never write. */
+static int ensure_stage(struct vault *v, struct handle *h)
+{
+	uint64_t stage;
+	if (h->stage)
+		return 0;
+	int r = store_stage_new(v->store, &stage);
+	if (!r && !(h->open_flags & O_TRUNC) && h->version)
+		r = store_stage_copy_version(v->store, stage, h->secret, h->version);
+	if (!r)
+		h->stage = stage;
+	return r;
+}
+
+int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, const void *data, size_t len)
+{
+	struct handle *h = writable(v, fh);
+	if (!h)
+		return -EBADF;
+	int r = check_rights(v, asker, h, unique, resent);
+	if (!r)
+		r = ensure_stage(v, h);
+	if (!r)
+		r = store_stage_write(v->store, h->stage, unique, h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len);
+	return r;
+}
+
+int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t len)
+{
+	struct handle *h = writable(v, fh);
+	if (!h)
+		return -EBADF;
+	int r = check_rights(v, asker, h, unique, resent);
+	if (!r)
+		r = ensure_stage(v, h);
+	if (!r)
+		r = store_stage_truncate(v->store, h->stage, unique, len);
+	return r;
+}
+
+int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, struct secbuf *ret)
+{
+	struct handle *h = writable(v, fh);
+	size_t got = 0;
+	if (!h)
+		return -EBADF;
+	if (!h->stage && !(h->open_flags & O_TRUNC) && h->version)
+		return -ENOENT;
+	int r = check_rights(v, asker, h, unique, resent);
+	if (!r && h->stage)
+		r = store_stage_read(v->store, h->stage, offset, secbuf_data(ret), secbuf_capacity(ret), &got);
+	return r ? r : secbuf_set_len(ret, got);
+}
+
+/* At RELEASE nobody asks: what was written was written with a right. Whether that right still stands is told by its binding. */
+static void decide_by_binding(struct vault *v, const struct handle *h, struct verdict *j)
+{
+	const int64_t now = vault_now();
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	const struct policy *p = store_policy(v->store);
+	const struct binding *b = policy_binding(p, h->binding);
+	const struct role *role = b ? policy_role(p, b->role) : NULL;
+	j->error = store_sealed(v->store) ? ENOKEY : EACCES;
+	if (s)
+		snprintf(j->name, sizeof j->name, "%s", s->name);
+	if (b && role && s && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) && scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
+		j->error = 0;
+		j->decision = POLICY_ALLOW;
+		j->binding = b->id;
+		snprintf(j->role, sizeof j->role, "%s", role->name);
+	}
+	store_unlock_tables(v->store);
+}
+
+static void judge_commit(struct vault *v, const struct asker *asker, const struct handle *h, struct verdict *j)
+{
+	if (!asker) {
+		decide_by_binding(v, h, j);
+	} else {
+		store_rdlock(v->store);
+		const struct catalog_secret *s = store_get(v->store, h->secret);
+		if (s)
+			snprintf(j->name, sizeof j->name, "%s", s->name);
+		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
+		store_unlock_tables(v->store);
+	}
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	if (!j->error && (!s || s->deleted))
+		j->error = ENOENT;
+	else if (!j->error && !s->enabled)
+		j->error = EACCES;
+	store_unlock_tables(v->store);
+}
+
+int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, bool ring)
+{
+	static const struct version_attributes plain_attributes = { .not_before = INT64_MIN, .expires = INT64_MAX };
+	struct handle *h = writable(v, fh);
+	struct stage_info info;
+	const int64_t began = vault_now();
+	int r;
+
+	if (!h)
+		return -EBADF;
+	if (!h->stage)
+		return 0;
+	r = store_stage_stat(v->store, h->stage, &info);
+	if (r || !info.dirty)
+		return r == -ENOENT ? 0 : r;
+
+	struct verdict j = { .secret = h->secret };
+	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in the handle is left of him */
+	struct identity gone = { .audit = { .uid = h->uid, .gid = h->gid, .pid = h->tgid, .loginuid = -1 } };
+	const struct identity *actor = asker ? asker->who : v->openers[(uint32_t)fh];
+	if (!actor) {
+		actor = &gone;
+		audit_caller_render(&gone.audit);
+	}
+	judge_commit(v, asker, h, &j);
+	if (j.error) {
+		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
+		return -j.error;
+	}
+	r = store_begin(v->store);
+	if (r)
+		return r;
+	r = store_stage_commit(v->store, h->stage, h->secret, &plain_attributes, &j.version);
+	if (r) {
+		store_rollback(v->store);
+		if (r == -EALREADY)		/* the worker before us did it */
+			return 0;
+		j.error = -r;
+		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
+		return r;
+	}
+	if (vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL)) {
+		store_rollback(v->store);
+		return -EIO;
+	}
+	r = store_commit(v->store);
+	if (r) {
+		j.error = -r;
+		vault_record(v, AUDIT_SECRET_SET, actor, &j, 0, false, began, NULL);
+		return r;
+	}
+	vault_changed(v, ring);
+	return 0;
+}
+
+bool staging_mark_released(struct vault *v, uint64_t fh)
+{
+	struct handle *h = writable(v, fh);
+	if (!h || !h->stage)
+		return false;
+	h->extra2 = RELEASED;
+	return true;
+}
+
+void staging_release(struct vault *v, uint64_t fh)
+{
+	struct handle *h = writable(v, fh);
+	if (!h)
+		return;
+	int r = staging_commit(v, NULL, fh, 0, false, true);
+	if (r)
+		log_warn("what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
+	if (h->stage)
+		store_stage_drop(v->store, h->stage);
+	access_close(v, fh);
+}
+
+static void collect(uint64_t fh, struct handle *h, void *arg)
+{
+	struct { uint64_t fhs[64]; size_t n; } *list = arg;
+	if (h->kind == HANDLE_VALUE && h->extra2 == RELEASED && list->n < 64)
+		list->fhs[list->n++] = fh;
+}
+
+void staging_recover(struct vault *v)
+{
+	struct { uint64_t fhs[64]; size_t n; } list;
+	do {
+		list.n = 0;
+		handle_each(v->handles, 0, collect, &list);
+		for (size_t i = 0; i < list.n; i++)
+			staging_release(v, list.fhs[i]);
+	} while (list.n == 64);
+}

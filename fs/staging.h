@@ -1,0 +1,24 @@
+/* Writing: bytes are staged, and become a version at FSYNC, at a FLUSH by the process that opened, or at RELEASE (DESIGN section 3). Everything here may block: pool threads only. */
+#ifndef COFFER_FS_STAGING_H
+#define COFFER_FS_STAGING_H
+
+#include "fs/access.h"
+
+/* All return 0 or negative errno; idempotent by the request's unique. */
+int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, const void *data, size_t len);
+int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t len);
+/* Reads the handle's own stage (O_RDWR). -ENOENT: it has none yet, the version is read. ret holds len bytes of locked memory. */
+int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, struct secbuf *ret);
+
+/* Makes a version of what was written since the last commit, if anything was. asker NULL: at RELEASE, when nobody asks any more, and at a FLUSH, when the caller must not be looked at (it can hold its exec
+ * lock): the binding that let the writer in must still stand. ring: the bell tells watchers (the caller's own close does not). */
+int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, bool ring);
+/* After RELEASE was answered: commits what is left (errors to the log), drops the stage and the handle. */
+void staging_release(struct vault *v, uint64_t fh);
+/* A worker that takes over ends what others had answered but not committed. */
+void staging_recover(struct vault *v);
+
+/* Marks a handle whose RELEASE was answered; true if there is something left for staging_release. */
+bool staging_mark_released(struct vault *v, uint64_t fh);
+
+#endif

@@ -1,0 +1,128 @@
+#include "fs/vault.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "fs/log.h"
+
+int64_t vault_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)
+{
+	struct policy_answer a = { 0 };
+
+	ret_verdict->epoch = store_epoch(v->store);
+	ret_verdict->binding = 0;
+	ret_verdict->valid_until = 0;
+	ret_verdict->decision = POLICY_DENY;
+	ret_verdict->error = EACCES;
+	if (store_sealed(v->store)) {
+		ret_verdict->error = ENOKEY;
+		return;
+	}
+	if (!who)
+		return;
+	const struct policy *p = store_policy(v->store);
+	policy_decide(p, &who->policy, action, name, vault_now(), &a);
+	ret_verdict->decision = a.decision;
+	if (a.decision != POLICY_ALLOW)
+		return;
+	const struct role *role = policy_role(p, a.role);
+	ret_verdict->error = 0;
+	ret_verdict->binding = a.binding;
+	ret_verdict->valid_until = a.valid_until;
+	snprintf(ret_verdict->role, sizeof ret_verdict->role, "%s", role ? role->name : "");
+}
+
+void vault_decide(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)
+{
+	store_rdlock(v->store);
+	vault_decide_locked(v, who, action, name, ret_verdict);
+	store_unlock_tables(v->store);
+}
+
+bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)
+{
+	return tid > 0 && tid == v->shared->keeper.bell && uid == v->shared->keeper.bell_uid;
+}
+
+int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
+		 uint32_t *ret_delay_ms)
+{
+	int64_t now = vault_now();
+	const struct audit_event e = {
+		.operation = operation,
+		.result = verdict->error == 0 ? AUDIT_ALLOW : verdict->decision == POLICY_ALLOW || verdict->error == ENOKEY ? AUDIT_ERROR : AUDIT_DENY,
+		.error = verdict->error,
+		.secret = verdict->name[0] ? verdict->name : NULL,
+		.version = verdict->version,
+		.caller = who ? &who->audit : NULL,
+		.binding = verdict->binding,
+		.role = verdict->binding ? verdict->role : NULL,
+		.unique = unique,
+		.resent = resent,
+		.duration_us = now > began ? (uint32_t)((now - began) / 1000) : 0,
+	};
+	if (e.result == AUDIT_DENY)
+		atomic_fetch_add_explicit(&v->shared->denials, 1, memory_order_relaxed);
+	if (verdict->binding)
+		store_binding_used(v->store, verdict->binding, now);
+	return audit_append(v->audit, &e, ret_delay_ms) ? -EIO : 0;
+}
+
+void vault_ring(struct vault *v, enum bell_action action, const char *path)
+{
+	if (bell_send(v->bell_fd, action, path))
+		atomic_fetch_add_explicit(&v->shared->bell_lost, 1, memory_order_relaxed);
+}
+
+void vault_changed(struct vault *v, bool ring)
+{
+	const uint32_t *ids;
+	size_t n = store_touched(v->store, &ids);
+	char path[BELL_PATH_MAX];
+
+	/* whoever still has a right decrypts again: rights may have gone with this commit */
+	plain_drop_all(v->plain);
+	for (size_t i = 0; i < n; i++) {
+		store_rdlock(v->store);
+		const struct catalog_secret *s = store_get(v->store, ids[i]);
+		if (s)
+			snprintf(path, sizeof path, "%s/current", s->name);
+		store_unlock_tables(v->store);
+		if (s)
+			vault_ring(v, ring ? BELL_TOUCH : BELL_DROP, path);
+	}
+}
+
+int vault_unlock(struct vault *v, char *why, size_t why_len)
+{
+	int r = store_unlock(v->store, v->keys, why, why_len);
+	const struct audit_event e = { .operation = AUDIT_VAULT_UNSEAL, .result = r ? AUDIT_ERROR : AUDIT_ALLOW, .error = -r, .privileged = true };
+
+	v->unlock_failed = r == -EBADMSG;
+	if (r == -ENOKEY)
+		return r;
+	if (audit_append(v->audit, &e, NULL)) {
+		store_lock(v->store);
+		snprintf(why, why_len, "the unsealing cannot be logged: make room where the log lies");
+		return -EIO;
+	}
+	return r;
+}
+
+int vault_seal(struct vault *v)
+{
+	int r = keys_seal(v->keys);
+	/* our own keys go in any case: doubt means deny */
+	store_lock(v->store);
+	plain_drop_all(v->plain);
+	return r;
+}

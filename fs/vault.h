@@ -1,0 +1,74 @@
+/* What one worker serves from: its parts, and the small steps that all operations share. */
+#ifndef COFFER_FS_VAULT_H
+#define COFFER_FS_VAULT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/answers.h"
+#include "fs/bell.h"
+#include "fs/caller.h"
+#include "fs/ctl.h"
+#include "fs/handle.h"
+#include "fs/inode.h"
+#include "fs/plain.h"
+#include "fs/shared.h"
+#include "policy/policy.h"
+#include "store/audit.h"
+#include "store/store.h"
+
+struct vault {
+	struct shared *shared;
+	const struct options *options;
+	struct store *store;
+	struct audit *audit;
+	struct keys *keys;
+	struct callers *callers;
+	struct handles *handles;
+	struct plain_pool *plain;
+	struct answers *answers;
+	struct ctl_env ctl;
+	int bell_fd, control_fd;
+	pthread_mutex_t ctl_lock;	/* of shared->ctl */
+	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
+	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
+};
+
+/* Nanoseconds since the epoch. */
+int64_t vault_now(void);
+
+/* A decision with what the audit record needs of it, copied out of the tables so that no lock is held. */
+struct verdict {
+	int error;			/* 0: go on; positive errno otherwise */
+	enum policy_decision decision;
+	uint64_t binding;
+	int64_t valid_until;
+	uint64_t epoch;
+	char role[ROLE_NAME_MAX];
+	char name[NAME_LEN_MAX + 1];
+	uint32_t secret, version, size;
+	bool newest;			/* version is what current serves */
+};
+
+/* Asks the policy about an action on a name (NULL: the vault). who may be NULL: denied. */
+void vault_decide(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict);
+/* The same under a table lock that the caller holds. */
+void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict);
+
+/* Is the caller the bell: its pid and its user, both from the keeper. */
+bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
+
+/* Writes the record of a verdict. 0, or -EIO: nothing may be served. *ret_delay_ms may be NULL. */
+int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
+		 uint32_t *ret_delay_ms);
+
+/* After a commit: watchers hear of it (but for one that came through the mount: ring is false), and plaintext that may have lost its readers goes. */
+void vault_changed(struct vault *v, bool ring);
+void vault_ring(struct vault *v, enum bell_action action, const char *path);
+
+/* Gets the vault key and verifies everything; records it. 0; -ENOKEY; -EBADMSG. */
+int vault_unlock(struct vault *v, char *why, size_t why_len);
+int vault_seal(struct vault *v);
+
+#endif

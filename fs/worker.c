@@ -1,0 +1,345 @@
+#include "fs/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fs/control.h"
+#include "fs/log.h"
+#include "fs/ops.h"
+#include "fs/staging.h"
+#include "fs/vault.h"
+#include "store/vaultconf.h"
+
+#define TICK_MS       250
+#define IDLE_NS       (1000 * (int64_t)1000000)	/* plaintext that nobody read for this long is wiped */
+#define ARENA_EXTRA   (24u << 20)			/* locked memory beside the pool: DEKs, copies under way, staged chunks */
+#define CONTROL_MS    10000
+
+static volatile bool stopping;
+
+static void on_term(int signal)
+{
+	(void)signal;
+	stopping = true;
+}
+
+struct worker {
+	const struct role_args *args;
+	struct vault vault;
+	struct session *session;
+	struct vaultconf conf;
+	char host[65];
+	pthread_mutex_t control_lock;
+	pthread_t ticker;
+	bool ticking;
+	int wake[2];
+};
+
+/* Says why this worker cannot serve, to the keeper and so to whoever started the daemon. number is an exit status. */
+static int fatal(struct worker *w, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int fatal(struct worker *w, int status, const char *format, ...)
+{
+	struct control_message m = { .type = CONTROL_FATAL, .number = (uint32_t)status };
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(m.text, sizeof m.text, format, ap);
+	va_end(ap);
+	control_send(role_fd(w->args, "control"), &m, -1);
+	return -EIO;
+}
+
+/* ---- what the rooms ask back ---- */
+
+static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
+{
+	struct worker *w = arg;
+	struct control_message m = { .type = CONTROL_SEGMENT, .number = number, .create = create }, answer;
+	int fd = -1;
+
+	pthread_mutex_lock(&w->control_lock);
+	int r = control_send(w->vault.control_fd, &m, -1);
+	if (!r)
+		r = control_receive(w->vault.control_fd, &answer, &fd, CONTROL_MS);
+	pthread_mutex_unlock(&w->control_lock);
+	if (!r && (answer.type != CONTROL_SEGMENT || answer.number != number))
+		r = -EPROTO;
+	if (!r)
+		r = answer.error;
+	if (!r && fd < 0)
+		r = -EPROTO;
+	if (r) {
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static void ctl_changed(void *arg)
+{
+	vault_changed(&((struct worker *)arg)->vault, true);
+}
+
+static int ctl_seal(void *arg)
+{
+	return vault_seal(&((struct worker *)arg)->vault);
+}
+
+static void followed(uint32_t secret, void *arg)
+{
+	struct vault *v = arg;
+	char path[BELL_PATH_MAX] = "";
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, secret);
+	if (s)
+		snprintf(path, sizeof path, "%s/current", s->name);
+	store_unlock_tables(v->store);
+	if (path[0])
+		vault_ring(v, BELL_TOUCH, path);
+}
+
+/* Acts of break-glass that its process could not log, for the log was ours. */
+static int log_pending(uint64_t id, const char *act, void *arg)
+{
+	struct vault *v = arg;
+	const struct audit_event e = { .operation = AUDIT_BREAK_GLASS, .result = AUDIT_ALLOW, .detail = act, .privileged = true };
+	int r = audit_append(v->audit, &e, NULL);
+	return r ? r : store_pending_act_done(v->store, id);
+}
+
+/* ---- what happens by itself ---- */
+
+static void try_unlock(struct vault *v)
+{
+	char why[256] = "";
+	int r = vault_unlock(v, why, sizeof why);
+	if (r && r != -ENOKEY)
+		log_error("the vault stays sealed: %s", why[0] ? why : strerror(-r));
+	else if (!r)
+		log_info("the vault is open");
+}
+
+static void tick(struct worker *w)
+{
+	struct vault *v = &w->vault;
+	struct timespec t;
+
+	if (keys_state_changed(v->keys) && store_sealed(v->store) && !v->unlock_failed)
+		try_unlock(v);
+	int r = store_follow(v->store, followed, v);
+	if (r == -EBADMSG) {
+		log_error("rows in the store are not authentic: sealing; coffer fsck %s says which", v->shared->keeper.store);
+		vault_seal(v);
+		v->unlock_failed = true;
+	}
+	if (!store_sealed(v->store))
+		store_pending_acts(v->store, log_pending, v);
+	audit_tick(v->audit);
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	plain_drop_idle(v->plain, (int64_t)t.tv_sec * 1000000000 + t.tv_nsec - IDLE_NS);
+}
+
+static void *ticker(void *arg)
+{
+	struct worker *w = arg;
+	int wait = TICK_MS, since = 0;
+
+	for (;;) {
+		struct pollfd p[] = { { .fd = w->wake[0], .events = POLLIN }, { .fd = keys_fd(w->vault.keys), .events = POLLIN } };
+		int n = poll(p, 2, wait);
+		if (p[0].revents)
+			break;
+		since += wait;
+		if (n > 0 || since >= TICK_MS) {
+			tick(w);
+			since = 0;
+		}
+		int delayed = session_send_delayed(w->session);
+		wait = delayed >= 0 && delayed < TICK_MS ? delayed + 1 : TICK_MS;
+	}
+	return NULL;
+}
+
+/* ---- set-up ---- */
+
+static int map_shared(struct worker *w)
+{
+	void *p = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED, role_fd(w->args, "shared"), 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	struct shared *s = p;
+	if (s->magic != SHARED_MAGIC || s->size != sizeof *s)
+		return -EPROTO;
+	/* resident: a read of /dev/fuse into a page that is not would fail the caller if we died meanwhile. After the read, in the kernel, nothing faults. */
+	if (mlock(s->slots, sizeof s->slots) || mlock(s->stage_key, KEY_LEN) || mlock(&s->audit_head, sizeof s->audit_head) ||
+	    madvise(p, sizeof *s, MADV_DONTDUMP))
+		return -errno;
+	w->vault.shared = s;
+	w->vault.options = &s->keeper.options;
+	return 0;
+}
+
+/* As root: what needs it. Locked memory comes first, for its limit is root's to ignore. */
+static int set_up_privileged(struct worker *w)
+{
+	int r = role_harden();
+	if (!r)
+		r = map_shared(w);
+	if (r)
+		return fatal(w, 1, "memory shared with the keeper: %s", strerror(-r));
+	r = secmem_init(w->vault.options->plain_pool + ARENA_EXTRA, w->vault.options->locked_memory);
+	if (r)
+		return fatal(w, 1, "locked memory (%zu MiB): %s; raise the limit on locked memory, or lower -o plain_pool", (w->vault.options->plain_pool + ARENA_EXTRA) >> 20, strerror(-r));
+	r = crypto_init();
+	if (r)
+		return fatal(w, 1, "OpenSSL lacks AES-256-GCM or SHA-256");
+	r = role_confine(w->args, -1);
+	if (r)
+		return fatal(w, 1, "giving up root: %s", strerror(-r));
+	return 0;
+}
+
+static int open_audit(struct worker *w)
+{
+	char why[256] = "";
+	const struct options *o = w->vault.options;
+	gethostname(w->host, sizeof w->host - 1);
+	const struct audit_config config = {
+		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
+		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .arg = w,
+	};
+	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
+	return r ? fatal(w, r == -EBADMSG ? 6 : 1, "audit log: %s", why[0] ? why : strerror(-r)) : 0;
+}
+
+static int open_store(struct worker *w)
+{
+	struct vault *v = &w->vault;
+	char why[256] = "";
+	int r = vaultconf_read(role_fd(w->args, "store"), &w->conf, why, sizeof why);
+	if (r)
+		return fatal(w, 6, "%s", why);
+	r = open_audit(w);
+	if (r)
+		return r;
+	const struct store_config config = {
+		.dir = v->shared->keeper.store, .conf = &w->conf, .stage_key = v->shared->stage_key, .cipher_cache = v->options->cipher_cache, .migrate = true,
+	};
+	r = store_open(&config, &v->store, why, sizeof why);
+	if (r)
+		return fatal(w, r == -EBADMSG ? 6 : 1, "%s", why[0] ? why : strerror(-r));
+	r = keys_new_socket(role_fd(w->args, "keys"), &v->keys);
+	if (r)
+		return fatal(w, 1, "key holder: %s", strerror(-r));
+	r = vault_unlock(v, why, sizeof why);
+	if (r == -ENOKEY)
+		log_warn("the vault is sealed; coffer unseal opens it");
+	else if (r)
+		return fatal(w, r == -EBADMSG ? 6 : 7, "%s", why[0] ? why : strerror(-r));
+	return 0;
+}
+
+static int open_rest(struct worker *w)
+{
+	struct vault *v = &w->vault;
+	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
+
+	v->bell_fd = role_fd(w->args, "bell");
+	pthread_mutex_init(&v->ctl_lock, NULL);
+	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
+	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
+	if (!r)
+		r = handles_new(&v->shared->handles, &v->handles);
+	if (!r)
+		r = plain_pool_new(v->options->plain_pool, &v->plain);
+	if (!r)
+		r = answers_new(&v->answers);
+	if (r)
+		return fatal(w, 1, "set-up: %s", strerror(-r));
+	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
+	return 0;
+}
+
+static int start(struct worker *w)
+{
+	struct vault *v = &w->vault;
+	const struct session_config config = {
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .userdata = v, .stop = &stopping,
+	};
+	int r = session_new(&config, &w->session);
+	if (r)
+		return fatal(w, 1, "libfuse does not take the connection as the keeper opened it: %s", strerror(-r));
+	if (v->shared->keeper.restarts == 0)
+		store_stages_clear(v->store);	/* of a daemon that is gone, and its key with it */
+	else
+		staging_recover(v);
+	const struct audit_event e = { .operation = v->shared->keeper.restarts ? AUDIT_WORKER_START : AUDIT_VAULT_START, .result = AUDIT_ALLOW, .privileged = true };
+	if (audit_append(v->audit, &e, NULL))
+		log_error("the log cannot be written: every open is refused until it can");
+	if (pipe(w->wake))
+		return fatal(w, 1, "pipe: %s", strerror(errno));
+	r = -pthread_create(&w->ticker, NULL, ticker, w);
+	if (r)
+		return fatal(w, 1, "thread: %s", strerror(-r));
+	w->ticking = true;
+	const struct control_message ready = { .type = CONTROL_READY };
+	return control_send(v->control_fd, &ready, -1);
+}
+
+static void tear_down(struct worker *w)
+{
+	struct vault *v = &w->vault;
+	if (w->ticking) {
+		(void)!write(w->wake[1], "", 1);
+		pthread_join(w->ticker, NULL);
+	}
+	session_free(w->session);
+	if (v->audit && stopping) {
+		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
+		audit_append(v->audit, &e, NULL);
+	}
+	answers_free(v->answers);
+	plain_pool_free(v->plain);
+	handles_free(v->handles);
+	callers_free(v->callers);
+	store_close(v->store);
+	audit_close(v->audit);
+	keys_free(v->keys);
+	free(v->openers);
+}
+
+int worker_run(const struct role_args *args)
+{
+	static struct worker worker;
+	struct worker *w = &worker;
+	struct sigaction term = { .sa_handler = on_term };	/* no SA_RESTART: it ends the read of /dev/fuse */
+
+	w->args = args;
+	w->vault.control_fd = role_fd(args, "control");
+	pthread_mutex_init(&w->control_lock, NULL);
+	sigaction(SIGTERM, &term, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN);	/* of a terminal: the keeper decides */
+	int r = set_up_privileged(w);
+	if (!r)
+		r = open_store(w);
+	if (!r)
+		r = open_rest(w);
+	if (!r)
+		r = start(w);
+	if (!r)
+		r = session_run(w->session);
+	if (r)
+		log_error("worker ends: %s", strerror(-r));
+	tear_down(w);
+	return r ? 1 : 0;
+}
