@@ -17,6 +17,7 @@
 #include "fs/role.h"
 #include "fs/worker.h"
 #include "store/keyholder.h"
+#include "store/vaultconf.h"
 
 #define KEYHOLDER_ARENA (1u << 20)
 
