@@ -12,7 +12,7 @@ enum visit { VISIT_NEXT = 0, VISIT_ENOUGH = 1 };	/* 0 and 1, as tree_each wants 
 struct question {
 	const struct policy *policy;
 	const struct policy_caller *caller;
-	const char *resource;
+	const char *resource;		/* "" for the vault */
 	size_t resource_len;		/* of a name, or of a prefix without its star */
 	bool exact;			/* the resource is a name */
 	bool any_scope;			/* policy_decide_any: the resource does not matter */
@@ -35,10 +35,20 @@ static action_set actions_of(const struct question *q, const struct binding *b)
 	return role ? role->actions : 0;
 }
 
+/* scope_covers without its checks of form: the snapshot took only valid scopes, and set_resource only valid resources. */
+static bool covers(const char *scope, const struct question *q)
+{
+	size_t n = strlen(scope);
+
+	if (scope[n - 1] == '*')
+		return n - 1 <= q->resource_len && !memcmp(scope, q->resource, n - 1);
+	return q->exact && n == q->resource_len && !memcmp(scope, q->resource, n);
+}
+
 static bool speaks_of(const struct binding *b, const struct question *q)
 {
 	return b->from <= q->now && !has_ended(b, q->now) && principal_match(&b->principal, q->caller) &&
-	       (q->any_scope || scope_covers(b->scope, q->resource));
+	       (q->any_scope || covers(b->scope, q));
 }
 
 static bool better(const struct binding *a, const struct binding *b)
@@ -73,27 +83,14 @@ static int visit_all(struct shared *value, void *arg)
 	return VISIT_NEXT;
 }
 
-static void visit_marked(struct question *q, struct tree_cursor at, enum scope_mark mark)
-{
-	const uint8_t byte = (uint8_t)mark;
-
-	if (tree_step(&at, &byte, 1))
-		tree_each(at, q->visit, q);
-}
-
 /* All bindings at one condition whose scope covers the resource: prefixes branch off along the way, the name ends it. */
 static void visit_scopes(struct question *q, struct tree_cursor at)
 {
-	for (size_t i = 0; i < q->resource_len; i++) {
-		const uint8_t byte = (uint8_t)q->resource[i];
+	const uint8_t exact = SCOPE_MARK_EXACT;
 
-		visit_marked(q, at, SCOPE_MARK_PREFIX);
-		if (!tree_step(&at, &byte, 1))
-			return;
-	}
-	visit_marked(q, at, SCOPE_MARK_PREFIX);
-	if (q->exact)
-		visit_marked(q, at, SCOPE_MARK_EXACT);
+	if (tree_walk(&at, (const uint8_t *)q->resource, q->resource_len, SCOPE_MARK_PREFIX, q->visit, q) &&
+	    q->exact && tree_step(&at, &exact, 1))
+		tree_each(at, q->visit, q);
 }
 
 struct role_search {
@@ -105,12 +102,12 @@ static int visit_role_bindings(const struct role *role, void *arg)
 {
 	const struct role_search *s = arg;
 	struct tree_cursor at = s->at;
-	struct key k = { 0 };
+	uint8_t id[4];
 
 	if (!(role->actions & s->q->wanted))
 		return VISIT_NEXT;
-	key_u32(&k, role->id);
-	if (tree_step(&at, k.bytes, k.len))
+	be32(id, role->id);
+	if (tree_step(&at, id, sizeof(id)))
 		tree_each(at, s->q->visit, s->q);
 	return s->q->best ? VISIT_ENOUGH : VISIT_NEXT;
 }
@@ -125,48 +122,55 @@ static void visit_roles(struct question *q, struct tree_cursor at)
 
 typedef void (*visit_condition_fn)(struct question *q, struct tree_cursor at);
 
-static void visit_condition(struct question *q, const struct tree_node *index, visit_condition_fn fn,
-			    enum principal_kind kind, uint32_t id)
+static void visit_condition(struct question *q, struct tree_cursor at, visit_condition_fn fn, uint32_t id)
 {
-	struct tree_cursor at = tree_cursor(index);
-	struct key k = { 0 };
+	uint8_t bytes[4];
 
-	key_condition(&k, kind, id);
-	if (tree_step(&at, k.bytes, k.len))
+	be32(bytes, id);
+	if (tree_step(&at, bytes, sizeof(bytes)))
 		fn(q, at);
 }
 
-static void visit_groups(struct question *q, const struct tree_node *index, visit_condition_fn fn)
+/* The place of a kind of condition: where no binding speaks of groups, a caller with thousands of them costs nothing. */
+static bool find_kind(const struct tree_node *index, enum principal_kind kind, struct tree_cursor *ret_at)
+{
+	const uint8_t byte = (uint8_t)kind;
+
+	*ret_at = tree_cursor(index);
+	return tree_step(ret_at, &byte, 1);
+}
+
+static void visit_groups(struct question *q, struct tree_cursor at, visit_condition_fn fn)
 {
 	const struct policy_caller *caller = q->caller;
-	const struct tree_cursor root = tree_cursor(index);
-	struct tree_cursor groups = root;
-	const uint8_t kind = PRINCIPAL_GROUP;
 
-	if (!tree_step(&groups, &kind, 1))
-		return;		/* no binding speaks of groups: a caller with thousands costs nothing */
-	visit_condition(q, index, fn, PRINCIPAL_GROUP, caller->gid);
+	visit_condition(q, at, fn, caller->gid);
 	for (size_t i = 0; i < caller->n_groups; i++)
 		if (caller->groups[i] != caller->gid)
-			visit_condition(q, index, fn, PRINCIPAL_GROUP, caller->groups[i]);
+			visit_condition(q, at, fn, caller->groups[i]);
 }
 
 /* Each condition that holds for the caller, and so each binding that could. */
 static void visit_conditions(struct question *q, const struct tree_node *index, visit_condition_fn fn)
 {
-	visit_condition(q, index, fn, PRINCIPAL_USER, q->caller->uid);
-	visit_groups(q, index, fn);
-	if (q->caller->host)
-		visit_condition(q, index, fn, PRINCIPAL_HOST, 0);
-	visit_condition(q, index, fn, PRINCIPAL_EVERYONE, 0);
+	struct tree_cursor at;
+
+	if (find_kind(index, PRINCIPAL_USER, &at))
+		visit_condition(q, at, fn, q->caller->uid);
+	if (find_kind(index, PRINCIPAL_GROUP, &at))
+		visit_groups(q, at, fn);
+	if (q->caller->host && find_kind(index, PRINCIPAL_HOST, &at))
+		visit_condition(q, at, fn, 0);
+	if (find_kind(index, PRINCIPAL_EVERYONE, &at))
+		visit_condition(q, at, fn, 0);
 }
 
 /* False for something that no scope can cover. */
 static bool set_resource(struct question *q, const char *name)
 {
-	q->resource = name;
+	q->resource = name ? name : "";
 	if (!name)
-		return true;	/* the vault itself: only "*" covers it, which stands before the first byte */
+		return true;	/* only "*" covers it, which stands before the first byte */
 	if (!scope_valid(name))
 		return false;
 	q->resource_len = strlen(name);

@@ -4,24 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void key_u32(struct key *k, uint32_t v)
-{
-	for (int shift = 24; shift >= 0; shift -= 8)
-		k->bytes[k->len++] = (uint8_t)(v >> shift);
-}
-
-void key_u64(struct key *k, uint64_t v)
-{
-	key_u32(k, (uint32_t)(v >> 32));
-	key_u32(k, (uint32_t)v);
-}
-
-void key_condition(struct key *k, enum principal_kind kind, uint32_t id)
-{
-	k->bytes[k->len++] = (uint8_t)kind;
-	key_u32(k, id);
-}
-
 const struct binding *binding_of(const struct shared *value)
 {
 	return &((const struct shared_binding *)(const void *)value)->binding;
@@ -107,6 +89,34 @@ static struct principal_condition most_selective(const struct principal *p)
 	return best;
 }
 
+/* A key under construction. Its size is for the longest, by_scope's. */
+struct key {
+	size_t len;
+	uint8_t bytes[1 + 4 + NAME_LEN_MAX + 1 + 8 + 8];
+};
+
+_Static_assert(ROLE_NAME_MAX <= sizeof(((struct key *)NULL)->bytes), "a role's name fits a key");
+
+static void key_u32(struct key *k, uint32_t v)
+{
+	be32(k->bytes + k->len, v);
+	k->len += 4;
+}
+
+static void key_u64(struct key *k, uint64_t v)
+{
+	key_u32(k, (uint32_t)(v >> 32));
+	key_u32(k, (uint32_t)v);
+}
+
+static void key_condition(struct key *k, const struct binding *b)
+{
+	struct principal_condition c = most_selective(&b->principal);
+
+	k->bytes[k->len++] = (uint8_t)c.kind;
+	key_u32(k, c.id);
+}
+
 /* The end of a key: later ends first, then lower ids. The sign bit is turned so that negative times come before positive. */
 static void key_order(struct key *k, const struct binding *b)
 {
@@ -124,12 +134,11 @@ static struct key id_key(uint64_t id)
 
 static struct key scope_key(const struct binding *b)
 {
-	struct principal_condition c = most_selective(&b->principal);
 	size_t n = strlen(b->scope);
 	bool prefix = b->scope[n - 1] == '*';
 	struct key k = { 0 };
 
-	key_condition(&k, c.kind, c.id);
+	key_condition(&k, b);
 	n -= prefix;
 	memcpy(k.bytes + k.len, b->scope, n);
 	k.len += n;
@@ -140,10 +149,9 @@ static struct key scope_key(const struct binding *b)
 
 static struct key role_key(const struct binding *b)
 {
-	struct principal_condition c = most_selective(&b->principal);
 	struct key k = { 0 };
 
-	key_condition(&k, c.kind, c.id);
+	key_condition(&k, b);
 	key_u32(&k, b->role);
 	key_order(&k, b);
 	return k;
@@ -229,8 +237,6 @@ static struct key role_name_key(const char *name)
 	memcpy(k.bytes, name, k.len);
 	return k;
 }
-
-_Static_assert(ROLE_NAME_MAX <= sizeof(((struct key *)NULL)->bytes), "a role's name fits a key");
 
 static int put_role(struct policy *p, const struct role *role)
 {

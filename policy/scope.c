@@ -2,11 +2,17 @@
 
 #include <string.h>
 
-static bool is_alnum(char c)
-{
-	/* not isalnum(3): a locale must not widen what a name may be */
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
+enum { LATER = 1, FIRST = 2 };
+
+/* What a byte may be in a name. A table, not isalnum(3): a locale must not widen what a name is; and every open asks. */
+static const unsigned char classes[256] = {
+	['0' ... '9'] = FIRST | LATER,
+	['A' ... 'Z'] = FIRST | LATER,
+	['a' ... 'z'] = FIRST | LATER,
+	['.'] = LATER,
+	['_'] = LATER,
+	['-'] = LATER,
+};
 
 /* The length of the longest start of text that could be a name or begin one; 0 when there is none. Stops one byte after
  * NAME_LEN_MAX at the latest, so that an endless text costs no more than a long one. */
@@ -14,9 +20,9 @@ static size_t name_span(const char *text)
 {
 	size_t n = 0;
 
-	if (!is_alnum(text[0]))
+	if (!(classes[(unsigned char)text[0]] & FIRST))
 		return 0;
-	while (n <= NAME_LEN_MAX && (is_alnum(text[n]) || text[n] == '.' || text[n] == '_' || text[n] == '-'))
+	while (n <= NAME_LEN_MAX && (classes[(unsigned char)text[n]] & LATER))
 		n++;
 	return n;
 }

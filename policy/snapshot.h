@@ -42,15 +42,14 @@ struct shared_role {
 	struct role role;
 };
 
-/* A key under construction. Its size is for the longest, by_scope's. */
-struct key {
-	size_t len;
-	uint8_t bytes[1 + 4 + NAME_LEN_MAX + 1 + 8 + 8];
-};
-
-void key_u32(struct key *k, uint32_t v);
-void key_u64(struct key *k, uint64_t v);
-void key_condition(struct key *k, enum principal_kind kind, uint32_t id);
+/* A number in a key. */
+static inline void be32(uint8_t *to, uint32_t v)
+{
+	to[0] = (uint8_t)(v >> 24);
+	to[1] = (uint8_t)(v >> 16);
+	to[2] = (uint8_t)(v >> 8);
+	to[3] = (uint8_t)v;
+}
 
 /* The value of a tree of bindings or of roles, and what it holds. */
 const struct binding *binding_of(const struct shared *value);

@@ -125,22 +125,14 @@ static struct tree_node *own(struct tree_node **slot, size_t n)
 	return node;
 }
 
-static size_t lead_index(const struct tree_node *node, uint8_t lead)
-{
-	const uint8_t *leads = lead_bytes(node);
-	size_t i = 0;
-
-	while (i < node->n && leads[i] < lead)
-		i++;
-	return i;
-}
-
 static void link_child(struct tree_node *node, uint8_t lead, struct tree_node *child)
 {
 	uint8_t *leads = lead_bytes(node);
-	size_t i = lead_index(node, lead);
+	size_t i = 0;
 
 	assert(node->n < node->cap);
+	while (i < node->n && leads[i] < lead)
+		i++;
 	memmove(leads + i + 1, leads + i, node->n - i);
 	memmove(node->child + i + 1, node->child + i, (node->n - i) * sizeof(node->child[0]));
 	leads[i] = lead;
@@ -158,12 +150,34 @@ static void unlink_child(struct tree_node *node, size_t i)
 	memmove(node->child + i, node->child + i + 1, (node->n - i) * sizeof(node->child[0]));
 }
 
-static struct tree_node **find_child(struct tree_node *node, uint8_t lead)
+/* The index of the child that lead leads to, or node->n. Small nodes are the most, and a call of memchr costs more than they do. */
+static size_t child_index(const struct tree_node *node, uint8_t lead)
 {
 	const uint8_t *leads = lead_bytes(node);
-	const uint8_t *found = node->n ? memchr(leads, lead, node->n) : NULL;
+	size_t i = 0;
 
-	return found ? &node->child[found - leads] : NULL;
+	if (node->n > 8) {
+		const uint8_t *found = memchr(leads, lead, node->n);
+
+		return found ? (size_t)(found - leads) : node->n;
+	}
+	while (i < node->n && leads[i] != lead)
+		i++;
+	return i;
+}
+
+static const struct tree_node *child_at(const struct tree_node *node, uint8_t lead)
+{
+	size_t i = child_index(node, lead);
+
+	return i < node->n ? node->child[i] : NULL;
+}
+
+static struct tree_node **find_child(struct tree_node *node, uint8_t lead)
+{
+	size_t i = child_index(node, lead);
+
+	return i < node->n ? &node->child[i] : NULL;
 }
 
 static size_t common_len(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
@@ -295,47 +309,6 @@ struct tree_cursor tree_cursor(const struct tree_node *root)
 	return (struct tree_cursor){ .node = root, .at = 0 };
 }
 
-static bool step_byte(struct tree_cursor *c, uint8_t byte)
-{
-	const struct tree_node *node = c->node;
-
-	if (c->at < node->path_len) {
-		if (path_bytes(node)[c->at] != byte)
-			return false;
-		c->at++;
-		return true;
-	}
-	const uint8_t *leads = lead_bytes(node);
-	const uint8_t *found = node->n ? memchr(leads, byte, node->n) : NULL;
-	if (!found)
-		return false;
-	c->node = node->child[found - leads];
-	c->at = 0;
-	return true;
-}
-
-bool tree_step(struct tree_cursor *c, const uint8_t *bytes, size_t len)
-{
-	if (!c->node)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (!step_byte(c, bytes[i])) {
-			c->node = NULL;
-			return false;
-		}
-	}
-	return true;
-}
-
-struct shared *tree_find(const struct tree_node *root, const uint8_t *key, size_t len)
-{
-	struct tree_cursor c = tree_cursor(root);
-
-	if (!tree_step(&c, key, len) || c.at < c.node->path_len)
-		return NULL;
-	return c.node->value;
-}
-
 static int each(const struct tree_node *node, tree_fn fn, void *arg)
 {
 	int r = 0;
@@ -350,4 +323,64 @@ static int each(const struct tree_node *node, tree_fn fn, void *arg)
 int tree_each(struct tree_cursor c, tree_fn fn, void *arg)
 {
 	return c.node ? each(c.node, fn, arg) : 0;
+}
+
+bool tree_step(struct tree_cursor *c, const uint8_t *bytes, size_t len)
+{
+	const struct tree_node *node = c->node;
+	size_t at = c->at;
+
+	for (size_t i = 0; node && i < len; i++) {
+		if (at < node->path_len) {
+			if (path_bytes(node)[at++] != bytes[i])
+				node = NULL;
+			continue;
+		}
+		node = child_at(node, bytes[i]);
+		at = 0;
+	}
+	c->node = node;
+	c->at = at;
+	return node != NULL;
+}
+
+/* Where a path is common to all keys below, a mark on it means that all of them bear it here: none goes on with bytes. */
+bool tree_walk(struct tree_cursor *c, const uint8_t *bytes, size_t len, uint8_t mark, tree_fn fn, void *arg)
+{
+	const struct tree_node *node = c->node;
+	size_t at = c->at;
+
+	for (size_t i = 0; node; i++) {
+		if (at < node->path_len) {
+			const uint8_t next = path_bytes(node)[at];
+
+			if (next == mark)
+				each(node, fn, arg);
+			if (i == len)
+				break;
+			if (next != bytes[i])
+				node = NULL;
+			at++;
+			continue;
+		}
+		const struct tree_node *marked = child_at(node, mark);
+		if (marked)
+			each(marked, fn, arg);
+		if (i == len)
+			break;
+		node = child_at(node, bytes[i]);
+		at = 0;
+	}
+	c->node = node;
+	c->at = at;
+	return node != NULL;
+}
+
+struct shared *tree_find(const struct tree_node *root, const uint8_t *key, size_t len)
+{
+	struct tree_cursor c = tree_cursor(root);
+
+	if (!tree_step(&c, key, len) || c.at < c.node->path_len)
+		return NULL;
+	return c.node->value;
 }

@@ -57,4 +57,8 @@ bool tree_step(struct tree_cursor *c, const uint8_t *bytes, size_t len);
 typedef int (*tree_fn)(struct shared *value, void *arg);
 int tree_each(struct tree_cursor c, tree_fn fn, void *arg);
 
+/* tree_step with an eye on what branches off: before each of the bytes, and after the last, calls fn as tree_each does for the
+ * values whose keys go on with mark there. mark is none of the bytes. */
+bool tree_walk(struct tree_cursor *c, const uint8_t *bytes, size_t len, uint8_t mark, tree_fn fn, void *arg);
+
 #endif
