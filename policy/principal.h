@@ -1,11 +1,12 @@
 /* Who a binding speaks of: a conjunction of conditions on the caller.
  *
- *   principal = condition *( "," condition )        at most PRINCIPAL_CONDITIONS, no condition twice
+ *   principal = condition *( "," condition )        at most PRINCIPAL_CONDITIONS, no condition twice, at most one user
  *   condition = "user:" ID | "group:" ID | "host" | "everyone"
  *
  * Commas narrow: "user:1000,host" is uid 1000 outside every container. A group condition holds for the caller's primary
  * group and each supplementary one. Several group conditions must all hold. ID is decimal; names are resolved by the
- * caller of principal_parse through a callback, because the number is what is kept. */
+ * caller of principal_parse through a callback, because the number is what is kept. Two users are refused rather than kept:
+ * nobody is both, and who writes "user:1,user:2" means something that commas do not say. */
 #ifndef COFFER_POLICY_PRINCIPAL_H
 #define COFFER_POLICY_PRINCIPAL_H
 
@@ -47,10 +48,14 @@ struct principal {
 /* Turns a user's or group's name into its number: 0 and *ret_id, or a negative errno. */
 typedef int (*principal_resolve_fn)(enum principal_kind kind, const char *name, void *arg, uint32_t *ret_id);
 
-/* Parses text. resolve may be NULL: names then are an error. The ids 4294967295 (-1) are refused.
- * 0, -EINVAL (form, empty, too many, twice), or -ENOENT (a name that resolve does not know); *ret_principal is written
- * only on success. */
+/* Parses text. resolve may be NULL: names then are an error. The id 4294967295 (-1) and numbers with a leading zero are refused.
+ * 0, -EINVAL (form, empty, too many, twice, two users), or what resolve returned (-ENOENT: a name that it does not know);
+ * *ret_principal is written only on success, in canonical order. */
 int principal_parse(const char *text, principal_resolve_fn resolve, void *arg, struct principal *ret_principal);
+
+/* True for what principal_parse could have returned, in any order: 1 to PRINCIPAL_CONDITIONS conditions of known kinds, none
+ * twice, at most one user, ids below 4294967295, and 0 where the kind has none. */
+bool principal_valid(const struct principal *p);
 
 /* Prints the canonical text: conditions in the order user, group (ascending), host, everyone; numbers; equal principals
  * print equal. Always NUL-terminated. */

@@ -1,0 +1,227 @@
+#include "policy/principal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NAME_MAX_BYTES 256	/* LOGIN_NAME_MAX, with the NUL: the longest name that is handed to resolve */
+#define ID_NONE UINT32_MAX	/* (uid_t)-1: "no id" to the kernel; nobody has it, so nothing may be bound to it */
+
+/* The canonical order: what narrows most comes first. */
+static int rank(enum principal_kind kind)
+{
+	switch (kind) {
+	case PRINCIPAL_USER: return 1;
+	case PRINCIPAL_GROUP: return 2;
+	case PRINCIPAL_HOST: return 3;
+	case PRINCIPAL_EVERYONE: return 4;
+	case PRINCIPAL_NONE: break;
+	}
+	return 0;
+}
+
+static bool has_id(enum principal_kind kind)
+{
+	return kind == PRINCIPAL_USER || kind == PRINCIPAL_GROUP;
+}
+
+static int condition_cmp(const struct principal_condition *a, const struct principal_condition *b)
+{
+	if (rank(a->kind) != rank(b->kind))
+		return rank(a->kind) < rank(b->kind) ? -1 : 1;
+	if (!has_id(a->kind) || a->id == b->id)
+		return 0;
+	return a->id < b->id ? -1 : 1;
+}
+
+static void sort_conditions(struct principal *p)
+{
+	for (size_t i = 1; i < p->n; i++) {
+		struct principal_condition c = p->conditions[i];
+		size_t j = i;
+
+		for (; j > 0 && condition_cmp(&c, &p->conditions[j - 1]) < 0; j--)
+			p->conditions[j] = p->conditions[j - 1];
+		p->conditions[j] = c;
+	}
+}
+
+bool principal_valid(const struct principal *p)
+{
+	size_t users = 0;
+
+	if (p->n == 0 || p->n > PRINCIPAL_CONDITIONS)
+		return false;
+	for (size_t i = 0; i < p->n; i++) {
+		const struct principal_condition *c = &p->conditions[i];
+
+		if (!rank(c->kind) || (has_id(c->kind) ? c->id == ID_NONE : c->id != 0))
+			return false;
+		users += c->kind == PRINCIPAL_USER;
+		for (size_t j = 0; j < i; j++)
+			if (!condition_cmp(c, &p->conditions[j]))
+				return false;
+	}
+	return users <= 1;
+}
+
+/* A number in the one form that print gives: no sign, no leading zero, which others read as octal. */
+static int parse_number(const char *digits, uint32_t *ret_id)
+{
+	uint64_t v = 0;
+	size_t n = strlen(digits);
+
+	if (n == 0 || n > 10 || (digits[0] == '0' && n > 1))
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		v = v * 10 + (uint64_t)(digits[i] - '0');
+	if (v >= ID_NONE)
+		return -EINVAL;
+	*ret_id = (uint32_t)v;
+	return 0;
+}
+
+static int parse_id(enum principal_kind kind, const char *text, size_t len, principal_resolve_fn resolve, void *arg,
+		    uint32_t *ret_id)
+{
+	char name[NAME_MAX_BYTES];
+	uint32_t id;
+
+	if (len == 0 || len >= sizeof(name))
+		return -EINVAL;
+	memcpy(name, text, len);
+	name[len] = '\0';
+	if (strspn(name, "0123456789") == len)
+		return parse_number(name, ret_id);
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+			return -EINVAL;
+	if (!resolve)
+		return -EINVAL;
+	int r = resolve(kind, name, arg, &id);
+	if (r < 0)
+		return r;
+	if (id == ID_NONE)
+		return -EINVAL;
+	*ret_id = id;
+	return 0;
+}
+
+static int parse_condition(const char *text, size_t len, principal_resolve_fn resolve, void *arg,
+			   struct principal_condition *ret)
+{
+	static const struct {
+		const char *word;
+		enum principal_kind kind;
+	} words[] = {
+		{ "user:", PRINCIPAL_USER },
+		{ "group:", PRINCIPAL_GROUP },
+		{ "host", PRINCIPAL_HOST },
+		{ "everyone", PRINCIPAL_EVERYONE },
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t n = strlen(words[i].word);
+
+		if (len < n || memcmp(text, words[i].word, n) != 0)
+			continue;
+		ret->kind = words[i].kind;
+		ret->id = 0;
+		if (has_id(ret->kind))
+			return parse_id(ret->kind, text + n, len - n, resolve, arg, &ret->id);
+		return len == n ? 0 : -EINVAL;
+	}
+	return -EINVAL;
+}
+
+int principal_parse(const char *text, principal_resolve_fn resolve, void *arg, struct principal *ret_principal)
+{
+	struct principal p = { 0 };
+
+	for (const char *at = text;; at++) {
+		size_t len = strcspn(at, ",");
+
+		if (p.n == PRINCIPAL_CONDITIONS)
+			return -EINVAL;
+		int r = parse_condition(at, len, resolve, arg, &p.conditions[p.n]);
+		if (r < 0)
+			return r;
+		p.n++;
+		at += len;
+		if (*at == '\0')
+			break;
+	}
+	if (!principal_valid(&p))
+		return -EINVAL;
+	sort_conditions(&p);
+	*ret_principal = p;
+	return 0;
+}
+
+void principal_print(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX])
+{
+	struct principal sorted = *p;
+	size_t at = 0;
+
+	if (sorted.n > PRINCIPAL_CONDITIONS)
+		sorted.n = 0;
+	sort_conditions(&sorted);
+	ret_text[0] = '\0';
+	for (size_t i = 0; i < sorted.n; i++) {
+		const struct principal_condition *c = &sorted.conditions[i];
+		const char *comma = i ? "," : "";
+		char *to = ret_text + at;
+		size_t room = PRINCIPAL_TEXT_MAX - at;
+		int n = 0;
+
+		switch (c->kind) {
+		case PRINCIPAL_USER: n = snprintf(to, room, "%suser:%u", comma, c->id); break;
+		case PRINCIPAL_GROUP: n = snprintf(to, room, "%sgroup:%u", comma, c->id); break;
+		case PRINCIPAL_HOST: n = snprintf(to, room, "%shost", comma); break;
+		case PRINCIPAL_EVERYONE: n = snprintf(to, room, "%severyone", comma); break;
+		case PRINCIPAL_NONE: n = snprintf(to, room, "%snobody", comma); break;
+		}
+		at += (size_t)n;	/* 8 × ",group:4294967295" is far below PRINCIPAL_TEXT_MAX */
+	}
+}
+
+static bool in_group(const struct policy_caller *caller, uint32_t gid)
+{
+	size_t lo = 0, hi = caller->n_groups;
+
+	if (caller->gid == gid)
+		return true;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (caller->groups[mid] == gid)
+			return true;
+		if (caller->groups[mid] < gid)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return false;
+}
+
+static bool condition_holds(const struct principal_condition *c, const struct policy_caller *caller)
+{
+	switch (c->kind) {
+	case PRINCIPAL_EVERYONE: return true;
+	case PRINCIPAL_USER: return caller->uid == c->id;
+	case PRINCIPAL_GROUP: return in_group(caller, c->id);
+	case PRINCIPAL_HOST: return caller->host;
+	case PRINCIPAL_NONE: break;
+	}
+	return false;
+}
+
+bool principal_match(const struct principal *p, const struct policy_caller *caller)
+{
+	if (p->n == 0 || p->n > PRINCIPAL_CONDITIONS)
+		return false;
+	for (size_t i = 0; i < p->n; i++)
+		if (!condition_holds(&p->conditions[i], caller))
+			return false;
+	return true;
+}
