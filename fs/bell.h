@@ -16,10 +16,11 @@ enum bell_action {
 
 struct bell_message { uint32_t action; char path[BELL_PATH_MAX]; };	/* path relative to the mount's root: "db/current"; "." is the root */
 
-/* The role. root_fd: O_PATH directory at the mount's root. Reads messages from each socket until all have closed; coalesces what is already queued; refuses paths with "..", or absolute ones. */
+/* The role. root_fd: O_PATH directory at the mount's root. Reads messages from each socket (SOCK_SEQPACKET: a datagram socket does not tell that its peer has closed) until all have closed;
+ * coalesces what is already queued; refuses paths with "..", or absolute ones. May hang in an act for as long as the mount does not answer. Returns the exit status. */
 int bell_run(int root_fd, const int *clients, size_t n_clients);
 
-/* The client: never blocks. 0; -EAGAIN when the queue is full (the caller counts it). */
+/* The client: never blocks. 0; -EAGAIN when the queue is full (the caller counts it); -ENAMETOOLONG; -EPIPE, -ECONNRESET or -ECONNREFUSED: there is no bell. */
 int bell_send(int fd, enum bell_action action, const char *path);
 
 #endif

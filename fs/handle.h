@@ -33,7 +33,7 @@ struct handle {
 	uint32_t secret, version;
 	uint32_t uid, gid;		/* opener */
 	int32_t tgid;
-	uint32_t next;			/* private to handle.c */
+	uint32_t next;			/* private to handle.c: chain of the free, or of the open with one hash; rebuilt at each takeover */
 	uint64_t start_time, user_ns, pid_ns, mnt_ns;
 	uint8_t digest[IDENTITY_DIGEST];
 	struct handle_reader reader[2];	/* the opener; the last other identity */
@@ -45,15 +45,18 @@ struct handle {
 	_Atomic uint64_t last_result;
 };
 
-struct handle_table { uint32_t magic; uint32_t size; struct handle entries[HANDLES_MAX]; };
+/* Entries at and above `high` were never used: their pages are not there yet, and nobody touches them. */
+struct handle_table { uint32_t magic; uint32_t size; _Atomic uint32_t high; uint32_t pad; struct handle entries[HANDLES_MAX]; };
 
 struct handles;	/* one process's view */
 
-/* Takes the table over (an all-zero one is initialised): frees entries left BUSY, counts handles per uid, indexes uniques. 0 or -ENOMEM. */
+/* Takes the table over (an all-zero one is initialised): frees entries left BUSY, counts handles per uid, indexes uniques. 0; -ENOMEM; -EPROTO: the table has another layout.
+ * What entries left BUSY had taken (a stage, a ctl buffer) is then nobody's: whoever owns those looks for the ones that no open handle names. */
 int handles_new(struct handle_table *table, struct handles **ret_handles);
 void handles_free(struct handles *h);
 
-/* A BUSY entry for the opener's uid: -ENFILE (this uid has HANDLES_PER_UID; or the table is full). Fill it, then publish or abandon. */
+/* A BUSY entry for the opener's uid, zeroed but for uid and unique: -ENFILE (this uid has HANDLES_PER_UID; or the table is full), -ENOMEM. Fill it, then publish or abandon.
+ * uid, unique, kind, secret, version and open_flags must not change once it is published: what is counted by them is taken off again by them. */
 int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle);
 uint64_t handle_publish(struct handles *h, struct handle *e);	/* returns fh */
 void handle_abandon(struct handles *h, struct handle *e);
@@ -63,9 +66,9 @@ struct handle *handle_get(struct handles *h, uint64_t fh);
 struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh);	/* for a resent OPEN */
 void handle_release(struct handles *h, uint64_t fh);	/* idempotent */
 
-/* Calls fn for each open handle of a secret (0: of all). Of a snapshot: entries may be released meanwhile. */
+/* Calls fn for each open handle of a secret (0: of all), without a lock: entries may be released meanwhile, by fn too; those opened meanwhile may be missed. */
 void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg);
-/* How many open handles there are of (secret, version) for reading: the plaintext is wiped at zero. O(1). */
+/* How many open HANDLE_VALUE handles there are of (secret, version) for reading (O_RDONLY, O_RDWR): the plaintext is wiped at zero. O(1). */
 uint32_t handle_readers(struct handles *h, uint32_t secret, uint32_t version);
 size_t handle_count(struct handles *h);
 

@@ -30,6 +30,7 @@ enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_
 
 struct inode { enum inode_type type; uint32_t secret; uint32_t low; };
 
+/* 0 for what no inode of ours is (a secret id of 0, a version 0, a field where the type has none): the kernel takes a node id of 0 for "no such name". */
 uint64_t inode_pack(const struct inode *i);
 /* False for a number that no inode of ours has. */
 bool inode_unpack(uint64_t ino, struct inode *ret_inode);

@@ -20,7 +20,17 @@ struct resolver_answer {
 	char exe[RESOLVER_EXE_MAX];	/* NUL-terminated, cut if longer */
 };
 
-/* The role: answers on each socket until all have closed. proc_fd: the root of a procfs. Returns the exit status. */
+/* The role: answers on each socket until all have closed. proc_fd: the root of a procfs. Returns the exit status.
+ *
+ * A thread that is in the middle of an exec can make reads of its /proc files hang (D state, killable): each question is read by a thread of a small pool and answered -ETIMEDOUT after
+ * RESOLVER_PATIENCE_MS if it hangs, and the others go on. At most RESOLVER_THREADS_MAX hang at one time; then questions are answered -ETIMEDOUT, or -EBUSY at once. */
+#define RESOLVER_PATIENCE_MS 300
+#define RESOLVER_THREADS     4
+#define RESOLVER_THREADS_MAX 16
 int resolver_run(int proc_fd, const int *clients, size_t n_clients);
+
+/* The client: one question, blocks until deadline (ns, CLOCK_MONOTONIC) at most. number must never have been used on this socket: answers that came too late to an earlier question (of a process that had
+ * the socket before, too) are dropped by it. 0 and the answer, whose error may say more; -ETIMEDOUT, -EAGAIN (the resolver's queue is full), -EPIPE (there is none). One thread at a time. */
+int resolver_ask(int fd, uint64_t number, pid_t tid, int64_t deadline, struct resolver_answer *ret_answer);
 
 #endif

@@ -1,0 +1,567 @@
+#include "fs/caller.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/resolver.h"
+#include "store/aead.h"
+
+#define NS_PER_MS INT64_C(1000000)
+
+#define CACHE_SETS 128u		/* times CACHE_WAYS: how many pidfds are held at most */
+#define CACHE_WAYS 4u
+
+#define STATUS_FIRST  4096u
+#define STATUS_MAX    (1u << 20)	/* 65536 groups of up to ten digits */
+#define CGROUP_MAX    16384u
+#define UNIT_MAX      256
+#define CONTAINER_MAX 288
+
+/* pidfd_open(2): PIDFD_THREAD (Linux 6.9) is O_EXCL; older headers do not have the word. */
+#define PIDFD_OF_THREAD ((unsigned)O_EXCL)
+
+struct entry { pid_t tid; uint32_t uid, gid; int pidfd; int64_t born; struct identity *identity; /* NULL: empty */ };
+
+struct set {
+	pthread_mutex_t lock;
+	struct entry entries[CACHE_WAYS];
+} __attribute__((aligned(64)));
+
+struct callers {
+	int proc_fd;
+	int resolver_fd;
+	bool no_host;
+	bool pidfd_thread;		/* the kernel has pidfds of single threads */
+	pthread_mutex_t resolver_lock;	/* one question at a time */
+	uint64_t number;		/* of the last question */
+	_Atomic uint32_t sweep;
+	struct set sets[CACHE_SETS];
+};
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* ---- identities ---- */
+
+struct identity *identity_ref(struct identity *i)
+{
+	atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
+	return i;
+}
+
+void identity_unref(struct identity *i)
+{
+	if (i && atomic_fetch_sub_explicit(&i->refs, 1, memory_order_acq_rel) == 1)
+		free(i);
+}
+
+/* What was found out of a thread, before it becomes an identity. */
+struct findings {
+	uint32_t uid, gid;
+	pid_t tid;
+	struct proc_status status;	/* groups owned */
+	int64_t loginuid;
+	bool cgroup_known, full, host;
+	char unit[UNIT_MAX], container[CONTAINER_MAX];
+	struct resolver_answer answer;
+};
+
+static char *append(char **at, const char *text)
+{
+	size_t n = strlen(text) + 1;
+	char *copy;
+
+	if (n == 1)
+		return NULL;
+	copy = memcpy(*at, text, n);
+	*at += n;
+	return copy;
+}
+
+/* One block: the struct, the groups, the strings. */
+static struct identity *identity_new(const struct findings *f)
+{
+	const struct proc_status *s = &f->status;
+	const char *strings[] = { s->comm, f->answer.exe, f->unit, f->container };
+	size_t size = sizeof(struct identity) + s->n_groups * sizeof(uint32_t);
+	struct identity *i;
+
+	for (size_t k = 0; k < sizeof(strings) / sizeof(strings[0]); k++)
+		size += strlen(strings[k]) + 1;
+	i = calloc(1, size);
+	if (!i)
+		return NULL;
+	uint32_t *groups = (uint32_t *)(i + 1);
+	char *at = (char *)(groups + s->n_groups);
+	if (s->n_groups > 0)
+		memcpy(groups, s->groups, s->n_groups * sizeof(*groups));
+	atomic_init(&i->refs, 1);
+	i->uid = f->uid;
+	i->gid = f->gid;
+	i->tid = f->tid;
+	i->tgid = s->tgid ? s->tgid : f->tid;
+	i->start_time = f->answer.start_time;
+	i->user_ns = f->answer.user_ns;
+	i->pid_ns = f->answer.pid_ns;
+	i->mnt_ns = f->answer.mnt_ns;
+	i->host = f->host;
+	i->full = f->full;
+	i->policy = (struct policy_caller){ .uid = f->uid, .gid = f->gid, .groups = groups, .n_groups = s->n_groups, .host = f->host };
+	i->audit.uid = f->uid;
+	i->audit.gid = f->gid;
+	i->audit.pid = i->tgid;
+	i->audit.loginuid = f->loginuid;
+	i->audit.comm = append(&at, s->comm);
+	i->audit.exe = append(&at, f->answer.exe);
+	i->audit.unit = append(&at, f->unit);
+	i->audit.container = append(&at, f->container);
+	audit_caller_render(&i->audit);
+	return i;
+}
+
+/* The digest of an identity is the first 16 bytes of SHA-256 over
+ *
+ *   "coffer identity 1" NUL | uid u32 | gid u32 | host u32 | number of groups u32 | groups u32… | user_ns u64 | pid_ns u64 | mnt_ns u64 | unit NUL | container NUL
+ *
+ * with integers as they lie in memory (a digest never leaves the machine) and groups sorted without duplicates. Neither string can hold a NUL, and every count stands before what it
+ * counts: no two identities have one encoding. */
+static int identity_digest(struct identity *i, const struct findings *f)
+{
+	static const char label[] = "coffer identity 1";
+	uint32_t head[4] = { i->uid, i->gid, i->host, (uint32_t)i->policy.n_groups };
+	uint64_t ns[3] = { i->user_ns, i->pid_ns, i->mnt_ns };
+	struct bytes parts[] = {
+		{ label, sizeof(label) }, { head, sizeof(head) }, { i->policy.groups, i->policy.n_groups * sizeof(uint32_t) }, { ns, sizeof(ns) },
+		{ f->unit, strlen(f->unit) + 1 }, { f->container, strlen(f->container) + 1 },
+	};
+	uint8_t digest[DIGEST_LEN];
+	int r;
+
+	r = sha256(parts, sizeof(parts) / sizeof(parts[0]), digest);
+	if (r == 0)
+		memcpy(i->digest, digest, sizeof(i->digest));
+	return r;
+}
+
+/* ---- the cache ---- */
+
+static struct set *set_of(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid)
+{
+	uint64_t key = ((uint64_t)(uint32_t)tid << 32 | uid) ^ (uint64_t)gid << 16;
+
+	return &c->sets[(key * 0x9e3779b97f4a7c15u) >> 57];
+}
+_Static_assert(CACHE_SETS == 1u << (64 - 57), "set_of takes the top bits of the product");
+
+static void entry_clear(struct entry *e)
+{
+	if (!e->identity)
+		return;
+	close(e->pidfd);
+	identity_unref(e->identity);
+	*e = (struct entry){ 0 };
+}
+
+static bool entry_fresh(const struct entry *e, int64_t now)
+{
+	return e->identity && now - e->born < CALLER_CACHE_MS * NS_PER_MS;
+}
+
+/* A pidfd is readable when its process, or thread, has ended: the number may then be somebody else's. */
+static bool pidfd_alive(int pidfd)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 0;
+}
+
+struct identity *caller_cached(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid)
+{
+	struct set *set = set_of(c, uid, gid, tid);
+	struct identity *found = NULL;
+	int64_t now = now_ns();
+
+	pthread_mutex_lock(&set->lock);
+	for (size_t i = 0; i < CACHE_WAYS; i++) {
+		struct entry *e = &set->entries[i];
+		if (e->tid != tid || e->uid != uid || e->gid != gid || !entry_fresh(e, now))
+			continue;
+		if (pidfd_alive(e->pidfd))
+			found = identity_ref(e->identity);
+		else
+			entry_clear(e);
+		break;
+	}
+	pthread_mutex_unlock(&set->lock);
+	return found;
+}
+
+/* An entry for the key: its own, an empty or stale one, else the oldest. */
+static struct entry *victim(struct set *set, const struct identity *i, int64_t now)
+{
+	struct entry *best = &set->entries[0];
+
+	for (size_t k = 0; k < CACHE_WAYS; k++) {
+		struct entry *e = &set->entries[k];
+		if (e->identity && e->tid == i->tid && e->uid == i->uid && e->gid == i->gid)
+			return e;
+		if (!entry_fresh(e, now) || (entry_fresh(best, now) && e->born < best->born))
+			best = e;
+	}
+	return best;
+}
+
+/* Each entry that is made pays for the clearing of one set, so that pidfds of the past are not kept. */
+static void sweep_one(struct callers *c, int64_t now)
+{
+	struct set *set = &c->sets[atomic_fetch_add_explicit(&c->sweep, 1, memory_order_relaxed) % CACHE_SETS];
+
+	pthread_mutex_lock(&set->lock);
+	for (size_t i = 0; i < CACHE_WAYS; i++)
+		if (!entry_fresh(&set->entries[i], now))
+			entry_clear(&set->entries[i]);
+	pthread_mutex_unlock(&set->lock);
+}
+
+/* Takes pidfd. born is the time before the first look at /proc. */
+static void cache_put(struct callers *c, struct identity *i, int pidfd, int64_t born)
+{
+	struct set *set = set_of(c, i->uid, i->gid, i->tid);
+	struct entry *e;
+
+	sweep_one(c, now_ns());
+	pthread_mutex_lock(&set->lock);
+	e = victim(set, i, now_ns());
+	entry_clear(e);
+	*e = (struct entry){ .tid = i->tid, .uid = i->uid, .gid = i->gid, .pidfd = pidfd, .born = born, .identity = identity_ref(i) };
+	pthread_mutex_unlock(&set->lock);
+}
+
+/* A pidfd that ends with this thread; -1: there is none, and the thread must not be cached. Older kernels have them of thread group leaders alone. */
+static int thread_pidfd(const struct callers *c, pid_t tid)
+{
+	return (int)syscall(SYS_pidfd_open, tid, c->pidfd_thread ? PIDFD_OF_THREAD : 0u);
+}
+
+/* ---- reading /proc ---- */
+
+/* Reads a file to its end into a growing block, at most max bytes. 0 and a block to free, or negative errno. */
+static int read_all(int dir_fd, const char *name, size_t max, char **ret_text, size_t *ret_len)
+{
+	size_t len = 0, size = STATUS_FIRST;
+	char *text = NULL;
+	ssize_t n = -1;
+	int r = -ENOMEM, fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	text = malloc(size);
+	while (text && n != 0) {
+		if (len == size) {
+			char *more = size < max ? realloc(text, size * 2) : NULL;
+			if (!more) {
+				r = size < max ? -ENOMEM : -EFBIG;
+				goto out;
+			}
+			text = more;
+			size *= 2;
+		}
+		n = read(fd, text + len, size - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			r = -errno;
+			goto out;
+		}
+		len += (size_t)n;
+	}
+	if (!text)
+		goto out;
+	*ret_text = text;
+	*ret_len = len;
+	text = NULL;
+	r = 0;
+out:
+	free(text);
+	close(fd);
+	return r;
+}
+
+static int read_status(int thread_fd, struct proc_status *ret_status)
+{
+	char *text;
+	size_t len;
+	int r = read_all(thread_fd, "status", STATUS_MAX, &text, &len);
+
+	if (r < 0)
+		return r;
+	r = proc_status_parse(text, len, ret_status);
+	free(text);
+	return r;
+}
+
+static void read_cgroup(int thread_fd, struct findings *f)
+{
+	char *text;
+	size_t len;
+	int r = read_all(thread_fd, "cgroup", CGROUP_MAX, &text, &len);
+
+	f->cgroup_known = r == 0 || r == -ENOENT;	/* ENOENT: a kernel without cgroups, and so without containers by that sign */
+	if (r < 0)
+		return;
+	proc_cgroup_parse(text, len, f->unit, sizeof(f->unit), f->container, sizeof(f->container));
+	free(text);
+}
+
+static int64_t read_loginuid(int thread_fd)
+{
+	char text[16] = "", *end;
+	int fd = openat(thread_fd, "loginuid", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	unsigned long uid;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return -1;
+	uid = strtoul(text, &end, 10);
+	return end == text || uid >= UINT32_MAX ? -1 : (int64_t)uid;
+}
+
+static int open_thread(const struct callers *c, pid_t tid)
+{
+	char path[16];
+
+	(void)snprintf(path, sizeof(path), "%d", tid);
+	return openat(c->proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The kernel gives them sorted, but may give one twice. */
+static void sort_groups(struct proc_status *s)
+{
+	uint32_t n = 0;
+
+	if (s->n_groups == 0)
+		return;
+	qsort(s->groups, s->n_groups, sizeof(*s->groups), compare_groups);
+	for (uint32_t i = 1; i < s->n_groups; i++)
+		if (s->groups[i] != s->groups[n])
+			s->groups[++n] = s->groups[i];
+	s->n_groups = n + 1;
+}
+
+/* ---- resolving ---- */
+
+static void ask_resolver(struct callers *c, struct findings *f)
+{
+	int64_t deadline = now_ns() + RESOLVER_DEADLINE_MS * NS_PER_MS;
+	struct timespec until = { .tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000 };
+
+	if (c->resolver_fd < 0 || pthread_mutex_clocklock(&c->resolver_lock, CLOCK_MONOTONIC, &until) != 0)
+		return;
+	if (resolver_ask(c->resolver_fd, ++c->number, f->tid, deadline, &f->answer) == 0)
+		f->full = f->answer.error == 0;
+	pthread_mutex_unlock(&c->resolver_lock);
+}
+
+/* Every sign must be there: one that is missing is a container. */
+static bool is_host(const struct callers *c, const struct findings *f)
+{
+	const struct resolver_answer *a = &f->answer;
+
+	return !c->no_host && f->full && a->init_known && a->user_ns != 0 && a->pid_ns != 0 && a->mnt_ns != 0 && a->user_ns == a->init_user_ns &&
+	       a->pid_ns == a->init_pid_ns && a->mnt_ns == a->init_mnt_ns && f->cgroup_known && f->container[0] == '\0' && f->status.n_nspid <= 1;
+}
+
+/* NULL: this thread may be asked of the policy; else why not. */
+static const char *look(struct callers *c, struct findings *f)
+{
+	struct proc_status *s = &f->status;
+	const char *why = NULL;
+	int fd, r;
+
+	fd = open_thread(c, f->tid);
+	if (fd < 0)
+		return errno == ENOENT ? "no such thread" : "thread unreadable";
+	r = read_status(fd, s);
+	if (r < 0)
+		why = r == -EBADMSG || r == -EFBIG ? "status malformed" : r == -ENOMEM ? "out of memory" : "status unreadable";
+	else if (s->kthread)
+		why = "kernel thread";
+	else if (s->uid[3] != f->uid || s->gid[3] != f->gid)
+		why = "credentials differ";
+	if (!why) {
+		sort_groups(s);
+		read_cgroup(fd, f);
+		f->loginuid = read_loginuid(fd);
+	}
+	close(fd);
+	return why;
+}
+
+/* For the log alone: what the header says, and the name if it could be read. */
+static struct identity *minimal(const struct findings *f)
+{
+	struct findings m = { .uid = f->uid, .gid = f->gid, .tid = f->tid, .loginuid = -1 };
+
+	m.status.tgid = f->status.tgid;
+	memcpy(m.status.comm, f->status.comm, sizeof(m.status.comm));
+	return identity_new(&m);
+}
+
+static const char *resolve(struct callers *c, struct findings *f, struct identity **ret_identity)
+{
+	int64_t born = now_ns();
+	struct identity *i;
+	const char *why;
+	int pidfd;
+
+	/* The pidfd first: what is read then is of the thread that it names, if that still lives at the end. */
+	pidfd = thread_pidfd(c, f->tid);
+	why = look(c, f);
+	if (why)
+		goto out;
+	ask_resolver(c, f);
+	f->host = is_host(c, f);
+	why = "out of memory";
+	i = identity_new(f);
+	if (!i)
+		goto out;
+	why = "no digest";
+	if (identity_digest(i, f) < 0) {
+		identity_unref(i);
+		goto out;
+	}
+	why = NULL;
+	*ret_identity = i;
+	if (pidfd >= 0 && pidfd_alive(pidfd)) {
+		cache_put(c, i, pidfd, born);
+		pidfd = -1;
+	}
+out:
+	if (pidfd >= 0)
+		close(pidfd);
+	return why;
+}
+
+int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, struct identity **ret_identity, const char **ret_why)
+{
+	struct findings *f;
+	const char *why;
+
+	*ret_identity = NULL;
+	*ret_why = "out of memory";
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return -EACCES;
+	f->uid = uid;
+	f->gid = gid;
+	f->tid = tid;
+	if (tid <= 0)
+		why = "pid 0";			/* outside our pid namespace, or the kernel itself */
+	else if (uid == UINT32_MAX || gid == UINT32_MAX)
+		why = "id -1";			/* an id that the mount's user namespace does not have */
+	else
+		why = resolve(c, f, ret_identity);
+	if (why)
+		*ret_identity = minimal(f);
+	*ret_why = why;
+	free(f->status.groups);
+	free(f);
+	return why ? -EACCES : 0;
+}
+
+int caller_tgid(struct callers *c, pid_t tid, pid_t *ret_tgid)
+{
+	struct proc_status status;
+	int fd, r;
+
+	if (tid <= 0)
+		return -ESRCH;
+	fd = open_thread(c, tid);
+	if (fd < 0)
+		return -ESRCH;
+	r = read_status(fd, &status);
+	close(fd);
+	if (r < 0)
+		return -ESRCH;
+	free(status.groups);
+	*ret_tgid = status.tgid;
+	return 0;
+}
+
+/* ---- set-up ---- */
+
+static bool kernel_has_pidfd_thread(void)
+{
+	int fd = (int)syscall(SYS_pidfd_open, (pid_t)syscall(SYS_gettid), PIDFD_OF_THREAD);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+int callers_new(const struct callers_config *config, struct callers **ret_callers)
+{
+	struct callers *c;
+	int r;
+
+	c = aligned_alloc(64, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	memset(c, 0, sizeof(*c));
+	/* Questions are numbered from a random start: a worker takes over the socket of one that died, and answers to its questions may still be on their way. */
+	r = random_bytes(&c->number, sizeof(c->number));
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	c->proc_fd = config->proc_fd;
+	c->resolver_fd = config->resolver_fd;
+	c->no_host = config->no_host;
+	c->pidfd_thread = kernel_has_pidfd_thread();
+	pthread_mutex_init(&c->resolver_lock, NULL);
+	for (size_t i = 0; i < CACHE_SETS; i++)
+		pthread_mutex_init(&c->sets[i].lock, NULL);
+	*ret_callers = c;
+	return 0;
+}
+
+void callers_free(struct callers *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < CACHE_SETS; i++) {
+		for (size_t k = 0; k < CACHE_WAYS; k++)
+			entry_clear(&c->sets[i].entries[k]);
+		pthread_mutex_destroy(&c->sets[i].lock);
+	}
+	pthread_mutex_destroy(&c->resolver_lock);
+	if (c->resolver_fd >= 0)
+		close(c->resolver_fd);
+	free(c);
+}

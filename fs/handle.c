@@ -1,0 +1,442 @@
+#include "fs/handle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TABLE_MAGIC   0x63666831u	/* "cfh1" */
+#define CAPACITY_MIN  256u
+#define EACH_BATCH    128u
+#define NO_ENTRY      0u		/* links are index + 1 */
+
+/* How many of each key there are: open addressing, linear probing, never more than half full. */
+struct count { uint64_t key; uint32_t n; /* 0: empty */ };
+struct counts { struct count *slots; uint32_t mask; };
+
+/* Everything here can be rebuilt from the table, and is, by whoever takes it over: a kill -9 in the middle of a change loses nothing. */
+struct handles {
+	struct handle_table *table;
+	pthread_mutex_t lock;		/* of all below, and of every change of a state in the table */
+	uint32_t free;			/* head of the free list */
+	uint32_t live;			/* BUSY or OPEN */
+	uint32_t open;
+	uint32_t capacity;		/* slots of each index: a power of two, at least 2 * live */
+	struct counts per_uid;
+	struct counts readers;
+	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
+};
+
+/* ---- counts ---- */
+
+static uint32_t hash(uint64_t key, uint32_t mask)
+{
+	return (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 40) & mask;
+}
+
+static struct count *counts_slot(const struct counts *c, uint64_t key)
+{
+	uint32_t i = hash(key, c->mask);
+
+	while (c->slots[i].n != 0 && c->slots[i].key != key)
+		i = (i + 1) & c->mask;
+	return &c->slots[i];
+}
+
+static void counts_add(struct counts *c, uint64_t key, uint32_t n)
+{
+	struct count *slot = counts_slot(c, key);
+
+	slot->key = key;
+	slot->n += n;
+}
+
+/* Removal closes the gap at once: a tombstone for each uid that was ever here would fill the table. */
+static void counts_drop(struct counts *c, uint64_t key)
+{
+	struct count *slot = counts_slot(c, key);
+	uint32_t gap, i;
+
+	if (slot->n == 0 || --slot->n != 0)
+		return;
+	gap = i = (uint32_t)(slot - c->slots);
+	for (;;) {
+		i = (i + 1) & c->mask;
+		if (c->slots[i].n == 0)
+			return;
+		uint32_t home = hash(c->slots[i].key, c->mask);
+		if (((i - home) & c->mask) < ((i - gap) & c->mask))
+			continue;	/* it would be moved in front of its home */
+		c->slots[gap] = c->slots[i];
+		c->slots[i].n = 0;
+		gap = i;
+	}
+}
+
+static struct counts counts_moved(const struct counts *from, struct count *slots, uint32_t capacity)
+{
+	struct counts to = { .slots = slots, .mask = capacity - 1 };
+
+	for (uint32_t i = 0; from->slots && i <= from->mask; i++)
+		if (from->slots[i].n != 0)
+			counts_add(&to, from->slots[i].key, from->slots[i].n);
+	return to;
+}
+
+/* ---- the index of uniques ---- */
+
+static uint32_t index_of(const struct handles *h, const struct handle *e)
+{
+	return (uint32_t)(e - h->table->entries);
+}
+
+static void uniques_insert(struct handles *h, struct handle *e)
+{
+	uint32_t *head = &h->uniques[hash(e->unique, h->capacity - 1)];
+
+	e->next = *head;
+	*head = index_of(h, e) + 1;
+}
+
+static void uniques_remove(struct handles *h, struct handle *e)
+{
+	uint32_t *link = &h->uniques[hash(e->unique, h->capacity - 1)];
+
+	while (*link != NO_ENTRY && *link != index_of(h, e) + 1)
+		link = &h->table->entries[*link - 1].next;
+	if (*link != NO_ENTRY)
+		*link = e->next;
+}
+
+/* ---- entries ---- */
+
+static uint32_t high(const struct handles *h)
+{
+	return atomic_load_explicit(&h->table->high, memory_order_acquire);
+}
+
+static uint32_t state_of(struct handle *e)
+{
+	return atomic_load_explicit(&e->state, memory_order_acquire);
+}
+
+/* handle_get compares the generation without the lock. */
+static uint32_t generation_of(const struct handle *e)
+{
+	return __atomic_load_n(&e->generation, __ATOMIC_RELAXED);
+}
+
+static uint64_t fh_of(const struct handles *h, const struct handle *e)
+{
+	return (uint64_t)generation_of(e) << 32 | index_of(h, e);
+}
+
+static bool is_reader(const struct handle *e)
+{
+	return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) != O_WRONLY;
+}
+
+static uint64_t reader_key(uint32_t secret, uint32_t version)
+{
+	return (uint64_t)secret << 32 | version;
+}
+
+static void account(struct handles *h, struct handle *e)
+{
+	uniques_insert(h, e);
+	if (is_reader(e))
+		counts_add(&h->readers, reader_key(e->secret, e->version), 1);
+	h->open++;
+}
+
+static void unaccount(struct handles *h, struct handle *e)
+{
+	uniques_remove(h, e);
+	if (is_reader(e))
+		counts_drop(&h->readers, reader_key(e->secret, e->version));
+	h->open--;
+}
+
+static void push_free(struct handles *h, struct handle *e)
+{
+	atomic_store_explicit(&e->state, HANDLE_FREE, memory_order_release);
+	e->next = h->free;
+	h->free = index_of(h, e) + 1;
+}
+
+/* Room in every index for n live entries, so that publish and release need no memory. 0 or -ENOMEM. */
+static int reserve(struct handles *h, uint32_t n)
+{
+	struct count *per_uid = NULL, *readers = NULL;
+	uint32_t *uniques = NULL, capacity = h->capacity ? h->capacity : CAPACITY_MIN;
+	uint32_t old_capacity = h->capacity, *old = h->uniques;
+
+	while (capacity < 2 * n)
+		capacity *= 2;
+	if (capacity == h->capacity)
+		return 0;
+	per_uid = calloc(capacity, sizeof(*per_uid));
+	readers = calloc(capacity, sizeof(*readers));
+	uniques = calloc(capacity, sizeof(*uniques));
+	if (!per_uid || !readers || !uniques) {
+		free(per_uid);
+		free(readers);
+		free(uniques);
+		return -ENOMEM;
+	}
+	struct counts moved = counts_moved(&h->per_uid, per_uid, capacity);
+	free(h->per_uid.slots);
+	h->per_uid = moved;
+	moved = counts_moved(&h->readers, readers, capacity);
+	free(h->readers.slots);
+	h->readers = moved;
+	h->uniques = uniques;
+	h->capacity = capacity;
+	for (uint32_t i = 0; i < old_capacity; i++) {
+		for (uint32_t link = old[i]; link != NO_ENTRY;) {
+			struct handle *e = &h->table->entries[link - 1];
+			link = e->next;
+			uniques_insert(h, e);
+		}
+	}
+	free(old);
+	return 0;
+}
+
+/* ---- the table ---- */
+
+static int table_check(struct handle_table *t)
+{
+	if (t->magic == 0) {
+		t->size = (uint32_t)sizeof(*t);
+		atomic_store(&t->high, 0);
+		__atomic_store_n(&t->magic, TABLE_MAGIC, __ATOMIC_RELEASE);
+	}
+	return t->magic == TABLE_MAGIC && t->size == sizeof(*t) && atomic_load(&t->high) <= HANDLES_MAX ? 0 : -EPROTO;
+}
+
+static int take_over(struct handles *h)
+{
+	uint32_t end = high(h), n = 0;
+	int r;
+
+	for (uint32_t i = 0; i < end; i++)
+		n += state_of(&h->table->entries[i]) == HANDLE_OPEN;
+	r = reserve(h, n + 1);
+	if (r < 0)
+		return r;
+	/* downwards, so that the lowest entries are used first */
+	for (uint32_t i = end; i-- > 0;) {
+		struct handle *e = &h->table->entries[i];
+		if (state_of(e) != HANDLE_OPEN) {
+			push_free(h, e);
+			continue;
+		}
+		account(h, e);
+		counts_add(&h->per_uid, e->uid, 1);
+		h->live++;
+	}
+	return 0;
+}
+
+int handles_new(struct handle_table *table, struct handles **ret_handles)
+{
+	struct handles *h;
+	int r;
+
+	r = table_check(table);
+	if (r < 0)
+		return r;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	h->table = table;
+	pthread_mutex_init(&h->lock, NULL);
+	r = take_over(h);
+	if (r < 0) {
+		handles_free(h);
+		return r;
+	}
+	*ret_handles = h;
+	return 0;
+}
+
+void handles_free(struct handles *h)
+{
+	if (!h)
+		return;
+	pthread_mutex_destroy(&h->lock);
+	free(h->per_uid.slots);
+	free(h->readers.slots);
+	free(h->uniques);
+	free(h);
+}
+
+/* An entry to use next: one that was released, else the first that was never used. NULL: the table is full. */
+static struct handle *take_free(struct handles *h)
+{
+	uint32_t end = high(h);
+
+	if (h->free != NO_ENTRY) {
+		struct handle *e = &h->table->entries[h->free - 1];
+		h->free = e->next;
+		return e;
+	}
+	if (end == HANDLES_MAX)
+		return NULL;
+	/* before the entry is touched: the next worker looks no further than this */
+	atomic_store_explicit(&h->table->high, end + 1, memory_order_release);
+	return &h->table->entries[end];
+}
+
+int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle)
+{
+	struct handle *e = NULL;
+	int r = -ENFILE;
+
+	pthread_mutex_lock(&h->lock);
+	if (counts_slot(&h->per_uid, uid)->n >= HANDLES_PER_UID)
+		goto out;
+	r = reserve(h, h->live + 1);
+	if (r < 0)
+		goto out;
+	r = -ENFILE;
+	e = take_free(h);
+	if (!e)
+		goto out;
+	/* An fh of the entry's last life must not match its next one; 0 is never a generation, so that no fh is 0. */
+	uint32_t generation = generation_of(e) + 1;
+	__atomic_store_n(&e->generation, generation ? generation : 1, __ATOMIC_RELAXED);
+	atomic_store_explicit(&e->state, HANDLE_BUSY, memory_order_release);
+	memset((char *)e + offsetof(struct handle, unique), 0, sizeof(*e) - offsetof(struct handle, unique));
+	e->uid = uid;
+	e->unique = unique;
+	counts_add(&h->per_uid, uid, 1);
+	h->live++;
+	*ret_handle = e;
+	r = 0;
+out:
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+uint64_t handle_publish(struct handles *h, struct handle *e)
+{
+	uint64_t fh;
+
+	pthread_mutex_lock(&h->lock);
+	account(h, e);
+	fh = fh_of(h, e);
+	atomic_store_explicit(&e->state, HANDLE_OPEN, memory_order_release);
+	pthread_mutex_unlock(&h->lock);
+	return fh;
+}
+
+static void give_back(struct handles *h, struct handle *e)
+{
+	counts_drop(&h->per_uid, e->uid);
+	h->live--;
+	push_free(h, e);
+}
+
+void handle_abandon(struct handles *h, struct handle *e)
+{
+	pthread_mutex_lock(&h->lock);
+	give_back(h, e);
+	pthread_mutex_unlock(&h->lock);
+}
+
+struct handle *handle_get(struct handles *h, uint64_t fh)
+{
+	uint32_t i = (uint32_t)fh;
+	struct handle *e;
+
+	if (i >= high(h))
+		return NULL;
+	e = &h->table->entries[i];
+	/* the state first: an entry that was taken again in between has another generation */
+	return state_of(e) == HANDLE_OPEN && generation_of(e) == (uint32_t)(fh >> 32) ? e : NULL;
+}
+
+struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh)
+{
+	struct handle *found = NULL;
+
+	pthread_mutex_lock(&h->lock);
+	for (uint32_t link = h->uniques[hash(unique, h->capacity - 1)]; link != NO_ENTRY && !found;) {
+		struct handle *e = &h->table->entries[link - 1];
+		if (e->unique == unique)
+			found = e;
+		link = e->next;
+	}
+	if (found)
+		*ret_fh = fh_of(h, found);
+	pthread_mutex_unlock(&h->lock);
+	return found;
+}
+
+void handle_release(struct handles *h, uint64_t fh)
+{
+	struct handle *e;
+
+	pthread_mutex_lock(&h->lock);
+	e = handle_get(h, fh);
+	if (e) {
+		unaccount(h, e);
+		give_back(h, e);
+	}
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* Up to EACH_BATCH open handles of the secret from entry *at on; moves *at. */
+static uint32_t collect(struct handles *h, uint32_t secret, uint32_t *at, uint64_t ret_fhs[EACH_BATCH])
+{
+	uint32_t n = 0, end, i;
+
+	pthread_mutex_lock(&h->lock);
+	end = high(h);
+	for (i = *at; i < end && n < EACH_BATCH; i++) {
+		struct handle *e = &h->table->entries[i];
+		if (state_of(e) == HANDLE_OPEN && (secret == 0 || e->secret == secret))
+			ret_fhs[n++] = fh_of(h, e);
+	}
+	pthread_mutex_unlock(&h->lock);
+	*at = i;
+	return n;
+}
+
+void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg)
+{
+	uint64_t fhs[EACH_BATCH];
+	uint32_t at = 0;
+
+	while (at < high(h)) {
+		uint32_t n = collect(h, secret, &at, fhs);
+		for (uint32_t i = 0; i < n; i++) {
+			struct handle *e = handle_get(h, fhs[i]);
+			if (e)
+				fn(fhs[i], e, arg);
+		}
+	}
+}
+
+uint32_t handle_readers(struct handles *h, uint32_t secret, uint32_t version)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&h->lock);
+	n = counts_slot(&h->readers, reader_key(secret, version))->n;
+	pthread_mutex_unlock(&h->lock);
+	return n;
+}
+
+size_t handle_count(struct handles *h)
+{
+	size_t n;
+
+	pthread_mutex_lock(&h->lock);
+	n = h->open;
+	pthread_mutex_unlock(&h->lock);
+	return n;
+}
