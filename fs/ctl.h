@@ -3,6 +3,7 @@
 #ifndef COFFER_FS_CTL_H
 #define COFFER_FS_CTL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,13 +14,16 @@
 #define CTL_LINE_MAX 65536
 
 struct shared;
+struct handles;
 
 /* What requests act on; borrowed. */
 struct ctl_env {
+	const char *vault;		/* its name; NULL: the last part of the store's path */
 	struct store *store;
 	struct audit *audit;
 	struct keys *keys;
-	struct shared *shared;		/* process table, mount, store path: for status */
+	struct shared *shared;		/* process table, mount, store path: for status; may be NULL */
+	struct handles *handles;	/* for the number of open files in metrics; may be NULL */
 	/* After a commit: rings the bell for the touched secrets, wipes what lost its right. After seal and unseal too. */
 	void (*changed)(void *arg);
 	/* The vault was sealed / is to be unlocked with the keys at hand. 0 or negative errno. */
@@ -34,9 +38,10 @@ struct ctl_request {
 	uint64_t value_len;	/* bytes in the stage */
 	uint64_t unique;	/* of the FUSE request, for the audit record */
 	bool resent;
+	uint32_t *delay_ms;		/* may be NULL: how long the answer should be held back (denials beyond the rate); written only when there was a record */
 };
 
-/* What the line says of the value that follows: 0 and its length (0: none), or -EINVAL with one line for the answer. Called when the newline has come, before any byte is staged. */
+/* What the line says of the value that follows: 0 and its length (0: none), or -EINVAL (-EFBIG: longer than any value may be; -ENOMEM) with one line for the answer. Called when the newline has come, before any byte is staged. */
 int ctl_value_length(const char *line, size_t len, uint64_t *ret_len, char *why, size_t why_len);
 
 /* Carries the request out and makes the whole answer (malloc'd, a JSON line with its newline). 0, or -ENOMEM. Blocks on the store and the key holder. Idempotent by request id. */

@@ -1,0 +1,148 @@
+/* Private to ctl*.c and text.c: one request on its way through check, ask, load, run. */
+#ifndef COFFER_FS_CTL_INTERNAL_H
+#define COFFER_FS_CTL_INTERNAL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "fs/ctl.h"
+#include "fs/exitcode.h"
+#include "fs/timefmt.h"
+
+#define CTL_DEPTH_MAX    4	/* the deepest request there is has two levels */
+#define CTL_MESSAGE_MAX  512
+#define CTL_COMMAND_MAX  768	/* a command line in a hint */
+#define CTL_REASON_MAX   512	/* bytes of a binding's reason */
+#define CTL_CONTENT_TYPE_MAX 255
+#define CTL_TAGS_MAX     15
+#define CTL_TAG_MAX      512	/* bytes of a tag's name, and of its value */
+
+struct ctl;
+
+/* What a field may be; json_typeof in bits. */
+#define CTL_STRING (1u << JSON_STRING)
+#define CTL_NULL   (1u << JSON_NULL)
+#define CTL_BOOL   (1u << JSON_TRUE | 1u << JSON_FALSE)
+#define CTL_INT    (1u << JSON_INTEGER)
+#define CTL_OBJECT (1u << JSON_OBJECT)
+#define CTL_ARRAY  (1u << JSON_ARRAY)
+
+struct ctl_field { const char *name; unsigned types; bool required; };
+
+/* One operation. The hooks return 0, or -errno after ctl_fail; all but run may be NULL. */
+struct ctl_op {
+	const char *name;
+	enum audit_operation operation;
+	bool changes;		/* carries an id; run is in a transaction */
+	bool while_sealed;
+	const struct ctl_field *fields;	/* ends with a NULL name */
+	int (*check)(struct ctl *c);	/* pure: the fields' values into args. Before anything is asked or told */
+	int (*ask)(struct ctl *c);	/* the policy. For changes it is called again in the transaction */
+	int (*load)(struct ctl *c);	/* what may block for long, before the transaction */
+	int (*run)(struct ctl *c);	/* does it, and fills the answer */
+	int (*after)(struct ctl *c);	/* after the commit */
+};
+
+/* The tables of ctl_secrets.c, ctl_bindings.c and ctl_vault.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_vault_ops[];
+
+/* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
+struct ctl_args {
+	const char *name;
+	uint32_t version;		/* 0: not given */
+	bool deleted;
+	uint64_t value_length;
+	bool has_content_type, has_not_before, has_expires, has_tags;
+	const char *content_type;	/* NULL: none */
+	int64_t not_before, expires;
+	const json_t *tags;		/* NULL: none */
+	const char *role, *scope, *reason;
+	const char *principal_text;	/* NULL: not given */
+	struct principal principal;
+	int64_t from, until;
+	uint64_t binding;		/* 0: not given */
+	action_set actions;
+	enum action action;
+	bool has_value_max, has_enforce_validity, enforce_validity;
+	uint32_t value_max;
+};
+
+struct ctl {
+	const struct ctl_env *env;
+	const struct identity *who;
+	const struct ctl_request *request;
+	const struct ctl_op *op;
+	json_t *in, *out;
+	char *text;			/* further fields of the answer as text, for answers too long to be a json_t */
+	size_t text_len;
+	bool short_of_memory;
+	struct ctl_args args;
+	uint8_t id[16];
+	int64_t now;			/* wall clock, ns */
+	int64_t started;		/* monotonic, ns */
+	struct secbuf *value;		/* of rollback */
+	uint64_t *ids;			/* of revoke */
+	size_t n_ids;
+	/* what went wrong */
+	int error;			/* positive; 0: nothing yet */
+	char message[CTL_MESSAGE_MAX], hint[CTL_MESSAGE_MAX + CTL_COMMAND_MAX];
+	/* for the record */
+	bool asked;			/* the policy was asked: from here on the outcome is recorded */
+	bool unrecorded;		/* of no weight: what everybody may know */
+	const char *secret;
+	uint32_t version;
+	uint64_t binding;
+	uint32_t role;
+	char role_name[ROLE_NAME_MAX];
+	char detail[CTL_MESSAGE_MAX];
+};
+
+/* ---- errors: each returns -error, so that hooks end with `return ctl_fail(…)` ---- */
+
+int ctl_fail(struct ctl *c, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* What to do next; also for answers that are no errors. */
+void ctl_hint(struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* An error of the store, the key holder or memory, in words. what: "read db version 3". */
+int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- the policy ---- */
+
+/* Asks, and notes the binding that decided. name may be a name, a scope, or NULL for the vault. 0, or -EACCES with message and hint. */
+int ctl_ask(struct ctl *c, enum action action, const char *name);
+/* The same, content with the right to any name at all: the single names are filtered later. */
+int ctl_ask_any(struct ctl *c, enum action action);
+/* "coffer grant secrets-user user:1000 --on 'db'": the command that gives the action, by the least built-in role. */
+void ctl_grant_command(const struct ctl *c, enum action action, const char *name, const char *principal,
+		       char ret[CTL_COMMAND_MAX]);
+/* "coffer", or "coffer -m MOUNT" where that is not the default. */
+const char *ctl_command(const struct ctl *c, char *buf, size_t len);
+
+/* ---- fields ---- */
+
+int ctl_check_name(struct ctl *c, const char *field, const char **ret_name);
+int ctl_check_scope(struct ctl *c, const char *field, const char **ret_scope);
+int ctl_check_version(struct ctl *c, uint32_t *ret_version);
+/* Absent: false in *ret_given. null: none. */
+int ctl_check_time(struct ctl *c, const char *field, int64_t none, int64_t *ret_ns, bool *ret_given);
+/* The text of a string field, or NULL. */
+const char *ctl_string(const struct ctl *c, const char *field);
+/* No bytes that move a terminal's cursor or end a line. */
+bool ctl_text_clean(const char *text);
+
+/* ---- answers ---- */
+
+/* Puts a field into the answer; takes value, which may be NULL (memory). */
+void ctl_set(struct ctl *c, const char *key, json_t *value);
+json_t *ctl_time(int64_t ns);	/* null at either end of the range */
+json_t *ctl_version(uint32_t version);	/* null for 0 */
+int64_t ctl_monotonic(void);
+
+/* Parses and checks a line without asking or telling anybody (for fuzzing). */
+int ctl_check_line(struct ctl *c);
+void ctl_done(struct ctl *c);
+
+/* text.c: the objects behind the texts; NULL when memory is short. */
+json_t *text_status_object(const struct ctl_env *env);
+json_t *text_whoami_object(const struct ctl_env *env, const struct identity *who);
+
+#endif

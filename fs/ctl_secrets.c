@@ -1,0 +1,728 @@
+/* Requests about secrets and their versions. */
+#include "fs/ctl_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- looking ---- */
+
+/* What requests need of a secret, copied so that no lock is held while they work. */
+struct view {
+	uint32_t id, current, n_versions;
+	bool enabled;
+	int64_t created, changed;
+	struct catalog_version v;	/* the version that was asked for (0: current); number 0: there is none */
+	struct store_settings settings;
+};
+
+static int find(struct ctl *c, uint32_t version, struct view *ret)
+{
+	const struct catalog_secret *s;
+	const struct catalog_version *v;
+	struct view view = { 0 };
+	bool deleted;
+	char command[256];
+
+	store_rdlock(c->env->store);
+	s = store_find(c->env->store, c->args.name);
+	deleted = !s && store_find_deleted(c->env->store, c->args.name);
+	if (s) {
+		view = (struct view){ .id = s->id, .current = s->current, .n_versions = s->n_versions, .enabled = s->enabled,
+				      .created = s->created, .changed = s->changed, .settings = *store_settings(c->env->store) };
+		v = catalog_version(s, version ? version : s->current);
+		if (v)
+			view.v = *v;
+	}
+	store_unlock_tables(c->env->store);
+
+	ctl_command(c, command, sizeof(command));
+	if (deleted) {
+		ctl_hint(c, "`%s recover %s` brings it back", command, c->args.name);
+		return ctl_fail(c, ENOENT, "%s was deleted", c->args.name);
+	}
+	if (!view.id) {
+		ctl_hint(c, "`%s list` shows what there is", command);
+		return ctl_fail(c, ENOENT, "there is no secret %s", c->args.name);
+	}
+	if (version && !view.v.number) {
+		ctl_hint(c, "`%s versions %s` shows what there is", command, c->args.name);
+		return ctl_fail(c, ENOENT, "%s has no version %u", c->args.name, version);
+	}
+	*ret = view;
+	return 0;
+}
+
+static int fail_disabled(struct ctl *c)
+{
+	char command[256];
+
+	ctl_hint(c, "`%s enable %s` puts it back into service", ctl_command(c, command, sizeof(command)), c->args.name);
+	return ctl_fail(c, EACCES, "%s is disabled", c->args.name);
+}
+
+static int check_name(struct ctl *c)
+{
+	return ctl_check_name(c, "name", &c->args.name);
+}
+
+static int check_name_version(struct ctl *c)
+{
+	int r = check_name(c);
+
+	return r < 0 ? r : ctl_check_version(c, &c->args.version);
+}
+
+static int ask_named(struct ctl *c, enum action action)
+{
+	c->secret = c->args.name;
+	c->version = c->args.version;
+	return ctl_ask(c, action, c->args.name);
+}
+
+static int ask_list(struct ctl *c)
+{
+	return ask_named(c, ACTION_SECRETS_LIST);
+}
+
+static int ask_set(struct ctl *c)
+{
+	return ask_named(c, ACTION_SECRETS_SET);
+}
+
+static int ask_update(struct ctl *c)
+{
+	return ask_named(c, ACTION_SECRETS_UPDATE);
+}
+
+/* ---- attributes ---- */
+
+static int check_content_type(struct ctl *c)
+{
+	const json_t *v = json_object_get(c->in, "content_type");
+	const char *text = json_string_value(v);
+
+	c->args.has_content_type = v != NULL;
+	if (text && (strlen(text) > CTL_CONTENT_TYPE_MAX || !ctl_text_clean(text)))
+		return ctl_fail(c, EINVAL, "content_type: at most %d bytes without control characters", CTL_CONTENT_TYPE_MAX);
+	c->args.content_type = text && *text ? text : NULL;
+	return 0;
+}
+
+static int check_tags(struct ctl *c)
+{
+	json_t *tags = json_object_get(c->in, "tags"), *value;
+	const char *key;
+
+	c->args.has_tags = tags != NULL;
+	c->args.tags = json_is_object(tags) ? tags : NULL;
+	if (!c->args.tags)
+		return 0;
+	json_object_foreach(tags, key, value) {
+		if (!*key || strlen(key) > CTL_TAG_MAX || !ctl_text_clean(key))
+			return ctl_fail(c, EINVAL, "tags: a tag's name has 1 to %d bytes and no control characters", CTL_TAG_MAX);
+		if (!json_is_string(value) && !json_is_null(value))
+			return ctl_fail(c, EINVAL, "tags: the value of \"%.64s\" is not a string", key);
+		if (json_is_string(value) && (strlen(json_string_value(value)) > CTL_TAG_MAX || !ctl_text_clean(json_string_value(value))))
+			return ctl_fail(c, EINVAL, "tags: the value of \"%.64s\" is longer than %d bytes, or has control characters", key, CTL_TAG_MAX);
+	}
+	return 0;
+}
+
+static int check_attributes(struct ctl *c)
+{
+	struct ctl_args *a = &c->args;
+	int r;
+
+	if ((r = check_content_type(c)) < 0 || (r = check_tags(c)) < 0 ||
+	    (r = ctl_check_time(c, "not_before", INT64_MIN, &a->not_before, &a->has_not_before)) < 0 ||
+	    (r = ctl_check_time(c, "expires", INT64_MAX, &a->expires, &a->has_expires)) < 0)
+		return r;
+	return 0;
+}
+
+/* The tags that were, with what the request changes, as the store keeps them: text for *ret_text (malloc'd), NULL for none. */
+static int merge_tags(struct ctl *c, const char *before, char **ret_text)
+{
+	json_t *all = before && (!c->args.has_tags || c->args.tags) ? json_loads(before, 0, NULL) : json_object(), *value;
+	const char *key;
+	char *text = NULL;
+	int r = 0;
+
+	if (!all)
+		return ctl_fail_store(c, before ? -EBADMSG : -ENOMEM, "read the tags of %s", c->args.name);
+	json_object_foreach((json_t *)(uintptr_t)c->args.tags, key, value) {
+		if (json_is_null(value))
+			json_object_del(all, key);
+		else if (json_object_set(all, key, value) < 0)
+			c->short_of_memory = true;
+	}
+	if (json_object_size(all) > CTL_TAGS_MAX)
+		r = ctl_fail(c, EINVAL, "tags: %s would have %zu of them; the limit is %d", c->args.name, json_object_size(all), CTL_TAGS_MAX);
+	else if (json_object_size(all) && !(text = json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS)))
+		c->short_of_memory = true;
+	if (r == 0 && c->short_of_memory)
+		r = ctl_fail_store(c, -ENOMEM, "change the tags");
+	json_decref(all);
+	if (r < 0)
+		return r;
+	*ret_text = text;
+	return 0;
+}
+
+static int check_window(struct ctl *c, int64_t not_before, int64_t expires)
+{
+	if (expires <= not_before)
+		return ctl_fail(c, EINVAL, "expires: the version would expire before it is valid");
+	return 0;
+}
+
+/* ---- put ---- */
+
+static int check_put(struct ctl *c)
+{
+	int r;
+
+	if ((r = check_name(c)) < 0 || (r = check_attributes(c)) < 0)
+		return r;
+	return check_window(c, c->args.not_before, c->args.expires);
+}
+
+/* The secret to put into; a new one if there is none. */
+static int put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
+{
+	const struct catalog_secret *s;
+	bool deleted, enabled = true;
+	uint32_t id = 0;
+	char command[256];
+	int r;
+
+	store_rdlock(c->env->store);
+	s = store_find(c->env->store, c->args.name);
+	deleted = !s && store_find_deleted(c->env->store, c->args.name);
+	if (s) {
+		id = s->id;
+		enabled = s->enabled;
+	}
+	store_unlock_tables(c->env->store);
+
+	if (deleted) {
+		ctl_command(c, command, sizeof(command));
+		ctl_hint(c, "`%s recover %s` brings it back; `%s purge %s` frees the name", command, c->args.name, command, c->args.name);
+		return ctl_fail(c, EEXIST, "%s was deleted, and keeps its name until it is recovered or purged", c->args.name);
+	}
+	if (!enabled)
+		return fail_disabled(c);
+	*ret_created = id == 0;
+	if (id == 0) {
+		r = store_secret_create(c->env->store, c->args.name, &id);
+		if (r < 0)
+			return ctl_fail_store(c, r, "make the secret %s", c->args.name);
+	}
+	*ret_id = id;
+	return 0;
+}
+
+static int fail_add(struct ctl *c, int r)
+{
+	char command[256];
+	uint32_t limit;
+
+	if (r == -EALREADY) {
+		ctl_hint(c, "`%s versions %s` shows whether it has arrived", ctl_command(c, command, sizeof(command)), c->args.name);
+		return ctl_fail(c, EIO, "this value was stored before, and the answer of that time is gone");
+	}
+	if (r != -EFBIG)
+		return ctl_fail_store(c, r, "store a version of %s", c->args.name);
+	store_rdlock(c->env->store);
+	limit = store_settings(c->env->store)->value_max;
+	store_unlock_tables(c->env->store);
+	ctl_hint(c, "keep the large file elsewhere, encrypted, and its key here");
+	return ctl_fail(c, EFBIG, "the value has %llu bytes; this vault's limit is %u", (unsigned long long)c->args.value_length, limit);
+}
+
+static int run_put(struct ctl *c)
+{
+	struct version_attributes a = { .content_type = c->args.content_type, .not_before = c->args.not_before, .expires = c->args.expires };
+	char *tags = NULL;
+	uint32_t id = 0, version = 0, limit;
+	bool created = false;
+	int r;
+
+	store_rdlock(c->env->store);
+	limit = store_settings(c->env->store)->value_max;
+	store_unlock_tables(c->env->store);
+	if (c->args.value_length > limit)
+		return fail_add(c, -EFBIG);
+	if ((r = merge_tags(c, NULL, &tags)) < 0)
+		return r;
+	a.tags_json = tags;
+	r = put_secret(c, &id, &created);
+	if (r < 0)
+		goto out;
+	if (c->args.value_length)
+		r = store_stage_commit(c->env->store, c->request->stage, id, &a, &version);
+	else
+		r = store_version_add(c->env->store, id, "", 0, &a, &version);
+	if (r < 0) {
+		r = fail_add(c, r);
+		goto out;
+	}
+	c->version = version;
+	ctl_set(c, "name", json_string(c->args.name));
+	ctl_set(c, "version", json_integer(version));
+	ctl_set(c, "created_secret", json_boolean(created));
+out:
+	free(tags);
+	return r;
+}
+
+/* ---- list ---- */
+
+static int check_list(struct ctl *c)
+{
+	c->args.deleted = json_is_true(json_object_get(c->in, "deleted"));
+	return 0;
+}
+
+/* The single names are filtered; who may list none at all is told so, and recorded as refused. */
+static int ask_list_any(struct ctl *c)
+{
+	return ctl_ask_any(c, ACTION_SECRETS_LIST);
+}
+
+struct listed {
+	uint32_t id, current;
+	bool enabled;
+	int64_t created, expires;
+	char name[NAME_LEN_MAX + 1];
+};
+
+struct listing { struct listed *items; size_t n, room; };
+
+#define LIST_SLICE 1024
+
+static int listing_add(struct listing *l, const struct catalog_secret *s)
+{
+	const struct catalog_version *v = catalog_version(s, s->current);
+	struct listed *grown;
+
+	if (l->n == l->room) {
+		grown = reallocarray(l->items, l->room ? 2 * l->room : 64, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		l->items = grown;
+		l->room = l->room ? 2 * l->room : 64;
+	}
+	l->items[l->n] = (struct listed){ .id = s->id, .current = s->current, .enabled = s->enabled, .created = s->created,
+					  .expires = v ? v->expires : INT64_MAX };
+	snprintf(l->items[l->n++].name, NAME_LEN_MAX + 1, "%s", s->name);
+	return 0;
+}
+
+/* In slices, so that a listing of a large vault keeps no commit waiting. */
+static int listing_collect(struct ctl *c, struct listing *l)
+{
+	const struct catalog_secret *s;
+	struct policy_answer answer;
+	uint32_t after = 0;
+	int r = 0;
+
+	do {
+		store_rdlock(c->env->store);
+		for (size_t i = 0; i < LIST_SLICE && r == 0 && (s = store_next(c->env->store, after, c->args.deleted)); i++) {
+			after = s->id;
+			policy_decide(store_policy(c->env->store), &c->who->policy, ACTION_SECRETS_LIST, s->name, c->now, &answer);
+			if (answer.decision == POLICY_ALLOW && s->kind == OBJECT_SECRET)
+				r = listing_add(l, s);
+		}
+		s = r == 0 ? store_next(c->env->store, after, c->args.deleted) : NULL;
+		store_unlock_tables(c->env->store);
+	} while (r == 0 && s);
+	return r;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct listed *)a)->name, ((const struct listed *)b)->name);
+}
+
+static void print_time_or_null(FILE *f, const char *key, int64_t ns)
+{
+	char text[TIME_TEXT_MAX];
+
+	if (ns == INT64_MIN || ns == INT64_MAX) {
+		fprintf(f, "\"%s\":null", key);
+		return;
+	}
+	time_print(ns, text);
+	fprintf(f, "\"%s\":\"%s\"", key, text);
+}
+
+/* Names need no escapes (their alphabet has no quote), and tags are a JSON object as the store keeps them. A json_t of 100,000 secrets would take 100 MB. */
+static int print_listed(struct ctl *c, FILE *f, const struct listed *s)
+{
+	struct store_attributes a = { 0 };
+	int r = 0;
+
+	if (s->current)
+		r = store_version_attributes(c->env->store, s->id, s->current, &a);
+	if (r < 0 && r != -ENOENT)	/* gone since it was collected: listed as it was */
+		return r;
+	for (char *p = a.tags_json; p && (p = strpbrk(p, "\r\n")); )	/* an answer is one line; inside a JSON string they would be escaped */
+		*p = ' ';
+	fprintf(f, "{\"name\":\"%s\",\"version\":", s->name);
+	if (s->current)
+		fprintf(f, "%u", s->current);
+	else
+		fputs("null", f);
+	fprintf(f, ",\"enabled\":%s,", s->enabled ? "true" : "false");
+	print_time_or_null(f, "created", s->created);
+	fputc(',', f);
+	print_time_or_null(f, "expires", s->expires);
+	fprintf(f, ",\"tags\":%s}", a.tags_json ? a.tags_json : "{}");
+	store_attributes_free(&a);
+	return 0;
+}
+
+static int run_list(struct ctl *c)
+{
+	struct listing l = { 0 };
+	FILE *f = NULL;
+	int r;
+
+	r = listing_collect(c, &l);
+	if (r < 0)
+		goto out;
+	r = -ENOMEM;
+	if (l.n)
+		qsort(l.items, l.n, sizeof(*l.items), by_name);
+	f = open_memstream(&c->text, &c->text_len);
+	if (!f)
+		goto out;
+	fputs("\"secrets\":[", f);
+	r = 0;
+	for (size_t i = 0; i < l.n && r == 0; i++) {
+		if (i)
+			fputc(',', f);
+		r = print_listed(c, f, &l.items[i]);
+	}
+	fputc(']', f);
+	if (ferror(f))
+		r = -ENOMEM;
+	if (fclose(f) != 0)
+		r = -ENOMEM;
+	snprintf(c->detail, sizeof(c->detail), "%zu%s names", l.n, c->args.deleted ? " deleted" : "");
+out:
+	free(l.items);
+	return r < 0 ? ctl_fail_store(c, r, "list the secrets") : 0;
+}
+
+/* ---- show, versions ---- */
+
+static json_t *rights(action_set set)
+{
+	json_t *names = json_array();
+
+	for (int a = 0; names && a < ACTION_COUNT; a++) {
+		const char *name = action_name((enum action)a);
+		if (!(set & ACTION_BIT(a)) || (strncmp(name, "secrets/", 8) && strncmp(name, "bindings/", 9)))
+			continue;
+		if (json_array_append_new(names, json_string(name)) < 0) {
+			json_decref(names);
+			return NULL;
+		}
+	}
+	return names;
+}
+
+static int run_show(struct ctl *c)
+{
+	struct store_attributes a = { 0 };
+	struct view view;
+	action_set set;
+	json_t *tags = NULL, *names;
+	int r = find(c, 0, &view);
+
+	if (r < 0)
+		return r;
+	if (view.v.number) {
+		r = store_version_attributes(c->env->store, view.id, view.v.number, &a);
+		if (r < 0)
+			return ctl_fail_store(c, r, "read the attributes of %s", c->args.name);
+	}
+	store_rdlock(c->env->store);
+	set = policy_actions(store_policy(c->env->store), &c->who->policy, c->args.name, c->now);
+	store_unlock_tables(c->env->store);
+
+	tags = a.tags_json ? json_loads(a.tags_json, 0, NULL) : json_object();
+	names = rights(set);
+	ctl_set(c, "secret",
+		json_pack("{s:s, s:b, s:o, s:i, s:o, s:o, s:s?, s:o, s:o, s:o, s:o, s:I, s:o}", "name", c->args.name, "enabled", (int)view.enabled,
+			  "version", ctl_version(view.v.number), "versions", (int)view.n_versions, "created", ctl_time(view.created),
+			  "changed", ctl_time(view.changed), "content_type", a.content_type,
+			  "not_before", ctl_time(view.v.number ? view.v.not_before : INT64_MIN),
+			  "expires", ctl_time(view.v.number ? view.v.expires : INT64_MAX),
+			  "size", view.v.number ? json_integer(view.v.size) : json_null(), "tags", tags,
+			  "binding", (json_int_t)c->binding, "rights", names));
+	store_attributes_free(&a);
+	return 0;
+}
+
+static json_t *version_json(const struct catalog_version *v)
+{
+	return json_pack("{s:I, s:b, s:o, s:o, s:o, s:I}", "version", (json_int_t)v->number, "enabled", (int)v->enabled, "created", ctl_time(v->created),
+			 "not_before", ctl_time(v->not_before), "expires", ctl_time(v->expires), "size", (json_int_t)v->size);
+}
+
+static int run_versions(struct ctl *c)
+{
+	const struct catalog_secret *s;
+	struct catalog_version *copy = NULL;
+	struct view view;
+	json_t *list = NULL;
+	size_t n = 0;
+	int r = find(c, 0, &view);
+
+	if (r < 0)
+		return r;
+	store_rdlock(c->env->store);
+	s = store_find(c->env->store, c->args.name);
+	if (s && s->n_versions) {
+		copy = reallocarray(NULL, s->n_versions, sizeof(*copy));
+		n = copy ? s->n_versions : 0;
+		if (copy)
+			memcpy(copy, s->versions, n * sizeof(*copy));
+		else
+			c->short_of_memory = true;
+	}
+	store_unlock_tables(c->env->store);
+
+	list = json_array();
+	for (size_t i = 0; i < n; i++)
+		if (json_array_append_new(list, version_json(&copy[i])) < 0)
+			c->short_of_memory = true;
+	ctl_set(c, "versions", list);
+	free(copy);
+	return 0;
+}
+
+/* ---- attr ---- */
+
+static int check_attr(struct ctl *c)
+{
+	int r;
+
+	if ((r = check_name_version(c)) < 0 || (r = check_attributes(c)) < 0)
+		return r;
+	if (!c->args.has_content_type && !c->args.has_tags && !c->args.has_not_before && !c->args.has_expires)
+		return ctl_fail(c, EINVAL, "attr: one of content_type, not_before, expires, tags is needed");
+	return 0;
+}
+
+static int fail_no_current(struct ctl *c)
+{
+	char command[256];
+
+	ctl_command(c, command, sizeof(command));
+	ctl_hint(c, "`%s versions %s` shows what there is; `%s put %s` makes one", command, c->args.name, command, c->args.name);
+	return ctl_fail(c, ENOENT, "%s has no version in service", c->args.name);
+}
+
+static int run_attr(struct ctl *c)
+{
+	const struct ctl_args *in = &c->args;
+	struct store_attributes before = { 0 };
+	struct version_attributes a;
+	struct view view;
+	char *tags = NULL;
+	int r = find(c, in->version, &view);
+
+	if (r < 0)
+		return r;
+	if (!view.v.number)
+		return fail_no_current(c);
+	c->version = view.v.number;
+	r = store_version_attributes(c->env->store, view.id, view.v.number, &before);
+	if (r < 0)
+		return ctl_fail_store(c, r, "read the attributes of %s", in->name);
+	r = merge_tags(c, before.tags_json, &tags);
+	if (r < 0)
+		goto out;
+	a = (struct version_attributes){
+		.content_type = in->has_content_type ? in->content_type : before.content_type, .tags_json = tags,
+		.not_before = in->has_not_before ? in->not_before : view.v.not_before, .expires = in->has_expires ? in->expires : view.v.expires,
+	};
+	r = check_window(c, a.not_before, a.expires);
+	if (r < 0)
+		goto out;
+	r = store_version_set_attributes(c->env->store, view.id, view.v.number, &a);
+	if (r < 0) {
+		r = ctl_fail_store(c, r, "change the attributes of %s", in->name);
+		goto out;
+	}
+	ctl_set(c, "name", json_string(in->name));
+	ctl_set(c, "version", json_integer(view.v.number));
+out:
+	store_attributes_free(&before);
+	free(tags);
+	return r;
+}
+
+/* ---- enable, disable ---- */
+
+/* Which version current will serve when `version` (0: the secret) has been switched; the tables in memory move only at the commit. */
+static uint32_t current_after(struct ctl *c, uint32_t version, bool enabled)
+{
+	const struct catalog_secret *s;
+	uint32_t current = 0;
+
+	store_rdlock(c->env->store);
+	s = store_find(c->env->store, c->args.name);
+	for (uint32_t i = s ? s->n_versions : 0; i > 0 && !current; i--)
+		if (s->versions[i - 1].number == version ? enabled : s->versions[i - 1].enabled)
+			current = s->versions[i - 1].number;
+	if (s && !(version ? s->enabled : enabled))
+		current = 0;
+	store_unlock_tables(c->env->store);
+	return current;
+}
+
+static int switch_service(struct ctl *c, bool enabled)
+{
+	uint32_t version = c->args.version, current;
+	struct view view;
+	int r = find(c, version, &view);
+
+	if (r < 0)
+		return r;
+	if (version)
+		r = store_version_enable(c->env->store, view.id, version, enabled);
+	else
+		r = store_secret_enable(c->env->store, view.id, enabled);
+	if (r < 0)
+		return ctl_fail_store(c, r, "%s %s", c->op->name, c->args.name);
+	current = current_after(c, version, enabled);
+	snprintf(c->detail, sizeof(c->detail), "%s", enabled ? "enabled" : "disabled");
+	ctl_set(c, "name", json_string(c->args.name));
+	if (version)
+		ctl_set(c, "version", json_integer(version));
+	ctl_set(c, "enabled", json_boolean(enabled));
+	ctl_set(c, "current", ctl_version(current));
+	return 0;
+}
+
+static int run_enable(struct ctl *c)
+{
+	return switch_service(c, true);
+}
+
+static int run_disable(struct ctl *c)
+{
+	return switch_service(c, false);
+}
+
+/* ---- rollback ---- */
+
+static int ask_rollback(struct ctl *c)
+{
+	int r = ask_named(c, ACTION_SECRETS_GET);
+
+	return r < 0 ? r : ask_named(c, ACTION_SECRETS_SET);
+}
+
+/* What could not be read cannot be put back into service either. */
+static int find_rollback(struct ctl *c, struct view *ret)
+{
+	struct view view;
+	char command[256];
+	int r = find(c, c->args.version, &view);
+
+	if (r < 0)
+		return r;
+	ctl_command(c, command, sizeof(command));
+	if (!view.enabled)
+		return fail_disabled(c);
+	if (!view.v.enabled) {
+		ctl_hint(c, "`%s enable %s --version %u` puts it back into service", command, c->args.name, c->args.version);
+		return ctl_fail(c, EACCES, "version %u of %s is disabled", c->args.version, c->args.name);
+	}
+	if (view.settings.enforce_validity && (c->now >= view.v.expires || c->now < view.v.not_before)) {
+		ctl_hint(c, "`%s attr %s --version %u --expires TIME` changes when it expires", command, c->args.name, c->args.version);
+		return ctl_fail(c, EKEYEXPIRED, "version %u of %s is not valid now", c->args.version, c->args.name);
+	}
+	*ret = view;
+	return 0;
+}
+
+static int load_rollback(struct ctl *c)
+{
+	struct view view;
+	int r = find_rollback(c, &view);
+
+	if (r < 0)
+		return r;
+	r = store_version_read(c->env->store, view.id, c->args.version, &c->value);
+	return r < 0 ? ctl_fail_store(c, r, "read version %u of %s", c->args.version, c->args.name) : 0;
+}
+
+static int run_rollback(struct ctl *c)
+{
+	struct store_attributes before = { 0 };
+	struct version_attributes a;
+	struct view view;
+	uint32_t version = 0;
+	int r = find_rollback(c, &view);
+
+	if (r < 0)
+		return r;
+	r = store_version_attributes(c->env->store, view.id, c->args.version, &before);
+	if (r < 0)
+		return ctl_fail_store(c, r, "read the attributes of %s", c->args.name);
+	/* an expiry that has passed would take the new version out of service at once */
+	a = (struct version_attributes){ .content_type = before.content_type, .tags_json = before.tags_json, .not_before = view.v.not_before,
+					 .expires = view.v.expires > c->now ? view.v.expires : INT64_MAX };
+	r = store_version_add(c->env->store, view.id, secbuf_cdata(c->value), secbuf_len(c->value), &a, &version);
+	store_attributes_free(&before);
+	if (r < 0) {
+		c->args.value_length = secbuf_len(c->value);
+		return fail_add(c, r);
+	}
+	c->version = version;
+	snprintf(c->detail, sizeof(c->detail), "content of version %u", c->args.version);
+	ctl_set(c, "name", json_string(c->args.name));
+	ctl_set(c, "version", json_integer(version));
+	ctl_set(c, "from", json_integer(c->args.version));
+	return 0;
+}
+
+/* ---- the table ---- */
+
+#define FIELD_ATTRIBUTES                                                                                                                        \
+	{ "content_type", CTL_STRING | CTL_NULL, false }, { "not_before", CTL_STRING | CTL_NULL, false }, { "expires", CTL_STRING | CTL_NULL, false }, \
+	{ "tags", CTL_OBJECT | CTL_NULL, false }
+
+static const struct ctl_field named[] = { { "name", CTL_STRING, true }, { 0 } };
+static const struct ctl_field named_version[] = { { "name", CTL_STRING, true }, { "version", CTL_INT | CTL_NULL, false }, { 0 } };
+static const struct ctl_field rollback_fields[] = { { "name", CTL_STRING, true }, { "version", CTL_INT, true }, { 0 } };
+static const struct ctl_field list_fields[] = { { "deleted", CTL_BOOL, false }, { 0 } };
+static const struct ctl_field put_fields[] = { { "name", CTL_STRING, true }, { "value_length", CTL_INT, true }, FIELD_ATTRIBUTES, { 0 } };
+static const struct ctl_field attr_fields[] = {
+	{ "name", CTL_STRING, true }, { "version", CTL_INT | CTL_NULL, false }, FIELD_ATTRIBUTES, { 0 }
+};
+
+const struct ctl_op ctl_secrets_ops[] = {
+	{ .name = "put", .operation = AUDIT_SECRET_SET, .changes = true, .fields = put_fields, .check = check_put, .ask = ask_set, .run = run_put },
+	{ .name = "list", .operation = AUDIT_SECRET_LIST, .fields = list_fields, .check = check_list, .ask = ask_list_any, .run = run_list },
+	{ .name = "show", .operation = AUDIT_SECRET_LIST, .fields = named, .check = check_name, .ask = ask_list, .run = run_show },
+	{ .name = "versions", .operation = AUDIT_SECRET_LIST_VERSIONS, .fields = named, .check = check_name, .ask = ask_list, .run = run_versions },
+	{ .name = "attr", .operation = AUDIT_SECRET_UPDATE, .changes = true, .fields = attr_fields, .check = check_attr, .ask = ask_update, .run = run_attr },
+	{ .name = "enable", .operation = AUDIT_SECRET_UPDATE, .changes = true, .fields = named_version, .check = check_name_version,
+	  .ask = ask_update, .run = run_enable },
+	{ .name = "disable", .operation = AUDIT_SECRET_UPDATE, .changes = true, .fields = named_version, .check = check_name_version,
+	  .ask = ask_update, .run = run_disable },
+	{ .name = "rollback", .operation = AUDIT_SECRET_SET, .changes = true, .fields = rollback_fields, .check = check_name_version,
+	  .ask = ask_rollback, .load = load_rollback, .run = run_rollback },
+	{ 0 },
+};

@@ -1,0 +1,106 @@
+/* Requests about the vault as a whole, and who the caller is. */
+#include "fs/ctl_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static int take_object(struct ctl *c, json_t *object)
+{
+	if (!object || json_object_update(c->out, object) < 0)
+		c->short_of_memory = true;
+	json_decref(object);
+	return 0;
+}
+
+static int run_whoami(struct ctl *c)
+{
+	return take_object(c, text_whoami_object(c->env, c->who));
+}
+
+/* A sealed vault knows no policy; root is told, because root is who unseals. */
+static int ask_status(struct ctl *c)
+{
+	if (!store_sealed(c->env->store))
+		return ctl_ask(c, ACTION_VAULT_STATUS, NULL);
+	c->asked = true;
+	if (c->who->policy.uid == 0)
+		return 0;
+	return ctl_fail_store(c, -ENOKEY, "tell the status");
+}
+
+static int run_status(struct ctl *c)
+{
+	return take_object(c, text_status_object(c->env));
+}
+
+static int ask_seal(struct ctl *c)
+{
+	return ctl_ask(c, ACTION_VAULT_SEAL, NULL);
+}
+
+static int run_seal(struct ctl *c)
+{
+	ctl_set(c, "sealed", json_true());
+	return 0;
+}
+
+static int after_seal(struct ctl *c)
+{
+	int r = c->env->seal(c->env->arg);
+
+	return r < 0 ? ctl_fail_store(c, r, "seal the vault") : 0;
+}
+
+static int check_vault(struct ctl *c)
+{
+	const json_t *value_max = json_object_get(c->in, "value_max"), *enforce = json_object_get(c->in, "enforce_validity");
+
+	if (!value_max && !enforce)
+		return ctl_fail(c, EINVAL, "vault: one of value_max, enforce_validity is needed");
+	if (value_max && (json_integer_value(value_max) < 1 || json_integer_value(value_max) > VALUE_MAX))
+		return ctl_fail(c, EINVAL, "value_max: 1 to %u bytes", VALUE_MAX);
+	c->args.has_value_max = value_max != NULL;
+	c->args.value_max = (uint32_t)json_integer_value(value_max);
+	c->args.has_enforce_validity = enforce != NULL;
+	c->args.enforce_validity = json_is_true(enforce);
+	return 0;
+}
+
+static int ask_vault(struct ctl *c)
+{
+	return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
+}
+
+static int run_vault(struct ctl *c)
+{
+	struct store_settings s;
+	int r;
+
+	store_rdlock(c->env->store);
+	s = *store_settings(c->env->store);
+	store_unlock_tables(c->env->store);
+	if (c->args.has_value_max)
+		s.value_max = c->args.value_max;
+	if (c->args.has_enforce_validity)
+		s.enforce_validity = c->args.enforce_validity;
+	r = store_settings_put(c->env->store, &s);
+	if (r < 0)
+		return ctl_fail_store(c, r, "change the settings");
+	snprintf(c->detail, sizeof(c->detail), "value_max %u, enforce_validity %s", s.value_max, s.enforce_validity ? "true" : "false");
+	ctl_set(c, "value_max", json_integer(s.value_max));
+	ctl_set(c, "enforce_validity", json_boolean(s.enforce_validity));
+	ctl_set(c, "retention_days", json_integer(s.retention_days));
+	ctl_set(c, "purge_protection", json_boolean(s.purge_protection));
+	return 0;
+}
+
+static const struct ctl_field no_fields[] = { { 0 } };
+static const struct ctl_field vault_fields[] = { { "value_max", CTL_INT, false }, { "enforce_validity", CTL_BOOL, false }, { 0 } };
+
+const struct ctl_op ctl_vault_ops[] = {
+	{ .name = "whoami", .while_sealed = true, .fields = no_fields, .run = run_whoami },
+	{ .name = "status", .operation = AUDIT_VAULT_STATUS, .while_sealed = true, .fields = no_fields, .ask = ask_status, .run = run_status },
+	{ .name = "seal", .operation = AUDIT_VAULT_SEAL, .changes = true, .fields = no_fields, .ask = ask_seal, .run = run_seal, .after = after_seal },
+	{ .name = "vault", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = vault_fields, .check = check_vault, .ask = ask_vault, .run = run_vault },
+	{ 0 },
+};

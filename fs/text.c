@@ -1,0 +1,284 @@
+/* The text of .coffer/whoami, status and metrics. */
+#include "fs/ctl.h"
+#include "fs/ctl_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/shared.h"
+
+static json_t *text_or_null(const char *text)
+{
+	json_t *o = text && *text ? json_string(text) : NULL;
+
+	/* a cgroup's name need not be UTF-8 */
+	return o ? o : json_null();
+}
+
+static int render(json_t *object, char **ret_text, size_t *ret_len)
+{
+	char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL, *line;
+	size_t len;
+
+	json_decref(object);
+	if (!text)
+		return -ENOMEM;
+	len = strlen(text);
+	line = realloc(text, len + 2);
+	if (!line) {
+		free(text);
+		return -ENOMEM;
+	}
+	memcpy(line + len, "\n", 2);
+	*ret_text = line;
+	*ret_len = len + 1;
+	return 0;
+}
+
+/* ---- whoami ---- */
+
+struct held { const struct policy *policy; const struct policy_caller *caller; int64_t now; json_t *roles, *bindings; };
+
+static int add_held(const struct binding *b, void *arg)
+{
+	struct held *h = arg;
+	const struct role *role;
+	const json_t *name;
+	size_t i;
+
+	if (h->now < b->from || h->now >= b->until || !principal_match(&b->principal, h->caller))
+		return 0;
+	role = policy_role(h->policy, b->role);
+	if (!role)
+		return 0;
+	if (json_array_append_new(h->bindings, json_pack("{s:I, s:s, s:s, s:o}", "id", (json_int_t)b->id, "role", role->name, "scope", b->scope,
+							 "until", ctl_time(b->until))) < 0)
+		return -ENOMEM;
+	json_array_foreach(h->roles, i, name)
+		if (!strcmp(json_string_value(name), role->name))
+			return 0;
+	return json_array_append_new(h->roles, json_string(role->name)) < 0 ? -ENOMEM : 0;
+}
+
+static json_t *groups_of(const struct policy_caller *caller)
+{
+	json_t *groups = json_array();
+
+	for (size_t i = 0; groups && i < caller->n_groups; i++)
+		if (json_array_append_new(groups, json_integer(caller->groups[i])) < 0) {
+			json_decref(groups);
+			return NULL;
+		}
+	return groups;
+}
+
+json_t *text_whoami_object(const struct ctl_env *env, const struct identity *who)
+{
+	struct held h = { .caller = &who->policy, .now = time_now(), .roles = json_array(), .bindings = json_array() };
+	int r;
+
+	store_rdlock(env->store);
+	h.policy = store_policy(env->store);
+	r = policy_each_binding(h.policy, add_held, &h);
+	store_unlock_tables(env->store);
+	if (r < 0) {
+		json_decref(h.roles);
+		json_decref(h.bindings);
+		return NULL;
+	}
+	return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:b, s:o, s:o}", "uid", (json_int_t)who->policy.uid, "gid", (json_int_t)who->policy.gid,
+			 "groups", groups_of(&who->policy), "pid", (json_int_t)who->audit.pid, "container", text_or_null(who->audit.container),
+			 "unit", text_or_null(who->audit.unit), "host", (int)who->policy.host, "roles", h.roles, "bindings", h.bindings);
+}
+
+int text_whoami(const struct ctl_env *env, const struct identity *who, char **ret_text, size_t *ret_len)
+{
+	return render(text_whoami_object(env, who), ret_text, ret_len);
+}
+
+/* ---- status ---- */
+
+/* By convention a store is /var/lib/coffer/<vault>. */
+static const char *vault_name(const struct ctl_env *env)
+{
+	const char *slash;
+
+	if (env->vault)
+		return env->vault;
+	if (!env->shared)
+		return "";
+	slash = strrchr(env->shared->keeper.store, '/');
+	return slash ? slash + 1 : env->shared->keeper.store;
+}
+
+static json_t *pid(const _Atomic int32_t *p)
+{
+	int32_t v = atomic_load(p);
+
+	return v ? json_integer(v) : json_null();
+}
+
+static json_t *processes(struct shared *shared)
+{
+	struct shared_keeper *k;
+
+	if (!shared)
+		return json_object();
+	k = &shared->keeper;
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "keeper", pid(&k->keeper), "worker", pid(&k->worker), "standby", pid(&k->standby),
+			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell));
+}
+
+/* null while the key holder does not answer: the rest is worth more than the wait for an error. */
+static json_t *kek(const struct ctl_env *env)
+{
+	char id[2 * KEK_ID_LEN + 1] = "";
+	struct keys_state state;
+
+	if (!env->keys || keys_state(env->keys, &state) < 0)
+		return json_null();
+	for (size_t i = 0; i < KEK_ID_LEN && !state.sealed; i++)
+		snprintf(id + 2 * i, 3, "%02x", state.kek_id[i]);
+	return json_pack("{s:s, s:o, s:b, s:I}", "provider", state.provider, "id", text_or_null(id), "sealed", (int)state.sealed,
+			 "unwraps", (json_int_t)state.unwraps);
+}
+
+static json_t *audit_object(const struct ctl_env *env)
+{
+	struct audit_state s;
+
+	audit_state(env->audit, &s);
+	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
+			 "bytes", (json_int_t)s.bytes, "headroom_percent", (int)s.headroom_percent, "failing", s.failing != 0,
+			 "append_only", (int)s.append_only);
+}
+
+static json_t *memory_object(void)
+{
+	size_t used, total;
+
+	secmem_usage(&used, &total);
+	return json_pack("{s:s, s:I, s:I}", "kind", secmem_kind_name(), "used", (json_int_t)used, "total", (json_int_t)total);
+}
+
+static json_t *settings_object(const struct store_settings *s)
+{
+	return json_pack("{s:I, s:b, s:b, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
+			 "enforce_validity", (int)s->enforce_validity, "value_max", (json_int_t)s->value_max);
+}
+
+json_t *text_status_object(const struct ctl_env *env)
+{
+	struct shared *shared = env->shared;
+	bool sealed = store_sealed(env->store);
+	struct store_counts counts;
+	struct store_settings settings = { 0 };
+	int64_t now = time_now(), since = shared ? shared->keeper.started : 0;
+
+	store_rdlock(env->store);
+	store_counts(env->store, &counts);
+	if (!sealed && store_settings(env->store))
+		settings = *store_settings(env->store);
+	store_unlock_tables(env->store);
+
+	return json_pack("{s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
+			 "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealed, "epoch", (json_int_t)store_epoch(env->store),
+			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
+			 "bindings", (json_int_t)counts.bindings, "roles", (json_int_t)counts.roles,
+			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
+			 "kek", kek(env), "audit", audit_object(env), "processes", processes(shared),
+			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "signer", json_null(),
+			 "memory", memory_object(), "settings", sealed ? json_null() : settings_object(&settings),
+			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
+}
+
+int text_status(const struct ctl_env *env, char **ret_text, size_t *ret_len)
+{
+	return render(text_status_object(env), ret_text, ret_len);
+}
+
+/* ---- metrics: the text format of Prometheus, version 0.0.4. No label but build_info's and the kind of memory: names of secrets and users are unbounded, and not for scrapers. ---- */
+
+static void metric(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
+{
+	fprintf(f, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, (unsigned long long)value);
+}
+
+static void metrics_of_shared(FILE *f, struct shared *s)
+{
+	metric(f, "coffer_opens_total", "counter", "Opens of values that were allowed.", atomic_load(&s->opens));
+	metric(f, "coffer_denials_total", "counter", "Accesses that the policy denied.", atomic_load(&s->denials));
+	metric(f, "coffer_reads_total", "counter", "Reads of values that were answered.", atomic_load(&s->reads));
+	metric(f, "coffer_bell_lost_total", "counter", "Notifications that watchers missed because the bell's queue was full.", atomic_load(&s->bell_lost));
+	metric(f, "coffer_worker_restarts_total", "counter", "Workers that died and were replaced.", atomic_load(&s->keeper.restarts));
+	metric(f, "coffer_requests_given_up_total", "counter", "Requests that two workers died on.", atomic_load(&s->keeper.deaths_of_request));
+	metric(f, "coffer_start_time_seconds", "gauge", "When the daemon started, in seconds since the epoch.", (uint64_t)(s->keeper.started / 1000000000));
+}
+
+static void metrics_of_store(FILE *f, struct store *store)
+{
+	struct store_counts n;
+
+	store_rdlock(store);
+	store_counts(store, &n);
+	store_unlock_tables(store);
+	metric(f, "coffer_secrets", "gauge", "Secrets that are not deleted.", n.secrets);
+	metric(f, "coffer_deleted_secrets", "gauge", "Soft-deleted secrets.", n.deleted);
+	metric(f, "coffer_versions", "gauge", "Versions of secrets.", n.versions);
+	metric(f, "coffer_bindings", "gauge", "Role bindings.", n.bindings);
+	metric(f, "coffer_roles", "gauge", "Custom roles.", n.roles);
+	metric(f, "coffer_sealed", "gauge", "1 while the vault is sealed.", store_sealed(store));
+	metric(f, "coffer_epoch", "counter", "Committed changes since the vault was made.", store_epoch(store));
+}
+
+static void metrics_of_audit(FILE *f, struct audit *audit)
+{
+	struct audit_state s;
+
+	audit_state(audit, &s);
+	metric(f, "coffer_audit_seq", "counter", "Number of the next audit record.", s.seq);
+	metric(f, "coffer_audit_segments", "gauge", "Segments of the audit log that are kept.", s.segments);
+	metric(f, "coffer_audit_bytes", "gauge", "Bytes of the audit log that are kept.", s.bytes);
+	metric(f, "coffer_audit_failing", "gauge", "1 while the audit log cannot be written: opens fail.", s.failing != 0);
+	fprintf(f, "# HELP coffer_audit_headroom_ratio Share of the audit log's file system that is free.\n"
+		   "# TYPE coffer_audit_headroom_ratio gauge\ncoffer_audit_headroom_ratio %u.%02u\n",
+		s.headroom_percent / 100, s.headroom_percent % 100);
+}
+
+static void metrics_of_process(FILE *f, const struct ctl_env *env)
+{
+	size_t used, total;
+
+	secmem_usage(&used, &total);
+	metric(f, "coffer_locked_memory_used_bytes", "gauge", "Locked memory in use.", used);
+	metric(f, "coffer_locked_memory_bytes", "gauge", "Locked memory in all.", total);
+	if (env->handles)
+		metric(f, "coffer_open_files", "gauge", "Open files on the mount.", handle_count(env->handles));
+	fputs("# HELP coffer_build_info The version of the daemon.\n# TYPE coffer_build_info gauge\ncoffer_build_info{version=\"" COFFER_VERSION "\"} 1\n", f);
+}
+
+int text_metrics(const struct ctl_env *env, char **ret_text, size_t *ret_len)
+{
+	char *text = NULL;
+	size_t len = 0;
+	bool failed;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return -ENOMEM;
+	if (env->shared)
+		metrics_of_shared(f, env->shared);
+	metrics_of_store(f, env->store);
+	metrics_of_audit(f, env->audit);
+	metrics_of_process(f, env);
+	failed = ferror(f);
+	if (fclose(f) != 0 || failed) {
+		free(text);
+		return -ENOMEM;
+	}
+	*ret_text = text;
+	*ret_len = len;
+	return 0;
+}

@@ -1,0 +1,1 @@
+coffer_unit_test(timefmt coffer_common)
