@@ -1,0 +1,282 @@
+#include "store/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REASON_MAX     1024
+#define CREATED_BY_MAX 256
+
+/* ---- roles ---- */
+
+int store_role_put(struct store *s, const char *name, action_set actions, uint32_t *ret_id)
+{
+	struct transaction *t = &s->transaction;
+	struct change change;
+	struct query q;
+	int r = transaction_check(s);
+
+	if (r < 0)
+		return r;
+	if (role_builtin_find(name))
+		return -EEXIST;
+	if (!role_name_valid(name) || (actions & ~ACTION_ALL) != 0)
+		return -EINVAL;
+	q = db_query(s->write, "SELECT 1 FROM roles WHERE name = ?");
+	query_text(&q, name);
+	r = query_step(&q);
+	query_end(&q);
+	if (r != 0)
+		return r > 0 ? -EEXIST : r;
+	if (t->head.next_role > UINT32_MAX)
+		return -EOVERFLOW;
+	change = row_new(ROW_ROLE, t->head.next_role);
+	q = db_query(s->write, "INSERT INTO roles(id, name, actions, mac) VALUES(?, ?, ?, x'')");
+	query_int(&q, change.row);
+	query_text(&q, name);
+	query_int(&q, (int64_t)actions);
+	r = query_run(&q);
+	if (r < 0)
+		return transaction_fail(s, r);
+	t->head.next_role++;
+	r = row_in(s, &change);
+	if (r == 0)
+		*ret_id = (uint32_t)change.row;
+	return r;
+}
+
+static int role_exists(struct store *s, uint32_t role)
+{
+	struct query q;
+	int r;
+
+	if (role_builtin_get(role))
+		return 0;
+	q = db_query(s->write, "SELECT 1 FROM roles WHERE id = ?");
+	query_int(&q, role);
+	r = query_step(&q);
+	query_end(&q);
+	return r > 0 ? 0 : r == 0 ? -ENOENT : r;
+}
+
+/* ---- bindings ---- */
+
+/* The principal as text, if it says what it should when it is read again. */
+static int principal_text(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX])
+{
+	struct principal parsed;
+
+	if (p->n == 0 || p->n > PRINCIPAL_CONDITIONS)
+		return -EINVAL;
+	principal_print(p, ret_text);
+	if (principal_parse(ret_text, NULL, NULL, &parsed) < 0 || parsed.n != p->n)
+		return -EINVAL;
+	return 0;
+}
+
+int store_binding_add(struct store *s, const struct binding *b, const char *reason, const char *created_by, uint64_t *ret_id)
+{
+	struct transaction *t = &s->transaction;
+	char principal[PRINCIPAL_TEXT_MAX];
+	struct change change;
+	struct query q;
+	int r = transaction_check(s);
+
+	if (r < 0)
+		return r;
+	if (!memchr(b->scope, '\0', sizeof b->scope) || !scope_valid(b->scope) || b->until <= b->from || (reason && strlen(reason) > REASON_MAX) ||
+	    (created_by && strlen(created_by) > CREATED_BY_MAX))
+		return -EINVAL;
+	r = principal_text(&b->principal, principal);
+	if (r == 0)
+		r = role_exists(s, b->role);
+	if (r < 0)
+		return r;
+	change = row_new(ROW_BINDING, t->head.next_binding);
+	q = db_query(s->write, "INSERT INTO bindings(id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac)"
+			       " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, x'')");
+	query_int(&q, change.row);
+	query_int(&q, b->role);
+	query_text(&q, principal);
+	query_text(&q, b->scope);
+	query_int(&q, b->from);
+	query_int(&q, b->until);
+	query_text(&q, reason);
+	query_text(&q, created_by);
+	query_int(&q, store_now(s));
+	r = query_run(&q);
+	if (r < 0)
+		return transaction_fail(s, r);
+	t->head.next_binding++;
+	r = row_in(s, &change);
+	if (r == 0)
+		*ret_id = (uint64_t)change.row;
+	return r;
+}
+
+/* -EBUSY when nobody would be left who can administer: asked of the policy as it stands within the transaction. */
+static int check_not_last(struct store *s, uint64_t id)
+{
+	struct policy *policy = NULL;
+	int64_t now = store_now(s);
+	int roles, bindings;
+	int r = step_policy(s, s->write, s->transaction.changes, s->transaction.n_changes, &policy, &roles, &bindings);
+
+	if (r == 0 && policy_count_administrators(policy, 0, now) > 0 && policy_count_administrators(policy, id, now) == 0)
+		r = -EBUSY;
+	policy_unref(policy);
+	return r;
+}
+
+int store_binding_remove(struct store *s, uint64_t id)
+{
+	struct change change;
+	struct query q;
+	int r = transaction_check(s);
+
+	if (r < 0)
+		return r;
+	if (id == 0 || id > INT64_MAX)
+		return -ENOENT;
+	r = check_not_last(s, id);
+	if (r == 0)
+		r = row_out(s, ROW_BINDING, (int64_t)id, &change);
+	if (r < 0)
+		return r;
+	q = db_query(s->write, "DELETE FROM bindings WHERE id = ?");
+	query_int(&q, change.row);
+	r = query_run(&q);
+	if (r == 0) {
+		q = db_query(s->write, "DELETE FROM binding_use WHERE id = ?");
+		query_int(&q, change.row);
+		r = query_run(&q);
+	}
+	return r < 0 ? transaction_fail(s, r) : row_gone(s, &change);
+}
+
+/* ---- what a person wants to know of one ---- */
+
+static int64_t use_in_memory(struct store *s, uint64_t binding)
+{
+	int64_t at = 0;
+
+	for (size_t i = 0; i < BINDING_USES; i++)
+		if (atomic_load(&s->uses[i].binding) == binding && atomic_load(&s->uses[i].at) > at)
+			at = atomic_load(&s->uses[i].at);
+	return at;
+}
+
+static int read_binding(struct store *s, uint64_t binding, struct store_binding_info *info)
+{
+	struct query q = db_query(s->read, row_table(ROW_BINDING)->one);
+	uint8_t mac[DIGEST_LEN];
+	const char *text;
+	int r;
+
+	query_int(&q, (int64_t)binding);
+	r = query_step(&q);
+	if (r == 0)
+		r = -ENOENT;
+	if (r > 0)
+		r = row_verify(s->row_keys->row, ROW_BINDING, &q, mac);
+	if (r == 0) {
+		info->created = column_int(&q, 8);
+		text = column_text(&q, 6);
+		info->reason = text ? strdup(text) : NULL;
+		r = text && !info->reason ? -ENOMEM : 0;
+		text = column_text(&q, 7);
+		info->created_by = text ? strdup(text) : NULL;
+		r = text && !info->created_by ? -ENOMEM : r;
+	}
+	query_end(&q);
+	return r;
+}
+
+int store_binding_info(struct store *s, uint64_t binding, struct store_binding_info *ret)
+{
+	struct store_binding_info info = { 0 };
+	struct query q;
+	int64_t used = use_in_memory(s, binding);
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = s->row_keys ? read_binding(s, binding, &info) : -ENOKEY;
+	if (r == 0) {
+		q = db_query(s->read, "SELECT last_used FROM binding_use WHERE id = ?");
+		query_int(&q, (int64_t)binding);
+		r = query_step(&q);
+		info.last_used = r > 0 ? column_int(&q, 0) : 0;
+		if (used > info.last_used)
+			info.last_used = used;
+		query_end(&q);
+	}
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r < 0) {
+		store_binding_info_free(&info);
+		return r;
+	}
+	*ret = info;
+	return 0;
+}
+
+void store_binding_info_free(struct store_binding_info *i)
+{
+	free(i->reason);
+	free(i->created_by);
+	*i = (struct store_binding_info){ 0 };
+}
+
+/* ---- last use ----
+ *
+ * A table of fixed size, written without a lock on the way of every open. It is for people ("is this grant still needed?"): when it is full, or when a slot is
+ * handed on in the instant between two writes, a moment is lost or stands for a neighbour, and nothing worse. */
+
+#define USE_PROBES 8u
+
+void store_binding_used(struct store *s, uint64_t binding, int64_t now)
+{
+	size_t start = (size_t)(binding * 0x9e3779b97f4a7c15u >> 52) % BINDING_USES;
+
+	for (size_t i = 0; i < USE_PROBES; i++) {
+		size_t at = (start + i) % BINDING_USES;
+		uint64_t there = atomic_load_explicit(&s->uses[at].binding, memory_order_relaxed);
+		/* Free, or of a binding whose last use is on disk already. */
+		if (there != binding && atomic_load_explicit(&s->uses[at].at, memory_order_relaxed) == 0)
+			if (atomic_compare_exchange_strong(&s->uses[at].binding, &there, binding))
+				there = binding;
+		if (there == binding) {
+			atomic_store_explicit(&s->uses[at].at, now, memory_order_relaxed);
+			return;
+		}
+	}
+}
+
+static int write_use(struct store *s, uint64_t binding, int64_t at)
+{
+	struct query q = db_query(s->write, "INSERT INTO binding_use(id, last_used) SELECT id, ? FROM bindings WHERE id = ?"
+					    " ON CONFLICT(id) DO UPDATE SET last_used = excluded.last_used");
+
+	query_int(&q, at);
+	query_int(&q, (int64_t)binding);
+	return query_run(&q);
+}
+
+int binding_uses_flush(struct store *s)
+{
+	bool begun = false;
+	int r = 0;
+
+	for (size_t i = 0; i < BINDING_USES && r == 0; i++) {
+		if (atomic_load(&s->uses[i].at) == 0)
+			continue;
+		if (!begun)
+			r = db_begin(s->write, true);
+		begun = true;
+		if (r == 0)
+			r = write_use(s, atomic_load(&s->uses[i].binding), atomic_exchange(&s->uses[i].at, 0));
+	}
+	if (r < 0)
+		db_rollback(s->write);
+	return r < 0 || !begun ? r : db_commit(s->write);
+}

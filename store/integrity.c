@@ -1,0 +1,264 @@
+#include "store/integrity.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SETTINGS_COLUMNS "id, vault, name, retention_days, purge_protection, enforce_validity, value_max, mac"
+#define OBJECT_COLUMNS   "id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, mac"
+#define VERSION_COLUMNS  "id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, mac"
+#define ROLE_COLUMNS     "id, name, actions, mac"
+#define BINDING_COLUMNS  "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
+#define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, mac"
+#define PENDING_COLUMNS  "id, act, mac"
+#define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
+
+#define TABLE(table, columns) { \
+	table, \
+	"SELECT " columns " FROM " table " ORDER BY id", \
+	"SELECT " columns " FROM " table " WHERE id = ?", \
+	"UPDATE " table " SET mac = ? WHERE id = ?" }
+
+const struct row_table *row_table(enum row_kind kind)
+{
+	static const struct row_table tables[ROW_KINDS] = {
+		[ROW_SETTINGS] = TABLE("settings", SETTINGS_COLUMNS),
+		[ROW_OBJECT] = TABLE("objects", OBJECT_COLUMNS),
+		[ROW_VERSION] = TABLE("versions", VERSION_COLUMNS),
+		[ROW_ROLE] = TABLE("roles", ROLE_COLUMNS),
+		[ROW_BINDING] = TABLE("bindings", BINDING_COLUMNS),
+		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
+		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
+		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),
+	};
+	assert(kind < ROW_KINDS && tables[kind].name);
+	return &tables[kind];
+}
+
+int row_keys_derive(const uint8_t vault_key[KEY_LEN], const uint8_t vault[16], struct row_keys *ret_keys)
+{
+	struct bytes context = { vault, 16 };
+	int r = hkdf256(vault_key, "coffer row key 1", context, ret_keys->row);
+
+	return r < 0 ? r : hkdf256(vault_key, "coffer set key 1", context, ret_keys->set);
+}
+
+/* The columns as MACed: for each of all but the last (mac itself), in the order of row_table,
+ *   'N'                                  null
+ *   'I' | value, 64 bits, big-endian     integer
+ *   'T' | length, 32 bits | bytes        text
+ *   'B' | length, 32 bits | bytes        blob
+ * Types and lengths are part of it, so that no two rows encode alike. Rows are small but for tags: those take the heap. */
+#define ENCODED_STACK 2048
+
+struct encoder {
+	uint8_t *data;
+	size_t len, capacity;
+	uint8_t stack[ENCODED_STACK];
+};
+
+static int encoder_reserve(struct encoder *e, size_t more)
+{
+	uint8_t *grown;
+	size_t capacity = e->capacity;
+
+	while (capacity < e->len + more)
+		capacity *= 2;
+	if (capacity == e->capacity)
+		return 0;
+	grown = malloc(capacity);
+	if (!grown)
+		return -ENOMEM;
+	memcpy(grown, e->data, e->len);
+	if (e->data != e->stack)
+		free(e->data);
+	e->data = grown;
+	e->capacity = capacity;
+	return 0;
+}
+
+static void put(struct encoder *e, const void *p, size_t n)
+{
+	if (n > 0)
+		memcpy(e->data + e->len, p, n);
+	e->len += n;
+}
+
+static int encode_column(struct encoder *e, sqlite3_stmt *stmt, int i)
+{
+	int type = sqlite3_column_type(stmt, i);
+	const void *p = NULL;
+	uint64_t value;
+	uint32_t n;
+
+	if (type == SQLITE_INTEGER) {
+		value = htobe64((uint64_t)sqlite3_column_int64(stmt, i));
+		put(e, "I", 1);
+		put(e, &value, sizeof value);
+		return 0;
+	}
+	if (type == SQLITE_NULL) {
+		put(e, "N", 1);
+		return 0;
+	}
+	if (type == SQLITE_FLOAT)
+		return -EBADMSG;	/* no table has one */
+	p = type == SQLITE_TEXT ? (const void *)sqlite3_column_text(stmt, i) : sqlite3_column_blob(stmt, i);
+	n = (uint32_t)sqlite3_column_bytes(stmt, i);
+	if (!p && n > 0)
+		return -ENOMEM;
+	if (encoder_reserve(e, n + 16) < 0)
+		return -ENOMEM;
+	put(e, type == SQLITE_TEXT ? "T" : "B", 1);
+	uint32_t be = htobe32(n);
+	put(e, &be, sizeof be);
+	put(e, p, n);
+	return 0;
+}
+
+int row_mac(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *q, uint8_t ret_mac[DIGEST_LEN])
+{
+	static const char label[] = "coffer row 1";
+	const char *table = row_table(kind)->name;
+	struct encoder e;
+	int columns = sqlite3_column_count(q->stmt) - 1;
+	uint8_t n = (uint8_t)columns;
+	int r = 0;
+
+	e.data = e.stack;
+	e.len = 0;
+	e.capacity = ENCODED_STACK;
+	put(&e, label, sizeof label);
+	put(&e, table, strlen(table) + 1);
+	put(&e, &n, 1);
+	for (int i = 0; i < columns && r == 0; i++)
+		r = encoder_reserve(&e, 16) < 0 ? -ENOMEM : encode_column(&e, q->stmt, i);
+	if (r == 0)
+		r = hmac256(key, &(struct bytes){ e.data, e.len }, 1, ret_mac);
+	if (e.data != e.stack)
+		free(e.data);
+	return r;
+}
+
+int row_verify(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *q, uint8_t ret_mac[DIGEST_LEN])
+{
+	uint8_t mac[DIGEST_LEN];
+	size_t len = 0;
+	const void *stored;
+	int r = row_mac(key, kind, q, mac);
+
+	if (r < 0)
+		return r;
+	stored = column_blob(q, sqlite3_column_count(q->stmt) - 1, &len);
+	if (len != DIGEST_LEN || secret_cmp(stored, mac, DIGEST_LEN) != 0)
+		return -EBADMSG;
+	memcpy(ret_mac, mac, DIGEST_LEN);
+	return 0;
+}
+
+static int set_element(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *ret_element)
+{
+	static const char label[] = "coffer member 1";
+	const struct bytes parts[] = { { label, sizeof label }, { mac, DIGEST_LEN } };
+	uint8_t digest[DIGEST_LEN];
+	int r = hmac256(keys->set, parts, 2, digest);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < 4; i++) {
+		uint64_t limb;
+		memcpy(&limb, digest + 8 * i, sizeof limb);
+		ret_element->limbs[i] = le64toh(limb);
+	}
+	return 0;
+}
+
+int set_add(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *hash)
+{
+	struct set_hash e;
+	unsigned carry = 0;
+	int r = set_element(keys, mac, &e);
+
+	for (size_t i = 0; i < 4 && r == 0; i++) {
+		unsigned a = __builtin_add_overflow(hash->limbs[i], e.limbs[i], &hash->limbs[i]);
+		carry = a | __builtin_add_overflow(hash->limbs[i], (uint64_t)carry, &hash->limbs[i]);
+	}
+	return r;
+}
+
+int set_remove(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *hash)
+{
+	struct set_hash e;
+	unsigned borrow = 0;
+	int r = set_element(keys, mac, &e);
+
+	for (size_t i = 0; i < 4 && r == 0; i++) {
+		unsigned a = __builtin_sub_overflow(hash->limbs[i], e.limbs[i], &hash->limbs[i]);
+		borrow = a | __builtin_sub_overflow(hash->limbs[i], (uint64_t)borrow, &hash->limbs[i]);
+	}
+	return r;
+}
+
+int head_read(struct db *db, struct head *ret_head, uint8_t ret_mac[DIGEST_LEN])
+{
+	struct query q = db_query(db, "SELECT epoch, members, next_object, next_role, next_binding, mac FROM state WHERE id = 1");
+	struct head head = { 0 };
+	size_t len = 0;
+	int r = query_step(&q);
+
+	if (r == 0)
+		r = -EBADMSG;
+	if (r < 0)
+		goto out;
+	head.epoch = (uint64_t)column_int(&q, 0);
+	head.members = column_int(&q, 1);
+	head.next_object = column_int(&q, 2);
+	head.next_role = column_int(&q, 3);
+	head.next_binding = column_int(&q, 4);
+	const void *mac = column_blob(&q, 5, &len);
+	r = -EBADMSG;
+	if (len != DIGEST_LEN || head.members < 0 || head.next_object < 1 || head.next_role < 1 || head.next_binding < 1)
+		goto out;
+	memcpy(ret_mac, mac, DIGEST_LEN);
+	*ret_head = head;
+	r = 0;
+out:
+	query_end(&q);
+	return r;
+}
+
+int head_mac(const struct row_keys *keys, const uint8_t vault[16], const struct head *head, uint8_t ret_mac[DIGEST_LEN])
+{
+	static const char label[] = "coffer set 1";
+	uint64_t numbers[9] = {
+		htobe64(head->epoch), htobe64((uint64_t)head->members), htobe64((uint64_t)head->next_object),
+		htobe64((uint64_t)head->next_role), htobe64((uint64_t)head->next_binding),
+	};
+	const struct bytes parts[] = { { label, sizeof label }, { vault, 16 }, { numbers, sizeof numbers } };
+
+	for (size_t i = 0; i < 4; i++)
+		numbers[5 + i] = htobe64(head->hash.limbs[3 - i]);
+	int r = hmac256(keys->set, parts, 3, ret_mac);
+	explicit_bzero(numbers, sizeof numbers);
+	return r;
+}
+
+int head_write(struct db *db, const struct row_keys *keys, const uint8_t vault[16], const struct head *head)
+{
+	uint8_t mac[DIGEST_LEN];
+	int r = head_mac(keys, vault, head, mac);
+	struct query q;
+
+	if (r < 0)
+		return r;
+	q = db_query(db, "INSERT OR REPLACE INTO state(id, epoch, members, next_object, next_role, next_binding, mac) VALUES(1, ?, ?, ?, ?, ?, ?)");
+	query_int(&q, (int64_t)head->epoch);
+	query_int(&q, head->members);
+	query_int(&q, head->next_object);
+	query_int(&q, head->next_role);
+	query_int(&q, head->next_binding);
+	query_blob(&q, mac, sizeof mac);
+	return query_run(&q);
+}

@@ -1,0 +1,224 @@
+/* What the files of the store share. Lock order: write_mutex, read_mutex, tables_lock, the cache's own mutex. */
+#ifndef COFFER_STORE_INTERNAL_H
+#define COFFER_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/catalog.h"
+#include "store/db.h"
+#include "store/integrity.h"
+#include "store/store.h"
+
+#define NS_PER_S 1000000000
+
+#define STORE_APPLICATION_ID 0x63666572	/* "cfer" in the database's header */
+
+/* ---- schema.c ---- */
+
+/* From schema `from` to `from + 1`, by adding only. New objects must be written as the new schema.sql has them, because its text is compared afterwards. */
+struct migration {
+	int from;
+	const char *sql;
+};
+struct schema {
+	int version;
+	const char *sql;
+	const struct migration *migrations;
+	size_t n_migrations;
+};
+extern const char store_schema_sql[];	/* generated from schema.sql */
+const struct schema *schema_current(void);
+
+int schema_create(struct db *db, const struct schema *schema);	/* in a transaction */
+/* 0; -EPROTONOSUPPORT (newer, or older and may_migrate is not set); -EBADMSG (not what this version makes); line in why. */
+int schema_check(struct db *db, const struct schema *schema, const char *path, bool may_migrate, char *why, size_t why_len);
+int schema_compare(struct db *db, const struct schema *schema);	/* 0 or -EBADMSG */
+
+/* ---- cache.c: ciphertext and DEKs of versions lately read ---- */
+
+struct cipher_cache;
+struct cached {
+	const uint8_t *envelope;	/* held until cache_put_back */
+	size_t len;
+	uint8_t dek[KEY_LEN];		/* wipe it */
+	void *held;
+};
+int cache_new(size_t bytes, struct cipher_cache **ret_cache);
+void cache_free(struct cipher_cache *c);	/* accepts NULL */
+bool cache_take(struct cipher_cache *c, uint64_t version, struct cached *ret);
+void cache_put_back(struct cached *cached);
+bool cache_has(struct cipher_cache *c, uint64_t version);
+/* Reading and inserting race with changes: what was read before generation moved is not put in. Takes envelope (malloc'd) over in any case. */
+uint64_t cache_generation(struct cipher_cache *c);
+void cache_insert(struct cipher_cache *c, uint64_t generation, uint64_t version, uint8_t *envelope, size_t len, const uint8_t dek[KEY_LEN]);
+void cache_drop(struct cipher_cache *c, const uint64_t *versions, size_t n);
+void cache_clear(struct cipher_cache *c);	/* wipes every key */
+
+/* ---- the tables in memory and how they move ---- */
+
+/* One row that a transaction changed: MACs before and after. */
+struct change {
+	uint8_t kind;		/* enum row_kind */
+	bool before, after;	/* there was a row, there is one */
+	uint32_t order;
+	int64_t row;
+	uint8_t old_mac[DIGEST_LEN], new_mac[DIGEST_LEN];
+};
+#define CHANGES_LISTED 4096u	/* beyond, the change table says ROW_EVERYTHING */
+#define CHANGES_KEPT   1024u	/* epochs */
+#define CHANGE_BITS    20	/* of a change's id, below the epoch */
+
+struct tables {
+	struct catalog *catalog;
+	struct policy *policy;
+	struct store_settings settings;
+	uint32_t n_roles, n_bindings;
+	struct head head;
+};
+
+struct transaction {
+	bool open;
+	int broken;		/* a statement failed half-way: only rollback is left */
+	struct head head;
+	struct store_settings settings;
+	struct change *changes;
+	size_t n_changes, capacity;
+};
+
+#define BINDING_USES 4096u
+
+struct store {
+	char *path;			/* of the database */
+	uint8_t vault[16];
+	char name[VAULT_NAME_MAX];
+	uint8_t vault_record[WRAP_RECORD_MAX];
+	size_t vault_record_len;
+	const struct schema *schema;
+	const uint8_t *stage_key;
+	uint8_t *stage_row_key;		/* locked memory */
+	int64_t (*clock)(void);		/* ns; tests set their own */
+
+	pthread_mutex_t write_mutex;	/* write, stage, transaction, followed */
+	struct db *write;		/* synchronous=FULL */
+	struct db *stage;		/* synchronous=NORMAL; NULL without staging */
+	struct transaction transaction;
+	uint32_t *followed;		/* changed by others, not told yet */
+	size_t n_followed;
+
+	pthread_mutex_t read_mutex;	/* read */
+	struct db *read;
+	int64_t data_version;
+
+	pthread_rwlock_t tables_lock;
+	struct tables tables;
+	_Atomic uint64_t epoch;
+
+	atomic_bool sealed;		/* changes with write_mutex and read_mutex held; so do keys and row_keys */
+	struct keys *keys;
+	struct row_keys *row_keys;	/* locked memory; NULL while sealed */
+	struct cipher_cache *cache;
+
+	pthread_key_t touched;		/* struct touched of this thread's last commit */
+	bool has_touched;
+
+	struct { _Atomic uint64_t binding; _Atomic int64_t at; } uses[BINDING_USES];
+	int64_t housekept;		/* ns */
+};
+
+struct touched {
+	size_t n;
+	uint32_t ids[];
+};
+
+int64_t store_now(const struct store *s);
+int store_open_schema(const struct store_config *config, const struct schema *schema, struct store **ret_store, char *why, size_t why_len);
+
+__attribute__((format(printf, 3, 4))) void store_why(char *why, size_t why_len, const char *format, ...);
+
+/* A store without its database yet; sealed. */
+int store_new(const char *dir, const struct vaultconf *conf, const struct schema *schema, size_t cipher_cache, struct store **ret_store);
+/* Unwraps the vault key and derives; ret_keys is locked memory of the caller's. */
+int store_derive_row_keys(struct store *s, struct keys *keys, struct row_keys **ret_keys);
+
+/* Bounded waits for the mutexes: 0 or -ETIMEDOUT. */
+int store_lock_writer(struct store *s);
+int store_lock_reader(struct store *s);
+
+#define VERSION_ID(object, number) ((int64_t)((uint64_t)(object) << 32 | (number)))
+#define VERSION_OBJECT(id)         ((uint32_t)((uint64_t)(id) >> 32))
+#define VERSION_NUMBER(id)         ((uint32_t)(id))
+
+/* ---- load.c ---- */
+
+/* Rows as tables in memory have them, from a query of row_table: 0 or -EBADMSG for values that cannot be. Strings are borrowed from the row. */
+int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64_t *ret_last_version);
+int version_parse(const struct query *q, struct catalog_version *ret_version);
+int binding_parse(const struct query *q, struct binding *ret_binding);
+int role_parse(const struct query *q, struct role *ret_role);
+int settings_parse(const struct query *q, const uint8_t vault[16], const char *name, struct store_settings *ret_settings);
+uint32_t versions_current(const struct catalog_version *versions, uint32_t n);
+
+/* Loads everything in the transaction that db is in. keys NULL: unverified, and without roles and bindings. */
+int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[16], const char *name, struct tables *ret_tables,
+		char *why, size_t why_len);
+void tables_free(struct tables *t);
+
+/* ---- step.c: from one epoch to the next in O(changes) ---- */
+
+struct step {
+	struct catalog_entry **puts;
+	size_t n_puts;
+	uint32_t *removes;
+	size_t n_removes;
+	uint64_t *versions;	/* whose cached content is no longer good */
+	size_t n_versions;
+	struct touched *touched;
+	struct policy *policy;
+	struct store_settings settings;
+	int roles, bindings;	/* by how many their number changes */
+};
+/* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
+int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step);
+void step_apply(struct store *s, struct step *step, const struct head *head);	/* cannot fail; leaves touched to the caller */
+void step_discard(struct store *s, struct step *step);
+/* The policy as it would be after the changes. */
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, int *ret_roles, int *ret_bindings);
+
+/* Brings the tables from s's epoch to the database's, in the transaction that db is in; what changed is added to s->followed. */
+int follow_apply(struct store *s, struct db *db);
+
+/* ---- transaction.c ---- */
+
+int transaction_check(const struct store *s);		/* 0, or -EINVAL without an open one, or why it is broken */
+int transaction_fail(struct store *s, int error);	/* marks it broken; returns error */
+int transaction_begin(struct store *s, bool fresh);	/* fresh: store_create's, without a head yet; the writer's mutex is held */
+int transaction_finish(struct store *s, struct touched **ret_touched);
+void transaction_abort(struct store *s);
+
+/* Around every change of a member row. row_out verifies the row as it is and takes it out of the set (-ENOENT: no such row); then change it; row_in gives it its MAC and
+ * puts it in. A new row needs only row_in, a removed one row_out and row_gone. */
+int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret_change);
+int row_in(struct store *s, const struct change *change);
+int row_gone(struct store *s, const struct change *change);
+struct change row_new(enum row_kind kind, int64_t row);
+/* The MAC of a row that is not a member of the set. */
+int row_stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row);
+
+int settings_insert(struct store *s, const struct store_settings *settings);	/* store_create */
+
+/* ---- versions.c ---- */
+
+/* What belongs to the version on whose row q stands: its key's record, and its envelope (malloc'd), which must have the hash that the row names. 0 or -EBADMSG. */
+int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len, uint8_t ret_record[WRAP_RECORD_MAX],
+		  size_t *ret_record_len);
+
+/* ---- bindings.c ---- */
+
+int binding_uses_flush(struct store *s);	/* the writer's mutex is held, no transaction open */
+
+/* ---- requests.c ---- */
+
+int requests_expire(struct store *s);	/* likewise */
+
+#endif

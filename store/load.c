@@ -1,0 +1,347 @@
+#include "store/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A column that holds a number from low to high. */
+static bool in_range(const struct query *q, int i, int64_t low, int64_t high)
+{
+	int64_t v = column_int(q, i);
+
+	return v >= low && v <= high;
+}
+
+int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64_t *ret_last_version)
+{
+	const char *name = column_text(q, 2);
+
+	if (!in_range(q, 0, 1, OBJECT_ID_MAX) || !in_range(q, 1, OBJECT_SECRET, OBJECT_CERTIFICATE) || !in_range(q, 3, 0, UINT32_MAX) ||
+	    !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name || !name_valid(name))
+		return -EBADMSG;
+	*ret_secret = (struct catalog_secret){
+		.id = (uint32_t)column_int(q, 0),
+		.kind = (uint8_t)column_int(q, 1),
+		.name = name,
+		.incarnation = (uint32_t)column_int(q, 3),
+		.enabled = column_int(q, 4) != 0,
+		.deleted = !column_null(q, 5),
+		.created = column_int(q, 7),
+		.changed = column_int(q, 8),
+	};
+	*ret_last_version = column_int(q, 9);
+	return 0;
+}
+
+int version_parse(const struct query *q, struct catalog_version *ret_version)
+{
+	int64_t id = column_int(q, 0);
+
+	if (id <= 0 || VERSION_OBJECT(id) > OBJECT_ID_MAX || VERSION_NUMBER(id) == 0 || !in_range(q, 1, 0, VALUE_MAX) || !in_range(q, 5, 0, 1))
+		return -EBADMSG;
+	*ret_version = (struct catalog_version){
+		.number = VERSION_NUMBER(id),
+		.size = (uint32_t)column_int(q, 1),
+		.created = column_int(q, 2),
+		.not_before = column_int(q, 3),
+		.expires = column_int(q, 4),
+		.enabled = column_int(q, 5) != 0,
+	};
+	return 0;
+}
+
+int binding_parse(const struct query *q, struct binding *ret_binding)
+{
+	const char *principal = column_text(q, 2), *scope = column_text(q, 3);
+	struct binding b = { 0 };
+
+	if (!in_range(q, 0, 1, INT64_MAX) || !in_range(q, 1, 1, UINT32_MAX) || !principal || !scope || !scope_valid(scope) ||
+	    principal_parse(principal, NULL, NULL, &b.principal) < 0)
+		return -EBADMSG;
+	b.id = (uint64_t)column_int(q, 0);
+	b.role = (uint32_t)column_int(q, 1);
+	memcpy(b.scope, scope, strlen(scope) + 1);
+	b.from = column_int(q, 4);
+	b.until = column_int(q, 5);
+	*ret_binding = b;
+	return 0;
+}
+
+int role_parse(const struct query *q, struct role *ret_role)
+{
+	const char *name = column_text(q, 1);
+	struct role role = { 0 };
+
+	if (!in_range(q, 0, ROLE_CUSTOM_FIRST, UINT32_MAX) || !name || !role_name_valid(name))
+		return -EBADMSG;
+	role.id = (uint32_t)column_int(q, 0);
+	memcpy(role.name, name, strlen(name) + 1);
+	role.actions = (action_set)column_int(q, 2);
+	if (role.actions & ~ACTION_ALL)
+		return -EBADMSG;
+	*ret_role = role;
+	return 0;
+}
+
+int settings_parse(const struct query *q, const uint8_t vault[16], const char *name, struct store_settings *ret_settings)
+{
+	size_t len = 0;
+	const void *id = column_blob(q, 1, &len);
+	const char *stored = column_text(q, 2);
+
+	if (len != 16 || memcmp(id, vault, 16) != 0 || !stored || strcmp(stored, name) != 0 || !in_range(q, 3, 7, 90) || !in_range(q, 4, 0, 1) ||
+	    !in_range(q, 5, 0, 1) || !in_range(q, 6, 1, VALUE_MAX))
+		return -EBADMSG;
+	*ret_settings = (struct store_settings){
+		.retention_days = (uint32_t)column_int(q, 3),
+		.purge_protection = column_int(q, 4) != 0,
+		.enforce_validity = column_int(q, 5) != 0,
+		.value_max = (uint32_t)column_int(q, 6),
+	};
+	return 0;
+}
+
+uint32_t versions_current(const struct catalog_version *versions, uint32_t n)
+{
+	while (n > 0)
+		if (versions[--n].enabled)
+			return versions[n].number;
+	return 0;
+}
+
+/* A pass over the store's rows, which counts and sums them as it goes. */
+struct load {
+	struct db *db;
+	const struct row_keys *keys;	/* NULL: rows are taken as they are */
+	struct tables *tables;
+	struct head sum;
+	char *why;
+	size_t why_len;
+	struct catalog_version *versions;	/* of the object at hand */
+	size_t capacity;
+	struct policy_change *changes;
+	size_t n_changes, changes_capacity;
+};
+
+static int load_row(struct load *l, enum row_kind kind, const struct query *q)
+{
+	uint8_t mac[DIGEST_LEN];
+	int r;
+
+	l->sum.members++;
+	if (!l->keys)
+		return 0;
+	r = row_verify(l->keys->row, kind, q, mac);
+	if (r == -EBADMSG)
+		store_why(l->why, l->why_len, "row %lld of %s is not authentic: it was changed from outside; see coffer fsck, or restore a backup",
+			  (long long)column_int(q, 0), row_table(kind)->name);
+	return r < 0 ? r : set_add(l->keys, mac, &l->sum.hash);
+}
+
+static int load_settings(struct load *l, const uint8_t vault[16], const char *name)
+{
+	struct query q = db_query(l->db, row_table(ROW_SETTINGS)->all);
+	int r = query_step(&q);
+
+	if (r == 0)
+		r = -EBADMSG;
+	if (r > 0)
+		r = load_row(l, ROW_SETTINGS, &q);
+	if (r == 0) {
+		r = settings_parse(&q, vault, name, &l->tables->settings);
+		if (r < 0)
+			store_why(l->why, l->why_len, "the settings are not this vault's: vault.conf and the database do not belong together");
+	}
+	query_end(&q);
+	return r;
+}
+
+/* Takes the versions of object id from the query, which stands on the next version (*more) of the whole table. */
+static int load_versions(struct load *l, uint32_t id, struct query *q, int *more, uint32_t *ret_n)
+{
+	uint32_t n = 0;
+	int r;
+
+	while (*more && VERSION_OBJECT(column_int(q, 0)) == id) {
+		if (n == l->capacity) {
+			size_t capacity = l->capacity ? 2 * l->capacity : 16;
+			struct catalog_version *grown = realloc(l->versions, capacity * sizeof *grown);
+			if (!grown)
+				return -ENOMEM;
+			l->versions = grown;
+			l->capacity = capacity;
+		}
+		r = load_row(l, ROW_VERSION, q);
+		if (r == 0)
+			r = version_parse(q, &l->versions[n]);
+		if (r < 0)
+			return r;
+		n++;
+		*more = query_step(q);
+		if (*more < 0)
+			return *more;
+	}
+	*ret_n = n;
+	return 0;
+}
+
+static int load_object(struct load *l, const struct query *objects, struct query *versions, int *more)
+{
+	struct catalog_secret row;
+	struct catalog_entry *e;
+	int64_t last = 0;
+	uint32_t n = 0;
+	int r = load_row(l, ROW_OBJECT, objects);
+
+	if (r == 0)
+		r = object_parse(objects, &row, &last);
+	if (r == 0)
+		r = load_versions(l, row.id, versions, more, &n);
+	if (r == 0 && n > 0 && l->versions[n - 1].number > last)
+		r = -EBADMSG;
+	if (r == 0 && catalog_find(l->tables->catalog, row.name))
+		r = -EBADMSG;
+	if (r == 0)
+		r = catalog_reserve(l->tables->catalog, 1, row.id);
+	if (r < 0)
+		return r;
+	e = catalog_entry_new(l->tables->catalog, row.name, n);
+	if (!e)
+		return -ENOMEM;
+	struct catalog_secret *secret = catalog_entry_secret(e);
+	row.name = secret->name;
+	row.versions = secret->versions;
+	row.n_versions = n;
+	row.current = versions_current(l->versions, n);
+	*secret = row;
+	if (n > 0)
+		memcpy(catalog_entry_versions(e), l->versions, n * sizeof *l->versions);
+	catalog_put(l->tables->catalog, e);
+	return 0;
+}
+
+/* Both tables in order of id, side by side. */
+static int load_catalog(struct load *l)
+{
+	struct query objects = db_query(l->db, row_table(ROW_OBJECT)->all);
+	struct query versions = db_query(l->db, row_table(ROW_VERSION)->all);
+	int more = query_step(&versions);
+	int r = more < 0 ? more : 0;
+
+	while (r == 0) {
+		int row = query_step(&objects);
+		if (row <= 0) {
+			r = row;
+			break;
+		}
+		r = load_object(l, &objects, &versions, &more);
+	}
+	if (r == 0 && more)
+		r = -EBADMSG;	/* a version of no object */
+	query_end(&objects);
+	query_end(&versions);
+	return r;
+}
+
+static int load_change(struct load *l, struct policy_change **ret_change)
+{
+	if (l->n_changes == l->changes_capacity) {
+		size_t capacity = l->changes_capacity ? 2 * l->changes_capacity : 64;
+		struct policy_change *grown = realloc(l->changes, capacity * sizeof *grown);
+		if (!grown)
+			return -ENOMEM;
+		l->changes = grown;
+		l->changes_capacity = capacity;
+	}
+	*ret_change = &l->changes[l->n_changes];
+	**ret_change = (struct policy_change){ 0 };
+	return 0;
+}
+
+static int load_grants(struct load *l, enum row_kind kind)
+{
+	struct query q = db_query(l->db, row_table(kind)->all);
+	struct policy_change *change = NULL;
+	int r;
+
+	while ((r = query_step(&q)) > 0) {
+		r = load_row(l, kind, &q);
+		if (r == 0)
+			r = load_change(l, &change);
+		if (r < 0)
+			break;
+		change->kind = kind == ROW_ROLE ? POLICY_PUT_ROLE : POLICY_ADD_BINDING;
+		r = kind == ROW_ROLE ? role_parse(&q, &change->role) : binding_parse(&q, &change->binding);
+		if (r < 0)
+			break;
+		l->n_changes++;
+		if (kind == ROW_ROLE)
+			l->tables->n_roles++;
+		else
+			l->tables->n_bindings++;
+	}
+	query_end(&q);
+	return r;
+}
+
+static int load_policy(struct load *l)
+{
+	struct policy *empty = policy_new();
+	int r = empty ? 0 : -ENOMEM;
+
+	if (r == 0 && l->keys)
+		r = load_grants(l, ROW_ROLE);
+	if (r == 0 && l->keys)
+		r = load_grants(l, ROW_BINDING);
+	if (r == 0)
+		r = policy_apply(empty, l->changes, l->n_changes, &l->tables->policy);
+	if (r == -EINVAL || r == -ENOENT || r == -EEXIST)
+		r = -EBADMSG;
+	policy_unref(empty);
+	return r;
+}
+
+int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[16], const char *name, struct tables *ret_tables,
+		char *why, size_t why_len)
+{
+	struct tables tables = { 0 };
+	struct load l = { .db = db, .keys = keys, .tables = &tables, .why = why, .why_len = why_len };
+	uint8_t stored[DIGEST_LEN], mac[DIGEST_LEN];
+	int r = catalog_new(&tables.catalog);
+
+	store_why(why, why_len, "the database is damaged: see coffer fsck, or restore a backup");
+	if (r == 0)
+		r = head_read(db, &tables.head, stored);
+	if (r == 0)
+		r = load_settings(&l, vault, name);
+	if (r == 0)
+		r = load_catalog(&l);
+	if (r == 0)
+		r = load_policy(&l);
+	if (r == 0 && keys) {
+		tables.head.hash = l.sum.hash;
+		r = head_mac(keys, vault, &tables.head, mac);
+		if (r == 0 && (tables.head.members != l.sum.members || secret_cmp(mac, stored, DIGEST_LEN) != 0)) {
+			r = -EBADMSG;
+			store_why(why, why_len, "rows are missing from the database, or there are old ones in it: see coffer fsck, or restore a backup");
+		}
+	}
+	free(l.versions);
+	free(l.changes);
+	if (r < 0) {
+		if (r != -EBADMSG)
+			store_why(why, why_len, "the database cannot be read: %s", strerror(-r));
+		tables_free(&tables);
+		return r;
+	}
+	store_why(why, why_len, "%s", "");
+	*ret_tables = tables;
+	return 0;
+}
+
+void tables_free(struct tables *t)
+{
+	catalog_free(t->catalog);
+	policy_unref(t->policy);
+	*t = (struct tables){ 0 };
+}

@@ -1,0 +1,142 @@
+#include "store/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REQUEST_LIFE_NS ((int64_t)REQUEST_LIFE_S * NS_PER_S)
+
+static const char find_sql[] = "SELECT id FROM requests WHERE uid = ? AND user_ns = ? AND request = ? AND created > ?";
+
+static int find(struct store *s, struct db *db, const struct request_key *key, int64_t *ret_row)
+{
+	struct query q = db_query(db, find_sql);
+	int r;
+
+	query_int(&q, key->uid);
+	query_int(&q, (int64_t)key->user_ns);
+	query_blob(&q, key->id, sizeof key->id);
+	query_int(&q, store_now(s) - REQUEST_LIFE_NS);
+	r = query_step(&q);
+	if (r > 0)
+		*ret_row = column_int(&q, 0);
+	query_end(&q);
+	return r > 0 ? 0 : r == 0 ? -ENOENT : r;
+}
+
+static int read_answer(struct store *s, int64_t row, const uint8_t digest[DIGEST_LEN], char **ret_answer)
+{
+	struct query q = db_query(s->read, row_table(ROW_REQUEST)->one);
+	uint8_t mac[DIGEST_LEN];
+	const char *answer;
+	const void *stored;
+	size_t len = 0;
+	int r;
+
+	query_int(&q, row);
+	r = query_step(&q);
+	if (r == 0)
+		r = -ENOENT;
+	if (r > 0)
+		r = row_verify(s->row_keys->row, ROW_REQUEST, &q, mac);
+	if (r < 0)
+		goto out;
+	stored = column_blob(&q, 4, &len);
+	answer = column_text(&q, 5);
+	r = -EBADMSG;
+	if (len != DIGEST_LEN || !answer)
+		goto out;
+	r = -EEXIST;
+	if (memcmp(stored, digest, DIGEST_LEN) != 0)
+		goto out;
+	char *copy = strdup(answer);
+	r = copy ? 0 : -ENOMEM;
+	if (copy)
+		*ret_answer = copy;
+out:
+	query_end(&q);
+	return r;
+}
+
+int store_request_find(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], char **ret_answer)
+{
+	int64_t row = 0;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = s->row_keys ? find(s, s->read, key, &row) : -ENOKEY;
+	if (r == 0)
+		r = read_answer(s, row, digest, ret_answer);
+	pthread_mutex_unlock(&s->read_mutex);
+	return r;
+}
+
+static int drop_expired_of(struct store *s, const struct request_key *key)
+{
+	struct query q = db_query(s->write, "DELETE FROM requests WHERE uid = ? AND user_ns = ? AND request = ?");
+
+	query_int(&q, key->uid);
+	query_int(&q, (int64_t)key->user_ns);
+	query_blob(&q, key->id, sizeof key->id);
+	return query_run(&q);
+}
+
+/* Who floods loses the oldest of its own answers, nobody else's. */
+static int drop_beyond_cap(struct store *s, uint32_t uid)
+{
+	struct query q = db_query(s->write, "DELETE FROM requests WHERE id IN"
+					    " (SELECT id FROM requests WHERE uid = ? ORDER BY id DESC LIMIT -1 OFFSET ?)");
+
+	query_int(&q, uid);
+	query_int(&q, REQUESTS_PER_UID);
+	return query_run(&q);
+}
+
+int store_request_put(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], const char *answer)
+{
+	struct query q;
+	int64_t row = 0;
+	int r = transaction_check(s);
+
+	if (r < 0)
+		return r;
+	if (strlen(answer) > REQUEST_ANSWER_MAX)
+		return -EMSGSIZE;
+	r = find(s, s->write, key, &row);
+	if (r != -ENOENT)
+		return r == 0 ? -EEXIST : r;
+	r = drop_expired_of(s, key);
+	if (r < 0)
+		return transaction_fail(s, r);
+	q = db_query(s->write, "INSERT INTO requests(id, uid, user_ns, request, digest, answer, created, mac)"
+			       " VALUES((SELECT ifnull(max(id), 0) + 1 FROM requests), ?, ?, ?, ?, ?, ?, x'')");
+	query_int(&q, key->uid);
+	query_int(&q, (int64_t)key->user_ns);
+	query_blob(&q, key->id, sizeof key->id);
+	query_blob(&q, digest, DIGEST_LEN);
+	query_text(&q, answer);
+	query_int(&q, store_now(s));
+	r = query_run(&q);
+	if (r == 0)
+		r = row_stamp(s->write, s->row_keys->row, ROW_REQUEST, sqlite3_last_insert_rowid(db_handle(s->write)));
+	if (r == 0)
+		r = drop_beyond_cap(s, key->uid);
+	return transaction_fail(s, r);
+}
+
+int requests_expire(struct store *s)
+{
+	int64_t before = store_now(s) - REQUEST_LIFE_NS;
+	struct query q = db_query(s->write, "SELECT 1 FROM requests WHERE created <= ? LIMIT 1");
+	int r;
+
+	query_int(&q, before);
+	r = query_step(&q);
+	query_end(&q);
+	if (r <= 0)
+		return r;
+	q = db_query(s->write, "DELETE FROM requests WHERE created <= ?");
+	query_int(&q, before);
+	return query_run(&q);
+}

@@ -1,0 +1,143 @@
+-- Schema 1 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
+-- this file at each open.
+--
+-- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles and bindings are
+-- members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
+
+-- The head: moves with every commit. next_* are ids that were never used. mac seals epoch, counters and the hash of the set.
+CREATE TABLE state(
+	id INTEGER PRIMARY KEY CHECK(id = 1),
+	epoch INTEGER NOT NULL,
+	members INTEGER NOT NULL,
+	next_object INTEGER NOT NULL,
+	next_role INTEGER NOT NULL,
+	next_binding INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE settings(
+	id INTEGER PRIMARY KEY CHECK(id = 1),
+	vault BLOB NOT NULL,
+	name TEXT NOT NULL,
+	retention_days INTEGER NOT NULL,
+	purge_protection INTEGER NOT NULL,
+	enforce_validity INTEGER NOT NULL,
+	value_max INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- Secrets, keys and certificates share one name space, with what was soft-deleted.
+CREATE TABLE objects(
+	id INTEGER PRIMARY KEY,
+	kind INTEGER NOT NULL,
+	name TEXT NOT NULL UNIQUE,
+	incarnation INTEGER NOT NULL,
+	enabled INTEGER NOT NULL,
+	deleted_at INTEGER,
+	purge_at INTEGER,
+	created INTEGER NOT NULL,
+	changed INTEGER NOT NULL,
+	last_version INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- KEKs that some version's key is wrapped by.
+CREATE TABLE keks(
+	id INTEGER PRIMARY KEY,
+	kek BLOB NOT NULL UNIQUE
+) STRICT;
+
+-- id is object << 32 | number: one b-tree, in the order in which it is loaded. envelope_hash is SHA-256 of the row in version_data.
+CREATE TABLE versions(
+	id INTEGER PRIMARY KEY,
+	size INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	not_before INTEGER NOT NULL,
+	expires INTEGER NOT NULL,
+	enabled INTEGER NOT NULL,
+	content_type TEXT,
+	tags TEXT,
+	kek INTEGER NOT NULL REFERENCES keks(id),
+	dek_record BLOB NOT NULL,
+	envelope_hash BLOB NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- Apart, so that loading the metadata does not page through the values.
+CREATE TABLE version_data(
+	id INTEGER PRIMARY KEY REFERENCES versions(id),
+	envelope BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE roles(
+	id INTEGER PRIMARY KEY,
+	name TEXT NOT NULL UNIQUE,
+	actions INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE bindings(
+	id INTEGER PRIMARY KEY,
+	role INTEGER NOT NULL,
+	principal TEXT NOT NULL,
+	scope TEXT NOT NULL,
+	valid_from INTEGER NOT NULL,
+	valid_until INTEGER NOT NULL,
+	reason TEXT,
+	created_by TEXT,
+	created INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- For people only, not authenticated: it moves with every use.
+CREATE TABLE binding_use(
+	id INTEGER PRIMARY KEY,
+	last_used INTEGER NOT NULL
+) STRICT;
+
+-- What each commit changed, for followers; id is epoch << 20 | n. The MACs before and after let a follower move the hash of the set.
+CREATE TABLE changes(
+	id INTEGER PRIMARY KEY,
+	kind INTEGER NOT NULL,
+	row INTEGER NOT NULL,
+	old_mac BLOB,
+	new_mac BLOB
+) STRICT;
+
+-- Answers to requests that may be repeated.
+CREATE TABLE requests(
+	id INTEGER PRIMARY KEY,
+	uid INTEGER NOT NULL,
+	user_ns INTEGER NOT NULL,
+	request BLOB NOT NULL,
+	digest BLOB NOT NULL,
+	answer TEXT NOT NULL,
+	created INTEGER NOT NULL,
+	mac BLOB NOT NULL,
+	UNIQUE(uid, user_ns, request)
+) STRICT;
+
+CREATE INDEX requests_created ON requests(created);
+
+-- Staged writes, under the daemon's own key.
+CREATE TABLE stages(
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	size INTEGER NOT NULL,
+	dirty INTEGER NOT NULL,
+	counter INTEGER NOT NULL,
+	last_unique INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- id is stage << 8 | index.
+CREATE TABLE stage_chunks(
+	id INTEGER PRIMARY KEY,
+	counter INTEGER NOT NULL,
+	sealed BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE pending_acts(
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	act TEXT NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;

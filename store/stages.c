@@ -1,0 +1,482 @@
+#include "store/internal.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A stage is a row and up to 64 chunks of 16 KiB. A chunk is shorter where nothing was written after; a missing one, and what lies beyond a short
+ * one, reads as zeros.
+ *
+ * Chunk = nonce[12] | ciphertext | tag[16], AES-256-GCM. Key = HKDF-SHA-256(stage key, "coffer stage chunk 1", stage u64 | index u64 | counter u64),
+ * AAD = "coffer stage chunk 1" NUL | the same three numbers | length u64. The stage's counter moves with each chunk that is sealed. The nonce is random all the same: a
+ * transaction that was rolled back leaves its bytes in the WAL, and the next one uses its counters again.
+ *
+ * The stage's row is under a MAC of the stage key, so size, counter and the last unique cannot be forged. Whoever can write the database can put an older chunk of the
+ * same stage and index back while the daemon lives: stages are not members of the set. */
+#define CHUNK_BYTES    (16u << 10)
+#define CHUNKS         (VALUE_MAX / CHUNK_BYTES)
+#define CHUNK_OVERHEAD (NONCE_LEN + TAG_LEN)
+#define CHUNK_ROW(stage, index) ((int64_t)((stage) << 8 | (index)))
+#define STAGE_ID_MAX   ((uint64_t)1 << 48)
+
+_Static_assert(CHUNKS <= 256, "an index fits in 8 bits");
+
+struct stage {
+	uint64_t id;
+	uint64_t size;
+	bool dirty;
+	uint64_t counter;
+	uint64_t unique;
+};
+
+/* ---- rows ---- */
+
+static int stage_load(struct store *s, struct db *db, uint64_t id, struct stage *ret_stage)
+{
+	struct query q;
+	uint8_t mac[DIGEST_LEN];
+	int r;
+
+	if (!s->stage_row_key)
+		return -EOPNOTSUPP;
+	if (id == 0 || id > STAGE_ID_MAX)
+		return -ENOENT;
+	q = db_query(db, row_table(ROW_STAGE)->one);
+	query_int(&q, (int64_t)id);
+	r = query_step(&q);
+	if (r == 0)
+		r = -ENOENT;
+	if (r > 0)
+		r = row_verify(s->stage_row_key, ROW_STAGE, &q, mac);
+	if (r == 0) {
+		*ret_stage = (struct stage){
+			.id = id,
+			.size = (uint64_t)column_int(&q, 1),
+			.dirty = column_int(&q, 2) != 0,
+			.counter = (uint64_t)column_int(&q, 3),
+			.unique = (uint64_t)column_int(&q, 4),
+		};
+		if (ret_stage->size > VALUE_MAX)
+			r = -EBADMSG;
+	}
+	query_end(&q);
+	return r;
+}
+
+static int stage_save(struct store *s, struct db *db, const struct stage *stage)
+{
+	struct query q = db_query(db, "UPDATE stages SET size = ?, dirty = ?, counter = ?, last_unique = ? WHERE id = ?");
+	int r;
+
+	query_int(&q, (int64_t)stage->size);
+	query_int(&q, stage->dirty);
+	query_int(&q, (int64_t)stage->counter);
+	query_int(&q, (int64_t)stage->unique);
+	query_int(&q, (int64_t)stage->id);
+	r = query_run(&q);
+	return r < 0 ? r : row_stamp(db, s->stage_row_key, ROW_STAGE, (int64_t)stage->id);
+}
+
+/* ---- chunks ---- */
+
+struct chunk_context {
+	uint64_t numbers[4];	/* big-endian: stage, index, counter, length */
+	uint8_t aad[64];
+	size_t aad_len;
+	uint8_t key[KEY_LEN];
+};
+
+static int chunk_context(struct store *s, uint64_t stage, uint64_t index, uint64_t counter, uint64_t len, struct chunk_context *ret)
+{
+	static const char label[] = "coffer stage chunk 1";
+
+	ret->numbers[0] = htobe64(stage);
+	ret->numbers[1] = htobe64(index);
+	ret->numbers[2] = htobe64(counter);
+	ret->numbers[3] = htobe64(len);
+	memcpy(ret->aad, label, sizeof label);
+	memcpy(ret->aad + sizeof label, ret->numbers, sizeof ret->numbers);
+	ret->aad_len = sizeof label + sizeof ret->numbers;
+	return hkdf256(s->stage_key, label, (struct bytes){ ret->numbers, 3 * sizeof ret->numbers[0] }, ret->key);
+}
+
+static int chunk_seal(struct store *s, const struct stage *stage, uint64_t index, const uint8_t *plain, size_t len, uint8_t *ret_sealed)
+{
+	struct chunk_context c;
+	int r = chunk_context(s, stage->id, index, stage->counter, len, &c);
+
+	if (r == 0)
+		r = random_bytes(ret_sealed, NONCE_LEN);
+	if (r == 0)
+		r = aead_seal(c.key, ret_sealed, (struct bytes){ c.aad, c.aad_len }, plain, len, ret_sealed + NONCE_LEN, ret_sealed + NONCE_LEN + len);
+	secmem_wipe(&c, sizeof c);
+	return r;
+}
+
+/* plain is locked memory of CHUNK_BYTES. The chunk's bytes, then zeros. */
+static int chunk_load(struct store *s, struct db *db, const struct stage *stage, uint64_t index, uint8_t *plain, size_t *ret_len)
+{
+	struct query q = db_query(db, "SELECT counter, sealed FROM stage_chunks WHERE id = ?");
+	struct chunk_context c = { 0 };
+	const uint8_t *sealed;
+	size_t len = 0;
+	int r;
+
+	query_int(&q, CHUNK_ROW(stage->id, index));
+	r = query_step(&q);
+	if (r == 0) {
+		memset(plain, 0, CHUNK_BYTES);
+		*ret_len = 0;
+	}
+	if (r <= 0)
+		goto out;
+	sealed = column_blob(&q, 1, &len);
+	r = -EBADMSG;
+	if (!sealed || len < CHUNK_OVERHEAD || len > CHUNK_BYTES + CHUNK_OVERHEAD || (uint64_t)column_int(&q, 0) > stage->counter)
+		goto out;
+	len -= CHUNK_OVERHEAD;
+	r = chunk_context(s, stage->id, index, (uint64_t)column_int(&q, 0), len, &c);
+	if (r == 0)
+		r = aead_open(c.key, sealed, (struct bytes){ c.aad, c.aad_len }, sealed + NONCE_LEN, len, sealed + NONCE_LEN + len, plain);
+	if (r < 0)
+		goto out;
+	memset(plain + len, 0, CHUNK_BYTES - len);
+	*ret_len = len;
+out:
+	query_end(&q);
+	secmem_wipe(&c, sizeof c);
+	return r;
+}
+
+static int chunk_save(struct store *s, struct db *db, struct stage *stage, uint64_t index, const uint8_t *plain, size_t len)
+{
+	struct query q;
+	uint8_t *sealed = malloc(len + CHUNK_OVERHEAD);
+	int r = -ENOMEM;
+
+	if (!sealed)
+		return r;
+	stage->counter++;
+	r = chunk_seal(s, stage, index, plain, len, sealed);
+	if (r == 0) {
+		q = db_query(db, "INSERT OR REPLACE INTO stage_chunks(id, counter, sealed) VALUES(?, ?, ?)");
+		query_int(&q, CHUNK_ROW(stage->id, index));
+		query_int(&q, (int64_t)stage->counter);
+		query_blob(&q, sealed, len + CHUNK_OVERHEAD);
+		r = query_run(&q);
+	}
+	free(sealed);
+	return r;
+}
+
+/* Chunks from index on go. */
+static int chunks_drop(struct db *db, uint64_t stage, uint64_t index)
+{
+	struct query q = db_query(db, "DELETE FROM stage_chunks WHERE id BETWEEN ? AND ?");
+
+	query_int(&q, CHUNK_ROW(stage, index));
+	query_int(&q, CHUNK_ROW(stage, 255));
+	return index > 255 ? 0 : query_run(&q);
+}
+
+static int stage_put_bytes(struct store *s, struct db *db, struct stage *stage, uint64_t offset, const uint8_t *data, size_t len)
+{
+	struct secbuf *chunk = NULL;
+	int r = secbuf_new(CHUNK_BYTES, &chunk);
+
+	while (r == 0 && len > 0) {
+		uint64_t index = offset / CHUNK_BYTES;
+		size_t at = offset % CHUNK_BYTES;
+		size_t n = len < CHUNK_BYTES - at ? len : CHUNK_BYTES - at;
+		size_t had = 0;
+
+		r = secbuf_set_len(chunk, CHUNK_BYTES);
+		if (r == 0)
+			r = chunk_load(s, db, stage, index, secbuf_data(chunk), &had);
+		if (r < 0)
+			break;
+		memcpy(secbuf_data(chunk) + at, data, n);
+		r = chunk_save(s, db, stage, index, secbuf_cdata(chunk), at + n > had ? at + n : had);
+		offset += n;
+		data += n;
+		len -= n;
+	}
+	if (r == 0 && offset > stage->size)
+		stage->size = offset;
+	secbuf_free(chunk);
+	return r;
+}
+
+static int stage_cut(struct store *s, struct db *db, struct stage *stage, uint64_t len)
+{
+	uint64_t index = len / CHUNK_BYTES, at = len % CHUNK_BYTES;
+	struct secbuf *chunk = NULL;
+	size_t had = 0;
+	int r = 0;
+
+	/* What is cut off must not come back when the stage grows again. */
+	if (len < stage->size) {
+		r = chunks_drop(db, stage->id, at ? index + 1 : index);
+		if (r == 0 && at)
+			r = secbuf_new(CHUNK_BYTES, &chunk);
+		if (r == 0 && at)
+			r = secbuf_set_len(chunk, CHUNK_BYTES);
+		if (r == 0 && at)
+			r = chunk_load(s, db, stage, index, secbuf_data(chunk), &had);
+		if (r == 0 && had > at)
+			r = chunk_save(s, db, stage, index, secbuf_cdata(chunk), at);
+	}
+	secbuf_free(chunk);
+	if (r == 0)
+		stage->size = len;
+	return r;
+}
+
+static int stage_get_bytes(struct store *s, struct db *db, const struct stage *stage, uint64_t offset, uint8_t *ret, size_t len)
+{
+	struct secbuf *chunk = NULL;
+	size_t had = 0;
+	int r = secbuf_new(CHUNK_BYTES, &chunk);
+
+	while (r == 0 && len > 0) {
+		size_t at = offset % CHUNK_BYTES;
+		size_t n = len < CHUNK_BYTES - at ? len : CHUNK_BYTES - at;
+
+		r = secbuf_set_len(chunk, CHUNK_BYTES);
+		if (r == 0)
+			r = chunk_load(s, db, stage, offset / CHUNK_BYTES, secbuf_data(chunk), &had);
+		if (r < 0)
+			break;
+		memcpy(ret, secbuf_cdata(chunk) + at, n);
+		offset += n;
+		ret += n;
+		len -= n;
+	}
+	secbuf_free(chunk);
+	return r;
+}
+
+/* ---- the calls: each a short transaction of the stage connection ---- */
+
+static int stage_begin(struct store *s)
+{
+	int r;
+
+	if (!s->stage)
+		return -EOPNOTSUPP;
+	r = store_lock_writer(s);
+	if (r < 0)
+		return r;
+	r = db_begin(s->stage, true);
+	if (r < 0)
+		pthread_mutex_unlock(&s->write_mutex);
+	return r;
+}
+
+/* Ends what stage_begin began: commits when r is 0. */
+static int stage_end(struct store *s, int r)
+{
+	if (r == 0)
+		r = db_commit(s->stage);
+	else
+		db_rollback(s->stage);
+	pthread_mutex_unlock(&s->write_mutex);
+	return r;
+}
+
+int store_stage_new(struct store *s, uint64_t *ret_stage)
+{
+	struct query q;
+	int64_t id = 0;
+	int r = stage_begin(s);
+
+	if (r < 0)
+		return r;
+	q = db_query(s->stage, "INSERT INTO stages(size, dirty, counter, last_unique, mac) VALUES(0, 0, 0, 0, x'')");
+	r = query_run(&q);
+	if (r == 0) {
+		id = sqlite3_last_insert_rowid(db_handle(s->stage));
+		r = id <= 0 || (uint64_t)id > STAGE_ID_MAX ? -EOVERFLOW : row_stamp(s->stage, s->stage_row_key, ROW_STAGE, id);
+	}
+	r = stage_end(s, r);
+	if (r == 0)
+		*ret_stage = (uint64_t)id;
+	return r;
+}
+
+int store_stage_copy_version(struct store *s, uint64_t stage, uint32_t secret, uint32_t version)
+{
+	struct secbuf *plain = NULL;
+	struct stage st;
+	int r;
+
+	if (!s->stage)
+		return -EOPNOTSUPP;
+	r = store_version_read(s, secret, version, &plain);
+	if (r == 0)
+		r = stage_begin(s);
+	if (r < 0)
+		goto out;
+	r = stage_load(s, s->stage, stage, &st);
+	if (r == 0)
+		r = chunks_drop(s->stage, stage, 0);
+	if (r == 0) {
+		st.size = 0;
+		st.dirty = false;
+		r = stage_put_bytes(s, s->stage, &st, 0, secbuf_cdata(plain), secbuf_len(plain));
+	}
+	if (r == 0)
+		r = stage_save(s, s->stage, &st);
+	r = stage_end(s, r);
+out:
+	secbuf_free(plain);
+	return r;
+}
+
+/* A limit that was lowered does not take away what a stage has, only what it could grow to. */
+static bool too_big(struct store *s, const struct stage *stage, uint64_t size)
+{
+	return size > VALUE_MAX || (size > s->tables.settings.value_max && size > stage->size);
+}
+
+int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len)
+{
+	struct stage st;
+	int r = stage_begin(s);
+
+	if (r < 0)
+		return r;
+	r = stage_load(s, s->stage, stage, &st);
+	if (r < 0 || (unique != 0 && st.unique == unique))
+		return stage_end(s, r);
+	if (offset == STAGE_APPEND)
+		offset = st.size;
+	if (len > VALUE_MAX || offset > VALUE_MAX || too_big(s, &st, offset + len))
+		return stage_end(s, -EFBIG);
+	r = stage_put_bytes(s, s->stage, &st, offset, data, len);
+	st.unique = unique;
+	st.dirty = st.dirty || len > 0;
+	if (r == 0)
+		r = stage_save(s, s->stage, &st);
+	return stage_end(s, r);
+}
+
+int store_stage_truncate(struct store *s, uint64_t stage, uint64_t unique, uint64_t len)
+{
+	struct stage st;
+	int r = stage_begin(s);
+
+	if (r < 0)
+		return r;
+	r = stage_load(s, s->stage, stage, &st);
+	if (r < 0 || (unique != 0 && st.unique == unique))
+		return stage_end(s, r);
+	if (too_big(s, &st, len))
+		return stage_end(s, -EFBIG);
+	r = stage_cut(s, s->stage, &st, len);
+	st.unique = unique;
+	st.dirty = true;
+	if (r == 0)
+		r = stage_save(s, s->stage, &st);
+	return stage_end(s, r);
+}
+
+int store_stage_read(struct store *s, uint64_t stage, uint64_t offset, void *ret, size_t len, size_t *ret_read)
+{
+	struct stage st;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = db_begin(s->read, false);	/* row and chunks of one moment */
+	if (r == 0)
+		r = stage_load(s, s->read, stage, &st);
+	if (r == 0) {
+		if (offset >= st.size)
+			len = 0;
+		else if (len > st.size - offset)
+			len = (size_t)(st.size - offset);
+		r = stage_get_bytes(s, s->read, &st, offset, ret, len);
+	}
+	db_rollback(s->read);
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r == 0)
+		*ret_read = len;
+	return r;
+}
+
+int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret)
+{
+	struct stage st;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = stage_load(s, s->read, stage, &st);
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r == 0)
+		*ret = (struct stage_info){ .size = st.size, .dirty = st.dirty };
+	return r;
+}
+
+int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version)
+{
+	struct secbuf *plain = NULL;
+	struct stage st;
+	uint32_t version = 0;
+	int r = transaction_check(s);
+
+	if (r == 0)
+		r = stage_load(s, s->write, stage, &st);
+	if (r < 0)
+		return r;
+	if (!st.dirty)
+		return -EALREADY;
+	r = secbuf_new(st.size, &plain);
+	if (r == 0)
+		r = secbuf_set_len(plain, st.size);
+	if (r == 0)
+		r = stage_get_bytes(s, s->write, &st, 0, secbuf_data(plain), st.size);
+	if (r == 0)
+		r = store_version_add(s, secret, secbuf_cdata(plain), st.size, a, &version);
+	secbuf_free(plain);
+	if (r < 0)
+		return r;
+	st.dirty = false;
+	r = transaction_fail(s, stage_save(s, s->write, &st));
+	if (r == 0)
+		*ret_version = version;
+	return r;
+}
+
+int store_stage_drop(struct store *s, uint64_t stage)
+{
+	struct query q;
+	int r;
+
+	if (stage == 0 || stage > STAGE_ID_MAX)
+		return -ENOENT;
+	r = stage_begin(s);
+	if (r < 0)
+		return r;
+	r = chunks_drop(s->stage, stage, 0);
+	if (r == 0) {
+		q = db_query(s->stage, "DELETE FROM stages WHERE id = ?");
+		query_int(&q, (int64_t)stage);
+		r = query_run(&q);
+	}
+	if (r == 0 && sqlite3_changes(db_handle(s->stage)) == 0)
+		r = -ENOENT;
+	return stage_end(s, r);
+}
+
+int store_stages_clear(struct store *s)
+{
+	int r = stage_begin(s);
+
+	if (r < 0)
+		return r;
+	r = db_exec(s->stage, "DELETE FROM stage_chunks; DELETE FROM stages");
+	return stage_end(s, r);
+}

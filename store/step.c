@@ -1,0 +1,493 @@
+#include "store/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int change_order(const void *a, const void *b)
+{
+	const struct change *x = a, *y = b;
+
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	if (x->row != y->row)
+		return x->row < y->row ? -1 : 1;
+	return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static int id_order(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The last word on each row, in order of kind and row. */
+static int changes_fold(const struct change *changes, size_t n, struct change **ret_folded, size_t *ret_n)
+{
+	struct change *folded = malloc((n + 1) * sizeof *folded);
+	size_t kept = 0;
+
+	if (!folded)
+		return -ENOMEM;
+	if (n > 0) {
+		memcpy(folded, changes, n * sizeof *folded);
+		qsort(folded, n, sizeof *folded, change_order);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (kept > 0 && folded[kept - 1].kind == folded[i].kind && folded[kept - 1].row == folded[i].row)
+			kept--;
+		folded[kept++] = folded[i];
+	}
+	*ret_folded = folded;
+	*ret_n = kept;
+	return 0;
+}
+
+/* Stands q on the changed row: 1, or 0 when it is gone. What lies there must be what the change left. */
+static int changed_row(struct store *s, const struct change *change, struct query *q)
+{
+	uint8_t mac[DIGEST_LEN];
+	int r;
+
+	query_int(q, change->row);
+	r = query_step(q);
+	if (r < 0)
+		return r;
+	if ((r > 0) != change->after)
+		return -EBADMSG;
+	if (r == 0)
+		return 0;
+	r = row_verify(s->row_keys->row, change->kind, q, mac);
+	if (r == 0 && memcmp(mac, change->new_mac, DIGEST_LEN) != 0)
+		r = -EBADMSG;
+	return r < 0 ? r : 1;
+}
+
+/* ---- policy and settings ---- */
+
+static int policy_step(struct store *s, struct db *db, const struct change *change, struct policy_change *step, int *ret_count)
+{
+	const struct policy *policy = s->tables.policy;
+	bool role = change->kind == ROW_ROLE;
+	struct query q = db_query(db, row_table(change->kind)->one);
+	int r = changed_row(s, change, &q);
+
+	*step = (struct policy_change){ 0 };
+	*ret_count = 0;
+	if (r > 0 && role) {
+		r = role_parse(&q, &step->role);
+		step->kind = POLICY_PUT_ROLE;
+		*ret_count = r == 0 && !policy_role(policy, step->role.id);
+	} else if (r > 0 && !policy_binding(policy, (uint64_t)change->row)) {
+		r = binding_parse(&q, &step->binding);
+		step->kind = POLICY_ADD_BINDING;
+		*ret_count = r == 0;
+	} else if (r == 0 && !role && policy_binding(policy, (uint64_t)change->row)) {
+		step->kind = POLICY_REMOVE_BINDING;
+		step->binding.id = (uint64_t)change->row;
+		*ret_count = -1;
+	}
+	query_end(&q);
+	return r < 0 ? r : 0;
+}
+
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, int *ret_roles, int *ret_bindings)
+{
+	struct change *folded = NULL;
+	struct policy_change *steps = NULL;
+	size_t n_folded = 0, n_steps = 0;
+	int counts[ROW_KINDS] = { 0 }, count, r;
+
+	r = changes_fold(changes, n, &folded, &n_folded);
+	if (r < 0)
+		return r;
+	size_t grants = 0;
+	for (size_t i = 0; i < n_folded; i++)
+		grants += folded[i].kind == ROW_ROLE || folded[i].kind == ROW_BINDING;
+	steps = malloc((grants + 1) * sizeof *steps);
+	r = steps ? 0 : -ENOMEM;
+	/* Roles sort before bindings: a binding of a new role finds it. */
+	for (size_t i = 0; i < n_folded && r == 0; i++) {
+		if (folded[i].kind != ROW_ROLE && folded[i].kind != ROW_BINDING)
+			continue;
+		r = policy_step(s, db, &folded[i], &steps[n_steps], &count);
+		counts[folded[i].kind] += count;
+		n_steps += r == 0 && steps[n_steps].kind != 0;
+	}
+	if (r == 0)
+		r = policy_apply(s->tables.policy, steps, n_steps, ret_policy);
+	if (r == 0) {
+		*ret_roles = counts[ROW_ROLE];
+		*ret_bindings = counts[ROW_BINDING];
+	}
+	free(steps);
+	free(folded);
+	return r;
+}
+
+static int step_settings(struct store *s, struct db *db, const struct change *change, struct step *step)
+{
+	struct query q = db_query(db, row_table(ROW_SETTINGS)->one);
+	int r = changed_row(s, change, &q);
+
+	if (r == 0)
+		r = -EBADMSG;
+	if (r > 0)
+		r = settings_parse(&q, s->vault, s->name, &step->settings);
+	query_end(&q);
+	return r;
+}
+
+/* ---- secrets ---- */
+
+/* Versions of one object: those in memory with the changed ones put in their places. */
+static int merge_versions(struct store *s, struct db *db, const struct catalog_secret *base, const struct change *changes, size_t n,
+			  struct catalog_version *versions, uint32_t *ret_n)
+{
+	uint32_t at = 0, merged = 0, n_base = base ? base->n_versions : 0;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		uint32_t number = VERSION_NUMBER(changes[i].row);
+		while (at < n_base && base->versions[at].number < number)
+			versions[merged++] = base->versions[at++];
+		if (at < n_base && base->versions[at].number == number)
+			at++;
+		struct query q = db_query(db, row_table(ROW_VERSION)->one);
+		r = changed_row(s, &changes[i], &q);
+		if (r > 0)
+			r = version_parse(&q, &versions[merged++]);
+		query_end(&q);
+		if (r < 0)
+			return r;
+	}
+	while (at < n_base)
+		versions[merged++] = base->versions[at++];
+	*ret_n = merged;
+	return 0;
+}
+
+/* object: the change of the object's own row, NULL when only versions changed. */
+static int step_object(struct store *s, struct db *db, uint32_t id, const struct change *object, const struct change *changes, size_t n,
+		       struct step *step)
+{
+	const struct catalog_secret *base = catalog_get(s->tables.catalog, id);
+	struct catalog_version *versions = NULL;
+	struct catalog_entry *e;
+	struct catalog_secret row;
+	struct query q = { 0 };
+	int64_t last = 0;
+	uint32_t n_versions = 0;
+	int r;
+
+	if (object) {
+		q = db_query(db, row_table(ROW_OBJECT)->one);
+		r = changed_row(s, object, &q);
+		if (r == 0)
+			step->removes[step->n_removes++] = id;
+		if (r <= 0)
+			goto out;
+		r = object_parse(&q, &row, &last);
+		if (r < 0)
+			goto out;
+	} else {
+		r = -EBADMSG;
+		if (!base)
+			goto out;
+		row = *base;
+	}
+	r = -ENOMEM;
+	versions = malloc((n + (base ? base->n_versions : 0) + 1) * sizeof *versions);
+	if (!versions)
+		goto out;
+	r = merge_versions(s, db, base, changes, n, versions, &n_versions);
+	if (r < 0)
+		goto out;
+	r = -ENOMEM;
+	e = catalog_entry_new(s->tables.catalog, row.name, n_versions);
+	if (!e)
+		goto out;
+	struct catalog_secret *secret = catalog_entry_secret(e);
+	row.name = secret->name;
+	row.versions = secret->versions;
+	row.n_versions = n_versions;
+	row.current = versions_current(versions, n_versions);
+	*secret = row;
+	memcpy(catalog_entry_versions(e), versions, n_versions * sizeof *versions);
+	step->puts[step->n_puts++] = e;
+	r = 0;
+out:
+	query_end(&q);
+	free(versions);
+	return r;
+}
+
+/* The ids of all objects that changed, or of which a version did. */
+static int step_touched(const struct change *folded, size_t n, struct step *step)
+{
+	struct touched *t = malloc(sizeof *t + n * sizeof t->ids[0]);
+	size_t kept = 0;
+
+	if (!t)
+		return -ENOMEM;
+	t->n = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (folded[i].kind == ROW_OBJECT)
+			t->ids[t->n++] = (uint32_t)folded[i].row;
+		else if (folded[i].kind == ROW_VERSION)
+			t->ids[t->n++] = VERSION_OBJECT(folded[i].row);
+	}
+	qsort(t->ids, t->n, sizeof t->ids[0], id_order);
+	for (size_t i = 0; i < t->n; i++)
+		if (kept == 0 || t->ids[kept - 1] != t->ids[i])
+			t->ids[kept++] = t->ids[i];
+	t->n = kept;
+	step->touched = t;
+	return 0;
+}
+
+static int step_objects(struct store *s, struct db *db, const struct change *folded, size_t n, struct step *step)
+{
+	size_t o = 0, v, end;
+	int r = 0;
+
+	while (o < n && folded[o].kind < ROW_OBJECT)
+		o++;
+	for (v = o; v < n && folded[v].kind < ROW_VERSION; v++)
+		;
+	for (size_t i = 0; i < step->touched->n && r == 0; i++) {
+		uint32_t id = step->touched->ids[i];
+		const struct change *object = NULL;
+		if (o < n && folded[o].kind == ROW_OBJECT && folded[o].row == id)
+			object = &folded[o++];
+		for (end = v; end < n && folded[end].kind == ROW_VERSION && VERSION_OBJECT(folded[end].row) == id; end++)
+			step->versions[step->n_versions++] = (uint64_t)folded[end].row;
+		r = step_object(s, db, id, object, folded + v, end - v, step);
+		v = end;
+	}
+	return r;
+}
+
+/* Room in the catalog, so that applying cannot fail. */
+static int step_reserve(struct store *s, const struct step *step)
+{
+	int r = 0;
+
+	pthread_rwlock_wrlock(&s->tables_lock);
+	for (size_t i = 0; i < step->n_puts && r == 0; i++)
+		r = catalog_reserve(s->tables.catalog, step->n_puts, catalog_entry_secret(step->puts[i])->id);
+	pthread_rwlock_unlock(&s->tables_lock);
+	return r;
+}
+
+int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step)
+{
+	struct step step = { .settings = s->tables.settings };
+	struct change *folded = NULL;
+	size_t n_folded = 0;
+	int r = changes_fold(changes, n, &folded, &n_folded);
+
+	if (r == 0)
+		r = step_touched(folded, n_folded, &step);
+	if (r == 0) {
+		step.puts = malloc((step.touched->n + 1) * sizeof *step.puts);
+		step.removes = malloc((step.touched->n + 1) * sizeof *step.removes);
+		step.versions = malloc((n_folded + 1) * sizeof *step.versions);
+		r = step.puts && step.removes && step.versions ? 0 : -ENOMEM;
+	}
+	if (r == 0 && n_folded > 0 && folded[0].kind == ROW_SETTINGS)
+		r = step_settings(s, db, &folded[0], &step);
+	if (r == 0)
+		r = step_objects(s, db, folded, n_folded, &step);
+	if (r == 0)
+		r = step_policy(s, db, folded, n_folded, &step.policy, &step.roles, &step.bindings);
+	if (r == 0)
+		r = step_reserve(s, &step);
+	free(folded);
+	if (r < 0) {
+		step_discard(s, &step);
+		return r;
+	}
+	*ret_step = step;
+	return 0;
+}
+
+void step_apply(struct store *s, struct step *step, const struct head *head)
+{
+	struct policy *old;
+
+	pthread_rwlock_wrlock(&s->tables_lock);
+	for (size_t i = 0; i < step->n_removes; i++)
+		catalog_remove(s->tables.catalog, step->removes[i]);
+	for (size_t i = 0; i < step->n_puts; i++)
+		catalog_put(s->tables.catalog, step->puts[i]);
+	old = s->tables.policy;
+	s->tables.policy = step->policy;
+	s->tables.settings = step->settings;
+	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->roles);
+	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->bindings);
+	s->tables.head = *head;
+	atomic_store(&s->epoch, head->epoch);
+	pthread_rwlock_unlock(&s->tables_lock);
+
+	cache_drop(s->cache, step->versions, step->n_versions);
+	policy_unref(old);
+	step->policy = NULL;
+	step->n_puts = 0;
+	step_discard(s, step);
+}
+
+/* After step_apply only the lists are left to free; touched stays with whoever took it. */
+void step_discard(struct store *s, struct step *step)
+{
+	for (size_t i = 0; i < step->n_puts; i++)
+		catalog_entry_free(s->tables.catalog, step->puts[i]);
+	policy_unref(step->policy);
+	free(step->puts);
+	free(step->removes);
+	free(step->versions);
+	free(step->touched);
+	*step = (struct step){ 0 };
+}
+
+/* ---- following another process ---- */
+
+static int followed_add(struct store *s, const uint32_t *ids, size_t n)
+{
+	uint32_t *grown;
+
+	if (n == 0)
+		return 0;
+	grown = realloc(s->followed, (s->n_followed + n) * sizeof *grown);
+	if (!grown)
+		return -ENOMEM;
+	memcpy(grown + s->n_followed, ids, n * sizeof *ids);
+	s->followed = grown;
+	s->n_followed += n;
+	return 0;
+}
+
+/* Every secret may have changed: told of all of them. */
+static int followed_add_all(struct store *s)
+{
+	const struct catalog_secret *c;
+	int r = 0;
+
+	for (int deleted = 0; deleted < 2; deleted++)
+		for (uint32_t id = 0; r == 0 && (c = catalog_next(s->tables.catalog, id, deleted)); id = c->id)
+			r = followed_add(s, &c->id, 1);
+	return r;
+}
+
+static int follow_reload(struct store *s, struct db *db)
+{
+	struct tables fresh, old;
+	char why[256];
+	int r = tables_load(db, s->row_keys, s->vault, s->name, &fresh, why, sizeof why);
+
+	if (r < 0)
+		return r;
+	pthread_rwlock_wrlock(&s->tables_lock);
+	old = s->tables;
+	s->tables = fresh;
+	atomic_store(&s->epoch, fresh.head.epoch);
+	pthread_rwlock_unlock(&s->tables_lock);
+	cache_clear(s->cache);
+	tables_free(&old);
+	return followed_add_all(s);
+}
+
+/* The listed changes after epoch, moving head's hash and count along. -ESTALE: they are not all there. */
+static int read_changes(struct store *s, struct db *db, struct head *head, struct change **ret_changes, size_t *ret_n)
+{
+	struct query q = db_query(db, "SELECT id, kind, row, old_mac, new_mac FROM changes WHERE id >= ? ORDER BY id");
+	struct change *changes = NULL;
+	uint64_t epoch = s->tables.head.epoch;
+	size_t n = 0, capacity = 0, len[2];
+	int r;
+
+	query_int(&q, (int64_t)((epoch + 1) << CHANGE_BITS));
+	while ((r = query_step(&q)) > 0) {
+		uint64_t at = (uint64_t)column_int(&q, 0) >> CHANGE_BITS;
+		int64_t kind = column_int(&q, 1);
+		const void *mac[2] = { column_blob(&q, 3, &len[0]), column_blob(&q, 4, &len[1]) };
+
+		r = -ESTALE;
+		if ((at != epoch && at != epoch + 1) || kind < ROW_SETTINGS || kind >= ROW_EVERYTHING || n == CHANGES_LISTED * 16)
+			break;
+		epoch = at;
+		r = -EBADMSG;
+		if ((mac[0] && len[0] != DIGEST_LEN) || (mac[1] && len[1] != DIGEST_LEN))
+			break;
+		if (n == capacity) {
+			capacity = capacity ? 2 * capacity : 64;
+			struct change *grown = realloc(changes, capacity * sizeof *grown);
+			r = -ENOMEM;
+			if (!grown)
+				break;
+			changes = grown;
+		}
+		struct change *c = &changes[n];
+		*c = (struct change){ .kind = (uint8_t)kind, .row = column_int(&q, 2), .order = (uint32_t)n, .before = mac[0], .after = mac[1] };
+		n++;
+		if (mac[0])
+			memcpy(c->old_mac, mac[0], DIGEST_LEN);
+		if (mac[1])
+			memcpy(c->new_mac, mac[1], DIGEST_LEN);
+		r = mac[0] ? set_remove(s->row_keys, c->old_mac, &head->hash) : 0;
+		if (r == 0 && mac[1])
+			r = set_add(s->row_keys, c->new_mac, &head->hash);
+		if (r < 0)
+			break;
+		head->members += (mac[1] != NULL) - (mac[0] != NULL);
+	}
+	query_end(&q);
+	if (r == 0 && epoch != head->epoch)
+		r = -ESTALE;
+	if (r < 0) {
+		free(changes);
+		return r;
+	}
+	*ret_changes = changes;
+	*ret_n = n;
+	return 0;
+}
+
+int follow_apply(struct store *s, struct db *db)
+{
+	struct change *changes = NULL;
+	struct step step = { 0 };
+	struct head head, stored;
+	uint8_t stored_mac[DIGEST_LEN], mac[DIGEST_LEN];
+	size_t n = 0;
+	int r = head_read(db, &stored, stored_mac);
+
+	if (r < 0)
+		return r;
+	if (!s->row_keys)
+		return stored.epoch == s->tables.head.epoch ? 0 : follow_reload(s, db);
+	if (stored.epoch < s->tables.head.epoch)
+		return -EBADMSG;	/* an older store was put in this one's place */
+	head = stored;
+	head.members = s->tables.head.members;
+	head.hash = s->tables.head.hash;
+	r = read_changes(s, db, &head, &changes, &n);
+	if (r == -ESTALE)
+		return follow_reload(s, db);
+	if (r < 0)
+		return r;
+	r = head_mac(s->row_keys, s->vault, &head, mac);
+	if (r == 0 && (head.members != stored.members || secret_cmp(mac, stored_mac, DIGEST_LEN) != 0))
+		r = -EBADMSG;
+	if (r == 0 && n > 0)
+		r = step_prepare(s, db, changes, n, &step);
+	if (r == 0 && n > 0)
+		r = followed_add(s, step.touched->ids, step.touched->n);
+	if (r == 0 && n > 0)
+		step_apply(s, &step, &head);
+	else
+		step_discard(s, &step);
+	free(changes);
+	return r;
+}

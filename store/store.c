@@ -1,0 +1,446 @@
+#include "store/store.h"
+#include "store/internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CIPHER_CACHE_BYTES (16u << 20)
+#define READ_CACHE_KIB     2048
+#define WRITE_CACHE_KIB    1024
+#define STAGE_CACHE_KIB    512
+#define HOUSEKEEPING_NS    (60 * (int64_t)NS_PER_S)
+
+void store_why(char *why, size_t why_len, const char *format, ...)
+{
+	va_list args;
+
+	if (!why || why_len == 0)
+		return;
+	va_start(args, format);
+	vsnprintf(why, why_len, format, args);
+	va_end(args);
+}
+
+static int64_t realtime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+int64_t store_now(const struct store *s)
+{
+	return s->clock();
+}
+
+/* ---- opening ---- */
+
+/* STORE may be reached through links; db/ is the worker's, and whoever opens the store may have more rights than it: no links from there on. */
+static int database_path(const char *dir, char **ret_path)
+{
+	char *real = realpath(dir, NULL), *path = NULL;
+	struct stat st;
+	int r = -errno;
+
+	if (!real)
+		return r;
+	r = asprintf(&path, "%s/db", real) < 0 ? -ENOMEM : 0;
+	if (r < 0)
+		path = NULL;
+	if (r == 0 && lstat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+		r = -ENOTDIR;
+	free(path);
+	path = NULL;
+	if (r == 0)
+		r = asprintf(&path, "%s/db/vault.db", real) < 0 ? -ENOMEM : 0;
+	free(real);
+	if (r == 0)
+		*ret_path = path;
+	return r;
+}
+
+static int locks_init(struct store *s)
+{
+	pthread_rwlockattr_t attributes;
+
+	if (pthread_key_create(&s->touched, free) != 0)
+		return -ENOMEM;
+	s->has_touched = true;
+	pthread_mutex_init(&s->write_mutex, NULL);
+	pthread_mutex_init(&s->read_mutex, NULL);
+	/* Readers come without pause: a commit must not wait for a moment without any. */
+	pthread_rwlockattr_init(&attributes);
+	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&s->tables_lock, &attributes);
+	pthread_rwlockattr_destroy(&attributes);
+	return 0;
+}
+
+int store_new(const char *dir, const struct vaultconf *conf, const struct schema *schema, size_t cipher_cache, struct store **ret_store)
+{
+	struct store *s = calloc(1, sizeof *s);
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->clock = realtime;
+	s->schema = schema;
+	s->vault_record_len = conf->vault_record_len;
+	memcpy(s->vault, conf->id, sizeof s->vault);
+	memcpy(s->name, conf->name, sizeof s->name);
+	memcpy(s->vault_record, conf->vault_record, sizeof s->vault_record);
+	atomic_init(&s->sealed, true);
+	r = locks_init(s);
+	if (r == 0)
+		r = cache_new(cipher_cache ? cipher_cache : CIPHER_CACHE_BYTES, &s->cache);
+	if (r == 0)
+		r = database_path(dir, &s->path);
+	if (r < 0) {
+		store_close(s);
+		return r;
+	}
+	s->housekept = store_now(s);
+	*ret_store = s;
+	return 0;
+}
+
+static int stage_keys(struct store *s, const uint8_t *stage_key)
+{
+	s->stage_key = stage_key;
+	s->stage_row_key = secmem_alloc(KEY_LEN);
+	if (!s->stage_row_key)
+		return -ENOMEM;
+	return hkdf256(stage_key, "coffer stage row 1", (struct bytes){ s->vault, sizeof s->vault }, s->stage_row_key);
+}
+
+static int open_databases(struct store *s, const struct store_config *config, char *why, size_t why_len)
+{
+	int r = db_open(s->path, &(struct db_options){ .durable = true, .cache_kib = WRITE_CACHE_KIB }, &s->write);
+
+	if (r == 0)
+		r = schema_check(s->write, s->schema, s->path, config->migrate, why, why_len);
+	if (r < 0)
+		return r;
+	r = db_exec(s->write, "PRAGMA journal_mode=WAL");
+	if (r == 0)
+		r = db_open(s->path, &(struct db_options){ .durable = true, .cache_kib = READ_CACHE_KIB }, &s->read);
+	if (r == 0 && config->stage_key)
+		r = db_open(s->path, &(struct db_options){ .cache_kib = STAGE_CACHE_KIB }, &s->stage);
+	if (r == 0 && config->stage_key)
+		r = stage_keys(s, config->stage_key);
+	return r;
+}
+
+/* Loads in one snapshot. Mutexes are held, or nobody else knows the store yet. */
+static int load_snapshot(struct store *s, const struct row_keys *keys, struct tables *ret_tables, char *why, size_t why_len)
+{
+	int r = db_begin(s->read, false);
+
+	if (r == 0)
+		r = db_get_int(s->read, "PRAGMA data_version", &s->data_version);
+	if (r == 0)
+		r = tables_load(s->read, keys, s->vault, s->name, ret_tables, why, why_len);
+	db_rollback(s->read);
+	return r;
+}
+
+int store_open_schema(const struct store_config *config, const struct schema *schema, struct store **ret_store, char *why, size_t why_len)
+{
+	struct store *s = NULL;
+	int r;
+
+	store_why(why, why_len, "%s", "");
+	r = store_new(config->dir, config->conf, schema, config->cipher_cache, &s);
+	if (r == 0)
+		r = open_databases(s, config, why, why_len);
+	if (r == 0)
+		r = load_snapshot(s, NULL, &s->tables, why, why_len);
+	if (r < 0) {
+		if (why && why_len > 0 && !why[0])
+			store_why(why, why_len, "the store %s cannot be opened: %s", config->dir, strerror(-r));
+		store_close(s);
+		return r;
+	}
+	atomic_store(&s->epoch, s->tables.head.epoch);
+	*ret_store = s;
+	return 0;
+}
+
+int store_open(const struct store_config *config, struct store **ret_store, char *why, size_t why_len)
+{
+	return store_open_schema(config, schema_current(), ret_store, why, why_len);
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	if (s->write)
+		binding_uses_flush(s);
+	db_close(s->stage);
+	db_close(s->read);
+	db_close(s->write);	/* last: checkpoints */
+	cache_free(s->cache);
+	tables_free(&s->tables);
+	if (s->row_keys)
+		secmem_free(s->row_keys, sizeof *s->row_keys);
+	if (s->stage_row_key)
+		secmem_free(s->stage_row_key, KEY_LEN);
+	if (s->has_touched) {
+		free(pthread_getspecific(s->touched));
+		pthread_key_delete(s->touched);
+		pthread_rwlock_destroy(&s->tables_lock);
+		pthread_mutex_destroy(&s->read_mutex);
+		pthread_mutex_destroy(&s->write_mutex);
+	}
+	free(s->followed);
+	free(s->transaction.changes);
+	free(s->path);
+	free(s);
+}
+
+/* ---- unlocking and locking ---- */
+
+/* The vault key is here for as long as the row keys take to derive. */
+int store_derive_row_keys(struct store *s, struct keys *keys, struct row_keys **ret_keys)
+{
+	struct wrap_context ctx = { .type = WRAP_VAULT_KEY };
+	uint8_t *vault_key = secmem_alloc(KEY_LEN);
+	struct row_keys *row_keys = secmem_alloc(sizeof *row_keys);
+	int r = -ENOMEM;
+
+	if (!vault_key || !row_keys)
+		goto out;
+	memcpy(ctx.vault, s->vault, sizeof ctx.vault);
+	r = keys_unwrap(keys, &ctx, s->vault_record, s->vault_record_len, vault_key);
+	if (r == 0)
+		r = row_keys_derive(vault_key, s->vault, row_keys);
+	if (r < 0)
+		goto out;
+	*ret_keys = row_keys;
+	row_keys = NULL;
+out:
+	if (row_keys)
+		secmem_free(row_keys, sizeof *row_keys);
+	if (vault_key)
+		secmem_free(vault_key, KEY_LEN);
+	return r;
+}
+
+static int lock_both(struct store *s)
+{
+	int r = store_lock_writer(s);
+
+	if (r < 0)
+		return r;
+	r = store_lock_reader(s);
+	if (r < 0)
+		pthread_mutex_unlock(&s->write_mutex);
+	return r;
+}
+
+static void unlock_both(struct store *s)
+{
+	pthread_mutex_unlock(&s->read_mutex);
+	pthread_mutex_unlock(&s->write_mutex);
+}
+
+static struct tables tables_swap(struct store *s, struct tables fresh)
+{
+	struct tables old;
+
+	pthread_rwlock_wrlock(&s->tables_lock);
+	old = s->tables;
+	s->tables = fresh;
+	atomic_store(&s->epoch, fresh.head.epoch);
+	pthread_rwlock_unlock(&s->tables_lock);
+	return old;
+}
+
+int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len)
+{
+	struct row_keys *row_keys = NULL;
+	struct tables fresh = { 0 }, old;
+	int r;
+
+	store_why(why, why_len, "%s", "");
+	r = store_derive_row_keys(s, keys, &row_keys);
+	if (r == -EBADMSG)
+		store_why(why, why_len, "the vault's key in vault.conf does not open with this KEK: either belongs to another vault, or was changed");
+	else if (r < 0)
+		store_why(why, why_len, "the vault's key cannot be had from the key holder: %s", strerror(-r));
+	if (r < 0)
+		return r;
+	r = lock_both(s);
+	if (r == 0) {
+		r = s->row_keys ? -EALREADY : load_snapshot(s, row_keys, &fresh, why, why_len);
+		if (r == 0) {
+			old = tables_swap(s, fresh);
+			s->keys = keys;
+			s->row_keys = row_keys;
+			row_keys = NULL;
+			atomic_store(&s->sealed, false);
+			tables_free(&old);
+		}
+		unlock_both(s);
+	}
+	if (row_keys)
+		secmem_free(row_keys, sizeof *row_keys);
+	return r == -EALREADY ? 0 : r;
+}
+
+void store_lock(struct store *s)
+{
+	struct policy *empty = policy_new(), *old;
+
+	/* Sealing must not fail: it waits for as long as a transaction takes. */
+	pthread_mutex_lock(&s->write_mutex);
+	pthread_mutex_lock(&s->read_mutex);
+	atomic_store(&s->sealed, true);
+	s->keys = NULL;
+	if (s->row_keys)
+		secmem_free(s->row_keys, sizeof *s->row_keys);
+	s->row_keys = NULL;
+	pthread_rwlock_wrlock(&s->tables_lock);
+	old = s->tables.policy;
+	s->tables.policy = empty;	/* NULL denies as well */
+	pthread_rwlock_unlock(&s->tables_lock);
+	cache_clear(s->cache);
+	unlock_both(s);
+	policy_unref(old);
+}
+
+bool store_sealed(const struct store *s)
+{
+	return atomic_load(&s->sealed);
+}
+
+/* ---- following ---- */
+
+static int follow_database(struct store *s)
+{
+	struct head head;
+	uint8_t mac[DIGEST_LEN];
+	int64_t data_version;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = db_begin(s->read, false);
+	if (r == 0)
+		r = db_get_int(s->read, "PRAGMA data_version", &data_version);
+	if (r == 0 && data_version != s->data_version) {
+		r = head_read(s->read, &head, mac);
+		if (r == 0 && head.epoch != s->tables.head.epoch)
+			r = follow_apply(s, s->read);
+		if (r == 0)
+			s->data_version = data_version;
+	}
+	db_rollback(s->read);
+	pthread_mutex_unlock(&s->read_mutex);
+	return r;
+}
+
+static int housekeep(struct store *s)
+{
+	int64_t now = store_now(s);
+	int r;
+
+	if (now - s->housekept < HOUSEKEEPING_NS && now >= s->housekept)
+		return 0;
+	s->housekept = now;
+	r = binding_uses_flush(s);
+	return r < 0 ? r : requests_expire(s);
+}
+
+int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg)
+{
+	uint32_t *ids = NULL;
+	size_t n = 0;
+	int r = store_lock_writer(s);
+
+	if (r < 0)
+		return r;
+	r = follow_database(s);
+	if (r == 0)
+		housekeep(s);	/* what it could not write now, it writes later */
+	ids = s->followed;
+	n = s->n_followed;
+	s->followed = NULL;
+	s->n_followed = 0;
+	pthread_mutex_unlock(&s->write_mutex);
+	for (size_t i = 0; i < n && cb; i++)
+		cb(ids[i], arg);
+	free(ids);
+	return r;
+}
+
+/* ---- the tables ---- */
+
+void store_rdlock(struct store *s)
+{
+	pthread_rwlock_rdlock(&s->tables_lock);
+}
+
+void store_unlock_tables(struct store *s)
+{
+	pthread_rwlock_unlock(&s->tables_lock);
+}
+
+const struct catalog_secret *store_find(const struct store *s, const char *name)
+{
+	const struct catalog_secret *c = catalog_find(s->tables.catalog, name);
+
+	return c && !c->deleted ? c : NULL;
+}
+
+const struct catalog_secret *store_find_deleted(const struct store *s, const char *name)
+{
+	const struct catalog_secret *c = catalog_find(s->tables.catalog, name);
+
+	return c && c->deleted ? c : NULL;
+}
+
+const struct catalog_secret *store_get(const struct store *s, uint32_t id)
+{
+	return catalog_get(s->tables.catalog, id);
+}
+
+const struct catalog_secret *store_next(const struct store *s, uint32_t after, bool deleted)
+{
+	return catalog_next(s->tables.catalog, after, deleted);
+}
+
+uint64_t store_epoch(const struct store *s)
+{
+	return atomic_load(&s->epoch);
+}
+
+const struct policy *store_policy(const struct store *s)
+{
+	return s->tables.policy;
+}
+
+const struct store_settings *store_settings(const struct store *s)
+{
+	return &s->tables.settings;
+}
+
+void store_counts(const struct store *s, struct store_counts *ret)
+{
+	*ret = (struct store_counts){ .bindings = s->tables.n_bindings, .roles = s->tables.n_roles };
+	catalog_counts(s->tables.catalog, ret);
+}
+
+const uint8_t *store_vault_id(const struct store *s)
+{
+	return s->vault;
+}

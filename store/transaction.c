@@ -1,0 +1,304 @@
+#include "store/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A writer may wait for the key holder and the disk: longer than both together is a fault, and nobody may hang for it. */
+#define MUTEX_WAIT_S 10
+
+static int lock_bounded(pthread_mutex_t *m)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += MUTEX_WAIT_S;
+	return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until) == 0 ? 0 : -ETIMEDOUT;
+}
+
+int store_lock_writer(struct store *s)
+{
+	return lock_bounded(&s->write_mutex);
+}
+
+int store_lock_reader(struct store *s)
+{
+	return lock_bounded(&s->read_mutex);
+}
+
+/* ---- rows ---- */
+
+int transaction_check(const struct store *s)
+{
+	if (!s->transaction.open)
+		return -EINVAL;
+	return s->transaction.broken;
+}
+
+int transaction_fail(struct store *s, int error)
+{
+	if (error < 0 && s->transaction.broken == 0)
+		s->transaction.broken = error;
+	return error;
+}
+
+static int change_log(struct store *s, const struct change *change)
+{
+	struct transaction *t = &s->transaction;
+
+	if (t->n_changes == t->capacity) {
+		size_t capacity = t->capacity ? 2 * t->capacity : 16;
+		struct change *grown = realloc(t->changes, capacity * sizeof *grown);
+		if (!grown)
+			return -ENOMEM;
+		t->changes = grown;
+		t->capacity = capacity;
+	}
+	t->changes[t->n_changes] = *change;
+	t->changes[t->n_changes].order = (uint32_t)t->n_changes;
+	t->n_changes++;
+	return 0;
+}
+
+struct change row_new(enum row_kind kind, int64_t row)
+{
+	return (struct change){ .kind = (uint8_t)kind, .row = row };
+}
+
+int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret_change)
+{
+	struct change change = row_new(kind, row);
+	struct query q = db_query(s->write, row_table(kind)->one);
+	int r;
+
+	query_int(&q, row);
+	r = query_step(&q);
+	if (r == 0)
+		r = -ENOENT;
+	if (r > 0)
+		r = row_verify(s->row_keys->row, kind, &q, change.old_mac);
+	query_end(&q);
+	if (r < 0)
+		return r;
+	r = set_remove(s->row_keys, change.old_mac, &s->transaction.head.hash);
+	if (r < 0)
+		return transaction_fail(s, r);
+	s->transaction.head.members--;
+	change.before = true;
+	*ret_change = change;
+	return 0;
+}
+
+static int stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row, uint8_t ret_mac[DIGEST_LEN])
+{
+	struct query q = db_query(db, row_table(kind)->one);
+	int r;
+
+	query_int(&q, row);
+	r = query_step(&q);
+	if (r == 0)
+		r = -EIO;
+	if (r > 0)
+		r = row_mac(key, kind, &q, ret_mac);
+	query_end(&q);
+	if (r < 0)
+		return r;
+	q = db_query(db, row_table(kind)->set_mac);
+	query_blob(&q, ret_mac, DIGEST_LEN);
+	query_int(&q, row);
+	return query_run(&q);
+}
+
+int row_stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row)
+{
+	uint8_t mac[DIGEST_LEN];
+
+	return stamp(db, key, kind, row, mac);
+}
+
+int row_in(struct store *s, const struct change *change)
+{
+	struct change done = *change;
+	int r = stamp(s->write, s->row_keys->row, change->kind, change->row, done.new_mac);
+
+	if (r == 0)
+		r = set_add(s->row_keys, done.new_mac, &s->transaction.head.hash);
+	s->transaction.head.members++;
+	done.after = true;
+	if (r == 0)
+		r = change_log(s, &done);
+	return transaction_fail(s, r);
+}
+
+int row_gone(struct store *s, const struct change *change)
+{
+	struct change done = *change;
+
+	done.after = false;
+	return transaction_fail(s, change_log(s, &done));
+}
+
+/* ---- begin, commit, rollback ---- */
+
+static void touched_forget(struct store *s)
+{
+	free(pthread_getspecific(s->touched));
+	pthread_setspecific(s->touched, NULL);
+}
+
+static void transaction_end(struct store *s)
+{
+	free(s->transaction.changes);
+	s->transaction = (struct transaction){ 0 };
+}
+
+void transaction_abort(struct store *s)
+{
+	db_rollback(s->write);
+	transaction_end(s);
+}
+
+/* Another process may have committed since; and what lies on disk as the head must be what this process left there, or moved to from it. */
+static int head_current(struct store *s)
+{
+	struct head head;
+	uint8_t stored[DIGEST_LEN], mac[DIGEST_LEN];
+	int r = head_read(s->write, &head, stored);
+
+	if (r == 0 && head.epoch != s->tables.head.epoch)
+		r = follow_apply(s, s->write);
+	if (r == 0 && head.epoch == s->tables.head.epoch)
+		r = head_mac(s->row_keys, s->vault, &s->tables.head, mac);
+	if (r == 0 && secret_cmp(mac, stored, DIGEST_LEN) != 0)
+		r = -EBADMSG;
+	return r;
+}
+
+int transaction_begin(struct store *s, bool fresh)
+{
+	int r = db_begin(s->write, true);
+
+	if (r == 0 && !fresh)
+		r = head_current(s);
+	if (r < 0) {
+		db_rollback(s->write);
+		return r;
+	}
+	s->transaction = (struct transaction){ .open = true, .head = s->tables.head, .settings = s->tables.settings };
+	return 0;
+}
+
+int store_begin(struct store *s)
+{
+	int r = store_lock_writer(s);
+
+	if (r < 0)
+		return r;
+	touched_forget(s);
+	r = atomic_load(&s->sealed) ? -ENOKEY : transaction_begin(s, false);
+	if (r < 0)
+		pthread_mutex_unlock(&s->write_mutex);
+	return r;
+}
+
+static int write_change(struct store *s, size_t i, const struct change *c)
+{
+	struct query q = db_query(s->write, "INSERT INTO changes(id, kind, row, old_mac, new_mac) VALUES(?, ?, ?, ?, ?)");
+
+	query_int(&q, (int64_t)(s->transaction.head.epoch << CHANGE_BITS | i));
+	query_int(&q, c->kind);
+	query_int(&q, c->row);
+	if (c->before)
+		query_blob(&q, c->old_mac, DIGEST_LEN);
+	else
+		query_text(&q, NULL);
+	if (c->after)
+		query_blob(&q, c->new_mac, DIGEST_LEN);
+	else
+		query_text(&q, NULL);
+	return query_run(&q);
+}
+
+static int write_changes(struct store *s)
+{
+	struct transaction *t = &s->transaction;
+	struct query q;
+	int r = 0;
+
+	if (t->n_changes > CHANGES_LISTED) {
+		struct change everything = row_new(ROW_EVERYTHING, 0);
+		r = write_change(s, 0, &everything);
+	} else {
+		for (size_t i = 0; i < t->n_changes && r == 0; i++)
+			r = write_change(s, i, &t->changes[i]);
+	}
+	if (r == 0 && t->head.epoch > CHANGES_KEPT) {
+		q = db_query(s->write, "DELETE FROM changes WHERE id < ?");
+		query_int(&q, (int64_t)((t->head.epoch - CHANGES_KEPT) << CHANGE_BITS));
+		r = query_run(&q);
+	}
+	return r;
+}
+
+int transaction_finish(struct store *s, struct touched **ret_touched)
+{
+	struct transaction *t = &s->transaction;
+	struct step step = { 0 };
+	struct head head;
+	int r = t->broken;
+
+	if (r == 0 && t->n_changes > 0) {
+		t->head.epoch++;
+		r = write_changes(s);
+		if (r == 0)
+			r = head_write(s->write, s->row_keys, s->vault, &t->head);
+		if (r == 0)
+			r = step_prepare(s, s->write, t->changes, t->n_changes, &step);
+	}
+	if (r == 0)
+		r = db_commit(s->write);
+	if (r < 0) {
+		step_discard(s, &step);
+		transaction_abort(s);
+		return r;
+	}
+	head = t->head;
+	*ret_touched = step.touched;
+	step.touched = NULL;
+	if (t->n_changes > 0)
+		step_apply(s, &step, &head);
+	transaction_end(s);
+	return 0;
+}
+
+int store_commit(struct store *s)
+{
+	struct touched *touched = NULL;
+	int r;
+
+	if (!s->transaction.open)
+		return -EINVAL;
+	r = transaction_finish(s, &touched);
+	if (pthread_setspecific(s->touched, touched) != 0)
+		free(touched);
+	pthread_mutex_unlock(&s->write_mutex);
+	return r;
+}
+
+void store_rollback(struct store *s)
+{
+	if (!s->transaction.open)
+		return;
+	transaction_abort(s);
+	pthread_mutex_unlock(&s->write_mutex);
+}
+
+size_t store_touched(const struct store *s, const uint32_t **ret_ids)
+{
+	static const uint32_t none[1];
+	const struct touched *t = pthread_getspecific(s->touched);
+
+	*ret_ids = t ? t->ids : none;
+	return t ? t->n : 0;
+}
