@@ -1,8 +1,8 @@
 /* The audit log: JSON Lines in segments, chained by hash and sealed by a key that moves forward.
  *
- * Record n is a line  {…,"prev":"<hex>","mac":"<hex>"}\n  where prev is SHA-256 of line n-1 (without its newline) and mac is HMAC-SHA-256 under K_n of
- * everything before the mac. K_{n+1} = HMAC(K_n, "evolve") and K_n is destroyed: what is written cannot be altered by whoever holds K_{n+1}. Order: append, then evolve.
- * The format and what verify can and cannot find are documented at the top of audit_format.c and in contrib/doc/FORMAT.md.
+ * Record n is a line  {…,"prev":"<hex>","mac":"<hex>"}\n  whose body is everything before ,"mac". h_n = SHA-256(body of n); prev of n+1 is h_n; mac is HMAC-SHA-256 under
+ * K_n of h_n. K_{n+1} = HMAC(K_n, "evolve") and K_n is destroyed: what is written cannot be altered by whoever holds K_{n+1}. Order: append, then evolve.
+ * The format and what verify can and cannot find are documented at the top of audit_format.c and in contrib/doc/AUDIT-FORMAT.md.
  *
  * The head (position, hash, key, what is being folded, the uniques last recorded) lies in memory that outlives the process that appends (the keeper's), and at each
  * durable point in a file of one 4096-byte block, STORE/audit/head, so that a machine that crashed goes on from there.
@@ -54,29 +54,53 @@ struct audit_event {
 	uint64_t binding;		/* 0: none */
 	const char *role;		/* NULL: none */
 	uint64_t unique;		/* of the FUSE request, without the resend bit; 0: none */
-	bool resent;			/* the request carries the resend bit: if unique was recorded already, nothing is written and 0 is returned */
+	bool resent;			/* the request carries the resend bit: if (unique, operation) was recorded already, nothing is written and 0 is returned */
 	uint32_t duration_us;
 	const char *detail;		/* further words for a person, raw, NULL: none (field "detail") */
-	bool privileged;		/* an administrator's act: may use the reserve */
+	bool privileged;		/* an administrator's act: may use the reserve (unless it was denied: anybody can be denied) */
 };
 
 /* ---- the head, in memory that the keeper owns ---- */
 
-#define AUDIT_FOLDS   128
-#define AUDIT_RECENTS 512
-struct audit_fold { uint32_t uid; uint16_t operation; uint16_t error; uint64_t count; int64_t first, last; char secret[128]; struct { double tokens; int64_t at; } rate; };
+#define AUDIT_FOLDS   128	/* the last one takes what finds no room in the others */
+#define AUDIT_RATES   64	/* likewise */
+#define AUDIT_RECENTS 4096	/* more than can be written while an unanswered request waits */
+
+/* Where the next record goes. */
+struct audit_position {
+	uint32_t segment;		/* number of the open segment */
+	uint32_t zero;
+	uint64_t seq;			/* of the next record */
+	uint64_t size;			/* bytes of the open segment that are accounted for */
+	int64_t opened;			/* when the segment was begun, ns since the epoch */
+	uint8_t prev[DIGEST_LEN];	/* h_{seq-1} */
+	uint8_t key[KEY_LEN];		/* K_seq: this memory is locked and never dumped */
+};
+
+/* Denials that were counted, not written. count is stored last when an entry is made, and zeroed first when it is written. */
+struct audit_fold {
+	uint32_t uid;			/* UINT32_MAX: several */
+	uint16_t operation, error;
+	uint8_t result, mixed;		/* mixed: secret was not always the same */
+	uint64_t count;			/* 0: free */
+	uint64_t written_as;		/* seq of the record that is being written of it; 0: none */
+	int64_t first, last;		/* ns since the epoch */
+	char secret[128];
+};
+struct audit_rate { uint32_t uid; int64_t due; /* CLOCK_MONOTONIC ns; in the past: free */ };
+
+/* A worker may be killed between any two stores: positions[current & 1] is the valid one, the other is written while it is not looked at and then published by storing current. */
 struct audit_head {
 	uint32_t magic;			/* 0: not initialised: audit_open takes it from the head file */
-	uint32_t segment;		/* number of the open segment */
-	uint64_t seq;			/* of the next record */
-	uint64_t size;			/* bytes of the open segment that are whole records */
-	uint8_t prev[DIGEST_LEN];
-	uint8_t key[KEY_LEN];		/* K_seq: this memory is locked and never dumped */
+	_Atomic uint32_t current;
+	struct audit_position positions[2];
 	uint64_t connection;		/* random, names this mount in "request" */
 	uint64_t durable_seq;		/* everything before it was fdatasync'd */
-	uint32_t recent_at;
-	uint64_t recents[AUDIT_RECENTS];
+	uint64_t recents[AUDIT_RECENTS];	/* request and operation of record seq, at seq % AUDIT_RECENTS; 0: none */
+	uint64_t fold_recents[AUDIT_RECENTS];	/* likewise of what was folded, at folded % AUDIT_RECENTS */
+	uint64_t folded;
 	struct audit_fold folds[AUDIT_FOLDS];
+	struct audit_rate rates[AUDIT_RATES];
 };
 
 /* ---- opening ---- */
@@ -91,7 +115,8 @@ struct audit_config {
 	enum audit_durability durability;
 	uint64_t segment_size;		/* bytes; 0: 16 MiB */
 	uint32_t reserve;		/* bytes kept allocated for privileged records; 0: 256 KiB */
-	uint32_t deny_rate, deny_burst;	/* denials a second and uid before folding; 0: 20, 100 */
+	uint32_t deny_rate, deny_burst;	/* denials (and errors) a second and uid before folding; 0: 20, 100 */
+	uint32_t segment_age;		/* seconds after which audit_tick begins a new segment; 0: a day */
 	/* Opens segment number for appending (O_RDWR|O_APPEND; create: makes it, O_EXCL). The keeper does it for a worker; it also applies retention. */
 	int (*segment_open)(void *arg, uint32_t number, bool create, int *ret_fd);
 	void *arg;
@@ -100,23 +125,33 @@ struct audit_config {
 struct audit;
 
 /* Takes the log over: initialises the head from the head file if need be, rolls forward over records that are in the segment but not in the head (each verified), ends a torn tail
- * and records it. 0; -EBADMSG: the log does not continue from the head (why says where); -EIO, -ENOSPC. */
+ * and records it. 0; -EBADMSG: the log does not continue from the head (why says where); -EIO, -ENOMEM. A full disk does not prevent opening: appends then say -ENOSPC. */
 int audit_open(const struct audit_config *config, struct audit **ret_audit, char *why, size_t why_len);
 void audit_close(struct audit *a);	/* flushes folds and makes a durable point; accepts NULL */
 
-/* Writes one record, or folds it (denials beyond the rate). 0; -EIO or -ENOSPC: nothing was written, and nothing may be served. *ret_delay_ms (may be NULL) is how long the caller of a
- * denied request should be kept waiting. */
+/* Writes one record, or folds it (denials and unprivileged errors beyond the rate; never what was allowed). 0; -EIO or -ENOSPC: nothing was written (or, with fdatasync, it is not known to be
+ * durable), and nothing may be served. *ret_delay_ms (may be NULL) is how long the caller of a denied request should be kept waiting: 0 to 50. */
 int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms);
 
 /* Call about once a second: writes folded records that are due, makes a durable point, moves on to a new segment by age, grows the reserve again. */
 int audit_tick(struct audit *a);
 
 /* For status: seq of the next record, the chain's hash in hex, headroom, whether writing fails at present. */
-struct audit_state { uint64_t seq; char head[2 * DIGEST_LEN + 1]; uint64_t segments, bytes; uint32_t headroom_percent; int failing; bool append_only; };
+struct audit_state {
+	uint64_t seq;
+	char head[2 * DIGEST_LEN + 1];
+	uint64_t segments, bytes;
+	uint32_t headroom_percent;	/* of the file system; 0 while ordinary records find no room */
+	int failing;			/* negative errno of the last record, 0: it was written */
+	bool append_only;		/* the open segment has the attribute */
+	bool reserve_allocated;		/* the reserve is really allocated; false: the file system cannot, free space is watched instead */
+	bool tampered;			/* a segment was removed or cut while it was open */
+};
 void audit_state(struct audit *a, struct audit_state *ret_state);
 
 /* ---- reading: the retained segments from `base` on, one after the other ---- */
 
+/* -ENOENT: none. audit_read: -ESTALE: retention removed the segment that offset lies in. At the end *ret_read is 0. */
 int audit_first_segment(struct audit *a, uint32_t *ret_base);
 int audit_size(struct audit *a, uint32_t base, uint64_t *ret_size);
 int audit_read(struct audit *a, uint32_t base, uint64_t offset, void *ret, size_t len, size_t *ret_read);
@@ -126,14 +161,24 @@ int audit_read(struct audit *a, uint32_t base, uint64_t offset, void *ret, size_
 /* Makes STORE/audit (root's): the first key, head and segment, with a VaultCreate record; writes the verify key file (0600, O_EXCL). */
 int audit_create(const char *store_dir, const char *verify_path, const char *vault, uint32_t group, char *why, size_t why_len);
 
-struct audit_verify_report { uint64_t records, segments, torn, first_seq, last_seq; };
-/* Walks every segment under the verify key. Says in why which segment, line and seq fails first. head (may be NULL) is the daemon's own word of {seq, hash}, against truncation.
- * 0; -EBADMSG; -ENOENT (no log, or no verify key). Safe beside a running daemon: a last line without a newline is then not an error. */
+struct audit_verify_report {
+	uint64_t records, segments, torn, first_seq, last_seq;
+	uint32_t first_segment;		/* more than 1: earlier ones were removed */
+	uint32_t unaccounted;		/* removed ones that the log itself last spoke of as still there: not retention's doing */
+};
+/* Walks every segment under the verify key. Says in why which segment, line and seq fails first; on success why holds a remark for a person, or "".
+ * 0; -EBADMSG; -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a running daemon: a last line without a newline is not an error. */
 int audit_verify(const char *store_dir, const char *verify_path, struct audit_verify_report *ret, char *why, size_t why_len);
+/* The same, and the log must contain what the daemon's status (or a checkpoint noted elsewhere) said: audit.seq, audit.head. This finds a log and head file put back together from an old copy. */
+int audit_verify_against(const char *store_dir, const char *verify_path, uint64_t seq, const char *head, struct audit_verify_report *ret, char *why, size_t why_len);
 
 /* segment_open for processes that may open the directory themselves (offline commands, the keeper): shared so that names and modes agree. */
 int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t group, int *ret_fd);
 /* Removes segments beyond keep_bytes in all and older than keep_seconds, never the newest; called by the keeper when it made a new one. */
+/* A bound of 0 is no bound; both 0: everything stays. Negative errno of the first removal that failed. */
 int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds);
+/* Sets (on) or clears the append-only attribute of every segment; a new segment is made like the one before it. The keeper sets it when it starts: a captured worker can then not cut the segment that it
+ * holds open; and clears it when it ends, so that a store can be removed. Needs CAP_LINUX_IMMUTABLE. 0, -EOPNOTSUPP (the file system has none), -EPERM. */
+int audit_protect(int dir_fd, bool on);
 
 #endif

@@ -1,0 +1,422 @@
+/* Appending: one record after the other, in one place, under one lock. */
+#include "store/audit_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/secbuf.h"
+
+int64_t audit_monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * AUDIT_NS + t.tv_nsec;
+}
+
+void audit_publish(struct audit_head *h)
+{
+	uint32_t current = atomic_load_explicit(&h->current, memory_order_relaxed);
+
+	atomic_store_explicit(&h->current, current + 1, memory_order_release);
+	secmem_wipe(h->positions[current & 1].key, KEY_LEN);
+}
+
+/* ---- writing one line ---- */
+
+/* After a write that failed. The file may have grown by a part of the line: cut it off, or remember that it must be ended and named. */
+static void undo(struct audit *a, const struct audit_place *place)
+{
+	struct stat st;
+
+	if (ftruncate(place->fd, (off_t)place->start) == 0)
+		return;
+	if (fstat(place->fd, &st) == 0 && (uint64_t)st.st_size == place->start)
+		return;
+	if (place->fd == a->fd)
+		a->dirty = true;
+}
+
+int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold, const struct audit_place *place)
+{
+	struct audit_head *h = a->head;
+	struct audit_position *at = audit_at(h), *next = audit_spare(h);
+	char *line = a->line + 1, *from = place->newline ? a->line : line;
+	size_t len, body_len = audit_render(line, &a->names, &a->clock, audit_now(), at->seq, count, e, at->prev);
+	int r = audit_space_take(place->space, place->fd, place->start, body_len + AUDIT_SEAL_LEN + 1, place->reserve);
+
+	if (r < 0)
+		return r;
+	r = audit_seal(line, body_len, at, next, &len);
+	if (r < 0)
+		goto out;
+	a->line[0] = '\n';
+	len += (size_t)(line - from);
+	next->segment = place->segment;
+	next->opened = place->opened;
+	next->size = place->start + len;
+	if (fold)
+		fold->written_as = at->seq;
+	r = audit_write(place->fd, from, len);
+	if (r < 0) {
+		undo(a, place);
+		if (fold)
+			fold->written_as = 0;
+		goto out;
+	}
+	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request noted, at takeover. */
+	h->recents[at->seq % AUDIT_RECENTS] = audit_recent(e->unique, e->operation);
+	audit_publish(h);
+out:
+	if (r < 0)
+		secmem_wipe(next->key, sizeof next->key);
+	return r;
+}
+
+int audit_put(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold)
+{
+	const struct audit_position *at = audit_at(a->head);
+	struct audit_place place = {
+		.fd = a->fd, .space = &a->space, .segment = at->segment, .start = at->size, .opened = at->opened,
+		/* anybody can be denied an administrator's act: that must not eat the reserve */
+		.reserve = e->privileged && e->result != AUDIT_DENY,
+	};
+
+	return audit_put_at(a, e, count, fold, &place);
+}
+
+/* ---- torn tails ---- */
+
+int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place)
+{
+	size_t len = place->start - from;
+	uint8_t *data = malloc(len), digest[DIGEST_LEN];
+	struct bytes part = { data, len };
+	char hex[AUDIT_HEX_LEN], detail[160];
+	struct audit_event e = { .operation = AUDIT_TORN, .result = AUDIT_ERROR, .detail = detail };
+	int r = -EIO;
+
+	if (!data || audit_pread_full(place->fd, data, len, from) < 0 || sha256(&part, 1, digest) < 0)
+		goto out;
+	audit_hex(hex, digest);
+	snprintf(detail, sizeof detail, AUDIT_TORN_DETAIL, (unsigned long long)len, (unsigned long long)from, place->segment, hex);
+	place->newline = true;
+	place->reserve = true;
+	r = audit_put_at(a, &e, 1, NULL, place);
+out:
+	free(data);
+	return r;
+}
+
+int audit_end_torn(struct audit *a)
+{
+	const struct audit_position *at = audit_at(a->head);
+	struct audit_place place = { .fd = a->fd, .space = &a->space, .segment = at->segment, .opened = at->opened };
+	struct stat st;
+	int r = 0;
+
+	if (fstat(a->fd, &st) < 0)
+		return -EIO;
+	place.start = (uint64_t)st.st_size;
+	if (place.start < at->size) {
+		a->lost = true;
+		return -EIO;
+	}
+	if (place.start > at->size)
+		r = audit_put_torn(a, at->size, &place);
+	if (r == 0)
+		a->dirty = false;
+	return r;
+}
+
+/* ---- segments ---- */
+
+static bool rotation_due(struct audit *a)
+{
+	bool full = audit_at(a->head)->size >= a->config.segment_size;
+
+	return (full || a->lost) && audit_monotonic() >= a->rotate_after;
+}
+
+/* The next segment's file, kept until it can be begun. One that a worker made and died over is taken up. */
+static int next_open(struct audit *a, uint32_t number)
+{
+	int r;
+
+	if (a->next_fd >= 0)
+		return 0;
+	r = a->config.segment_open(a->config.arg, number, true, &a->next_fd);
+	if (r == -EEXIST)
+		r = a->config.segment_open(a->config.arg, number, false, &a->next_fd);
+	if (r < 0)
+		a->next_fd = -1;
+	return r;
+}
+
+static int segment_begin(struct audit *a, struct audit_place *place, const char *because)
+{
+	char detail[160];
+	struct audit_event e = { .operation = AUDIT_SEGMENT, .result = AUDIT_ALLOW, .detail = detail };
+	uint32_t oldest = place->segment, last;
+
+	if (place->start > 0)	/* a beginning that failed and could not be cut off */
+		return audit_put_torn(a, 0, place);
+	(void)audit_segment_list(a->config.dir_fd, &oldest, &last);
+	snprintf(detail, sizeof detail, AUDIT_SEGMENT_DETAIL "%s%s", place->segment, oldest > place->segment ? place->segment : oldest,
+		 because ? "; " : "", because ? because : "");
+	return audit_put_at(a, &e, 1, NULL, place);
+}
+
+/* Moves on to a new segment; the old one goes on being used where that fails. Not while syncing. */
+static int rotate(struct audit *a, const char *because)
+{
+	struct audit_head *h = a->head;
+	const struct audit_position *at = audit_at(h);
+	struct audit_space space = { .reserve = a->config.reserve };
+	struct audit_place place = { .space = &space, .segment = at->segment + 1, .opened = audit_now() };
+	uint64_t old_size = at->size;
+	struct stat st;
+	int r = next_open(a, place.segment);
+
+	if (r < 0 || fstat(a->next_fd, &st) < 0)
+		return r < 0 ? r : -EIO;
+	place.fd = a->next_fd;
+	place.start = (uint64_t)st.st_size;
+	/* The reserve comes first: without it the old segment, which has one, is the better place. */
+	r = audit_space_take(&space, place.fd, place.start, AUDIT_LINE_MAX, false);
+	if (r < 0)
+		return r;
+	if (fdatasync(a->fd) < 0 && !a->lost)
+		return -EIO;
+	r = segment_begin(a, &place, because);
+	if (r < 0)
+		return r;
+	if (!a->lost && ftruncate(a->fd, (off_t)old_size) < 0)
+		(void)0;	/* append-only: retention gives the rest of its blocks back */
+	close(a->fd);
+	a->fd = place.fd;
+	a->next_fd = -1;
+	a->space = space;
+	a->append_only = audit_append_only(a->fd);
+	a->lost = false;
+	at = audit_at(h);
+	if (fdatasync(a->fd) < 0 || audit_headfile_write(a->config.head_fd, at, a->headfile_generation + 1) < 0)
+		return 0;	/* the next durable point tries again */
+	a->headfile_generation++;
+	a->headfile_seq = at->seq;
+	h->durable_seq = at->seq;
+	return 0;
+}
+
+static int rotate_when_quiet(struct audit *a, const char *because)
+{
+	int r = rotate(a, because);
+
+	if (r < 0)
+		a->rotate_after = audit_monotonic() + AUDIT_NS;
+	return r;
+}
+
+int audit_ready(struct audit *a)
+{
+	for (;;) {
+		int r = a->dirty && !a->lost ? audit_end_torn(a) : 0;
+		if (r < 0)
+			return r;
+		if (!rotation_due(a))
+			return a->lost ? -EIO : 0;
+		if (a->syncing)
+			pthread_cond_wait(&a->synced, &a->lock);
+		else
+			(void)rotate_when_quiet(a, a->lost ? "the one before was removed or cut while it was open" : NULL);
+	}
+}
+
+/* ---- durability ---- */
+
+static void sync_begin(struct audit *a)
+{
+	a->syncing = true;
+	pthread_mutex_unlock(&a->lock);
+}
+
+static void sync_end(struct audit *a, int r, uint64_t seq)
+{
+	pthread_mutex_lock(&a->lock);
+	a->syncing = false;
+	if (r == 0 && seq > a->head->durable_seq)
+		a->head->durable_seq = seq;
+	if (r < 0 && seq > a->failed_seq)
+		a->failed_seq = seq;
+	pthread_cond_broadcast(&a->synced);
+}
+
+/* Until every record before seq is on the disk. Whoever comes while a sync runs waits, and one of them then syncs for all: group commit. */
+static int wait_durable(struct audit *a, uint64_t seq)
+{
+	while (a->head->durable_seq < seq) {
+		if (a->failed_seq >= seq)	/* a second fdatasync may say yes to pages that the first one dropped */
+			return -EIO;
+		if (a->syncing) {
+			pthread_cond_wait(&a->synced, &a->lock);
+			continue;
+		}
+		uint64_t target = audit_at(a->head)->seq;
+		sync_begin(a);
+		int r = fdatasync(a->fd) < 0 ? -EIO : 0;
+		sync_end(a, r, target);
+	}
+	return 0;
+}
+
+static int durable_point(struct audit *a)
+{
+	struct audit_position at;
+	int r = 0;
+
+	while (a->syncing)
+		pthread_cond_wait(&a->synced, &a->lock);
+	at = *audit_at(a->head);
+	if (at.seq == a->headfile_seq)
+		goto out;
+	sync_begin(a);
+	r = fdatasync(a->fd) < 0 ? -EIO : audit_headfile_write(a->config.head_fd, &at, a->headfile_generation + 1);
+	sync_end(a, r, at.seq);
+	if (r == 0) {
+		a->headfile_generation++;
+		a->headfile_seq = at.seq;
+	}
+out:
+	secmem_wipe(&at, sizeof at);
+	return r;
+}
+
+/* ---- the calls ---- */
+
+int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms)
+{
+	uint32_t delay = 0;
+	int r = 0;
+
+	pthread_mutex_lock(&a->lock);
+	enum audit_fate fate = audit_fold_decide(a, e, &delay);
+	if (fate == AUDIT_WRITE) {
+		r = audit_ready(a);
+		if (r == 0)
+			r = audit_put(a, e, 1, NULL);
+		a->failing = r;
+	}
+	if (r == 0 && fate != AUDIT_FOLDED && a->config.durability == AUDIT_DURABILITY_FDATASYNC)
+		r = wait_durable(a, audit_at(a->head)->seq);
+	pthread_mutex_unlock(&a->lock);
+	if (r == 0 && ret_delay_ms)
+		*ret_delay_ms = delay;
+	return r;
+}
+
+/* The file that we hold open must be the one that the directory shows, as long as we made it: a log that is deleted or cut under a running daemon must not go unnoticed. */
+static void look_for_tampering(struct audit *a)
+{
+	const struct audit_position *at = audit_at(a->head);
+	char name[AUDIT_SEGMENT_NAME_LEN];
+	struct stat held, shown;
+
+	audit_segment_name(at->segment, name);
+	if (fstat(a->fd, &held) < 0)
+		return;
+	if (held.st_nlink == 0 || (uint64_t)held.st_size < at->size ||
+	    (fstatat(a->config.dir_fd, name, &shown, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT : shown.st_ino != held.st_ino || shown.st_dev != held.st_dev))
+		a->lost = a->tampered = true;
+	else if ((uint64_t)held.st_size > at->size)
+		a->dirty = true;
+}
+
+static bool too_old(struct audit *a)
+{
+	const struct audit_position *at = audit_at(a->head);
+
+	/* a segment that holds little more than its first record is not worth another */
+	return at->size > 1024 && audit_now() - at->opened > (int64_t)a->config.segment_age * AUDIT_NS && audit_monotonic() >= a->rotate_after;
+}
+
+int audit_tick(struct audit *a)
+{
+	int r, synced;
+
+	pthread_mutex_lock(&a->lock);
+	look_for_tampering(a);
+	r = audit_ready(a);
+	if (r == 0)
+		r = audit_fold_flush(a, false);
+	if (r == 0 && !a->syncing && too_old(a))
+		(void)rotate_when_quiet(a, NULL);
+	int room = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
+	if (room == 0 && a->failing == -ENOSPC)
+		a->failing = 0;
+	synced = durable_point(a);
+	pthread_mutex_unlock(&a->lock);
+	return r < 0 ? r : room < 0 ? room : synced;
+}
+
+void audit_close(struct audit *a)
+{
+	if (!a)
+		return;
+	pthread_mutex_lock(&a->lock);
+	if (audit_ready(a) == 0)
+		(void)audit_fold_flush(a, true);	/* what cannot be written stays counted in the head */
+	(void)durable_point(a);
+	if (!a->lost && !a->dirty && ftruncate(a->fd, (off_t)audit_at(a->head)->size) < 0)
+		(void)0;	/* append-only: its allocated rest stays */
+	pthread_mutex_unlock(&a->lock);
+	audit_free(a);
+}
+
+void audit_free(struct audit *a)
+{
+	if (!a)
+		return;
+	if (a->fd >= 0)
+		close(a->fd);
+	if (a->next_fd >= 0)
+		close(a->next_fd);
+	if (a->reading_fd >= 0)
+		close(a->reading_fd);
+	free(a->sizes);
+	pthread_cond_destroy(&a->synced);
+	pthread_mutex_destroy(&a->lock);
+	free(a);
+}
+
+void audit_state(struct audit *a, struct audit_state *ret_state)
+{
+	struct audit_state s = { 0 };
+	struct statvfs v;
+	uint32_t first, last;
+
+	pthread_mutex_lock(&a->lock);
+	const struct audit_position *at = audit_at(a->head);
+	s.seq = at->seq;
+	audit_hex(s.head, at->prev);
+	s.failing = a->lost ? -EIO : a->failing;
+	s.append_only = audit_append_only(a->fd);
+	s.reserve_allocated = !a->space.plain;
+	s.tampered = a->tampered;
+	if (fstatvfs(a->fd, &v) == 0 && v.f_blocks > 0)
+		s.headroom_percent = (uint32_t)(100.0 * (double)v.f_bavail / (double)v.f_blocks);
+	if (s.failing == -ENOSPC)
+		s.headroom_percent = 0;
+	pthread_mutex_unlock(&a->lock);
+	if (audit_segment_list(a->config.dir_fd, &first, &last) == 0) {
+		s.segments = last - first + 1;
+		(void)audit_size(a, first, &s.bytes);
+	}
+	*ret_state = s;
+}

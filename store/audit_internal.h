@@ -1,0 +1,199 @@
+/* Between the files of the audit log; nobody else includes this. */
+#ifndef COFFER_STORE_AUDIT_INTERNAL_H
+#define COFFER_STORE_AUDIT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+
+#include "store/audit.h"
+
+#define AUDIT_LINE_MAX 8192		/* a record with its newline; the renderer's limits below keep within it */
+#define AUDIT_HEX_LEN  (2 * DIGEST_LEN)
+#define AUDIT_SEAL_LEN (sizeof ",\"mac\":\"\"}\n" - 1 + AUDIT_HEX_LEN)
+#define AUDIT_NS       1000000000
+
+#define AUDIT_SEGMENT_SIZE (16u << 20)
+#define AUDIT_SEGMENT_AGE  86400u
+#define AUDIT_RESERVE      (256u << 10)
+#define AUDIT_STEP         (1u << 20)	/* allocated ahead, so that an append needs no further system call */
+#define AUDIT_DENY_RATE    20u
+#define AUDIT_DENY_BURST   100u
+#define AUDIT_DELAY_MS     50u
+
+/* ---- audit_format.c: rendering and parsing ---- */
+
+#define AUDIT_VAULT_MAX   64		/* raw bytes; each may become six */
+#define AUDIT_SECRET_MAX  255
+#define AUDIT_ROLE_MAX    64
+#define AUDIT_DETAIL_MAX  512
+
+/* What is the same in every record, rendered once. */
+struct audit_names {
+	char middle[2 * 6 * AUDIT_VAULT_MAX + 64];	/* Z","vault":"…","host":"…","operation":" */
+	size_t middle_len;
+	char request[20];				/* "<16 hex>- */
+	char vault[AUDIT_VAULT_MAX + 1], host[AUDIT_VAULT_MAX + 1];
+};
+void audit_names_set(struct audit_names *n, const char *vault, const char *host, uint64_t connection);
+
+/* The time as text, but for its nanoseconds, of the second that was asked for last. */
+struct audit_clock { int64_t second; char text[20]; };
+int64_t audit_now(void);	/* ns since the epoch */
+
+/* Renders the body of a record; at most AUDIT_LINE_MAX - AUDIT_SEAL_LEN - 1 bytes. */
+size_t audit_render(char *ret_line, const struct audit_names *names, struct audit_clock *clock, int64_t now,
+		    uint64_t seq, uint64_t count, const struct audit_event *e, const uint8_t prev[DIGEST_LEN]);
+/* Adds the seal and the newline; *ret_len is the whole line's. Computes the position after it in ret_next (seq, prev, key; the rest is copied). 0 or -EIO. */
+int audit_seal(char *line, size_t body_len, const struct audit_position *at, struct audit_position *ret_next, size_t *ret_len);
+int audit_evolve(const uint8_t key[KEY_LEN], uint8_t ret_key[KEY_LEN]);
+
+/* Escapes raw into at most room bytes of JSON string content. Returns their number. */
+size_t audit_escape(char *ret, size_t room, const char *raw, size_t raw_max);
+void audit_hex(char ret[AUDIT_HEX_LEN], const uint8_t digest[DIGEST_LEN]);
+int audit_unhex(const char *hex, uint8_t ret[DIGEST_LEN]);
+
+struct audit_record {		/* points into the line */
+	uint64_t seq;
+	uint8_t prev[DIGEST_LEN], mac[DIGEST_LEN];
+	size_t body_len;
+	const char *operation;
+	size_t operation_len;
+};
+/* line without its newline. 0 or -EBADMSG: not a record's shape. */
+int audit_parse(const char *line, size_t len, struct audit_record *ret);
+/* Of a record whose seal is right. */
+bool audit_record_is(const struct audit_record *rec, enum audit_operation op);
+bool audit_record_request(const char *line, const struct audit_record *rec, uint64_t *ret_connection, uint64_t *ret_recent);
+struct audit_torn { uint64_t len, offset, segment; uint8_t digest[DIGEST_LEN]; };
+bool audit_record_torn(const char *line, const struct audit_record *rec, struct audit_torn *ret);
+bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest);
+/* Details that audit itself writes and reads. */
+#define AUDIT_SEGMENT_DETAIL "segment %u, oldest %u"
+#define AUDIT_TORN_DETAIL    "torn, %llu bytes at %llu of segment %u, SHA-256 %.64s"
+
+/* What names a request in the recents: operations have numbers below 64. */
+static inline uint64_t audit_recent(uint64_t unique, unsigned int operation)
+{
+	return unique ? unique << 6 | operation : 0;
+}
+
+/* ---- audit_segment.c: files ---- */
+
+#define AUDIT_SEGMENT_NAME_LEN 24
+#define AUDIT_SEGMENT_NUMBER_MAX 99999999u
+bool audit_append_only(int fd);
+int audit_segment_open_reading(int dir_fd, uint32_t number, int *ret_fd);	/* 0, -ENOENT, -EIO */
+void audit_segment_name(uint32_t number, char ret[AUDIT_SEGMENT_NAME_LEN]);
+/* Lowest and highest number there; holes are not looked for. 0, -ENOENT, -EIO. */
+int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last);
+
+struct audit_space {
+	uint64_t allocated;	/* bytes of the segment from its start for which there are blocks */
+	uint64_t budget;	/* without fallocate: bytes that may be written before free space is looked at again */
+	uint32_t reserve;
+	bool plain;		/* fallocate is not supported here */
+};
+/* Room for len bytes at size, leaving the reserve alone or not. 0, -ENOSPC, -EIO. */
+int audit_space_take(struct audit_space *s, int fd, uint64_t size, uint64_t len, bool use_reserve);
+/* Whole, in one write(2) if the kernel takes it. 0; negative errno, and then the file may have grown. */
+int audit_write(int fd, const void *data, size_t len);
+int audit_pread_full(int fd, void *ret, size_t len, uint64_t offset);	/* 0, -EIO; -ENODATA: the file is shorter */
+
+/* The head file: one block of two slots, written in turn, so that a torn write leaves the other. */
+#define AUDIT_HEADFILE_SIZE 4096
+#define AUDIT_HEADFILE_SLOT 2048
+int audit_headfile_decode(const uint8_t block[AUDIT_HEADFILE_SIZE], struct audit_position *ret, uint64_t *ret_generation);	/* 0, -EBADMSG */
+int audit_headfile_read(int fd, struct audit_position *ret, uint64_t *ret_generation);
+/* Durable when it returns 0; then the older slot, whose key is of the past, is wiped. */
+int audit_headfile_write(int fd, const struct audit_position *p, uint64_t generation);
+
+/* ---- audit_verify.c: walking ---- */
+
+struct audit_walk {
+	struct audit_position at;	/* after the last record that was accepted */
+	uint64_t line;			/* lines seen in this segment */
+	uint64_t records, torn;
+	uint64_t bad_lines, bad_line, bad_shaped;	/* complete lines after at.size that are not the next record; the first one's number; how many have a record's shape */
+	const char *bad_why;
+	/* called for each record after `at` moved past it; nonzero ends the walk */
+	int (*accepted)(struct audit_walk *w, const char *line, const struct audit_record *rec);
+	void *arg;
+};
+/* From at.size to the end of the segment. 0: what lies behind at.size is not (yet) a record: nothing, a torn tail, or bad lines. -EIO, -ENOMEM, or what accepted said. */
+int audit_walk_segment(struct audit_walk *w, int fd);
+
+/* ---- audit.c and audit_open.c ---- */
+
+struct audit {
+	struct audit_config config;
+	struct audit_names names;
+	struct audit_clock clock;
+	struct audit_head *head;
+	pthread_mutex_t lock;
+	pthread_cond_t synced;		/* with lock: syncing has ended */
+	bool syncing;			/* a thread is in fdatasync without the lock; fd may not be closed */
+	bool dirty;			/* bytes that are no record lie behind the head */
+	bool lost;			/* the open segment was removed or cut: nothing is written before a new one is begun */
+	bool tampered, append_only;
+	int failing;
+	int fd;				/* the open segment */
+	int next_fd;			/* the next one, made but not begun (the disk was full), or -1 */
+	int64_t rotate_after;		/* CLOCK_MONOTONIC ns: a rotation that failed is not tried again before */
+	struct audit_space space;
+	uint64_t headfile_generation, headfile_seq;
+	uint64_t failed_seq;		/* records before it, and not durable, failed to become so */
+	/* audit_read.c, under lock */
+	uint32_t sizes_base, sizes_len;	/* sizes[i] is of segment sizes_base + i, which is finished; UINT64_MAX: not known */
+	uint64_t *sizes;
+	int reading_fd;
+	uint32_t reading;
+	char line[AUDIT_LINE_MAX + 1];
+};
+
+static inline struct audit_position *audit_at(struct audit_head *h)
+{
+	return &h->positions[atomic_load_explicit(&h->current, memory_order_acquire) & 1];
+}
+static inline struct audit_position *audit_spare(struct audit_head *h)
+{
+	return &h->positions[(atomic_load_explicit(&h->current, memory_order_acquire) & 1) ^ 1];
+}
+/* Makes the spare position the valid one and destroys the key of the past. */
+void audit_publish(struct audit_head *h);
+
+/* Where a line is to be put. */
+struct audit_place {
+	int fd;
+	struct audit_space *space;
+	uint32_t segment;
+	uint64_t start;		/* the file's size */
+	int64_t opened;
+	bool newline;		/* end what stands there first */
+	bool reserve;		/* the reserve may be used */
+};
+/* Renders, seals, writes and publishes one record, whatever the rates say; with lock, which it keeps. fold: the entry that the record tells of, or NULL. A write that failed is undone, or the log is dirty.
+ * 0, -EIO, -ENOSPC. */
+int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold, const struct audit_place *place);
+/* The same at the end of the open segment, after audit_ready. */
+int audit_put(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold);
+/* Ends a torn tail and begins a new segment where that is due; may let go of the lock for a moment. 0, -EIO, -ENOSPC. */
+int audit_ready(struct audit *a);
+/* A Torn record for what lies in the place's file from `from` to its start. */
+int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place);
+/* Ends the bytes that lie behind the head. */
+int audit_end_torn(struct audit *a);
+void audit_free(struct audit *a);	/* closes and releases, writes nothing; accepts NULL and what audit_open half built */
+int64_t audit_monotonic(void);
+void audit_why(char *why, size_t why_len, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- audit_fold.c; with lock ---- */
+
+enum audit_fate { AUDIT_WRITE = 0, AUDIT_FOLDED, AUDIT_KNOWN };
+enum audit_fate audit_fold_decide(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms);
+/* Writes entries that are due, or all. The first error. */
+int audit_fold_flush(struct audit *a, bool all);
+/* After a takeover: an entry whose record was written is not written again. */
+void audit_fold_settle(struct audit_head *h);
+
+#endif

@@ -1,0 +1,450 @@
+/* The files of the log: segments, room for them, their retention, and the head file. */
+#include "store/audit_internal.h"
+
+#include <dirent.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/secbuf.h"
+
+/* ---- names ---- */
+
+void audit_segment_name(uint32_t number, char ret[AUDIT_SEGMENT_NAME_LEN])
+{
+	snprintf(ret, AUDIT_SEGMENT_NAME_LEN, "audit-%08u.jsonl", number % (AUDIT_SEGMENT_NUMBER_MAX + 1));
+}
+
+/* 0: not a segment's name. */
+static uint32_t segment_number(const char *name)
+{
+	char again[AUDIT_SEGMENT_NAME_LEN];
+	uint32_t n = 0;
+
+	if (strncmp(name, "audit-", 6) || strlen(name) != 20)
+		return 0;
+	for (int i = 6; i < 14; i++) {
+		if (name[i] < '0' || name[i] > '9')
+			return 0;
+		n = n * 10 + (uint32_t)(name[i] - '0');
+	}
+	audit_segment_name(n, again);
+	return strcmp(again, name) ? 0 : n;
+}
+
+int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last)
+{
+	/* A descriptor of its own: the position of readdir belongs to the open file. */
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	uint32_t first = UINT32_MAX, last = 0;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return -EIO;
+	}
+	for (struct dirent *d; (d = readdir(dir)) != NULL;) {
+		uint32_t n = segment_number(d->d_name);
+		if (!n)
+			continue;
+		if (n < first)
+			first = n;
+		if (n > last)
+			last = n;
+	}
+	closedir(dir);
+	if (!last)
+		return -ENOENT;
+	*ret_first = first;
+	*ret_last = last;
+	return 0;
+}
+
+/* ---- the append-only attribute ---- */
+
+static int append_only_get(int fd, bool *ret_on)
+{
+	int flags = 0;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+		return -EOPNOTSUPP;
+	*ret_on = flags & FS_APPEND_FL;
+	return 0;
+}
+
+static int append_only_set(int fd, bool on)
+{
+	int flags = 0;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+		return -EOPNOTSUPP;
+	if (!(flags & FS_APPEND_FL) == !on)
+		return 0;
+	flags = on ? flags | FS_APPEND_FL : flags & ~FS_APPEND_FL;
+	if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
+		return errno == EPERM || errno == EACCES ? -EPERM : -EOPNOTSUPP;
+	return 0;
+}
+
+bool audit_append_only(int fd)
+{
+	bool on = false;
+
+	return append_only_get(fd, &on) == 0 && on;
+}
+
+static int segment_open_reading(int dir_fd, uint32_t number)
+{
+	char name[AUDIT_SEGMENT_NAME_LEN];
+	int fd;
+
+	audit_segment_name(number, name);
+	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+int audit_segment_open_reading(int dir_fd, uint32_t number, int *ret_fd)
+{
+	int fd = segment_open_reading(dir_fd, number);
+
+	if (fd < 0)
+		return fd == -ENOENT ? -ENOENT : -EIO;
+	*ret_fd = fd;
+	return 0;
+}
+
+int audit_protect(int dir_fd, bool on)
+{
+	uint32_t first, last;
+	int result = audit_segment_list(dir_fd, &first, &last);
+
+	if (result < 0)
+		return result;
+	for (uint32_t n = first; n <= last; n++) {
+		int fd = segment_open_reading(dir_fd, n);
+		if (fd < 0)
+			continue;
+		int r = append_only_set(fd, on);
+		if (r < 0)
+			result = r;
+		close(fd);
+	}
+	return result;
+}
+
+int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t group, int *ret_fd)
+{
+	char name[AUDIT_SEGMENT_NAME_LEN];
+	int fd, before;
+
+	if (number == 0 || number > AUDIT_SEGMENT_NUMBER_MAX)
+		return -EINVAL;
+	audit_segment_name(number, name);
+	/* O_RDWR: a worker reads what it takes over */
+	fd = openat(dir_fd, name, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT | O_EXCL : 0), 0600);
+	if (fd < 0)
+		return -errno;
+	if (!create) {
+		*ret_fd = fd;
+		return 0;
+	}
+	/* The owner stays who we are; the mode only after the group, so that nobody else's group reads for a moment. The directory too must survive a crash. */
+	if (fchown(fd, (uid_t)-1, group) < 0 || fchmod(fd, 0640) < 0 || fsync(dir_fd) < 0) {
+		int r = -errno;
+		close(fd);
+		unlinkat(dir_fd, name, 0);
+		return r;
+	}
+	before = segment_open_reading(dir_fd, number - 1);
+	if (before >= 0) {
+		if (audit_append_only(before))
+			(void)append_only_set(fd, true);	/* where it cannot be had, status says so */
+		close(before);
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* ---- retention ---- */
+
+/* Blocks that were allocated ahead and are not needed any more: the worker cannot give them back while the file is append-only. */
+static void segment_trim(int dir_fd, uint32_t number)
+{
+	char name[AUDIT_SEGMENT_NAME_LEN];
+	struct stat st;
+	int fd;
+	bool protected;
+
+	audit_segment_name(number, name);
+	fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_APPEND);
+	if (fd < 0)
+		return;
+	protected = audit_append_only(fd);
+	if (fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 > (uint64_t)st.st_size + (64u << 10) && (!protected || append_only_set(fd, false) == 0)) {
+		if (ftruncate(fd, st.st_size) < 0)
+			(void)0;	/* some room stays in use: no harm to the log */
+		if (protected)
+			(void)append_only_set(fd, true);
+	}
+	close(fd);
+}
+
+static int segment_remove(int dir_fd, uint32_t number)
+{
+	char name[AUDIT_SEGMENT_NAME_LEN];
+	int fd = segment_open_reading(dir_fd, number);
+
+	if (fd >= 0) {
+		(void)append_only_set(fd, false);
+		close(fd);
+	}
+	audit_segment_name(number, name);
+	return unlinkat(dir_fd, name, 0) < 0 ? -errno : 0;
+}
+
+int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds)
+{
+	char name[AUDIT_SEGMENT_NAME_LEN];
+	uint32_t first, last;
+	uint64_t total = 0;
+	struct stat st;
+	bool stay = false;
+	int r = audit_segment_list(dir_fd, &first, &last);
+
+	if (r < 0)
+		return r;
+	for (uint32_t n = first; n <= last; n++) {
+		audit_segment_name(n, name);
+		if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			total += (uint64_t)st.st_size;
+	}
+	/* The newest may be empty yet, and the one before it still be written to: its worker has only just asked for the newest. */
+	for (uint32_t n = first; n + 1 < last; n++) {
+		audit_segment_name(n, name);
+		if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		bool excess = keep_bytes == 0 || total > keep_bytes, old = keep_seconds <= 0 || (int64_t)time(NULL) - (int64_t)st.st_mtime > keep_seconds;
+		if (stay || (keep_bytes == 0 && keep_seconds <= 0) || !excess || !old) {
+			stay = true;	/* no holes */
+			segment_trim(dir_fd, n);
+			continue;
+		}
+		r = segment_remove(dir_fd, n);
+		if (r < 0)
+			return r;
+		total -= (uint64_t)st.st_size;
+	}
+	return fsync(dir_fd) < 0 ? -EIO : 0;
+}
+
+/* ---- room ---- */
+
+static int space_extend(struct audit_space *s, int fd, uint64_t upto)
+{
+	int r;
+
+	if (upto <= s->allocated)
+		return 0;
+	do
+		r = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)s->allocated, (off_t)(upto - s->allocated));
+	while (r < 0 && errno == EINTR);
+	if (r == 0) {
+		s->allocated = upto;
+		return 0;
+	}
+	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+		return -ENOSPC;
+	if (errno == EIO)
+		return -EIO;
+	s->plain = true;
+	return 0;
+}
+
+/* The file system cannot allocate ahead: look at what is free, once in a while. */
+static int space_plain(struct audit_space *s, int fd, uint64_t len, bool use_reserve)
+{
+	struct statvfs v;
+	uint64_t left, keep = use_reserve ? 0 : s->reserve;
+
+	if (!use_reserve && s->budget >= len) {
+		s->budget -= len;
+		return 0;
+	}
+	if (fstatvfs(fd, &v) < 0)
+		return -EIO;
+	left = (uint64_t)v.f_bavail * v.f_frsize;
+	s->budget = 0;
+	if (left < keep + len)
+		return -ENOSPC;
+	left = (left - keep - len) / 2;
+	if (!use_reserve)
+		s->budget = left > AUDIT_STEP ? AUDIT_STEP : left;
+	return 0;
+}
+
+int audit_space_take(struct audit_space *s, int fd, uint64_t size, uint64_t len, bool use_reserve)
+{
+	uint64_t need = size + len + (use_reserve ? 0 : s->reserve);
+	int r = 0;
+
+	if (!s->plain) {
+		if (need <= s->allocated)
+			return 0;
+		r = space_extend(s, fd, (size + len + s->reserve + 2 * AUDIT_STEP - 1) / AUDIT_STEP * AUDIT_STEP);
+		if (r == -ENOSPC)	/* near the end: exactly */
+			r = space_extend(s, fd, (need + 4095) / 4096 * 4096);
+	}
+	return s->plain ? space_plain(s, fd, len, use_reserve) : r;
+}
+
+int audit_write(int fd, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) ? -ENOSPC : -EIO;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int audit_pread_full(int fd, void *ret, size_t len, uint64_t offset)
+{
+	uint8_t *p = ret;
+
+	while (len > 0) {
+		ssize_t n = pread(fd, p, len, (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -EIO : -ENODATA;
+		p += n;
+		offset += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* ---- the head file ---- */
+
+struct slot {
+	uint8_t magic[8];
+	uint64_t generation;
+	uint32_t segment, zero;
+	uint64_t seq, size;
+	int64_t opened;
+	uint8_t prev[DIGEST_LEN], key[KEY_LEN];
+	uint8_t sum[DIGEST_LEN];
+};
+_Static_assert(sizeof(struct slot) == 144 && offsetof(struct slot, sum) == 112, "a slot has no padding");
+static const uint8_t slot_magic[8] = "cofaudh1";
+
+static int slot_sum(const struct slot *s, uint8_t ret[DIGEST_LEN])
+{
+	struct bytes part = { s, offsetof(struct slot, sum) };
+
+	return sha256(&part, 1, ret);
+}
+
+static int slot_decode(const uint8_t *data, struct audit_position *ret, uint64_t *ret_generation)
+{
+	struct slot s;
+	uint8_t sum[DIGEST_LEN];
+	int r = -EBADMSG;
+
+	memcpy(&s, data, sizeof s);
+	if (memcmp(s.magic, slot_magic, sizeof slot_magic) || slot_sum(&s, sum) < 0 || memcmp(sum, s.sum, sizeof sum))
+		goto out;
+	s.segment = le32toh(s.segment);
+	if (s.zero || s.segment == 0 || s.segment > AUDIT_SEGMENT_NUMBER_MAX)
+		goto out;
+	ret->segment = s.segment;
+	ret->zero = 0;
+	ret->seq = le64toh(s.seq);
+	ret->size = le64toh(s.size);
+	ret->opened = (int64_t)le64toh((uint64_t)s.opened);
+	memcpy(ret->prev, s.prev, sizeof s.prev);
+	memcpy(ret->key, s.key, sizeof s.key);
+	*ret_generation = le64toh(s.generation);
+	r = 0;
+out:
+	secmem_wipe(&s, sizeof s);
+	return r;
+}
+
+int audit_headfile_decode(const uint8_t block[AUDIT_HEADFILE_SIZE], struct audit_position *ret, uint64_t *ret_generation)
+{
+	struct audit_position p[2];
+	uint64_t generation[2];
+	bool valid[2];
+	int r = -EBADMSG;
+
+	for (int i = 0; i < 2; i++)
+		valid[i] = slot_decode(block + i * AUDIT_HEADFILE_SLOT, &p[i], &generation[i]) == 0;
+	if (valid[0] || valid[1]) {
+		int i = valid[0] && valid[1] ? generation[1] > generation[0] : valid[1];
+		*ret = p[i];
+		*ret_generation = generation[i];
+		r = 0;
+	}
+	secmem_wipe(p, sizeof p);
+	return r;
+}
+
+int audit_headfile_read(int fd, struct audit_position *ret, uint64_t *ret_generation)
+{
+	uint8_t block[AUDIT_HEADFILE_SIZE];
+	int r = audit_pread_full(fd, block, sizeof block, 0);
+
+	if (r == 0)
+		r = audit_headfile_decode(block, ret, ret_generation);
+	secmem_wipe(block, sizeof block);
+	return r == -ENODATA ? -EBADMSG : r;
+}
+
+static int pwrite_full(int fd, const void *data, size_t len, off_t offset)
+{
+	ssize_t n;
+
+	do
+		n = pwrite(fd, data, len, offset);
+	while (n < 0 && errno == EINTR);
+	return n == (ssize_t)len ? 0 : -EIO;
+}
+
+int audit_headfile_write(int fd, const struct audit_position *p, uint64_t generation)
+{
+	static const uint8_t nothing[sizeof(struct slot)];
+	struct slot s = {
+		.generation = htole64(generation), .segment = htole32(p->segment), .seq = htole64(p->seq), .size = htole64(p->size),
+		.opened = (int64_t)htole64((uint64_t)p->opened),
+	};
+	off_t at = (off_t)(generation & 1) * AUDIT_HEADFILE_SLOT;
+	int r = -EIO;
+
+	memcpy(s.magic, slot_magic, sizeof s.magic);
+	memcpy(s.prev, p->prev, sizeof s.prev);
+	memcpy(s.key, p->key, sizeof s.key);
+	if (slot_sum(&s, s.sum) < 0 || pwrite_full(fd, &s, sizeof s, at) < 0 || fdatasync(fd) < 0)
+		goto out;
+	/* Only now: until the new slot was on the disk, the old one was the only way back. It reaches the disk with the next durable point at the latest. */
+	(void)pwrite_full(fd, nothing, sizeof nothing, AUDIT_HEADFILE_SLOT - at);
+	r = 0;
+out:
+	secmem_wipe(&s, sizeof s);
+	return r;
+}

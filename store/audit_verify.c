@@ -1,0 +1,406 @@
+/* Walking the log under the key of each record, from the verify key on. */
+#include "store/audit_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/secbuf.h"
+
+#define WALK_BUFFER (256u << 10)
+#define SEQ_MAX     (UINT64_C(1) << 40)	/* keys are stepped to one by one: a forged number must not keep us for ever */
+
+/* ---- one segment ---- */
+
+/* len bytes from the position of w on are what the record names. */
+static bool torn_matches(const struct audit_walk *w, int fd, uint64_t len, const char *line, const struct audit_record *rec)
+{
+	struct audit_torn torn;
+	uint8_t digest[DIGEST_LEN], *data;
+	bool same = false;
+
+	if (!audit_record_torn(line, rec, &torn) || torn.len != len || torn.offset != w->at.size || torn.segment != w->at.segment)
+		return false;
+	data = malloc(len ? len : 1);
+	struct bytes part = { data, len };
+	if (data && audit_pread_full(fd, data, len, w->at.size) == 0 && sha256(&part, 1, digest) == 0)
+		same = !memcmp(digest, torn.digest, sizeof digest);
+	free(data);
+	return same;
+}
+
+/* NULL: the line is the next record, and *ret_next is what follows it. */
+static const char *line_check(struct audit_walk *w, const char *line, size_t len, struct audit_record *ret_rec, struct audit_position *ret_next)
+{
+	uint8_t hash[DIGEST_LEN], mac[DIGEST_LEN];
+	struct bytes hashed = { hash, sizeof hash };
+
+	if (audit_parse(line, len, ret_rec) < 0)
+		return "not a record";
+	w->bad_shaped++;	/* taken back if it is the record */
+	if (ret_rec->seq != w->at.seq)
+		return ret_rec->seq < w->at.seq ? "an earlier record stands here: doubled or moved" : "records are missing before it, or were moved";
+	struct bytes body = { line, ret_rec->body_len };
+	if (sha256(&body, 1, hash) < 0 || hmac256(w->at.key, &hashed, 1, mac) < 0)
+		return "out of memory";
+	if (secret_cmp(ret_rec->prev, w->at.prev, DIGEST_LEN))
+		return "the chain is broken: the record before is not the one that this one followed";
+	if (secret_cmp(mac, ret_rec->mac, DIGEST_LEN))
+		return "the seal is wrong: altered, or not sealed with the key of its moment";
+	if (audit_evolve(w->at.key, ret_next->key) < 0)
+		return "out of memory";
+	memcpy(ret_next->prev, hash, sizeof hash);
+	ret_next->seq = w->at.seq + 1;
+	w->bad_shaped--;
+	return NULL;
+}
+
+/* offset: of the line in its file. */
+static int line_take(struct audit_walk *w, int fd, uint64_t offset, const char *line, size_t len)
+{
+	struct audit_position next = w->at;
+	struct audit_record rec;
+	int r = 0;
+
+	w->line++;
+	const char *bad = len == SIZE_MAX ? "not a record: too long" : line_check(w, line, len, &rec, &next);
+	if (!bad && audit_record_is(&rec, AUDIT_TORN)) {
+		/* the newline before it was put there to end what was torn */
+		if (offset == w->at.size || !torn_matches(w, fd, offset - w->at.size - 1, line, &rec))
+			bad = "the torn bytes that it names are not there";
+		else
+			w->torn++;
+	} else if (!bad && w->bad_lines) {
+		bad = w->bad_why;	/* a good record does not excuse what stands before it */
+	}
+	if (bad) {
+		if (w->bad_lines++ == 0) {
+			w->bad_line = w->line;
+			w->bad_why = bad;
+		}
+	} else {
+		next.size = offset + len + 1;
+		w->at = next;
+		w->records++;
+		w->bad_lines = w->bad_shaped = 0;
+		r = w->accepted ? w->accepted(w, line, &rec) : 0;
+	}
+	secmem_wipe(&next, sizeof next);
+	return r;
+}
+
+int audit_walk_segment(struct audit_walk *w, int fd)
+{
+	char *buffer = malloc(WALK_BUFFER);
+	uint64_t offset = w->at.size;	/* of buffer[0] */
+	size_t have = 0;
+	bool skipping = false;		/* inside a line that is longer than any record */
+	uint64_t skip_from = 0;
+	int r = buffer ? 0 : -ENOMEM;
+
+	w->bad_lines = w->bad_shaped = 0;
+	while (r == 0) {
+		ssize_t n = pread(fd, buffer + have, WALK_BUFFER - have, (off_t)(offset + have));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			r = n < 0 ? -EIO : 0;
+			break;
+		}
+		have += (size_t)n;
+
+		char *p = buffer, *limit = buffer + have, *end;
+		while (r == 0 && (end = memchr(p, '\n', (size_t)(limit - p))) != NULL) {
+			size_t len = skipping ? SIZE_MAX : (size_t)(end - p);
+			r = line_take(w, fd, skipping ? skip_from : offset + (uint64_t)(p - buffer), p, len);
+			skipping = false;
+			p = end + 1;
+		}
+		have = (size_t)(limit - p);
+		offset += (uint64_t)(p - buffer);
+		memmove(buffer, p, have);
+		if (have >= AUDIT_LINE_MAX) {
+			if (!skipping)
+				skip_from = offset;
+			skipping = true;
+			offset += have;
+			have = 0;
+		}
+	}
+	free(buffer);
+	return r;
+}
+
+/* ---- the whole log ---- */
+
+struct verification {
+	int dir_fd;
+	uint8_t key[KEY_LEN];			/* K_0 */
+	char vault[6 * AUDIT_VAULT_MAX + 1];	/* as the verify key file names it */
+	struct audit_position head;		/* of the head file */
+	uint64_t claimed_seq;			/* the daemon's word; 0: none */
+	uint8_t claimed[DIGEST_LEN];
+	bool head_wrong, claim_wrong;
+	bool begun;				/* the segment's first record was seen */
+	uint32_t oldest;			/* as the last Segment record says */
+	uint32_t first, last;
+	uint32_t segment;
+	struct audit_walk walk;
+	char *why;
+	size_t why_len;
+};
+
+#define FAIL(v, ...) (audit_why((v)->why, (v)->why_len, __VA_ARGS__), -EBADMSG)
+
+/* At the moment that the head file, or the daemon, speaks of, the log must be what they say; K too, since whoever cannot know it cannot have written that head. */
+static void compare_at(struct verification *v, const struct audit_position *at)
+{
+	if (at->seq == v->head.seq)
+		v->head_wrong = secret_cmp(at->key, v->head.key, KEY_LEN) || secret_cmp(at->prev, v->head.prev, DIGEST_LEN);
+	if (v->claimed_seq && at->seq == v->claimed_seq)
+		v->claim_wrong = secret_cmp(at->prev, v->claimed, DIGEST_LEN);
+}
+
+static int verified(struct audit_walk *w, const char *line, const struct audit_record *rec)
+{
+	struct verification *v = w->arg;
+	uint32_t number, oldest;
+
+	if (audit_record_segment(line, rec, &number, &oldest)) {
+		v->oldest = oldest;
+		v->begun = v->begun || number == v->segment;
+	}
+	/* A torn beginning names its place, so that no other part of a segment can be made to look like its beginning. */
+	if (!v->begun && !audit_record_is(rec, AUDIT_TORN))
+		return FAIL(v, "segment %u, line %llu (record %llu): the segment does not begin with its Segment record", v->segment, (unsigned long long)w->line,
+			    (unsigned long long)rec->seq);
+	v->begun = true;
+	compare_at(v, &w->at);
+	return 0;
+}
+
+static int key_read(struct verification *v, const char *path)
+{
+	char text[1024] = "", hex[AUDIT_HEX_LEN + 1] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), r = -EBADMSG, ends = 0;
+	ssize_t n;
+
+	if (fd < 0) {
+		r = errno == ENOENT ? -ENOENT : -EIO;
+		audit_why(v->why, v->why_len, "the verify key %s cannot be opened: %s; name the file with --verify-key", path, strerror(errno));
+		return r;
+	}
+	n = read(fd, text, sizeof text - 1);
+	close(fd);
+	if (n > 0)
+		(void)sscanf(text, "coffer audit verify key 1\nvault %384[^\n]\nkey %64[0-9a-f]\n%n", v->vault, hex, &ends);
+	if (n > 0 && ends == (int)n && strlen(hex) == AUDIT_HEX_LEN && audit_unhex(hex, v->key) == 0)
+		r = 0;
+	else
+		audit_why(v->why, v->why_len, "%s is not a verify key file", path);
+	secmem_wipe(text, sizeof text);
+	secmem_wipe(hex, sizeof hex);
+	return r;
+}
+
+static int head_read(struct verification *v)
+{
+	int fd = openat(v->dir_fd, "head", O_RDONLY | O_CLOEXEC | O_NOFOLLOW), r = -EBADMSG;
+	uint64_t generation;
+
+	if (fd < 0)
+		return FAIL(v, "the head file is missing: without it a log that was cut cannot be told from a whole one");
+	/* A running daemon may be writing it: one of the slots is whole, but a read can fall between two writes. */
+	for (int tries = 0; r == -EBADMSG && tries < 100; tries++)
+		r = audit_headfile_read(fd, &v->head, &generation);
+	close(fd);
+	return r < 0 ? FAIL(v, "the head file is damaged") : 0;
+}
+
+/* The number of the first record that is left: retention may have removed those before. */
+static int first_seq(struct verification *v, int fd, uint64_t *ret_seq)
+{
+	char *buffer = malloc(WALK_BUFFER), *p = buffer, *end;
+	struct audit_record rec;
+	ssize_t n = buffer ? pread(fd, buffer, WALK_BUFFER, 0) : 0;
+	int r = buffer ? -EBADMSG : -ENOMEM;
+
+	for (; n > 0 && (end = memchr(p, '\n', (size_t)(buffer + n - p))) != NULL; p = end + 1)
+		if (audit_parse(p, (size_t)(end - p), &rec) == 0) {
+			*ret_seq = rec.seq;
+			memcpy(v->walk.at.prev, rec.prev, DIGEST_LEN);	/* sealed in that record */
+			r = 0;
+			break;
+		}
+	free(buffer);
+	if (r == -EBADMSG)
+		audit_why(v->why, v->why_len, "segment %u begins with no record", v->segment);
+	return r;
+}
+
+static int begin(struct verification *v, int fd)
+{
+	uint64_t seq;
+	uint8_t next[KEY_LEN];
+	int r = first_seq(v, fd, &seq);
+
+	if (r < 0)
+		return r;
+	if (v->first == 1 && seq != 0)
+		return FAIL(v, "segment 1, line 1: the log begins with record %llu: those before were removed", (unsigned long long)seq);
+	if (seq > v->head.seq || seq > SEQ_MAX)
+		return FAIL(v, "segment %u, line 1: record %llu is later than the head file knows", v->segment, (unsigned long long)seq);
+	if (seq == 0)
+		memset(v->walk.at.prev, 0, DIGEST_LEN);
+	v->walk.at.seq = seq;
+	memcpy(v->walk.at.key, v->key, KEY_LEN);
+	for (uint64_t i = 0; i < seq && r == 0; i++) {
+		r = audit_evolve(v->walk.at.key, next);
+		memcpy(v->walk.at.key, next, KEY_LEN);
+	}
+	secmem_wipe(next, sizeof next);
+	compare_at(v, &v->walk.at);
+	return r;
+}
+
+/* What stands between the last record of a segment and its end. */
+static int tail_check(struct verification *v, int fd, bool last)
+{
+	struct audit_walk *w = &v->walk;
+	struct stat st;
+
+	if (w->bad_lines)
+		return FAIL(v, "segment %u, line %llu (record %llu expected): %s%s", v->segment, (unsigned long long)w->bad_line, (unsigned long long)w->at.seq, w->bad_why,
+			    w->records == 0 && w->at.seq == 0 ? "; or this is another vault's verify key" : "");
+	if (fstat(fd, &st) < 0)
+		return -EIO;
+	if (!last && (uint64_t)st.st_size > w->at.size)
+		return FAIL(v, "segment %u, line %llu (record %llu expected): the line is not ended", v->segment, (unsigned long long)w->line + 1, (unsigned long long)w->at.seq);
+	return 0;
+}
+
+/* 0, and *ret_next says whether there is one more segment. */
+static int segment_check(struct verification *v, bool *ret_next)
+{
+	int fd = -1, next = -1, r = audit_segment_open_reading(v->dir_fd, v->segment, &fd);
+
+	if (r == -ENOENT && v->segment > v->first)
+		return FAIL(v, "segment %u is missing", v->segment);
+	if (r < 0)
+		return r;
+	v->walk.line = 0;
+	v->walk.at.size = 0;
+	v->walk.at.segment = v->segment;
+	v->begun = false;
+	if (v->segment == v->first)
+		r = begin(v, fd);
+	if (r == 0)
+		r = audit_walk_segment(&v->walk, fd);
+	if (r < 0)
+		goto out;
+	r = audit_segment_open_reading(v->dir_fd, v->segment + 1, &next);
+	if (r < 0 && r != -ENOENT)
+		goto out;
+	*ret_next = r == 0 || v->segment < v->last;
+	r = 0;
+	if (*ret_next) {	/* now it is finished: the daemon may have added to it since we came to its end */
+		v->walk.line -= v->walk.bad_lines;
+		r = audit_walk_segment(&v->walk, fd);
+	}
+	if (r == 0)
+		r = tail_check(v, fd, !*ret_next);
+out:
+	if (next >= 0)
+		close(next);
+	close(fd);
+	return r;
+}
+
+static int segments_check(struct verification *v, struct audit_verify_report *report)
+{
+	bool more = true;
+	int r = audit_segment_list(v->dir_fd, &v->first, &v->last);
+
+	if (r < 0) {
+		audit_why(v->why, v->why_len, "there is no log: no segment in its directory");
+		return r;
+	}
+	report->first_segment = v->first;
+	for (v->segment = v->first; more; v->segment++) {
+		r = segment_check(v, &more);
+		if (r < 0)
+			return r;
+		if (v->segment == v->first)
+			report->first_seq = v->walk.at.seq - v->walk.records;
+		report->segments++;
+	}
+	v->segment--;
+	return 0;
+}
+
+static int ends_check(struct verification *v)
+{
+	uint64_t seq = v->walk.at.seq;
+
+	if (seq < v->head.seq)
+		return FAIL(v, "the log has been cut: it ends before record %llu, the head file knows %llu records", (unsigned long long)seq, (unsigned long long)v->head.seq);
+	if (v->head_wrong)
+		return FAIL(v, "the head file is not this log's: at record %llu hash or key differ", (unsigned long long)v->head.seq);
+	if (v->claimed_seq && seq < v->claimed_seq)
+		return FAIL(v, "the log has been cut or put back from an old copy: it ends before record %llu, the daemon knows %llu records", (unsigned long long)seq,
+			    (unsigned long long)v->claimed_seq);
+	if (v->claim_wrong)
+		return FAIL(v, "the log is not the one that the daemon knows: the hash at record %llu differs", (unsigned long long)v->claimed_seq);
+	return 0;
+}
+
+int audit_verify_against(const char *store_dir, const char *verify_path, uint64_t seq, const char *head, struct audit_verify_report *ret, char *why, size_t why_len)
+{
+	struct verification v = { .dir_fd = -1, .head_wrong = true, .claim_wrong = true, .claimed_seq = head ? seq : 0, .why = why, .why_len = why_len };
+	struct audit_verify_report report = { 0 };
+	char path[4096];
+	int r;
+
+	audit_why(why, why_len, "%s", "");
+	v.walk.accepted = verified;
+	v.walk.arg = &v;
+	if (head && (strlen(head) != AUDIT_HEX_LEN || audit_unhex(head, v.claimed) < 0))
+		return FAIL(&v, "the daemon's head is not a hash");
+	r = key_read(&v, verify_path);
+	if (r < 0)
+		goto out;
+	if (snprintf(path, sizeof path, "%s/audit", store_dir) >= (int)sizeof path || (v.dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
+		r = errno == ENOENT ? -ENOENT : -EIO;
+		audit_why(why, why_len, "there is no log in %s: %s", store_dir, strerror(errno));
+		goto out;
+	}
+	r = head_read(&v);	/* before the segments: they can only be further on */
+	if (r == 0)
+		r = segments_check(&v, &report);
+	if (r == 0)
+		r = ends_check(&v);
+	if (r < 0)
+		goto out;
+	report.records = v.walk.records;
+	report.torn = v.walk.torn;
+	report.last_seq = v.walk.at.seq - 1;
+	report.unaccounted = v.oldest && v.first > v.oldest ? v.first - v.oldest : 0;
+	if (v.first > 1)
+		audit_why(why, why_len, "segments 1 to %u are no longer there%s", v.first - 1,
+			  report.unaccounted ? "; the last of them were not removed by retention" : " (removed by retention)");
+	*ret = report;
+out:
+	if (v.dir_fd >= 0)
+		close(v.dir_fd);
+	secmem_wipe(&v, sizeof v);
+	return r;
+}
+
+int audit_verify(const char *store_dir, const char *verify_path, struct audit_verify_report *ret, char *why, size_t why_len)
+{
+	return audit_verify_against(store_dir, verify_path, 0, NULL, ret, why, why_len);
+}
