@@ -1,0 +1,75 @@
+/* What every command of `coffer` is given, and how it says that something is wrong. */
+#ifndef COFFER_CLI_CLI_H
+#define COFFER_CLI_CLI_H
+
+#include <stdbool.h>
+
+#include "fs/cli/args.h"
+#include "fs/cli/mount.h"
+#include "fs/exitcode.h"
+
+enum output_form { OUTPUT_TABLE = 0, OUTPUT_JSON };
+
+struct cli {
+	const char *mount_option;	/* -m, or NULL */
+	const char *vault_option;	/* --vault, or NULL */
+	enum output_form output;
+	bool mount_known;
+	struct mount mount;		/* once mount_known */
+};
+
+enum command_flags {
+	COMMAND_LISTS = 1,	/* takes --output */
+	COMMAND_OFFLINE = 2,	/* works on a STORE, not on a mount */
+};
+
+struct command {
+	const char *name;		/* "put"; "role create" is two words */
+	const char *synopsis;		/* what follows the name */
+	const char *summary;
+	const char *example;
+	const struct option_spec *options;
+	unsigned min_operands, max_operands;
+	unsigned flags;
+	int (*run)(struct cli *c, const struct args *a);	/* returns the exit status, with the error printed */
+};
+
+/* Every command, in the order of --help; the last one's name is NULL. */
+extern const struct command commands[];
+
+/* Prints "coffer: …" as one line on stderr (control bytes are made harmless) and returns status. */
+int fail(enum exit_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same line for what is not an error. */
+void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The mount that the options, $COFFER_MOUNT or the default name. 0, or EXIT_UNAVAILABLE with the error printed. */
+int cli_mount(struct cli *c, const struct mount **ret_mount);
+
+int cmd_put(struct cli *c, const struct args *a);
+int cmd_get(struct cli *c, const struct args *a);
+int cmd_list(struct cli *c, const struct args *a);
+int cmd_show(struct cli *c, const struct args *a);
+int cmd_versions(struct cli *c, const struct args *a);
+int cmd_edit(struct cli *c, const struct args *a);
+int cmd_attr(struct cli *c, const struct args *a);
+int cmd_enable(struct cli *c, const struct args *a);
+int cmd_disable(struct cli *c, const struct args *a);
+int cmd_rollback(struct cli *c, const struct args *a);
+int cmd_grant(struct cli *c, const struct args *a);
+int cmd_revoke(struct cli *c, const struct args *a);
+int cmd_bindings(struct cli *c, const struct args *a);
+int cmd_roles(struct cli *c, const struct args *a);
+int cmd_role_create(struct cli *c, const struct args *a);
+int cmd_can_i(struct cli *c, const struct args *a);
+int cmd_whoami(struct cli *c, const struct args *a);
+int cmd_status(struct cli *c, const struct args *a);
+int cmd_seal(struct cli *c, const struct args *a);
+int cmd_unseal(struct cli *c, const struct args *a);
+int cmd_audit(struct cli *c, const struct args *a);
+int cmd_audit_verify(struct cli *c, const struct args *a);
+int cmd_doctor(struct cli *c, const struct args *a);
+int cmd_init(struct cli *c, const struct args *a);
+int cmd_fsck(struct cli *c, const struct args *a);
+int cmd_break_glass(struct cli *c, const struct args *a);
+
+#endif

@@ -1,0 +1,293 @@
+#include "fs/cli/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ANSWER_MAX  (256u << 20)	/* a list of every secret of a large vault */
+#define PAUSE_FIRST_MS 10
+#define PAUSE_LAST_MS  1000
+/* EPERM on a request that was alive is what the second worker says of the first one's; EPERM again and again is a verdict. */
+#define REFUSALS_MAX 4
+
+static int write_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int read_answer(int fd, char **ret_text, size_t *ret_len)
+{
+	size_t len = 0, size = 65536;
+	char *text = malloc(size), *more;
+	int r = -ENOMEM;
+	ssize_t n;
+
+	if (!text)
+		goto out;
+	while ((n = read(fd, text + len, size - len)) > 0) {
+		len += (size_t)n;
+		if (len < size)
+			continue;
+		if (size >= ANSWER_MAX || !(more = realloc(text, size * 2)))
+			goto out;
+		text = more;
+		size *= 2;
+	}
+	if (n < 0) {
+		r = -errno;
+		goto out;
+	}
+	/* An answer that stops before its newline was cut by a death. */
+	if (len == 0 || text[len - 1] != '\n') {
+		r = -EIO;
+		goto out;
+	}
+	*ret_text = text;
+	*ret_len = len;
+	text = NULL;
+	r = 0;
+out:
+	free(text);
+	return r;
+}
+
+static int attempt(const char *path, const char *line, size_t line_len, const void *value, size_t len, char **ret_text, size_t *ret_len)
+{
+	int fd, r, written;
+
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	written = write_all(fd, line, line_len);
+	if (written == 0 && len > 0)
+		written = write_all(fd, value, len);
+	/* A daemon that refuses the bytes still says why to whoever reads. */
+	r = read_answer(fd, ret_text, ret_len);
+	if (r < 0 && written < 0)
+		r = written;
+	close(fd);
+	return r;
+}
+
+/* What a call on the mount gives when the process behind it was replaced: the request may be repeated. */
+static bool lost(int r)
+{
+	switch (-r) {
+	case EIO:
+	case EINTR:
+	case ESTALE:
+	case ENOTCONN:
+	case ECONNABORTED:
+	case ECONNRESET:
+	case ENODEV:
+	case EBADF:
+	case EPERM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int add_id(json_t *request)
+{
+	unsigned char raw[16];
+	char hex[2 * sizeof(raw) + 1];
+
+	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+		return -EIO;
+	for (size_t i = 0; i < sizeof(raw); i++)
+		snprintf(hex + 2 * i, 3, "%02x", raw[i]);
+	return json_object_set_new(request, "id", json_string(hex)) < 0 ? -ENOMEM : 0;
+}
+
+static int converse(const char *path, const char *line, size_t line_len, const void *value, size_t len, char **ret_text, size_t *ret_len)
+{
+	int64_t deadline = now_ms() + CLIENT_PATIENCE_MS, pause = PAUSE_FIRST_MS;
+	unsigned refusals = 0;
+	int r;
+
+	for (;;) {
+		struct timespec rest = { .tv_sec = pause / 1000, .tv_nsec = pause % 1000 * 1000000 };
+
+		r = attempt(path, line, line_len, value, len, ret_text, ret_len);
+		if (r == 0 || !lost(r))
+			return r;
+		if (r == -EPERM && ++refusals >= REFUSALS_MAX)
+			return r;
+		if (now_ms() + pause > deadline)
+			return r;
+		nanosleep(&rest, NULL);
+		pause = pause * 2 > PAUSE_LAST_MS ? PAUSE_LAST_MS : pause * 2;
+	}
+}
+
+int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
+{
+	char path[PATH_MAX + 32], *dump = NULL, *line = NULL, *text = NULL;
+	size_t line_len, text_len = 0;
+	json_t *answer;
+	int r;
+
+	if (changes) {
+		r = add_id(request);
+		if (r < 0)
+			return r;
+	}
+	snprintf(path, sizeof(path), "%s/.coffer/ctl", mount);
+	dump = json_dumps(request, JSON_COMPACT);
+	r = -ENOMEM;
+	if (!dump || asprintf(&line, "%s\n", dump) < 0) {
+		line = NULL;
+		goto out;
+	}
+	line_len = strlen(line);
+	r = converse(path, line, line_len, value, len, &text, &text_len);
+	if (r < 0)
+		goto out;
+	answer = json_loadb(text, text_len, JSON_REJECT_DUPLICATES, NULL);
+	r = -EPROTO;
+	if (!json_is_object(answer)) {
+		json_decref(answer);
+		goto out;
+	}
+	*ret_answer = answer;
+	r = 0;
+out:
+	free(text);
+	free(line);
+	free(dump);
+	return r;
+}
+
+int client_report(const json_t *answer)
+{
+	const char *message = json_string_value(json_object_get(answer, "message"));
+	const char *hint = json_string_value(json_object_get(answer, "hint"));
+	const json_t *status = json_object_get(answer, "exit");
+	enum exit_status exit_status = EXIT_ERROR;
+
+	if (json_is_integer(status) && json_integer_value(status) > 0 && json_integer_value(status) <= EXIT_UNAVAILABLE)
+		exit_status = (enum exit_status)json_integer_value(status);
+	if (!message)
+		message = "the daemon refused without a reason";
+	if (hint && *hint)
+		return fail(exit_status, "%s; %s", message, hint);
+	return fail(exit_status, "%s", message);
+}
+
+int cli_mount(struct cli *c, const struct mount **ret_mount)
+{
+	const char *path = c->mount_option ? c->mount_option : getenv("COFFER_MOUNT");
+	int r;
+
+	if (c->mount_known)
+		goto known;
+	if (!path || !*path)
+		path = MOUNT_DEFAULT;
+	r = c->vault_option ? mount_find(NULL, c->vault_option, &c->mount) : mount_find(path, NULL, &c->mount);
+	if (r == -ENOENT && c->vault_option)
+		return fail(EXIT_UNAVAILABLE, "no vault %s is mounted here; as root: cofferd /var/lib/coffer/%s %s", c->vault_option, c->vault_option,
+			    MOUNT_DEFAULT);
+	if (r == -ENOENT)
+		return fail(EXIT_UNAVAILABLE, "no vault is mounted on %s; as root: cofferd STORE %s (or start its service), or name another mount with -m",
+			    path, path);
+	if (r == -ENOTTY)
+		return fail(EXIT_UNAVAILABLE, "what is mounted on %s is not a vault; name the vault's mount with -m, or the vault with --vault", path);
+	if (r < 0)
+		return fail(EXIT_ERROR, "cannot read /proc/self/mountinfo: %s; is /proc mounted?", strerror(-r));
+	c->mount_known = true;
+known:
+	*ret_mount = &c->mount;
+	return EXIT_DONE;
+}
+
+static int report_lost(const struct mount *m, int r, bool changes)
+{
+	if (r == -ENOENT || r == -ENOTDIR)
+		return fail(EXIT_UNAVAILABLE, "%s/.coffer/ctl is not there; look at: coffer doctor", m->path);
+	if (r == -EACCES)
+		return fail(EXIT_DENIED, "the daemon could not establish who you are, so it refuses; see: coffer whoami");
+	if (r == -EPERM)
+		return fail(EXIT_DENIED, "the daemon refuses to take requests from this process; see: coffer whoami");
+	if (r == -ENFILE || r == -EMFILE)
+		return fail(EXIT_ERROR, "too many requests of yours are under way; try again");
+	if (r == -EPROTO)
+		return fail(EXIT_ERROR, "the answer from %s is not JSON; look at: coffer doctor", m->path);
+	if (r == -ENOMEM)
+		return fail(EXIT_ERROR, "not enough memory");
+	if (!lost(r))
+		return fail(exit_for_errno(r), "%s/.coffer/ctl: %s; look at: coffer doctor", m->path, strerror(-r));
+	if (changes)
+		return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); whether it was done is not known, look before you repeat it; see: "
+			    "coffer doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
+	return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); see: coffer doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
+}
+
+static int perform(struct cli *c, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
+{
+	const struct mount *m;
+	json_t *answer = NULL;
+	int status = EXIT_ERROR, r;
+
+	if (!request)
+		return fail(EXIT_ERROR, "not enough memory, or an argument that is not UTF-8 text");
+	status = cli_mount(c, &m);
+	if (status)
+		goto out;
+	r = client_exchange(m->path, request, changes, value, len, &answer);
+	if (r < 0) {
+		status = report_lost(m, r, changes);
+		goto out;
+	}
+	if (!json_is_true(json_object_get(answer, "ok"))) {
+		status = client_report(answer);
+		goto out;
+	}
+	*ret_answer = answer;
+	answer = NULL;
+	status = EXIT_DONE;
+out:
+	json_decref(answer);
+	json_decref(request);
+	return status;
+}
+
+int client_ask(struct cli *c, json_t *request, json_t **ret_answer)
+{
+	return perform(c, request, false, NULL, 0, ret_answer);
+}
+
+int client_change(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer)
+{
+	return perform(c, request, true, value, len, ret_answer);
+}
+
+void client_set(json_t *request, const char *key, const char *value)
+{
+	if (request && value)
+		json_object_set_new(request, key, json_string(value));
+}

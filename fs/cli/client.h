@@ -1,0 +1,29 @@
+/* Requests to MOUNT/.coffer/ctl (contrib/doc/PROTOCOL.md). A request whose answer was lost is repeated under the same id for some
+ * seconds: the daemon carries it out once. */
+#ifndef COFFER_CLI_CLIENT_H
+#define COFFER_CLI_CLIENT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "fs/cli/cli.h"
+
+#define CLIENT_PATIENCE_MS 10000
+
+/* One request and its answer, whatever the answer says. request is borrowed; a request that changes something gets its random id here.
+ * value (may be NULL) are the bytes that follow the line. 0; or a negative errno: the last one met, -EPROTO for an answer that is no JSON. */
+int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer);
+
+/* The whole of it for a command: finds the mount, asks, prints what went wrong. request is stolen (NULL: out of memory).
+ * EXIT_DONE and an answer that is ok; else the exit status. */
+int client_ask(struct cli *c, json_t *request, json_t **ret_answer);
+int client_change(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer);
+
+/* Prints an answer that is not ok; returns its exit status. */
+int client_report(const json_t *answer);
+
+/* Sets key unless value is NULL. */
+void client_set(json_t *request, const char *key, const char *value);
+
+#endif

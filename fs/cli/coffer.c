@@ -1,0 +1,233 @@
+/* coffer: the command. Finds the subcommand in the table, reads its options, runs it. */
+#include "fs/cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#define SUMMARY_AT  16		/* column of the summaries in --help */
+#define OPTION_AT   30		/* of an option's explanation */
+
+static const struct option_spec globals[] = {
+	{ .name = "mount", .letter = 'm', .value = "MOUNT", .help = "where the vault is mounted (default $COFFER_MOUNT, else " MOUNT_DEFAULT ")" },
+	{ .name = "vault", .value = "VAULT", .help = "the mounted vault of this name, wherever it is" },
+	{ .name = "help", .letter = 'h', .help = "this text" },
+	{ .name = NULL },
+};
+static const struct option_spec leading[] = { { .name = "version", .help = "the version of coffer" }, { .name = NULL } };
+static const struct option_spec listing[] = { { .name = "output", .value = "FORM", .help = "table (default) or json" }, { .name = NULL } };
+
+/* ---- help ---- */
+
+static void print_options(const struct option_spec *options)
+{
+	for (const struct option_spec *o = options; o->name; o++) {
+		char left[80];
+
+		if (o->letter)
+			snprintf(left, sizeof(left), "-%c, --%s%s%s", o->letter, o->name, o->value ? " " : "", o->value ? o->value : "");
+		else
+			snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+		printf("  %-*s%s\n", OPTION_AT - 2, left, o->help);
+	}
+}
+
+static int help_command(const struct command *cmd)
+{
+	printf("usage: coffer %s%s%s\n%s\n\n", cmd->name, *cmd->synopsis ? " " : "", cmd->synopsis, cmd->summary);
+	print_options(cmd->options);
+	if (cmd->flags & COMMAND_LISTS)
+		print_options(listing);
+	if (!(cmd->flags & COMMAND_OFFLINE))
+		print_options(globals);
+	printf("\nexample: %s\n", cmd->example);
+	return EXIT_DONE;
+}
+
+static int help_all(void)
+{
+	printf("usage: coffer [-m MOUNT | --vault VAULT] COMMAND ...\nSecrets as files: policy, encryption and an audit log behind %s.\n\n", MOUNT_DEFAULT);
+	for (const struct command *cmd = commands; cmd->name; cmd++)
+		printf("  %-*s%s\n", SUMMARY_AT - 2, cmd->name, cmd->summary);
+	printf("  %-*s%s\n  %-*s%s\n\n", SUMMARY_AT - 2, "version", "the version of coffer", SUMMARY_AT - 2, "help", "this text, or of one command: help COMMAND");
+	print_options(globals);
+	printf("\ncoffer COMMAND --help says more; so does man coffer. Times are 2027-01-31T12:00:00Z, or a span such as 90d or 12h.\n"
+	       "Exit status: 0 done, 1 error, 2 usage, 3 denied, 4 not found, 5 conflict, 6 integrity failure, 7 unavailable.\n");
+	return EXIT_DONE;
+}
+
+static int version(void)
+{
+	printf("coffer " COFFER_VERSION "\n");
+	return EXIT_DONE;
+}
+
+/* ---- the command ---- */
+
+/* How many words of argv name the command; 0: they do not. */
+static size_t matches(const struct command *cmd, size_t argc, char *const *argv)
+{
+	const char *second = strchr(cmd->name, ' ');
+	size_t first = second ? (size_t)(second - cmd->name) : strlen(cmd->name);
+
+	if (argc < 1 || strlen(argv[0]) != first || memcmp(argv[0], cmd->name, first) != 0)
+		return 0;
+	if (!second)
+		return 1;
+	return argc > 1 && strcmp(argv[1], second + 1) == 0 ? 2 : 0;
+}
+
+/* The command that takes most words: "audit verify" before "audit". */
+static const struct command *find_command(size_t argc, char *const *argv, size_t *ret_words)
+{
+	const struct command *best = NULL;
+
+	*ret_words = 0;
+	for (const struct command *cmd = commands; cmd->name; cmd++) {
+		size_t words = matches(cmd, argc, argv);
+
+		if (words > *ret_words) {
+			*ret_words = words;
+			best = cmd;
+		}
+	}
+	return best;
+}
+
+static int unknown_command(const char *word)
+{
+	const char *best = NULL;
+	unsigned nearest = 3;
+	size_t len = strlen(word);
+
+	for (const struct command *cmd = commands; cmd->name; cmd++) {
+		unsigned d = args_distance(word, cmd->name);
+
+		/* "role" alone is half of "role create". */
+		if (strncmp(cmd->name, word, len) == 0 && cmd->name[len] == ' ')
+			return fail(EXIT_USAGE, "there is no command %s; did you mean %s?", word, cmd->name);
+		if (d < nearest) {
+			nearest = d;
+			best = cmd->name;
+		}
+	}
+	if (best)
+		return fail(EXIT_USAGE, "there is no command %s; did you mean %s? coffer --help lists them", word, best);
+	return fail(EXIT_USAGE, "there is no command %s; coffer --help lists them", word);
+}
+
+static int apply_globals(struct cli *c, const struct args *a)
+{
+	const char *mount = args_value(a, "mount"), *vault = args_value(a, "vault"), *output = args_value(a, "output");
+
+	if (mount)
+		c->mount_option = mount;
+	if (vault)
+		c->vault_option = vault;
+	if (c->mount_option && c->vault_option)
+		return fail(EXIT_USAGE, "-m and --vault name two vaults; give one of them");
+	if (output && strcmp(output, "json") == 0)
+		c->output = OUTPUT_JSON;
+	else if (output && strcmp(output, "table") != 0)
+		return fail(EXIT_USAGE, "--output %s: there are table and json", output);
+	return EXIT_DONE;
+}
+
+static int check_operands(const struct command *cmd, const struct args *a)
+{
+	if (a->n_operands < cmd->min_operands)
+		return fail(EXIT_USAGE, "something is missing; usage: coffer %s %s", cmd->name, cmd->synopsis);
+	if (a->n_operands > cmd->max_operands)
+		return fail(EXIT_USAGE, "\"%s\" is too much; usage: coffer %s%s%s", a->operands[cmd->max_operands], cmd->name, *cmd->synopsis ? " " : "",
+			    cmd->synopsis);
+	return EXIT_DONE;
+}
+
+static int run_command(struct cli *c, const struct command *cmd, size_t argc, char *const *argv)
+{
+	const struct option_spec *tables[4] = { cmd->options, NULL };
+	size_t n = 1;
+	struct args a = { 0 };
+	char why[256];
+	int status;
+
+	if (cmd->flags & COMMAND_LISTS)
+		tables[n++] = listing;
+	tables[n++] = globals;
+	tables[n] = NULL;
+	if (args_parse(argc, argv, tables, &a, why, sizeof(why)) < 0)
+		return fail(EXIT_USAGE, "%s (coffer %s --help)", why, cmd->name);
+	if (args_has(&a, "help")) {
+		status = help_command(cmd);
+		goto out;
+	}
+	status = apply_globals(c, &a);
+	if (status == EXIT_DONE)
+		status = check_operands(cmd, &a);
+	if (status == EXIT_DONE)
+		status = cmd->run(c, &a);
+out:
+	args_free(&a);
+	return status;
+}
+
+static int dispatch(struct cli *c, size_t argc, char *const *argv)
+{
+	const struct command *cmd;
+	size_t words;
+
+	if (argc == 0)
+		return fail(EXIT_USAGE, "no command; coffer --help lists them");
+	if (strcmp(argv[0], "version") == 0)
+		return version();
+	if (strcmp(argv[0], "help") == 0 && argc == 1)
+		return help_all();
+	if (strcmp(argv[0], "help") == 0) {
+		cmd = find_command(argc - 1, argv + 1, &words);
+		return cmd ? help_command(cmd) : unknown_command(argv[1]);
+	}
+	cmd = find_command(argc, argv, &words);
+	if (!cmd)
+		return unknown_command(argv[0]);
+	return run_command(c, cmd, argc - words, argv + words);
+}
+
+/* What a value passed through must not lie in a core file, nor be read by a debugger of the same user. */
+static void harden(void)
+{
+	const struct rlimit no_core = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &no_core);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option_spec *const tables[] = { globals, leading, NULL };
+	struct args a = { 0 };
+	struct cli c = { 0 };
+	char why[256];
+	int status;
+
+	harden();
+	if (argc < 1)
+		return EXIT_USAGE;
+	if (args_parse_leading((size_t)argc - 1, argv + 1, tables, &a, why, sizeof(why)) < 0)
+		return fail(EXIT_USAGE, "%s (coffer --help)", why);
+	if (args_has(&a, "help"))
+		status = help_all();
+	else if (args_has(&a, "version"))
+		status = version();
+	else {
+		status = apply_globals(&c, &a);
+		if (status == EXIT_DONE)
+			status = dispatch(&c, (size_t)argc - 1 - a.used, argv + 1 + a.used);
+	}
+	args_free(&a);
+	if (fflush(stdout) != 0 && status == EXIT_DONE)
+		status = fail(EXIT_ERROR, "cannot write to standard output: %s", strerror(errno));
+	return status;
+}

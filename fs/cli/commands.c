@@ -1,0 +1,120 @@
+/* The table of commands. --help, the man page and the completions say the same: tests/unit/help_matches_man.sh compares them. */
+#include "fs/cli/cli.h"
+
+#define END { .name = NULL }
+#define ATTRIBUTES \
+	{ .name = "content-type", .value = "TYPE", .help = "what the value is, such as text/plain" }, \
+	{ .name = "not-before", .value = "TIME", .help = "when it becomes valid" }, \
+	{ .name = "expires", .value = "TIME", .help = "when it ends to be valid" }, \
+	{ .name = "tag", .value = "NAME=VALUE", .help = "a label; may be given more than once", .many = true }
+#define VERSION { .name = "version", .value = "N", .help = "this version instead of the current one" }
+#define KEK { .name = "kek", .value = "URI", .help = "the key, if it is not where the store says" }
+
+static const struct option_spec none[] = { END };
+static const struct option_spec versioned[] = { VERSION, END };
+static const struct option_spec put_options[] = {
+	{ .name = "file", .value = "FILE", .help = "read the value from FILE instead of standard input" },
+	ATTRIBUTES,
+	{ .name = "trim", .help = "remove one newline at the end of the value" },
+	END
+};
+static const struct option_spec attr_options[] = {
+	VERSION,
+	ATTRIBUTES,
+	{ .name = "untag", .value = "NAME", .help = "remove a label; may be given more than once", .many = true },
+	END
+};
+static const struct option_spec switch_options[] = { { .name = "version", .value = "N", .help = "only this version, not the whole secret" }, END };
+static const struct option_spec grant_options[] = {
+	{ .name = "on", .value = "SCOPE", .help = "a secret's name, a prefix such as 'db-*', or '*'" },
+	{ .name = "from", .value = "TIME", .help = "when the binding begins" },
+	{ .name = "until", .value = "TIME", .help = "when it ends" },
+	{ .name = "reason", .value = "TEXT", .help = "why, for whoever reads it later" },
+	END
+};
+static const struct option_spec revoke_options[] = { { .name = "on", .value = "SCOPE", .help = "the scope of the binding, as it was granted" }, END };
+static const struct option_spec bindings_options[] = { { .name = "on", .value = "NAME", .help = "only those that cover this secret" }, END };
+static const struct option_spec can_i_options[] = {
+	{ .name = "as", .value = "PRINCIPAL", .help = "ask for somebody else, such as user:1000,group:50" }, END
+};
+static const struct option_spec audit_options[] = {
+	{ .name = "follow", .letter = 'f', .help = "go on as records are written" },
+	{ .name = "since", .value = "TIME", .help = "only from then on; 12h means the last 12 hours" },
+	{ .name = "secret", .value = "NAME", .help = "only of this secret" },
+	{ .name = "denied", .help = "only what was refused" },
+	END
+};
+static const struct option_spec verify_options[] = {
+	{ .name = "verify-key", .value = "FILE", .help = "the key that init wrote, if it was moved" }, END
+};
+static const struct option_spec init_options[] = {
+	{ .name = "kek", .value = "URI", .help = "file:PATH or passphrase: (default file:/etc/coffer/VAULT.kek)" },
+	{ .name = "admin", .value = "PRINCIPAL", .help = "an administrator instead of yourself; may be given more than once", .many = true },
+	{ .name = "retention", .value = "DAYS", .help = "days that deleted secrets are kept, 7 to 90 (default 90)" },
+	{ .name = "purge-protection", .help = "nobody can purge before that; cannot be undone" },
+	END
+};
+static const struct option_spec fsck_options[] = { KEK, { .name = "deep", .help = "open every value, too" }, END };
+static const struct option_spec kek_options[] = { KEK, END };
+
+const struct command commands[] = {
+	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim]",
+	  .summary = "store a value, from standard input or a file, as a new version", .example = "printf %s \"$PASSWORD\" | coffer put db --expires 90d",
+	  .options = put_options, .min_operands = 1, .max_operands = 1, .run = cmd_put },
+	{ .name = "get", .synopsis = "NAME [--version N]", .summary = "write a value to standard output, byte for byte",
+	  .example = "coffer get db --version 3 > /run/db.old", .options = versioned, .min_operands = 1, .max_operands = 1, .run = cmd_get },
+	{ .name = "list", .synopsis = "", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = none,
+	  .flags = COMMAND_LISTS, .run = cmd_list },
+	{ .name = "show", .synopsis = "NAME", .summary = "what is known of a secret, but for its value", .example = "coffer show db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_show },
+	{ .name = "versions", .synopsis = "NAME", .summary = "the versions of a secret", .example = "coffer versions db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_versions },
+	{ .name = "edit", .synopsis = "NAME", .summary = "change a value with $VISUAL or $EDITOR, in memory", .example = "EDITOR=nano coffer edit db",
+	  .options = none, .min_operands = 1, .max_operands = 1, .run = cmd_edit },
+	{ .name = "attr", .synopsis = "NAME [--version N] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--untag NAME]...",
+	  .summary = "change what a version is labelled with; none removes", .example = "coffer attr db --expires none --tag owner=billing",
+	  .options = attr_options, .min_operands = 1, .max_operands = 1, .run = cmd_attr },
+	{ .name = "enable", .synopsis = "NAME [--version N]", .summary = "serve a secret, or a version, again", .example = "coffer enable db",
+	  .options = switch_options, .min_operands = 1, .max_operands = 1, .run = cmd_enable },
+	{ .name = "disable", .synopsis = "NAME [--version N]", .summary = "serve a secret, or a version, no more", .example = "coffer disable db --version 4",
+	  .options = switch_options, .min_operands = 1, .max_operands = 1, .run = cmd_disable },
+	{ .name = "rollback", .synopsis = "NAME N", .summary = "make a new version with the content of version N", .example = "coffer rollback db 3",
+	  .options = none, .min_operands = 2, .max_operands = 2, .run = cmd_rollback },
+	{ .name = "grant", .synopsis = "ROLE PRINCIPAL --on SCOPE [--from TIME] [--until TIME] [--reason TEXT]", .summary = "give somebody a role on secrets",
+	  .example = "coffer grant secrets-user user:www-data --on 'web-*' --until 12h", .options = grant_options, .min_operands = 2, .max_operands = 2,
+	  .run = cmd_grant },
+	{ .name = "revoke", .synopsis = "BINDING... | ROLE PRINCIPAL --on SCOPE", .summary = "take a binding back", .example = "coffer revoke 7",
+	  .options = revoke_options, .min_operands = 1, .max_operands = 256, .run = cmd_revoke },
+	{ .name = "bindings", .synopsis = "[--on NAME]", .summary = "who has which role on what", .example = "coffer bindings --on db",
+	  .options = bindings_options, .flags = COMMAND_LISTS, .run = cmd_bindings },
+	{ .name = "roles", .synopsis = "", .summary = "the roles and the actions that they give", .example = "coffer roles", .options = none,
+	  .flags = COMMAND_LISTS, .run = cmd_roles },
+	{ .name = "role create", .synopsis = "NAME ACTION...", .summary = "make a role of your own", .example = "coffer role create rotator secrets/list secrets/set",
+	  .options = none, .min_operands = 2, .max_operands = 65, .run = cmd_role_create },
+	{ .name = "can-i", .synopsis = "ACTION [NAME] [--as PRINCIPAL]", .summary = "may you? by which binding, or what is missing (status 0 or 3)",
+	  .example = "coffer can-i secrets/get db", .options = can_i_options, .min_operands = 1, .max_operands = 2, .flags = COMMAND_LISTS, .run = cmd_can_i },
+	{ .name = "whoami", .synopsis = "", .summary = "what the vault sees of you", .example = "coffer whoami", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_whoami },
+	{ .name = "status", .synopsis = "", .summary = "the state of the vault and its processes", .example = "coffer status", .options = none,
+	  .flags = COMMAND_LISTS, .run = cmd_status },
+	{ .name = "audit", .synopsis = "[--follow] [--since TIME] [--secret NAME] [--denied]", .summary = "the log of who opened what",
+	  .example = "coffer audit --since 1h --denied", .options = audit_options, .flags = COMMAND_LISTS, .run = cmd_audit },
+	{ .name = "audit verify", .synopsis = "STORE [--verify-key FILE]", .summary = "prove that the log is whole (root)",
+	  .example = "sudo coffer audit verify /var/lib/coffer/default --verify-key /media/usb/default.verify", .options = verify_options, .min_operands = 1,
+	  .max_operands = 1, .flags = COMMAND_OFFLINE, .run = cmd_audit_verify },
+	{ .name = "seal", .synopsis = "", .summary = "throw the key away until it is given again", .example = "coffer seal", .options = none, .run = cmd_seal },
+	{ .name = "unseal", .synopsis = "", .summary = "give the vault its key, or passphrase (root)", .example = "sudo coffer unseal", .options = none,
+	  .run = cmd_unseal },
+	{ .name = "doctor", .synopsis = "", .summary = "look for what is wrong, and say what to do", .example = "sudo coffer doctor", .options = none,
+	  .flags = COMMAND_LISTS, .run = cmd_doctor },
+	{ .name = "init", .synopsis = "STORE [--kek URI] [--admin PRINCIPAL]... [--retention DAYS] [--purge-protection]", .summary = "make a vault (root)",
+	  .example = "sudo coffer init /var/lib/coffer/default", .options = init_options, .min_operands = 1, .max_operands = 1, .flags = COMMAND_OFFLINE,
+	  .run = cmd_init },
+	{ .name = "fsck", .synopsis = "STORE [--kek URI] [--deep]", .summary = "check a store without changing it (root)",
+	  .example = "sudo coffer fsck /var/lib/coffer/default --deep", .options = fsck_options, .min_operands = 1, .max_operands = 1,
+	  .flags = COMMAND_OFFLINE, .run = cmd_fsck },
+	{ .name = "break-glass", .synopsis = "STORE PRINCIPAL [--kek URI]", .summary = "add an administrator when none is left (root, needs the key)",
+	  .example = "sudo coffer break-glass /var/lib/coffer/default user:alice,host", .options = kek_options, .min_operands = 2, .max_operands = 2,
+	  .flags = COMMAND_OFFLINE, .run = cmd_break_glass },
+	{ .name = NULL },
+};

@@ -1,0 +1,10 @@
+/* Does this process run in a container? The same question decides whether anybody can be `host` for a daemon started here. */
+#ifndef COFFER_CLI_CONTAINER_H
+#define COFFER_CLI_CONTAINER_H
+
+#include <stdbool.h>
+
+/* True when its pid, user or cgroup namespace is not the machine's first: those have fixed inode numbers (include/linux/proc_ns.h). Doubt is true. */
+bool in_container(void);
+
+#endif

@@ -1,0 +1,338 @@
+/* coffer doctor: looks at everything that a working vault stands on, as whoever asks. One line for each: ok, warn, or FAIL with what to do. */
+#include "fs/cli/cli.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/cli/client.h"
+#include "fs/cli/output.h"
+#include "fs/cli/store_access.h"
+
+#define LINE_MAX_LEN       1024
+#define CLOCK_EARLIEST     1767225600	/* 2026-01-01: before this program was written */
+#define SPACE_WARN_PERCENT 10
+#define MEMLOCK_WANTED     (4u << 20)
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+
+enum verdict { GOOD, WARN, BAD };
+
+struct doctor {
+	bool bad;
+	bool json;
+	json_t *lines;
+};
+
+__attribute__((format(printf, 4, 5)))
+static void say(struct doctor *d, enum verdict v, const char *what, const char *format, ...)
+{
+	static const char *const words[] = { [GOOD] = "ok", [WARN] = "warn", [BAD] = "FAIL" };
+	char text[LINE_MAX_LEN];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	output_harmless(text);
+	if (v == BAD)
+		d->bad = true;
+	if (d->json)
+		json_array_append_new(d->lines, json_pack("{s:s, s:s, s:s}", "check", what, "result", words[v], "text", text));
+	else
+		printf("%-4s  %-14s  %s\n", words[v], what, text);
+}
+
+/* ---- the machine ---- */
+
+static void check_kernel(struct doctor *d)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname u;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		say(d, WARN, "kernel", "its version cannot be read");
+	else if (major > 6 || (major == 6 && minor >= 9))
+		say(d, GOOD, "kernel", "%s sends requests again after a worker's death", u.release);
+	else
+		say(d, WARN, "kernel", "%s is older than 6.9: requests are replayed from the keeper's memory, and callers wait in the kernel meanwhile", u.release);
+}
+
+static void check_fuse(struct doctor *d)
+{
+	struct stat st;
+
+	if (stat("/dev/fuse", &st) < 0)
+		say(d, BAD, "/dev/fuse", "%s; load the module: modprobe fuse (in a container: --device /dev/fuse)", strerror(errno));
+	else if (!S_ISCHR(st.st_mode))
+		say(d, BAD, "/dev/fuse", "is not a device");
+	else
+		say(d, GOOD, "/dev/fuse", "is there");
+}
+
+/* A kernel that gives up on slow requests would end the whole connection when a worker is being replaced. */
+static void check_timeout(struct doctor *d, const char *name)
+{
+	char path[128], text[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/fs/fuse/%s", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;		/* a kernel without the setting never gives up */
+	if (read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 10) != 0)
+		say(d, BAD, "fuse timeout", "fs.fuse.%s is %lu; set it to 0: sysctl -w fs.fuse.%s=0, and remount", name, strtoul(text, NULL, 10), name);
+	else
+		say(d, GOOD, "fuse timeout", "fs.fuse.%s is 0", name);
+	close(fd);
+}
+
+static void check_users(struct doctor *d)
+{
+	static const char *const users[] = { USER_WORKER, USER_KEYS, USER_HELPER };
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++)
+		if (!getpwnam(users[i])) {
+			say(d, BAD, "users", "there is no user %s: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s", users[i],
+			    users[i]);
+			all = false;
+		}
+	if (all)
+		say(d, GOOD, "users", "coffer, coffer-keys and coffer-helper are there");
+}
+
+static void check_memory(struct doctor *d)
+{
+	struct rlimit limit;
+	int fd;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || (limit.rlim_max < MEMLOCK_WANTED && geteuid() != 0))
+		say(d, WARN, "locked memory", "you may lock %" PRIu64 " bytes; long values need %u: ulimit -l 8192", (uint64_t)limit.rlim_max, MEMLOCK_WANTED);
+	else
+		say(d, GOOD, "locked memory", "is enough for the longest value");
+	fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
+	if (fd >= 0) {
+		say(d, GOOD, "memfd_secret", "keys and values live in memory that even root cannot read through /proc");
+		close(fd);
+	} else {
+		say(d, WARN, "memfd_secret", "%s; keys and values live in ordinary locked memory (boot with secretmem.enable=1)", strerror(errno));
+	}
+}
+
+static void check_clock(struct doctor *d)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	if (t.tv_sec < CLOCK_EARLIEST)
+		say(d, BAD, "clock", "says a day before 2026; bindings and secrets with a time window need the right time: timedatectl set-ntp true");
+	else
+		say(d, GOOD, "clock", "is plausible");
+}
+
+/* ---- the mount ---- */
+
+static bool check_mount(struct doctor *d, struct cli *c, struct mount *ret_mount)
+{
+	const char *path = c->mount_option ? c->mount_option : getenv("COFFER_MOUNT"), *vault = c->mount_option ? NULL : c->vault_option;
+	int r;
+
+	if (!path || !*path)
+		path = MOUNT_DEFAULT;
+	r = mount_find(vault ? NULL : path, vault, ret_mount);
+	if (r == 0) {
+		say(d, GOOD, "mount", "%s is the vault in %s", ret_mount->path, ret_mount->store);
+		return true;
+	}
+	if (r == -ENOTTY)
+		say(d, BAD, "mount", "something else is mounted on %s; unmount it, or mount the vault elsewhere and use -m", path);
+	else if (vault)
+		say(d, BAD, "mount", "no vault %s is mounted; mount it: cofferd /var/lib/coffer/%s %s", vault, vault, MOUNT_DEFAULT);
+	else
+		say(d, BAD, "mount", "no vault is mounted on %s; mount one: cofferd STORE %s", path, path);
+	return false;
+}
+
+static void check_processes(struct doctor *d, const json_t *status)
+{
+	const json_t *processes = json_object_get(status, "processes");
+	static const char *const needed[] = { "keeper", "worker", "keyholder", "resolver", "bell" };
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+		if (json_integer_value(json_object_get(processes, needed[i])) <= 0) {
+			say(d, WARN, "processes", "there is no %s; the keeper starts it again: look at the daemon's log if this stays", needed[i]);
+			all = false;
+		}
+	if (all)
+		say(d, GOOD, "processes", "are all running");
+}
+
+static void check_audit(struct doctor *d, const json_t *status)
+{
+	const json_t *audit = json_object_get(status, "audit"), *headroom = json_object_get(audit, "headroom_percent");
+	json_int_t failing = json_is_true(json_object_get(audit, "failing")) ? EIO : json_integer_value(json_object_get(audit, "failing"));
+
+	if (!headroom)
+		headroom = json_object_get(audit, "headroom");
+	if (failing)
+		say(d, BAD, "audit log", "cannot be written (%s), so nothing is served: make room where the store lies", strerror((int)llabs(failing)));
+	else if (json_is_number(headroom) && json_number_value(headroom) < 20)
+		say(d, WARN, "audit log", "only %.0f %% of its space is left: make room where the store lies", json_number_value(headroom));
+	else
+		say(d, GOOD, "audit log", "is being written");
+}
+
+static void check_daemon(struct doctor *d, const struct mount *m)
+{
+	json_t *request = json_pack("{s:s}", "op", "status"), *answer = NULL;
+	const json_t *status;
+	int r = request ? client_exchange(m->path, request, false, NULL, 0, &answer) : -ENOMEM;
+
+	json_decref(request);
+	if (r < 0) {
+		say(d, BAD, "daemon", "no answer from %s (%s); restart it: umount -l %s; cofferd %s %s", m->path, strerror(-r), m->path, m->store, m->path);
+		return;
+	}
+	say(d, GOOD, "daemon", "answers at %s", m->path);
+	status = json_is_object(json_object_get(answer, "status")) ? json_object_get(answer, "status") : answer;
+	if (strcmp(json_string_value(json_object_get(answer, "errno")) ? json_string_value(json_object_get(answer, "errno")) : "", "ENOKEY") == 0 ||
+	    json_is_true(json_object_get(status, "sealed")))
+		say(d, BAD, "sealed", "the vault is sealed; as root: coffer unseal");
+	else if (!json_is_true(json_object_get(answer, "ok")))
+		say(d, WARN, "status", "you may not see it (no vault/status), so seal, processes and log are not checked; try as an administrator");
+	if (json_is_true(json_object_get(answer, "ok"))) {
+		if (!json_is_true(json_object_get(status, "sealed")))
+			say(d, GOOD, "sealed", "no");
+		check_processes(d, status);
+		check_audit(d, status);
+	}
+	json_decref(answer);
+}
+
+/* ---- the store ---- */
+
+/* Whoever can change the store's directory can put another store in its place. */
+static void check_owner(struct doctor *d, const char *path, bool secret)
+{
+	const struct passwd *pw = getpwnam(USER_WORKER);
+	struct stat st;
+
+	if (stat(path, &st) < 0) {
+		say(d, errno == EACCES ? WARN : BAD, "permissions", "%s: %s", path, strerror(errno));
+		return;
+	}
+	if (st.st_uid != 0 && !(S_ISDIR(st.st_mode) && pw && st.st_uid == pw->pw_uid))
+		say(d, BAD, "permissions", "%s belongs to uid %u; give it to root: chown root %s", path, (unsigned)st.st_uid, path);
+	else if (st.st_mode & (secret ? 0077 : 0022))
+		say(d, BAD, "permissions", "%s has mode %04o; others must not %s it: chmod %s %s", path, (unsigned)(st.st_mode & 07777),
+		    secret ? "read" : "write", secret ? "600" : "go-w", path);
+	else
+		say(d, GOOD, "permissions", "%s", path);
+}
+
+static void check_space(struct doctor *d, const char *store)
+{
+	struct statvfs fs;
+	uint64_t percent;
+
+	if (statvfs(store, &fs) < 0 || fs.f_blocks == 0)
+		return;
+	percent = (uint64_t)fs.f_bavail * 100 / fs.f_blocks;
+	if (percent < SPACE_WARN_PERCENT)
+		say(d, WARN, "space", "%" PRIu64 " %% is left where %s lies: without room for the log nothing is served", percent, store);
+	else
+		say(d, GOOD, "space", "%" PRIu64 " %% is left where the store lies", percent);
+}
+
+static void check_kek(struct doctor *d, const struct offline *o)
+{
+	const char *path = o->conf.kek + 5;
+	struct stat key, store;
+
+	if (strncmp(o->conf.kek, "file:", 5) != 0) {
+		say(d, GOOD, "key", "%s", kek_ops_for(o->conf.kek) ? "comes from a provider that this build has" : "provider unknown to this build");
+		return;
+	}
+	if (geteuid() != 0) {
+		say(d, WARN, "key", "only root can look at it; try: sudo coffer doctor");
+		return;
+	}
+	if (stat(path, &key) < 0) {
+		say(d, BAD, "key", "%s: %s; without it the vault stays sealed: bring it back from its copy", path, strerror(errno));
+		return;
+	}
+	check_owner(d, path, true);
+	if (stat(o->dir, &store) == 0 && store.st_dev == key.st_dev)
+		say(d, WARN, "key", "lies on the same file system as the store: a stolen disk or its backup carries both; see passphrase: in coffer(1)");
+	else
+		say(d, GOOD, "key", "lies on another file system than the store");
+	if (access(o->verify_path, F_OK) == 0)
+		say(d, WARN, "verify key", "%s is still here: copy it to another machine and remove it", o->verify_path);
+}
+
+static void check_store(struct doctor *d, const char *store)
+{
+	char path[PATH_MAX + 16], why[512] = "";
+	struct offline o = { 0 };
+	int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+
+	if (fd < 0) {
+		say(d, WARN, "store", "%s cannot be looked at from here: %s", store, strerror(errno));
+		return;
+	}
+	snprintf(o.dir, sizeof(o.dir), "%s", store);
+	r = vaultconf_read(fd, &o.conf, why, sizeof(why));
+	close(fd);
+	if (r < 0) {
+		say(d, BAD, "store", "%s/vault.conf: %s", store, *why ? why : strerror(-r));
+		return;
+	}
+	check_owner(d, store, false);
+	snprintf(path, sizeof(path), "%s/vault.conf", store);
+	check_owner(d, path, false);
+	snprintf(path, sizeof(path), "%s/audit", store);
+	check_owner(d, path, false);
+	check_space(d, store);
+	offline_verify_path(o.conf.kek, o.conf.name, o.verify_path);
+	check_kek(d, &o);
+}
+
+int cmd_doctor(struct cli *c, const struct args *a)
+{
+	struct doctor d = { .json = c->output == OUTPUT_JSON };
+	struct mount m;
+
+	(void)a;
+	d.lines = json_array();
+	check_kernel(&d);
+	check_fuse(&d);
+	check_timeout(&d, "default_request_timeout");
+	check_timeout(&d, "max_request_timeout");
+	check_users(&d);
+	check_memory(&d);
+	check_clock(&d);
+	if (check_mount(&d, c, &m)) {
+		check_daemon(&d, &m);
+		check_store(&d, m.store);
+	}
+	if (d.json)
+		output_list(c, d.lines, NULL, 0, "");
+	json_decref(d.lines);
+	return d.bad ? EXIT_ERROR : EXIT_DONE;
+}

@@ -1,0 +1,287 @@
+/* coffer edit: the value lies in a file of a private directory in memory while the editor runs.
+ *
+ * A janitor process holds the other end of a pipe: when the pipe closes, because the command is done, failed, or was killed (SIGKILL too), it
+ * overwrites and removes the directory with whatever the editor left beside the file. So there is one way out, and every exit takes it. */
+#include "fs/cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+#include <linux/magic.h>
+#include <unistd.h>
+
+#include "fs/cli/client.h"
+#include "fs/cli/input.h"
+#include "fs/cli/output.h"
+#include "fs/cli/secrets.h"
+#include "store/aead.h"
+
+#define MEMORY_DIR "/dev/shm"	/* tmpfs: never on a disk, but for swap */
+
+struct workplace {
+	char dir[64];
+	char file[256];
+	int alive;		/* write end of the janitor's pipe, -1: none */
+	pid_t janitor;
+};
+
+static int wipe_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	static const char zeros[4096];
+
+	(void)ftw;
+	if (type == FTW_F && S_ISREG(st->st_mode)) {
+		int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+		for (off_t done = 0; fd >= 0 && done < st->st_size; done += (off_t)sizeof(zeros))
+			if (pwrite(fd, zeros, sizeof(zeros), done) < 0)
+				break;
+		if (fd >= 0)
+			close(fd);
+	}
+	remove(path);
+	return 0;
+}
+
+static void janitor_run(const char *dir, int pipe_fd)
+{
+	sigset_t all;
+	char byte;
+	ssize_t n;
+
+	/* A terminal's Ctrl-C, or a session's end, is for the command. */
+	setsid();
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	do
+		n = read(pipe_fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	nftw(dir, wipe_entry, 8, FTW_DEPTH | FTW_PHYS);
+	_exit(0);
+}
+
+static int workplace_open(struct workplace *w, const char *name)
+{
+	struct statfs fs;
+	int ends[2];
+
+	*w = (struct workplace){ .alive = -1 };
+	if (statfs(MEMORY_DIR, &fs) < 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
+		return fail(EXIT_ERROR, MEMORY_DIR " is not a file system in memory; edit the value elsewhere and use: coffer put %s --file F", name);
+	snprintf(w->dir, sizeof(w->dir), MEMORY_DIR "/coffer-edit.XXXXXX");
+	if (!mkdtemp(w->dir))
+		return fail(EXIT_ERROR, "cannot make a directory in " MEMORY_DIR ": %s", strerror(errno));
+	snprintf(w->file, sizeof(w->file), "%s/%s", w->dir, name);
+	if (pipe2(ends, O_CLOEXEC) < 0) {
+		rmdir(w->dir);
+		return fail(EXIT_ERROR, "cannot make a pipe: %s", strerror(errno));
+	}
+	w->janitor = fork();
+	if (w->janitor == 0) {
+		close(ends[1]);
+		janitor_run(w->dir, ends[0]);
+	}
+	close(ends[0]);
+	if (w->janitor < 0) {
+		close(ends[1]);
+		rmdir(w->dir);
+		return fail(EXIT_ERROR, "cannot start a process: %s", strerror(errno));
+	}
+	w->alive = ends[1];
+	return EXIT_DONE;
+}
+
+static void workplace_close(struct workplace *w)
+{
+	if (w->alive < 0)
+		return;
+	close(w->alive);
+	w->alive = -1;
+	while (waitpid(w->janitor, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static int write_file(const char *path, const struct secbuf *value)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), r;
+
+	if (fd < 0)
+		return fail(EXIT_ERROR, "cannot make %s: %s", path, strerror(errno));
+	r = output_bytes(fd, secbuf_cdata(value), secbuf_len(value));
+	close(fd);
+	if (r < 0)
+		return fail(EXIT_ERROR, "cannot write %s: %s", path, strerror(-r));
+	return EXIT_DONE;
+}
+
+static int read_file(const char *path, struct secbuf *ret_value)
+{
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return fail(EXIT_ERROR, "the editor left no file behind (%s); nothing was changed", strerror(errno));
+	r = input_read(fd, ret_value);
+	close(fd);
+	if (r == -EFBIG)
+		return fail(EXIT_ERROR, "the value has become too long; nothing was changed");
+	if (r < 0)
+		return fail(EXIT_ERROR, "cannot read %s: %s; nothing was changed", path, strerror(-r));
+	return EXIT_DONE;
+}
+
+static pid_t editor_pid;
+
+static void pass_on(int signal_number)
+{
+	if (editor_pid > 0)
+		kill(editor_pid, signal_number);
+}
+
+/* Runs the editor. Ctrl-C and Ctrl-\ are its own, as with system(3); what would end this process ends the editor first. */
+static int run_editor(const struct workplace *w)
+{
+	const char *editor = getenv("VISUAL");
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, pass = { .sa_handler = pass_on }, old_int, old_quit, old_term, old_hup;
+	char command[PATH_MAX];
+	int wait_status = 0, r;
+
+	if (!editor || !*editor)
+		editor = getenv("EDITOR");
+	if (!editor || !*editor)
+		editor = "vi";
+	snprintf(command, sizeof(command), "%s \"$1\"", editor);
+	sigaction(SIGINT, &ignore, &old_int);
+	sigaction(SIGQUIT, &ignore, &old_quit);
+	editor_pid = fork();
+	if (editor_pid == 0) {
+		sigaction(SIGINT, &old_int, NULL);
+		sigaction(SIGQUIT, &old_quit, NULL);
+		setenv("TMPDIR", w->dir, 1);	/* for the editor's own temporary files */
+		execl("/bin/sh", "sh", "-c", command, "sh", w->file, (char *)NULL);
+		_exit(127);
+	}
+	sigaction(SIGTERM, &pass, &old_term);
+	sigaction(SIGHUP, &pass, &old_hup);
+	r = editor_pid < 0 ? -errno : 0;
+	while (r == 0 && waitpid(editor_pid, &wait_status, 0) < 0)
+		if (errno != EINTR)
+			r = -errno;
+	editor_pid = 0;
+	sigaction(SIGINT, &old_int, NULL);
+	sigaction(SIGQUIT, &old_quit, NULL);
+	sigaction(SIGTERM, &old_term, NULL);
+	sigaction(SIGHUP, &old_hup, NULL);
+	if (r < 0)
+		return fail(EXIT_ERROR, "cannot start the editor: %s", strerror(-r));
+	if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 127)
+		return fail(EXIT_ERROR, "cannot run the editor \"%s\"; set $EDITOR", editor);
+	if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0)
+		return fail(EXIT_ERROR, "the editor ended with an error; nothing was changed");
+	return EXIT_DONE;
+}
+
+/* Editors end a file with a newline even if it had none. */
+static void drop_editors_newline(const struct secbuf *old, struct secbuf *new)
+{
+	size_t n = secbuf_len(old);
+
+	if (n > 0 && secbuf_cdata(old)[n - 1] == '\n')
+		return;
+	n = input_trimmed(secbuf_cdata(new), secbuf_len(new));
+	if (n == secbuf_len(new))
+		return;
+	secbuf_set_len(new, n);
+	note("the value had no newline at its end; the one that the editor added is left out");
+}
+
+/* What the secret is labelled with goes on with the new version; its validity does not: a new value has a life of its own. */
+static int describe(struct cli *c, const char *name, json_t **ret_secret)
+{
+	json_t *answer = NULL;
+	int status = client_ask(c, json_pack("{s:s, s:s}", "op", "show", "name", name), &answer);
+
+	if (status == EXIT_DONE)
+		*ret_secret = json_incref(json_object_get(answer, "secret"));
+	json_decref(answer);
+	return status;
+}
+
+static int store_value(struct cli *c, const char *name, const json_t *before, const struct secbuf *value)
+{
+	json_t *request, *answer = NULL, *tags = json_object_get(before, "tags"), *type = json_object_get(before, "content_type");
+	json_int_t old = json_integer_value(json_object_get(before, "version")), new;
+	int status;
+
+	request = json_pack("{s:s, s:s, s:I}", "op", "put", "name", name, "value_length", (json_int_t)secbuf_len(value));
+	if (json_is_string(type))
+		json_object_set(request, "content_type", type);
+	if (json_is_object(tags) && json_object_size(tags) > 0)
+		json_object_set(request, "tags", tags);
+	status = client_change(c, request, secbuf_cdata(value), secbuf_len(value), &answer);
+	if (status)
+		return status;
+	new = json_integer_value(json_object_get(answer, "version"));
+	printf("%s version %" JSON_INTEGER_FORMAT "\n", name, new);
+	if (old > 0 && new > old + 1)
+		note("other versions of %s were made after %" JSON_INTEGER_FORMAT ", which you edited; they are kept: coffer versions %s", name, old, name);
+	json_decref(answer);
+	return EXIT_DONE;
+}
+
+int cmd_edit(struct cli *c, const struct args *a)
+{
+	const char *name = a->operands[0];
+	struct secbuf *old = NULL, *new = NULL;
+	struct workplace w = { .alive = -1 };
+	json_t *before = NULL;
+	int status = secret_name_check(name), fd = -1, r;
+
+	if (status == EXIT_DONE)
+		status = input_prepare(2);
+	if (status == EXIT_DONE)
+		status = describe(c, name, &before);
+	if (status == EXIT_DONE)
+		status = secret_open(c, name, NULL, &fd);
+	if (status)
+		goto out;
+	status = EXIT_ERROR;
+	old = input_buffer();
+	new = old ? input_buffer() : NULL;
+	if (!new)
+		goto out;
+	r = input_read(fd, old);
+	if (r < 0) {
+		status = secret_explain(c, name, NULL, "secrets/get", -r);
+		goto out;
+	}
+	status = workplace_open(&w, name);
+	if (status == EXIT_DONE)
+		status = write_file(w.file, old);
+	if (status == EXIT_DONE)
+		status = run_editor(&w);
+	if (status == EXIT_DONE)
+		status = read_file(w.file, new);
+	workplace_close(&w);
+	if (status)
+		goto out;
+	drop_editors_newline(old, new);
+	if (secbuf_len(old) == secbuf_len(new) && secret_cmp(secbuf_cdata(old), secbuf_cdata(new), secbuf_len(old)) == 0)
+		note("%s is unchanged", name);
+	else
+		status = store_value(c, name, before, new);
+out:
+	workplace_close(&w);
+	json_decref(before);
+	secbuf_free(new);
+	secbuf_free(old);
+	if (fd >= 0)
+		close(fd);
+	return status;
+}

@@ -1,0 +1,420 @@
+/* coffer init: makes a vault, or nothing. Every step notes what it made; a failure takes it back in reverse, and touches nothing that was there.
+ * vault.conf comes last: a directory without it is not a store, so a machine that dies half-way leaves no half vault. */
+#include "fs/cli/cli.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/cli/container.h"
+#include "fs/cli/input.h"
+#include "fs/cli/names.h"
+#include "fs/cli/store_access.h"
+#include "store/aead.h"
+#include "store/audit.h"
+
+#define RETENTION_MIN     7	/* days */
+#define RETENTION_MAX     90
+#define ADMINS_MAX        16
+#define WHY_MAX           512
+#define UNDO_MAX          16
+
+struct init {
+	char dir[PATH_MAX], kek_uri[KEK_URI_MAX], verify_path[PATH_MAX];
+	struct vaultconf conf;
+	struct store_settings settings;
+	struct principal admins[ADMINS_MAX];
+	size_t n_admins;
+	uid_t worker_uid;
+	gid_t worker_gid;
+	struct kek *kek;
+	struct keys *keys;
+	char *undo[UNDO_MAX];		/* what was made, in order */
+	size_t n_undo;
+};
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	remove(path);
+	return 0;
+}
+
+static void made(struct init *i, const char *path)
+{
+	if (i->n_undo < UNDO_MAX)
+		i->undo[i->n_undo++] = strdup(path);
+}
+
+static void undo(struct init *i, bool failed)
+{
+	while (i->n_undo > 0) {
+		char *path = i->undo[--i->n_undo];
+
+		if (path && failed)
+			nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+		free(path);
+	}
+}
+
+/* ---- what was asked for ---- */
+
+static int read_retention(const char *given, uint32_t *ret_days)
+{
+	char *end;
+	long days;
+
+	if (!given)
+		return EXIT_DONE;
+	errno = 0;
+	days = strtol(given, &end, 10);
+	if (errno || *end || !isdigit((unsigned char)*given) || days < RETENTION_MIN || days > RETENTION_MAX)
+		return fail(EXIT_USAGE, "--retention %s: the days that deleted secrets are kept are %d to %d, and cannot be changed later", given,
+			    RETENTION_MIN, RETENTION_MAX);
+	*ret_days = (uint32_t)days;
+	return EXIT_DONE;
+}
+
+/* Absolute, without a slash at the end, through an existing parent. */
+static int read_dir(const char *given, char ret_dir[PATH_MAX])
+{
+	char copy[PATH_MAX], *parent;
+	const char *name;
+	char *slash;
+	size_t len;
+
+	if ((size_t)snprintf(copy, sizeof(copy), "%s", given) >= sizeof(copy))
+		return fail(EXIT_USAGE, "the store's path is too long");
+	for (len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
+		copy[len - 1] = '\0';
+	slash = strrchr(copy, '/');
+	name = slash ? slash + 1 : copy;
+	if (slash)
+		*slash = '\0';
+	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
+	/* /var/lib/coffer may be made on the way, one level. */
+	if (!parent && errno == ENOENT && slash)
+		return snprintf(ret_dir, PATH_MAX, "%s/%s", copy, name) < PATH_MAX && copy[0] == '/'
+			? EXIT_DONE : fail(EXIT_USAGE, "there is no directory %s; make it, or give an absolute path", copy);
+	if (!parent)
+		return fail(EXIT_USAGE, "%s: %s", copy, strerror(errno));
+	len = (size_t)snprintf(ret_dir, PATH_MAX, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name);
+	free(parent);
+	return len < PATH_MAX ? EXIT_DONE : fail(EXIT_USAGE, "the store's path is too long");
+}
+
+static int read_name(const char *dir, char ret_name[VAULT_NAME_MAX])
+{
+	const char *name = vault_name_of(dir);
+	size_t len = strlen(name);
+
+	if (len == 0 || len >= VAULT_NAME_MAX || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != len || name[0] == '-')
+		return fail(EXIT_USAGE, "\"%s\" cannot be a vault's name (the last part of STORE): 1 to %d of a-z 0-9 - and not a dash first", name,
+			    VAULT_NAME_MAX - 1);
+	memcpy(ret_name, name, len + 1);
+	return EXIT_DONE;
+}
+
+static int read_admins(const struct args *a, struct init *i)
+{
+	char text[PRINCIPAL_TEXT_MAX], self[64];
+	const char *given;
+	int status;
+
+	for (size_t k = 0; (given = args_nth(a, "admin", k)); k++) {
+		if (i->n_admins == ADMINS_MAX)
+			return fail(EXIT_USAGE, "more than %d administrators; grant the rest when the vault is mounted", ADMINS_MAX);
+		status = principal_argument(given, &i->admins[i->n_admins], text);
+		if (status)
+			return status;
+		i->n_admins++;
+	}
+	if (i->n_admins > 0)
+		return EXIT_DONE;
+	/* A daemon in a container cannot tell the host from others: nobody would match. */
+	if (in_container())
+		return fail(EXIT_USAGE, "in a container nobody counts as host, so say who administers the vault: --admin user:%u", (unsigned)getuid());
+	snprintf(self, sizeof(self), "user:%u,host", (unsigned)getuid());
+	status = principal_argument(self, &i->admins[0], text);
+	i->n_admins = status == EXIT_DONE;
+	return status;
+}
+
+static int find_users(struct init *i)
+{
+	static const char *const users[] = { USER_WORKER, USER_KEYS, USER_HELPER };
+	char missing[512] = "";
+	const struct passwd *pw;
+
+	for (size_t k = 0; k < sizeof(users) / sizeof(users[0]); k++) {
+		size_t len = strlen(missing);
+
+		if (!getpwnam(users[k]))
+			snprintf(missing + len, sizeof(missing) - len, "%suseradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s",
+				 len ? " && " : "", users[k]);
+	}
+	if (*missing)
+		return fail(EXIT_ERROR, "system users are missing; make them with: %s", missing);
+	pw = getpwnam(USER_WORKER);
+	if (!pw)
+		return fail(EXIT_ERROR, "there is no user " USER_WORKER);
+	i->worker_uid = pw->pw_uid;
+	i->worker_gid = pw->pw_gid;
+	return EXIT_DONE;
+}
+
+static bool is_empty_dir(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+	bool empty = d != NULL;
+
+	while (d && (e = readdir(d)))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			empty = false;
+	if (d)
+		closedir(d);
+	return empty;
+}
+
+static int check_place(const struct init *i)
+{
+	char conf[PATH_MAX + 16];
+	struct stat st;
+
+	snprintf(conf, sizeof(conf), "%s/vault.conf", i->dir);
+	if (lstat(conf, &st) == 0)
+		return fail(EXIT_CONFLICT, "%s is a vault already; nothing was changed. Mount it with: cofferd %s %s", i->dir, i->dir, MOUNT_DEFAULT);
+	if (lstat(i->dir, &st) == 0 && !S_ISDIR(st.st_mode))
+		return fail(EXIT_CONFLICT, "%s is there and is not a directory; nothing was changed", i->dir);
+	if (lstat(i->dir, &st) == 0 && !is_empty_dir(i->dir))
+		return fail(EXIT_CONFLICT, "%s is not empty; nothing was changed, choose another directory", i->dir);
+	if (lstat(i->verify_path, &st) == 0)
+		return fail(EXIT_CONFLICT, "%s is there already, the verify key of another vault's log; move it away, or choose another name for the vault",
+			    i->verify_path);
+	if (strncmp(i->kek_uri, "file:", 5) == 0 && lstat(i->kek_uri + 5, &st) == 0)
+		return fail(EXIT_CONFLICT, "%s is there already; a vault gets a key of its own: move that one away, or name another with --kek file:PATH",
+			    i->kek_uri + 5);
+	return EXIT_DONE;
+}
+
+static int read_kek(const struct args *a, struct init *i)
+{
+	const char *given = args_value(a, "kek");
+	size_t len = strlen(i->dir), n;
+
+	n = given ? (size_t)snprintf(i->kek_uri, sizeof(i->kek_uri), "%s", given)
+		  : (size_t)snprintf(i->kek_uri, sizeof(i->kek_uri), "file:" ETC_DIR "/%s.kek", i->conf.name);
+	if (n >= sizeof(i->kek_uri))
+		return fail(EXIT_USAGE, "--kek is longer than %d bytes", KEK_URI_MAX - 1);
+	if (!kek_ops_for(i->kek_uri))
+		return fail(EXIT_USAGE, "no key provider for \"%s\"; there are: %s", i->kek_uri, kek_schemes());
+	if (strncmp(i->kek_uri, "file:", 5) == 0) {
+		if (i->kek_uri[5] != '/')
+			return fail(EXIT_USAGE, "--kek %s: the path must be absolute, as the daemon will look for it there", i->kek_uri);
+		/* Whoever copies the store would carry the key with it. */
+		if (strncmp(i->kek_uri + 5, i->dir, len) == 0 && i->kek_uri[5 + len] == '/')
+			return fail(EXIT_USAGE, "the key must not lie inside the store that it protects; name another place with --kek file:PATH");
+	}
+	offline_verify_path(i->kek_uri, i->conf.name, i->verify_path);
+	return EXIT_DONE;
+}
+
+/* ---- making it ---- */
+
+static int make_dir(struct init *i, const char *path, mode_t mode)
+{
+	if (mkdir(path, mode) == 0) {
+		made(i, path);
+		return chmod(path, mode) == 0 ? EXIT_DONE : fail(EXIT_ERROR, "cannot set the mode of %s: %s", path, strerror(errno));
+	}
+	return errno == EEXIST ? EXIT_DONE : fail(EXIT_ERROR, "cannot make the directory %s: %s", path, strerror(errno));
+}
+
+static int make_parent(struct init *i, const char *path, mode_t mode)
+{
+	char parent[PATH_MAX], *slash;
+
+	snprintf(parent, sizeof(parent), "%s", path);
+	slash = strrchr(parent, '/');
+	if (!slash || slash == parent)
+		return EXIT_DONE;
+	*slash = '\0';
+	return make_dir(i, parent, mode);
+}
+
+static int make_kek(struct init *i, const struct secbuf *passphrase)
+{
+	struct kek_source source = { .uri = i->kek_uri, .fd = -1 };
+	char why[WHY_MAX] = "";
+	int status = EXIT_DONE, r;
+
+	if (passphrase) {
+		source.passphrase = secbuf_cdata(passphrase);
+		source.passphrase_len = secbuf_len(passphrase);
+	}
+	if (strncmp(i->kek_uri, "file:", 5) == 0)
+		status = make_parent(i, i->kek_uri + 5, 0700);
+	if (status == EXIT_DONE) {
+		r = kek_create(&source, i->conf.kek_params, &i->kek, why, sizeof(why));
+		if (r < 0)
+			status = fail(exit_for_errno(r), "the vault's key could not be made: %s", *why ? why : strerror(-r));
+		else if (strncmp(i->kek_uri, "file:", 5) == 0)
+			made(i, i->kek_uri + 5);
+	}
+	return status;
+}
+
+static int make_vault_key(struct init *i)
+{
+	struct wrap_context ctx = { .type = WRAP_VAULT_KEY };
+	uint8_t *key = secmem_alloc(KEY_LEN);
+	int r = -ENOMEM;
+
+	if (!key)
+		goto out;
+	r = random_bytes(i->conf.id, sizeof(i->conf.id));
+	if (r < 0)
+		goto out;
+	memcpy(ctx.vault, i->conf.id, sizeof(ctx.vault));
+	memcpy(i->conf.kek, i->kek_uri, sizeof(i->conf.kek));
+	r = keys_new_local(i->kek, &i->keys);
+	if (r < 0)
+		goto out;
+	i->kek = NULL;
+	r = keys_wrap_new(i->keys, &ctx, key, i->conf.vault_record, &i->conf.vault_record_len);
+out:
+	secmem_free(key, KEY_LEN);
+	return r == 0 ? EXIT_DONE : fail(EXIT_ERROR, "the vault's key does not work: %s", strerror(-r));
+}
+
+static int make_store(struct init *i)
+{
+	char why[WHY_MAX] = "", path[PATH_MAX + 16];
+	int status, r, fd;
+
+	status = make_parent(i, i->dir, 0755);
+	if (status == EXIT_DONE)
+		status = make_dir(i, i->dir, 0755);
+	if (status)
+		return status;
+	snprintf(path, sizeof(path), "%s/db", i->dir);
+	made(i, path);
+	r = store_create(i->dir, &i->conf, i->keys, &i->settings, i->admins, i->n_admins, i->worker_uid, i->worker_gid, why, sizeof(why));
+	if (r < 0)
+		return fail(exit_for_errno(r), "the store could not be made: %s", *why ? why : strerror(-r));
+	snprintf(path, sizeof(path), "%s/audit", i->dir);
+	made(i, path);
+	status = make_parent(i, i->verify_path, 0700);
+	if (status)
+		return status;
+	r = audit_create(i->dir, i->verify_path, i->conf.name, i->worker_gid, why, sizeof(why));
+	if (r != -EEXIST)
+		made(i, i->verify_path);
+	if (r < 0)
+		return fail(exit_for_errno(r), "the audit log could not be made: %s", *why ? why : strerror(-r));
+	fd = open(i->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/vault.conf", i->dir);
+	made(i, path);
+	r = fd < 0 ? -errno : vaultconf_write(fd, &i->conf);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	if (fd >= 0)
+		close(fd);
+	return r == 0 ? EXIT_DONE : fail(EXIT_ERROR, "%s/vault.conf could not be written: %s", i->dir, strerror(-r));
+}
+
+static void say_what_next(const struct init *i)
+{
+	char text[PRINCIPAL_TEXT_MAX];
+
+	printf("vault %s made in %s\n", i->conf.name, i->dir);
+	for (size_t k = 0; k < i->n_admins; k++) {
+		principal_print(&i->admins[k], text);
+		printf("administrator: %s\n", text);
+	}
+	if (strncmp(i->kek_uri, "file:", 5) == 0)
+		printf("key: %s\n  Lose this file, lose everything. Keep a copy off this machine.\n", i->kek_uri + 5);
+	else
+		printf("key: %s\n  Lose it, lose everything.\n", i->kek_uri);
+	printf("verify key of the audit log: %s\n  Move it off this machine: whoever has it could forge the log.\n", i->verify_path);
+	printf("next: cofferd %s %s\n", i->dir, MOUNT_DEFAULT);
+}
+
+static int gather(const struct args *a, struct init *i)
+{
+	int status;
+
+	i->settings = (struct store_settings){ .retention_days = RETENTION_MAX, .purge_protection = args_has(a, "purge-protection"),
+					       .value_max = VALUE_MAX };
+	status = read_retention(args_value(a, "retention"), &i->settings.retention_days);
+	if (status == EXIT_DONE)
+		status = read_dir(a->operands[0], i->dir);
+	if (status == EXIT_DONE)
+		status = read_name(i->dir, i->conf.name);
+	if (status == EXIT_DONE)
+		status = read_kek(a, i);
+	if (status == EXIT_DONE)
+		status = read_admins(a, i);
+	if (status == EXIT_DONE)
+		status = find_users(i);
+	if (status == EXIT_DONE)
+		status = check_place(i);
+	return status;
+}
+
+int cmd_init(struct cli *c, const struct args *a)
+{
+	struct init *i = calloc(1, sizeof(*i));
+	struct secbuf *passphrase = NULL;
+	sigset_t signals, old;
+	int status = offline_need_root("init STORE");
+
+	(void)c;
+	if (!i)
+		return fail(EXIT_ERROR, "not enough memory");
+	umask(022);
+	if (status == EXIT_DONE)
+		status = gather(a, i);
+	if (status == EXIT_DONE)
+		status = input_prepare(1);
+	if (status == EXIT_DONE && crypto_init() < 0)
+		status = fail(EXIT_ERROR, "OpenSSL lacks an algorithm that the vault needs (AES-256-GCM, AES-KW, SHA-256)");
+	if (status == EXIT_DONE && kek_ops_for(i->kek_uri)->needs_passphrase)
+		status = input_passphrase("New passphrase of the vault: ", true, &passphrase);
+	if (status)
+		goto out;
+	/* From the first thing made to the last, so that nobody's Ctrl-C leaves a key without its vault. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, &old);
+	status = make_kek(i, passphrase);
+	if (status == EXIT_DONE)
+		status = make_vault_key(i);
+	if (status == EXIT_DONE)
+		status = make_store(i);
+	keys_free(i->keys);
+	kek_close(i->kek);
+	undo(i, status != EXIT_DONE);
+	if (status == EXIT_DONE)
+		say_what_next(i);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+out:
+	secbuf_free(passphrase);
+	free(i);
+	return status;
+}

@@ -1,0 +1,224 @@
+#include "fs/cli/input.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "fs/cli/cli.h"
+#include "fs/cli/output.h"
+#include "store/aead.h"
+#include "store/envelope.h"
+
+#define ARENA_VALUE (5u << 19)		/* 2.5 MiB: one value of VALUE_MAX + 1 bytes, rounded up by the allocator, and small things */
+#define ARENA_MIN   (64u << 10)
+
+static volatile sig_atomic_t interrupted;
+
+int input_prepare(size_t values)
+{
+	struct rlimit limit;
+	int r = -ENOMEM;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_MEMLOCK, &limit);
+	}
+	for (size_t size = values * ARENA_VALUE; size >= ARENA_MIN; size /= 2) {
+		r = secmem_init(size, SECMEM_AUTO);
+		if (r == 0 || r == -EALREADY)
+			return EXIT_DONE;
+	}
+	return fail(EXIT_ERROR, "cannot lock memory for the value (%s); raise the limit: ulimit -l 8192, or LimitMEMLOCK= of the unit", strerror(-r));
+}
+
+struct secbuf *input_buffer(void)
+{
+	struct secbuf *b;
+
+	for (size_t size = VALUE_MAX + 1; size >= 1024; size /= 2)
+		if (secbuf_new(size, &b) == 0)
+			return b;
+	fail(EXIT_ERROR, "cannot lock memory for the value; raise the limit: ulimit -l 8192");
+	return NULL;
+}
+
+int input_read(int fd, struct secbuf *ret_buf)
+{
+	size_t len = 0, capacity = secbuf_capacity(ret_buf);
+	int r = secbuf_set_len(ret_buf, capacity);
+
+	if (r < 0)
+		return r;
+	while (len < capacity) {
+		ssize_t n = read(fd, secbuf_data(ret_buf) + len, capacity - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			r = -errno;
+			break;
+		}
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
+	if (r == 0 && len > VALUE_MAX)
+		r = -EFBIG;
+	/* A full buffer says nothing of what comes after it. */
+	if (r == 0 && len == capacity) {
+		char one;
+
+		r = read(fd, &one, 1) == 0 ? 0 : -EFBIG;
+		secmem_wipe(&one, 1);
+	}
+	secbuf_set_len(ret_buf, r == 0 ? len : 0);
+	return r;
+}
+
+size_t input_trimmed(const void *data, size_t len)
+{
+	const char *p = data;
+
+	if (len > 0 && p[len - 1] == '\n')
+		len -= len > 1 && p[len - 2] == '\r' ? 2 : 1;
+	return len;
+}
+
+static void on_signal(int signal_number)
+{
+	interrupted = signal_number;
+}
+
+/* One line into buf, with the terminal's echo off. Signals that end the process first give the terminal its echo back. */
+static int read_hidden(int fd, const char *prompt, struct secbuf *buf)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
+	struct sigaction action = { .sa_handler = on_signal }, old[sizeof(signals) / sizeof(signals[0])];
+	struct termios shown, hidden;
+	size_t len = 0, capacity = secbuf_capacity(buf);
+	int r = secbuf_set_len(buf, capacity);
+
+	if (r < 0)
+		return r;
+	if (tcgetattr(fd, &shown) < 0)
+		return -errno;
+	interrupted = 0;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaction(signals[i], &action, &old[i]);
+	hidden = shown;
+	hidden.c_lflag &= ~(tcflag_t)ECHO;
+	hidden.c_lflag |= ECHONL;
+	tcsetattr(fd, TCSAFLUSH, &hidden);
+	output_bytes(STDERR_FILENO, prompt, strlen(prompt));
+	r = -EFBIG;
+	while (len < capacity) {
+		ssize_t n = interrupted ? -1 : read(fd, secbuf_data(buf) + len, capacity - len);
+
+		if (n < 0) {
+			r = interrupted ? -EINTR : -errno;
+			break;
+		}
+		len += (size_t)n;
+		if (n == 0 || memchr(secbuf_data(buf) + len - n, '\n', (size_t)n)) {
+			r = 0;
+			break;
+		}
+	}
+	tcsetattr(fd, TCSAFLUSH, &shown);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaction(signals[i], &old[i], NULL);
+	secbuf_set_len(buf, r == 0 ? input_trimmed(secbuf_cdata(buf), len) : 0);
+	if (interrupted)
+		raise(interrupted);
+	return r;
+}
+
+int input_value(const char *file, const char *prompt, struct secbuf **ret_value)
+{
+	int fd = STDIN_FILENO, status = EXIT_ERROR, r;
+	struct secbuf *b = NULL;
+	size_t room;
+
+	if (file && strcmp(file, "-") != 0) {
+		fd = open(file, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return fail(EXIT_ERROR, "cannot read %s: %s", file, strerror(errno));
+	}
+	b = input_buffer();
+	if (!b)
+		goto out;
+	room = secbuf_capacity(b);
+	r = fd == STDIN_FILENO && isatty(fd) ? read_hidden(fd, prompt, b) : input_read(fd, b);
+	if (r == -EFBIG && room <= VALUE_MAX) {
+		fail(EXIT_ERROR, "the value is longer than the %zu bytes that could be locked in memory; raise the limit: ulimit -l 8192", room);
+		goto out;
+	}
+	if (r == -EFBIG) {
+		fail(EXIT_ERROR, "the value is longer than %u bytes, the most that a secret may have", VALUE_MAX);
+		goto out;
+	}
+	if (r < 0) {
+		fail(EXIT_ERROR, "cannot read %s: %s", fd == STDIN_FILENO ? "standard input" : file, strerror(-r));
+		goto out;
+	}
+	*ret_value = b;
+	b = NULL;
+	status = EXIT_DONE;
+out:
+	secbuf_free(b);
+	if (fd != STDIN_FILENO)
+		close(fd);
+	return status;
+}
+
+static int passphrase_once(const char *prompt, struct secbuf **ret_passphrase)
+{
+	struct secbuf *b = NULL;
+	int r;
+
+	/* Two bytes more than the longest, for its newline. */
+	if (secbuf_new(PASSPHRASE_MAX + 2, &b) < 0)
+		return fail(EXIT_ERROR, "cannot lock memory for the passphrase; raise the limit: ulimit -l 8192");
+	r = isatty(STDIN_FILENO) ? read_hidden(STDIN_FILENO, prompt, b) : input_read(STDIN_FILENO, b);
+	if (r == 0)
+		secbuf_set_len(b, input_trimmed(secbuf_cdata(b), secbuf_len(b)));
+	if (r == 0 && secbuf_len(b) > PASSPHRASE_MAX)
+		r = -EFBIG;
+	if (r == 0 && secbuf_len(b) > 0) {
+		*ret_passphrase = b;
+		return EXIT_DONE;
+	}
+	secbuf_free(b);
+	if (r == -EFBIG)
+		return fail(EXIT_USAGE, "the passphrase is longer than %d bytes", PASSPHRASE_MAX);
+	if (r < 0)
+		return fail(EXIT_ERROR, "cannot read the passphrase: %s", strerror(-r));
+	return fail(EXIT_USAGE, "the passphrase is empty; type it at the terminal, or give it on standard input");
+}
+
+int input_passphrase(const char *prompt, bool twice, struct secbuf **ret_passphrase)
+{
+	struct secbuf *first = NULL, *second = NULL;
+	int status = passphrase_once(prompt, &first);
+
+	if (status || !twice || !isatty(STDIN_FILENO))
+		goto out;
+	status = passphrase_once("Again: ", &second);
+	if (status)
+		goto out;
+	if (secbuf_len(first) != secbuf_len(second) || secret_cmp(secbuf_cdata(first), secbuf_cdata(second), secbuf_len(first)) != 0)
+		status = fail(EXIT_USAGE, "the two passphrases differ; nothing was made, try again");
+out:
+	secbuf_free(second);
+	if (status) {
+		secbuf_free(first);
+		return status;
+	}
+	*ret_passphrase = first;
+	return EXIT_DONE;
+}

@@ -1,0 +1,30 @@
+/* Which mount a command speaks to: found in /proc/self/mountinfo, so that nothing is asked of a daemon that may be dead. */
+#ifndef COFFER_CLI_MOUNT_H
+#define COFFER_CLI_MOUNT_H
+
+#include <limits.h>
+#include <stddef.h>
+
+#include "store/vaultconf.h"
+
+#define MOUNT_DEFAULT "/vault"
+
+struct mount {
+	char path[PATH_MAX];		/* where */
+	char store[PATH_MAX];		/* of what: the source without its "coffer:" */
+};
+
+/* Finds the coffer mount at path, or (path NULL) of the vault whose name is the last component of its store. Of several on one path the
+ * topmost counts, whatever it is. 0; -ENOENT: nothing is mounted there (no such vault); -ENOTTY: something else is mounted there. */
+int mountinfo_find(const char *text, const char *path, const char *vault, struct mount *ret_mount);
+
+/* The same with this process's own mounts; path may be relative, or a symbolic link. Also -EIO. */
+int mount_find(const char *path, const char *vault, struct mount *ret_mount);
+
+/* The mount of a store, if there is one. */
+int mount_find_store(const char *store, struct mount *ret_mount);
+
+/* The last component of a path: the vault's name. Borrowed from path, which must not end in a slash. */
+const char *vault_name_of(const char *store);
+
+#endif

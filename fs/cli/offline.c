@@ -1,0 +1,219 @@
+#include "fs/cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/cli/client.h"
+#include "fs/cli/names.h"
+#include "fs/cli/output.h"
+#include "fs/cli/store_access.h"
+#include "fs/timefmt.h"
+#include "store/audit.h"
+
+#define WHY_MAX 512
+#define BREAK_GLASS "break-glass"
+
+static void report_finding(const char *line, void *arg)
+{
+	size_t *findings = arg;
+	char *copy = strdup(line);
+
+	(*findings)++;
+	if (copy) {
+		output_harmless(copy);
+		puts(copy);
+	}
+	free(copy);
+}
+
+int cmd_fsck(struct cli *c, const struct args *a)
+{
+	struct offline o = { 0 };
+	struct store_counts counts;
+	size_t findings = 0;
+	int status = offline_need_root("fsck STORE"), r;
+
+	(void)c;
+	if (status == EXIT_DONE)
+		status = offline_find(a->operands[0], &o);
+	if (status == EXIT_DONE)
+		status = offline_open(&o, args_value(a, "kek"));
+	if (status)
+		goto out;
+	r = store_fsck(o.store, o.keys, args_has(a, "deep"), report_finding, &findings);
+	if (r == -EBADMSG) {
+		status = fail(EXIT_INTEGRITY, "%s: %zu finding%s; stop the daemon, keep a copy of the store, and restore from a backup", o.dir, findings,
+			      findings == 1 ? "" : "s");
+		goto out;
+	}
+	if (r < 0) {
+		status = fail(exit_for_errno(r), "%s could not be checked: %s", o.dir, strerror(-r));
+		goto out;
+	}
+	store_counts(o.store, &counts);
+	printf("%s: clean; %u secrets, %u versions, %u bindings, %u roles%s\n", o.dir, counts.secrets, counts.versions, counts.bindings, counts.roles,
+	       args_has(a, "deep") ? ", every value opened" : "");
+out:
+	offline_close(&o);
+	return status;
+}
+
+/* ---- audit verify ---- */
+
+/* What the running daemon says of the log's length, before it is read: a log that ends earlier was cut. 0: no daemon to ask. */
+static uint64_t daemons_word(const char *store)
+{
+	json_t *request = NULL, *answer = NULL;
+	struct mount m;
+	uint64_t seq = 0;
+
+	if (mount_find_store(store, &m) < 0)
+		return 0;
+	request = json_pack("{s:s}", "op", "status");
+	if (request && client_exchange(m.path, request, false, NULL, 0, &answer) == 0)
+		seq = (uint64_t)json_integer_value(json_object_get(json_object_get(answer, "audit"), "seq"));
+	json_decref(answer);
+	json_decref(request);
+	return seq;
+}
+
+int cmd_audit_verify(struct cli *c, const struct args *a)
+{
+	struct audit_verify_report report = { 0 };
+	const char *verify = args_value(a, "verify-key");
+	char why[WHY_MAX] = "";
+	struct offline o;
+	uint64_t expected;
+	int status = offline_need_root("audit verify STORE"), r;
+
+	(void)c;
+	if (status == EXIT_DONE)
+		status = offline_find(a->operands[0], &o);
+	if (status)
+		return status;
+	if (!verify)
+		verify = o.verify_path;
+	if (access(verify, R_OK) < 0)
+		return fail(EXIT_NOT_FOUND, "cannot read the verify key %s: %s; bring back the copy that was moved away, and name it with --verify-key", verify,
+			    strerror(errno));
+	expected = daemons_word(o.dir);
+	r = audit_verify(o.dir, verify, &report, why, sizeof(why));
+	if (r == -EBADMSG)
+		return fail(EXIT_INTEGRITY, "the audit log of %s was altered or damaged: %s; %" PRIu64 " records before that are good", o.conf.name, why,
+			    report.records);
+	if (r < 0)
+		return fail(exit_for_errno(r), "the audit log of %s could not be verified: %s", o.conf.name, *why ? why : strerror(-r));
+	if (expected > 0 && report.last_seq + 1 < expected)
+		return fail(EXIT_INTEGRITY, "the audit log of %s ends at record %" PRIu64 ", but the daemon has written %" PRIu64 ": its end was cut off",
+			    o.conf.name, report.last_seq, expected - 1);
+	printf("%s: %" PRIu64 " records in %" PRIu64 " segments are whole, %" PRIu64 " to %" PRIu64, o.conf.name, report.records, report.segments,
+	       report.first_seq, report.last_seq);
+	if (report.torn > 0)
+		printf("; %" PRIu64 " torn by crashes, each named by the next record", report.torn);
+	putchar('\n');
+	return EXIT_DONE;
+}
+
+/* ---- break-glass ---- */
+
+static int64_t login_uid(void)
+{
+	char text[24] = "";
+	int fd = open("/proc/self/loginuid", O_RDONLY | O_CLOEXEC);
+	unsigned long n;
+
+	if (fd >= 0) {
+		ssize_t len = read(fd, text, sizeof(text) - 1);
+
+		(void)len;
+		close(fd);
+	}
+	n = strtoul(text, NULL, 10);
+	return *text && n != UINT32_MAX ? (int64_t)n : -1;
+}
+
+/* Who did it and what; the owner of the log writes it down as soon as it sees it. */
+static char *describe_act(uint64_t binding, const char *principal, unsigned uid, int64_t loginuid)
+{
+	char now[TIME_TEXT_MAX], *text;
+	json_t *act;
+
+	time_print(time_now(), now);
+	act = json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "operation", "BreakGlass", "time", now, "binding", (json_int_t)binding, "principal",
+			principal, "role", "administrator", "uid", (json_int_t)uid, "loginuid", (json_int_t)loginuid);
+	text = act ? json_dumps(act, JSON_COMPACT) : NULL;
+	json_decref(act);
+	return text;
+}
+
+static int add_administrator(struct store *s, const struct principal *principal, const char *text, unsigned uid, int64_t loginuid, uint64_t *ret_id)
+{
+	struct binding b = { .role = ROLE_ADMINISTRATOR, .principal = *principal, .scope = "*", .from = INT64_MIN, .until = BINDING_FOREVER };
+	char *act = NULL;
+	uint64_t id;
+	int r;
+
+	r = store_begin(s);
+	if (r < 0)
+		return r;
+	r = store_binding_add(s, &b, BREAK_GLASS, BREAK_GLASS, &id);
+	if (r < 0)
+		goto out;
+	r = -ENOMEM;
+	act = describe_act(id, text, uid, loginuid);
+	if (!act)
+		goto out;
+	r = store_pending_act_add(s, act);
+	if (r < 0)
+		goto out;
+	r = store_commit(s);
+	if (r == 0)
+		*ret_id = id;
+	free(act);
+	return r;
+out:
+	free(act);
+	store_rollback(s);
+	return r;
+}
+
+int cmd_break_glass(struct cli *c, const struct args *a)
+{
+	char principal[PRINCIPAL_TEXT_MAX];
+	struct principal parsed;
+	struct offline o = { 0 };
+	unsigned uid = getuid();	/* before the worker's is taken on */
+	int64_t loginuid = login_uid();
+	uint64_t id = 0;
+	struct mount m;
+	int status = offline_need_root("break-glass STORE PRINCIPAL"), r;
+
+	(void)c;
+	if (status == EXIT_DONE)
+		status = principal_argument(a->operands[1], &parsed, principal);
+	if (status == EXIT_DONE)
+		status = offline_find(a->operands[0], &o);
+	if (status == EXIT_DONE)
+		status = offline_open(&o, args_value(a, "kek"));
+	if (status)
+		goto out;
+	r = add_administrator(o.store, &parsed, principal, uid, loginuid, &id);
+	if (r < 0) {
+		status = fail(exit_for_errno(r), "%s: the administrator could not be added: %s; nothing was changed", o.dir, strerror(-r));
+		goto out;
+	}
+	printf("binding %" PRIu64 ": administrator to %s on *\n", id, principal);
+	if (mount_find_store(o.dir, &m) == 0)
+		note("the daemon at %s takes it up within a second and records it in the audit log as BreakGlass", m.path);
+	else
+		note("it is recorded in the audit log as BreakGlass when the daemon next starts; revoke it when it is no longer needed: coffer revoke %" PRIu64, id);
+out:
+	offline_close(&o);
+	return status;
+}

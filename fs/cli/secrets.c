@@ -1,0 +1,467 @@
+#include "fs/cli/secrets.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/cli/client.h"
+#include "fs/cli/input.h"
+#include "fs/cli/output.h"
+#include "fs/timefmt.h"
+#include "policy/scope.h"
+
+#define TAG_TEXT_MAX 2049	/* 512 characters of UTF-8 and the NUL */
+
+int secret_name_check(const char *name)
+{
+	if (name_valid(name))
+		return EXIT_DONE;
+	return fail(EXIT_USAGE, "\"%.140s\" cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit", name,
+		    NAME_LEN_MAX);
+}
+
+static int version_check(const char *text, json_int_t *ret_version)
+{
+	char *end;
+	long long n;
+
+	errno = 0;
+	n = strtoll(text, &end, 10);
+	if (errno || *end || !isdigit((unsigned char)*text) || n < 1 || n > UINT32_MAX)
+		return fail(EXIT_USAGE, "\"%s\" is not a version: versions are 1, 2, 3 …; see: coffer versions NAME", text);
+	*ret_version = n;
+	return EXIT_DONE;
+}
+
+int time_argument(const char *option, const char *given, char *ret_text)
+{
+	int64_t t;
+	int r = time_parse(given, time_now(), &t);
+
+	if (r == -ERANGE)
+		return fail(EXIT_USAGE, "--%s %s lies beyond what a clock here can count", option, given);
+	if (r < 0)
+		return fail(EXIT_USAGE, "--%s \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span from now such as 90d or 12h", option, given);
+	time_print(t, ret_text);
+	return EXIT_DONE;
+}
+
+void newline_warning(const struct secbuf *value)
+{
+	size_t len = secbuf_len(value);
+
+	if (len > 0 && secbuf_cdata(value)[len - 1] == '\n')
+		note("warning: the value ends in a newline (typed by an editor or echo?); --trim removes it");
+}
+
+/* ---- requests ---- */
+
+/* --expires T and its like into the request; "none" is null, where the command takes that away. */
+static int set_time(json_t *request, const struct args *a, const char *option, const char *key, bool removable)
+{
+	const char *given = args_value(a, option);
+	char text[TIME_TEXT_MAX];
+	int status;
+
+	if (!given)
+		return EXIT_DONE;
+	if (removable && strcmp(given, "none") == 0) {
+		json_object_set_new(request, key, json_null());
+		return EXIT_DONE;
+	}
+	status = time_argument(option, given, text);
+	if (status == EXIT_DONE)
+		client_set(request, key, text);
+	return status;
+}
+
+static int set_tags(json_t *request, const struct args *a)
+{
+	json_t *tags = json_object();
+	const char *given;
+	int status = EXIT_USAGE;
+
+	for (size_t i = 0; (given = args_nth(a, "tag", i)); i++) {
+		const char *equals = strchr(given, '=');
+		char name[TAG_TEXT_MAX];
+
+		if (!equals || equals == given || (size_t)(equals - given) >= sizeof(name)) {
+			fail(EXIT_USAGE, "--tag \"%s\" is not NAME=VALUE", given);
+			goto out;
+		}
+		snprintf(name, sizeof(name), "%.*s", (int)(equals - given), given);
+		if (json_object_set_new(tags, name, json_string(equals + 1)) < 0) {
+			fail(EXIT_USAGE, "--tag \"%s\" is not UTF-8 text", given);
+			goto out;
+		}
+	}
+	for (size_t i = 0; (given = args_nth(a, "untag", i)); i++)
+		json_object_set_new(tags, given, json_null());
+	if (json_object_size(tags) > 0)
+		json_object_set(request, "tags", tags);
+	status = EXIT_DONE;
+out:
+	json_decref(tags);
+	return status;
+}
+
+static int set_attributes(json_t *request, const struct args *a, bool removable)
+{
+	const char *type = args_value(a, "content-type");
+	int status;
+
+	if (type && removable && strcmp(type, "none") == 0)
+		json_object_set_new(request, "content_type", json_null());
+	else
+		client_set(request, "content_type", type);
+	status = set_time(request, a, "not-before", "not_before", removable);
+	if (status == EXIT_DONE)
+		status = set_time(request, a, "expires", "expires", removable);
+	if (status == EXIT_DONE)
+		status = set_tags(request, a);
+	return status;
+}
+
+static json_int_t integer(const json_t *answer, const char *key)
+{
+	return json_integer_value(json_object_get(answer, key));
+}
+
+int cmd_put(struct cli *c, const struct args *a)
+{
+	const char *name = a->operands[0];
+	struct secbuf *value = NULL;
+	json_t *request = NULL, *answer = NULL;
+	const struct mount *m;
+	char prompt[NAME_LEN_MAX + 64];
+	int status = secret_name_check(name);
+
+	if (status)
+		return status;
+	request = json_pack("{s:s, s:s}", "op", "put", "name", name);
+	status = set_attributes(request, a, false);
+	if (status)
+		goto out;
+	/* Before anything is typed: a mount that is not there shall not cost the user a value. */
+	status = cli_mount(c, &m);
+	if (status)
+		goto out;
+	status = input_prepare(1);
+	if (status)
+		goto out;
+	snprintf(prompt, sizeof(prompt), "Value of %s (not shown): ", name);
+	status = input_value(args_value(a, "file"), prompt, &value);
+	if (status)
+		goto out;
+	if (args_has(a, "trim"))
+		secbuf_set_len(value, input_trimmed(secbuf_cdata(value), secbuf_len(value)));
+	else
+		newline_warning(value);
+	json_object_set_new(request, "value_length", json_integer((json_int_t)secbuf_len(value)));
+	status = client_change(c, json_incref(request), secbuf_cdata(value), secbuf_len(value), &answer);
+	if (status)
+		goto out;
+	printf("%s version %" JSON_INTEGER_FORMAT "\n", name, integer(answer, "version"));
+out:
+	json_decref(answer);
+	json_decref(request);
+	secbuf_free(value);
+	return status;
+}
+
+/* ---- reading through the mount ---- */
+
+/* EACCES has several reasons; the daemon knows which. */
+static int explain_denied(struct cli *c, const char *name, const char *action)
+{
+	const char *missing, *grant, *verb = strchr(action, '/') + 1;
+	json_t *request, *answer = NULL;
+	int status = EXIT_DENIED;
+
+	request = json_pack("{s:s, s:s, s:s}", "op", "can-i", "action", action, "name", name);
+	if (!request || client_exchange(c->mount.path, request, false, NULL, 0, &answer) < 0 || !json_is_true(json_object_get(answer, "ok"))) {
+		fail(status, "you may not %s %s; see: coffer whoami", verb, name);
+		goto out;
+	}
+	if (json_is_true(json_object_get(answer, "allowed"))) {
+		fail(status, "%s is refused although a binding gives you %s: it is disabled, or the vault does not see you as the same user here; see: "
+		     "coffer show %s, coffer whoami", name, action, name);
+		goto out;
+	}
+	missing = json_string_value(json_object_get(answer, "missing"));
+	grant = json_string_value(json_object_get(answer, "grant"));
+	if (grant)
+		fail(status, "you may not %s %s: no binding gives you %s; an administrator can: %s", verb, name, missing ? missing : action, grant);
+	else
+		fail(status, "you may not %s %s: no binding gives you %s", verb, name, missing ? missing : action);
+out:
+	json_decref(answer);
+	json_decref(request);
+	return status;
+}
+
+static int explain_missing(struct cli *c, const char *name, const char *version)
+{
+	char path[PATH_MAX + 256];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", c->mount.path, name);
+	if (stat(path, &st) < 0)
+		return fail(EXIT_NOT_FOUND, "there is no secret %s; see: coffer list", name);
+	if (version)
+		return fail(EXIT_NOT_FOUND, "%s has no version %s; see: coffer versions %s", name, version, name);
+	return fail(EXIT_NOT_FOUND, "%s has no version to serve (none yet, or all disabled); see: coffer versions %s", name, name);
+}
+
+int secret_explain(struct cli *c, const char *name, const char *version, const char *action, int error)
+{
+	switch (error) {
+	case EACCES:
+		return explain_denied(c, name, action);
+	case ENOENT:
+		return explain_missing(c, name, version);
+	case ENOKEY:
+		return fail(EXIT_UNAVAILABLE, "the vault is sealed; as root: coffer unseal");
+	case EKEYEXPIRED:
+		return fail(EXIT_DENIED, "%s has expired, or is not valid yet, and the vault enforces that; see: coffer versions %s", name, name);
+	case EKEYREVOKED:
+		return fail(EXIT_DENIED, "your right to %s was taken away while it was read", name);
+	case ENOTCONN:
+	case ECONNABORTED:
+		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: coffer doctor", c->mount.path);
+	case ETIMEDOUT:
+		return fail(EXIT_UNAVAILABLE, "the key provider did not answer in time; try again, and see: coffer status");
+	case ENFILE:
+		return fail(EXIT_ERROR, "you have too many files of the vault open; close some");
+	case EIO:
+		return fail(EXIT_ERROR, "%s could not be served: it is damaged, or the access could not be logged; see: coffer status, coffer doctor", name);
+	default:
+		return fail(exit_for_errno(error), "%s: %s; see: coffer doctor", name, strerror(error));
+	}
+}
+
+int secret_open(struct cli *c, const char *name, const char *version, int *ret_fd)
+{
+	char path[PATH_MAX + 256];
+	const struct mount *m;
+	int status = cli_mount(c, &m), fd;
+
+	if (status)
+		return status;
+	if (version)
+		snprintf(path, sizeof(path), "%s/%s/versions/%s", m->path, name, version);
+	else
+		snprintf(path, sizeof(path), "%s/%s/current", m->path, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return secret_explain(c, name, version, "secrets/get", errno);
+	*ret_fd = fd;
+	return EXIT_DONE;
+}
+
+/* Fills the buffer as far as the file goes; a value that fits is written only when all of it was read. */
+static int copy_out(struct cli *c, int fd, struct secbuf *b, const char *name, const char *version)
+{
+	size_t capacity = secbuf_capacity(b), len;
+	ssize_t n;
+	int r;
+
+	secbuf_set_len(b, capacity);
+	do {
+		for (len = 0; len < capacity; len += (size_t)n) {
+			n = read(fd, secbuf_data(b) + len, capacity - len);
+			if (n == 0)
+				break;
+			if (n < 0 && errno != EINTR)
+				return secret_explain(c, name, version, "secrets/get", errno);
+			if (n < 0)
+				n = 0;
+		}
+		r = output_bytes(STDOUT_FILENO, secbuf_cdata(b), len);
+		if (r < 0)
+			return fail(EXIT_ERROR, "cannot write to standard output: %s", strerror(-r));
+	} while (len == capacity);
+	return EXIT_DONE;
+}
+
+int cmd_get(struct cli *c, const struct args *a)
+{
+	const char *name = a->operands[0], *version = args_value(a, "version");
+	struct secbuf *b = NULL;
+	json_int_t number;
+	int status = secret_name_check(name), fd = -1;
+	char text[24];
+
+	if (status)
+		return status;
+	if (version) {
+		status = version_check(version, &number);
+		if (status)
+			return status;
+		snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, number);
+		version = text;
+	}
+	status = input_prepare(1);
+	if (status)
+		return status;
+	status = secret_open(c, name, version, &fd);
+	if (status)
+		return status;
+	status = EXIT_ERROR;
+	b = input_buffer();
+	if (b)
+		status = copy_out(c, fd, b, name, version);
+	secbuf_free(b);
+	close(fd);
+	return status;
+}
+
+/* ---- what is known of secrets ---- */
+
+int cmd_list(struct cli *c, const struct args *a)
+{
+	static const struct column columns[] = {
+		{ "NAME", "name" }, { "VERSION", "version" }, { "ENABLED", "enabled" }, { "CREATED", "created" }, { "EXPIRES", "expires" }, { "TAGS", "tags" },
+	};
+	json_t *answer = NULL;
+	int status;
+
+	(void)a;
+	status = client_ask(c, json_pack("{s:s}", "op", "list"), &answer);
+	if (status == EXIT_DONE)
+		status = output_list(c, json_object_get(answer, "secrets"), columns, sizeof(columns) / sizeof(columns[0]),
+				     "no secrets that you may list; see: coffer whoami");
+	json_decref(answer);
+	return status;
+}
+
+int cmd_show(struct cli *c, const struct args *a)
+{
+	json_t *answer = NULL;
+	int status = secret_name_check(a->operands[0]);
+
+	if (status)
+		return status;
+	status = client_ask(c, json_pack("{s:s, s:s}", "op", "show", "name", a->operands[0]), &answer);
+	if (status == EXIT_DONE)
+		status = output_object(c, json_object_get(answer, "secret"));
+	json_decref(answer);
+	return status;
+}
+
+int cmd_versions(struct cli *c, const struct args *a)
+{
+	static const struct column columns[] = {
+		{ "VERSION", "version" }, { "ENABLED", "enabled" }, { "SIZE", "size" }, { "CREATED", "created" }, { "NOT BEFORE", "not_before" },
+		{ "EXPIRES", "expires" },
+	};
+	json_t *answer = NULL;
+	int status = secret_name_check(a->operands[0]);
+
+	if (status)
+		return status;
+	status = client_ask(c, json_pack("{s:s, s:s}", "op", "versions", "name", a->operands[0]), &answer);
+	if (status == EXIT_DONE)
+		status = output_list(c, json_object_get(answer, "versions"), columns, sizeof(columns) / sizeof(columns[0]),
+				     "no versions yet; coffer put makes the first");
+	json_decref(answer);
+	return status;
+}
+
+/* ---- changes without a value ---- */
+
+/* A request on NAME with --version, if it is given. EXIT_DONE, or with the error printed. */
+static int versioned_request(const char *op, const struct args *a, json_t **ret_request)
+{
+	const char *version = args_value(a, "version");
+	json_int_t number = 0;
+	json_t *request;
+	int status = secret_name_check(a->operands[0]);
+
+	if (status == EXIT_DONE && version)
+		status = version_check(version, &number);
+	if (status)
+		return status;
+	request = json_pack("{s:s, s:s}", "op", op, "name", a->operands[0]);
+	if (request && version)
+		json_object_set_new(request, "version", json_integer(number));
+	*ret_request = request;
+	return EXIT_DONE;
+}
+
+int cmd_attr(struct cli *c, const struct args *a)
+{
+	json_t *request = NULL, *answer = NULL;
+	int status = versioned_request("attr", a, &request);
+
+	if (status)
+		return status;
+	status = set_attributes(request, a, true);
+	/* op and name, and perhaps version, stand in it already. */
+	if (status == EXIT_DONE && json_object_size(request) == 2u + args_has(a, "version"))
+		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag or --untag");
+	if (status == EXIT_DONE)
+		status = client_change(c, json_incref(request), NULL, 0, &answer);
+	if (status == EXIT_DONE)
+		printf("%s version %" JSON_INTEGER_FORMAT " updated\n", a->operands[0], integer(answer, "version"));
+	json_decref(answer);
+	json_decref(request);
+	return status;
+}
+
+static int switch_on_or_off(struct cli *c, const struct args *a, const char *op)
+{
+	json_t *request = NULL, *answer = NULL;
+	const json_t *current;
+	int status = versioned_request(op, a, &request);
+
+	if (status)
+		return status;
+	status = client_change(c, request, NULL, 0, &answer);
+	if (status)
+		return status;
+	printf("%s", a->operands[0]);
+	if (args_has(a, "version"))
+		printf(" version %s", args_value(a, "version"));
+	printf(" %s", json_is_true(json_object_get(answer, "enabled")) ? "enabled" : "disabled");
+	current = json_object_get(answer, "current");
+	if (json_is_integer(current))
+		printf("; current is version %" JSON_INTEGER_FORMAT "\n", json_integer_value(current));
+	else
+		printf("; no version is served\n");
+	json_decref(answer);
+	return EXIT_DONE;
+}
+
+int cmd_enable(struct cli *c, const struct args *a)
+{
+	return switch_on_or_off(c, a, "enable");
+}
+
+int cmd_disable(struct cli *c, const struct args *a)
+{
+	return switch_on_or_off(c, a, "disable");
+}
+
+int cmd_rollback(struct cli *c, const struct args *a)
+{
+	const char *name = a->operands[0];
+	json_t *answer = NULL;
+	json_int_t version;
+	int status = secret_name_check(name);
+
+	if (status == EXIT_DONE)
+		status = version_check(a->operands[1], &version);
+	if (status)
+		return status;
+	status = client_change(c, json_pack("{s:s, s:s, s:I}", "op", "rollback", "name", name, "version", version), NULL, 0, &answer);
+	if (status == EXIT_DONE)
+		printf("%s version %" JSON_INTEGER_FORMAT " (the content of version %" JSON_INTEGER_FORMAT ")\n", name, integer(answer, "version"), version);
+	json_decref(answer);
+	return status;
+}

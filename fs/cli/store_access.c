@@ -1,0 +1,154 @@
+#include "fs/cli/store_access.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/cli/input.h"
+#include "store/aead.h"
+
+#define WHY_MAX 512
+
+int offline_need_root(const char *command)
+{
+	if (geteuid() == 0)
+		return EXIT_DONE;
+	return fail(EXIT_DENIED, "%s works on the store itself and is for root: sudo coffer %s", command, command);
+}
+
+void offline_verify_path(const char *kek_uri, const char *vault, char ret_path[PATH_MAX])
+{
+	const char *path = strncmp(kek_uri, "file:", 5) == 0 ? kek_uri + 5 : NULL, *slash = path ? strrchr(path, '/') : NULL;
+
+	if (slash)
+		snprintf(ret_path, PATH_MAX, "%.*s/%s.verify", (int)(slash - path), path, vault);
+	else
+		snprintf(ret_path, PATH_MAX, ETC_DIR "/%s.verify", vault);
+}
+
+int offline_find(const char *given, struct offline *ret)
+{
+	char why[WHY_MAX] = "";
+	int fd, r;
+
+	*ret = (struct offline){ 0 };
+	if (!realpath(given, ret->dir))
+		return fail(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_ERROR, "%s: %s; give the store's directory, such as /var/lib/coffer/default", given,
+			    errno == ENOENT ? "there is no such directory" : strerror(errno));
+	fd = open(ret->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(exit_for_errno(errno), "%s: %s; give the store's directory", given, strerror(errno));
+	r = vaultconf_read(fd, &ret->conf, why, sizeof(why));
+	close(fd);
+	if (r == -ENOENT)
+		return fail(EXIT_NOT_FOUND, "%s is not a store (no vault.conf); make one with: coffer init %s", given, given);
+	if (r < 0)
+		return fail(r == -EINVAL ? EXIT_INTEGRITY : exit_for_errno(r), "%s/vault.conf: %s", ret->dir, *why ? why : strerror(-r));
+	offline_verify_path(ret->conf.kek, ret->conf.name, ret->verify_path);
+	return EXIT_DONE;
+}
+
+static int open_keys(struct offline *o, const char *uri)
+{
+	struct kek_source source = { .uri = uri, .params = o->conf.kek_params, .fd = -1 };
+	const struct kek_ops *ops = kek_ops_for(uri);
+	struct secbuf *passphrase = NULL;
+	struct kek *kek = NULL;
+	char why[WHY_MAX] = "";
+	int status, r;
+
+	if (!ops)
+		return fail(EXIT_USAGE, "no key provider for \"%s\"; there are: %s", uri, kek_schemes());
+	if (ops->needs_passphrase) {
+		status = input_passphrase("Passphrase: ", false, &passphrase);
+		if (status)
+			return status;
+		source.passphrase = secbuf_cdata(passphrase);
+		source.passphrase_len = secbuf_len(passphrase);
+	}
+	r = kek_open(&source, &kek, why, sizeof(why));
+	secbuf_free(passphrase);
+	if (r < 0)
+		return fail(EXIT_UNAVAILABLE, "the vault's key: %s", *why ? why : strerror(-r));
+	if (keys_new_local(kek, &o->keys) < 0) {
+		kek_close(kek);
+		return fail(EXIT_ERROR, "not enough memory");
+	}
+	return EXIT_DONE;
+}
+
+/* SQLite's files get the owner that the daemon expects, and a hostile database meets an ordinary user's rights. */
+static int become_worker(void)
+{
+	const struct passwd *pw = getpwnam(USER_WORKER);
+
+	if (!pw)
+		return fail(EXIT_ERROR, "there is no user " USER_WORKER "; make it with: useradd --system --no-create-home --shell /usr/sbin/nologin "
+			    USER_WORKER);
+	if (setgroups(0, NULL) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 || setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
+		return fail(EXIT_ERROR, "cannot become user " USER_WORKER ": %s", strerror(errno));
+	return EXIT_DONE;
+}
+
+static int open_store(struct offline *o)
+{
+	struct store_config config = { .dir = o->dir, .conf = &o->conf };
+	char why[WHY_MAX] = "";
+	int r;
+
+	r = store_open(&config, &o->store, why, sizeof(why));
+	if (r < 0)
+		return fail(exit_for_errno(r), "%s: %s", o->dir, *why ? why : strerror(-r));
+	r = store_unlock(o->store, o->keys, why, sizeof(why));
+	if (r < 0)
+		return fail(exit_for_errno(r), "%s: %s", o->dir, *why ? why : strerror(-r));
+	return EXIT_DONE;
+}
+
+/* A key that is somebody else's must not look like a damaged store. */
+static int check_key(struct offline *o)
+{
+	struct wrap_context ctx = { .type = WRAP_VAULT_KEY };
+	uint8_t *key = secmem_alloc(KEY_LEN);
+	int r = -ENOMEM;
+
+	memcpy(ctx.vault, o->conf.id, sizeof(ctx.vault));
+	if (key)
+		r = keys_unwrap(o->keys, &ctx, o->conf.vault_record, o->conf.vault_record_len, key);
+	secmem_free(key, KEY_LEN);
+	if (r == -EBADMSG || r == -ENOKEY)
+		return fail(EXIT_DENIED, "that key does not open %s: it is another vault's, or the passphrase is wrong; name the right one with --kek", o->dir);
+	if (r < 0)
+		return fail(EXIT_UNAVAILABLE, "the vault's key does not answer: %s", strerror(-r));
+	return EXIT_DONE;
+}
+
+int offline_open(struct offline *o, const char *kek_uri)
+{
+	int status = input_prepare(2);
+
+	if (status == EXIT_DONE && crypto_init() < 0)
+		status = fail(EXIT_ERROR, "OpenSSL lacks an algorithm that the vault needs (AES-256-GCM, AES-KW, SHA-256)");
+	if (status == EXIT_DONE)
+		status = open_keys(o, kek_uri ? kek_uri : o->conf.kek);
+	if (status == EXIT_DONE)
+		status = become_worker();
+	if (status == EXIT_DONE)
+		status = check_key(o);
+	if (status == EXIT_DONE)
+		status = open_store(o);
+	return status;
+}
+
+void offline_close(struct offline *o)
+{
+	store_close(o->store);
+	keys_free(o->keys);
+	o->store = NULL;
+	o->keys = NULL;
+}

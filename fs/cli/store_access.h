@@ -1,0 +1,39 @@
+/* A store on disk, for the commands that work without a daemon (or beside one). */
+#ifndef COFFER_CLI_STORE_ACCESS_H
+#define COFFER_CLI_STORE_ACCESS_H
+
+#include <limits.h>
+
+#include "fs/cli/cli.h"
+#include "store/keyholder.h"
+#include "store/store.h"
+#include "store/vaultconf.h"
+
+#define USER_WORKER "coffer"
+#define USER_KEYS   "coffer-keys"
+#define USER_HELPER "coffer-helper"
+#define ETC_DIR     "/etc/coffer"
+
+struct offline {
+	char dir[PATH_MAX];		/* the store's absolute path */
+	char verify_path[PATH_MAX];	/* where init put the log's verify key */
+	struct vaultconf conf;
+	struct keys *keys;
+	struct store *store;
+};
+
+/* EXIT_DONE for root; else EXIT_DENIED with the error printed. */
+int offline_need_root(const char *command);
+
+/* Absolute path of a store that exists, and its vault.conf. EXIT_DONE, or with the error printed. */
+int offline_find(const char *given, struct offline *ret);
+
+/* The KEK from where the store says, or from kek_uri; then gives up root for the worker's user for good; opens and unlocks the store.
+ * EXIT_DONE, or with the error printed. */
+int offline_open(struct offline *o, const char *kek_uri);
+void offline_close(struct offline *o);
+
+/* The verify key lies beside a KEK that is a file; else in ETC_DIR. */
+void offline_verify_path(const char *kek_uri, const char *vault, char ret_path[PATH_MAX]);
+
+#endif
