@@ -148,7 +148,7 @@ int main(int argc, char **argv)
 	bool is_role;
 	char why[512] = "";
 
-	if (role_parse(argc, argv, &args, &is_role)) {
+	if (role_args_parse(argc, argv, &args, &is_role)) {
 		fprintf(stderr, "cofferd: --role is for the daemon's own use\n");
 		return 2;
 	}

@@ -51,6 +51,8 @@ struct keeper {
 	bool worker_ready, attached;
 	struct channel channels[3];	/* keys, resolver, bell */
 	struct child children[CHILDREN];
+	pid_t probe;			/* the test read under way, 0: none; then its wait status */
+	int probe_status;
 	char fatal[CONTROL_TEXT_MAX];
 	int fatal_status;
 };
@@ -231,10 +233,15 @@ static void reap(struct keeper *k)
 {
 	int status;
 	pid_t pid;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == k->probe) {
+			k->probe = 0;
+			k->probe_status = status;
+		}
 		for (int i = 0; i < CHILDREN; i++)
 			if (k->children[i].pid == pid)
 				child_died(k, (enum child_kind)i, status);
+	}
 }
 
 /* Starts what should run and does not. Returns how long until something is due (ms), -1: nothing is. */
@@ -357,18 +364,14 @@ static int probe(struct keeper *k)
 {
 	struct role_args a = { .role = "probe", .uid = k->store.users.helper, .gid = k->store.users.helper_gid, .log_stderr = k->options.foreground, .n_fds = 1 };
 	a.fds[0] = (struct role_fd){ "root", mount_root_fd(k->mount) };
-	pid_t pid;
-	int status, r = role_spawn(k->self_fd, &a, &pid);
-
+	int r = role_spawn(k->self_fd, &a, &k->probe);
 	if (r)
 		return r;
-	for (int64_t end = now_ms() + 10000; now_ms() < end;) {
-		pid_t done = waitpid(pid, &status, WNOHANG);
-		if (done == pid)
-			return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
-		step(k, 20);
-	}
-	kill(pid, SIGKILL);
+	for (int64_t end = now_ms() + 10000; k->probe && now_ms() < end;)
+		step(k, 100);
+	if (!k->probe)
+		return WIFEXITED(k->probe_status) && WEXITSTATUS(k->probe_status) == 0 ? 0 : -EIO;
+	kill(k->probe, SIGKILL);
 	return -ETIMEDOUT;
 }
 

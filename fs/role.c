@@ -57,7 +57,7 @@ static int parse_argument(char *arg, struct role_args *args)
 	return 0;
 }
 
-int role_parse(int argc, char **argv, struct role_args *ret_args, bool *ret_is_role)
+int role_args_parse(int argc, char **argv, struct role_args *ret_args, bool *ret_is_role)
 {
 	struct role_args args = { 0 };
 

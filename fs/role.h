@@ -24,7 +24,7 @@ struct role_args {
 };
 
 /* True when argv starts a role; a malformed one is -EINVAL. */
-int role_parse(int argc, char **argv, struct role_args *ret_args, bool *ret_is_role);
+int role_args_parse(int argc, char **argv, struct role_args *ret_args, bool *ret_is_role);
 /* -1: not given. */
 int role_fd(const struct role_args *args, const char *name);
 
