@@ -1,0 +1,2 @@
+coffer_fuzz_target(principal coffer_policy)
+coffer_fuzz_target(binding coffer_policy)

@@ -1,0 +1,6 @@
+coffer_unit_test(policy_words coffer_policy)
+coffer_unit_test(policy coffer_policy)
+coffer_unit_test(policy_threads coffer_policy Threads::Threads)
+coffer_unit_test(policy_model coffer_policy)
+coffer_unit_test(policy_memory coffer_policy)
+target_link_options(test_policy_memory PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=free)
