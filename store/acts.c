@@ -51,7 +51,7 @@ static int next_act(struct store *s, int64_t after, int64_t *ret_id, char **ret_
 int store_pending_acts(struct store *s, int (*fn)(uint64_t id, const char *act_json, void *arg), void *arg)
 {
 	int64_t id = INT64_MIN;
-	char *act;
+	char *act = NULL;
 	int r;
 
 	for (;;) {

@@ -1,0 +1,130 @@
+/* build_store DIR --secrets N --bindings M [--value BYTES]
+ * Fills an initialised store with N secrets named s000000, s000001 … and M bindings (secrets-user for user:100000+i on one secret each) in one transaction, through
+ * the store's own calls, for benchmarks and start-up tests. Reads the KEK as vault.conf says: as root. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/store.h"
+
+#define ARENA (8u << 20)
+
+struct amounts { unsigned long secrets, bindings, value; };
+
+static int add_secrets(struct store *s, const struct amounts *a)
+{
+	char *value = malloc(a->value + 1), name[NAME_LEN_MAX + 1];
+	uint32_t id, version;
+	int r = value ? 0 : -ENOMEM;
+
+	for (unsigned long i = 0; i < a->secrets && r == 0; i++) {
+		snprintf(name, sizeof name, "s%06lu", i);
+		for (unsigned long j = 0; j < a->value; j++)
+			value[j] = (char)('a' + (i + j) % 26);
+		r = store_secret_create(s, name, &id);
+		if (r == 0)
+			r = store_version_add(s, id, value, a->value, NULL, &version);
+	}
+	free(value);
+	return r;
+}
+
+static int add_bindings(struct store *s, const struct amounts *a)
+{
+	struct binding b = { .from = INT64_MIN, .until = BINDING_FOREVER };
+	uint64_t id;
+	int r = 0;
+
+	b.role = role_builtin_find("secrets-user")->id;
+	b.principal.n = 1;
+	for (unsigned long i = 0; i < a->bindings && r == 0; i++) {
+		b.principal.conditions[0] = (struct principal_condition){ PRINCIPAL_USER, (uint32_t)(100000 + i) };
+		snprintf(b.scope, sizeof b.scope, "s%06lu", a->secrets ? i % a->secrets : i);
+		r = store_binding_add(s, &b, NULL, NULL, &id);
+	}
+	return r;
+}
+
+static int fill(struct store *s, const struct amounts *a)
+{
+	int r = store_begin(s);
+
+	if (r < 0)
+		return r;
+	r = add_secrets(s, a);
+	if (r == 0)
+		r = add_bindings(s, a);
+	if (r == 0)
+		return store_commit(s);
+	store_rollback(s);
+	return r;
+}
+
+static int open_keys(const struct vaultconf *conf, struct keys **ret_keys, char *why, size_t why_len)
+{
+	struct kek_source source = { .uri = conf->kek, .params = conf->kek_params, .fd = -1 };
+	struct kek *kek = NULL;
+	int r = kek_open(&source, &kek, why, why_len);
+
+	return r < 0 ? r : keys_new_local(kek, ret_keys);
+}
+
+static int build(const char *dir, const struct amounts *a, char *why, size_t why_len)
+{
+	struct vaultconf conf;
+	struct keys *keys = NULL;
+	struct store *s = NULL;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : vaultconf_read(fd, &conf, why, why_len);
+
+	if (fd >= 0)
+		close(fd);
+	if (r == 0)
+		r = open_keys(&conf, &keys, why, why_len);
+	if (r == 0)
+		r = store_open(&(struct store_config){ .dir = dir, .conf = &conf }, &s, why, why_len);
+	if (r == 0)
+		r = store_unlock(s, keys, why, why_len);
+	if (r == 0)
+		r = fill(s, a);
+	store_close(s);
+	keys_free(keys);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "secrets", required_argument, NULL, 's' }, { "bindings", required_argument, NULL, 'b' }, { "value", required_argument, NULL, 'v' }, { 0 },
+	};
+	struct amounts a = { .value = 256 };
+	char why[512] = "";
+	int c, r;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 's')
+			a.secrets = strtoul(optarg, NULL, 10);
+		else if (c == 'b')
+			a.bindings = strtoul(optarg, NULL, 10);
+		else if (c == 'v')
+			a.value = strtoul(optarg, NULL, 10);
+		else
+			return 2;
+	}
+	if (optind != argc - 1) {
+		fprintf(stderr, "usage: build_store DIR --secrets N --bindings M [--value BYTES]\n");
+		return 2;
+	}
+	r = secmem_init(ARENA, SECMEM_AUTO);
+	if (r == 0)
+		r = crypto_init();
+	if (r == 0)
+		r = build(argv[optind], &a, why, sizeof why);
+	if (r < 0)
+		fprintf(stderr, "build_store: %s%s%s\n", strerror(-r), why[0] ? ": " : "", why);
+	return r < 0;
+}
