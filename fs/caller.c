@@ -41,8 +41,10 @@ struct callers {
 	int resolver_fd;
 	bool no_host;
 	bool pidfd_thread;		/* the kernel has pidfds of single threads */
-	pthread_mutex_t resolver_lock;	/* one question at a time */
-	uint64_t number;		/* of the last question */
+	pthread_mutex_t resolver_lock;	/* of the three below */
+	pthread_cond_t resolver_free;
+	bool asking;			/* one question at a time */
+	uint64_t number;		/* of the last one */
 	_Atomic uint32_t sweep;
 	struct set sets[CACHE_SETS];
 };
@@ -375,16 +377,43 @@ static void sort_groups(struct proc_status *s)
 
 /* ---- resolving ---- */
 
+/* Waits for the turn to ask. False: it did not come before the deadline. */
+static bool begin_question(struct callers *c, int64_t deadline, uint64_t *ret_number)
+{
+	struct timespec until = { .tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000 };
+	bool mine;
+
+	pthread_mutex_lock(&c->resolver_lock);
+	while (c->asking)
+		if (pthread_cond_timedwait(&c->resolver_free, &c->resolver_lock, &until) != 0)
+			break;
+	mine = !c->asking;
+	if (mine) {
+		c->asking = true;
+		*ret_number = ++c->number;
+	}
+	pthread_mutex_unlock(&c->resolver_lock);
+	return mine;
+}
+
+static void end_question(struct callers *c)
+{
+	pthread_mutex_lock(&c->resolver_lock);
+	c->asking = false;
+	pthread_cond_signal(&c->resolver_free);
+	pthread_mutex_unlock(&c->resolver_lock);
+}
+
 static void ask_resolver(struct callers *c, struct findings *f)
 {
 	int64_t deadline = now_ns() + RESOLVER_DEADLINE_MS * NS_PER_MS;
-	struct timespec until = { .tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000 };
+	uint64_t number;
 
-	if (c->resolver_fd < 0 || pthread_mutex_clocklock(&c->resolver_lock, CLOCK_MONOTONIC, &until) != 0)
+	if (c->resolver_fd < 0 || !begin_question(c, deadline, &number))
 		return;
-	if (resolver_ask(c->resolver_fd, ++c->number, f->tid, deadline, &f->answer) == 0)
+	if (resolver_ask(c->resolver_fd, number, f->tid, deadline, &f->answer) == 0)
 		f->full = f->answer.error == 0;
-	pthread_mutex_unlock(&c->resolver_lock);
+	end_question(c);
 }
 
 /* Every sign must be there: one that is missing is a container. */
@@ -527,6 +556,7 @@ static bool kernel_has_pidfd_thread(void)
 
 int callers_new(const struct callers_config *config, struct callers **ret_callers)
 {
+	pthread_condattr_t attr;
 	struct callers *c;
 	int r;
 
@@ -545,6 +575,10 @@ int callers_new(const struct callers_config *config, struct callers **ret_caller
 	c->no_host = config->no_host;
 	c->pidfd_thread = kernel_has_pidfd_thread();
 	pthread_mutex_init(&c->resolver_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->resolver_free, &attr);
+	pthread_condattr_destroy(&attr);
 	for (size_t i = 0; i < CACHE_SETS; i++)
 		pthread_mutex_init(&c->sets[i].lock, NULL);
 	*ret_callers = c;
@@ -560,6 +594,7 @@ void callers_free(struct callers *c)
 			entry_clear(&c->sets[i].entries[k]);
 		pthread_mutex_destroy(&c->sets[i].lock);
 	}
+	pthread_cond_destroy(&c->resolver_free);
 	pthread_mutex_destroy(&c->resolver_lock);
 	if (c->resolver_fd >= 0)
 		close(c->resolver_fd);

@@ -184,7 +184,7 @@ static void resolve(int proc_fd, pid_t tid, struct resolver_answer *a)
 {
 	struct namespaces ns = { 0 };
 	char path[16];
-	pid_t tgid;
+	pid_t tgid = 0;
 	int fd, r;
 
 	(void)snprintf(path, sizeof(path), "%d", tid);
@@ -276,6 +276,9 @@ static bool find_init(int proc_fd, struct namespaces *ret)
 
 /* ---- questions and the threads that read for them ---- */
 
+/* The threads take turns at leading: the leader waits for questions and deadlines, and when a question comes it lets another lead and reads for it itself, so that an answer costs no
+ * hand-over between threads. Before a thread goes to read, where it may hang, there must be another that leads or can; if there is none, it stays, and the question waits for whoever comes back. */
+
 enum job_state { JOB_FREE = 0, JOB_QUEUED, JOB_RUNNING, JOB_ABANDONED /* answered; its thread still hangs */ };
 
 struct job { enum job_state state; size_t client; uint64_t number; pid_t tid; int64_t deadline; };
@@ -285,15 +288,17 @@ struct resolver {
 	bool init_known;
 	struct namespaces init;
 	pthread_mutex_t lock;		/* of all below; held while an answer is sent, which never blocks */
-	pthread_cond_t work, quiet;
-	bool stop;
+	pthread_cond_t work, end;	/* for idle threads; for resolver_run */
+	bool leading, stop;
 	size_t n_clients;
 	int clients[CLIENTS_MAX];	/* -1: it has closed */
 	struct job jobs[JOBS_MAX];
-	size_t oldest;			/* where the search for the next question starts: no job waits for ever */
+	size_t first;			/* where the search for the next question starts: behind the last one, so that none waits for ever */
 	pthread_t threads[RESOLVER_THREADS_MAX];
-	size_t n_threads, hanging, alive;
+	size_t n_threads, idle, alive;
 };
+
+static void *reader(void *arg);
 
 /* A client that does not read loses answers, and nobody waits for it. */
 static void answer(struct resolver *r, const struct job *job, struct resolver_answer *a)
@@ -319,11 +324,9 @@ static void answer_error(struct resolver *r, const struct job *job, int error)
 static struct job *next_job(struct resolver *r)
 {
 	for (size_t i = 0; i < JOBS_MAX; i++) {
-		struct job *job = &r->jobs[(r->oldest + i) % JOBS_MAX];
-		if (job->state == JOB_QUEUED) {
-			r->oldest = (r->oldest + i + 1) % JOBS_MAX;
+		struct job *job = &r->jobs[(r->first + i) % JOBS_MAX];
+		if (job->state == JOB_QUEUED)
 			return job;
-		}
 	}
 	return NULL;
 }
@@ -333,48 +336,13 @@ static void run_job(struct resolver *r, struct job *job)
 	struct resolver_answer a = { 0 };
 
 	job->state = JOB_RUNNING;
+	r->first = (size_t)(job - r->jobs + 1) % JOBS_MAX;
 	pthread_mutex_unlock(&r->lock);
 	resolve(r->proc_fd, job->tid, &a);	/* tid does not change while the job is not free */
 	pthread_mutex_lock(&r->lock);
 	if (job->state == JOB_RUNNING)
 		answer(r, job, &a);
-	else
-		r->hanging--;
 	job->state = JOB_FREE;
-}
-
-static void *reader(void *arg)
-{
-	struct resolver *r = arg;
-
-	pthread_mutex_lock(&r->lock);
-	while (!r->stop) {
-		struct job *job = next_job(r);
-		if (job)
-			run_job(r, job);
-		else
-			pthread_cond_wait(&r->work, &r->lock);
-	}
-	if (--r->alive == 0)
-		pthread_cond_signal(&r->quiet);
-	pthread_mutex_unlock(&r->lock);
-	return NULL;
-}
-
-/* As many readers that do not hang as there should be. Without one a resolver is of no use; with one it is only slow. */
-static bool start_readers(struct resolver *r)
-{
-	pthread_attr_t attr;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	while (r->n_threads - r->hanging < RESOLVER_THREADS && r->n_threads < RESOLVER_THREADS_MAX &&
-	       pthread_create(&r->threads[r->n_threads], &attr, reader, r) == 0) {
-		r->n_threads++;
-		r->alive++;
-	}
-	pthread_attr_destroy(&attr);
-	return r->n_threads > 0;
 }
 
 static void take_question(struct resolver *r, size_t client, const struct resolver_question *q)
@@ -384,12 +352,10 @@ static void take_question(struct resolver *r, size_t client, const struct resolv
 
 	while (i < JOBS_MAX && r->jobs[i].state != JOB_FREE)
 		i++;
-	if (q->tid <= 0 || i == JOBS_MAX) {
+	if (q->tid <= 0 || i == JOBS_MAX)
 		answer_error(r, &job, q->tid <= 0 ? -EINVAL : -EBUSY);
-		return;
-	}
-	r->jobs[i] = job;
-	pthread_cond_signal(&r->work);
+	else
+		r->jobs[i] = job;
 }
 
 static void take_questions(struct resolver *r, size_t client)
@@ -422,14 +388,8 @@ static int expire(struct resolver *r)
 			continue;
 		}
 		answer_error(r, job, -ETIMEDOUT);
-		if (job->state == JOB_RUNNING) {
-			job->state = JOB_ABANDONED;
-			r->hanging++;
-		} else {
-			job->state = JOB_FREE;
-		}
+		job->state = job->state == JOB_RUNNING ? JOB_ABANDONED : JOB_FREE;
 	}
-	(void)start_readers(r);
 	return next == INT64_MAX ? -1 : ms_until(next);
 }
 
@@ -444,44 +404,117 @@ static size_t fill_pollfds(const struct resolver *r, struct pollfd *fds)
 	return n;
 }
 
-static void serve(struct resolver *r)
+static void end(struct resolver *r)
 {
-	struct pollfd fds[CLIENTS_MAX];
-
-	while (fill_pollfds(r, fds) > 0) {
-		pthread_mutex_lock(&r->lock);
-		int timeout = expire(r);
-		pthread_mutex_unlock(&r->lock);
-		int n = poll(fds, (nfds_t)r->n_clients, timeout);
-		if (n < 0 && errno != EINTR)
-			return;
-		pthread_mutex_lock(&r->lock);
-		for (size_t i = 0; n > 0 && i < r->n_clients; i++)
-			if (fds[i].revents != 0)
-				take_questions(r, i);
-		pthread_mutex_unlock(&r->lock);
-	}
-}
-
-/* Ends the readers. False: one hangs, and what it uses must stay; the process is about to end anyway. */
-static bool stop_readers(struct resolver *r)
-{
-	struct timespec until;
-	int64_t deadline = now_ns() + RESOLVER_PATIENCE_MS * INT64_C(1000000);
-	bool all;
-
-	until = (struct timespec){ .tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000 };
-	pthread_mutex_lock(&r->lock);
 	r->stop = true;
 	pthread_cond_broadcast(&r->work);
+	pthread_cond_signal(&r->end);
+}
+
+/* Waits for questions or a deadline, once. */
+static void lead(struct resolver *r)
+{
+	struct pollfd fds[CLIENTS_MAX];
+	int n, timeout = expire(r);
+
+	if (fill_pollfds(r, fds) == 0) {
+		end(r);
+		return;
+	}
+	r->leading = true;
+	pthread_mutex_unlock(&r->lock);
+	n = poll(fds, (nfds_t)r->n_clients, timeout);
+	int error = errno;
+	pthread_mutex_lock(&r->lock);
+	r->leading = false;
+	if (n < 0 && error != EINTR)
+		end(r);
+	for (size_t i = 0; n > 0 && i < r->n_clients; i++)
+		if (fds[i].revents != 0)
+			take_questions(r, i);
+}
+
+static bool start_reader(struct resolver *r)
+{
+	pthread_attr_t attr;
+	bool started;
+
+	if (r->n_threads == RESOLVER_THREADS_MAX || pthread_attr_init(&attr) != 0)
+		return false;
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	started = pthread_create(&r->threads[r->n_threads], &attr, reader, r) == 0;
+	pthread_attr_destroy(&attr);
+	r->n_threads += started;
+	r->alive += started;
+	return started;
+}
+
+/* Is there somebody who leads, or will as soon as the lock is free? */
+static bool somebody_leads(struct resolver *r)
+{
+	if (r->leading)
+		return true;
+	if (r->idle == 0)
+		return start_reader(r);
+	pthread_cond_signal(&r->work);
+	return true;
+}
+
+static void *reader(void *arg)
+{
+	struct resolver *r = arg;
+
+	pthread_mutex_lock(&r->lock);
+	while (!r->stop) {
+		struct job *job = next_job(r);
+		if (job && somebody_leads(r)) {
+			run_job(r, job);
+		} else if (r->leading) {
+			r->idle++;
+			pthread_cond_wait(&r->work, &r->lock);
+			r->idle--;
+		} else {
+			lead(r);
+		}
+	}
+	r->alive--;
+	pthread_cond_signal(&r->end);
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}
+
+/* Waits for the readers' end. False: one hangs, and what it uses must stay; the process is about to end anyway. */
+static bool wait_for_end(struct resolver *r)
+{
+	bool all;
+
+	pthread_mutex_lock(&r->lock);
+	while (!r->stop)
+		pthread_cond_wait(&r->end, &r->lock);
+	int64_t deadline = now_ns() + RESOLVER_PATIENCE_MS * INT64_C(1000000);
+	struct timespec until = { .tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000 };
 	while (r->alive > 0)
-		if (pthread_cond_timedwait(&r->quiet, &r->lock, &until) == ETIMEDOUT)
+		if (pthread_cond_timedwait(&r->end, &r->lock, &until) == ETIMEDOUT)
 			break;
 	all = r->alive == 0;
 	pthread_mutex_unlock(&r->lock);
 	for (size_t i = 0; all && i < r->n_threads; i++)
 		pthread_join(r->threads[i], NULL);
 	return all;
+}
+
+static bool start_readers(struct resolver *r)
+{
+	bool started;
+
+	pthread_mutex_lock(&r->lock);
+	while (r->n_threads < RESOLVER_THREADS && start_reader(r))
+		;
+	started = r->n_threads >= 2;	/* one to lead and one to read */
+	if (!started)
+		end(r);
+	pthread_mutex_unlock(&r->lock);
+	return started;
 }
 
 int resolver_run(int proc_fd, const int *clients, size_t n_clients)
@@ -503,18 +536,13 @@ int resolver_run(int proc_fd, const int *clients, size_t n_clients)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&r->work, NULL);
-	pthread_cond_init(&r->quiet, &attr);
+	pthread_cond_init(&r->end, &attr);
 	pthread_condattr_destroy(&attr);
-	pthread_mutex_lock(&r->lock);
-	bool started = start_readers(r);
-	pthread_mutex_unlock(&r->lock);
-	if (started) {
-		serve(r);
+	if (start_readers(r))
 		status = EXIT_SUCCESS;
-	}
-	if (stop_readers(r)) {
+	if (wait_for_end(r)) {
 		pthread_cond_destroy(&r->work);
-		pthread_cond_destroy(&r->quiet);
+		pthread_cond_destroy(&r->end);
 		pthread_mutex_destroy(&r->lock);
 		free(r);
 	}

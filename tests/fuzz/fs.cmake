@@ -1,0 +1,3 @@
+foreach(subject proc_status proc_cgroup inode)
+	coffer_fuzz_target(${subject} coffer_fs)
+endforeach()

@@ -1,0 +1,3 @@
+foreach(subject inode handle caller_proc caller resolver bell)
+	coffer_unit_test(${subject} coffer_fs Threads::Threads)
+endforeach()

@@ -1,0 +1,295 @@
+#include "fs/bell.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char root[] = "/tmp/bell-XXXXXX";
+static int root_fd, inotify_fd;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void make_file(const char *path)
+{
+	int fd = openat(root_fd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+}
+
+static void watch(const char *path)
+{
+	char whole[256];
+
+	snprintf(whole, sizeof(whole), "%s/%s", root, path);
+	ck_assert_int_ge(inotify_add_watch(inotify_fd, whole, IN_OPEN | IN_MODIFY | IN_ATTRIB | IN_CLOSE), 0);
+}
+
+static void setup(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(root));
+	root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	ck_assert_int_eq(mkdirat(root_fd, "db", 0700), 0);
+	make_file("db/current");
+	make_file("outside");
+}
+
+static void teardown(void)
+{
+	close(root_fd);
+	close(inotify_fd);
+	nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void make_socket(int pair[2])
+{
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+}
+
+/* Sends, closes, lets the bell run to its end. */
+static void ring(enum bell_action action, const char *path)
+{
+	int pair[2];
+
+	make_socket(pair);
+	ck_assert_int_eq(bell_send(pair[1], action, path), 0);
+	close(pair[1]);
+	ck_assert_int_eq(bell_run(root_fd, pair, 1), EXIT_SUCCESS);
+	close(pair[0]);
+}
+
+struct seen { unsigned open, modify, attrib, close_write, close_nowrite; };
+
+static struct seen events(void)
+{
+	struct seen s = { 0 };
+	char buf[8192] __attribute__((aligned(8)));
+	ssize_t n;
+
+	while ((n = read(inotify_fd, buf, sizeof(buf))) > 0) {
+		for (char *p = buf; p < buf + n;) {
+			struct inotify_event e;
+			memcpy(&e, p, sizeof(e));
+			s.open += (e.mask & IN_OPEN) != 0;
+			s.modify += (e.mask & IN_MODIFY) != 0;
+			s.attrib += (e.mask & IN_ATTRIB) != 0;
+			s.close_write += (e.mask & IN_CLOSE_WRITE) != 0;
+			s.close_nowrite += (e.mask & IN_CLOSE_NOWRITE) != 0;
+			p += sizeof(e) + e.len;
+		}
+	}
+	return s;
+}
+
+START_TEST(touch_is_heard_as_a_write)
+{
+	struct stat before, after;
+
+	watch("db/current");
+	struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	ck_assert_int_eq(utimensat(root_fd, "db/current", old, 0), 0);
+	(void)events();
+	ck_assert_int_eq(fstatat(root_fd, "db/current", &before, 0), 0);
+	ring(BELL_TOUCH, "db/current");
+	ck_assert_int_eq(fstatat(root_fd, "db/current", &after, 0), 0);
+	struct seen s = events();
+	ck_assert_uint_eq(s.open, 1);
+	ck_assert_uint_eq(s.close_write, 1);
+	ck_assert_uint_eq(s.modify, 1);
+	ck_assert_int_eq(after.st_atim.tv_sec, 1000);
+	ck_assert_int_gt(after.st_mtim.tv_sec, 1000);
+}
+END_TEST
+
+START_TEST(drop_opens_for_reading_and_closes)
+{
+	watch("db/current");
+	ring(BELL_DROP, "db/current");
+	struct seen s = events();
+	ck_assert(s.open == 1 && s.close_nowrite == 1 && s.close_write == 0 && s.modify == 0);
+}
+END_TEST
+
+START_TEST(touches_a_directory_and_the_root)
+{
+	struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	static const char *const dirs[] = { "db", "." };
+	struct stat st;
+
+	for (size_t i = 0; i < 2; i++) {
+		ck_assert_int_eq(utimensat(root_fd, dirs[i], old, 0), 0);
+		ring(BELL_TOUCH_DIR, dirs[i]);
+		ck_assert_int_eq(fstatat(root_fd, dirs[i], &st, 0), 0);
+		ck_assert_int_eq(st.st_atim.tv_sec, 1000);
+		ck_assert_int_gt(st.st_mtim.tv_sec, 1000);
+	}
+}
+END_TEST
+
+START_TEST(what_is_queued_twice_is_rung_once)
+{
+	int pair[2];
+
+	watch("db/current");
+	watch("outside");
+	make_socket(pair);
+	for (int n = 0; n < 20; n++)
+		ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, "db/current"), 0);
+	ck_assert_int_eq(bell_send(pair[1], BELL_DROP, "db/current"), 0);
+	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, "outside"), 0);
+	close(pair[1]);
+	ck_assert_int_eq(bell_run(root_fd, pair, 1), EXIT_SUCCESS);
+	close(pair[0]);
+	struct seen s = events();
+	ck_assert_uint_eq(s.close_write, 2);
+	ck_assert_uint_eq(s.close_nowrite, 1);
+}
+END_TEST
+
+static const char *const bad_paths[] = { "", "/etc/passwd", "..", "../outside", "db/../outside", "db/..", "gone", "db/link" };
+
+START_TEST(stays_below_its_root)
+{
+	ck_assert_int_eq(symlinkat("../outside", root_fd, "db/link"), 0);
+	watch("outside");
+	watch("db");
+	ring(BELL_TOUCH, bad_paths[_i]);
+	ring(BELL_DROP, bad_paths[_i]);
+	struct seen s = events();
+	ck_assert(s.open == 0 && s.modify == 0);
+}
+END_TEST
+
+START_TEST(ignores_messages_that_are_none)
+{
+	struct bell_message m = { .action = BELL_TOUCH };
+	int pair[2];
+
+	watch("db/current");
+	make_socket(pair);
+	ck_assert_int_eq(send(pair[1], "x", 1, 0), 1);
+	memset(m.path, 'a', sizeof(m.path));		/* no end */
+	ck_assert_int_eq(send(pair[1], &m, sizeof(m), 0), sizeof(m));
+	memset(m.path, 0, sizeof(m.path));
+	strcpy(m.path, "db/current");
+	m.action = 99;
+	ck_assert_int_eq(send(pair[1], &m, sizeof(m), 0), sizeof(m));
+	char large[sizeof(m) + 1] = { 0 };
+	m.action = BELL_TOUCH;
+	memcpy(large, &m, sizeof(m));
+	ck_assert_int_eq(send(pair[1], large, sizeof(large), 0), sizeof(large));
+	ck_assert_uint_eq(events().open, 0);
+	ck_assert_int_eq(bell_send(pair[1], BELL_DROP, "db/current"), 0);
+	close(pair[1]);
+	ck_assert_int_eq(bell_run(root_fd, pair, 1), EXIT_SUCCESS);
+	close(pair[0]);
+	ck_assert_uint_eq(events().open, 1);
+}
+END_TEST
+
+START_TEST(a_full_queue_is_reported_and_nothing_blocks)
+{
+	int pair[2], r, n = 0;
+	char path[32];
+
+	make_socket(pair);
+	do {
+		snprintf(path, sizeof(path), "secret%d/current", n++);
+		r = bell_send(pair[1], BELL_TOUCH, path);
+	} while (r == 0 && n < 100000);
+	ck_assert_int_eq(r, -EAGAIN);
+	close(pair[1]);
+	ck_assert_int_eq(bell_run(root_fd, pair, 1), EXIT_SUCCESS);
+	close(pair[0]);
+}
+END_TEST
+
+START_TEST(the_client_says_what_it_cannot_send)
+{
+	char path[BELL_PATH_MAX + 1];
+	int pair[2];
+
+	make_socket(pair);
+	memset(path, 'a', sizeof(path));
+	path[BELL_PATH_MAX] = '\0';
+	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, path), -ENAMETOOLONG);
+	path[BELL_PATH_MAX - 1] = '\0';
+	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, path), 0);
+	close(pair[0]);
+	ck_assert_int_lt(bell_send(pair[1], BELL_TOUCH, "db/current"), 0);
+	close(pair[1]);
+}
+END_TEST
+
+struct running { int fds[2]; int r; };
+
+static void *run(void *arg)
+{
+	struct running *b = arg;
+
+	b->r = bell_run(root_fd, b->fds, 2);
+	return NULL;
+}
+
+START_TEST(goes_on_until_the_last_client_has_closed)
+{
+	struct running b = { .r = -1 };
+	int one[2], two[2];
+	pthread_t t;
+
+	watch("db/current");
+	make_socket(one);
+	make_socket(two);
+	b.fds[0] = one[0];
+	b.fds[1] = two[0];
+	ck_assert_int_eq(pthread_create(&t, NULL, run, &b), 0);
+	close(one[1]);
+	ck_assert_int_eq(bell_send(two[1], BELL_DROP, "db/current"), 0);
+	close(two[1]);
+	pthread_join(t, NULL);
+	ck_assert_int_eq(b.r, EXIT_SUCCESS);
+	ck_assert_uint_eq(events().open, 1);
+	close(one[0]);
+	close(two[0]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("bell");
+	TCase *t = tcase_create("bell");
+	SRunner *r = srunner_create(s);
+
+	suite_add_tcase(s, t);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, touch_is_heard_as_a_write);
+	tcase_add_test(t, drop_opens_for_reading_and_closes);
+	tcase_add_test(t, touches_a_directory_and_the_root);
+	tcase_add_test(t, what_is_queued_twice_is_rung_once);
+	tcase_add_loop_test(t, stays_below_its_root, 0, (int)(sizeof(bad_paths) / sizeof(bad_paths[0])));
+	tcase_add_test(t, ignores_messages_that_are_none);
+	tcase_add_test(t, a_full_queue_is_reported_and_nothing_blocks);
+	tcase_add_test(t, the_client_says_what_it_cannot_send);
+	tcase_add_test(t, goes_on_until_the_last_client_has_closed);
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
