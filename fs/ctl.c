@@ -200,14 +200,13 @@ const char *ctl_command(const struct ctl *c, char *buf, size_t len)
 	return buf;
 }
 
-/* A role that lists gives less away than one that reads; then the fewer the better. */
+/* A role that only looks gives less away than one that reads; then the fewer actions the better. */
 static unsigned role_weight(const struct role *role)
 {
-	const action_set lists = ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_KEYS_LIST) |
-				 ACTION_BIT(ACTION_CERTIFICATES_LIST) | ACTION_BIT(ACTION_BINDINGS_LIST);
+	const action_set looks = ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_KEYS_LIST) | ACTION_BIT(ACTION_CERTIFICATES_LIST) |
+				 ACTION_BIT(ACTION_BINDINGS_LIST) | ACTION_BIT(ACTION_VAULT_STATUS) | ACTION_BIT(ACTION_VAULT_METRICS);
 
-	return (unsigned)__builtin_popcountll(role->actions & lists) +
-	       16 * (unsigned)__builtin_popcountll(role->actions & ~lists);
+	return (unsigned)__builtin_popcountll(role->actions & looks) + 16 * (unsigned)__builtin_popcountll(role->actions & ~looks);
 }
 
 static const char *least_role(enum action action)

@@ -8,6 +8,7 @@
 #include "fs/ctl.h"
 #include "fs/exitcode.h"
 #include "fs/timefmt.h"
+#include "policy/scope.h"
 
 #define CTL_DEPTH_MAX    4	/* the deepest request there is has two levels */
 #define CTL_MESSAGE_MAX  512
