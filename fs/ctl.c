@@ -767,15 +767,13 @@ static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 	return 0;
 }
 
-/* Whoever sealed the vault and lost the answer asks again of a vault that knows no policy: only the first answer itself may be given. */
+/* A sealed vault knows no policy. Sealing it again does nothing, so whoever lost the answer may have it; that it is sealed is no secret. */
 static int sealed(struct ctl *c, char **ret_answer, size_t *ret_len)
 {
-	uint8_t digest[DIGEST_LEN];
-
-	if (c->op->changes && request_digest(c, digest) == 0 && first_answer(c, digest, ret_answer, ret_len) == 1)
-		return 0;
+	if (c->op->operation == AUDIT_VAULT_SEAL)
+		return look(c, ret_answer, ret_len);
 	c->asked = true;
-	c->secret = c->args.name;
+	c->secret = c->args.name ? c->args.name : c->args.scope;
 	return ctl_fail_store(c, -ENOKEY, "%s", c->op->name);
 }
 

@@ -104,8 +104,11 @@ static int check_content_type(struct ctl *c)
 	const char *text = json_string_value(v);
 
 	c->args.has_content_type = v != NULL;
-	if (text && (strlen(text) > CTL_CONTENT_TYPE_MAX || !ctl_text_clean(text)))
-		return ctl_fail(c, EINVAL, "content_type: at most %d bytes without control characters", CTL_CONTENT_TYPE_MAX);
+	for (const char *p = text; p && *p; p++)
+		if (*p < 0x20 || *p == 0x7f)	/* also what is not ASCII: the kernel hands it out as an attribute's bytes */
+			return ctl_fail(c, EINVAL, "content_type: only printable ASCII is allowed");
+	if (text && strlen(text) > CTL_CONTENT_TYPE_MAX)
+		return ctl_fail(c, EINVAL, "content_type: at most %d bytes", CTL_CONTENT_TYPE_MAX);
 	c->args.content_type = text && *text ? text : NULL;
 	return 0;
 }

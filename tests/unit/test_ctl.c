@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,9 +121,9 @@ static void setup(void)
 	make_identity(&bob, 1001);
 	make_vault();
 	open_vault();
-	v.env = (struct ctl_env){ .vault = "test", .store = v.store, .audit = v.audit, .keys = v.keys, .shared = calloc(1, sizeof(struct shared)),
+	v.env = (struct ctl_env){ .vault = "test", .store = v.store, .audit = v.audit, .keys = v.keys, .shared = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
 				  .changed = on_changed, .seal = on_seal };
-	ck_assert_ptr_nonnull(v.env.shared);
+	ck_assert_ptr_ne(v.env.shared, MAP_FAILED);
 }
 
 static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -140,7 +141,7 @@ static void teardown(void)
 	close(v.head_fd);
 	store_close(v.store);
 	keys_free(v.keys);
-	free(v.env.shared);
+	munmap(v.env.shared, sizeof(struct shared));
 	nftw(v.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -490,9 +491,12 @@ END_TEST
 
 START_TEST(put_beyond_the_vaults_limit_names_it)
 {
+	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789ABCDEF\",\"name\":\"db\",\"value_length\":5}";
+	uint64_t early = stage("12345", 5);
+
 	ok(change(&admin, "{\"op\":\"vault\",\"value_max\":4}"));
 	recorded("VaultUpdate", "allow", NULL, 0);
-	fails(put(&admin, "db", "12345"), "EFBIG", EXIT_ERROR, "limit is 4");
+	fails(execute(&admin, line, strlen(line), early, 5), "EFBIG", EXIT_ERROR, "limit is 4");
 	recorded("SecretSet", "error", "db", 0);
 	ok(put(&admin, "db", "1234"));
 }
@@ -923,6 +927,8 @@ START_TEST(a_sealed_vault_answers_enokey)
 	json_decref(a);
 	ck_assert_uint_eq(v.sealings, 1);
 	recorded("VaultSeal", "allow", NULL, 0);
+	ok(ask(&admin, line));
+	ck_assert_uint_eq(v.sealings, 1);
 	fails(put(&admin, "db", "two"), "ENOKEY", EXIT_UNAVAILABLE, "sealed");
 	recorded("SecretSet", "deny", "db", 0);
 	fails(ask(&admin, "{\"op\":\"list\"}"), "ENOKEY", EXIT_UNAVAILABLE, "sealed");
