@@ -134,15 +134,30 @@ int64_t ctl_monotonic(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+char *ctl_dump(const json_t *value, size_t flags, size_t *ret_len)
+{
+	size_t len = json_dumpb(value, NULL, 0, flags);
+	char *text = len ? malloc(len + 1) : NULL;
+
+	if (!text)
+		return NULL;
+	if (json_dumpb(value, text, len, flags) != len) {
+		free(text);
+		return NULL;
+	}
+	text[len] = '\0';
+	*ret_len = len;
+	return text;
+}
+
 /* object as one line; extra (may be NULL) is further fields as text, without the first comma. */
 static int render(const json_t *object, const char *extra, size_t extra_len, char **ret_answer, size_t *ret_len)
 {
-	char *head = json_dumps(object, JSON_COMPACT), *answer;
 	size_t len;
+	char *head = ctl_dump(object, JSON_COMPACT, &len), *answer;
 
 	if (!head)
 		return -ENOMEM;
-	len = strlen(head);
 	answer = realloc(head, len + extra_len + 3);
 	if (!answer) {
 		free(head);

@@ -6,11 +6,13 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,7 +29,7 @@ static struct {
 	struct keys *keys;
 	struct store *store;
 	struct audit *audit;
-	int audit_fd, head_fd;
+	int audit_fd, head_fd, segment_fd;
 	struct audit_head head;
 	uint8_t stage_key[KEY_LEN];
 	struct ctl_env env;
@@ -54,8 +56,12 @@ static int on_seal(void *arg)
 
 static int on_segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 {
+	int r = audit_segment_open_at(v.audit_fd, number, create, (uint32_t)getgid(), &v.segment_fd);
+
 	(void)arg;
-	return audit_segment_open_at(v.audit_fd, number, create, (uint32_t)getgid(), ret_fd);
+	if (r == 0)
+		*ret_fd = v.segment_fd;
+	return r;
 }
 
 static void make_identity(struct identity *i, uint32_t uid)
@@ -912,6 +918,181 @@ START_TEST(can_i_about_others_needs_bindings_list)
 }
 END_TEST
 
+/* ---- when something fails ---- */
+
+/* From here on, or no longer, the log's segment is a full disk. */
+static void fill_the_log(bool full)
+{
+	static int saved = -1;
+	int r = -1, dev;
+
+	if (full) {
+		saved = dup(v.segment_fd);
+		dev = open("/dev/full", O_RDWR | O_CLOEXEC);
+		r = dup2(dev, v.segment_fd);
+		close(dev);
+	} else {
+		r = dup2(saved, v.segment_fd);
+		close(saved);
+	}
+	ck_assert_int_ge(r, 0);
+}
+
+START_TEST(nothing_is_done_that_cannot_be_recorded)
+{
+	uint64_t epoch;
+
+	ok(put(&admin, "db", "one"));
+	grant("secrets-officer", "user:1000", "*");
+	epoch = store_epoch(v.store);
+	fill_the_log(true);
+	fails(put_value_as(&alice, "db", "two", 3, 5), "EIO", EXIT_ERROR, "audit log");
+	fails(ask(&alice, "{\"op\":\"list\"}"), "EIO", EXIT_ERROR, "audit log");
+	fails(ask(&bob, "{\"op\":\"list\"}"), "EACCES", EXIT_DENIED, "secrets/list");	/* counted in memory, recorded later */
+	ck_assert_uint_eq(store_epoch(v.store), epoch);
+	fill_the_log(false);
+	ok(put_value_as(&alice, "db", "two", 3, 5));
+	value_is("db", 2, "two");
+}
+END_TEST
+
+static void limit_file_size(rlim_t size)
+{
+	struct rlimit limit = { .rlim_cur = size, .rlim_max = RLIM_INFINITY };
+
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+START_TEST(a_commit_that_fails_is_recorded_after_what_it_promised)
+{
+	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}";
+	char wal[128], *big = calloc(1, 600001);
+	struct stat st;
+	json_t *list;
+	size_t n;
+
+	/* the WAL is longer than the log, so a limit on files stops the one and not the other */
+	memset(big, 'x', 600000);
+	ok(put(&admin, "big", big));
+	free(big);
+	snprintf(wal, sizeof(wal), "%s/store/db/vault.db-wal", v.dir);
+	ck_assert_int_eq(stat(wal, &st), 0);
+	n = n_records();
+	signal(SIGXFSZ, SIG_IGN);
+	limit_file_size((rlim_t)st.st_size);
+	v.changed = 0;
+	fails(ask(&admin, line), "EIO", EXIT_ERROR, "commit");
+	limit_file_size(RLIM_INFINITY);
+	ck_assert_uint_eq(v.changed, 0);
+	recorded("SecretSet", "error", "db", 0);
+	list = records();
+	ck_assert_uint_eq(json_array_size(list), n + 2);
+	ck_assert_str_eq(string(json_array_get(list, n), "result"), "allow");
+	json_decref(list);
+	store_rdlock(v.store);
+	ck_assert_ptr_null(store_find(v.store, "db"));
+	store_unlock_tables(v.store);
+	ok(ask(&admin, line));
+	value_is("db", 1, "");
+}
+END_TEST
+
+START_TEST(a_request_that_comes_again_to_another_worker_is_recorded_once)
+{
+	const char *line = "{\"op\":\"show\",\"name\":\"db\"}";
+	struct ctl_request request = { .line = line, .len = strlen(line), .unique = 77 };
+	char *answer;
+	size_t len, n;
+
+	ok(put(&admin, "db", "one"));
+	ck_assert_int_eq(ctl_execute(&v.env, &admin, &request, &answer, &len), 0);
+	free(answer);
+	n = n_records();
+	request.resent = true;
+	ck_assert_int_eq(ctl_execute(&v.env, &admin, &request, &answer, &len), 0);
+	free(answer);
+	ck_assert_uint_eq(n_records(), n);
+}
+END_TEST
+
+START_TEST(floods_of_denials_are_held_back)
+{
+	const char *line = "{\"op\":\"show\",\"name\":\"db\"}";
+	uint32_t delay = 0;
+	struct ctl_request request = { .line = line, .len = strlen(line), .delay_ms = &delay };
+	size_t n;
+	char *answer;
+	size_t len;
+
+	for (int i = 0; i < 3000; i++) {
+		request.unique++;
+		ck_assert_int_eq(ctl_execute(&v.env, &bob, &request, &answer, &len), 0);
+		free(answer);
+	}
+	ck_assert_uint_gt(delay, 0);
+	n = n_records();
+	ck_assert_uint_lt(n, 2900);
+}
+END_TEST
+
+/* jansson's n-th allocation from now fails; 0: none does. */
+static unsigned failing_allocation;
+
+static void *failing_malloc(size_t size)
+{
+	return failing_allocation && --failing_allocation == 0 ? NULL : malloc(size);
+}
+
+/* Runs the line with each single allocation failing: it is done, or refused in words or by -ENOMEM, and never half. Returns the number of tries. */
+static unsigned fail_each_allocation(const struct identity *who, const char *line, unsigned first_id)
+{
+	char buf[4096], *answer;
+	unsigned n = 1, left;
+	size_t len;
+	int r;
+
+	do {
+		with_id(line, first_id + n, buf, sizeof(buf));
+		struct ctl_request request = { .line = buf, .len = strlen(buf), .unique = v.unique++ };
+		failing_allocation = n++;
+		r = ctl_execute(&v.env, who, &request, &answer, &len);
+		left = failing_allocation;
+		failing_allocation = 0;
+		if (r == 0) {
+			json_t *o = json_loadb(answer, len, 0, NULL);
+			ck_assert_msg(json_is_object(o), "%s", answer);
+			if (json_is_false(json_object_get(o, "ok")))
+				ck_assert_msg(!strcmp(string(o, "errno"), "ENOMEM") || !strcmp(string(o, "errno"), "EINVAL") || who == &bob, "%s", answer);
+			else
+				ck_assert_msg(left != 0 || strstr(line, "\"put\"") == NULL || strstr(answer, "version") != NULL, "%s", answer);
+			json_decref(o);
+			free(answer);
+		} else {
+			ck_assert_int_eq(r, -ENOMEM);
+		}
+	} while (left == 0 && n < 2000);
+	return n;
+}
+
+START_TEST(every_failing_allocation_is_an_error_and_no_more)
+{
+	json_t *a;
+
+	ok(change(&admin, "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0,\"tags\":{\"a\":\"b\"}}"));
+	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"show\",\"name\":\"db\"}", 1000), 20);
+	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"versions\",\"name\":\"db\"}", 1000), 20);
+	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"bindings\"}", 1000), 10);
+	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"status\"}", 1000), 20);
+	ck_assert_uint_gt(fail_each_allocation(&alice, "{\"op\":\"whoami\"}", 1000), 10);
+	ck_assert_uint_gt(fail_each_allocation(&bob, "{\"op\":\"show\",\"name\":\"db\"}", 1000), 10);
+	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"tags\":{\"c\":\"d\"}}", 2000), 20);
+	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:7\",\"on\":\"db\"}", 3000), 20);
+	a = must(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"));
+	ck_assert_str_eq(string(json_object_get(json_object_get(a, "secret"), "tags"), "a"), "b");
+	json_decref(a);
+}
+END_TEST
+
 /* ---- the vault ---- */
 
 START_TEST(a_sealed_vault_answers_enokey)
@@ -1036,6 +1217,7 @@ int main(void)
 	SRunner *sr;
 	int failed;
 
+	json_set_alloc_funcs(failing_malloc, free);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, refuses_lines_that_are_no_request);
@@ -1069,6 +1251,11 @@ int main(void)
 	tcase_add_test(tc, bindings_shows_ones_own_without_the_right);
 	tcase_add_test(tc, roles_are_made_once);
 	tcase_add_test(tc, can_i_about_others_needs_bindings_list);
+	tcase_add_test(tc, nothing_is_done_that_cannot_be_recorded);
+	tcase_add_test(tc, a_commit_that_fails_is_recorded_after_what_it_promised);
+	tcase_add_test(tc, a_request_that_comes_again_to_another_worker_is_recorded_once);
+	tcase_add_test(tc, floods_of_denials_are_held_back);
+	tcase_add_test(tc, every_failing_allocation_is_an_error_and_no_more);
 	tcase_add_test(tc, a_sealed_vault_answers_enokey);
 	tcase_add_test(tc, status_has_what_the_manual_lists);
 	tcase_add_test(tc, whoami_says_what_is_held);
