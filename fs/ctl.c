@@ -134,15 +134,30 @@ int64_t ctl_monotonic(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+char *ctl_dump(const json_t *value, size_t flags, size_t *ret_len)
+{
+	size_t len = json_dumpb(value, NULL, 0, flags);
+	char *text = len ? malloc(len + 1) : NULL;
+
+	if (!text)
+		return NULL;
+	if (json_dumpb(value, text, len, flags) != len) {
+		free(text);
+		return NULL;
+	}
+	text[len] = '\0';
+	*ret_len = len;
+	return text;
+}
+
 /* object as one line; extra (may be NULL) is further fields as text, without the first comma. */
 static int render(const json_t *object, const char *extra, size_t extra_len, char **ret_answer, size_t *ret_len)
 {
-	char *head = json_dumps(object, JSON_COMPACT), *answer;
 	size_t len;
+	char *head = ctl_dump(object, JSON_COMPACT, &len), *answer;
 
 	if (!head)
 		return -ENOMEM;
-	len = strlen(head);
 	answer = realloc(head, len + extra_len + 3);
 	if (!answer) {
 		free(head);
@@ -200,14 +215,13 @@ const char *ctl_command(const struct ctl *c, char *buf, size_t len)
 	return buf;
 }
 
-/* A role that lists gives less away than one that reads; then the fewer the better. */
+/* A role that only looks gives less away than one that reads; then the fewer actions the better. */
 static unsigned role_weight(const struct role *role)
 {
-	const action_set lists = ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_KEYS_LIST) |
-				 ACTION_BIT(ACTION_CERTIFICATES_LIST) | ACTION_BIT(ACTION_BINDINGS_LIST);
+	const action_set looks = ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_KEYS_LIST) | ACTION_BIT(ACTION_CERTIFICATES_LIST) |
+				 ACTION_BIT(ACTION_BINDINGS_LIST) | ACTION_BIT(ACTION_VAULT_STATUS) | ACTION_BIT(ACTION_VAULT_METRICS);
 
-	return (unsigned)__builtin_popcountll(role->actions & lists) +
-	       16 * (unsigned)__builtin_popcountll(role->actions & ~lists);
+	return (unsigned)__builtin_popcountll(role->actions & looks) + 16 * (unsigned)__builtin_popcountll(role->actions & ~looks);
 }
 
 static const char *least_role(enum action action)
@@ -768,15 +782,13 @@ static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 	return 0;
 }
 
-/* Whoever sealed the vault and lost the answer asks again of a vault that knows no policy: only the first answer itself may be given. */
+/* A sealed vault knows no policy. Sealing it again does nothing, so whoever lost the answer may have it; that it is sealed is no secret. */
 static int sealed(struct ctl *c, char **ret_answer, size_t *ret_len)
 {
-	uint8_t digest[DIGEST_LEN];
-
-	if (c->op->changes && request_digest(c, digest) == 0 && first_answer(c, digest, ret_answer, ret_len) == 1)
-		return 0;
+	if (c->op->operation == AUDIT_VAULT_SEAL)
+		return look(c, ret_answer, ret_len);
 	c->asked = true;
-	c->secret = c->args.name;
+	c->secret = c->args.name ? c->args.name : c->args.scope;
 	return ctl_fail_store(c, -ENOKEY, "%s", c->op->name);
 }
 

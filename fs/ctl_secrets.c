@@ -104,8 +104,11 @@ static int check_content_type(struct ctl *c)
 	const char *text = json_string_value(v);
 
 	c->args.has_content_type = v != NULL;
-	if (text && (strlen(text) > CTL_CONTENT_TYPE_MAX || !ctl_text_clean(text)))
-		return ctl_fail(c, EINVAL, "content_type: at most %d bytes without control characters", CTL_CONTENT_TYPE_MAX);
+	for (const char *p = text; p && *p; p++)
+		if (*p < 0x20 || *p == 0x7f)	/* also what is not ASCII: the kernel hands it out as an attribute's bytes */
+			return ctl_fail(c, EINVAL, "content_type: only printable ASCII is allowed");
+	if (text && strlen(text) > CTL_CONTENT_TYPE_MAX)
+		return ctl_fail(c, EINVAL, "content_type: at most %d bytes", CTL_CONTENT_TYPE_MAX);
 	c->args.content_type = text && *text ? text : NULL;
 	return 0;
 }
@@ -148,10 +151,11 @@ static int merge_tags(struct ctl *c, const char *before, char **ret_text)
 	json_t *all = before && (!c->args.has_tags || c->args.tags) ? json_loads(before, 0, NULL) : json_object(), *value;
 	const char *key;
 	char *text = NULL;
+	size_t len;
 	int r = 0;
 
-	if (!all)
-		return ctl_fail_store(c, before ? -EBADMSG : -ENOMEM, "read the tags of %s", c->args.name);
+	if (!all)	/* the store let only JSON in, and its seal was checked */
+		return ctl_fail_store(c, -ENOMEM, "read the tags of %s", c->args.name);
 	json_object_foreach((json_t *)(uintptr_t)c->args.tags, key, value) {
 		if (json_is_null(value))
 			json_object_del(all, key);
@@ -160,13 +164,15 @@ static int merge_tags(struct ctl *c, const char *before, char **ret_text)
 	}
 	if (json_object_size(all) > CTL_TAGS_MAX)
 		r = ctl_fail(c, EINVAL, "tags: %s would have %zu of them; the limit is %d", c->args.name, json_object_size(all), CTL_TAGS_MAX);
-	else if (json_object_size(all) && !(text = json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS)))
+	else if (json_object_size(all) && !(text = ctl_dump(all, JSON_COMPACT | JSON_SORT_KEYS, &len)))
 		c->short_of_memory = true;
 	if (r == 0 && c->short_of_memory)
 		r = ctl_fail_store(c, -ENOMEM, "change the tags");
 	json_decref(all);
-	if (r < 0)
+	if (r < 0) {
+		free(text);
 		return r;
+	}
 	*ret_text = text;
 	return 0;
 }

@@ -19,13 +19,12 @@ static json_t *text_or_null(const char *text)
 
 static int render(json_t *object, char **ret_text, size_t *ret_len)
 {
-	char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL, *line;
-	size_t len;
+	size_t len = 0;
+	char *text = object ? ctl_dump(object, JSON_INDENT(2), &len) : NULL, *line;
 
 	json_decref(object);
 	if (!text)
 		return -ENOMEM;
-	len = strlen(text);
 	line = realloc(text, len + 2);
 	if (!line) {
 		free(text);

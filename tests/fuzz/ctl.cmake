@@ -1,0 +1,1 @@
+coffer_fuzz_target(ctl coffer_fs PkgConfig::JANSSON)
