@@ -8,3 +8,6 @@ target_link_libraries(coffer_cli PRIVATE coffer_build
 add_executable(coffer cli/coffer.c cli/commands.c)
 target_link_libraries(coffer PRIVATE coffer_build coffer_cli)
 install(TARGETS coffer RUNTIME DESTINATION bin)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/man/coffer.1 DESTINATION share/man/man1)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/completions/coffer.bash DESTINATION share/bash-completion/completions RENAME coffer)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/completions/_coffer DESTINATION share/zsh/site-functions)
