@@ -162,6 +162,8 @@ int cmd_put(struct cli *c, const struct args *a)
 		secbuf_set_len(value, input_trimmed(secbuf_cdata(value), secbuf_len(value)));
 	else
 		newline_warning(value);
+	if (secbuf_len(value) == 0)
+		note("warning: the value is empty");
 	json_object_set_new(request, "value_length", json_integer((json_int_t)secbuf_len(value)));
 	status = client_change(c, json_incref(request), secbuf_cdata(value), secbuf_len(value), &answer);
 	if (status)
