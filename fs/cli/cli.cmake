@@ -3,8 +3,11 @@ add_library(coffer_cli STATIC
 	cli/message.c cli/args.c cli/mount.c cli/client.c cli/input.c cli/output.c cli/names.c cli/secrets.c cli/edit.c cli/bindings.c cli/vault.c cli/auditlog.c
 	cli/store_access.c cli/offline.c cli/init.c cli/container.c cli/doctor.c)
 target_link_libraries(coffer_cli PRIVATE coffer_build
-	PUBLIC coffer_common coffer_store coffer_audit coffer_crypto coffer_policy PkgConfig::JANSSON)
+	PUBLIC coffer_fs coffer_common coffer_store coffer_audit coffer_crypto coffer_policy PkgConfig::JANSSON)
 
 add_executable(coffer cli/coffer.c cli/commands.c)
 target_link_libraries(coffer PRIVATE coffer_build coffer_cli)
 install(TARGETS coffer RUNTIME DESTINATION bin)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/man/coffer.1 DESTINATION share/man/man1)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/completions/coffer.bash DESTINATION share/bash-completion/completions RENAME coffer)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/completions/_coffer DESTINATION share/zsh/site-functions)

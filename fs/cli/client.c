@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define ANSWER_MAX  (256u << 20)	/* a list of every secret of a large vault */
+#define OPEN_PATIENCE_MS 2000	/* while nothing could be sent at all */
 #define PAUSE_FIRST_MS 10
 #define PAUSE_LAST_MS  1000
 /* EPERM on a request that was alive is what the second worker says of the first one's; EPERM again and again is a verdict. */
@@ -67,16 +68,25 @@ out:
 	return r;
 }
 
-static int attempt(const char *path, const char *line, size_t line_len, const void *value, size_t len, char **ret_text, size_t *ret_len)
+struct message {
+	const char *line;
+	size_t line_len;
+	const void *value;
+	size_t len;
+	bool sent;		/* some of it left here once: it may have been carried out */
+};
+
+static int attempt(const char *path, struct message *m, char **ret_text, size_t *ret_len)
 {
 	int fd, r, written;
 
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	written = write_all(fd, line, line_len);
-	if (written == 0 && len > 0)
-		written = write_all(fd, value, len);
+	m->sent = true;
+	written = write_all(fd, m->line, m->line_len);
+	if (written == 0 && m->len > 0)
+		written = write_all(fd, m->value, m->len);
 	/* A daemon that refuses the bytes still says why to whoever reads. */
 	r = read_answer(fd, ret_text, ret_len);
 	if (r < 0 && written < 0)
@@ -124,21 +134,21 @@ static int add_id(json_t *request)
 	return json_object_set_new(request, "id", json_string(hex)) < 0 ? -ENOMEM : 0;
 }
 
-static int converse(const char *path, const char *line, size_t line_len, const void *value, size_t len, char **ret_text, size_t *ret_len)
+static int converse(const char *path, struct message *m, char **ret_text, size_t *ret_len)
 {
-	int64_t deadline = now_ms() + CLIENT_PATIENCE_MS, pause = PAUSE_FIRST_MS;
+	int64_t start = now_ms(), pause = PAUSE_FIRST_MS;
 	unsigned refusals = 0;
 	int r;
 
 	for (;;) {
 		struct timespec rest = { .tv_sec = pause / 1000, .tv_nsec = pause % 1000 * 1000000 };
 
-		r = attempt(path, line, line_len, value, len, ret_text, ret_len);
+		r = attempt(path, m, ret_text, ret_len);
 		if (r == 0 || !lost(r))
 			return r;
 		if (r == -EPERM && ++refusals >= REFUSALS_MAX)
 			return r;
-		if (now_ms() + pause > deadline)
+		if (now_ms() + pause > start + (m->sent ? CLIENT_PATIENCE_MS : OPEN_PATIENCE_MS))
 			return r;
 		nanosleep(&rest, NULL);
 		pause = pause * 2 > PAUSE_LAST_MS ? PAUSE_LAST_MS : pause * 2;
@@ -147,8 +157,9 @@ static int converse(const char *path, const char *line, size_t line_len, const v
 
 int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
 {
+	struct message m = { .value = value, .len = len };
 	char path[PATH_MAX + 32], *dump = NULL, *line = NULL, *text = NULL;
-	size_t line_len, text_len = 0;
+	size_t text_len = 0;
 	json_t *answer;
 	int r;
 
@@ -164,8 +175,11 @@ int client_exchange(const char *mount, json_t *request, bool changes, const void
 		line = NULL;
 		goto out;
 	}
-	line_len = strlen(line);
-	r = converse(path, line, line_len, value, len, &text, &text_len);
+	m.line = line;
+	m.line_len = strlen(line);
+	r = converse(path, &m, &text, &text_len);
+	if (r < 0 && !m.sent && lost(r))
+		r = -EHOSTDOWN;
 	if (r < 0)
 		goto out;
 	answer = json_loadb(text, text_len, JSON_REJECT_DUPLICATES, NULL);
@@ -229,6 +243,9 @@ static int report_lost(const struct mount *m, int r, bool changes)
 {
 	if (r == -ENOENT || r == -ENOTDIR)
 		return fail(EXIT_UNAVAILABLE, "%s/.coffer/ctl is not there; look at: coffer doctor", m->path);
+	if (r == -EHOSTDOWN)
+		return fail(EXIT_UNAVAILABLE, "%s/.coffer/ctl cannot be opened: no daemon stands behind it any more, or it cannot write its log; nothing was "
+			    "done; see: coffer doctor", m->path);
 	if (r == -EACCES)
 		return fail(EXIT_DENIED, "the daemon could not establish who you are, so it refuses; see: coffer whoami");
 	if (r == -EPERM)

@@ -12,7 +12,8 @@
 #define CLIENT_PATIENCE_MS 10000
 
 /* One request and its answer, whatever the answer says. request is borrowed; a request that changes something gets its random id here.
- * value (may be NULL) are the bytes that follow the line. 0; or a negative errno: the last one met, -EPROTO for an answer that is no JSON. */
+ * value (may be NULL) are the bytes that follow the line. 0; or a negative errno: the last one met; -EPROTO for an answer that is no JSON;
+ * -EHOSTDOWN: the file could not be opened, nothing was sent. */
 int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer);
 
 /* The whole of it for a command: finds the mount, asks, prints what went wrong. request is stolen (NULL: out of memory).

@@ -206,7 +206,7 @@ static void harden(void)
 
 int main(int argc, char **argv)
 {
-	static const struct option_spec *const tables[] = { globals, leading, NULL };
+	static const struct option_spec *const tables[] = { globals, listing, leading, NULL };
 	struct args a = { 0 };
 	struct cli c = { 0 };
 	char why[256];

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* True when its pid, user or cgroup namespace is not the machine's first: those have fixed inode numbers (include/linux/proc_ns.h). Doubt is true. */
+/* True when its pid, user or cgroup namespace is not the machine's first, or its cgroup is a container's. Doubt is true. */
 bool in_container(void);
 
 #endif

@@ -166,6 +166,11 @@ int input_value(const char *file, const char *prompt, struct secbuf **ret_value)
 		fail(EXIT_ERROR, "cannot read %s: %s", fd == STDIN_FILENO ? "standard input" : file, strerror(-r));
 		goto out;
 	}
+	/* At a terminal an empty line is a change of mind. */
+	if (secbuf_len(b) == 0 && fd == STDIN_FILENO && isatty(fd)) {
+		status = fail(EXIT_USAGE, "nothing was typed, so nothing is stored; for an empty value: coffer put NAME < /dev/null");
+		goto out;
+	}
 	*ret_value = b;
 	b = NULL;
 	status = EXIT_DONE;

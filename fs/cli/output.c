@@ -55,9 +55,11 @@ static void put_scalar(FILE *out, const json_t *value)
 	case JSON_FALSE:
 		fputs("no", out);
 		break;
-	case JSON_NULL:
 	case JSON_OBJECT:
 	case JSON_ARRAY:
+		json_dumpf(value, out, JSON_COMPACT);
+		break;
+	case JSON_NULL:
 		fputc('-', out);
 		break;
 	}
@@ -188,6 +190,23 @@ int output_list(const struct cli *c, const json_t *rows, const struct column *co
 	return EXIT_DONE;
 }
 
+static int append_row(json_t *rows, const char *name, json_t *value)
+{
+	return json_array_append_new(rows, json_pack("{s:s, s:O}", "k", name, "v", value));
+}
+
+/* A list of objects: each stands on a line of its own, under the list's name. */
+static int append_items(json_t *rows, const char *name, json_t *list)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(list, i, item)
+		if (append_row(rows, i == 0 ? name : "", item) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
 /* One row for each leaf; the vault's objects are shallow. */
 static int flatten(json_t *rows, const char *prefix, json_t *object)
 {
@@ -201,8 +220,10 @@ static int flatten(json_t *rows, const char *prefix, json_t *object)
 		snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", key);
 		if (json_is_object(value) && strcmp(key, "tags") != 0 && json_object_size(value) > 0 && strlen(name) < KEY_MAX / 2)
 			r = flatten(rows, name, value);
+		else if (json_is_object(json_array_get(value, 0)))
+			r = append_items(rows, name, value);
 		else
-			r = json_array_append_new(rows, json_pack("{s:s, s:O}", "k", name, "v", value));
+			r = append_row(rows, name, value);
 		if (r < 0)
 			return r;
 	}

@@ -162,6 +162,8 @@ int cmd_put(struct cli *c, const struct args *a)
 		secbuf_set_len(value, input_trimmed(secbuf_cdata(value), secbuf_len(value)));
 	else
 		newline_warning(value);
+	if (secbuf_len(value) == 0)
+		note("warning: the value is empty");
 	json_object_set_new(request, "value_length", json_integer((json_int_t)secbuf_len(value)));
 	status = client_change(c, json_incref(request), secbuf_cdata(value), secbuf_len(value), &answer);
 	if (status)
@@ -292,6 +294,7 @@ static int copy_out(struct cli *c, int fd, struct secbuf *b, const char *name, c
 int cmd_get(struct cli *c, const struct args *a)
 {
 	const char *name = a->operands[0], *version = args_value(a, "version");
+	const struct mount *m;
 	struct secbuf *b = NULL;
 	json_int_t number;
 	int status = secret_name_check(name), fd = -1;
@@ -306,10 +309,11 @@ int cmd_get(struct cli *c, const struct args *a)
 		snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, number);
 		version = text;
 	}
-	status = input_prepare(1);
-	if (status)
-		return status;
-	status = secret_open(c, name, version, &fd);
+	status = cli_mount(c, &m);
+	if (status == EXIT_DONE)
+		status = input_prepare(1);
+	if (status == EXIT_DONE)
+		status = secret_open(c, name, version, &fd);
 	if (status)
 		return status;
 	status = EXIT_ERROR;

@@ -1,0 +1,109 @@
+# bash completion for coffer
+
+# A colon is part of a principal; bash takes it for the end of a word unless it is told otherwise.
+_coffer()
+{
+	local cur prev words cword
+
+	if declare -F _get_comp_words_by_ref > /dev/null; then
+		_get_comp_words_by_ref -n : cur prev words cword
+	else
+		words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
+		cur=${words[cword]} prev=${words[cword-1]}
+	fi
+	_coffer_words
+	if declare -F __ltrim_colon_completions > /dev/null; then
+		__ltrim_colon_completions "$cur"
+	fi
+}
+
+_coffer_words()
+{
+	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
+	local commands='put get list show versions edit attr enable disable rollback grant revoke bindings roles role can-i whoami status
+		audit seal unseal doctor init fsck break-glass version help'
+	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
+		crypto-service-encryption-user purge-operator data-access-administrator auditor'
+	local actions='secrets/get secrets/list secrets/set secrets/update secrets/delete secrets/recover secrets/backup secrets/restore
+		secrets/purge bindings/list bindings/create bindings/delete roles/create vault/update vault/seal vault/status vault/metrics audit/read'
+	local globals='--mount --vault --help' options=""
+	local operand=0
+
+	for ((i = 1; i < cword; i++)); do
+		case ${words[i]} in
+		-m|--mount) mount=${words[++i]} ;;
+		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention) ((i++)) ;;
+		-*) ;;
+		*)
+			if [[ -z $command ]]; then
+				command=${words[i]}
+			elif [[ $command == role && -z $sub ]]; then
+				sub=${words[i]}
+			elif [[ $command == audit && ${words[i]} == verify ]]; then
+				sub=verify
+			else
+				((operand++))
+			fi
+			;;
+		esac
+	done
+
+	case $prev in
+	-m|--mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	--file|--verify-key) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--output) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
+	--kek) mapfile -t COMPREPLY < <(compgen -W 'file: passphrase:' -- "$cur"); return ;;
+	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
+	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
+	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--from|--until|--reason|--since|--retention) return ;;
+	esac
+
+	if [[ -z $command ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$commands $globals --output --version" -- "$cur")
+		return
+	fi
+	case $command in
+	put) options='--file --content-type --not-before --expires --tag --trim' ;;
+	get|enable|disable) options='--version' ;;
+	attr) options='--version --content-type --not-before --expires --tag --untag' ;;
+	grant) options='--on --from --until --reason' ;;
+	revoke) options='--on' ;;
+	bindings) options='--on --output' ;;
+	can-i) options='--as --output' ;;
+	audit)
+		options='--follow --since --secret --denied --output'
+		[[ $sub == verify ]] && options='--verify-key' ;;
+	list|show|versions|roles|whoami|status|doctor) options='--output' ;;
+	init) options='--kek --admin --retention --purge-protection' ;;
+	fsck) options='--kek --deep' ;;
+	break-glass) options='--kek' ;;
+	esac
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$options $globals" -- "$cur")
+		return
+	fi
+
+	case $command:$operand in
+	put:0|get:0|show:0|versions:0|edit:0|attr:0|enable:0|disable:0|rollback:0|can-i:1)
+		mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur") ;;
+	rollback:1) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/${words[cword-1]}/versions" 2>/dev/null)" -- "$cur") ;;
+	grant:0|revoke:0) mapfile -t COMPREPLY < <(compgen -W "$roles" -- "$cur") ;;
+	grant:1|revoke:1|break-glass:1)
+		mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
+	can-i:0) mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur") ;;
+	role:*) if [[ -z $sub ]]; then
+			mapfile -t COMPREPLY < <(compgen -W 'create' -- "$cur")
+		elif ((operand > 0)); then
+			mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur")
+		fi ;;
+	audit:0) if [[ $sub == verify ]]; then
+			mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		else
+			mapfile -t COMPREPLY < <(compgen -W 'verify' -- "$cur")
+		fi ;;
+	init:0|fsck:0|break-glass:0) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	help:0) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
+	esac
+}
+
+complete -F _coffer coffer

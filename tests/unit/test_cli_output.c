@@ -1,0 +1,99 @@
+#include "fs/cli/output.h"
+
+#include <check.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct column columns[] = { { "NAME", "name" }, { "N", "n" }, { "TAGS", "tags" } };
+
+static char *render(const char *json)
+{
+	json_t *rows = json_loads(json, 0, NULL);
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	ck_assert_ptr_nonnull(rows);
+	ck_assert_int_eq(output_table(out, rows, columns, 3), 0);
+	fclose(out);
+	json_decref(rows);
+	return text;
+}
+
+START_TEST(aligns_columns)
+{
+	char *text = render("[{\"name\": \"db\", \"n\": 12, \"tags\": {\"a\": \"1\", \"b\": \"2\"}}, {\"name\": \"longer-name\", \"n\": null, \"tags\": {}}]");
+
+	ck_assert_str_eq(text, "NAME         N   TAGS\n"
+			       "db           12  a=1 b=2\n"
+			       "longer-name  -   -\n");
+	free(text);
+}
+END_TEST
+
+START_TEST(counts_characters_and_not_bytes)
+{
+	char *text = render("[{\"name\": \"\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\", \"n\": 1}]");
+
+	ck_assert_str_eq(text, "NAME   N  TAGS\n\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9  1  -\n");
+	free(text);
+}
+END_TEST
+
+START_TEST(prints_nothing_for_no_rows)
+{
+	char *text = render("[]");
+
+	ck_assert_str_eq(text, "");
+	free(text);
+}
+END_TEST
+
+START_TEST(prints_every_kind_of_value)
+{
+	static const struct { const char *json, *text; } cases[] = {
+		{ "[true]", "yes" }, { "[false]", "no" }, { "[null]", "-" }, { "[7]", "7" }, { "[1.5]", "1.5" }, { "[\"x\"]", "x" }, { "[[]]", "-" },
+		{ "[{}]", "-" }, { "[[1, \"a\", null]]", "1 a -" }, { "[{\"k\": \"v\", \"l\": 2}]", "k=v l=2" }, { "[[{\"a\": 1}]]", "{\"a\":1}" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		json_t *list = json_loads(cases[i].json, 0, NULL);
+		char *text = output_text(json_array_get(list, 0));
+
+		ck_assert_str_eq(text, cases[i].text);
+		free(text);
+		json_decref(list);
+	}
+	ck_assert_str_eq(output_text(NULL), "-");
+}
+END_TEST
+
+START_TEST(disarms_what_a_terminal_would_obey)
+{
+	char text[] = "a\x1b[31mb\n\r\x7f\xc2\x9b" "c\xc3\xa9";
+
+	output_harmless(text);
+	ck_assert_str_eq(text, "a?[31mb?????c\xc3\xa9");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cli_output");
+	TCase *t = tcase_create("output");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_test(t, aligns_columns);
+	tcase_add_test(t, counts_characters_and_not_bytes);
+	tcase_add_test(t, prints_nothing_for_no_rows);
+	tcase_add_test(t, prints_every_kind_of_value);
+	tcase_add_test(t, disarms_what_a_terminal_would_obey);
+	suite_add_tcase(s, t);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
