@@ -60,7 +60,8 @@ parts=$(find_program bench_parts)
 # ---- what is started is ended, by its own pid ----
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/coffer-bench.XXXXXX")
-chmod 755 "$work"
+mkdir "$work/stores"
+chmod 755 "$work" "$work/stores"
 mounts=()
 processes=()
 
@@ -169,8 +170,8 @@ status_of() { sed -n "s/.*\"$2\": *\([0-9][0-9]*\).*/\1/p" "$1/.coffer/status" |
 build_vault()
 {
 	local name=$1 secrets=$2 bindings=$3 value=$4
-	"$coffer" init "$work/$name.store" --kek "file:$work/$name.kek" >/dev/null
-	"$build_store" "$work/$name.store" --secrets "$secrets" --bindings "$bindings" --value "$value" >/dev/null
+	"$coffer" init "$work/stores/$name" --kek "file:$work/$name.kek" >/dev/null
+	"$build_store" "$work/stores/$name" --secrets "$secrets" --bindings "$bindings" --value "$value" >/dev/null
 	mkdir "$work/$name"
 }
 
@@ -180,7 +181,7 @@ start_vault()
 	local name=$1
 	shift
 	# the log of a million opens need not fill the disk
-	"$@" "$cofferd" "$work/$name.store" "$work/$name" -o audit_keep=48M
+	"$@" "$cofferd" "$work/stores/$name" "$work/$name" -o audit_keep=48M
 	mounts+=("$work/$name")
 	processes+=("$(process_of "$(status_of "$work/$name" keeper)")")
 }
