@@ -9,6 +9,8 @@
 #include "store/wrap.h"
 
 #define KEYS_DEADLINE_MS 2000
+#define KEYHOLDER_RATE   50000	/* unwraps a second: beyond what a file system asks for, far below what copying a large vault wants */
+#define KEYHOLDER_BURST  200000
 
 struct keys;
 
@@ -26,7 +28,8 @@ int keys_seal(struct keys *k);
 struct keys_state { bool sealed; char provider[32]; /* "file", … */ uint8_t kek_id[KEK_ID_LEN]; uint64_t unwraps; };
 int keys_state(struct keys *k, struct keys_state *ret_state);
 /* A descriptor that becomes readable when the key holder's state changed by itself (unsealed); -1 for a local one. The holder sends an
- * unsolicited message with number 0 on every client socket when it is unsealed or sealed; keys_state_changed reads it away and says whether there was one. */
+ * unsolicited message with number 0 on every client socket when it is unsealed or sealed; keys_state_changed reads it away and says whether there was one.
+ * The descriptor may be readable for a moment while another thread waits for an answer. The end of the key holder counts as one change; every call is -EIO from then on. */
 int keys_fd(struct keys *k);
 bool keys_state_changed(struct keys *k);
 
@@ -44,10 +47,15 @@ struct keyholder_config {
 	struct wrap_context check_context;
 	const uint8_t *check_record;
 	size_t check_len;
+	unsigned unwraps_per_second;	/* 0: KEYHOLDER_RATE */
+	unsigned unwrap_burst;		/* 0: KEYHOLDER_BURST */
 };
+/* 0: every client socket has closed. 1: the key could not be opened or is not this vault's (one line on stderr); a source that needs
+ * a passphrase and has none starts sealed instead. */
 int keyholder_run(const struct keyholder_config *config);
 
-/* The client of unseal_fd: sends the passphrase (may be empty) and reads the answer. 0; -EKEYREJECTED; -EACCES; -EIO; text in why. */
+/* The client of unseal_fd: sends the passphrase (may be empty) and reads the answer; at most 30 seconds. 0 (also when it was unsealed already, whatever
+ * was sent); -EKEYREJECTED; -EACCES (not root); -EINVAL (longer than PASSPHRASE_MAX); -EIO (nobody answers there); text in why. */
 int keyholder_unseal(const char *socket_path, const void *passphrase, size_t len, char *why, size_t why_len);
 
 #endif

@@ -6,7 +6,8 @@
 #include "store/kek.h"
 #include "store/wrap.h"
 
-#define VAULT_NAME_MAX 64	/* bytes with the NUL; [a-z0-9][a-z0-9-]* */
+#define VAULT_NAME_MAX	64	/* bytes with the NUL; [a-z0-9][a-z0-9-]* */
+#define VAULTCONF_MAX	8192	/* bytes of the file */
 
 struct vaultconf {
 	char name[VAULT_NAME_MAX];
@@ -17,9 +18,14 @@ struct vaultconf {
 	size_t vault_record_len;
 };
 
-/* dir_fd is the store's directory. Read: 0, -ENOENT (not a store), -EINVAL (damaged), -EPROTONOSUPPORT (newer format), -EACCES (writable by others);
- * one line in why. Write: atomically (rename), 0644. */
+/* dir_fd is the store's directory. Read: 0, -ENOENT (not a store), -EINVAL (damaged), -EPROTONOSUPPORT (newer format), -EACCES (writable by others, or
+ * of another user than root and our own), -EIO; one line in why. Write: atomically (rename), 0644; 0, -EINVAL (it could not be read back), or what the disk said. */
 int vaultconf_read(int dir_fd, struct vaultconf *ret_conf, char *why, size_t why_len);
 int vaultconf_write(int dir_fd, const struct vaultconf *conf);
+
+/* The text alone. Print: the length, or -EINVAL. */
+int vaultconf_parse(const char *text, size_t len, struct vaultconf *ret_conf, char *why, size_t why_len);
+int vaultconf_print(const struct vaultconf *conf, char ret_text[VAULTCONF_MAX]);
+bool vault_name_valid(const char *name);
 
 #endif

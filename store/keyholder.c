@@ -1,0 +1,427 @@
+/* The role that owns the KEK: one thread, one poll loop, which nobody can hold up. Client sockets are read and written without blocking; a
+ * reply that does not fit into a client's socket is dropped (its caller has a deadline). A connection on the unseal socket has a deadline of its
+ * own. Only opening the KEK takes time (scrypt: half a second), and only root can ask for it. */
+#include "store/keyholder.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "store/keyholder_proto.h"
+#include "store/secbuf.h"
+
+#define CLIENTS_MAX	 16
+#define VISITORS_MAX	 4	/* connections on the unseal socket at one time */
+#define VISITOR_DEADLINE 5000	/* ms, from accept to the end of the passphrase */
+
+struct client {
+	int fd;			/* borrowed; -1: it has closed */
+	bool notify;		/* a message with number 0 is due */
+};
+
+struct visitor {
+	int fd;			/* -1: free */
+	struct secbuf *passphrase;
+	int64_t deadline;
+};
+
+struct holder {
+	const struct keyholder_config *config;
+	const struct kek_ops *ops;
+	struct kek *kek;	/* NULL: sealed */
+	uint64_t unwraps;
+	int64_t tokens;		/* thousandths of an unwrap */
+	int64_t refilled;	/* ms */
+	struct client clients[CLIENTS_MAX];
+	size_t n_clients;
+	struct visitor visitors[VISITORS_MAX];
+	struct kh_request *request;	/* locked memory: records are no secrets, replies are */
+	struct kh_reply *reply;
+};
+
+/* ---- the key ---- */
+
+/* Does this KEK open the vault's key record? */
+static int prove(struct kek *kek, const struct keyholder_config *c)
+{
+	uint8_t key[KEY_LEN];
+	int r;
+
+	if (c->check_len == 0)
+		return 0;
+	r = wrap_open(kek, &c->check_context, c->check_record, c->check_len, key);
+	secmem_wipe(key, sizeof(key));
+	return r == -ENOMEM || r == -EIO ? r : r < 0 ? -EKEYREJECTED : 0;
+}
+
+static int unlock(struct holder *h, const void *passphrase, size_t len, char *why, size_t why_len)
+{
+	struct kek_source src = h->config->source;
+	struct kek *kek = NULL;
+	int r;
+
+	if (h->ops && h->ops->needs_passphrase) {
+		src.passphrase = passphrase;
+		src.passphrase_len = len;
+	}
+	r = kek_open(&src, &kek, why, why_len);
+	if (r < 0)
+		return r;
+	r = prove(kek, h->config);
+	if (r < 0) {
+		kek_close(kek);
+		if (r != -EKEYREJECTED)
+			snprintf(why, why_len, "the key cannot be tried: %s", strerror(-r));
+		else if (h->ops->needs_passphrase)
+			snprintf(why, why_len, "this passphrase does not open the vault");
+		else
+			snprintf(why, why_len, "the key of %.150s is another vault's: it does not open this one", src.uri);
+		return r;
+	}
+	h->kek = kek;
+	return 0;
+}
+
+static void notify_all(struct holder *h)
+{
+	for (size_t i = 0; i < h->n_clients; i++)
+		h->clients[i].notify = h->clients[i].fd >= 0;
+}
+
+static void seal(struct holder *h)
+{
+	if (!h->kek)
+		return;
+	kek_close(h->kek);
+	h->kek = NULL;
+	notify_all(h);
+}
+
+/* A token bucket: what a captured worker can unwrap in an hour is bounded. */
+static bool allowed(struct holder *h)
+{
+	int64_t rate = h->config->unwraps_per_second ? h->config->unwraps_per_second : KEYHOLDER_RATE;
+	int64_t burst = h->config->unwrap_burst ? h->config->unwrap_burst : KEYHOLDER_BURST;
+	int64_t now = kh_now_ms(), room = burst * 1000 - h->tokens;
+
+	if (now - h->refilled > room / rate)
+		h->tokens = burst * 1000;
+	else
+		h->tokens += (now - h->refilled) * rate;
+	h->refilled = now;
+	if (h->tokens < 1000)
+		return false;
+	h->tokens -= 1000;
+	return true;
+}
+
+/* ---- calls ---- */
+
+static int do_wrap_new(struct holder *h, const struct wrap_context *ctx)
+{
+	size_t len = 0;
+	int r;
+
+	if (!h->kek)
+		return -ENOKEY;
+	r = wrap_new(h->kek, ctx, h->reply->key, h->reply->record, &len);
+	if (r == 0)
+		h->reply->record_len = (uint32_t)len;
+	return r;
+}
+
+static int do_unwrap(struct holder *h, const struct wrap_context *ctx)
+{
+	int r;
+
+	if (!h->kek)
+		return -ENOKEY;
+	if (h->request->record_len > WRAP_RECORD_MAX)
+		return -EBADMSG;
+	if (!allowed(h))
+		return -EBUSY;
+	h->unwraps++;
+	r = wrap_open(h->kek, ctx, h->request->record, h->request->record_len, h->reply->key);
+	return r == -ENOKEY ? -EBADMSG : r;	/* -ENOKEY is for a sealed vault */
+}
+
+static int do_state(struct holder *h)
+{
+	h->reply->sealed = !h->kek;
+	h->reply->unwraps = h->unwraps;
+	snprintf(h->reply->provider, sizeof(h->reply->provider), "%s", h->ops->scheme);
+	if (h->kek)
+		kek_id(h->kek, h->reply->kek_id);
+	return 0;
+}
+
+static int serve_request(struct holder *h)
+{
+	struct wrap_context ctx = { .secret = h->request->secret, .version = h->request->version };
+
+	memcpy(ctx.vault, h->request->vault, sizeof(ctx.vault));
+	switch (h->request->op) {
+	case KH_WRAP_NEW:
+	case KH_UNWRAP:
+		if (h->request->type != WRAP_VAULT_KEY && h->request->type != WRAP_DEK)
+			return -EINVAL;
+		ctx.type = (enum wrap_type)h->request->type;
+		return h->request->op == KH_WRAP_NEW ? do_wrap_new(h, &ctx) : do_unwrap(h, &ctx);
+	case KH_SEAL:
+		seal(h);
+		return 0;
+	case KH_STATE:
+		return do_state(h);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* ---- clients ---- */
+
+static void send_reply(struct holder *h, int fd)
+{
+	ssize_t n;
+
+	do
+		n = send(fd, h->reply, sizeof(*h->reply), MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	secmem_wipe(h->reply, sizeof(*h->reply));
+}
+
+/* One request; a message of another form is dropped. */
+static void serve_client(struct holder *h, struct client *c)
+{
+	ssize_t n = recv(c->fd, h->request, sizeof(*h->request), MSG_DONTWAIT | MSG_TRUNC);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		c->fd = -1;
+		return;
+	}
+	if (n != sizeof(*h->request) || h->request->number == 0)
+		return;
+	secmem_wipe(h->reply, sizeof(*h->reply));
+	h->reply->result = serve_request(h);
+	h->reply->number = h->request->number;
+	send_reply(h, c->fd);
+}
+
+static void send_notice(struct holder *h, struct client *c)
+{
+	secmem_wipe(h->reply, sizeof(*h->reply));
+	h->reply->sealed = !h->kek;
+	if (send(c->fd, h->reply, sizeof(*h->reply), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	c->notify = false;
+}
+
+static size_t clients_left(const struct holder *h)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < h->n_clients; i++)
+		n += h->clients[i].fd >= 0;
+	return n;
+}
+
+/* ---- unsealing ---- */
+
+static void visitor_leave(struct visitor *v)
+{
+	close(v->fd);
+	v->fd = -1;
+	v->passphrase = secbuf_free(v->passphrase);
+}
+
+/* The line is short and the socket is empty: it fits, or the visitor does not read. */
+static void visitor_answer(struct visitor *v, const char *error)
+{
+	char line[KEK_WHY_MAX + 16];
+	int n = error ? snprintf(line, sizeof(line), "error %s\n", error) : snprintf(line, sizeof(line), "ok\n");
+
+	(void)!send(v->fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	visitor_leave(v);
+}
+
+static void visitor_accept(struct holder *h)
+{
+	struct visitor *v = NULL;
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	for (size_t i = 0; i < VISITORS_MAX && !v; i++)
+		if (h->visitors[i].fd < 0)
+			v = &h->visitors[i];
+	if (!v)
+		return;		/* stays in the backlog; not polled while there is no room */
+	v->fd = accept4(h->config->unseal_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (v->fd < 0)
+		return;
+	v->deadline = kh_now_ms() + VISITOR_DEADLINE;
+	if (getsockopt(v->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.uid != 0)
+		visitor_answer(v, "only root may unseal a vault");
+	else if (secbuf_new(PASSPHRASE_MAX + 1, &v->passphrase) < 0)
+		visitor_answer(v, "no locked memory left");
+}
+
+static void visitor_done(struct holder *h, struct visitor *v)
+{
+	char why[KEK_WHY_MAX] = "";
+	int r = 0;
+
+	if (!h->kek) {
+		r = unlock(h, secbuf_cdata(v->passphrase), secbuf_len(v->passphrase), why, sizeof(why));
+		if (r == 0)
+			notify_all(h);
+	}
+	visitor_answer(v, r < 0 ? why : NULL);
+}
+
+static void visitor_read(struct holder *h, struct visitor *v)
+{
+	struct secbuf *b = v->passphrase;
+	size_t len = secbuf_len(b);
+	ssize_t n = recv(v->fd, secbuf_data(b) + len, secbuf_capacity(b) - len, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n < 0) {
+		visitor_leave(v);
+		return;
+	}
+	if (n == 0) {
+		visitor_done(h, v);
+		return;
+	}
+	(void)secbuf_set_len(b, len + (size_t)n);
+	if (secbuf_len(b) > PASSPHRASE_MAX)
+		visitor_answer(v, "the passphrase is too long");
+}
+
+/* ---- the loop ---- */
+
+#define POLL_MAX (1 + CLIENTS_MAX + VISITORS_MAX)
+
+/* A slot for each, in this order: the unseal socket, clients, visitors; a negative fd is passed over by poll. Returns poll's timeout. */
+static int prepare(const struct holder *h, struct pollfd p[POLL_MAX])
+{
+	int64_t soonest = -1;
+	bool room = false;
+
+	for (size_t i = 0; i < CLIENTS_MAX; i++) {
+		bool used = i < h->n_clients;
+		p[1 + i].fd = used ? h->clients[i].fd : -1;
+		p[1 + i].events = (short)(POLLIN | (used && h->clients[i].notify ? POLLOUT : 0));
+	}
+	for (size_t i = 0; i < VISITORS_MAX; i++) {
+		const struct visitor *v = &h->visitors[i];
+		p[1 + CLIENTS_MAX + i].fd = v->fd;
+		p[1 + CLIENTS_MAX + i].events = POLLIN;
+		if (v->fd < 0)
+			room = true;
+		else if (soonest < 0 || v->deadline < soonest)
+			soonest = v->deadline;
+	}
+	p[0].fd = room ? h->config->unseal_fd : -1;
+	p[0].events = POLLIN;
+	if (soonest < 0)
+		return -1;
+	soonest -= kh_now_ms();
+	return soonest > 0 ? (int)soonest : 0;
+}
+
+static void serve_clients(struct holder *h, const struct pollfd *p)
+{
+	for (size_t i = 0; i < h->n_clients; i++) {
+		struct client *c = &h->clients[i];
+		if (p[i].fd >= 0 && p[i].revents)
+			serve_client(h, c);
+		if (c->fd >= 0 && c->notify)
+			send_notice(h, c);
+	}
+}
+
+static void serve_visitors(struct holder *h, const struct pollfd *p)
+{
+	for (size_t i = 0; i < VISITORS_MAX; i++) {
+		struct visitor *v = &h->visitors[i];
+		if (p[i].fd >= 0 && p[i].revents)
+			visitor_read(h, v);
+		if (v->fd >= 0 && kh_now_ms() >= v->deadline)
+			visitor_answer(v, "the passphrase did not come in time");
+	}
+}
+
+static void loop(struct holder *h)
+{
+	struct pollfd p[POLL_MAX];
+
+	while (clients_left(h) > 0) {
+		int n = poll(p, POLL_MAX, prepare(h, p));
+		if (n < 0)
+			continue;	/* EINTR */
+		serve_clients(h, p + 1);
+		serve_visitors(h, p + 1 + CLIENTS_MAX);
+		if (p[0].fd >= 0 && p[0].revents)
+			visitor_accept(h);
+	}
+}
+
+/* ---- beginning and end ---- */
+
+static int begin(struct holder *h, const struct keyholder_config *config, char *why, size_t why_len)
+{
+	const struct kek_source *src = &config->source;
+
+	h->config = config;
+	h->refilled = kh_now_ms();
+	h->tokens = (int64_t)(config->unwrap_burst ? config->unwrap_burst : KEYHOLDER_BURST) * 1000;
+	h->n_clients = config->n_clients;
+	for (size_t i = 0; i < VISITORS_MAX; i++)
+		h->visitors[i].fd = -1;
+	if (config->n_clients > CLIENTS_MAX) {
+		snprintf(why, why_len, "more than %d clients", CLIENTS_MAX);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < h->n_clients; i++)
+		h->clients[i].fd = config->clients[i];
+	h->request = secmem_alloc(sizeof(*h->request));
+	h->reply = secmem_alloc(sizeof(*h->reply));
+	if (!h->request || !h->reply) {
+		snprintf(why, why_len, "no locked memory");
+		return -ENOMEM;
+	}
+	h->ops = kek_ops_for(src->uri);
+	if (h->ops && h->ops->needs_passphrase && !src->passphrase)
+		return 0;	/* sealed */
+	return unlock(h, src->passphrase, src->passphrase_len, why, why_len);
+}
+
+int keyholder_run(const struct keyholder_config *config)
+{
+	struct holder *h = calloc(1, sizeof(*h));
+	char why[KEK_WHY_MAX] = "";
+	int r;
+
+	if (!h)
+		return 1;
+	r = begin(h, config, why, sizeof(why));
+	if (r < 0)
+		fprintf(stderr, "cofferd: key holder: %s\n", why);
+	else
+		loop(h);
+	for (size_t i = 0; i < VISITORS_MAX; i++)
+		if (h->visitors[i].fd >= 0)
+			visitor_leave(&h->visitors[i]);
+	kek_close(h->kek);
+	secmem_free(h->request, sizeof(*h->request));
+	secmem_free(h->reply, sizeof(*h->reply));
+	free(h);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,50 @@
+/* What the key holder and its clients say to each other: one struct a message, over SOCK_SEQPACKET, between two processes of the same
+ * binary on the same machine, in its byte order. For keyholder.c and keys.c alone.
+ *
+ * A request has a number that is not 0; its reply has the same. A message with number 0 says that the holder was sealed or unsealed. */
+#ifndef COFFER_STORE_KEYHOLDER_PROTO_H
+#define COFFER_STORE_KEYHOLDER_PROTO_H
+
+#include <time.h>
+
+#include "store/keyholder.h"
+
+enum kh_op { KH_WRAP_NEW = 1, KH_UNWRAP, KH_SEAL, KH_STATE };
+
+struct kh_request {
+	uint64_t number;
+	uint64_t secret;
+	uint32_t op;
+	uint32_t type;
+	uint32_t version;
+	uint32_t record_len;
+	uint8_t vault[16];
+	uint8_t record[WRAP_RECORD_MAX];
+};
+
+struct kh_reply {
+	uint64_t number;
+	uint64_t unwraps;
+	int32_t result;		/* 0 or negative errno */
+	uint32_t sealed;
+	uint32_t record_len;
+	uint32_t pad;
+	uint8_t key[KEY_LEN];
+	uint8_t kek_id[KEK_ID_LEN];
+	char provider[32];
+	uint8_t record[WRAP_RECORD_MAX];
+};
+
+_Static_assert(sizeof(struct kh_request) == 48 + WRAP_RECORD_MAX, "no padding");
+_Static_assert(sizeof(struct kh_reply) == 112 + WRAP_RECORD_MAX, "no padding");
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+static inline int64_t kh_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+#endif

@@ -1,0 +1,484 @@
+/* How everybody but the key holder reaches keys: over its socket, or straight over a KEK in this process.
+ *
+ * One call at a time is on the socket; the deadline counts from the call's beginning, waiting for the turn included. A reply whose number is not the call's is left over
+ * from a call that gave up, or from a client that died, and is dropped: numbers begin at random. Messages with number 0 that a call meets are kept as a flag
+ * and an eventfd, so that who polls keys_fd (an epoll of both) still hears of them. */
+#include "store/keyholder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "store/keyholder_proto.h"
+#include "store/secbuf.h"
+
+#define UNSEAL_DEADLINE_MS 30000
+
+struct keys {
+	pthread_mutex_t lock;
+	struct kek *kek;		/* local: NULL when sealed */
+	char provider[32];
+	uint64_t unwraps;
+	int fd;				/* socket, or -1: local */
+	int event_fd, epoll_fd;
+	bool gone;			/* the holder has closed its end */
+	bool changed;
+	uint64_t number;		/* of the last call */
+	struct kh_reply *reply;		/* locked memory */
+};
+
+/* ---- making ---- */
+
+static int keys_new(struct keys **ret_keys)
+{
+	struct keys *k = secmem_alloc(sizeof(*k));
+
+	if (!k)
+		return -ENOMEM;
+	k->fd = k->event_fd = k->epoll_fd = -1;
+	if (pthread_mutex_init(&k->lock, NULL) != 0) {
+		secmem_free(k, sizeof(*k));
+		return -ENOMEM;
+	}
+	*ret_keys = k;
+	return 0;
+}
+
+static int watch(int epoll_fd, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+int keys_new_socket(int fd, struct keys **ret_keys)
+{
+	struct keys *k = NULL;
+	int r = keys_new(&k);
+
+	if (r < 0)
+		return r;
+	r = -ENOMEM;
+	k->reply = secmem_alloc(sizeof(*k->reply));
+	k->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (!k->reply || k->event_fd < 0 || k->epoll_fd < 0)
+		goto out;
+	if (watch(k->epoll_fd, fd) < 0 || watch(k->epoll_fd, k->event_fd) < 0)
+		goto out;
+	if (random_bytes(&k->number, sizeof(k->number)) < 0)
+		goto out;
+	k->fd = fd;
+	*ret_keys = k;
+	return 0;
+out:
+	keys_free(k);
+	return r;
+}
+
+int keys_new_local(struct kek *kek, struct keys **ret_keys)
+{
+	struct keys *k = NULL;
+	int r = keys_new(&k);
+
+	if (r < 0)
+		return r;
+	k->kek = kek;
+	snprintf(k->provider, sizeof(k->provider), "%s", kek_provider(kek));
+	*ret_keys = k;
+	return 0;
+}
+
+void keys_free(struct keys *k)
+{
+	if (!k)
+		return;
+	kek_close(k->kek);
+	if (k->epoll_fd >= 0)
+		close(k->epoll_fd);
+	if (k->event_fd >= 0)
+		close(k->event_fd);
+	if (k->fd >= 0)
+		close(k->fd);
+	secmem_free(k->reply, sizeof(*k->reply));
+	pthread_mutex_destroy(&k->lock);
+	secmem_free(k, sizeof(*k));
+}
+
+/* ---- over a socket ---- */
+
+static int wait_for(int fd, short events, int64_t deadline)
+{
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = events };
+		int64_t left = deadline - kh_now_ms();
+		int n;
+
+		if (left <= 0)
+			return -ETIMEDOUT;
+		n = poll(&p, 1, (int)left);
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -EIO;
+	}
+}
+
+static void note_change(struct keys *k)
+{
+	k->changed = true;
+	(void)eventfd_write(k->event_fd, 1);
+}
+
+static int holder_gone(struct keys *k)
+{
+	if (!k->gone) {
+		k->gone = true;
+		/* a closed socket is readable for ever */
+		(void)epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, k->fd, NULL);
+		note_change(k);
+	}
+	return -EIO;
+}
+
+/* One message into k->reply: 0, -EAGAIN when there is none, -EIO. What is not a reply at all is passed over as one that nobody waits for. */
+static int receive(struct keys *k)
+{
+	ssize_t n;
+
+	do
+		n = recv(k->fd, k->reply, sizeof(*k->reply), MSG_DONTWAIT | MSG_TRUNC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return -EAGAIN;
+	if (n <= 0)
+		return holder_gone(k);
+	if (n != sizeof(*k->reply))
+		k->reply->number = k->number - 1;
+	else if (k->reply->number == 0)
+		note_change(k);
+	return 0;
+}
+
+static int send_request(struct keys *k, const struct kh_request *request, int64_t deadline)
+{
+	for (;;) {
+		ssize_t n = send(k->fd, request, sizeof(*request), MSG_DONTWAIT | MSG_NOSIGNAL);
+		int r;
+
+		if (n == sizeof(*request))
+			return 0;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n >= 0 || errno != EAGAIN)
+			return holder_gone(k);
+		r = wait_for(k->fd, POLLOUT, deadline);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* Sends the request and waits for its reply in k->reply; the lock is held. */
+static int exchange(struct keys *k, struct kh_request *request, int64_t deadline)
+{
+	int r;
+
+	if (k->gone)
+		return -EIO;
+	if (++k->number == 0)
+		k->number = 1;
+	request->number = k->number;
+	r = send_request(k, request, deadline);
+	while (r == 0) {
+		r = receive(k);
+		if (r == -EAGAIN)
+			r = wait_for(k->fd, POLLIN, deadline);
+		else if (r == 0 && k->reply->number == request->number)
+			return 0;
+	}
+	return r;
+}
+
+static int take_turn(struct keys *k, int64_t deadline)
+{
+	struct timespec until = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
+	int r = pthread_mutex_clocklock(&k->lock, CLOCK_MONOTONIC, &until);
+
+	return r == 0 ? 0 : r == ETIMEDOUT ? -ETIMEDOUT : -EIO;
+}
+
+/* A reply's result is the holder's word; a result that is not an errno of the interface is -EIO. */
+static int result_of(const struct kh_reply *reply)
+{
+	switch (reply->result) {
+	case 0:
+	case -ENOKEY:
+	case -EBADMSG:
+	case -ETIMEDOUT:
+	case -EBUSY:
+		return reply->result;
+	default:
+		return -EIO;
+	}
+}
+
+static void fill(struct kh_request *request, enum kh_op op, const struct wrap_context *ctx)
+{
+	memset(request, 0, sizeof(*request));
+	request->op = op;
+	if (!ctx)
+		return;
+	request->type = ctx->type;
+	request->secret = ctx->secret;
+	request->version = ctx->version;
+	memcpy(request->vault, ctx->vault, sizeof(request->vault));
+}
+
+/* ---- the calls ---- */
+
+int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
+{
+	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
+	struct kh_request request;
+	int r = take_turn(k, deadline);
+
+	if (r < 0)
+		return r;
+	if (k->fd < 0) {
+		r = k->kek ? wrap_new(k->kek, ctx, ret_key, ret_record, ret_len) : -ENOKEY;
+		goto out;
+	}
+	fill(&request, KH_WRAP_NEW, ctx);
+	r = exchange(k, &request, deadline);
+	if (r == 0)
+		r = result_of(k->reply);
+	if (r == 0 && (k->reply->record_len == 0 || k->reply->record_len > WRAP_RECORD_MAX))
+		r = -EIO;
+	if (r == 0) {
+		memcpy(ret_key, k->reply->key, KEY_LEN);
+		memcpy(ret_record, k->reply->record, k->reply->record_len);
+		*ret_len = k->reply->record_len;
+	}
+	secmem_wipe(k->reply, sizeof(*k->reply));
+out:
+	pthread_mutex_unlock(&k->lock);
+	return r;
+}
+
+static int unwrap_local(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN])
+{
+	int r;
+
+	if (!k->kek)
+		return -ENOKEY;
+	k->unwraps++;
+	r = wrap_open(k->kek, ctx, record, len, ret_key);
+	return r == -ENOKEY ? -EBADMSG : r;	/* sealed is -ENOKEY here; another KEK's record is one that cannot be opened */
+}
+
+int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN])
+{
+	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
+	struct kh_request request;
+	int r;
+
+	if (len > WRAP_RECORD_MAX)
+		return -EBADMSG;
+	r = take_turn(k, deadline);
+	if (r < 0)
+		return r;
+	if (k->fd < 0) {
+		r = unwrap_local(k, ctx, record, len, ret_key);
+		goto out;
+	}
+	fill(&request, KH_UNWRAP, ctx);
+	request.record_len = (uint32_t)len;
+	memcpy(request.record, record, len);
+	r = exchange(k, &request, deadline);
+	if (r == 0)
+		r = result_of(k->reply);
+	if (r == 0)
+		memcpy(ret_key, k->reply->key, KEY_LEN);
+	secmem_wipe(k->reply, sizeof(*k->reply));
+out:
+	pthread_mutex_unlock(&k->lock);
+	return r;
+}
+
+int keys_seal(struct keys *k)
+{
+	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
+	struct kh_request request;
+	int r = take_turn(k, deadline);
+
+	if (r < 0)
+		return r;
+	if (k->fd < 0) {
+		kek_close(k->kek);
+		k->kek = NULL;
+	} else {
+		fill(&request, KH_SEAL, NULL);
+		r = exchange(k, &request, deadline);
+		if (r == 0)
+			r = result_of(k->reply);
+	}
+	pthread_mutex_unlock(&k->lock);
+	return r;
+}
+
+static void state_local(const struct keys *k, struct keys_state *ret_state)
+{
+	*ret_state = (struct keys_state){ .sealed = !k->kek, .unwraps = k->unwraps };
+	memcpy(ret_state->provider, k->provider, sizeof(ret_state->provider));
+	if (k->kek)
+		kek_id(k->kek, ret_state->kek_id);
+}
+
+static void state_of(const struct kh_reply *reply, struct keys_state *ret_state)
+{
+	*ret_state = (struct keys_state){ .sealed = reply->sealed != 0, .unwraps = reply->unwraps };
+	memcpy(ret_state->provider, reply->provider, sizeof(ret_state->provider) - 1);
+	memcpy(ret_state->kek_id, reply->kek_id, KEK_ID_LEN);
+}
+
+int keys_state(struct keys *k, struct keys_state *ret_state)
+{
+	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
+	struct kh_request request;
+	int r = take_turn(k, deadline);
+
+	if (r < 0)
+		return r;
+	if (k->fd < 0) {
+		state_local(k, ret_state);
+	} else {
+		fill(&request, KH_STATE, NULL);
+		r = exchange(k, &request, deadline);
+		if (r == 0)
+			r = result_of(k->reply);
+		if (r == 0)
+			state_of(k->reply, ret_state);
+	}
+	pthread_mutex_unlock(&k->lock);
+	return r;
+}
+
+int keys_fd(struct keys *k)
+{
+	return k->epoll_fd;
+}
+
+bool keys_state_changed(struct keys *k)
+{
+	eventfd_t count;
+	bool changed;
+
+	if (k->fd < 0 || pthread_mutex_trylock(&k->lock) != 0)
+		return false;	/* a call is on the socket: it leaves the flag, and the eventfd readable */
+	while (!k->gone && receive(k) == 0)
+		;
+	secmem_wipe(k->reply, sizeof(*k->reply));
+	(void)eventfd_read(k->event_fd, &count);
+	changed = k->changed;
+	k->changed = false;
+	pthread_mutex_unlock(&k->lock);
+	return changed;
+}
+
+/* ---- unsealing ---- */
+
+static int unseal_connect(const char *path, char *why, size_t why_len)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd, r;
+
+	if (strlen(path) >= sizeof(addr.sun_path)) {
+		snprintf(why, why_len, "%.100s: too long for a socket's path", path);
+		return -EIO;
+	}
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -EIO;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		return fd;
+	r = errno == EACCES || errno == EPERM ? -EACCES : -EIO;
+	snprintf(why, why_len, r == -EACCES ? "%.100s: only root may unseal a vault" : "%.100s: no key holder answers; is cofferd running?", path);
+	close(fd);
+	return r;
+}
+
+static int send_all(int fd, const uint8_t *p, size_t len, int64_t deadline)
+{
+	while (len > 0) {
+		ssize_t n = send(fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno == EAGAIN) {
+			int r = wait_for(fd, POLLOUT, deadline);
+			if (r < 0)
+				return r;
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -EIO;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* One line, without its newline. */
+static int read_answer(int fd, char *ret, size_t size, int64_t deadline)
+{
+	size_t at = 0;
+
+	while (at < size - 1 && wait_for(fd, POLLIN, deadline) == 0) {
+		ssize_t n = recv(fd, ret + at, size - 1 - at, MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		if (n <= 0)
+			break;
+		at += (size_t)n;
+	}
+	if (at == 0 || ret[at - 1] != '\n')
+		return -EIO;
+	ret[at - 1] = '\0';
+	return 0;
+}
+
+int keyholder_unseal(const char *socket_path, const void *passphrase, size_t len, char *why, size_t why_len)
+{
+	int64_t deadline = kh_now_ms() + UNSEAL_DEADLINE_MS;
+	char answer[512];
+	int fd, r;
+
+	if (len > PASSPHRASE_MAX) {
+		snprintf(why, why_len, "the passphrase is longer than %d bytes", PASSPHRASE_MAX);
+		return -EINVAL;
+	}
+	fd = unseal_connect(socket_path, why, why_len);
+	if (fd < 0)
+		return fd;
+	r = send_all(fd, passphrase, len, deadline);
+	if (r == 0 && shutdown(fd, SHUT_WR) < 0)
+		r = -EIO;
+	/* a holder that refuses may have answered before it read all */
+	r = read_answer(fd, answer, sizeof(answer), deadline);
+	if (r < 0) {
+		snprintf(why, why_len, "the key holder gave no answer");
+	} else if (strcmp(answer, "ok") != 0) {
+		snprintf(why, why_len, "%s", strncmp(answer, "error ", 6) == 0 ? answer + 6 : answer);
+		r = geteuid() == 0 ? -EKEYREJECTED : -EACCES;
+	}
+	close(fd);
+	return r;
+}
