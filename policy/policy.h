@@ -47,8 +47,10 @@ struct policy *policy_new(void);
 /* Another snapshot: old with the changes applied in order. old stays valid and owned by its holders. Work and memory are
  * proportional to the number of changes plus a small constant, not to the number of bindings; many changes in one call
  * (loading) cost a constant each.
- * 0; -ENOMEM; -EEXIST (binding id already there); -ENOENT (binding or role unknown); -EINVAL (a binding whose principal,
- * scope or window is not valid). Nothing is returned on error. Several threads may call it on the same old. */
+ * 0; -ENOMEM; -EEXIST (binding id already there, or a role's name under another id); -ENOENT (binding or role unknown);
+ * -EINVAL (a binding whose principal, scope or window is not valid, or whose id is 0; a role with a built-in id or name, with
+ * another name than it had, or with actions that there are not). Nothing is returned on error. Several threads may call it on
+ * the same old. */
 int policy_apply(const struct policy *old, const struct policy_change *changes, size_t n, struct policy **ret_policy);
 
 /* Reference counting, from any thread. unref accepts NULL. */
@@ -57,7 +59,9 @@ void policy_unref(struct policy *p);
 
 /* Answers into *ret_answer. name is the secret's name, a scope (for bindings/create and bindings/delete), or NULL for the vault itself.
  * Among several bindings that allow, the one that holds longest decides; then the lowest id. Never blocks, never allocates;
- * the time does not grow with the number of bindings that cannot match. A NULL policy denies. */
+ * the time does not grow with the number of bindings of other callers, other scopes, or windows that have ended. It does with
+ * those on the very same scope whose most selective condition (user, else the highest group, host, everyone) the caller
+ * fulfils. A NULL policy or caller denies, and so does a name that is no valid name or scope. */
 void policy_decide(const struct policy *p, const struct policy_caller *caller, enum action action, const char *name,
 		   int64_t now, struct policy_answer *ret_answer);
 

@@ -540,6 +540,31 @@ START_TEST(old_snapshots_answer_as_before)
 }
 END_TEST
 
+START_TEST(what_is_added_stays_out_of_older_snapshots)
+{
+	enum { N = 60 };
+	struct policy *s[N + 1];
+	char name[16];
+
+	s[0] = policy_new();
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		struct policy_change c = add(i + 1, "secrets-user", "user:1000", name);
+
+		ck_assert_int_eq(policy_apply(s[i], &c, 1, &s[i + 1]), 0);
+	}
+	for (unsigned i = 0; i <= N; i++) {
+		for (unsigned k = 0; k < N; k++) {
+			snprintf(name, sizeof(name), "s%u", k);
+			ck_assert_uint_eq(who_lets(s[i], &alice, name), k < i ? k + 1 : 0);
+			ck_assert_int_eq(policy_binding(s[i], k + 1) != NULL, k < i);
+		}
+	}
+	for (unsigned i = N + 1; i-- > 0;)
+		policy_unref(s[i]);
+}
+END_TEST
+
 START_TEST(snapshots_share_what_did_not_change)
 {
 	struct policy_change c[] = { add(1, "secrets-user", "user:1000", "a"), add(2, "secrets-user", "user:1001", "b"),
@@ -704,7 +729,7 @@ int main(void)
 		actions_are_the_union_of_what_binds, decide_any_asks_for_no_name, a_custom_role_changes_under_its_bindings,
 		refuses_bindings_that_make_no_sense, refuses_what_is_there_and_what_is_not,
 		refuses_roles_that_would_change_what_others_mean, a_failed_change_leaves_nothing_of_those_before_it,
-		changes_apply_in_order, old_snapshots_answer_as_before, snapshots_share_what_did_not_change,
+		changes_apply_in_order, old_snapshots_answer_as_before, what_is_added_stays_out_of_older_snapshots, snapshots_share_what_did_not_change,
 		ten_thousand_bindings_load_and_go, bindings_come_in_ascending_id, roles_come_built_in_first,
 		roles_are_found_by_id_and_name, only_lasting_administrators_of_the_vault_count,
 	};
