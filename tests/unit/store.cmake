@@ -6,3 +6,6 @@ function(coffer_store_test subject)
 endfunction()
 
 coffer_store_test(store)
+coffer_store_test(store_stage)
+coffer_store_test(store_request)
+coffer_store_test(store_tamper)

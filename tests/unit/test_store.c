@@ -1,4 +1,4 @@
-#include "store_fixture.h"
+#include "store_main.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -474,39 +474,26 @@ START_TEST(fsck_finds_nothing_in_a_sound_store)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("store");
-	TCase *t = tcase_create("store");
-
-	tcase_add_checked_fixture(t, fixture_setup, fixture_teardown);
-	tcase_set_timeout(t, 60);
-	tcase_add_test(t, new_store_is_sealed_and_empty);
-	tcase_add_test(t, value_reads_back_after_reopening);
-	tcase_add_test(t, versions_are_numbered_and_current_is_the_newest_enabled);
-	tcase_add_test(t, empty_binary_and_largest_values_are_exact);
-	tcase_add_test(t, names_are_checked_and_unique);
-	tcase_add_test(t, rollback_leaves_everything_as_it_was);
-	tcase_add_test(t, touched_names_each_changed_secret_once);
-	tcase_add_test(t, next_walks_in_ascending_order);
-	tcase_add_test(t, attributes_are_kept_and_checked);
-	tcase_add_test(t, binding_decides_until_it_is_removed);
-	tcase_add_test(t, last_administrator_stays);
-	tcase_add_test(t, custom_role_can_be_bound_in_its_own_transaction);
-	tcase_add_test(t, settings_keep_their_one_way_rules);
-	tcase_add_test(t, locked_store_serves_names_only);
-	tcase_add_test(t, other_vaults_configuration_is_refused);
-	tcase_add_test(t, create_refuses_an_existing_store_and_open_a_missing_one);
-	tcase_add_test(t, newer_schema_is_refused);
-	tcase_add_test(t, follower_sees_what_another_connection_committed);
-	tcase_add_test(t, follower_that_fell_far_behind_reloads);
-	tcase_add_test(t, large_transaction_is_followed_by_reloading);
-	tcase_add_test(t, pending_acts_come_once_and_in_order);
-	tcase_add_test(t, fsck_finds_nothing_in_a_sound_store);
-	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+STORE_TESTS("store", 120,
+	    new_store_is_sealed_and_empty,
+	    value_reads_back_after_reopening,
+	    versions_are_numbered_and_current_is_the_newest_enabled,
+	    empty_binary_and_largest_values_are_exact,
+	    names_are_checked_and_unique,
+	    rollback_leaves_everything_as_it_was,
+	    touched_names_each_changed_secret_once,
+	    next_walks_in_ascending_order,
+	    attributes_are_kept_and_checked,
+	    binding_decides_until_it_is_removed,
+	    last_administrator_stays,
+	    custom_role_can_be_bound_in_its_own_transaction,
+	    settings_keep_their_one_way_rules,
+	    locked_store_serves_names_only,
+	    other_vaults_configuration_is_refused,
+	    create_refuses_an_existing_store_and_open_a_missing_one,
+	    newer_schema_is_refused,
+	    follower_sees_what_another_connection_committed,
+	    follower_that_fell_far_behind_reloads,
+	    large_transaction_is_followed_by_reloading,
+	    pending_acts_come_once_and_in_order,
+	    fsck_finds_nothing_in_a_sound_store)
