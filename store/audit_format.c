@@ -30,7 +30,8 @@
  * four characters \xHH. Longer than the limits of audit_internal.h: cut, and ended with "...".
  *
  * Records that audit writes by itself:
- *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that moment), and after a semicolon why, if it was not size or age
+ *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that moment), and after a semicolon why, if it was
+ *            neither size nor age: the segment before was removed or cut while it was open
  *            (only a Torn record at 0 may stand there instead)
  *   Torn     detail "torn, L bytes at O of segment N, SHA-256 <64 hex>": the L bytes between the record before and the newline that precedes this line are no record (a process or machine died in a
  *            write). Bytes that are no record are accepted nowhere else, and a Torn record only directly after the bytes that it names.
@@ -492,7 +493,7 @@ bool audit_record_torn(const char *line, const struct audit_record *rec, struct 
 	return true;
 }
 
-bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest)
+bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest, bool *ret_because)
 {
 	const char *limit = line + rec->body_len, *p = field(line, rec, ",\"detail\":\"segment ");
 	uint64_t segment, oldest;
@@ -504,5 +505,6 @@ bool audit_record_segment(const char *line, const struct audit_record *rec, uint
 		return false;
 	*ret_segment = (uint32_t)segment;
 	*ret_oldest = (uint32_t)oldest;
+	*ret_because = take_number(p, limit, ';', &oldest);
 	return true;
 }

@@ -14,6 +14,7 @@
 #define AUDIT_NS       1000000000
 
 #define AUDIT_SEGMENT_SIZE (16u << 20)
+#define AUDIT_SEGMENT_MIN  4096u	/* more than its first record, or segments would follow one another for ever */
 #define AUDIT_SEGMENT_AGE  86400u
 #define AUDIT_RESERVE      (256u << 10)
 #define AUDIT_STEP         (1u << 20)	/* allocated ahead, so that an append needs no further system call */
@@ -67,7 +68,7 @@ bool audit_record_is(const struct audit_record *rec, enum audit_operation op);
 bool audit_record_request(const char *line, const struct audit_record *rec, uint64_t *ret_connection, uint64_t *ret_recent);
 struct audit_torn { uint64_t len, offset, segment; uint8_t digest[DIGEST_LEN]; };
 bool audit_record_torn(const char *line, const struct audit_record *rec, struct audit_torn *ret);
-bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest);
+bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest, bool *ret_because);
 /* Details that audit itself writes and reads. */
 #define AUDIT_SEGMENT_DETAIL "segment %u, oldest %u"
 #define AUDIT_TORN_DETAIL    "torn, %llu bytes at %llu of segment %u, SHA-256 %.64s"

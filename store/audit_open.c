@@ -190,6 +190,8 @@ static void defaults(struct audit_config *c)
 {
 	if (!c->segment_size)
 		c->segment_size = AUDIT_SEGMENT_SIZE;
+	if (c->segment_size < AUDIT_SEGMENT_MIN)
+		c->segment_size = AUDIT_SEGMENT_MIN;
 	if (!c->segment_age)
 		c->segment_age = AUDIT_SEGMENT_AGE;
 	if (!c->reserve)

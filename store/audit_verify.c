@@ -169,8 +169,11 @@ static int verified(struct audit_walk *w, const char *line, const struct audit_r
 {
 	struct verification *v = w->arg;
 	uint32_t number, oldest;
+	bool because;
 
-	if (audit_record_segment(line, rec, &number, &oldest)) {
+	if (audit_record_segment(line, rec, &number, &oldest, &because)) {
+		if (because && number == v->segment && number == v->first)	/* no gap in the chain shows it: nothing is left before it */
+			return FAIL(v, "segment %u was removed while the daemon wrote to it", number - 1);
 		v->oldest = oldest;
 		v->begun = v->begun || number == v->segment;
 	}
@@ -353,7 +356,7 @@ static int ends_check(struct verification *v)
 	if (v->claimed_seq && seq < v->claimed_seq)
 		return FAIL(v, "the log has been cut or put back from an old copy: it ends before record %llu, the daemon knows %llu records", (unsigned long long)seq,
 			    (unsigned long long)v->claimed_seq);
-	if (v->claim_wrong)
+	if (v->claimed_seq && v->claim_wrong)
 		return FAIL(v, "the log is not the one that the daemon knows: the hash at record %llu differs", (unsigned long long)v->claimed_seq);
 	return 0;
 }
