@@ -582,8 +582,8 @@ static int record(struct ctl *c, enum audit_result result, int error, bool again
 		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .unique = c->request->unique,
 		.resent = c->request->resent && !again, .duration_us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us,
 		.detail = c->detail[0] ? c->detail : NULL,
-		/* looking does not eat the reserve: a monitor that polls would */
-		.privileged = c->role == ROLE_ADMINISTRATOR && c->op->changes,
+		/* looking does not eat the reserve, but for the look that tells that the log is full */
+		.privileged = c->role == ROLE_ADMINISTRATOR && (c->op->changes || c->op->operation == AUDIT_VAULT_STATUS),
 	};
 	uint32_t delay = 0;
 	int r = audit_append(c->env->audit, &e, &delay);
@@ -609,6 +609,8 @@ static void record_failure(struct ctl *c, bool again)
 
 	if (!c->asked || c->unrecorded)
 		return;
+	if (error == EACCES && c->env->shared)
+		atomic_fetch_add(&c->env->shared->denials, 1);
 	if (!c->detail[0])
 		snprintf(c->detail, sizeof(c->detail), "%s", c->message);
 	record(c, is_denial(error) ? AUDIT_DENY : AUDIT_ERROR, error, again);
@@ -798,11 +800,12 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 
 	if (r < 0)
 		return r;
+	/* a sealed vault takes no bytes either: that it is sealed is the better word */
+	if (!c->op->while_sealed && store_sealed(c->env->store))
+		return sealed(c, ret_answer, ret_len);
 	if (c->request->value_len != c->args.value_length || (c->request->value_len && !c->request->stage))
 		return ctl_fail(c, EINVAL, "value_length: %llu bytes were announced and %llu came", (unsigned long long)c->args.value_length,
 				(unsigned long long)c->request->value_len);
-	if (!c->op->while_sealed && store_sealed(c->env->store))
-		return sealed(c, ret_answer, ret_len);
 	if (c->op->ask && (r = c->op->ask(c)) < 0)
 		return r;
 	return c->op->changes ? change(c, ret_answer, ret_len) : look(c, ret_answer, ret_len);
