@@ -246,6 +246,14 @@ void ctl_grant_command(const struct ctl *c, enum action action, const char *name
 		 principal, quote, scope, quote);
 }
 
+void ctl_deny(struct ctl *c)
+{
+	c->denied = true;
+	c->binding = 0;
+	c->role = 0;
+	c->role_name[0] = '\0';
+}
+
 static int deny(struct ctl *c, enum action action, const char *name)
 {
 	char principal[32], grant[CTL_COMMAND_MAX], command[256];
@@ -253,6 +261,7 @@ static int deny(struct ctl *c, enum action action, const char *name)
 
 	snprintf(principal, sizeof(principal), "user:%u", c->who->policy.uid);
 	ctl_grant_command(c, action, name, principal, grant);
+	ctl_deny(c);
 	ctl_hint(c, "an administrator can run: %s; to see what is missing: %s can-i %s %s%s%s", grant,
 		 ctl_command(c, command, sizeof(command)), action_name(action), quote, scope, quote);
 	if (!name)
@@ -273,12 +282,8 @@ int ctl_ask(struct ctl *c, enum action action, const char *name)
 		memcpy(c->role_name, role->name, sizeof(c->role_name));
 	store_unlock_tables(c->env->store);
 
-	if (answer.decision != POLICY_ALLOW) {
-		c->binding = 0;
-		c->role = 0;
-		c->role_name[0] = '\0';
+	if (answer.decision != POLICY_ALLOW)
 		return deny(c, action, name);
-	}
 	c->binding = answer.binding;
 	c->role = answer.role;
 	store_binding_used(c->env->store, answer.binding, c->now);
@@ -297,9 +302,15 @@ int ctl_ask_any(struct ctl *c, enum action action)
 	store_unlock_tables(c->env->store);
 	if (decision != POLICY_ALLOW)
 		return r;
+	ctl_forgive(c);
+	return 0;
+}
+
+void ctl_forgive(struct ctl *c)
+{
+	c->denied = false;
 	c->error = 0;
 	c->message[0] = c->hint[0] = '\0';
-	return 0;
 }
 
 /* ---- fields ---- */
@@ -597,11 +608,6 @@ static int record(struct ctl *c, enum audit_result result, int error, bool again
 	return r;
 }
 
-static bool is_denial(int error)
-{
-	return error == EACCES || error == EKEYEXPIRED || error == ENOKEY;
-}
-
 /* Records a failure, if the policy was asked: by then it is known who may cause how many of them. The answer stays what it is, unless the log fails. */
 static void record_failure(struct ctl *c, bool again)
 {
@@ -609,11 +615,11 @@ static void record_failure(struct ctl *c, bool again)
 
 	if (!c->asked || c->unrecorded)
 		return;
-	if (error == EACCES && c->env->shared)
+	if (c->denied && c->env->shared)
 		atomic_fetch_add(&c->env->shared->denials, 1);
 	if (!c->detail[0])
 		snprintf(c->detail, sizeof(c->detail), "%s", c->message);
-	record(c, is_denial(error) ? AUDIT_DENY : AUDIT_ERROR, error, again);
+	record(c, c->denied ? AUDIT_DENY : AUDIT_ERROR, error, again);
 }
 
 /* ---- changes ---- */

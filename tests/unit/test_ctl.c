@@ -515,7 +515,7 @@ START_TEST(put_to_a_disabled_secret_is_denied)
 	ok(put(&admin, "db", "one"));
 	ok(change(&admin, "{\"op\":\"disable\",\"name\":\"db\"}"));
 	fails(put(&admin, "db", "two"), "EACCES", EXIT_DENIED, "disabled");
-	recorded("SecretSet", "deny", "db", 0);
+	recorded("SecretSet", "error", "db", 0);
 }
 END_TEST
 
@@ -1194,7 +1194,7 @@ START_TEST(a_sealed_vault_answers_enokey)
 	ok(ask(&admin, line));
 	ck_assert_uint_eq(v.sealings, 1);
 	fails(put(&admin, "db", "two"), "ENOKEY", EXIT_UNAVAILABLE, "sealed");
-	recorded("SecretSet", "deny", "db", 0);
+	recorded("SecretSet", "error", "db", 0);
 	fails(ask(&admin, "{\"op\":\"list\"}"), "ENOKEY", EXIT_UNAVAILABLE, "sealed");
 	ok(ask(&alice, "{\"op\":\"whoami\"}"));
 	a = must(ask(&alice, "{\"op\":\"roles\"}"));
