@@ -246,6 +246,14 @@ void ctl_grant_command(const struct ctl *c, enum action action, const char *name
 		 principal, quote, scope, quote);
 }
 
+void ctl_deny(struct ctl *c)
+{
+	c->denied = true;
+	c->binding = 0;
+	c->role = 0;
+	c->role_name[0] = '\0';
+}
+
 static int deny(struct ctl *c, enum action action, const char *name)
 {
 	char principal[32], grant[CTL_COMMAND_MAX], command[256];
@@ -253,6 +261,7 @@ static int deny(struct ctl *c, enum action action, const char *name)
 
 	snprintf(principal, sizeof(principal), "user:%u", c->who->policy.uid);
 	ctl_grant_command(c, action, name, principal, grant);
+	ctl_deny(c);
 	ctl_hint(c, "an administrator can run: %s; to see what is missing: %s can-i %s %s%s%s", grant,
 		 ctl_command(c, command, sizeof(command)), action_name(action), quote, scope, quote);
 	if (!name)
@@ -273,12 +282,8 @@ int ctl_ask(struct ctl *c, enum action action, const char *name)
 		memcpy(c->role_name, role->name, sizeof(c->role_name));
 	store_unlock_tables(c->env->store);
 
-	if (answer.decision != POLICY_ALLOW) {
-		c->binding = 0;
-		c->role = 0;
-		c->role_name[0] = '\0';
+	if (answer.decision != POLICY_ALLOW)
 		return deny(c, action, name);
-	}
 	c->binding = answer.binding;
 	c->role = answer.role;
 	store_binding_used(c->env->store, answer.binding, c->now);
@@ -297,9 +302,15 @@ int ctl_ask_any(struct ctl *c, enum action action)
 	store_unlock_tables(c->env->store);
 	if (decision != POLICY_ALLOW)
 		return r;
+	ctl_forgive(c);
+	return 0;
+}
+
+void ctl_forgive(struct ctl *c)
+{
+	c->denied = false;
 	c->error = 0;
 	c->message[0] = c->hint[0] = '\0';
-	return 0;
 }
 
 /* ---- fields ---- */
@@ -582,8 +593,8 @@ static int record(struct ctl *c, enum audit_result result, int error, bool again
 		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .unique = c->request->unique,
 		.resent = c->request->resent && !again, .duration_us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us,
 		.detail = c->detail[0] ? c->detail : NULL,
-		/* looking does not eat the reserve: a monitor that polls would */
-		.privileged = c->role == ROLE_ADMINISTRATOR && c->op->changes,
+		/* looking does not eat the reserve, but for the look that tells that the log is full */
+		.privileged = c->role == ROLE_ADMINISTRATOR && (c->op->changes || c->op->operation == AUDIT_VAULT_STATUS),
 	};
 	uint32_t delay = 0;
 	int r = audit_append(c->env->audit, &e, &delay);
@@ -597,11 +608,6 @@ static int record(struct ctl *c, enum audit_result result, int error, bool again
 	return r;
 }
 
-static bool is_denial(int error)
-{
-	return error == EACCES || error == EKEYEXPIRED || error == ENOKEY;
-}
-
 /* Records a failure, if the policy was asked: by then it is known who may cause how many of them. The answer stays what it is, unless the log fails. */
 static void record_failure(struct ctl *c, bool again)
 {
@@ -609,9 +615,11 @@ static void record_failure(struct ctl *c, bool again)
 
 	if (!c->asked || c->unrecorded)
 		return;
+	if (c->denied && c->env->shared)
+		atomic_fetch_add(&c->env->shared->denials, 1);
 	if (!c->detail[0])
 		snprintf(c->detail, sizeof(c->detail), "%s", c->message);
-	record(c, is_denial(error) ? AUDIT_DENY : AUDIT_ERROR, error, again);
+	record(c, c->denied ? AUDIT_DENY : AUDIT_ERROR, error, again);
 }
 
 /* ---- changes ---- */
@@ -798,11 +806,12 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 
 	if (r < 0)
 		return r;
+	/* a sealed vault takes no bytes either: that it is sealed is the better word */
+	if (!c->op->while_sealed && store_sealed(c->env->store))
+		return sealed(c, ret_answer, ret_len);
 	if (c->request->value_len != c->args.value_length || (c->request->value_len && !c->request->stage))
 		return ctl_fail(c, EINVAL, "value_length: %llu bytes were announced and %llu came", (unsigned long long)c->args.value_length,
 				(unsigned long long)c->request->value_len);
-	if (!c->op->while_sealed && store_sealed(c->env->store))
-		return sealed(c, ret_answer, ret_len);
 	if (c->op->ask && (r = c->op->ask(c)) < 0)
 		return r;
 	return c->op->changes ? change(c, ret_answer, ret_len) : look(c, ret_answer, ret_len);

@@ -21,6 +21,7 @@ static int ask_role(struct ctl *c, const struct role *role, const char *scope)
 	store_unlock_tables(c->env->store);
 	if (own == ACTION_ALL)
 		return 0;
+	ctl_deny(c);
 	ctl_hint(c, "ask somebody who is administrator on %s", scope);
 	return ctl_fail(c, EACCES, "the role %s gives more than data, and only an administrator may grant or revoke it", role->name);
 }
@@ -348,8 +349,7 @@ static int ask_bindings(struct ctl *c)
 	if (ctl_ask_any(c, ACTION_BINDINGS_LIST) == 0)
 		return 0;
 	c->unrecorded = true;
-	c->error = 0;
-	c->message[0] = c->hint[0] = '\0';
+	ctl_forgive(c);
 	return 0;
 }
 

@@ -89,6 +89,7 @@ struct ctl {
 	char message[CTL_MESSAGE_MAX], hint[CTL_MESSAGE_MAX + CTL_COMMAND_MAX];
 	/* for the record */
 	bool asked;			/* the policy was asked: from here on the outcome is recorded */
+	bool denied;			/* by the policy, not by the state of what was asked for */
 	bool unrecorded;		/* of no weight: what everybody may know */
 	const char *secret;
 	uint32_t version;
@@ -112,6 +113,10 @@ int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__(
 int ctl_ask(struct ctl *c, enum action action, const char *name);
 /* The same, content with the right to any name at all: the single names are filtered later. */
 int ctl_ask_any(struct ctl *c, enum action action);
+/* Notes that the policy denied: no binding decided. */
+void ctl_deny(struct ctl *c);
+/* The denial was not the end: forgets it. */
+void ctl_forgive(struct ctl *c);
 /* "coffer grant secrets-user user:1000 --on 'db'": the command that gives the action, by the least built-in role. */
 void ctl_grant_command(const struct ctl *c, enum action action, const char *name, const char *principal,
 		       char ret[CTL_COMMAND_MAX]);

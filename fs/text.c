@@ -207,9 +207,9 @@ static void metric(FILE *f, const char *name, const char *type, const char *help
 
 static void metrics_of_shared(FILE *f, struct shared *s)
 {
-	metric(f, "coffer_opens_total", "counter", "Opens of values that were allowed.", atomic_load(&s->opens));
+	metric(f, "coffer_opens_total", "counter", "Opens of files, allowed or not.", atomic_load(&s->opens));
 	metric(f, "coffer_denials_total", "counter", "Accesses that the policy denied.", atomic_load(&s->denials));
-	metric(f, "coffer_reads_total", "counter", "Reads of values that were answered.", atomic_load(&s->reads));
+	metric(f, "coffer_reads_total", "counter", "Reads that were answered.", atomic_load(&s->reads));
 	metric(f, "coffer_bell_lost_total", "counter", "Notifications that watchers missed because the bell's queue was full.", atomic_load(&s->bell_lost));
 	metric(f, "coffer_worker_restarts_total", "counter", "Workers that died and were replaced.", atomic_load(&s->keeper.restarts));
 	metric(f, "coffer_requests_given_up_total", "counter", "Requests that two workers died on.", atomic_load(&s->keeper.deaths_of_request));
