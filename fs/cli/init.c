@@ -118,12 +118,11 @@ static int read_dir(const char *given, char ret_dir[PATH_MAX])
 static int read_name(const char *dir, char ret_name[VAULT_NAME_MAX])
 {
 	const char *name = vault_name_of(dir);
-	size_t len = strlen(name);
 
-	if (len == 0 || len >= VAULT_NAME_MAX || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != len || name[0] == '-')
+	if (!vault_name_valid(name))
 		return fail(EXIT_USAGE, "\"%s\" cannot be a vault's name (the last part of STORE): 1 to %d of a-z 0-9 - and not a dash first", name,
 			    VAULT_NAME_MAX - 1);
-	memcpy(ret_name, name, len + 1);
+	snprintf(ret_name, VAULT_NAME_MAX, "%s", name);
 	return EXIT_DONE;
 }
 

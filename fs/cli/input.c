@@ -13,6 +13,7 @@
 #include "fs/cli/output.h"
 #include "store/aead.h"
 #include "store/envelope.h"
+#include "store/kek.h"
 
 #define ARENA_VALUE (5u << 19)		/* 2.5 MiB: one value of VALUE_MAX + 1 bytes, rounded up by the allocator, and small things */
 #define ARENA_MIN   (64u << 10)
@@ -28,8 +29,9 @@ int input_prepare(size_t values)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_MEMLOCK, &limit);
 	}
+	/* Not memfd_secret: the mount does direct I/O, for which the kernel pins the caller's pages, and those it refuses to pin (EFAULT). */
 	for (size_t size = values * ARENA_VALUE; size >= ARENA_MIN; size /= 2) {
-		r = secmem_init(size, SECMEM_AUTO);
+		r = secmem_init(size, SECMEM_ONLY_MLOCK);
 		if (r == 0 || r == -EALREADY)
 			return EXIT_DONE;
 	}

@@ -7,8 +7,6 @@
 
 #include "store/secbuf.h"
 
-#define PASSPHRASE_MAX 1024
-
 /* Locks memory for values (room for `values` of them), once. Ordinary users may lock little: then the arena is smaller. EXIT_DONE, or
  * EXIT_ERROR with the error printed when nothing can be locked. */
 int input_prepare(size_t values);

@@ -2,6 +2,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,17 +15,18 @@ static const struct option_spec *const tables[] = { own, common, NULL };
 static struct args a;
 static char why[256];
 
+/* Values are borrowed from argv: like the real one, these live as long as the process. */
 static int parse_words(size_t n, const char *const *words)
 {
+	static char kept[16][64];
 	char *argv[16];
-	int r;
 
-	for (size_t i = 0; i < n; i++)
-		argv[i] = strdup(words[i]);
+	for (size_t i = 0; i < n; i++) {
+		snprintf(kept[i], sizeof(kept[i]), "%s", words[i]);
+		argv[i] = kept[i];
+	}
 	why[0] = '\0';
-	r = args_parse(n, argv, tables, &a, why, sizeof(why));
-	/* values are borrowed from argv: they live as long as the process, as the real ones do */
-	return r;
+	return args_parse(n, argv, tables, &a, why, sizeof(why));
 }
 
 #define PARSE(...) parse_words(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *), (const char *const[]){ __VA_ARGS__ })

@@ -65,7 +65,15 @@ START_TEST(prints_every_kind_of_value)
 		free(text);
 		json_decref(list);
 	}
-	ck_assert_str_eq(output_text(NULL), "-");
+}
+END_TEST
+
+START_TEST(prints_a_dash_for_what_is_missing)
+{
+	char *text = output_text(NULL);
+
+	ck_assert_str_eq(text, "-");
+	free(text);
 }
 END_TEST
 
@@ -89,6 +97,7 @@ int main(void)
 	tcase_add_test(t, counts_characters_and_not_bytes);
 	tcase_add_test(t, prints_nothing_for_no_rows);
 	tcase_add_test(t, prints_every_kind_of_value);
+	tcase_add_test(t, prints_a_dash_for_what_is_missing);
 	tcase_add_test(t, disarms_what_a_terminal_would_obey);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);
