@@ -1,0 +1,265 @@
+#!/bin/bash
+# From a fresh checkout to a secret that is read with cat, refused to somebody else, and both in the log.
+#
+#   sudo ./contrib/quickstart.sh [--prefix DIR]
+#
+# Installs the packages that the build needs, builds a release, installs coffer and cofferd, makes the system users, a vault in /var/lib/coffer/default with its key in /etc/coffer/default.kek,
+# mounts it at /vault and stores a demonstration secret. Run it again whenever you like: what is there is left as it is.
+# With --prefix DIR everything lies under DIR: DIR/bin, DIR/sbin, DIR/var/lib/coffer/default, DIR/etc/coffer/default.kek, mounted at DIR/vault.
+set -euo pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+prefix=/usr/local
+root=
+demo=demo
+PATH=$PATH:/usr/sbin:/sbin
+unset COFFER_MOUNT
+
+step() { printf '\n== %s\n' "$*"; }
+
+# die WHAT IS WRONG; WHAT TO DO
+die()
+{
+	echo "quickstart: $*" >&2
+	exit 1
+}
+
+usage()
+{
+	sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | grep -v '^set'
+}
+
+while [ $# -gt 0 ]; do
+	case $1 in
+	--prefix)
+		[ -n "${2:-}" ] || die "--prefix wants a directory; for example --prefix /opt/coffer"
+		root=$2
+		shift
+		;;
+	--prefix=?*) root=${1#--prefix=} ;;
+	-h | --help)
+		usage
+		exit 0
+		;;
+	*) die "unknown argument $1; $0 --help says what there is" ;;
+	esac
+	shift
+done
+
+[ "$(id -u)" = 0 ] || die "this installs packages, makes users and mounts: run it as root, with sudo $0"
+[ "$(uname -s)" = Linux ] || die "this is for Linux; here is $(uname -s)"
+
+if [ -n "$root" ]; then
+	mkdir -p -- "$root" 2>/dev/null || die "$root cannot be made; choose another --prefix"
+	root=$(cd -- "$root" && pwd)
+	prefix=$root
+	[ "$root" != / ] || die "--prefix / would fill the top of the file system; leave it away, or choose a directory"
+fi
+store=$root/var/lib/coffer/default
+kek=$root/etc/coffer/default.kek
+mount=$root/vault
+
+# Who is to read the secret: whoever called sudo, else root. Who is to be refused: nobody.
+user_id=${SUDO_UID:-0}
+group_id=${SUDO_GID:-0}
+
+# How the command is typed by a person.
+typed=coffer
+where="man coffer"
+if [ -n "$root" ]; then
+	typed="$root/bin/coffer -m $mount"
+	where="man -l $root/share/man/man1/coffer.1"
+fi
+case $user_id$group_id in
+*[!0-9]*) die "SUDO_UID and SUDO_GID are no numbers; unset them, or call this with sudo" ;;
+esac
+user_name=$(getent passwd "$user_id" | cut -d : -f 1)
+stranger_id=$(id -u nobody 2>/dev/null || echo 65534)
+
+as_uid()
+{
+	setpriv --reuid="$1" --regid="$2" --clear-groups -- "${@:3}"
+}
+
+as_user()
+{
+	if [ "$user_id" = 0 ]; then
+		"$@"
+	else
+		as_uid "$user_id" "$group_id" "$@"
+	fi
+}
+
+# Shows a command the way that it could be typed, runs it, and sets what it printed off.
+show()
+{
+	local who=$1 status=0 words
+	shift
+	words=$*
+	printf '%s$ %s\n' "$who" "${words/#"${on[*]}"/$typed}"
+	case $who in
+	root) "$@" ;;
+	nobody) as_uid "$stranger_id" "$stranger_id" "$@" ;;
+	*) as_user "$@" ;;
+	esac 2>&1 | sed 's/^/    /' || status=$?
+	return "$status"
+}
+
+# ---- packages ----
+
+# What a build needs, as "how it is looked for", "what", "the package of Debian and Ubuntu that has it".
+needs=(
+	command gcc gcc
+	command cmake cmake
+	command ninja ninja-build
+	command pkg-config pkgconf
+	header fuse3 libfuse3-dev
+	header sqlite3 libsqlite3-dev
+	header libcrypto libssl-dev
+	header jansson libjansson-dev
+	header libcap libcap-dev
+	command setpriv util-linux
+	command useradd passwd
+)
+
+missing_packages()
+{
+	local i
+	for ((i = 0; i < ${#needs[@]}; i += 3)); do
+		case ${needs[i]} in
+		command) command -v "${needs[i + 1]}" >/dev/null ;;
+		header) pkg-config --exists "${needs[i + 1]}" 2>/dev/null ;;
+		esac || echo "${needs[i + 2]}"
+	done
+}
+
+step "packages"
+mapfile -t missing < <(missing_packages)
+if [ ${#missing[@]} -gt 0 ]; then
+	command -v apt-get >/dev/null || die "these are missing, and there is no apt-get here to install them: ${missing[*]}; install what your distribution calls them, and run this again"
+	echo "installing ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -qq update || die "apt-get update failed; look at the network and at /etc/apt/sources.list, and run this again"
+	apt-get -qq install -y --no-install-recommends libc6-dev "${missing[@]}" >/dev/null || die "apt-get could not install ${missing[*]}; its words are above"
+	mapfile -t missing < <(missing_packages)
+	[ ${#missing[@]} -eq 0 ] || die "still missing after apt-get: ${missing[*]}; install them by hand, and run this again"
+else
+	echo "everything that the build needs is there"
+fi
+pkg-config --atleast-version=3.13 fuse3 || die "libfuse $(pkg-config --modversion fuse3) is too old, 3.13 is needed; Debian 12 and Ubuntu 24.04 have it"
+[ -c /dev/fuse ] || modprobe fuse 2>/dev/null || true
+[ -c /dev/fuse ] || die "/dev/fuse is missing; modprobe fuse, or give the container the device (--device /dev/fuse --cap-add SYS_ADMIN)"
+
+# ---- build and install ----
+
+step "build"
+log=$(mktemp "${TMPDIR:-/tmp}/coffer-quickstart.XXXXXX")
+trap 'rm -f "$log"' EXIT
+build=$top/.build/release
+if ! { cmake -S "$top" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release && cmake --build "$build"; } >"$log" 2>&1; then
+	tail -n 30 "$log" >&2
+	die "the build failed; its last words are above"
+fi
+# whoever owns the checkout goes on building in it
+chown -hR --reference="$top" "$top/.build"
+cmake --install "$build" --prefix "$prefix" >"$log" 2>&1 || {
+	tail -n 5 "$log" >&2
+	die "installing to $prefix failed; its last words are above"
+}
+coffer=$prefix/bin/coffer
+cofferd=$prefix/sbin/cofferd
+{ [ -x "$coffer" ] && [ -x "$cofferd" ]; } || die "the build installed no $coffer or no $cofferd; remove $build, and run this again"
+echo "$coffer and $cofferd: $("$coffer" --version)"
+
+# ---- users ----
+
+step "system users"
+for user in coffer coffer-keys coffer-helper; do
+	if getent passwd "$user" >/dev/null; then
+		echo "$user is there"
+	else
+		useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user" ||
+			die "user $user could not be made; its reason is above"
+		echo "$user made: no login, no home"
+	fi
+done
+
+# ---- vault ----
+
+step "vault"
+if [ -n "$root" ]; then
+	# a mount that nobody can reach shows nothing
+	for directory in "$root" "$mount"; do
+		mkdir -p "$directory"
+		if [ "$(stat -c %u "$directory")" = 0 ] && ! mountpoint -q "$directory" && ! as_uid "$stranger_id" "$stranger_id" test -x "$directory"; then
+			chmod a+x "$directory"
+		fi
+	done
+	as_uid "$stranger_id" "$stranger_id" test -x "$root" ||
+		die "other users cannot reach $root, and so would see no vault in it; chmod a+x the directories above it, or choose another --prefix"
+	mkdir -p "$root/var/lib" "$root/etc"
+fi
+if [ -e "$store/vault.conf" ]; then
+	echo "$store is a vault already and stays as it is"
+else
+	"$coffer" init "$store" --kek "file:$kek" || die "no vault was made in $store; the reason is above"
+fi
+
+mounted=$(findmnt -n -o SOURCE --mountpoint "$mount" 2>/dev/null || true)
+if [ "$mounted" = "coffer:$(realpath "$store")" ]; then
+	echo "$mount is mounted already"
+elif [ -n "$mounted" ]; then
+	die "$mounted is mounted at $mount; umount $mount first, or choose another place with --prefix DIR"
+else
+	mkdir -p "$mount"
+	"$cofferd" "$store" "$mount" || die "the vault was not mounted at $mount; the reason is above"
+	echo "$store is mounted at $mount"
+fi
+
+# ---- demonstration ----
+
+step "a secret"
+on=("$coffer" -m "$mount")
+fresh=
+if "${on[@]}" show "$demo" >/dev/null 2>&1; then
+	echo "$demo is there already and stays as it is"
+else
+	# Through a pipe: an argument or a variable could be seen by others.
+	echo "root\$ echo ... | $typed put $demo"
+	printf 'this is the demonstration secret\n' | "${on[@]}" put "$demo" --content-type text/plain 2>/dev/null || die "the secret was not stored; sudo $coffer -m $mount doctor says more"
+	fresh=yes
+fi
+principal=user:$user_id
+# root is administrator on the host only: a container's root is uid 0 too
+[ "$user_id" != 0 ] || principal=user:0,host
+if [ -z "$fresh" ] && as_user "${on[@]}" can-i secrets/get "$demo" >/dev/null 2>&1; then
+	echo "${user_name:-uid $user_id} may read it already"
+else
+	show root "${on[@]}" grant secrets-user "$principal" --on "$demo" --reason quickstart || die "the right was not granted; sudo $coffer -m $mount doctor says more"
+fi
+
+step "read by ${user_name:-uid $user_id}"
+show "${user_name:-$user_id}" cat "$mount/$demo/current" || die "${user_name:-uid $user_id} could not read it; sudo $coffer -m $mount audit --secret $demo says why"
+
+step "refused to nobody"
+! show nobody cat "$mount/$demo/current" || die "nobody could read it: who granted that? $coffer -m $mount bindings --on $demo"
+
+step "both are in the log"
+show root "${on[@]}" audit --secret "$demo" || die "the log could not be read; sudo $coffer -m $mount doctor says more"
+
+cat <<END
+
+== done. What next?
+
+  your own secret       printf %s 'the value' | sudo $typed put NAME
+  somebody who reads    sudo $typed grant secrets-user user:NAME --on SECRET
+  who may, and why      sudo $typed can-i secrets/get SECRET --as user:NAME
+  the log               sudo $typed audit --follow
+  more                  $typed --help; $where
+
+  unmount               sudo umount $mount
+  mount again           sudo $cofferd $store $mount
+
+  Keep a copy of $kek in a safe place: without it nothing in the vault can be decrypted.
+  Move ${kek%.kek}.verify off this machine: it verifies the log from its first record on.
+END
