@@ -308,7 +308,7 @@ static bool read_stage(fuse_req_t req, const struct asker *a, uint64_t fh, size_
 	if (!r)
 		r = staging_read(v, a, fh, request_unique(), request_current()->resent, offset, buf);
 	if (!r)
-		fuse_reply_buf(req, (const char *)secbuf_cdata(buf), secbuf_len(buf));
+		request_reply_secret(req, secbuf_cdata(buf), secbuf_len(buf));
 	else if (r != -ENOENT)
 		reply_error(req, r);
 	secbuf_free(buf);
@@ -347,6 +347,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 		request_defer(req);
 	else if (r)
 		reply_error(req, r);
+	else if (result.plain)
+		request_reply_secret(req, result.data, result.len);
 	else
 		fuse_reply_buf(req, result.data, result.len);
 	read_done(v, &result);

@@ -78,6 +78,24 @@ void request_reply_error(fuse_req_t req, int negative_errno, uint32_t delay_ms)
 		fuse_reply_err(req, -negative_errno);
 }
 
+/* Where in a slot an answer may lie: behind any request that has one with a value. */
+#define ANSWER_OFFSET 4096u
+_Static_assert(ANSWER_OFFSET + FUSE_MAX_WRITE <= sizeof ((struct slot *)0)->data, "an answer of the largest READ fits in a slot");
+
+void request_reply_secret(fuse_req_t req, const void *data, size_t len)
+{
+	uint8_t *through = current.slot->data + ANSWER_OFFSET;
+	if (secmem_kind() != SECMEM_MEMFD_SECRET || len == 0) {
+		fuse_reply_buf(req, data, len);
+		return;
+	}
+	if (len > FUSE_MAX_WRITE)
+		len = FUSE_MAX_WRITE;	/* the kernel never asks for more */
+	memcpy(through, data, len);
+	current.secret_len = len;
+	fuse_reply_buf(req, (const char *)through, len);
+}
+
 int session_send_delayed(struct session *s)
 {
 	const int64_t now = now_ms();
@@ -168,6 +186,8 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 		fuse_session_process_buf(s->fuse, &buf);
 	}
 	bool done = !current.deferred;
+	if (current.secret_len)
+		secmem_wipe(slot->data + ANSWER_OFFSET, current.secret_len);
 	current = (struct request){ .session = s };
 	return done;
 }

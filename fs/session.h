@@ -37,6 +37,7 @@ struct request {
 	bool may_block;
 	bool deferred;
 	bool resent;			/* another worker may have seen it */
+	size_t secret_len;		/* bytes of plaintext that the answer left in the slot */
 };
 struct request *request_current(void);
 static inline bool request_may_block(void) { return request_current()->may_block; }
@@ -44,6 +45,9 @@ static inline bool request_may_block(void) { return request_current()->may_block
 void request_defer(fuse_req_t req);
 /* Answers a refusal, after delay_ms if there is room to keep it waiting (a uid that floods is slowed down); never blocks. Consumes req. */
 void request_reply_error(fuse_req_t req, int negative_errno, uint32_t delay_ms);
+/* Answers with bytes that lie in locked memory. The kernel takes an answer by pinning its pages, which memfd_secret(2) refuses: it then goes through the request's slot (locked too),
+ * which is wiped behind it. Consumes req. */
+void request_reply_secret(fuse_req_t req, const void *data, size_t len);
 /* Sends the answers whose time has come; returns how long until the next (ms), -1: there is none. Called by the ticking thread. */
 int session_send_delayed(struct session *s);
 /* unique without the kernel's resend bit. */
