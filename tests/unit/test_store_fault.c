@@ -1,0 +1,361 @@
+/* The n-th write, and the n-th allocation, fails for every n: the call says so, and nothing has changed. */
+#include "store_main.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- a VFS whose n-th write, sync or truncation fails ---- */
+
+static struct {
+	long countdown;		/* 0: nothing fails */
+	bool lasting;		/* and everything after it */
+	int code;
+	bool fired;
+} fault;
+
+static bool fails(void)
+{
+	if (fault.countdown == 0)
+		return false;
+	if (--fault.countdown > 0)
+		return false;
+	if (fault.lasting)
+		fault.countdown = 1;
+	fault.fired = true;
+	return true;
+}
+
+struct shim_file {
+	sqlite3_file base;
+	sqlite3_file *real;
+};
+#define REAL(f) (((struct shim_file *)(f))->real)
+
+static sqlite3_vfs *real_vfs;
+
+static int shim_close(sqlite3_file *f) { return REAL(f)->pMethods->xClose(REAL(f)); }
+static int shim_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at) { return REAL(f)->pMethods->xRead(REAL(f), p, n, at); }
+static int shim_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
+{
+	return fails() ? fault.code : REAL(f)->pMethods->xWrite(REAL(f), p, n, at);
+}
+static int shim_truncate(sqlite3_file *f, sqlite3_int64 n) { return fails() ? fault.code : REAL(f)->pMethods->xTruncate(REAL(f), n); }
+static int shim_sync(sqlite3_file *f, int flags) { return fails() ? SQLITE_IOERR_FSYNC : REAL(f)->pMethods->xSync(REAL(f), flags); }
+static int shim_size(sqlite3_file *f, sqlite3_int64 *n) { return REAL(f)->pMethods->xFileSize(REAL(f), n); }
+static int shim_lock(sqlite3_file *f, int l) { return REAL(f)->pMethods->xLock(REAL(f), l); }
+static int shim_unlock(sqlite3_file *f, int l) { return REAL(f)->pMethods->xUnlock(REAL(f), l); }
+static int shim_reserved(sqlite3_file *f, int *r) { return REAL(f)->pMethods->xCheckReservedLock(REAL(f), r); }
+static int shim_control(sqlite3_file *f, int op, void *arg) { return REAL(f)->pMethods->xFileControl(REAL(f), op, arg); }
+static int shim_sector(sqlite3_file *f) { return REAL(f)->pMethods->xSectorSize(REAL(f)); }
+static int shim_traits(sqlite3_file *f) { return REAL(f)->pMethods->xDeviceCharacteristics(REAL(f)); }
+static int shim_map(sqlite3_file *f, int page, int size, int extend, void volatile **p) { return REAL(f)->pMethods->xShmMap(REAL(f), page, size, extend, p); }
+static int shim_shm_lock(sqlite3_file *f, int o, int n, int flags) { return REAL(f)->pMethods->xShmLock(REAL(f), o, n, flags); }
+static void shim_barrier(sqlite3_file *f) { REAL(f)->pMethods->xShmBarrier(REAL(f)); }
+static int shim_unmap(sqlite3_file *f, int del) { return REAL(f)->pMethods->xShmUnmap(REAL(f), del); }
+
+static const sqlite3_io_methods shim_methods = {
+	2, shim_close, shim_read, shim_write, shim_truncate, shim_sync, shim_size, shim_lock, shim_unlock, shim_reserved, shim_control, shim_sector,
+	shim_traits, shim_map, shim_shm_lock, shim_barrier, shim_unmap, NULL, NULL,
+};
+
+static int shim_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *f, int flags, int *out)
+{
+	struct shim_file *file = (struct shim_file *)f;
+	int code;
+
+	(void)vfs;
+	file->real = (sqlite3_file *)(file + 1);
+	code = real_vfs->xOpen(real_vfs, name, file->real, flags, out);
+	file->base.pMethods = code == SQLITE_OK ? &shim_methods : NULL;
+	return code;
+}
+
+static void shim_register(void)
+{
+	static sqlite3_vfs shim;
+
+	real_vfs = sqlite3_vfs_find(NULL);
+	if (real_vfs == &shim)
+		return;
+	shim = *real_vfs;
+	shim.zName = "faulty";
+	shim.szOsFile = (int)sizeof(struct shim_file) + real_vfs->szOsFile;
+	shim.xOpen = shim_open;
+	ck_assert_int_eq(sqlite3_vfs_register(&shim, 1), SQLITE_OK);
+}
+
+/* ---- allocations of the project's own code (--wrap) and of SQLite ---- */
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+char *__real_strdup(const char *s);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+char *__wrap_strdup(const char *s);
+
+static struct { long countdown; bool fired; } shortage;
+
+static bool runs_short(void)
+{
+	if (shortage.countdown == 0 || --shortage.countdown > 0)
+		return false;
+	shortage.fired = true;
+	return true;
+}
+
+void *__wrap_malloc(size_t n) { return runs_short() ? NULL : __real_malloc(n); }
+void *__wrap_calloc(size_t n, size_t size) { return runs_short() ? NULL : __real_calloc(n, size); }
+void *__wrap_realloc(void *p, size_t n) { return runs_short() ? NULL : __real_realloc(p, n); }
+char *__wrap_strdup(const char *s) { return runs_short() ? NULL : __real_strdup(s); }
+
+static sqlite3_mem_methods real_memory;
+static void *sqlite_malloc(int n) { return runs_short() ? NULL : real_memory.xMalloc(n); }
+static void *sqlite_realloc(void *p, int n) { return runs_short() ? NULL : real_memory.xRealloc(p, n); }
+
+static void wrap_sqlite_memory(void)
+{
+	sqlite3_mem_methods faulty;
+
+	sqlite3_shutdown();
+	ck_assert_int_eq(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &real_memory), SQLITE_OK);
+	faulty = real_memory;
+	faulty.xMalloc = sqlite_malloc;
+	faulty.xRealloc = sqlite_realloc;
+	ck_assert_int_eq(sqlite3_config(SQLITE_CONFIG_MALLOC, &faulty), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_initialize(), SQLITE_OK);
+}
+
+/* ---- what is tried ---- */
+
+static uint32_t secret;
+static uint64_t stage, serial;
+
+static int change(void)
+{
+	static const uint8_t digest[DIGEST_LEN];
+	struct binding b = { .from = INT64_MIN, .until = BINDING_FOREVER, .scope = "*", .role = 1, .principal = { .n = 1, .conditions = { { PRINCIPAL_USER, 5 } } } };
+	struct request_key key = { .uid = 1 };
+	uint32_t id, version;
+	uint64_t binding;
+	char name[32];
+	int r = store_begin(fx.store);
+
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof name, "new%llu", (unsigned long long)++serial);
+	memcpy(key.id, &serial, sizeof serial);
+	r = store_secret_create(fx.store, name, &id);
+	if (r == 0)
+		r = store_version_add(fx.store, id, "value", 5, NULL, &version);
+	if (r == 0)
+		r = store_version_add(fx.store, secret, "more", 4, NULL, &version);
+	if (r == 0)
+		r = store_binding_add(fx.store, &b, "r", "c", &binding);
+	if (r == 0)
+		r = store_request_put(fx.store, &key, digest, "{}");
+	if (r == 0)
+		return store_commit(fx.store);
+	store_rollback(fx.store);
+	return r;
+}
+
+static int stage_write(void)
+{
+	static const uint8_t data[40000];
+
+	return store_stage_write(fx.store, stage, ++serial, STAGE_APPEND, data, sizeof data);
+}
+
+static int stage_commit(void)
+{
+	uint32_t version;
+	int r = store_begin(fx.store);
+
+	if (r < 0)
+		return r;
+	r = store_stage_commit(fx.store, stage, secret, NULL, &version);
+	if (r == 0)
+		return store_commit(fx.store);
+	store_rollback(fx.store);
+	return r;
+}
+
+static int read_cold(void)
+{
+	struct secbuf *plain = NULL;
+	int r;
+
+	cache_clear(fx.store->cache);
+	r = store_version_read(fx.store, secret, 1, &plain);
+	if (r == 0)
+		ck_assert_int_eq(memcmp(secbuf_cdata(plain), "one", 3), 0);
+	secbuf_free(plain);
+	return r;
+}
+
+static int look_around(void)
+{
+	struct store_attributes a;
+	struct store_binding_info info;
+	int r = store_version_attributes(fx.store, secret, 1, &a);
+
+	if (r < 0)
+		return r;
+	store_attributes_free(&a);
+	r = store_binding_info(fx.store, 1, &info);
+	if (r < 0)
+		return r;
+	store_binding_info_free(&info);
+	return store_follow(fx.store, NULL, NULL);
+}
+
+static int reopen(void)
+{
+	return vault_reopen(&fx);
+}
+
+static void start(void)
+{
+	secret = add_secret(fx.store, "db", "one");
+	ck_assert_int_eq(store_stage_new(fx.store, &stage), 0);
+	ck_assert_int_eq(store_stage_write(fx.store, stage, 1, 0, "staged", 6), 0);
+}
+
+struct state { uint64_t epoch; struct store_counts counts; struct stage_info stage; int64_t requests; };
+
+static struct state state_now(void)
+{
+	struct state st = { .epoch = store_epoch(fx.store) };
+
+	store_counts(fx.store, &st.counts);
+	ck_assert_int_eq(store_stage_stat(fx.store, stage, &st.stage), 0);
+	st.requests = raw_int(&fx, "SELECT count(*) FROM requests");
+	return st;
+}
+
+static void must_be(const struct state *want, const char *when, long n)
+{
+	struct state st = state_now();
+
+	ck_assert_msg(st.epoch == want->epoch && memcmp(&st.counts, &want->counts, sizeof st.counts) == 0 && st.stage.size == want->stage.size &&
+		      st.stage.dirty == want->stage.dirty && st.requests == want->requests, "%s, fault %ld: something changed", when, n);
+}
+
+static void check_after_failure(const struct state *before, const char *what, long n)
+{
+	must_be(before, what, n);
+	ck_assert_int_eq(value_is(fx.store, secret, 1, "one"), 0);
+	ck_assert_int_eq(vault_reopen(&fx), 0);
+	must_be(before, "reopened", n);
+	ck_assert_int_eq(value_is(fx.store, secret, 1, "one"), 0);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+}
+
+/* For the next round to have something to commit. */
+static void make_dirty(void)
+{
+	if (!fx.store)
+		return;
+	ck_assert_int_eq(store_stage_truncate(fx.store, stage, ++serial, 6), 0);
+}
+
+static void fail_writes(int (*act)(void), const char *what, int code, bool lasting, int want)
+{
+	for (long n = 1; n < 500; n++) {
+		struct state before = state_now();
+		fault.code = code;
+		fault.lasting = lasting;
+		fault.fired = false;
+		fault.countdown = n;
+		int r = act();
+		fault.countdown = 0;
+		if (!fault.fired) {
+			ck_assert_int_eq(r, 0);
+			ck_assert_int_gt(n, 1);
+			return;
+		}
+		/* A checkpoint or a write that is only tidying may fail without harm. */
+		if (r == 0) {
+			make_dirty();
+			continue;
+		}
+		ck_assert_msg(r == want || r == -EIO, "%s, write %ld: %d", what, n, r);
+		check_after_failure(&before, what, n);
+	}
+	ck_abort_msg("%s never succeeds", what);
+}
+
+START_TEST(failed_write_changes_nothing)
+{
+	start();
+	fail_writes(change, "change", SQLITE_IOERR_WRITE, false, -EIO);
+	fail_writes(change, "change", SQLITE_FULL, true, -ENOSPC);
+	fail_writes(stage_write, "stage write", SQLITE_FULL, true, -ENOSPC);
+	fail_writes(stage_commit, "stage commit", SQLITE_IOERR_WRITE, false, -EIO);
+	ck_assert_int_eq(change(), 0);
+}
+END_TEST
+
+static void fail_allocations(int (*act)(void), const char *what, bool reads)
+{
+	long n;
+
+	for (n = 1; n < 100000; n += n < 150 ? 1 : 1 + n / 40) {
+		struct state before = state_now();
+		shortage.fired = false;
+		shortage.countdown = n;
+		int r = act();
+		shortage.countdown = 0;
+		if (!shortage.fired) {
+			ck_assert_msg(r == 0, "%s: %d without a fault", what, r);
+			return;
+		}
+		/* SQLite goes on without what it can do without. */
+		if (r == 0) {
+			make_dirty();
+			continue;
+		}
+		ck_assert_msg(r == -ENOMEM, "%s, allocation %ld: %d", what, n, r);
+		if (reads || !fx.store || store_sealed(fx.store))
+			ck_assert_int_eq(vault_reopen(&fx), 0);
+		check_after_failure(&before, what, n);
+	}
+	ck_abort_msg("%s never succeeds", what);
+}
+
+START_TEST(failed_allocation_changes_nothing)
+{
+	start();
+	fail_allocations(change, "change", false);
+	fail_allocations(stage_write, "stage write", false);
+	fail_allocations(stage_commit, "stage commit", false);
+	fail_allocations(read_cold, "read", false);
+	fail_allocations(look_around, "attributes", false);
+}
+END_TEST
+
+START_TEST(failed_allocation_while_opening_is_reported)
+{
+	start();
+	fail_allocations(reopen, "open", true);
+}
+END_TEST
+
+static void setup(void)
+{
+	wrap_sqlite_memory();
+	shim_register();
+	fixture_setup();
+}
+
+int main(void)
+{
+	const TTest *const tests[] = { failed_write_changes_nothing, failed_allocation_changes_nothing, failed_allocation_while_opening_is_reported };
+
+	return store_tests_run("store-fault", 280, tests, sizeof tests / sizeof tests[0], setup, fixture_teardown);
+}

@@ -1,0 +1,295 @@
+/* Several processes and threads on one store, and processes that die. */
+#include "store_main.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KILLS 8
+
+/* ---- the other process: adds versions to secret 1 and says so, one byte each ---- */
+
+static int attach(struct fixture *f, const char *dir)
+{
+	char why[256];
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+	struct kek *kek = NULL;
+
+	snprintf(f->dir, sizeof f->dir, "%s", dir);
+	r = secmem_init(4u << 20, SECMEM_AUTO);
+	if (r == 0)
+		r = crypto_init();
+	if (r == 0)
+		r = vaultconf_read(fd, &f->conf, why, sizeof why);
+	struct kek_source source = { .uri = f->conf.kek, .params = f->conf.kek_params, .fd = -1 };
+	if (r == 0)
+		r = kek_open(&source, &kek, why, sizeof why);
+	if (r == 0)
+		r = keys_new_local(kek, &f->keys);
+	struct store_config config = { .dir = f->dir, .conf = &f->conf };
+	if (r == 0)
+		r = store_open(&config, &f->store, why, sizeof why);
+	if (r == 0)
+		r = store_unlock(f->store, f->keys, why, sizeof why);
+	return r;
+}
+
+static int other_process(const char *dir, long rounds)
+{
+	static struct fixture f;
+	uint32_t version;
+	char value[32];
+
+	if (attach(&f, dir) < 0)
+		return 1;
+	for (long i = 0; i < rounds; i++) {
+		if (store_begin(f.store) < 0)
+			return 2;
+		store_rdlock(f.store);
+		version = store_get(f.store, 1)->n_versions + 1;
+		store_unlock_tables(f.store);
+		snprintf(value, sizeof value, "value %u", version);
+		if (store_version_add(f.store, 1, value, strlen(value), NULL, &version) < 0 || store_commit(f.store) < 0)
+			return 3;
+		if (write(STDOUT_FILENO, "+", 1) != 1)
+			return 4;
+	}
+	store_close(f.store);
+	keys_free(f.keys);
+	return 0;
+}
+
+static pid_t spawn(const char *rounds, int *ret_fd)
+{
+	int fds[2];
+	pid_t pid;
+
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		dup2(fds[1], STDOUT_FILENO);
+		execl("/proc/self/exe", "test_store_together", "--other", fx.dir, rounds, (char *)NULL);
+		_exit(127);
+	}
+	ck_assert_int_gt(pid, 0);
+	close(fds[1]);
+	*ret_fd = fds[0];
+	return pid;
+}
+
+static long drain(int fd)
+{
+	char block[512];
+	long total = 0;
+	ssize_t n;
+
+	while ((n = read(fd, block, sizeof block)) > 0)
+		total += n;
+	close(fd);
+	return total;
+}
+
+static void write_conf(void)
+{
+	int fd = open(fx.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	ck_assert_int_eq(vaultconf_write(fd, &fx.conf), 0);
+	close(fd);
+}
+
+static void check_values(void)
+{
+	char value[32];
+	uint32_t n = store_get(fx.store, 1)->n_versions;
+
+	ck_assert_uint_eq(store_get(fx.store, 1)->current, n);
+	for (uint32_t v = 1; v <= n; v++) {
+		snprintf(value, sizeof value, "value %u", v);
+		ck_assert_int_eq(value_is(fx.store, 1, v, value), 0);
+	}
+}
+
+START_TEST(killed_writer_loses_nothing_that_it_was_told_is_done)
+{
+	long done = 1;
+	char byte;
+	int fd;
+
+	write_conf();
+	ck_assert_uint_eq(add_secret(fx.store, "db", "value 1"), 1);
+	vault_close(&fx);
+	srand((unsigned)getpid());
+	for (int i = 0; i < KILLS; i++) {
+		pid_t pid = spawn("1000000", &fd);
+		int status, n = 1 + rand() % 60;
+		for (; n > 0; n--, done++)
+			ck_assert_int_eq(read(fd, &byte, 1), 1);
+		usleep((useconds_t)(rand() % 2000));	/* anywhere within a commit */
+		kill(pid, SIGKILL);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert(WIFSIGNALED(status));
+		done += drain(fd);
+		ck_assert_int_eq(vault_open(&fx), 0);
+		ck_assert_int_ge(store_get(fx.store, 1)->n_versions, done);
+		ck_assert_int_le(store_get(fx.store, 1)->n_versions, done + 1);
+		done = store_get(fx.store, 1)->n_versions;
+		check_values();
+		ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+		vault_close(&fx);
+	}
+}
+END_TEST
+
+START_TEST(two_processes_commit_in_turn)
+{
+	int fd, status;
+	char value[32];
+
+	write_conf();
+	ck_assert_uint_eq(add_secret(fx.store, "db", "value 1"), 1);
+	pid_t pid = spawn("100", &fd);
+	for (int i = 0; i < 100; i++) {
+		uint32_t version;
+		ck_assert_int_eq(store_begin(fx.store), 0);
+		snprintf(value, sizeof value, "value %u", store_get(fx.store, 1)->n_versions + 1);
+		ck_assert_int_eq(store_version_add(fx.store, 1, value, strlen(value), NULL, &version), 0);
+		ck_assert_int_eq(store_commit(fx.store), 0);
+		ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
+	}
+	ck_assert_int_eq(drain(fd), 100);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
+	ck_assert_uint_eq(store_get(fx.store, 1)->n_versions, 201);
+	check_values();
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+}
+END_TEST
+
+/* ---- threads ---- */
+
+static atomic_bool stop;
+static atomic_int wrong;
+static atomic_long reads_done;
+
+static void *reader(void *arg)
+{
+	unsigned seed = (unsigned)(uintptr_t)arg;
+	char value[32];
+
+	while (!atomic_load(&stop)) {
+		uint32_t id = 1 + (uint32_t)rand_r(&seed) % 20, version = 0;
+		store_rdlock(fx.store);
+		const struct catalog_secret *c = store_get(fx.store, id);
+		if (c && c->n_versions > 0)
+			version = 1 + (uint32_t)rand_r(&seed) % c->n_versions;
+		struct policy_answer answer;
+		policy_decide(store_policy(fx.store), &(struct policy_caller){ .uid = FIXTURE_ADMIN }, ACTION_SECRETS_GET, "s", 1, &answer);
+		store_unlock_tables(fx.store);
+		store_binding_used(fx.store, 1 + id % 3, 5);
+		if (version == 0)
+			continue;
+		snprintf(value, sizeof value, "%u/%u", id, version);
+		int r = value_is(fx.store, id, version, value);
+		if (r != 0 && r != -ENOKEY)
+			atomic_store(&wrong, r);
+		atomic_fetch_add(&reads_done, 1);
+	}
+	return NULL;
+}
+
+static void *writer(void *arg)
+{
+	unsigned seed = (unsigned)(uintptr_t)arg;
+	char value[32];
+
+	while (!atomic_load(&stop)) {
+		uint32_t id = 1 + (uint32_t)rand_r(&seed) % 20, version = 0;
+		const uint32_t *ids;
+		int r = store_begin(fx.store);
+		if (r == -ENOKEY)
+			continue;
+		store_rdlock(fx.store);
+		version = store_get(fx.store, id)->n_versions + 1;
+		store_unlock_tables(fx.store);
+		snprintf(value, sizeof value, "%u/%u", id, version);
+		if (r == 0)
+			r = store_version_add(fx.store, id, value, strlen(value), NULL, &version);
+		if (r == 0)
+			r = store_commit(fx.store);
+		if (r != 0 || store_touched(fx.store, &ids) != 1 || ids[0] != id)
+			atomic_store(&wrong, r ? r : -ERANGE);
+	}
+	return NULL;
+}
+
+static void *stager(void *arg)
+{
+	uint64_t stage;
+	uint8_t got[4];
+	size_t n;
+
+	(void)arg;
+	for (uint64_t i = 1; !atomic_load(&stop); i++) {
+		int r = store_stage_new(fx.store, &stage);
+		if (r == 0)
+			r = store_stage_write(fx.store, stage, i, 0, "abc", 3);
+		if (r == 0)
+			r = store_stage_read(fx.store, stage, 0, got, sizeof got, &n);
+		if (r == 0 && (n != 3 || memcmp(got, "abc", 3) != 0))
+			r = -ECANCELED;
+		if (r == 0)
+			r = store_stage_drop(fx.store, stage);
+		if (r != 0)
+			atomic_store(&wrong, r);
+	}
+	return NULL;
+}
+
+START_TEST(threads_read_write_seal_and_follow_together)
+{
+	void *(*const roles[])(void *) = { reader, reader, writer, writer, stager };
+	pthread_t threads[sizeof roles / sizeof roles[0]];
+	char name[32], value[32], why[256];
+
+	for (uint32_t id = 1; id <= 20; id++) {
+		snprintf(name, sizeof name, "s%u", id);
+		snprintf(value, sizeof value, "%u/1", id);
+		ck_assert_uint_eq(add_secret(fx.store, name, value), id);
+	}
+	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, roles[i], (void *)(uintptr_t)(i + 1)), 0);
+	for (int i = 0; i < 40; i++) {
+		ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
+		if (i % 4 == 0) {
+			store_lock(fx.store);
+			ck_assert_int_eq(store_unlock(fx.store, fx.keys, why, sizeof why), 0);
+		}
+		long until = atomic_load(&reads_done) + 50;
+		while (atomic_load(&reads_done) < until && !atomic_load(&wrong))
+			sched_yield();
+	}
+	atomic_store(&stop, true);
+	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_int_eq(atomic_load(&wrong), 0);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	const TTest *const tests[] = {
+		killed_writer_loses_nothing_that_it_was_told_is_done, two_processes_commit_in_turn, threads_read_write_seal_and_follow_together,
+	};
+
+	if (argc == 4 && strcmp(argv[1], "--other") == 0)
+		return other_process(argv[2], atol(argv[3]));
+	return store_tests_run("store-together", 280, tests, sizeof tests / sizeof tests[0], fixture_setup, fixture_teardown);
+}
