@@ -192,8 +192,9 @@ static int read_cold(void)
 
 	cache_clear(fx.store->cache);
 	r = store_version_read(fx.store, secret, 1, &plain);
-	if (r == 0)
-		ck_assert_int_eq(memcmp(secbuf_cdata(plain), "one", 3), 0);
+	/* No assertion while a shortage is armed: libcheck allocates too, and ends the process without. */
+	if (r == 0 && memcmp(secbuf_cdata(plain), "one", 3) != 0)
+		r = -ECANCELED;
 	secbuf_free(plain);
 	return r;
 }
