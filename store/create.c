@@ -43,10 +43,8 @@ static int make_database(struct store *s, struct keys *keys, const struct store_
 		r = store_derive_row_keys(s, keys, &s->row_keys);
 	if (r == 0)
 		r = catalog_new(&s->tables.catalog);
-	if (r == 0) {
-		s->tables.policy = policy_new();
-		r = s->tables.policy ? 0 : -ENOMEM;
-	}
+	if (r == 0)
+		s->tables.policy = policy_ref(s->no_policy);
 	return r < 0 ? r : fill(s, settings, admins, n_admins);
 }
 

@@ -112,6 +112,7 @@ struct store {
 
 	pthread_rwlock_t tables_lock;
 	struct tables tables;
+	struct policy *no_policy;	/* while sealed: made ahead, because sealing must not fail */
 	_Atomic uint64_t epoch;
 
 	atomic_bool sealed;		/* changes with write_mutex and read_mutex held; so do keys and row_keys */

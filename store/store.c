@@ -101,6 +101,9 @@ int store_new(const char *dir, const struct vaultconf *conf, const struct schema
 	r = locks_init(s);
 	if (r == 0)
 		r = cache_new(cipher_cache ? cipher_cache : CIPHER_CACHE_BYTES, &s->cache);
+	s->no_policy = policy_new();
+	if (r == 0 && !s->no_policy)
+		r = -ENOMEM;
 	if (r == 0)
 		r = database_path(dir, &s->path);
 	if (r < 0) {
@@ -190,6 +193,7 @@ void store_close(struct store *s)
 	db_close(s->write);	/* last: checkpoints */
 	cache_free(s->cache);
 	tables_free(&s->tables);
+	policy_unref(s->no_policy);
 	if (s->row_keys)
 		secmem_free(s->row_keys, sizeof *s->row_keys);
 	if (s->stage_row_key)
@@ -299,7 +303,7 @@ int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len)
 
 void store_lock(struct store *s)
 {
-	struct policy *empty = policy_new(), *old;
+	struct policy *old;
 
 	/* Sealing must not fail: it waits for as long as a transaction takes. */
 	pthread_mutex_lock(&s->write_mutex);
@@ -311,7 +315,7 @@ void store_lock(struct store *s)
 	s->row_keys = NULL;
 	pthread_rwlock_wrlock(&s->tables_lock);
 	old = s->tables.policy;
-	s->tables.policy = empty;	/* NULL denies as well */
+	s->tables.policy = policy_ref(s->no_policy);
 	pthread_rwlock_unlock(&s->tables_lock);
 	cache_clear(s->cache);
 	unlock_both(s);

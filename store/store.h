@@ -56,6 +56,7 @@ void store_close(struct store *s);	/* accepts NULL */
 
 /* keys is borrowed and must outlive the store. -ENOKEY while the key holder is sealed; -EBADMSG with a line in why if a row, or the set, is not authentic. */
 int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len);
+/* Waits for the transaction that is open, and so must not be called within one. */
 void store_lock(struct store *s);
 bool store_sealed(const struct store *s);
 
@@ -98,7 +99,7 @@ const struct catalog_secret *store_next(const struct store *s, uint32_t after, b
 const struct catalog_version *catalog_version(const struct catalog_secret *c, uint32_t number);	/* NULL */
 
 uint64_t store_epoch(const struct store *s);	/* atomic: no lock needed */
-const struct policy *store_policy(const struct store *s);	/* borrowed under the lock; an empty policy while sealed */
+const struct policy *store_policy(const struct store *s);	/* borrowed under the lock, never NULL; an empty policy while sealed */
 const struct store_settings *store_settings(const struct store *s);
 void store_binding_used(struct store *s, uint64_t binding, int64_t now);	/* in memory, lock-free */
 struct store_counts { uint32_t secrets, deleted, versions, bindings, roles; };
@@ -123,11 +124,13 @@ void store_binding_info_free(struct store_binding_info *i);
 
 /* ---- changing: between begin and commit or rollback, on one thread ---- */
 
-int store_begin(struct store *s);	/* blocks for other transactions; -ENOKEY while sealed; -ETIMEDOUT */
+/* Blocks for other transactions; -ENOKEY while sealed; -ETIMEDOUT; -EBADMSG: what lies on disk is not what this process or another holder of the key left (seal). Until it ends
+ * this thread must not call store_follow, store_lock, store_pending_act_done or the calls for stages but store_stage_commit: each waits for the transaction. */
+int store_begin(struct store *s);
 int store_commit(struct store *s);	/* 0: on disk and in the tables. Otherwise nothing changed */
 void store_rollback(struct store *s);
 
-/* The secrets that the transaction being committed touched, for the bell: valid after store_commit until the next store_begin. */
+/* The secrets that this thread's last transaction touched, ascending, for the bell: valid after store_commit until the thread's next store_begin. */
 size_t store_touched(const struct store *s, const uint32_t **ret_ids);
 
 int store_secret_create(struct store *s, const char *name, uint32_t *ret_id);	/* -EEXIST (live or deleted), -EINVAL */
@@ -146,6 +149,7 @@ int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version,
 int store_role_put(struct store *s, const char *name, action_set actions, uint32_t *ret_id);	/* -EEXIST */
 int store_binding_add(struct store *s, const struct binding *b /* id ignored */, const char *reason, const char *created_by, uint64_t *ret_id);
 int store_binding_remove(struct store *s, uint64_t id);	/* -ENOENT; -EBUSY: the last administrator */
+/* -EINVAL; -EPERM: purge protection off again, or another retention (fixed when the vault is made). */
 int store_settings_put(struct store *s, const struct store_settings *settings);
 
 /* ---- answers to requests that may be repeated ---- */
@@ -154,7 +158,7 @@ struct request_key { uint32_t uid; uint64_t user_ns; uint8_t id[16]; };
 #define REQUEST_ANSWER_MAX 65536
 #define REQUESTS_PER_UID   256
 #define REQUEST_LIFE_S     600
-/* 0 and the first answer (free it); -ENOENT: not seen; -EEXIST: seen with another digest. */
+/* 0 and the first answer (free it); -ENOENT: not seen; -EEXIST: seen with another digest; -ENOKEY. To be sure against the same request in another thread, ask within the transaction. */
 int store_request_find(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], char **ret_answer);
 int store_request_put(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], const char *answer);	/* in the transaction */
 

@@ -438,6 +438,8 @@ START_TEST(large_transaction_is_followed_by_reloading)
 	ck_assert_int_eq(store_follow(other.store, note, seen), 0);
 	ck_assert_uint_eq(store_find(other.store, "s004096")->current, 1);
 	vault_close(&other);
+	ck_assert_int_eq(vault_reopen(&fx), 0);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
 }
 END_TEST
 
@@ -448,6 +450,20 @@ static int collect(uint64_t id, const char *act, void *arg)
 	strcat(arg, act);
 	return store_pending_act_done(s, id);
 }
+
+START_TEST(sealed_store_follows_names)
+{
+	struct fixture other = fx;
+
+	ck_assert_int_eq(vault_open(&other), 0);
+	store_lock(other.store);
+	add_secret(fx.store, "db", "one");
+	ck_assert_int_eq(store_follow(other.store, NULL, NULL), 0);
+	ck_assert_ptr_nonnull(store_find(other.store, "db"));
+	ck_assert_int_eq(value_is(other.store, 1, 1, "one"), -ENOKEY);
+	vault_close(&other);
+}
+END_TEST
 
 START_TEST(pending_acts_come_once_and_in_order)
 {
@@ -495,5 +511,6 @@ STORE_TESTS("store", 120,
 	    follower_sees_what_another_connection_committed,
 	    follower_that_fell_far_behind_reloads,
 	    large_transaction_is_followed_by_reloading,
+	    sealed_store_follows_names,
 	    pending_acts_come_once_and_in_order,
 	    fsck_finds_nothing_in_a_sound_store)

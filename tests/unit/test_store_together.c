@@ -172,6 +172,35 @@ START_TEST(two_processes_commit_in_turn)
 }
 END_TEST
 
+/* What benchmarks and start-up tests build on. */
+START_TEST(built_store_loads_and_is_sound)
+{
+	struct store_counts counts;
+	struct secbuf *plain = NULL;
+	int status;
+
+	write_conf();
+	vault_close(&fx);
+	pid_t pid = fork();
+	if (pid == 0) {
+		execl(BUILD_STORE, "build_store", fx.dir, "--secrets", "3000", "--bindings", "300", "--value", "100", (char *)NULL);
+		_exit(127);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(vault_open(&fx), 0);
+	store_counts(fx.store, &counts);
+	ck_assert_uint_eq(counts.secrets, 3000);
+	ck_assert_uint_eq(counts.versions, 3000);
+	ck_assert_uint_eq(counts.bindings, 301);
+	ck_assert_uint_eq(store_epoch(fx.store), 2);
+	ck_assert_int_eq(store_version_read(fx.store, store_find(fx.store, "s002999")->id, 1, &plain), 0);
+	ck_assert_uint_eq(secbuf_len(plain), 100);
+	secbuf_free(plain);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+}
+END_TEST
+
 /* ---- threads ---- */
 
 static atomic_bool stop;
@@ -286,7 +315,8 @@ END_TEST
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
-		killed_writer_loses_nothing_that_it_was_told_is_done, two_processes_commit_in_turn, threads_read_write_seal_and_follow_together,
+		killed_writer_loses_nothing_that_it_was_told_is_done, two_processes_commit_in_turn, built_store_loads_and_is_sound,
+		threads_read_write_seal_and_follow_together,
 	};
 
 	if (argc == 4 && strcmp(argv[1], "--other") == 0)
