@@ -167,7 +167,7 @@ struct audit_verify_report {
 	uint32_t unaccounted;		/* removed ones that the log itself last spoke of as still there: not retention's doing */
 };
 /* Walks every segment under the verify key. Says in why which segment, line and seq fails first; on success why holds a remark for a person, or "".
- * 0; -EBADMSG; -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a running daemon: a last line without a newline is not an error. */
+ * 0; -EBADMSG (*ret then tells how far the log is good); -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a running daemon: a last line without a newline is not an error. */
 int audit_verify(const char *store_dir, const char *verify_path, struct audit_verify_report *ret, char *why, size_t why_len);
 /* The same, and the log must contain what the daemon's status (or a checkpoint noted elsewhere) said: audit.seq, audit.head. This finds a log and head file put back together from an old copy. */
 int audit_verify_against(const char *store_dir, const char *verify_path, uint64_t seq, const char *head, struct audit_verify_report *ret, char *why, size_t why_len);

@@ -335,10 +335,10 @@ static int segments_check(struct verification *v, struct audit_verify_report *re
 	report->first_segment = v->first;
 	for (v->segment = v->first; more; v->segment++) {
 		r = segment_check(v, &more);
-		if (r < 0)
-			return r;
 		if (v->segment == v->first)
 			report->first_seq = v->walk.at.seq - v->walk.records;
+		if (r < 0)
+			return r;
 		report->segments++;
 	}
 	v->segment--;
@@ -386,11 +386,13 @@ int audit_verify_against(const char *store_dir, const char *verify_path, uint64_
 		r = segments_check(&v, &report);
 	if (r == 0)
 		r = ends_check(&v);
-	if (r < 0)
-		goto out;
 	report.records = v.walk.records;
 	report.torn = v.walk.torn;
-	report.last_seq = v.walk.at.seq - 1;
+	report.last_seq = v.walk.records ? v.walk.at.seq - 1 : 0;
+	if (r == -EBADMSG)	/* how far it is good */
+		*ret = report;
+	if (r < 0)
+		goto out;
 	report.unaccounted = v.oldest && v.first > v.oldest ? v.first - v.oldest : 0;
 	if (v.first > 1)
 		audit_why(why, why_len, "segments 1 to %u are no longer there%s", v.first - 1,

@@ -478,6 +478,77 @@ START_TEST(verifies_beside_a_writer)
 }
 END_TEST
 
+/* What follows a line that begins with `fence`, up to the closing fence. */
+static char *block_of(const char *text, const char *fence, size_t *ret_len)
+{
+	const char *start = strstr(text, fence), *end;
+
+	ck_assert_ptr_nonnull(start);
+	start = strchr(start, '\n') + 1;
+	end = strstr(start, "```");
+	ck_assert_ptr_nonnull(end);
+	*ret_len = (size_t)(end - start);
+	return strndup(start, *ret_len);
+}
+
+START_TEST(decodes_the_documented_example)
+{
+	struct log *l = log_new("/tmp");
+	char path[400], *doc, *part, *p;
+	uint8_t head[AUDIT_HEADFILE_SIZE] = { 0 };
+	size_t len;
+	unsigned int at, byte;
+	int n;
+
+	doc = file_get(AUDIT_FORMAT_DOC, &len);
+	part = block_of(doc, "```verify-key\n", &len);
+	file_put(l->verify, part, len);
+	free(part);
+	part = block_of(doc, "```jsonl\n", &len);
+	log_text_put(l, 1, part, len);
+	free(part);
+	ck_assert_int_eq(sscanf(strstr(doc, "```head"), "```head %u", &at), 1);
+	part = block_of(doc, "```head", &len);
+	for (p = part; sscanf(p, "%2x%n", &byte, &n) == 1; p += n)
+		head[at++] = (uint8_t)byte;
+	free(part);
+	snprintf(path, sizeof path, "%s/head", l->audit);
+	file_put(path, head, sizeof head);
+	log_verify_clean(l);
+	ck_assert_uint_eq(l->report.records, 5);
+	ck_assert_uint_eq(l->report.torn, 1);
+	head[at - 60] ^= 1;
+	file_put(path, head, sizeof head);
+	ck_found(l);
+	/* and a daemon goes on from there */
+	head[at - 60] ^= 1;
+	file_put(path, head, sizeof head);
+	ck_assert_int_eq(log_open(l), 0);
+	log_allow(l, 1);
+	log_verify_clean(l);
+	free(doc);
+	log_free(l);
+}
+END_TEST
+
+/* How many records before the fault are good. */
+START_TEST(reports_how_far_the_log_is_good)
+{
+	struct log *l = three_segments();
+	size_t len, line_len;
+	char *text = log_text(l, 1, &len), *line = line_at(text, 4, &line_len);
+
+	line[line_len / 2] ^= 4;
+	log_text_put(l, 1, text, len);
+	memset(&l->report, 0xff, sizeof l->report);
+	ck_found(l);
+	ck_assert_uint_eq(l->report.records, 4);
+	ck_assert_uint_eq(l->report.last_seq, 3);
+	free(text);
+	log_free(l);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *attacks = tcase_create("attacks"), *honest = tcase_create("honest");
@@ -502,7 +573,9 @@ int main(void)
 	tcase_add_test(attacks, finds_a_log_deleted_while_it_was_open);
 	tcase_add_test(attacks, refuses_another_vaults_key_and_what_is_no_key);
 	tcase_add_test(attacks, excuses_torn_bytes_only_where_they_were_named);
+	tcase_add_test(attacks, reports_how_far_the_log_is_good);
 	tcase_add_test(honest, accepts_a_whole_log);
+	tcase_add_test(honest, decodes_the_documented_example);
 	tcase_add_test(honest, does_not_mind_a_log_that_is_being_written);
 	tcase_add_test(honest, verifies_beside_a_writer);
 	return suite_run(all, sizeof all / sizeof all[0], "audit verify");

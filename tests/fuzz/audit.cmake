@@ -1,0 +1,3 @@
+coffer_fuzz_target(audit_record coffer_audit coffer_crypto)
+coffer_fuzz_target(audit_head coffer_audit coffer_crypto)
+coffer_fuzz_target(audit_log coffer_audit coffer_crypto)
