@@ -551,6 +551,99 @@ START_TEST(a_repeated_request_happens_once)
 }
 END_TEST
 
+/* As after the death of a worker that had committed: the stage is the same, and clean. */
+START_TEST(a_request_that_comes_again_after_its_commit_happens_once)
+{
+	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":3}";
+	struct ctl_request request = { .line = line, .len = strlen(line), .stage = stage("one", 3), .value_len = 3, .unique = 77 };
+	char *first, *second;
+	size_t n, len;
+
+	ck_assert_int_eq(ctl_execute(&v.env, &admin, &request, &first, &len), 0);
+	n = n_records();
+	request.resent = true;
+	ck_assert_int_eq(ctl_execute(&v.env, &admin, &request, &second, &len), 0);
+	ck_assert_str_eq(first, second);
+	ck_assert_uint_eq(n_records(), n);
+	free(first);
+	free(second);
+	store_rdlock(v.store);
+	ck_assert_uint_eq(store_find(v.store, "db")->n_versions, 1);
+	store_unlock_tables(v.store);
+}
+END_TEST
+
+START_TEST(every_change_that_is_repeated_gives_the_first_answer)
+{
+	static const char *const lines[] = {
+		"{\"op\":\"put\",\"name\":\"x\",\"value_length\":0}",
+		"{\"op\":\"attr\",\"name\":\"db\",\"expires\":\"90d\"}",
+		"{\"op\":\"disable\",\"name\":\"db\"}",
+		"{\"op\":\"enable\",\"name\":\"db\"}",
+		"{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}",
+		"{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}",
+		"{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}",
+		"{\"op\":\"role-create\",\"name\":\"getter\",\"actions\":[\"secrets/get\"]}",
+		"{\"op\":\"vault\",\"value_max\":1000}",
+		"{\"op\":\"seal\"}",
+	};
+	ok(put(&admin, "db", "one"));
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		char line[512];
+		with_id(lines[i], 500 + (unsigned)i, line, sizeof(line));
+		v.changed = 0;
+		json_t *a = must(ask(&admin, line));
+		size_t n = n_records();
+		json_t *b = must(ask(&admin, line));
+		ck_assert_msg(json_equal(a, b), "%s", line);
+		ck_assert_uint_eq(n_records(), n);
+		ck_assert_uint_eq(v.changed, 1);
+		json_decref(a);
+		json_decref(b);
+	}
+}
+END_TEST
+
+START_TEST(every_operation_that_asks_denies_who_has_no_binding)
+{
+	static const struct { const char *line, *operation, *action; } t[] = {
+		{ "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0}", "SecretSet", "secrets/set on db" },
+		{ "{\"op\":\"list\"}", "SecretList", "secrets/list" },
+		{ "{\"op\":\"list\",\"deleted\":true}", "SecretList", "secrets/list" },
+		{ "{\"op\":\"show\",\"name\":\"db\"}", "SecretList", "secrets/list on db" },
+		{ "{\"op\":\"versions\",\"name\":\"db\"}", "SecretListVersions", "secrets/list on db" },
+		{ "{\"op\":\"attr\",\"name\":\"db\",\"expires\":null}", "SecretUpdate", "secrets/update on db" },
+		{ "{\"op\":\"enable\",\"name\":\"db\"}", "SecretUpdate", "secrets/update on db" },
+		{ "{\"op\":\"disable\",\"name\":\"db\",\"version\":1}", "SecretUpdate", "secrets/update on db" },
+		{ "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}", "SecretSet", "secrets/get on db" },
+		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingCreate", "bindings/create on db" },
+		{ "{\"op\":\"revoke\",\"binding\":1}", "BindingDelete", "bindings/delete on *" },
+		{ "{\"op\":\"revoke\",\"binding\":99}", "BindingDelete", "bindings/delete" },
+		{ "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingDelete", "bindings/delete on db" },
+		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[\"secrets/get\"]}", "RoleCreate", "roles/create on the vault" },
+		{ "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:5\"}", "CanI", "bindings/list on db" },
+		{ "{\"op\":\"status\"}", "VaultStatus", "vault/status on the vault" },
+		{ "{\"op\":\"seal\"}", "VaultSeal", "vault/seal on the vault" },
+		{ "{\"op\":\"vault\",\"value_max\":1}", "VaultUpdate", "vault/update on the vault" },
+	};
+	struct identity root = alice;
+
+	make_identity(&root, 0);	/* uid 0 in a container: a number, not a right */
+	root.host = root.policy.host = false;
+	ok(put(&admin, "db", "one"));
+	v.changed = 0;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		json_t *a = change(&root, t[i].line);
+		ck_assert_ptr_nonnull(strstr(string(a, "hint"), "coffer grant "));
+		fails(a, "EACCES", EXIT_DENIED, t[i].action);
+		recorded(t[i].operation, "deny", NULL, 0);
+		fails(change(&bob, t[i].line), "EACCES", EXIT_DENIED, t[i].action);
+		recorded(t[i].operation, "deny", NULL, 1001);
+	}
+	ck_assert_uint_eq(v.changed + v.sealings, 0);
+}
+END_TEST
+
 START_TEST(another_request_under_the_same_id_is_a_conflict)
 {
 	ok(put_value_as(&admin, "db", "one", 3, 77));
@@ -1314,6 +1407,9 @@ int main(void)
 	tcase_add_test(tc, put_to_a_disabled_secret_is_denied);
 	tcase_add_test(tc, put_takes_a_large_value);
 	tcase_add_test(tc, a_repeated_request_happens_once);
+	tcase_add_test(tc, a_request_that_comes_again_after_its_commit_happens_once);
+	tcase_add_test(tc, every_change_that_is_repeated_gives_the_first_answer);
+	tcase_add_test(tc, every_operation_that_asks_denies_who_has_no_binding);
 	tcase_add_test(tc, another_request_under_the_same_id_is_a_conflict);
 	tcase_add_test(tc, ids_of_other_users_do_not_meet);
 	tcase_add_test(tc, a_repeat_after_revocation_is_denied);
