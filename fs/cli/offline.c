@@ -48,7 +48,7 @@ int cmd_fsck(struct cli *c, const struct args *a)
 		goto out;
 	r = store_fsck(o.store, o.keys, args_has(a, "deep"), report_finding, &findings);
 	if (r == -EBADMSG) {
-		status = fail(EXIT_INTEGRITY, "%s: %zu finding%s; stop the daemon, keep a copy of the store, and restore from a backup", o.dir, findings,
+		status = fail(EXIT_INTEGRITY, "%s: %zu finding%s; stop the daemon, keep a copy of the store, and bring back a good one", o.dir, findings,
 			      findings == 1 ? "" : "s");
 		goto out;
 	}
@@ -56,6 +56,10 @@ int cmd_fsck(struct cli *c, const struct args *a)
 		status = fail(exit_for_errno(r), "%s could not be checked: %s", o.dir, strerror(-r));
 		goto out;
 	}
+	/* What the daemon does when it starts must work too. */
+	status = offline_unlock(&o);
+	if (status)
+		goto out;
 	store_counts(o.store, &counts);
 	printf("%s: clean; %u secrets, %u versions, %u bindings, %u roles%s\n", o.dir, counts.secrets, counts.versions, counts.bindings, counts.roles,
 	       args_has(a, "deep") ? ", every value opened" : "");
@@ -211,6 +215,8 @@ int cmd_break_glass(struct cli *c, const struct args *a)
 		status = offline_find(a->operands[0], &o);
 	if (status == EXIT_DONE)
 		status = offline_open(&o, args_value(a, "kek"));
+	if (status == EXIT_DONE)
+		status = offline_unlock(&o);
 	if (status)
 		goto out;
 	r = add_administrator(o.store, &parsed, principal, uid, loginuid, &id);
