@@ -84,7 +84,7 @@ static void print_record(const json_t *record)
 		snprintf(subject, sizeof(subject), "%s/%" JSON_INTEGER_FORMAT, secret, json_integer_value(number));
 	else
 		snprintf(subject, sizeof(subject), "%s", *secret ? secret : "-");
-	if (asprintf(&line, "%-30s  %-18s  %-5s  %-24s  %-20s  %s%s%s%s%s", text_of(record, "time"), text_of(record, "operation"),
+	if (asprintf(&line, "%-30s  %-18s  %-6s  %-24s  %-20s  %s%s%s%s%s", text_of(record, "time"), text_of(record, "operation"),
 		     text_of(record, "result"), subject, user, text_of(caller, "comm"), *text_of(caller, "container") ? " " : "",
 		     text_of(caller, "container"), *text_of(record, "detail") ? ": " : "", text_of(record, "detail")) < 0)
 		return;
@@ -99,7 +99,7 @@ static void print_record(const json_t *record)
 
 static void print_header(void)
 {
-	printf("%-30s  %-18s  %-5s  %-24s  %-20s  %s\n", "TIME", "OPERATION", "RESULT", "SECRET/VERSION", "CALLER", "PROCESS");
+	printf("%-30s  %-18s  %-6s  %-24s  %-20s  %s\n", "TIME", "OPERATION", "RESULT", "SECRET/VERSION", "CALLER", "PROCESS");
 }
 
 static void take_line(struct reader *r, const char *line, size_t len)
@@ -162,8 +162,8 @@ static int explain(const char *mount, int error)
 {
 	switch (error) {
 	case EACCES:
-		return fail(EXIT_DENIED, "you may not read the audit log: no binding gives you audit/read; an administrator can: coffer grant auditor "
-			    "user:%u --on '*'", (unsigned)geteuid());
+		return fail(EXIT_DENIED, "you may not read the audit log: no binding gives you audit/read; an administrator can: coffer -m %s grant "
+			    "auditor user:%u --on '*'", mount, (unsigned)geteuid());
 	case EKEYREVOKED:
 		return fail(EXIT_DENIED, "your right to read the audit log was taken away");
 	case ENOTCONN:

@@ -127,10 +127,10 @@ static void check_memory(struct doctor *d)
 		say(d, GOOD, "locked memory", "is enough for the longest value");
 	fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
 	if (fd >= 0) {
-		say(d, GOOD, "memfd_secret", "keys and values live in memory that even root cannot read through /proc");
+		say(d, GOOD, "memfd_secret", "the kernel has it: memory that even root cannot read through /proc");
 		close(fd);
 	} else {
-		say(d, WARN, "memfd_secret", "%s; keys and values live in ordinary locked memory (boot with secretmem.enable=1)", strerror(errno));
+		say(d, WARN, "memfd_secret", "%s; keys and values lie in ordinary locked memory (boot with secretmem.enable=1)", strerror(errno));
 	}
 }
 
@@ -198,6 +198,16 @@ static void check_audit(struct doctor *d, const json_t *status)
 		say(d, GOOD, "audit log", "is being written");
 }
 
+static void check_locked(struct doctor *d, const json_t *status)
+{
+	const char *kind = json_string_value(json_object_get(json_object_get(status, "memory"), "kind"));
+
+	if (!kind || strcmp(kind, "none") == 0)
+		say(d, BAD, "daemon memory", "the daemon does not say that it locks its memory: values may reach the swap");
+	else
+		say(d, GOOD, "daemon memory", "keys and values lie in locked memory (%s)", kind);
+}
+
 static void check_daemon(struct doctor *d, const struct mount *m)
 {
 	json_t *request = json_pack("{s:s}", "op", "status"), *answer = NULL;
@@ -221,6 +231,7 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 			say(d, GOOD, "sealed", "no");
 		check_processes(d, status);
 		check_audit(d, status);
+		check_locked(d, status);
 	}
 	json_decref(answer);
 }

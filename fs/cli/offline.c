@@ -48,7 +48,7 @@ int cmd_fsck(struct cli *c, const struct args *a)
 		goto out;
 	r = store_fsck(o.store, o.keys, args_has(a, "deep"), report_finding, &findings);
 	if (r == -EBADMSG) {
-		status = fail(EXIT_INTEGRITY, "%s: %zu finding%s; stop the daemon, keep a copy of the store, and restore from a backup", o.dir, findings,
+		status = fail(EXIT_INTEGRITY, "%s: %zu finding%s; stop the daemon, keep a copy of the store, and bring back a good one", o.dir, findings,
 			      findings == 1 ? "" : "s");
 		goto out;
 	}
@@ -56,6 +56,10 @@ int cmd_fsck(struct cli *c, const struct args *a)
 		status = fail(exit_for_errno(r), "%s could not be checked: %s", o.dir, strerror(-r));
 		goto out;
 	}
+	/* What the daemon does when it starts must work too. */
+	status = offline_unlock(&o);
+	if (status)
+		goto out;
 	store_counts(o.store, &counts);
 	printf("%s: clean; %u secrets, %u versions, %u bindings, %u roles%s\n", o.dir, counts.secrets, counts.versions, counts.bindings, counts.roles,
 	       args_has(a, "deep") ? ", every value opened" : "");
@@ -66,30 +70,42 @@ out:
 
 /* ---- audit verify ---- */
 
-/* What the running daemon says of the log's length, before it is read: a log that ends earlier was cut. 0: no daemon to ask. */
-static uint64_t daemons_word(const char *store)
+/* What the running daemon says of the log, asked before the log is read: one that was cut or put back since is found. NULL: no daemon that tells. */
+static json_t *daemons_word(const char *store)
 {
-	json_t *request = NULL, *answer = NULL;
+	json_t *request = NULL, *answer = NULL, *audit = NULL;
 	struct mount m;
-	uint64_t seq = 0;
 
 	if (mount_find_store(store, &m) < 0)
-		return 0;
+		return NULL;
 	request = json_pack("{s:s}", "op", "status");
 	if (request && client_exchange(m.path, request, false, NULL, 0, &answer) == 0)
-		seq = (uint64_t)json_integer_value(json_object_get(json_object_get(answer, "audit"), "seq"));
+		audit = json_incref(json_object_get(answer, "audit"));
 	json_decref(answer);
 	json_decref(request);
-	return seq;
+	return audit;
+}
+
+static int verify_log(const struct offline *o, const char *key, struct audit_verify_report *ret_report, char *why, size_t why_len)
+{
+	json_t *audit = daemons_word(o->dir);
+	const char *head = json_string_value(json_object_get(audit, "head"));
+	int r;
+
+	if (head)
+		r = audit_verify_against(o->dir, key, (uint64_t)json_integer_value(json_object_get(audit, "seq")), head, ret_report, why, why_len);
+	else
+		r = audit_verify(o->dir, key, ret_report, why, why_len);
+	json_decref(audit);
+	return r;
 }
 
 int cmd_audit_verify(struct cli *c, const struct args *a)
 {
 	struct audit_verify_report report = { 0 };
-	const char *verify = args_value(a, "verify-key");
+	const char *key = args_value(a, "verify-key");
 	char why[WHY_MAX] = "";
 	struct offline o;
-	uint64_t expected;
 	int status = offline_need_root("audit verify STORE"), r;
 
 	(void)c;
@@ -97,26 +113,24 @@ int cmd_audit_verify(struct cli *c, const struct args *a)
 		status = offline_find(a->operands[0], &o);
 	if (status)
 		return status;
-	if (!verify)
-		verify = o.verify_path;
-	if (access(verify, R_OK) < 0)
-		return fail(EXIT_NOT_FOUND, "cannot read the verify key %s: %s; bring back the copy that was moved away, and name it with --verify-key", verify,
+	if (!key)
+		key = o.verify_path;
+	if (access(key, R_OK) < 0)
+		return fail(EXIT_NOT_FOUND, "cannot read the verify key %s: %s; bring back the copy that was moved away, and name it with --verify-key", key,
 			    strerror(errno));
-	expected = daemons_word(o.dir);
-	r = audit_verify(o.dir, verify, &report, why, sizeof(why));
+	r = verify_log(&o, key, &report, why, sizeof(why));
 	if (r == -EBADMSG)
-		return fail(EXIT_INTEGRITY, "the audit log of %s was altered or damaged: %s; %" PRIu64 " records before that are good", o.conf.name, why,
-			    report.records);
+		return fail(EXIT_INTEGRITY, "the audit log of %s was altered or damaged: %s; keep a copy of %s/audit before anything else", o.conf.name, why,
+			    o.dir);
 	if (r < 0)
 		return fail(exit_for_errno(r), "the audit log of %s could not be verified: %s", o.conf.name, *why ? why : strerror(-r));
-	if (expected > 0 && report.last_seq + 1 < expected)
-		return fail(EXIT_INTEGRITY, "the audit log of %s ends at record %" PRIu64 ", but the daemon has written %" PRIu64 ": its end was cut off",
-			    o.conf.name, report.last_seq, expected - 1);
-	printf("%s: %" PRIu64 " records in %" PRIu64 " segments are whole, %" PRIu64 " to %" PRIu64, o.conf.name, report.records, report.segments,
-	       report.first_seq, report.last_seq);
+	printf("%s: %" PRIu64 " record%s in %" PRIu64 " segment%s, %" PRIu64 " to %" PRIu64 ", all as they were written", o.conf.name, report.records,
+	       report.records == 1 ? "" : "s", report.segments, report.segments == 1 ? "" : "s", report.first_seq, report.last_seq);
 	if (report.torn > 0)
 		printf("; %" PRIu64 " torn by crashes, each named by the next record", report.torn);
 	putchar('\n');
+	if (*why)
+		note("%s", why);
 	return EXIT_DONE;
 }
 
@@ -201,6 +215,8 @@ int cmd_break_glass(struct cli *c, const struct args *a)
 		status = offline_find(a->operands[0], &o);
 	if (status == EXIT_DONE)
 		status = offline_open(&o, args_value(a, "kek"));
+	if (status == EXIT_DONE)
+		status = offline_unlock(&o);
 	if (status)
 		goto out;
 	r = add_administrator(o.store, &parsed, principal, uid, loginuid, &id);

@@ -178,32 +178,50 @@ out:
 
 /* ---- reading through the mount ---- */
 
-/* EACCES has several reasons; the daemon knows which. */
-static int explain_denied(struct cli *c, const char *name, const char *action)
+/* One question on a secret whose answer only serves an explanation: NULL when there is none. */
+static json_t *ask_quietly(const struct cli *c, json_t *request)
 {
-	const char *missing, *grant, *verb = strchr(action, '/') + 1;
-	json_t *request, *answer = NULL;
-	int status = EXIT_DENIED;
+	json_t *answer = NULL;
 
-	request = json_pack("{s:s, s:s, s:s}", "op", "can-i", "action", action, "name", name);
-	if (!request || client_exchange(c->mount.path, request, false, NULL, 0, &answer) < 0 || !json_is_true(json_object_get(answer, "ok"))) {
-		fail(status, "you may not %s %s; see: coffer whoami", verb, name);
-		goto out;
+	if (request && client_exchange(c->mount.path, request, false, NULL, 0, &answer) == 0 && !json_is_true(json_object_get(answer, "ok"))) {
+		json_decref(answer);
+		answer = NULL;
 	}
-	if (json_is_true(json_object_get(answer, "allowed"))) {
-		fail(status, "%s is refused although a binding gives you %s: it is disabled, or the vault does not see you as the same user here; see: "
-		     "coffer show %s, coffer whoami", name, action, name);
-		goto out;
-	}
+	json_decref(request);
+	return answer;
+}
+
+/* A binding allows it, and still it was refused. */
+static int explain_refused(const struct cli *c, const char *name, const char *action)
+{
+	json_t *answer = ask_quietly(c, json_pack("{s:s, s:s}", "op", "show", "name", name));
+	bool disabled = json_is_false(json_object_get(json_object_get(answer, "secret"), "enabled"));
+
+	json_decref(answer);
+	if (disabled)
+		return fail(EXIT_DENIED, "%s is disabled; whoever may update it can: coffer enable %s", name, name);
+	return fail(EXIT_DENIED, "%s was refused although a binding gives you %s: the version is disabled, or the vault was in doubt who you are; see: "
+		    "coffer versions %s, coffer whoami", name, action, name);
+}
+
+/* EACCES has several reasons; the daemon knows which. */
+static int explain_denied(const struct cli *c, const char *name, const char *action)
+{
+	json_t *answer = ask_quietly(c, json_pack("{s:s, s:s, s:s}", "op", "can-i", "action", action, "name", name));
+	const char *missing, *grant, *verb = strchr(action, '/') + 1;
+	int status;
+
+	if (!answer)
+		return fail(EXIT_DENIED, "you may not %s %s; see: coffer whoami", verb, name);
 	missing = json_string_value(json_object_get(answer, "missing"));
 	grant = json_string_value(json_object_get(answer, "grant"));
-	if (grant)
-		fail(status, "you may not %s %s: no binding gives you %s; an administrator can: %s", verb, name, missing ? missing : action, grant);
+	if (json_is_true(json_object_get(answer, "allowed")))
+		status = explain_refused(c, name, action);
+	else if (grant)
+		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s; an administrator can: %s", verb, name, missing ? missing : action, grant);
 	else
-		fail(status, "you may not %s %s: no binding gives you %s", verb, name, missing ? missing : action);
-out:
+		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s", verb, name, missing ? missing : action);
 	json_decref(answer);
-	json_decref(request);
 	return status;
 }
 

@@ -73,6 +73,8 @@ static int open_keys(struct offline *o, const char *uri)
 	}
 	r = kek_open(&source, &kek, why, sizeof(why));
 	secbuf_free(passphrase);
+	if (r == -ENOENT)
+		return fail(EXIT_UNAVAILABLE, "%s; bring it back from its copy, or name where it is with --kek", why);
 	if (r < 0)
 		return fail(EXIT_UNAVAILABLE, "the vault's key: %s", *why ? why : strerror(-r));
 	if (keys_new_local(kek, &o->keys) < 0) {
@@ -102,12 +104,15 @@ static int open_store(struct offline *o)
 	int r;
 
 	r = store_open(&config, &o->store, why, sizeof(why));
-	if (r < 0)
-		return fail(exit_for_errno(r), "%s: %s", o->dir, *why ? why : strerror(-r));
-	r = store_unlock(o->store, o->keys, why, sizeof(why));
-	if (r < 0)
-		return fail(exit_for_errno(r), "%s: %s", o->dir, *why ? why : strerror(-r));
-	return EXIT_DONE;
+	return r == 0 ? EXIT_DONE : fail(exit_for_errno(r), "%s: %s", o->dir, *why ? why : strerror(-r));
+}
+
+int offline_unlock(struct offline *o)
+{
+	char why[WHY_MAX] = "";
+	int r = store_unlock(o->store, o->keys, why, sizeof(why));
+
+	return r == 0 ? EXIT_DONE : fail(exit_for_errno(r), "%s: %s", o->dir, *why ? why : strerror(-r));
 }
 
 /* A key that is somebody else's must not look like a damaged store. */

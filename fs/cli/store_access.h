@@ -28,9 +28,11 @@ int offline_need_root(const char *command);
 /* Absolute path of a store that exists, and its vault.conf. EXIT_DONE, or with the error printed. */
 int offline_find(const char *given, struct offline *ret);
 
-/* The KEK from where the store says, or from kek_uri; then gives up root for the worker's user for good; opens and unlocks the store.
+/* The KEK from where the store says, or from kek_uri; then gives up root for the worker's user for good; opens the store, still locked.
  * EXIT_DONE, or with the error printed. */
 int offline_open(struct offline *o, const char *kek_uri);
+/* Verifies every row and makes the store usable. EXIT_DONE, or with the error printed. */
+int offline_unlock(struct offline *o);
 void offline_close(struct offline *o);
 
 /* The verify key lies beside a KEK that is a file; else in ETC_DIR. */
