@@ -101,7 +101,7 @@ show()
 	root) "$@" ;;
 	nobody) as_uid "$stranger_id" "$stranger_id" "$@" ;;
 	*) as_user "$@" ;;
-	esac 2>&1 | sed 's/^/    /' || status=$?
+	esac 2>&1 | awk '{ print "    " $0 }' || status=$?
 	return "$status"
 }
 
@@ -202,7 +202,8 @@ fi
 if [ -e "$store/vault.conf" ]; then
 	echo "$store is a vault already and stays as it is"
 else
-	"$coffer" init "$store" --kek "file:$kek" || die "no vault was made in $store; the reason is above"
+	# what init would say of the next step is done below
+	"$coffer" init "$store" --kek "file:$kek" | grep -v '^next:' || die "no vault was made in $store; the reason is above"
 fi
 
 mounted=$(findmnt -n -o SOURCE --mountpoint "$mount" 2>/dev/null || true)
@@ -221,12 +222,12 @@ fi
 step "a secret"
 on=("$coffer" -m "$mount")
 fresh=
-if "${on[@]}" show "$demo" >/dev/null 2>&1; then
+if [ -d "$mount/$demo" ]; then
 	echo "$demo is there already and stays as it is"
 else
 	# Through a pipe: an argument or a variable could be seen by others.
-	echo "root\$ echo ... | $typed put $demo"
-	printf 'this is the demonstration secret\n' | "${on[@]}" put "$demo" --content-type text/plain 2>/dev/null || die "the secret was not stored; sudo $coffer -m $mount doctor says more"
+	echo "root\$ printf %s ... | $typed put $demo"
+	printf %s 'this is the demonstration secret' | "${on[@]}" put "$demo" --content-type text/plain || die "the secret was not stored; sudo $coffer -m $mount doctor says more"
 	fresh=yes
 fi
 principal=user:$user_id

@@ -261,98 +261,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 		fuse_reply_entry(req, &e);
 }
 
-/* ---- files ---- */
-
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct vault *v = vault_of(req);
-	struct open_ask ask = { .ino = ino, .flags = fi->flags, .unique = request_unique(), .resent = request_current()->resent };
-	struct open_grant grant = { 0 };
-	struct asker a;
-
-	if (!inode_unpack(ino, &ask.inode) || inode_is_dir(&ask.inode)) {
-		fuse_reply_err(req, EISDIR);
-		return;
-	}
-	/* a record that must be on the disk first is not for the thread that everybody waits for */
-	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !blocks(req))
-		return;
-	if (!identify(req, &a))
-		return;
-	int r = access_open(v, &a, &ask, &grant);
-	asker_release(&a);
-	if (!r && grant.kind == HANDLE_CTL) {
-		r = ctl_file_open(v, grant.fh);
-		if (r)
-			access_close(v, grant.fh);
-	}
-	if (r) {
-		request_reply_error(req, r, grant.delay_ms);
-		return;
-	}
-	fi->fh = grant.fh;
-	fi->direct_io = 1;
-	fi->keep_cache = 0;
-	/* a writer's FLUSH is where the error of close comes from; a reader's says nothing */
-	fi->noflush = !(grant.kind == HANDLE_VALUE && grant.writable);
-	if (fuse_reply_open(req, fi) == -ENOENT)	/* the caller was killed meanwhile: no RELEASE will come */
-		access_close(v, grant.fh);
-}
-
-/* The handle's own stage, where it has one. True: replied. */
-static bool read_stage(fuse_req_t req, const struct asker *a, uint64_t fh, size_t size, uint64_t offset)
-{
-	struct vault *v = vault_of(req);
-	struct secbuf *buf = NULL;
-	int r = secbuf_new(size, &buf);
-	if (!r)
-		r = staging_read(v, a, fh, request_unique(), request_current()->resent, offset, buf);
-	if (!r)
-		request_reply_secret(req, secbuf_cdata(buf), secbuf_len(buf));
-	else if (r != -ENOENT)
-		reply_error(req, r);
-	secbuf_free(buf);
-	return r != -ENOENT;
-}
-
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
-{
-	struct vault *v = vault_of(req);
-	struct read_result result = { 0 };
-	struct asker a;
-	const struct handle *h = handle_get(v->handles, fi->fh);
-	const bool stages = h && h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR;
-	const bool ctl = h && h->kind == HANDLE_CTL;
-	const struct read_ask ask = {
-		.fh = fi->fh, .offset = (uint64_t)offset, .size = size, .unique = request_unique(), .resent = request_current()->resent,
-		.page_cache = fi->lock_owner == 0,	/* read, pread and preadv name an owner; who fills the page cache does not */
-	};
-	(void)ino;
-
-	if ((stages || ctl) && !blocks(req))
-		return;
-	if (!identify(req, &a))
-		return;
-	int r = 0;
-	if (stages && read_stage(req, &a, fi->fh, size, (uint64_t)offset)) {
-		asker_release(&a);
-		return;
-	}
-	if (ctl)
-		r = ask.page_cache ? -EINVAL : ctl_file_read(v, &a, fi->fh, ask.unique, ask.resent, ask.offset, size, &result);
-	else
-		r = access_read(v, &a, &ask, request_may_block(), &result);
-	asker_release(&a);
-	if (r == -EAGAIN && !request_may_block())
-		request_defer(req);
-	else if (r)
-		reply_error(req, r);
-	else if (result.plain)
-		request_reply_secret(req, result.data, result.len);
-	else
-		fuse_reply_buf(req, result.data, result.len);
-	read_done(v, &result);
-}
+/* ---- files: OPEN, READ and RELEASE are in hot.c ---- */
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
 {
@@ -409,29 +318,6 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 		asker_release(&a);
 	}
 	reply_error(req, r);
-}
-
-static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct vault *v = vault_of(req);
-	const struct handle *h = handle_get(v->handles, fi->fh);
-	const uint64_t fh = fi->fh;
-	(void)ino;
-
-	if (h && (h->kind == HANDLE_CTL || (h->kind == HANDLE_VALUE && h->stage)) && !request_may_block()) {
-		request_defer(req);
-		return;
-	}
-	if (h && h->kind == HANDLE_CTL) {
-		ctl_file_release(v, fh);
-		fuse_reply_err(req, 0);
-	} else if (staging_mark_released(v, fh)) {
-		fuse_reply_err(req, 0);		/* never waited for; what is left is in the handle, whoever commits it */
-		staging_release(v, fh);
-	} else {
-		access_close(v, fh);
-		fuse_reply_err(req, 0);
-	}
 }
 
 /* ---- extended attributes, and what there is not ---- */
@@ -567,12 +453,9 @@ static const struct fuse_lowlevel_ops table = {
 	.readdir = op_readdir,
 	.readdirplus = op_readdirplus,
 	.mkdir = op_mkdir,
-	.open = op_open,
-	.read = op_read,
 	.write = op_write,
 	.flush = op_flush,
 	.fsync = op_fsync,
-	.release = op_release,
 	.getxattr = op_getxattr,
 	.listxattr = op_listxattr,
 	.setxattr = op_setxattr,

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@
 
 #define DELAYED_MAX 256			/* refusals kept waiting; beyond that they go at once */
 
-struct delayed { fuse_req_t req; int error; int64_t due_ms; };
+struct delayed { uint64_t unique; int error; int64_t due_ms; };
 
 struct session {
 	struct session_config config;
@@ -53,6 +54,31 @@ void request_defer(fuse_req_t req)
 	fuse_reply_none(req);		/* frees it and sends nothing */
 }
 
+void request_defer_hot(void)
+{
+	current.deferred = true;
+}
+
+/* Straight system calls: libc's are cancellation points, which cost more than they do here, and no thread of ours is ever cancelled. */
+static ssize_t send_answer(int fd, struct iovec *iov, int count)
+{
+	long n = syscall(SYS_writev, fd, iov, count);
+	return n < 0 ? -errno : n;
+}
+
+static int answer(const struct session *s, uint64_t unique, int error, const void *body, size_t len)
+{
+	struct fuse_out_header out = { .len = (uint32_t)(sizeof out + len), .error = error, .unique = unique };
+	struct iovec iov[2] = { { &out, sizeof out }, { (void *)(uintptr_t)body, len } };
+	ssize_t n = send_answer(s->config.fuse_fd, iov, len ? 2 : 1);
+	return n < 0 ? (int)n : 0;
+}
+
+int request_reply(int error, const void *body, size_t len)
+{
+	return answer(current.session, current.header->unique, error, body, len);
+}
+
 static int64_t now_ms(void)
 {
 	struct timespec t;
@@ -61,7 +87,7 @@ static int64_t now_ms(void)
 }
 
 /* The slot is free again before the answer goes: only where the kernel can send the request again, should this worker die meanwhile. */
-void request_reply_error(fuse_req_t req, int negative_errno, uint32_t delay_ms)
+void request_refuse(int error, uint32_t delay_ms)
 {
 	struct session *s = current.session;
 	bool kept = false;
@@ -69,31 +95,30 @@ void request_reply_error(fuse_req_t req, int negative_errno, uint32_t delay_ms)
 	if (delay_ms && s->config.shared->keeper.resend) {
 		pthread_mutex_lock(&s->lock);
 		if (s->n_delayed < DELAYED_MAX) {
-			s->delayed[s->n_delayed++] = (struct delayed){ req, -negative_errno, now_ms() + delay_ms };
+			s->delayed[s->n_delayed++] = (struct delayed){ current.header->unique, error, now_ms() + delay_ms };
 			kept = true;
 		}
 		pthread_mutex_unlock(&s->lock);
 	}
 	if (!kept)
-		fuse_reply_err(req, -negative_errno);
+		request_reply(error, NULL, 0);
 }
 
 /* Where in a slot an answer may lie: behind any request that has one with a value. */
 #define ANSWER_OFFSET 4096u
 _Static_assert(ANSWER_OFFSET + FUSE_MAX_WRITE <= sizeof ((struct slot *)0)->data, "an answer of the largest READ fits in a slot");
 
-void request_reply_secret(fuse_req_t req, const void *data, size_t len)
+void request_reply_secret(const void *data, size_t len)
 {
 	uint8_t *through = current.slot->data + ANSWER_OFFSET;
-	if (secmem_kind() != SECMEM_MEMFD_SECRET || len == 0) {
-		fuse_reply_buf(req, data, len);
-		return;
-	}
 	if (len > FUSE_MAX_WRITE)
 		len = FUSE_MAX_WRITE;	/* the kernel never asks for more */
-	memcpy(through, data, len);
-	current.secret_len = len;
-	fuse_reply_buf(req, (const char *)through, len);
+	if (secmem_kind() == SECMEM_MEMFD_SECRET && len) {
+		memcpy(through, data, len);
+		current.secret_len = len;
+		data = through;
+	}
+	request_reply(0, data, len);
 }
 
 int session_send_delayed(struct session *s)
@@ -111,7 +136,7 @@ int session_send_delayed(struct session *s)
 			continue;
 		}
 		s->delayed[i] = s->delayed[--s->n_delayed];
-		fuse_reply_err(d.req, d.error);
+		answer(s, d.unique, d.error, NULL, 0);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return (int)next;
@@ -171,8 +196,7 @@ static bool answer_interrupt(const struct session *s, const struct fuse_in_heade
 {
 	if (in->opcode != FUSE_INTERRUPT)
 		return false;
-	struct fuse_out_header out = { .len = sizeof out, .error = -ENOSYS, .unique = in->unique };
-	(void)!write(s->config.fuse_fd, &out, sizeof out);
+	answer(s, in->unique, -ENOSYS, NULL, 0);
 	return true;
 }
 
@@ -181,7 +205,7 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	current = (struct request){ .header = in, .session = s, .slot = slot, .may_block = may_block, .resent = resent || (in->unique & RESEND_BIT) };
-	if (!answer_interrupt(s, in)) {
+	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {
 		struct fuse_buf buf = { .size = slot->len, .mem = slot->data };
 		fuse_session_process_buf(s->fuse, &buf);
 	}
@@ -270,7 +294,7 @@ int session_run(struct session *s)
 	uint8_t i = take_slot(s);
 	while (!*s->config.stop) {
 		struct slot *slot = &s->config.shared->slots[i];
-		ssize_t n = read(s->config.fuse_fd, slot->data, sizeof slot->data);
+		long n = syscall(SYS_read, s->config.fuse_fd, slot->data, sizeof slot->data);
 		if (n < 0) {
 			if (errno == EINTR || errno == EAGAIN || errno == ENOENT)	/* ENOENT: the caller was killed before we read */
 				continue;

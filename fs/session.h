@@ -19,6 +19,8 @@ struct session_config {
 	struct shared *shared;
 	const struct fuse_lowlevel_ops *ops;
 	void *userdata;		/* of the callbacks: struct vault */
+	/* Answers the requests of the read path without libfuse, which allocates and locks for each; false: not one of them. */
+	bool (*hot)(void *userdata, const struct fuse_in_header *in, size_t len);
 	const volatile bool *stop;
 };
 
@@ -41,13 +43,17 @@ struct request {
 };
 struct request *request_current(void);
 static inline bool request_may_block(void) { return request_current()->may_block; }
-/* Gives the request to a pool thread: consumes req without an answer. The handler returns at once. */
+/* Gives the request to a pool thread: request_defer consumes req without an answer. The handler returns at once. */
 void request_defer(fuse_req_t req);
-/* Answers a refusal, after delay_ms if there is room to keep it waiting (a uid that floods is slowed down); never blocks. Consumes req. */
-void request_reply_error(fuse_req_t req, int negative_errno, uint32_t delay_ms);
+void request_defer_hot(void);
+
+/* Answers of handlers that were called without libfuse. error is negative or 0; body may be NULL. The result is 0, or -ENOENT: the caller was killed meanwhile. */
+int request_reply(int error, const void *body, size_t len);
+/* Answers a refusal, after delay_ms if there is room to keep it waiting (a uid that floods is slowed down); never blocks. */
+void request_refuse(int error, uint32_t delay_ms);
 /* Answers with bytes that lie in locked memory. The kernel takes an answer by pinning its pages, which memfd_secret(2) refuses: it then goes through the request's slot (locked too),
- * which is wiped behind it. Consumes req. */
-void request_reply_secret(fuse_req_t req, const void *data, size_t len);
+ * which is wiped behind it. */
+void request_reply_secret(const void *data, size_t len);
 /* Sends the answers whose time has come; returns how long until the next (ms), -1: there is none. Called by the ticking thread. */
 int session_send_delayed(struct session *s);
 /* unique without the kernel's resend bit. */

@@ -13,6 +13,7 @@
 
 #include "fs/control.h"
 #include "fs/log.h"
+#include "fs/hot.h"
 #include "fs/ops.h"
 #include "fs/staging.h"
 #include "fs/vault.h"
@@ -273,7 +274,7 @@ static int start(struct worker *w)
 {
 	struct vault *v = &w->vault;
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .userdata = v, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .userdata = v, .stop = &stopping,
 	};
 	int r = session_new(&config, &w->session);
 	if (r)

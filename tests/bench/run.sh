@@ -98,8 +98,9 @@ clean_up()
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-pinned() { taskset -c "$cpu" "$@"; }
-as_client() { setpriv --reuid "$client_uid" --regid "$client_uid" --clear-groups "$@"; }
+# Before whatever else the machine does, and all of them alike.
+pinned() { nice -n -20 taskset -c "$cpu" "$@"; }
+as_client() { nice -n -20 setpriv --reuid "$client_uid" --regid "$client_uid" --clear-groups "$@"; }
 
 wait_mount()
 {
@@ -327,12 +328,12 @@ echo "ratio: of the medians; its quartiles are of the ratios within each round"
 awk -v sizes="${sizes[*]}" -v systems="coffer ${systems[*]}" "$statistics"'
 END {
 	n_sizes = split(sizes, size, " ")
-	n_systems = split(systems, system, " ")
+	n_systems = split(systems, sys, " ")
 	head("the cycle", "nullfs")
 	for (i = 1; i <= n_sizes; i++)
 		for (c = 1; c <= 4; c += 3)
 			for (k = 1; k <= n_systems; k++)
-				row(sprintf("%s, %s bytes", system[k], thousands(size[i])), system[k] ":" size[i], "nullfs:" size[i], c)
+				row(sprintf("%s, %s bytes", sys[k], thousands(size[i])), sys[k] ":" size[i], "nullfs:" size[i], c)
 }' "$work/raw"
 
 awk -v names="${scaled[*]}" -v small="$read_secrets" "$statistics"'

@@ -1,0 +1,162 @@
+#include "fs/hot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "fs/access.h"
+#include "fs/ctl_file.h"
+#include "fs/staging.h"
+
+/* Finds out who asks. False: the request went to a thread that may block. */
+static bool identify(struct vault *v, const struct fuse_in_header *in, struct asker *ret_asker)
+{
+	const pid_t tid = (pid_t)in->pid;
+
+	if (vault_is_bell(v, in->uid, tid)) {	/* never looked at: its requests must not wait for anything */
+		*ret_asker = (struct asker){ .uid = in->uid, .gid = in->gid, .tid = tid, .doubt = true };
+		return true;
+	}
+	if (asker_identify(v, in->uid, in->gid, tid, request_may_block(), ret_asker)) {
+		request_defer_hot();
+		return false;
+	}
+	return true;
+}
+
+static void handle_open(struct vault *v, const struct fuse_in_header *in, const struct fuse_open_in *arg)
+{
+	struct open_ask ask = { .ino = in->nodeid, .flags = (int)arg->flags, .unique = request_unique(), .resent = request_current()->resent };
+	struct open_grant grant = { 0 };
+	struct asker a;
+
+	if (!inode_unpack(ask.ino, &ask.inode) || inode_is_dir(&ask.inode)) {
+		request_reply(-EISDIR, NULL, 0);
+		return;
+	}
+	/* a record that must be on the disk first is not for the thread that everybody waits for */
+	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_block()) {
+		request_defer_hot();
+		return;
+	}
+	if (!identify(v, in, &a))
+		return;
+	int r = access_open(v, &a, &ask, &grant);
+	asker_release(&a);
+	if (!r && grant.kind == HANDLE_CTL) {
+		r = ctl_file_open(v, grant.fh);
+		if (r)
+			access_close(v, grant.fh);
+	}
+	if (r) {
+		request_refuse(r, grant.delay_ms);
+		return;
+	}
+	struct fuse_open_out out = { .fh = grant.fh, .open_flags = FOPEN_DIRECT_IO };
+	/* a writer's FLUSH is where the error of close comes from; a reader's says nothing */
+	if (!(grant.kind == HANDLE_VALUE && grant.writable))
+		out.open_flags |= FOPEN_NOFLUSH;
+	if (request_reply(0, &out, sizeof out) == -ENOENT)	/* the caller was killed meanwhile: no RELEASE will come */
+		access_close(v, grant.fh);
+}
+
+/* The handle's own stage, where it has one. -ENOENT: it has none, the version is read. */
+static int read_stage(struct vault *v, const struct asker *a, const struct read_ask *ask)
+{
+	struct secbuf *buf = NULL;
+	int r = secbuf_new(ask->size, &buf);
+	if (!r)
+		r = staging_read(v, a, ask->fh, ask->unique, ask->resent, ask->offset, buf);
+	if (!r)
+		request_reply_secret(secbuf_cdata(buf), secbuf_len(buf));
+	else if (r != -ENOENT)
+		request_reply(r, NULL, 0);
+	secbuf_free(buf);
+	return r;
+}
+
+static void handle_read(struct vault *v, const struct fuse_in_header *in, const struct fuse_read_in *arg)
+{
+	struct read_result result = { 0 };
+	struct asker a;
+	const struct handle *h = handle_get(v->handles, arg->fh);
+	const bool stages = h && h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR;
+	const bool ctl = h && h->kind == HANDLE_CTL;
+	const struct read_ask ask = {
+		.fh = arg->fh, .offset = arg->offset, .size = arg->size < FUSE_MAX_WRITE ? arg->size : FUSE_MAX_WRITE,
+		.unique = request_unique(), .resent = request_current()->resent,
+		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),	/* read, pread and preadv name an owner; who fills the page cache does not */
+	};
+	int r;
+
+	if ((stages || ctl) && !request_may_block()) {
+		request_defer_hot();
+		return;
+	}
+	if (!identify(v, in, &a))
+		return;
+	if (stages && read_stage(v, &a, &ask) != -ENOENT) {
+		asker_release(&a);
+		return;
+	}
+	if (ctl)
+		r = ask.page_cache ? -EINVAL : ctl_file_read(v, &a, ask.fh, ask.unique, ask.resent, ask.offset, ask.size, &result);
+	else
+		r = access_read(v, &a, &ask, request_may_block(), &result);
+	asker_release(&a);
+	if (r == -EAGAIN && !request_may_block())
+		request_defer_hot();
+	else if (r)
+		request_reply(r, NULL, 0);
+	else if (result.plain)
+		request_reply_secret(result.data, result.len);
+	else
+		request_reply(0, result.data, result.len);
+	read_done(v, &result);
+}
+
+static void handle_release_request(struct vault *v, uint64_t fh)
+{
+	const struct handle *h = handle_get(v->handles, fh);
+
+	if (h && (h->kind == HANDLE_CTL || (h->kind == HANDLE_VALUE && h->stage)) && !request_may_block()) {
+		request_defer_hot();
+		return;
+	}
+	if (h && h->kind == HANDLE_CTL) {
+		ctl_file_release(v, fh);
+		request_reply(0, NULL, 0);
+	} else if (staging_mark_released(v, fh)) {
+		request_reply(0, NULL, 0);	/* never waited for; what is left is in the handle, whoever commits it */
+		staging_release(v, fh);
+	} else {
+		access_close(v, fh);
+		request_reply(0, NULL, 0);
+	}
+}
+
+bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len)
+{
+	const void *arg = in + 1;
+	const size_t body = len - sizeof *in;
+
+	switch (in->opcode) {
+	case FUSE_OPEN:
+		if (body < sizeof(struct fuse_open_in))
+			return false;
+		handle_open(userdata, in, arg);
+		return true;
+	case FUSE_READ:
+		if (body < sizeof(struct fuse_read_in))
+			return false;
+		handle_read(userdata, in, arg);
+		return true;
+	case FUSE_RELEASE:
+		if (body < sizeof(struct fuse_release_in))
+			return false;
+		handle_release_request(userdata, ((const struct fuse_release_in *)arg)->fh);
+		return true;
+	default:
+		return false;
+	}
+}

@@ -1,0 +1,11 @@
+/* OPEN, READ and RELEASE, straight from the kernel's structures (linux/fuse.h) to access.h: the path that every `cat` takes several times, and that libfuse would pay for with an
+ * allocation, two locks and a list for each request. */
+#ifndef COFFER_FS_HOT_H
+#define COFFER_FS_HOT_H
+
+#include "fs/session.h"
+
+/* Session's hook; userdata is struct vault. True: the request was one of the three, and is answered or deferred. */
+bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len);
+
+#endif
