@@ -216,7 +216,8 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 
 	json_decref(request);
 	if (r < 0) {
-		say(d, BAD, "daemon", "no answer from %s (%s); restart it: umount -l %s; cofferd %s %s", m->path, strerror(-r), m->path, m->store, m->path);
+		say(d, BAD, "daemon", "no answer from %s (%s); restart it: umount -l %s; cofferd %s %s", m->path,
+		    r == -EHOSTDOWN ? "nobody is behind it" : strerror(-r), m->path, m->store, m->path);
 		return;
 	}
 	say(d, GOOD, "daemon", "answers at %s", m->path);

@@ -16,7 +16,7 @@
 #include "store/kek.h"
 
 #define ARENA_VALUE (5u << 19)		/* 2.5 MiB: one value of VALUE_MAX + 1 bytes, rounded up by the allocator, and small things */
-#define ARENA_MIN   (64u << 10)
+#define ARENA_MIN   (16u << 10)
 
 static volatile sig_atomic_t interrupted;
 
