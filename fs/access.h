@@ -24,10 +24,11 @@ struct open_grant { uint64_t fh; enum handle_kind kind; bool writable; uint32_t 
 /* Decides, records, and enters the handle. 0 or negative errno. */
 int access_open(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct open_grant *ret_grant);
 
-struct read_ask { uint64_t fh; uint64_t offset; size_t size; bool page_cache; uint64_t unique; bool resent; };
+/* room: locked memory of the caller's, of at least size bytes, in which the answer may be made; whoever sends the answer wipes it. */
+struct read_ask { uint64_t fh; uint64_t offset; size_t size; bool page_cache; uint64_t unique; bool resent; void *room; };
 
-/* What a read gives: bytes borrowed from locked memory until read_done, or a malloc'd copy of text. */
-struct read_result { const void *data; size_t len; struct plain *plain; char *text; };
+/* What a read gives: bytes borrowed from locked memory until read_done, bytes in the caller's room, or a malloc'd copy of text. */
+struct read_result { const void *data; size_t len; bool secret; struct plain *plain; char *text; };
 
 /* 0; -EAGAIN: only a thread that may block; negative errno. */
 int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result);

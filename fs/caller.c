@@ -29,7 +29,7 @@
 /* pidfd_open(2): PIDFD_THREAD (Linux 6.9) is O_EXCL; older headers do not have the word. */
 #define PIDFD_OF_THREAD ((unsigned)O_EXCL)
 
-struct entry { pid_t tid; uint32_t uid, gid; int pidfd; int64_t born; struct identity *identity; /* NULL: empty */ };
+struct entry { pid_t tid; uint32_t uid, gid; int pidfd; int64_t born, checked; struct identity *identity; /* NULL: empty */ };
 
 struct set {
 	pthread_mutex_t lock;
@@ -178,6 +178,9 @@ static void entry_clear(struct entry *e)
 	*e = (struct entry){ 0 };
 }
 
+/* A thread's number is given out again only when the kernel has gone round all others (pid_max is at least 301): not within a millisecond of its end. So the pidfd is asked once in that time. */
+#define PID_REUSE_NS NS_PER_MS
+
 static bool entry_fresh(const struct entry *e, int64_t now)
 {
 	return e->identity && now - e->born < CALLER_CACHE_MS * NS_PER_MS;
@@ -202,10 +205,14 @@ struct identity *caller_cached(struct callers *c, uint32_t uid, uint32_t gid, pi
 		struct entry *e = &set->entries[i];
 		if (e->tid != tid || e->uid != uid || e->gid != gid || !entry_fresh(e, now))
 			continue;
-		if (pidfd_alive(e->pidfd))
-			found = identity_ref(e->identity);
-		else
-			entry_clear(e);
+		if (now - e->checked >= PID_REUSE_NS) {
+			if (!pidfd_alive(e->pidfd)) {
+				entry_clear(e);
+				break;
+			}
+			e->checked = now;
+		}
+		found = identity_ref(e->identity);
 		break;
 	}
 	pthread_mutex_unlock(&set->lock);

@@ -136,14 +136,9 @@ static int execute(struct vault *v, const struct asker *asker, const struct hand
 		return ctl_error_answer(E2BIG, "the request's line is longer than 65536 bytes", ret_text, ret_len);
 	if (!b->complete)
 		return ctl_error_answer(EINVAL, "the request is not complete: one line of JSON ending in a newline is wanted before the answer is read", ret_text, ret_len);
-	if (b->value_len > VALUE_MAX)
-		return ctl_error_answer(EFBIG, "the value is longer than 1048576 bytes", ret_text, ret_len);
-	if (store_sealed(v->store) && b->value_len)
-		return ctl_error_answer(ENOKEY, "the vault is sealed; coffer unseal opens it", ret_text, ret_len);
-	if (b->value_got != b->value_len)
-		return ctl_error_answer(EINVAL, "the value is not as long as value_length says; nothing was stored", ret_text, ret_len);
+	/* whether the value fits the line, the limit and the vault's state is ctl's to judge, and to record */
 	const struct ctl_request request = {
-		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_len, .unique = unique, .resent = resent,
+		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_got, .unique = unique, .resent = resent,
 	};
 	return ctl_execute(&v->ctl, asker->who, &request, ret_text, ret_len);
 }

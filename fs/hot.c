@@ -85,6 +85,7 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 	const struct read_ask ask = {
 		.fh = arg->fh, .offset = arg->offset, .size = arg->size < FUSE_MAX_WRITE ? arg->size : FUSE_MAX_WRITE,
 		.unique = request_unique(), .resent = request_current()->resent,
+		.room = request_room(),
 		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),	/* read, pread and preadv name an owner; who fills the page cache does not */
 	};
 	int r;
@@ -108,7 +109,7 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 		request_defer_hot();
 	else if (r)
 		request_reply(r, NULL, 0);
-	else if (result.plain)
+	else if (result.secret)
 		request_reply_secret(result.data, result.len);
 	else
 		request_reply(0, result.data, result.len);

@@ -135,15 +135,9 @@ static void make_room(struct plain_pool *p, size_t need)
 
 int plain_load(struct plain_pool *p, struct store *s, uint32_t secret, uint32_t version, struct plain **ret_plain)
 {
-	struct plain *x = plain_get(p, secret, version), *other;
+	struct plain *x, *other;
 	struct secbuf *buf = NULL;
-	int r;
-
-	if (x) {
-		*ret_plain = x;
-		return 0;
-	}
-	r = store_version_read(s, secret, version, &buf);
+	int r = store_version_read(s, secret, version, &buf);
 	if (r == -ENOMEM) {		/* the arena is full: what is not being read gives way */
 		plain_drop_all(p);
 		r = store_version_read(s, secret, version, &buf);

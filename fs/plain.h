@@ -14,7 +14,7 @@ void plain_pool_free(struct plain_pool *p);
 
 /* Without blocking: from the pool, else NULL. */
 struct plain *plain_get(struct plain_pool *p, uint32_t secret, uint32_t version);
-/* From the pool, or decrypted now. Errors of store_version_read; -ENOMEM when even eviction gave no room. */
+/* Decrypted now, where plain_get found nothing (and from the pool, where another thread was faster). Errors of store_version_read; -ENOMEM when even eviction gave no room. */
 int plain_load(struct plain_pool *p, struct store *s, uint32_t secret, uint32_t version, struct plain **ret_plain);
 const struct secbuf *plain_buf(const struct plain *x);
 void plain_put(struct plain_pool *p, struct plain *x);

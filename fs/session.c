@@ -108,16 +108,22 @@ void request_refuse(int error, uint32_t delay_ms)
 #define ANSWER_OFFSET 4096u
 _Static_assert(ANSWER_OFFSET + FUSE_MAX_WRITE <= sizeof ((struct slot *)0)->data, "an answer of the largest READ fits in a slot");
 
+void *request_room(void)
+{
+	return current.slot->data + ANSWER_OFFSET;
+}
+
 void request_reply_secret(const void *data, size_t len)
 {
-	uint8_t *through = current.slot->data + ANSWER_OFFSET;
+	void *room = request_room();
 	if (len > FUSE_MAX_WRITE)
 		len = FUSE_MAX_WRITE;	/* the kernel never asks for more */
-	if (secmem_kind() == SECMEM_MEMFD_SECRET && len) {
-		memcpy(through, data, len);
-		current.secret_len = len;
-		data = through;
+	if (data != room && secmem_kind() == SECMEM_MEMFD_SECRET) {
+		memcpy(room, data, len);
+		data = room;
 	}
+	if (data == room)
+		current.secret_len = len;
 	request_reply(0, data, len);
 }
 

@@ -51,8 +51,10 @@ void request_defer_hot(void);
 int request_reply(int error, const void *body, size_t len);
 /* Answers a refusal, after delay_ms if there is room to keep it waiting (a uid that floods is slowed down); never blocks. */
 void request_refuse(int error, uint32_t delay_ms);
-/* Answers with bytes that lie in locked memory. The kernel takes an answer by pinning its pages, which memfd_secret(2) refuses: it then goes through the request's slot (locked too),
- * which is wiped behind it. */
+/* Locked memory behind the request, of FUSE_MAX_WRITE bytes, in which an answer can be made. */
+void *request_room(void);
+/* Answers with plaintext, from the room or from other locked memory. The kernel takes an answer by pinning its pages, which memfd_secret(2) refuses: such bytes go through the room.
+ * The room is wiped behind the answer. */
 void request_reply_secret(const void *data, size_t len);
 /* Sends the answers whose time has come; returns how long until the next (ms), -1: there is none. Called by the ticking thread. */
 int session_send_delayed(struct session *s);

@@ -100,7 +100,7 @@ static void decide_by_binding(struct vault *v, const struct handle *h, struct ve
 	const struct role *role = b ? policy_role(p, b->role) : NULL;
 	j->error = store_sealed(v->store) ? ENOKEY : EACCES;
 	if (s)
-		snprintf(j->name, sizeof j->name, "%s", s->name);
+		vault_copy_name(j->name, sizeof j->name, s->name);
 	if (b && role && s && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) && scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
 		j->error = 0;
 		j->decision = POLICY_ALLOW;
@@ -118,7 +118,7 @@ static void judge_commit(struct vault *v, const struct asker *asker, const struc
 		store_rdlock(v->store);
 		const struct catalog_secret *s = store_get(v->store, h->secret);
 		if (s)
-			snprintf(j->name, sizeof j->name, "%s", s->name);
+			vault_copy_name(j->name, sizeof j->name, s->name);
 		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
 		store_unlock_tables(v->store);
 	}

@@ -14,6 +14,13 @@ int64_t vault_now(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+void vault_copy_name(char *ret, size_t room, const char *name)
+{
+	size_t n = strnlen(name, room - 1);
+	memcpy(ret, name, n);
+	ret[n] = '\0';
+}
+
 void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)
 {
 	struct policy_answer a = { 0 };
@@ -38,7 +45,7 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 	ret_verdict->error = 0;
 	ret_verdict->binding = a.binding;
 	ret_verdict->valid_until = a.valid_until;
-	snprintf(ret_verdict->role, sizeof ret_verdict->role, "%s", role ? role->name : "");
+	vault_copy_name(ret_verdict->role, sizeof ret_verdict->role, role ? role->name : "");
 }
 
 void vault_decide(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)

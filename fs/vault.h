@@ -51,6 +51,9 @@ struct verdict {
 	bool newest;			/* version is what current serves */
 };
 
+/* Copies a name into a fixed field: what snprintf does, without its price on the read path. */
+void vault_copy_name(char *ret, size_t room, const char *name);
+
 /* Asks the policy about an action on a name (NULL: the vault). who may be NULL: denied. */
 void vault_decide(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict);
 /* The same under a table lock that the caller holds. */

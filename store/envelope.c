@@ -40,22 +40,33 @@ int envelope_seal(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx
 	return r;
 }
 
-int envelope_open(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len, struct secbuf *ret_plain)
+int envelope_open_into(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len, uint8_t *ret_plain, size_t room, size_t *ret_len)
 {
 	uint8_t aad[AAD_LEN];
 	const uint8_t *nonce = sealed + sizeof(magic), *cipher = nonce + NONCE_LEN;
 	size_t plain_len;
-	int r = -EBADMSG;
+	int r;
+
+	if (len < ENVELOPE_OVERHEAD || len - ENVELOPE_OVERHEAD > VALUE_MAX)
+		return -EBADMSG;
+	if (memcmp(sealed, magic, sizeof(magic)) != 0)
+		return -EBADMSG;
+	plain_len = len - ENVELOPE_OVERHEAD;
+	if (plain_len > room)
+		return -ENOBUFS;
+	r = aead_open(dek, nonce, envelope_aad(ctx, plain_len, aad), cipher, plain_len, cipher + plain_len, ret_plain);
+	if (r == 0)
+		*ret_len = plain_len;
+	return r;
+}
+
+int envelope_open(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len, struct secbuf *ret_plain)
+{
+	size_t plain_len;
+	int r;
 
 	(void)secbuf_set_len(ret_plain, 0);
-	if (len < ENVELOPE_OVERHEAD || len - ENVELOPE_OVERHEAD > VALUE_MAX)
-		return r;
-	if (memcmp(sealed, magic, sizeof(magic)) != 0)
-		return r;
-	plain_len = len - ENVELOPE_OVERHEAD;
-	assert(secbuf_capacity(ret_plain) >= plain_len);
-	r = aead_open(dek, nonce, envelope_aad(ctx, plain_len, aad), cipher, plain_len, cipher + plain_len, secbuf_data(ret_plain));
-	if (r == 0)
-		r = secbuf_set_len(ret_plain, plain_len);
-	return r;
+	r = envelope_open_into(dek, ctx, sealed, len, secbuf_data(ret_plain), secbuf_capacity(ret_plain), &plain_len);
+	assert(r != -ENOBUFS);
+	return r == 0 ? secbuf_set_len(ret_plain, plain_len) : r;
 }

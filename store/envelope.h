@@ -21,6 +21,8 @@ struct envelope_context {
 
 /* ret_sealed holds len + ENVELOPE_OVERHEAD bytes. 0 or -EIO. len is at most VALUE_MAX. */
 int envelope_seal(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const void *plain, size_t len, uint8_t *ret_sealed);
+/* Into locked memory of the caller's, of room bytes: 0 and *ret_len; -EBADMSG for anything wrong, and then nothing is left there; -ENOBUFS: it is longer than room. */
+int envelope_open_into(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len, uint8_t *ret_plain, size_t room, size_t *ret_len);
 /* ret_plain has room for len - ENVELOPE_OVERHEAD bytes and gets that length. 0; -EBADMSG for anything wrong, and then ret_plain is wiped and empty. */
 int envelope_open(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len, struct secbuf *ret_plain);
 

@@ -111,6 +111,8 @@ const uint8_t *store_vault_id(const struct store *s);
 /* The plaintext of a version into a new buffer: ciphertext from the cache or the database (whose row MAC is checked again), DEK from the locked cache or the key holder.
  * May block on the key holder unless store_version_ready says that it will not. -ENOENT, -ENOKEY, -EBADMSG, -ETIMEDOUT, -ENOMEM, -EIO. Takes the table lock itself. */
 int store_version_read(struct store *s, uint32_t secret, uint32_t version, struct secbuf **ret_plain);
+/* The same straight into the caller's locked memory, for an answer that takes the whole value; never blocks. -EAGAIN: it would have to (or is not in the cache); -ENOBUFS: longer than room. */
+int store_version_read_into(struct store *s, uint32_t secret, uint32_t version, void *ret, size_t room, size_t *ret_len);
 bool store_version_ready(struct store *s, uint32_t secret, uint32_t version);
 
 /* What is not in memory. Strings are owned by the struct; free with store_attributes_free. tags_json is one JSON object of strings. */

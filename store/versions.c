@@ -442,6 +442,22 @@ int store_version_read(struct store *s, uint32_t secret, uint32_t version, struc
 	return r;
 }
 
+int store_version_read_into(struct store *s, uint32_t secret, uint32_t version, void *ret, size_t room, size_t *ret_len)
+{
+	struct envelope_context context = { .secret = secret, .version = version };
+	struct cached cached;
+	int r;
+
+	if (atomic_load(&s->sealed))
+		return -ENOKEY;
+	if (!cache_take(s->cache, (uint64_t)VERSION_ID(secret, version), &cached))
+		return -EAGAIN;
+	memcpy(context.vault, s->vault, sizeof context.vault);
+	r = envelope_open_into(cached.dek, &context, cached.envelope, cached.len, ret, room, ret_len);
+	cache_put_back(&cached);
+	return r;
+}
+
 bool store_version_ready(struct store *s, uint32_t secret, uint32_t version)
 {
 	return !atomic_load(&s->sealed) && cache_has(s->cache, (uint64_t)VERSION_ID(secret, version));
