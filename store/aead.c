@@ -129,6 +129,8 @@ static void forget_in_child(void)
 
 static void init_once(void)
 {
+	uint8_t warm[KEY_LEN];
+
 	if (CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free) != 1)
 		return;
 	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL) != 1)
@@ -136,6 +138,9 @@ static void init_once(void)
 	crypto.gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	crypto.kw = EVP_CIPHER_fetch(NULL, "AES-256-WRAP", NULL);
 	if (!crypto.gcm || !crypto.kw)
+		return;
+	/* OpenSSL keeps what it looks up for scrypt: let it do that now, in ordinary memory, with N = 2. */
+	if (EVP_PBE_scrypt("", 0, (const unsigned char *)"", 0, 2, 1, 1, SCRYPT_MEMORY, warm, sizeof(warm)) != 1)
 		return;
 	if (pthread_key_create(&crypto.thread_end, thread_done) != 0)
 		return;

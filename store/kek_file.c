@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -103,6 +104,34 @@ static int rsa_load(struct kek_file *k, const void *pem, size_t len, char *why)
 	return r;
 }
 
+/* What OpenSSL looks up on the way (decoders, key managers) it keeps for the life of the process, and a forked child uses it. So it first goes that
+ * way in ordinary memory, with a key that does not matter; then only the key itself comes to lie in the arena. */
+static void rsa_warm_up(void)
+{
+	static const uint8_t nothing[KEY_LEN];
+	unsigned char cipher[128], plain[128];
+	size_t cipher_len = sizeof(cipher), plain_len = sizeof(plain);
+	EVP_PKEY *made = EVP_RSA_gen(1024), *read = NULL;
+	EVP_PKEY_CTX *encrypt = NULL, *decrypt = NULL;
+	BIO *bio = BIO_new(BIO_s_mem());
+	uint8_t id[KEK_ID_LEN];
+
+	if (!made || !bio || PEM_write_bio_PrivateKey(bio, made, NULL, NULL, 0, NULL, NULL) != 1)
+		goto out;
+	read = PEM_read_bio_PrivateKey_ex(bio, NULL, no_passphrase, NULL, NULL, NULL);
+	if (!read || rsa_id(read, id) < 0 || rsa_context(read, EVP_PKEY_encrypt_init, &encrypt) < 0 ||
+	    rsa_context(read, EVP_PKEY_decrypt_init, &decrypt) < 0)
+		goto out;
+	if (EVP_PKEY_encrypt(encrypt, cipher, &cipher_len, nothing, sizeof(nothing)) == 1)
+		(void)EVP_PKEY_decrypt(decrypt, plain, &plain_len, cipher, cipher_len);
+out:
+	EVP_PKEY_CTX_free(encrypt);
+	EVP_PKEY_CTX_free(decrypt);
+	EVP_PKEY_free(read);
+	EVP_PKEY_free(made);
+	BIO_free(bio);
+}
+
 static int rsa_wrap(struct kek_file *k, const uint8_t key[KEY_LEN], uint8_t ret_wrapped[KEK_WRAPPED_MAX], size_t *ret_len)
 {
 	size_t len = KEK_WRAPPED_MAX;
@@ -190,6 +219,8 @@ static int file_load(const struct secbuf *content, struct kek **ret_kek, char *w
 		memcpy(k->key, secbuf_cdata(content), KEY_LEN);
 		r = kek_id_symmetric(k->key, k->base.id);
 	} else {
+		static pthread_once_t once = PTHREAD_ONCE_INIT;
+		(void)pthread_once(&once, rsa_warm_up);
 		crypto_secret_begin();
 		r = rsa_load(k, secbuf_cdata(content), secbuf_len(content), why);
 		crypto_secret_end();

@@ -329,6 +329,7 @@ int keys_seal(struct keys *k)
 		r = exchange(k, &request, deadline);
 		if (r == 0)
 			r = result_of(k->reply);
+		secmem_wipe(k->reply, sizeof(*k->reply));
 	}
 	pthread_mutex_unlock(&k->lock);
 	return r;
@@ -366,6 +367,7 @@ int keys_state(struct keys *k, struct keys_state *ret_state)
 			r = result_of(k->reply);
 		if (r == 0)
 			state_of(k->reply, ret_state);
+		secmem_wipe(k->reply, sizeof(*k->reply));
 	}
 	pthread_mutex_unlock(&k->lock);
 	return r;
