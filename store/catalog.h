@@ -15,7 +15,8 @@ struct catalog_entry;
 int catalog_new(struct catalog **ret_catalog);
 void catalog_free(struct catalog *c);	/* accepts NULL */
 
-/* An entry with room for n_versions, that belongs to nobody yet: fill in what catalog_entry_secret gives (name, n_versions and versions are set) and the versions. NULL: no memory. */
+/* An entry with room for n_versions, that belongs to nobody yet: fill in what catalog_entry_secret gives (name, n_versions and versions are set)
+ * and the versions. NULL: no memory. */
 struct catalog_entry *catalog_entry_new(struct catalog *c, const char *name, uint32_t n_versions);
 void catalog_entry_free(struct catalog *c, struct catalog_entry *e);	/* accepts NULL */
 struct catalog_secret *catalog_entry_secret(struct catalog_entry *e);

@@ -197,8 +197,8 @@ int transaction_begin(struct store *s, bool fresh);	/* fresh: store_create's, wi
 int transaction_finish(struct store *s, struct touched **ret_touched);
 void transaction_abort(struct store *s);
 
-/* Around every change of a member row. row_out verifies the row as it is and takes it out of the set (-ENOENT: no such row); then change it; row_in gives it its MAC and
- * puts it in. A new row needs only row_in, a removed one row_out and row_gone. */
+/* Around every change of a member row. row_out verifies the row as it is and takes it out of the set (-ENOENT: no such row); then change it; row_in
+ * gives it its MAC and puts it in. A new row needs only row_in, a removed one row_out and row_gone. */
 int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret_change);
 int row_in(struct store *s, const struct change *change);
 int row_gone(struct store *s, const struct change *change);
@@ -210,7 +210,8 @@ int settings_insert(struct store *s, const struct store_settings *settings);	/* 
 
 /* ---- versions.c ---- */
 
-/* What belongs to the version on whose row q stands: its key's record, and its envelope (malloc'd), which must have the hash that the row names. 0 or -EBADMSG. */
+/* What belongs to the version on whose row q stands: its key's record, and its envelope (malloc'd), which must have the hash that the row names.
+ * 0 or -EBADMSG. */
 int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len, uint8_t ret_record[WRAP_RECORD_MAX],
 		  size_t *ret_record_len);
 

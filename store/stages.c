@@ -9,11 +9,11 @@
  * one, reads as zeros.
  *
  * Chunk = nonce[12] | ciphertext | tag[16], AES-256-GCM. Key = HKDF-SHA-256(stage key, "coffer stage chunk 1", stage u64 | index u64 | counter u64),
- * AAD = "coffer stage chunk 1" NUL | the same three numbers | length u64. The stage's counter moves with each chunk that is sealed. The nonce is random all the same: a
- * transaction that was rolled back leaves its bytes in the WAL, and the next one uses its counters again.
+ * AAD = "coffer stage chunk 1" NUL | the same three numbers | length u64. The stage's counter moves with each chunk that is sealed. The nonce is
+ * random all the same: a transaction that was rolled back leaves its bytes in the WAL, and the next one uses its counters again.
  *
- * The stage's row is under a MAC of the stage key, so size, counter and the last unique cannot be forged. Whoever can write the database can put an older chunk of the
- * same stage and index back while the daemon lives: stages are not members of the set. */
+ * The stage's row is under a MAC of the stage key, so size, counter and the last unique cannot be forged. Whoever can write the database can put
+ * an older chunk of the same stage and index back while the daemon lives: stages are not members of the set. */
 #define CHUNK_BYTES    (16u << 10)
 #define CHUNKS         (VALUE_MAX / CHUNK_BYTES)
 #define CHUNK_OVERHEAD (NONCE_LEN + TAG_LEN)

@@ -1,6 +1,6 @@
 /* build_store DIR --secrets N --bindings M [--value BYTES]
- * Fills an initialised store with N secrets named s000000, s000001 … and M bindings (secrets-user for user:100000+i on one secret each) in one transaction, through
- * the store's own calls, for benchmarks and start-up tests. Reads the KEK as vault.conf says: as root. */
+ * Fills an initialised store with N secrets named s000000, s000001 … and M bindings (secrets-user for user:100000+i on one secret each) in one
+ * transaction, through the store's own calls, for benchmarks and start-up tests. Reads the KEK as vault.conf says: as root. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct catalog_secret *get(uint32_t id)
 {
@@ -341,6 +342,12 @@ START_TEST(create_refuses_an_existing_store_and_open_a_missing_one)
 	ck_assert_int_eq(vault_reopen(&fx), 0);
 	ck_assert_int_eq(store_open(&config, &s, why, sizeof why), -ENOENT);
 	ck_assert_int_ne(why[0], 0);
+	vault_close(&fx);
+	ck_assert_int_eq(unlink(fx.db), 0);
+	config.dir = fx.dir;
+	ck_assert_int_eq(store_open(&config, &s, why, sizeof why), -ENOENT);
+	copy_file("/proc/self/status", fx.db);
+	ck_assert_int_eq(store_open(&config, &s, why, sizeof why), -EBADMSG);
 }
 END_TEST
 

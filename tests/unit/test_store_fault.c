@@ -306,7 +306,7 @@ static void fail_allocations(int (*act)(void), const char *what, bool reads)
 {
 	long n;
 
-	for (n = 1; n < 100000; n += n < 150 ? 1 : 1 + n / 40) {
+	for (n = 1; n < 100000; n += n < 120 ? 1 : 1 + n / 25) {
 		struct state before = state_now();
 		shortage.fired = false;
 		shortage.countdown = n;

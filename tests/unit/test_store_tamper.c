@@ -80,7 +80,8 @@ START_TEST(each_changed_column_is_found)
 		for (column = strtok_r(columns, " ", &rest); column; column = strtok_r(NULL, " ", &rest)) {
 			/* A value of the same kind that is valid in itself where there is one. */
 			snprintf(sql, sizeof sql, "PRAGMA foreign_keys=OFF; UPDATE %s SET %s = CASE typeof(%s) WHEN 'integer' THEN"
-				 " CASE '%s' WHEN 'enabled' THEN 1 - %s WHEN 'id' THEN %s + 4294967296 WHEN 'valid_until' THEN %s - 1 ELSE CASE %s WHEN 9223372036854775807 THEN 0 ELSE %s + 1 END END"
+				 " CASE '%s' WHEN 'enabled' THEN 1 - %s WHEN 'id' THEN %s + 4294967296 WHEN 'valid_until' THEN %s - 1"
+				 " ELSE CASE %s WHEN 9223372036854775807 THEN 0 ELSE %s + 1 END END"
 				 " WHEN 'text' THEN '%s' || 'x' WHEN 'null' THEN %s"
 				 " ELSE CAST(zeroblob(length(%s)) AS BLOB) END WHERE rowid = (SELECT max(rowid) FROM %s)",
 				 tables[i].table, column, column, column, column, column, column, column, column, column,
