@@ -1,0 +1,90 @@
+#!/bin/bash
+# The commands that work on a store: init makes all or nothing, fsck and audit verify find what was changed, break-glass works beside a daemon.
+. "$(dirname "$0")/../support/lib.sh"
+
+note "init refuses what makes no sense and leaves nothing"
+expect_exit 2 coffer init "$STORE" --kek "file:$KEK" --retention 91
+expect_exit 4 coffer init "$STORE" --kek "file:$KEK" --admin user:nobody-has-this-name
+echo mine >"$KEK"
+expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
+[ "$(cat "$KEK")" = mine ] || fail "somebody's key file was touched"
+rm "$KEK"
+mkdir "$STORE" && echo mine >"$STORE/file"
+expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
+[ "$(ls "$STORE")" = file ] || fail "init touched a directory that is not empty"
+rm -r "$STORE"
+grep -v '^coffer' /etc/passwd >"$SCRATCH/passwd"
+# shellcheck disable=SC2016
+expect_exit 1 unshare -m sh -c 'mount --bind "$1" /etc/passwd && coffer init "$2" --kek "file:$3"' sh "$SCRATCH/passwd" "$STORE" "$KEK"
+expect_message 'useradd .*coffer && .*coffer-keys && .*coffer-helper'
+[ ! -e "$STORE" ] || fail "a refused init left a store"
+[ -z "$(ls "$SCRATCH/keys")" ] || fail "a refused init left a key"
+
+note "init that fails half-way takes back what it made"
+# shellcheck disable=SC2016
+expect_exit 1 unshare -m sh -c 'mkdir -p "$1/small" && mount -t tmpfs -o size=16k tmpfs "$1/small" && coffer init "$1/small/full" --kek "file:$1/keys/new/full.kek"
+	status=$?; ls -A "$1/small" >"$1/left"; exit $status' sh "$SCRATCH"
+[ ! -s "$SCRATCH/left" ] || fail "left in the store's place: $(cat "$SCRATCH/left")"
+[ -z "$(ls "$SCRATCH/keys")" ] || fail "left beside the key: $(ls "$SCRATCH/keys")"
+
+note "in a container somebody must be named"
+expect_exit 2 unshare -pf --mount-proc coffer init "$STORE" --kek "file:$KEK"
+expect_message '--admin user:0'
+
+note "a vault, checked while it is mounted"
+vault_start
+printf v | expect_ok coffer put a-name-to-find
+expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
+expect_ok coffer fsck "$STORE" --deep
+audit_verify
+expect_exit 3 as 20001 coffer fsck "$STORE"
+
+note "another key, and no key"
+head -c 32 /dev/urandom >"$SCRATCH/keys/other" && chmod 600 "$SCRATCH/keys/other"
+expect_exit 3 coffer fsck "$STORE" --kek "file:$SCRATCH/keys/other"
+expect_message "does not open"
+expect_exit 7 coffer fsck "$STORE" --kek "file:$SCRATCH/keys/nosuch"
+chmod 644 "$SCRATCH/keys/other"
+expect_exit 7 coffer fsck "$STORE" --kek "file:$SCRATCH/keys/other"
+expect_message 'chmod 600'
+
+note "break-glass beside the daemon: effective at once, and in the log"
+expect_exit 3 as 20001 coffer seal
+expect_exit 3 as 20001 coffer break-glass "$STORE" user:20001
+expect_ok coffer break-glass "$STORE" user:20001
+wait_for as 20001 coffer can-i vault/seal
+wait_for audit_has '.operation == "BreakGlass"'
+vault_umount
+
+note "and without one: the next daemon records it"
+expect_ok coffer break-glass "$STORE" user:20002
+expect_message 'when the daemon next starts'
+vault_mount
+wait_for as 20002 coffer can-i vault/seal
+wait_for sh -c "[ \$(grep -c BreakGlass '$MNT/.coffer/audit') = 2 ]"
+vault_umount
+audit_verify
+
+note "what is changed in a copy is found, and said"
+copy()
+{
+	chattr -R -a "$SCRATCH/copy" 2>/dev/null || true
+	rm -rf "$SCRATCH/copy"
+	cp -a "$STORE" "$SCRATCH/copy"
+	chattr -R -a "$SCRATCH/copy" 2>/dev/null || true
+}
+log=audit/audit-00000001.jsonl
+copy
+sed -i '2s/"result":"allow"/"result":"error"/; 3s/"pid":[0-9]*/"pid":1/' "$SCRATCH/copy/$log"
+expect_exit 6 coffer audit verify "$SCRATCH/copy" --verify-key "${KEK%.kek}.verify"
+copy
+head -n 4 "$STORE/$log" >"$SCRATCH/copy/$log"
+expect_exit 6 coffer audit verify "$SCRATCH/copy" --verify-key "${KEK%.kek}.verify"
+expect_message 'cut'
+copy
+sed -i 's/a-name-to-find/a-name-to-lose/g' "$SCRATCH/copy/db/vault.db"
+! cmp -s "$STORE/db/vault.db" "$SCRATCH/copy/db/vault.db" || fail "the name does not stand in the database"
+expect_exit 6 coffer fsck "$SCRATCH/copy"
+grep -q 'not authentic' "$OUT" || fail "$(cat "$OUT")"
+expect_exit 6 coffer break-glass "$SCRATCH/copy" user:20001
+expect_exit 4 coffer audit verify "$STORE" --verify-key "$SCRATCH/nosuch"
