@@ -28,13 +28,13 @@ DAEMON=				# the keeper, "pid:start time"; empty: none
 DAEMON_CHILDREN=()
 DEATHS_EXPECTED=		# set to anything by a test that kills the daemon's processes
 STARTED=()			# what this test started besides, "pid:start time"
-declare -A HOLD_IN=() HOLD_OUT=()
+declare -A HOLD_IN=() HOLD_OUT=() HOLD_PROCESS=() HAMMER_PIDS=()
 
 # Other uids must reach the mount and run the programs, wherever the checkout lies.
 mkdir "$SCRATCH/bin" "$SCRATCH/store" "$SCRATCH/keys" "$MNT"
 chmod 755 "$SCRATCH" "$SCRATCH/bin" "$SCRATCH/store" "$MNT"
 chmod 700 "$SCRATCH/keys"
-install -m 755 "$COFFER_BIN/coffer" "$COFFER_BIN/cofferd" "$COFFER_SUPPORT/sysop" "$SCRATCH/bin"
+install -m 755 "$COFFER_BIN/coffer" "$COFFER_BIN/cofferd" "$COFFER_SUPPORT/sysop" "$COFFER_SUPPORT/hammer" "$SCRATCH/bin"
 PATH=$SCRATCH/bin:$PATH
 export PATH COFFER_MOUNT=$MNT LC_ALL=C
 # Processes that no debugger may look at cannot be searched for leaks either.
@@ -135,7 +135,15 @@ hold()
 	HOLD_IN[$1]=$in HOLD_OUT[$1]=$out
 	caller_words "$2"
 	setpriv "${CALLER_WORDS[@]}" sysop - <"$SCRATCH/$1.in" >"$SCRATCH/$1.out" &
+	HOLD_PROCESS[$1]=$(process_of $!)
 	STARTED+=("$(process_of $!)")
+}
+
+# let_go NAME: the process ends, and with it all that it kept
+let_go()
+{
+	end_process "${HOLD_PROCESS[$1]}"
+	rm "$SCRATCH/$1.in" "$SCRATCH/$1.out"
 }
 
 # held NAME COMMAND…: prints its answer
@@ -155,6 +163,33 @@ expect_held()
 	shift
 	got=$(held "$@")
 	[ "$got" = "$want" ] || [ "${got#"$want" }" != "$got" ] || fail "$got, not $want: $*"
+}
+
+# hammer_start NAME UID[:GID…] ACT ARGUMENT…: one thing again and again, see the head of hammer.c
+hammer_start()
+{
+	local name=$1
+	caller_words "$2"
+	shift 2
+	setpriv "${CALLER_WORDS[@]}" hammer "$@" >"$SCRATCH/hammer.$name" 2>&1 &
+	HAMMER_PIDS[$name]=$!
+	STARTED+=("$(process_of $!)")
+}
+
+# hammer_wait NAME: until it has ended by itself; HAMMERED is how often it did what it does
+hammer_wait()
+{
+	local status=0
+	wait "${HAMMER_PIDS[$1]}" || status=$?
+	[ "$status" = 0 ] || fail "hammer $1 ended with status $status: $(cat "$SCRATCH/hammer.$1")"
+	HAMMERED=$(sed -n 's/^ok //p' "$SCRATCH/hammer.$1")
+}
+
+# hammer_stop NAME
+hammer_stop()
+{
+	kill -TERM "${HAMMER_PIDS[$1]}" 2>/dev/null || true
+	hammer_wait "$1"
 }
 
 # ---- expectations ----
