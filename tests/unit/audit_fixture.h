@@ -63,6 +63,12 @@ static inline struct log *log_new_open(void)
 	return l;
 }
 
+/* For tests that make many logs: where a sync costs nothing. */
+static inline const char *in_memory(void)
+{
+	return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
 /* As if the worker had been killed: nothing is flushed. */
 static inline void log_drop(struct log *l)
 {

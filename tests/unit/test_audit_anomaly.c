@@ -127,7 +127,7 @@ START_TEST(a_write_that_fails_leaves_a_clean_chain)
 	bool no_truncate = _i / 3 % 2, dies = _i / 6;
 
 	for (int n = 1; n <= 12; n++) {
-		struct log *l = log_new("/tmp");
+		struct log *l = log_new(in_memory());
 		int results[20];
 
 		l->config.segment_size = AUDIT_SEGMENT_MIN;
@@ -184,7 +184,7 @@ END_TEST
 
 START_TEST(a_sync_that_fails_is_told)
 {
-	struct log *l = log_new("/tmp");
+	struct log *l = log_new(in_memory());
 
 	l->config.durability = AUDIT_DURABILITY_FDATASYNC;
 	ck_assert_int_eq(log_open(l), 0);
@@ -205,7 +205,7 @@ END_TEST
 
 START_TEST(an_allocation_that_fails_is_told)
 {
-	struct log *l = log_new("/tmp");
+	struct log *l = log_new(in_memory());
 	char got[100];
 	size_t n;
 	uint64_t size;
@@ -367,7 +367,7 @@ START_TEST(a_worker_killed_in_a_write_is_taken_over_from)
 {
 	for (int fault = FAULT_KILL_BEFORE; fault <= FAULT_KILL_AFTER; fault++) {
 		for (int n = 1; n <= 12; n++) {
-			struct log *l = log_new("/tmp");
+			struct log *l = log_new(in_memory());
 			_Atomic uint64_t *asked = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 			int status;
 
@@ -443,7 +443,7 @@ static uint64_t denials_counted(struct log *l)
 /* Eight logs of 25 rounds: a worker is killed at some moment, its successor takes over and is sent again what was not answered. */
 START_TEST(two_hundred_killed_workers_lose_and_double_nothing)
 {
-	struct log *l = log_new("/tmp");
+	struct log *l = log_new(in_memory());
 	struct progress *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	ck_assert(p != MAP_FAILED);
