@@ -10,6 +10,9 @@
 /* EXIT_DONE for a name that a secret may have; else EXIT_USAGE with the error printed. */
 int secret_name_check(const char *name);
 
+/* The same for a version's number. */
+int version_check(const char *text, long long *ret_version);
+
 /* Opens the file of a version on the mount (version NULL: current), O_RDONLY. EXIT_DONE and *ret_fd, or with the error printed. */
 int secret_open(struct cli *c, const char *name, const char *version, int *ret_fd);
 

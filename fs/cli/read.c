@@ -1,0 +1,178 @@
+/* Reading a value through its file on the mount, and why that failed. */
+#include "fs/cli/secrets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/cli/client.h"
+#include "fs/cli/input.h"
+#include "fs/cli/output.h"
+
+/* One question on a secret whose answer only serves an explanation: NULL when there is none. */
+static json_t *ask_quietly(const struct cli *c, json_t *request)
+{
+	json_t *answer = NULL;
+
+	if (request && client_exchange(c->mount.path, request, false, NULL, 0, &answer) == 0 && !json_is_true(json_object_get(answer, "ok"))) {
+		json_decref(answer);
+		answer = NULL;
+	}
+	json_decref(request);
+	return answer;
+}
+
+/* A binding allows it, and still it was refused. */
+static int explain_refused(const struct cli *c, const char *name, const char *action)
+{
+	json_t *answer = ask_quietly(c, json_pack("{s:s, s:s}", "op", "show", "name", name));
+	bool disabled = json_is_false(json_object_get(json_object_get(answer, "secret"), "enabled"));
+
+	json_decref(answer);
+	if (disabled)
+		return fail(EXIT_DENIED, "%s is disabled; whoever may update it can: coffer enable %s", name, name);
+	return fail(EXIT_DENIED, "%s was refused although a binding gives you %s: the version is disabled, or the vault was in doubt who you are; see: "
+		    "coffer versions %s, coffer whoami", name, action, name);
+}
+
+/* EACCES has several reasons; the daemon knows which. */
+static int explain_denied(const struct cli *c, const char *name, const char *action)
+{
+	json_t *answer = ask_quietly(c, json_pack("{s:s, s:s, s:s}", "op", "can-i", "action", action, "name", name));
+	const char *missing, *grant, *verb = strchr(action, '/') + 1;
+	int status;
+
+	if (!answer)
+		return fail(EXIT_DENIED, "you may not %s %s; see: coffer whoami", verb, name);
+	missing = json_string_value(json_object_get(answer, "missing"));
+	grant = json_string_value(json_object_get(answer, "grant"));
+	if (json_is_true(json_object_get(answer, "allowed")))
+		status = explain_refused(c, name, action);
+	else if (grant)
+		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s; an administrator can: %s", verb, name, missing ? missing : action, grant);
+	else
+		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s", verb, name, missing ? missing : action);
+	json_decref(answer);
+	return status;
+}
+
+static int explain_missing(struct cli *c, const char *name, const char *version)
+{
+	char path[PATH_MAX + 256];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", c->mount.path, name);
+	if (stat(path, &st) < 0)
+		return fail(EXIT_NOT_FOUND, "there is no secret %s; see: coffer list", name);
+	if (version)
+		return fail(EXIT_NOT_FOUND, "%s has no version %s; see: coffer versions %s", name, version, name);
+	return fail(EXIT_NOT_FOUND, "%s has no version to serve (none yet, or all disabled); see: coffer versions %s", name, name);
+}
+
+int secret_explain(struct cli *c, const char *name, const char *version, const char *action, int error)
+{
+	switch (error) {
+	case EACCES:
+		return explain_denied(c, name, action);
+	case ENOENT:
+		return explain_missing(c, name, version);
+	case ENOKEY:
+		return fail(EXIT_UNAVAILABLE, "the vault is sealed; as root: coffer unseal");
+	case EKEYEXPIRED:
+		return fail(EXIT_DENIED, "%s has expired, or is not valid yet, and the vault enforces that; see: coffer versions %s", name, name);
+	case EKEYREVOKED:
+		return fail(EXIT_DENIED, "your right to %s was taken away while it was read", name);
+	case ENOTCONN:
+	case ECONNABORTED:
+		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: coffer doctor", c->mount.path);
+	case ETIMEDOUT:
+		return fail(EXIT_UNAVAILABLE, "the key provider did not answer in time; try again, and see: coffer status");
+	case ENFILE:
+		return fail(EXIT_ERROR, "you have too many files of the vault open; close some");
+	case EIO:
+		return fail(EXIT_ERROR, "%s could not be served: it is damaged, or the access could not be logged; see: coffer status, coffer doctor", name);
+	default:
+		return fail(exit_for_errno(error), "%s: %s; see: coffer doctor", name, strerror(error));
+	}
+}
+
+int secret_open(struct cli *c, const char *name, const char *version, int *ret_fd)
+{
+	char path[PATH_MAX + 256];
+	const struct mount *m;
+	int status = cli_mount(c, &m), fd;
+
+	if (status)
+		return status;
+	if (version)
+		snprintf(path, sizeof(path), "%s/%s/versions/%s", m->path, name, version);
+	else
+		snprintf(path, sizeof(path), "%s/%s/current", m->path, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return secret_explain(c, name, version, "secrets/get", errno);
+	*ret_fd = fd;
+	return EXIT_DONE;
+}
+
+/* Fills the buffer as far as the file goes; a value that fits is written only when all of it was read. */
+static int copy_out(struct cli *c, int fd, struct secbuf *b, const char *name, const char *version)
+{
+	size_t capacity = secbuf_capacity(b), len;
+	ssize_t n;
+	int r;
+
+	secbuf_set_len(b, capacity);
+	do {
+		for (len = 0; len < capacity; len += (size_t)n) {
+			n = read(fd, secbuf_data(b) + len, capacity - len);
+			if (n == 0)
+				break;
+			if (n < 0 && errno != EINTR)
+				return secret_explain(c, name, version, "secrets/get", errno);
+			if (n < 0)
+				n = 0;
+		}
+		r = output_bytes(STDOUT_FILENO, secbuf_cdata(b), len);
+		if (r < 0)
+			return fail(EXIT_ERROR, "cannot write to standard output: %s", strerror(-r));
+	} while (len == capacity);
+	return EXIT_DONE;
+}
+
+int cmd_get(struct cli *c, const struct args *a)
+{
+	const char *name = a->operands[0], *version = args_value(a, "version");
+	const struct mount *m;
+	struct secbuf *b = NULL;
+	long long number;
+	int status = secret_name_check(name), fd = -1;
+	char text[24];
+
+	if (status)
+		return status;
+	if (version) {
+		status = version_check(version, &number);
+		if (status)
+			return status;
+		snprintf(text, sizeof(text), "%lld", number);
+		version = text;
+	}
+	status = cli_mount(c, &m);
+	if (status == EXIT_DONE)
+		status = input_prepare(1);
+	if (status == EXIT_DONE)
+		status = secret_open(c, name, version, &fd);
+	if (status)
+		return status;
+	status = EXIT_ERROR;
+	b = input_buffer();
+	if (b)
+		status = copy_out(c, fd, b, name, version);
+	secbuf_free(b);
+	close(fd);
+	return status;
+}
