@@ -311,7 +311,7 @@ START_TEST(the_cache_forgets_a_process_when_it_dies)
 	ck_assert(!is_cached(&w, geteuid(), getegid(), c.pid + 1));
 	kill(c.pid, SIGKILL);
 	ck_assert_int_eq(waitid(P_PID, (id_t)c.pid, &info, WEXITED | WNOWAIT), 0);
-	ck_assert(!is_cached(&w, geteuid(), getegid(), c.pid));
+	ck_assert(is_forgotten(&w, geteuid(), getegid(), c.pid));
 	child_end(&c);
 	world_free(&w);
 	close(proc_fd);
