@@ -23,7 +23,9 @@
 #define UNSEAL_DEADLINE_MS 30000
 
 struct keys {
-	pthread_mutex_t lock;
+	pthread_mutex_t lock;		/* of the next two alone; never held across a wait */
+	pthread_cond_t free;
+	bool busy;			/* a call has its turn, and with it everything below */
 	struct kek *kek;		/* local: NULL when sealed */
 	char provider[32];
 	uint64_t unwraps;
@@ -35,6 +37,62 @@ struct keys {
 	struct kh_reply *reply;		/* locked memory */
 };
 
+/* ---- turns ---- */
+
+/* Waits by CLOCK_MONOTONIC: a deadline must not move with the date. */
+static int turn_init(struct keys *k)
+{
+	pthread_condattr_t attr;
+	int r = -ENOMEM;
+
+	if (pthread_condattr_init(&attr) != 0)
+		return r;
+	if (pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 && pthread_cond_init(&k->free, &attr) == 0) {
+		if (pthread_mutex_init(&k->lock, NULL) == 0)
+			r = 0;
+		else
+			pthread_cond_destroy(&k->free);
+	}
+	pthread_condattr_destroy(&attr);
+	return r;
+}
+
+static int take_turn(struct keys *k, int64_t deadline)
+{
+	struct timespec until = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
+	int r = 0;
+
+	pthread_mutex_lock(&k->lock);
+	while (k->busy && r == 0)
+		r = pthread_cond_timedwait(&k->free, &k->lock, &until);
+	if (!k->busy) {
+		k->busy = true;
+		r = 0;
+	}
+	pthread_mutex_unlock(&k->lock);
+	return r == 0 ? 0 : r == ETIMEDOUT ? -ETIMEDOUT : -EIO;
+}
+
+/* Without waiting. */
+static bool try_turn(struct keys *k)
+{
+	bool mine;
+
+	pthread_mutex_lock(&k->lock);
+	mine = !k->busy;
+	k->busy = true;
+	pthread_mutex_unlock(&k->lock);
+	return mine;
+}
+
+static void end_turn(struct keys *k)
+{
+	pthread_mutex_lock(&k->lock);
+	k->busy = false;
+	pthread_cond_signal(&k->free);
+	pthread_mutex_unlock(&k->lock);
+}
+
 /* ---- making ---- */
 
 static int keys_new(struct keys **ret_keys)
@@ -44,7 +102,7 @@ static int keys_new(struct keys **ret_keys)
 	if (!k)
 		return -ENOMEM;
 	k->fd = k->event_fd = k->epoll_fd = -1;
-	if (pthread_mutex_init(&k->lock, NULL) != 0) {
+	if (turn_init(k) < 0) {
 		secmem_free(k, sizeof(*k));
 		return -ENOMEM;
 	}
@@ -110,6 +168,7 @@ void keys_free(struct keys *k)
 		close(k->fd);
 	secmem_free(k->reply, sizeof(*k->reply));
 	pthread_mutex_destroy(&k->lock);
+	pthread_cond_destroy(&k->free);
 	secmem_free(k, sizeof(*k));
 }
 
@@ -186,7 +245,7 @@ static int send_request(struct keys *k, const struct kh_request *request, int64_
 	}
 }
 
-/* Sends the request and waits for its reply in k->reply; the lock is held. */
+/* Sends the request and waits for its reply in k->reply; the turn is the caller's. */
 static int exchange(struct keys *k, struct kh_request *request, int64_t deadline)
 {
 	int r;
@@ -205,14 +264,6 @@ static int exchange(struct keys *k, struct kh_request *request, int64_t deadline
 			return 0;
 	}
 	return r;
-}
-
-static int take_turn(struct keys *k, int64_t deadline)
-{
-	struct timespec until = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
-	int r = pthread_mutex_clocklock(&k->lock, CLOCK_MONOTONIC, &until);
-
-	return r == 0 ? 0 : r == ETIMEDOUT ? -ETIMEDOUT : -EIO;
 }
 
 /* A reply's result is the holder's word; a result that is not an errno of the interface is -EIO. */
@@ -269,7 +320,7 @@ int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_ke
 	}
 	secmem_wipe(k->reply, sizeof(*k->reply));
 out:
-	pthread_mutex_unlock(&k->lock);
+	end_turn(k);
 	return r;
 }
 
@@ -309,7 +360,7 @@ int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *r
 		memcpy(ret_key, k->reply->key, KEY_LEN);
 	secmem_wipe(k->reply, sizeof(*k->reply));
 out:
-	pthread_mutex_unlock(&k->lock);
+	end_turn(k);
 	return r;
 }
 
@@ -331,7 +382,7 @@ int keys_seal(struct keys *k)
 			r = result_of(k->reply);
 		secmem_wipe(k->reply, sizeof(*k->reply));
 	}
-	pthread_mutex_unlock(&k->lock);
+	end_turn(k);
 	return r;
 }
 
@@ -369,7 +420,7 @@ int keys_state(struct keys *k, struct keys_state *ret_state)
 			state_of(k->reply, ret_state);
 		secmem_wipe(k->reply, sizeof(*k->reply));
 	}
-	pthread_mutex_unlock(&k->lock);
+	end_turn(k);
 	return r;
 }
 
@@ -383,7 +434,7 @@ bool keys_state_changed(struct keys *k)
 	eventfd_t count;
 	bool changed;
 
-	if (k->fd < 0 || pthread_mutex_trylock(&k->lock) != 0)
+	if (k->fd < 0 || !try_turn(k))
 		return false;	/* a call is on the socket: it leaves the flag, and the eventfd readable */
 	while (!k->gone && receive(k) == 0)
 		;
@@ -391,7 +442,7 @@ bool keys_state_changed(struct keys *k)
 	(void)eventfd_read(k->event_fd, &count);
 	changed = k->changed;
 	k->changed = false;
-	pthread_mutex_unlock(&k->lock);
+	end_turn(k);
 	return changed;
 }
 

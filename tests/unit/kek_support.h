@@ -15,7 +15,7 @@
 
 #define CHEAP "passphrase:?ln=15"	/* the lowest cost there is */
 
-static char test_dir[64];
+static char test_dir[32];
 
 static inline void dir_setup(void)
 {
@@ -39,7 +39,7 @@ static inline void dir_teardown(void)
 
 static inline const char *path_of(const char *name)
 {
-	static char path[128];
+	static char path[64];
 
 	snprintf(path, sizeof(path), "%s/%s", test_dir, name);
 	return path;
