@@ -1,7 +1,7 @@
 #!/bin/bash
 # Writing through the mount: what makes a version, what makes none, what is refused, and that no way to close a file can hang it.
 . "$(dirname "$0")/../support/lib.sh"
-EXECS=${EXECS:-300}	# writers that exec with their file close-on-exec; by hand: 1000
+EXECS=${EXECS:-1000}	# writers that exec with their file close-on-exec
 
 vault_start
 officer=20001 reader=20002 writer=20003
