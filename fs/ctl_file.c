@@ -77,12 +77,15 @@ static void gather_line(struct ctl_buffer *b, const uint8_t **data, size_t *len)
 	}
 }
 
+/* value_len of a line that cannot be carried out: what follows is thrown away, and the answer is about the line */
+#define NO_LENGTH UINT64_MAX
+
 static void begin_value(struct ctl_buffer *b)
 {
 	char why[128];
 	uint64_t n = 0;
-	if (b->len <= CTL_LINE_MAX && !ctl_value_length((const char *)b->line, b->len, &n, why, sizeof why))
-		b->value_len = n;
+	bool good = b->len <= CTL_LINE_MAX && !ctl_value_length((const char *)b->line, b->len, &n, why, sizeof why);
+	b->value_len = good ? n : NO_LENGTH;
 }
 
 static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, uint64_t unique, const uint8_t *data, size_t len)
@@ -138,7 +141,7 @@ static int execute(struct vault *v, const struct asker *asker, const struct hand
 		return ctl_error_answer(EINVAL, "the request is not complete: one line of JSON ending in a newline is wanted before the answer is read", ret_text, ret_len);
 	/* whether the value fits the line, the limit and the vault's state is ctl's to judge, and to record */
 	const struct ctl_request request = {
-		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_got, .unique = unique, .resent = resent,
+		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_len != NO_LENGTH ? b->value_got : 0, .unique = unique, .resent = resent,
 	};
 	return ctl_execute(&v->ctl, asker->who, &request, ret_text, ret_len);
 }

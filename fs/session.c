@@ -212,7 +212,11 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 	const struct fuse_in_header *in = (const void *)slot->data;
 	current = (struct request){ .header = in, .session = s, .slot = slot, .may_block = may_block, .resent = resent || (in->unique & RESEND_BIT) };
 	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {
+		_Alignas(8) uint8_t copy[sizeof *in + sizeof(struct fuse_setattr_in)];
 		struct fuse_buf buf = { .size = slot->len, .mem = slot->data };
+		/* libfuse clears FATTR_FH in the request itself: a handler that comes back to it, or the next worker, must find the handle still */
+		if (in->opcode == FUSE_SETATTR && slot->len <= sizeof copy)
+			buf.mem = memcpy(copy, slot->data, slot->len);
 		fuse_session_process_buf(s->fuse, &buf);
 	}
 	bool done = !current.deferred;

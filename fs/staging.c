@@ -7,7 +7,10 @@
 
 #include "fs/log.h"
 
-#define RELEASED 1u	/* handle.extra2 of a value: RELEASE was answered */
+/* handle.extra2 of a value */
+#define RELEASED 1u	/* RELEASE was answered */
+#define TOO_BIG  2u	/* bytes that were sent are not in the stage, for there were too many of them: no version comes of it */
+#define SPOILED  4u	/* the same, for another reason */
 
 static struct handle *writable(struct vault *v, uint64_t fh)
 {
@@ -49,6 +52,14 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	return r;
 }
 
+/* cp that met the limit half-way closes all the same: half a key under the name of the whole one is worse than none. A writer without a right spoils nothing. */
+static int spoil(struct handle *h, int r)
+{
+	if (r)
+		h->extra2 |= r == -EFBIG ? TOO_BIG : SPOILED;
+	return r;
+}
+
 int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, const void *data, size_t len)
 {
 	struct handle *h = writable(v, fh);
@@ -58,7 +69,7 @@ int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 	if (!r)
 		r = ensure_stage(v, h);
 	if (!r)
-		r = store_stage_write(v->store, h->stage, unique, h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len);
+		r = spoil(h, store_stage_write(v->store, h->stage, unique, h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
 	return r;
 }
 
@@ -146,6 +157,8 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	r = store_stage_stat(v->store, h->stage, &info);
 	if (r || !info.dirty)
 		return r == -ENOENT ? 0 : r;
+	if (h->extra2 & (TOO_BIG | SPOILED))
+		return h->extra2 & TOO_BIG ? -EFBIG : -EIO;
 
 	struct verdict j = { .secret = h->secret };
 	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in the handle is left of him */
@@ -191,7 +204,7 @@ bool staging_mark_released(struct vault *v, uint64_t fh)
 	struct handle *h = writable(v, fh);
 	if (!h || !h->stage)
 		return false;
-	h->extra2 = RELEASED;
+	h->extra2 |= RELEASED;
 	return true;
 }
 
@@ -211,7 +224,7 @@ void staging_release(struct vault *v, uint64_t fh)
 static void collect(uint64_t fh, struct handle *h, void *arg)
 {
 	struct { uint64_t fhs[64]; size_t n; } *list = arg;
-	if (h->kind == HANDLE_VALUE && h->extra2 == RELEASED && list->n < 64)
+	if (h->kind == HANDLE_VALUE && (h->extra2 & RELEASED) && list->n < 64)
 		list->fhs[list->n++] = fh;
 }
 

@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -209,6 +210,17 @@ static int run_put(char **words)
 }
 
 /* ---- another process, another caller ---- */
+
+/* fork: a child ends, and so closes what it inherited */
+static int run_fork(char **words)
+{
+	pid_t pid = fork();
+
+	(void)words;
+	if (pid == 0)
+		_exit(0);
+	return answer(pid > 0 && waitpid(pid, NULL, 0) == pid);
+}
 
 static int unix_socket(const char *path, struct sockaddr_un *ret_address)
 {
@@ -475,7 +487,7 @@ static const struct command {
 	{ "read", 0, run_read }, { "seqread", 0, run_seqread }, { "pread", 2, run_pread }, { "write", 1, run_write }, { "pwrite", 2, run_pwrite },
 	{ "fsync", 0, run_fsync }, { "ftruncate", 1, run_ftruncate }, { "seekend", 0, run_seekend }, { "dup", 0, run_dup },
 	{ "text", 0, run_text }, { "put", 2, run_put },
-	{ "sendfd", 1, run_sendfd }, { "recvfd", 1, run_recvfd }, { "groups", 1, run_groups }, { "act-as", 2, run_act_as },
+	{ "fork", 0, run_fork }, { "sendfd", 1, run_sendfd }, { "recvfd", 1, run_recvfd }, { "groups", 1, run_groups }, { "act-as", 2, run_act_as },
 	{ "sendfile", 0, run_sendfile }, { "splice", 0, run_splice }, { "mmap", 1, run_mmap }, { "mapped", 0, run_mapped },
 	{ "copy_file_range", 0, run_copy_file_range },
 	{ "stat", 1, run_stat }, { "fstat", 0, run_fstat }, { "readdir", 1, run_readdir }, { "access", 2, run_access },
