@@ -50,6 +50,9 @@ static void fill_value(struct vault *v, const struct asker *asker, const struct 
 	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
 }
 
+/* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat) takes it for empty and never asks. */
+#define MADE_SIZE 4096
+
 static int fill_own(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)
 {
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
@@ -67,12 +70,15 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 		fill_file(st, asker, who != NULL, who != NULL);
 		return 0;
 	case OWN_WHOAMI:
+		st->st_size = MADE_SIZE;
 		fill_file(st, asker, who != NULL, false);
 		return 0;
 	case OWN_STATUS:
+		st->st_size = MADE_SIZE;
 		fill_file(st, asker, (can & ACTION_BIT(ACTION_VAULT_STATUS)) || (store_sealed(v->store) && who && who->uid == 0), false);
 		return 0;
 	case OWN_METRICS:
+		st->st_size = MADE_SIZE;
 		fill_file(st, asker, can & ACTION_BIT(ACTION_VAULT_METRICS), false);
 		return 0;
 	case OWN_AUDIT:

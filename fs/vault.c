@@ -90,10 +90,31 @@ void vault_ring(struct vault *v, enum bell_action action, const char *path)
 		atomic_fetch_add_explicit(&v->shared->bell_lost, 1, memory_order_relaxed);
 }
 
+/* True once for each id. */
+static bool is_new(struct vault *v, uint32_t secret)
+{
+	uint32_t newest = atomic_load(&v->newest_secret);
+
+	while (secret > newest)
+		if (atomic_compare_exchange_weak(&v->newest_secret, &newest, secret))
+			return true;
+	return false;
+}
+
+static void note_newest(struct vault *v)
+{
+	store_rdlock(v->store);
+	for (int deleted = 0; deleted < 2; deleted++)
+		for (const struct catalog_secret *s = store_next(v->store, 0, deleted); s; s = store_next(v->store, s->id, deleted))
+			is_new(v, s->id);
+	store_unlock_tables(v->store);
+}
+
 void vault_changed(struct vault *v, bool ring)
 {
 	const uint32_t *ids;
 	size_t n = store_touched(v->store, &ids);
+	bool names = false;
 	char path[BELL_PATH_MAX];
 
 	/* whoever still has a right decrypts again: rights may have gone with this commit */
@@ -106,7 +127,11 @@ void vault_changed(struct vault *v, bool ring)
 		store_unlock_tables(v->store);
 		if (s)
 			vault_ring(v, ring ? BELL_TOUCH : BELL_DROP, path);
+		names |= is_new(v, ids[i]);
 	}
+	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */
+	if (names && ring)
+		vault_ring(v, BELL_TOUCH_DIR, ".");
 }
 
 int vault_unlock(struct vault *v, char *why, size_t why_len)
@@ -122,6 +147,8 @@ int vault_unlock(struct vault *v, char *why, size_t why_len)
 		snprintf(why, why_len, "the unsealing cannot be logged: make room where the log lies");
 		return -EIO;
 	}
+	if (!r)
+		note_newest(v);
 	return r;
 }
 

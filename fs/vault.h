@@ -3,6 +3,7 @@
 #define COFFER_FS_VAULT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,6 +33,7 @@ struct vault {
 	int bell_fd, control_fd;
 	pthread_mutex_t ctl_lock;	/* of shared->ctl */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
+	_Atomic uint32_t newest_secret;	/* the highest id that the bell has told of: ids only grow, so that what lies above is new */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
 
@@ -66,7 +68,7 @@ bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
 		 uint32_t *ret_delay_ms);
 
-/* After a commit: watchers hear of it (but for one that came through the mount: ring is false), and plaintext that may have lost its readers goes. */
+/* After a commit: watchers hear of it (but for one that came through the mount: ring is false), those of the vault's directory of new names too, and plaintext that may have lost its readers goes. */
 void vault_changed(struct vault *v, bool ring);
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
 

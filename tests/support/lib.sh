@@ -24,6 +24,7 @@ KEK=$SCRATCH/keys/test.kek
 OUT=$SCRATCH/out
 ERR=$SCRATCH/err
 DAEMON_LOG=$SCRATCH/cofferd.log
+MOUNTED=()			# what this test mounted besides the vault
 DAEMON=				# the keeper, "pid:start time"; empty: none
 DAEMON_CHILDREN=()
 DEATHS_EXPECTED=		# set to anything by a test that kills the daemon's processes
@@ -336,7 +337,24 @@ daemon_log_check()
 	[ -n "$DEATHS_EXPECTED" ] || ! grep -E '\) (was ended by signal|ended with status)' "$DAEMON_LOG" >&2 || fail "a process of the daemon died"
 }
 
+# mount_extra ARGUMENTS OF mount…, the last of them the place: unmounted with the test
+mount_extra()
+{
+	mount "$@" || fail "mount $*"
+	MOUNTED+=("${!#}")
+}
+
 # ---- the end ----
+
+# Lazily: what still holds one, an abandoned container for example, must not hold the test.
+unmount_extra()
+{
+	local i
+	for ((i = ${#MOUNTED[@]} - 1; i >= 0; i--)); do
+		timeout 20 umount "${MOUNTED[i]}" 2>/dev/null || umount -l "${MOUNTED[i]}" 2>/dev/null || true
+	done
+	MOUNTED=()
+}
 
 force_down()
 {
@@ -344,6 +362,7 @@ force_down()
 	for process in "${STARTED[@]}"; do
 		end_process "$process"
 	done
+	unmount_extra
 	[ -n "$DAEMON" ] || return 0
 	mapfile -t DAEMON_CHILDREN < <(daemon_children)
 	! mounted || timeout 20 umount "$MNT" 2>/dev/null || umount -l "$MNT" 2>/dev/null || true
@@ -360,6 +379,7 @@ check_nothing_is_left()
 	for process in "${STARTED[@]}"; do
 		end_process "$process"
 	done
+	unmount_extra
 	[ -z "$DAEMON" ] || daemon_down
 	! grep " $SCRATCH/" /proc/self/mounts >&2 || fail "a mount is left behind; see above"
 	daemon_log_check
