@@ -51,6 +51,7 @@ struct keeper {
 	bool worker_ready, attached;
 	struct channel channels[3];	/* keys, resolver, bell */
 	struct child children[CHILDREN];
+	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
 	pid_t probe;			/* the test read under way, 0: none; then its wait status */
 	int probe_status;
 	char fatal[CONTROL_TEXT_MAX];
@@ -262,18 +263,36 @@ static int restart_due(struct keeper *k)
 
 /* ---- the worker's requests ---- */
 
+/* A new segment pushes out the oldest one in the end: a worker that is somebody else's by now gets one only when the last is full or old, or was taken away, and else one a minute. */
+static bool may_create(struct keeper *k, uint32_t number)
+{
+	const uint64_t full = k->options.audit_segment_size ? k->options.audit_segment_size : AUDIT_SEGMENT_SIZE;
+	struct stat st;
+	char name[32];
+
+	snprintf(name, sizeof name, "audit-%08u.jsonl", number - 1);
+	if (number > 1 && !fstatat(k->store.audit_dir, name, &st, AT_SYMLINK_NOFOLLOW) && (uint64_t)st.st_size < full && now_ms() < k->next_segment_ms)
+		return false;
+	k->next_segment_ms = now_ms() + 60000;
+	return true;
+}
+
 static void answer_segment(struct keeper *k, const struct control_message *m)
 {
 	struct control_message answer = { .type = CONTROL_SEGMENT, .number = m->number };
 	int fd = -1;
 
-	answer.error = audit_segment_open_at(k->store.audit_dir, m->number, m->create, k->store.users.worker_gid, &fd);
+	if (m->create && !may_create(k, m->number))
+		answer.error = -EAGAIN;
+	else
+		answer.error = audit_segment_open_at(k->store.audit_dir, m->number, m->create, k->store.users.worker_gid, &fd);
+	/* before the answer: the segment's first record says which one is the oldest */
+	if (!answer.error && m->create)
+		audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds);
 	if (control_send(k->control, &answer, fd))
 		log_warn("the worker did not take its log segment");
 	if (fd >= 0)
 		close(fd);
-	if (!answer.error && m->create)
-		audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds);
 }
 
 static void read_control(struct keeper *k)
@@ -410,6 +429,8 @@ static void shut_down(struct keeper *k)
 	stop_child(k, CHILD_WORKER, STOP_TIMEOUT_MS);
 	stop_child(k, CHILD_RESOLVER, 0);
 	stop_child(k, CHILD_KEYHOLDER, 0);
+	if (k->attached)
+		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
 }
 
 static void report(int fd, int status, const char *text)
@@ -444,6 +465,9 @@ static int bring_up(struct keeper *k)
 	if (mount_attach(k->mount, k->options.mount, &k->clone_fd, k->fatal, sizeof k->fatal))
 		return 1;
 	k->attached = true;
+	/* from now on nobody, a captured worker included, can cut off what is in the log; where the file system has no such attribute, status says so */
+	if (audit_protect(k->store.audit_dir, true))
+		log_info("the log's file system has no append-only attribute");
 	return 0;
 }
 

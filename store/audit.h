@@ -105,6 +105,8 @@ struct audit_head {
 
 /* ---- opening ---- */
 
+#define AUDIT_SEGMENT_SIZE (16u << 20)	/* bytes, where audit_config has 0 */
+
 enum audit_durability { AUDIT_DURABILITY_PROCESS = 0, AUDIT_DURABILITY_FDATASYNC };
 
 struct audit_config {

@@ -13,7 +13,6 @@
 #define AUDIT_SEAL_LEN (sizeof ",\"mac\":\"\"}\n" - 1 + AUDIT_HEX_LEN)
 #define AUDIT_NS       1000000000
 
-#define AUDIT_SEGMENT_SIZE (16u << 20)
 #define AUDIT_SEGMENT_MIN  4096u	/* more than its first record, or segments would follow one another for ever */
 #define AUDIT_SEGMENT_AGE  86400u
 #define AUDIT_RESERVE      (256u << 10)
