@@ -99,13 +99,52 @@ static int run_role(const struct role_args *args)
 	return 2;
 }
 
+/* Somebody is there to ask for the passphrase: the command does it, on the terminal and over the key holder's socket. Returns if there is nothing to ask, or nobody, or no command. */
+static void ask_for_passphrase(const struct options *options)
+{
+	static struct vaultconf conf;
+	char why[256], self[PATH_MAX], beside[PATH_MAX + 32];
+	int dir = open(options->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool ask = dir >= 0 && !vaultconf_read(dir, &conf, why, sizeof why) && !strncmp(conf.kek, "passphrase:", 11) && isatty(STDIN_FILENO);
+
+	if (dir >= 0)
+		close(dir);
+	if (!ask)
+		return;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	char *slash = n > 0 ? memrchr(self, '/', (size_t)n) : NULL;
+	static const char *const places[] = { "coffer", "../bin/coffer" };
+	for (size_t k = 0; slash && k < 2; k++) {
+		snprintf(beside, sizeof beside, "%.*s/%s", (int)(slash - self), self, places[k]);
+		execl(beside, "coffer", "-m", options->mount, "unseal", (char *)NULL);
+	}
+	execlp("coffer", "coffer", "-m", options->mount, "unseal", (char *)NULL);
+	fprintf(stderr, "cofferd: the vault is sealed; coffer unseal opens it\n");
+}
+
+/* Reads the keeper's word: a digit, the exit status, and a line. */
+static int wait_for_word(int fd)
+{
+	char text[1024];
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < sizeof text - 1 && (n = read(fd, text + len, sizeof text - 1 - len)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	if (len == 0) {
+		fprintf(stderr, "cofferd: the daemon died before it could say why; cofferd -f shows more\n");
+		return 1;
+	}
+	if (text[0] != '0')
+		fprintf(stderr, "cofferd: %s\n", text + 1);
+	return text[0] - '0';
+}
+
 /* Goes to the background: the keeper runs in a child in a session of its own, and this process waits for its word. */
 static int run_in_background(const struct options *options)
 {
 	int report[2];
-	char text[1024];
-	size_t len = 0;
-	ssize_t n;
 
 	if (pipe2(report, O_CLOEXEC)) {
 		perror("cofferd: pipe");
@@ -129,16 +168,29 @@ static int run_in_background(const struct options *options)
 		_exit(keeper_run(options, report[1]));
 	}
 	close(report[1]);
-	while (len < sizeof text - 1 && (n = read(report[0], text + len, sizeof text - 1 - len)) > 0)
-		len += (size_t)n;
-	text[len] = '\0';
-	if (len == 0) {
-		fprintf(stderr, "cofferd: the daemon died before it could say why; cofferd -f shows more\n");
-		return 1;
+	int status = wait_for_word(report[0]);
+	if (status == 0)
+		ask_for_passphrase(options);
+	return status;
+}
+
+/* In the foreground the keeper is this process; a child waits beside it to ask, where there is a terminal. */
+static int run_in_foreground(const struct options *options)
+{
+	int report[2];
+
+	if (!isatty(STDIN_FILENO) || pipe2(report, O_CLOEXEC))
+		return keeper_run(options, -1);
+	pid_t pid = fork();
+	if (pid == 0) {
+		char word = '1';
+		close(report[1]);
+		if (read(report[0], &word, 1) == 1 && word == '0')
+			ask_for_passphrase(options);
+		_exit(0);
 	}
-	if (text[0] != '0')
-		fprintf(stderr, "cofferd: %s\n", text + 1);
-	return text[0] - '0';
+	close(report[0]);
+	return keeper_run(options, report[1]);
 }
 
 int main(int argc, char **argv)
@@ -162,5 +214,5 @@ int main(int argc, char **argv)
 		fputs(options.help ? options_usage : "cofferd " COFFER_VERSION "\n", stdout);
 		return 0;
 	}
-	return options.foreground ? keeper_run(&options, -1) : run_in_background(&options);
+	return options.foreground ? run_in_foreground(&options) : run_in_background(&options);
 }
