@@ -290,10 +290,10 @@ static void drop_pages(struct vault *v, const struct handle *h)
 		vault_ring(v, BELL_DROP, path);
 }
 
-/* A reader that takes the whole value at once, as cat does, needs no copy of it to be kept: it is decrypted where the answer is sent from. */
+/* A reader that takes the whole value at once, as cat does, needs no copy of it to be kept: it is decrypted where the answer is sent from. Unless it comes again and again. */
 static int read_whole(struct vault *v, const struct handle *h, const struct read_ask *ask, struct read_result *ret)
 {
-	if (ask->offset != 0 || ask->size < h->extra)
+	if (ask->offset != 0 || ask->size < h->extra || plain_hot(v->plain, h->secret, h->version))
 		return -EAGAIN;
 	int r = store_version_read_into(v->store, h->secret, h->version, ask->room, ask->size, &ret->len);
 	if (!r)
@@ -439,5 +439,5 @@ void access_close(struct vault *v, uint64_t fh)
 		answers_drop(v->answers, fh);
 	handle_release(v->handles, fh);
 	if (kind == HANDLE_VALUE && !handle_readers(v->handles, secret, version))
-		plain_drop(v->plain, secret, version);
+		plain_linger(v->plain, secret, version);
 }

@@ -2,10 +2,14 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BUCKETS 1024u
+#define SEEN    4096u		/* versions whose last read is remembered, by hash: a collision costs a decryption */
+#define NS_PER_MS INT64_C(1000000)
 
 struct plain {
 	struct plain *next;		/* in its bucket */
@@ -13,6 +17,7 @@ struct plain {
 	uint32_t secret, version;
 	uint32_t refs;			/* replies under way */
 	bool doomed;			/* out of the table: goes with its last reference */
+	bool lingers;			/* nobody has it open */
 	int64_t used;
 	struct secbuf *buf;
 };
@@ -22,6 +27,8 @@ struct plain_pool {
 	size_t cap, size;
 	struct plain *buckets[BUCKETS];
 	struct plain *newest, *oldest;
+	int wake_fd;
+	struct { _Atomic uint64_t version; _Atomic int64_t at; } seen[SEEN];
 };
 
 static int64_t now_ns(void)
@@ -36,13 +43,14 @@ static uint32_t bucket_of(uint32_t secret, uint32_t version)
 	return (secret * 2654435761u ^ version * 40503u) % BUCKETS;
 }
 
-int plain_pool_new(size_t cap, struct plain_pool **ret_pool)
+int plain_pool_new(size_t cap, int wake_fd, struct plain_pool **ret_pool)
 {
 	struct plain_pool *p = calloc(1, sizeof *p);
 	if (!p)
 		return -ENOMEM;
 	pthread_mutex_init(&p->lock, NULL);
 	p->cap = cap;
+	p->wake_fd = wake_fd;
 	*ret_pool = p;
 	return 0;
 }
@@ -113,6 +121,7 @@ static struct plain *take(struct plain_pool *p, uint32_t secret, uint32_t versio
 	struct plain *x = find(p, secret, version);
 	if (x) {
 		x->refs++;
+		x->lingers = false;
 		unlink_use(p, x);
 		link_newest(p, x);
 	}
@@ -154,6 +163,7 @@ int plain_load(struct plain_pool *p, struct store *s, uint32_t secret, uint32_t 
 	x->buf = buf;
 	pthread_mutex_lock(&p->lock);
 	other = take(p, secret, version);	/* another thread was faster */
+	const bool first = !p->oldest;
 	if (!other) {
 		make_room(p, secbuf_len(buf));
 		uint32_t b = bucket_of(secret, version);
@@ -164,6 +174,8 @@ int plain_load(struct plain_pool *p, struct store *s, uint32_t secret, uint32_t 
 		link_newest(p, x);
 	}
 	pthread_mutex_unlock(&p->lock);
+	if (first)
+		(void)!write(p->wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
 	if (other)
 		destroy(x);
 	*ret_plain = other ? other : x;
@@ -183,19 +195,40 @@ void plain_put(struct plain_pool *p, struct plain *x)
 	pthread_mutex_unlock(&p->lock);
 }
 
-void plain_drop(struct plain_pool *p, uint32_t secret, uint32_t version)
+bool plain_hot(struct plain_pool *p, uint32_t secret, uint32_t version)
+{
+	const uint64_t key = (uint64_t)secret << 32 | version;
+	const size_t i = (secret * 2654435761u ^ version * 40503u) % SEEN;
+	const int64_t now = now_ns();
+	/* two words that are not one: a mix of two versions decrypts once too often, or holds one for a moment too many */
+	bool hot = atomic_load_explicit(&p->seen[i].version, memory_order_relaxed) == key &&
+		   now - atomic_load_explicit(&p->seen[i].at, memory_order_relaxed) < PLAIN_LINGER_MS * NS_PER_MS;
+	atomic_store_explicit(&p->seen[i].version, key, memory_order_relaxed);
+	atomic_store_explicit(&p->seen[i].at, now, memory_order_relaxed);
+	return hot;
+}
+
+void plain_linger(struct plain_pool *p, uint32_t secret, uint32_t version)
 {
 	pthread_mutex_lock(&p->lock);
 	struct plain *x = find(p, secret, version);
 	if (x)
-		evict(p, x);
+		x->lingers = true;
 	pthread_mutex_unlock(&p->lock);
 }
 
-void plain_drop_idle(struct plain_pool *p, int64_t before_ns)
+bool plain_expire(struct plain_pool *p, int idle_ms)
 {
+	const int64_t now = now_ns();
+	bool left;
+
 	pthread_mutex_lock(&p->lock);
-	while (p->oldest && p->oldest->used < before_ns)
-		evict(p, p->oldest);
+	for (struct plain *x = p->oldest, *newer; x && now - x->used >= PLAIN_LINGER_MS * NS_PER_MS; x = newer) {
+		newer = x->newer;
+		if (x->lingers || now - x->used >= idle_ms * NS_PER_MS)
+			evict(p, x);
+	}
+	left = p->oldest != NULL;
 	pthread_mutex_unlock(&p->lock);
+	return left;
 }

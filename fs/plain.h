@@ -1,4 +1,6 @@
-/* Plaintext of versions, held once for all open handles, in locked memory, and no longer than it is needed: wiped when the last reader closes, on revocation, on seal, and after a short idle time. */
+/* Plaintext of versions, held once for all open handles, in locked memory, and no longer than it is needed: wiped on revocation, on seal, after a short idle time, and PLAIN_LINGER_MS after the
+ * last reader closed. That time is there for a value that is opened and closed again and again: decrypting 64 KiB each time would cost as much as all the rest of the cycle. What is read once is not
+ * held at all (see plain_hot). */
 #ifndef COFFER_FS_PLAIN_H
 #define COFFER_FS_PLAIN_H
 
@@ -6,10 +8,13 @@
 
 #include "store/store.h"
 
+#define PLAIN_LINGER_MS 20
+
 struct plain_pool;
 struct plain;			/* one version's plaintext, referenced */
 
-int plain_pool_new(size_t cap, struct plain_pool **ret_pool);
+/* wake_fd: an eventfd that is written when the first value comes into an empty pool: from then on plain_expire is to be called every few ms, until it says that nothing is left. Borrowed. */
+int plain_pool_new(size_t cap, int wake_fd, struct plain_pool **ret_pool);
 void plain_pool_free(struct plain_pool *p);
 
 /* Without blocking: from the pool, else NULL. */
@@ -20,8 +25,13 @@ const struct secbuf *plain_buf(const struct plain *x);
 void plain_put(struct plain_pool *p, struct plain *x);
 
 /* Wipes what nobody is reading at this moment; what somebody is, when he is done. */
-void plain_drop(struct plain_pool *p, uint32_t secret, uint32_t version);
 void plain_drop_all(struct plain_pool *p);
-void plain_drop_idle(struct plain_pool *p, int64_t before_ns);
+
+/* Was this version read a moment ago already? Notes that it is read now. */
+bool plain_hot(struct plain_pool *p, uint32_t secret, uint32_t version);
+/* Nobody has it open any more. */
+void plain_linger(struct plain_pool *p, uint32_t secret, uint32_t version);
+/* Wipes what has lingered long enough, and what nobody has read for idle_ms though somebody has it open. Returns whether anything is left. */
+bool plain_expire(struct plain_pool *p, int idle_ms);
 
 #endif

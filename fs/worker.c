@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/control.h"
@@ -20,7 +22,7 @@
 #include "store/vaultconf.h"
 
 #define TICK_MS       250
-#define IDLE_NS       (1000 * (int64_t)1000000)	/* plaintext that nobody read for this long is wiped */
+#define IDLE_MS       1000				/* plaintext that nobody read for this long is wiped, though somebody has it open */
 #define ARENA_EXTRA   (24u << 20)			/* locked memory beside the pool: DEKs, copies under way, staged chunks */
 #define CONTROL_MS    10000
 
@@ -42,6 +44,7 @@ struct worker {
 	pthread_t ticker;
 	bool ticking;
 	int wake[2];
+	int linger_fd;			/* eventfd: there is plaintext in the pool */
 };
 
 /* Says why this worker cannot serve, to the keeper and so to whoever started the daemon. number is an exit status. */
@@ -119,6 +122,13 @@ static int log_pending(uint64_t id, const char *act, void *arg)
 
 /* ---- what happens by itself ---- */
 
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 static void try_unlock(struct vault *v)
 {
 	char why[256] = "";
@@ -132,7 +142,6 @@ static void try_unlock(struct vault *v)
 static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	struct timespec t;
 
 	if (keys_state_changed(v->keys) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
@@ -145,27 +154,37 @@ static void tick(struct worker *w)
 	if (!store_sealed(v->store))
 		store_pending_acts(v->store, log_pending, v);
 	audit_tick(v->audit);
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	plain_drop_idle(v->plain, (int64_t)t.tv_sec * 1000000000 + t.tv_nsec - IDLE_NS);
+}
+
+static int sooner(int a, int b)
+{
+	return b >= 0 && b < a ? b : a;
 }
 
 static void *ticker(void *arg)
 {
 	struct worker *w = arg;
-	int wait = TICK_MS, since = 0;
+	int wait = TICK_MS;
+	int64_t due = now_ms() + TICK_MS;
+	uint64_t count;
 
 	for (;;) {
-		struct pollfd p[] = { { .fd = w->wake[0], .events = POLLIN }, { .fd = keys_fd(w->vault.keys), .events = POLLIN } };
-		int n = poll(p, 2, wait);
+		struct pollfd p[] = {
+			{ .fd = w->wake[0], .events = POLLIN }, { .fd = keys_fd(w->vault.keys), .events = POLLIN }, { .fd = w->linger_fd, .events = POLLIN },
+		};
+		poll(p, 3, wait);
 		if (p[0].revents)
 			break;
-		since += wait;
-		if (n > 0 || since >= TICK_MS) {
+		if (p[2].revents)
+			(void)!read(w->linger_fd, &count, sizeof count);
+		if (p[1].revents || now_ms() >= due) {
 			tick(w);
-			since = 0;
+			due = now_ms() + TICK_MS;
 		}
-		int delayed = session_send_delayed(w->session);
-		wait = delayed >= 0 && delayed < TICK_MS ? delayed + 1 : TICK_MS;
+		int64_t left = due - now_ms();
+		wait = sooner(left > 0 ? (int)left : 0, session_send_delayed(w->session));
+		if (plain_expire(w->vault.plain, IDLE_MS))
+			wait = sooner(wait, PLAIN_LINGER_MS / 2);
 	}
 	return NULL;
 }
@@ -260,8 +279,11 @@ static int open_rest(struct worker *w)
 	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
 	if (!r)
 		r = handles_new(&v->shared->handles, &v->handles);
+	w->linger_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!r && w->linger_fd < 0)
+		r = -errno;
 	if (!r)
-		r = plain_pool_new(v->options->plain_pool, &v->plain);
+		r = plain_pool_new(v->options->plain_pool, w->linger_fd, &v->plain);
 	if (!r)
 		r = answers_new(&v->answers);
 	if (r)
