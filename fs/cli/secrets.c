@@ -48,11 +48,19 @@ int time_argument(const char *option, const char *given, char *ret_text)
 	return EXIT_DONE;
 }
 
+/* A key or certificate in PEM: its last newline belongs to it, and OpenSSH refuses the key without. */
+static bool is_pem(const struct secbuf *value)
+{
+	static const char begin[] = "-----BEGIN ";
+
+	return secbuf_len(value) >= sizeof(begin) - 1 && !memcmp(secbuf_cdata(value), begin, sizeof(begin) - 1);
+}
+
 void newline_warning(const struct secbuf *value)
 {
 	size_t len = secbuf_len(value);
 
-	if (len > 0 && secbuf_cdata(value)[len - 1] == '\n')
+	if (len > 0 && secbuf_cdata(value)[len - 1] == '\n' && !is_pem(value))
 		note("warning: the value ends in a newline (typed by an editor or echo?); --trim removes it");
 }
 

@@ -13,6 +13,9 @@ for value in longest odd; do
 	coffer get "$value" | cmp - "$SCRATCH/$value" || fail "$value changed on its way"
 done
 expect_message 'ends in a newline .*--trim removes it'
+printf -- '-----BEGIN TEST KEY-----\nAAAA\n-----END TEST KEY-----\n' >"$SCRATCH/pem"
+expect_ok coffer put pem --file "$SCRATCH/pem"
+! grep -q 'ends in a newline' "$ERR" || fail "the newline of a key in PEM is its own"
 expect_exit 0 coffer put empty --file /dev/null
 expect_output '' coffer get empty
 printf 'one\r\n' | expect_output 'trimmed version 1' coffer put trimmed --trim
