@@ -209,8 +209,8 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 /* An error that says to an open file's reader what became of his right. */
 static int lost_right(const struct handle *h, const struct asker *asker, const struct verdict *j)
 {
-	if (j->error == ENOKEY)
-		return ENOKEY;
+	if (j->error == ENOKEY || j->error == ETIMEDOUT)
+		return j->error;
 	return asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST) ? EKEYREVOKED : EACCES;
 }
 

@@ -120,10 +120,16 @@ int role_spawn(int self_fd, const struct role_args *args, pid_t *ret_pid)
 int role_harden(void)
 {
 	const struct rlimit none = { 0, 0 };
+	struct rlimit files;
 
 	/* a core dump holds secrets, and delays the reaping of a dead worker */
 	if (setrlimit(RLIMIT_CORE, &none) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
 		return -errno;
+	/* a worker holds a descriptor for each caller that it remembers */
+	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 	/* files a caller could make this process create stay private */
 	umask(077);
 	return 0;

@@ -31,7 +31,7 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 	ret_verdict->decision = POLICY_DENY;
 	ret_verdict->error = EACCES;
 	if (store_sealed(v->store)) {
-		ret_verdict->error = ENOKEY;
+		ret_verdict->error = v->keys_silent ? ETIMEDOUT : ENOKEY;
 		return;
 	}
 	if (!who)
@@ -66,7 +66,7 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 	int64_t now = vault_now();
 	const struct audit_event e = {
 		.operation = operation,
-		.result = verdict->error == 0 ? AUDIT_ALLOW : verdict->decision == POLICY_ALLOW || verdict->error == ENOKEY ? AUDIT_ERROR : AUDIT_DENY,
+		.result = verdict->error == 0 ? AUDIT_ALLOW : verdict->decision == POLICY_ALLOW || verdict->error == ENOKEY || verdict->error == ETIMEDOUT ? AUDIT_ERROR : AUDIT_DENY,
 		.error = verdict->error,
 		.secret = verdict->name[0] ? verdict->name : NULL,
 		.version = verdict->version,
@@ -140,7 +140,8 @@ int vault_unlock(struct vault *v, char *why, size_t why_len)
 	const struct audit_event e = { .operation = AUDIT_VAULT_UNSEAL, .result = r ? AUDIT_ERROR : AUDIT_ALLOW, .error = -r, .privileged = true };
 
 	v->unlock_failed = r == -EBADMSG;
-	if (r == -ENOKEY)
+	v->keys_silent = r == -ETIMEDOUT;
+	if (r == -ENOKEY || r == -ETIMEDOUT)	/* no event yet: it is asked again */
 		return r;
 	if (audit_append(v->audit, &e, NULL)) {
 		store_lock(v->store);

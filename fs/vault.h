@@ -34,6 +34,7 @@ struct vault {
 	pthread_mutex_t ctl_lock;	/* of shared->ctl */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic uint32_t newest_secret;	/* the highest id that the bell has told of: ids only grow, so that what lies above is new */
+	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
 

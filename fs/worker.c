@@ -133,7 +133,7 @@ static void try_unlock(struct vault *v)
 {
 	char why[256] = "";
 	int r = vault_unlock(v, why, sizeof why);
-	if (r && r != -ENOKEY)
+	if (r && r != -ENOKEY && r != -ETIMEDOUT)
 		log_error("the vault stays sealed: %s", why[0] ? why : strerror(-r));
 	else if (!r)
 		log_info("the vault is open");
@@ -143,7 +143,8 @@ static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
 
-	if (keys_state_changed(v->keys) && store_sealed(v->store) && !v->unlock_failed)
+	const bool changed = keys_state_changed(v->keys);
+	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
 	int r = store_follow(v->store, followed, v);
 	if (r == -EBADMSG) {
@@ -263,6 +264,8 @@ static int open_store(struct worker *w)
 	r = vault_unlock(v, why, sizeof why);
 	if (r == -ENOKEY)
 		log_warn("the vault is sealed; coffer unseal opens it");
+	else if (r == -ETIMEDOUT && v->shared->keeper.restarts)	/* callers wait: they get their error, and not nothing */
+		log_warn("the key holder does not answer; it is asked again");
 	else if (r)
 		return fatal(w, r == -EBADMSG ? 6 : 7, "%s", why[0] ? why : strerror(-r));
 	return 0;
