@@ -1,0 +1,4 @@
+add_test(NAME unit-docs COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/docs.sh ${CMAKE_SOURCE_DIR} $<TARGET_FILE:coffer> $<TARGET_FILE:cofferd>)
+add_test(NAME unit-daemon_help_matches_man COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/daemon_help_matches_man.sh $<TARGET_FILE:cofferd>
+	${CMAKE_SOURCE_DIR}/contrib/man/cofferd.8)
+set_tests_properties(unit-docs unit-daemon_help_matches_man PROPERTIES LABELS unit TIMEOUT 60)

@@ -1,0 +1,58 @@
+#!/bin/sh
+# docs.sh TOP COFFER COFFERD: what README.md and ARCHITECTURE.md name is there: every path in the tree, every command in coffer --help, every option in cofferd --help.
+set -u
+top=$1 coffer=$2 cofferd=$3
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+complain() { echo "$*" >&2; failed=1; }
+
+# ---- paths ----
+
+for page in README.md contrib/doc/ARCHITECTURE.md; do
+	# a path of the tree: not the end of a longer one, such as STORE/audit or /usr/local/share
+	tr -s ' \t|(),;"`' '\n' < "$top/$page" | sed -e 's|^\./||' -e 's/[.:]*$//' |
+		grep -xE '(policy|store|fs|tests|contrib)/[A-Za-z0-9_./-]*' | sort -u > "$work/paths"
+	[ "$(wc -l < "$work/paths")" -ge 5 ] || complain "$page names hardly any path: does this test still find them?"
+	while read -r path; do
+		[ -e "$top/$path" ] || complain "$page names $path, which is not there"
+	done < "$work/paths"
+done
+
+# ---- commands ----
+
+# "role create" is one command of two words.
+"$coffer" --help | awk '/^$/ { part++; next } part == 1 { sub(/^  /, ""); sub(/  +.*/, ""); print }' > "$work/commands"
+[ -s "$work/commands" ] || complain "coffer --help lists no commands"
+# A command stands behind a prompt, a pipe, a backtick, or what can-i proposes.
+grep -oE '([$|`]|sudo|can:) ?coffer( (-m|--vault) [A-Z]+)? [a-z][a-z-]*( [a-z]+)?' "$top/README.md" |
+	sed -E -e 's/.*coffer( (-m|--vault) [A-Z]+)? //' | sort -u > "$work/used"
+[ "$(wc -l < "$work/used")" -ge 15 ] || complain "README.md uses hardly any command: does this test still find them?"
+while read -r words; do
+	grep -qxF -e "$words" -e "${words%% *}" "$work/commands" || complain "README.md says coffer $words, which coffer --help does not know"
+done < "$work/used"
+while read -r command; do
+	case $command in version | help) continue ;; esac
+	grep -qF "coffer $command" "$top/README.md" || complain "README.md does not speak of coffer $command"
+done < "$work/commands"
+
+# ---- options of the daemon ----
+
+"$cofferd" --help | sed -nE 's/^  -o ([a-z_]+).*/\1/p' > "$work/options"
+[ -s "$work/options" ] || complain "cofferd --help lists no options"
+while read -r option; do
+	grep -qF -e "-o $option" "$top/README.md" || complain "README.md does not speak of -o $option"
+done < "$work/options"
+grep -oE -e '-o [a-z_]+' "$top/README.md" | cut -d ' ' -f 2 | sort -u | while read -r option; do
+	grep -qxF "$option" "$work/options" || echo "README.md says -o $option, which cofferd --help does not know"
+done > "$work/unknown"
+[ ! -s "$work/unknown" ] || complain "$(cat "$work/unknown")"
+
+# ---- every errno of the tree, in both pages ----
+
+for errno in EACCES ENOENT ENOKEY EKEYEXPIRED EKEYREVOKED EIO EFBIG EPERM ETIMEDOUT ENFILE; do
+	grep -q "^### $errno: " "$top/README.md" || complain "README.md has no entry for $errno"
+	grep -qx "\.B $errno" "$top/contrib/man/coffer-vault.5" || complain "coffer-vault.5 has no entry for $errno"
+done
+exit $failed
