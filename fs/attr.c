@@ -112,7 +112,7 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	return 0;
 }
 
-int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat)
+int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat)
 {
 	struct stat st = { .st_ino = ino };
 	struct inode i;
@@ -120,16 +120,22 @@ int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct s
 
 	if (!inode_unpack(ino, &i))
 		return -ENOENT;
-	store_rdlock(v->store);
 	if (i.type == INODE_ROOT)
 		fill_dir(&st, v->shared->keeper.started);
 	else if (i.type == INODE_OWN)
 		r = fill_own(v, asker, &i, &st);
 	else
 		r = fill_secret(v, asker, &i, &st);
-	store_unlock_tables(v->store);
 	if (!r)
 		*ret_stat = st;
+	return r;
+}
+
+int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat)
+{
+	store_rdlock(v->store);
+	int r = attr_fill_locked(v, asker, ino, ret_stat);
+	store_unlock_tables(v->store);
 	return r;
 }
 

@@ -210,10 +210,10 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_
 		record_listing(v, asker, unique, resent);
 	if (list_dots(ino, &offset, fn, arg))
 		return 0;
-	if (dir.type == INODE_OWN)
-		return dir.low == OWN_DIR ? list_own(offset, fn, arg) : 0;
 	store_rdlock(v->store);
-	if (dir.type == INODE_ROOT)
+	if (dir.type == INODE_OWN)
+		r = dir.low == OWN_DIR ? list_own(offset, fn, arg) : 0;
+	else if (dir.type == INODE_ROOT)
 		list_root(v, asker_trusted(asker), offset, fn, arg);
 	else if (dir.type == INODE_VERSIONS)
 		r = list_versions(v, asker_trusted(asker), &dir, offset, fn, arg);

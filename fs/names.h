@@ -9,7 +9,7 @@ int names_lookup(struct vault *v, uint64_t parent, const char *name, uint64_t *r
 
 struct names_entry { const char *name; uint64_t ino; uint64_t next; };	/* next: the offset that goes on behind it */
 
-/* Calls fn for each entry from offset on that the asker may list, until it returns non-zero. Offsets are stateless: ids. The first call on the root (offset 0) is recorded. 0 or negative errno (versions/: -EACCES). */
+/* Calls fn for each entry from offset on that the asker may list, until it returns non-zero. Offsets are stateless: ids. The first call on the root (offset 0) is recorded. fn is called under the table lock, and must not take it. 0 or negative errno (versions/: -EACCES). */
 int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, int (*fn)(const struct names_entry *e, void *arg), void *arg);
 
 /* A secret without a version. Blocks. 0; -EPERM (not a name, or not in the root); -ENAMETOOLONG; -EEXIST; -EACCES; -ENOKEY. */

@@ -52,12 +52,17 @@ static void reply_error(fuse_req_t req, int negative_errno)
 
 /* ---- names and attributes ---- */
 
-static int entry_for(struct vault *v, const struct asker *asker, uint64_t ino, struct fuse_entry_param *e)
+static void entry_init(uint64_t ino, struct fuse_entry_param *e)
 {
 	memset(e, 0, sizeof *e);
 	e->ino = ino;
 	e->generation = 1;	/* another generation would unhash the name under a running container */
 	e->entry_timeout = FOREVER;
+}
+
+static int entry_for(struct vault *v, const struct asker *asker, uint64_t ino, struct fuse_entry_param *e)
+{
+	entry_init(ino, e);
 	return attr_fill(v, asker, ino, &e->attr);
 }
 
@@ -182,6 +187,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 struct listing { fuse_req_t req; struct vault *v; const struct asker *asker; char *buf; size_t size, used; bool plus; };
 
+/* Called by names_list under the table lock, which must not be taken twice: a writer that waits between the two takings would never get it, and nor would we. */
 static int add_entry(const struct names_entry *n, void *arg)
 {
 	struct listing *l = arg;
@@ -192,9 +198,11 @@ static int add_entry(const struct names_entry *n, void *arg)
 
 	/* "." and ".." bring no inode of their own: the kernel would count a lookup that nobody forgets */
 	const bool dot = !strcmp(n->name, ".") || !strcmp(n->name, "..");
-	if (!dot && l->plus && entry_for(l->v, l->asker, n->ino, &e))
+	entry_init(n->ino, &e);
+	if (!dot && l->plus && attr_fill_locked(l->v, l->asker, n->ino, &e.attr))
 		return 0;		/* it went meanwhile */
 	if (dot || !l->plus) {
+		e.ino = 0;
 		e.attr.st_ino = n->ino;
 		e.attr.st_mode = S_IFDIR;
 		struct inode i;
