@@ -1,6 +1,7 @@
 #include "store/store.h"
 #include "store/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -389,13 +390,20 @@ int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *
 
 /* ---- the tables ---- */
 
+#ifndef NDEBUG
+static __thread unsigned tables_held;
+#endif
+
 void store_rdlock(struct store *s)
 {
+	/* the lock prefers writers: a thread that takes it twice hangs when one comes between */
+	assert(tables_held++ == 0);
 	pthread_rwlock_rdlock(&s->tables_lock);
 }
 
 void store_unlock_tables(struct store *s)
 {
+	assert(tables_held-- == 1);
 	pthread_rwlock_unlock(&s->tables_lock);
 }
 
