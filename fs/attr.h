@@ -11,8 +11,6 @@ int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct s
 /* The same under the table lock that the caller holds: it must not be taken twice by one thread. */
 int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat);
 
-/* The same for who holds the tables' lock already (store_rdlock): it does not nest. */
-int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat);
 
 /* access(2): 0 or -EACCES, by policy. */
 int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask);
