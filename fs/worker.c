@@ -18,6 +18,9 @@
 #include "fs/hot.h"
 #include "fs/ops.h"
 #include "fs/staging.h"
+#ifdef COFFER_TEST_HOOKS
+#include "fs/test_hook.h"
+#endif
 #include "fs/vault.h"
 #include "store/vaultconf.h"
 
@@ -356,6 +359,10 @@ int worker_run(const struct role_args *args)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);	/* of a terminal: the keeper decides */
 	int r = set_up_privileged(w);
+#ifdef COFFER_TEST_HOOKS
+	if (!r)
+		r = test_hook_start();
+#endif
 	if (!r)
 		r = open_store(w);
 	if (!r)

@@ -3,7 +3,7 @@
 #
 #   sudo ./tests/run.sh [OPTION OF CTEST…]        for example -R mount-, or -L unit
 #
-# The builds are .build/asan and, for what cannot be seen through a sanitizer (the scan of memory), .build/release. Fails, too, when a mount or a process is left behind.
+# The builds are .build/asan and, for what cannot be seen through a sanitizer (the scan of memory), .build/release, and .build/hooks, whose worker looks into its own memory. Fails, too, when a mount or a process is left behind.
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -82,6 +82,9 @@ cmake --preset release >/dev/null
 cmake --build .build/release -j "$jobs"
 COFFER_RELEASE_BIN=$(dirname "$(find "$top/.build/release" -type f -name cofferd -perm -u+x -print -quit)")
 export COFFER_RELEASE_BIN
+cmake --preset hooks >/dev/null
+cmake --build .build/hooks -j "$jobs" --target cofferd coffer
+export COFFER_HOOKS_BIN=$top/.build/hooks/fs
 
 # ---- run ----
 

@@ -30,7 +30,6 @@ cat >"$SCRATCH/containers.conf" <<-'END'
 	cgroup_manager="cgroupfs"
 	events_logger="file"
 	infra_image="localhost/tiny:latest"
-	infra_command="/bin/sleep 300"
 END
 export CONTAINERS_CONF=$SCRATCH/containers.conf
 
@@ -64,7 +63,7 @@ on_exit_here()
 trap on_exit_here EXIT
 
 timeout 60 tar -C "$SCRATCH/rootfs" -cf "$SCRATCH/rootfs.tar" .
-in_podman import "$SCRATCH/rootfs.tar" tiny >"$OUT" 2>"$ERR" || { echo "podman cannot import an image here: $(tail -n 1 "$ERR")"; exit 77; }
+in_podman import --change 'CMD ["/bin/sleep", "300"]' "$SCRATCH/rootfs.tar" tiny >"$OUT" 2>"$ERR" || { echo "podman cannot import an image here: $(tail -n 1 "$ERR")"; exit 77; }
 in_podman run --rm --network=none tiny true >"$OUT" 2>"$ERR" || in_podman run --rm --network=none tiny id >"$OUT" 2>"$ERR" ||
 	{ echo "podman cannot run a container here: $(tail -n 1 "$ERR")"; exit 77; }
 
@@ -123,7 +122,7 @@ expect_exit 1 inside -v "$MNT/shared:/secrets" -- sh -c 'echo x >/secrets/curren
 note "a container that stays: rotation is seen through both binds, and its watchers hear of it"
 mkdir -m 777 "$SCRATCH/seen"
 expect_ok in_podman run -d --name stays --network=none "${binds[@]}" -v "$SCRATCH/seen:/out" --user 20001 tiny \
-	sh -c 'watch /secrets/current - /secrets/current >/out/file & watch /secrets current /secrets/current >/out/dir & watch /single - /single >/out/single & sleep 300'
+	sh -c '/bin/watch /secrets/current - /secrets/current >/out/file & /bin/watch /secrets current /secrets/current >/out/dir & /bin/watch /single - /single >/out/single & sleep 300'
 first_is_ready() { [ "$(cat "$SCRATCH"/seen/{file,dir,single} | grep -c ready)" = 3 ]; }
 wait_for first_is_ready
 for i in 1 2 3 4 5; do
@@ -199,7 +198,7 @@ END
 expect_ok in_podman kube play --network=none "$SCRATCH/pod.yaml"
 wait_for test -s "$SCRATCH/seen/pod-status"
 [ "$(cat "$SCRATCH/seen/pod") $(cat "$SCRATCH/seen/pod-status")" = 'after the kill 0' ] || fail "$(cat "$SCRATCH/seen/pod" "$SCRATCH/seen/pod-status")"
-expect_exit 0 in_podman exec reader-app cat /secrets/versions/1
+expect_exit 0 in_podman exec reader-app /bin/cat /secrets/versions/1
 audit_has '.operation == "SecretGet" and .result == "allow" and .secret == "db" and .caller.uid == 20001 and .caller.comm == "cat" and (.caller.container | startswith("podman:"))'
 
 containers_down

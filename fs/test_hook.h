@@ -1,0 +1,10 @@
+/* For tests only (-DCOFFER_TEST_HOOKS=ON): a worker that looks into its own memory, where memfd_secret lets nobody else look. No release has it. */
+#ifndef COFFER_FS_TEST_HOOK_H
+#define COFFER_FS_TEST_HOOK_H
+
+/* Starts a thread that at each SIGUSR1 searches every readable mapping for the pieces of 16 bytes of the file that the environment's COFFER_TEST_MARKER names, and logs
+ * what it found. The file holds the marker with every bit flipped, so that reading it puts no marker into the memory that is searched. Before any other thread is started:
+ * they inherit the signal mask. 0 or negative errno. */
+int test_hook_start(void);
+
+#endif
