@@ -24,7 +24,7 @@ static int check_rights(struct vault *v, const struct asker *asker, struct handl
 	const bool same = asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST);
 	int r = access_recheck(v, asker, h, ACTION_SECRETS_SET, unique, resent);
 
-	if (r || same || h->reader[0].epoch == store_epoch(v->store))
+	if (r || same || access_opener_stands(v, h, ACTION_SECRETS_SET))
 		return -r;
 	struct asker opener;
 	r = asker_identify(v, h->uid, h->gid, h->tgid, true, &opener);
@@ -94,7 +94,7 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 		return -EBADF;
 	if (!h->stage && !(h->open_flags & O_TRUNC) && h->version)
 		return -ENOENT;
-	int r = check_rights(v, asker, h, unique, resent);
+	int r = -access_recheck(v, asker, h, ACTION_SECRETS_GET, unique, resent);	/* the stage may have begun as a copy: the right to write it is none to see it */
 	if (!r && h->stage)
 		r = store_stage_read(v->store, h->stage, offset, secbuf_data(ret), secbuf_capacity(ret), &got);
 	return r ? r : secbuf_set_len(ret, got);
