@@ -45,9 +45,13 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	if (h->stage)
 		return 0;
 	int r = store_stage_new(v->store, &stage);
-	if (!r && !(h->open_flags & O_TRUNC) && h->version)
+	if (r)
+		return r;
+	if (!(h->open_flags & O_TRUNC) && h->version)
 		r = store_stage_copy_version(v->store, stage, h->secret, h->version);
-	if (!r)
+	if (r)		/* each try would leave another one in the database */
+		store_stage_drop(v->store, stage);
+	else
 		h->stage = stage;
 	return r;
 }
@@ -110,6 +114,7 @@ static void decide_by_binding(struct vault *v, const struct handle *h, struct ve
 	const struct binding *b = policy_binding(p, h->binding);
 	const struct role *role = b ? policy_role(p, b->role) : NULL;
 	j->error = store_sealed(v->store) ? ENOKEY : EACCES;
+	j->decision = POLICY_DENY;
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
 	if (b && role && s && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) && scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
@@ -176,6 +181,13 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	r = store_begin(v->store);
 	if (r)
 		return r;
+	/* what was allowed before the wait for the transaction may have been revoked by the one before */
+	judge_commit(v, asker, h, &j);
+	if (j.error) {
+		store_rollback(v->store);
+		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
+		return -j.error;
+	}
 	r = store_stage_commit(v->store, h->stage, h->secret, &plain_attributes, &j.version);
 	if (r) {
 		store_rollback(v->store);
