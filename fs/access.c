@@ -73,6 +73,8 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 		j->error = ENOENT;
 	else if (writes && ask->inode.type == INODE_VERSION)
 		j->error = EPERM;	/* a version never changes */
+	else if (!writes && (ask->flags & O_TRUNC))
+		j->error = EPERM;	/* the kernel would show an empty file to everybody who has it mapped */
 	else if (!s->enabled || (c && !c->enabled))
 		j->error = EACCES;
 	else if (reads && !writes && !c)
@@ -118,7 +120,7 @@ static void judge_own(struct vault *v, const struct asker *asker, const struct o
 	default:
 		j->error = EISDIR;
 	}
-	if (!j->error && *ret_kind != HANDLE_CTL && (ask->flags & O_ACCMODE) != O_RDONLY)
+	if (!j->error && *ret_kind != HANDLE_CTL && ((ask->flags & O_ACCMODE) != O_RDONLY || (ask->flags & O_TRUNC)))
 		j->error = EACCES;
 }
 
