@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,13 @@ void asker_release(struct asker *a)
 
 /* ---- open ---- */
 
+/* A decision about reading lasts no longer than the version, where the vault enforces validity. Under the table lock. */
+static void bound_by_version(struct vault *v, const struct catalog_version *c, struct verdict *j)
+{
+	if (c && store_settings(v->store)->enforce_validity && c->expires < j->valid_until)
+		j->valid_until = c->expires;
+}
+
 /* What opening a file of a secret asks: chooses the version and decides, under one table lock, so that name, version and right belong together. */
 static void judge_value(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j)
 {
@@ -50,22 +58,31 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 	const bool copies = writes && !(ask->flags & O_TRUNC) && c;	/* the stage starts as a copy of what is there */
 
 	j->error = 0;
+	j->valid_until = INT64_MAX;
 	if (writes)
 		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
+	j->set_binding = j->binding;
+	const int64_t may_set = j->valid_until;
 	if (!j->error && (reads || copies))
 		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_GET, j->name, j);
 	if (j->error)
 		goto out;
+	if (may_set < j->valid_until)
+		j->valid_until = may_set;
 	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && !c))
 		j->error = ENOENT;
 	else if (writes && ask->inode.type == INODE_VERSION)
 		j->error = EPERM;	/* a version never changes */
+	else if (!writes && (ask->flags & O_TRUNC))
+		j->error = EPERM;	/* the kernel would show an empty file to everybody who has it mapped */
 	else if (!s->enabled || (c && !c->enabled))
 		j->error = EACCES;
 	else if (reads && !writes && !c)
 		j->error = ENOENT;
 	else if (c && reads && store_settings(v->store)->enforce_validity && (vault_now() < c->not_before || vault_now() >= c->expires))
 		j->error = EKEYEXPIRED;
+	if (reads)
+		bound_by_version(v, c, j);
 	if (c)
 		j->size = c->size;
 out:
@@ -103,7 +120,7 @@ static void judge_own(struct vault *v, const struct asker *asker, const struct o
 	default:
 		j->error = EISDIR;
 	}
-	if (!j->error && *ret_kind != HANDLE_CTL && (ask->flags & O_ACCMODE) != O_RDONLY)
+	if (!j->error && *ret_kind != HANDLE_CTL && ((ask->flags & O_ACCMODE) != O_RDONLY || (ask->flags & O_TRUNC)))
 		j->error = EACCES;
 }
 
@@ -125,11 +142,16 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 		memcpy(h->digest, asker->who->digest, IDENTITY_DIGEST);
 		memcpy(h->reader[0].digest, asker->who->digest, IDENTITY_DIGEST);
 	}
-	h->reader[0].epoch = j->epoch;
-	h->reader[0].valid_until = j->valid_until;
-	h->binding = j->binding;
-	if (kind == HANDLE_VALUE)
+	h->binding = j->set_binding ? j->set_binding : j->binding;
+	if (kind == HANDLE_VALUE) {
+		const struct handle_decision decision = { j->epoch, j->valid_until };
+		const int mode = ask->flags & O_ACCMODE;
+		if (mode != O_WRONLY)
+			h->reader[0].may[HANDLE_MAY_GET] = decision;
+		if (mode != O_RDONLY)
+			h->reader[0].may[HANDLE_MAY_SET] = decision;
 		h->extra = j->size;	/* a version's size never changes */
+	}
 }
 
 static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j, enum handle_kind kind, struct handle **ret_handle)
@@ -214,16 +236,59 @@ static int lost_right(const struct handle *h, const struct asker *asker, const s
 	return asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST) ? EKEYREVOKED : EACCES;
 }
 
+/* Of handle.reader, which the threads share: an identity and its decisions are compared, and changed, together. */
+static pthread_mutex_t reader_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static enum handle_right right_of(enum action action)
+{
+	return action == ACTION_SECRETS_GET ? HANDLE_MAY_GET : HANDLE_MAY_SET;
+}
+
+static bool stands(struct vault *v, const struct handle_decision *d, int64_t now)
+{
+	return d->epoch == store_epoch(v->store) && now < d->valid_until && !store_sealed(v->store);
+}
+
+bool access_opener_stands(struct vault *v, const struct handle *h, enum action action)
+{
+	pthread_mutex_lock(&reader_lock);
+	const struct handle_decision d = h->reader[0].may[right_of(action)];
+	pthread_mutex_unlock(&reader_lock);
+	return stands(v, &d, vault_now());
+}
+
+/* The last decision about this identity and action; valid_until 0: there was none. */
+static struct handle_decision last_decision(struct handle *h, const struct identity *who, enum action action)
+{
+	struct handle_decision d = { 0 };
+
+	pthread_mutex_lock(&reader_lock);
+	for (int i = 0; who && i < 2; i++)
+		if (!memcmp(h->reader[i].digest, who->digest, IDENTITY_DIGEST))
+			d = h->reader[i].may[right_of(action)];
+	pthread_mutex_unlock(&reader_lock);
+	return d;
+}
+
+static void keep_decision(struct handle *h, const struct identity *who, enum action action, const struct verdict *j)
+{
+	pthread_mutex_lock(&reader_lock);
+	struct handle_reader *x = &h->reader[memcmp(h->reader[0].digest, who->digest, IDENTITY_DIGEST) ? 1 : 0];
+	if (memcmp(x->digest, who->digest, IDENTITY_DIGEST)) {
+		*x = (struct handle_reader){ 0 };
+		memcpy(x->digest, who->digest, IDENTITY_DIGEST);
+	}
+	x->may[right_of(action)] = (struct handle_decision){ j->epoch, j->valid_until };
+	pthread_mutex_unlock(&reader_lock);
+}
+
 int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique, bool resent)
 {
 	const struct identity *who = asker_trusted(asker);
 	const int64_t began = vault_now();
-	struct handle_reader *slot = NULL;
+	const struct handle_decision last = last_decision(h, who, action);
 
-	for (int i = 0; who && i < 2; i++)
-		if (!memcmp(h->reader[i].digest, who->digest, IDENTITY_DIGEST))
-			slot = &h->reader[i];
-	if (slot && slot->epoch == store_epoch(v->store) && began < slot->valid_until && !store_sealed(v->store))
+	if (stands(v, &last, began))
 		return 0;
 
 	struct verdict j = { .secret = h->secret, .version = h->version };
@@ -237,23 +302,19 @@ int access_recheck(struct vault *v, const struct asker *asker, struct handle *h,
 		j.error = EACCES;
 	else if (!j.error && c && action == ACTION_SECRETS_GET && store_settings(v->store)->enforce_validity && (began < c->not_before || began >= c->expires))
 		j.error = EKEYEXPIRED;
+	if (action == ACTION_SECRETS_GET)
+		bound_by_version(v, c, &j);
 	store_unlock_tables(v->store);
 
 	/* another identity's first read, and every refusal, are accesses of their own */
-	if (!slot || j.error) {
+	if (!last.valid_until || j.error) {
 		enum audit_operation operation = action == ACTION_SECRETS_GET ? AUDIT_SECRET_GET : AUDIT_SECRET_SET;
 		if (vault_record(v, operation, asker->who, &j, unique, resent, began, NULL) && !j.error)
 			j.error = EIO;
 	}
 	if (j.error)
 		return j.error == EIO || j.error == EKEYEXPIRED ? j.error : lost_right(h, asker, &j);
-	if (!slot) {
-		slot = &h->reader[1];
-		slot->valid_until = 0;		/* another thread that looks meanwhile decides by itself */
-		memcpy(slot->digest, who->digest, IDENTITY_DIGEST);
-	}
-	slot->epoch = j.epoch;
-	slot->valid_until = j.valid_until;
+	keep_decision(h, who, action, &j);
 	return 0;
 }
 

@@ -42,7 +42,9 @@ int control_receive(int socket, struct control_message *ret_message, int *ret_fd
 	struct control_message m;
 	struct iovec iov = { .iov_base = &m, .iov_len = sizeof m };
 	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u = { 0 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf, .msg_controllen = sizeof u.buf };
+	/* Room for one descriptor, without the padding, which would take a second one; for none if none is wanted: what does not fit, the kernel throws away. A captured worker must not
+	 * fill the keeper's table of descriptors, nor give it a file whose close waits for the mount. */
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ret_fd ? u.buf : NULL, .msg_controllen = ret_fd ? CMSG_LEN(sizeof(int)) : 0 };
 	struct pollfd p = { .fd = socket, .events = POLLIN };
 	int fd = -1;
 
@@ -66,7 +68,5 @@ int control_receive(int socket, struct control_message *ret_message, int *ret_fd
 	*ret_message = m;
 	if (ret_fd)
 		*ret_fd = fd;
-	else if (fd >= 0)
-		close(fd);
 	return 0;
 }

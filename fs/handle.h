@@ -20,8 +20,10 @@ enum handle_state { HANDLE_FREE = 0, HANDLE_BUSY, HANDLE_OPEN };
 
 enum handle_kind { HANDLE_NONE = 0, HANDLE_VALUE, HANDLE_CTL, HANDLE_TEXT /* whoami, status, metrics */, HANDLE_AUDIT, HANDLE_BELL, HANDLE_DIR };
 
-/* Whoever was last found to have the right to read through this handle. */
-struct handle_reader { uint8_t digest[IDENTITY_DIGEST]; uint64_t epoch; int64_t valid_until; };
+/* Whoever was last found to have a right through this handle: to each right its own decision, for who may read need not be who may write. valid_until 0: not decided. */
+enum handle_right { HANDLE_MAY_GET, HANDLE_MAY_SET, HANDLE_RIGHTS };
+struct handle_decision { uint64_t epoch; int64_t valid_until; };
+struct handle_reader { uint8_t digest[IDENTITY_DIGEST]; struct handle_decision may[HANDLE_RIGHTS]; };
 
 struct handle {
 	_Atomic uint32_t state;

@@ -90,6 +90,11 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 	};
 	int r;
 
+	/* bytes that are staged, or may be, are this handle's alone: in the page cache everybody who has the file open could splice or map them */
+	if (stages && ask.page_cache) {
+		request_reply(-EINVAL, NULL, 0);
+		return;
+	}
 	if ((stages || ctl) && !request_may_block()) {
 		request_defer_hot();
 		return;

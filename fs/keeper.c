@@ -141,7 +141,8 @@ static int start_worker(struct keeper *k, struct role_args *a)
 	};
 	memcpy(a->fds, fds, sizeof fds);
 	a->n_fds = sizeof fds / sizeof *fds;
-	int r = role_spawn(k->self_fd, a, &k->children[CHILD_WORKER].pid);
+	/* a worker that does not take its answers must not stop the one who would start another */
+	int r = fcntl(pair[0], F_SETFL, O_NONBLOCK) ? -errno : role_spawn(k->self_fd, a, &k->children[CHILD_WORKER].pid);
 	close(pair[1]);
 	if (r) {
 		close(pair[0]);

@@ -185,7 +185,7 @@ static int list_own(uint64_t offset, entry_fn fn, void *arg)
 	return list_fixed(e, OWN_NAMES, offset, fn, arg);
 }
 
-static void record_listing(struct vault *v, const struct asker *asker, uint64_t unique, bool resent)
+static int record_listing(struct vault *v, const struct asker *asker, uint64_t unique, bool resent)
 {
 	struct verdict j = { 0 };
 	const struct identity *who = asker_trusted(asker);
@@ -196,7 +196,7 @@ static void record_listing(struct vault *v, const struct asker *asker, uint64_t 
 		j.decision = POLICY_ALLOW;
 	}
 	store_unlock_tables(v->store);
-	vault_record(v, AUDIT_SECRET_LIST, asker->who, &j, unique, resent, vault_now(), NULL);
+	return vault_record(v, AUDIT_SECRET_LIST, asker->who, &j, unique, resent, vault_now(), NULL);
 }
 
 int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, entry_fn fn, void *arg)
@@ -207,7 +207,9 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_
 	if (!inode_unpack(ino, &dir) || !inode_is_dir(&dir))
 		return -ENOTDIR;
 	if (dir.type == INODE_ROOT && offset == 0)
-		record_listing(v, asker, unique, resent);
+		r = record_listing(v, asker, unique, resent);
+	if (r)		/* no name is given away that the log does not know of */
+		return r;
 	if (list_dots(ino, &offset, fn, arg))
 		return 0;
 	store_rdlock(v->store);
@@ -241,7 +243,11 @@ static int create(struct vault *v, const struct asker *asker, const char *name, 
 	int r = store_begin(v->store);
 	if (r)
 		return r;
-	r = store_secret_create(v->store, name, &id);
+	/* what was allowed before the wait for the transaction may have been revoked by the one before */
+	vault_decide(v, asker_trusted(asker), ACTION_SECRETS_SET, name, j);
+	r = -j->error;
+	if (!r)
+		r = store_secret_create(v->store, name, &id);
 	if (!r)
 		r = store_request_put(v->store, &key, digest, "{}");
 	if (!r)

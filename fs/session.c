@@ -229,9 +229,10 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 /* After the answer: nothing of what was written stays, and no later worker sees the request. */
 static void finish(struct slot *slot)
 {
-	const struct fuse_in_header *in = (const void *)slot->data;
+	struct fuse_in_header *in = (void *)slot->data;
 	if (in->opcode == FUSE_WRITE)
 		secmem_wipe(slot->data + sizeof *in, slot->len - sizeof *in);
+	in->len = 0;			/* see run_leftovers */
 	atomic_store_explicit(&slot->len, 0, memory_order_release);
 }
 
@@ -284,16 +285,17 @@ static void run_leftovers(struct session *s)
 {
 	for (uint8_t i = 0; i < SLOTS; i++) {
 		struct slot *slot = &s->config.shared->slots[i];
+		struct fuse_in_header *in = (void *)slot->data;
+		/* a worker may have died between its read and its note of it: the request is there all the same */
+		if (!slot->len && in->len >= sizeof *in && in->len <= sizeof slot->data)
+			slot->len = in->len;
 		if (!slot->len)
 			continue;
-		if (!s->config.shared->keeper.resend && slot->len <= sizeof slot->data) {
+		if (!s->config.shared->keeper.resend && slot->len <= sizeof slot->data)
 			process(s, slot, true, true);
-			finish(slot);
-		} else {
-			/* the kernel sends it again; what was written does not stay here */
-			secmem_wipe(slot->data, sizeof slot->data);
-			slot->len = 0;
-		}
+		/* else the kernel sends it again. In either case neither what was written stays here, nor an answer that the dead worker had made and this one refused */
+		secmem_wipe(slot->data, sizeof slot->data);
+		slot->len = 0;
 	}
 }
 

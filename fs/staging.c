@@ -24,7 +24,7 @@ static int check_rights(struct vault *v, const struct asker *asker, struct handl
 	const bool same = asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST);
 	int r = access_recheck(v, asker, h, ACTION_SECRETS_SET, unique, resent);
 
-	if (r || same || h->reader[0].epoch == store_epoch(v->store))
+	if (r || same || access_opener_stands(v, h, ACTION_SECRETS_SET))
 		return -r;
 	struct asker opener;
 	r = asker_identify(v, h->uid, h->gid, h->tgid, true, &opener);
@@ -45,9 +45,13 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	if (h->stage)
 		return 0;
 	int r = store_stage_new(v->store, &stage);
-	if (!r && !(h->open_flags & O_TRUNC) && h->version)
+	if (r)
+		return r;
+	if (!(h->open_flags & O_TRUNC) && h->version)
 		r = store_stage_copy_version(v->store, stage, h->secret, h->version);
-	if (!r)
+	if (r)		/* each try would leave another one in the database */
+		store_stage_drop(v->store, stage);
+	else
 		h->stage = stage;
 	return r;
 }
@@ -94,7 +98,7 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 		return -EBADF;
 	if (!h->stage && !(h->open_flags & O_TRUNC) && h->version)
 		return -ENOENT;
-	int r = check_rights(v, asker, h, unique, resent);
+	int r = -access_recheck(v, asker, h, ACTION_SECRETS_GET, unique, resent);	/* the stage may have begun as a copy: the right to write it is none to see it */
 	if (!r && h->stage)
 		r = store_stage_read(v->store, h->stage, offset, secbuf_data(ret), secbuf_capacity(ret), &got);
 	return r ? r : secbuf_set_len(ret, got);
@@ -110,6 +114,7 @@ static void decide_by_binding(struct vault *v, const struct handle *h, struct ve
 	const struct binding *b = policy_binding(p, h->binding);
 	const struct role *role = b ? policy_role(p, b->role) : NULL;
 	j->error = store_sealed(v->store) ? ENOKEY : EACCES;
+	j->decision = POLICY_DENY;
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
 	if (b && role && s && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) && scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
@@ -176,6 +181,13 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	r = store_begin(v->store);
 	if (r)
 		return r;
+	/* what was allowed before the wait for the transaction may have been revoked by the one before */
+	judge_commit(v, asker, h, &j);
+	if (j.error) {
+		store_rollback(v->store);
+		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
+		return -j.error;
+	}
 	r = store_stage_commit(v->store, h->stage, h->secret, &plain_attributes, &j.version);
 	if (r) {
 		store_rollback(v->store);

@@ -46,6 +46,7 @@ struct verdict {
 	int error;			/* 0: go on; positive errno otherwise */
 	enum policy_decision decision;
 	uint64_t binding;
+	uint64_t set_binding;		/* of an open for writing: what lets in its commits */
 	int64_t valid_until;
 	uint64_t epoch;
 	char role[ROLE_NAME_MAX];

@@ -98,6 +98,22 @@ expect_output mine cat "$MNT/db/current"
 audit_has '.operation == "SecretSet" and .result == "deny" and .caller.uid == 20003'
 audit_has_not '.operation == "SecretSet" and .result == "allow" and .caller.uid != 0 and .caller.uid != 20005'
 
+note "open for both: who may read does not write for having read, who may write does not read for having written"
+expect_ok coffer role create setter secrets/set
+expect_ok coffer grant setter user:20006 --on db
+hold setter 20006
+expect_held ok writer open rw "$MNT/db/current"
+pass writer opener
+pass writer setter
+expect_held ok opener pread 0 4
+expect_held EACCES opener pwrite 0 theft
+expect_held ok setter pwrite 0 mi
+expect_held EACCES setter pread 0 4
+expect_held ok writer pread 0 4
+held writer close >/dev/null
+held opener close >/dev/null
+held setter close >/dev/null
+
 note "one process that changes who it is: another identity, in place"
 expect_ok coffer put db --file "$SCRATCH/value"
 hold actor 0

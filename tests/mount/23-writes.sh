@@ -223,6 +223,8 @@ for flags in w w,t w,a rw; do
 	expect_errno EPERM as $officer sysop open $flags "$MNT/db/versions/1"
 done
 expect_errno EPERM as $officer sysop truncate 0 "$MNT/db/versions/1"
+expect_errno EPERM as $reader sysop open r,t "$MNT/db/versions/1"
+expect_errno EPERM as $reader sysop open r,t "$MNT/db/current"
 
 note "touch, cp -p, chmod and truncate"
 run 'touch "$0"; touch -d 2001-01-01 "$0"; chmod 600 "$0"; chown "$(id -u):$(id -g)" "$0"'
