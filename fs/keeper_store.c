@@ -138,7 +138,7 @@ int keeper_store_open(const char *path, struct keeper_store *ret_store, char *wh
 	}
 	int e = vaultconf_read(s.dir, &s.conf, why, why_len);
 	if (e) {
-		r = e == -EINVAL ? 6 : 1;
+		r = e == -EINVAL ? 6 : e == -ENOENT ? 4 : 1;
 		goto out;
 	}
 	r = check_owner(s.dir, path, why, why_len);
