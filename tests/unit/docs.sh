@@ -8,6 +8,8 @@ failed=0
 
 complain() { echo "$*" >&2; failed=1; }
 
+grep -n '@@' "$top/README.md" "$top/contrib/doc/ARCHITECTURE.md" "$top"/contrib/man/* >&2 && complain "something was to be filled in"
+
 # ---- paths ----
 
 for page in README.md contrib/doc/ARCHITECTURE.md; do
