@@ -49,7 +49,8 @@ needs=(
 	command sqlite3 sqlite3
 	command podman podman
 	command crun crun
-	command man man-db
+	command catatonit catatonit
+	file /usr/lib/podman/netavark netavark
 )
 
 missing_packages()
@@ -59,6 +60,7 @@ missing_packages()
 		case ${needs[i]} in
 		command) command -v "${needs[i + 1]}" >/dev/null ;;
 		header) pkg-config --exists "${needs[i + 1]}" 2>/dev/null ;;
+		file) [ -e "${needs[i + 1]}" ] ;;
 		esac || echo "${needs[i + 2]}"
 	done
 }
