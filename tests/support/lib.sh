@@ -55,10 +55,10 @@ fail()
 
 note() { echo "-- $*"; }
 
-# wait_for [-t SECONDS] COMMAND…: until the command succeeds, at most 10 seconds. It may be run many times.
+# wait_for [-t SECONDS] COMMAND…: until the command succeeds, at most 30 seconds: a busy machine is no failure. It may be run many times.
 wait_for()
 {
-	local seconds=10 deadline
+	local seconds=30 deadline
 	if [ "$1" = -t ]; then
 		seconds=$2
 		shift 2
