@@ -185,7 +185,8 @@ static int list_own(uint64_t offset, entry_fn fn, void *arg)
 	return list_fixed(e, OWN_NAMES, offset, fn, arg);
 }
 
-static void record_listing(struct vault *v, const struct asker *asker, uint64_t unique, bool resent)
+/* 0, or -EIO: it would list names, and that cannot be logged. */
+static int record_listing(struct vault *v, const struct asker *asker, uint64_t unique, bool resent)
 {
 	struct verdict j = { 0 };
 	const struct identity *who = asker_trusted(asker);
@@ -196,7 +197,7 @@ static void record_listing(struct vault *v, const struct asker *asker, uint64_t 
 		j.decision = POLICY_ALLOW;
 	}
 	store_unlock_tables(v->store);
-	vault_record(v, AUDIT_SECRET_LIST, asker->who, &j, unique, resent, vault_now(), NULL);
+	return vault_record(v, AUDIT_SECRET_LIST, asker->who, &j, unique, resent, vault_now(), NULL) && !j.error ? -EIO : 0;
 }
 
 int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, entry_fn fn, void *arg)
@@ -207,7 +208,9 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_
 	if (!inode_unpack(ino, &dir) || !inode_is_dir(&dir))
 		return -ENOTDIR;
 	if (dir.type == INODE_ROOT && offset == 0)
-		record_listing(v, asker, unique, resent);
+		r = record_listing(v, asker, unique, resent);
+	if (r)
+		return r;
 	if (list_dots(ino, &offset, fn, arg))
 		return 0;
 	store_rdlock(v->store);
