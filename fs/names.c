@@ -185,6 +185,7 @@ static int list_own(uint64_t offset, entry_fn fn, void *arg)
 	return list_fixed(e, OWN_NAMES, offset, fn, arg);
 }
 
+/* 0, or -EIO: it would list names, and that cannot be logged. */
 static int record_listing(struct vault *v, const struct asker *asker, uint64_t unique, bool resent)
 {
 	struct verdict j = { 0 };
@@ -196,7 +197,7 @@ static int record_listing(struct vault *v, const struct asker *asker, uint64_t u
 		j.decision = POLICY_ALLOW;
 	}
 	store_unlock_tables(v->store);
-	return vault_record(v, AUDIT_SECRET_LIST, asker->who, &j, unique, resent, vault_now(), NULL);
+	return vault_record(v, AUDIT_SECRET_LIST, asker->who, &j, unique, resent, vault_now(), NULL) && !j.error ? -EIO : 0;
 }
 
 int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, entry_fn fn, void *arg)

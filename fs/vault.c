@@ -75,6 +75,8 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 		.role = verdict->binding ? verdict->role : NULL,
 		.unique = unique,
 		.resent = resent,
+		/* whoever administers the vault must be able to see that the log has no room, and what filled it */
+		.privileged = (operation == AUDIT_VAULT_STATUS || operation == AUDIT_AUDIT_READ) && !strcmp(verdict->role, "administrator"),
 		.duration_us = now > began ? (uint32_t)((now - began) / 1000) : 0,
 	};
 	if (e.result == AUDIT_DENY)
