@@ -229,9 +229,10 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 /* After the answer: nothing of what was written stays, and no later worker sees the request. */
 static void finish(struct slot *slot)
 {
-	const struct fuse_in_header *in = (const void *)slot->data;
+	struct fuse_in_header *in = (void *)slot->data;
 	if (in->opcode == FUSE_WRITE)
 		secmem_wipe(slot->data + sizeof *in, slot->len - sizeof *in);
+	*(volatile uint32_t *)&in->len = 0;
 	atomic_store_explicit(&slot->len, 0, memory_order_release);
 }
 
@@ -284,9 +285,12 @@ static void run_leftovers(struct session *s)
 {
 	for (uint8_t i = 0; i < SLOTS; i++) {
 		struct slot *slot = &s->config.shared->slots[i];
+		struct fuse_in_header *in = (void *)slot->data;
+		/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own */
+		slot->len = in->len;
 		if (!slot->len)
 			continue;
-		if (!s->config.shared->keeper.resend && slot->len <= sizeof slot->data) {
+		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data) {
 			process(s, slot, true, true);
 			finish(slot);
 		} else {
