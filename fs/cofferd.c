@@ -206,9 +206,10 @@ int main(int argc, char **argv)
 	}
 	if (is_role)
 		return run_role(&args);
-	if (options_parse(argc, argv, &options, why, sizeof why)) {
-		fprintf(stderr, "cofferd: %s\n", why);
-		return 2;
+	int r = options_parse(argc, argv, &options, why, sizeof why);
+	if (r) {
+		fprintf(stderr, "cofferd: %s\n", why[0] ? why : strerror(-r));
+		return r == -EINVAL ? 2 : 1;
 	}
 	if (options.help || options.version) {
 		fputs(options.help ? options_usage : "cofferd " COFFER_VERSION "\n", stdout);
