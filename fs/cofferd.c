@@ -208,7 +208,7 @@ int main(int argc, char **argv)
 		return run_role(&args);
 	int r = options_parse(argc, argv, &options, why, sizeof why);
 	if (r) {
-		fprintf(stderr, "cofferd: %s\n", why);
+		fprintf(stderr, "cofferd: %s\n", why[0] ? why : strerror(-r));
 		return r == -EINVAL ? 2 : r == -ENOENT ? 4 : 1;
 	}
 	if (options.help || options.version) {

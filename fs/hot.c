@@ -56,7 +56,10 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	/* a writer's FLUSH is where the error of close comes from; a reader's says nothing */
 	if (!(grant.kind == HANDLE_VALUE && grant.writable))
 		out.open_flags |= FOPEN_NOFLUSH;
-	if (request_reply(0, &out, sizeof out) == -ENOENT)	/* the caller was killed meanwhile: no RELEASE will come */
+	/* Where we replay from memory, the worker before us may have answered already, and died before it noted that: the file is open then. Else the caller was killed meanwhile, and no RELEASE
+	 * will come. */
+	const bool replayed = ask.resent && !v->shared->keeper.resend;
+	if (request_reply(0, &out, sizeof out) == -ENOENT && !replayed)
 		access_close(v, grant.fh);
 }
 

@@ -126,12 +126,14 @@ static int set_options(struct options *o, const char *list, char *why, size_t wh
 	return r;
 }
 
-static int absolute(const char *path, char ret_path[PATH_MAX], const char *what, char *why, size_t why_len)
+/* what_to_do: a command that takes the path */
+static int absolute(const char *path, char ret_path[PATH_MAX], const char *what, const char *what_to_do, char *why, size_t why_len)
 {
 	if (realpath(path, ret_path))
 		return 0;
-	snprintf(why, why_len, "%s %s: %s", what, path, strerror(errno));
-	return -errno;
+	int r = -errno;
+	snprintf(why, why_len, "%s %s: %s; %s %s makes one", what, path, strerror(-r), what_to_do, path);
+	return r == -EINVAL ? -EIO : r;
 }
 
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
@@ -150,7 +152,11 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 		} else if (!strcmp(a, "-V") || !strcmp(a, "--version")) {
 			o.version = true;
 		} else if (!strncmp(a, "-o", 2)) {
-			const char *list = a[2] ? a + 2 : i + 1 < argc ? argv[++i] : "";
+			const char *list = a[2] ? a + 2 : argv[++i];
+			if (!list) {
+				snprintf(why, why_len, "-o wants an option after it; see cofferd --help");
+				return -EINVAL;
+			}
 			r = set_options(&o, list, why, why_len);
 			if (r)
 				return r;
@@ -169,9 +175,9 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 			snprintf(why, why_len, "STORE and MOUNTPOINT are wanted; see cofferd --help");
 			return -EINVAL;
 		}
-		r = absolute(paths[0], o.store, "store", why, why_len);
+		r = absolute(paths[0], o.store, "store", "coffer init", why, why_len);
 		if (!r)
-			r = absolute(paths[1], o.mount, "mount point", why, why_len);
+			r = absolute(paths[1], o.mount, "mount point", "mkdir", why, why_len);
 		if (r)
 			return r;
 	}

@@ -26,7 +26,7 @@ struct options {
 	enum secmem_choice locked_memory;
 };
 
-/* 0; -EINVAL with one line in why. */
+/* 0; with one line in why: -EINVAL: no such usage; any other negative errno: the store or the mount point is not there. */
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len);
 
 extern const char options_usage[];

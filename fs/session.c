@@ -232,7 +232,7 @@ static void finish(struct slot *slot)
 	struct fuse_in_header *in = (void *)slot->data;
 	if (in->opcode == FUSE_WRITE)
 		secmem_wipe(slot->data + sizeof *in, slot->len - sizeof *in);
-	in->len = 0;			/* see run_leftovers */
+	*(volatile uint32_t *)&in->len = 0;	/* see run_leftovers */
 	atomic_store_explicit(&slot->len, 0, memory_order_release);
 }
 
@@ -286,12 +286,11 @@ static void run_leftovers(struct session *s)
 	for (uint8_t i = 0; i < SLOTS; i++) {
 		struct slot *slot = &s->config.shared->slots[i];
 		struct fuse_in_header *in = (void *)slot->data;
-		/* a worker may have died between its read and its note of it: the request is there all the same */
-		if (!slot->len && in->len >= sizeof *in && in->len <= sizeof slot->data)
-			slot->len = in->len;
+		/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own */
+		slot->len = in->len;
 		if (!slot->len)
 			continue;
-		if (!s->config.shared->keeper.resend && slot->len <= sizeof slot->data)
+		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data)
 			process(s, slot, true, true);
 		/* else the kernel sends it again. In either case neither what was written stays here, nor an answer that the dead worker had made and this one refused */
 		secmem_wipe(slot->data, sizeof slot->data);
