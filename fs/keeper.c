@@ -198,7 +198,7 @@ static int start_child(struct keeper *k, enum child_kind kind)
 	return r;
 }
 
-/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. A minute of service forgives them. */
+/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. A minute of service forgives them; so does a worker that had become ready: its callers are waiting. */
 static void schedule_restart(struct child *c)
 {
 	int64_t now = now_ms();
@@ -225,8 +225,10 @@ static void child_died(struct keeper *k, enum child_kind kind, int status)
 		/* what it had read and not answered goes back to the queue for the next one */
 		if (k->shared->keeper.resend && mount_resend(k->mount))
 			log_error("unanswered requests cannot be sent again: %s", strerror(errno));
-		if (k->worker_ready && c->failures > 8)
-			log_error("workers die one after the other; see the lines above");
+		if (k->worker_ready)
+			c->failures = 0;
+		else
+			log_error("it never became ready; see the lines above");
 	}
 	schedule_restart(c);
 }
