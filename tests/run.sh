@@ -90,8 +90,8 @@ export COFFER_HOOKS_BIN=$top/.build/hooks/fs
 
 # ---- run ----
 
-# All scratch directories lie here, so that what is left behind can be told from what others run.
-TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/coffer-tests.XXXXXX")
+# All scratch directories lie here, so that what is left behind can be told from what others run. A short name: podman takes no runroot of more than 50 bytes.
+TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/ct.XXXXXX")
 export TMPDIR
 chmod 755 "$TMPDIR"
 # ctest has limits of its own; a busy machine is no hanging test
