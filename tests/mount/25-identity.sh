@@ -77,6 +77,7 @@ leave_cgroups()
 	for dir in "${cgroups[@]}"; do
 		rmdir "$dir" 2>/dev/null || true
 	done
+	set +e
 	(exit $status)
 	on_exit
 }
