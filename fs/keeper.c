@@ -198,14 +198,18 @@ static int start_child(struct keeper *k, enum child_kind kind)
 	return r;
 }
 
-/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. A minute of service forgives them; so does a worker that had become ready: its callers are waiting. */
-static void schedule_restart(struct child *c)
+#define FREE_RESTARTS 5
+
+/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. A minute of service forgives them; one that has served at all was no failure to start, and its callers are waiting. */
+static void schedule_restart(struct child *c, bool served)
 {
 	int64_t now = now_ms();
 	if (now - c->started_ms > 60000)
 		c->failures = 0;
+	else if (served && c->failures > FREE_RESTARTS)
+		c->failures = FREE_RESTARTS;
 	/* the first few come back at once: callers are waiting */
-	int64_t delay = c->failures < 5 ? 0 : (int64_t)50 << (c->failures - 5 < 7 ? c->failures - 5 : 7);
+	int64_t delay = c->failures < FREE_RESTARTS ? 0 : (int64_t)50 << (c->failures - FREE_RESTARTS < 7 ? c->failures - FREE_RESTARTS : 7);
 	c->failures++;
 	c->not_before_ms = now + (delay > 5000 ? 5000 : delay);
 }
@@ -225,12 +229,10 @@ static void child_died(struct keeper *k, enum child_kind kind, int status)
 		/* what it had read and not answered goes back to the queue for the next one */
 		if (k->shared->keeper.resend && mount_resend(k->mount))
 			log_error("unanswered requests cannot be sent again: %s", strerror(errno));
-		if (k->worker_ready)
-			c->failures = 0;
-		else
-			log_error("it never became ready; see the lines above");
+		if (k->worker_ready && c->failures > 8)
+			log_error("workers die one after the other; see the lines above");
 	}
-	schedule_restart(c);
+	schedule_restart(c, kind == CHILD_WORKER && k->worker_ready);
 }
 
 static void reap(struct keeper *k)
@@ -257,7 +259,7 @@ static int restart_due(struct keeper *k)
 		if (c->pid || (i == CHILD_BELL && !k->attached))
 			continue;
 		if (c->not_before_ms <= now && start_child(k, (enum child_kind)i))
-			schedule_restart(c);
+			schedule_restart(c, false);
 		if (!c->pid && (wait < 0 || c->not_before_ms - now < wait))
 			wait = c->not_before_ms > now ? c->not_before_ms - now : 1;
 	}

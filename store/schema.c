@@ -155,7 +155,7 @@ int schema_check(struct db *db, const struct schema *schema, const char *path, b
 	if (r == 0 && application != STORE_APPLICATION_ID)
 		r = -EBADMSG;
 	if (r < 0) {
-		store_why(why, why_len, "%s is not a store's database, or is damaged", path);
+		store_why(why, why_len, "%s is not a store's database, or is damaged: see coffer fsck, or restore a backup", path);
 		return r;
 	}
 	if (version > schema->version) {

@@ -169,7 +169,8 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 		r = load_snapshot(s, NULL, &s->tables, why, why_len);
 	if (r < 0) {
 		if (why && why_len > 0 && !why[0])
-			store_why(why, why_len, "the store %s cannot be opened: %s", config->dir, strerror(-r));
+			store_why(why, why_len, "the store %s cannot be opened: %s", config->dir,
+				  r == -EBADMSG ? "its database is damaged: see coffer fsck, or restore a backup" : strerror(-r));
 		store_close(s);
 		return r;
 	}

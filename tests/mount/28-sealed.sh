@@ -10,6 +10,7 @@ cleanup()
 	local status=$?
 	rm -f "/etc/coffer/test-sealed-$$.verify"
 	[ -z "$made" ] || rmdir "$made" 2>/dev/null || true
+	set +e
 	(exit $status)
 	on_exit
 }
