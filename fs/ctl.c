@@ -809,6 +809,8 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 	/* a sealed vault takes no bytes either: that it is sealed is the better word */
 	if (!c->op->while_sealed && store_sealed(c->env->store))
 		return sealed(c, ret_answer, ret_len);
+	if (c->request->value_error)
+		return ctl_fail_store(c, c->request->value_error, "take the value");
 	if (c->request->value_len != c->args.value_length || (c->request->value_len && !c->request->stage))
 		return ctl_fail(c, EINVAL, "value_length: %llu bytes were announced and %llu came", (unsigned long long)c->args.value_length,
 				(unsigned long long)c->request->value_len);

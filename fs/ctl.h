@@ -36,6 +36,7 @@ struct ctl_request {
 	size_t len;
 	uint64_t stage;		/* staged value bytes, 0: none came */
 	uint64_t value_len;	/* bytes in the stage */
+	int value_error;	/* 0, or why not all of them are: negative errno */
 	uint64_t unique;	/* of the FUSE request, for the audit record */
 	bool resent;
 	uint32_t *delay_ms;		/* may be NULL: how long the answer should be held back (denials beyond the rate); written only when there was a record */

@@ -39,7 +39,7 @@ int ctl_file_open(struct vault *v, uint64_t fh)
 		found = CTL_BUFFERS;
 	if (found < CTL_BUFFERS) {
 		struct ctl_buffer *b = &v->shared->ctl[found];
-		b->len = b->dead = 0;
+		b->len = b->dead = b->error = 0;
 		b->value_len = b->value_got = 0;
 		b->complete = 0;
 		b->owner = fh;
@@ -127,8 +127,10 @@ int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	if (b->complete && !had_line)
 		begin_value(b);
 	int r = b->complete && len ? stage_value(v, h, b, unique, data, len) : 0;
-	if (r)
+	if (r) {
+		b->error = (uint32_t)-r;	/* the answer says what became of the value, not only that it is short */
 		return r;
+	}
 	h->last_unique = unique;
 	return 0;
 }
@@ -141,7 +143,8 @@ static int execute(struct vault *v, const struct asker *asker, const struct hand
 		return ctl_error_answer(EINVAL, "the request is not complete: one line of JSON ending in a newline is wanted before the answer is read", ret_text, ret_len);
 	/* whether the value fits the line, the limit and the vault's state is ctl's to judge, and to record */
 	const struct ctl_request request = {
-		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_len != NO_LENGTH ? b->value_got : 0, .unique = unique, .resent = resent,
+		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_len != NO_LENGTH ? b->value_got : 0,
+		.value_error = -(int)b->error, .unique = unique, .resent = resent,
 	};
 	return ctl_execute(&v->ctl, asker->who, &request, ret_text, ret_len);
 }

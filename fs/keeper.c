@@ -516,11 +516,8 @@ int keeper_run(const struct options *options, int report_fd)
 	} else {
 		status = bring_up(k);
 	}
-	if (status) {
-		report(report_fd, status, k->fatal);
-		if (options->foreground)
-			fprintf(stderr, "cofferd: %s\n", k->fatal);
-	} else {
+	const bool failed = status != 0;
+	if (!failed) {
 		report(report_fd, 0, "");
 		log_info("%s is mounted at %s", options->store, options->mount);
 		int signal = 0;
@@ -532,6 +529,12 @@ int keeper_run(const struct options *options, int report_fd)
 		shut_down(k);
 	mount_free(k->mount);
 	keeper_store_close(&k->store);
+	/* last: whoever hears that it failed may try again, and must not find us still there */
+	if (failed) {
+		report(report_fd, status, k->fatal);
+		if (options->foreground)
+			fprintf(stderr, "cofferd: %s\n", k->fatal);
+	}
 	free(k);
 	return status;
 }

@@ -27,7 +27,7 @@ struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
 #define CTL_BUFFERS_PER_UID 32u
-struct ctl_buffer { _Atomic uint64_t owner; /* fh, 0: free */ uint32_t len, dead, complete, pad; uint64_t value_len, value_got; uint8_t line[CTL_LINE_MAX + 1024]; };
+struct ctl_buffer { _Atomic uint64_t owner; /* fh, 0: free */ uint32_t len, dead, complete, error; uint64_t value_len, value_got; uint8_t line[CTL_LINE_MAX + 1024]; };
 
 /* Written by the keeper. */
 struct shared_keeper {

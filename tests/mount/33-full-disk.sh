@@ -1,0 +1,158 @@
+#!/bin/bash
+# A full disk under the log: nothing is served that cannot be logged, an administrator can still act, and service resumes by itself. A full disk under the store: a change
+# fails with one clear line, and everything is as it was. Both with the log on a file system of its own, and with the whole store on one; tmpfs and ext4.
+. "$(dirname "$0")/../support/lib.sh"
+
+expect_status_of() { [ "$(status "$1")" = "$2" ] || fail "status $1: $(status "$1"), not $2"; }
+
+# fill DIRECTORY: to the last byte
+fill()
+{
+	dd if=/dev/zero of="$1/ballast" bs=64K 2>/dev/null || true
+	dd if=/dev/zero of="$1/ballast2" bs=512 2>/dev/null || true
+}
+make_room() { rm -f "$1/ballast" "$1/ballast2"; }
+
+# Readers may read on until what was allocated for the log ahead is used up; the end of it is EIO, and then stays EIO.
+read_until_refused()
+{
+	local i
+	for ((i = 0; i < 60; i++)); do
+		as 20001 perl -e 'use Errno; for (1 .. 200) { unless (open(my $f, "<", $ARGV[0])) { print $!{EIO} ? "EIO" : "$!"; exit } }' "$MNT/db/current" >"$OUT"
+		[ ! -s "$OUT" ] || break
+	done
+	[ "$(cat "$OUT")" = EIO ] || fail "a full disk under the log ends in '$(cat "$OUT")', not EIO"
+}
+
+# How many opens were allowed that the log does not know of: counted by the reader, and in the log.
+count_opens()
+{
+	as 20001 perl -e 'my $n = 0; for (1 .. $ARGV[1]) { $n++ if open(my $f, "<", $ARGV[0]) } print "$n\n"' "$MNT/db/current" "$1"
+}
+logged() { audit_count '.operation == "SecretGet" and .result == "allow" and .caller.uid == 20001 and .caller.comm == "perl"'; }
+
+# log_is_full DISK log-only|all
+log_is_full()
+{
+	local disk=$1 opened before epoch
+	epoch=$(status .epoch)
+	note "the disk is full: opens fail with EIO, and none is allowed that is not in the log"
+	before=$(logged)
+	fill "$disk"
+	opened=$(count_opens 3000)
+	[ "$(logged)" = $((before + opened)) ] || fail "$opened opens were allowed, $(($(logged) - before)) are in the log"
+	read_until_refused
+	before=$(logged)
+	expect_errno EIO as 20001 sysop open r "$MNT/db/current"
+	expect_errno EIO as 20001 sysop open r "$MNT/db/versions/1"
+	expect_exit 1 as 20001 cat "$MNT/db/current"
+	expect_errno EIO as 20001 sysop readdir "$MNT"
+	expect_held EIO late open r "$MNT/db/current"
+	[ "$(count_opens 100)" = 0 ] || fail "an open was allowed"
+	[ "$(logged)" = "$before" ] || fail "the log has grown"
+	as 20001 sh -c 'echo x >"$1"' - "$MNT/db/current" 2>/dev/null && fail "a write was taken"
+	expect_errno EACCES as 20002 sysop open r "$MNT/db/current"
+
+	note "a file that was opened before is read on"
+	expect_held ok early read
+
+	note "an administrator can still act, and it is logged"
+	expect_ok coffer status
+	expect_ok coffer whoami
+	if [ "$2" = log-only ]; then
+		expect_ok coffer disable other
+		expect_ok coffer revoke secrets-user user:20003 --on db
+		audit_has '.operation == "BindingDelete" and .result == "allow"'
+		expect_errno EACCES as 20003 sysop open r "$MNT/db/current"
+	elif ! coffer disable other >"$OUT" 2>"$ERR"; then
+		# the store has no room for the change either: it says so, and nothing has changed
+		expect_message 'make room'
+		[ "$(status .epoch)" = "$epoch" ] || fail "a change that failed moved the epoch"
+	fi
+	expect_exit 0 coffer audit --denied
+	[ "$(status .audit.headroom_percent)" = 0 ] || fail "status does not say that the log has no room: $(status .audit)"
+
+	if [ "$2" = log-only ]; then
+		note "the worker is replaced meanwhile: it refuses as well"
+		DEATHS_EXPECTED=1
+		kill -9 "$(status .processes.worker)"
+		expect_errno EIO as 20001 sysop open r "$MNT/db/current"
+	fi
+
+	note "room again: service resumes by itself"
+	make_room "$disk"
+	serves() { [ "$(as 20001 sysop open r "$MNT/db/current")" = ok ]; }
+	wait_for -t 15 serves
+	expect_output 'value' as 20001 cat "$MNT/db/current"
+	expect_errno ok as 20001 sysop readdir "$MNT"
+	audit_verify
+}
+
+start_vault()
+{
+	expect_ok coffer put db --file "$SCRATCH/value"
+	expect_ok coffer put other --file "$SCRATCH/value"
+	expect_ok coffer grant secrets-officer user:20001 --on '*'
+	expect_ok coffer grant secrets-user user:20003 --on db
+	hold early 20001
+	expect_held ok early open r "$MNT/db/current"
+	hold late 20001
+}
+
+stop_vault()
+{
+	expect_held ok early close
+	vault_umount
+	audit_verify
+	expect_ok coffer fsck "$STORE"
+	let_go early
+	let_go late
+	rm -rf "$SCRATCH"/{early,late}.{in,out}
+}
+
+printf 'value' >"$SCRATCH/value"
+
+note "==== the log on a small tmpfs of its own"
+vault_init
+mkdir "$SCRATCH/small"
+mount_extra -t tmpfs -o size=2M,mode=755 tmpfs "$SCRATCH/small"
+cp -a "$STORE/audit/." "$SCRATCH/small/"
+chown --reference="$STORE/audit" "$SCRATCH/small"
+chmod --reference="$STORE/audit" "$SCRATCH/small"
+chattr -R -a "$STORE/audit" 2>/dev/null || true
+mount_extra --bind "$SCRATCH/small" "$STORE/audit"
+vault_mount
+start_vault
+log_is_full "$SCRATCH/small" log-only
+stop_vault
+unmount_extra
+
+note "==== the whole store on a small ext4"
+truncate -s 12M "$SCRATCH/disk"
+mkfs.ext4 -q -b 4096 -m 0 -O ^has_journal "$SCRATCH/disk" || { note "no ext4 here"; exit 0; }
+STORE=$SCRATCH/big/second KEK=$SCRATCH/keys/second.kek
+mkdir "$SCRATCH/big"
+mount -o loop "$SCRATCH/disk" "$SCRATCH/big" 2>/dev/null || { note "no loop devices here"; exit 0; }
+MOUNTED+=("$SCRATCH/big")
+vault_init
+vault_mount
+start_vault
+
+note "the store's disk is full: put says so in one line, and everything is as it was"
+head -c 900000 /dev/urandom >"$SCRATCH/large"
+before=$(coffer list --output json)
+fill "$SCRATCH/big"
+for ((i = 0; i < 20; i++)); do
+	coffer put large --file "$SCRATCH/large" >"$OUT" 2>"$ERR" || break
+done
+[ "$i" -lt 20 ] || fail "20 versions of 900 kB went onto a full disk"
+expect_exit 1 coffer put large --file "$SCRATCH/large"
+expect_message 'room|full|space'
+if [ "$i" = 0 ]; then
+	[ "$(coffer list --output json)" = "$before" ] || fail "a put that failed has changed something"
+fi
+log_is_full "$SCRATCH/big" all
+expect_ok coffer put large --file "$SCRATCH/large"
+expect_exit 0 cmp "$MNT/large/current" "$SCRATCH/large"
+stop_vault
+unmount_extra
