@@ -204,10 +204,8 @@ static int start_child(struct keeper *k, enum child_kind kind)
 static void schedule_restart(struct child *c, bool served)
 {
 	int64_t now = now_ms();
-	if (now - c->started_ms > 60000)
+	if (served || now - c->started_ms > 60000)
 		c->failures = 0;
-	else if (served && c->failures > FREE_RESTARTS)
-		c->failures = FREE_RESTARTS;
 	/* the first few come back at once: callers are waiting */
 	int64_t delay = c->failures < FREE_RESTARTS ? 0 : (int64_t)50 << (c->failures - FREE_RESTARTS < 7 ? c->failures - FREE_RESTARTS : 7);
 	c->failures++;
@@ -229,8 +227,8 @@ static void child_died(struct keeper *k, enum child_kind kind, int status)
 		/* what it had read and not answered goes back to the queue for the next one */
 		if (k->shared->keeper.resend && mount_resend(k->mount))
 			log_error("unanswered requests cannot be sent again: %s", strerror(errno));
-		if (k->worker_ready && c->failures > 8)
-			log_error("workers die one after the other; see the lines above");
+		if (!k->worker_ready)
+			log_error("it never became ready; see the lines above");
 	}
 	schedule_restart(c, kind == CHILD_WORKER && k->worker_ready);
 }
