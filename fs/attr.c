@@ -139,6 +139,24 @@ int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct s
 	return r;
 }
 
+bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
+{
+	const struct identity *who = asker_trusted(asker);
+	const struct catalog_secret *s;
+	struct inode i;
+	bool may = false;
+
+	if (!who || !inode_unpack(ino, &i))
+		return false;
+	store_rdlock(v->store);
+	if (i.type == INODE_ROOT)
+		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, vault_now()) == POLICY_ALLOW;
+	else if (i.type != INODE_OWN && (s = store_get(v->store, i.secret)))
+		may = actions_on(v, asker, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
+	store_unlock_tables(v->store);
+	return may;
+}
+
 int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask)
 {
 	struct stat st;
@@ -148,14 +166,9 @@ int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int ma
 	if (r || !inode_unpack(ino, &i))
 		return r ? r : -ENOENT;
 	if (inode_is_dir(&i)) {
-		const struct identity *who = asker_trusted(asker);
 		if (!(mask & W_OK))
 			return 0;
-		store_rdlock(v->store);
-		bool may = i.type == INODE_ROOT && who &&
-			   policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, vault_now()) == POLICY_ALLOW;
-		store_unlock_tables(v->store);
-		return may ? 0 : -EACCES;
+		return i.type == INODE_ROOT && attr_may_set(v, asker, ino) ? 0 : -EACCES;
 	}
 	if (((mask & R_OK) && !(st.st_mode & 0400)) || ((mask & W_OK) && !(st.st_mode & 0200)) || (mask & X_OK))
 		return -EACCES;

@@ -15,4 +15,7 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 /* access(2): 0 or -EACCES, by policy. */
 int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask);
 
+/* May the caller set the secret whose directory (or file) this is; some secret, for the vault's own directory. Takes the table lock. */
+bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino);
+
 #endif

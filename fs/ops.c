@@ -127,7 +127,8 @@ static int judge_setattr(struct vault *v, const struct asker *a, uint64_t ino, c
 		return r;
 	if (vault_is_bell(v, a->uid, a->tid))
 		return 0;
-	if (!(st.st_mode & 0200))
+	/* a directory's mode is the same for everybody, and watchers would hear of a stranger's touch */
+	if (S_ISDIR(st.st_mode) ? !attr_may_set(v, a, ino) : !(st.st_mode & 0200))
 		return -EPERM;
 	if (((to_set & FUSE_SET_ATTR_MODE) && (want->st_mode & 07777) != (st.st_mode & 07777)) ||
 	    ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid))

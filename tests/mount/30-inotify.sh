@@ -113,6 +113,14 @@ printf 'after the kill' | coffer put db
 everybody_reads 'after the kill'
 [ "$(status .processes.worker)" != "$worker" ] || fail "the worker was not replaced"
 
+note "a stranger's touch of a directory is refused, so that no watcher hears of it"
+expect_errno EPERM as 20009 sysop utimens "$MNT"
+expect_errno EPERM as 20009 sysop utimens "$MNT/db"
+expect_errno EPERM as 20009 sysop chmod 755 "$MNT/db"
+expect_errno EPERM as 20009 sysop chown 0 0 "$MNT/db/versions"
+expect_errno EPERM as 20009 sysop utimens "$MNT/.coffer"
+expect_errno ok as 20001 sysop utimens "$MNT/db"
+
 note "the bell's own opens are not accesses"
 audit_has_not '.caller.comm == "cofferd"'
 unmount_extra
