@@ -93,6 +93,11 @@ static int make_signals(struct keeper *k)
 
 /* ---- the loop ---- */
 
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 /* Waits for something to happen and deals with it. Returns the signal that asks us to end, or 0. */
 static int step(struct keeper *k, int timeout_ms)
 {
@@ -267,7 +272,7 @@ int keeper_run(const struct options *options, int report_fd)
 		log_info("%s is mounted at %s", options->store, options->mount);
 		int signal = 0;
 		while (!signal && mount_attached(k->mount))
-			signal = step(k, children_start_due(k));
+			signal = step(k, sooner(children_start_due(k), watch(k)));
 		log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
 	}
 	if (k->mount)

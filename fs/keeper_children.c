@@ -17,6 +17,8 @@
 
 static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell" };
 
+const char *children_role(enum helper which) { return helper_roles[which]; }
+
 int children_make_channels(struct keeper *k)
 {
 	for (size_t i = 0; i < HELPERS * SEATS; i++) {
@@ -206,7 +208,7 @@ static void worker_died(struct keeper *k, int i, int status)
 		close(s->control);
 	*s = (struct seat){ .control = -1 };
 	if (i == k->active)		/* first of all: callers wait */
-		takeover_after_death(k, i);
+		takeover_after_death(k);
 	log_end(was == SEAT_SERVING || was == SEAT_ACTIVATING ? "worker" : "standby worker", pid, status);
 	if (was == SEAT_SERVING || was == SEAT_PREPARED) {
 		forgive(&k->patience);	/* one that came so far was no failure to start */

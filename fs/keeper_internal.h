@@ -84,6 +84,7 @@ void children_reap(struct keeper *k);
 void children_stop_helper(struct keeper *k, enum helper which);
 /* Asks the worker to end, then makes it. */
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms);
+const char *children_role(enum helper which);
 void children_publish(struct keeper *k);		/* the pids, for status */
 
 /* ---- keeper_control.c: what workers ask ---- */
@@ -95,6 +96,11 @@ void control_read(struct keeper *k, int seat);
 /* A standby stands ready, or the first worker. Makes it active if nobody is. */
 void takeover_prepared(struct keeper *k, int seat);
 /* The active worker can do nothing any more: its requests go to the next one. */
-void takeover_after_death(struct keeper *k, int seat);
+void takeover_after_death(struct keeper *k);
+
+/* ---- keeper_watch.c ---- */
+
+/* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
+int watch(struct keeper *k);
 
 #endif

@@ -35,10 +35,22 @@ static int standby(const struct keeper *k)
 	return -1;
 }
 
-void takeover_after_death(struct keeper *k, int seat)
+/* Only what a thread was at is under suspicion: what waited in a queue has done nothing. */
+static void note_suspects(struct shared *s)
 {
-	(void)seat;
+	for (size_t i = 0; i < SLOTS; i++) {
+		const uint64_t unique = atomic_exchange(&s->slots[i].running, 0);
+		atomic_store(&s->slots[i].began, 0);
+		if (unique)
+			suspects_add(&s->suspects, unique);
+	}
+	atomic_store(&s->tick_began, 0);
+}
+
+void takeover_after_death(struct keeper *k)
+{
 	k->active = -1;
+	note_suspects(k->shared);
 	k->shared->keeper.restarts++;
 	const int next = standby(k);
 	if (next >= 0)

@@ -24,6 +24,7 @@ struct options {
 	size_t cipher_cache;		/* bytes */
 	size_t plain_pool;		/* bytes of locked memory for plaintext */
 	enum secmem_choice locked_memory;
+	uint32_t watchdog;		/* seconds that a worker may be at one request, 0: as long as it likes */
 };
 
 /* 0; with one line in why: -EINVAL: no such usage; any other negative errno: the store or the mount point is not there. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/log.h"
+#include "fs/test_hook.h"
 #include "store/secbuf.h"
 
 #define INIT_UNIQUE ((uint64_t)1 << 62)		/* the kernel's are small and even */
@@ -27,7 +28,8 @@ struct session {
 	struct fuse_session *fuse;
 	bool init_seen;
 	pthread_mutex_t lock;
-	pthread_cond_t work, slot_free;
+	pthread_cond_t work, slot_free, quiet;
+	size_t n_busy;			/* pool threads within a handler */
 	uint8_t free_slots[SLOTS];
 	size_t n_free;
 	uint8_t queue[SLOTS];
@@ -220,11 +222,22 @@ static bool answer_interrupt(const struct session *s, const struct fuse_in_heade
 	return true;
 }
 
+/* For the keeper's watchdog: milliseconds, never 0. */
+static uint32_t clock_word(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint32_t)((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000) | 1;
+}
+
 /* Runs the handler. True: answered (or none is due); false: it wants a thread that may block. */
 static bool process(struct session *s, struct slot *slot, bool may_block, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	current = (struct request){ .header = in, .session = s, .slot = slot, .may_block = may_block, .resent = resent || (in->unique & RESEND_BIT) };
+	atomic_store_explicit(&slot->began, clock_word(), memory_order_relaxed);
+	atomic_store_explicit(&slot->running, in->unique & ~RESEND_BIT, memory_order_release);
+	TEST_POINT("before", in->opcode);
 	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {
 		_Alignas(8) uint8_t copy[sizeof *in + sizeof(struct fuse_setattr_in)];
 		struct fuse_buf buf = { .size = slot->len, .mem = slot->data };
@@ -234,8 +247,12 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 		fuse_session_process_buf(s->fuse, &buf);
 	}
 	bool done = !current.deferred;
+	if (done)
+		TEST_POINT("after", in->opcode);
 	if (current.secret_len)
 		secmem_wipe(slot->data + ANSWER_OFFSET, current.secret_len);
+	atomic_store_explicit(&slot->began, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->running, 0, memory_order_release);
 	current = (struct request){ .session = s };
 	return done;
 }
@@ -262,12 +279,15 @@ static void *pool_thread(void *arg)
 		uint8_t i = s->queue[s->queue_at];
 		s->queue_at = (s->queue_at + 1) % SLOTS;
 		s->queue_len--;
+		s->n_busy++;
 		pthread_mutex_unlock(&s->lock);
 		struct slot *slot = &s->config.shared->slots[i];
-		bool resent = slot->pad[0];
-		process(s, slot, true, resent);
+		process(s, slot, true, false);
 		finish(slot);
 		pthread_mutex_lock(&s->lock);
+		s->n_busy--;
+		if (!s->queue_len && !s->n_busy)
+			pthread_cond_signal(&s->quiet);
 		s->free_slots[s->n_free++] = i;
 		pthread_cond_signal(&s->slot_free);
 	}
@@ -293,6 +313,41 @@ static uint8_t take_slot(struct session *s)
 	return i;
 }
 
+/* ---- requests that a worker died on ---- */
+
+static bool is_suspect(struct session *s, const struct fuse_in_header *in)
+{
+	return suspects_deaths(&s->config.shared->suspects, in->unique & ~RESEND_BIT) > 0;
+}
+
+static void give_up(struct session *s, struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+	current = (struct request){ .header = in, .session = s, .slot = slot };
+	const uint32_t delay_ms = s->config.given_up(s->config.userdata, in);
+	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)	/* these have no answer */
+		request_refuse(-EIO, delay_ms);
+	current = (struct request){ .session = s };
+}
+
+/* Alone, so that there is no doubt which request it was if this worker dies too. The hot thread does it: nothing else is read meanwhile. */
+static void run_alone(struct session *s, struct slot *slot)
+{
+	const uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->data)->unique & ~RESEND_BIT;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->queue_len || s->n_busy)
+		pthread_cond_wait(&s->quiet, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+	/* guilty ones stay in the table: until the answer is sent, they may come again */
+	if (suspects_deaths(&s->config.shared->suspects, unique) >= SUSPECT_GUILTY) {
+		give_up(s, slot);
+		return;
+	}
+	process(s, slot, true, true);
+	suspects_clear(&s->config.shared->suspects, unique);
+}
+
 /* ---- the loop ---- */
 
 static void run_leftovers(struct session *s)
@@ -305,7 +360,7 @@ static void run_leftovers(struct session *s)
 		if (!slot->len)
 			continue;
 		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data)
-			process(s, slot, true, true);
+			run_alone(s, slot);
 		/* else the kernel sends it again. In either case neither what was written stays here, nor an answer that the dead worker had made and this one refused */
 		secmem_wipe(slot->data, sizeof slot->data);
 		slot->len = 0;
@@ -328,9 +383,12 @@ int session_run(struct session *s)
 		}
 		if ((size_t)n < sizeof(struct fuse_in_header))
 			continue;
-		slot->pad[0] = 0;
 		atomic_store_explicit(&slot->len, (uint32_t)n, memory_order_release);
-		if (process(s, slot, false, false)) {
+		const struct fuse_in_header *in = (const void *)slot->data;
+		if ((in->unique & RESEND_BIT) && is_suspect(s, in)) {
+			run_alone(s, slot);
+			finish(slot);
+		} else if (process(s, slot, false, false)) {
 			finish(slot);
 		} else {
 			enqueue(s, i);
@@ -367,6 +425,7 @@ int session_new(const struct session_config *config, struct session **ret_sessio
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->work, NULL);
 	pthread_cond_init(&s->slot_free, NULL);
+	pthread_cond_init(&s->quiet, NULL);
 	for (uint8_t i = 0; i < SLOTS; i++)
 		s->free_slots[s->n_free++] = i;
 	s->fuse = fuse_session_new(&args, config->ops, sizeof *config->ops, config->userdata);

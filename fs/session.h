@@ -21,6 +21,8 @@ struct session_config {
 	void *userdata;		/* of the callbacks: struct vault */
 	/* Answers the requests of the read path without libfuse, which allocates and locks for each; false: not one of them. */
 	bool (*hot)(void *userdata, const struct fuse_in_header *in, size_t len);
+	/* A request that two workers died on is answered EIO: raises the alarm, and says how long its caller is to wait for that (ms). */
+	uint32_t (*given_up)(void *userdata, const struct fuse_in_header *in);
 	const volatile bool *stop;
 };
 

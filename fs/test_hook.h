@@ -7,4 +7,15 @@
  * they inherit the signal mask. 0 or negative errno. */
 int test_hook_start(void);
 
+/* Dies here by SIGKILL, where the file that the environment's COFFER_TEST_DIE names holds this point and a number above 0, which is lowered by one: "before 14 2".
+ * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0. The word "hang" instead of "before" waits for ever. */
+void test_hook_point(const char *point, unsigned number);
+
+/* In a build without hooks, nothing. */
+#ifdef COFFER_TEST_HOOKS
+#define TEST_POINT(point, number) test_hook_point(point, number)
+#else
+#define TEST_POINT(point, number) ((void)0)
+#endif
+
 #endif

@@ -18,9 +18,7 @@
 #include "fs/hot.h"
 #include "fs/ops.h"
 #include "fs/staging.h"
-#ifdef COFFER_TEST_HOOKS
 #include "fs/test_hook.h"
-#endif
 #include "fs/vault.h"
 #include "store/vaultconf.h"
 
@@ -148,6 +146,30 @@ static void try_unlock(struct vault *v)
 		log_info("the vault is open");
 }
 
+/* The alarm: whoever sends such a request may be trying to break in. */
+static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
+{
+	struct vault *v = userdata;
+	struct audit_caller caller = { .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
+	char detail[128];
+
+	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode, (unsigned long long)in->nodeid);
+	audit_caller_render(&caller);
+	const struct audit_event e = {
+		.operation = AUDIT_REQUEST_GIVE_UP, .result = AUDIT_ERROR, .error = EIO, .caller = &caller, .detail = detail, .unique = request_unique(), .resent = true, .privileged = true,
+	};
+	log_error("a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
+	if (audit_append(v->audit, &e, NULL))
+		log_error("and the log cannot be written");
+	v->shared->keeper.deaths_of_request++;
+	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
+}
+
+static uint32_t clock_word(void)
+{
+	return (uint32_t)now_ms() | 1;
+}
+
 static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
@@ -155,6 +177,7 @@ static void tick(struct worker *w)
 	const bool changed = keys_state_changed(v->keys);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
+	v->shared->tick_began = clock_word();	/* not before: to verify a large store may take longer than anything else */
 	const uint64_t epoch = store_epoch(v->store);
 	int r = store_follow(v->store, followed, v);
 	if (!r)
@@ -167,6 +190,7 @@ static void tick(struct worker *w)
 	if (!store_sealed(v->store))
 		store_pending_acts(v->store, log_pending, v);
 	audit_tick(v->audit);
+	v->shared->tick_began = 0;
 }
 
 static int sooner(int a, int b)
@@ -307,7 +331,7 @@ static int open_rest(struct worker *w)
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .userdata = v, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .userdata = v, .given_up = given_up, .stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)

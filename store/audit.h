@@ -25,6 +25,7 @@ enum audit_operation {
 	AUDIT_AUDIT_READ, AUDIT_BREAK_GLASS, AUDIT_CAN_I, AUDIT_WORKER_START,
 	AUDIT_SEGMENT,		/* first record of each segment; written by audit itself */
 	AUDIT_TORN,		/* names a torn line's length and hash; written by audit itself */
+	AUDIT_REQUEST_GIVE_UP,	/* two workers died on it */
 };
 const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … */
 
