@@ -757,7 +757,7 @@ static int change(struct ctl *c, char **ret_answer, size_t *ret_len)
 		c->unrecorded = true;
 		goto out;
 	}
-	r = store_commit(c->env->store);
+	r = c->env->commit ? c->env->commit(c->env->arg) : store_commit(c->env->store);
 	if (r < 0) {
 		ctl_fail_store(c, r, "commit");
 		c->detail[0] = '\0';
