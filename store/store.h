@@ -95,6 +95,12 @@ struct catalog_secret {
 	const struct catalog_version *versions;	/* ascending by number */
 };
 
+/* Within its times, or in a vault that does not enforce them. */
+static inline bool store_version_valid(const struct store_settings *settings, const struct catalog_version *v, int64_t now)
+{
+	return !settings->enforce_validity || (now >= v->not_before && now < v->expires);
+}
+
 const struct catalog_secret *store_find(const struct store *s, const char *name);		/* live; NULL */
 const struct catalog_secret *store_find_deleted(const struct store *s, const char *name);	/* soft-deleted; NULL */
 const struct catalog_secret *store_get(const struct store *s, uint32_t id);			/* either; NULL */
