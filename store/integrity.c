@@ -11,6 +11,7 @@
 #define VERSION_COLUMNS  "id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, mac"
 #define ROLE_COLUMNS     "id, name, actions, mac"
 #define BINDING_COLUMNS  "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
+#define CLOCK_COLUMNS    "id, counted, boot, uptime, mac"
 #define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, mac"
 #define PENDING_COLUMNS  "id, act, mac"
 #define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
@@ -29,6 +30,7 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_VERSION] = TABLE("versions", VERSION_COLUMNS),
 		[ROW_ROLE] = TABLE("roles", ROLE_COLUMNS),
 		[ROW_BINDING] = TABLE("bindings", BINDING_COLUMNS),
+		[ROW_CLOCK] = TABLE("clock", CLOCK_COLUMNS),
 		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
 		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
 		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),

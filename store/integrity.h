@@ -21,6 +21,7 @@ enum row_kind {
 	ROW_ROLE,
 	ROW_BINDING,
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
+	ROW_CLOCK,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
@@ -35,6 +36,8 @@ struct row_table {
 	const char *set_mac;
 };
 const struct row_table *row_table(enum row_kind kind);
+/* Is it a member of the set? */
+static inline bool row_is_member(int64_t kind) { return kind >= ROW_SETTINGS && kind <= ROW_CLOCK && kind != ROW_EVERYTHING; }
 
 /* Lies in locked memory. */
 struct row_keys {
