@@ -73,14 +73,18 @@ static int open_kek(struct keeper_store *s, char *why, size_t why_len)
 		return 0;
 	const char *path = s->conf.kek + 5;
 	struct stat st;
-	s->kek = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	s->kek = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);	/* a FIFO in its place must not hold us */
 	if (s->kek < 0) {
 		snprintf(why, why_len, "key file %s: %s; bring it back from where you keep its copy: without it nothing can be decrypted", path, strerror(errno));
-		return 1;
+		return 7;
 	}
-	if (fstat(s->kek, &st) || !S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 077)) {
+	if (fstat(s->kek, &st) || !S_ISREG(st.st_mode)) {
+		snprintf(why, why_len, "key file %s is not a regular file; bring the vault's own key back from its copy", path);
+		return 7;
+	}
+	if (st.st_uid != 0 || (st.st_mode & 077)) {
 		snprintf(why, why_len, "key file %s can be read by others; run: chown root:root %s && chmod 600 %s, and think about who has read it", path, path, path);
-		return 1;
+		return 7;
 	}
 	return 0;
 }

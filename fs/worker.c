@@ -245,10 +245,20 @@ static int open_audit(struct worker *w)
 	return r ? fatal(w, r == -EBADMSG ? 6 : 1, "audit log: %s", why[0] ? why : strerror(-r)) : 0;
 }
 
+/* The exit status for a vault that did not open. */
+static int key_status(struct keys *keys, int r)
+{
+	char why[KEK_WHY_MAX];
+
+	if (r == -EBADMSG)
+		return 6;
+	return keys_fault(keys, why, sizeof why) == -EKEYREJECTED ? 3 : 7;
+}
+
 static int open_store(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	char why[256] = "";
+	char why[CONTROL_TEXT_MAX] = "";
 	int r = vaultconf_read(role_fd(w->args, "store"), &w->conf, why, sizeof why);
 	if (r)
 		return fatal(w, 6, "%s", why);
@@ -268,9 +278,9 @@ static int open_store(struct worker *w)
 	if (r == -ENOKEY)
 		log_warn("the vault is sealed; coffer unseal opens it");
 	else if (r == -ETIMEDOUT && v->shared->keeper.restarts)	/* callers wait: they get their error, and not nothing */
-		log_warn("the key holder does not answer; it is asked again");
+		log_warn("%s; it is asked again", why);
 	else if (r)
-		return fatal(w, r == -EBADMSG ? 6 : 7, "%s", why[0] ? why : strerror(-r));
+		return fatal(w, key_status(v->keys, r), "%s", why[0] ? why : strerror(-r));
 	return 0;
 }
 

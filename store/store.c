@@ -281,7 +281,7 @@ int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len)
 	r = store_derive_row_keys(s, keys, &row_keys);
 	if (r == -EBADMSG)
 		store_why(why, why_len, "the vault's key in vault.conf does not open with this KEK: either belongs to another vault, or was changed");
-	else if (r < 0)
+	else if (r < 0 && keys_fault(keys, why, why_len) == 0)
 		store_why(why, why_len, "the vault's key cannot be had from the key holder: %s", strerror(-r));
 	if (r < 0)
 		return r;

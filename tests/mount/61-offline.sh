@@ -5,10 +5,42 @@
 note "init refuses what makes no sense and leaves nothing"
 expect_exit 2 coffer init "$STORE" --kek "file:$KEK" --retention 91
 expect_exit 4 coffer init "$STORE" --kek "file:$KEK" --admin user:nobody-has-this-name
-echo mine >"$KEK"
-expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
-[ "$(cat "$KEK")" = mine ] || fail "somebody's key file was touched"
+# not_a_kek PATTERN: what lies there cannot be a vault's key, says one line, and stays as it is
+not_a_kek()
+{
+	local before
+	before=$(stat -c '%a %u %s %Y %i' "$KEK")
+	expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
+	expect_message "$1"
+	[ "$(wc -l <"$ERR")" = 1 ] || fail "not one line: $(cat "$ERR")"
+	[ "$(stat -c '%a %u %s %Y %i' "$KEK")" = "$before" ] || fail "somebody's key file was touched"
+	[ ! -e "$STORE" ] || fail "a refused init left a store"
+}
+(umask 077 && echo mine >"$KEK")
+not_a_kek 'has 5 bytes, .*a file that is not there yet'
+head -c 32 /dev/urandom >"$KEK"
+chmod 644 "$KEK"
+not_a_kek 'chmod 600'
+chmod 600 "$KEK"
+chown 20001 "$KEK"
+not_a_kek 'chown root'
 rm "$KEK"
+mkdir "$KEK"
+not_a_kek 'not a regular file'
+rmdir "$KEK"
+(umask 077 && openssl genrsa -out "$KEK" 1024 2>/dev/null)
+not_a_kek 'RSA key of 1024 bits'
+(umask 077 && openssl ecparam -name prime256v1 -genkey -out "$KEK")
+not_a_kek 'neither'
+openssl genrsa -aes128 -passout pass:secret -out "$KEK" 2048 2>/dev/null
+not_a_kek 'without a passphrase'
+rm "$KEK"
+
+note "a key in the usual place is not taken unless it is named"
+# shellcheck disable=SC2016
+expect_exit 5 unshare -m sh -c 'mkdir -p /etc/coffer && mount -t tmpfs tmpfs /etc/coffer && head -c 32 /dev/urandom >/etc/coffer/test.kek && chmod 600 /etc/coffer/test.kek &&
+	coffer init "$1" --admin user:0' sh "$STORE"
+expect_message '--kek file:/etc/coffer/test.kek'
 mkdir "$STORE" && echo mine >"$STORE/file"
 expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
 [ "$(ls "$STORE")" = file ] || fail "init touched a directory that is not empty"
