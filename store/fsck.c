@@ -58,6 +58,7 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 	struct catalog_version version;
 	struct store_settings settings;
 	struct binding binding;
+	struct block block;
 	struct role role;
 	int64_t last;
 	int r = 0;
@@ -68,6 +69,8 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 		r = version_parse(q, &version);
 	else if (kind == ROW_BINDING)
 		r = binding_parse(q, &binding);
+	else if (kind == ROW_BLOCK)
+		r = block_parse(q, &block);
 	else if (kind == ROW_ROLE)
 		r = role_parse(q, &role);
 	else if (kind == ROW_SETTINGS)
@@ -119,12 +122,12 @@ static int check_table(struct check *c, enum row_kind kind)
 
 	while ((r = query_step(&q)) > 0) {
 		int64_t id = column_int(&q, 0);
-		if (kind < ROW_EVERYTHING)
+		if (row_is_member(kind))
 			c->sum.members++;
 		r = row_verify(c->row_keys->row, kind, &q, mac);
 		if (r == -EBADMSG)
 			finding(c, "%s row %lld: not authentic", row_table(kind)->name, (long long)id);
-		else if (r == 0 && kind < ROW_EVERYTHING)
+		else if (r == 0 && row_is_member(kind))
 			r = set_add(c->row_keys, mac, &c->sum.hash);
 		if (r < 0 && r != -EBADMSG)
 			break;
@@ -189,7 +192,7 @@ static int check_links(struct check *c)
 static int check_all(struct check *c)
 {
 	static const enum row_kind kinds[] = {
-		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_REQUEST, ROW_PENDING_ACT,
+		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_REQUEST, ROW_PENDING_ACT,
 	};
 	int r = check_file(c);
 

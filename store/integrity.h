@@ -25,8 +25,16 @@ enum row_kind {
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
+	/* Members that came later: the numbers above stand in change tables. */
+	ROW_BLOCK,
 	ROW_KINDS
 };
+
+/* Is a row of this kind a member of the set? */
+static inline bool row_is_member(int64_t kind)
+{
+	return (kind >= ROW_SETTINGS && kind < ROW_EVERYTHING) || kind == ROW_BLOCK;
+}
 
 struct row_table {
 	const char *name;	/* of the table, as the MAC has it */
