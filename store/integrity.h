@@ -22,12 +22,19 @@ enum row_kind {
 	ROW_BINDING,
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
 	ROW_CLOCK,
+	ROW_BLOCK,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
 	ROW_KINDS
 };
+
+/* Is a row of this kind a member of the set? */
+static inline bool row_is_member(int64_t kind)
+{
+	return kind >= ROW_SETTINGS && kind < ROW_REQUEST && kind != ROW_EVERYTHING;
+}
 
 struct row_table {
 	const char *name;	/* of the table, as the MAC has it */
@@ -36,8 +43,6 @@ struct row_table {
 	const char *set_mac;
 };
 const struct row_table *row_table(enum row_kind kind);
-/* Is it a member of the set? */
-static inline bool row_is_member(int64_t kind) { return kind >= ROW_SETTINGS && kind <= ROW_CLOCK && kind != ROW_EVERYTHING; }
 
 /* Lies in locked memory. */
 struct row_keys {
