@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 
 #define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
 #define STOP_TIMEOUT_MS  8000
+#define REMOUNT_WAIT_MS  5000
 
 int64_t keeper_now_ms(void)
 {
@@ -44,6 +46,25 @@ void keeper_trouble(struct keeper *k, const char *format, ...)
 
 /* ---- set-up ---- */
 
+/* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new. */
+static int reset_shared(struct keeper *k)
+{
+	struct shared *s = k->shared;
+
+	memset(s->slots, 0, sizeof s->slots);
+	memset(&s->suspects, 0, sizeof s->suspects);
+	memset(&s->rings, 0, sizeof s->rings);
+	explicit_bzero(&s->audit_head, sizeof s->audit_head);
+	memset(&s->handles, 0, offsetof(struct handle_table, entries) + (s->handles.high <= HANDLES_MAX ? s->handles.high : HANDLES_MAX) * sizeof s->handles.entries[0]);
+	for (size_t i = 0; i < CTL_BUFFERS; i++)
+		if (s->ctl[i].owner)
+			memset(&s->ctl[i], 0, sizeof s->ctl[i]);
+	s->tick_began = 0;
+	s->keeper.unsealed = 0;
+	s->keeper.fresh = 1;
+	return getrandom(s->stage_key, KEY_LEN, 0) == KEY_LEN ? 0 : -EIO;
+}
+
 static int make_shared(struct keeper *k)
 {
 	struct timespec t;
@@ -60,7 +81,7 @@ static int make_shared(struct keeper *k)
 	if (mlock(k->shared->slots, sizeof k->shared->slots) || mlock(k->shared->stage_key, KEY_LEN) ||
 	    mlock(&k->shared->audit_head, sizeof k->shared->audit_head) || madvise(p, sizeof(struct shared), MADV_DONTDUMP))
 		return -errno;
-	if (getrandom(k->shared->stage_key, KEY_LEN, 0) != KEY_LEN)
+	if (reset_shared(k))
 		return -EIO;
 	struct shared_keeper *s = &k->shared->keeper;
 	clock_gettime(CLOCK_REALTIME, &t);
@@ -68,7 +89,6 @@ static int make_shared(struct keeper *k)
 	s->keeper = getpid();
 	s->bell_uid = k->store.users.helper;
 	s->options = k->options;
-	s->fresh = 1;
 	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
 	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
 	snprintf(s->store, sizeof s->store, "%s", k->options.store);
@@ -142,7 +162,7 @@ static int wait_ready(struct keeper *k)
 		}
 		if (k->fatal[0])
 			return k->fatal_status;
-		if (k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
+		if ((k->seats[0].state == SEAT_EMPTY && k->seats[1].state == SEAT_EMPTY) || keeper_now_ms() > end) {
 			snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return 1;
 		}
@@ -166,6 +186,13 @@ static int probe(struct keeper *k)
 	return -ETIMEDOUT;
 }
 
+static void stop_workers(struct keeper *k, int64_t patience_ms)
+{
+	for (int i = 0; i < SEATS; i++)	/* a standby has nothing to finish */
+		if (k->seats[i].pid)
+			children_stop_worker(k, i, i == k->active ? patience_ms : 0);
+}
+
 static void shut_down(struct keeper *k)
 {
 	k->shared->keeper.ending = 1;
@@ -176,13 +203,12 @@ static void shut_down(struct keeper *k)
 	k->clone_fd = -1;
 	if (k->attached && mount_detach(k->mount))
 		log_error("%s cannot be unmounted: %s", k->options.mount, strerror(errno));
-	for (int i = 0; i < SEATS; i++)	/* a standby has nothing to finish */
-		if (k->seats[i].pid)
-			children_stop_worker(k, i, i == k->active ? STOP_TIMEOUT_MS : 0);
+	stop_workers(k, STOP_TIMEOUT_MS);
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_KEYHOLDER);
 	if (k->attached)
 		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
+	leftovers_forget(k);
 }
 
 static void report(int fd, int status, const char *text)
@@ -193,27 +219,41 @@ static void report(int fd, int status, const char *text)
 	close(fd);
 }
 
-static int bring_up(struct keeper *k)
+/* A detached mount that a worker serves. 0, or the exit status with the line in k->fatal. */
+static int make_served_mount(struct keeper *k)
 {
-	int r = mount_point_check(k->options.mount, k->fatal, sizeof k->fatal);
-	if (r)
-		return r == -EBUSY ? 5 : 1;
-	r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
+	int r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
 	if (r)
 		return 1;
 	k->shared->keeper.resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
-	k->proc_fd = mount_private_proc();
-	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
+	if (children_start_worker(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
 	}
 	r = wait_ready(k);
-	if (r)
-		return r;
-	if (probe(k)) {
+	if (!r && probe(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the mount does not answer a test read; cofferd -f shows why");
+		r = 1;
+	}
+	return r;
+}
+
+static int bring_up(struct keeper *k)
+{
+	leftovers_end(k->store.dir);
+	if (mount_clear_dead(k->options.mount, k->options.store))
+		log_warn("a dead mount of this store was at %s; it is detached", k->options.mount);
+	int r = mount_point_check(k->options.mount, k->fatal, sizeof k->fatal);
+	if (r)
+		return r == -EBUSY ? 5 : 1;
+	k->proc_fd = mount_private_proc();
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
 	}
+	r = make_served_mount(k);
+	if (r)
+		return r;
 	if (mount_attach(k->mount, k->options.mount, &k->clone_fd, k->fatal, sizeof k->fatal))
 		return 1;
 	k->attached = true;
@@ -221,6 +261,38 @@ static int bring_up(struct keeper *k)
 	if (audit_protect(k->store.audit_dir, true))
 		log_info("the log's file system has no append-only attribute");
 	return 0;
+}
+
+/* Whoever aborted the connection (fusectl, umount -f of a busy mount) has ended every open file and every bind mount of it; the vault itself comes back. */
+static void remount(struct keeper *k)
+{
+	struct mount *dead = k->mount;
+
+	keeper_trouble(k, "the connection to the kernel was aborted from outside: mounting again; files that were open are lost");
+	stop_workers(k, STOP_TIMEOUT_MS);
+	children_stop_helper(k, HELPER_BELL);
+	close(k->clone_fd);
+	k->clone_fd = -1;
+	k->mount = NULL;
+	k->fatal[0] = '\0';
+	k->attached = false;
+	int r = reset_shared(k);
+	if (!r)
+		r = make_served_mount(k);
+	if (!r)
+		r = mount_replace(k->mount, dead, &k->clone_fd, k->fatal, sizeof k->fatal);
+	k->attached = true;
+	if (!r) {
+		mount_free(dead);
+		k->aborted = false;
+		log_info("%s is mounted at %s again", k->options.store, k->options.mount);
+		return;
+	}
+	keeper_trouble(k, "it cannot be mounted again: %.200s; tried again in %d s", k->fatal, REMOUNT_WAIT_MS / 1000);
+	stop_workers(k, 0);
+	mount_free(k->mount);
+	k->mount = dead;
+	k->next_remount_ms = keeper_now_ms() + REMOUNT_WAIT_MS;
 }
 
 static int set_up(struct keeper *k)
@@ -271,8 +343,11 @@ int keeper_run(const struct options *options, int report_fd)
 		report(report_fd, 0, "");
 		log_info("%s is mounted at %s", options->store, options->mount);
 		int signal = 0;
-		while (!signal && mount_attached(k->mount))
+		while (!signal && mount_attached(k->mount)) {
+			if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
+				remount(k);
 			signal = step(k, sooner(children_start_due(k), watch(k)));
+		}
 		log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
 	}
 	if (k->mount)

@@ -93,6 +93,7 @@ int children_start_worker(struct keeper *k)
 	k->seats[i].started_ms = keeper_now_ms();
 	k->seats[i].killed_ms = 0;
 	k->seats[i].stopped = 0;
+	leftovers_note(k);
 	return 0;
 }
 
@@ -124,6 +125,7 @@ int children_start_helper(struct keeper *k, enum helper which)
 	c->started_ms = keeper_now_ms();
 	c->stopped = 0;
 	children_publish(k);
+	leftovers_note(k);
 	return r;
 }
 
@@ -148,6 +150,8 @@ int children_start_due(struct keeper *k)
 {
 	int64_t now = keeper_now_ms(), wait = -1;
 
+	if (k->aborted)
+		return -1;
 	for (int i = 0; i < HELPERS; i++) {
 		struct child *c = &k->helpers[i];
 		if (c->pid || (i == HELPER_BELL && !k->attached))

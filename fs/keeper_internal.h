@@ -53,6 +53,8 @@ struct keeper {
 	struct mount *mount;
 	int shared_fd, self_fd, proc_fd, signal_fd, clone_fd;
 	bool attached;
+	bool aborted;			/* the connection is gone, though nobody unmounted: a new mount is due */
+	int64_t next_remount_ms;
 	struct channel channels[HELPERS][SEATS];
 	struct child helpers[HELPERS];
 	struct seat seats[SEATS];
@@ -102,5 +104,11 @@ void takeover_after_death(struct keeper *k);
 
 /* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
 int watch(struct keeper *k);
+
+/* ---- keeper_leftovers.c ---- */
+
+void leftovers_note(struct keeper *k);		/* writes down what runs */
+void leftovers_forget(struct keeper *k);
+void leftovers_end(int store_dir);		/* of the keeper before us, which is dead: we have its lock */
 
 #endif

@@ -51,6 +51,9 @@ void takeover_after_death(struct keeper *k)
 {
 	k->active = -1;
 	note_suspects(k->shared);
+	k->aborted = mount_aborted(k->mount);
+	if (k->aborted)		/* it has nothing to serve any more, and nor has another */
+		return;
 	k->shared->keeper.restarts++;
 	const int next = standby(k);
 	if (next >= 0)

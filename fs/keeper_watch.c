@@ -154,6 +154,7 @@ int watch(struct keeper *k)
 		dying |= k->seats[i].killed_ms != 0;
 	}
 	if (now >= k->next_look_ms) {
+		k->aborted |= mount_aborted(k->mount);
 		for (int i = 0; i < HELPERS; i++)
 			look_at_helper(k, (enum helper)i);
 		k->next_look_ms = now + LOOK_MS;

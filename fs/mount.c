@@ -18,6 +18,7 @@
 extern int umount2(const char *target, int flags);
 #define COFFER_MNT_DETACH 2
 #define COFFER_UMOUNT_NOFOLLOW 8
+#define COFFER_MOVE_MOUNT_BENEATH 0x200
 
 /* Newer than Debian 12's headers */
 #define INIT_HAS_RESEND             (1ULL << 39)
@@ -218,17 +219,12 @@ int mount_point_check(const char *directory, char *why, size_t why_len)
 	return 0;
 }
 
-int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len)
+/* The attached mount in m->directory: a view of it for the bell. */
+static int take_clone(struct mount *m, int *ret_clone, char *why, size_t why_len)
 {
-	int r = mount_point_check(directory, why, why_len);
-	if (r)
-		return r;
-	if (syscall(SYS_move_mount, m->mount_fd, "", -100 /* AT_FDCWD */, directory, MOVE_MOUNT_F_EMPTY_PATH))
-		return fail(why, why_len, errno, "mount at %s: %s", directory, strerror(errno));
-	snprintf(m->directory, sizeof m->directory, "%s", directory);
 	int clone = (int)syscall(SYS_open_tree, m->mount_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (clone < 0) {
-		r = fail(why, why_len, errno, "open_tree of %s: %s", directory, strerror(errno));
+		int r = fail(why, why_len, errno, "open_tree of %s: %s", m->directory, strerror(errno));
 		mount_detach(m);
 		return r;
 	}
@@ -237,6 +233,59 @@ int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *w
 	m->mount_fd = -1;
 	*ret_clone = clone;
 	return 0;
+}
+
+int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len)
+{
+	int r = mount_point_check(directory, why, why_len);
+	if (r)
+		return r;
+	if (syscall(SYS_move_mount, m->mount_fd, "", -100 /* AT_FDCWD */, directory, MOVE_MOUNT_F_EMPTY_PATH))
+		return fail(why, why_len, errno, "mount at %s: %s", directory, strerror(errno));
+	snprintf(m->directory, sizeof m->directory, "%s", directory);
+	return take_clone(m, ret_clone, why, why_len);
+}
+
+int mount_replace(struct mount *m, struct mount *dead, int *ret_clone, char *why, size_t why_len)
+{
+	/* Linux 6.5 and later: first beneath it, so that nobody sees the bare directory */
+	const bool beneath = !syscall(SYS_move_mount, m->mount_fd, "", -100 /* AT_FDCWD */, dead->directory, MOVE_MOUNT_F_EMPTY_PATH | COFFER_MOVE_MOUNT_BENEATH);
+
+	if (umount2(dead->directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH))
+		return fail(why, why_len, errno, "the dead mount at %s: %s", dead->directory, strerror(errno));
+	if (!beneath)
+		return mount_attach(m, dead->directory, ret_clone, why, why_len);
+	snprintf(m->directory, sizeof m->directory, "%s", dead->directory);
+	return take_clone(m, ret_clone, why, why_len);
+}
+
+bool mount_aborted(const struct mount *m)
+{
+	struct pollfd p = { .fd = m->fuse_fd };
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+bool mount_clear_dead(const char *directory, const char *store)
+{
+	char source[PATH_MAX + 16], *line = NULL;
+	size_t cap = 0;
+	struct stat st;
+	bool found = false;
+
+	if (!lstat(directory, &st) || errno != ENOTCONN)
+		return false;
+	snprintf(source, sizeof source, " - fuse.coffer coffer:%s ", store);
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	while (f && !found && getline(&line, &cap, f) > 0) {
+		char *at = line, *point = NULL;
+		for (int field = 0; field < 5; field++)
+			point = strsep(&at, " ");
+		found = at && point && !strcmp(point, directory) && strstr(at, source + 1);
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return found && !umount2(directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH);
 }
 
 bool mount_attached(const struct mount *m)

@@ -21,6 +21,12 @@ int mount_root_fd(const struct mount *m);
 int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len);
 /* Is it still where it was attached? Reads /proc/self/mountinfo, does no path I/O on the mount. */
 bool mount_attached(const struct mount *m);
+/* The connection is gone, by fusectl for one: everybody gets ENOTCONN. Never polled for longer than this moment: the kernel would wake us at each request. */
+bool mount_aborted(const struct mount *m);
+/* Puts m where the dead one is, and detaches that; otherwise as mount_attach. */
+int mount_replace(struct mount *m, struct mount *dead, int *ret_clone, char *why, size_t why_len);
+/* Detaches what a daemon of this store that died left at the directory. True if there was such a mount. */
+bool mount_clear_dead(const char *directory, const char *store);
 /* Unmounts, lazily if somebody uses it. */
 int mount_detach(struct mount *m);
 
