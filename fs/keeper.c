@@ -19,7 +19,6 @@
 
 #include "fs/log.h"
 
-#define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
 #define STOP_TIMEOUT_MS  8000
 #define REMOUNT_WAIT_MS  5000
 
@@ -45,6 +44,26 @@ void keeper_trouble(struct keeper *k, const char *format, ...)
 }
 
 /* ---- set-up ---- */
+
+/* What holds plaintext or keys stays in memory for as long as the keeper lives. */
+int keeper_lock_memory(struct keeper *k)
+{
+	struct shared *s = k->shared;
+	return mlock(s->slots, sizeof s->slots) || mlock(s->stage_key, KEY_LEN) || mlock(&s->audit_head, sizeof s->audit_head) ||
+	       madvise(s, sizeof *s, MADV_DONTDUMP) ? -errno : 0;
+}
+
+void keeper_sign(struct keeper *k)
+{
+	struct shared_keeper *s = &k->shared->keeper;
+
+	if (k->giver_fd < 0)
+		s->keeper = getpid();
+	s->bell_uid = k->store.users.helper;
+	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
+	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
+	snprintf(s->store, sizeof s->store, "%s", k->options.store);
+}
 
 /* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new. */
 static int reset_shared(struct keeper *k)
@@ -77,21 +96,15 @@ static int make_shared(struct keeper *k)
 	if (p == MAP_FAILED)
 		return -errno;
 	k->shared = p;
-	/* what holds plaintext or keys stays in memory for as long as the keeper lives */
-	if (mlock(k->shared->slots, sizeof k->shared->slots) || mlock(k->shared->stage_key, KEY_LEN) ||
-	    mlock(&k->shared->audit_head, sizeof k->shared->audit_head) || madvise(p, sizeof(struct shared), MADV_DONTDUMP))
-		return -errno;
+	int r = keeper_lock_memory(k);
+	if (r)
+		return r;
 	if (reset_shared(k))
 		return -EIO;
-	struct shared_keeper *s = &k->shared->keeper;
 	clock_gettime(CLOCK_REALTIME, &t);
-	s->started = t.tv_sec * 1000000000 + t.tv_nsec;
-	s->keeper = getpid();
-	s->bell_uid = k->store.users.helper;
-	s->options = k->options;
-	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
-	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
-	snprintf(s->store, sizeof s->store, "%s", k->options.store);
+	k->shared->keeper.started = t.tv_sec * 1000000000 + t.tv_nsec;
+	k->shared->keeper.options = k->options;
+	keeper_sign(k);
 	k->shared->size = sizeof(struct shared);
 	k->shared->magic = SHARED_MAGIC;
 	return 0;
@@ -125,6 +138,7 @@ static int step(struct keeper *k, int timeout_ms)
 	struct pollfd p[] = {
 		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = mounts, .events = POLLPRI },
 		{ .fd = k->seats[0].control, .events = POLLIN }, { .fd = k->seats[1].control, .events = POLLIN },
+		{ .fd = k->asked_fd, .events = POLLIN }, { .fd = k->taker_fd, .events = POLLIN },
 	};
 	int stop = 0;
 
@@ -132,7 +146,7 @@ static int step(struct keeper *k, int timeout_ms)
 		close(mounts);
 		return 0;
 	}
-	int n = poll(p, 4, timeout_ms);
+	int n = poll(p, sizeof p / sizeof *p, timeout_ms);
 	if (mounts >= 0)
 		close(mounts);
 	if (n < 0)
@@ -142,11 +156,17 @@ static int step(struct keeper *k, int timeout_ms)
 		while (read(k->signal_fd, &s, sizeof s) == sizeof s)
 			if (s.ssi_signo == SIGTERM || s.ssi_signo == SIGINT)
 				stop = (int)s.ssi_signo;
+			else if (s.ssi_signo == SIGHUP)
+				k->reload = true;
 		children_reap(k);
 	}
 	for (int i = 0; i < SEATS; i++)
 		if (p[2 + i].revents && k->seats[i].control == p[2 + i].fd)
 			control_read(k, i);
+	if (p[4].revents && k->attached && k->giver_fd < 0)
+		handover_accept(k);
+	if (p[5].revents && k->taker_fd == p[5].fd)
+		k->handed_over = handover_read(k);
 	return stop;
 }
 
@@ -209,14 +229,6 @@ static void shut_down(struct keeper *k)
 	if (k->attached)
 		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
 	leftovers_forget(k);
-}
-
-static void report(int fd, int status, const char *text)
-{
-	if (fd < 0)
-		return;
-	dprintf(fd, "%d%s", status, text);
-	close(fd);
 }
 
 /* A detached mount that a worker serves. 0, or the exit status with the line in k->fatal. */
@@ -295,17 +307,38 @@ static void remount(struct keeper *k)
 	k->next_remount_ms = keeper_now_ms() + REMOUNT_WAIT_MS;
 }
 
-static int set_up(struct keeper *k)
+/* ---- beginnings and the end ---- */
+
+static struct keeper *keeper_new(const struct options *options)
 {
-	int r;
-	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = -1;
+	struct keeper *k = calloc(1, sizeof *k);
+	if (!k)
+		return NULL;
+	if (options)
+		k->options = *options;
+	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
 	for (int i = 0; i < SEATS; i++)
 		k->seats[i].control = -1;
 	k->active = -1;
+	return k;
+}
+
+/* The binary that runs, and where the next one will be: by the name that it was started under, where an upgrade will put another. */
+static int find_binary(struct keeper *k)
+{
+	static const char gone[] = " (deleted)";
+	ssize_t n = readlink("/proc/self/exe", k->exe, sizeof k->exe - 1);
+
+	k->exe[n > 0 ? n : 0] = '\0';
+	if (n > (ssize_t)sizeof gone && !strcmp(k->exe + n - (sizeof gone - 1), gone))
+		k->exe[n - (ssize_t)(sizeof gone - 1)] = '\0';
 	k->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	if (k->self_fd < 0)
-		return -errno;
-	r = make_signals(k);
+	return k->self_fd < 0 ? -errno : 0;
+}
+
+static int set_up(struct keeper *k)
+{
+	int r = make_signals(k);
 	if (!r)
 		r = children_make_channels(k);
 	if (!r)
@@ -313,53 +346,171 @@ static int set_up(struct keeper *k)
 	return r;
 }
 
+static int make_first(struct keeper *k)
+{
+	int status = keeper_store_open(k->options.store, &k->store, k->fatal, sizeof k->fatal);
+	if (status)
+		return status;
+	int r = set_up(k);
+	if (r) {
+		snprintf(k->fatal, sizeof k->fatal, "set-up of shared memory and signals: %s", strerror(-r));
+		return 1;
+	}
+	status = bring_up(k);
+	if (!status && handover_listen(k))
+		log_warn("no other keeper can take over: %s", strerror(errno));
+	return status;
+}
+
+/* Until one of our own stands ready, nothing of what we were given is changed. */
+static int prepare_to_take(struct keeper *k)
+{
+	int64_t end = keeper_now_ms() + START_TIMEOUT_MS;
+
+	k->proc_fd = mount_private_proc();
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	while (k->seats[0].state != SEAT_PREPARED) {
+		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
+			if (!k->fatal[0])
+				snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
+			return k->fatal_status ? k->fatal_status : 1;
+		}
+	}
+	return 0;
+}
+
+static int take_from_other(struct keeper *k)
+{
+	if (geteuid() != 0) {
+		snprintf(k->fatal, sizeof k->fatal, "cofferd needs root to mount and to start its processes under their own users");
+		return 1;
+	}
+	int r = handover_ask(k, k->fatal, sizeof k->fatal);
+	if (r)
+		return r == -EBUSY ? 5 : 7;
+	r = make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
+	if (!r && handover_finish(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon that serves does not let go of the mount");
+		r = 1;
+	}
+	if (r)
+		return r;
+	keeper_sign(k);
+	keeper_store_sign(&k->store);
+	k->shared->keeper.upgrades++;
+	takeover_from_other(k);
+	if (!mount_is_here(k->mount))
+		log_warn("%s is not to be seen in this mount namespace: it is served, and whoever sees it must unmount it", k->options.mount);
+	return 0;
+}
+
+/* The mount is another keeper's: what is ours goes, and nothing of the mount's. */
+static void abandon(struct keeper *k)
+{
+	stop_workers(k, 0);
+	for (int i = 0; i < HELPERS; i++)
+		children_stop_helper(k, (enum helper)i);
+}
+
+static void report(int fd, int status, const char *text)
+{
+	if (fd < 0)
+		return;
+	dprintf(fd, "%d%s", status, text);
+	close(fd);
+}
+
+static void serve(struct keeper *k)
+{
+	int signal = 0;
+
+	while (!signal && !k->handed_over && mount_attached(k->mount)) {
+		if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
+			remount(k);
+		if (k->reload)
+			upgrade_begin(k);
+		k->reload = false;
+		int wait = sooner(children_start_due(k), watch(k));
+		signal = step(k, sooner(wait, upgrade_watch(k)));
+	}
+	if (k->handed_over) {
+		log_info("another keeper serves; ending");
+		return;
+	}
+	log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+	shut_down(k);
+	handover_forget(k);
+	mount_free(k->mount);
+	keeper_store_close(&k->store);
+}
+
 int keeper_run(const struct options *options, int report_fd)
 {
-	struct keeper *k = calloc(1, sizeof *k);
-	char why[CONTROL_TEXT_MAX] = "";
+	struct keeper *k = keeper_new(options);
 	int status = 1;
 
 	if (!k)
 		return 1;
-	k->options = *options;
 	log_open("keeper", options->foreground);
-	status = keeper_store_open(options->store, &k->store, why, sizeof why);
-	if (status) {
-		report(report_fd, status, why);
-		if (options->foreground)
-			fprintf(stderr, "cofferd: %s\n", why);
-		free(k);
-		return status;
-	}
-	int r = set_up(k);
-	if (r) {
-		status = 1;
-		snprintf(k->fatal, sizeof k->fatal, "set-up of shared memory and signals: %s", strerror(-r));
-	} else {
-		status = bring_up(k);
-	}
-	const bool failed = status != 0;
-	if (!failed) {
+	if (find_binary(k))
+		snprintf(k->fatal, sizeof k->fatal, "/proc is not mounted");
+	else
+		status = options->takeover ? take_from_other(k) : make_first(k);
+	if (!status) {
 		report(report_fd, 0, "");
 		log_info("%s is mounted at %s", options->store, options->mount);
-		int signal = 0;
-		while (!signal && mount_attached(k->mount)) {
-			if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
-				remount(k);
-			signal = step(k, sooner(children_start_due(k), watch(k)));
-		}
-		log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+		serve(k);
+		free(k);
+		return 0;
 	}
-	if (k->mount)
-		shut_down(k);
-	mount_free(k->mount);
-	keeper_store_close(&k->store);
+	if (options->takeover) {
+		abandon(k);
+	} else {
+		if (k->mount)
+			shut_down(k);
+		mount_free(k->mount);
+		keeper_store_close(&k->store);
+	}
 	/* last: whoever hears that it failed may try again, and must not find us still there */
-	if (failed) {
-		report(report_fd, status, k->fatal);
-		if (options->foreground)
-			fprintf(stderr, "cofferd: %s\n", k->fatal);
-	}
+	report(report_fd, status, k->fatal);
+	if (options->foreground)
+		fprintf(stderr, "cofferd: %s\n", k->fatal);
 	free(k);
 	return status;
+}
+
+int keeper_resume(int state_fd)
+{
+	static struct keeper_state s;
+	int *fds[STATE_FDS];
+	struct keeper *k = keeper_new(NULL);
+	int r = k ? state_from_memfd(state_fd, &s) : -ENOMEM;
+
+	if (!r) {
+		const size_t n = state_descriptors(&s, fds);
+		for (size_t i = 0; i < n; i++)
+			if (*fds[i] >= 0)
+				fcntl(*fds[i], F_SETFD, FD_CLOEXEC);
+		log_open("keeper", s.options.foreground);
+		r = state_restore(k, &s);
+	}
+	close(state_fd);
+	if (!r)
+		r = find_binary(k);
+	if (!r) {
+		memcpy(k->exe, s.exe, sizeof k->exe);
+		r = make_signals(k);
+	}
+	if (r) {
+		log_error("the keeper cannot go on after its upgrade: %s", strerror(-r));
+		return 1;
+	}
+	log_info("the keeper goes on as version " COFFER_VERSION);
+	children_reap(k);
+	serve(k);
+	free(k);
+	return 0;
 }

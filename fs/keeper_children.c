@@ -36,6 +36,8 @@ void children_publish(struct keeper *k)
 	struct shared_keeper *s = &k->shared->keeper;
 	pid_t worker = 0, standby = 0;
 
+	if (k->giver_fd >= 0)		/* another keeper's are the ones that count, still */
+		return;
 	for (int i = 0; i < SEATS; i++)
 		if (i == k->active)
 			worker = k->seats[i].pid;
@@ -61,7 +63,7 @@ static int spawn_worker(struct keeper *k, int seat, int control)
 	};
 	memcpy(a.fds, fds, sizeof fds);
 	a.n_fds = sizeof fds / sizeof *fds;
-	return role_spawn(k->self_fd, &a, &k->seats[seat].pid);
+	return role_spawn(k->next_fd >= 0 ? k->next_fd : k->self_fd, &a, &k->seats[seat].pid);
 }
 
 static int free_seat(const struct keeper *k)
@@ -162,7 +164,7 @@ int children_start_due(struct keeper *k)
 			wait = c->patience.not_before_ms > now ? c->patience.not_before_ms - now : 1;
 	}
 	/* A standby is made when the active one serves, not while it takes over: callers wait for that one. */
-	const bool wanted = free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
+	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
 	if (wanted && k->active < 0 && k->seats[0].state + k->seats[1].state != 0)
 		return (int)wait;	/* one is being prepared already */
 	if (wanted && k->patience.not_before_ms <= now && children_start_worker(k))
@@ -205,6 +207,7 @@ static void worker_died(struct keeper *k, int i, int status)
 	struct seat *s = &k->seats[i];
 	const enum seat_state was = s->state;
 	const pid_t pid = s->pid;
+	const int was_active = k->active;
 
 	while (was != SEAT_SERVING && s->control >= 0 && control_pending(s->control))
 		control_read(k, i);	/* why it could not serve */
@@ -214,7 +217,9 @@ static void worker_died(struct keeper *k, int i, int status)
 	if (i == k->active)		/* first of all: callers wait */
 		takeover_after_death(k);
 	log_end(was == SEAT_SERVING || was == SEAT_ACTIVATING ? "worker" : "standby worker", pid, status);
-	if (was == SEAT_SERVING || was == SEAT_PREPARED) {
+	if (k->upgrade == UPGRADE_WORKER && i != was_active) {
+		upgrade_worker_died(k, status);
+	} else if (was == SEAT_SERVING || was == SEAT_PREPARED) {
 		forgive(&k->patience);	/* one that came so far was no failure to start */
 	} else {
 		wait_longer(&k->patience);

@@ -68,6 +68,8 @@ void control_read(struct keeper *k, int seat)
 		s->state = SEAT_SERVING;
 		if (k->attached)
 			log_info("worker %d serves", (int)s->pid);
+		if (k->upgrade == UPGRADE_SELF)
+			upgrade_served(k);
 		break;
 	case CONTROL_SEGMENT:
 		answer_segment(k, seat, &m);

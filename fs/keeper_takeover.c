@@ -18,10 +18,19 @@ static void activate(struct keeper *k, int seat)
 	children_publish(k);
 }
 
+/* What a worker had read and not answered goes back to the queue for the next one. */
+static void send_again(struct keeper *k)
+{
+	if (k->shared->keeper.resend && mount_resend(k->mount))
+		log_error("unanswered requests cannot be sent again: %s", strerror(errno));
+}
+
 void takeover_prepared(struct keeper *k, int seat)
 {
 	k->seats[seat].state = SEAT_PREPARED;
-	if (k->active < 0)
+	if (k->upgrade == UPGRADE_WORKER)
+		upgrade_prepared(k, seat);
+	else if (k->active < 0 && k->giver_fd < 0)
 		activate(k, seat);
 	else
 		children_publish(k);
@@ -47,6 +56,21 @@ static void note_suspects(struct shared *s)
 	atomic_store(&s->tick_began, 0);
 }
 
+void takeover_retire(struct keeper *k, int next, int64_t patience_ms)
+{
+	if (k->active >= 0)
+		children_stop_worker(k, k->active, patience_ms);
+	note_suspects(k->shared);	/* of one that did not end in time */
+	activate(k, next);
+	send_again(k);
+}
+
+void takeover_from_other(struct keeper *k)
+{
+	activate(k, standby(k));
+	send_again(k);
+}
+
 void takeover_after_death(struct keeper *k)
 {
 	k->active = -1;
@@ -58,7 +82,5 @@ void takeover_after_death(struct keeper *k)
 	const int next = standby(k);
 	if (next >= 0)
 		activate(k, next);
-	/* what it had read and not answered goes back to the queue for the next one */
-	if (k->shared->keeper.resend && mount_resend(k->mount))
-		log_error("unanswered requests cannot be sent again: %s", strerror(errno));
+	send_again(k);
 }

@@ -28,7 +28,8 @@ extern int umount2(const char *target, int flags);
 struct mount {
 	int fuse_fd;
 	int mount_fd;
-	int id;			/* the kernel's mount id */
+	int id;			/* the kernel's mount id, -1: it is not to be seen from here */
+	unsigned major, minor;	/* of the file system's device */
 	char directory[PATH_MAX];
 };
 
@@ -189,6 +190,57 @@ void mount_free(struct mount *m)
 	free(m);
 }
 
+void mount_save(const struct mount *m, struct mount_state *ret)
+{
+	*ret = (struct mount_state){ .id = m->id, .major = m->major, .minor = m->minor };
+	snprintf(ret->directory, sizeof ret->directory, "%s", m->directory);
+}
+
+/* The lines of mountinfo, one after the other: true for the one that is wanted. */
+static bool find_mount(bool (*wanted)(const struct mount *m, const char *line), struct mount *m)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	bool found = false;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	while (f && !found && getline(&line, &cap, f) > 0)
+		found = strstr(line, " - fuse.coffer coffer:") && wanted(m, line);
+	if (found)
+		sscanf(line, "%d %*d %u:%u", &m->id, &m->major, &m->minor);
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static bool has_id(const struct mount *m, const char *line)
+{
+	return atoi(line) == m->id;
+}
+
+static bool is_there(const struct mount *m, const char *line)
+{
+	unsigned major, minor;
+	char point[PATH_MAX];
+	return sscanf(line, "%*d %*d %u:%u %*s %4095s", &major, &minor, point) == 3 && major == m->major && minor == m->minor && !strcmp(point, m->directory);
+}
+
+int mount_adopt(const struct mount_state *s, int fuse_fd, struct mount **ret_mount)
+{
+	struct mount *m = calloc(1, sizeof *m);
+	if (!m)
+		return -ENOMEM;
+	*m = (struct mount){ .fuse_fd = fuse_fd, .mount_fd = -1, .id = s->id, .major = s->major, .minor = s->minor };
+	memcpy(m->directory, s->directory, sizeof m->directory);
+	if (m->id < 0)
+		find_mount(is_there, m);
+	*ret_mount = m;
+	return 0;
+}
+
+bool mount_is_here(const struct mount *m) { return m->id >= 0; }
+
 int mount_fuse_fd(const struct mount *m) { return m->fuse_fd; }
 int mount_root_fd(const struct mount *m) { return m->mount_fd; }
 
@@ -231,6 +283,7 @@ static int take_clone(struct mount *m, int *ret_clone, char *why, size_t why_len
 	/* the descriptor would keep the mount busy for ever */
 	close(m->mount_fd);
 	m->mount_fd = -1;
+	find_mount(has_id, m);		/* its device, for whoever takes the mount over */
 	*ret_clone = clone;
 	return 0;
 }
@@ -290,22 +343,13 @@ bool mount_clear_dead(const char *directory, const char *store)
 
 bool mount_attached(const struct mount *m)
 {
-	char *line = NULL;
-	size_t cap = 0;
-	bool found = false;
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-
-	while (f && !found && getline(&line, &cap, f) > 0)
-		found = atoi(line) == m->id && strstr(line, " - fuse.coffer coffer:");
-	free(line);
-	if (f)
-		fclose(f);
-	return found;
+	struct mount copy = *m;
+	return m->id < 0 || find_mount(has_id, &copy);
 }
 
 int mount_detach(struct mount *m)
 {
-	if (!m->directory[0] || !mount_attached(m))
+	if (!m->directory[0] || m->id < 0 || !mount_attached(m))
 		return 0;
 	if (!umount2(m->directory, COFFER_UMOUNT_NOFOLLOW))
 		return 0;

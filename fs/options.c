@@ -23,6 +23,7 @@ const char options_usage[] =
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: never)\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
+	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses it\n"
 	"  -h, --help    -V, --version\n"
 	"\n"
 	"Example: cofferd /var/lib/coffer/default /vault\n";
@@ -52,6 +53,8 @@ static int set_option(struct options *o, const char *word)
 		return 0;
 	if (IS("nopagecache") && !eq) {
 		o->nopagecache = true;
+	} else if (IS("takeover") && !eq) {
+		o->takeover = true;
 	} else if (IS("noresend") && !eq) {
 		o->noresend = true;
 	} else if (IS("audit_durability")) {

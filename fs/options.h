@@ -16,6 +16,7 @@ struct options {
 	bool foreground;
 	bool help, version;
 	bool nopagecache;		/* sendfile, splice and mmap are refused: nothing ever lies in the page cache */
+	bool takeover;			/* from the keeper that serves this store already */
 	bool noresend;			/* replay unanswered requests from the slots, as on kernels before 6.9 */
 	enum audit_durability durability;
 	uint64_t audit_segment_size;	/* bytes, 0: default */
