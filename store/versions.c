@@ -309,7 +309,7 @@ static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LE
 	struct query q = db_query(db, "SELECT envelope FROM version_data WHERE id = ?");
 	uint8_t digest[DIGEST_LEN], *copy = NULL;
 	const void *envelope;
-	size_t len = 0;
+	size_t len = 0, plain_len;
 	int r;
 
 	query_int(&q, id);
@@ -320,7 +320,7 @@ static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LE
 		goto out;
 	envelope = column_blob(&q, 0, &len);
 	r = -EBADMSG;
-	if (!envelope || len < ENVELOPE_OVERHEAD || len > VALUE_MAX + ENVELOPE_OVERHEAD)
+	if (!envelope || envelope_plain_len(envelope, len, &plain_len) < 0)
 		goto out;
 	r = sha256(&(struct bytes){ envelope, len }, 1, digest);
 	if (r < 0)
@@ -365,10 +365,12 @@ static int open_envelope(struct store *s, uint32_t secret, uint32_t version, con
 {
 	struct envelope_context context = { .secret = secret, .version = version };
 	struct secbuf *plain = NULL;
-	int r;
+	size_t plain_len = 0;
+	int r = envelope_plain_len(envelope, len, &plain_len);
 
 	memcpy(context.vault, s->vault, sizeof context.vault);
-	r = secbuf_new(len - ENVELOPE_OVERHEAD, &plain);
+	if (r == 0)
+		r = secbuf_new(plain_len, &plain);
 	if (r == 0)
 		r = envelope_open(dek, &context, envelope, len, plain);
 	if (r < 0) {
