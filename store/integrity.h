@@ -25,13 +25,17 @@ enum row_kind {
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
+	ROW_BACKUP_KEY,		/* a member all the same: it came later, and the numbers stay */
+	ROW_DRILL,
 	ROW_KINDS
 };
+bool row_member(enum row_kind kind);	/* of the set */
 
 struct row_table {
 	const char *name;	/* of the table, as the MAC has it */
 	const char *all;	/* every row in order of id; the columns end with mac */
 	const char *one;	/* the same columns, by id */
+	const char *range;	/* the same, of ids after the first parameter up to the second */
 	const char *set_mac;
 };
 const struct row_table *row_table(enum row_kind kind);

@@ -10,7 +10,42 @@
 
 #define SCHEMA_SQL_MAX (64 << 10)
 
-static const struct schema current = { .version = 1, .sql = store_schema_sql, .migrations = NULL, .n_migrations = 0 };
+/* Backups: keys, drills, pieces of restores. */
+static const char to_2[] =
+	"CREATE TABLE backup_keys(\n"
+	"\tid INTEGER PRIMARY KEY,\n"
+	"\tkind INTEGER NOT NULL,\n"
+	"\tname TEXT NOT NULL UNIQUE,\n"
+	"\tpublic_key BLOB NOT NULL,\n"
+	"\trecord BLOB,\n"
+	"\tcreated INTEGER NOT NULL,\n"
+	"\tcreated_by TEXT,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE drills(\n"
+	"\tid INTEGER PRIMARY KEY CHECK(id = 1),\n"
+	"\tat INTEGER NOT NULL,\n"
+	"\tbackup_created INTEGER NOT NULL,\n"
+	"\tsecrets INTEGER NOT NULL,\n"
+	"\tversions INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE restore_pieces(\n"
+	"\tid INTEGER PRIMARY KEY,\n"
+	"\trestore BLOB NOT NULL,\n"
+	"\tuid INTEGER NOT NULL,\n"
+	"\tat INTEGER NOT NULL,\n"
+	"\tcreated INTEGER NOT NULL,\n"
+	"\tbytes BLOB NOT NULL,\n"
+	"\tUNIQUE(restore, at)\n"
+	") STRICT;\n";
+
+static const struct migration migrations[] = {
+	{ 1, to_2 },
+};
+
+static const struct schema current = { .version = 2, .sql = store_schema_sql, .migrations = migrations,
+				       .n_migrations = sizeof migrations / sizeof migrations[0] };
 
 const struct schema *schema_current(void)
 {

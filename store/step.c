@@ -414,7 +414,7 @@ static int read_changes(struct store *s, struct db *db, struct head *head, struc
 		const void *mac[2] = { column_blob(&q, 3, &len[0]), column_blob(&q, 4, &len[1]) };
 
 		r = -ESTALE;
-		if ((at != epoch && at != epoch + 1) || kind < ROW_SETTINGS || kind >= ROW_EVERYTHING || n == CHANGES_LISTED * 16)
+		if ((at != epoch && at != epoch + 1) || kind <= 0 || kind >= ROW_KINDS || !row_member((enum row_kind)kind) || n == CHANGES_LISTED * 16)
 			break;
 		epoch = at;
 		r = -EBADMSG;

@@ -364,7 +364,9 @@ static int housekeep(struct store *s)
 		return 0;
 	s->housekept = now;
 	r = binding_uses_flush(s);
-	return r < 0 ? r : requests_expire(s);
+	if (r == 0)
+		r = requests_expire(s);
+	return r < 0 ? r : restores_expire(s);
 }
 
 int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg)

@@ -12,7 +12,7 @@
 
 /* ---- attributes ---- */
 
-static bool content_type_valid(const char *text)
+bool content_type_valid(const char *text)
 {
 	size_t n = strlen(text);
 
@@ -22,8 +22,7 @@ static bool content_type_valid(const char *text)
 	return n <= CONTENT_TYPE_MAX;
 }
 
-/* Checks tags and writes them in one canonical form, sorted; malloc'd. */
-static int tags_parse(const char *json, char **ret_canonical)
+int tags_parse(const char *json, char **ret_canonical)
 {
 	json_t *tags = NULL, *value;
 	const char *name;
@@ -115,8 +114,7 @@ static int last_version(struct store *s, uint32_t id, uint32_t *ret_last)
 	return r;
 }
 
-/* The number under which this KEK stands in the table. */
-static int kek_row(struct store *s, const uint8_t *record, size_t len, int64_t *ret_id)
+int kek_row(struct store *s, const uint8_t *record, size_t len, int64_t *ret_id)
 {
 	uint8_t id[KEK_ID_LEN];
 	struct query q;

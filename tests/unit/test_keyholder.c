@@ -592,6 +592,7 @@ START_TEST(carries_keys_from_one_kek_to_another)
 	carry(local, f.keys);
 	carry(f.keys, f.keys);
 	keys_free(local);
+	unlink(path_of("other"));
 	ck_assert_int_eq(finish(), 0);
 }
 END_TEST

@@ -9,24 +9,25 @@
 /* A schema that does not exist: one table more than the present one. */
 #define EXTRA "CREATE TABLE extra(id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;\n"
 
-static const struct migration add_extra[] = { { 1, EXTRA } };
-static const struct migration add_wrong[] = { { 1, "CREATE TABLE extra(id INTEGER PRIMARY KEY);" } };
-static const struct migration broken[] = { { 1, EXTRA "CREATE TABLE extra(id INTEGER);" } };
+static struct migration add_extra[] = { { 0, EXTRA } };
+static struct migration add_wrong[] = { { 0, "CREATE TABLE extra(id INTEGER PRIMARY KEY);" } };
+static struct migration broken[] = { { 0, EXTRA "CREATE TABLE extra(id INTEGER);" } };
 
-static int open_with(const struct migration *migrations, bool migrate, struct store **ret_store, char why[512])
+static int open_with(struct migration *migrations, bool migrate, struct store **ret_store, char why[512])
 {
 	static char sql[64 << 10];
 	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = migrate };
 	static struct schema schema;
 
 	snprintf(sql, sizeof sql, "%s%s", schema_current()->sql, EXTRA);
-	schema = (struct schema){ .version = 2, .sql = sql, .migrations = migrations, .n_migrations = 1 };
+	migrations->from = schema_current()->version;
+	schema = (struct schema){ .version = schema_current()->version + 1, .sql = sql, .migrations = migrations, .n_migrations = 1 };
 	return store_open_schema(&config, &schema, ret_store, why, 512);
 }
 
 static void copy_path(char path[160])
 {
-	snprintf(path, 160, "%s.v1", fx.db);
+	snprintf(path, 160, "%s.v%d", fx.db, schema_current()->version);
 }
 
 START_TEST(older_store_is_brought_up_to_date_after_a_copy)
@@ -40,7 +41,7 @@ START_TEST(older_store_is_brought_up_to_date_after_a_copy)
 	ck_assert_int_eq(store_unlock(s, fx.keys, why, sizeof why), 0);
 	ck_assert_int_eq(value_is(s, id, 1, "one"), 0);
 	store_close(s);
-	ck_assert_int_eq(raw_int(&fx, "PRAGMA user_version"), 2);
+	ck_assert_int_eq(raw_int(&fx, "PRAGMA user_version"), schema_current()->version + 1);
 	ck_assert_int_eq(vault_open(&fx), -EPROTONOSUPPORT);
 	/* The copy is a whole store of the older schema. */
 	copy_path(path);
@@ -72,7 +73,7 @@ START_TEST(failed_migration_leaves_the_store_as_it_was)
 	ck_assert_int_lt(open_with(broken, true, &s, why), 0);
 	ck_assert_int_ne(why[0], 0);
 	ck_assert_int_eq(open_with(add_wrong, true, &s, why), -EBADMSG);
-	ck_assert_int_eq(raw_int(&fx, "PRAGMA user_version"), 1);
+	ck_assert_int_eq(raw_int(&fx, "PRAGMA user_version"), schema_current()->version);
 	ck_assert_int_eq(vault_open(&fx), 0);
 	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
 }
