@@ -60,18 +60,26 @@ void request_defer_hot(void)
 }
 
 /* Straight system calls: libc's are cancellation points, which cost more than they do here, and no thread of ours is ever cancelled. */
-static ssize_t send_answer(int fd, struct iovec *iov, int count)
+static int send_answer(const struct session *s, const void *answer, size_t len)
 {
-	long n = syscall(SYS_writev, fd, iov, count);
-	return n < 0 ? -errno : n;
+	return syscall(SYS_write, s->config.fuse_fd, answer, len) < 0 ? -errno : 0;
 }
+
+/* The kernel pins each piece of an answer by itself: one piece is cheaper than two. */
+#define SMALL_ANSWER 128u
 
 static int answer(const struct session *s, uint64_t unique, int error, const void *body, size_t len)
 {
-	struct fuse_out_header out = { .len = (uint32_t)(sizeof out + len), .error = error, .unique = unique };
-	struct iovec iov[2] = { { &out, sizeof out }, { (void *)(uintptr_t)body, len } };
-	ssize_t n = send_answer(s->config.fuse_fd, iov, len ? 2 : 1);
-	return n < 0 ? (int)n : 0;
+	struct { struct fuse_out_header out; uint8_t body[SMALL_ANSWER]; } small = {
+		.out = { .len = (uint32_t)(sizeof small.out + len), .error = error, .unique = unique },
+	};
+	if (len <= sizeof small.body) {
+		if (len)
+			memcpy(small.body, body, len);
+		return send_answer(s, &small, sizeof small.out + len);
+	}
+	const struct iovec iov[2] = { { &small.out, sizeof small.out }, { (void *)(uintptr_t)body, len } };
+	return syscall(SYS_writev, s->config.fuse_fd, iov, 2) < 0 ? -errno : 0;
 }
 
 int request_reply(int error, const void *body, size_t len)
@@ -104,8 +112,9 @@ void request_refuse(int error, uint32_t delay_ms)
 		request_reply(error, NULL, 0);
 }
 
-/* Where in a slot an answer may lie: behind any request that has one with a value. */
+/* Where in a slot an answer may lie: behind any request that has one with a value; its header stands before it, at the beginning of a page. */
 #define ANSWER_OFFSET 4096u
+_Static_assert((offsetof(struct slot, data) + ANSWER_OFFSET - sizeof(struct fuse_out_header)) % 4096 == 0, "an answer and its header lie in as few pages as they can");
 _Static_assert(ANSWER_OFFSET + FUSE_MAX_WRITE <= sizeof ((struct slot *)0)->data, "an answer of the largest READ fits in a slot");
 
 void *request_room(void)
@@ -118,13 +127,18 @@ void request_reply_secret(const void *data, size_t len)
 	void *room = request_room();
 	if (len > FUSE_MAX_WRITE)
 		len = FUSE_MAX_WRITE;	/* the kernel never asks for more */
-	if (data != room && secmem_kind() == SECMEM_MEMFD_SECRET) {
+	if (data != room && (secmem_kind() == SECMEM_MEMFD_SECRET || len <= SMALL_ANSWER)) {	/* nor on the stack */
 		memcpy(room, data, len);
 		data = room;
 	}
-	if (data == room)
-		current.secret_len = len;
-	request_reply(0, data, len);
+	if (data != room) {
+		request_reply(0, data, len);
+		return;
+	}
+	struct fuse_out_header *out = (struct fuse_out_header *)room - 1;
+	*out = (struct fuse_out_header){ .len = (uint32_t)(sizeof *out + len), .unique = current.header->unique };
+	current.secret_len = len;
+	send_answer(current.session, out, out->len);
 }
 
 int session_send_delayed(struct session *s)

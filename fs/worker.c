@@ -91,6 +91,11 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 	return 0;
 }
 
+static int ctl_commit(void *arg)
+{
+	return vault_commit(&((struct worker *)arg)->vault);
+}
+
 static void ctl_changed(void *arg)
 {
 	vault_changed(&((struct worker *)arg)->vault, true);
@@ -149,7 +154,10 @@ static void tick(struct worker *w)
 	const bool changed = keys_state_changed(v->keys);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
+	const uint64_t epoch = store_epoch(v->store);
 	int r = store_follow(v->store, followed, v);
+	if (!r)
+		vault_told(v, epoch);
 	if (r == -EBADMSG) {
 		log_error("rows in the store are not authentic: sealing; coffer fsck %s says which", v->shared->keeper.store);
 		vault_seal(v);
@@ -245,10 +253,20 @@ static int open_audit(struct worker *w)
 	return r ? fatal(w, r == -EBADMSG ? 6 : 1, "audit log: %s", why[0] ? why : strerror(-r)) : 0;
 }
 
+/* The exit status for a vault that did not open. */
+static int key_status(struct keys *keys, int r)
+{
+	char why[KEK_WHY_MAX];
+
+	if (r == -EBADMSG)
+		return 6;
+	return keys_fault(keys, why, sizeof why) == -EKEYREJECTED ? 3 : 7;
+}
+
 static int open_store(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	char why[256] = "";
+	char why[CONTROL_TEXT_MAX] = "";
 	int r = vaultconf_read(role_fd(w->args, "store"), &w->conf, why, sizeof why);
 	if (r)
 		return fatal(w, 6, "%s", why);
@@ -268,9 +286,9 @@ static int open_store(struct worker *w)
 	if (r == -ENOKEY)
 		log_warn("the vault is sealed; coffer unseal opens it");
 	else if (r == -ETIMEDOUT && v->shared->keeper.restarts)	/* callers wait: they get their error, and not nothing */
-		log_warn("the key holder does not answer; it is asked again");
+		log_warn("%s; it is asked again", why);
 	else if (r)
-		return fatal(w, r == -EBADMSG ? 6 : 7, "%s", why[0] ? why : strerror(-r));
+		return fatal(w, key_status(v->keys, r), "%s", why[0] ? why : strerror(-r));
 	return 0;
 }
 
@@ -294,7 +312,7 @@ static int open_rest(struct worker *w)
 		r = answers_new(&v->answers);
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
-	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
+	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
 	return 0;
 }
 
@@ -311,6 +329,7 @@ static int start(struct worker *w)
 		store_stages_clear(v->store);	/* of a daemon that is gone, and its key with it */
 	else
 		staging_recover(v);
+	vault_ring_missed(v);
 	const struct audit_event e = { .operation = v->shared->keeper.restarts ? AUDIT_WORKER_START : AUDIT_VAULT_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
 		log_error("the log cannot be written: every open is refused until it can");

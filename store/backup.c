@@ -168,7 +168,7 @@ static int put_table(struct backup *b, enum row_kind kind)
 		r = take_row(b, kind, &q);
 		if (r == 0 && kind == ROW_SETTINGS)
 			put_settings(b, &q);
-		else if (r == 0)
+		else if (r == 0 && kind != ROW_CLOCK)	/* it counts this machine's time */
 			r = kind == ROW_ROLE ? put_role(b, &q) : kind == ROW_BINDING ? put_binding(b, &q) : put_recipient(b, &q);
 		if (r < 0)
 			break;
@@ -179,7 +179,7 @@ static int put_table(struct backup *b, enum row_kind kind)
 
 static int put_grants(struct backup *b)
 {
-	static const enum row_kind kinds[] = { ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BACKUP_KEY };
+	static const enum row_kind kinds[] = { ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BACKUP_KEY, ROW_CLOCK };
 	int r = 0;
 
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && r == 0 && b->header.all; i++)

@@ -38,6 +38,8 @@ struct restore {
 	uint32_t base;			/* what is added to its versions' numbers */
 	uint32_t last_number;		/* of the version before, there */
 	uint32_t last_version;		/* what the object's row said */
+	bool clocked;			/* the vault's clock was written, and shows: */
+	int64_t counted;
 	int64_t kek;			/* row of the KEK; 0: not asked yet */
 	uint8_t kek_id[KEK_ID_LEN];
 	char *why;
@@ -267,13 +269,19 @@ static int insert_object(struct restore *r, const struct object *o)
 {
 	struct store *s = r->s;
 	struct transaction *t = &s->transaction;
-	const int64_t purge_at = store_now(s) + (int64_t)t->settings.retention_days * 86400 * NS_PER_S;
 	struct change change;
 	struct query q;
-	int e;
+	int64_t purge_at = 0;
+	int e = 0;
 
 	if (t->head.next_object > OBJECT_ID_MAX)
 		return -EOVERFLOW;
+	if (o->deleted && !r->clocked)
+		e = clock_write(s, &r->counted);
+	if (e < 0)
+		return transaction_fail(s, e);
+	r->clocked |= o->deleted;
+	purge_at = r->counted + RETENTION_NS(&t->settings);
 	change = row_new(ROW_OBJECT, t->head.next_object);
 	q = db_query(s->write, "INSERT INTO objects(id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, mac)"
 			       " VALUES(?, ?, ?, 1, ?, ?, ?, ?, ?, ?, x'')");

@@ -11,6 +11,7 @@
 #define VERSION_COLUMNS  "id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, mac"
 #define ROLE_COLUMNS     "id, name, actions, mac"
 #define BINDING_COLUMNS  "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
+#define CLOCK_COLUMNS    "id, counted, boot, uptime, mac"
 #define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, mac"
 #define PENDING_COLUMNS  "id, act, mac"
 #define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
@@ -33,6 +34,7 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_VERSION] = TABLE("versions", VERSION_COLUMNS),
 		[ROW_ROLE] = TABLE("roles", ROLE_COLUMNS),
 		[ROW_BINDING] = TABLE("bindings", BINDING_COLUMNS),
+		[ROW_CLOCK] = TABLE("clock", CLOCK_COLUMNS),
 		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
 		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
 		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),
@@ -41,11 +43,6 @@ const struct row_table *row_table(enum row_kind kind)
 	};
 	assert(kind < ROW_KINDS && tables[kind].name);
 	return &tables[kind];
-}
-
-bool row_member(enum row_kind kind)
-{
-	return (kind >= ROW_SETTINGS && kind < ROW_EVERYTHING) || kind == ROW_BACKUP_KEY;
 }
 
 int row_keys_derive(const uint8_t vault_key[KEY_LEN], const uint8_t vault[16], struct row_keys *ret_keys)

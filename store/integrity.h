@@ -21,15 +21,15 @@ enum row_kind {
 	ROW_ROLE,
 	ROW_BINDING,
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
+	ROW_CLOCK,
+	ROW_BACKUP_KEY,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
-	ROW_BACKUP_KEY,		/* a member all the same: it came later, and the numbers stay */
 	ROW_DRILL,
 	ROW_KINDS
 };
-bool row_member(enum row_kind kind);	/* of the set */
 
 struct row_table {
 	const char *name;	/* of the table, as the MAC has it */
@@ -39,6 +39,8 @@ struct row_table {
 	const char *set_mac;
 };
 const struct row_table *row_table(enum row_kind kind);
+/* Is it a member of the set? */
+static inline bool row_is_member(int64_t kind) { return kind >= ROW_SETTINGS && kind <= ROW_BACKUP_KEY && kind != ROW_EVERYTHING; }
 
 /* Lies in locked memory. */
 struct row_keys {

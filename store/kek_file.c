@@ -81,7 +81,12 @@ static int no_passphrase(char *buf, int size, int writing, void *arg)
 	return -1;
 }
 
-static int rsa_load(struct kek_file *k, const void *pem, size_t len, char *why)
+static int not_a_key(const char *path, size_t len, char *why)
+{
+	return kek_why(-EINVAL, why, "%.120s has %zu bytes, and is neither a key of exactly %d random bytes nor an RSA private key in PEM without a passphrase", path, len, KEY_LEN);
+}
+
+static int rsa_load(struct kek_file *k, const void *pem, size_t len, const char *path, char *why)
 {
 	BIO *bio = BIO_new_mem_buf(pem, (int)len);
 	int bits, r = -EINVAL;
@@ -90,10 +95,10 @@ static int rsa_load(struct kek_file *k, const void *pem, size_t len, char *why)
 		k->pkey = PEM_read_bio_PrivateKey_ex(bio, NULL, no_passphrase, NULL, NULL, NULL);
 	BIO_free(bio);
 	if (!k->pkey || !EVP_PKEY_is_a(k->pkey, "RSA"))
-		return kek_why(-EINVAL, why, "the key file holds neither 32 bytes nor an unencrypted RSA private key in PEM");
+		return not_a_key(path, len, why);
 	bits = EVP_PKEY_get_bits(k->pkey);
 	if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX || bits % 8 != 0)
-		return kek_why(-EINVAL, why, "the RSA key has %d bits: use %d to %d", bits, RSA_BITS_MIN, RSA_BITS_MAX);
+		return kek_why(-EINVAL, why, "%.120s is an RSA key of %d bits, which is not one of %d to %d", path, bits, RSA_BITS_MIN, RSA_BITS_MAX);
 	k->modulus_len = (size_t)bits / 8;
 	k->base.alg = KEK_ALG_RSA_OAEP_256;
 	r = rsa_id(k->pkey, k->base.id);
@@ -206,7 +211,7 @@ static void file_close(struct kek *base)
 }
 
 /* A key from the file's content. */
-static int file_load(const struct secbuf *content, struct kek **ret_kek, char *why)
+static int file_load(const struct secbuf *content, const char *path, struct kek **ret_kek, char *why)
 {
 	struct kek_file *k = secmem_alloc(sizeof(*k));
 	int r;
@@ -222,7 +227,7 @@ static int file_load(const struct secbuf *content, struct kek **ret_kek, char *w
 		static pthread_once_t once = PTHREAD_ONCE_INIT;
 		(void)pthread_once(&once, rsa_warm_up);
 		crypto_secret_begin();
-		r = rsa_load(k, secbuf_cdata(content), secbuf_len(content), why);
+		r = rsa_load(k, secbuf_cdata(content), secbuf_len(content), path, why);
 		crypto_secret_end();
 		ERR_clear_error();
 	}
@@ -259,8 +264,7 @@ static int file_check(int fd, const char *path, size_t *ret_size, char *why)
 	if (st.st_mode & 077)
 		return kek_why(-EACCES, why, "others can use the key file: run chmod 600 %.150s", path);
 	if (st.st_size == 0 || st.st_size > PEM_MAX)
-		return kek_why(-EINVAL, why, "%.150s has %lld bytes: a key file has exactly %d, or is an RSA private key in PEM", path,
-			       (long long)st.st_size, KEY_LEN);
+		return not_a_key(path, (size_t)st.st_size, why);
 	*ret_size = (size_t)st.st_size;
 	return 0;
 }
@@ -313,7 +317,7 @@ static int file_open(const struct kek_source *src, struct kek **ret_kek, char *w
 		kek_why(r, why, "cannot read the key file %.150s: %s", path, strerror(-r));
 		goto out;
 	}
-	r = file_load(content, ret_kek, why);
+	r = file_load(content, path, ret_kek, why);
 out:
 	secbuf_free(content);
 	if (fd != src->fd)
@@ -370,7 +374,7 @@ static int file_create(const struct kek_source *src, char ret_params[KEK_PARAMS_
 	if (r < 0)
 		goto out;
 	(void)secbuf_set_len(content, KEY_LEN);
-	r = file_load(content, &k, why);
+	r = file_load(content, path, &k, why);
 	if (r < 0)
 		goto out;
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

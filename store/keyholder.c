@@ -15,8 +15,11 @@
 #include "store/secbuf.h"
 
 #define CLIENTS_MAX	 16
+#define FAULT_MAX	 (KEK_WHY_MAX + 64)	/* bytes of a line that says why there is no key, and what to do */
 #define VISITORS_MAX	 4	/* connections on the unseal socket at one time */
 #define VISITOR_DEADLINE 5000	/* ms, from accept to the end of the passphrase */
+
+_Static_assert(FAULT_MAX <= WRAP_RECORD_MAX, "the line fits into a message");
 
 struct client {
 	int fd;			/* borrowed; -1: it has closed */
@@ -60,6 +63,14 @@ static int prove(struct kek *kek, const struct keyholder_config *c)
 	return r == -ENOMEM || r == -EIO ? r : r < 0 ? -EKEYREJECTED : 0;
 }
 
+/* A key file with something else in it: none can be made that opens this vault. */
+static void say_what_to_do(char *why, size_t why_len)
+{
+	size_t len = strlen(why);
+
+	snprintf(why + len, why_len - len, "; bring the vault's own key back from its copy");
+}
+
 static int unlock(struct holder *h, const void *passphrase, size_t len, char *why, size_t why_len)
 {
 	struct kek_source src = h->config->source;
@@ -71,6 +82,8 @@ static int unlock(struct holder *h, const void *passphrase, size_t len, char *wh
 		src.passphrase_len = len;
 	}
 	r = kek_open(&src, &kek, why, why_len);
+	if (r == -EINVAL && !src.passphrase)
+		say_what_to_do(why, why_len);
 	if (r < 0)
 		return r;
 	r = prove(kek, h->config);
@@ -82,6 +95,8 @@ static int unlock(struct holder *h, const void *passphrase, size_t len, char *wh
 			snprintf(why, why_len, "this passphrase does not open the vault");
 		else
 			snprintf(why, why_len, "the key of %.150s is another vault's: it does not open this one", src.uri);
+		if (r == -EKEYREJECTED && !h->ops->needs_passphrase)
+			say_what_to_do(why, why_len);
 		return r;
 	}
 	h->kek = kek;
@@ -371,7 +386,7 @@ static void visitor_leave(struct visitor *v)
 /* The line is short and the socket is empty: it fits, or the visitor does not read. */
 static void visitor_answer(struct visitor *v, const char *error)
 {
-	char line[KEK_WHY_MAX + 16];
+	char line[FAULT_MAX + 16];
 	int n = error ? snprintf(line, sizeof(line), "error %s\n", error) : snprintf(line, sizeof(line), "ok\n");
 
 	(void)!send(v->fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -401,7 +416,7 @@ static void visitor_accept(struct holder *h)
 
 static void visitor_done(struct holder *h, struct visitor *v)
 {
-	char why[KEK_WHY_MAX] = "";
+	char why[FAULT_MAX] = "";
 	int r = 0;
 
 	if (!h->kek) {
@@ -515,7 +530,8 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 	for (size_t i = 0; i < VISITORS_MAX; i++)
 		h->visitors[i].fd = -1;
 	if (config->n_clients > CLIENTS_MAX) {
-		snprintf(why, why_len, "more than %d clients", CLIENTS_MAX);
+		snprintf(why, why_len, "the key holder has more than %d clients", CLIENTS_MAX);
+		h->n_clients = 0;
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < h->n_clients; i++)
@@ -525,7 +541,7 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 	h->items = calloc(KEYS_ITEMS_MAX, sizeof(*h->items));
 	h->transport = secmem_alloc(CURVE_LEN);
 	if (!h->request || !h->reply || !h->items || !h->transport || random_bytes(h->transport, CURVE_LEN) < 0) {
-		snprintf(why, why_len, "no locked memory");
+		snprintf(why, why_len, "the key holder has no locked memory");
 		return -ENOMEM;
 	}
 	h->ops = kek_ops_for(src->uri);
@@ -534,17 +550,27 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 	return unlock(h, src->passphrase, src->passphrase_len, why, why_len);
 }
 
+/* The clients' sockets outlive this process: who asks finds the reason there, and need not wait for an answer that never comes. */
+static void send_fault(const struct holder *h, int error, const char *why)
+{
+	struct kh_reply fault = { .result = error == -EKEYREJECTED ? error : -EIO, .sealed = 1 };
+
+	fault.record_len = (uint32_t)snprintf((char *)fault.record, sizeof(fault.record), "%s", why);
+	for (size_t i = 0; i < h->n_clients; i++)
+		(void)!send(h->clients[i].fd, &fault, sizeof(fault), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 int keyholder_run(const struct keyholder_config *config)
 {
 	struct holder *h = calloc(1, sizeof(*h));
-	char why[KEK_WHY_MAX] = "";
+	char why[FAULT_MAX] = "";
 	int r;
 
 	if (!h)
 		return 1;
 	r = begin(h, config, why, sizeof(why));
 	if (r < 0)
-		fprintf(stderr, "cofferd: key holder: %s\n", why);
+		send_fault(h, r, why);
 	else
 		loop(h);
 	for (size_t i = 0; i < VISITORS_MAX; i++)

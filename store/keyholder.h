@@ -47,6 +47,9 @@ int keys_restore_import(struct keys *k, const uint8_t box[BOX_LEN], struct keys_
 int keys_seal(struct keys *k);
 struct keys_state { bool sealed; char provider[32]; /* "file", … */ uint8_t kek_id[KEK_ID_LEN]; uint64_t unwraps; };
 int keys_state(struct keys *k, struct keys_state *ret_state);
+/* What the holder said when it ended because it could not have its key: one line in why (at least KEK_WHY_MAX bytes), and -EKEYREJECTED (another vault's) or -EIO. 0: it said
+ * nothing, or has answered since. A call that waits meanwhile is -ETIMEDOUT at once. */
+int keys_fault(struct keys *k, char *why, size_t why_len);
 /* A descriptor that becomes readable when the key holder's state changed by itself (unsealed); -1 for a local one. The holder sends an
  * unsolicited message with number 0 on every client socket when it is unsealed or sealed; keys_state_changed reads it away and says whether there was one.
  * The descriptor may be readable for a moment while another thread waits for an answer. The end of the key holder counts as one change; every call is -EIO from then on. */
@@ -70,7 +73,7 @@ struct keyholder_config {
 	unsigned unwraps_per_second;	/* 0: KEYHOLDER_RATE */
 	unsigned unwrap_burst;		/* 0: KEYHOLDER_BURST */
 };
-/* 0: every client socket has closed. 1: the key could not be opened or is not this vault's (one line on stderr); a source that needs
+/* 0: every client socket has closed. 1: the key could not be opened or is not this vault's, and the clients were told why (keys_fault); a source that needs
  * a passphrase and has none starts sealed instead. */
 int keyholder_run(const struct keyholder_config *config);
 

@@ -1,7 +1,8 @@
 /* What the key holder and its clients say to each other: one struct a message, over SOCK_SEQPACKET, between two processes of the same
  * binary on the same machine, in its byte order. For keyholder.c and keys.c alone.
  *
- * A request has a number that is not 0; its reply has the same. A message with number 0 says that the holder was sealed or unsealed. */
+ * A request has a number that is not 0; its reply has the same. A message with number 0 says that the holder was sealed or unsealed; one with a result, too, that
+ * the holder ends because it cannot have its key: the record is then the line that says why. */
 #ifndef COFFER_STORE_KEYHOLDER_PROTO_H
 #define COFFER_STORE_KEYHOLDER_PROTO_H
 

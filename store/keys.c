@@ -24,8 +24,10 @@
 #define UNSEAL_DEADLINE_MS 30000
 
 struct keys {
-	pthread_mutex_t lock;		/* of the next two alone; never held across a wait */
+	pthread_mutex_t lock;		/* of the next four alone; never held across a wait */
 	pthread_cond_t free;
+	int fault;			/* why the holder has no key; 0: nothing is known against it */
+	char fault_why[WRAP_RECORD_MAX];
 	bool busy;			/* a call has its turn, and with it everything below */
 	struct kek *kek;		/* local: NULL when sealed */
 	char provider[32];
@@ -217,6 +219,16 @@ static int holder_gone(struct keys *k)
 	return -EIO;
 }
 
+/* A fault stands until the holder, or the one that came after it, answers. */
+static void note_fault(struct keys *k, int error, const uint8_t *why)
+{
+	pthread_mutex_lock(&k->lock);
+	k->fault = error;
+	if (error)
+		snprintf(k->fault_why, sizeof(k->fault_why), "%.*s", (int)sizeof(k->fault_why) - 1, (const char *)why);
+	pthread_mutex_unlock(&k->lock);
+}
+
 /* One message into k->reply: 0, -EAGAIN when there is none, -EIO. What is not a reply at all is passed over as one that nobody waits for. */
 static int receive(struct keys *k)
 {
@@ -234,8 +246,10 @@ static int receive(struct keys *k)
 	if (n < (ssize_t)sizeof(*k->reply) || k->reply->n_items > KEYS_ITEMS_MAX ||
 	    (size_t)n != sizeof(*k->reply) + k->reply->n_items * sizeof(*k->items))
 		k->reply->number = k->number - 1;
-	else if (k->reply->number == 0)
+	else if (k->reply->number == 0) {
 		note_change(k);
+		note_fault(k, k->reply->result, k->reply->record);
+	}
 	return 0;
 }
 
@@ -277,9 +291,25 @@ static int exchange(struct keys *k, struct kh_request *request, int64_t deadline
 		r = receive(k);
 		if (r == -EAGAIN)
 			r = wait_for(k->fd, POLLIN, deadline);
-		else if (r == 0 && k->reply->number == request->number)
+		else if (r == 0 && k->reply->number == 0 && k->reply->result)
+			r = -ETIMEDOUT;	/* a holder that says so does not answer any more */
+		else if (r == 0 && k->reply->number == request->number) {
+			note_fault(k, 0, NULL);
 			return 0;
+		}
 	}
+	return r;
+}
+
+int keys_fault(struct keys *k, char *why, size_t why_len)
+{
+	int r;
+
+	pthread_mutex_lock(&k->lock);
+	r = k->fault == 0 || k->fault == -EKEYREJECTED ? k->fault : -EIO;
+	if (r < 0)
+		snprintf(why, why_len, "%s", k->fault_why);
+	pthread_mutex_unlock(&k->lock);
 	return r;
 }
 

@@ -11,7 +11,7 @@
 #define SCHEMA_SQL_MAX (64 << 10)
 
 /* Backups: keys, drills, pieces of restores. */
-static const char to_2[] =
+static const char to_3[] =
 	"CREATE TABLE backup_keys(\n"
 	"\tid INTEGER PRIMARY KEY,\n"
 	"\tkind INTEGER NOT NULL,\n"
@@ -41,11 +41,19 @@ static const char to_2[] =
 	") STRICT;\n";
 
 static const struct migration migrations[] = {
-	{ 1, to_2 },
+	{ 1, "CREATE TABLE clock(\n"
+	     "\tid INTEGER PRIMARY KEY CHECK(id = 1),\n"
+	     "\tcounted INTEGER NOT NULL,\n"
+	     "\tboot BLOB NOT NULL,\n"
+	     "\tuptime INTEGER NOT NULL,\n"
+	     "\tmac BLOB NOT NULL\n"
+	     ") STRICT" },
+	{ 2, to_3 },
 };
 
-static const struct schema current = { .version = 2, .sql = store_schema_sql, .migrations = migrations,
-				       .n_migrations = sizeof migrations / sizeof migrations[0] };
+static const struct schema current = {
+	.version = 3, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
+};
 
 const struct schema *schema_current(void)
 {
@@ -178,6 +186,21 @@ static int migrate(struct db *db, const struct schema *schema, int version)
 		return r;
 	}
 	return db_commit(db);
+}
+
+int schema_drop_copies(const char *path, const struct schema *schema)
+{
+	int r = 0;
+
+	for (int version = 1; version < schema->version && r == 0; version++) {
+		char *copy = NULL;
+		if (asprintf(&copy, "%s.v%d", path, version) < 0)
+			return -ENOMEM;
+		if (unlink(copy) < 0 && errno != ENOENT)
+			r = -errno;
+		free(copy);
+	}
+	return r;
 }
 
 int schema_check(struct db *db, const struct schema *schema, const char *path, bool may_migrate, char *why, size_t why_len)

@@ -1,8 +1,8 @@
--- Schema 2 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
+-- Schema 3 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
 -- this file at each open.
 --
--- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings and backup_keys are
--- members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
+-- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings,
+-- clock and backup_keys are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
 
 -- The head: moves with every commit. next_* are ids that were never used. mac seals epoch, counters and the hash of the set.
 CREATE TABLE state(
@@ -26,7 +26,7 @@ CREATE TABLE settings(
 	mac BLOB NOT NULL
 ) STRICT;
 
--- Secrets, keys and certificates share one name space, with what was soft-deleted.
+-- Secrets, keys and certificates share one name space, with what was soft-deleted: deleted_at is a date, purge_at stands on the vault's own clock.
 CREATE TABLE objects(
 	id INTEGER PRIMARY KEY,
 	kind INTEGER NOT NULL,
@@ -47,7 +47,8 @@ CREATE TABLE keks(
 	kek BLOB NOT NULL UNIQUE
 ) STRICT;
 
--- id is object << 32 | number: one b-tree, in the order in which it is loaded. envelope_hash is SHA-256 of the row in version_data.
+-- id is object << 32 | number: one b-tree, in the order in which it is loaded. envelope_hash is SHA-256 of the row in version_data. Of a version that was
+-- destroyed dek_record and envelope_hash are empty, and there is no row in version_data.
 CREATE TABLE versions(
 	id INTEGER PRIMARY KEY,
 	size INTEGER NOT NULL,
@@ -86,6 +87,15 @@ CREATE TABLE bindings(
 	reason TEXT,
 	created_by TEXT,
 	created INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- How much time has passed, as nobody can set it (clock.c): counted ns when the machine, in the boot of that id, had been up for uptime ns.
+CREATE TABLE clock(
+	id INTEGER PRIMARY KEY CHECK(id = 1),
+	counted INTEGER NOT NULL,
+	boot BLOB NOT NULL,
+	uptime INTEGER NOT NULL,
 	mac BLOB NOT NULL
 ) STRICT;
 

@@ -139,6 +139,19 @@ static int step_settings(struct store *s, struct db *db, const struct change *ch
 	return r;
 }
 
+static int step_clock(struct store *s, struct db *db, const struct change *change, struct step *step)
+{
+	struct query q = db_query(db, row_table(ROW_CLOCK)->one);
+	int r = changed_row(s, change, &q);
+
+	if (r == 0)
+		r = -EBADMSG;	/* once there it never goes */
+	if (r > 0)
+		r = clock_parse(&q, &step->clock);
+	query_end(&q);
+	return r;
+}
+
 /* ---- secrets ---- */
 
 /* Versions of one object: those in memory with the changed ones put in their places. */
@@ -283,7 +296,7 @@ static int step_reserve(struct store *s, const struct step *step)
 
 int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step)
 {
-	struct step step = { .settings = s->tables.settings };
+	struct step step = { .settings = s->tables.settings, .clock = s->tables.clock };
 	struct change *folded = NULL;
 	size_t n_folded = 0;
 	int r = changes_fold(changes, n, &folded, &n_folded);
@@ -298,6 +311,10 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 	}
 	if (r == 0 && n_folded > 0 && folded[0].kind == ROW_SETTINGS)
 		r = step_settings(s, db, &folded[0], &step);
+	/* One row of the highest kind but one: behind it are changes of backup keys, which nothing in memory follows. */
+	for (size_t i = n_folded; r == 0 && i > 0 && folded[i - 1].kind >= ROW_CLOCK; i--)
+		if (folded[i - 1].kind == ROW_CLOCK)
+			r = step_clock(s, db, &folded[i - 1], &step);
 	if (r == 0)
 		r = step_objects(s, db, folded, n_folded, &step);
 	if (r == 0)
@@ -325,6 +342,7 @@ void step_apply(struct store *s, struct step *step, const struct head *head)
 	old = s->tables.policy;
 	s->tables.policy = step->policy;
 	s->tables.settings = step->settings;
+	s->tables.clock = step->clock;
 	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->roles);
 	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->bindings);
 	s->tables.head = *head;
@@ -414,7 +432,7 @@ static int read_changes(struct store *s, struct db *db, struct head *head, struc
 		const void *mac[2] = { column_blob(&q, 3, &len[0]), column_blob(&q, 4, &len[1]) };
 
 		r = -ESTALE;
-		if ((at != epoch && at != epoch + 1) || kind <= 0 || kind >= ROW_KINDS || !row_member((enum row_kind)kind) || n == CHANGES_LISTED * 16)
+		if ((at != epoch && at != epoch + 1) || !row_is_member(kind) || n == CHANGES_LISTED * 16)
 			break;
 		epoch = at;
 		r = -EBADMSG;
@@ -490,4 +508,64 @@ int follow_apply(struct store *s, struct db *db)
 		step_discard(s, &step);
 	free(changes);
 	return r;
+}
+
+/* The secret that a row of the change table is about; 0: none. */
+static uint32_t changed_secret(int64_t kind, int64_t row)
+{
+	return kind == ROW_OBJECT ? (uint32_t)row : kind == ROW_VERSION ? VERSION_OBJECT(row) : 0;
+}
+
+static int list_changed(struct db *db, uint64_t epoch, uint64_t head, struct touched **ret_list)
+{
+	struct query q = db_query(db, "SELECT id, kind, row FROM changes WHERE id >= ? ORDER BY id");
+	struct touched *list = malloc(sizeof *list);
+	size_t room = 0;
+	int r = list ? 0 : -ENOMEM;
+	uint64_t at = epoch;
+
+	if (r == 0)
+		list->n = 0;
+	query_int(&q, (int64_t)((epoch + 1) << CHANGE_BITS));
+	while (r == 0 && (r = query_step(&q)) > 0) {
+		const uint64_t next = (uint64_t)column_int(&q, 0) >> CHANGE_BITS;
+		const uint32_t id = changed_secret(column_int(&q, 1), column_int(&q, 2));
+		r = next > at + 1 || column_int(&q, 1) == ROW_EVERYTHING ? -ESTALE : 0;
+		at = next;
+		if (r == 0 && id && list->n == room) {
+			struct touched *grown = realloc(list, sizeof *list + (room = 2 * room + 64) * sizeof list->ids[0]);
+			r = grown ? 0 : -ENOMEM;
+			list = grown ? grown : list;
+		}
+		if (r == 0 && id)
+			list->ids[list->n++] = id;
+	}
+	query_end(&q);
+	if (r == 0 && at < head)
+		r = -ESTALE;
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	*ret_list = list;
+	return 0;
+}
+
+int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg)
+{
+	struct touched *list = NULL;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = list_changed(s->read, epoch, atomic_load(&s->epoch), &list);
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r < 0)
+		return r;
+	qsort(list->ids, list->n, sizeof list->ids[0], id_order);
+	for (size_t i = 0; i < list->n; i++)
+		if (i == 0 || list->ids[i] != list->ids[i - 1])
+			fn(list->ids[i], arg);
+	free(list);
+	return 0;
 }

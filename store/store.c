@@ -37,6 +37,15 @@ static int64_t realtime(void)
 	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+/* Time since the machine's start, with what it slept: nobody can set it. */
+static int64_t boottime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
 int64_t store_now(const struct store *s)
 {
 	return s->clock();
@@ -93,6 +102,8 @@ int store_new(const char *dir, const struct vaultconf *conf, const struct schema
 	if (!s)
 		return -ENOMEM;
 	s->clock = realtime;
+	s->uptime = boottime;
+	s->opened = boottime();
 	s->schema = schema;
 	s->vault_record_len = conf->vault_record_len;
 	memcpy(s->vault, conf->id, sizeof s->vault);
@@ -163,6 +174,11 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 
 	store_why(why, why_len, "%s", "");
 	r = store_new(config->dir, config->conf, schema, config->cipher_cache, &s);
+	if (r == 0 && config->boot) {
+		memcpy(s->boot, config->boot, BOOT_ID_LEN);
+		s->counts = true;
+		atomic_init(&s->unscrubbed, true);	/* the process before us may have died between its commit and its scrub */
+	}
 	if (r == 0)
 		r = open_databases(s, config, why, why_len);
 	if (r == 0)
@@ -281,7 +297,7 @@ int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len)
 	r = store_derive_row_keys(s, keys, &row_keys);
 	if (r == -EBADMSG)
 		store_why(why, why_len, "the vault's key in vault.conf does not open with this KEK: either belongs to another vault, or was changed");
-	else if (r < 0)
+	else if (r < 0 && keys_fault(keys, why, why_len) == 0)
 		store_why(why, why_len, "the vault's key cannot be had from the key holder: %s", strerror(-r));
 	if (r < 0)
 		return r;
@@ -363,7 +379,9 @@ static int housekeep(struct store *s)
 	if (now - s->housekept < HOUSEKEEPING_NS && now >= s->housekept)
 		return 0;
 	s->housekept = now;
-	r = binding_uses_flush(s);
+	r = s->row_keys ? clock_keep(s) : 0;
+	if (r == 0)
+		r = binding_uses_flush(s);
 	if (r == 0)
 		r = requests_expire(s);
 	return r < 0 ? r : restores_expire(s);

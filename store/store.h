@@ -47,6 +47,7 @@ struct store_config {
 	const struct vaultconf *conf;
 	const uint8_t *stage_key;	/* KEY_LEN bytes that live as long as the daemon, for staged writes; NULL: no staging (offline) */
 	size_t cipher_cache;		/* bytes; 0: the default, 16 MiB */
+	const uint8_t *boot;		/* 16 bytes that name this boot of this machine: time is counted; NULL: it is not (offline) */
 	bool migrate;			/* may bring an older schema up to date (a copy db/vault.db.v<N> is kept) */
 };
 
@@ -64,6 +65,9 @@ bool store_sealed(const struct store *s);
  * expired request answers. Call every 250 ms or so, from a thread that may block. cb is called after the tables moved, for each changed secret. */
 int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
 
+/* Calls fn for each secret that changed after epoch, once, ascending; of the change table's word, unverified: for telling, not for serving. -ESTALE: it does not go back that far. */
+int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg);
+
 /* ---- reading the tables in memory: hold the lock ---- */
 
 void store_rdlock(struct store *s);
@@ -76,6 +80,7 @@ struct catalog_version {
 	int64_t not_before;	/* ns, INT64_MIN: none */
 	int64_t expires;	/* ns, INT64_MAX: none */
 	bool enabled;
+	bool destroyed;		/* its content is gone for ever; never enabled */
 };
 
 struct catalog_secret {
@@ -87,15 +92,28 @@ struct catalog_secret {
 	uint32_t n_versions;
 	uint32_t current;	/* the newest enabled version, 0: none */
 	int64_t created;	/* ns */
-	int64_t changed;	/* ns: the last change of it, its versions or its state */
+	int64_t changed;	/* ns: the last change of it, its versions or its state; of a deleted one: when it was deleted */
+	int64_t purge_at;	/* of a deleted one: see store_purge_left */
 	const char *name;
 	const struct catalog_version *versions;	/* ascending by number */
 };
+
+/* Within its times, or in a vault that does not enforce them. */
+static inline bool store_version_valid(const struct store_settings *settings, const struct catalog_version *v, int64_t now)
+{
+	return !settings->enforce_validity || (now >= v->not_before && now < v->expires);
+}
 
 const struct catalog_secret *store_find(const struct store *s, const char *name);		/* live; NULL */
 const struct catalog_secret *store_find_deleted(const struct store *s, const char *name);	/* soft-deleted; NULL */
 const struct catalog_secret *store_get(const struct store *s, uint32_t id);			/* either; NULL */
 const struct catalog_secret *store_next(const struct store *s, uint32_t after, bool deleted);	/* ascending id; NULL at the end */
+/* A deleted secret whose scheduled purge has destroyed the content, and only the name is left. */
+static inline bool catalog_emptied(const struct catalog_secret *c) { return c->deleted && c->n_versions == 0; }
+/* How long it is, in ns, until a deleted secret is purged by itself, and may be where purge protection is on; 0 or less: now. Counted on the vault's own clock, which nobody can set. */
+int64_t store_purge_left(const struct store *s, const struct catalog_secret *c);
+/* The same as a date of the wall clock as it stands. */
+int64_t store_purge_date(const struct store *s, const struct catalog_secret *c);
 const struct catalog_version *catalog_version(const struct catalog_secret *c, uint32_t number);	/* NULL */
 
 uint64_t store_epoch(const struct store *s);	/* atomic: no lock needed */
@@ -132,11 +150,22 @@ int store_begin(struct store *s);
 int store_commit(struct store *s);	/* 0: on disk and in the tables. Otherwise nothing changed */
 void store_rollback(struct store *s);
 
+/* Content that was destroyed may stand in the database's log for as long as somebody else reads an older state of it, or when a process died right after its commit. Empties it. 0: nothing is
+ * left, or was; -EAGAIN: try again. Cheap when there is nothing to do. */
+int store_scrub(struct store *s);
+
 /* The secrets that this thread's last transaction touched, ascending, for the bell: valid after store_commit until the thread's next store_begin. */
 size_t store_touched(const struct store *s, const uint32_t **ret_ids);
 
 int store_secret_create(struct store *s, const char *name, uint32_t *ret_id);	/* -EEXIST (live or deleted), -EINVAL */
 int store_secret_enable(struct store *s, uint32_t id, bool enabled);		/* -ENOENT */
+/* Soft delete: all of it stays, under its name, with a new incarnation and a date for its purge. *ret_gone: it never had a version, and was removed for good. -ENOENT, -EOVERFLOW. */
+int store_secret_delete(struct store *s, uint32_t id, bool *ret_gone);
+int store_secret_recover(struct store *s, uint32_t id);	/* -ENOENT: not deleted, or its content is destroyed */
+/* For ever: keys and ciphertext are overwritten in the database, and after the commit its log is emptied. -ENOENT: not deleted; -EPERM: purge protection is on, and the time has not come. */
+int store_secret_purge(struct store *s, uint32_t id);
+/* The scheduled purge: the same but for the name, which stays until the mount has let go of it (store_secret_purge). -EAGAIN: the time has not come. */
+int store_secret_empty(struct store *s, uint32_t id);
 
 struct version_attributes {
 	const char *content_type;	/* NULL: none; at most 255 bytes */
@@ -146,6 +175,8 @@ struct version_attributes {
 /* A new version with this value. -EFBIG, -EINVAL (attributes), -ENOENT, -ENOKEY, -ETIMEDOUT, -EIO. */
 int store_version_add(struct store *s, uint32_t id, const void *value, size_t len, const struct version_attributes *a, uint32_t *ret_version);
 int store_version_enable(struct store *s, uint32_t id, uint32_t version, bool enabled);
+/* Its content, for ever; the version stays known as destroyed. -ENOENT (no such version, or destroyed already); -EPERM: purge protection is on. */
+int store_version_destroy(struct store *s, uint32_t id, uint32_t version);
 int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version, const struct version_attributes *a);
 
 int store_role_put(struct store *s, const char *name, action_set actions, uint32_t *ret_id);	/* -EEXIST */
@@ -179,6 +210,8 @@ int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret);
 /* In the transaction: the stage's bytes become a new version and the stage is clean, both or neither. -EALREADY: it was clean (nothing done). */
 int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version);
 int store_stage_drop(struct store *s, uint64_t stage);
+/* A new worker: stages that no open file names, for whoever made one died before he could say so. keep need not be sorted. */
+int store_stages_retain(struct store *s, const uint64_t *keep, size_t n);
 int store_stages_clear(struct store *s);	/* a new daemon: what is left belongs to a dead key */
 
 /* ---- acts of offline commands that the owner of the log has yet to record (break-glass beside a running daemon) ---- */

@@ -47,6 +47,7 @@ needs=(
 	command busybox busybox-static
 	command ssh-keygen openssh-client
 	command sqlite3 sqlite3
+	command openssl openssl
 	command podman podman
 	command crun crun
 	command catatonit catatonit

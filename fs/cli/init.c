@@ -1,4 +1,5 @@
 /* coffer init: makes a vault, or nothing. Every step notes what it made; a failure takes it back in reverse, and touches nothing that was there.
+ * A key file that is named and there is used, and stays whatever happens.
  * vault.conf comes last: a directory without it is not a store, so a machine that dies half-way leaves no half vault. */
 #include "fs/cli/cli.h"
 
@@ -37,6 +38,8 @@ struct init {
 	size_t n_admins;
 	uid_t worker_uid;
 	gid_t worker_gid;
+	bool kek_there;			/* the key file was there before us: it is used, and never removed */
+	enum kek_alg kek_alg;
 	struct kek *kek;
 	struct keys *keys;
 	char *undo[UNDO_MAX];		/* what was made, in order */
@@ -70,6 +73,11 @@ static void undo(struct init *i, bool failed)
 }
 
 /* ---- what was asked for ---- */
+
+static bool is_file_kek(const struct init *i)
+{
+	return strncmp(i->kek_uri, "file:", 5) == 0;
+}
 
 static int read_retention(const char *given, uint32_t *ret_days)
 {
@@ -142,9 +150,9 @@ static int read_admins(const struct args *a, struct init *i)
 	}
 	if (i->n_admins > 0)
 		return EXIT_DONE;
-	/* A daemon in a container cannot tell the host from others: nobody would match. */
+	/* A daemon in a container cannot tell the host from others, and who works in a mount namespace of his own is not host: nobody here would match. */
 	if (in_container())
-		return fail(EXIT_USAGE, "in a container nobody counts as host, so say who administers the vault: --admin user:%u", (unsigned)getuid());
+		return fail(EXIT_USAGE, "in a container, or a mount namespace of its own, nobody counts as host; say who administers the vault: --admin user:%u", (unsigned)getuid());
 	snprintf(self, sizeof(self), "user:%u,host", (unsigned)getuid());
 	status = principal_argument(self, &i->admins[0], text);
 	i->n_admins = status == EXIT_DONE;
@@ -188,7 +196,7 @@ static bool is_empty_dir(const char *path)
 	return empty;
 }
 
-static int check_place(const struct init *i)
+static int check_place(struct init *i, bool named)
 {
 	char conf[PATH_MAX + 16];
 	struct stat st;
@@ -203,9 +211,10 @@ static int check_place(const struct init *i)
 	if (lstat(i->verify_path, &st) == 0)
 		return fail(EXIT_CONFLICT, "%s is there already, the verify key of another vault's log; move it away, or choose another name for the vault",
 			    i->verify_path);
-	if (strncmp(i->kek_uri, "file:", 5) == 0 && lstat(i->kek_uri + 5, &st) == 0)
-		return fail(EXIT_CONFLICT, "%s is there already; a vault gets a key of its own: move that one away, or name another with --kek file:PATH",
-			    i->kek_uri + 5);
+	i->kek_there = is_file_kek(i) && lstat(i->kek_uri + 5, &st) == 0;
+	/* A key that lies in the usual place by chance may be the last one that opens an old store: it is named on purpose, or not used. */
+	if (i->kek_there && !named)
+		return fail(EXIT_CONFLICT, "%s is there already; move it away for a new key, or use it for this vault too with --kek %s", i->kek_uri + 5, i->kek_uri);
 	return EXIT_DONE;
 }
 
@@ -220,7 +229,7 @@ static int read_kek(const struct args *a, struct init *i)
 		return fail(EXIT_USAGE, "--kek is longer than %d bytes", KEK_URI_MAX - 1);
 	if (!kek_ops_for(i->kek_uri))
 		return fail(EXIT_USAGE, "no key provider for \"%s\"; there are: %s", i->kek_uri, kek_schemes());
-	if (strncmp(i->kek_uri, "file:", 5) == 0) {
+	if (is_file_kek(i)) {
 		if (i->kek_uri[5] != '/')
 			return fail(EXIT_USAGE, "--kek %s: the path must be absolute, as the daemon will look for it there", i->kek_uri);
 		/* Whoever copies the store would carry the key with it. */
@@ -264,16 +273,28 @@ static int make_kek(struct init *i, const struct secbuf *passphrase)
 		source.passphrase = secbuf_cdata(passphrase);
 		source.passphrase_len = secbuf_len(passphrase);
 	}
-	if (strncmp(i->kek_uri, "file:", 5) == 0)
+	if (is_file_kek(i))
 		status = make_parent(i, i->kek_uri + 5, 0700);
 	if (status == EXIT_DONE) {
 		r = kek_create(&source, i->conf.kek_params, &i->kek, why, sizeof(why));
 		if (r < 0)
 			status = fail(exit_for_errno(r), "the vault's key could not be made: %s", *why ? why : strerror(-r));
-		else if (strncmp(i->kek_uri, "file:", 5) == 0)
+		else if (is_file_kek(i))
 			made(i, i->kek_uri + 5);
 	}
 	return status;
+}
+
+/* A key that somebody brings, such as one of RSA. It must pass all that the daemon will ask of it. */
+static int take_kek(struct init *i)
+{
+	struct kek_source source = { .uri = i->kek_uri, .fd = -1 };
+	char why[WHY_MAX] = "";
+	int r = kek_open(&source, &i->kek, why, sizeof(why));
+
+	return r == 0 ? EXIT_DONE
+		      : fail(EXIT_CONFLICT, "%s; it was there before and cannot be this vault's key: put it right, or name a file that is not there yet and gets a new key",
+			     *why ? why : strerror(-r));
 }
 
 static int make_vault_key(struct init *i)
@@ -289,6 +310,7 @@ static int make_vault_key(struct init *i)
 		goto out;
 	memcpy(ctx.vault, i->conf.id, sizeof(ctx.vault));
 	memcpy(i->conf.kek, i->kek_uri, sizeof(i->conf.kek));
+	i->kek_alg = kek_alg(i->kek);
 	r = keys_new_local(i->kek, &i->keys);
 	if (r < 0)
 		goto out;
@@ -344,9 +366,12 @@ static void say_what_next(const struct init *i)
 		principal_print(&i->admins[k], text);
 		printf("administrator: %s\n", text);
 	}
-	if (strncmp(i->kek_uri, "file:", 5) == 0)
-		printf("key: %s\n  Lose this file, lose everything. Keep a copy off this machine.\n", i->kek_uri + 5);
-	else
+	if (is_file_kek(i)) {
+		printf("key: %s\n", i->kek_uri + 5);
+		if (i->kek_there)
+			printf("  It was there and is used as it is, for %s; none was made.\n", i->kek_alg == KEK_ALG_AES_KW ? "AES-256 key wrap" : "RSA-OAEP-256");
+		printf("  Lose this file, lose everything. Keep a copy off this machine.\n");
+	} else
 		printf("key: %s\n  Lose it, lose everything.\n", i->kek_uri);
 	printf("verify key of the audit log: %s\n  Move it off this machine: whoever has it could forge the log.\n", i->verify_path);
 	printf("next: cofferd %s %s\n", i->dir, MOUNT_DEFAULT);
@@ -370,7 +395,7 @@ static int gather(const struct args *a, struct init *i)
 	if (status == EXIT_DONE)
 		status = find_users(i);
 	if (status == EXIT_DONE)
-		status = check_place(i);
+		status = check_place(i, args_value(a, "kek") != NULL);
 	return status;
 }
 
@@ -401,7 +426,7 @@ int cmd_init(struct cli *c, const struct args *a)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, &old);
-	status = make_kek(i, passphrase);
+	status = i->kek_there ? take_kek(i) : make_kek(i, passphrase);
 	if (status == EXIT_DONE)
 		status = make_vault_key(i);
 	if (status == EXIT_DONE)

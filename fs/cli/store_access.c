@@ -73,7 +73,7 @@ static int open_keys(struct offline *o, const char *uri)
 	}
 	r = kek_open(&source, &kek, why, sizeof(why));
 	secbuf_free(passphrase);
-	if (r == -ENOENT)
+	if (r == -ENOENT || r == -EINVAL)
 		return fail(EXIT_UNAVAILABLE, "%s; bring it back from its copy, or name where it is with --kek", why);
 	if (r < 0)
 		return fail(EXIT_UNAVAILABLE, "the vault's key: %s", *why ? why : strerror(-r));

@@ -222,11 +222,11 @@ echo "preparing in $work" >&2
 make_nullfs
 make_tmpfs
 systems=(nullfs tmpfs)
-if command -v gocryptfs >/dev/null; then
+if command -v gocryptfs >/dev/null && command -v fusermount >/dev/null; then
 	make_gocryptfs
 	systems+=(gocryptfs)
 else
-	echo "bench: gocryptfs is not installed and is left out; apt-get install gocryptfs" >&2
+	echo "bench: gocryptfs or its fusermount is not installed and is left out; apt-get install gocryptfs fuse3" >&2
 fi
 targets=()
 for size in "${sizes[@]}"; do

@@ -13,9 +13,9 @@ refused()
 	before=$(children)
 	for front in -f ''; do
 		# shellcheck disable=SC2086
-		run_refused "$status" timeout 30 cofferd $front "$@"
+		expect_exit "$status" timeout 30 cofferd $front "$@"
 		# the foreground has its log there, too
-		sed -i '/^cofferd\[/d; /^cofferd: key holder: /d' "$ERR"
+		sed -i '/^cofferd\[/d' "$ERR"
 		expect_message "$pattern"
 		[ "$(wc -l <"$ERR")" = 1 ] || fail "not one line: $(cat "$ERR")"
 		[ ! -s "$OUT" ] || fail "words on stdout: $(cat "$OUT")"
@@ -23,15 +23,6 @@ refused()
 		wait_for nobody_new "$before"
 		[ ! -e "$STORE/unseal.sock" ] || [ -n "${SERVED:-}" ] || fail "a socket is left behind"
 	done
-}
-
-# which status a wrong key gives depends on what it is found by
-run_refused()
-{
-	local status=0
-	[ "$1" = ANY ] || { expect_exit "$@"; return; }
-	"${@:2}" >"$OUT" 2>"$ERR" || status=$?
-	[[ $status == [167] ]] || fail "exit status $status: ${*:2}"
 }
 
 # keepers and their children that work on this test's directories
@@ -100,20 +91,39 @@ mv "$STORE/audit" "$SCRATCH/audit"
 refused 6 'audit' "$STORE" "$MNT"
 mv "$SCRATCH/audit" "$STORE/audit"
 
-note "the key: missing, readable by others, of the wrong length, another vault's"
+note "the key: missing, no file, readable by others, not a key, another vault's; coffer says the same"
+# no_key STATUS PATTERN: the daemon and an offline command
+no_key()
+{
+	refused "$1" "$2" "$STORE" "$MNT"
+	expect_exit "$1" coffer fsck "$STORE"
+	[ "$(wc -l <"$ERR")" = 1 ] || fail "not one line: $(cat "$ERR")"
+}
 mv "$KEK" "$SCRATCH/key"
-refused 1 'key file' "$STORE" "$MNT"
+no_key 7 'key file .*bring it back'
+mkdir "$KEK"
+no_key 7 'not a regular file'
+rmdir "$KEK"
+mkfifo -m 600 "$KEK"
+no_key 7 'not a regular file'
+rm "$KEK"
 cp "$SCRATCH/key" "$KEK"
 chmod 640 "$KEK"
-refused 1 'chmod 600' "$STORE" "$MNT"
+no_key 7 'chmod 600'
 chmod 600 "$KEK"
 chown 20001 "$KEK"
-refused 1 'chown root' "$STORE" "$MNT"
+no_key 7 'chown root'
 chown 0 "$KEK"
-head -c 31 "$SCRATCH/key" >"$KEK"
-refused ANY 'key' "$STORE" "$MNT"
+for bytes in 0 31 33 500 20000; do
+	head -c "$bytes" /dev/urandom >"$KEK"
+	no_key 7 "${KEK##*/} has $bytes bytes, .*bring the vault's own key back from its copy\$"
+done
+openssl genrsa -out "$KEK" 1024 2>/dev/null
+no_key 7 'RSA key of 1024 bits'
 head -c 32 /dev/urandom >"$KEK"
-refused ANY 'key' "$STORE" "$MNT"
+no_key 3 "another vault's.*bring the vault's own key back from its copy\$"
+openssl genrsa -out "$KEK" 2048 2>/dev/null
+no_key 3 "another vault's.*bring the vault's own key back from its copy\$"
 cat "$SCRATCH/key" >"$KEK"
 
 note "the mount point: missing, a file, not empty, taken"
@@ -155,3 +165,15 @@ expect_ok cmp /etc/hostname "$MNT/db/current"
 vault_umount
 audit_verify
 expect_ok coffer fsck "$STORE"
+
+note "who mounts again as soon as umount is back need not wait for the old daemon"
+for round in 1 2 3 4 5; do
+	expect_ok timeout 60 cofferd "$STORE" "$MNT"
+	expect_ok cmp /etc/hostname "$MNT/db/current"
+	expect_ok timeout 20 umount "$MNT"
+done
+expect_ok timeout 60 cofferd "$STORE" "$MNT"
+last=$(status .processes.keeper)
+umount "$MNT"
+keeper_gone() { [ ! -e "/proc/$last" ]; }
+wait_for keeper_gone

@@ -5,31 +5,67 @@
 note "init refuses what makes no sense and leaves nothing"
 expect_exit 2 coffer init "$STORE" --kek "file:$KEK" --retention 91
 expect_exit 4 coffer init "$STORE" --kek "file:$KEK" --admin user:nobody-has-this-name
-echo mine >"$KEK"
-expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
-[ "$(cat "$KEK")" = mine ] || fail "somebody's key file was touched"
+# not_a_kek PATTERN: what lies there cannot be a vault's key, says one line, and stays as it is
+not_a_kek()
+{
+	local before
+	before=$(stat -c '%a %u %s %Y %i' "$KEK")
+	expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
+	expect_message "$1"
+	[ "$(wc -l <"$ERR")" = 1 ] || fail "not one line: $(cat "$ERR")"
+	[ "$(stat -c '%a %u %s %Y %i' "$KEK")" = "$before" ] || fail "somebody's key file was touched"
+	[ ! -e "$STORE" ] || fail "a refused init left a store"
+}
+(umask 077 && echo mine >"$KEK")
+not_a_kek 'has 5 bytes, .*a file that is not there yet'
+head -c 32 /dev/urandom >"$KEK"
+chmod 644 "$KEK"
+not_a_kek 'chmod 600'
+chmod 600 "$KEK"
+chown 20001 "$KEK"
+not_a_kek 'chown root'
 rm "$KEK"
+mkdir "$KEK"
+not_a_kek 'not a regular file'
+rmdir "$KEK"
+(umask 077 && openssl genrsa -out "$KEK" 1024 2>/dev/null)
+not_a_kek 'RSA key of 1024 bits'
+(umask 077 && openssl ecparam -name prime256v1 -genkey -out "$KEK")
+not_a_kek 'neither'
+openssl genrsa -aes128 -passout pass:secret -out "$KEK" 2048 2>/dev/null
+not_a_kek 'without a passphrase'
+rm "$KEK"
+
+note "a key in the usual place is not taken unless it is named"
+# shellcheck disable=SC2016
+expect_exit 5 unshare -m sh -c 'mkdir -p /etc/coffer && mount -t tmpfs tmpfs /etc/coffer && head -c 32 /dev/urandom >/etc/coffer/test.kek && chmod 600 /etc/coffer/test.kek &&
+	coffer init "$1" --admin user:0' sh "$STORE"
+expect_message '--kek file:/etc/coffer/test.kek'
 mkdir "$STORE" && echo mine >"$STORE/file"
 expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
 [ "$(ls "$STORE")" = file ] || fail "init touched a directory that is not empty"
 rm -r "$STORE"
 grep -v '^coffer' /etc/passwd >"$SCRATCH/passwd"
 # shellcheck disable=SC2016
-expect_exit 1 unshare -m sh -c 'mount --bind "$1" /etc/passwd && coffer init "$2" --kek "file:$3"' sh "$SCRATCH/passwd" "$STORE" "$KEK"
+expect_exit 1 unshare -m sh -c 'mount --bind "$1" /etc/passwd && coffer init "$2" --admin user:0 --kek "file:$3"' sh "$SCRATCH/passwd" "$STORE" "$KEK"
 expect_message 'useradd .*coffer && .*coffer-keys && .*coffer-helper'
 [ ! -e "$STORE" ] || fail "a refused init left a store"
 [ -z "$(ls "$SCRATCH/keys")" ] || fail "a refused init left a key"
 
 note "init that fails half-way takes back what it made"
 # shellcheck disable=SC2016
-expect_exit 1 unshare -m sh -c 'mkdir -p "$1/small" && mount -t tmpfs -o size=16k tmpfs "$1/small" && coffer init "$1/small/full" --kek "file:$1/keys/new/full.kek"
+expect_exit 1 unshare -m sh -c 'mkdir -p "$1/small" && mount -t tmpfs -o size=16k tmpfs "$1/small" && coffer init "$1/small/full" --admin user:0 --kek "file:$1/keys/new/full.kek"
 	status=$?; ls -A "$1/small" >"$1/left"; exit $status' sh "$SCRATCH"
 [ ! -s "$SCRATCH/left" ] || fail "left in the store's place: $(cat "$SCRATCH/left")"
 [ -z "$(ls "$SCRATCH/keys")" ] || fail "left beside the key: $(ls "$SCRATCH/keys")"
 
-note "in a container somebody must be named"
-expect_exit 2 unshare -pf --mount-proc coffer init "$STORE" --kek "file:$KEK"
-expect_message '--admin user:0'
+note "in a container, or a mount namespace of its own, somebody must be named"
+for other in '-pf --mount-proc' -m -Ur; do
+	# shellcheck disable=SC2086
+	expect_exit 2 unshare $other coffer init "$STORE" --kek "file:$KEK"
+	expect_message '--admin user:0'
+	[ ! -e "$STORE" ] || fail "a refused init left a store"
+done
 
 note "a vault, checked while it is mounted"
 vault_start

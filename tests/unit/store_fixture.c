@@ -61,7 +61,7 @@ void vault_make(struct fixture *f)
 
 int vault_open(struct fixture *f)
 {
-	struct store_config config = { .dir = f->dir, .conf = &f->conf, .stage_key = f->stage_key };
+	struct store_config config = { .dir = f->dir, .conf = &f->conf, .stage_key = f->stage_key, .boot = f->boot };
 	char why[512];
 	int r = store_open(&config, &f->store, why, sizeof why);
 
@@ -111,6 +111,17 @@ void fixture_setup(void)
 void fixture_teardown(void)
 {
 	vault_remove(&fx);
+}
+
+void forget_signer(struct store *s)
+{
+	struct change change;
+
+	ck_assert_int_eq(store_begin(s), 0);
+	ck_assert_int_eq(row_out(s, ROW_BACKUP_KEY, 1, &change), 0);
+	ck_assert_int_eq(db_exec(s->write, "DELETE FROM backup_keys"), 0);
+	ck_assert_int_eq(row_gone(s, &change), 0);
+	ck_assert_int_eq(store_commit(s), 0);
 }
 
 uint32_t add_secret(struct store *s, const char *name, const char *value)

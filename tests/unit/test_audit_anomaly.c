@@ -8,7 +8,7 @@
 
 /* ---- the n-th call fails ---- */
 
-enum fault { FAULT_NOSPACE, FAULT_IO, FAULT_SHORT, FAULT_NOTHING, FAULT_KILL_BEFORE, FAULT_KILL_HALF_WAY, FAULT_KILL_AFTER };
+enum fault { FAULT_NOSPACE, FAULT_IO, FAULT_SHORT, FAULT_NOTHING, FAULT_SHORT_OF_NEWLINE, FAULT_KILL_BEFORE, FAULT_KILL_HALF_WAY, FAULT_KILL_BEFORE_NEWLINE, FAULT_KILL_AFTER };
 
 static struct {
 	int write_in, sync_in, alloc_in;	/* 1: the next one; 0: none */
@@ -51,11 +51,16 @@ ssize_t __wrap_write(int fd, const void *data, size_t len)
 		errno = inject.fault == FAULT_IO ? EIO : ENOSPC;
 		return -1;
 	case FAULT_SHORT:	/* a part, and then the disk is full */
+	case FAULT_SHORT_OF_NEWLINE:
+		len = inject.fault == FAULT_SHORT ? len / 2 : len - 1;
 		inject.fault = FAULT_NOSPACE;
 		inject.write_in = 1;
-		return __real_write(fd, data, len / 2);
+		return __real_write(fd, data, len);
 	case FAULT_KILL_HALF_WAY:
 		(void)!__real_write(fd, data, len / 3);
+		break;
+	case FAULT_KILL_BEFORE_NEWLINE:
+		(void)!__real_write(fd, data, len - 1);
 		break;
 	case FAULT_KILL_AFTER:
 		(void)!__real_write(fd, data, len);
@@ -102,7 +107,7 @@ void *__wrap_realloc(void *p, size_t n)
 	return due(&inject.alloc_in) ? NULL : __real_realloc(p, n);
 }
 
-/* How often request `unique` is in the log. */
+/* How many records of request `unique` there are. The kernel stops a write at a page's end when its process is killed: a torn line may name the request too, and is no record. */
 static unsigned int recorded(struct log *l, uint64_t unique)
 {
 	char what[32];
@@ -110,21 +115,23 @@ static unsigned int recorded(struct log *l, uint64_t unique)
 
 	snprintf(what, sizeof what, "-%llu\",\"duration_us\"", (unsigned long long)unique);
 	for (uint32_t s = 1; s <= audit_at(l->head)->segment; s++) {
+		struct audit_record rec;
 		size_t len;
-		char *text = log_text(l, s, &len);
-		n += occurrences(text, what);
+		char *text = log_text(l, s, &len), *rest = text, *line;
+		while ((line = strsep(&rest, "\n")) != NULL)
+			n += strstr(line, what) && audit_parse(line, strlen(line), &rec) == 0;
 		free(text);
 	}
 	return n;
 }
 
-static const enum fault write_faults[] = { FAULT_NOSPACE, FAULT_IO, FAULT_SHORT };
+static const enum fault write_faults[] = { FAULT_NOSPACE, FAULT_IO, FAULT_SHORT, FAULT_SHORT_OF_NEWLINE };
 
 /* _i: fault, whether a part can be cut off again, whether the worker dies after it. */
 START_TEST(a_write_that_fails_leaves_a_clean_chain)
 {
-	enum fault fault = write_faults[_i % 3];
-	bool no_truncate = _i / 3 % 2, dies = _i / 6;
+	enum fault fault = write_faults[_i % 4];
+	bool no_truncate = _i / 4 % 2, dies = _i / 8;
 
 	for (int n = 1; n <= 12; n++) {
 		struct log *l = log_new(in_memory());
@@ -495,15 +502,13 @@ int main(void)
 	crypto_init();
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		tcase_set_timeout(all[i], 120);
-	tcase_add_loop_test(faults, a_write_that_fails_leaves_a_clean_chain, 0, 12);
+	tcase_add_loop_test(faults, a_write_that_fails_leaves_a_clean_chain, 0, 16);
 	tcase_add_test(faults, writes_that_go_on_failing_are_reported_and_recovered_from);
 	tcase_add_test(faults, a_sync_that_fails_is_told);
 	tcase_add_test(faults, an_allocation_that_fails_is_told);
 	tcase_add_loop_test(disk, a_full_disk_leaves_room_for_administrators, 0, 2);
 	tcase_add_test(disk, a_full_disk_keeps_the_old_segment_in_use);
 	tcase_add_test(kills, a_worker_killed_in_a_write_is_taken_over_from);
-	/* Under load one request in some thousands is recorded twice: a defect of the takeover that is still open. Until it is found this runs only when asked for. */
-	if (getenv("COFFER_KILLS"))
-		tcase_add_loop_test(kills, two_hundred_killed_workers_lose_and_double_nothing, 0, 8);
+	tcase_add_loop_test(kills, two_hundred_killed_workers_lose_and_double_nothing, 0, 8);
 	return suite_run(all, sizeof all / sizeof all[0], "audit anomalies");
 }

@@ -106,13 +106,15 @@ END_TEST
 START_TEST(file_of_another_form_is_refused)
 {
 	uint8_t key[64] = { 1 };
-	char *big = calloc(1, 20000);
+	char *big = calloc(1, 20000), bytes[32];
 
 	for (size_t len = 0; len < 64; len++) {
 		if (len == 32)
 			continue;
 		write_file("kek", key, len, 0600);
 		ck_assert_int_eq(try_open(uri_of("kek"), NULL, NULL, 0), -EINVAL);
+		snprintf(bytes, sizeof(bytes), "kek has %zu bytes", len);
+		ck_assert_ptr_nonnull(strstr(why, bytes));
 	}
 	write_file("kek", big, 20000, 0600);
 	ck_assert_int_eq(try_open(uri_of("kek"), NULL, NULL, 0), -EINVAL);

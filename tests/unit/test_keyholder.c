@@ -239,6 +239,21 @@ START_TEST(stays_sealed_when_the_file_became_another)
 }
 END_TEST
 
+/* The last word of a holder that ends. */
+static void wait_for_the_fault(int expected)
+{
+	ck_assert(readable(keys_fd(f.keys), 10000));
+	ck_assert(keys_state_changed(f.keys));
+	ck_assert_int_eq(keys_fault(f.keys, f.why, sizeof(f.why)), expected);
+}
+
+static void *ask_state(void *keys)
+{
+	struct keys_state state;
+
+	return (void *)(intptr_t)keys_state(keys, &state);
+}
+
 START_TEST(refuses_to_start_with_another_vaults_key)
 {
 	uint8_t key[KEY_LEN] = { 3 };
@@ -246,8 +261,59 @@ START_TEST(refuses_to_start_with_another_vaults_key)
 	prepare_check(file_kek());
 	write_file("kek", key, 32, 0600);
 	start((struct keyholder_config){ .source = { .uri = uri_of("kek"), .fd = -1 } });
+	wait_for_the_fault(-EKEYREJECTED);
+	ck_assert_ptr_nonnull(strstr(f.why, "another vault's"));
 	ck_assert_int_eq(keys_unwrap(f.keys, &vault_ctx, f.check, f.check_len, key), -EIO);
 	ck_assert_int_eq(finish(), 1);
+}
+END_TEST
+
+START_TEST(says_why_it_has_no_key)
+{
+	uint8_t key[KEY_LEN] = { 3 };
+
+	prepare_check(file_kek());
+	write_file("kek", key, 31, 0600);
+	start((struct keyholder_config){ .source = { .uri = uri_of("kek"), .fd = -1 } });
+	wait_for_the_fault(-EIO);
+	ck_assert_ptr_nonnull(strstr(f.why, "31 bytes"));
+	ck_assert_ptr_nonnull(strstr(f.why, "from its copy"));
+	ck_assert_ptr_null(strchr(f.why, '\n'));
+	ck_assert_int_eq(finish(), 1);
+}
+END_TEST
+
+/* The keeper keeps both ends of a client's socket, so that the next holder works on it. */
+START_TEST(a_call_ends_at_a_fault_which_the_next_answer_clears)
+{
+	struct kh_reply fault = { .result = -EKEYREJECTED, .record_len = 4, .record = "why" };
+	uint8_t key[KEY_LEN];
+	int pair[2];
+	struct kh_request request;
+	struct kh_reply reply = { 0 };
+	struct keys *keys = NULL;
+	pthread_t thread;
+	void *result;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(keys_new_socket(pair[0], &keys), 0);
+	ck_assert_int_eq(keys_fault(keys, f.why, sizeof(f.why)), 0);
+	ck_assert_int_eq(send(pair[1], &fault, sizeof(fault), 0), sizeof(fault));
+	ck_assert_int_eq(keys_unwrap(keys, &vault_ctx, f.check, 0, key), -ETIMEDOUT);
+	ck_assert_int_eq(keys_fault(keys, f.why, sizeof(f.why)), -EKEYREJECTED);
+	ck_assert_str_eq(f.why, "why");
+	ck_assert(keys_state_changed(keys));
+	ck_assert_int_eq(recv(pair[1], &request, sizeof(request), 0), sizeof(request));
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, ask_state, keys), 0);
+	ck_assert_int_eq(recv(pair[1], &request, sizeof(request), 0), sizeof(request));
+	reply.number = request.number;
+	ck_assert_int_eq(send(pair[1], &reply, sizeof(reply), 0), sizeof(reply));
+	ck_assert_int_eq(pthread_join(thread, &result), 0);
+	ck_assert_ptr_null(result);
+	ck_assert_int_eq(keys_fault(keys, f.why, sizeof(f.why)), 0);
+	close(pair[1]);
+	keys_free(keys);
 }
 END_TEST
 
@@ -630,6 +696,8 @@ int main(void)
 	tcase_add_test(t, seals_until_the_next_unseal);
 	tcase_add_test(t, stays_sealed_when_the_file_became_another);
 	tcase_add_test(t, refuses_to_start_with_another_vaults_key);
+	tcase_add_test(t, says_why_it_has_no_key);
+	tcase_add_test(t, a_call_ends_at_a_fault_which_the_next_answer_clears);
 	tcase_add_test(t, gives_up_at_the_deadline_and_drops_the_late_reply);
 	tcase_add_test(t, client_takes_its_own_reply_alone);
 	tcase_add_test(t, end_of_the_holder_is_one_change);

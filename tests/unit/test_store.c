@@ -361,7 +361,7 @@ START_TEST(newer_schema_is_refused)
 	raw(&fx, "PRAGMA user_version=99");
 	ck_assert_int_eq(store_open(&config, &s, why, sizeof why), -EPROTONOSUPPORT);
 	ck_assert_ptr_nonnull(strstr(why, "newer"));
-	raw(&fx, "PRAGMA user_version=1; CREATE TRIGGER t AFTER INSERT ON bindings BEGIN DELETE FROM bindings; END");
+	raw(&fx, "PRAGMA user_version=2; CREATE TRIGGER t AFTER INSERT ON bindings BEGIN DELETE FROM bindings; END");
 	ck_assert_int_eq(store_open(&config, &s, why, sizeof why), -EBADMSG);
 }
 END_TEST

@@ -212,9 +212,11 @@ END_TEST
 static void all_or_error(const char *what)
 {
 	static const struct { uint32_t id, version; const char *text; } values[] = { { 1, 1, "one" }, { 1, 2, "two" }, { 2, 1, "other" } };
-	int r;
+	int r = vault_open(&fx);
 
-	if (vault_open(&fx) < 0)
+	/* a damaged store is not a full disk, a read-only one or a broken one: who starts the daemon must be told which */
+	ck_assert_msg(r == 0 || r == -EBADMSG || r == -EPROTONOSUPPORT, "%s: %d", what, r);
+	if (r < 0)
 		return;
 	ck_assert_ptr_nonnull(store_find(fx.store, "db"));
 	ck_assert_uint_eq(store_find(fx.store, "db")->id, 1);
@@ -237,35 +239,52 @@ static uint64_t next_random(void)
 	return random_state ^= random_state << 17;
 }
 
+static void try_bit(const uint8_t *content, off_t at, unsigned bit)
+{
+	const uint8_t flipped = (uint8_t)(content[at] ^ 1u << bit);
+	char what[64];
+	int fd = open(fx.db, O_RDWR);
+
+	ck_assert_int_eq(pwrite(fd, &flipped, 1, at), 1);
+	close(fd);
+	snprintf(what, sizeof what, "byte %lld bit %u", (long long)at, bit);
+	all_or_error(what);
+	restore();
+}
+
+/* COFFER_FLIPS: how many bits; "all" of them takes an hour or so in a release build (preset bench). */
 START_TEST(any_flipped_bit_is_an_error_or_harmless)
 {
 	const char *rounds = getenv("COFFER_FLIPS");
+	const bool all = rounds && strcmp(rounds, "all") == 0;
+	uint8_t *content;
 	struct stat st;
-	char what[64];
+	int fd;
 
 	populate();
 	save();
 	ck_assert_int_eq(stat(fx.db, &st), 0);
-	for (long i = 0; i < (rounds ? atol(rounds) : 300); i++) {
+	content = malloc((size_t)st.st_size);
+	fd = open(fx.db, O_RDONLY);
+	ck_assert_int_eq(read(fd, content, (size_t)st.st_size), st.st_size);
+	close(fd);
+	/* what SQLite itself reads first, each time: FORMAT of the file, section 1.3 of its specification */
+	for (off_t at = 0; at < (all ? st.st_size : 100); at++)
+		for (unsigned bit = 0; bit < 8; bit++)
+			try_bit(content, at, bit);
+	for (long i = 0, n = all ? 0 : rounds ? atol(rounds) : 300; i < n;) {
 		off_t at = (off_t)(next_random() % (uint64_t)st.st_size);
-		uint8_t byte, bit = (uint8_t)(1u << next_random() % 8);
-		int fd = open(fx.db, O_RDWR);
+		unsigned bit = (unsigned)(next_random() % 8);
 
 		/* Most of the file is empty: aim at used bytes. */
-		ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
-		if (byte == 0 && i % 8) {
-			close(fd);
-			i--;
+		if (content[at] == 0 && i % 8) {
 			random_state++;
 			continue;
 		}
-		byte ^= bit;
-		ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
-		close(fd);
-		snprintf(what, sizeof what, "byte %lld bit %u", (long long)at, bit);
-		all_or_error(what);
-		restore();
+		try_bit(content, at, bit);
+		i++;
 	}
+	free(content);
 }
 END_TEST
 
