@@ -50,6 +50,8 @@ struct backup {
 	int error;
 };
 
+static int seal_frames(struct backup *b, bool end);
+
 /* ---- records ---- */
 
 /* Verifies the row that q stands on, and sums it. */
@@ -140,6 +142,16 @@ static int put_binding(struct backup *b, const struct query *q)
 	return 0;
 }
 
+static void put_block(struct backup *b, const struct query *q)
+{
+	size_t at = buffer_record(&b->plain, RECORD_BLOCK);
+
+	for (int column = 1; column <= 3; column++)
+		buffer_text(&b->plain, column_text(q, column));
+	buffer_record_end(&b->plain, at);
+	b->counts.blocks++;
+}
+
 static int put_recipient(struct backup *b, const struct query *q)
 {
 	size_t len = 0, at;
@@ -159,6 +171,21 @@ static int put_recipient(struct backup *b, const struct query *q)
 	return 0;
 }
 
+static int put_grant(struct backup *b, enum row_kind kind, const struct query *q)
+{
+	if (kind == ROW_SETTINGS)
+		put_settings(b, q);
+	else if (kind == ROW_ROLE)
+		return put_role(b, q);
+	else if (kind == ROW_BINDING)
+		return put_binding(b, q);
+	else if (kind == ROW_BLOCK)
+		put_block(b, q);
+	else if (kind == ROW_BACKUP_KEY)
+		return put_recipient(b, q);
+	return 0;	/* the clock counts this machine's time */
+}
+
 static int put_table(struct backup *b, enum row_kind kind)
 {
 	struct query q = db_query(b->db, row_table(kind)->all);
@@ -166,10 +193,10 @@ static int put_table(struct backup *b, enum row_kind kind)
 
 	while ((r = query_step(&q)) > 0) {
 		r = take_row(b, kind, &q);
-		if (r == 0 && kind == ROW_SETTINGS)
-			put_settings(b, &q);
-		else if (r == 0 && kind != ROW_CLOCK)	/* it counts this machine's time */
-			r = kind == ROW_ROLE ? put_role(b, &q) : kind == ROW_BINDING ? put_binding(b, &q) : put_recipient(b, &q);
+		if (r == 0)
+			r = put_grant(b, kind, &q);
+		if (r == 0)
+			r = seal_frames(b, false);
 		if (r < 0)
 			break;
 	}
@@ -179,7 +206,7 @@ static int put_table(struct backup *b, enum row_kind kind)
 
 static int put_grants(struct backup *b)
 {
-	static const enum row_kind kinds[] = { ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BACKUP_KEY, ROW_CLOCK };
+	static const enum row_kind kinds[] = { ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_BACKUP_KEY, ROW_CLOCK };
 	int r = 0;
 
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && r == 0 && b->header.all; i++)
@@ -216,7 +243,9 @@ static int put_version(struct backup *b, const struct query *q)
 
 	*item = (struct keys_item){ .was = { .type = WRAP_DEK, .secret = VERSION_OBJECT(id), .version = VERSION_NUMBER(id) } };
 	memcpy(item->was.vault, b->header.vault, sizeof item->was.vault);
-	r = version_fetch(b->db, q, &envelope, &len, item->data, &item->len);
+	bool destroyed = version_destroyed(q);
+
+	r = destroyed ? 0 : version_fetch(b->db, q, &envelope, &len, item->data, &item->len);
 	if (r < 0)
 		return r;
 	at = buffer_record(&b->plain, RECORD_VERSION);
@@ -228,7 +257,8 @@ static int put_version(struct backup *b, const struct query *q)
 	buffer_u8(&b->plain, column_int(q, 5) != 0);
 	buffer_text(&b->plain, column_text(q, 6));
 	buffer_text(&b->plain, column_text(q, 7));
-	b->sealed_at[b->n_items++] = b->plain.len;
+	if (!destroyed)
+		b->sealed_at[b->n_items++] = b->plain.len;
 	buffer_bytes(&b->plain, later, sizeof later);
 	buffer_bytes(&b->plain, envelope, len);
 	buffer_record_end(&b->plain, at);
@@ -239,7 +269,7 @@ static int put_version(struct backup *b, const struct query *q)
 
 static void put_end(struct backup *b)
 {
-	const uint64_t counts[] = { b->counts.secrets, b->counts.versions, b->counts.roles, b->counts.bindings, b->counts.recipients, b->counts.settings };
+	const uint64_t counts[] = { b->counts.secrets, b->counts.versions, b->counts.roles, b->counts.bindings, b->counts.blocks, b->counts.recipients, b->counts.settings };
 	size_t at = buffer_record(&b->plain, RECORD_END);
 
 	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)

@@ -67,7 +67,7 @@ struct backup_header {
 	uint8_t box[BOX_LEN];			/* the file key */
 };
 
-struct backup_counts { uint64_t secrets, versions, roles, bindings, recipients, settings; };
+struct backup_counts { uint64_t secrets, versions, roles, bindings, blocks, recipients, settings; };
 
 /* ---- writing ---- */
 
@@ -112,13 +112,13 @@ struct restore_counts {
 	uint64_t secrets, versions;	/* made anew */
 	uint64_t deleted;		/* of these secrets: soft-deleted ones */
 	uint64_t appended, skipped;	/* secrets that were there */
-	uint64_t roles, bindings, recipients;
+	uint64_t roles, bindings, blocks, recipients;
 	bool settings;
 };
 
 /* What is about to be made; names are borrowed. */
 struct restore_item {
-	enum { RESTORE_ITEM_SECRET = 1, RESTORE_ITEM_ROLE, RESTORE_ITEM_BINDING, RESTORE_ITEM_RECIPIENT, RESTORE_ITEM_SETTINGS } kind;
+	enum { RESTORE_ITEM_SECRET = 1, RESTORE_ITEM_ROLE, RESTORE_ITEM_BINDING, RESTORE_ITEM_BLOCK, RESTORE_ITEM_RECIPIENT, RESTORE_ITEM_SETTINGS } kind;
 	const char *name;
 	uint8_t object_kind;
 	const struct binding *binding;
@@ -129,7 +129,7 @@ struct restore_options {
 	const uint8_t *box;		/* BOX_LEN bytes: the file key, sealed for the key holder (keys_restore_key) */
 	const uint8_t *signer;		/* DIGEST_LEN bytes: the fingerprint that the backup must be signed by */
 	enum restore_existing existing;
-	bool grants;			/* roles, bindings, recipients and settings too */
+	bool grants;			/* roles, bindings, blocks, recipients and settings too */
 	/* May this be made? 0, or the negative errno to end with. NULL: everything. */
 	int (*ask)(const struct restore_item *item, void *arg);
 	void (*progress)(uint64_t done, uint64_t size, void *arg);	/* bytes; may be NULL */

@@ -27,16 +27,17 @@
  * AAD = SHA-256(header) | the frame's first 4 bytes. So a frame cannot be moved, left out, or be the last where it is not (the STREAM construction of Hoang, Reyhanitabar, Rogaway and
  * Vizar, CRYPTO 2015). d is a chain: d = SHA-256(header), and for each frame with its first 4 bytes and its tag, d = SHA-256(d | frame). Nothing follows the signature.
  *
- * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may span frames. In this order, types 1 to 4 only
+ * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may span frames. In this order, types 1 to 5 only
  * if the whole vault is backed up:
  *   1 settings   retention in days u32 | purge protection u8 | validity is enforced u8 | longest value u32
  *   2 role       text: name | text: its actions' names, with blanks between
  *   3 binding    text: role | text: principal | text: scope | from i64 | until i64 | text: reason | text: by whom | created i64
- *   4 recipient  text: name | X25519 public key[32] | created i64 | text: by whom
- *   5 object     id u64 | kind u8 | text: name | enabled u8 | deleted u8 | deleted at i64 | to be purged at i64 | created i64 | changed i64 | last version u32
- *   6 version    of the object before it, ascending: number u32 | size u32 | created i64 | not before i64 | expires i64 | enabled u8 | text: content type | text: tags |
- *                sealed seed[48] (transport.h) | the envelope, to the record's end
- *   7 end        how many of each there were: objects u64 | versions u64 | roles u64 | bindings u64 | recipients u64 | settings u64
+ *   4 block      text: principal | text: reason | text: by whom
+ *   5 recipient  text: name | X25519 public key[32] | created i64 | text: by whom
+ *   6 object     id u64 | kind u8 | text: name | enabled u8 | deleted u8 | deleted at i64 | to be purged at i64 | created i64 | changed i64 | last version u32
+ *   7 version    of the object before it, ascending: number u32 | size u32 | created i64 | not before i64 | expires i64 | enabled u8 | text: content type | text: tags |
+ *                sealed seed[48] (transport.h) | the envelope, to the record's end; of a destroyed version zeros and nothing
+ *   8 end        how many of each there were: objects u64 | versions u64 | roles u64 | bindings u64 | blocks u64 | recipients u64 | settings u64
  * Signed integers are in two's complement. A reader refuses types that it does not know: what is added gets a higher format number. */
 #include "store/backup_format.h"
 

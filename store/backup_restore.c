@@ -18,7 +18,7 @@ struct pending {
 	bool enabled;
 	char *content_type, *tags;
 	uint8_t *envelope;
-	size_t len;
+	size_t len;			/* 0: the version was destroyed */
 };
 
 struct restore {
@@ -207,6 +207,29 @@ static int restore_binding(struct restore *r, struct fields *f)
 		e = store_binding_add(r->s, &b, has_reason ? reason : NULL, has_by ? by : NULL, &id);
 	r->counts.bindings += e == 0;
 	return e;
+}
+
+static int restore_block(struct restore *r, struct fields *f)
+{
+	char principal[PRINCIPAL_TEXT_MAX], reason[2048], by[512];
+	const struct restore_item item = { .kind = RESTORE_ITEM_BLOCK, .name = principal };
+	struct principal parsed;
+	uint64_t id;
+	int e;
+
+	bool has_principal = field_text(f, principal, sizeof principal), has_reason = field_text(f, reason, sizeof reason), has_by = field_text(f, by, sizeof by);
+	if (!has_principal || fields_end(f) < 0 || principal_parse(principal, NULL, NULL, &parsed) < 0)
+		return damaged(r, "a block that cannot be");
+	r->seen.blocks++;
+	if (!r->options->grants)
+		return 0;
+	e = ask(r, &item);
+	if (e == 0)
+		e = store_block_add(r->s, &parsed, has_reason ? reason : NULL, has_by ? by : NULL, &id);
+	if (e == -EBUSY)
+		store_why(r->why, r->why_len, "blocking %s, as in the backup, would leave this vault no administrator", principal);
+	r->counts.blocks += e == 0;
+	return e == -EEXIST ? 0 : e;
 }
 
 static int restore_recipient(struct restore *r, struct fields *f)
@@ -403,17 +426,25 @@ static void pending_clear(struct restore *r)
 	r->n_pending = r->pending_bytes = 0;
 }
 
-/* One KEK wraps everything that is restored: its row is asked for once. */
-static int kek_of(struct restore *r, const uint8_t *record, size_t len, int64_t *ret_kek)
+/* One KEK wraps everything that is restored: its row is asked for once. A destroyed version has no record, but a column that wants a KEK all the same. */
+static int kek_of(struct restore *r, const struct pending *p, const struct keys_item *item)
 {
+	struct keys_state state = { 0 };
 	uint8_t id[KEK_ID_LEN];
-	int e = wrap_kek_id(record, len, id);
+	int e;
 
+	if (p->len == 0 && r->kek)
+		return 0;
+	if (p->len == 0) {
+		e = keys_state(r->s->keys, &state);
+		memcpy(id, state.kek_id, sizeof id);
+	} else {
+		e = wrap_kek_id(item->data, item->len, id);
+	}
 	if (e == 0 && (r->kek == 0 || memcmp(id, r->kek_id, sizeof id) != 0)) {
-		e = kek_row(r->s, record, len, &r->kek);
+		e = kek_row(r->s, id, &r->kek);
 		memcpy(r->kek_id, id, sizeof id);
 	}
-	*ret_kek = r->kek;
 	return e;
 }
 
@@ -421,17 +452,17 @@ static int insert_version(struct restore *r, const struct pending *p, const stru
 {
 	struct store *s = r->s;
 	const struct change change = row_new(ROW_VERSION, VERSION_ID(p->object, p->number));
+	const int64_t epoch = transaction_epoch(s);
 	uint8_t hash[DIGEST_LEN];
 	struct query q;
-	int64_t kek = 0;
 	int e = sha256(&(struct bytes){ p->envelope, p->len }, 1, hash);
 
 	if (e == 0)
-		e = kek_of(r, item->data, item->len, &kek);
+		e = kek_of(r, p, item);
 	if (e < 0)
 		return e;
-	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, mac)"
-			       " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, withdrawn, mac)"
+			       " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, change.row);
 	query_int(&q, p->size);
 	query_int(&q, p->created);
@@ -440,12 +471,18 @@ static int insert_version(struct restore *r, const struct pending *p, const stru
 	query_int(&q, p->enabled);
 	query_text(&q, p->content_type);
 	query_text(&q, p->tags);
-	query_int(&q, kek);
-	query_blob(&q, item->data, item->len);
-	query_blob(&q, hash, sizeof hash);
+	query_int(&q, r->kek);
+	query_blob(&q, item->data, p->len ? item->len : 0);
+	query_blob(&q, hash, p->len ? sizeof hash : 0);
+	query_int(&q, epoch);
+	query_null_or_int(&q, p->enabled ? NULL : &epoch);
 	e = query_run(&q);
-	if (e < 0)
+	if (e == 0 && p->len == 0)
+		e = row_in(s, &change);
+	if (e < 0 || p->len == 0) {
+		r->counts.versions += e == 0;
 		return e;
+	}
 	q = db_query(s->write, "INSERT INTO version_data(id, envelope) VALUES(?, ?)");
 	query_int(&q, change.row);
 	query_blob(&q, p->envelope, p->len);
@@ -515,9 +552,12 @@ static int parse_version(struct restore *r, struct fields *f, struct pending *p,
 	sealed = field_bytes(f, SEALED_SEED_LEN);
 	len = f->left;
 	envelope = field_bytes(f, len);
-	if (!sealed || !envelope || envelope_plain_len(envelope, len, &plain_len) < 0 || plain_len != p->size || p->number <= r->last_number ||
-	    p->number > r->last_version || p->expires <= p->not_before)
+	bool destroyed = len == 0;
+	if (!sealed || !envelope || (destroyed ? p->enabled : envelope_plain_len(envelope, len, &plain_len) < 0 || plain_len != p->size) ||
+	    p->size > VALUE_MAX || p->number <= r->last_number || p->number > r->last_version || p->expires <= p->not_before)
 		return damaged(r, "a version that cannot be");
+	if (destroyed)
+		return 0;
 	was.version = p->number;
 	memcpy(was.vault, r->header->vault, sizeof was.vault);
 	p->envelope = malloc(len + ENVELOPE_ORIGIN);
@@ -554,6 +594,13 @@ static int restore_version(struct restore *r, struct fields *f)
 	}
 	p->object = r->object;
 	p->number += r->base;
+	if (p->len == 0) {
+		e = transaction_fail(r->s, insert_version(r, p, item));
+		free(p->content_type);
+		free(p->tags);
+		r->n_pending--;
+		return e;
+	}
 	item->becomes = (struct wrap_context){ .type = WRAP_DEK, .secret = p->object, .version = p->number };
 	memcpy(item->becomes.vault, r->s->vault, sizeof item->becomes.vault);
 	r->pending_bytes += p->len;
@@ -564,7 +611,7 @@ static int restore_version(struct restore *r, struct fields *f)
 
 static int check_end(struct restore *r, struct fields *f)
 {
-	const uint64_t counts[] = { r->seen.secrets, r->seen.versions, r->seen.roles, r->seen.bindings, r->seen.recipients, r->seen.settings };
+	const uint64_t counts[] = { r->seen.secrets, r->seen.versions, r->seen.roles, r->seen.bindings, r->seen.blocks, r->seen.recipients, r->seen.settings };
 	bool same = true;
 
 	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
@@ -587,6 +634,8 @@ static int restore_record(struct restore *r, enum record_type type, struct field
 		return restore_role(r, f);
 	case RECORD_BINDING:
 		return restore_binding(r, f);
+	case RECORD_BLOCK:
+		return restore_block(r, f);
 	case RECORD_RECIPIENT:
 		return restore_recipient(r, f);
 	case RECORD_OBJECT:

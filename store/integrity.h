@@ -22,6 +22,7 @@ enum row_kind {
 	ROW_BINDING,
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
 	ROW_CLOCK,
+	ROW_BLOCK,
 	ROW_BACKUP_KEY,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
@@ -31,6 +32,12 @@ enum row_kind {
 	ROW_KINDS
 };
 
+/* Is a row of this kind a member of the set? */
+static inline bool row_is_member(int64_t kind)
+{
+	return kind >= ROW_SETTINGS && kind < ROW_REQUEST && kind != ROW_EVERYTHING;
+}
+
 struct row_table {
 	const char *name;	/* of the table, as the MAC has it */
 	const char *all;	/* every row in order of id; the columns end with mac */
@@ -39,8 +46,6 @@ struct row_table {
 	const char *set_mac;
 };
 const struct row_table *row_table(enum row_kind kind);
-/* Is it a member of the set? */
-static inline bool row_is_member(int64_t kind) { return kind >= ROW_SETTINGS && kind <= ROW_BACKUP_KEY && kind != ROW_EVERYTHING; }
 
 /* Lies in locked memory. */
 struct row_keys {

@@ -11,7 +11,7 @@
 #define SCHEMA_SQL_MAX (64 << 10)
 
 /* Backups: keys, drills, pieces of restores. */
-static const char to_3[] =
+static const char to_4[] =
 	"CREATE TABLE backup_keys(\n"
 	"\tid INTEGER PRIMARY KEY,\n"
 	"\tkind INTEGER NOT NULL,\n"
@@ -48,11 +48,21 @@ static const struct migration migrations[] = {
 	     "\tuptime INTEGER NOT NULL,\n"
 	     "\tmac BLOB NOT NULL\n"
 	     ") STRICT" },
-	{ 2, to_3 },
+	{ 2, "ALTER TABLE versions ADD COLUMN epoch INTEGER;\n"
+	     "ALTER TABLE versions ADD COLUMN withdrawn INTEGER;\n"
+	     "CREATE TABLE blocks(\n"
+	     "\tid INTEGER PRIMARY KEY,\n"
+	     "\tprincipal TEXT NOT NULL,\n"
+	     "\treason TEXT,\n"
+	     "\tcreated_by TEXT,\n"
+	     "\tcreated INTEGER NOT NULL,\n"
+	     "\tmac BLOB NOT NULL\n"
+	     ") STRICT;\n" },
+	{ 3, to_4 },
 };
 
 static const struct schema current = {
-	.version = 3, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
+	.version = 4, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
 };
 
 const struct schema *schema_current(void)

@@ -36,6 +36,11 @@ int transaction_check(const struct store *s)
 	return s->transaction.broken;
 }
 
+int64_t transaction_epoch(const struct store *s)
+{
+	return (int64_t)s->transaction.head.epoch + 1;
+}
+
 int transaction_fail(struct store *s, int error)
 {
 	if (error < 0 && s->transaction.broken == 0)

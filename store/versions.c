@@ -114,21 +114,17 @@ static int last_version(struct store *s, uint32_t id, uint32_t *ret_last)
 	return r;
 }
 
-int kek_row(struct store *s, const uint8_t *record, size_t len, int64_t *ret_id)
+int kek_row(struct store *s, const uint8_t kek[KEK_ID_LEN], int64_t *ret_id)
 {
-	uint8_t id[KEK_ID_LEN];
-	struct query q;
-	int r = wrap_kek_id(record, len, id);
+	struct query q = db_query(s->write, "INSERT OR IGNORE INTO keks(kek) VALUES(?)");
+	int r;
 
-	if (r < 0)
-		return r;
-	q = db_query(s->write, "INSERT OR IGNORE INTO keks(kek) VALUES(?)");
-	query_blob(&q, id, sizeof id);
+	query_blob(&q, kek, KEK_ID_LEN);
 	r = query_run(&q);
 	if (r < 0)
 		return r;
 	q = db_query(s->write, "SELECT id FROM keks WHERE kek = ?");
-	query_blob(&q, id, sizeof id);
+	query_blob(&q, kek, KEK_ID_LEN);
 	r = query_step(&q);
 	if (r > 0)
 		*ret_id = column_int(&q, 0);
@@ -175,13 +171,16 @@ static int insert_version(struct store *s, int64_t id, size_t size, const struct
 {
 	struct change change = row_new(ROW_VERSION, id);
 	struct query q;
+	uint8_t kek_id[KEK_ID_LEN];
 	int64_t kek = 0;
-	int r = kek_row(s, sealed->record, sealed->record_len, &kek);
+	int r = wrap_kek_id(sealed->record, sealed->record_len, kek_id);
 
+	if (r == 0)
+		r = kek_row(s, kek_id, &kek);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, mac)"
-			       " VALUES(?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, mac)"
+			       " VALUES(?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, id);
 	query_int(&q, (int64_t)size);
 	query_int(&q, store_now(s));
@@ -192,6 +191,7 @@ static int insert_version(struct store *s, int64_t id, size_t size, const struct
 	query_int(&q, kek);
 	query_blob(&q, sealed->record, sealed->record_len);
 	query_blob(&q, sealed->hash, sizeof sealed->hash);
+	query_int(&q, transaction_epoch(s));
 	r = query_run(&q);
 	if (r < 0)
 		return r;
@@ -333,8 +333,10 @@ int store_version_enable(struct store *s, uint32_t id, uint32_t version, bool en
 
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "UPDATE versions SET enabled = ? WHERE id = ?");
+	q = db_query(s->write, "UPDATE versions SET enabled = ?, withdrawn = CASE WHEN ? THEN NULL WHEN enabled THEN ? ELSE withdrawn END WHERE id = ?");
 	query_int(&q, enabled);
+	query_int(&q, enabled);
+	query_int(&q, transaction_epoch(s));
 	query_int(&q, VERSION_ID(id, version));
 	return change_version(s, id, version, &q);
 }

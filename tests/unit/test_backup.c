@@ -214,6 +214,34 @@ START_TEST(whole_vault_comes_back_under_another_kek)
 }
 END_TEST
 
+START_TEST(destroyed_versions_and_blocks_come_back_as_such)
+{
+	const struct principal blocked = { .n = 1, .conditions = { { PRINCIPAL_USER, 3000 } } };
+	struct memory m;
+	uint64_t block;
+	uint32_t id = add_secret(fx.store, "db", "one");
+
+	add_version(fx.store, id, "two");
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_version_destroy(fx.store, id, 1), 0);
+	ck_assert_int_eq(store_block_add(fx.store, &blocked, "leak", "user:0", &block), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	m = back_up_all(fx.store);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), 0);
+	ck_assert_uint_eq(counts.versions, 2);
+	ck_assert_uint_eq(counts.blocks, 1);
+	id = id_of(other.store, "db");
+	ck_assert_int_eq(value_is(other.store, id, 1, "one"), -ENOENT);
+	ck_assert_int_eq(value_is(other.store, id, 2, "two"), 0);
+	store_rdlock(other.store);
+	ck_assert(store_get(other.store, id)->versions[0].destroyed);
+	store_unlock_tables(other.store);
+	ck_assert_int_eq(raw_int(&other, "SELECT count(*) FROM blocks WHERE principal = 'user:3000'"), 1);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	free(m.data);
+}
+END_TEST
+
 START_TEST(no_plaintext_lies_in_a_backup)
 {
 	struct memory m;
@@ -617,7 +645,7 @@ START_TEST(older_store_gets_its_signing_key_when_it_needs_one)
 	/* As an older coffer left it: without the key, and without the tables. */
 	forget_signer(fx.store);
 	vault_close(&fx);
-	raw(&fx, "DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; PRAGMA user_version = 2");
+	raw(&fx, "DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; PRAGMA user_version = 3");
 	ck_assert_int_eq(vault_open(&fx), -EPROTONOSUPPORT);
 	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = true };
 	ck_assert_int_eq(store_open(&config, &fx.store, why, sizeof why), 0);
@@ -642,6 +670,7 @@ int main(void)
 	tcase_add_checked_fixture(t, both_setup, both_teardown);
 	tcase_set_timeout(t, 240);
 	tcase_add_test(t, whole_vault_comes_back_under_another_kek);
+	tcase_add_test(t, destroyed_versions_and_blocks_come_back_as_such);
 	tcase_add_test(t, no_plaintext_lies_in_a_backup);
 	tcase_add_test(t, existing_name_is_refused_skipped_or_appended_to);
 	tcase_add_test(t, what_was_deleted_comes_back_deleted);
