@@ -467,8 +467,8 @@ static int value_length(const json_t *object, uint64_t *ret_len, char *why, size
 		*ret_len = 0;
 		return 0;
 	}
-	if (!op || strcmp(op, "put")) {
-		snprintf(why, why_len, "value_length: only put carries a value");
+	if (!op || (strcmp(op, "put") && strcmp(op, "restore-put"))) {
+		snprintf(why, why_len, "value_length: only put carries a value, and restore-put a piece of a backup");
 		return -EINVAL;
 	}
 	if (!json_is_integer(v) || json_integer_value(v) < 0) {
@@ -496,7 +496,7 @@ int ctl_value_length(const char *line, size_t len, uint64_t *ret_len, char *why,
 
 static const struct ctl_op *find_op(const char *name)
 {
-	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_bindings_ops, ctl_vault_ops };
+	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_bindings_ops, ctl_vault_ops, ctl_backup_ops };
 
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 		for (const struct ctl_op *op = tables[t]; op->name; op++)
@@ -591,6 +591,7 @@ void ctl_done(struct ctl *c)
 	json_decref(c->out);
 	free(c->text);
 	free(c->ids);
+	free(c->raw);
 	secbuf_free(c->value);
 }
 
@@ -617,6 +618,11 @@ static int record(struct ctl *c, enum audit_result result, int error, bool again
 		ctl_fail(c, EIO, "the audit log cannot be written (%s), so nothing was done", strerror(-r));
 	}
 	return r;
+}
+
+int ctl_record_also(struct ctl *c)
+{
+	return record(c, AUDIT_ALLOW, 0, true);
 }
 
 /* Records a failure, if the policy was asked: by then it is known who may cause how many of them. The answer stays what it is, unless the log fails. */
@@ -784,6 +790,24 @@ out:
 
 /* ---- the whole ---- */
 
+/* Bytes after the line, as a request has them. */
+static int append_raw(struct ctl *c, char **answer, size_t *len)
+{
+	char *grown;
+
+	if (!c->raw)
+		return 0;
+	grown = realloc(*answer, *len + c->raw_len);
+	if (!grown) {
+		free(*answer);
+		return -ENOMEM;
+	}
+	memcpy(grown + *len, c->raw, c->raw_len);
+	*answer = grown;
+	*len += c->raw_len;
+	return 0;
+}
+
 static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 {
 	int r = c->op->run(c);
@@ -796,7 +820,7 @@ static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 	}
 	if (c->hint[0])
 		ctl_set(c, "hint", json_string(c->hint));
-	if (c->short_of_memory || render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0)
+	if (c->short_of_memory || render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0 || append_raw(c, ret_answer, ret_len) < 0)
 		return ctl_fail_store(c, -ENOMEM, "answer");
 	return 0;
 }

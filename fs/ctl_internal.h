@@ -44,8 +44,8 @@ struct ctl_op {
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_bindings.c and ctl_vault.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_vault_ops[];
+/* The tables of ctl_secrets.c, ctl_bindings.c, ctl_vault.c and ctl_backup.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_vault_ops[], ctl_backup_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -76,6 +76,8 @@ struct ctl {
 	json_t *in, *out;
 	char *text;			/* further fields of the answer as text, for answers too long to be a json_t */
 	size_t text_len;
+	uint8_t *raw;			/* bytes that follow the answer's line; no secrets; of operations that change nothing */
+	size_t raw_len;
 	bool short_of_memory;
 	struct ctl_args args;
 	uint8_t id[16];
@@ -108,6 +110,9 @@ void ctl_hint(struct ctl *c, const char *format, ...) __attribute__((format(prin
 int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The value is longer than this vault takes. */
 int ctl_fail_large(struct ctl *c);
+
+/* One more record of this request, as it stands, besides the one that every request gets: for an operation on several names. 0, or -EIO after ctl_fail. */
+int ctl_record_also(struct ctl *c);
 
 /* ---- the policy ---- */
 

@@ -417,14 +417,6 @@ out:
 
 /* ---- for backups ---- */
 
-/* Has the request answered by the holder into k->reply: 0, or what it said. The turn is the caller's, and so is wiping the reply. */
-static int ask(struct keys *k, struct kh_request *request, int64_t deadline)
-{
-	int r = exchange(k, request, deadline);
-
-	return r == 0 ? result_of(k->reply) : r;
-}
-
 /* Runs a call in its turn: local, which has the KEK (never NULL), or remote, which fills a request, asks, and takes the reply. */
 struct call {
 	const uint8_t *vault;
