@@ -28,7 +28,7 @@ static int add_passphrase(json_t *request, const char *path)
 		return status;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return fail(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_ERROR, "%s: %s", path, strerror(errno));
+		return fail(exit_for_errno(errno), "%s: %s", path, strerror(errno));
 	private = secmem_alloc(CURVE_LEN);
 	if (!private || random_bytes(salt, sizeof salt) < 0)
 		status = fail(EXIT_ERROR, "no locked memory left");
@@ -218,7 +218,7 @@ int cmd_backup_verify(struct cli *c, const struct args *a)
 		return status;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return fail(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_ERROR, "%s: %s", path, strerror(errno));
+		return fail(exit_for_errno(errno), "%s: %s", path, strerror(errno));
 	const struct backup_source source = backup_file_source(&fd);
 	r = backup_verify(&source, signer ? fingerprint : NULL, &header, &size, why, sizeof why);
 	close(fd);

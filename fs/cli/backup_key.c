@@ -44,7 +44,7 @@ int backup_public_key(const char *path, uint8_t ret_key[CURVE_LEN])
 	int fd = open(path, O_RDONLY | O_CLOEXEC), status, r;
 
 	if (fd < 0)
-		return fail(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_ERROR, "%s: %s", path, strerror(errno));
+		return fail(exit_for_errno(errno), "%s: %s", path, strerror(errno));
 	status = read_small(fd, path, &text);
 	close(fd);
 	if (status)
@@ -80,7 +80,7 @@ int backup_key_open(const struct args *a, struct backup_key *ret_key)
 	if (!key == !passphrase)
 		return fail(EXIT_USAGE, "what opens the backup is missing: --key FILE with the recipient's private key, or --passphrase-file FILE; one of them");
 	ret_key->fd = open(ret_key->path, O_RDONLY | O_CLOEXEC);
-	return ret_key->fd >= 0 ? EXIT_DONE : fail(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_ERROR, "%s: %s", ret_key->path, strerror(errno));
+	return ret_key->fd >= 0 ? EXIT_DONE : fail(exit_for_errno(errno), "%s: %s", ret_key->path, strerror(errno));
 }
 
 static int private_key(const struct backup_key *key, const struct backup_header *h, uint8_t ret_private[CURVE_LEN])

@@ -216,7 +216,7 @@ int cmd_backup_drill(struct cli *c, const struct args *a)
 	if (status)
 		goto out;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	status = fd < 0 ? fail(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_ERROR, "%s: %s", path, strerror(errno)) : run_drill(&key, &fd, fingerprint, &header, &counts);
+	status = fd < 0 ? fail(exit_for_errno(errno), "%s: %s", path, strerror(errno)) : run_drill(&key, &fd, fingerprint, &header, &counts);
 	if (status)
 		goto out;
 	printf("%s is good: %" PRIu64 " secrets with %" PRIu64 " versions were restored into a scratch vault and opened\n", path, counts.secrets, counts.versions);
