@@ -1,6 +1,7 @@
 #include "fs/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include "fs/log.h"
 #include "fs/hot.h"
 #include "fs/ops.h"
+#include "fs/sandbox.h"
 #include "fs/staging.h"
 #ifdef COFFER_TEST_HOOKS
 #include "fs/test_hook.h"
@@ -220,6 +222,25 @@ static int map_shared(struct worker *w)
 	return 0;
 }
 
+/* From here on: the database, the log (read; what is written to is open), the callers' processes. Nothing else can be opened. */
+static int enter_cell(struct worker *w)
+{
+	const int store = role_fd(w->args, "store");
+	const int db = openat(store, "db", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), conf = openat(store, "vault.conf", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	const struct sandbox_place places[] = {
+		{ db, SANDBOX_WRITE }, { conf, SANDBOX_READ }, { role_fd(w->args, "audit"), SANDBOX_READ }, { role_fd(w->args, "proc"), SANDBOX_READ },
+#ifdef COFFER_TEST_HOOKS
+		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
+#endif
+	};
+	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->vault.options->require_sandbox);
+	if (db >= 0)
+		close(db);
+	if (conf >= 0)
+		close(conf);
+	return r;
+}
+
 /* As root: what needs it. Locked memory comes first, for its limit is root's to ignore. */
 static int set_up_privileged(struct worker *w)
 {
@@ -237,7 +258,10 @@ static int set_up_privileged(struct worker *w)
 	r = role_confine(w->args, -1);
 	if (r)
 		return fatal(w, 1, "giving up root: %s", strerror(-r));
-	return 0;
+	r = enter_cell(w);
+	if (r == -ENOSYS)
+		return fatal(w, 1, "this kernel lacks Landlock or seccomp, and -o require_sandbox says not to serve without; coffer doctor tells which");
+	return r ? fatal(w, 1, "Landlock and seccomp: %s", strerror(-r)) : 0;
 }
 
 static int open_audit(struct worker *w)
@@ -381,6 +405,9 @@ int worker_run(const struct role_args *args)
 #ifdef COFFER_TEST_HOOKS
 	if (!r)
 		r = test_hook_start();
+	const struct test_cell cell = { .kek = getenv("COFFER_TEST_KEK") ? getenv("COFFER_TEST_KEK") : "", .audit_dir = role_fd(args, "audit"), .keeper = args->keeper };
+	if (!r)
+		r = test_hook_cell(&cell);
 #endif
 	if (!r)
 		r = open_store(w);
