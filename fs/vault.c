@@ -14,6 +14,13 @@ int64_t vault_now(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+int64_t vault_monotonic(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 void vault_copy_name(char *ret, size_t room, const char *name)
 {
 	size_t n = strnlen(name, room - 1);
@@ -124,11 +131,12 @@ void vault_changed(struct vault *v, bool ring)
 	for (size_t i = 0; i < n; i++) {
 		store_rdlock(v->store);
 		const struct catalog_secret *s = store_get(v->store, ids[i]);
+		const bool deleted = s && s->deleted;
 		if (s)
-			snprintf(path, sizeof path, "%s/current", s->name);
+			snprintf(path, sizeof path, "%s%s/current", deleted ? ".coffer/deleted/" : "", s->name);
 		store_unlock_tables(v->store);
 		if (s)
-			vault_ring(v, ring ? BELL_TOUCH : BELL_DROP, path);
+			vault_ring(v, ring && !deleted ? BELL_TOUCH : BELL_DROP, path);
 		names |= is_new(v, ids[i]);
 	}
 	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */
