@@ -49,6 +49,13 @@ expect_errno EPERM as $officer sysop rmdir "$deleted"
 expect_errno ENOTDIR as $officer sysop rmdir "$MNT/db/current"
 audit_has '.operation == "SecretDelete" and .result == "deny" and .secret == "db" and .caller.uid == 20002'
 
+put d-1 x
+expect_errno EACCES as $deleter sysop open r "$MNT/d-1/current"
+expect_output 'd-1 deleted' sh -c 'setpriv --reuid=20005 --regid=20005 --clear-groups coffer delete d-1 | cut -d ";" -f 1'
+expect_exit 3 as $deleter coffer recover d-1
+expect_exit 3 as $deleter coffer purge d-1
+expect_errno ok sysop rmdir "$deleted/d-1"
+
 note "rmdir deletes, though it is not empty; open files are revoked at the next read"
 hold reader $user
 expect_held ok reader open r "$MNT/db/current"

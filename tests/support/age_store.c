@@ -26,7 +26,11 @@ static int pass(struct store *s)
 	if (r < 0)
 		return r;
 	/* A boot that nobody else has, which began when the row was written. */
-	memset(s->boot, 0, sizeof s->boot);
+	r = random_bytes(s->boot, sizeof s->boot);
+	if (r < 0) {
+		store_rollback(s);
+		return r;
+	}
 	s->counts = true;
 	s->uptime = uptime;
 	s->opened = 0;
