@@ -172,7 +172,7 @@ static int destroy(struct vault *v, const struct due *due, size_t n)
 		store_rollback(v->store);
 		return r;
 	}
-	r = store_commit(v->store);
+	r = vault_commit(v);
 	for (size_t i = 0; i < n && r; i++)
 		record_purge(v, due[i].name, -r);
 	return r;

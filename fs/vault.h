@@ -65,6 +65,9 @@ void vault_decide(struct vault *v, const struct identity *who, enum action actio
 /* The same under a table lock that the caller holds. */
 void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict);
 
+/* One who must be able to act when others have used up what there is: whoever may grant, and root of the host (a sealed vault knows no policy). */
+bool vault_is_administrator(struct vault *v, const struct identity *who);
+
 /* Is the caller the bell: its pid and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 
@@ -72,8 +75,14 @@ bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
 		 uint32_t *ret_delay_ms);
 
+/* Ends the transaction and, where it succeeds, owes its watchers the word: vault_changed gives it, on the same thread; if this worker dies before that, the next one's vault_ring_missed does. As store_commit. */
+int vault_commit(struct vault *v);
 /* After a commit: watchers hear of it (but for one that came through the mount: ring is false), those of the vault's directory of new names too, and plaintext that may have lost its readers goes. */
 void vault_changed(struct vault *v, bool ring);
+/* Watchers know of what others committed up to this epoch. */
+void vault_told(struct vault *v, uint64_t epoch);
+/* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
+void vault_ring_missed(struct vault *v);
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
 
 /* Gets the vault key and verifies everything; records it. 0; -ENOKEY; -EBADMSG. */

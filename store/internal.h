@@ -8,6 +8,7 @@
 #include "store/catalog.h"
 #include "store/db.h"
 #include "store/integrity.h"
+#include "store/reserve.h"
 #include "store/store.h"
 
 #define NS_PER_S 1000000000
@@ -84,7 +85,7 @@ struct tables {
 	struct clock_row clock;
 	struct policy *policy;
 	struct store_settings settings;
-	uint32_t n_roles, n_bindings;
+	uint32_t n_roles, n_bindings, n_blocks;
 	struct head head;
 };
 
@@ -115,10 +116,12 @@ struct store {
 	bool counts;			/* boot is known: time is counted */
 	int64_t opened;			/* uptime */
 
-	pthread_mutex_t write_mutex;	/* write, stage, transaction, followed */
+	pthread_mutex_t write_mutex;	/* write, stage, transaction, reserve, followed */
 	struct db *write;		/* synchronous=FULL */
 	struct db *stage;		/* synchronous=NORMAL; NULL without staging */
 	struct transaction transaction;
+	struct reserve reserve;
+	bool fills_reserve;		/* the daemon's */
 	uint32_t *followed;		/* changed by others, not told yet */
 	size_t n_followed;
 
@@ -176,7 +179,10 @@ int store_lock_reader(struct store *s);
 int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64_t *ret_last_version);
 int version_parse(const struct query *q, struct catalog_version *ret_version);
 int binding_parse(const struct query *q, struct binding *ret_binding);
+int block_parse(const struct query *q, struct block *ret_block);
 int role_parse(const struct query *q, struct role *ret_role);
+/* A row of roles, bindings or blocks as the change that makes it. */
+int grant_parse(enum row_kind kind, const struct query *q, struct policy_change *ret_change);
 int settings_parse(const struct query *q, const uint8_t vault[16], const char *name, struct store_settings *ret_settings);
 uint32_t versions_current(const struct catalog_version *versions, uint32_t n);
 
@@ -186,6 +192,9 @@ int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[
 void tables_free(struct tables *t);
 
 /* ---- step.c: from one epoch to the next in O(changes) ---- */
+
+/* By how many their number changes. */
+struct grants { int roles, bindings, blocks; };
 
 struct step {
 	struct catalog_entry **puts;
@@ -198,14 +207,14 @@ struct step {
 	struct policy *policy;
 	struct store_settings settings;
 	struct clock_row clock;
-	int roles, bindings;	/* by how many their number changes */
+	struct grants grants;
 };
 /* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
 int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step);
 void step_apply(struct store *s, struct step *step, const struct head *head);	/* cannot fail; leaves touched to the caller */
 void step_discard(struct store *s, struct step *step);
 /* The policy as it would be after the changes. */
-int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, int *ret_roles, int *ret_bindings);
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, struct grants *ret_grants);
 
 /* Brings the tables from s's epoch to the database's, in the transaction that db is in; what changed is added to s->followed. */
 int follow_apply(struct store *s, struct db *db);
@@ -214,6 +223,7 @@ int follow_apply(struct store *s, struct db *db);
 
 int transaction_check(const struct store *s);		/* 0, or -EINVAL without an open one, or why it is broken */
 int transaction_fail(struct store *s, int error);	/* marks it broken; returns error */
+int64_t transaction_epoch(const struct store *s);	/* that the commit will move to */
 int transaction_begin(struct store *s, bool fresh);	/* fresh: store_create's, without a head yet; the writer's mutex is held */
 int transaction_finish(struct store *s, struct touched **ret_touched);
 void transaction_abort(struct store *s);
@@ -257,6 +267,11 @@ int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, 
 		  size_t *ret_record_len);
 
 /* ---- bindings.c ---- */
+
+/* The principal as text, if it says what it should when it is read again. 0 or -EINVAL. */
+int binding_principal_text(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX]);
+#define REASON_MAX     1024
+#define CREATED_BY_MAX 256
 
 int binding_uses_flush(struct store *s);	/* the writer's mutex is held, no transaction open */
 

@@ -18,10 +18,20 @@ static const struct migration migrations[] = {
 	     "\tuptime INTEGER NOT NULL,\n"
 	     "\tmac BLOB NOT NULL\n"
 	     ") STRICT" },
+	{ 2, "ALTER TABLE versions ADD COLUMN epoch INTEGER;\n"
+	     "ALTER TABLE versions ADD COLUMN withdrawn INTEGER;\n"
+	     "CREATE TABLE blocks(\n"
+	     "\tid INTEGER PRIMARY KEY,\n"
+	     "\tprincipal TEXT NOT NULL,\n"
+	     "\treason TEXT,\n"
+	     "\tcreated_by TEXT,\n"
+	     "\tcreated INTEGER NOT NULL,\n"
+	     "\tmac BLOB NOT NULL\n"
+	     ") STRICT;\n" },
 };
 
 static const struct schema current = {
-	.version = 2, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
+	.version = 3, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
 };
 
 const struct schema *schema_current(void)

@@ -44,11 +44,7 @@ static int stage_load(struct store *s, struct db *db, uint64_t id, struct stage 
 		return -ENOENT;
 	q = db_query(db, row_table(ROW_STAGE)->one);
 	query_int(&q, (int64_t)id);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->stage_row_key, ROW_STAGE, &q, mac);
+	r = row_find(s->stage_row_key, ROW_STAGE, &q, mac);
 	if (r == 0) {
 		*ret_stage = (struct stage){
 			.id = id,
@@ -468,6 +464,51 @@ int store_stage_drop(struct store *s, uint64_t stage)
 	}
 	if (r == 0 && sqlite3_changes(db_handle(s->stage)) == 0)
 		r = -ENOENT;
+	return stage_end(s, r);
+}
+
+static bool listed(const uint64_t *ids, size_t n, uint64_t id)
+{
+	size_t i = 0;
+
+	while (i < n && ids[i] != id)
+		i++;
+	return i < n;
+}
+
+/* The first stage after `after` that is none of keep. 0: there is none left. */
+static int next_unkept(struct store *s, uint64_t after, const uint64_t *keep, size_t n, uint64_t *ret_stage)
+{
+	struct query q = db_query(s->stage, "SELECT id FROM stages WHERE id > ? ORDER BY id");
+	uint64_t id = 0;
+	int r;
+
+	query_int(&q, (int64_t)after);
+	while ((r = query_step(&q)) > 0 && listed(keep, n, id = (uint64_t)column_int(&q, 0)))
+		;
+	query_end(&q);
+	if (r < 0)
+		return r;
+	*ret_stage = r > 0 ? id : 0;
+	return 0;
+}
+
+int store_stages_retain(struct store *s, const uint64_t *keep, size_t n)
+{
+	uint64_t id = 0;
+	int r = stage_begin(s);
+
+	if (r < 0)
+		return r;
+	while ((r = next_unkept(s, id, keep, n, &id)) == 0 && id) {
+		struct query q = db_query(s->stage, "DELETE FROM stages WHERE id = ?");
+		query_int(&q, (int64_t)id);
+		r = query_run(&q);
+		if (r == 0)
+			r = chunks_drop(s->stage, id, 0);
+		if (r < 0)
+			break;
+	}
 	return stage_end(s, r);
 }
 

@@ -66,33 +66,42 @@ static int changed_row(struct store *s, const struct change *change, struct quer
 
 /* ---- policy and settings ---- */
 
+static bool is_grant(const struct change *change)
+{
+	return change->kind == ROW_ROLE || change->kind == ROW_BINDING || change->kind == ROW_BLOCK;
+}
+
+static bool is_known(const struct policy *policy, const struct change *change)
+{
+	if (change->kind == ROW_ROLE)
+		return policy_role(policy, (uint32_t)change->row);
+	if (change->kind == ROW_BLOCK)
+		return policy_block(policy, (uint64_t)change->row);
+	return policy_binding(policy, (uint64_t)change->row);
+}
+
 static int policy_step(struct store *s, struct db *db, const struct change *change, struct policy_change *step, int *ret_count)
 {
-	const struct policy *policy = s->tables.policy;
-	bool role = change->kind == ROW_ROLE;
 	struct query q = db_query(db, row_table(change->kind)->one);
 	int r = changed_row(s, change, &q);
 
+	bool known = is_known(s->tables.policy, change);
+
 	*step = (struct policy_change){ 0 };
 	*ret_count = 0;
-	if (r > 0 && role) {
-		r = role_parse(&q, &step->role);
-		step->kind = POLICY_PUT_ROLE;
-		*ret_count = r == 0 && !policy_role(policy, step->role.id);
-	} else if (r > 0 && !policy_binding(policy, (uint64_t)change->row)) {
-		r = binding_parse(&q, &step->binding);
-		step->kind = POLICY_ADD_BINDING;
-		*ret_count = r == 0;
-	} else if (r == 0 && !role && policy_binding(policy, (uint64_t)change->row)) {
-		step->kind = POLICY_REMOVE_BINDING;
-		step->binding.id = (uint64_t)change->row;
+	if (r > 0 && (change->kind == ROW_ROLE || !known)) {
+		r = grant_parse(change->kind, &q, step);
+		*ret_count = r == 0 && !known;
+	} else if (r == 0 && change->kind != ROW_ROLE && known) {
+		step->kind = change->kind == ROW_BLOCK ? POLICY_REMOVE_BLOCK : POLICY_REMOVE_BINDING;
+		step->binding.id = step->block.id = (uint64_t)change->row;
 		*ret_count = -1;
 	}
 	query_end(&q);
 	return r < 0 ? r : 0;
 }
 
-int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, int *ret_roles, int *ret_bindings)
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, struct grants *ret_grants)
 {
 	struct change *folded = NULL;
 	struct policy_change *steps = NULL;
@@ -104,12 +113,12 @@ int step_policy(struct store *s, struct db *db, const struct change *changes, si
 		return r;
 	size_t grants = 0;
 	for (size_t i = 0; i < n_folded; i++)
-		grants += folded[i].kind == ROW_ROLE || folded[i].kind == ROW_BINDING;
+		grants += is_grant(&folded[i]);
 	steps = malloc((grants + 1) * sizeof *steps);
 	r = steps ? 0 : -ENOMEM;
 	/* Roles sort before bindings: a binding of a new role finds it. */
 	for (size_t i = 0; i < n_folded && r == 0; i++) {
-		if (folded[i].kind != ROW_ROLE && folded[i].kind != ROW_BINDING)
+		if (!is_grant(&folded[i]))
 			continue;
 		r = policy_step(s, db, &folded[i], &steps[n_steps], &count);
 		counts[folded[i].kind] += count;
@@ -117,10 +126,8 @@ int step_policy(struct store *s, struct db *db, const struct change *changes, si
 	}
 	if (r == 0)
 		r = policy_apply(s->tables.policy, steps, n_steps, ret_policy);
-	if (r == 0) {
-		*ret_roles = counts[ROW_ROLE];
-		*ret_bindings = counts[ROW_BINDING];
-	}
+	if (r == 0)
+		*ret_grants = (struct grants){ counts[ROW_ROLE], counts[ROW_BINDING], counts[ROW_BLOCK] };
 	free(steps);
 	free(folded);
 	return r;
@@ -311,12 +318,13 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 	}
 	if (r == 0 && n_folded > 0 && folded[0].kind == ROW_SETTINGS)
 		r = step_settings(s, db, &folded[0], &step);
-	if (r == 0 && n_folded > 0 && folded[n_folded - 1].kind == ROW_CLOCK)
-		r = step_clock(s, db, &folded[n_folded - 1], &step);
+	for (size_t i = 0; i < n_folded && r == 0; i++)
+		if (folded[i].kind == ROW_CLOCK)
+			r = step_clock(s, db, &folded[i], &step);
 	if (r == 0)
 		r = step_objects(s, db, folded, n_folded, &step);
 	if (r == 0)
-		r = step_policy(s, db, folded, n_folded, &step.policy, &step.roles, &step.bindings);
+		r = step_policy(s, db, folded, n_folded, &step.policy, &step.grants);
 	if (r == 0)
 		r = step_reserve(s, &step);
 	free(folded);
@@ -341,8 +349,9 @@ void step_apply(struct store *s, struct step *step, const struct head *head)
 	s->tables.policy = step->policy;
 	s->tables.settings = step->settings;
 	s->tables.clock = step->clock;
-	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->roles);
-	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->bindings);
+	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->grants.roles);
+	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->grants.bindings);
+	s->tables.n_blocks = (uint32_t)((int64_t)s->tables.n_blocks + step->grants.blocks);
 	s->tables.head = *head;
 	atomic_store(&s->epoch, head->epoch);
 	pthread_rwlock_unlock(&s->tables_lock);
@@ -506,4 +515,64 @@ int follow_apply(struct store *s, struct db *db)
 		step_discard(s, &step);
 	free(changes);
 	return r;
+}
+
+/* The secret that a row of the change table is about; 0: none. */
+static uint32_t changed_secret(int64_t kind, int64_t row)
+{
+	return kind == ROW_OBJECT ? (uint32_t)row : kind == ROW_VERSION ? VERSION_OBJECT(row) : 0;
+}
+
+static int list_changed(struct db *db, uint64_t epoch, uint64_t head, struct touched **ret_list)
+{
+	struct query q = db_query(db, "SELECT id, kind, row FROM changes WHERE id >= ? ORDER BY id");
+	struct touched *list = malloc(sizeof *list);
+	size_t room = 0;
+	int r = list ? 0 : -ENOMEM;
+	uint64_t at = epoch;
+
+	if (r == 0)
+		list->n = 0;
+	query_int(&q, (int64_t)((epoch + 1) << CHANGE_BITS));
+	while (r == 0 && (r = query_step(&q)) > 0) {
+		const uint64_t next = (uint64_t)column_int(&q, 0) >> CHANGE_BITS;
+		const uint32_t id = changed_secret(column_int(&q, 1), column_int(&q, 2));
+		r = next > at + 1 || column_int(&q, 1) == ROW_EVERYTHING ? -ESTALE : 0;
+		at = next;
+		if (r == 0 && id && list->n == room) {
+			struct touched *grown = realloc(list, sizeof *list + (room = 2 * room + 64) * sizeof list->ids[0]);
+			r = grown ? 0 : -ENOMEM;
+			list = grown ? grown : list;
+		}
+		if (r == 0 && id)
+			list->ids[list->n++] = id;
+	}
+	query_end(&q);
+	if (r == 0 && at < head)
+		r = -ESTALE;
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	*ret_list = list;
+	return 0;
+}
+
+int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg)
+{
+	struct touched *list = NULL;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = list_changed(s->read, epoch, atomic_load(&s->epoch), &list);
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r < 0)
+		return r;
+	qsort(list->ids, list->n, sizeof list->ids[0], id_order);
+	for (size_t i = 0; i < list->n; i++)
+		if (i == 0 || list->ids[i] != list->ids[i - 1])
+			fn(list->ids[i], arg);
+	free(list);
+	return 0;
 }

@@ -1,6 +1,6 @@
 /* The store: secrets, versions, roles and bindings on disk, and the tables in memory that serve from them.
  *
- * Directory: vault.conf (root), db/vault.db (SQLite in WAL mode, under the worker's user), audit/ (root). SQL and SQLite's types stay in store/.
+ * Directory: vault.conf (root), db/vault.db (SQLite in WAL mode, under the worker's user; beside it vault.db-reserve), audit/ (root). SQL and SQLite's types stay in store/.
  *
  * States: store_open reads the name table, unverified: names resolve, nothing is served (sealed). store_unlock gets the vault key from the key
  * holder, verifies every row and the set hash, and builds the policy. store_lock wipes keys and caches.
@@ -65,6 +65,9 @@ bool store_sealed(const struct store *s);
  * expired request answers. Call every 250 ms or so, from a thread that may block. cb is called after the tables moved, for each changed secret. */
 int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
 
+/* Calls fn for each secret that changed after epoch, once, ascending; of the change table's word, unverified: for telling, not for serving. -ESTALE: it does not go back that far. */
+int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg);
+
 /* ---- reading the tables in memory: hold the lock ---- */
 
 void store_rdlock(struct store *s);
@@ -78,6 +81,8 @@ struct catalog_version {
 	int64_t expires;	/* ns, INT64_MAX: none */
 	bool enabled;
 	bool destroyed;		/* its content is gone for ever; never enabled */
+	uint64_t epoch;		/* of the commit that made it; 0: before epochs were kept */
+	uint64_t withdrawn;	/* of the commit that disabled it; 0: it is enabled, or was disabled before epochs were kept */
 };
 
 struct catalog_secret {
@@ -95,6 +100,12 @@ struct catalog_secret {
 	const struct catalog_version *versions;	/* ascending by number */
 };
 
+/* Within its times, or in a vault that does not enforce them. */
+static inline bool store_version_valid(const struct store_settings *settings, const struct catalog_version *v, int64_t now)
+{
+	return !settings->enforce_validity || (now >= v->not_before && now < v->expires);
+}
+
 const struct catalog_secret *store_find(const struct store *s, const char *name);		/* live; NULL */
 const struct catalog_secret *store_find_deleted(const struct store *s, const char *name);	/* soft-deleted; NULL */
 const struct catalog_secret *store_get(const struct store *s, uint32_t id);			/* either; NULL */
@@ -106,12 +117,15 @@ int64_t store_purge_left(const struct store *s, const struct catalog_secret *c);
 /* The same as a date of the wall clock as it stands. */
 int64_t store_purge_date(const struct store *s, const struct catalog_secret *c);
 const struct catalog_version *catalog_version(const struct catalog_secret *c, uint32_t number);	/* NULL */
+/* What `current` was at this epoch: the newest version that was made by then and not withdrawn by then. It may have been withdrawn since. A version that was withdrawn and is enabled again counts as if it
+ * had been enabled all the time. NULL: there was none. */
+const struct catalog_version *catalog_version_at(const struct catalog_secret *c, uint64_t epoch);
 
 uint64_t store_epoch(const struct store *s);	/* atomic: no lock needed */
 const struct policy *store_policy(const struct store *s);	/* borrowed under the lock, never NULL; an empty policy while sealed */
 const struct store_settings *store_settings(const struct store *s);
 void store_binding_used(struct store *s, uint64_t binding, int64_t now);	/* in memory, lock-free */
-struct store_counts { uint32_t secrets, deleted, versions, bindings, roles; };
+struct store_counts { uint32_t secrets, deleted, versions, bindings, roles, blocks; };
 void store_counts(const struct store *s, struct store_counts *ret);
 const uint8_t *store_vault_id(const struct store *s);
 
@@ -133,11 +147,16 @@ struct store_binding_info { char *reason; char *created_by; int64_t created; int
 int store_binding_info(struct store *s, uint64_t binding, struct store_binding_info *ret);
 void store_binding_info_free(struct store_binding_info *i);
 
+/* The same of a block; last_used is 0. */
+int store_block_info(struct store *s, uint64_t block, struct store_binding_info *ret);
+
 /* ---- changing: between begin and commit or rollback, on one thread ---- */
 
 /* Blocks for other transactions; -ENOKEY while sealed; -ETIMEDOUT; -EBADMSG: what lies on disk is not what this process or another holder of the key left (seal). Until it ends
  * this thread must not call store_follow, store_lock, store_pending_act_done or the calls for stages but store_stage_commit: each waits for the transaction. */
 int store_begin(struct store *s);
+/* The same for an administrator: if the disk is full, with room from the reserve (store/reserve.h). */
+int store_begin_privileged(struct store *s);
 int store_commit(struct store *s);	/* 0: on disk and in the tables. Otherwise nothing changed */
 void store_rollback(struct store *s);
 
@@ -173,6 +192,9 @@ int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version,
 int store_role_put(struct store *s, const char *name, action_set actions, uint32_t *ret_id);	/* -EEXIST */
 int store_binding_add(struct store *s, const struct binding *b /* id ignored */, const char *reason, const char *created_by, uint64_t *ret_id);
 int store_binding_remove(struct store *s, uint64_t id);	/* -ENOENT; -EBUSY: the last administrator */
+/* Denies the principal everything. -EINVAL (a principal with host, a text that is too long); -EEXIST: it is blocked already; -EBUSY: no administrator would be left. */
+int store_block_add(struct store *s, const struct principal *principal, const char *reason, const char *created_by, uint64_t *ret_id);
+int store_block_remove(struct store *s, uint64_t id);	/* -ENOENT */
 /* -EINVAL; -EPERM: purge protection off again, or another retention (fixed when the vault is made). */
 int store_settings_put(struct store *s, const struct store_settings *settings);
 
@@ -201,6 +223,8 @@ int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret);
 /* In the transaction: the stage's bytes become a new version and the stage is clean, both or neither. -EALREADY: it was clean (nothing done). */
 int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version);
 int store_stage_drop(struct store *s, uint64_t stage);
+/* A new worker: stages that no open file names, for whoever made one died before he could say so. keep need not be sorted. */
+int store_stages_retain(struct store *s, const uint64_t *keep, size_t n);
 int store_stages_clear(struct store *s);	/* a new daemon: what is left belongs to a dead key */
 
 /* ---- acts of offline commands that the owner of the log has yet to record (break-glass beside a running daemon) ---- */
