@@ -64,7 +64,7 @@ struct ctl_args {
 	uint64_t binding;		/* 0: not given */
 	action_set actions;
 	enum action action;
-	bool has_value_max, has_enforce_validity, enforce_validity, purge_protection;
+	bool has_value_max, has_enforce_validity, enforce_validity, has_purge_protection, purge_protection;
 	uint32_t value_max;
 };
 

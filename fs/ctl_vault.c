@@ -58,9 +58,8 @@ static int check_vault(struct ctl *c)
 
 	if (!value_max && !enforce && !protection)
 		return ctl_fail(c, EINVAL, "vault: one of value_max, enforce_validity, purge_protection is needed");
-	if (json_is_false(protection))
-		return ctl_fail(c, EPERM, "purge_protection: once on it cannot be taken back, and off it is until then");
-	c->args.purge_protection = protection != NULL;
+	c->args.has_purge_protection = protection != NULL;
+	c->args.purge_protection = json_is_true(protection);
 	if (value_max && (json_integer_value(value_max) < 1 || json_integer_value(value_max) > VALUE_MAX))
 		return ctl_fail(c, EINVAL, "value_max: 1 to %u bytes", VALUE_MAX);
 	c->args.has_value_max = value_max != NULL;
@@ -87,9 +86,11 @@ static int run_vault(struct ctl *c)
 		s.value_max = c->args.value_max;
 	if (c->args.has_enforce_validity)
 		s.enforce_validity = c->args.enforce_validity;
-	if (c->args.purge_protection)
-		s.purge_protection = true;
+	if (c->args.has_purge_protection)
+		s.purge_protection = c->args.purge_protection;
 	r = store_settings_put(c->env->store, &s);
+	if (r == -EPERM)
+		return ctl_fail(c, EPERM, "purge protection is on, and cannot be taken back");
 	if (r < 0)
 		return ctl_fail_store(c, r, "change the settings");
 	snprintf(c->detail, sizeof(c->detail), "value_max %u, enforce_validity %s, purge_protection %s", s.value_max, s.enforce_validity ? "true" : "false",

@@ -79,7 +79,7 @@ _coffer_words()
 	show|versions|roles|whoami|status|doctor) options='--output' ;;
 	vault)
 		options='--output'
-		[[ $sub == set ]] && options='--value-max --enforce-validity --output' ;;
+		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --output' ;;
 	init) options='--kek --admin --retention --purge-protection' ;;
 	fsck) options='--kek --deep' ;;
 	break-glass) options='--kek' ;;

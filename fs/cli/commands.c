@@ -42,6 +42,7 @@ static const struct option_spec can_i_options[] = {
 static const struct option_spec vault_options[] = {
 	{ .name = "value-max", .value = "SIZE", .help = "bytes of the longest value: 1 to 1M, with K or M for more" },
 	{ .name = "enforce-validity", .value = "STATE", .help = "on: what has expired, or is not valid yet, is not served" },
+	{ .name = "purge-protection", .value = "STATE", .help = "on: nobody can purge before the retention has passed; cannot be undone" },
 	END
 };
 static const struct option_spec audit_options[] = {
@@ -114,7 +115,7 @@ const struct command commands[] = {
 	  .flags = COMMAND_LISTS, .run = cmd_status },
 	{ .name = "vault show", .synopsis = "", .summary = "the settings of the vault", .example = "coffer vault show", .options = none, .flags = COMMAND_LISTS,
 	  .run = cmd_vault_show },
-	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off]", .summary = "change the settings of the vault",
+	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on]", .summary = "change the settings of the vault",
 	  .example = "coffer vault set --enforce-validity on", .options = vault_options, .flags = COMMAND_LISTS, .run = cmd_vault_set },
 	{ .name = "audit", .synopsis = "[--follow] [--since TIME] [--secret NAME] [--denied]", .summary = "the log of who opened what",
 	  .example = "coffer audit --since 1h --denied", .options = audit_options, .flags = COMMAND_LISTS, .run = cmd_audit },

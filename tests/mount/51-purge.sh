@@ -84,8 +84,10 @@ expect_ok as $officer coffer delete db
 expect_ok as $purger coffer purge db
 
 note "once on never off"
-request "{\"op\":\"vault\",\"id\":\"$(id)\",\"purge_protection\":true}" | jq -e .ok >/dev/null || fail "purge protection could not be switched on"
+expect_ok coffer vault set --purge-protection on
 request "{\"op\":\"vault\",\"id\":\"$(id)\",\"purge_protection\":false}" | jq -e '.ok == false and .errno == "EPERM"' >/dev/null || fail "purge protection could be switched off"
+expect_exit 3 coffer vault set --purge-protection off
+expect_message 'cannot be taken back'
 expect_output true status .settings.purge_protection
 vault_umount
 vault_mount
