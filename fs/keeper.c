@@ -68,6 +68,25 @@ static int64_t now_ms(void)
 
 /* ---- set-up ---- */
 
+/* The kernel's name for this boot. Where it cannot be read, one that holds for this daemon: time without it is then not counted. */
+static int read_boot(uint8_t ret[16])
+{
+	char text[64] = "";
+	size_t n = 0;
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		(void)!read(fd, text, sizeof text - 1);
+		close(fd);
+	}
+	for (const char *p = text; *p && n < 16; p++)
+		if (sscanf(p, "%2hhx", &ret[n]) == 1 && p[1]) {
+			n++;
+			p++;
+		}
+	return n == 16 || getrandom(ret, 16, 0) == 16 ? 0 : -EIO;
+}
+
 static int make_shared(struct keeper *k)
 {
 	struct timespec t;
@@ -87,6 +106,8 @@ static int make_shared(struct keeper *k)
 	if (getrandom(k->shared->stage_key, KEY_LEN, 0) != KEY_LEN)
 		return -EIO;
 	struct shared_keeper *s = &k->shared->keeper;
+	if (read_boot(s->boot))
+		return -EIO;
 	clock_gettime(CLOCK_REALTIME, &t);
 	s->started = t.tv_sec * 1000000000 + t.tv_nsec;
 	s->keeper = getpid();

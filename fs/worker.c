@@ -18,6 +18,7 @@
 #include "fs/log.h"
 #include "fs/hot.h"
 #include "fs/ops.h"
+#include "fs/removal.h"
 #include "fs/sandbox.h"
 #include "fs/staging.h"
 #ifdef COFFER_TEST_HOOKS
@@ -114,7 +115,7 @@ static void followed(uint32_t secret, void *arg)
 	char path[BELL_PATH_MAX] = "";
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, secret);
-	if (s)
+	if (s && !s->deleted)
 		snprintf(path, sizeof path, "%s/current", s->name);
 	store_unlock_tables(v->store);
 	if (path[0])
@@ -167,6 +168,7 @@ static void tick(struct worker *w)
 	}
 	if (!store_sealed(v->store))
 		store_pending_acts(v->store, log_pending, v);
+	removal_tick(v);
 	audit_tick(v->audit);
 }
 
@@ -299,6 +301,7 @@ static int open_store(struct worker *w)
 		return r;
 	const struct store_config config = {
 		.dir = v->shared->keeper.store, .conf = &w->conf, .stage_key = v->shared->stage_key, .cipher_cache = v->options->cipher_cache, .migrate = true,
+		.boot = v->shared->keeper.boot,
 	};
 	r = store_open(&config, &v->store, why, sizeof why);
 	if (r)
@@ -322,6 +325,7 @@ static int open_rest(struct worker *w)
 	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
+	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
 	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
