@@ -155,6 +155,9 @@ static void tick(struct worker *w)
 	struct vault *v = &w->vault;
 
 	const bool changed = keys_state_changed(v->keys);
+	char why[CONTROL_TEXT_MAX];
+	if (changed && keys_fault(v->keys, why, sizeof why))
+		log_error("the key holder is gone: %s", why);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
 	const uint64_t epoch = store_epoch(v->store);
