@@ -21,12 +21,20 @@ enum row_kind {
 	ROW_ROLE,
 	ROW_BINDING,
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
+	ROW_CLOCK,
+	ROW_BLOCK,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
 	ROW_KINDS
 };
+
+/* Is a row of this kind a member of the set? */
+static inline bool row_is_member(int64_t kind)
+{
+	return kind >= ROW_SETTINGS && kind < ROW_REQUEST && kind != ROW_EVERYTHING;
+}
 
 struct row_table {
 	const char *name;	/* of the table, as the MAC has it */

@@ -35,6 +35,8 @@ int schema_create(struct db *db, const struct schema *schema);	/* in a transacti
 /* 0; -EPROTONOSUPPORT (newer, or older and may_migrate is not set); -EBADMSG (not what this version makes); line in why. */
 int schema_check(struct db *db, const struct schema *schema, const char *path, bool may_migrate, char *why, size_t why_len);
 int schema_compare(struct db *db, const struct schema *schema);	/* 0 or -EBADMSG */
+/* Removes the copies that migrations kept: they hold what is to be destroyed. */
+int schema_drop_copies(const char *path, const struct schema *schema);
 
 /* ---- cache.c: ciphertext and DEKs of versions lately read ---- */
 
@@ -70,11 +72,20 @@ struct change {
 #define CHANGES_KEPT   1024u	/* epochs */
 #define CHANGE_BITS    20	/* of a change's id, below the epoch */
 
+/* The row of the table clock (clock.c). */
+#define BOOT_ID_LEN 16
+struct clock_row {
+	bool there;
+	int64_t counted, uptime;	/* ns */
+	uint8_t boot[BOOT_ID_LEN];
+};
+
 struct tables {
 	struct catalog *catalog;
+	struct clock_row clock;
 	struct policy *policy;
 	struct store_settings settings;
-	uint32_t n_roles, n_bindings;
+	uint32_t n_roles, n_bindings, n_blocks;
 	struct head head;
 };
 
@@ -85,6 +96,7 @@ struct transaction {
 	struct store_settings settings;
 	struct change *changes;
 	size_t n_changes, capacity;
+	bool destroys;		/* content goes for ever: after the commit the log of the database is emptied too */
 };
 
 #define BINDING_USES 4096u
@@ -99,6 +111,10 @@ struct store {
 	const uint8_t *stage_key;
 	uint8_t *stage_row_key;		/* locked memory */
 	int64_t (*clock)(void);		/* ns; tests set their own */
+	int64_t (*uptime)(void);	/* CLOCK_BOOTTIME, ns; likewise */
+	uint8_t boot[BOOT_ID_LEN];
+	bool counts;			/* boot is known: time is counted */
+	int64_t opened;			/* uptime */
 
 	pthread_mutex_t write_mutex;	/* write, stage, transaction, reserve, followed */
 	struct db *write;		/* synchronous=FULL */
@@ -126,9 +142,13 @@ struct store {
 	pthread_key_t touched;		/* struct touched of this thread's last commit */
 	bool has_touched;
 
+	atomic_bool unscrubbed;		/* destroyed content may still stand in the database's log */
+
 	struct { _Atomic uint64_t binding; _Atomic int64_t at; } uses[BINDING_USES];
 	int64_t housekept;		/* ns */
 };
+
+#define RETENTION_NS(settings) ((int64_t)(settings)->retention_days * 86400 * NS_PER_S)
 
 struct touched {
 	size_t n;
@@ -159,7 +179,10 @@ int store_lock_reader(struct store *s);
 int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64_t *ret_last_version);
 int version_parse(const struct query *q, struct catalog_version *ret_version);
 int binding_parse(const struct query *q, struct binding *ret_binding);
+int block_parse(const struct query *q, struct block *ret_block);
 int role_parse(const struct query *q, struct role *ret_role);
+/* A row of roles, bindings or blocks as the change that makes it. */
+int grant_parse(enum row_kind kind, const struct query *q, struct policy_change *ret_change);
 int settings_parse(const struct query *q, const uint8_t vault[16], const char *name, struct store_settings *ret_settings);
 uint32_t versions_current(const struct catalog_version *versions, uint32_t n);
 
@@ -169,6 +192,9 @@ int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[
 void tables_free(struct tables *t);
 
 /* ---- step.c: from one epoch to the next in O(changes) ---- */
+
+/* By how many their number changes. */
+struct grants { int roles, bindings, blocks; };
 
 struct step {
 	struct catalog_entry **puts;
@@ -180,14 +206,15 @@ struct step {
 	struct touched *touched;
 	struct policy *policy;
 	struct store_settings settings;
-	int roles, bindings;	/* by how many their number changes */
+	struct clock_row clock;
+	struct grants grants;
 };
 /* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
 int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step);
 void step_apply(struct store *s, struct step *step, const struct head *head);	/* cannot fail; leaves touched to the caller */
 void step_discard(struct store *s, struct step *step);
 /* The policy as it would be after the changes. */
-int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, int *ret_roles, int *ret_bindings);
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, struct grants *ret_grants);
 
 /* Brings the tables from s's epoch to the database's, in the transaction that db is in; what changed is added to s->followed. */
 int follow_apply(struct store *s, struct db *db);
@@ -196,6 +223,7 @@ int follow_apply(struct store *s, struct db *db);
 
 int transaction_check(const struct store *s);		/* 0, or -EINVAL without an open one, or why it is broken */
 int transaction_fail(struct store *s, int error);	/* marks it broken; returns error */
+int64_t transaction_epoch(const struct store *s);	/* that the commit will move to */
 int transaction_begin(struct store *s, bool fresh);	/* fresh: store_create's, without a head yet; the writer's mutex is held */
 int transaction_finish(struct store *s, struct touched **ret_touched);
 void transaction_abort(struct store *s);
@@ -209,9 +237,29 @@ struct change row_new(enum row_kind kind, int64_t row);
 /* The MAC of a row that is not a member of the set. */
 int row_stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row);
 
+/* ---- clock.c: the time that has passed, as nobody can set it ---- */
+
+int clock_parse(const struct query *q, struct clock_row *ret_row);
+/* What the clock shows now; the caller holds the tables' lock or the writer's mutex. */
+int64_t clock_counted(const struct store *s);
+/* In the transaction: what has been counted goes to disk; *ret_counted (may be NULL) is what stands there. */
+int clock_write(struct store *s, int64_t *ret_counted);
+/* Now and then, so that a machine's end does not lose much of it. The writer's mutex is held, no transaction open. */
+int clock_keep(struct store *s);
+
+/* ---- scrub.c: what a destroying commit leaves in the database's log ---- */
+
+/* The writer's mutex is held, no transaction open. */
+int scrub(struct store *s);
+
 int settings_insert(struct store *s, const struct store_settings *settings);	/* store_create */
 
 /* ---- versions.c ---- */
+
+/* Of the version on whose row q stands. */
+bool version_destroyed(const struct query *q);
+/* Key and ciphertext of a version, whose row stays, or goes too. */
+int version_erase(struct store *s, int64_t id, bool row_too);
 
 /* What belongs to the version on whose row q stands: its key's record, and its envelope (malloc'd), which must have the hash that the row names.
  * 0 or -EBADMSG. */
@@ -219,6 +267,11 @@ int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, 
 		  size_t *ret_record_len);
 
 /* ---- bindings.c ---- */
+
+/* The principal as text, if it says what it should when it is read again. 0 or -EINVAL. */
+int binding_principal_text(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX]);
+#define REASON_MAX     1024
+#define CREATED_BY_MAX 256
 
 int binding_uses_flush(struct store *s);	/* the writer's mutex is held, no transaction open */
 

@@ -66,33 +66,42 @@ static int changed_row(struct store *s, const struct change *change, struct quer
 
 /* ---- policy and settings ---- */
 
+static bool is_grant(const struct change *change)
+{
+	return change->kind == ROW_ROLE || change->kind == ROW_BINDING || change->kind == ROW_BLOCK;
+}
+
+static bool is_known(const struct policy *policy, const struct change *change)
+{
+	if (change->kind == ROW_ROLE)
+		return policy_role(policy, (uint32_t)change->row);
+	if (change->kind == ROW_BLOCK)
+		return policy_block(policy, (uint64_t)change->row);
+	return policy_binding(policy, (uint64_t)change->row);
+}
+
 static int policy_step(struct store *s, struct db *db, const struct change *change, struct policy_change *step, int *ret_count)
 {
-	const struct policy *policy = s->tables.policy;
-	bool role = change->kind == ROW_ROLE;
 	struct query q = db_query(db, row_table(change->kind)->one);
 	int r = changed_row(s, change, &q);
 
+	bool known = is_known(s->tables.policy, change);
+
 	*step = (struct policy_change){ 0 };
 	*ret_count = 0;
-	if (r > 0 && role) {
-		r = role_parse(&q, &step->role);
-		step->kind = POLICY_PUT_ROLE;
-		*ret_count = r == 0 && !policy_role(policy, step->role.id);
-	} else if (r > 0 && !policy_binding(policy, (uint64_t)change->row)) {
-		r = binding_parse(&q, &step->binding);
-		step->kind = POLICY_ADD_BINDING;
-		*ret_count = r == 0;
-	} else if (r == 0 && !role && policy_binding(policy, (uint64_t)change->row)) {
-		step->kind = POLICY_REMOVE_BINDING;
-		step->binding.id = (uint64_t)change->row;
+	if (r > 0 && (change->kind == ROW_ROLE || !known)) {
+		r = grant_parse(change->kind, &q, step);
+		*ret_count = r == 0 && !known;
+	} else if (r == 0 && change->kind != ROW_ROLE && known) {
+		step->kind = change->kind == ROW_BLOCK ? POLICY_REMOVE_BLOCK : POLICY_REMOVE_BINDING;
+		step->binding.id = step->block.id = (uint64_t)change->row;
 		*ret_count = -1;
 	}
 	query_end(&q);
 	return r < 0 ? r : 0;
 }
 
-int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, int *ret_roles, int *ret_bindings)
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, struct grants *ret_grants)
 {
 	struct change *folded = NULL;
 	struct policy_change *steps = NULL;
@@ -104,12 +113,12 @@ int step_policy(struct store *s, struct db *db, const struct change *changes, si
 		return r;
 	size_t grants = 0;
 	for (size_t i = 0; i < n_folded; i++)
-		grants += folded[i].kind == ROW_ROLE || folded[i].kind == ROW_BINDING;
+		grants += is_grant(&folded[i]);
 	steps = malloc((grants + 1) * sizeof *steps);
 	r = steps ? 0 : -ENOMEM;
 	/* Roles sort before bindings: a binding of a new role finds it. */
 	for (size_t i = 0; i < n_folded && r == 0; i++) {
-		if (folded[i].kind != ROW_ROLE && folded[i].kind != ROW_BINDING)
+		if (!is_grant(&folded[i]))
 			continue;
 		r = policy_step(s, db, &folded[i], &steps[n_steps], &count);
 		counts[folded[i].kind] += count;
@@ -117,10 +126,8 @@ int step_policy(struct store *s, struct db *db, const struct change *changes, si
 	}
 	if (r == 0)
 		r = policy_apply(s->tables.policy, steps, n_steps, ret_policy);
-	if (r == 0) {
-		*ret_roles = counts[ROW_ROLE];
-		*ret_bindings = counts[ROW_BINDING];
-	}
+	if (r == 0)
+		*ret_grants = (struct grants){ counts[ROW_ROLE], counts[ROW_BINDING], counts[ROW_BLOCK] };
 	free(steps);
 	free(folded);
 	return r;
@@ -135,6 +142,19 @@ static int step_settings(struct store *s, struct db *db, const struct change *ch
 		r = -EBADMSG;
 	if (r > 0)
 		r = settings_parse(&q, s->vault, s->name, &step->settings);
+	query_end(&q);
+	return r;
+}
+
+static int step_clock(struct store *s, struct db *db, const struct change *change, struct step *step)
+{
+	struct query q = db_query(db, row_table(ROW_CLOCK)->one);
+	int r = changed_row(s, change, &q);
+
+	if (r == 0)
+		r = -EBADMSG;	/* once there it never goes */
+	if (r > 0)
+		r = clock_parse(&q, &step->clock);
 	query_end(&q);
 	return r;
 }
@@ -283,7 +303,7 @@ static int step_reserve(struct store *s, const struct step *step)
 
 int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step)
 {
-	struct step step = { .settings = s->tables.settings };
+	struct step step = { .settings = s->tables.settings, .clock = s->tables.clock };
 	struct change *folded = NULL;
 	size_t n_folded = 0;
 	int r = changes_fold(changes, n, &folded, &n_folded);
@@ -298,10 +318,13 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 	}
 	if (r == 0 && n_folded > 0 && folded[0].kind == ROW_SETTINGS)
 		r = step_settings(s, db, &folded[0], &step);
+	for (size_t i = 0; i < n_folded && r == 0; i++)
+		if (folded[i].kind == ROW_CLOCK)
+			r = step_clock(s, db, &folded[i], &step);
 	if (r == 0)
 		r = step_objects(s, db, folded, n_folded, &step);
 	if (r == 0)
-		r = step_policy(s, db, folded, n_folded, &step.policy, &step.roles, &step.bindings);
+		r = step_policy(s, db, folded, n_folded, &step.policy, &step.grants);
 	if (r == 0)
 		r = step_reserve(s, &step);
 	free(folded);
@@ -325,8 +348,10 @@ void step_apply(struct store *s, struct step *step, const struct head *head)
 	old = s->tables.policy;
 	s->tables.policy = step->policy;
 	s->tables.settings = step->settings;
-	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->roles);
-	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->bindings);
+	s->tables.clock = step->clock;
+	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->grants.roles);
+	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->grants.bindings);
+	s->tables.n_blocks = (uint32_t)((int64_t)s->tables.n_blocks + step->grants.blocks);
 	s->tables.head = *head;
 	atomic_store(&s->epoch, head->epoch);
 	pthread_rwlock_unlock(&s->tables_lock);
@@ -414,7 +439,7 @@ static int read_changes(struct store *s, struct db *db, struct head *head, struc
 		const void *mac[2] = { column_blob(&q, 3, &len[0]), column_blob(&q, 4, &len[1]) };
 
 		r = -ESTALE;
-		if ((at != epoch && at != epoch + 1) || kind < ROW_SETTINGS || kind >= ROW_EVERYTHING || n == CHANGES_LISTED * 16)
+		if ((at != epoch && at != epoch + 1) || !row_is_member(kind) || n == CHANGES_LISTED * 16)
 			break;
 		epoch = at;
 		r = -EBADMSG;

@@ -37,6 +37,15 @@ static int64_t realtime(void)
 	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+/* Time since the machine's start, with what it slept: nobody can set it. */
+static int64_t boottime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
 int64_t store_now(const struct store *s)
 {
 	return s->clock();
@@ -94,6 +103,8 @@ int store_new(const char *dir, const struct vaultconf *conf, const struct schema
 		return -ENOMEM;
 	s->clock = realtime;
 	s->reserve.fd = -1;
+	s->uptime = boottime;
+	s->opened = boottime();
 	s->schema = schema;
 	s->vault_record_len = conf->vault_record_len;
 	memcpy(s->vault, conf->id, sizeof s->vault);
@@ -164,6 +175,11 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 
 	store_why(why, why_len, "%s", "");
 	r = store_new(config->dir, config->conf, schema, config->cipher_cache, &s);
+	if (r == 0 && config->boot) {
+		memcpy(s->boot, config->boot, BOOT_ID_LEN);
+		s->counts = true;
+		atomic_init(&s->unscrubbed, true);	/* the process before us may have died between its commit and its scrub */
+	}
 	if (r == 0) {
 		s->fills_reserve = config->stage_key;
 		reserve_open(s->path, s->fills_reserve, &s->reserve);
@@ -373,7 +389,9 @@ static int housekeep(struct store *s)
 	if (now - s->housekept < HOUSEKEEPING_NS && now >= s->housekept)
 		return 0;
 	s->housekept = now;
-	r = binding_uses_flush(s);
+	r = s->row_keys ? clock_keep(s) : 0;
+	if (r == 0)
+		r = binding_uses_flush(s);
 	return r < 0 ? r : requests_expire(s);
 }
 
@@ -461,7 +479,7 @@ const struct store_settings *store_settings(const struct store *s)
 
 void store_counts(const struct store *s, struct store_counts *ret)
 {
-	*ret = (struct store_counts){ .bindings = s->tables.n_bindings, .roles = s->tables.n_roles };
+	*ret = (struct store_counts){ .bindings = s->tables.n_bindings, .roles = s->tables.n_roles, .blocks = s->tables.n_blocks };
 	catalog_counts(s->tables.catalog, ret);
 }
 

@@ -36,6 +36,11 @@ int transaction_check(const struct store *s)
 	return s->transaction.broken;
 }
 
+int64_t transaction_epoch(const struct store *s)
+{
+	return (int64_t)s->transaction.head.epoch + 1;
+}
+
 int transaction_fail(struct store *s, int error)
 {
 	if (error < 0 && s->transaction.broken == 0)
@@ -290,11 +295,16 @@ int transaction_finish(struct store *s, struct touched **ret_touched)
 int store_commit(struct store *s)
 {
 	struct touched *touched = NULL;
+	bool destroys = s->transaction.destroys;
 	int r;
 
 	if (!s->transaction.open)
 		return -EINVAL;
 	r = transaction_finish(s, &touched);
+	if (r == 0 && destroys) {
+		atomic_store(&s->unscrubbed, true);
+		(void)scrub(s);		/* it is committed: what could not be done now is done by store_scrub */
+	}
 	if (pthread_setspecific(s->touched, touched) != 0)
 		free(touched);
 	pthread_mutex_unlock(&s->write_mutex);
