@@ -166,6 +166,15 @@ int row_verify(const uint8_t key[KEY_LEN], enum row_kind kind, const struct quer
 	return 0;
 }
 
+int row_find(const uint8_t key[KEY_LEN], enum row_kind kind, struct query *q, uint8_t ret_mac[DIGEST_LEN])
+{
+	int r = query_step(q);
+
+	if (r == 0)
+		return -ENOENT;
+	return r < 0 ? r : row_verify(key, kind, q, ret_mac);
+}
+
 static int set_element(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *ret_element)
 {
 	static const char label[] = "coffer member 1";

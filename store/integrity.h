@@ -68,6 +68,8 @@ struct head {
 int row_mac(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *q, uint8_t ret_mac[DIGEST_LEN]);
 /* Compares it with the row's last column: 0 and the MAC, or -EBADMSG. */
 int row_verify(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *q, uint8_t ret_mac[DIGEST_LEN]);
+/* The same for the row that a bound query of one row comes to. -ENOENT: there is none. */
+int row_find(const uint8_t key[KEY_LEN], enum row_kind kind, struct query *q, uint8_t ret_mac[DIGEST_LEN]);
 
 int set_add(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *hash);
 int set_remove(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *hash);

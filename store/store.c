@@ -102,9 +102,9 @@ int store_new(const char *dir, const struct vaultconf *conf, const struct schema
 	if (!s)
 		return -ENOMEM;
 	s->clock = realtime;
-	s->reserve.fd = -1;
 	s->uptime = boottime;
 	s->opened = boottime();
+	s->reserve.fd = -1;
 	s->schema = schema;
 	s->vault_record_len = conf->vault_record_len;
 	memcpy(s->vault, conf->id, sizeof s->vault);

@@ -371,14 +371,10 @@ int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version,
 static int verified_version(struct store *s, int64_t id, struct query *q)
 {
 	uint8_t mac[DIGEST_LEN];
-	int r;
 
 	*q = db_query(s->read, row_table(ROW_VERSION)->one);
 	query_int(q, id);
-	r = query_step(q);
-	if (r == 0)
-		return -ENOENT;
-	return r < 0 ? r : row_verify(s->row_keys->row, ROW_VERSION, q, mac);
+	return row_find(s->row_keys->row, ROW_VERSION, q, mac);
 }
 
 static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LEN], uint8_t **ret_envelope, size_t *ret_len)
