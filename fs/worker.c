@@ -351,7 +351,7 @@ static int start(struct worker *w)
 {
 	struct vault *v = &w->vault;
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .userdata = v, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .stop = &stopping,
 	};
 	int r = session_new(&config, &w->session);
 	if (r)
