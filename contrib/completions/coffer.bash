@@ -20,7 +20,7 @@ _coffer()
 _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
-	local commands='put get list show versions edit attr enable disable rollback grant revoke bindings roles role can-i whoami status vault
+	local commands='put get list show versions edit attr enable disable rollback grant revoke bindings block unblock blocks roles role can-i whoami status vault
 		audit seal unseal doctor init fsck break-glass version help'
 	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
@@ -71,11 +71,12 @@ _coffer_words()
 	grant) options='--on --from --until --reason' ;;
 	revoke) options='--on' ;;
 	bindings) options='--on --output' ;;
+	block) options='--reason --force' ;;
 	can-i) options='--as --output' ;;
 	audit)
 		options='--follow --since --secret --denied --output'
 		[[ $sub == verify ]] && options='--verify-key' ;;
-	list|show|versions|roles|whoami|status|doctor) options='--output' ;;
+	list|show|versions|blocks|roles|whoami|status|doctor) options='--output' ;;
 	vault)
 		options='--output'
 		[[ $sub == set ]] && options='--value-max --enforce-validity --output' ;;
@@ -95,6 +96,8 @@ _coffer_words()
 	grant:0|revoke:0) mapfile -t COMPREPLY < <(compgen -W "$roles" -- "$cur") ;;
 	grant:1|revoke:1|break-glass:1)
 		mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
+	block:0|unblock:0)
+		mapfile -t COMPREPLY < <(compgen -W "everyone $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
 	can-i:0) mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur") ;;
 	vault:*) [[ -n $sub ]] || mapfile -t COMPREPLY < <(compgen -W 'show set' -- "$cur") ;;
 	role:*) if [[ -z $sub ]]; then

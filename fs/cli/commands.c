@@ -34,6 +34,11 @@ static const struct option_spec grant_options[] = {
 };
 static const struct option_spec revoke_options[] = { { .name = "on", .value = "SCOPE", .help = "the scope of the binding, as it was granted" }, END };
 static const struct option_spec bindings_options[] = { { .name = "on", .value = "NAME", .help = "only those that cover this secret" }, END };
+static const struct option_spec block_options[] = {
+	{ .name = "reason", .value = "TEXT", .help = "why, for whoever reads it later" },
+	{ .name = "force", .help = "even if it means yourself" },
+	END
+};
 static const struct option_spec can_i_options[] = {
 	{ .name = "as", .value = "PRINCIPAL", .help = "ask for somebody else, such as user:1000,group:50" }, END
 };
@@ -92,6 +97,13 @@ const struct command commands[] = {
 	  .options = revoke_options, .min_operands = 1, .max_operands = 256, .run = cmd_revoke },
 	{ .name = "bindings", .synopsis = "[--on NAME]", .summary = "who has which role on what", .example = "coffer bindings --on db",
 	  .options = bindings_options, .flags = COMMAND_LISTS, .run = cmd_bindings },
+	{ .name = "block", .synopsis = "PRINCIPAL [--reason TEXT] [--force]", .summary = "deny somebody everything, whatever the bindings say",
+	  .example = "coffer block user:www-data --reason 'key found in a public repository'", .options = block_options, .min_operands = 1, .max_operands = 1,
+	  .run = cmd_block },
+	{ .name = "unblock", .synopsis = "PRINCIPAL | BLOCK", .summary = "let somebody's bindings count again", .example = "coffer unblock user:www-data",
+	  .options = none, .min_operands = 1, .max_operands = 1, .run = cmd_unblock },
+	{ .name = "blocks", .synopsis = "", .summary = "who is denied everything", .example = "coffer blocks", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_blocks },
 	{ .name = "roles", .synopsis = "", .summary = "the roles and the actions that they give", .example = "coffer roles", .options = none,
 	  .flags = COMMAND_LISTS, .run = cmd_roles },
 	{ .name = "role create", .synopsis = "NAME ACTION...", .summary = "make a role of your own", .example = "coffer role create rotator secrets/list secrets/set",

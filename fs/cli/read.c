@@ -47,6 +47,8 @@ static int explain_denied(const struct cli *c, const char *name, const char *act
 	hint = json_string_value(json_object_get(answer, "hint"));
 	if (json_is_true(json_object_get(answer, "allowed")))
 		status = explain_refused(name, action);
+	else if (why && json_is_integer(json_object_get(answer, "block")))
+		status = fail(EXIT_DENIED, "you may not %s %s: %s; an administrator can: %s", verb, name, why, grant ? grant : "coffer blocks");
 	else if (why && hint)
 		status = fail(EXIT_DENIED, "%s; %s", why, hint);
 	else if (grant)
