@@ -170,11 +170,7 @@ static int read_binding(struct store *s, uint64_t binding, struct store_binding_
 	int r;
 
 	query_int(&q, (int64_t)binding);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->row_keys->row, ROW_BINDING, &q, mac);
+	r = row_find(s->row_keys->row, ROW_BINDING, &q, mac);
 	if (r == 0) {
 		info->created = column_int(&q, 8);
 		text = column_text(&q, 6);

@@ -35,6 +35,8 @@ struct catalog {
 	struct page **pages;
 	size_t n_pages;
 	struct store_counts counts;
+	uint32_t *deleted;	/* ids of the deleted, ascending: a few among many are found at once */
+	size_t deleted_room;
 	/* Blocks for entries come from chunks of their own: no malloc header for each, and a whole catalog goes back to the kernel at once. */
 	struct chunk *chunks;
 	size_t chunk_used;
@@ -74,6 +76,7 @@ void catalog_free(struct catalog *c)
 		c->chunks = chunk->next;
 		munmap(chunk, CHUNK_BYTES);
 	}
+	free(c->deleted);
 	free(c->pages);
 	free(c->buckets);
 	free(c);
@@ -212,13 +215,50 @@ int catalog_reserve(struct catalog *c, size_t more, uint32_t id)
 		if (!c->pages[need - 1])
 			return -ENOMEM;
 	}
+	if (c->counts.deleted + more > c->deleted_room) {
+		size_t room = 2 * c->deleted_room > c->counts.deleted + more ? 2 * c->deleted_room : c->counts.deleted + more;
+		uint32_t *grown = realloc(c->deleted, room * sizeof *grown);
+		if (!grown)
+			return -ENOMEM;
+		c->deleted = grown;
+		c->deleted_room = room;
+	}
 	return grow_buckets(c, (size_t)c->counts.secrets + c->counts.deleted + more);
+}
+
+/* Where in the list of the deleted the first one from id on stands. */
+static size_t deleted_from(const struct catalog *c, uint32_t id)
+{
+	size_t low = 0, high = c->counts.deleted;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (c->deleted[middle] < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void list_deleted(struct catalog *c, uint32_t id, bool add)
+{
+	size_t at = deleted_from(c, id), behind = c->counts.deleted - at;
+
+	if (add) {
+		memmove(c->deleted + at + 1, c->deleted + at, behind * sizeof *c->deleted);
+		c->deleted[at] = id;
+	} else {
+		memmove(c->deleted + at, c->deleted + at + 1, (behind - 1) * sizeof *c->deleted);
+	}
 }
 
 static void count(struct catalog *c, const struct catalog_secret *s, bool add)
 {
 	uint32_t *n = s->deleted ? &c->counts.deleted : &c->counts.secrets;
 
+	if (s->deleted)
+		list_deleted(c, s->id, add);
 	if (add) {
 		*n += 1;
 		c->counts.versions += s->n_versions;
@@ -274,14 +314,18 @@ const struct catalog_secret *catalog_get(const struct catalog *c, uint32_t id)
 
 const struct catalog_secret *catalog_next(const struct catalog *c, uint32_t after, bool deleted)
 {
-	size_t j = ((size_t)after + 1) % PAGE_SLOTS;
+	size_t j = ((size_t)after + 1) % PAGE_SLOTS, at;
 
+	if (deleted) {
+		at = deleted_from(c, after + 1);
+		return at < c->counts.deleted ? catalog_get(c, c->deleted[at]) : NULL;
+	}
 	for (size_t i = ((size_t)after + 1) / PAGE_SLOTS; i < c->n_pages; i++, j = 0) {
 		if (!c->pages[i] || c->pages[i]->live == 0)
 			continue;
 		for (; j < PAGE_SLOTS; j++) {
 			const struct catalog_entry *e = c->pages[i]->slots[j];
-			if (e && e->secret.deleted == deleted)
+			if (e && !e->secret.deleted)
 				return &e->secret;
 		}
 	}

@@ -57,6 +57,7 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 	struct catalog_secret secret;
 	struct catalog_version version;
 	struct store_settings settings;
+	struct clock_row clock;
 	struct binding binding;
 	struct block block;
 	struct role role;
@@ -75,6 +76,8 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 		r = role_parse(q, &role);
 	else if (kind == ROW_SETTINGS)
 		r = settings_parse(q, c->s->vault, c->s->name, &settings);
+	else if (kind == ROW_CLOCK)
+		r = clock_parse(q, &clock);
 	if (r < 0)
 		finding(c, "%s row %lld: its values cannot be", row_table(kind)->name, (long long)column_int(q, 0));
 }
@@ -132,7 +135,7 @@ static int check_table(struct check *c, enum row_kind kind)
 		if (r < 0 && r != -EBADMSG)
 			break;
 		check_values(c, kind, &q);
-		if (kind == ROW_VERSION) {
+		if (kind == ROW_VERSION && !version_destroyed(&q)) {
 			r = check_version(c, id, &q);
 			if (r < 0)
 				break;
@@ -173,6 +176,8 @@ static int check_links(struct check *c)
 	static const struct { const char *sql, *what; } links[] = {
 		{ "SELECT id FROM version_data WHERE id NOT IN (SELECT id FROM versions)", "ciphertext of no version" },
 		{ "SELECT id FROM versions WHERE (id >> 32) NOT IN (SELECT id FROM objects)", "version of no secret" },
+		{ "SELECT id FROM version_data WHERE id IN (SELECT id FROM versions WHERE length(dek_record) = 0)", "ciphertext of a destroyed version" },
+		{ "SELECT id FROM objects WHERE deleted_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM clock)", "deleted secret, and no clock" },
 		{ "SELECT v.id FROM versions v JOIN objects o ON o.id = v.id >> 32 WHERE (v.id & 4294967295) > o.last_version", "version beyond its secret's last" },
 		{ "SELECT id FROM bindings WHERE role >= 1000 AND role NOT IN (SELECT id FROM roles)", "binding of an unknown role" },
 	};
@@ -192,7 +197,7 @@ static int check_links(struct check *c)
 static int check_all(struct check *c)
 {
 	static const enum row_kind kinds[] = {
-		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_REQUEST, ROW_PENDING_ACT,
+		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_REQUEST, ROW_PENDING_ACT,
 	};
 	int r = check_file(c);
 

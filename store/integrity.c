@@ -11,6 +11,7 @@
 #define VERSION_COLUMNS  "id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, withdrawn, mac"
 #define ROLE_COLUMNS     "id, name, actions, mac"
 #define BINDING_COLUMNS  "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
+#define CLOCK_COLUMNS    "id, counted, boot, uptime, mac"
 #define BLOCK_COLUMNS    "id, principal, reason, created_by, created, mac"
 #define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, mac"
 #define PENDING_COLUMNS  "id, act, mac"
@@ -30,6 +31,7 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_VERSION] = TABLE("versions", VERSION_COLUMNS),
 		[ROW_ROLE] = TABLE("roles", ROLE_COLUMNS),
 		[ROW_BINDING] = TABLE("bindings", BINDING_COLUMNS),
+		[ROW_CLOCK] = TABLE("clock", CLOCK_COLUMNS),
 		[ROW_BLOCK] = TABLE("blocks", BLOCK_COLUMNS),
 		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
 		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
@@ -162,6 +164,15 @@ int row_verify(const uint8_t key[KEY_LEN], enum row_kind kind, const struct quer
 		return -EBADMSG;
 	memcpy(ret_mac, mac, DIGEST_LEN);
 	return 0;
+}
+
+int row_find(const uint8_t key[KEY_LEN], enum row_kind kind, struct query *q, uint8_t ret_mac[DIGEST_LEN])
+{
+	int r = query_step(q);
+
+	if (r == 0)
+		return -ENOENT;
+	return r < 0 ? r : row_verify(key, kind, q, ret_mac);
 }
 
 static int set_element(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *ret_element)

@@ -21,19 +21,19 @@ enum row_kind {
 	ROW_ROLE,
 	ROW_BINDING,
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
+	ROW_CLOCK,
+	ROW_BLOCK,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
-	/* Members that came later: the numbers above stand in change tables. */
-	ROW_BLOCK,
 	ROW_KINDS
 };
 
 /* Is a row of this kind a member of the set? */
 static inline bool row_is_member(int64_t kind)
 {
-	return (kind >= ROW_SETTINGS && kind < ROW_EVERYTHING) || kind == ROW_BLOCK;
+	return kind >= ROW_SETTINGS && kind < ROW_REQUEST && kind != ROW_EVERYTHING;
 }
 
 struct row_table {
@@ -68,6 +68,8 @@ struct head {
 int row_mac(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *q, uint8_t ret_mac[DIGEST_LEN]);
 /* Compares it with the row's last column: 0 and the MAC, or -EBADMSG. */
 int row_verify(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *q, uint8_t ret_mac[DIGEST_LEN]);
+/* The same for the row that a bound query of one row comes to. -ENOENT: there is none. */
+int row_find(const uint8_t key[KEY_LEN], enum row_kind kind, struct query *q, uint8_t ret_mac[DIGEST_LEN]);
 
 int set_add(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *hash);
 int set_remove(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *hash);

@@ -8,6 +8,7 @@
 #include "store/catalog.h"
 #include "store/db.h"
 #include "store/integrity.h"
+#include "store/reserve.h"
 #include "store/store.h"
 
 #define NS_PER_S 1000000000
@@ -34,6 +35,8 @@ int schema_create(struct db *db, const struct schema *schema);	/* in a transacti
 /* 0; -EPROTONOSUPPORT (newer, or older and may_migrate is not set); -EBADMSG (not what this version makes); line in why. */
 int schema_check(struct db *db, const struct schema *schema, const char *path, bool may_migrate, char *why, size_t why_len);
 int schema_compare(struct db *db, const struct schema *schema);	/* 0 or -EBADMSG */
+/* Removes the copies that migrations kept: they hold what is to be destroyed. */
+int schema_drop_copies(const char *path, const struct schema *schema);
 
 /* ---- cache.c: ciphertext and DEKs of versions lately read ---- */
 
@@ -69,8 +72,17 @@ struct change {
 #define CHANGES_KEPT   1024u	/* epochs */
 #define CHANGE_BITS    20	/* of a change's id, below the epoch */
 
+/* The row of the table clock (clock.c). */
+#define BOOT_ID_LEN 16
+struct clock_row {
+	bool there;
+	int64_t counted, uptime;	/* ns */
+	uint8_t boot[BOOT_ID_LEN];
+};
+
 struct tables {
 	struct catalog *catalog;
+	struct clock_row clock;
 	struct policy *policy;
 	struct store_settings settings;
 	uint32_t n_roles, n_bindings, n_blocks;
@@ -84,6 +96,7 @@ struct transaction {
 	struct store_settings settings;
 	struct change *changes;
 	size_t n_changes, capacity;
+	bool destroys;		/* content goes for ever: after the commit the log of the database is emptied too */
 };
 
 #define BINDING_USES 4096u
@@ -98,11 +111,17 @@ struct store {
 	const uint8_t *stage_key;
 	uint8_t *stage_row_key;		/* locked memory */
 	int64_t (*clock)(void);		/* ns; tests set their own */
+	int64_t (*uptime)(void);	/* CLOCK_BOOTTIME, ns; likewise */
+	uint8_t boot[BOOT_ID_LEN];
+	bool counts;			/* boot is known: time is counted */
+	int64_t opened;			/* uptime */
 
-	pthread_mutex_t write_mutex;	/* write, stage, transaction, followed */
+	pthread_mutex_t write_mutex;	/* write, stage, transaction, reserve, followed */
 	struct db *write;		/* synchronous=FULL */
 	struct db *stage;		/* synchronous=NORMAL; NULL without staging */
 	struct transaction transaction;
+	struct reserve reserve;
+	bool fills_reserve;		/* the daemon's */
 	uint32_t *followed;		/* changed by others, not told yet */
 	size_t n_followed;
 
@@ -123,9 +142,13 @@ struct store {
 	pthread_key_t touched;		/* struct touched of this thread's last commit */
 	bool has_touched;
 
+	atomic_bool unscrubbed;		/* destroyed content may still stand in the database's log */
+
 	struct { _Atomic uint64_t binding; _Atomic int64_t at; } uses[BINDING_USES];
 	int64_t housekept;		/* ns */
 };
+
+#define RETENTION_NS(settings) ((int64_t)(settings)->retention_days * 86400 * NS_PER_S)
 
 struct touched {
 	size_t n;
@@ -183,6 +206,7 @@ struct step {
 	struct touched *touched;
 	struct policy *policy;
 	struct store_settings settings;
+	struct clock_row clock;
 	struct grants grants;
 };
 /* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
@@ -213,9 +237,29 @@ struct change row_new(enum row_kind kind, int64_t row);
 /* The MAC of a row that is not a member of the set. */
 int row_stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row);
 
+/* ---- clock.c: the time that has passed, as nobody can set it ---- */
+
+int clock_parse(const struct query *q, struct clock_row *ret_row);
+/* What the clock shows now; the caller holds the tables' lock or the writer's mutex. */
+int64_t clock_counted(const struct store *s);
+/* In the transaction: what has been counted goes to disk; *ret_counted (may be NULL) is what stands there. */
+int clock_write(struct store *s, int64_t *ret_counted);
+/* Now and then, so that a machine's end does not lose much of it. The writer's mutex is held, no transaction open. */
+int clock_keep(struct store *s);
+
+/* ---- scrub.c: what a destroying commit leaves in the database's log ---- */
+
+/* The writer's mutex is held, no transaction open. */
+int scrub(struct store *s);
+
 int settings_insert(struct store *s, const struct store_settings *settings);	/* store_create */
 
 /* ---- versions.c ---- */
+
+/* Of the version on whose row q stands. */
+bool version_destroyed(const struct query *q);
+/* Key and ciphertext of a version, whose row stays, or goes too. */
+int version_erase(struct store *s, int64_t id, bool row_too);
 
 /* What belongs to the version on whose row q stands: its key's record, and its envelope (malloc'd), which must have the hash that the row names.
  * 0 or -EBADMSG. */

@@ -17,7 +17,7 @@ int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64
 	const char *name = column_text(q, 2);
 
 	if (!in_range(q, 0, 1, OBJECT_ID_MAX) || !in_range(q, 1, OBJECT_SECRET, OBJECT_CERTIFICATE) || !in_range(q, 3, 0, UINT32_MAX) ||
-	    !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name || !name_valid(name))
+	    !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name || !name_valid(name) || column_null(q, 5) != column_null(q, 6))
 		return -EBADMSG;
 	*ret_secret = (struct catalog_secret){
 		.id = (uint32_t)column_int(q, 0),
@@ -27,7 +27,8 @@ int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64
 		.enabled = column_int(q, 4) != 0,
 		.deleted = !column_null(q, 5),
 		.created = column_int(q, 7),
-		.changed = column_int(q, 8),
+		.changed = column_int(q, column_null(q, 5) ? 8 : 5),
+		.purge_at = column_int(q, 6),
 	};
 	*ret_last_version = column_int(q, 9);
 	return 0;
@@ -36,9 +37,12 @@ int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64
 int version_parse(const struct query *q, struct catalog_version *ret_version)
 {
 	int64_t id = column_int(q, 0);
+	size_t record = 0, hash = 0;
 
+	column_blob(q, 9, &record);
+	column_blob(q, 10, &hash);
 	if (id <= 0 || VERSION_OBJECT(id) > OBJECT_ID_MAX || VERSION_NUMBER(id) == 0 || !in_range(q, 1, 0, VALUE_MAX) || !in_range(q, 5, 0, 1) ||
-	    !in_range(q, 11, 0, INT64_MAX) || !in_range(q, 12, 0, INT64_MAX))
+	    (record == 0 && (hash != 0 || column_int(q, 5) != 0)) || !in_range(q, 11, 0, INT64_MAX) || !in_range(q, 12, 0, INT64_MAX))
 		return -EBADMSG;
 	*ret_version = (struct catalog_version){
 		.number = VERSION_NUMBER(id),
@@ -47,6 +51,7 @@ int version_parse(const struct query *q, struct catalog_version *ret_version)
 		.not_before = column_int(q, 3),
 		.expires = column_int(q, 4),
 		.enabled = column_int(q, 5) != 0,
+		.destroyed = record == 0,
 		.epoch = (uint64_t)column_int(q, 11),	/* null is 0 */
 		.withdrawn = (uint64_t)column_int(q, 12),
 	};
@@ -167,6 +172,21 @@ static int load_settings(struct load *l, const uint8_t vault[16], const char *na
 		r = settings_parse(&q, vault, name, &l->tables->settings);
 		if (r < 0)
 			store_why(l->why, l->why_len, "the settings are not this vault's: vault.conf and the database do not belong together");
+	}
+	query_end(&q);
+	return r;
+}
+
+/* A store that never had anything deleted has none. */
+static int load_clock(struct load *l)
+{
+	struct query q = db_query(l->db, row_table(ROW_CLOCK)->all);
+	int r = query_step(&q);
+
+	if (r > 0) {
+		r = load_row(l, ROW_CLOCK, &q);
+		if (r == 0)
+			r = clock_parse(&q, &l->tables->clock);
 	}
 	query_end(&q);
 	return r;
@@ -345,6 +365,8 @@ int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[
 		r = head_read(db, &tables.head, stored);
 	if (r == 0)
 		r = load_settings(&l, vault, name);
+	if (r == 0)
+		r = load_clock(&l);
 	if (r == 0)
 		r = load_catalog(&l);
 	if (r == 0)

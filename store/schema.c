@@ -11,7 +11,14 @@
 #define SCHEMA_SQL_MAX (64 << 10)
 
 static const struct migration migrations[] = {
-	{ 1, "ALTER TABLE versions ADD COLUMN epoch INTEGER;\n"
+	{ 1, "CREATE TABLE clock(\n"
+	     "\tid INTEGER PRIMARY KEY CHECK(id = 1),\n"
+	     "\tcounted INTEGER NOT NULL,\n"
+	     "\tboot BLOB NOT NULL,\n"
+	     "\tuptime INTEGER NOT NULL,\n"
+	     "\tmac BLOB NOT NULL\n"
+	     ") STRICT" },
+	{ 2, "ALTER TABLE versions ADD COLUMN epoch INTEGER;\n"
 	     "ALTER TABLE versions ADD COLUMN withdrawn INTEGER;\n"
 	     "CREATE TABLE blocks(\n"
 	     "\tid INTEGER PRIMARY KEY,\n"
@@ -24,7 +31,7 @@ static const struct migration migrations[] = {
 };
 
 static const struct schema current = {
-	.version = 2, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
+	.version = 3, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
 };
 
 const struct schema *schema_current(void)
@@ -158,6 +165,21 @@ static int migrate(struct db *db, const struct schema *schema, int version)
 		return r;
 	}
 	return db_commit(db);
+}
+
+int schema_drop_copies(const char *path, const struct schema *schema)
+{
+	int r = 0;
+
+	for (int version = 1; version < schema->version && r == 0; version++) {
+		char *copy = NULL;
+		if (asprintf(&copy, "%s.v%d", path, version) < 0)
+			return -ENOMEM;
+		if (unlink(copy) < 0 && errno != ENOENT)
+			r = -errno;
+		free(copy);
+	}
+	return r;
 }
 
 int schema_check(struct db *db, const struct schema *schema, const char *path, bool may_migrate, char *why, size_t why_len)

@@ -1,8 +1,8 @@
--- Schema 2 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
+-- Schema 3 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
 -- this file at each open.
 --
--- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings and blocks are
--- members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
+-- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings, blocks and
+-- clock are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
 --
 -- A column that came with a later schema stands last, where ALTER TABLE puts it and as it writes it, and may be null: the MAC leaves trailing nulls out, so
 -- that rows of before stay authentic.
@@ -29,7 +29,7 @@ CREATE TABLE settings(
 	mac BLOB NOT NULL
 ) STRICT;
 
--- Secrets, keys and certificates share one name space, with what was soft-deleted.
+-- Secrets, keys and certificates share one name space, with what was soft-deleted: deleted_at is a date, purge_at stands on the vault's own clock.
 CREATE TABLE objects(
 	id INTEGER PRIMARY KEY,
 	kind INTEGER NOT NULL,
@@ -50,8 +50,9 @@ CREATE TABLE keks(
 	kek BLOB NOT NULL UNIQUE
 ) STRICT;
 
--- id is object << 32 | number: one b-tree, in the order in which it is loaded. envelope_hash is SHA-256 of the row in version_data. epoch: of the commit
--- that made the version (null: before schema 2). withdrawn: of the commit that disabled it, null while it is enabled.
+-- id is object << 32 | number: one b-tree, in the order in which it is loaded. envelope_hash is SHA-256 of the row in version_data. Of a version that was
+-- destroyed dek_record and envelope_hash are empty, and there is no row in version_data. epoch: of the commit that made the version (null: before schema 3).
+-- withdrawn: of the commit that disabled it, null while it is enabled.
 CREATE TABLE versions(
 	id INTEGER PRIMARY KEY,
 	size INTEGER NOT NULL,
@@ -90,6 +91,15 @@ CREATE TABLE bindings(
 	reason TEXT,
 	created_by TEXT,
 	created INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- How much time has passed, as nobody can set it (clock.c): counted ns when the machine, in the boot of that id, had been up for uptime ns.
+CREATE TABLE clock(
+	id INTEGER PRIMARY KEY CHECK(id = 1),
+	counted INTEGER NOT NULL,
+	boot BLOB NOT NULL,
+	uptime INTEGER NOT NULL,
 	mac BLOB NOT NULL
 ) STRICT;
 

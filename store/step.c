@@ -146,6 +146,19 @@ static int step_settings(struct store *s, struct db *db, const struct change *ch
 	return r;
 }
 
+static int step_clock(struct store *s, struct db *db, const struct change *change, struct step *step)
+{
+	struct query q = db_query(db, row_table(ROW_CLOCK)->one);
+	int r = changed_row(s, change, &q);
+
+	if (r == 0)
+		r = -EBADMSG;	/* once there it never goes */
+	if (r > 0)
+		r = clock_parse(&q, &step->clock);
+	query_end(&q);
+	return r;
+}
+
 /* ---- secrets ---- */
 
 /* Versions of one object: those in memory with the changed ones put in their places. */
@@ -290,7 +303,7 @@ static int step_reserve(struct store *s, const struct step *step)
 
 int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step)
 {
-	struct step step = { .settings = s->tables.settings };
+	struct step step = { .settings = s->tables.settings, .clock = s->tables.clock };
 	struct change *folded = NULL;
 	size_t n_folded = 0;
 	int r = changes_fold(changes, n, &folded, &n_folded);
@@ -305,6 +318,9 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 	}
 	if (r == 0 && n_folded > 0 && folded[0].kind == ROW_SETTINGS)
 		r = step_settings(s, db, &folded[0], &step);
+	for (size_t i = 0; i < n_folded && r == 0; i++)
+		if (folded[i].kind == ROW_CLOCK)
+			r = step_clock(s, db, &folded[i], &step);
 	if (r == 0)
 		r = step_objects(s, db, folded, n_folded, &step);
 	if (r == 0)
@@ -332,6 +348,7 @@ void step_apply(struct store *s, struct step *step, const struct head *head)
 	old = s->tables.policy;
 	s->tables.policy = step->policy;
 	s->tables.settings = step->settings;
+	s->tables.clock = step->clock;
 	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->grants.roles);
 	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->grants.bindings);
 	s->tables.n_blocks = (uint32_t)((int64_t)s->tables.n_blocks + step->grants.blocks);

@@ -37,6 +37,15 @@ static int64_t realtime(void)
 	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+/* Time since the machine's start, with what it slept: nobody can set it. */
+static int64_t boottime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
 int64_t store_now(const struct store *s)
 {
 	return s->clock();
@@ -93,6 +102,9 @@ int store_new(const char *dir, const struct vaultconf *conf, const struct schema
 	if (!s)
 		return -ENOMEM;
 	s->clock = realtime;
+	s->uptime = boottime;
+	s->opened = boottime();
+	s->reserve.fd = -1;
 	s->schema = schema;
 	s->vault_record_len = conf->vault_record_len;
 	memcpy(s->vault, conf->id, sizeof s->vault);
@@ -163,10 +175,23 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 
 	store_why(why, why_len, "%s", "");
 	r = store_new(config->dir, config->conf, schema, config->cipher_cache, &s);
-	if (r == 0)
+	if (r == 0 && config->boot) {
+		memcpy(s->boot, config->boot, BOOT_ID_LEN);
+		s->counts = true;
+		atomic_init(&s->unscrubbed, true);	/* the process before us may have died between its commit and its scrub */
+	}
+	if (r == 0) {
+		s->fills_reserve = config->stage_key;
+		reserve_open(s->path, s->fills_reserve, &s->reserve);
+		reserve_lend(&s->reserve);
 		r = open_databases(s, config, why, why_len);
+	}
 	if (r == 0)
 		r = load_snapshot(s, NULL, &s->tables, why, why_len);
+	if (s)
+		reserve_return(&s->reserve);
+	if (r == 0 && s->fills_reserve)
+		reserve_fill(&s->reserve);
 	if (r < 0) {
 		if (why && why_len > 0 && !why[0])
 			store_why(why, why_len, "the store %s cannot be opened: %s", config->dir,
@@ -193,6 +218,7 @@ void store_close(struct store *s)
 	db_close(s->stage);
 	db_close(s->read);
 	db_close(s->write);	/* last: checkpoints */
+	reserve_close(&s->reserve);
 	cache_free(s->cache);
 	tables_free(&s->tables);
 	policy_unref(s->no_policy);
@@ -363,7 +389,9 @@ static int housekeep(struct store *s)
 	if (now - s->housekept < HOUSEKEEPING_NS && now >= s->housekept)
 		return 0;
 	s->housekept = now;
-	r = binding_uses_flush(s);
+	r = s->row_keys ? clock_keep(s) : 0;
+	if (r == 0)
+		r = binding_uses_flush(s);
 	return r < 0 ? r : requests_expire(s);
 }
 
@@ -378,6 +406,8 @@ int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *
 	r = follow_database(s);
 	if (r == 0)
 		housekeep(s);	/* what it could not write now, it writes later */
+	if (s->fills_reserve)
+		reserve_fill(&s->reserve);
 	ids = s->followed;
 	n = s->n_followed;
 	s->followed = NULL;

@@ -78,11 +78,7 @@ int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret
 	int r;
 
 	query_int(&q, row);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->row_keys->row, kind, &q, change.old_mac);
+	r = row_find(s->row_keys->row, kind, &q, change.old_mac);
 	query_end(&q);
 	if (r < 0)
 		return r;
@@ -154,6 +150,7 @@ static void touched_forget(struct store *s)
 
 static void transaction_end(struct store *s)
 {
+	reserve_return(&s->reserve);
 	free(s->transaction.changes);
 	s->transaction = (struct transaction){ 0 };
 }
@@ -194,17 +191,31 @@ int transaction_begin(struct store *s, bool fresh)
 	return 0;
 }
 
-int store_begin(struct store *s)
+static int begin(struct store *s, bool privileged)
 {
 	int r = store_lock_writer(s);
 
 	if (r < 0)
 		return r;
 	touched_forget(s);
+	if (privileged)
+		reserve_lend(&s->reserve);
 	r = atomic_load(&s->sealed) ? -ENOKEY : transaction_begin(s, false);
-	if (r < 0)
+	if (r < 0) {
+		reserve_return(&s->reserve);
 		pthread_mutex_unlock(&s->write_mutex);
+	}
 	return r;
+}
+
+int store_begin(struct store *s)
+{
+	return begin(s, false);
+}
+
+int store_begin_privileged(struct store *s)
+{
+	return begin(s, true);
 }
 
 static int write_change(struct store *s, size_t i, const struct change *c)
@@ -280,11 +291,16 @@ int transaction_finish(struct store *s, struct touched **ret_touched)
 int store_commit(struct store *s)
 {
 	struct touched *touched = NULL;
+	bool destroys = s->transaction.destroys;
 	int r;
 
 	if (!s->transaction.open)
 		return -EINVAL;
 	r = transaction_finish(s, &touched);
+	if (r == 0 && destroys) {
+		atomic_store(&s->unscrubbed, true);
+		(void)scrub(s);		/* it is committed: what could not be done now is done by store_scrub */
+	}
 	if (pthread_setspecific(s->touched, touched) != 0)
 		free(touched);
 	pthread_mutex_unlock(&s->write_mutex);

@@ -232,6 +232,57 @@ int store_version_add(struct store *s, uint32_t id, const void *value, size_t le
 	return r;
 }
 
+bool version_destroyed(const struct query *q)
+{
+	size_t len = 0;
+
+	column_blob(q, 9, &len);
+	return len == 0;
+}
+
+static int delete_envelope(struct store *s, int64_t id)
+{
+	struct query q = db_query(s->write, "DELETE FROM version_data WHERE id = ?");
+
+	query_int(&q, id);
+	return query_run(&q);
+}
+
+int version_erase(struct store *s, int64_t id, bool row_too)
+{
+	struct change change;
+	struct query q;
+	int r = row_out(s, ROW_VERSION, id, &change);
+
+	if (r < 0)
+		return r;
+	s->transaction.destroys = true;
+	r = delete_envelope(s, id);
+	if (r < 0)
+		return transaction_fail(s, r);
+	q = row_too ? db_query(s->write, "DELETE FROM versions WHERE id = ?") :
+		      db_query(s->write, "UPDATE versions SET enabled = 0, dek_record = x'', envelope_hash = x'' WHERE id = ?");
+	query_int(&q, id);
+	r = query_run(&q);
+	if (r < 0)
+		return transaction_fail(s, r);
+	return row_too ? row_gone(s, &change) : row_in(s, &change);
+}
+
+/* Is there such a version, with its content? */
+static int version_whole(struct store *s, uint32_t id, uint32_t version)
+{
+	struct query q = db_query(s->write, row_table(ROW_VERSION)->one);
+	int r;
+
+	query_int(&q, VERSION_ID(id, version));
+	r = query_step(&q);
+	if (r >= 0)
+		r = r > 0 && !version_destroyed(&q) ? 0 : -ENOENT;
+	query_end(&q);
+	return r;
+}
+
 /* Takes the version out of the set, runs what the caller bound, and puts it in again; the object moves too. */
 static int change_version(struct store *s, uint32_t id, uint32_t version, struct query *q)
 {
@@ -241,6 +292,8 @@ static int change_version(struct store *s, uint32_t id, uint32_t version, struct
 
 	if (r == -EOVERFLOW)
 		r = 0;
+	if (r == 0)
+		r = version_whole(s, id, version);
 	if (r == 0)
 		r = row_out(s, ROW_VERSION, VERSION_ID(id, version), &change);
 	if (r < 0) {
@@ -253,6 +306,27 @@ static int change_version(struct store *s, uint32_t id, uint32_t version, struct
 	if (r == 0)
 		r = transaction_fail(s, object_move(s, id, false));
 	return r;
+}
+
+int store_version_destroy(struct store *s, uint32_t id, uint32_t version)
+{
+	uint32_t last = 0;
+	int r = transaction_check(s);
+
+	if (r == 0)
+		r = last_version(s, id, &last);
+	if (r == -EOVERFLOW)
+		r = 0;
+	if (r == 0)
+		r = version_whole(s, id, version);
+	/* A version that one may destroy alone would be a way around the protection of the whole. */
+	if (r == 0 && s->transaction.settings.purge_protection)
+		r = -EPERM;
+	if (r == 0)
+		r = schema_drop_copies(s->path, s->schema);
+	if (r == 0)
+		r = version_erase(s, VERSION_ID(id, version), false);
+	return r < 0 ? r : transaction_fail(s, object_move(s, id, false));
 }
 
 int store_version_enable(struct store *s, uint32_t id, uint32_t version, bool enabled)
@@ -297,14 +371,10 @@ int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version,
 static int verified_version(struct store *s, int64_t id, struct query *q)
 {
 	uint8_t mac[DIGEST_LEN];
-	int r;
 
 	*q = db_query(s->read, row_table(ROW_VERSION)->one);
 	query_int(q, id);
-	r = query_step(q);
-	if (r == 0)
-		return -ENOENT;
-	return r < 0 ? r : row_verify(s->row_keys->row, ROW_VERSION, q, mac);
+	return row_find(s->row_keys->row, ROW_VERSION, q, mac);
 }
 
 static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LEN], uint8_t **ret_envelope, size_t *ret_len)
@@ -353,6 +423,8 @@ int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, 
 
 	record = column_blob(q, 9, &record_len);
 	hash = column_blob(q, 10, &hash_len);
+	if (version_destroyed(q))
+		return -ENOENT;
 	if (!record || record_len > WRAP_RECORD_MAX || hash_len != DIGEST_LEN)
 		return -EBADMSG;
 	r = read_envelope(db, column_int(q, 0), hash, ret_envelope, ret_len);

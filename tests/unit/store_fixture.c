@@ -61,7 +61,7 @@ void vault_make(struct fixture *f)
 
 int vault_open(struct fixture *f)
 {
-	struct store_config config = { .dir = f->dir, .conf = &f->conf, .stage_key = f->stage_key };
+	struct store_config config = { .dir = f->dir, .conf = &f->conf, .stage_key = f->stage_key, .boot = f->boot };
 	char why[512];
 	int r = store_open(&config, &f->store, why, sizeof why);
 

@@ -11,6 +11,7 @@ struct fixture {
 	struct vaultconf conf;
 	struct keys *keys;
 	uint8_t stage_key[KEY_LEN];
+	uint8_t boot[BOOT_ID_LEN];
 	struct store *store;
 };
 

@@ -185,6 +185,45 @@ static int stage_commit(void)
 	return r;
 }
 
+/* A secret with two versions through all that ends one, each time in a transaction of its own. Whatever fails, the whole has happened so far or has not. */
+static uint32_t doomed;
+
+static int in_transaction(int (*act)(void))
+{
+	int r = store_begin(fx.store);
+
+	if (r < 0)
+		return r;
+	r = act();
+	if (r == 0)
+		return store_commit(fx.store);
+	store_rollback(fx.store);
+	return r;
+}
+
+static int do_delete(void)
+{
+	bool gone;
+
+	return store_secret_delete(fx.store, doomed, &gone);
+}
+
+static int do_recover(void) { return store_secret_recover(fx.store, doomed); }
+static int do_purge(void) { return store_secret_purge(fx.store, doomed); }
+static int do_empty(void) { return store_secret_empty(fx.store, doomed); }
+static int do_destroy(void) { return store_version_destroy(fx.store, doomed, 1); }
+
+static int delete_it(void) { return in_transaction(do_delete); }
+static int recover_it(void) { return in_transaction(do_recover); }
+static int purge_it(void) { return in_transaction(do_purge); }
+static int empty_it(void) { return in_transaction(do_empty); }
+static int destroy_it(void) { return in_transaction(do_destroy); }
+
+static int64_t in_a_year(void)
+{
+	return 365 * 86400 * (int64_t)NS_PER_S;
+}
+
 static int read_cold(void)
 {
 	struct secbuf *plain = NULL;
@@ -302,6 +341,75 @@ START_TEST(failed_write_changes_nothing)
 }
 END_TEST
 
+/* Each step for every n with a secret of its own, which is made while nothing fails. */
+static void doom(int (*const *before)(void), size_t n)
+{
+	char name[32];
+
+	snprintf(name, sizeof name, "doomed%llu", (unsigned long long)++serial);
+	doomed = add_secret(fx.store, name, "first");
+	add_version(fx.store, doomed, "second");
+	for (size_t i = 0; i < n; i++)
+		ck_assert_int_eq(before[i](), 0);
+}
+
+static void fail_end(int (*act)(void), const char *what, int (*const *before)(void), size_t n_before, bool memory)
+{
+	for (long n = 1; n < 2000; n += !memory || n < 60 ? 1 : 1 + n / 20) {
+		doom(before, n_before);
+		if (act == empty_it)
+			fx.store->uptime = in_a_year;
+		struct state was = state_now();
+		fault.code = SQLITE_IOERR_WRITE;
+		fault.lasting = fault.fired = shortage.fired = false;
+		fault.countdown = memory ? 0 : n;
+		shortage.countdown = memory ? n : 0;
+		int r = act();
+		fault.countdown = shortage.countdown = 0;
+		if (r < 0)
+			check_after_failure(&was, what, n);
+		else
+			ck_assert_uint_eq(store_epoch(fx.store), was.epoch + 1);
+		if (!fault.fired && !shortage.fired) {
+			ck_assert_msg(r == 0, "%s: %d without a fault", what, r);
+			return;
+		}
+		ck_assert_msg(r == 0 || r == -EIO || r == -ENOMEM, "%s, fault %ld: %d", what, n, r);
+		/* What failed can be done again, and what was done is whole. */
+		if (act == empty_it)
+			fx.store->uptime = in_a_year;
+		ck_assert_int_eq(r < 0 ? act() : 0, 0);
+		ck_assert_int_eq(store_scrub(fx.store), 0);
+		ck_assert_int_eq(vault_reopen(&fx), 0);
+		ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+	}
+	ck_abort_msg("%s never succeeds", what);
+}
+
+static void fail_every_end(bool memory)
+{
+	static int (*const deleted[])(void) = { delete_it };
+
+	start();
+	fail_end(delete_it, "delete", NULL, 0, memory);
+	fail_end(recover_it, "recover", deleted, 1, memory);
+	fail_end(purge_it, "purge", deleted, 1, memory);
+	fail_end(empty_it, "scheduled purge", deleted, 1, memory);
+	fail_end(destroy_it, "destroy", NULL, 0, memory);
+}
+
+START_TEST(failed_write_deletes_recovers_purges_all_or_nothing)
+{
+	fail_every_end(false);
+}
+END_TEST
+
+START_TEST(failed_allocation_deletes_recovers_purges_all_or_nothing)
+{
+	fail_every_end(true);
+}
+END_TEST
+
 static void fail_allocations(int (*act)(void), const char *what, bool reads)
 {
 	long n;
@@ -356,7 +464,8 @@ static void setup(void)
 
 int main(void)
 {
-	const TTest *const tests[] = { failed_write_changes_nothing, failed_allocation_changes_nothing, failed_allocation_while_opening_is_reported };
+	const TTest *const tests[] = { failed_write_changes_nothing, failed_allocation_changes_nothing, failed_allocation_while_opening_is_reported,
+					 failed_write_deletes_recovers_purges_all_or_nothing, failed_allocation_deletes_recovers_purges_all_or_nothing };
 
 	return store_tests_run("store-fault", 280, tests, sizeof tests / sizeof tests[0], setup, fixture_teardown);
 }

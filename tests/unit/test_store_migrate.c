@@ -154,5 +154,31 @@ START_TEST(store_of_the_first_schema_opens_with_all_that_is_in_it)
 }
 END_TEST
 
+START_TEST(secrets_of_a_store_of_the_first_schema_can_be_deleted)
+{
+	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = true };
+	char why[512], path[160];
+	bool gone = true;
+
+	make_old_store();
+	ck_assert_int_eq(vault_open(&fx), -EPROTONOSUPPORT);
+	ck_assert_int_eq(store_open(&config, &fx.store, why, sizeof why), 0);
+	ck_assert_int_eq(store_unlock(fx.store, fx.keys, why, sizeof why), 0);
+	snprintf(path, sizeof path, "%s.v1", fx.db);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_secret_delete(fx.store, 1, &gone), 0);
+	ck_assert(!gone);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	ck_assert_int_eq(vault_reopen(&fx), 0);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+	/* The copy holds what a purge is to destroy. */
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_secret_purge(fx.store, 1), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	ck_assert_int_ne(access(path, F_OK), 0);
+}
+END_TEST
+
 STORE_TESTS("store-migrate", 60, older_store_is_brought_up_to_date_after_a_copy, older_store_is_left_alone_without_leave_to_migrate,
-	    failed_migration_leaves_the_store_as_it_was, store_of_the_first_schema_opens_with_all_that_is_in_it)
+	    failed_migration_leaves_the_store_as_it_was, store_of_the_first_schema_opens_with_all_that_is_in_it, secrets_of_a_store_of_the_first_schema_can_be_deleted)

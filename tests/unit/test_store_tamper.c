@@ -218,9 +218,11 @@ END_TEST
 static void all_or_error(const char *what)
 {
 	static const struct { uint32_t id, version; const char *text; } values[] = { { 1, 1, "one" }, { 1, 2, "two" }, { 2, 1, "other" } };
-	int r;
+	int r = vault_open(&fx);
 
-	if (vault_open(&fx) < 0)
+	/* a damaged store is not a full disk, a read-only one or a broken one: who starts the daemon must be told which */
+	ck_assert_msg(r == 0 || r == -EBADMSG || r == -EPROTONOSUPPORT, "%s: %d", what, r);
+	if (r < 0)
 		return;
 	ck_assert_ptr_nonnull(store_find(fx.store, "db"));
 	ck_assert_uint_eq(store_find(fx.store, "db")->id, 1);
@@ -272,7 +274,8 @@ START_TEST(any_flipped_bit_is_an_error_or_harmless)
 	fd = open(fx.db, O_RDONLY);
 	ck_assert_int_eq(read(fd, content, (size_t)st.st_size), st.st_size);
 	close(fd);
-	for (off_t at = 0; all && at < st.st_size; at++)
+	/* what SQLite itself reads first, each time: FORMAT of the file, section 1.3 of its specification */
+	for (off_t at = 0; at < (all ? st.st_size : 100); at++)
 		for (unsigned bit = 0; bit < 8; bit++)
 			try_bit(content, at, bit);
 	for (long i = 0, n = all ? 0 : rounds ? atol(rounds) : 300; i < n;) {
