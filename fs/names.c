@@ -1,4 +1,5 @@
 #include "fs/names.h"
+#include "fs/at.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -6,7 +7,7 @@
 #include <string.h>
 
 static const struct { const char *name; enum inode_own own; } own_names[] = {
-	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED },
+	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "at", OWN_AT },
 };
 #define OWN_NAMES (sizeof own_names / sizeof *own_names)
 
@@ -88,6 +89,8 @@ int names_lookup(struct vault *v, uint64_t parent, const char *name, uint64_t *r
 	store_rdlock(v->store);
 	if (dir.type == INODE_ROOT)
 		r = lookup_in_root(v, name, &found);
+	else if ((dir.type == INODE_OWN && dir.low == OWN_AT) || at_is_volatile(&dir))
+		r = at_lookup(v, &dir, name, &found);
 	else if (dir.type == INODE_SECRET || dir.type == INODE_VERSIONS)
 		r = lookup_in_secret(v, &dir, name, &found);
 	store_unlock_tables(v->store);
@@ -187,7 +190,7 @@ static int list_own(uint64_t offset, entry_fn fn, void *arg)
 
 static bool is_recorded(const struct inode *dir)
 {
-	return dir->type == INODE_ROOT || dir->type == INODE_VERSIONS;
+	return dir->type == INODE_ROOT || dir->type == INODE_VERSIONS || dir->type == INODE_EPOCH;
 }
 
 uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, uint64_t ino, uint64_t unique, bool resent)
@@ -240,7 +243,7 @@ static int record_listing(struct vault *v, const struct asker *asker, const stru
 	store_unlock_tables(v->store);
 	if (dir->type == INODE_VERSIONS && !j.name[0])	/* a secret that is gone: nothing to list */
 		return 0;
-	const enum audit_operation operation = dir->type == INODE_ROOT ? AUDIT_SECRET_LIST : AUDIT_SECRET_LIST_VERSIONS;
+	const enum audit_operation operation = dir->type == INODE_VERSIONS ? AUDIT_SECRET_LIST_VERSIONS : AUDIT_SECRET_LIST;
 	return vault_record(v, operation, asker->who, &j, unique, resent, vault_now(), NULL) && !j.error ? -EIO : 0;
 }
 
@@ -273,7 +276,9 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t
 	if (list_dots(ino, &offset, fn, arg))
 		return 0;
 	store_rdlock(v->store);
-	if (dir.type == INODE_OWN)
+	if ((dir.type == INODE_OWN && dir.low == OWN_AT) || at_is_volatile(&dir))
+		at_list(v, asker_trusted(asker), &dir, offset, fn, arg);
+	else if (dir.type == INODE_OWN)
 		r = dir.low == OWN_DIR ? list_own(offset, fn, arg) : 0;
 	else if (dir.type == INODE_ROOT)
 		list_root(v, asker_trusted(asker), offset, fn, arg);

@@ -32,7 +32,7 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity) ((i++)) ;;
+		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
@@ -57,6 +57,7 @@ _coffer_words()
 	--kek) mapfile -t COMPREPLY < <(compgen -W 'file: passphrase:' -- "$cur"); return ;;
 	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
 	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
+	--at) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/at" 2>/dev/null)" -- "$cur"); return ;;
 	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--from|--until|--reason|--since|--retention) return ;;
 	esac
 
@@ -66,7 +67,8 @@ _coffer_words()
 	fi
 	case $command in
 	put) options='--file --content-type --not-before --expires --tag --trim' ;;
-	get|enable|disable) options='--version' ;;
+	get) options='--version --at' ;;
+	enable|disable) options='--version' ;;
 	attr) options='--version --content-type --not-before --expires --tag --untag' ;;
 	grant) options='--on --from --until --reason' ;;
 	revoke) options='--on' ;;

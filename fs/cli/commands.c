@@ -11,11 +11,15 @@
 #define KEK { .name = "kek", .value = "URI", .help = "the key, if it is not where the store says" }
 
 static const struct option_spec none[] = { END };
-static const struct option_spec versioned[] = { VERSION, END };
 static const struct option_spec put_options[] = {
 	{ .name = "file", .value = "FILE", .help = "read the value from FILE instead of standard input" },
 	ATTRIBUTES,
 	{ .name = "trim", .help = "remove one newline at the end of the value" },
+	END
+};
+static const struct option_spec get_options[] = {
+	VERSION,
+	{ .name = "at", .value = "EPOCH", .help = "what was current at this epoch" },
 	END
 };
 static const struct option_spec attr_options[] = {
@@ -71,8 +75,8 @@ const struct command commands[] = {
 	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim]",
 	  .summary = "store a value, from standard input or a file, as a new version", .example = "printf %s \"$PASSWORD\" | coffer put db --expires 90d",
 	  .options = put_options, .min_operands = 1, .max_operands = 1, .run = cmd_put },
-	{ .name = "get", .synopsis = "NAME [--version N]", .summary = "write a value to standard output, byte for byte",
-	  .example = "coffer get db --version 3 > /run/db.old", .options = versioned, .min_operands = 1, .max_operands = 1, .run = cmd_get },
+	{ .name = "get", .synopsis = "NAME [--version N | --at EPOCH]", .summary = "write a value to standard output, byte for byte",
+	  .example = "coffer get db --version 3 > /run/db.old", .options = get_options, .min_operands = 1, .max_operands = 1, .run = cmd_get },
 	{ .name = "list", .synopsis = "", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = none,
 	  .flags = COMMAND_LISTS, .run = cmd_list },
 	{ .name = "show", .synopsis = "NAME", .summary = "what is known of a secret, but for its value", .example = "coffer show db", .options = none,
