@@ -59,6 +59,7 @@ struct shared_keeper {
 	uint32_t in_container;
 	uint32_t resend;			/* the kernel can send unanswered requests again */
 	char mount[PATH_MAX], store[PATH_MAX];
+	uint8_t boot[16];			/* names this boot of this machine */
 	uint32_t bell_uid;			/* the user of the bell: its opens are known by pid and uid */
 	char vault[VAULT_NAME_MAX];
 	struct options options;
