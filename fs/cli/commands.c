@@ -11,11 +11,15 @@
 #define KEK { .name = "kek", .value = "URI", .help = "the key, if it is not where the store says" }
 
 static const struct option_spec none[] = { END };
-static const struct option_spec versioned[] = { VERSION, END };
 static const struct option_spec put_options[] = {
 	{ .name = "file", .value = "FILE", .help = "read the value from FILE instead of standard input" },
 	ATTRIBUTES,
 	{ .name = "trim", .help = "remove one newline at the end of the value" },
+	END
+};
+static const struct option_spec get_options[] = {
+	VERSION,
+	{ .name = "at", .value = "EPOCH", .help = "what was current at this epoch" },
 	END
 };
 static const struct option_spec attr_options[] = {
@@ -25,6 +29,8 @@ static const struct option_spec attr_options[] = {
 	END
 };
 static const struct option_spec switch_options[] = { { .name = "version", .value = "N", .help = "only this version, not the whole secret" }, END };
+static const struct option_spec destroy_options[] = { { .name = "version", .value = "N", .help = "which version" }, END };
+static const struct option_spec list_options[] = { { .name = "deleted", .help = "those that were deleted, and when they are purged" }, END };
 static const struct option_spec grant_options[] = {
 	{ .name = "on", .value = "SCOPE", .help = "a secret's name, a prefix such as 'db-*', or '*'" },
 	{ .name = "from", .value = "TIME", .help = "when the binding begins" },
@@ -34,12 +40,18 @@ static const struct option_spec grant_options[] = {
 };
 static const struct option_spec revoke_options[] = { { .name = "on", .value = "SCOPE", .help = "the scope of the binding, as it was granted" }, END };
 static const struct option_spec bindings_options[] = { { .name = "on", .value = "NAME", .help = "only those that cover this secret" }, END };
+static const struct option_spec block_options[] = {
+	{ .name = "reason", .value = "TEXT", .help = "why, for whoever reads it later" },
+	{ .name = "force", .help = "even if it means yourself" },
+	END
+};
 static const struct option_spec can_i_options[] = {
 	{ .name = "as", .value = "PRINCIPAL", .help = "ask for somebody else, such as user:1000,group:50" }, END
 };
 static const struct option_spec vault_options[] = {
 	{ .name = "value-max", .value = "SIZE", .help = "bytes of the longest value: 1 to 1M, with K or M for more" },
 	{ .name = "enforce-validity", .value = "STATE", .help = "on: what has expired, or is not valid yet, is not served" },
+	{ .name = "purge-protection", .value = "STATE", .help = "on: nobody can purge before the retention has passed; cannot be undone" },
 	END
 };
 static const struct option_spec audit_options[] = {
@@ -94,9 +106,9 @@ const struct command commands[] = {
 	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim]",
 	  .summary = "store a value, from standard input or a file, as a new version", .example = "printf %s \"$PASSWORD\" | coffer put db --expires 90d",
 	  .options = put_options, .min_operands = 1, .max_operands = 1, .run = cmd_put },
-	{ .name = "get", .synopsis = "NAME [--version N]", .summary = "write a value to standard output, byte for byte",
-	  .example = "coffer get db --version 3 > /run/db.old", .options = versioned, .min_operands = 1, .max_operands = 1, .run = cmd_get },
-	{ .name = "list", .synopsis = "", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = none,
+	{ .name = "get", .synopsis = "NAME [--version N | --at EPOCH]", .summary = "write a value to standard output, byte for byte",
+	  .example = "coffer get db --version 3 > /run/db.old", .options = get_options, .min_operands = 1, .max_operands = 1, .run = cmd_get },
+	{ .name = "list", .synopsis = "[--deleted]", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = list_options,
 	  .flags = COMMAND_LISTS, .run = cmd_list },
 	{ .name = "show", .synopsis = "NAME", .summary = "what is known of a secret, but for its value", .example = "coffer show db", .options = none,
 	  .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_show },
@@ -111,6 +123,14 @@ const struct command commands[] = {
 	  .options = switch_options, .min_operands = 1, .max_operands = 1, .run = cmd_enable },
 	{ .name = "disable", .synopsis = "NAME [--version N]", .summary = "serve a secret, or a version, no more", .example = "coffer disable db --version 4",
 	  .options = switch_options, .min_operands = 1, .max_operands = 1, .run = cmd_disable },
+	{ .name = "delete", .synopsis = "NAME", .summary = "delete a secret; it can be recovered for some time", .example = "coffer delete db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_delete },
+	{ .name = "recover", .synopsis = "NAME", .summary = "bring a deleted secret back, whole", .example = "coffer recover db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_recover },
+	{ .name = "purge", .synopsis = "NAME", .summary = "destroy a deleted secret for ever", .example = "coffer purge db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_purge },
+	{ .name = "destroy", .synopsis = "NAME --version N", .summary = "destroy the content of one version for ever", .example = "coffer destroy db --version 3",
+	  .options = destroy_options, .min_operands = 1, .max_operands = 1, .run = cmd_destroy },
 	{ .name = "rollback", .synopsis = "NAME N", .summary = "make a new version with the content of version N", .example = "coffer rollback db 3",
 	  .options = none, .min_operands = 2, .max_operands = 2, .run = cmd_rollback },
 	{ .name = "grant", .synopsis = "ROLE PRINCIPAL --on SCOPE [--from TIME] [--until TIME] [--reason TEXT]", .summary = "give somebody a role on secrets",
@@ -120,6 +140,13 @@ const struct command commands[] = {
 	  .options = revoke_options, .min_operands = 1, .max_operands = 256, .run = cmd_revoke },
 	{ .name = "bindings", .synopsis = "[--on NAME]", .summary = "who has which role on what", .example = "coffer bindings --on db",
 	  .options = bindings_options, .flags = COMMAND_LISTS, .run = cmd_bindings },
+	{ .name = "block", .synopsis = "PRINCIPAL [--reason TEXT] [--force]", .summary = "deny somebody everything, whatever the bindings say",
+	  .example = "coffer block user:www-data --reason 'key found in a public repository'", .options = block_options, .min_operands = 1, .max_operands = 1,
+	  .run = cmd_block },
+	{ .name = "unblock", .synopsis = "PRINCIPAL | BLOCK", .summary = "let somebody's bindings count again", .example = "coffer unblock user:www-data",
+	  .options = none, .min_operands = 1, .max_operands = 1, .run = cmd_unblock },
+	{ .name = "blocks", .synopsis = "", .summary = "who is denied everything", .example = "coffer blocks", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_blocks },
 	{ .name = "roles", .synopsis = "", .summary = "the roles and the actions that they give", .example = "coffer roles", .options = none,
 	  .flags = COMMAND_LISTS, .run = cmd_roles },
 	{ .name = "role create", .synopsis = "NAME ACTION...", .summary = "make a role of your own", .example = "coffer role create rotator secrets/list secrets/set",
@@ -132,7 +159,7 @@ const struct command commands[] = {
 	  .flags = COMMAND_LISTS, .run = cmd_status },
 	{ .name = "vault show", .synopsis = "", .summary = "the settings of the vault", .example = "coffer vault show", .options = none, .flags = COMMAND_LISTS,
 	  .run = cmd_vault_show },
-	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off]", .summary = "change the settings of the vault",
+	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on]", .summary = "change the settings of the vault",
 	  .example = "coffer vault set --enforce-validity on", .options = vault_options, .flags = COMMAND_LISTS, .run = cmd_vault_set },
 	{ .name = "audit", .synopsis = "[--follow] [--since TIME] [--secret NAME] [--denied]", .summary = "the log of who opened what",
 	  .example = "coffer audit --since 1h --denied", .options = audit_options, .flags = COMMAND_LISTS, .run = cmd_audit },
