@@ -265,6 +265,15 @@ void ctl_deny(struct ctl *c)
 	c->role_name[0] = '\0';
 }
 
+static int deny_blocked(struct ctl *c, uint64_t block)
+{
+	char command[256];
+
+	ctl_deny(c);
+	ctl_hint(c, "an administrator can run: %s unblock %llu", ctl_command(c, command, sizeof(command)), (unsigned long long)block);
+	return ctl_fail(c, EACCES, "block %llu denies uid %u everything", (unsigned long long)block, c->who->policy.uid);
+}
+
 static int deny(struct ctl *c, enum action action, const char *name)
 {
 	char principal[32], grant[CTL_COMMAND_MAX], command[256];
@@ -293,6 +302,8 @@ int ctl_ask(struct ctl *c, enum action action, const char *name)
 		memcpy(c->role_name, role->name, sizeof(c->role_name));
 	store_unlock_tables(c->env->store);
 
+	if (answer.block)
+		return deny_blocked(c, answer.block);
 	if (answer.decision != POLICY_ALLOW)
 		return deny(c, action, name);
 	c->binding = answer.binding;
@@ -467,8 +478,8 @@ static int value_length(const json_t *object, uint64_t *ret_len, char *why, size
 		*ret_len = 0;
 		return 0;
 	}
-	if (!op || strcmp(op, "put")) {
-		snprintf(why, why_len, "value_length: only put carries a value");
+	if (!op || (strcmp(op, "put") && strcmp(op, "restore-put"))) {
+		snprintf(why, why_len, "value_length: only put carries a value, and restore-put a piece of a backup");
 		return -EINVAL;
 	}
 	if (!json_is_integer(v) || json_integer_value(v) < 0) {
@@ -496,7 +507,7 @@ int ctl_value_length(const char *line, size_t len, uint64_t *ret_len, char *why,
 
 static const struct ctl_op *find_op(const char *name)
 {
-	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_bindings_ops, ctl_vault_ops };
+	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops, ctl_backup_ops };
 
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 		for (const struct ctl_op *op = tables[t]; op->name; op++)
@@ -591,6 +602,7 @@ void ctl_done(struct ctl *c)
 	json_decref(c->out);
 	free(c->text);
 	free(c->ids);
+	free(c->raw);
 	secbuf_free(c->value);
 }
 
@@ -600,7 +612,7 @@ static int record(struct ctl *c, enum audit_result result, int error, bool again
 {
 	int64_t us = (ctl_monotonic() - c->started) / 1000;
 	struct audit_event e = {
-		.operation = c->op->operation, .result = result, .error = error, .secret = c->secret, .version = c->version,
+		.operation = c->operation ? c->operation : c->op->operation, .result = result, .error = error, .secret = c->secret, .version = c->version,
 		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .unique = c->request->unique,
 		.resent = c->request->resent && !again, .duration_us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us,
 		.detail = c->detail[0] ? c->detail : NULL,
@@ -617,6 +629,11 @@ static int record(struct ctl *c, enum audit_result result, int error, bool again
 		ctl_fail(c, EIO, "the audit log cannot be written (%s), so nothing was done", strerror(-r));
 	}
 	return r;
+}
+
+int ctl_record_also(struct ctl *c)
+{
+	return record(c, AUDIT_ALLOW, 0, true);
 }
 
 /* Records a failure, if the policy was asked: by then it is known who may cause how many of them. The answer stays what it is, unless the log fails. */
@@ -784,6 +801,24 @@ out:
 
 /* ---- the whole ---- */
 
+/* Bytes after the line, as a request has them. */
+static int append_raw(struct ctl *c, char **answer, size_t *len)
+{
+	char *grown;
+
+	if (!c->raw)
+		return 0;
+	grown = realloc(*answer, *len + c->raw_len);
+	if (!grown) {
+		free(*answer);
+		return -ENOMEM;
+	}
+	memcpy(grown + *len, c->raw, c->raw_len);
+	*answer = grown;
+	*len += c->raw_len;
+	return 0;
+}
+
 static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 {
 	int r = c->op->run(c);
@@ -796,7 +831,7 @@ static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 	}
 	if (c->hint[0])
 		ctl_set(c, "hint", json_string(c->hint));
-	if (c->short_of_memory || render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0)
+	if (c->short_of_memory || render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0 || append_raw(c, ret_answer, ret_len) < 0)
 		return ctl_fail_store(c, -ENOMEM, "answer");
 	return 0;
 }

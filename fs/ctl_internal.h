@@ -44,8 +44,8 @@ struct ctl_op {
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_bindings.c and ctl_vault.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_vault_ops[];
+/* The tables of ctl_secrets.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c and ctl_backup.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_backup_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -61,10 +61,11 @@ struct ctl_args {
 	const char *principal_text;	/* NULL: not given */
 	struct principal principal;
 	int64_t from, until;
-	uint64_t binding;		/* 0: not given */
+	uint64_t binding;		/* or block; 0: not given */
+	bool force;
 	action_set actions;
 	enum action action;
-	bool has_value_max, has_enforce_validity, enforce_validity;
+	bool has_value_max, has_enforce_validity, enforce_validity, has_purge_protection, purge_protection;
 	uint32_t value_max;
 };
 
@@ -73,9 +74,12 @@ struct ctl {
 	const struct identity *who;
 	const struct ctl_request *request;
 	const struct ctl_op *op;
+	enum audit_operation operation;	/* 0: the op's own */
 	json_t *in, *out;
 	char *text;			/* further fields of the answer as text, for answers too long to be a json_t */
 	size_t text_len;
+	uint8_t *raw;			/* bytes that follow the answer's line; no secrets; of operations that change nothing */
+	size_t raw_len;
 	bool short_of_memory;
 	struct ctl_args args;
 	uint8_t id[16];
@@ -109,6 +113,9 @@ int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__(
 /* The value is longer than this vault takes. */
 int ctl_fail_large(struct ctl *c);
 
+/* One more record of this request, as it stands, besides the one that every request gets: for an operation on several names. 0, or -EIO after ctl_fail. */
+int ctl_record_also(struct ctl *c);
+
 /* ---- the policy ---- */
 
 /* Asks, and notes the binding that decided. name may be a name, a scope, or NULL for the vault. 0, or -EACCES with message and hint. */
@@ -129,6 +136,8 @@ const char *ctl_command(const struct ctl *c, char *buf, size_t len);
 
 int ctl_check_name(struct ctl *c, const char *field, const char **ret_name);
 int ctl_check_scope(struct ctl *c, const char *field, const char **ret_scope);
+/* Into args.principal and args.principal_text. */
+int ctl_check_principal(struct ctl *c, const char *field);
 int ctl_check_version(struct ctl *c, uint32_t *ret_version);
 /* Absent: false in *ret_given. null: none. */
 int ctl_check_time(struct ctl *c, const char *field, int64_t none, int64_t *ret_ns, bool *ret_given);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "fs/log.h"
+#include "fs/sandbox.h"
 
 #define STOP_TIMEOUT_MS  8000
 #define REMOUNT_WAIT_MS  5000
@@ -44,6 +45,25 @@ void keeper_trouble(struct keeper *k, const char *format, ...)
 }
 
 /* ---- set-up ---- */
+
+/* The kernel's name for this boot. Where it cannot be read, one that holds for this daemon: time without it is then not counted. */
+static int read_boot(uint8_t ret[16])
+{
+	char text[64] = "";
+	size_t n = 0;
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		(void)!read(fd, text, sizeof text - 1);
+		close(fd);
+	}
+	for (const char *p = text; *p && n < 16; p++)
+		if (sscanf(p, "%2hhx", &ret[n]) == 1 && p[1]) {
+			n++;
+			p++;
+		}
+	return n == 16 || getrandom(ret, 16, 0) == 16 ? 0 : -EIO;
+}
 
 /* What holds plaintext or keys stays in memory for as long as the keeper lives. */
 int keeper_lock_memory(struct keeper *k)
@@ -78,6 +98,9 @@ static int reset_shared(struct keeper *k)
 	for (size_t i = 0; i < CTL_BUFFERS; i++)
 		if (s->ctl[i].owner)
 			memset(&s->ctl[i], 0, sizeof s->ctl[i]);
+	for (size_t i = 0; i < PARKED; i++)
+		if (s->parked[i].len)
+			memset(&s->parked[i], 0, sizeof s->parked[i]);
 	s->tick_began = 0;
 	s->keeper.unsealed = 0;
 	s->keeper.fresh = 1;
@@ -100,6 +123,8 @@ static int make_shared(struct keeper *k)
 	if (r)
 		return r;
 	if (reset_shared(k))
+		return -EIO;
+	if (read_boot(k->shared->keeper.boot))
 		return -EIO;
 	clock_gettime(CLOCK_REALTIME, &t);
 	k->shared->keeper.started = t.tv_sec * 1000000000 + t.tv_nsec;
@@ -338,7 +363,9 @@ static int find_binary(struct keeper *k)
 
 static int set_up(struct keeper *k)
 {
-	int r = make_signals(k);
+	int r = sandbox_keeper();
+	if (!r)
+		r = make_signals(k);
 	if (!r)
 		r = children_make_channels(k);
 	if (!r)
@@ -391,7 +418,7 @@ static int take_from_other(struct keeper *k)
 	int r = handover_ask(k, k->fatal, sizeof k->fatal);
 	if (r)
 		return r == -EBUSY ? 5 : 7;
-	r = make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
+	r = sandbox_keeper() || make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
 	if (!r && handover_finish(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon that serves does not let go of the mount");
 		r = 1;
@@ -502,6 +529,9 @@ int keeper_resume(int state_fd)
 		r = find_binary(k);
 	if (!r) {
 		memcpy(k->exe, s.exe, sizeof k->exe);
+		r = sandbox_keeper();
+	}
+	if (!r) {
 		r = make_signals(k);
 	}
 	if (r) {

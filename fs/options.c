@@ -22,6 +22,7 @@ const char options_usage[] =
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: never)\n"
+	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
 	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses it\n"
 	"  -h, --help    -V, --version\n"
@@ -55,6 +56,8 @@ static int set_option(struct options *o, const char *word)
 		o->nopagecache = true;
 	} else if (IS("takeover") && !eq) {
 		o->takeover = true;
+	} else if (IS("require_sandbox") && !eq) {
+		o->require_sandbox = true;
 	} else if (IS("noresend") && !eq) {
 		o->noresend = true;
 	} else if (IS("audit_durability")) {
