@@ -13,7 +13,8 @@
 
 #include "fs/log.h"
 
-#define FREE_RESTARTS 5
+#define FREE_RESTARTS    5
+#define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
 
 static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell" };
 
@@ -163,14 +164,15 @@ int children_start_due(struct keeper *k)
 		if (!c->pid && (wait < 0 || c->patience.not_before_ms - now < wait))
 			wait = c->patience.not_before_ms > now ? c->patience.not_before_ms - now : 1;
 	}
-	/* A standby is made when the active one serves, not while it takes over: callers wait for that one. */
+	/* A standby is made when the active one has served for a moment, not while it takes over: callers wait for that one. */
+	const int64_t due = k->active >= 0 && k->served_ms + STANDBY_DELAY_MS > k->patience.not_before_ms ? k->served_ms + STANDBY_DELAY_MS : k->patience.not_before_ms;
 	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
 	if (wanted && k->active < 0 && k->seats[0].state + k->seats[1].state != 0)
 		return (int)wait;	/* one is being prepared already */
-	if (wanted && k->patience.not_before_ms <= now && children_start_worker(k))
+	if (wanted && due <= now && children_start_worker(k))
 		wait_longer(&k->patience);
-	if (wanted && k->patience.not_before_ms > now && (wait < 0 || k->patience.not_before_ms - now < wait))
-		wait = k->patience.not_before_ms - now;
+	if (wanted && due > now && (wait < 0 || due - now < wait))
+		wait = due - now;
 	return (int)wait;
 }
 

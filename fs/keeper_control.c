@@ -66,6 +66,7 @@ void control_read(struct keeper *k, int seat)
 		if (s->state != SEAT_ACTIVATING)
 			break;
 		s->state = SEAT_SERVING;
+		k->served_ms = keeper_now_ms();
 		if (k->attached)
 			log_info("worker %d serves", (int)s->pid);
 		if (k->upgrade == UPGRADE_SELF)

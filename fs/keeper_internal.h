@@ -70,6 +70,7 @@ struct keeper {
 	struct seat seats[SEATS];
 	int active;			/* the seat that serves, or is told to; -1: none */
 	struct patience patience;	/* with workers that never become ready */
+	int64_t served_ms;		/* when the active one began to serve */
 	pid_t lingering;		/* a worker that was killed, cannot act any more and cannot be reaped yet */
 	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
 	int64_t next_look_ms;		/* of the watchdog */
