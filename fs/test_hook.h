@@ -14,8 +14,9 @@ struct test_cell { const char *kek; int audit_dir, keeper; };
 int test_hook_cell(const struct test_cell *cell);
 
 /* Dies here by SIGKILL, where the file that the environment's COFFER_TEST_DIE names holds this point and a number above 0, which is lowered by one: "before 14 2".
- * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0. The word "hang" instead of "before" waits for ever. */
+ * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0. Instead of "before", "hang" waits for ever and "crash" is a SIGSEGV. */
 void test_hook_point(const char *point, unsigned number);
+void test_hook_open(void);	/* before the cell, in which that file cannot be opened */
 
 /* In a build without hooks, nothing. */
 #ifdef COFFER_TEST_HOOKS

@@ -507,6 +507,9 @@ int worker_run(const struct role_args *args)
 	sigaction(SIGTERM, &term, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);	/* of a terminal: the keeper decides */
+#ifdef COFFER_TEST_HOOKS
+	test_hook_open();
+#endif
 	int r = set_up_privileged(w);
 #ifdef COFFER_TEST_HOOKS
 	if (!r)

@@ -20,7 +20,7 @@ died()
 # Not by a read of the mount: that would be a request, too.
 standby_ready() { [ "$(status .processes.standby)" != null ]; }
 
-LOOKUP=1 GETATTR=3 SETATTR=4 MKDIR=9 OPEN=14 READ=15 WRITE=16 RELEASE=18 GETXATTR=22 FLUSH=25 OPENDIR=27 READDIRPLUS=44
+LOOKUP=1 GETATTR=3 SETATTR=4 MKDIR=9 RMDIR=11 OPEN=14 READ=15 WRITE=16 RELEASE=18 GETXATTR=22 FLUSH=25 OPENDIR=27 READDIRPLUS=44 RENAME2=45
 
 reader=20001 writer=20002
 echo "the value" >"$SCRATCH/value"
@@ -33,6 +33,7 @@ expect_ok coffer grant secrets-officer user:$writer --on '*'
 made=0
 round()
 {
+	local before op where
 	note "workers that die in a handler, before it and after its answer ($1)"
 	for where in before after; do
 		for op in $OPEN $READ $RELEASE; do
@@ -73,6 +74,29 @@ round()
 		made=$((made + 1))
 		expect_errno ok as $writer sysop mkdir "$MNT/new$made"
 		died
+		wait_for standby_ready
+		die $where $RMDIR 1
+		expect_errno ok as $writer sysop rmdir "$MNT/new$made"
+		died
+		[ ! -e "$MNT/new$made" ] || fail "rmdir under $where"
+		expect_ok as $writer coffer put "gone$made" --file "$SCRATCH/value"
+		expect_errno ok as $writer sysop rmdir "$MNT/gone$made"
+		wait_for standby_ready
+		die $where $RENAME2 1
+		expect_ok as $writer mv "$MNT/.coffer/deleted/gone$made" "$MNT/gone$made"
+		died
+		expect_output "the value" as $writer cat "$MNT/gone$made/current"
+		expect_errno ok as $writer sysop rmdir "$MNT/gone$made"
+
+		# a request to ctl: its line, its execution, its answer
+		for op in $OPEN $WRITE $READ; do
+			before=$(as $writer ls "$MNT/db/versions" | wc -l)
+			wait_for standby_ready
+			die $where $op 1
+			expect_ok as $writer coffer put db --file "$SCRATCH/value"
+			died
+			[ "$(as $writer ls "$MNT/db/versions" | wc -l)" = $((before + 1)) ] || fail "coffer put under $where $op made no version, or two"
+		done
 	done
 
 	note "before and after the record, before and after the commit"
@@ -82,7 +106,6 @@ round()
 		expect_output "the value" as $reader cat "$MNT/db/current"
 		died
 	done
-	local before
 	for where in record-before record-after commit-before commit-after; do
 		wait_for standby_ready
 		before=$(as $writer ls "$MNT/db/versions" | wc -l)
@@ -95,15 +118,17 @@ round()
 }
 round "sent again by the kernel"
 
-note "two workers die on one request: EIO for its caller, nothing for the others"
+note "two workers die on one request, by a crash or killed: EIO for its caller, nothing for the others"
 [ "$(status .supervision.requests_given_up)" = 0 ] || fail "given up already: $(status .supervision)"
-wait_for standby_ready
-die before $READ 2
-expect_errno EIO as $reader sysop open r "$MNT/db/current" + read
-died
-expect_output "the value" as $reader cat "$MNT/db/current"
-[ "$(status .supervision.requests_given_up)" = 1 ] || fail "$(status .supervision)"
-grep -q 'coffer_requests_given_up_total 1$' "$MNT/.coffer/metrics" || fail "metrics do not count it"
+for how in before crash; do
+	wait_for standby_ready
+	die $how $READ 2
+	expect_errno EIO as $reader sysop open r "$MNT/db/current" + read
+	died
+	expect_output "the value" as $reader cat "$MNT/db/current"
+done
+[ "$(status .supervision.requests_given_up)" = 2 ] || fail "$(status .supervision)"
+grep -q 'coffer_requests_given_up_total 2$' "$MNT/.coffer/metrics" || fail "metrics do not count it"
 audit_has ".operation == \"RequestGiveUp\" and .result == \"error\" and .errno == \"EIO\" and .caller.uid == $reader"
 grep -q 'is given up with EIO' "$DAEMON_LOG" || fail "the log does not say so"
 
@@ -111,13 +136,15 @@ note "others that were at work meanwhile are innocent, and get their answers"
 for ((i = 0; i < 4; i++)); do
 	hammer_start "h$i" $writer read "$MNT/db/current" "$SCRATCH/value"
 done
-wait_for standby_ready
-die before $GETXATTR 2
-expect_errno EIO as $reader sysop getxattr user.coffer.version "$MNT/db/current"
+for how in before crash; do
+	wait_for standby_ready
+	die $how $GETXATTR 2
+	expect_errno EIO as $reader sysop getxattr user.coffer.version "$MNT/db/current"
+done
 for ((i = 0; i < 4; i++)); do
 	hammer_stop "h$i"
 done
-[ "$(status .supervision.requests_given_up)" = 2 ] || fail "$(status .supervision)"
+[ "$(status .supervision.requests_given_up)" = 4 ] || fail "$(status .supervision)"
 
 note "a worker that hangs in a request is ended by the watchdog"
 vault_umount
