@@ -45,7 +45,6 @@ struct seat {
 	int64_t started_ms;
 	int64_t killed_ms;		/* when we sent it SIGKILL, or first saw that it is dying; 0: not */
 	unsigned stopped;
-	bool stuck;			/* why we killed it */
 };
 
 struct keeper {
@@ -114,8 +113,8 @@ void control_read(struct keeper *k, int seat);
 
 /* A standby stands ready, or the first worker. Makes it active if nobody is. */
 void takeover_prepared(struct keeper *k, int seat);
-/* The active worker can do nothing any more: its requests go to the next one. crashed: by its own doing, as far as one can tell (fs/suspects.h). */
-void takeover_after_death(struct keeper *k, bool crashed);
+/* The active worker can do nothing any more: its requests go to the next one. */
+void takeover_after_death(struct keeper *k);
 /* The active worker finishes what it is at and ends; the one in the seat, which stands ready, is active then. */
 void takeover_retire(struct keeper *k, int next, int64_t patience_ms);
 /* Another keeper's worker has ended, and ours stands ready. */

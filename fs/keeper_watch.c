@@ -80,10 +80,9 @@ static void look_at_dying(struct keeper *k, int seat)
 	k->lingering = s->pid;
 	if (s->control >= 0)
 		close(s->control);
-	const bool stuck = s->stuck;
 	*s = (struct seat){ .control = -1 };
 	if (seat == k->active)
-		takeover_after_death(k, stuck);
+		takeover_after_death(k);
 	children_publish(k);
 }
 
@@ -102,7 +101,6 @@ static void look_for_stuck(struct keeper *k, struct seat *s)
 	if (!limit || s->killed_ms || !too_long(began, now, limit))
 		return;
 	keeper_trouble(k, "worker %d has been at one request for %u seconds and is ended", (int)s->pid, (now - began) / 1000);
-	s->stuck = true;
 	kill_worker(k, s);
 }
 
