@@ -70,7 +70,7 @@ mount_extra --bind "$STORE" "$STORE"
 mount -o remount,bind,ro "$STORE"
 kill -KILL "$(status .processes.standby)"
 expect_output "the value" as $modest cat "$MNT/db/current"
-umount "$STORE"
+wait_for umount "$STORE"	# a worker that tries to start may be in it
 wait_for standby_ready
 kill -KILL "$(status .processes.worker)"
 expect_output "the value" as $modest cat "$MNT/db/current"
