@@ -21,6 +21,9 @@ int client_exchange(const char *mount, json_t *request, bool changes, const void
 int client_ask(struct cli *c, json_t *request, json_t **ret_answer);
 int client_change(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer);
 
+/* The same for values too long to be held at once: send writes all of them to the file, and may be called again when an answer was lost. 0 or negative errno. */
+int client_change_streamed(struct cli *c, json_t *request, int (*send)(int fd, void *arg), void *arg, json_t **ret_answer);
+
 /* Prints an answer that is not ok; returns its exit status. */
 int client_report(const json_t *answer);
 
