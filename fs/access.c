@@ -69,7 +69,7 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 		goto out;
 	if (may_set < j->valid_until)
 		j->valid_until = may_set;
-	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && !c))
+	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && (!c || c->destroyed)))
 		j->error = ENOENT;
 	else if (writes && ask->inode.type == INODE_VERSION)
 		j->error = EPERM;	/* a version never changes */

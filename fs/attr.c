@@ -45,7 +45,7 @@ static action_set actions_on(struct vault *v, const struct asker *asker, const c
 /* A version never grows a right to write. */
 static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
 {
-	action_set can = actions_on(v, asker, s->name);
+	action_set can = s->deleted ? 0 : actions_on(v, asker, s->name);	/* nobody opens what is deleted */
 	st->st_size = c ? c->size : 0;
 	set_times(st, c ? c->created : s->created);
 	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
@@ -108,7 +108,7 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	if (!s)
 		return -ENOENT;
 	c = catalog_version(s, i->type == INODE_VERSION ? i->low : s->current);
-	if (i->type == INODE_VERSION && !c)
+	if (i->type == INODE_VERSION && (!c || c->destroyed))
 		return -ENOENT;
 	fill_value(v, asker, i, s, c, st);
 	return 0;

@@ -66,7 +66,7 @@ struct ctl_args {
 	bool force;
 	action_set actions;
 	enum action action;
-	bool has_value_max, has_enforce_validity, enforce_validity;
+	bool has_value_max, has_enforce_validity, enforce_validity, has_purge_protection, purge_protection;
 	uint32_t value_max;
 };
 
@@ -75,6 +75,7 @@ struct ctl {
 	const struct identity *who;
 	const struct ctl_request *request;
 	const struct ctl_op *op;
+	enum audit_operation operation;	/* 0: the op's own */
 	json_t *in, *out;
 	char *text;			/* further fields of the answer as text, for answers too long to be a json_t */
 	size_t text_len;

@@ -54,9 +54,12 @@ static int after_seal(struct ctl *c)
 static int check_vault(struct ctl *c)
 {
 	const json_t *value_max = json_object_get(c->in, "value_max"), *enforce = json_object_get(c->in, "enforce_validity");
+	const json_t *protection = json_object_get(c->in, "purge_protection");
 
-	if (!value_max && !enforce)
-		return ctl_fail(c, EINVAL, "vault: one of value_max, enforce_validity is needed");
+	if (!value_max && !enforce && !protection)
+		return ctl_fail(c, EINVAL, "vault: one of value_max, enforce_validity, purge_protection is needed");
+	c->args.has_purge_protection = protection != NULL;
+	c->args.purge_protection = json_is_true(protection);
 	if (value_max && (json_integer_value(value_max) < 1 || json_integer_value(value_max) > VALUE_MAX))
 		return ctl_fail(c, EINVAL, "value_max: 1 to %u bytes", VALUE_MAX);
 	c->args.has_value_max = value_max != NULL;
@@ -83,10 +86,15 @@ static int run_vault(struct ctl *c)
 		s.value_max = c->args.value_max;
 	if (c->args.has_enforce_validity)
 		s.enforce_validity = c->args.enforce_validity;
+	if (c->args.has_purge_protection)
+		s.purge_protection = c->args.purge_protection;
 	r = store_settings_put(c->env->store, &s);
+	if (r == -EPERM)
+		return ctl_fail(c, EPERM, "purge protection is on, and cannot be taken back");
 	if (r < 0)
 		return ctl_fail_store(c, r, "change the settings");
-	snprintf(c->detail, sizeof(c->detail), "value_max %u, enforce_validity %s", s.value_max, s.enforce_validity ? "true" : "false");
+	snprintf(c->detail, sizeof(c->detail), "value_max %u, enforce_validity %s, purge_protection %s", s.value_max, s.enforce_validity ? "true" : "false",
+		 s.purge_protection ? "true" : "false");
 	ctl_set(c, "value_max", json_integer(s.value_max));
 	ctl_set(c, "enforce_validity", json_boolean(s.enforce_validity));
 	ctl_set(c, "retention_days", json_integer(s.retention_days));
@@ -95,7 +103,8 @@ static int run_vault(struct ctl *c)
 }
 
 static const struct ctl_field no_fields[] = { { 0 } };
-static const struct ctl_field vault_fields[] = { { "value_max", CTL_INT, false }, { "enforce_validity", CTL_BOOL, false }, { 0 } };
+static const struct ctl_field vault_fields[] = { { "value_max", CTL_INT, false }, { "enforce_validity", CTL_BOOL, false },
+						{ "purge_protection", CTL_BOOL, false }, { 0 } };
 
 const struct ctl_op ctl_vault_ops[] = {
 	{ .name = "whoami", .while_sealed = true, .fields = no_fields, .run = run_whoami },

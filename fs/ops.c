@@ -11,6 +11,7 @@
 #include "fs/ctl_file.h"
 #include "fs/log.h"
 #include "fs/names.h"
+#include "fs/removal.h"
 #include "fs/staging.h"
 
 /* Entries may be cached for as long as the kernel likes: OPEN always reaches us, and every removal of a name goes through the mount. */
@@ -294,6 +295,28 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 		fuse_reply_entry(req, &e);
 }
 
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct asker a;
+
+	if (!blocks(req) || !identify(req, &a))
+		return;
+	int r = removal_rmdir(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
+	asker_release(&a);
+	reply_error(req, r);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
+{
+	struct asker a;
+
+	if (!blocks(req) || !identify(req, &a))
+		return;
+	int r = removal_rename(vault_of(req), &a, parent, name, to, to_name, flags, request_unique(), request_current()->resent);
+	asker_release(&a);
+	reply_error(req, r);
+}
+
 /* ---- files: OPEN, READ and RELEASE are in hot.c ---- */
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -439,12 +462,6 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	fuse_reply_err(req, EPERM);
 }
 
-static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
-{
-	(void)parent; (void)name; (void)to; (void)to_name; (void)flags;
-	fuse_reply_err(req, EPERM);
-}
-
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
 	(void)link; (void)parent; (void)name;
@@ -503,7 +520,7 @@ static const struct fuse_lowlevel_ops table = {
 	.mknod = op_mknod,
 	.create = op_create,
 	.unlink = op_unlink,
-	.rmdir = op_unlink,
+	.rmdir = op_rmdir,
 	.rename = op_rename,
 	.symlink = op_symlink,
 	.link = op_link,

@@ -30,16 +30,18 @@ struct vault {
 	struct plain_pool *plain;
 	struct answers *answers;
 	struct ctl_env ctl;
-	int bell_fd, control_fd;
+	int bell_fd, control_fd, fuse_fd;
 	pthread_mutex_t ctl_lock;	/* of shared->ctl */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic uint32_t newest_secret;	/* the highest id that the bell has told of: ids only grow, so that what lies above is new */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
+	int64_t next_look, next_ring;	/* removal_tick's */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
 
 /* Nanoseconds since the epoch. */
 int64_t vault_now(void);
+int64_t vault_monotonic(void);	/* ns that no clock's setting moves */
 
 /* A decision with what the audit record needs of it, copied out of the tables so that no lock is held. */
 struct verdict {

@@ -54,6 +54,7 @@ static const struct { const char *name; size_t len; } operations[] = {
 	OP(AUDIT_SECRET_GET, "SecretGet"), OP(AUDIT_SECRET_SET, "SecretSet"), OP(AUDIT_SECRET_UPDATE, "SecretUpdate"), OP(AUDIT_SECRET_LIST, "SecretList"),
 	OP(AUDIT_SECRET_LIST_VERSIONS, "SecretListVersions"), OP(AUDIT_SECRET_DELETE, "SecretDelete"), OP(AUDIT_SECRET_RECOVER, "SecretRecover"),
 	OP(AUDIT_SECRET_PURGE, "SecretPurge"), OP(AUDIT_SECRET_BACKUP, "SecretBackup"), OP(AUDIT_SECRET_RESTORE, "SecretRestore"),
+	OP(AUDIT_SECRET_LIST_DELETED, "SecretListDeleted"), OP(AUDIT_SECRET_DESTROY, "SecretDestroy"),
 	OP(AUDIT_BINDING_CREATE, "BindingCreate"), OP(AUDIT_BINDING_DELETE, "BindingDelete"), OP(AUDIT_BINDING_LIST, "BindingList"),
 	OP(AUDIT_ROLE_CREATE, "RoleCreate"), OP(AUDIT_ROLE_LIST, "RoleList"), OP(AUDIT_VAULT_CREATE, "VaultCreate"), OP(AUDIT_VAULT_UPDATE, "VaultUpdate"),
 	OP(AUDIT_VAULT_SEAL, "VaultSeal"), OP(AUDIT_VAULT_UNSEAL, "VaultUnseal"), OP(AUDIT_VAULT_STATUS, "VaultStatus"), OP(AUDIT_VAULT_METRICS, "VaultMetrics"),

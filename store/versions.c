@@ -261,7 +261,10 @@ int version_erase(struct store *s, int64_t id, bool row_too)
 	if (r < 0)
 		return transaction_fail(s, r);
 	q = row_too ? db_query(s->write, "DELETE FROM versions WHERE id = ?") :
-		      db_query(s->write, "UPDATE versions SET enabled = 0, dek_record = x'', envelope_hash = x'' WHERE id = ?");
+		      db_query(s->write, "UPDATE versions SET withdrawn = CASE WHEN enabled THEN ? ELSE withdrawn END, enabled = 0, dek_record = x'', envelope_hash = x''"
+				    " WHERE id = ?");
+	if (!row_too)
+		query_int(&q, transaction_epoch(s));
 	query_int(&q, id);
 	r = query_run(&q);
 	if (r < 0)

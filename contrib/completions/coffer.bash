@@ -20,7 +20,7 @@ _coffer()
 _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
-	local commands='put get list show versions edit attr enable disable rollback grant revoke bindings block unblock blocks roles role can-i whoami status vault
+	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks roles role can-i whoami status vault
 		audit seal unseal doctor init fsck break-glass version help'
 	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
@@ -68,7 +68,8 @@ _coffer_words()
 	case $command in
 	put) options='--file --content-type --not-before --expires --tag --trim --set' ;;
 	get) options='--version --at' ;;
-	enable|disable) options='--version' ;;
+	enable|disable|destroy) options='--version' ;;
+	list) options='--deleted --output' ;;
 	attr) options='--version --content-type --not-before --expires --tag --untag' ;;
 	grant) options='--on --from --until --reason' ;;
 	revoke) options='--on' ;;
@@ -78,10 +79,10 @@ _coffer_words()
 	audit)
 		options='--follow --since --secret --denied --output'
 		[[ $sub == verify ]] && options='--verify-key' ;;
-	list|show|versions|blocks|roles|whoami|status|doctor) options='--output' ;;
+	show|versions|blocks|roles|whoami|status|doctor) options='--output' ;;
 	vault)
 		options='--output'
-		[[ $sub == set ]] && options='--value-max --enforce-validity --output' ;;
+		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --output' ;;
 	init) options='--kek --admin --retention --purge-protection' ;;
 	fsck) options='--kek --deep' ;;
 	break-glass) options='--kek' ;;
@@ -92,8 +93,9 @@ _coffer_words()
 	fi
 
 	case $command:$operand in
-	put:0|get:0|show:0|versions:0|edit:0|attr:0|enable:0|disable:0|rollback:0|can-i:1)
+	put:0|get:0|show:0|versions:0|edit:0|attr:0|enable:0|disable:0|delete:0|destroy:0|rollback:0|can-i:1)
 		mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur") ;;
+	recover:0|purge:0) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/deleted" 2>/dev/null)" -- "$cur") ;;
 	rollback:1) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/${words[cword-1]}/versions" 2>/dev/null)" -- "$cur") ;;
 	grant:0|revoke:0) mapfile -t COMPREPLY < <(compgen -W "$roles" -- "$cur") ;;
 	grant:1|revoke:1|break-glass:1)

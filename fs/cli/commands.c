@@ -30,6 +30,8 @@ static const struct option_spec attr_options[] = {
 	END
 };
 static const struct option_spec switch_options[] = { { .name = "version", .value = "N", .help = "only this version, not the whole secret" }, END };
+static const struct option_spec destroy_options[] = { { .name = "version", .value = "N", .help = "which version" }, END };
+static const struct option_spec list_options[] = { { .name = "deleted", .help = "those that were deleted, and when they are purged" }, END };
 static const struct option_spec grant_options[] = {
 	{ .name = "on", .value = "SCOPE", .help = "a secret's name, a prefix such as 'db-*', or '*'" },
 	{ .name = "from", .value = "TIME", .help = "when the binding begins" },
@@ -50,6 +52,7 @@ static const struct option_spec can_i_options[] = {
 static const struct option_spec vault_options[] = {
 	{ .name = "value-max", .value = "SIZE", .help = "bytes of the longest value: 1 to 1M, with K or M for more" },
 	{ .name = "enforce-validity", .value = "STATE", .help = "on: what has expired, or is not valid yet, is not served" },
+	{ .name = "purge-protection", .value = "STATE", .help = "on: nobody can purge before the retention has passed; cannot be undone" },
 	END
 };
 static const struct option_spec audit_options[] = {
@@ -78,7 +81,7 @@ const struct command commands[] = {
 	  .options = put_options, .max_operands = 1, .run = cmd_put },
 	{ .name = "get", .synopsis = "NAME [--version N | --at EPOCH]", .summary = "write a value to standard output, byte for byte",
 	  .example = "coffer get db --version 3 > /run/db.old", .options = get_options, .min_operands = 1, .max_operands = 1, .run = cmd_get },
-	{ .name = "list", .synopsis = "", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = none,
+	{ .name = "list", .synopsis = "[--deleted]", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = list_options,
 	  .flags = COMMAND_LISTS, .run = cmd_list },
 	{ .name = "show", .synopsis = "NAME", .summary = "what is known of a secret, but for its value", .example = "coffer show db", .options = none,
 	  .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_show },
@@ -93,6 +96,14 @@ const struct command commands[] = {
 	  .options = switch_options, .min_operands = 1, .max_operands = 1, .run = cmd_enable },
 	{ .name = "disable", .synopsis = "NAME [--version N]", .summary = "serve a secret, or a version, no more", .example = "coffer disable db --version 4",
 	  .options = switch_options, .min_operands = 1, .max_operands = 1, .run = cmd_disable },
+	{ .name = "delete", .synopsis = "NAME", .summary = "delete a secret; it can be recovered for some time", .example = "coffer delete db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_delete },
+	{ .name = "recover", .synopsis = "NAME", .summary = "bring a deleted secret back, whole", .example = "coffer recover db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_recover },
+	{ .name = "purge", .synopsis = "NAME", .summary = "destroy a deleted secret for ever", .example = "coffer purge db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_purge },
+	{ .name = "destroy", .synopsis = "NAME --version N", .summary = "destroy the content of one version for ever", .example = "coffer destroy db --version 3",
+	  .options = destroy_options, .min_operands = 1, .max_operands = 1, .run = cmd_destroy },
 	{ .name = "rollback", .synopsis = "NAME N", .summary = "make a new version with the content of version N", .example = "coffer rollback db 3",
 	  .options = none, .min_operands = 2, .max_operands = 2, .run = cmd_rollback },
 	{ .name = "grant", .synopsis = "ROLE PRINCIPAL --on SCOPE [--from TIME] [--until TIME] [--reason TEXT]", .summary = "give somebody a role on secrets",
@@ -121,7 +132,7 @@ const struct command commands[] = {
 	  .flags = COMMAND_LISTS, .run = cmd_status },
 	{ .name = "vault show", .synopsis = "", .summary = "the settings of the vault", .example = "coffer vault show", .options = none, .flags = COMMAND_LISTS,
 	  .run = cmd_vault_show },
-	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off]", .summary = "change the settings of the vault",
+	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on]", .summary = "change the settings of the vault",
 	  .example = "coffer vault set --enforce-validity on", .options = vault_options, .flags = COMMAND_LISTS, .run = cmd_vault_set },
 	{ .name = "audit", .synopsis = "[--follow] [--since TIME] [--secret NAME] [--denied]", .summary = "the log of who opened what",
 	  .example = "coffer audit --since 1h --denied", .options = audit_options, .flags = COMMAND_LISTS, .run = cmd_audit },

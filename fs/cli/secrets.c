@@ -198,14 +198,20 @@ int cmd_list(struct cli *c, const struct args *a)
 	static const struct column columns[] = {
 		{ "NAME", "name" }, { "VERSION", "version" }, { "ENABLED", "enabled" }, { "CREATED", "created" }, { "EXPIRES", "expires" }, { "TAGS", "tags" },
 	};
+	static const struct column deleted_columns[] = {
+		{ "NAME", "name" }, { "VERSION", "version" }, { "DELETED", "deleted" }, { "PURGE", "purge" }, { "TAGS", "tags" },
+	};
+	const bool deleted = args_has(a, "deleted");
+	const json_t *list;
 	json_t *answer = NULL;
 	int status;
 
-	(void)a;
-	status = client_ask(c, json_pack("{s:s}", "op", "list"), &answer);
-	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "secrets"), columns, sizeof(columns) / sizeof(columns[0]),
-				     "no secrets that you may list; see: coffer whoami");
+	status = client_ask(c, json_pack("{s:s, s:b}", "op", "list", "deleted", (int)deleted), &answer);
+	list = json_object_get(answer, "secrets");
+	if (status == EXIT_DONE && deleted)
+		status = output_list(c, list, deleted_columns, sizeof(deleted_columns) / sizeof(deleted_columns[0]), "no deleted secrets that you may list");
+	else if (status == EXIT_DONE)
+		status = output_list(c, list, columns, sizeof(columns) / sizeof(columns[0]), "no secrets that you may list; see: coffer whoami");
 	json_decref(answer);
 	return status;
 }
@@ -228,7 +234,7 @@ int cmd_versions(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
 		{ "VERSION", "version" }, { "ENABLED", "enabled" }, { "SIZE", "size" }, { "CREATED", "created" }, { "NOT BEFORE", "not_before" },
-		{ "EXPIRES", "expires" },
+		{ "EXPIRES", "expires" }, { "DESTROYED", "destroyed" },
 	};
 	json_t *answer = NULL;
 	int status = secret_name_check(a->operands[0]);

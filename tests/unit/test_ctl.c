@@ -589,6 +589,7 @@ START_TEST(every_change_that_is_repeated_gives_the_first_answer)
 		"{\"op\":\"disable\",\"name\":\"db\"}",
 		"{\"op\":\"enable\",\"name\":\"db\"}",
 		"{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}",
+		"{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}",
 		"{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}",
 		"{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}",
 		"{\"op\":\"role-create\",\"name\":\"getter\",\"actions\":[\"secrets/get\"]}",
@@ -617,7 +618,9 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 	static const struct { const char *line, *operation, *action; } t[] = {
 		{ "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0}", "SecretSet", "secrets/set on db" },
 		{ "{\"op\":\"list\"}", "SecretList", "secrets/list" },
-		{ "{\"op\":\"list\",\"deleted\":true}", "SecretList", "secrets/list" },
+		{ "{\"op\":\"list\",\"deleted\":true}", "SecretListDeleted", "secrets/list" },
+		{ "{\"op\":\"deleted\",\"name\":\"db\"}", "SecretListDeleted", "secrets/list on db" },
+		{ "{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}", "SecretDestroy", "secrets/purge on db" },
 		{ "{\"op\":\"show\",\"name\":\"db\"}", "SecretList", "secrets/list on db" },
 		{ "{\"op\":\"versions\",\"name\":\"db\"}", "SecretListVersions", "secrets/list on db" },
 		{ "{\"op\":\"attr\",\"name\":\"db\",\"expires\":null}", "SecretUpdate", "secrets/update on db" },
@@ -908,6 +911,101 @@ START_TEST(disable_says_what_current_serves)
 	store_unlock_tables(v.store);
 	fails(change(&alice, "{\"op\":\"disable\",\"name\":\"db\"}"), "EACCES", EXIT_DENIED, "secrets/update");
 	fails(change(&admin, "{\"op\":\"disable\",\"name\":\"db\",\"version\":3}"), "ENOENT", EXIT_NOT_FOUND, "version 3");
+}
+END_TEST
+
+START_TEST(destroy_ends_a_version_for_ever)
+{
+	json_t *a, *list;
+
+	ok(put(&admin, "db", "one"));
+	ok(put(&admin, "db", "two"));
+	grant("secrets-user", "user:1000", "db");
+	fails(change(&alice, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"), "EACCES", EXIT_DENIED, "secrets/purge");
+	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\"}"), "EINVAL", EXIT_USAGE, "version");
+	a = must(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"));
+	ck_assert_int_eq(number(a, "current"), 1);
+	json_decref(a);
+	recorded("SecretDestroy", "allow", "db", 0);
+	a = must(ask(&admin, "{\"op\":\"versions\",\"name\":\"db\"}"));
+	list = json_object_get(a, "versions");
+	ck_assert_uint_eq(json_array_size(list), 2);
+	ck_assert(json_is_false(json_object_get(json_array_get(list, 0), "destroyed")));
+	ck_assert(json_is_true(json_object_get(json_array_get(list, 1), "destroyed")));
+	ck_assert(json_is_false(json_object_get(json_array_get(list, 1), "enabled")));
+	json_decref(a);
+	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	fails(change(&admin, "{\"op\":\"enable\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	fails(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"version\":2,\"expires\":null}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	a = must(put(&admin, "db", "three"));
+	ck_assert_int_eq(number(a, "version"), 3);
+	json_decref(a);
+}
+END_TEST
+
+START_TEST(purge_protection_is_switched_on_for_ever)
+{
+	json_t *a;
+
+	ok(put(&admin, "db", "one"));
+	ok(change(&admin, "{\"op\":\"vault\",\"purge_protection\":false}"));
+	a = must(change(&admin, "{\"op\":\"vault\",\"purge_protection\":true}"));
+	ck_assert(json_is_true(json_object_get(a, "purge_protection")));
+	json_decref(a);
+	recorded("VaultUpdate", "allow", NULL, 0);
+	fails(change(&admin, "{\"op\":\"vault\",\"purge_protection\":false}"), "EPERM", EXIT_DENIED, "cannot be taken back");
+	a = must(change(&admin, "{\"op\":\"vault\",\"value_max\":1000}"));
+	ck_assert(json_is_true(json_object_get(a, "purge_protection")));
+	json_decref(a);
+	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}"), "EPERM", EXIT_DENIED, "purge protection");
+	value_is("db", 1, "one");
+}
+END_TEST
+
+START_TEST(dates_of_a_deleted_secret_are_for_who_can_do_something_about_it)
+{
+	static const char line[] = "{\"op\":\"deleted\",\"name\":\"db\"}", list[] = "{\"op\":\"list\",\"deleted\":true}";
+	json_t *a, *secret;
+	bool gone;
+
+	ok(put(&admin, "db", "one"));
+	ok(put(&admin, "api", "two"));
+	grant("purge-operator", "user:1000", "db");
+	fails(ask(&alice, line), "ENOENT", EXIT_NOT_FOUND, "no deleted secret");
+	store_rdlock(v.store);
+	uint32_t id = store_find(v.store, "db")->id;
+	store_unlock_tables(v.store);
+	ck_assert_int_eq(store_begin(v.store), 0);
+	ck_assert_int_eq(store_secret_delete(v.store, id, &gone), 0);
+	ck_assert_int_eq(store_commit(v.store), 0);
+
+	a = must(ask(&alice, line));
+	secret = json_object_get(a, "secret");
+	ck_assert_int_eq(number(secret, "versions"), 1);
+	ck_assert_int_lt(strcmp(string(secret, "deleted"), string(secret, "purge")), 0);
+	ck_assert(json_is_false(json_object_get(secret, "purge_protection")));
+	json_decref(a);
+	recorded("SecretListDeleted", "allow", "db", 1000);
+	fails(ask(&bob, line), "EACCES", EXIT_DENIED, "secrets/list");
+	fails(ask(&admin, "{\"op\":\"deleted\",\"name\":\"api\"}"), "ENOENT", EXIT_NOT_FOUND, "no deleted secret");
+
+	a = must(ask(&admin, list));
+	ck_assert_uint_eq(json_array_size(json_object_get(a, "secrets")), 1);
+	secret = json_array_get(json_object_get(a, "secrets"), 0);
+	ck_assert_str_eq(string(secret, "name"), "db");
+	ck_assert_int_eq(number(secret, "version"), 1);
+	string(secret, "deleted");
+	string(secret, "purge");
+	json_decref(a);
+	recorded("SecretListDeleted", "allow", NULL, 0);
+	fails(ask(&alice, list), "EACCES", EXIT_DENIED, "secrets/list");
+	a = must(ask(&admin, "{\"op\":\"list\"}"));
+	ck_assert_uint_eq(json_array_size(json_object_get(a, "secrets")), 1);
+	ck_assert_ptr_null(json_object_get(json_array_get(json_object_get(a, "secrets"), 0), "purge"));
+	json_decref(a);
+	fails(put(&admin, "db", "three"), "EEXIST", EXIT_CONFLICT, "recovered or purged");
+	fails(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"), "ENOENT", EXIT_NOT_FOUND, "is deleted");
 }
 END_TEST
 
@@ -1612,6 +1710,9 @@ int main(void)
 	tcase_add_test(tc, attr_changes_what_it_names_only);
 	tcase_add_test(tc, attr_counts_tags);
 	tcase_add_test(tc, disable_says_what_current_serves);
+	tcase_add_test(tc, destroy_ends_a_version_for_ever);
+	tcase_add_test(tc, purge_protection_is_switched_on_for_ever);
+	tcase_add_test(tc, dates_of_a_deleted_secret_are_for_who_can_do_something_about_it);
 	tcase_add_test(tc, rollback_brings_old_content_back);
 	tcase_add_test(tc, rollback_needs_get_as_well_as_set);
 	tcase_add_test(tc, rollback_to_an_expired_version_is_refused_where_validity_is_enforced);
