@@ -32,7 +32,7 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into) ((i++)) ;;
+		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
@@ -51,7 +51,7 @@ _coffer_words()
 	done
 
 	case $prev in
-	-m|--mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	-m|--mount|--set) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	--file|--verify-key|--passphrase-file|--public-key|--key) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--existing) mapfile -t COMPREPLY < <(compgen -W 'refuse skip append' -- "$cur"); return ;;
 	--into) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
@@ -70,7 +70,7 @@ _coffer_words()
 		return
 	fi
 	case $command in
-	put) options='--file --content-type --not-before --expires --tag --trim' ;;
+	put) options='--file --content-type --not-before --expires --tag --trim --set' ;;
 	get) options='--version --at' ;;
 	enable|disable|destroy) options='--version' ;;
 	list) options='--deleted --output' ;;

@@ -15,6 +15,7 @@ static const struct option_spec put_options[] = {
 	{ .name = "file", .value = "FILE", .help = "read the value from FILE instead of standard input" },
 	ATTRIBUTES,
 	{ .name = "trim", .help = "remove one newline at the end of the value" },
+	{ .name = "set", .value = "DIR", .help = "several secrets at once: the files of DIR, or - for a tar archive" },
 	END
 };
 static const struct option_spec get_options[] = {
@@ -103,9 +104,9 @@ static const struct option_spec restore_options[] = {
 static const struct option_spec recipient_add_options[] = { { .name = "public-key", .value = "FILE", .help = "its X25519 public key, in PEM" }, END };
 
 const struct command commands[] = {
-	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim]",
+	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim] | --set DIR [--trim]",
 	  .summary = "store a value, from standard input or a file, as a new version", .example = "printf %s \"$PASSWORD\" | coffer put db --expires 90d",
-	  .options = put_options, .min_operands = 1, .max_operands = 1, .run = cmd_put },
+	  .options = put_options, .max_operands = 1, .run = cmd_put },
 	{ .name = "get", .synopsis = "NAME [--version N | --at EPOCH]", .summary = "write a value to standard output, byte for byte",
 	  .example = "coffer get db --version 3 > /run/db.old", .options = get_options, .min_operands = 1, .max_operands = 1, .run = cmd_get },
 	{ .name = "list", .synopsis = "[--deleted]", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = list_options,
