@@ -1,4 +1,5 @@
 #include "fs/attr.h"
+#include "fs/at.h"
 
 #include <errno.h>
 #include <string.h>
@@ -64,6 +65,7 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 	switch ((enum inode_own)i->low) {
 	case OWN_DIR:
 	case OWN_DELETED:
+	case OWN_AT:
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
 	case OWN_CTL:
@@ -122,6 +124,8 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 		return -ENOENT;
 	if (i.type == INODE_ROOT)
 		fill_dir(&st, v->shared->keeper.started);
+	else if (at_is_volatile(&i))
+		fill_dir(&st, v->shared->keeper.started);
 	else if (i.type == INODE_OWN)
 		r = fill_own(v, asker, &i, &st);
 	else
@@ -151,7 +155,7 @@ bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
 	store_rdlock(v->store);
 	if (i.type == INODE_ROOT)
 		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, vault_now()) == POLICY_ALLOW;
-	else if (i.type != INODE_OWN && (s = store_get(v->store, i.secret)))
+	else if (i.type != INODE_OWN && !at_is_volatile(&i) && (s = store_get(v->store, i.secret)))
 		may = actions_on(v, asker, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
 	store_unlock_tables(v->store);
 	return may;

@@ -15,6 +15,7 @@
 #include "fs/options.h"
 #include "fs/resolver.h"
 #include "fs/role.h"
+#include "fs/sandbox.h"
 #include "fs/worker.h"
 #include "store/keyholder.h"
 #include "store/vaultconf.h"
@@ -36,6 +37,8 @@ static int run_keyholder(const struct role_args *args)
 		r = vaultconf_read(role_fd(args, "store"), &conf, why, sizeof why);
 	if (!r)
 		r = role_confine(args, -1);
+	if (!r)
+		r = sandbox_enter(SANDBOX_KEYHOLDER, NULL, 0, args->require_sandbox);
 	if (r) {
 		log_error("%s", why[0] ? why : strerror(-r));
 		return 1;
@@ -55,6 +58,8 @@ static int run_resolver(const struct role_args *args)
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, CAP_SYS_PTRACE);
+	if (!r)
+		r = sandbox_enter(SANDBOX_RESOLVER, NULL, 0, args->require_sandbox);
 	if (r) {
 		log_error("giving up root: %s", strerror(-r));
 		return 1;
@@ -65,9 +70,12 @@ static int run_resolver(const struct role_args *args)
 static int run_bell(const struct role_args *args)
 {
 	const int client = role_fd(args, "client");
+	const struct sandbox_place mount = { role_fd(args, "root"), SANDBOX_TIDY };
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, -1);
+	if (!r)
+		r = sandbox_enter(SANDBOX_BELL, &mount, 1, args->require_sandbox);
 	if (r) {
 		log_error("giving up root: %s", strerror(-r));
 		return 1;

@@ -265,6 +265,15 @@ void ctl_deny(struct ctl *c)
 	c->role_name[0] = '\0';
 }
 
+static int deny_blocked(struct ctl *c, uint64_t block)
+{
+	char command[256];
+
+	ctl_deny(c);
+	ctl_hint(c, "an administrator can run: %s unblock %llu", ctl_command(c, command, sizeof(command)), (unsigned long long)block);
+	return ctl_fail(c, EACCES, "block %llu denies uid %u everything", (unsigned long long)block, c->who->policy.uid);
+}
+
 static int deny(struct ctl *c, enum action action, const char *name)
 {
 	char principal[32], grant[CTL_COMMAND_MAX], command[256];
@@ -293,6 +302,8 @@ int ctl_ask(struct ctl *c, enum action action, const char *name)
 		memcpy(c->role_name, role->name, sizeof(c->role_name));
 	store_unlock_tables(c->env->store);
 
+	if (answer.block)
+		return deny_blocked(c, answer.block);
 	if (answer.decision != POLICY_ALLOW)
 		return deny(c, action, name);
 	c->binding = answer.binding;
@@ -496,7 +507,7 @@ int ctl_value_length(const char *line, size_t len, uint64_t *ret_len, char *why,
 
 static const struct ctl_op *find_op(const char *name)
 {
-	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_bindings_ops, ctl_vault_ops };
+	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops };
 
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 		for (const struct ctl_op *op = tables[t]; op->name; op++)

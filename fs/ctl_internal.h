@@ -44,8 +44,8 @@ struct ctl_op {
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_bindings.c and ctl_vault.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_vault_ops[];
+/* The tables of ctl_secrets.c, ctl_bindings.c, ctl_blocks.c and ctl_vault.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -61,7 +61,8 @@ struct ctl_args {
 	const char *principal_text;	/* NULL: not given */
 	struct principal principal;
 	int64_t from, until;
-	uint64_t binding;		/* 0: not given */
+	uint64_t binding;		/* or block; 0: not given */
+	bool force;
 	action_set actions;
 	enum action action;
 	bool has_value_max, has_enforce_validity, enforce_validity, has_purge_protection, purge_protection;
@@ -130,6 +131,8 @@ const char *ctl_command(const struct ctl *c, char *buf, size_t len);
 
 int ctl_check_name(struct ctl *c, const char *field, const char **ret_name);
 int ctl_check_scope(struct ctl *c, const char *field, const char **ret_scope);
+/* Into args.principal and args.principal_text. */
+int ctl_check_principal(struct ctl *c, const char *field);
 int ctl_check_version(struct ctl *c, uint32_t *ret_version);
 /* Absent: false in *ret_given. null: none. */
 int ctl_check_time(struct ctl *c, const char *field, int64_t none, int64_t *ret_ns, bool *ret_given);

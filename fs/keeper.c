@@ -22,6 +22,7 @@
 #include "fs/log.h"
 #include "fs/mount.h"
 #include "fs/role.h"
+#include "fs/sandbox.h"
 #include "fs/shared.h"
 
 #define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
@@ -209,7 +210,7 @@ static void publish_pids(struct keeper *k)
 
 static int start_child(struct keeper *k, enum child_kind kind)
 {
-	struct role_args a = { .role = child_roles[kind], .log_stderr = k->options.foreground };
+	struct role_args a = { .role = child_roles[kind], .log_stderr = k->options.foreground, .require_sandbox = k->options.require_sandbox };
 	int r = kind == CHILD_WORKER ? start_worker(k, &a) : start_helper(k, kind, &a);
 
 	if (r)
@@ -502,7 +503,9 @@ static int set_up(struct keeper *k)
 	k->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (k->self_fd < 0)
 		return -errno;
-	r = make_signals(k);
+	r = sandbox_keeper();
+	if (!r)
+		r = make_signals(k);
 	if (!r)
 		r = make_channels(k);
 	if (!r)

@@ -1,4 +1,5 @@
 #include "fs/names.h"
+#include "fs/at.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,7 +8,7 @@
 #include "fs/name_change.h"
 
 static const struct { const char *name; enum inode_own own; } own_names[] = {
-	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED },
+	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "at", OWN_AT },
 };
 #define OWN_NAMES (sizeof own_names / sizeof *own_names)
 
@@ -100,6 +101,8 @@ int names_lookup(struct vault *v, uint64_t parent, const char *name, uint64_t *r
 		r = lookup_in_root(v, name, &found);
 	else if (dir.type == INODE_OWN && dir.low == OWN_DELETED)
 		r = lookup_in_deleted(v, name, &found);
+	else if ((dir.type == INODE_OWN && dir.low == OWN_AT) || at_is_volatile(&dir))
+		r = at_lookup(v, &dir, name, &found);
 	else if (dir.type == INODE_SECRET || dir.type == INODE_VERSIONS)
 		r = lookup_in_secret(v, &dir, name, &found);
 	store_unlock_tables(v->store);
@@ -207,7 +210,7 @@ static bool is_deleted(const struct inode *dir)
 
 static bool is_recorded(const struct inode *dir)
 {
-	return dir->type == INODE_ROOT || dir->type == INODE_VERSIONS || is_deleted(dir);
+	return dir->type == INODE_ROOT || dir->type == INODE_VERSIONS || dir->type == INODE_EPOCH || is_deleted(dir);
 }
 
 uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, uint64_t ino, uint64_t unique, bool resent)
@@ -260,7 +263,7 @@ static int record_listing(struct vault *v, const struct asker *asker, const stru
 	store_unlock_tables(v->store);
 	if (dir->type == INODE_VERSIONS && !j.name[0])	/* a secret that is gone: nothing to list */
 		return 0;
-	const enum audit_operation operation = is_deleted(dir) ? AUDIT_SECRET_LIST_DELETED : dir->type == INODE_ROOT ? AUDIT_SECRET_LIST : AUDIT_SECRET_LIST_VERSIONS;
+	const enum audit_operation operation = is_deleted(dir) ? AUDIT_SECRET_LIST_DELETED : dir->type == INODE_VERSIONS ? AUDIT_SECRET_LIST_VERSIONS : AUDIT_SECRET_LIST;
 	return vault_record(v, operation, asker->who, &j, unique, resent, vault_now(), NULL) && !j.error ? -EIO : 0;
 }
 
@@ -295,6 +298,8 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t
 	store_rdlock(v->store);
 	if (dir.type == INODE_ROOT || is_deleted(&dir))
 		list_secrets(v, asker_trusted(asker), is_deleted(&dir), offset, fn, arg);
+	else if ((dir.type == INODE_OWN && dir.low == OWN_AT) || at_is_volatile(&dir))
+		at_list(v, asker_trusted(asker), &dir, offset, fn, arg);
 	else if (dir.type == INODE_OWN)
 		r = list_own(offset, fn, arg);
 	else if (dir.type == INODE_VERSIONS)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "fs/at.h"
 #include "fs/attr.h"
 #include "fs/ctl_file.h"
 #include "fs/log.h"
@@ -53,6 +54,14 @@ static void reply_error(fuse_req_t req, int negative_errno)
 
 /* ---- names and attributes ---- */
 
+/* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. */
+static double entry_timeout(uint64_t parent)
+{
+	struct inode dir;
+
+	return inode_unpack(parent, &dir) && at_is_volatile(&dir) ? 0 : FOREVER;
+}
+
 static void entry_begin(uint64_t ino, struct fuse_entry_param *e)
 {
 	memset(e, 0, sizeof *e);
@@ -76,6 +85,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!r)		/* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
 		r = entry_for(v, NULL, ino, &e);
+	e.entry_timeout = entry_timeout(parent);
 	if (r == -ENOENT) {
 		memset(&e, 0, sizeof e);
 		reply_error(req, r);	/* and so not cached: a name that is put shows at once */
@@ -199,7 +209,7 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 	reply_error(req, 0);
 }
 
-struct listing { fuse_req_t req; struct vault *v; const struct asker *asker; char *buf; size_t size, used; bool plus; };
+struct listing { fuse_req_t req; struct vault *v; uint64_t ino; const struct asker *asker; char *buf; size_t size, used; bool plus; };
 
 static int add_entry(const struct names_entry *n, void *arg)
 {
@@ -213,6 +223,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 	const bool dot = !strcmp(n->name, ".") || !strcmp(n->name, "..");
 	if (!dot && l->plus) {
 		entry_begin(n->ino, &e);
+		e.entry_timeout = entry_timeout(l->ino);
 		if (attr_fill_locked(l->v, l->asker, n->ino, &e.attr))
 			return 0;
 	}
@@ -235,7 +246,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 
 static void list(fuse_req_t req, fuse_ino_t ino, uint64_t fh, size_t size, off_t offset, bool plus)
 {
-	struct listing l = { .req = req, .v = vault_of(req), .size = size, .plus = plus };
+	struct listing l = { .req = req, .v = vault_of(req), .ino = ino, .size = size, .plus = plus };
 	struct asker a;
 
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
@@ -314,6 +325,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct asker a;
 	(void)ino;
 
+	if (fi->writepage) {	/* from a mapping, by nobody whom the kernel would name */
+		fuse_reply_err(req, EPERM);
+		return;
+	}
 	if (!blocks(req) || !identify(req, &a))
 		return;
 	const struct handle *h = handle_get(v->handles, fi->fh);

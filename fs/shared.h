@@ -24,6 +24,13 @@
 /* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
 struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16]; };
 
+/* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back. Pages are touched only when used. */
+#define PARKED         4096u
+#define PARKED_PER_UID 2048u
+#define PARKED_RESERVE 256u		/* for root */
+#define PARKED_SIZE    640u		/* a RENAME with two names fits */
+struct parked { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[PARKED_SIZE - 16]; };
+
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
 #define CTL_BUFFERS_PER_UID 32u
@@ -77,6 +84,7 @@ struct shared {
 	struct handle_table handles;
 	struct slot slots[SLOTS] __attribute__((aligned(4096)));
 	struct ctl_buffer ctl[CTL_BUFFERS] __attribute__((aligned(4096)));
+	struct parked parked[PARKED] __attribute__((aligned(4096)));
 };
 
 #endif

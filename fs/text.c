@@ -198,10 +198,10 @@ json_t *text_status_object(const struct ctl_env *env)
 		settings = *store_settings(env->store);
 	store_unlock_tables(env->store);
 
-	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
 			 "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
 			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
-			 "bindings", (json_int_t)counts.bindings, "roles", (json_int_t)counts.roles,
+			 "bindings", (json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
 			 "kek", kek(&sealing), "audit", audit_object(env), "processes", processes(shared),
 			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "signer", json_null(),

@@ -1,6 +1,7 @@
 #include "fs/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include "fs/hot.h"
 #include "fs/ops.h"
 #include "fs/removal.h"
+#include "fs/sandbox.h"
 #include "fs/staging.h"
 #ifdef COFFER_TEST_HOOKS
 #include "fs/test_hook.h"
@@ -153,6 +155,9 @@ static void tick(struct worker *w)
 	struct vault *v = &w->vault;
 
 	const bool changed = keys_state_changed(v->keys);
+	char why[CONTROL_TEXT_MAX];
+	if (changed && keys_fault(v->keys, why, sizeof why))
+		log_error("the key holder is gone: %s", why);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
 	const uint64_t epoch = store_epoch(v->store);
@@ -222,6 +227,25 @@ static int map_shared(struct worker *w)
 	return 0;
 }
 
+/* From here on: the database, the log (read; what is written to is open), the callers' processes. Nothing else can be opened. */
+static int enter_cell(struct worker *w)
+{
+	const int store = role_fd(w->args, "store");
+	const int db = openat(store, "db", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), conf = openat(store, "vault.conf", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	const struct sandbox_place places[] = {
+		{ db, SANDBOX_WRITE }, { conf, SANDBOX_READ }, { role_fd(w->args, "audit"), SANDBOX_READ }, { role_fd(w->args, "proc"), SANDBOX_READ },
+#ifdef COFFER_TEST_HOOKS
+		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
+#endif
+	};
+	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->vault.options->require_sandbox);
+	if (db >= 0)
+		close(db);
+	if (conf >= 0)
+		close(conf);
+	return r;
+}
+
 /* As root: what needs it. Locked memory comes first, for its limit is root's to ignore. */
 static int set_up_privileged(struct worker *w)
 {
@@ -239,7 +263,10 @@ static int set_up_privileged(struct worker *w)
 	r = role_confine(w->args, -1);
 	if (r)
 		return fatal(w, 1, "giving up root: %s", strerror(-r));
-	return 0;
+	r = enter_cell(w);
+	if (r == -ENOSYS)
+		return fatal(w, 1, "this kernel lacks Landlock or seccomp, and -o require_sandbox says not to serve without; coffer doctor tells which");
+	return r ? fatal(w, 1, "Landlock and seccomp: %s", strerror(-r)) : 0;
 }
 
 static int open_audit(struct worker *w)
@@ -324,7 +351,7 @@ static int start(struct worker *w)
 {
 	struct vault *v = &w->vault;
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .userdata = v, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .stop = &stopping,
 	};
 	int r = session_new(&config, &w->session);
 	if (r)
@@ -385,6 +412,9 @@ int worker_run(const struct role_args *args)
 #ifdef COFFER_TEST_HOOKS
 	if (!r)
 		r = test_hook_start();
+	const struct test_cell cell = { .kek = getenv("COFFER_TEST_KEK") ? getenv("COFFER_TEST_KEK") : "", .audit_dir = role_fd(args, "audit"), .keeper = args->keeper };
+	if (!r)
+		r = test_hook_cell(&cell);
 #endif
 	if (!r)
 		r = open_store(w);

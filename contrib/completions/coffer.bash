@@ -20,7 +20,7 @@ _coffer()
 _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
-	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings roles role can-i whoami status vault
+	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks roles role can-i whoami status vault
 		audit seal unseal doctor init fsck break-glass version help'
 	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
@@ -32,7 +32,7 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity) ((i++)) ;;
+		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
@@ -57,6 +57,7 @@ _coffer_words()
 	--kek) mapfile -t COMPREPLY < <(compgen -W 'file: passphrase:' -- "$cur"); return ;;
 	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
 	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
+	--at) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/at" 2>/dev/null)" -- "$cur"); return ;;
 	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--from|--until|--reason|--since|--retention) return ;;
 	esac
 
@@ -66,17 +67,19 @@ _coffer_words()
 	fi
 	case $command in
 	put) options='--file --content-type --not-before --expires --tag --trim' ;;
-	get|enable|disable|destroy) options='--version' ;;
+	get) options='--version --at' ;;
+	enable|disable|destroy) options='--version' ;;
 	list) options='--deleted --output' ;;
 	attr) options='--version --content-type --not-before --expires --tag --untag' ;;
 	grant) options='--on --from --until --reason' ;;
 	revoke) options='--on' ;;
 	bindings) options='--on --output' ;;
+	block) options='--reason --force' ;;
 	can-i) options='--as --output' ;;
 	audit)
 		options='--follow --since --secret --denied --output'
 		[[ $sub == verify ]] && options='--verify-key' ;;
-	show|versions|roles|whoami|status|doctor) options='--output' ;;
+	show|versions|blocks|roles|whoami|status|doctor) options='--output' ;;
 	vault)
 		options='--output'
 		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --output' ;;
@@ -97,6 +100,8 @@ _coffer_words()
 	grant:0|revoke:0) mapfile -t COMPREPLY < <(compgen -W "$roles" -- "$cur") ;;
 	grant:1|revoke:1|break-glass:1)
 		mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
+	block:0|unblock:0)
+		mapfile -t COMPREPLY < <(compgen -W "everyone $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
 	can-i:0) mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur") ;;
 	vault:*) [[ -n $sub ]] || mapfile -t COMPREPLY < <(compgen -W 'show set' -- "$cur") ;;
 	role:*) if [[ -z $sub ]]; then

@@ -11,11 +11,15 @@
 #define KEK { .name = "kek", .value = "URI", .help = "the key, if it is not where the store says" }
 
 static const struct option_spec none[] = { END };
-static const struct option_spec versioned[] = { VERSION, END };
 static const struct option_spec put_options[] = {
 	{ .name = "file", .value = "FILE", .help = "read the value from FILE instead of standard input" },
 	ATTRIBUTES,
 	{ .name = "trim", .help = "remove one newline at the end of the value" },
+	END
+};
+static const struct option_spec get_options[] = {
+	VERSION,
+	{ .name = "at", .value = "EPOCH", .help = "what was current at this epoch" },
 	END
 };
 static const struct option_spec attr_options[] = {
@@ -36,6 +40,11 @@ static const struct option_spec grant_options[] = {
 };
 static const struct option_spec revoke_options[] = { { .name = "on", .value = "SCOPE", .help = "the scope of the binding, as it was granted" }, END };
 static const struct option_spec bindings_options[] = { { .name = "on", .value = "NAME", .help = "only those that cover this secret" }, END };
+static const struct option_spec block_options[] = {
+	{ .name = "reason", .value = "TEXT", .help = "why, for whoever reads it later" },
+	{ .name = "force", .help = "even if it means yourself" },
+	END
+};
 static const struct option_spec can_i_options[] = {
 	{ .name = "as", .value = "PRINCIPAL", .help = "ask for somebody else, such as user:1000,group:50" }, END
 };
@@ -69,8 +78,8 @@ const struct command commands[] = {
 	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim]",
 	  .summary = "store a value, from standard input or a file, as a new version", .example = "printf %s \"$PASSWORD\" | coffer put db --expires 90d",
 	  .options = put_options, .min_operands = 1, .max_operands = 1, .run = cmd_put },
-	{ .name = "get", .synopsis = "NAME [--version N]", .summary = "write a value to standard output, byte for byte",
-	  .example = "coffer get db --version 3 > /run/db.old", .options = versioned, .min_operands = 1, .max_operands = 1, .run = cmd_get },
+	{ .name = "get", .synopsis = "NAME [--version N | --at EPOCH]", .summary = "write a value to standard output, byte for byte",
+	  .example = "coffer get db --version 3 > /run/db.old", .options = get_options, .min_operands = 1, .max_operands = 1, .run = cmd_get },
 	{ .name = "list", .synopsis = "[--deleted]", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = list_options,
 	  .flags = COMMAND_LISTS, .run = cmd_list },
 	{ .name = "show", .synopsis = "NAME", .summary = "what is known of a secret, but for its value", .example = "coffer show db", .options = none,
@@ -103,6 +112,13 @@ const struct command commands[] = {
 	  .options = revoke_options, .min_operands = 1, .max_operands = 256, .run = cmd_revoke },
 	{ .name = "bindings", .synopsis = "[--on NAME]", .summary = "who has which role on what", .example = "coffer bindings --on db",
 	  .options = bindings_options, .flags = COMMAND_LISTS, .run = cmd_bindings },
+	{ .name = "block", .synopsis = "PRINCIPAL [--reason TEXT] [--force]", .summary = "deny somebody everything, whatever the bindings say",
+	  .example = "coffer block user:www-data --reason 'key found in a public repository'", .options = block_options, .min_operands = 1, .max_operands = 1,
+	  .run = cmd_block },
+	{ .name = "unblock", .synopsis = "PRINCIPAL | BLOCK", .summary = "let somebody's bindings count again", .example = "coffer unblock user:www-data",
+	  .options = none, .min_operands = 1, .max_operands = 1, .run = cmd_unblock },
+	{ .name = "blocks", .synopsis = "", .summary = "who is denied everything", .example = "coffer blocks", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_blocks },
 	{ .name = "roles", .synopsis = "", .summary = "the roles and the actions that they give", .example = "coffer roles", .options = none,
 	  .flags = COMMAND_LISTS, .run = cmd_roles },
 	{ .name = "role create", .synopsis = "NAME ACTION...", .summary = "make a role of your own", .example = "coffer role create rotator secrets/list secrets/set",

@@ -623,6 +623,9 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 		{ "{\"op\":\"revoke\",\"binding\":1}", "BindingDelete", "bindings/delete on *" },
 		{ "{\"op\":\"revoke\",\"binding\":99}", "BindingDelete", "bindings/delete" },
 		{ "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingDelete", "bindings/delete on db" },
+		{ "{\"op\":\"block\",\"principal\":\"user:5\"}", "PrincipalBlock", "bindings/delete on the vault" },
+		{ "{\"op\":\"unblock\",\"principal\":\"user:5\"}", "PrincipalUnblock", "bindings/delete on the vault" },
+		{ "{\"op\":\"blocks\"}", "BindingList", "bindings/list on the vault" },
 		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[\"secrets/get\"]}", "RoleCreate", "roles/create on the vault" },
 		{ "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:5\"}", "CanI", "bindings/list on db" },
 		{ "{\"op\":\"status\"}", "VaultStatus", "vault/status on the vault" },
@@ -644,6 +647,42 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 		recorded(t[i].operation, "deny", NULL, 1001);
 	}
 	ck_assert_uint_eq(v.changed + v.sealings, 0);
+}
+END_TEST
+
+START_TEST(a_block_is_made_once_and_denies_from_then_on)
+{
+	json_t *a;
+
+	grant("secrets-officer", "user:1000", "*");
+	grant("administrator", "user:1001", "*");
+	ok(put(&admin, "db", "one"));
+	a = change(&bob, "{\"op\":\"block\",\"principal\":\"user:1000\",\"reason\":\"leak\"}");
+	ck_assert_int_gt(json_integer_value(json_object_get(a, "block")), 0);
+	ok(a);
+	recorded("PrincipalBlock", "allow", NULL, 1001);
+	fails(put(&alice, "db", "two"), "EACCES", EXIT_DENIED, "block");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1000\"}"), "EEXIST", EXIT_CONFLICT, "blocked already");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1001\"}"), "EBUSY", EXIT_CONFLICT, "yourself");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"everyone\",\"force\":true}"), "EBUSY", EXIT_CONFLICT, "nobody would be left");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:7,host\"}"), "EINVAL", EXIT_USAGE, "host");
+	fails(change(&bob, "{\"op\":\"unblock\"}"), "EINVAL", EXIT_USAGE, "either");
+	fails(change(&bob, "{\"op\":\"unblock\",\"principal\":\"user:9\"}"), "ENOENT", EXIT_NOT_FOUND, "not blocked");
+	a = ask(&alice, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\"}");
+	ck_assert(json_is_false(json_object_get(a, "allowed")));
+	ck_assert(json_is_integer(json_object_get(a, "block")));
+	ck_assert_ptr_nonnull(strstr(string(a, "grant"), "coffer unblock "));
+	ok(a);
+	ok(change(&bob, "{\"op\":\"unblock\",\"principal\":\"user:1000\"}"));
+	ok(put(&alice, "db", "two"));
+}
+END_TEST
+
+START_TEST(who_administers_bindings_alone_makes_no_block)
+{
+	grant("data-access-administrator", "user:1001", "*");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1000\"}"), "EACCES", EXIT_DENIED, "administrator");
+	recorded("PrincipalBlock", "deny", NULL, 1001);
 }
 END_TEST
 
@@ -1597,6 +1636,8 @@ int main(void)
 	tcase_add_test(tc, a_request_that_comes_again_after_its_commit_happens_once);
 	tcase_add_test(tc, every_change_that_is_repeated_gives_the_first_answer);
 	tcase_add_test(tc, every_operation_that_asks_denies_who_has_no_binding);
+	tcase_add_test(tc, a_block_is_made_once_and_denies_from_then_on);
+	tcase_add_test(tc, who_administers_bindings_alone_makes_no_block);
 	tcase_add_test(tc, another_request_under_the_same_id_is_a_conflict);
 	tcase_add_test(tc, ids_of_other_users_do_not_meet);
 	tcase_add_test(tc, a_repeat_after_revocation_is_denied);
