@@ -213,10 +213,9 @@ end_process "$(process_of $other)"
 
 note "watchers of the directories hear of it"
 if command -v inotifywait >/dev/null; then
-	start inotifywait -q -m -e delete,delete_self,moved_from,moved_to --format '%e %w%f' "$MNT" "$MNT/db" "$deleted" >"$SCRATCH/heard" 2>"$SCRATCH/watching"
+	start inotifywait -m -e delete,delete_self,moved_from,moved_to --format '%e %w%f' "$MNT" "$MNT/db" "$deleted" >"$SCRATCH/heard" 2>"$SCRATCH/watching"
 	heard() { grep -q "^$1" "$SCRATCH/heard"; }
-	watched() { grep -qs '^inotify' "/proc/$!/fdinfo/3"; }
-	wait_for watched
+	wait_for grep -q 'Watches established' "$SCRATCH/watching"
 	expect_errno ok as $officer sysop rmdir "$MNT/db"
 	wait_for heard "DELETE_SELF $MNT/db"
 	wait_for heard "DELETE,ISDIR $MNT/db"
