@@ -19,7 +19,7 @@ struct memory { uint8_t *data; size_t len; };
 
 static void both_setup(void)
 {
-	shim_register();
+	ck_assert_int_eq(shim_register(), SQLITE_OK);
 	fixture_setup();
 	vault_make(&other);
 	ck_assert_int_eq(vault_open(&other), 0);
