@@ -480,8 +480,8 @@ static int value_length(const json_t *object, uint64_t *ret_len, char *why, size
 		*ret_len = 0;
 		return 0;
 	}
-	if (!op || (!set && strcmp(op, "put"))) {
-		snprintf(why, why_len, "value_length: only put and put-set carry a value");
+	if (!op || (!set && strcmp(op, "put") && strcmp(op, "restore-put"))) {
+		snprintf(why, why_len, "value_length: only put and put-set carry a value, and restore-put a piece of a backup");
 		return -EINVAL;
 	}
 	if (!json_is_integer(v) || json_integer_value(v) < 0) {
@@ -518,9 +518,12 @@ bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const 
 
 	if (parse_line(line, len, &object, why, sizeof(why)) < 0)
 		return false;
+	const char *op = json_string_value(json_object_get(object, "op"));
 	items = json_object_get(object, "items");
 	store_rdlock(env->store);
-	if (json_is_array(items)) {
+	if (op && !strcmp(op, "restore-put")) {
+		may = policy_decide_any(store_policy(env->store), &who->policy, ACTION_SECRETS_RESTORE, time_now()) == POLICY_ALLOW;
+	} else if (json_is_array(items)) {
 		may = json_array_size(items) > 0;
 		json_array_foreach(items, i, item) {
 			policy_decide(store_policy(env->store), &who->policy, ACTION_SECRETS_SET, json_string_value(json_object_get(item, "name")), time_now(), &answer);
@@ -537,7 +540,7 @@ bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const 
 
 static const struct ctl_op *find_op(const char *name)
 {
-	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops };
+	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops, ctl_backup_ops };
 
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 		for (const struct ctl_op *op = tables[t]; op->name; op++)
@@ -632,6 +635,7 @@ void ctl_done(struct ctl *c)
 	json_decref(c->out);
 	free(c->text);
 	free(c->ids);
+	free(c->raw);
 	free(c->set);
 	secbuf_free(c->value);
 }
@@ -826,6 +830,24 @@ out:
 
 /* ---- the whole ---- */
 
+/* Bytes after the line, as a request has them. */
+static int append_raw(struct ctl *c, char **answer, size_t *len)
+{
+	char *grown;
+
+	if (!c->raw)
+		return 0;
+	grown = realloc(*answer, *len + c->raw_len);
+	if (!grown) {
+		free(*answer);
+		return -ENOMEM;
+	}
+	memcpy(grown + *len, c->raw, c->raw_len);
+	*answer = grown;
+	*len += c->raw_len;
+	return 0;
+}
+
 static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 {
 	int r = c->op->run(c);
@@ -838,7 +860,7 @@ static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 	}
 	if (c->hint[0])
 		ctl_set(c, "hint", json_string(c->hint));
-	if (c->short_of_memory || render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0)
+	if (c->short_of_memory || render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0 || append_raw(c, ret_answer, ret_len) < 0)
 		return ctl_fail_store(c, -ENOMEM, "answer");
 	return 0;
 }

@@ -45,8 +45,8 @@ struct ctl_op {
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c and ctl_vault.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[];
+/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c and ctl_backup.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_backup_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -79,6 +79,8 @@ struct ctl {
 	json_t *in, *out;
 	char *text;			/* further fields of the answer as text, for answers too long to be a json_t */
 	size_t text_len;
+	uint8_t *raw;			/* bytes that follow the answer's line; no secrets; of operations that change nothing */
+	size_t raw_len;
 	bool short_of_memory;
 	struct ctl_args args;
 	uint8_t id[16];

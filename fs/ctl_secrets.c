@@ -186,6 +186,13 @@ static int check_window(struct ctl *c, int64_t not_before, int64_t expires)
 	return 0;
 }
 
+/* Taken all the same: old values are brought here with their times, and who wants a version expired may say so. */
+static void warn_expired(struct ctl *c, int64_t expires)
+{
+	if (expires <= c->now)
+		ctl_hint(c, "expires lies in the past: the version has expired already");
+}
+
 /* ---- put ---- */
 
 static int check_put(struct ctl *c)
@@ -272,6 +279,7 @@ static int run_put(struct ctl *c)
 		goto out;
 	}
 	c->version = version;
+	warn_expired(c, a.expires);
 	ctl_set(c, "name", json_string(c->args.name));
 	ctl_set(c, "version", json_integer(version));
 	ctl_set(c, "created_secret", json_boolean(created));
@@ -574,6 +582,8 @@ static int run_attr(struct ctl *c)
 		r = ctl_fail_store(c, r, "change the attributes of %s", in->name);
 		goto out;
 	}
+	if (in->has_expires)
+		warn_expired(c, a.expires);
 	ctl_set(c, "name", json_string(in->name));
 	ctl_set(c, "version", json_integer(view.v.number));
 out:

@@ -567,6 +567,6 @@ int store_stages_clear(struct store *s)
 
 	if (r < 0)
 		return r;
-	r = db_exec(s->stage, "DELETE FROM stage_chunks; DELETE FROM stages");
+	r = db_exec(s->stage, "DELETE FROM stage_chunks; DELETE FROM stages; DELETE FROM restore_pieces");
 	return stage_end(s, r);
 }

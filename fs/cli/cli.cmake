@@ -4,6 +4,7 @@ add_library(coffer_cli STATIC
 	cli/store_access.c cli/offline.c cli/init.c cli/container.c cli/doctor.c)
 target_link_libraries(coffer_cli PRIVATE coffer_build
 	PUBLIC coffer_fs coffer_common coffer_store coffer_audit coffer_crypto coffer_policy PkgConfig::JANSSON)
+target_sources(coffer_cli PRIVATE cli/backup.c cli/backup_key.c cli/restore.c cli/drill.c)
 
 add_executable(coffer cli/coffer.c cli/commands.c)
 target_link_libraries(coffer PRIVATE coffer_build coffer_cli)

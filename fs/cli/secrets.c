@@ -142,6 +142,15 @@ static json_int_t integer(const json_t *answer, const char *key)
 	return json_integer_value(json_object_get(answer, key));
 }
 
+/* What the daemon thinks that is regretted later. */
+static void warn(const json_t *answer)
+{
+	const char *hint = json_string_value(json_object_get(answer, "hint"));
+
+	if (hint && *hint)
+		note("warning: %s", hint);
+}
+
 int cmd_put(struct cli *c, const struct args *a)
 {
 	const char *name = a->n_operands ? a->operands[0] : "";
@@ -184,6 +193,7 @@ int cmd_put(struct cli *c, const struct args *a)
 	if (status)
 		goto out;
 	printf("%s version %" JSON_INTEGER_FORMAT "\n", name, integer(answer, "version"));
+	warn(answer);
 out:
 	json_decref(answer);
 	json_decref(request);
@@ -283,8 +293,10 @@ int cmd_attr(struct cli *c, const struct args *a)
 		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag or --untag");
 	if (status == EXIT_DONE)
 		status = client_change(c, json_incref(request), NULL, 0, &answer);
-	if (status == EXIT_DONE)
+	if (status == EXIT_DONE) {
 		printf("%s version %" JSON_INTEGER_FORMAT " updated\n", a->operands[0], integer(answer, "version"));
+		warn(answer);
+	}
 	json_decref(answer);
 	json_decref(request);
 	return status;
