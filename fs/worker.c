@@ -350,7 +350,7 @@ static int open_rest(struct worker *w)
 		r = backups_new(&v->backups);
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
-	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .backups = v->backups, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
+	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
 	return 0;
 }
 

@@ -20,7 +20,7 @@ _coffer()
 _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
-	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks roles role can-i whoami status vault
+	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks exposed holders wait-drained roles role can-i whoami status vault
 		audit backup restore recipient seal unseal doctor init fsck break-glass version help'
 	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
@@ -32,7 +32,7 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into) ((i++)) ;;
+		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--timeout|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
@@ -79,6 +79,9 @@ _coffer_words()
 	revoke) options='--on' ;;
 	bindings) options='--on --output' ;;
 	block) options='--reason --force' ;;
+	exposed) options='--since --output' ;;
+	holders) options='--version --output' ;;
+	wait-drained) options='--version --timeout' ;;
 	can-i) options='--as --output' ;;
 	audit)
 		options='--follow --since --secret --denied --output'
@@ -113,7 +116,8 @@ _coffer_words()
 	grant:0|revoke:0) mapfile -t COMPREPLY < <(compgen -W "$roles" -- "$cur") ;;
 	grant:1|revoke:1|break-glass:1)
 		mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
-	block:0|unblock:0)
+	holders:0|wait-drained:0) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur") ;;
+	block:0|unblock:0|exposed:0)
 		mapfile -t COMPREPLY < <(compgen -W "everyone $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
 	can-i:0) mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur") ;;
 	backup:*) if [[ -n $sub ]]; then
