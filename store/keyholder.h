@@ -6,6 +6,7 @@
 #define COFFER_STORE_KEYHOLDER_H
 
 #include "store/kek.h"
+#include "store/secbuf.h"
 #include "store/wrap.h"
 
 #define KEYS_DEADLINE_MS 2000
@@ -25,7 +26,7 @@ int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_ke
 int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN]);
 /* Throws the KEK away until the next unseal. 0 also when it was sealed already. */
 int keys_seal(struct keys *k);
-struct keys_state { bool sealed; char provider[32]; /* "file", … */ uint8_t kek_id[KEK_ID_LEN]; uint64_t unwraps; };
+struct keys_state { bool sealed; char provider[32]; /* "file", … */ uint8_t kek_id[KEK_ID_LEN]; uint64_t unwraps; enum secmem_kind memory; /* where the KEK lies */ };
 int keys_state(struct keys *k, struct keys_state *ret_state);
 /* What the holder said when it ended because it could not have its key: one line in why (at least KEK_WHY_MAX bytes), and -EKEYREJECTED (another vault's) or -EIO. 0: it said
  * nothing, or has answered since. A call that waits meanwhile is -ETIMEDOUT at once. */

@@ -29,7 +29,7 @@ struct kh_reply {
 	int32_t result;		/* 0 or negative errno */
 	uint32_t sealed;
 	uint32_t record_len;
-	uint32_t pad;
+	uint32_t memory;	/* enum secmem_kind: where the KEK lies, or would */
 	uint8_t key[KEY_LEN];
 	uint8_t kek_id[KEK_ID_LEN];
 	char provider[32];
