@@ -338,6 +338,10 @@ static int judge_page_cache(struct vault *v, const struct handle *h)
 
 	if (v->options->nopagecache || !inode_unpack(h->ino, &inode))
 		return EINVAL;
+	/* who has it open for both could write to a page that others map or splice, past policy and log. His own OPEN dropped the pages, and his own faults are refused: so there are none, while there are
+	 * none for anybody. */
+	if (inode.type == INODE_CURRENT && handle_read_writers(v->handles, h->secret))
+		return EINVAL;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
 	newest = s && (inode.type == INODE_VERSION || s->current == h->version);

@@ -325,6 +325,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct asker a;
 	(void)ino;
 
+	if (fi->writepage) {	/* from a mapping, by nobody whom the kernel would name */
+		fuse_reply_err(req, EPERM);
+		return;
+	}
 	if (!blocks(req) || !identify(req, &a))
 		return;
 	const struct handle *h = handle_get(v->handles, fi->fh);

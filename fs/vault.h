@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "fs/answers.h"
+#include "fs/backups.h"
 #include "fs/bell.h"
 #include "fs/caller.h"
 #include "fs/ctl.h"
@@ -29,6 +30,7 @@ struct vault {
 	struct handles *handles;
 	struct plain_pool *plain;
 	struct answers *answers;
+	struct backups *backups;
 	struct ctl_env ctl;
 	int bell_fd, control_fd, fuse_fd;
 	pthread_mutex_t ctl_lock;	/* of shared->ctl */

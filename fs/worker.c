@@ -122,11 +122,15 @@ static void followed(uint32_t secret, void *arg)
 		vault_ring(v, BELL_TOUCH, path);
 }
 
-/* Acts of break-glass that its process could not log, for the log was ours. */
+/* Acts of offline commands that their processes could not log, for the log was ours. */
 static int log_pending(uint64_t id, const char *act, void *arg)
 {
 	struct vault *v = arg;
-	const struct audit_event e = { .operation = AUDIT_BREAK_GLASS, .result = AUDIT_ALLOW, .detail = act, .privileged = true };
+	static const char restored[] = "{\"operation\":\"SecretRestore\"";
+	const struct audit_event e = {
+		.operation = strncmp(act, restored, sizeof restored - 1) == 0 ? AUDIT_SECRET_RESTORE : AUDIT_BREAK_GLASS,
+		.result = AUDIT_ALLOW, .detail = act, .privileged = true,
+	};
 	int r = audit_append(v->audit, &e, NULL);
 	return r ? r : store_pending_act_done(v->store, id);
 }
@@ -173,6 +177,7 @@ static void tick(struct worker *w)
 		store_pending_acts(v->store, log_pending, v);
 	removal_tick(v);
 	audit_tick(v->audit);
+	backups_expire(v->backups);
 }
 
 static int sooner(int a, int b)
@@ -341,9 +346,11 @@ static int open_rest(struct worker *w)
 		r = plain_pool_new(v->options->plain_pool, w->linger_fd, &v->plain);
 	if (!r)
 		r = answers_new(&v->answers);
+	if (!r)
+		r = backups_new(&v->backups);
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
-	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .cell = sandbox_state(), .proc_fd = callers.proc_fd, .handles = v->handles, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
+	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .cell = sandbox_state(), .proc_fd = callers.proc_fd, .handles = v->handles, .backups = v->backups, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
 	return 0;
 }
 
@@ -387,6 +394,7 @@ static void tear_down(struct worker *w)
 		audit_append(v->audit, &e, NULL);
 	}
 	answers_free(v->answers);
+	backups_free(v->backups);
 	plain_pool_free(v->plain);
 	handles_free(v->handles);
 	callers_free(v->callers);

@@ -17,10 +17,14 @@
 #define PENDING_COLUMNS  "id, act, mac"
 #define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
 
+#define BACKUP_KEY_COLUMNS "id, kind, name, public_key, record, created, created_by, mac"
+#define DRILL_COLUMNS    "id, at, backup_created, secrets, versions, mac"
+
 #define TABLE(table, columns) { \
 	table, \
 	"SELECT " columns " FROM " table " ORDER BY id", \
 	"SELECT " columns " FROM " table " WHERE id = ?", \
+	"SELECT " columns " FROM " table " WHERE id > ? AND id <= ? ORDER BY id", \
 	"UPDATE " table " SET mac = ? WHERE id = ?" }
 
 const struct row_table *row_table(enum row_kind kind)
@@ -36,6 +40,8 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
 		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
 		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),
+		[ROW_BACKUP_KEY] = TABLE("backup_keys", BACKUP_KEY_COLUMNS),
+		[ROW_DRILL] = TABLE("drills", DRILL_COLUMNS),
 	};
 	assert(kind < ROW_KINDS && tables[kind].name);
 	return &tables[kind];

@@ -23,10 +23,12 @@ enum row_kind {
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
 	ROW_CLOCK,
 	ROW_BLOCK,
+	ROW_BACKUP_KEY,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
+	ROW_DRILL,
 	ROW_KINDS
 };
 
@@ -40,6 +42,7 @@ struct row_table {
 	const char *name;	/* of the table, as the MAC has it */
 	const char *all;	/* every row in order of id; the columns end with mac */
 	const char *one;	/* the same columns, by id */
+	const char *range;	/* the same, of ids after the first parameter up to the second */
 	const char *set_mac;
 };
 const struct row_table *row_table(enum row_kind kind);

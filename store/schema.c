@@ -10,6 +10,36 @@
 
 #define SCHEMA_SQL_MAX (64 << 10)
 
+/* Backups: keys, drills, pieces of restores. */
+static const char to_4[] =
+	"CREATE TABLE backup_keys(\n"
+	"\tid INTEGER PRIMARY KEY,\n"
+	"\tkind INTEGER NOT NULL,\n"
+	"\tname TEXT NOT NULL UNIQUE,\n"
+	"\tpublic_key BLOB NOT NULL,\n"
+	"\trecord BLOB,\n"
+	"\tcreated INTEGER NOT NULL,\n"
+	"\tcreated_by TEXT,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE drills(\n"
+	"\tid INTEGER PRIMARY KEY CHECK(id = 1),\n"
+	"\tat INTEGER NOT NULL,\n"
+	"\tbackup_created INTEGER NOT NULL,\n"
+	"\tsecrets INTEGER NOT NULL,\n"
+	"\tversions INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE restore_pieces(\n"
+	"\tid INTEGER PRIMARY KEY,\n"
+	"\trestore BLOB NOT NULL,\n"
+	"\tuid INTEGER NOT NULL,\n"
+	"\tat INTEGER NOT NULL,\n"
+	"\tcreated INTEGER NOT NULL,\n"
+	"\tbytes BLOB NOT NULL,\n"
+	"\tUNIQUE(restore, at)\n"
+	") STRICT;\n";
+
 static const struct migration migrations[] = {
 	{ 1, "CREATE TABLE clock(\n"
 	     "\tid INTEGER PRIMARY KEY CHECK(id = 1),\n"
@@ -28,10 +58,11 @@ static const struct migration migrations[] = {
 	     "\tcreated INTEGER NOT NULL,\n"
 	     "\tmac BLOB NOT NULL\n"
 	     ") STRICT;\n" },
+	{ 3, to_4 },
 };
 
 static const struct schema current = {
-	.version = 3, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
+	.version = 4, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
 };
 
 const struct schema *schema_current(void)

@@ -392,7 +392,9 @@ static int housekeep(struct store *s)
 	r = s->row_keys ? clock_keep(s) : 0;
 	if (r == 0)
 		r = binding_uses_flush(s);
-	return r < 0 ? r : requests_expire(s);
+	if (r == 0)
+		r = requests_expire(s);
+	return r < 0 ? r : restores_expire(s);
 }
 
 int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg)

@@ -32,7 +32,7 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity) ((i++)) ;;
+		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
@@ -49,7 +49,7 @@ _coffer_words()
 	done
 
 	case $prev in
-	-m|--mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	-m|--mount|--set) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	--file|--verify-key) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--output) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
 	--enforce-validity) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
@@ -66,7 +66,7 @@ _coffer_words()
 		return
 	fi
 	case $command in
-	put) options='--file --content-type --not-before --expires --tag --trim' ;;
+	put) options='--file --content-type --not-before --expires --tag --trim --set' ;;
 	get) options='--version --at' ;;
 	enable|disable|destroy) options='--version' ;;
 	list) options='--deleted --output' ;;

@@ -79,6 +79,14 @@ int cmd_audit_verify(struct cli *c, const struct args *a);
 int cmd_doctor(struct cli *c, const struct args *a);
 int cmd_init(struct cli *c, const struct args *a);
 int cmd_fsck(struct cli *c, const struct args *a);
+int cmd_backup(struct cli *c, const struct args *a);
+int cmd_backup_verify(struct cli *c, const struct args *a);
+int cmd_backup_drill(struct cli *c, const struct args *a);
+int cmd_restore(struct cli *c, const struct args *a);
+int cmd_recipient_add(struct cli *c, const struct args *a);
+int cmd_recipient_remove(struct cli *c, const struct args *a);
+int cmd_recipient_list(struct cli *c, const struct args *a);
+int cmd_recipient_keygen(struct cli *c, const struct args *a);
 int cmd_break_glass(struct cli *c, const struct args *a);
 
 #endif

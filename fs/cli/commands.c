@@ -15,6 +15,7 @@ static const struct option_spec put_options[] = {
 	{ .name = "file", .value = "FILE", .help = "read the value from FILE instead of standard input" },
 	ATTRIBUTES,
 	{ .name = "trim", .help = "remove one newline at the end of the value" },
+	{ .name = "set", .value = "DIR", .help = "several secrets at once: the files of DIR, or - for a tar archive" },
 	END
 };
 static const struct option_spec get_options[] = {
@@ -74,10 +75,38 @@ static const struct option_spec init_options[] = {
 static const struct option_spec fsck_options[] = { KEK, { .name = "deep", .help = "open every value, too" }, END };
 static const struct option_spec kek_options[] = { KEK, END };
 
+#define OPENS \
+	{ .name = "key", .value = "FILE", .help = "the recipient's private key, in PEM" }, \
+	{ .name = "passphrase-file", .value = "FILE", .help = "the passphrase that the backup is encrypted to" }
+#define SIGNER { .name = "signer", .value = "FINGERPRINT", .help = "the vault's signer, as coffer status shows it" }
+static const struct option_spec backup_options[] = {
+	{ .name = "all", .help = "the whole vault, with roles, bindings and settings" },
+	{ .name = "recipient", .value = "NAME", .help = "encrypt to this registered recipient" },
+	{ .name = "passphrase-file", .value = "FILE", .help = "encrypt to the passphrase in FILE (needs secrets/get)" },
+	{ .name = "public-key", .value = "FILE", .help = "encrypt to this X25519 key (needs secrets/get)" },
+	END
+};
+static const struct option_spec backup_verify_options[] = { SIGNER, END };
+static const struct option_spec drill_options[] = {
+	OPENS, { .name = "signer", .value = "FINGERPRINT", .help = "the vault's signer (default: the mounted vault's)" },
+	{ .name = "no-record", .help = "do not keep the date in the mounted vault" }, END
+};
+static const struct option_spec restore_options[] = {
+	OPENS,
+	SIGNER,
+	{ .name = "existing", .value = "POLICY", .help = "of names that are there: refuse (default), skip, append" },
+	{ .name = "with-grants", .help = "roles, bindings, blocks, recipients and settings too" },
+	{ .name = "dry-run", .help = "say what would be restored, and change nothing" },
+	{ .name = "into", .value = "STORE", .help = "into this store, without its daemon (root)" },
+	{ .name = "kek", .value = "URI", .help = "with --into: the key, if it is not where the store says" },
+	END
+};
+static const struct option_spec recipient_add_options[] = { { .name = "public-key", .value = "FILE", .help = "its X25519 public key, in PEM" }, END };
+
 const struct command commands[] = {
-	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim]",
+	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim] | --set DIR [--trim]",
 	  .summary = "store a value, from standard input or a file, as a new version", .example = "printf %s \"$PASSWORD\" | coffer put db --expires 90d",
-	  .options = put_options, .min_operands = 1, .max_operands = 1, .run = cmd_put },
+	  .options = put_options, .max_operands = 1, .run = cmd_put },
 	{ .name = "get", .synopsis = "NAME [--version N | --at EPOCH]", .summary = "write a value to standard output, byte for byte",
 	  .example = "coffer get db --version 3 > /run/db.old", .options = get_options, .min_operands = 1, .max_operands = 1, .run = cmd_get },
 	{ .name = "list", .synopsis = "[--deleted]", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = list_options,
@@ -138,6 +167,27 @@ const struct command commands[] = {
 	{ .name = "audit verify", .synopsis = "STORE [--verify-key FILE]", .summary = "prove that the log is whole (root)",
 	  .example = "sudo coffer audit verify /var/lib/coffer/default --verify-key /media/usb/default.verify", .options = verify_options, .min_operands = 1,
 	  .max_operands = 1, .flags = COMMAND_OFFLINE, .run = cmd_audit_verify },
+	{ .name = "backup", .synopsis = "NAME... | --all [--recipient NAME | --passphrase-file FILE | --public-key FILE] > FILE",
+	  .summary = "write secrets, or the vault, as one encrypted, signed file", .example = "coffer backup --all --recipient safe > vault.cofferbackup",
+	  .options = backup_options, .max_operands = 500, .run = cmd_backup },
+	{ .name = "backup verify", .synopsis = "FILE [--signer FINGERPRINT]", .summary = "is a backup whole, and whose is it? needs no key",
+	  .example = "coffer backup verify vault.cofferbackup", .options = backup_verify_options, .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS,
+	  .run = cmd_backup_verify },
+	{ .name = "backup drill", .synopsis = "FILE --key FILE | --passphrase-file FILE [--signer FINGERPRINT] [--no-record]",
+	  .summary = "restore a backup into a scratch vault, check it, destroy it", .example = "coffer backup drill vault.cofferbackup --key /media/usb/safe.key",
+	  .options = drill_options, .min_operands = 1, .max_operands = 1, .run = cmd_backup_drill },
+	{ .name = "restore", .synopsis = "--signer FINGERPRINT --key FILE | --passphrase-file FILE [--existing POLICY] [--with-grants] [--dry-run] [--into STORE [--kek URI]] < FILE",
+	  .summary = "bring back what a backup holds: all of it, or nothing", .example = "coffer restore --signer \"$SIGNER\" --key /media/usb/safe.key < vault.cofferbackup",
+	  .options = restore_options, .run = cmd_restore },
+	{ .name = "recipient add", .synopsis = "NAME --public-key FILE", .summary = "let a key open backups from now on", .example = "coffer recipient add safe --public-key safe.pub",
+	  .options = recipient_add_options, .min_operands = 1, .max_operands = 1, .run = cmd_recipient_add },
+	{ .name = "recipient list", .synopsis = "", .summary = "whose keys may open backups", .example = "coffer recipient list", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_recipient_list },
+	{ .name = "recipient remove", .synopsis = "NAME", .summary = "no new backups for a key", .example = "coffer recipient remove safe", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_recipient_remove },
+	{ .name = "recipient keygen", .synopsis = "FILE", .summary = "make a key pair: private in FILE, public on standard output",
+	  .example = "coffer recipient keygen /media/usb/safe.key > safe.pub", .options = none, .min_operands = 1, .max_operands = 1, .flags = COMMAND_OFFLINE,
+	  .run = cmd_recipient_keygen },
 	{ .name = "seal", .synopsis = "", .summary = "throw the key away until it is given again", .example = "coffer seal", .options = none, .run = cmd_seal },
 	{ .name = "unseal", .synopsis = "", .summary = "give the vault its key, or passphrase (root)", .example = "sudo coffer unseal", .options = none,
 	  .run = cmd_unseal },

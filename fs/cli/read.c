@@ -64,6 +64,9 @@ static int explain_missing(struct cli *c, const char *name, const char *version)
 	char path[PATH_MAX + 256];
 	struct stat st;
 
+	snprintf(path, sizeof(path), "%s/.coffer/deleted/%s", c->mount.path, name);
+	if (stat(path, &st) == 0)
+		return fail(EXIT_NOT_FOUND, "%s is deleted; whoever may recover it can: coffer recover %s", name, name);
 	snprintf(path, sizeof(path), "%s/%s", c->mount.path, name);
 	if (stat(path, &st) < 0)
 		return fail(EXIT_NOT_FOUND, "there is no secret %s; see: coffer list", name);

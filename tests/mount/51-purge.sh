@@ -71,6 +71,8 @@ expect_ok as $officer coffer delete db
 for command in 'get db' 'show db' 'versions db' 'enable db' 'disable db' 'rollback db 1' 'attr db --tag a=b' 'destroy db --version 1' 'delete db'; do
 	expect_exit 4 coffer $command
 done
+expect_exit 4 coffer get db
+expect_message 'db is deleted; .* coffer recover db'
 expect_exit 4 coffer purge none
 expect_ok as $officer coffer list --deleted
 grep -q '^db ' "$OUT" || fail "$(cat "$OUT")"

@@ -76,6 +76,7 @@ expect_output five as $user cat "$d/current"
 
 note "not-before and expires are information, until the vault enforces them"
 expect_ok as $officer coffer attr db --not-before 2001-02-03T04:05:06Z --expires 2002-02-03T04:05:06Z
+expect_message 'warning: expires lies in the past'
 [ "$(attribute current expires)" = 2002-02-03T04:05:06Z ] || fail "expires $(attribute current expires)"
 [ "$(attribute current not-before)" = 2001-02-03T04:05:06Z ] || fail "not before $(attribute current not-before)"
 expect_output five as $user cat "$d/current"
