@@ -23,8 +23,7 @@ int control_send(int socket, const struct control_message *m, int fd_to_pass)
 		memcpy(CMSG_DATA(c), &fd_to_pass, sizeof(int));
 	}
 	for (;;) {
-		/* without a descriptor by send(2), for a role may be confined to that: where sendmsg(2) would send to cannot be filtered */
-		if ((fd_to_pass < 0 ? send(socket, m, sizeof *m, MSG_NOSIGNAL) : sendmsg(socket, &msg, MSG_NOSIGNAL)) >= 0)
+		if (sendmsg(socket, &msg, MSG_NOSIGNAL) >= 0)
 			return 0;
 		if (errno != EINTR)
 			return -errno;

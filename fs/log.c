@@ -36,6 +36,11 @@ void log_open(const char *role, bool to_stderr)
 	log_connect();
 }
 
+int log_descriptor(void)
+{
+	return log_fd;
+}
+
 /* A logger that hangs must not hang us: what it does not take at once is lost. */
 static bool log_send(const char *text, size_t len)
 {

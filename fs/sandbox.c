@@ -128,7 +128,7 @@ static const int worker[] = {
 };
 
 /* The key holder beside that: visitors with a passphrase, on a socket that is there. */
-static const int keyholder[] = { SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(getsockopt), SCMP_SYS(pread64), SCMP_SYS(mlock), SCMP_SYS(munlock) };
+static const int keyholder[] = { SCMP_SYS(recvmsg), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(getsockopt), SCMP_SYS(pread64), SCMP_SYS(mlock), SCMP_SYS(munlock) };
 
 /* The resolver reads /proc. It has no Landlock domain: from within one no thread outside may be looked at, which is all that it does. */
 static const int resolver[] = { SCMP_SYS(openat), SCMP_SYS(readlinkat), SCMP_SYS(readlink), SCMP_SYS(pread64), SCMP_SYS(getdents64) };
@@ -180,7 +180,7 @@ static int allow_some_of_worker(scmp_filter_ctx ctx)
 {
 	const struct { int call; struct scmp_arg_cmp only; } some[] = {
 		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETLK) }, { SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETLK) },	/* SQLite's */
-		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETLKW) }, { SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_DUPFD_CLOEXEC) },
+		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETLKW) },
 		{ SCMP_SYS(fallocate), SCMP_A1(SCMP_CMP_EQ, 0) }, { SCMP_SYS(fallocate), SCMP_A1(SCMP_CMP_EQ, FALLOC_FL_KEEP_SIZE) },	/* and not the modes that take content away */
 		{ SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FS_IOC_GETFLAGS) },	/* is the log append-only? */
 	};
@@ -189,6 +189,15 @@ static int allow_some_of_worker(scmp_filter_ctx ctx)
 	for (size_t i = 0; i < sizeof some / sizeof *some && !r; i++)
 		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, some[i].call, 1, &some[i].only);
 	return r;
+}
+
+/* Worker and key holder send each other messages of several parts. Where a message goes stands in memory, which no filter can look at; but all sockets are connected with their peers for good, but for the
+ * log's, which is a datagram socket: that one alone could send elsewhere. No list lets a descriptor be duplicated. */
+static int allow_messages(scmp_filter_ctx ctx)
+{
+	const struct scmp_arg_cmp others = SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)(unsigned)log_descriptor());
+
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1, &others);
 }
 
 /* What libraries try and can do without. clone3 takes its flags in memory, which no filter can look at: glibc then falls back to clone. */
@@ -258,6 +267,8 @@ static int fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
 		r = allow_some(ctx);
 	if (!r && role == SANDBOX_WORKER)
 		r = allow_some_of_worker(ctx);
+	if (!r && (role == SANDBOX_WORKER || role == SANDBOX_KEYHOLDER))
+		r = allow_messages(ctx);
 	return r ? r : refuse_some(ctx);
 }
 
