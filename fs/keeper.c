@@ -503,7 +503,9 @@ static int set_up(struct keeper *k)
 	k->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (k->self_fd < 0)
 		return -errno;
-	r = sandbox_keeper();
+	r = role_harden();		/* it maps what callers write and read */
+	if (!r)
+		r = sandbox_keeper();
 	if (!r)
 		r = make_signals(k);
 	if (!r)
