@@ -19,10 +19,12 @@ static uint32_t parse_epoch(const char *name)
 	return n <= INODE_EPOCH_MAX ? (uint32_t)n : 0;
 }
 
-/* What was current then, or NULL: the secret was not there yet, had no version, or is deleted now. */
+/* What was current then, or NULL: the secret was not there yet, had no version, or is deleted now; or that version's content is gone, and an older one would be no part of that epoch. */
 static const struct catalog_version *version_at(const struct catalog_secret *s, uint32_t epoch)
 {
-	return s && !s->deleted ? catalog_version_at(s, epoch) : NULL;
+	const struct catalog_version *c = s && !s->deleted ? catalog_version_at(s, epoch) : NULL;
+
+	return c && !c->destroyed ? c : NULL;
 }
 
 int at_lookup(struct vault *v, const struct inode *dir, const char *name, struct inode *ret)

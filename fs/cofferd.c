@@ -87,7 +87,8 @@ static int run_bell(const struct role_args *args)
 static int run_probe(const struct role_args *args)
 {
 	char buf[64];
-	if (role_harden() || role_confine(args, -1))
+	const struct sandbox_place mount = { role_fd(args, "root"), SANDBOX_READ };
+	if (role_harden() || role_confine(args, -1) || sandbox_enter(SANDBOX_PROBE, &mount, 1, args->require_sandbox))
 		return 1;
 	int fd = openat(role_fd(args, "root"), ".coffer/whoami", O_RDONLY | O_CLOEXEC);
 	return fd >= 0 && read(fd, buf, sizeof buf) > 0 ? 0 : 1;

@@ -41,11 +41,12 @@ struct ctl_op {
 	int (*ask)(struct ctl *c);	/* the policy. For changes it is called again in the transaction */
 	int (*load)(struct ctl *c);	/* what may block for long, before the transaction */
 	int (*run)(struct ctl *c);	/* does it, and fills the answer */
+	int (*record)(struct ctl *c);	/* where one record is not all, before the commit; NULL: ctl_record */
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c and ctl_backup.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_backup_ops[];
+/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c and ctl_backup.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_backup_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -88,6 +89,8 @@ struct ctl {
 	struct secbuf *value;		/* of rollback */
 	uint64_t *ids;			/* of revoke */
 	size_t n_ids;
+	struct set_item *set;		/* of put-set */
+	uint64_t part;			/* which of several records of one request: 0, 1, 2 … */
 	/* what went wrong */
 	int error;			/* positive; 0: nothing yet */
 	char message[CTL_MESSAGE_MAX], hint[CTL_MESSAGE_MAX + CTL_COMMAND_MAX];
@@ -113,8 +116,19 @@ int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__(
 /* The value is longer than this vault takes. */
 int ctl_fail_large(struct ctl *c);
 
-/* One more record of this request, as it stands, besides the one that every request gets: for an operation on several names. 0, or -EIO after ctl_fail. */
-int ctl_record_also(struct ctl *c);
+/* ---- the record ---- */
+
+/* Records of one request beyond the first add their number above the request's, which is small: so a request that comes again finds which of them were written. */
+#define AUDIT_PART_SHIFT 40
+/* again: a second word on what was recorded already. 0, or negative errno after ctl_fail. */
+int ctl_record(struct ctl *c, enum audit_result result, int error, bool again);
+
+/* ---- what put and put-set share (ctl_secrets.c) ---- */
+
+/* The secret to put into; a new one if there is none. In the transaction; about args.name. */
+int ctl_put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created);
+/* What an error of storing a version says; about args.name and args.value_length. */
+int ctl_fail_add(struct ctl *c, int r);
 
 /* ---- the policy ---- */
 

@@ -204,8 +204,7 @@ static int check_put(struct ctl *c)
 	return check_window(c, c->args.not_before, c->args.expires);
 }
 
-/* The secret to put into; a new one if there is none. */
-static int put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
+int ctl_put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
 {
 	const struct catalog_secret *s;
 	bool deleted, enabled = true;
@@ -239,7 +238,7 @@ static int put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
 	return 0;
 }
 
-static int fail_add(struct ctl *c, int r)
+int ctl_fail_add(struct ctl *c, int r)
 {
 	char command[256];
 
@@ -264,11 +263,11 @@ static int run_put(struct ctl *c)
 	limit = store_settings(c->env->store)->value_max;
 	store_unlock_tables(c->env->store);
 	if (c->args.value_length > limit)
-		return fail_add(c, -EFBIG);
+		return ctl_fail_add(c, -EFBIG);
 	if ((r = merge_tags(c, NULL, &tags)) < 0)
 		return r;
 	a.tags_json = tags;
-	r = put_secret(c, &id, &created);
+	r = ctl_put_secret(c, &id, &created);
 	if (r < 0)
 		goto out;
 	if (c->args.value_length)
@@ -276,7 +275,7 @@ static int run_put(struct ctl *c)
 	else
 		r = store_version_add(c->env->store, id, "", 0, &a, &version);
 	if (r < 0) {
-		r = fail_add(c, r);
+		r = ctl_fail_add(c, r);
 		goto out;
 	}
 	c->version = version;
@@ -778,7 +777,7 @@ static int run_rollback(struct ctl *c)
 	store_attributes_free(&before);
 	if (r < 0) {
 		c->args.value_length = secbuf_len(c->value);
-		return fail_add(c, r);
+		return ctl_fail_add(c, r);
 	}
 	c->version = version;
 	snprintf(c->detail, sizeof(c->detail), "content of version %u", c->args.version);

@@ -361,9 +361,16 @@ static int find_binary(struct keeper *k)
 	return k->self_fd < 0 ? -errno : 0;
 }
 
+/* It maps what callers write and read: nobody looks into it either. */
+static int confine(void)
+{
+	int r = role_harden();
+	return r ? r : sandbox_keeper();
+}
+
 static int set_up(struct keeper *k)
 {
-	int r = sandbox_keeper();
+	int r = confine();
 	if (!r)
 		r = make_signals(k);
 	if (!r)
@@ -418,7 +425,7 @@ static int take_from_other(struct keeper *k)
 	int r = handover_ask(k, k->fatal, sizeof k->fatal);
 	if (r)
 		return r == -EBUSY ? 5 : 7;
-	r = sandbox_keeper() || make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
+	r = confine() || make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
 	if (!r && handover_finish(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon that serves does not let go of the mount");
 		r = 1;
@@ -529,7 +536,7 @@ int keeper_resume(int state_fd)
 		r = find_binary(k);
 	if (!r) {
 		memcpy(k->exe, s.exe, sizeof k->exe);
-		r = sandbox_keeper();
+		r = confine();
 	}
 	if (!r) {
 		r = make_signals(k);

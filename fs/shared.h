@@ -39,7 +39,7 @@ struct parked { _Atomic uint32_t len; uint32_t resent, pad[2]; uint8_t data[PARK
 #define CTL_BUFFERS_RESERVE 16u	/* of all, and on top of a uid's share: for administrators */
 struct ctl_buffer {
 	_Atomic uint64_t owner;		/* fh, 0: free */
-	uint32_t len, dead, complete, error;
+	uint32_t len, dead, complete, error, refused, pad;
 	uint64_t value_len, value_got;
 	uint64_t under_way;		/* unique of the WRITE that was begun last: a part of it may be here already when it comes again */
 	uint8_t line[CTL_LINE_MAX + 1024];

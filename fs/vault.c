@@ -298,6 +298,7 @@ int vault_seal(struct vault *v)
 	int r = keys_seal(v->keys);
 	/* our own keys go in any case: doubt means deny */
 	store_lock(v->store);
+	backups_drop(v->backups);
 	plain_drop_all(v->plain);
 	v->shared->keeper.unsealed = 0;
 	return r;

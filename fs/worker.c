@@ -263,7 +263,7 @@ static int enter_cell(struct worker *w)
 	const int store = role_fd(w->args, "store");
 	const int db = openat(store, "db", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), conf = openat(store, "vault.conf", O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	const struct sandbox_place places[] = {
-		{ db, SANDBOX_WRITE }, { conf, SANDBOX_READ }, { role_fd(w->args, "audit"), SANDBOX_READ }, { role_fd(w->args, "proc"), SANDBOX_READ },
+		{ db, SANDBOX_WRITE }, { conf, SANDBOX_READ_FILE }, { role_fd(w->args, "audit"), SANDBOX_READ }, { role_fd(w->args, "proc"), SANDBOX_READ },
 #ifdef COFFER_TEST_HOOKS
 		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
 #endif
@@ -456,7 +456,10 @@ static int activate(struct worker *w)
 	r = handles_new(&v->shared->handles, &v->handles);
 	if (r)
 		return fatal(w, 1, "open files: %s", strerror(-r));
-	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .backups = v->backups, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
+	v->ctl = (struct ctl_env){
+		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
+		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w,
+	};
 	vault_take_over(v);
 	take_over_stages(v);
 	vault_ring_missed(v);
@@ -495,6 +498,22 @@ static void tear_down(struct worker *w)
 	free(v->openers);
 }
 
+#ifdef COFFER_TEST_HOOKS
+static int start_hooks(const struct worker *w)
+{
+	static char conf[PATH_MAX + 16], memory[64];
+	const struct shared_keeper *k = &w->vault.shared->keeper;
+	const char *kek = getenv("COFFER_TEST_KEK");
+
+	snprintf(conf, sizeof conf, "%s/vault.conf", k->store);
+	snprintf(memory, sizeof memory, "/proc/%d/mem", (int)k->keyholder);
+	const struct test_cell cell = {
+		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper,
+	};
+	return test_hook_start(&cell);
+}
+#endif
+
 int worker_run(const struct role_args *args)
 {
 	static struct worker worker;
@@ -513,10 +532,7 @@ int worker_run(const struct role_args *args)
 	int r = set_up_privileged(w);
 #ifdef COFFER_TEST_HOOKS
 	if (!r)
-		r = test_hook_start();
-	const struct test_cell cell = { .kek = getenv("COFFER_TEST_KEK") ? getenv("COFFER_TEST_KEK") : "", .audit_dir = role_fd(args, "audit"), .keeper = args->keeper };
-	if (!r)
-		r = test_hook_cell(&cell);
+		r = start_hooks(w);
 #endif
 	if (!r)
 		r = prepare(w);

@@ -91,6 +91,8 @@ struct message {
 	const void *value;
 	size_t len;
 	bool bytes;		/* some may follow the answer's line */
+	int (*send)(int fd, void *arg);	/* instead of value, where it is given */
+	void *arg;
 	bool sent;		/* some of it left here once: it may have been carried out */
 };
 
@@ -103,7 +105,9 @@ static int attempt(const char *path, struct message *m, char **ret_text, size_t 
 		return -errno;
 	m->sent = true;
 	written = write_all(fd, m->line, m->line_len);
-	if (written == 0 && m->len > 0)
+	if (written == 0 && m->send)
+		written = m->send(fd, m->arg);
+	else if (written == 0 && m->len > 0)
 		written = write_all(fd, m->value, m->len);
 	/* A daemon that refuses the bytes still says why to whoever reads. */
 	r = read_answer(fd, m->bytes, ret_text, ret_len);
@@ -174,9 +178,8 @@ static int converse(const char *path, struct message *m, char **ret_text, size_t
 }
 
 /* ret_bytes (may be NULL): what followed the line. */
-static int exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len)
+static int exchange(const char *mount, json_t *request, bool changes, struct message m, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len)
 {
-	struct message m = { .value = value, .len = len, .bytes = ret_bytes != NULL };
 	char path[PATH_MAX + 32], *dump = NULL, *line = NULL, *text = NULL;
 	size_t text_len = 0, line_len;
 	json_t *answer;
@@ -225,7 +228,7 @@ out:
 
 int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
 {
-	return exchange(mount, request, changes, value, len, ret_answer, NULL, NULL);
+	return exchange(mount, request, changes, (struct message){ .value = value, .len = len }, ret_answer, NULL, NULL);
 }
 
 int client_report(const json_t *answer)
@@ -295,7 +298,7 @@ static int report_lost(const struct mount *m, int r, bool changes)
 	return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); see: coffer doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
 }
 
-static int perform(struct cli *c, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
+static int perform(struct cli *c, json_t *request, bool changes, struct message message, json_t **ret_answer)
 {
 	const struct mount *m;
 	json_t *answer = NULL;
@@ -306,7 +309,7 @@ static int perform(struct cli *c, json_t *request, bool changes, const void *val
 	status = cli_mount(c, &m);
 	if (status)
 		goto out;
-	r = client_exchange(m->path, request, changes, value, len, &answer);
+	r = exchange(m->path, request, changes, message, &answer, NULL, NULL);
 	if (r < 0) {
 		status = report_lost(m, r, changes);
 		goto out;
@@ -326,12 +329,17 @@ out:
 
 int client_ask(struct cli *c, json_t *request, json_t **ret_answer)
 {
-	return perform(c, request, false, NULL, 0, ret_answer);
+	return perform(c, request, false, (struct message){ 0 }, ret_answer);
 }
 
 int client_change(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer)
 {
-	return perform(c, request, true, value, len, ret_answer);
+	return perform(c, request, true, (struct message){ .value = value, .len = len }, ret_answer);
+}
+
+int client_change_streamed(struct cli *c, json_t *request, int (*send)(int fd, void *arg), void *arg, json_t **ret_answer)
+{
+	return perform(c, request, true, (struct message){ .send = send, .arg = arg }, ret_answer);
 }
 
 int client_send(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len, bool *ret_stale)
@@ -349,7 +357,7 @@ int client_send(struct cli *c, json_t *request, const void *value, size_t len, j
 	status = cli_mount(c, &m);
 	if (status)
 		goto out;
-	r = exchange(m->path, request, false, value, len, &answer, ret_bytes ? &bytes : NULL, &n);
+	r = exchange(m->path, request, false, (struct message){ .value = value, .len = len, .bytes = ret_bytes != NULL }, &answer, ret_bytes ? &bytes : NULL, &n);
 	if (r < 0) {
 		status = report_lost(m, r, false);
 		goto out;

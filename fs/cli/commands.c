@@ -15,6 +15,7 @@ static const struct option_spec put_options[] = {
 	{ .name = "file", .value = "FILE", .help = "read the value from FILE instead of standard input" },
 	ATTRIBUTES,
 	{ .name = "trim", .help = "remove one newline at the end of the value" },
+	{ .name = "set", .value = "DIR", .help = "several secrets at once: the files of DIR, or - for a tar archive" },
 	END
 };
 static const struct option_spec get_options[] = {
@@ -43,6 +44,15 @@ static const struct option_spec bindings_options[] = { { .name = "on", .value = 
 static const struct option_spec block_options[] = {
 	{ .name = "reason", .value = "TEXT", .help = "why, for whoever reads it later" },
 	{ .name = "force", .help = "even if it means yourself" },
+	END
+};
+static const struct option_spec exposed_options[] = {
+	{ .name = "since", .value = "TIME", .help = "only from then on; 12h means the last 12 hours" }, END
+};
+static const struct option_spec holders_options[] = { { .name = "version", .value = "N", .help = "only of this version" }, END };
+static const struct option_spec drained_options[] = {
+	{ .name = "version", .value = "N", .help = "the version that nobody shall have open" },
+	{ .name = "timeout", .value = "SPAN", .help = "give up after 30s, 5m or 2h (status 7)" },
 	END
 };
 static const struct option_spec can_i_options[] = {
@@ -103,9 +113,9 @@ static const struct option_spec restore_options[] = {
 static const struct option_spec recipient_add_options[] = { { .name = "public-key", .value = "FILE", .help = "its X25519 public key, in PEM" }, END };
 
 const struct command commands[] = {
-	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim]",
+	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim] | --set DIR [--trim]",
 	  .summary = "store a value, from standard input or a file, as a new version", .example = "printf %s \"$PASSWORD\" | coffer put db --expires 90d",
-	  .options = put_options, .min_operands = 1, .max_operands = 1, .run = cmd_put },
+	  .options = put_options, .max_operands = 1, .run = cmd_put },
 	{ .name = "get", .synopsis = "NAME [--version N | --at EPOCH]", .summary = "write a value to standard output, byte for byte",
 	  .example = "coffer get db --version 3 > /run/db.old", .options = get_options, .min_operands = 1, .max_operands = 1, .run = cmd_get },
 	{ .name = "list", .synopsis = "[--deleted]", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = list_options,
@@ -147,6 +157,13 @@ const struct command commands[] = {
 	  .options = none, .min_operands = 1, .max_operands = 1, .run = cmd_unblock },
 	{ .name = "blocks", .synopsis = "", .summary = "who is denied everything", .example = "coffer blocks", .options = none, .flags = COMMAND_LISTS,
 	  .run = cmd_blocks },
+	{ .name = "exposed", .synopsis = "PRINCIPAL [--since TIME]", .summary = "the secrets that somebody has read, from the log", .example = "coffer exposed user:www-data --since 30d",
+	  .options = exposed_options, .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_exposed },
+	{ .name = "holders", .synopsis = "NAME [--version N]", .summary = "which processes have a secret open, and since when", .example = "coffer holders db",
+	  .options = holders_options, .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_holders },
+	{ .name = "wait-drained", .synopsis = "NAME --version N [--timeout SPAN]", .summary = "wait until nobody has a version open any more",
+	  .example = "coffer wait-drained db --version 3 --timeout 5m && coffer destroy db --version 3", .options = drained_options, .min_operands = 1, .max_operands = 1,
+	  .run = cmd_wait_drained },
 	{ .name = "roles", .synopsis = "", .summary = "the roles and the actions that they give", .example = "coffer roles", .options = none,
 	  .flags = COMMAND_LISTS, .run = cmd_roles },
 	{ .name = "role create", .synopsis = "NAME ACTION...", .summary = "make a role of your own", .example = "coffer role create rotator secrets/list secrets/set",

@@ -56,11 +56,16 @@ static bool is_pem(const struct secbuf *value)
 	return secbuf_len(value) >= sizeof(begin) - 1 && !memcmp(secbuf_cdata(value), begin, sizeof(begin) - 1);
 }
 
-void newline_warning(const struct secbuf *value)
+bool newline_suspicious(const struct secbuf *value)
 {
 	size_t len = secbuf_len(value);
 
-	if (len > 0 && secbuf_cdata(value)[len - 1] == '\n' && !is_pem(value))
+	return len > 0 && secbuf_cdata(value)[len - 1] == '\n' && !is_pem(value);
+}
+
+void newline_warning(const struct secbuf *value)
+{
+	if (newline_suspicious(value))
 		note("warning: the value ends in a newline (typed by an editor or echo?); --trim removes it");
 }
 
@@ -148,13 +153,18 @@ static void warn(const json_t *answer)
 
 int cmd_put(struct cli *c, const struct args *a)
 {
-	const char *name = a->operands[0];
+	const char *name = a->n_operands ? a->operands[0] : "";
 	struct secbuf *value = NULL;
 	json_t *request = NULL, *answer = NULL;
 	const struct mount *m;
 	char prompt[NAME_LEN_MAX + 64];
-	int status = secret_name_check(name);
+	int status;
 
+	if (args_has(a, "set"))
+		return put_set(c, a);
+	if (!a->n_operands)
+		return fail(EXIT_USAGE, "something is missing: put needs NAME, or --set DIR; usage: coffer put NAME [--file FILE]");
+	status = secret_name_check(name);
 	if (status)
 		return status;
 	request = json_pack("{s:s, s:s}", "op", "put", "name", name);

@@ -68,6 +68,23 @@ expect_ok coffer enable db --version 3
 shows "$at/$e3/db/current" db-3
 shows "$at/$e4/db/current" db-3
 
+note "a version that was destroyed is gone from its epochs, and nothing older stands in for it; a deleted secret is gone from all"
+put db db-4
+e5=$(epoch)
+expect_ok coffer destroy db --version 4
+e6=$(epoch)
+expect_errno ENOENT sysop stat "$at/$e5/db/current"
+shows "$at/$e6/db/current" db-3
+shows "$at/$e3/db/current" db-3
+put gone x
+e7=$(epoch)
+shows "$at/$e7/gone/current" x
+expect_ok coffer delete gone
+expect_errno ENOENT sysop stat "$at/$e7/gone/current"
+! ls "$at/$e7" | grep -q gone || fail "a deleted secret is listed"
+expect_ok coffer recover gone
+shows "$at/$e7/gone/current" x
+
 note "the same numbers after a worker died, and after a new start"
 ino=$(stat -c %i "$at/$e2/db")
 cd "$at/$e2/db"

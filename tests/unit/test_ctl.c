@@ -393,6 +393,13 @@ START_TEST(refuses_values_of_changes_that_make_no_sense)
 		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[]}", "actions" },
 		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[\"secrets/fly\"]}", "secrets/fly" },
 		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[7]}", "actions" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[]}", "1 to 256" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[7]}", "items" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\"}]}", "items" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0,\"x\":1}]}", "items" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\".db\",\"value_length\":0}]}", "secret's name" },
+		{ "{\"op\":\"put-set\",\"value_length\":1,\"items\":[{\"name\":\"db\",\"value_length\":0}]}", "announced" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0},{\"name\":\"db\",\"value_length\":0}]}", "twice" },
 		{ "{\"op\":\"vault\"}", "one of" },
 		{ "{\"op\":\"vault\",\"value_max\":0}", "value_max" },
 		{ "{\"op\":\"vault\",\"value_max\":1048577}", "value_max" },
@@ -411,6 +418,7 @@ START_TEST(reads_the_length_of_the_value_that_follows)
 	static const struct { const char *line; int r; uint64_t len; } t[] = {
 		{ "{\"op\":\"put\",\"value_length\":5}", 0, 5 }, { "{\"op\":\"put\",\"value_length\":0}", 0, 0 }, { "{\"op\":\"list\"}", 0, 0 },
 		{ "{\"op\":\"put\",\"value_length\":1048576}", 0, 1048576 }, { "{\"op\":\"put\",\"value_length\":1048577}", -EFBIG, 0 },
+		{ "{\"op\":\"put-set\",\"value_length\":16777216}", 0, 16777216 }, { "{\"op\":\"put-set\",\"value_length\":16777217}", -EFBIG, 0 },
 		{ "{\"op\":\"list\",\"value_length\":5}", -EINVAL, 0 }, { "{\"value_length\":5}", -EINVAL, 0 },
 		{ "{\"op\":\"put\",\"value_length\":\"5\"}", -EINVAL, 0 }, { "{\"op\":\"put\",\"value_length\":1e2}", -EINVAL, 0 }, { "nonsense", -EINVAL, 0 },
 	};
@@ -623,6 +631,9 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 		{ "{\"op\":\"revoke\",\"binding\":1}", "BindingDelete", "bindings/delete on *" },
 		{ "{\"op\":\"revoke\",\"binding\":99}", "BindingDelete", "bindings/delete" },
 		{ "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingDelete", "bindings/delete on db" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0}]}", "SecretSet", "secrets/set on db" },
+		{ "{\"op\":\"holders\",\"name\":\"db\"}", "HolderList", "audit/read on the vault" },
+		{ "{\"op\":\"drained\",\"name\":\"db\",\"version\":1}", "HolderList", "secrets/list on db" },
 		{ "{\"op\":\"block\",\"principal\":\"user:5\"}", "PrincipalBlock", "bindings/delete on the vault" },
 		{ "{\"op\":\"unblock\",\"principal\":\"user:5\"}", "PrincipalUnblock", "bindings/delete on the vault" },
 		{ "{\"op\":\"blocks\"}", "BindingList", "bindings/list on the vault" },
@@ -647,6 +658,59 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 		recorded(t[i].operation, "deny", NULL, 1001);
 	}
 	ck_assert_uint_eq(v.changed + v.sealings, 0);
+}
+END_TEST
+
+static json_t *put_set_as(const struct identity *who, unsigned id)
+{
+	static const char line[] = "{\"op\":\"put-set\",\"value_length\":7,\"items\":[{\"name\":\"db\",\"value_length\":3},{\"name\":\"none\",\"value_length\":0},"
+				   "{\"name\":\"web\",\"value_length\":4}]}";
+	char buf[512];
+
+	with_id(line, id, buf, sizeof(buf));
+	return execute(who, buf, strlen(buf), stage("onetwo2", 7), 7);
+}
+
+START_TEST(a_set_is_one_transaction_and_happens_once)
+{
+	uint64_t epoch;
+	json_t *a;
+	size_t records;
+
+	ok(put(&admin, "db", "old"));
+	epoch = store_epoch(v.store);
+	records = n_records();
+	for (int again = 0; again < 2; again++) {
+		a = must(put_set_as(&admin, 4711));
+		ck_assert_uint_eq(store_epoch(v.store), epoch + 1);
+		ck_assert_uint_eq((uint64_t)number(a, "epoch"), epoch + 1);
+		ck_assert_uint_eq(json_array_size(json_object_get(a, "secrets")), 3);
+		json_decref(a);
+		value_is("db", 2, "one");
+		value_is("none", 1, "");
+		value_is("web", 1, "two2");
+		ck_assert_uint_eq(n_records(), records + 3);
+	}
+	recorded("SecretSet", "allow", "web", 0);
+}
+END_TEST
+
+START_TEST(a_set_with_one_name_that_fails_stores_nothing)
+{
+	uint64_t epoch;
+
+	ok(put(&admin, "web", "old"));
+	grant("secrets-officer", "user:1000", "db");
+	grant("secrets-officer", "user:1000", "none");
+	epoch = store_epoch(v.store);
+	fails(put_set_as(&alice, 4711), "EACCES", EXIT_DENIED, "secrets/set on web");
+	recorded("SecretSet", "deny", "web", 1000);
+	ck_assert_uint_eq(store_epoch(v.store), epoch);
+	ok(change(&admin, "{\"op\":\"disable\",\"name\":\"web\"}"));
+	epoch = store_epoch(v.store);
+	fails(put_set_as(&admin, 4712), "EACCES", EXIT_DENIED, "web is disabled");
+	ck_assert_uint_eq(store_epoch(v.store), epoch);
+	fails(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"), "ENOENT", EXIT_NOT_FOUND, "db");
 }
 END_TEST
 
@@ -1637,6 +1701,8 @@ int main(void)
 	tcase_add_test(tc, every_change_that_is_repeated_gives_the_first_answer);
 	tcase_add_test(tc, every_operation_that_asks_denies_who_has_no_binding);
 	tcase_add_test(tc, a_block_is_made_once_and_denies_from_then_on);
+	tcase_add_test(tc, a_set_is_one_transaction_and_happens_once);
+	tcase_add_test(tc, a_set_with_one_name_that_fails_stores_nothing);
 	tcase_add_test(tc, who_administers_bindings_alone_makes_no_block);
 	tcase_add_test(tc, another_request_under_the_same_id_is_a_conflict);
 	tcase_add_test(tc, ids_of_other_users_do_not_meet);
