@@ -468,7 +468,8 @@ static void serve(struct keeper *k)
 			upgrade_begin(k);
 		k->reload = false;
 		int wait = sooner(children_start_due(k), watch(k));
-		signal = step(k, sooner(wait, upgrade_watch(k)));
+		wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
+		signal = step(k, wait);
 	}
 	if (k->handed_over) {
 		log_info("another keeper serves; ending");

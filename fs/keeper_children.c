@@ -265,6 +265,16 @@ void children_stop_helper(struct keeper *k, enum helper which)
 	children_publish(k);
 }
 
+/* Of a worker that was killed. One that waits in the kernel may wait for what only the next one brings: it is left behind. */
+static void wait_for_end(struct keeper *k, pid_t pid)
+{
+	for (int64_t since = keeper_now_ms(); waitpid(pid, NULL, WNOHANG) == 0; poll(NULL, 0, 2))
+		if (keeper_now_ms() - since > UNREAPABLE_MS && watch_cannot_act(pid)) {
+			k->lingering = pid;
+			return;
+		}
+}
+
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 {
 	struct seat *s = &k->seats[seat];
@@ -281,7 +291,7 @@ void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 	}
 	if (s->pid) {
 		kill(s->pid, SIGKILL);
-		waitpid(s->pid, NULL, 0);
+		wait_for_end(k, s->pid);
 	}
 	if (s->control >= 0)
 		close(s->control);

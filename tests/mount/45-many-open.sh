@@ -69,6 +69,9 @@ note "a store that is read-only for a new worker: the same"
 mount_extra --bind "$STORE" "$STORE"
 mount -o remount,bind,ro "$STORE"
 kill -KILL "$(status .processes.standby)"
+read_only() { grep -q 'worker: .*Read-only file system' "$DAEMON_LOG"; }
+wait_for read_only
+[ "$(status .processes.standby)" = null ] || fail "a standby that cannot write"
 expect_output "the value" as $modest cat "$MNT/db/current"
 wait_for umount "$STORE"	# a worker that tries to start may be in it
 wait_for standby_ready
