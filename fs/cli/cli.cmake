@@ -12,3 +12,6 @@ install(TARGETS coffer RUNTIME DESTINATION bin)
 install(FILES ${CMAKE_SOURCE_DIR}/contrib/man/coffer.1 DESTINATION share/man/man1)
 install(FILES ${CMAKE_SOURCE_DIR}/contrib/completions/coffer.bash DESTINATION share/bash-completion/completions RENAME coffer)
 install(FILES ${CMAKE_SOURCE_DIR}/contrib/completions/_coffer DESTINATION share/zsh/site-functions)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/systemd/coffer-backup@.service ${CMAKE_SOURCE_DIR}/contrib/systemd/coffer-backup@.timer
+	${CMAKE_SOURCE_DIR}/contrib/systemd/coffer-backup-drill@.service ${CMAKE_SOURCE_DIR}/contrib/systemd/coffer-backup-drill@.timer
+	DESTINATION lib/systemd/system)
