@@ -525,7 +525,7 @@ int keeper_run(const struct options *options, int report_fd)
 		return 1;
 	k->options = *options;
 	log_open("keeper", options->foreground);
-	status = keeper_store_open(options->store, &k->store, why, sizeof why);
+	status = keeper_store_open(options, &k->store, why, sizeof why);
 	if (status) {
 		report(report_fd, status, why);
 		if (options->foreground)
