@@ -37,7 +37,7 @@ static int run_keyholder(const struct role_args *args)
 {
 	static struct vaultconf conf;
 	char why[256] = "";
-	const int client = role_fd(args, "client");
+	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
 
 	int r = role_harden();
 	if (!r)
@@ -57,7 +57,7 @@ static int run_keyholder(const struct role_args *args)
 	}
 	struct keyholder_config config = {
 		.source = { .uri = conf.kek, .params = conf.kek_params, .fd = role_fd(args, "kek") },
-		.clients = &client, .n_clients = 1, .unseal_fd = role_fd(args, "unseal"),
+		.clients = clients, .n_clients = 2, .unseal_fd = role_fd(args, "unseal"),
 		.check_context = { .type = WRAP_VAULT_KEY }, .check_record = conf.vault_record, .check_len = conf.vault_record_len,
 	};
 	memcpy(config.check_context.vault, conf.id, sizeof conf.id);
@@ -66,7 +66,7 @@ static int run_keyholder(const struct role_args *args)
 
 static int run_resolver(const struct role_args *args)
 {
-	const int client = role_fd(args, "client");
+	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, CAP_SYS_PTRACE);
@@ -76,12 +76,12 @@ static int run_resolver(const struct role_args *args)
 		log_error("giving up root: %s", strerror(-r));
 		return 1;
 	}
-	return resolver_run(role_fd(args, "proc"), &client, 1);
+	return resolver_run(role_fd(args, "proc"), clients, 2);
 }
 
 static int run_bell(const struct role_args *args)
 {
-	const int client = role_fd(args, "client");
+	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
 	const struct sandbox_place mount = { role_fd(args, "root"), SANDBOX_TIDY };
 	int r = role_harden();
 	if (!r)
@@ -92,7 +92,7 @@ static int run_bell(const struct role_args *args)
 		log_error("giving up root: %s", strerror(-r));
 		return 1;
 	}
-	return bell_run(role_fd(args, "root"), &client, 1);
+	return bell_run(role_fd(args, "root"), clients, 2);
 }
 
 /* One test read through the mount, before anybody else can see it. */
@@ -106,10 +106,16 @@ static int run_probe(const struct role_args *args)
 	return fd >= 0 && read(fd, buf, sizeof buf) > 0 ? 0 : 1;
 }
 
+/* May the keeper become this binary? */
+static int run_check(const struct role_args *args)
+{
+	return role_harden() || role_confine(args, -1) ? 1 : keeper_can_resume(role_fd(args, "state"));
+}
+
 static int run_role(const struct role_args *args)
 {
 	static const struct { const char *name; int (*run)(const struct role_args *args); } roles[] = {
-		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver }, { "bell", run_bell }, { "probe", run_probe },
+		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver }, { "bell", run_bell }, { "probe", run_probe }, { "check", run_check },
 	};
 	for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
 		if (!strcmp(args->role, roles[i].name)) {
@@ -227,6 +233,8 @@ int main(int argc, char **argv)
 	}
 	if (is_role)
 		return run_role(&args);
+	if (argc == 2 && !strncmp(argv[1], "--resume=", 9))	/* of ourselves, see fs/keeper_upgrade.c */
+		return keeper_resume(atoi(argv[1] + 9));
 	int r = options_parse(argc, argv, &options, why, sizeof why);
 	if (r) {
 		fprintf(stderr, "cofferd: %s\n", why[0] ? why : strerror(-r));

@@ -1,69 +1,47 @@
-#include "fs/keeper.h"
+#include "fs/keeper_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/control.h"
-#include "fs/keeper_store.h"
 #include "fs/log.h"
-#include "fs/mount.h"
-#include "fs/role.h"
 #include "fs/sandbox.h"
-#include "fs/shared.h"
 
-#define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
 #define STOP_TIMEOUT_MS  8000
+#define REMOUNT_WAIT_MS  5000
 
-enum child_kind { CHILD_KEYHOLDER, CHILD_RESOLVER, CHILD_BELL, CHILD_WORKER, CHILDREN };
-
-static const char *const child_roles[CHILDREN] = { "keyholder", "resolver", "bell", "worker" };
-
-/* A channel between the worker and a helper: both ends stay the keeper's, so that either side can be started again on it. */
-struct channel { int worker_end, helper_end; };
-
-struct child {
-	pid_t pid;
-	int64_t started_ms;
-	int64_t not_before_ms;		/* back-off: not to be started again before this */
-	unsigned failures;		/* deaths in a row without a good minute */
-};
-
-struct keeper {
-	struct options options;
-	struct keeper_store store;
-	struct shared *shared;
-	struct mount *mount;
-	int shared_fd, self_fd, proc_fd, signal_fd, clone_fd;
-	int control;			/* our end to the present worker */
-	bool worker_ready, attached;
-	struct channel channels[3];	/* keys, resolver, bell */
-	struct child children[CHILDREN];
-	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
-	pid_t probe;			/* the test read under way, 0: none; then its wait status */
-	int probe_status;
-	char fatal[CONTROL_TEXT_MAX];
-	int fatal_status;
-};
-
-static int64_t now_ms(void)
+int64_t keeper_now_ms(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void keeper_trouble(struct keeper *k, const char *format, ...)
+{
+	struct shared_keeper *s = &k->shared->keeper;
+	struct timespec t;
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(s->trouble, sizeof s->trouble, format, ap);
+	va_end(ap);
+	clock_gettime(CLOCK_REALTIME, &t);
+	s->trouble_at = t.tv_sec * 1000000000 + t.tv_nsec;
+	log_warn("%s", s->trouble);
 }
 
 /* ---- set-up ---- */
@@ -87,6 +65,48 @@ static int read_boot(uint8_t ret[16])
 	return n == 16 || getrandom(ret, 16, 0) == 16 ? 0 : -EIO;
 }
 
+/* What holds plaintext or keys stays in memory for as long as the keeper lives. */
+int keeper_lock_memory(struct keeper *k)
+{
+	struct shared *s = k->shared;
+	return mlock(s->slots, sizeof s->slots) || mlock(s->stage_key, KEY_LEN) || mlock(&s->audit_head, sizeof s->audit_head) ||
+	       madvise(s, sizeof *s, MADV_DONTDUMP) ? -errno : 0;
+}
+
+void keeper_sign(struct keeper *k)
+{
+	struct shared_keeper *s = &k->shared->keeper;
+
+	if (k->giver_fd < 0)
+		s->keeper = getpid();
+	s->bell_uid = k->store.users.helper;
+	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
+	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
+	snprintf(s->store, sizeof s->store, "%s", k->options.store);
+}
+
+/* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new. */
+static int reset_shared(struct keeper *k)
+{
+	struct shared *s = k->shared;
+
+	memset(s->slots, 0, sizeof s->slots);
+	memset(&s->suspects, 0, sizeof s->suspects);
+	memset(&s->rings, 0, sizeof s->rings);
+	explicit_bzero(&s->audit_head, sizeof s->audit_head);
+	memset(&s->handles, 0, offsetof(struct handle_table, entries) + (s->handles.high <= HANDLES_MAX ? s->handles.high : HANDLES_MAX) * sizeof s->handles.entries[0]);
+	for (size_t i = 0; i < CTL_BUFFERS; i++)
+		if (s->ctl[i].owner)
+			memset(&s->ctl[i], 0, sizeof s->ctl[i]);
+	for (size_t i = 0; i < PARKED; i++)
+		if (s->parked[i].len)
+			memset(&s->parked[i], 0, sizeof s->parked[i]);
+	s->tick_began = 0;
+	s->keeper.unsealed = 0;
+	s->keeper.fresh = 1;
+	return getrandom(s->stage_key, KEY_LEN, 0) == KEY_LEN ? 0 : -EIO;
+}
+
 static int make_shared(struct keeper *k)
 {
 	struct timespec t;
@@ -99,36 +119,19 @@ static int make_shared(struct keeper *k)
 	if (p == MAP_FAILED)
 		return -errno;
 	k->shared = p;
-	/* what holds plaintext or keys stays in memory for as long as the keeper lives */
-	if (mlock(k->shared->slots, sizeof k->shared->slots) || mlock(k->shared->stage_key, KEY_LEN) ||
-	    mlock(&k->shared->audit_head, sizeof k->shared->audit_head) || madvise(p, sizeof(struct shared), MADV_DONTDUMP))
-		return -errno;
-	if (getrandom(k->shared->stage_key, KEY_LEN, 0) != KEY_LEN)
+	int r = keeper_lock_memory(k);
+	if (r)
+		return r;
+	if (reset_shared(k))
 		return -EIO;
-	struct shared_keeper *s = &k->shared->keeper;
-	if (read_boot(s->boot))
+	if (read_boot(k->shared->keeper.boot))
 		return -EIO;
 	clock_gettime(CLOCK_REALTIME, &t);
-	s->started = t.tv_sec * 1000000000 + t.tv_nsec;
-	s->keeper = getpid();
-	s->bell_uid = k->store.users.helper;
-	s->options = k->options;
-	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
-	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
-	snprintf(s->store, sizeof s->store, "%s", k->options.store);
+	k->shared->keeper.started = t.tv_sec * 1000000000 + t.tv_nsec;
+	k->shared->keeper.options = k->options;
+	keeper_sign(k);
 	k->shared->size = sizeof(struct shared);
 	k->shared->magic = SHARED_MAGIC;
-	return 0;
-}
-
-static int make_channels(struct keeper *k)
-{
-	for (size_t i = 0; i < 3; i++) {
-		int pair[2];
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-			return -errno;
-		k->channels[i] = (struct channel){ pair[0], pair[1] };
-	}
 	return 0;
 }
 
@@ -146,219 +149,21 @@ static int make_signals(struct keeper *k)
 	return k->signal_fd < 0 ? -errno : 0;
 }
 
-/* ---- children ---- */
-
-static int start_worker(struct keeper *k, struct role_args *a)
-{
-	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	a->uid = k->store.users.worker;
-	a->gid = k->store.users.worker_gid;
-	const struct role_fd fds[] = {
-		{ "shared", k->shared_fd }, { "fuse", mount_fuse_fd(k->mount) }, { "control", pair[1] }, { "store", k->store.dir },
-		{ "proc", k->proc_fd }, { "audit", k->store.audit_dir }, { "head", k->store.audit_head },
-		{ "keys", k->channels[CHILD_KEYHOLDER].worker_end }, { "resolver", k->channels[CHILD_RESOLVER].worker_end },
-		{ "bell", k->channels[CHILD_BELL].worker_end },
-	};
-	memcpy(a->fds, fds, sizeof fds);
-	a->n_fds = sizeof fds / sizeof *fds;
-	/* a worker that does not take its answers must not stop the one who would start another */
-	int r = fcntl(pair[0], F_SETFL, O_NONBLOCK) ? -errno : role_spawn(k->self_fd, a, &k->children[CHILD_WORKER].pid);
-	close(pair[1]);
-	if (r) {
-		close(pair[0]);
-		return r;
-	}
-	if (k->control >= 0)
-		close(k->control);
-	k->control = pair[0];
-	k->worker_ready = false;
-	return 0;
-}
-
-static int start_helper(struct keeper *k, enum child_kind kind, struct role_args *a)
-{
-	const struct keeper_users *u = &k->store.users;
-	size_t n = 0;
-
-	a->uid = kind == CHILD_KEYHOLDER ? u->keys : u->helper;
-	a->gid = kind == CHILD_KEYHOLDER ? u->keys_gid : u->helper_gid;
-	a->fds[n++] = (struct role_fd){ "client", k->channels[kind].helper_end };
-	if (kind == CHILD_KEYHOLDER) {
-		a->fds[n++] = (struct role_fd){ "store", k->store.dir };
-		a->fds[n++] = (struct role_fd){ "unseal", k->store.unseal };
-		if (k->store.kek >= 0)
-			a->fds[n++] = (struct role_fd){ "kek", k->store.kek };
-	} else if (kind == CHILD_RESOLVER) {
-		a->fds[n++] = (struct role_fd){ "proc", k->proc_fd };
-	} else {
-		a->fds[n++] = (struct role_fd){ "root", k->clone_fd };
-	}
-	a->n_fds = n;
-	return role_spawn(k->self_fd, a, &k->children[kind].pid);
-}
-
-static void publish_pids(struct keeper *k)
-{
-	struct shared_keeper *s = &k->shared->keeper;
-	s->keyholder = k->children[CHILD_KEYHOLDER].pid;
-	s->resolver = k->children[CHILD_RESOLVER].pid;
-	s->bell = k->children[CHILD_BELL].pid;
-	s->worker = k->children[CHILD_WORKER].pid;
-}
-
-static int start_child(struct keeper *k, enum child_kind kind)
-{
-	struct role_args a = { .role = child_roles[kind], .log_stderr = k->options.foreground, .require_sandbox = k->options.require_sandbox };
-	int r = kind == CHILD_WORKER ? start_worker(k, &a) : start_helper(k, kind, &a);
-
-	if (r)
-		log_error("%s cannot be started: %s", child_roles[kind], strerror(-r));
-	k->children[kind].started_ms = now_ms();
-	publish_pids(k);
-	return r;
-}
-
-#define FREE_RESTARTS 5
-
-/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. A minute of service forgives them; one that has served at all was no failure to start, and its callers are waiting. */
-static void schedule_restart(struct child *c, bool served)
-{
-	int64_t now = now_ms();
-	if (served || now - c->started_ms > 60000)
-		c->failures = 0;
-	/* the first few come back at once: callers are waiting */
-	int64_t delay = c->failures < FREE_RESTARTS ? 0 : (int64_t)50 << (c->failures - FREE_RESTARTS < 7 ? c->failures - FREE_RESTARTS : 7);
-	c->failures++;
-	c->not_before_ms = now + (delay > 5000 ? 5000 : delay);
-}
-
-static void child_died(struct keeper *k, enum child_kind kind, int status)
-{
-	struct child *c = &k->children[kind];
-
-	if (WIFSIGNALED(status))
-		log_warn("%s (%d) was ended by signal %d", child_roles[kind], (int)c->pid, WTERMSIG(status));
-	else
-		log_warn("%s (%d) ended with status %d", child_roles[kind], (int)c->pid, WEXITSTATUS(status));
-	c->pid = 0;
-	publish_pids(k);
-	if (kind == CHILD_WORKER) {
-		k->shared->keeper.restarts++;
-		/* what it had read and not answered goes back to the queue for the next one */
-		if (k->shared->keeper.resend && mount_resend(k->mount))
-			log_error("unanswered requests cannot be sent again: %s", strerror(errno));
-		if (!k->worker_ready)
-			log_error("it never became ready; see the lines above");
-	}
-	schedule_restart(c, kind == CHILD_WORKER && k->worker_ready);
-}
-
-static void reap(struct keeper *k)
-{
-	int status;
-	pid_t pid;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == k->probe) {
-			k->probe = 0;
-			k->probe_status = status;
-		}
-		for (int i = 0; i < CHILDREN; i++)
-			if (k->children[i].pid == pid)
-				child_died(k, (enum child_kind)i, status);
-	}
-}
-
-/* Starts what should run and does not. Returns how long until something is due (ms), -1: nothing is. */
-static int restart_due(struct keeper *k)
-{
-	int64_t now = now_ms(), wait = -1;
-	for (int i = 0; i < CHILDREN; i++) {
-		struct child *c = &k->children[i];
-		if (c->pid || (i == CHILD_BELL && !k->attached))
-			continue;
-		if (c->not_before_ms <= now && start_child(k, (enum child_kind)i))
-			schedule_restart(c, false);
-		if (!c->pid && (wait < 0 || c->not_before_ms - now < wait))
-			wait = c->not_before_ms > now ? c->not_before_ms - now : 1;
-	}
-	return (int)wait;
-}
-
-/* ---- the worker's requests ---- */
-
-/* A new segment pushes out the oldest one in the end: a worker that is somebody else's by now gets one only when the last is full or old, or was taken away, and else one a minute. */
-static bool may_create(struct keeper *k, uint32_t number)
-{
-	const uint64_t full = k->options.audit_segment_size ? k->options.audit_segment_size : AUDIT_SEGMENT_SIZE;
-	struct stat st;
-	char name[32];
-
-	snprintf(name, sizeof name, "audit-%08u.jsonl", number - 1);
-	if (number > 1 && !fstatat(k->store.audit_dir, name, &st, AT_SYMLINK_NOFOLLOW) && (uint64_t)st.st_size < full && now_ms() < k->next_segment_ms)
-		return false;
-	k->next_segment_ms = now_ms() + 60000;
-	return true;
-}
-
-static void answer_segment(struct keeper *k, const struct control_message *m)
-{
-	struct control_message answer = { .type = CONTROL_SEGMENT, .number = m->number };
-	int fd = -1;
-
-	if (m->create && !may_create(k, m->number))
-		answer.error = -EAGAIN;
-	else
-		answer.error = audit_segment_open_at(k->store.audit_dir, m->number, m->create, k->store.users.worker_gid, &fd);
-	/* before the answer: the segment's first record says which one is the oldest */
-	if (!answer.error && m->create)
-		audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds);
-	if (control_send(k->control, &answer, fd))
-		log_warn("the worker did not take its log segment");
-	if (fd >= 0)
-		close(fd);
-}
-
-static void read_control(struct keeper *k)
-{
-	struct control_message m;
-	int r = control_receive(k->control, &m, NULL, 0);
-
-	if (r == -ETIMEDOUT)
-		return;
-	if (r) {			/* it died; SIGCHLD says so too */
-		close(k->control);
-		k->control = -1;
-		return;
-	}
-	switch (m.type) {
-	case CONTROL_READY:
-		k->worker_ready = true;
-		if (k->attached)
-			log_info("worker %d serves", (int)k->children[CHILD_WORKER].pid);
-		break;
-	case CONTROL_SEGMENT:
-		answer_segment(k, &m);
-		break;
-	case CONTROL_FATAL:
-		log_error("worker: %s", m.text);
-		snprintf(k->fatal, sizeof k->fatal, "%s", m.text);
-		k->fatal_status = m.number ? (int)m.number : 1;
-		break;
-	default:
-		log_warn("the worker sent a message of unknown type %u", m.type);
-	}
-}
-
 /* ---- the loop ---- */
+
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
 
 /* Waits for something to happen and deals with it. Returns the signal that asks us to end, or 0. */
 static int step(struct keeper *k, int timeout_ms)
 {
 	int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 	struct pollfd p[] = {
-		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = k->control, .events = POLLIN }, { .fd = mounts, .events = POLLPRI },
+		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = mounts, .events = POLLPRI },
+		{ .fd = k->seats[0].control, .events = POLLIN }, { .fd = k->seats[1].control, .events = POLLIN },
+		{ .fd = k->asked_fd, .events = POLLIN }, { .fd = k->taker_fd, .events = POLLIN },
 	};
 	int stop = 0;
 
@@ -366,36 +171,43 @@ static int step(struct keeper *k, int timeout_ms)
 		close(mounts);
 		return 0;
 	}
-	int n = poll(p, 3, timeout_ms);
+	int n = poll(p, sizeof p / sizeof *p, timeout_ms);
 	if (mounts >= 0)
 		close(mounts);
 	if (n < 0)
 		return 0;
-	if (p[1].revents)
-		read_control(k);
 	if (p[0].revents) {
 		struct signalfd_siginfo s;
 		while (read(k->signal_fd, &s, sizeof s) == sizeof s)
 			if (s.ssi_signo == SIGTERM || s.ssi_signo == SIGINT)
 				stop = (int)s.ssi_signo;
-		reap(k);
+			else if (s.ssi_signo == SIGHUP)
+				k->reload = true;
+		children_reap(k);
 	}
+	for (int i = 0; i < SEATS; i++)
+		if (p[2 + i].revents && k->seats[i].control == p[2 + i].fd)
+			control_read(k, i);
+	if (p[4].revents && k->attached && k->giver_fd < 0)
+		handover_accept(k);
+	if (p[5].revents && k->taker_fd == p[5].fd)
+		k->handed_over = handover_read(k);
 	return stop;
 }
 
-/* Waits until the first worker is ready. 0, or the exit status with the line in k->fatal. */
+/* Waits until the first worker serves. 0, or the exit status with the line in k->fatal. */
 static int wait_ready(struct keeper *k)
 {
-	int64_t end = now_ms() + START_TIMEOUT_MS;
+	int64_t end = keeper_now_ms() + START_TIMEOUT_MS;
 
-	while (!k->worker_ready) {
+	while (k->active < 0 || k->seats[k->active].state != SEAT_SERVING) {
 		if (step(k, 200)) {
 			snprintf(k->fatal, sizeof k->fatal, "ended by a signal before the mount was up");
 			return 1;
 		}
 		if (k->fatal[0])
 			return k->fatal_status;
-		if (!k->children[CHILD_WORKER].pid || now_ms() > end) {
+		if ((k->seats[0].state == SEAT_EMPTY && k->seats[1].state == SEAT_EMPTY) || keeper_now_ms() > end) {
 			snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return 1;
 		}
@@ -411,7 +223,7 @@ static int probe(struct keeper *k)
 	int r = role_spawn(k->self_fd, &a, &k->probe);
 	if (r)
 		return r;
-	for (int64_t end = now_ms() + 10000; k->probe && now_ms() < end;)
+	for (int64_t end = keeper_now_ms() + 10000; k->probe && keeper_now_ms() < end;)
 		step(k, 100);
 	if (!k->probe)
 		return WIFEXITED(k->probe_status) && WEXITSTATUS(k->probe_status) == 0 ? 0 : -EIO;
@@ -419,43 +231,255 @@ static int probe(struct keeper *k)
 	return -ETIMEDOUT;
 }
 
-static void stop_child(struct keeper *k, enum child_kind kind, int64_t patience_ms)
+static void stop_workers(struct keeper *k, int64_t patience_ms)
 {
-	struct child *c = &k->children[kind];
-	int status;
-
-	for (int64_t end = now_ms() + patience_ms; c->pid && now_ms() < end;) {
-		kill(c->pid, SIGTERM);	/* again and again: it may have been between its check and its read */
-		struct pollfd p = { .fd = k->control, .events = POLLIN };
-		if (kind == CHILD_WORKER && k->control >= 0 && poll(&p, 1, 20) > 0)
-			read_control(k);	/* a last segment, perhaps */
-		else
-			poll(NULL, 0, 10);
-		if (waitpid(c->pid, &status, WNOHANG) == c->pid)
-			c->pid = 0;
-	}
-	if (c->pid) {
-		kill(c->pid, SIGKILL);
-		waitpid(c->pid, &status, 0);
-		c->pid = 0;
-	}
-	publish_pids(k);
+	for (int i = 0; i < SEATS; i++)	/* a standby has nothing to finish */
+		if (k->seats[i].pid)
+			children_stop_worker(k, i, i == k->active ? patience_ms : 0);
 }
 
 static void shut_down(struct keeper *k)
 {
+	k->shared->keeper.ending = 1;
 	/* the bell's view of the mount would keep the file system alive */
-	stop_child(k, CHILD_BELL, 0);
+	children_stop_helper(k, HELPER_BELL);
 	if (k->clone_fd >= 0)
 		close(k->clone_fd);
 	k->clone_fd = -1;
 	if (k->attached && mount_detach(k->mount))
 		log_error("%s cannot be unmounted: %s", k->options.mount, strerror(errno));
-	stop_child(k, CHILD_WORKER, STOP_TIMEOUT_MS);
-	stop_child(k, CHILD_RESOLVER, 0);
-	stop_child(k, CHILD_KEYHOLDER, 0);
+	stop_workers(k, STOP_TIMEOUT_MS);
+	children_stop_helper(k, HELPER_RESOLVER);
+	children_stop_helper(k, HELPER_KEYHOLDER);
 	if (k->attached)
 		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
+	leftovers_forget(k);
+}
+
+/* A detached mount that a worker serves. 0, or the exit status with the line in k->fatal. */
+static int make_served_mount(struct keeper *k)
+{
+	int r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
+	if (r)
+		return 1;
+	k->shared->keeper.resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
+	if (children_start_worker(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	r = wait_ready(k);
+	if (!r && probe(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the mount does not answer a test read; cofferd -f shows why");
+		r = 1;
+	}
+	return r;
+}
+
+static int bring_up(struct keeper *k)
+{
+	leftovers_end(k->store.dir);
+	if (mount_clear_dead(k->options.mount, k->options.store))
+		log_warn("a dead mount of this store was at %s; it is detached", k->options.mount);
+	int r = mount_point_check(k->options.mount, k->fatal, sizeof k->fatal);
+	if (r)
+		return r == -EBUSY ? 5 : 1;
+	k->proc_fd = mount_private_proc();
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	r = make_served_mount(k);
+	if (r)
+		return r;
+	if (mount_attach(k->mount, k->options.mount, &k->clone_fd, k->fatal, sizeof k->fatal))
+		return 1;
+	k->attached = true;
+	/* from now on nobody, a captured worker included, can cut off what is in the log; where the file system has no such attribute, status says so */
+	if (audit_protect(k->store.audit_dir, true))
+		log_info("the log's file system has no append-only attribute");
+	return 0;
+}
+
+/* Whoever aborted the connection (fusectl, umount -f of a busy mount) has ended every open file and every bind mount of it; the vault itself comes back. */
+static void remount(struct keeper *k)
+{
+	struct mount *dead = k->mount;
+
+	keeper_trouble(k, "the connection to the kernel was aborted from outside: mounting again; files that were open are lost");
+	stop_workers(k, STOP_TIMEOUT_MS);
+	children_stop_helper(k, HELPER_BELL);
+	close(k->clone_fd);
+	k->clone_fd = -1;
+	k->mount = NULL;
+	k->fatal[0] = '\0';
+	k->attached = false;
+	int r = reset_shared(k);
+	if (!r)
+		r = make_served_mount(k);
+	if (!r)
+		r = mount_replace(k->mount, dead, &k->clone_fd, k->fatal, sizeof k->fatal);
+	k->attached = true;
+	if (!r) {
+		mount_free(dead);
+		k->aborted = false;
+		kept_give(k);
+		log_info("%s is mounted at %s again", k->options.store, k->options.mount);
+		return;
+	}
+	keeper_trouble(k, "it cannot be mounted again: %.200s; tried again in %d s", k->fatal, REMOUNT_WAIT_MS / 1000);
+	stop_workers(k, 0);
+	mount_free(k->mount);
+	k->mount = dead;
+	k->next_remount_ms = keeper_now_ms() + REMOUNT_WAIT_MS;
+}
+
+/* ---- beginnings and the end ---- */
+
+static struct keeper *keeper_new(const struct options *options)
+{
+	struct keeper *k = calloc(1, sizeof *k);
+	if (!k)
+		return NULL;
+	if (options)
+		k->options = *options;
+	k->notify.fd = -1;
+	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
+	for (int i = 0; i < SEATS; i++)
+		k->seats[i].control = -1;
+	k->active = -1;
+	return k;
+}
+
+/* The binary that runs, and where the next one will be: by the name that it was started under, where an upgrade will put another. */
+static int find_binary(struct keeper *k)
+{
+	static const char gone[] = " (deleted)";
+	ssize_t n = readlink("/proc/self/exe", k->exe, sizeof k->exe - 1);
+
+	k->exe[n > 0 ? n : 0] = '\0';
+	if (n > (ssize_t)sizeof gone && !strcmp(k->exe + n - (sizeof gone - 1), gone))
+		k->exe[n - (ssize_t)(sizeof gone - 1)] = '\0';
+	k->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	return k->self_fd < 0 ? -errno : 0;
+}
+
+/* It maps what callers write and read: nobody looks into it either. */
+static int confine(void)
+{
+	int r = role_harden();
+	return r ? r : sandbox_keeper();
+}
+
+static int set_up(struct keeper *k)
+{
+	int r = confine();
+	if (!r)
+		r = make_signals(k);
+	if (!r)
+		r = children_make_channels(k);
+	if (!r)
+		r = make_shared(k);
+	return r;
+}
+
+/* With the mount that the service manager kept when the keeper before us was killed. */
+static int go_on(struct keeper *k)
+{
+	int status = keeper_store_open(&k->options, &k->store, k->fatal, sizeof k->fatal);
+	if (status)
+		return status;
+	leftovers_end(k->store.dir);
+	int r = confine();
+	if (!r)
+		r = make_signals(k);
+	if (!r)
+		r = children_make_channels(k);
+	if (!r)
+		r = kept_adopt(k);
+	if (r) {
+		snprintf(k->fatal, sizeof k->fatal, "what the service manager kept of the mount cannot be used (%s) and is given back; start again", strerror(-r));
+		return 1;
+	}
+	log_info("going on with the mount that the service manager kept");
+	k->proc_fd = mount_private_proc();
+	takeover_after_death(k, false);		/* the keeper's death was its worker's, too */
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	status = wait_ready(k);
+	if (!status && handover_listen(k))
+		log_warn("no other keeper can take over: %s", strerror(errno));
+	return status;
+}
+
+static int make_first(struct keeper *k)
+{
+	int status = keeper_store_open(&k->options, &k->store, k->fatal, sizeof k->fatal);
+	if (status)
+		return status;
+	int r = set_up(k);
+	if (r) {
+		snprintf(k->fatal, sizeof k->fatal, "set-up of shared memory and signals: %s", strerror(-r));
+		return 1;
+	}
+	status = bring_up(k);
+	if (!status && handover_listen(k))
+		log_warn("no other keeper can take over: %s", strerror(errno));
+	return status;
+}
+
+/* Until one of our own stands ready, nothing of what we were given is changed. */
+static int prepare_to_take(struct keeper *k)
+{
+	int64_t end = keeper_now_ms() + START_TIMEOUT_MS;
+
+	k->proc_fd = mount_private_proc();
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	while (k->seats[0].state != SEAT_PREPARED) {
+		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
+			if (!k->fatal[0])
+				snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
+			return k->fatal_status ? k->fatal_status : 1;
+		}
+	}
+	return 0;
+}
+
+static int take_from_other(struct keeper *k)
+{
+	if (geteuid() != 0) {
+		snprintf(k->fatal, sizeof k->fatal, "cofferd needs root to mount and to start its processes under their own users");
+		return 1;
+	}
+	int r = handover_ask(k, k->fatal, sizeof k->fatal);
+	if (r)
+		return r == -EBUSY ? 5 : 7;
+	r = confine() || make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
+	if (!r && handover_finish(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon that serves does not let go of the mount");
+		r = 1;
+	}
+	if (r)
+		return r;
+	keeper_sign(k);
+	keeper_store_sign(&k->store);
+	k->shared->keeper.upgrades++;
+	takeover_from_other(k);
+	if (!mount_is_here(k->mount))
+		log_warn("%s is not to be seen in this mount namespace: it is served, and whoever sees it must unmount it", k->options.mount);
+	return 0;
+}
+
+/* The mount is another keeper's: what is ours goes, and nothing of the mount's. */
+static void abandon(struct keeper *k)
+{
+	stop_workers(k, 0);
+	for (int i = 0; i < HELPERS; i++)
+		children_stop_helper(k, (enum helper)i);
 }
 
 static void report(int fd, int status, const char *text)
@@ -466,99 +490,109 @@ static void report(int fd, int status, const char *text)
 	close(fd);
 }
 
-static int bring_up(struct keeper *k)
+static void serve(struct keeper *k)
 {
-	int r = mount_point_check(k->options.mount, k->fatal, sizeof k->fatal);
-	if (r)
-		return r == -EBUSY ? 5 : 1;
-	r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
-	if (r)
-		return 1;
-	k->shared->keeper.resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
-	k->proc_fd = mount_private_proc();
-	if (k->proc_fd < 0 || start_child(k, CHILD_KEYHOLDER) || start_child(k, CHILD_RESOLVER) || start_child(k, CHILD_WORKER)) {
-		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
-		return 1;
-	}
-	r = wait_ready(k);
-	if (r)
-		return r;
-	if (probe(k)) {
-		snprintf(k->fatal, sizeof k->fatal, "the mount does not answer a test read; cofferd -f shows why");
-		return 1;
-	}
-	if (mount_attach(k->mount, k->options.mount, &k->clone_fd, k->fatal, sizeof k->fatal))
-		return 1;
-	k->attached = true;
-	/* from now on nobody, a captured worker included, can cut off what is in the log; where the file system has no such attribute, status says so */
-	if (audit_protect(k->store.audit_dir, true))
-		log_info("the log's file system has no append-only attribute");
-	return 0;
-}
+	int signal = 0;
 
-static int set_up(struct keeper *k)
-{
-	int r;
-	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->control = -1;
-	k->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	if (k->self_fd < 0)
-		return -errno;
-	r = role_harden();		/* it maps what callers write and read */
-	if (!r)
-		r = sandbox_keeper();
-	if (!r)
-		r = make_signals(k);
-	if (!r)
-		r = make_channels(k);
-	if (!r)
-		r = make_shared(k);
-	return r;
+	while (!signal && !k->handed_over && mount_attached(k->mount)) {
+		if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
+			remount(k);
+		if (k->reload)
+			upgrade_begin(k);
+		k->reload = false;
+		const bool serving = k->active >= 0 && k->seats[k->active].state == SEAT_SERVING;
+		int wait = sooner(children_start_due(k), watch(k));
+		wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
+		signal = step(k, sooner(wait, upgrade_watch(k)));
+	}
+	if (k->handed_over) {
+		log_info("another keeper serves; ending");
+		return;
+	}
+	log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+	notify_say(&k->notify, "STOPPING=1");
+	kept_forget(k);
+	shut_down(k);
+	handover_forget(k);
+	mount_free(k->mount);
+	keeper_store_close(&k->store);
 }
 
 int keeper_run(const struct options *options, int report_fd)
 {
-	struct keeper *k = calloc(1, sizeof *k);
-	char why[CONTROL_TEXT_MAX] = "";
+	struct keeper *k = keeper_new(options);
 	int status = 1;
 
 	if (!k)
 		return 1;
-	k->options = *options;
 	log_open("keeper", options->foreground);
-	status = keeper_store_open(options, &k->store, why, sizeof why);
-	if (status) {
-		report(report_fd, status, why);
-		if (options->foreground)
-			fprintf(stderr, "cofferd: %s\n", why);
-		free(k);
-		return status;
-	}
-	int r = set_up(k);
-	if (r) {
-		status = 1;
-		snprintf(k->fatal, sizeof k->fatal, "set-up of shared memory and signals: %s", strerror(-r));
-	} else {
-		status = bring_up(k);
-	}
-	const bool failed = status != 0;
-	if (!failed) {
+	notify_open(&k->notify);
+	const bool kept = kept_take(k);
+	if (find_binary(k))
+		snprintf(k->fatal, sizeof k->fatal, "/proc is not mounted");
+	else
+		status = options->takeover ? take_from_other(k) : kept ? go_on(k) : make_first(k);
+	if (!status) {
+		kept_give(k);
+		notify_say(&k->notify, "READY=1\nSTATUS=The vault is mounted.");
 		report(report_fd, 0, "");
 		log_info("%s is mounted at %s", options->store, options->mount);
-		int signal = 0;
-		while (!signal && mount_attached(k->mount))
-			signal = step(k, restart_due(k));
-		log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+		serve(k);
+		free(k);
+		return 0;
 	}
-	if (k->mount)
-		shut_down(k);
-	mount_free(k->mount);
-	keeper_store_close(&k->store);
+	if (kept)
+		kept_forget(k);
+	if (options->takeover) {
+		abandon(k);
+	} else {
+		if (k->mount)
+			shut_down(k);
+		mount_free(k->mount);
+		keeper_store_close(&k->store);
+	}
 	/* last: whoever hears that it failed may try again, and must not find us still there */
-	if (failed) {
-		report(report_fd, status, k->fatal);
-		if (options->foreground)
-			fprintf(stderr, "cofferd: %s\n", k->fatal);
-	}
+	report(report_fd, status, k->fatal);
+	if (options->foreground)
+		fprintf(stderr, "cofferd: %s\n", k->fatal);
 	free(k);
 	return status;
+}
+
+int keeper_resume(int state_fd)
+{
+	static struct keeper_state s;
+	int *fds[STATE_FDS];
+	struct keeper *k = keeper_new(NULL);
+	int r = k ? state_from_memfd(state_fd, &s) : -ENOMEM;
+
+	if (!r) {
+		const size_t n = state_descriptors(&s, fds);
+		for (size_t i = 0; i < n; i++)
+			if (*fds[i] >= 0)
+				fcntl(*fds[i], F_SETFD, FD_CLOEXEC);
+		log_open("keeper", s.options.foreground);
+		r = state_restore(k, &s);
+	}
+	close(state_fd);
+	if (!r)
+		r = find_binary(k);
+	if (!r) {
+		memcpy(k->exe, s.exe, sizeof k->exe);
+		r = confine();
+	}
+	if (!r) {
+		r = make_signals(k);
+	}
+	if (r) {
+		log_error("the keeper cannot go on after its upgrade: %s", strerror(-r));
+		return 1;
+	}
+	log_info("the keeper goes on as version " COFFER_VERSION);
+	notify_open(&k->notify);
+	kept_give(k);			/* in this version's words */
+	children_reap(k);
+	serve(k);
+	free(k);
+	return 0;
 }

@@ -22,6 +22,7 @@ struct options {
 	bool pretend;			/* mount -f: everything but the mount */
 	bool require_sandbox;		/* a kernel without Landlock or seccomp is not served on */
 	bool nopagecache;		/* sendfile, splice and mmap are refused: nothing ever lies in the page cache */
+	bool takeover;			/* from the keeper that serves this store already */
 	bool noresend;			/* replay unanswered requests from the slots, as on kernels before 6.9 */
 	enum audit_durability durability;
 	uint64_t audit_segment_size;	/* bytes, 0: default */
@@ -32,6 +33,7 @@ struct options {
 	enum secmem_choice locked_memory;
 	char users[USERS_MAX];		/* the worker's user; with -keys and -helper behind it the others' */
 	char kek[KEK_URI_MAX];		/* where the key file lies on this machine: file:PATH or credential:NAME; "": where the store says */
+	uint32_t watchdog;		/* seconds that a worker may be at one request, 0: as long as it likes */
 };
 
 /* 0; with one line in why: -EINVAL: no such usage; any other negative errno: the store or the mount point is not there. */

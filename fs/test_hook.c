@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -241,4 +242,34 @@ int test_hook_start(const struct test_cell *given)
 	if (!r)
 		r = start(wait_for_signal);
 	return r ? r : start(wait_for_order);
+}
+
+/* ---- where to die ---- */
+
+static int die_fd = -1;
+
+void test_hook_point(const char *point, unsigned number)
+{
+	char text[64] = "", word[32];
+	unsigned wanted, times;
+
+	if (die_fd < 0 || pread(die_fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%31s %u %u", word, &wanted, &times) != 3 || !times || wanted != number)
+		return;
+	const bool hang = !strcmp(point, "before") && !strcmp(word, "hang"), crash = !strcmp(point, "before") && !strcmp(word, "crash");
+	if (!hang && !crash && strcmp(word, point))
+		return;
+	int n = snprintf(text, sizeof text, "%s %u %u\n", word, wanted, times - 1);
+	if (ftruncate(die_fd, 0) || pwrite(die_fd, text, (size_t)n, 0) != n)
+		log_warn("test hook: %s", strerror(errno));
+	if (!hang)
+		raise(crash ? SIGSEGV : SIGKILL);
+	for (;;)
+		poll(NULL, 0, -1);
+}
+
+void test_hook_open(void)
+{
+	const char *die = getenv("COFFER_TEST_DIE");
+	if (die)
+		die_fd = open(die, O_RDWR | O_CLOEXEC);
 }

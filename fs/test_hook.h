@@ -14,4 +14,16 @@ int test_hook_start(const struct test_cell *cell);
 /* A directory that the hooks read in spite of the cell; path may be NULL. A descriptor, or -1. */
 int test_hook_place(const char *path);
 
+/* Dies here by SIGKILL, where the file that the environment's COFFER_TEST_DIE names holds this point and a number above 0, which is lowered by one: "before 14 2".
+ * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0. Instead of "before", "hang" waits for ever and "crash" is a SIGSEGV. */
+void test_hook_point(const char *point, unsigned number);
+void test_hook_open(void);	/* before the cell, in which that file cannot be opened */
+
+/* In a build without hooks, nothing. */
+#ifdef COFFER_TEST_HOOKS
+#define TEST_POINT(point, number) test_hook_point(point, number)
+#else
+#define TEST_POINT(point, number) ((void)0)
+#endif
+
 #endif

@@ -134,6 +134,24 @@ static json_t *processes(struct shared *shared)
 			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell));
 }
 
+/* What the keeper had to do, and what it last found amiss. */
+static json_t *supervision(struct shared *shared)
+{
+	char trouble[sizeof shared->keeper.trouble];
+	struct shared_keeper *k;
+	int64_t at;
+
+	if (!shared)
+		return json_object();
+	k = &shared->keeper;
+	at = atomic_load(&k->trouble_at);
+	memcpy(trouble, k->trouble, sizeof trouble);
+	trouble[sizeof trouble - 1] = '\0';
+	return json_pack("{s:I, s:I, s:I, s:o, s:o}", "watchdog_kills", (json_int_t)atomic_load(&k->watchdog_kills),
+			 "requests_given_up", (json_int_t)atomic_load(&k->deaths_of_request), "upgrades", (json_int_t)atomic_load(&k->upgrades),
+			 "trouble", text_or_null(at ? trouble : NULL), "trouble_at", at ? ctl_time(at) : json_null());
+}
+
 /* Two can be sealed: the store, whose key the worker has, and the key holder, whose KEK a passphrase gave it. One that dies loses that, and the worker then serves what it has in its caches. In each
  * case `coffer unseal` is what helps: the vault counts as sealed. */
 struct sealing { bool answers, sealed; const char *serving; struct keys_state kek; };
@@ -265,13 +283,13 @@ json_t *text_status_object(const struct ctl_env *env)
 		settings = *store_settings(env->store);
 	store_unlock_tables(env->store);
 
-	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
 			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
 			 "bindings", (json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
 			 "kek", kek(env, &sealing), "audit", audit_object(env), "processes", processes(shared),
-			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "signer", signer(env), "drill", drill(env),
+			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "supervision", supervision(shared), "signer", signer(env), "drill", drill(env),
 			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
 }
@@ -295,6 +313,7 @@ static void metrics_of_shared(FILE *f, struct shared *s)
 	metric(f, "coffer_reads_total", "counter", "Reads that were answered.", atomic_load(&s->reads));
 	metric(f, "coffer_bell_lost_total", "counter", "Notifications that watchers missed because the bell's queue was full.", atomic_load(&s->bell_lost));
 	metric(f, "coffer_worker_restarts_total", "counter", "Workers that died and were replaced.", atomic_load(&s->keeper.restarts));
+	metric(f, "coffer_watchdog_kills_total", "counter", "Processes of the daemon that were stuck or stopped, and ended by the keeper.", atomic_load(&s->keeper.watchdog_kills));
 	metric(f, "coffer_requests_given_up_total", "counter", "Requests that two workers died on.", atomic_load(&s->keeper.deaths_of_request));
 	metric(f, "coffer_start_time_seconds", "gauge", "When the daemon started, in seconds since the epoch.", (uint64_t)(s->keeper.started / 1000000000));
 }

@@ -26,6 +26,7 @@ enum audit_operation {
 	AUDIT_PRINCIPAL_BLOCK, AUDIT_PRINCIPAL_UNBLOCK, AUDIT_HOLDER_LIST,
 	AUDIT_SEGMENT,		/* first record of each segment; written by audit itself */
 	AUDIT_TORN,		/* names a torn line's length and hash; written by audit itself */
+	AUDIT_REQUEST_GIVE_UP,	/* two workers died on it */
 };
 const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … */
 

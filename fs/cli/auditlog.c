@@ -1,4 +1,4 @@
-#include "fs/cli/cli.h"
+#include "fs/cli/auditlog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +29,9 @@ struct reader {
 	bool follow, json;
 	bool any;		/* a record was printed */
 	struct filter filter;
+	const char *word;	/* of auditlog_each */
+	void (*each)(const json_t *record, void *arg);
+	void *arg;
 	char *line;
 	size_t len, size;
 };
@@ -102,6 +105,17 @@ static void print_header(void)
 	printf("%-30s  %-18s  %-6s  %-24s  %-20s  %s\n", "TIME", "OPERATION", "RESULT", "SECRET/VERSION", "CALLER", "PROCESS");
 }
 
+static void hand_line(struct reader *r, const char *line, size_t len)
+{
+	json_t *record = r->any && !memmem(line, len, r->word, strlen(r->word)) ? NULL : json_loadb(line, len, 0, NULL);
+
+	if (json_is_object(record)) {
+		r->each(record, r->arg);
+		r->any = true;
+	}
+	json_decref(record);
+}
+
 static void take_line(struct reader *r, const char *line, size_t len)
 {
 	json_t *record = json_loadb(line, len, 0, NULL);
@@ -132,7 +146,7 @@ static void take_lines(struct reader *r)
 	char *end;
 
 	while ((end = memchr(r->line + done, '\n', r->len - done))) {
-		take_line(r, r->line + done, (size_t)(end - r->line) - done);
+		(r->each ? hand_line : take_line)(r, r->line + done, (size_t)(end - r->line) - done);
 		done = (size_t)(end - r->line) + 1;
 	}
 	memmove(r->line, r->line + done, r->len - done);
@@ -176,13 +190,44 @@ static int explain(const char *mount, int error)
 	}
 }
 
+/* EXIT_DONE and a reader at the log's beginning; free its line, close its fd. */
+static int reader_open(struct cli *c, struct reader *r, const struct mount **ret_mount)
+{
+	char path[PATH_MAX + 32];
+	int status = cli_mount(c, ret_mount);
+
+	if (status)
+		return status;
+	snprintf(path, sizeof(path), "%s/.coffer/audit", (*ret_mount)->path);
+	r->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (r->fd < 0)
+		return explain((*ret_mount)->path, errno);
+	r->line = malloc(r->size);
+	return EXIT_DONE;
+}
+
+int auditlog_each(struct cli *c, const char *word, void (*fn)(const json_t *record, void *arg), void *arg)
+{
+	struct reader r = { .fd = -1, .size = RECORD_MAX, .word = word, .each = fn, .arg = arg };
+	const struct mount *m;
+	int error, status = reader_open(c, &r, &m);
+
+	if (status)
+		return status;
+	error = r.line ? drain(&r) : -ENOMEM;
+	if (error < 0)
+		status = explain(m->path, -error);
+	free(r.line);
+	close(r.fd);
+	return status;
+}
+
 int cmd_audit(struct cli *c, const struct args *a)
 {
 	const char *since = args_value(a, "since");
 	const struct timespec pause = { .tv_nsec = FOLLOW_MS * 1000000 };
 	struct reader r = { .fd = -1, .follow = args_has(a, "follow"), .json = c->output == OUTPUT_JSON, .size = RECORD_MAX };
 	const struct mount *m;
-	char path[PATH_MAX + 32];
 	int status, error;
 
 	r.filter.denied = args_has(a, "denied");
@@ -193,14 +238,9 @@ int cmd_audit(struct cli *c, const struct args *a)
 		return status;
 	if (since && time_parse_since(since, time_now(), &r.filter.since) < 0)
 		return fail(EXIT_USAGE, "--since \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span such as 12h for the last 12 hours", since);
-	status = cli_mount(c, &m);
+	status = reader_open(c, &r, &m);
 	if (status)
 		return status;
-	snprintf(path, sizeof(path), "%s/.coffer/audit", m->path);
-	r.fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (r.fd < 0)
-		return explain(m->path, errno);
-	r.line = malloc(r.size);
 	error = r.line ? drain(&r) : -ENOMEM;
 	while (error == 0 && r.follow) {
 		if (fflush(stdout) != 0)

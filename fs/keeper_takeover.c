@@ -1,0 +1,90 @@
+/* Who is active: the order in which one worker follows another. */
+#include "fs/keeper_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fs/log.h"
+
+static void activate(struct keeper *k, int seat)
+{
+	const struct control_message word = { .type = CONTROL_ACTIVATE };
+
+	k->active = seat;
+	k->seats[seat].state = SEAT_ACTIVATING;
+	int r = control_send(k->seats[seat].control, &word, -1);
+	if (r)		/* its death, which is the only reason, is on its way to us */
+		log_warn("worker %d does not take its word: %s", (int)k->seats[seat].pid, strerror(-r));
+	children_publish(k);
+}
+
+/* What a worker had read and not answered goes back to the queue for the next one. */
+static void send_again(struct keeper *k)
+{
+	if (k->shared->keeper.resend && mount_resend(k->mount))
+		log_error("unanswered requests cannot be sent again: %s", strerror(errno));
+}
+
+void takeover_prepared(struct keeper *k, int seat)
+{
+	k->seats[seat].state = SEAT_PREPARED;
+	if (k->upgrade == UPGRADE_WORKER)
+		upgrade_prepared(k, seat);
+	else if (k->active < 0 && k->giver_fd < 0)
+		activate(k, seat);
+	else
+		children_publish(k);
+}
+
+static int standby(const struct keeper *k)
+{
+	for (int i = 0; i < SEATS; i++)
+		if (k->seats[i].state == SEAT_PREPARED)
+			return i;
+	return -1;
+}
+
+/* Only what a thread was at is under suspicion: what waited in a queue has done nothing. */
+static void note_suspects(struct shared *s, bool crashed)
+{
+	uint64_t uniques[SLOTS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < SLOTS; i++) {
+		const uint64_t unique = atomic_exchange(&s->slots[i].running, 0);
+		atomic_store(&s->slots[i].began, 0);
+		if (unique)
+			uniques[n++] = unique;
+	}
+	atomic_store(&s->tick_began, 0);
+	suspects_note(&s->suspects, uniques, n, crashed);
+}
+
+void takeover_retire(struct keeper *k, int next, int64_t patience_ms)
+{
+	if (k->active >= 0)
+		children_stop_worker(k, k->active, patience_ms);
+	note_suspects(k->shared, false);	/* of one that did not end in time */
+	activate(k, next);
+	send_again(k);
+}
+
+void takeover_from_other(struct keeper *k)
+{
+	activate(k, standby(k));
+	send_again(k);
+}
+
+void takeover_after_death(struct keeper *k, bool crashed)
+{
+	k->active = -1;
+	note_suspects(k->shared, crashed);
+	k->aborted = mount_aborted(k->mount);
+	if (k->aborted)		/* it has nothing to serve any more, and nor has another */
+		return;
+	k->shared->keeper.restarts++;
+	const int next = standby(k);
+	if (next >= 0)
+		activate(k, next);
+	send_again(k);
+}
