@@ -61,6 +61,36 @@ expect_ok cmp /etc/hostname "$MNT/db/current"
 seen_from_outside
 vault_umount
 
+note "a kernel that lacks one of them is served on all the same, and log, status and doctor say so; not with require_sandbox"
+# mount_lacking WHAT
+mount_lacking()
+{
+	"$COFFER_SUPPORT/lacking" "$1" cofferd -f "$STORE" "$MNT" 2>>"$DAEMON_LOG" &
+	DAEMON=$(process_of $!)
+	wait_for mounted
+	expect_ok cmp /etc/hostname "$MNT/db/current"
+}
+doctor_warns() { expect_exit 0 coffer doctor && { grep -qE "^warn +$1" "$OUT" || fail "doctor does not say: $1: $(cat "$OUT")"; }; }
+for what in landlock landlock-at-boot; do
+	mount_lacking $what
+	grep -q 'keeper: this kernel has no Landlock' "$DAEMON_LOG" || fail "not said in the log"
+	[ "$(status '.sandbox.landlock_abi, .sandbox.worker.landlock')" = $'null\nfalse' ] || fail "status says: $(status .sandbox)"
+	if [ $what = landlock ]; then
+		doctor_warns 'landlock +is not in this kernel'
+	else
+		[ "$(status .sandbox.landlock_missing)" = 'not switched on at boot' ] || fail "status says: $(status .sandbox)"
+		doctor_warns 'landlock +is built into the kernel, and not switched on'
+	fi
+	vault_umount
+	expect_exit 1 timeout 60 "$COFFER_SUPPORT/lacking" $what cofferd "$STORE" "$MNT" -o require_sandbox
+	expect_message 'this kernel lacks Landlock or seccomp, and -o require_sandbox'
+done
+mount_lacking seccomp
+grep -q 'keeper: this kernel has no seccomp filters' "$DAEMON_LOG" || fail "not said in the log"
+vault_umount
+expect_exit 1 timeout 60 "$COFFER_SUPPORT/lacking" seccomp cofferd "$STORE" "$MNT" -o require_sandbox
+expect_message 'this kernel lacks Landlock or seccomp, and -o require_sandbox'
+
 [ -n "${COFFER_HOOKS_BIN:-}" ] || { note "COFFER_HOOKS_BIN names no build with hooks: nothing is tried from inside"; exit 0; }
 install -m 755 "$COFFER_HOOKS_BIN/coffer" "$COFFER_HOOKS_BIN/cofferd" "$SCRATCH/bin"
 # readable by anybody, so that nothing but the cell keeps the worker from it; the daemon itself wants it closed
