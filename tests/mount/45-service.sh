@@ -37,8 +37,14 @@ hold writer 0
 expect_held ok writer open w,t "$MNT/db/current"
 expect_held ok writer write half
 before=$(stat -c %i "$MNT/db/current")
+went_on() { grep -q 'the keeper goes on as version' "$DAEMON_LOG"; }
 for round in 1 2 3; do
 	killed=$(keeper)
+	if [ "$round" = 3 ]; then	# and after an upgrade in place, which gives it anew
+		kill -HUP "$killed"
+		wait_for went_on
+		expect_ok cmp /etc/hostname "$MNT/db/current"
+	fi
 	ready=$(said '^READY=1')
 	kill -9 "$killed"
 	# at once: whoever asks waits, and is answered
