@@ -22,6 +22,17 @@
 
 #define KEYHOLDER_ARENA (1u << 20)
 
+/* Which file it is that the keeper opened: its name is for messages only. */
+static void name_key_file(int fd, char uri[KEK_URI_MAX])
+{
+	char link[32], path[KEK_URI_MAX - 5];
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	ssize_t n = fd < 0 ? -1 : readlink(link, path, sizeof path - 1);
+	if (n > 0 && path[0] == '/')
+		snprintf(uri, KEK_URI_MAX, "file:%.*s", (int)n, path);
+}
+
 static int run_keyholder(const struct role_args *args)
 {
 	static struct vaultconf conf;
@@ -35,6 +46,7 @@ static int run_keyholder(const struct role_args *args)
 		r = crypto_init();
 	if (!r)
 		r = vaultconf_read(role_fd(args, "store"), &conf, why, sizeof why);
+	name_key_file(role_fd(args, "kek"), conf.kek);
 	if (!r)
 		r = role_confine(args, -1);
 	if (!r)
@@ -232,5 +244,7 @@ int main(int argc, char **argv)
 		fputs(options.help ? options_usage : "cofferd " COFFER_VERSION "\n", stdout);
 		return 0;
 	}
+	if (options.pretend)
+		return 0;
 	return options.foreground ? run_in_foreground(&options) : run_in_background(&options);
 }

@@ -322,6 +322,7 @@ static void remount(struct keeper *k)
 	if (!r) {
 		mount_free(dead);
 		k->aborted = false;
+		kept_give(k);
 		log_info("%s is mounted at %s again", k->options.store, k->options.mount);
 		return;
 	}
@@ -341,6 +342,7 @@ static struct keeper *keeper_new(const struct options *options)
 		return NULL;
 	if (options)
 		k->options = *options;
+	k->notify.fd = -1;
 	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
 	for (int i = 0; i < SEATS; i++)
 		k->seats[i].control = -1;
@@ -380,9 +382,40 @@ static int set_up(struct keeper *k)
 	return r;
 }
 
+/* With the mount that the service manager kept when the keeper before us was killed. */
+static int go_on(struct keeper *k)
+{
+	int status = keeper_store_open(&k->options, &k->store, k->fatal, sizeof k->fatal);
+	if (status)
+		return status;
+	leftovers_end(k->store.dir);
+	int r = confine();
+	if (!r)
+		r = make_signals(k);
+	if (!r)
+		r = children_make_channels(k);
+	if (!r)
+		r = kept_adopt(k);
+	if (r) {
+		snprintf(k->fatal, sizeof k->fatal, "what the service manager kept of the mount cannot be used (%s) and is given back; start again", strerror(-r));
+		return 1;
+	}
+	log_info("going on with the mount that the service manager kept");
+	k->proc_fd = mount_private_proc();
+	takeover_after_death(k, false);		/* the keeper's death was its worker's, too */
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	status = wait_ready(k);
+	if (!status && handover_listen(k))
+		log_warn("no other keeper can take over: %s", strerror(errno));
+	return status;
+}
+
 static int make_first(struct keeper *k)
 {
-	int status = keeper_store_open(k->options.store, &k->store, k->fatal, sizeof k->fatal);
+	int status = keeper_store_open(&k->options, &k->store, k->fatal, sizeof k->fatal);
 	if (status)
 		return status;
 	int r = set_up(k);
@@ -467,7 +500,9 @@ static void serve(struct keeper *k)
 		if (k->reload)
 			upgrade_begin(k);
 		k->reload = false;
+		const bool serving = k->active >= 0 && k->seats[k->active].state == SEAT_SERVING;
 		int wait = sooner(children_start_due(k), watch(k));
+		wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
 		wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
 		signal = step(k, wait);
 	}
@@ -476,6 +511,8 @@ static void serve(struct keeper *k)
 		return;
 	}
 	log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+	notify_say(&k->notify, "STOPPING=1");
+	kept_forget(k);
 	shut_down(k);
 	handover_forget(k);
 	mount_free(k->mount);
@@ -490,17 +527,23 @@ int keeper_run(const struct options *options, int report_fd)
 	if (!k)
 		return 1;
 	log_open("keeper", options->foreground);
+	notify_open(&k->notify);
+	const bool kept = kept_take(k);
 	if (find_binary(k))
 		snprintf(k->fatal, sizeof k->fatal, "/proc is not mounted");
 	else
-		status = options->takeover ? take_from_other(k) : make_first(k);
+		status = options->takeover ? take_from_other(k) : kept ? go_on(k) : make_first(k);
 	if (!status) {
+		kept_give(k);
+		notify_say(&k->notify, "READY=1\nSTATUS=The vault is mounted.");
 		report(report_fd, 0, "");
 		log_info("%s is mounted at %s", options->store, options->mount);
 		serve(k);
 		free(k);
 		return 0;
 	}
+	if (kept)
+		kept_forget(k);
 	if (options->takeover) {
 		abandon(k);
 	} else {
@@ -547,6 +590,8 @@ int keeper_resume(int state_fd)
 		return 1;
 	}
 	log_info("the keeper goes on as version " COFFER_VERSION);
+	notify_open(&k->notify);
+	kept_give(k);			/* in this version's words */
 	children_reap(k);
 	serve(k);
 	free(k);

@@ -119,16 +119,7 @@ static int send_state(struct keeper *k, int peer)
 	size_t n_at, n = 0;
 
 	state_save(k, &s);
-	/* helpers and workers are of this process, and end with it: the new one has its own, and its own channels to them */
-	memset(s.helpers, 0, sizeof s.helpers);
-	memset(s.seats, 0, sizeof s.seats);
-	for (int i = 0; i < SEATS; i++)
-		s.seats[i].control = -1;
-	for (size_t i = 0; i < HELPERS * SEATS; i++)
-		s.channels[i / SEATS][i % SEATS] = (struct channel){ -1, -1 };
-	s.active = -1;
-	s.lingering = 0;
-	s.proc = -1;			/* its pid namespace may be another */
+	state_strip(&s);
 	const int worker = s.worker = (int)syscall(SYS_pidfd_open, k->seats[k->active].pid, 0);
 	n_at = state_descriptors(&s, at);
 	for (size_t i = 0; i < n_at; i++)

@@ -14,6 +14,7 @@
 #include "fs/keeper.h"
 #include "fs/keeper_store.h"
 #include "fs/mount.h"
+#include "fs/notify.h"
 #include "fs/role.h"
 #include "fs/shared.h"
 
@@ -77,6 +78,8 @@ struct keeper {
 	int64_t next_look_ms;		/* of the watchdog */
 	pid_t probe;			/* the test read under way, 0: none; then its wait status */
 	int probe_status;
+	struct notify notify;		/* the service manager, if one started us */
+	int kept[4];			/* what it had kept, by keeper_kept.c's order; -1: not */
 	char fatal[CONTROL_TEXT_MAX];
 	int fatal_status;
 };
@@ -143,6 +146,7 @@ struct keeper_state {
 };
 size_t state_descriptors(struct keeper_state *s, int *ret[STATE_FDS]);
 void state_save(const struct keeper *k, struct keeper_state *ret);
+void state_strip(struct keeper_state *s);		/* takes out what is of this process alone */
 int state_check(const struct keeper_state *s);		/* 0; -EPROTO: of another version */
 int state_restore(struct keeper *k, const struct keeper_state *s);
 int state_to_memfd(const struct keeper_state *s, int *ret_fd);
@@ -165,6 +169,13 @@ bool handover_read(struct keeper *k);			/* true: it has taken over, and this pro
 int handover_watch(struct keeper *k);			/* as watch; -1: nothing is due */
 int handover_ask(struct keeper *k, char *why, size_t why_len);
 int handover_finish(struct keeper *k);			/* our worker stands ready; 0: the other keeper's has ended */
+
+/* ---- keeper_kept.c: what the service manager keeps for the next keeper ---- */
+
+void kept_give(const struct keeper *k);			/* the mount is there, or is another one now */
+void kept_forget(const struct keeper *k);
+bool kept_take(struct keeper *k);			/* at the start: is there anything? */
+int kept_adopt(struct keeper *k);			/* 0; -EPROTO: of another version; -EXDEV: another vault's; -EBADF, -ENOTCONN: not whole, or no mount any more */
 
 /* ---- keeper_watch.c ---- */
 

@@ -40,6 +40,20 @@ void state_save(const struct keeper *k, struct keeper_state *ret)
 	memcpy(ret->exe, k->exe, sizeof ret->exe);
 }
 
+/* Helpers and workers are of one keeper, and end with it: another one has its own, its own channels to them, and its own view of processes. */
+void state_strip(struct keeper_state *s)
+{
+	memset(s->helpers, 0, sizeof s->helpers);
+	memset(s->seats, 0, sizeof s->seats);
+	for (int i = 0; i < SEATS; i++)
+		s->seats[i].control = -1;
+	for (size_t i = 0; i < HELPERS * SEATS; i++)
+		s->channels[i / SEATS][i % SEATS] = (struct channel){ -1, -1 };
+	s->active = -1;
+	s->lingering = 0;
+	s->proc = -1;
+}
+
 int state_check(const struct keeper_state *s)
 {
 	return s->magic == STATE_MAGIC && s->size == sizeof *s && s->shared_size == sizeof(struct shared) && s->active >= -1 && s->active < SEATS ? 0 : -EPROTO;

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -32,18 +33,33 @@ static int find_user(const char *name, uid_t *ret_uid, gid_t *ret_gid, char *why
 	return 0;
 }
 
-static int find_users(struct keeper_users *u, char *why, size_t why_len)
+static int find_users(const char *prefix, struct keeper_users *u, char *why, size_t why_len)
 {
-	int r = find_user("coffer", &u->worker, &u->worker_gid, why, why_len);
+	char keys[USERS_MAX + 8], helper[USERS_MAX + 8];
+
+	snprintf(keys, sizeof keys, "%s-keys", prefix);
+	snprintf(helper, sizeof helper, "%s-helper", prefix);
+	int r = find_user(prefix, &u->worker, &u->worker_gid, why, why_len);
 	if (!r)
-		r = find_user("coffer-keys", &u->keys, &u->keys_gid, why, why_len);
+		r = find_user(keys, &u->keys, &u->keys_gid, why, why_len);
 	if (!r)
-		r = find_user("coffer-helper", &u->helper, &u->helper_gid, why, why_len);
+		r = find_user(helper, &u->helper, &u->helper_gid, why, why_len);
 	if (!r && (u->worker == u->keys || u->keys == u->helper || u->worker == u->helper)) {
-		snprintf(why, why_len, "coffer, coffer-keys and coffer-helper must be three different users: each guards something from the others");
+		snprintf(why, why_len, "%s, %s and %s must be three different users: each guards something from the others", prefix, keys, helper);
 		return 1;
 	}
 	return r;
+}
+
+/* The database is its worker's, whatever that is called: another vault's user must not get at it, nor find out by errors half-way. */
+static int check_database(int dir, const char *path, const struct options *o, const struct keeper_users *u, char *why, size_t why_len)
+{
+	struct stat st;
+
+	if (fstatat(dir, "db", &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode) || st.st_uid == u->worker)
+		return 0;	/* one that is not there is the worker's to report */
+	snprintf(why, why_len, "%s/db belongs to uid %u, not to user %s; name the vault's users with -o users=NAME, or give it to this one: chown -R %s: %s/db", path, (unsigned)st.st_uid, o->users, o->users, path);
+	return 1;
 }
 
 /* Is the store to be seen at a mount point? Its source is "coffer:STORE" (fs/mount.c). */
@@ -102,12 +118,40 @@ void keeper_store_sign(const struct keeper_store *s)
 	}
 }
 
-static int open_kek(struct keeper_store *s, char *why, size_t why_len)
+/* Where the key file lies: the store says, or who started us does. "": the key is in no file. */
+static int find_kek(const struct keeper_store *s, const struct options *o, char ret_path[PATH_MAX], char *why, size_t why_len)
 {
-	if (strncmp(s->conf.kek, "file:", 5))
+	const char *given = o->kek[0] ? o->kek : s->conf.kek, *credentials = getenv("CREDENTIALS_DIRECTORY");
+
+	ret_path[0] = '\0';
+	if (strncmp(s->conf.kek, "file:", 5)) {
+		if (!o->kek[0])
+			return 0;
+		snprintf(why, why_len, "the vault's key is %s, and no file: -o kek=%s does not fit", s->conf.kek, o->kek);
+		return 7;
+	}
+	if (!strncmp(given, "file:", 5)) {
+		snprintf(ret_path, PATH_MAX, "%s", given + 5);
 		return 0;
-	const char *path = s->conf.kek + 5;
+	}
+	if (!credentials || credentials[0] != '/') {
+		snprintf(why, why_len, "-o kek=%s: there is no $CREDENTIALS_DIRECTORY; have systemd set it, with LoadCredential=%s:PATH in the unit", given, given + 11);
+		return 7;
+	}
+	if (snprintf(ret_path, PATH_MAX, "%s/%s", credentials, given + 11) < PATH_MAX)
+		return 0;
+	snprintf(why, why_len, "-o kek=%s: the path of $CREDENTIALS_DIRECTORY is too long", given);
+	return 7;
+}
+
+static int open_kek(struct keeper_store *s, const struct options *o, char *why, size_t why_len)
+{
+	char path[PATH_MAX];
 	struct stat st;
+	int r = find_kek(s, o, path, why, why_len);
+
+	if (r || !path[0])
+		return r;
 	s->kek = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);	/* a FIFO in its place must not hold us */
 	if (s->kek < 0) {
 		snprintf(why, why_len, "key file %s: %s; bring it back from where you keep its copy: without it nothing can be decrypted", path, strerror(errno));
@@ -161,8 +205,9 @@ static int open_audit(struct keeper_store *s, const char *path, char *why, size_
 	return 0;
 }
 
-int keeper_store_open(const char *path, struct keeper_store *ret_store, char *why, size_t why_len)
+int keeper_store_open(const struct options *options, struct keeper_store *ret_store, char *why, size_t why_len)
 {
+	const char *path = options->store;
 	struct keeper_store s = { -1, -1, -1, -1, -1, -1, { { 0 }, { 0 }, { 0 }, { 0 }, { 0 }, 0 }, { 0, 0, 0, 0, 0, 0 } };
 	int r = 1;
 
@@ -182,7 +227,9 @@ int keeper_store_open(const char *path, struct keeper_store *ret_store, char *wh
 	}
 	r = check_owner(s.dir, path, why, why_len);
 	if (!r)
-		r = find_users(&s.users, why, why_len);
+		r = find_users(options->users, &s.users, why, why_len);
+	if (!r)
+		r = check_database(s.dir, path, options, &s.users, why, why_len);
 	if (!r)
 		r = take_lock(s.dir, &s.lock, path, why, why_len);
 	if (!r)
@@ -190,7 +237,7 @@ int keeper_store_open(const char *path, struct keeper_store *ret_store, char *wh
 	if (!r)
 		r = open_audit(&s, path, why, why_len);
 	if (!r)
-		r = open_kek(&s, why, why_len);
+		r = open_kek(&s, options, why, why_len);
 	if (!r)
 		r = listen_unseal(&s, path, why, why_len);
 	if (r)

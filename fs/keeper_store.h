@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include "fs/options.h"
 #include "store/vaultconf.h"
 
 struct keeper_users { uid_t worker, keys, helper; gid_t worker_gid, keys_gid, helper_gid; };
@@ -15,7 +16,7 @@ struct keeper_store {
 };
 
 /* 0; or the exit status for the person who starts the daemon (1 error, 5 conflict, 6 integrity), with the line in why. */
-int keeper_store_open(const char *path, struct keeper_store *ret_store, char *why, size_t why_len);
+int keeper_store_open(const struct options *options, struct keeper_store *ret_store, char *why, size_t why_len);
 void keeper_store_close(struct keeper_store *s);
 /* Writes into the lock whose it is. */
 void keeper_store_sign(const struct keeper_store *s);

@@ -21,6 +21,9 @@ const char options_usage[] =
 	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
+	"  -o users=NAME               run as NAME, NAME-keys and NAME-helper (default coffer)\n"
+	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
+	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: never)\n"
 	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
@@ -42,6 +45,24 @@ static bool is_mount_word(const char *name)
 	return !strncmp(name, "x-", 2) || !strncmp(name, "comment=", 8);
 }
 
+/* As useradd(8) has it. */
+static bool is_user_name(const char *name)
+{
+	const size_t len = strlen(name);
+
+	return len > 0 && len < USERS_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz_") > 0 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
+}
+
+/* A credential is a file right in its directory. */
+static bool is_key_place(const char *uri)
+{
+	const char *name = !strncmp(uri, "credential:", 11) ? uri + 11 : NULL;
+
+	if (strlen(uri) >= KEK_URI_MAX)
+		return false;
+	return name ? *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..") : !strncmp(uri, "file:/", 6);
+}
+
 static int set_option(struct options *o, const char *word)
 {
 	const char *eq = strchr(word, '=');
@@ -60,6 +81,14 @@ static int set_option(struct options *o, const char *word)
 		o->require_sandbox = true;
 	} else if (IS("noresend") && !eq) {
 		o->noresend = true;
+	} else if (IS("users")) {
+		if (!is_user_name(value))
+			return -EINVAL;
+		snprintf(o->users, sizeof o->users, "%s", value);
+	} else if (IS("kek")) {
+		if (!is_key_place(value))
+			return -EINVAL;
+		snprintf(o->kek, sizeof o->kek, "%s", value);
 	} else if (IS("audit_durability")) {
 		if (!strcmp(value, "fdatasync"))
 			o->durability = AUDIT_DURABILITY_FDATASYNC;
@@ -127,16 +156,39 @@ static int absolute(const char *path, char ret_path[PATH_MAX], const char *what,
 	return r == -EINVAL ? -EIO : r;
 }
 
+/* What mount(8) gives a helper beside -o: flags that mean nothing here, and the type. How many words it takes; 0: it is none of them. */
+static int mount_flag(const char *word, struct options *o)
+{
+	if (!strcmp(word, "-f")) {
+		o->pretend = true;
+		return 1;
+	}
+	if (!strcmp(word, "-t"))
+		return 2;
+	return word[0] == '-' && word[1] && strspn(word + 1, "snv") == strlen(word + 1) ? 1 : 0;
+}
+
+static bool called_by_mount(const char *name)
+{
+	const char *slash = name ? strrchr(name, '/') : NULL;
+
+	return name && !strcmp(slash ? slash + 1 : name, "mount.fuse.coffer");
+}
+
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
 {
-	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .watchdog = 30 };
+	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .users = "coffer", .watchdog = 30 };
 	const char *paths[2] = { NULL, NULL };
+	const bool helper = called_by_mount(argv[0]);
 	size_t n_paths = 0;
 	int r;
 
 	for (int i = 1; i < argc; i++) {
 		const char *a = argv[i];
-		if (!strcmp(a, "-f")) {
+		const int taken = helper ? mount_flag(a, &o) : 0;
+		if (taken) {
+			i += taken - 1;
+		} else if (!strcmp(a, "-f")) {
 			o.foreground = true;
 		} else if (!strcmp(a, "-h") || !strcmp(a, "--help")) {
 			o.help = true;
@@ -166,7 +218,7 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 			snprintf(why, why_len, "STORE and MOUNTPOINT are wanted; see cofferd --help");
 			return -EINVAL;
 		}
-		r = absolute(paths[0], o.store, "store", "coffer init", why, why_len);
+		r = absolute(strncmp(paths[0], "coffer:", 7) ? paths[0] : paths[0] + 7, o.store, "store", "coffer init", why, why_len);
 		if (!r)
 			r = absolute(paths[1], o.mount, "mount point", "mkdir", why, why_len);
 		if (r)

@@ -1,4 +1,5 @@
-/* The command line of cofferd: STORE MOUNTPOINT [-f] [-o OPTIONS]. As mount.fuse.coffer the same, in mount(8)'s order. */
+/* The command line of cofferd: STORE MOUNTPOINT [-f] [-o OPTIONS]. Under the name mount.fuse.coffer that of mount(8)'s helpers: STORE MOUNTPOINT [-sfnv] [-t TYPE] [-o OPTIONS], where -f means to
+ * pretend. STORE may have "coffer:" before it, as the mount's source has. */
 #ifndef COFFER_FS_OPTIONS_H
 #define COFFER_FS_OPTIONS_H
 
@@ -8,13 +9,17 @@
 #include <stdint.h>
 
 #include "store/audit.h"
+#include "store/kek.h"
 #include "store/secbuf.h"
+
+#define USERS_MAX 24			/* bytes of a prefix of users' names, with the NUL: the longest, PREFIX-helper, then fits into the 31 that Linux has */
 
 struct options {
 	char store[PATH_MAX];		/* absolute, symlinks resolved */
 	char mount[PATH_MAX];
 	bool foreground;
 	bool help, version;
+	bool pretend;			/* mount -f: everything but the mount */
 	bool require_sandbox;		/* a kernel without Landlock or seccomp is not served on */
 	bool nopagecache;		/* sendfile, splice and mmap are refused: nothing ever lies in the page cache */
 	bool takeover;			/* from the keeper that serves this store already */
@@ -26,6 +31,8 @@ struct options {
 	size_t cipher_cache;		/* bytes */
 	size_t plain_pool;		/* bytes of locked memory for plaintext */
 	enum secmem_choice locked_memory;
+	char users[USERS_MAX];		/* the worker's user; with -keys and -helper behind it the others' */
+	char kek[KEK_URI_MAX];		/* where the key file lies on this machine: file:PATH or credential:NAME; "": where the store says */
 	uint32_t watchdog;		/* seconds that a worker may be at one request, 0: as long as it likes */
 };
 

@@ -169,7 +169,7 @@ static struct sealing sealing_of(const struct ctl_env *env)
 }
 
 /* null while the key holder does not answer: the rest is worth more than the wait for an error. */
-static json_t *kek(const struct sealing *s)
+static json_t *kek(const struct ctl_env *env, const struct sealing *s)
 {
 	char id[2 * KEK_ID_LEN + 1] = "";
 
@@ -177,7 +177,7 @@ static json_t *kek(const struct sealing *s)
 		return json_null();
 	for (size_t i = 0; i < KEK_ID_LEN && !s->kek.sealed; i++)
 		snprintf(id + 2 * i, 3, "%02x", s->kek.kek_id[i]);
-	return json_pack("{s:s, s:o, s:b, s:I, s:s}", "provider", s->kek.provider, "id", text_or_null(id), "sealed", (int)s->kek.sealed,
+	return json_pack("{s:s, s:o, s:o, s:b, s:I, s:s}", "provider", s->kek.provider, "id", text_or_null(id), "from", text_or_null(env->shared ? env->shared->keeper.options.kek : NULL), "sealed", (int)s->kek.sealed,
 			 "unwraps", (json_int_t)s->kek.unwraps, "memory", secmem_name(s->kek.memory));
 }
 
@@ -288,7 +288,7 @@ json_t *text_status_object(const struct ctl_env *env)
 			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
 			 "bindings", (json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
-			 "kek", kek(&sealing), "audit", audit_object(env), "processes", processes(shared),
+			 "kek", kek(env, &sealing), "audit", audit_object(env), "processes", processes(shared),
 			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "supervision", supervision(shared), "signer", signer(env), "drill", drill(env),
 			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());

@@ -99,7 +99,7 @@ _coffer_words()
 	vault)
 		options='--output'
 		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --output' ;;
-	init) options='--kek --admin --retention --purge-protection' ;;
+	init) options='--kek --admin --retention --purge-protection --users' ;;
 	fsck) options='--kek --deep' ;;
 	break-glass) options='--kek' ;;
 	esac

@@ -36,6 +36,7 @@ struct doctor {
 	bool bad;
 	bool json;
 	json_t *lines;
+	char kek_from[KEK_URI_MAX];	/* what the daemon was told of the key's place; "": where the store says */
 };
 
 __attribute__((format(printf, 4, 5)))
@@ -101,19 +102,25 @@ static void check_timeout(struct doctor *d, const char *name)
 	close(fd);
 }
 
-static void check_users(struct doctor *d)
+/* The users of a vault: its worker's is the one whose the database is. */
+static void check_users(struct doctor *d, const char *store)
 {
-	static const char *const users[] = { USER_WORKER, USER_KEYS, USER_HELPER };
+	char path[PATH_MAX + 8], users[USERS][USER_MAX + 8];
+	const struct passwd *pw;
 	bool all = true;
+	struct stat st;
 
-	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++)
+	snprintf(path, sizeof(path), "%s/db", store ? store : "");
+	pw = store && stat(path, &st) == 0 ? getpwuid(st.st_uid) : NULL;
+	offline_users(pw ? pw->pw_name : USER_WORKER, users);
+	for (size_t i = 0; i < USERS; i++)
 		if (!getpwnam(users[i])) {
 			say(d, BAD, "users", "there is no user %s: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s", users[i],
 			    users[i]);
 			all = false;
 		}
 	if (all)
-		say(d, GOOD, "users", "coffer, coffer-keys and coffer-helper are there");
+		say(d, GOOD, "users", "%s, %s and %s are there", users[0], users[1], users[2]);
 }
 
 static void check_memory(struct doctor *d)
@@ -310,6 +317,8 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 	if (json_is_true(json_object_get(answer, "ok"))) {
 		if (!json_is_true(json_object_get(status, "sealed")))
 			say(d, GOOD, "sealed", "no");
+		const char *from = json_string_value(json_object_get(json_object_get(status, "kek"), "from"));
+		snprintf(d->kek_from, sizeof(d->kek_from), "%s", from ? from : "");
 		check_processes(d, status);
 		check_audit(d, status);
 		check_locked(d, status);
@@ -323,14 +332,13 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 /* Whoever can change the store's directory can put another store in its place. */
 static void check_owner(struct doctor *d, const char *path, bool secret)
 {
-	const struct passwd *pw = getpwnam(USER_WORKER);
 	struct stat st;
 
 	if (stat(path, &st) < 0) {
 		say(d, errno == EACCES ? WARN : BAD, "permissions", "%s: %s", path, strerror(errno));
 		return;
 	}
-	if (st.st_uid != 0 && !(S_ISDIR(st.st_mode) && pw && st.st_uid == pw->pw_uid))
+	if (st.st_uid != 0)
 		say(d, BAD, "permissions", "%s belongs to uid %u; give it to root: chown root %s", path, (unsigned)st.st_uid, path);
 	else if (st.st_mode & (secret ? 0077 : 0022))
 		say(d, BAD, "permissions", "%s has mode %04o; others must not %s it: chmod %s %s", path, (unsigned)(st.st_mode & 07777),
@@ -355,8 +363,16 @@ static void check_space(struct doctor *d, const char *store)
 
 static void check_kek(struct doctor *d, const struct offline *o)
 {
-	const char *path = o->conf.kek + 5;
+	const bool elsewhere = strncmp(d->kek_from, "file:", 5) == 0;
+	const char *path = elsewhere ? d->kek_from + 5 : o->conf.kek + 5;
 	struct stat key, store;
+
+	if (strncmp(d->kek_from, "credential:", 11) == 0) {
+		say(d, GOOD, "key", "is a credential of the service, %s", d->kek_from + 11);
+		if (strncmp(o->conf.kek, "file:", 5) == 0 && access(o->conf.kek + 5, F_OK) == 0)
+			say(d, WARN, "key", "also lies in %s, readable by root: remove it if the credential is encrypted, and a copy is off this machine", o->conf.kek + 5);
+		return;
+	}
 
 	if (strncmp(o->conf.kek, "file:", 5) != 0) {
 		say(d, GOOD, "key", "%s", kek_ops_for(o->conf.kek) ? "comes from a provider that this build has" : "provider unknown to this build");
@@ -417,10 +433,11 @@ int cmd_doctor(struct cli *c, const struct args *a)
 	check_fuse(&d);
 	check_timeout(&d, "default_request_timeout");
 	check_timeout(&d, "max_request_timeout");
-	check_users(&d);
 	check_memory(&d);
 	check_clock(&d);
-	if (check_mount(&d, c, &m)) {
+	const bool mounted = check_mount(&d, c, &m);
+	check_users(&d, mounted ? m.store : NULL);
+	if (mounted) {
 		check_daemon(&d, &m);
 		check_store(&d, m.store);
 	}

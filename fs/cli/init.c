@@ -38,6 +38,7 @@ struct init {
 	size_t n_admins;
 	uid_t worker_uid;
 	gid_t worker_gid;
+	const char *users;		/* NULL: the usual ones */
 	bool kek_there;			/* the key file was there before us: it is used, and never removed */
 	enum kek_alg kek_alg;
 	struct kek *kek;
@@ -159,13 +160,16 @@ static int read_admins(const struct args *a, struct init *i)
 	return status;
 }
 
-static int find_users(struct init *i)
+static int find_users(const char *given, struct init *i)
 {
-	static const char *const users[] = { USER_WORKER, USER_KEYS, USER_HELPER };
-	char missing[512] = "";
+	const char *prefix = given ? given : USER_WORKER;
+	char users[USERS][USER_MAX + 8], missing[512] = "";
 	const struct passwd *pw;
 
-	for (size_t k = 0; k < sizeof(users) / sizeof(users[0]); k++) {
+	if (!*prefix || strlen(prefix) >= USER_MAX)
+		return fail(EXIT_USAGE, "--users %s: a user's name of 1 to %d bytes is wanted", prefix, USER_MAX - 1);
+	offline_users(prefix, users);
+	for (size_t k = 0; k < USERS; k++) {
 		size_t len = strlen(missing);
 
 		if (!getpwnam(users[k]))
@@ -174,11 +178,12 @@ static int find_users(struct init *i)
 	}
 	if (*missing)
 		return fail(EXIT_ERROR, "system users are missing; make them with: %s", missing);
-	pw = getpwnam(USER_WORKER);
-	if (!pw)
-		return fail(EXIT_ERROR, "there is no user " USER_WORKER);
+	pw = getpwnam(prefix);
+	if (!pw || pw->pw_uid == 0)
+		return fail(EXIT_ERROR, "user %s must be there, and must not be root: callers' requests are worked on under it", prefix);
 	i->worker_uid = pw->pw_uid;
 	i->worker_gid = pw->pw_gid;
+	i->users = given;
 	return EXIT_DONE;
 }
 
@@ -374,7 +379,7 @@ static void say_what_next(const struct init *i)
 	} else
 		printf("key: %s\n  Lose it, lose everything.\n", i->kek_uri);
 	printf("verify key of the audit log: %s\n  Move it off this machine: whoever has it could forge the log.\n", i->verify_path);
-	printf("next: cofferd %s %s\n", i->dir, MOUNT_DEFAULT);
+	printf("next: cofferd %s %s%s%s\n", i->dir, MOUNT_DEFAULT, i->users ? " -o users=" : "", i->users ? i->users : "");
 }
 
 static int gather(const struct args *a, struct init *i)
@@ -393,7 +398,7 @@ static int gather(const struct args *a, struct init *i)
 	if (status == EXIT_DONE)
 		status = read_admins(a, i);
 	if (status == EXIT_DONE)
-		status = find_users(i);
+		status = find_users(args_value(a, "users"), i);
 	if (status == EXIT_DONE)
 		status = check_place(i, args_value(a, "kek") != NULL);
 	return status;

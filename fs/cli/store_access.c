@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/cli/input.h"
@@ -19,6 +19,14 @@ int offline_need_root(const char *command)
 	if (geteuid() == 0)
 		return EXIT_DONE;
 	return fail(EXIT_DENIED, "%s works on the store itself and is for root: sudo coffer %s", command, command);
+}
+
+void offline_users(const char *prefix, char ret_names[USERS][USER_MAX + 8])
+{
+	static const char *const ends[USERS] = { "", "-keys", "-helper" };
+
+	for (size_t i = 0; i < USERS; i++)
+		snprintf(ret_names[i], USER_MAX + 8, "%.*s%s", USER_MAX - 1, prefix, ends[i]);
 }
 
 void offline_verify_path(const char *kek_uri, const char *vault, char ret_path[PATH_MAX])
@@ -84,16 +92,19 @@ static int open_keys(struct offline *o, const char *uri)
 	return EXIT_DONE;
 }
 
-/* SQLite's files get the owner that the daemon expects, and a hostile database meets an ordinary user's rights. */
-static int become_worker(void)
+/* SQLite's files get the owner that the daemon expects, and a hostile database meets an ordinary user's rights. Whose the database is, its directory says: each vault may have a user of its own. */
+static int become_worker(const char *dir)
 {
-	const struct passwd *pw = getpwnam(USER_WORKER);
+	char db[PATH_MAX + 8];
+	struct stat st;
 
-	if (!pw)
-		return fail(EXIT_ERROR, "there is no user " USER_WORKER "; make it with: useradd --system --no-create-home --shell /usr/sbin/nologin "
-			    USER_WORKER);
-	if (setgroups(0, NULL) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 || setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
-		return fail(EXIT_ERROR, "cannot become user " USER_WORKER ": %s", strerror(errno));
+	snprintf(db, sizeof(db), "%s/db", dir);
+	if (lstat(db, &st) < 0)
+		return fail(exit_for_errno(errno), "%s: %s", db, strerror(errno));
+	if (!S_ISDIR(st.st_mode) || st.st_uid == 0)
+		return fail(EXIT_INTEGRITY, "%s must be a directory of the vault's own user; give it back: chown -R " USER_WORKER ": %s", db, db);
+	if (setgroups(0, NULL) < 0 || setresgid(st.st_gid, st.st_gid, st.st_gid) < 0 || setresuid(st.st_uid, st.st_uid, st.st_uid) < 0)
+		return fail(EXIT_ERROR, "cannot become uid %u, whose %s is: %s", (unsigned)st.st_uid, db, strerror(errno));
 	return EXIT_DONE;
 }
 
@@ -142,7 +153,7 @@ int offline_open(struct offline *o, const char *kek_uri)
 	if (status == EXIT_DONE)
 		status = open_keys(o, kek_uri ? kek_uri : o->conf.kek);
 	if (status == EXIT_DONE)
-		status = become_worker();
+		status = become_worker(o->dir);
 	if (status == EXIT_DONE)
 		status = check_key(o);
 	if (status == EXIT_DONE)

@@ -9,9 +9,12 @@
 #include "store/store.h"
 #include "store/vaultconf.h"
 
+/* The users of a vault that has none of its own: the worker's, and with -keys and -helper behind it the others'. */
 #define USER_WORKER "coffer"
-#define USER_KEYS   "coffer-keys"
-#define USER_HELPER "coffer-helper"
+#define USER_MAX    24		/* bytes of the worker's, with the NUL, as in fs/options.h */
+#define USERS       3
+/* All three names, for a prefix of less than USER_MAX bytes. */
+void offline_users(const char *prefix, char ret_names[USERS][USER_MAX + 8]);
 #define ETC_DIR     "/etc/coffer"
 
 struct offline {

@@ -1,0 +1,16 @@
+# What systemd wants to know: units with the path of the cofferd that is installed, users, directories. -DCOFFER_SYSTEMD=OFF leaves all of it away.
+option(COFFER_SYSTEMD "install systemd units, users and directories" ON)
+if(COFFER_SYSTEMD)
+	# put together when they are installed: only then is it certain where to (cmake --install --prefix)
+	install(CODE "
+		set(SBINDIR \"\${CMAKE_INSTALL_PREFIX}/sbin\")
+		file(READ \"${CMAKE_CURRENT_LIST_DIR}/service.in\" SERVICE)
+		foreach(unit coffer.service coffer@.service)
+			set(to \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/lib/systemd/system/\${unit}\")
+			message(STATUS \"Installing: \${to}\")
+			configure_file(\"${CMAKE_CURRENT_LIST_DIR}/\${unit}.in\" \"\${to}\" @ONLY)
+		endforeach()")
+	install(FILES ${CMAKE_CURRENT_LIST_DIR}/vault.mount ${CMAKE_CURRENT_LIST_DIR}/coffer-vault.sysusers DESTINATION share/doc/coffer)
+	install(FILES ${CMAKE_CURRENT_LIST_DIR}/coffer.sysusers DESTINATION lib/sysusers.d RENAME coffer.conf)
+	install(FILES ${CMAKE_CURRENT_LIST_DIR}/coffer.tmpfiles DESTINATION lib/tmpfiles.d RENAME coffer.conf)
+endif()
