@@ -220,7 +220,7 @@ int schema_check(struct db *db, const struct schema *schema, const char *path, b
 
 	if (r == 0)
 		r = db_get_int(db, "PRAGMA user_version", &version);
-	if (r == 0 && application != STORE_APPLICATION_ID)
+	if (r == 0 && (application != STORE_APPLICATION_ID || version < 1))
 		r = -EBADMSG;
 	if (r < 0) {
 		store_why(why, why_len, "%s is not a store's database, or is damaged: see coffer fsck, or restore a backup", path);
@@ -237,7 +237,7 @@ int schema_check(struct db *db, const struct schema *schema, const char *path, b
 				  (long long)version, schema->version);
 			return -ESTALE;
 		}
-		r = version < 1 ? -EBADMSG : keep_copy(db, path, (int)version);
+		r = keep_copy(db, path, (int)version);
 		if (r == 0)
 			r = migrate(db, schema, (int)version);
 		if (r < 0)
