@@ -503,7 +503,8 @@ static void serve(struct keeper *k)
 		const bool serving = k->active >= 0 && k->seats[k->active].state == SEAT_SERVING;
 		int wait = sooner(children_start_due(k), watch(k));
 		wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
-		signal = step(k, sooner(wait, upgrade_watch(k)));
+		wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
+		signal = step(k, wait);
 	}
 	if (k->handed_over) {
 		log_info("another keeper serves; ending");

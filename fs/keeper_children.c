@@ -95,7 +95,6 @@ int children_start_worker(struct keeper *k)
 	k->seats[i].state = SEAT_PREPARING;
 	k->seats[i].started_ms = keeper_now_ms();
 	k->seats[i].killed_ms = 0;
-	k->seats[i].stuck = false;
 	k->seats[i].stopped = 0;
 	leftovers_note(k);
 	return 0;
@@ -211,7 +210,6 @@ static void worker_died(struct keeper *k, int i, int status)
 	const enum seat_state was = s->state;
 	const pid_t pid = s->pid;
 	const int was_active = k->active;
-	const bool stuck = s->stuck;
 
 	while (was != SEAT_SERVING && s->control >= 0 && control_pending(s->control))
 		control_read(k, i);	/* why it could not serve */
@@ -219,7 +217,7 @@ static void worker_died(struct keeper *k, int i, int status)
 		close(s->control);
 	*s = (struct seat){ .control = -1 };
 	if (i == k->active)		/* first of all: callers wait */
-		takeover_after_death(k, stuck || !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+		takeover_after_death(k);
 	log_end(was == SEAT_SERVING || was == SEAT_ACTIVATING ? "worker" : "standby worker", pid, status);
 	if (k->upgrade == UPGRADE_WORKER && i != was_active) {
 		upgrade_worker_died(k, status);
@@ -267,6 +265,16 @@ void children_stop_helper(struct keeper *k, enum helper which)
 	children_publish(k);
 }
 
+/* Of a worker that was killed. One that waits in the kernel may wait for what only the next one brings: it is left behind. */
+static void wait_for_end(struct keeper *k, pid_t pid)
+{
+	for (int64_t since = keeper_now_ms(); waitpid(pid, NULL, WNOHANG) == 0; poll(NULL, 0, 2))
+		if (keeper_now_ms() - since > UNREAPABLE_MS && watch_cannot_act(pid)) {
+			k->lingering = pid;
+			return;
+		}
+}
+
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 {
 	struct seat *s = &k->seats[seat];
@@ -283,7 +291,7 @@ void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 	}
 	if (s->pid) {
 		kill(s->pid, SIGKILL);
-		waitpid(s->pid, NULL, 0);
+		wait_for_end(k, s->pid);
 	}
 	if (s->control >= 0)
 		close(s->control);

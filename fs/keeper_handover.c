@@ -159,6 +159,26 @@ void handover_accept(struct keeper *k)
 	}
 	log_info("keeper %d takes over; this one serves until it is ready", (int)peer.pid);
 	k->taker_fd = fd;
+	k->taker_deadline_ms = keeper_now_ms() + START_TIMEOUT_MS;
+}
+
+static void let_go(struct keeper *k, const char *why)
+{
+	keeper_trouble(k, "the keeper that asked to take over went away: %.200s; this one goes on", why);
+	close(k->taker_fd);
+	k->taker_fd = -1;
+	keeper_sign(k);
+}
+
+int handover_watch(struct keeper *k)
+{
+	if (k->taker_fd < 0)
+		return -1;
+	const int64_t left = k->taker_deadline_ms - keeper_now_ms();
+	if (left > 0)
+		return (int)left;
+	let_go(k, "it did not get ready in time");
+	return -1;
 }
 
 bool handover_read(struct keeper *k)
@@ -169,10 +189,7 @@ bool handover_read(struct keeper *k)
 	if (r == -ETIMEDOUT)
 		return false;
 	if (r || m.word != HANDOVER_READY) {
-		keeper_trouble(k, "the keeper that asked to take over went away: %.200s; this one goes on", r ? strerror(-r) : m.text);
-		close(k->taker_fd);
-		k->taker_fd = -1;
-		keeper_sign(k);
+		let_go(k, r ? strerror(-r) : "it said something else than that it is ready");
 		return false;
 	}
 	for (int i = 0; i < SEATS; i++)
@@ -181,8 +198,10 @@ bool handover_read(struct keeper *k)
 	for (int i = 0; i < HELPERS; i++)
 		children_stop_helper(k, (enum helper)i);
 	r = say(k->taker_fd, HANDOVER_GONE, NULL, NULL, 0, NULL);
-	if (r)		/* it died in this very moment: the mount is still ours */
+	if (r) {	/* it died in this very moment: the mount is still ours */
 		keeper_trouble(k, "the keeper that took over is gone: %s; this one goes on", strerror(-r));
+		keeper_sign(k);
+	}
 	close(k->taker_fd);
 	k->taker_fd = -1;
 	return r == 0;

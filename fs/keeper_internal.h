@@ -46,7 +46,6 @@ struct seat {
 	int64_t started_ms;
 	int64_t killed_ms;		/* when we sent it SIGKILL, or first saw that it is dying; 0: not */
 	unsigned stopped;
-	bool stuck;			/* why we killed it */
 };
 
 struct keeper {
@@ -61,7 +60,8 @@ struct keeper {
 	enum upgrade { UPGRADE_NONE = 0, UPGRADE_WORKER /* its first worker gets ready */, UPGRADE_SELF /* that one takes over; then this process follows */ } upgrade;
 	int64_t upgrade_deadline_ms;
 	int asked_fd;			/* where another keeper can ask for the mount; -1: nowhere */
-	int taker_fd;			/* the one that asked and gets ready, -1: none */
+	int taker_fd;			/* the one that asked and gets ready, -1: none; until when it may take for that */
+	int64_t taker_deadline_ms;
 	int giver_fd;			/* the one that we asked, until it is gone; its worker */
 	int giver_worker;
 	bool reload, handed_over;
@@ -84,6 +84,7 @@ struct keeper {
 	int fatal_status;
 };
 
+#define UNREAPABLE_MS 20	/* after SIGKILL: what is still there then, and waits in the kernel, may wait for long */
 #define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
 
 /* ---- keeper.c ---- */
@@ -117,8 +118,8 @@ void control_read(struct keeper *k, int seat);
 
 /* A standby stands ready, or the first worker. Makes it active if nobody is. */
 void takeover_prepared(struct keeper *k, int seat);
-/* The active worker can do nothing any more: its requests go to the next one. crashed: by its own doing, as far as one can tell (fs/suspects.h). */
-void takeover_after_death(struct keeper *k, bool crashed);
+/* The active worker can do nothing any more: its requests go to the next one. */
+void takeover_after_death(struct keeper *k);
 /* The active worker finishes what it is at and ends; the one in the seat, which stands ready, is active then. */
 void takeover_retire(struct keeper *k, int next, int64_t patience_ms);
 /* Another keeper's worker has ended, and ours stands ready. */
@@ -165,6 +166,7 @@ int handover_listen(struct keeper *k);
 void handover_forget(struct keeper *k);
 void handover_accept(struct keeper *k);
 bool handover_read(struct keeper *k);			/* true: it has taken over, and this process has nothing left to do */
+int handover_watch(struct keeper *k);			/* as watch; -1: nothing is due */
 int handover_ask(struct keeper *k, char *why, size_t why_len);
 int handover_finish(struct keeper *k);			/* our worker stands ready; 0: the other keeper's has ended */
 
@@ -179,6 +181,8 @@ int kept_adopt(struct keeper *k);			/* 0; -EPROTO: of another version; -EXDEV: a
 
 /* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
 int watch(struct keeper *k);
+/* Of one that was sent SIGKILL: nothing of it will run in user space again, for every thread has ended, or waits in the kernel. */
+bool watch_cannot_act(pid_t pid);
 
 /* ---- keeper_leftovers.c ---- */
 

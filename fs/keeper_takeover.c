@@ -45,26 +45,22 @@ static int standby(const struct keeper *k)
 }
 
 /* Only what a thread was at is under suspicion: what waited in a queue has done nothing. */
-static void note_suspects(struct shared *s, bool crashed)
+static void note_suspects(struct shared *s)
 {
-	uint64_t uniques[SLOTS];
-	size_t n = 0;
-
 	for (size_t i = 0; i < SLOTS; i++) {
 		const uint64_t unique = atomic_exchange(&s->slots[i].running, 0);
 		atomic_store(&s->slots[i].began, 0);
 		if (unique)
-			uniques[n++] = unique;
+			suspects_add(&s->suspects, unique);
 	}
 	atomic_store(&s->tick_began, 0);
-	suspects_note(&s->suspects, uniques, n, crashed);
 }
 
 void takeover_retire(struct keeper *k, int next, int64_t patience_ms)
 {
 	if (k->active >= 0)
 		children_stop_worker(k, k->active, patience_ms);
-	note_suspects(k->shared, false);	/* of one that did not end in time */
+	note_suspects(k->shared);	/* of one that did not end in time */
 	activate(k, next);
 	send_again(k);
 }
@@ -75,10 +71,10 @@ void takeover_from_other(struct keeper *k)
 	send_again(k);
 }
 
-void takeover_after_death(struct keeper *k, bool crashed)
+void takeover_after_death(struct keeper *k)
 {
 	k->active = -1;
-	note_suspects(k->shared, crashed);
+	note_suspects(k->shared);
 	k->aborted = mount_aborted(k->mount);
 	if (k->aborted)		/* it has nothing to serve any more, and nor has another */
 		return;

@@ -14,7 +14,6 @@
 #include "fs/log.h"
 
 #define LOOK_MS        250
-#define UNREAPABLE_MS  20	/* after SIGKILL: what is still there then, and waits in the kernel, may wait for long */
 #define STOPPED_LOOKS  2	/* a stopped process is ended at the second look … */
 #define CONTINUE_LOOKS 8	/* … but the key holder, who may have a passphrase that nobody gives twice, is asked to go on first */
 
@@ -41,8 +40,7 @@ static char process_state(pid_t pid)
 	return state_of(path);
 }
 
-/* Nothing of it will run in user space again: every thread has ended, or waits in the kernel with SIGKILL pending. */
-static bool cannot_act(pid_t pid)
+bool watch_cannot_act(pid_t pid)
 {
 	char path[64], of_thread[sizeof path + sizeof ((struct dirent *)0)->d_name + 8];
 	bool all = true;
@@ -74,16 +72,15 @@ static void look_at_dying(struct keeper *k, int seat)
 {
 	struct seat *s = &k->seats[seat];
 
-	if (!s->killed_ms || keeper_now_ms() - s->killed_ms < UNREAPABLE_MS || k->lingering || !cannot_act(s->pid))
+	if (!s->killed_ms || keeper_now_ms() - s->killed_ms < UNREAPABLE_MS || !watch_cannot_act(s->pid))
 		return;
 	keeper_trouble(k, "worker %d was killed and cannot be reaped, for a thread of it waits in the kernel; the next one takes over", (int)s->pid);
 	k->lingering = s->pid;
 	if (s->control >= 0)
 		close(s->control);
-	const bool stuck = s->stuck;
 	*s = (struct seat){ .control = -1 };
 	if (seat == k->active)
-		takeover_after_death(k, stuck);
+		takeover_after_death(k);
 	children_publish(k);
 }
 
@@ -102,7 +99,6 @@ static void look_for_stuck(struct keeper *k, struct seat *s)
 	if (!limit || s->killed_ms || !too_long(began, now, limit))
 		return;
 	keeper_trouble(k, "worker %d has been at one request for %u seconds and is ended", (int)s->pid, (now - began) / 1000);
-	s->stuck = true;
 	kill_worker(k, s);
 }
 

@@ -400,7 +400,7 @@ static uint8_t take_slot(struct session *s)
 
 static bool is_suspect(struct session *s, const struct fuse_in_header *in)
 {
-	return suspects_of(&s->config.shared->suspects, in->unique & ~RESEND_BIT) >= SUSPICION_ALONE;
+	return suspects_deaths(&s->config.shared->suspects, in->unique & ~RESEND_BIT) > 0;
 }
 
 static void give_up(struct session *s, struct slot *slot)
@@ -430,7 +430,7 @@ static void run_alone(struct session *s, struct slot *slot)
 	const uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->data)->unique & ~RESEND_BIT;
 
 	/* guilty ones stay in the table: until the answer is sent, they may come again */
-	if (suspects_of(&s->config.shared->suspects, unique) == SUSPICION_GUILTY) {
+	if (suspects_deaths(&s->config.shared->suspects, unique) >= SUSPECT_GUILTY) {
 		give_up(s, slot);
 		return;
 	}

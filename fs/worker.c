@@ -282,6 +282,8 @@ static int set_up_privileged(struct worker *w)
 	int r = role_harden();
 	if (!r)
 		r = map_shared(w);
+	if (r == -EPROTO)
+		return fatal(w, 1, "the keeper that runs is of another version, whose memory this one does not know: restart the daemon");
 	if (r)
 		return fatal(w, 1, "memory shared with the keeper: %s", strerror(-r));
 	r = secmem_init(w->vault.options->plain_pool + ARENA_EXTRA, w->vault.options->locked_memory);

@@ -141,6 +141,9 @@ static int open_databases(struct store *s, const struct store_config *config, ch
 {
 	int r = db_open(s->path, &(struct db_options){ .durable = true, .cache_kib = WRITE_CACHE_KIB }, &s->write);
 
+	/* SQLite opens for reading what it may not write. A standby that could then not take over is none. */
+	if (r == 0 && config->stage_key && sqlite3_db_readonly(db_handle(s->write), "main") == 1)
+		r = -EROFS;
 	if (r == 0)
 		r = schema_check(s->write, s->schema, s->path, config->migrate, why, why_len);
 	if (r < 0)

@@ -143,7 +143,7 @@ failed:
 
 static int take_file(struct set *s, int dir_fd, const char *dir, const char *name)
 {
-	int fd, r, status;
+	int fd = -1, r, status;
 
 	if (!name_valid(name))
 		return fail(EXIT_USAGE, "\"%.140s\" in %s cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit; nothing is stored", name, dir, NAME_LEN_MAX);

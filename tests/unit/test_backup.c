@@ -745,7 +745,7 @@ START_TEST(older_store_gets_its_signing_key_when_it_needs_one)
 	forget_signer(fx.store);
 	vault_close(&fx);
 	raw(&fx, "DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; PRAGMA user_version = 3");
-	ck_assert_int_eq(vault_open(&fx), -EPROTONOSUPPORT);
+	ck_assert_int_eq(vault_open(&fx), -ESTALE);
 	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = true };
 	ck_assert_int_eq(store_open(&config, &fx.store, why, sizeof why), 0);
 	ck_assert_int_eq(store_unlock(fx.store, fx.keys, why, sizeof why), 0);
