@@ -402,7 +402,7 @@ static int go_on(struct keeper *k)
 	}
 	log_info("going on with the mount that the service manager kept");
 	k->proc_fd = mount_private_proc();
-	takeover_after_death(k);		/* the keeper's death was its worker's, too */
+	takeover_after_death(k);
 	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
