@@ -79,7 +79,7 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 		j->error = EACCES;
 	else if (reads && !writes && !c)
 		j->error = ENOENT;
-	else if (c && reads && store_settings(v->store)->enforce_validity && (vault_now() < c->not_before || vault_now() >= c->expires))
+	else if (c && reads && !store_version_valid(store_settings(v->store), c, vault_now()))
 		j->error = EKEYEXPIRED;
 	if (reads)
 		bound_by_version(v, c, j);
@@ -300,7 +300,7 @@ int access_recheck(struct vault *v, const struct asker *asker, struct handle *h,
 	vault_decide_locked(v, who, action, j.name, &j);
 	if (!j.error && (!s || s->deleted || !s->enabled || (h->version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
 		j.error = EACCES;
-	else if (!j.error && c && action == ACTION_SECRETS_GET && store_settings(v->store)->enforce_validity && (began < c->not_before || began >= c->expires))
+	else if (!j.error && c && action == ACTION_SECRETS_GET && !store_version_valid(store_settings(v->store), c, began))
 		j.error = EKEYEXPIRED;
 	if (action == ACTION_SECRETS_GET)
 		bound_by_version(v, c, &j);

@@ -24,6 +24,7 @@
 #define STATUS_MAX    (1u << 20)	/* 65536 groups of up to ten digits */
 #define CGROUP_MAX    16384u
 #define UNIT_MAX      256
+#define RESOLVER_PAUSE_MS 10	/* before a question is put again to a resolver that is busy */
 #define CONTAINER_MAX 288
 
 /* pidfd_open(2): PIDFD_THREAD (Linux 6.9) is O_EXCL; older headers do not have the word. */
@@ -45,6 +46,7 @@ struct callers {
 	pthread_cond_t resolver_free;
 	bool asking;			/* one question at a time */
 	uint64_t number;		/* of the last one */
+	atomic_bool silent;		/* the last one who asked the resolver got no answer in all the time that he had */
 	_Atomic uint32_t sweep;
 	struct set sets[CACHE_SETS];
 };
@@ -77,7 +79,7 @@ struct findings {
 	pid_t tid;
 	struct proc_status status;	/* groups owned */
 	int64_t loginuid;
-	bool cgroup_known, full, host;
+	bool cgroup_known, answered, full, host;
 	char unit[UNIT_MAX], container[CONTAINER_MAX];
 	struct resolver_answer answer;
 };
@@ -411,16 +413,41 @@ static void end_question(struct callers *c)
 	pthread_mutex_unlock(&c->resolver_lock);
 }
 
+/* One question, until deadline. 0: the resolver has spoken; -EPIPE: there is none; else a later question may have better luck. */
+static int ask_once(struct callers *c, struct findings *f, int64_t deadline)
+{
+	uint64_t number;
+	int r;
+
+	if (!begin_question(c, deadline, &number))
+		return -ETIMEDOUT;
+	r = resolver_ask(c->resolver_fd, number, f->tid, deadline, &f->answer);
+	end_question(c);
+	if (r == 0 && (f->answer.error == -ETIMEDOUT || f->answer.error == -EBUSY))
+		r = f->answer.error;
+	return r;
+}
+
+/* An administrator who is not known as the host's is refused: a resolver that is slow, or that took the question along when it died, is asked again. Each question is one of its own, so that others
+ * have their turn between two. Once nothing has come out of it for as long as a caller waits, the next ones wait only for one question, until it speaks again. */
 static void ask_resolver(struct callers *c, struct findings *f)
 {
-	int64_t deadline = now_ns() + RESOLVER_DEADLINE_MS * NS_PER_MS;
-	uint64_t number;
+	const int64_t began = now_ns(), end = began + (c->silent ? RESOLVER_DEADLINE_MS : RESOLVER_RETRY_MS) * NS_PER_MS;
+	int r = -EPIPE;
 
-	if (c->resolver_fd < 0 || !begin_question(c, deadline, &number))
+	if (c->resolver_fd < 0)
 		return;
-	if (resolver_ask(c->resolver_fd, number, f->tid, deadline, &f->answer) == 0)
-		f->full = f->answer.error == 0;
-	end_question(c);
+	for (int64_t now = began; now < end; now = now_ns()) {
+		const int64_t deadline = now + RESOLVER_DEADLINE_MS * NS_PER_MS;
+		r = ask_once(c, f, deadline < end ? deadline : end);
+		if (r == 0 || r == -EPIPE)
+			break;
+		if (now_ns() < deadline)	/* it had no time for the question, and said so at once */
+			poll(NULL, 0, RESOLVER_PAUSE_MS);
+	}
+	c->silent = r < 0;
+	f->answered = r == 0;
+	f->full = f->answered && f->answer.error == 0;
 }
 
 /* Every sign must be there: one that is missing is a container. */
@@ -493,7 +520,8 @@ static const char *resolve(struct callers *c, struct findings *f, struct identit
 	}
 	why = NULL;
 	*ret_identity = i;
-	if (pidfd >= 0 && pidfd_alive(pidfd)) {
+	/* whom the resolver said nothing about is asked for again at his next request, and not taken for a container's until then */
+	if ((f->answered || c->resolver_fd < 0) && pidfd >= 0 && pidfd_alive(pidfd)) {
 		cache_put(c, i, pidfd, born);
 		pidfd = -1;
 	}

@@ -41,7 +41,7 @@ void callers_free(struct callers *c);
 /* From the cache only: never blocks, reads at most a poll of a pidfd. NULL: not cached, or stale, or the process is gone. Release with identity_unref. */
 struct identity *caller_cached(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid);
 
-/* Reads /proc and asks the resolver (deadline 500 ms; without an answer the identity is not host, has no exe, and `full` is false), and caches. For any operation but FLUSH: it would hang on the
+/* Reads /proc and asks the resolver (again every 500 ms, for 4 s; without an answer the identity is not host, has no exe, `full` is false, and it is not cached), and caches. For any operation but FLUSH: it would hang on the
  * caller's exec lock there. 0, or -EACCES: in doubt, and *ret_why is a static word for the log ("kernel thread", "pid 0", "credentials differ", …). *ret_identity is then a minimal one
  * with the header's uid, gid and pid for the audit record (never to be asked of the policy), or NULL when memory is short. */
 int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, struct identity **ret_identity, const char **ret_why);

@@ -103,6 +103,17 @@ int ctl_fail_store(struct ctl *c, int r, const char *format, ...)
 	return ctl_fail(c, error, "cannot %s: %s", what, store_errors[i].message);
 }
 
+int ctl_fail_large(struct ctl *c)
+{
+	uint32_t limit;
+
+	store_rdlock(c->env->store);
+	limit = store_settings(c->env->store)->value_max;
+	store_unlock_tables(c->env->store);
+	ctl_hint(c, "keep the large file elsewhere, encrypted, and its key here");
+	return ctl_fail(c, EFBIG, "the value has %llu bytes; this vault's limit is %u", (unsigned long long)c->args.value_length, limit);
+}
+
 /* ---- answers ---- */
 
 void ctl_set(struct ctl *c, const char *key, json_t *value)
@@ -746,7 +757,7 @@ static int change(struct ctl *c, char **ret_answer, size_t *ret_len)
 		c->unrecorded = true;
 		goto out;
 	}
-	r = store_commit(c->env->store);
+	r = c->env->commit ? c->env->commit(c->env->arg) : store_commit(c->env->store);
 	if (r < 0) {
 		ctl_fail_store(c, r, "commit");
 		c->detail[0] = '\0';
@@ -809,6 +820,8 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 	/* a sealed vault takes no bytes either: that it is sealed is the better word */
 	if (!c->op->while_sealed && store_sealed(c->env->store))
 		return sealed(c, ret_answer, ret_len);
+	if (c->request->value_error == -EFBIG)
+		return ctl_fail_large(c);
 	if (c->request->value_error)
 		return ctl_fail_store(c, c->request->value_error, "take the value");
 	if (c->request->value_len != c->args.value_length || (c->request->value_len && !c->request->stage))

@@ -24,6 +24,8 @@ struct ctl_env {
 	struct keys *keys;
 	struct shared *shared;		/* process table, mount, store path: for status; may be NULL */
 	struct handles *handles;	/* for the number of open files in metrics; may be NULL */
+	/* Commits, in a way that the bell is rung though this process may die before `changed`; NULL: store_commit. */
+	int (*commit)(void *arg);
 	/* After a commit: rings the bell for the touched secrets, wipes what lost its right. After seal and unseal too. */
 	void (*changed)(void *arg);
 	/* The vault was sealed / is to be unlocked with the keys at hand. 0 or negative errno. */

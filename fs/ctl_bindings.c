@@ -609,28 +609,97 @@ static int check_can_i(struct ctl *c)
 	return ctl_check_scope(c, "name", &c->args.scope);
 }
 
+/* What stands between a right and the file. */
+struct obstacle {
+	int error;		/* what open(2) gives; 0: nothing */
+	bool absent;		/* no such name: a right to it is one all the same, for when it is made */
+	const char *why;	/* "db %s" */
+	char hint[NAME_LEN_MAX + 128];
+};
+
+static void hinder(struct obstacle *o, int error, const char *why, const char *whose, const char *command, const char *name, const char *rest)
+{
+	*o = (struct obstacle){ .error = error, .why = why };
+	snprintf(o->hint, sizeof(o->hint), "whoever may %s it can: coffer %s %s%s", whose, command, name, rest);
+}
+
+/* The rules of judge_value() in access.c, for NAME/current, in words. Under the table lock. */
+static void find_obstacle(const struct ctl *c, struct obstacle *o)
+{
+	const struct store *store = c->env->store;
+	const char *name = c->args.scope;
+	const bool reads = c->args.action == ACTION_SECRETS_GET;
+	const struct catalog_secret *s = store_find(store, name);
+	const struct catalog_version *v = s ? catalog_version(s, s->current) : NULL;
+
+	if (!s && store_find_deleted(store, name))
+		hinder(o, ENOENT, "is deleted", "recover", "recover", name, "");
+	else if (!s)
+		*o = (struct obstacle){ .error = reads ? ENOENT : 0, .absent = true, .why = "is no secret yet" };
+	else if (!s->enabled)
+		hinder(o, EACCES, "is disabled", "update", "enable", name, "");
+	else if (reads && !v && s->n_versions > 0)
+		hinder(o, ENOENT, "has no version that is enabled", "update", "enable", name, " --version N");
+	else if (reads && !v)
+		hinder(o, ENOENT, "has no version yet", "set", "put", name, "");
+	else if (reads && !store_version_valid(store_settings(store), v, c->now))
+		hinder(o, EKEYEXPIRED, c->now < v->not_before ? "is not valid yet, and the vault enforces that" : "has expired, and the vault enforces that", "update", "attr", name,
+		       c->now < v->not_before ? " --not-before TIME" : " --expires TIME");
+}
+
+/* Reading ends when the version does, where that is enforced. Under the table lock. */
+static int64_t until(const struct ctl *c, int64_t valid_until)
+{
+	const struct catalog_secret *s = c->args.action == ACTION_SECRETS_GET ? store_find(c->env->store, c->args.scope) : NULL;
+	const struct catalog_version *v = s ? catalog_version(s, s->current) : NULL;
+
+	return v && store_settings(c->env->store)->enforce_validity && v->expires < valid_until ? v->expires : valid_until;
+}
+
+static void answer_obstacle(struct ctl *c, const struct obstacle *o)
+{
+	char why[NAME_LEN_MAX + 64];
+
+	snprintf(why, sizeof(why), "%s %s", c->args.scope, o->why ? o->why : "");
+	ctl_set(c, "open", o->error ? json_string(errno_symbol(o->error)) : json_null());
+	ctl_set(c, "why", o->error ? json_string(why) : json_null());
+	if (o->error && o->hint[0])
+		ctl_hint(c, "%s", o->hint);
+}
+
 static void answer_can_i(struct ctl *c, const struct policy_caller *caller, const char *principal)
 {
+	const bool opens = (c->args.action == ACTION_SECRETS_GET || c->args.action == ACTION_SECRETS_SET) && !strchr(c->args.scope, '*');
 	char missing[NAME_LEN_MAX + 64], grant[CTL_COMMAND_MAX];
+	struct obstacle o = { 0 };
 	struct policy_answer answer;
 	const struct role *role;
 	json_t *role_name = NULL;
+	bool right, allowed;
 
 	store_rdlock(c->env->store);
 	policy_decide(store_policy(c->env->store), caller, c->args.action, c->args.scope, c->now, &answer);
-	role = answer.decision == POLICY_ALLOW ? policy_role(store_policy(c->env->store), answer.role) : NULL;
+	right = answer.decision == POLICY_ALLOW;
+	role = right ? policy_role(store_policy(c->env->store), answer.role) : NULL;
 	role_name = role ? json_string(role->name) : json_null();
+	/* who has no right is not told how things stand */
+	if (right && opens) {
+		find_obstacle(c, &o);
+		answer.valid_until = until(c, answer.valid_until);
+	}
 	store_unlock_tables(c->env->store);
 
+	allowed = right && (o.error == 0 || o.absent);
 	snprintf(missing, sizeof(missing), "%s on %s", action_name(c->args.action), c->args.scope);
 	ctl_grant_command(c, c->args.action, c->args.scope, principal, grant);
-	snprintf(c->detail, sizeof(c->detail), "%s for %.200s: %s", missing, principal, answer.decision == POLICY_ALLOW ? "yes" : "no");
-	ctl_set(c, "allowed", json_boolean(answer.decision == POLICY_ALLOW));
-	ctl_set(c, "binding", answer.decision == POLICY_ALLOW ? json_integer((json_int_t)answer.binding) : json_null());
+	snprintf(c->detail, sizeof(c->detail), "%s for %.200s: %s", missing, principal, allowed ? "yes" : "no");
+	ctl_set(c, "allowed", json_boolean(allowed));
+	ctl_set(c, "binding", right ? json_integer((json_int_t)answer.binding) : json_null());
 	ctl_set(c, "role", role_name);
-	ctl_set(c, "until", answer.decision == POLICY_ALLOW ? ctl_time(answer.valid_until) : json_null());
-	ctl_set(c, "missing", answer.decision == POLICY_ALLOW ? json_null() : json_string(missing));
-	ctl_set(c, "grant", answer.decision == POLICY_ALLOW ? json_null() : json_string(grant));
+	ctl_set(c, "until", allowed ? ctl_time(answer.valid_until) : json_null());
+	ctl_set(c, "missing", right ? json_null() : json_string(missing));
+	ctl_set(c, "grant", right ? json_null() : json_string(grant));
+	answer_obstacle(c, &o);
 }
 
 static int run_can_i(struct ctl *c)

@@ -40,7 +40,7 @@ int ctl_file_open(struct vault *v, uint64_t fh)
 	if (found < CTL_BUFFERS) {
 		struct ctl_buffer *b = &v->shared->ctl[found];
 		b->len = b->dead = b->error = 0;
-		b->value_len = b->value_got = 0;
+		b->value_len = b->value_got = b->under_way = 0;
 		b->complete = 0;
 		b->owner = fh;
 		h->extra = found + 1;
@@ -57,24 +57,10 @@ static bool same_process(const struct asker *a, const struct handle *h)
 	       w->user_ns == h->user_ns && w->pid_ns == h->pid_ns && w->mnt_ns == h->mnt_ns;
 }
 
-/* Bytes of the line, up to and with its newline; what follows belongs to the value. */
-static void gather_line(struct ctl_buffer *b, const uint8_t **data, size_t *len)
+/* A worker may be killed between any two of these stores, and the next one goes on from what it finds: the compiler must leave them in their order. */
+static void in_order(void)
 {
-	const uint8_t *newline = memchr(*data, '\n', *len);
-	size_t take = newline ? (size_t)(newline - *data) : *len;
-	size_t room = sizeof b->line - b->len;
-
-	if (take > room)
-		take = room;		/* longer than any request: execute says so */
-	memcpy(b->line + b->len, *data, take);
-	b->len += (uint32_t)take;
-	if (newline) {
-		b->complete = 1;
-		*len -= (size_t)(newline - *data) + 1;
-		*data = newline + 1;
-	} else {
-		*len = 0;
-	}
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 /* value_len of a line that cannot be carried out: what follows is thrown away, and the answer is about the line */
@@ -88,6 +74,30 @@ static void begin_value(struct ctl_buffer *b)
 	b->value_len = good ? n : NO_LENGTH;
 }
 
+/* Bytes of the line, up to and with its newline; what follows belongs to the value. */
+static void gather_line(struct ctl_buffer *b, const uint8_t **data, size_t *len)
+{
+	const uint8_t *newline = memchr(*data, '\n', *len);
+	size_t take = newline ? (size_t)(newline - *data) : *len;
+	size_t room = sizeof b->line - b->len;
+
+	if (take > room)
+		take = room;		/* longer than any request: execute says so */
+	memcpy(b->line + b->len, *data, take);
+	in_order();
+	b->len += (uint32_t)take;
+	if (newline) {
+		in_order();
+		begin_value(b);
+		in_order();
+		b->complete = 1;
+		*len -= (size_t)(newline - *data) + 1;
+		*data = newline + 1;
+	} else {
+		*len = 0;
+	}
+}
+
 static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, uint64_t unique, const uint8_t *data, size_t len)
 {
 	/* what is too much, or comes to a sealed vault, is counted and thrown away: the answer will say so */
@@ -98,9 +108,24 @@ static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, 
 		r = store_stage_new(v->store, &h->stage);
 	if (!r && keep)
 		r = store_stage_write(v->store, h->stage, unique, b->value_got, data, len);
+	in_order();
 	if (!r)
 		b->value_got += len;
 	return r;
+}
+
+/* Where the next WRITE must begin. One that was cut in its middle comes again from its beginning: what of it is here already is passed over. 0, or -ESPIPE. */
+static int pass_over(const struct ctl_buffer *b, uint64_t unique, uint64_t offset, const uint8_t **data, size_t *len)
+{
+	const uint64_t got = b->len + b->complete + b->value_got;
+
+	if (offset == got || b->len == sizeof b->line)	/* a line that is longer than any request has lost its count, and everything of it */
+		return 0;
+	if (b->under_way != unique || offset > got || got - offset > *len)
+		return -ESPIPE;
+	*data += got - offset;
+	*len -= got - offset;
+	return 0;
 }
 
 int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset, const uint8_t *data, size_t len)
@@ -118,19 +143,20 @@ int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		return 0;
 	if (h->extra2)				/* the answer has been begun: one open, one request */
 		return -EPERM;
-	uint64_t got = b->len + b->complete + b->value_got;
-	if (offset != got && b->len < sizeof b->line)
-		return -ESPIPE;
-	bool had_line = b->complete;
-	if (!had_line)
+	int r = pass_over(b, unique, offset, &data, &len);
+	if (r)
+		return r;
+	b->under_way = unique;
+	in_order();
+	if (!b->complete)
 		gather_line(b, &data, &len);
-	if (b->complete && !had_line)
-		begin_value(b);
-	int r = b->complete && len ? stage_value(v, h, b, unique, data, len) : 0;
+	if (b->complete && len)
+		r = stage_value(v, h, b, unique, data, len);
 	if (r) {
 		b->error = (uint32_t)-r;	/* the answer says what became of the value, not only that it is short */
 		return r;
 	}
+	in_order();
 	h->last_unique = unique;
 	return 0;
 }

@@ -106,6 +106,8 @@ int ctl_fail(struct ctl *c, int error, const char *format, ...) __attribute__((f
 void ctl_hint(struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* An error of the store, the key holder or memory, in words. what: "read db version 3". */
 int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The value is longer than this vault takes. */
+int ctl_fail_large(struct ctl *c);
 
 /* ---- the policy ---- */
 

@@ -233,7 +233,6 @@ static int put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
 static int fail_add(struct ctl *c, int r)
 {
 	char command[256];
-	uint32_t limit;
 
 	if (r == -EALREADY) {
 		ctl_hint(c, "`%s versions %s` shows whether it has arrived", ctl_command(c, command, sizeof(command)), c->args.name);
@@ -241,11 +240,7 @@ static int fail_add(struct ctl *c, int r)
 	}
 	if (r != -EFBIG)
 		return ctl_fail_store(c, r, "store a version of %s", c->args.name);
-	store_rdlock(c->env->store);
-	limit = store_settings(c->env->store)->value_max;
-	store_unlock_tables(c->env->store);
-	ctl_hint(c, "keep the large file elsewhere, encrypted, and its key here");
-	return ctl_fail(c, EFBIG, "the value has %llu bytes; this vault's limit is %u", (unsigned long long)c->args.value_length, limit);
+	return ctl_fail_large(c);
 }
 
 static int run_put(struct ctl *c)
@@ -654,7 +649,7 @@ static int find_rollback(struct ctl *c, struct view *ret)
 		ctl_hint(c, "`%s enable %s --version %u` puts it back into service", command, c->args.name, c->args.version);
 		return ctl_fail(c, EACCES, "version %u of %s is disabled", c->args.version, c->args.name);
 	}
-	if (view.settings.enforce_validity && (c->now >= view.v.expires || c->now < view.v.not_before)) {
+	if (!store_version_valid(&view.settings, &view.v, c->now)) {
 		ctl_hint(c, "`%s attr %s --version %u --expires TIME` changes when it expires", command, c->args.name, c->args.version);
 		return ctl_fail(c, EKEYEXPIRED, "version %u of %s is not valid now", c->args.version, c->args.name);
 	}

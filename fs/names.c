@@ -257,7 +257,7 @@ static int create(struct vault *v, const struct asker *asker, const char *name, 
 		store_rollback(v->store);
 		return r;
 	}
-	r = store_commit(v->store);
+	r = vault_commit(v);
 	if (!r)
 		vault_changed(v, false);
 	return r;

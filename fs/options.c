@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/sizefmt.h"
+
 const char options_usage[] =
 	"usage: cofferd STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
 	"\n"
@@ -23,28 +25,6 @@ const char options_usage[] =
 	"  -h, --help    -V, --version\n"
 	"\n"
 	"Example: cofferd /var/lib/coffer/default /vault\n";
-
-static int parse_size(const char *text, uint64_t *ret_size)
-{
-	char *end;
-	errno = 0;
-	unsigned long long n = strtoull(text, &end, 10);
-	if (errno || end == text || text[0] == '-')
-		return -EINVAL;
-	unsigned shift = 0;
-	if (*end == 'K' || *end == 'k')
-		shift = 10;
-	else if (*end == 'M' || *end == 'm')
-		shift = 20;
-	else if (*end == 'G' || *end == 'g')
-		shift = 30;
-	if (shift)
-		end++;
-	if (*end || n > (UINT64_MAX >> shift) || n << shift > ((uint64_t)1 << 50))
-		return -EINVAL;
-	*ret_size = n << shift;
-	return 0;
-}
 
 /* mount(8) hands fstab's own words to every helper; these mean nothing here. nosuid, nodev and noexec are always on. */
 static bool is_mount_word(const char *name)
@@ -88,10 +68,10 @@ static int set_option(struct options *o, const char *word)
 		else
 			return -EINVAL;
 	} else if (IS("audit_keep_days")) {
-		if (parse_size(value, &size) || size > 36500)
+		if (size_parse(value, &size) || size > 36500)
 			return -EINVAL;
 		o->audit_keep_seconds = (int64_t)size * 86400;
-	} else if (parse_size(value, &size)) {
+	} else if (size_parse(value, &size)) {
 		return -EINVAL;
 	} else if (IS("audit_segment")) {
 		if (size < 65536)

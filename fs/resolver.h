@@ -8,7 +8,8 @@
 #include <sys/types.h>
 
 #define RESOLVER_EXE_MAX 512
-#define RESOLVER_DEADLINE_MS 500
+#define RESOLVER_DEADLINE_MS 500	/* of one question */
+#define RESOLVER_RETRY_MS    4000	/* of a caller who asks again when he gets no answer */
 
 struct resolver_question { uint64_t number; int32_t tid; uint32_t pad; };
 struct resolver_answer {

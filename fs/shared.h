@@ -27,7 +27,20 @@ struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
 #define CTL_BUFFERS_PER_UID 32u
-struct ctl_buffer { _Atomic uint64_t owner; /* fh, 0: free */ uint32_t len, dead, complete, error; uint64_t value_len, value_got; uint8_t line[CTL_LINE_MAX + 1024]; };
+struct ctl_buffer {
+	_Atomic uint64_t owner;		/* fh, 0: free */
+	uint32_t len, dead, complete, error;
+	uint64_t value_len, value_got;
+	uint64_t under_way;		/* unique of the WRITE that was begun last: a part of it may be here already when it comes again */
+	uint8_t line[CTL_LINE_MAX + 1024];
+};
+
+/* What watchers may not have heard of yet, for the next worker to ring for. Epochs + 1, so that 0 is none. */
+#define RINGS 16u			/* more than threads that commit */
+struct shared_rings {
+	_Atomic uint64_t told;		/* watchers know of everything up to here that was not committed by this daemon's own threads, and of what these committed, but for: */
+	_Atomic uint64_t under_way[RINGS];	/* the epoch before a commit whose watchers are not told yet */
+};
 
 /* Written by the keeper. */
 struct shared_keeper {
@@ -57,6 +70,7 @@ struct shared {
 	struct shared_init init;
 	uint8_t stage_key[KEY_LEN];		/* random, as long as the daemon lives */
 	_Atomic uint64_t opens, denials, reads, bell_lost;	/* counters of metrics, kept across workers */
+	struct shared_rings rings;
 	struct audit_head audit_head;
 	struct handle_table handles;
 	struct slot slots[SLOTS] __attribute__((aligned(4096)));

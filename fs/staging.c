@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/log.h"
@@ -201,7 +202,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		store_rollback(v->store);
 		return -EIO;
 	}
-	r = store_commit(v->store);
+	r = vault_commit(v);
 	if (r) {
 		j.error = -r;
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, 0, false, began, NULL);
@@ -240,6 +241,37 @@ static void collect(uint64_t fh, struct handle *h, void *arg)
 		list->fhs[list->n++] = fh;
 }
 
+struct stages { uint64_t *ids; size_t n, room; bool short_of_memory; };
+
+static void collect_stage(uint64_t fh, struct handle *h, void *arg)
+{
+	struct stages *s = arg;
+	(void)fh;
+	if (!h->stage || s->short_of_memory)
+		return;
+	if (s->n == s->room) {
+		size_t room = s->room ? 2 * s->room : 64;
+		uint64_t *grown = realloc(s->ids, room * sizeof *grown);
+		s->short_of_memory = !grown;
+		if (!grown)
+			return;
+		s->ids = grown;
+		s->room = room;
+	}
+	s->ids[s->n++] = h->stage;
+}
+
+/* Whoever made a stage and died before he noted it in the handle left one that nobody will ever drop. */
+static void drop_orphans(struct vault *v)
+{
+	struct stages s = { 0 };
+	handle_each(v->handles, 0, collect_stage, &s);
+	int r = s.short_of_memory ? -ENOMEM : store_stages_retain(v->store, s.ids, s.n);
+	if (r)
+		log_warn("bytes that a worker left behind stay in the store until the next start: %s", strerror(-r));
+	free(s.ids);
+}
+
 void staging_recover(struct vault *v)
 {
 	struct { uint64_t fhs[64]; size_t n; } list;
@@ -249,4 +281,5 @@ void staging_recover(struct vault *v)
 		for (size_t i = 0; i < list.n; i++)
 			staging_release(v, list.fhs[i]);
 	} while (list.n == 64);
+	drop_orphans(v);
 }

@@ -18,15 +18,15 @@
 
 static uint8_t flipped[MARKER_MAX];
 static size_t pieces;
-static bool starts[65536];	/* by a piece's first two bytes, as they stand in the file */
+/* Pieces by the first two bytes that they have in memory, chained: index + 1 of the first, and of the next with the same beginning. One that begins with zeros, as most of memory does, must not cost more. */
+static uint16_t first[65536], next[MARKER_MAX / PIECE];
 
 static bool here(const uint8_t *at)
 {
-	if (!starts[(uint16_t)(at[0] << 8 | at[1])])
-		return false;
-	for (size_t i = 0; i < pieces; i++) {
+	for (uint16_t i = first[(uint16_t)(at[0] << 8 | at[1])]; i; i = next[i - 1]) {
+		const uint8_t *piece = flipped + (i - 1) * PIECE;
 		size_t k = 0;
-		while (k < PIECE && at[k] + flipped[i * PIECE + k] == 0xff)
+		while (k < PIECE && at[k] + piece[k] == 0xff)
 			k++;
 		if (k == PIECE)
 			return true;
@@ -65,9 +65,12 @@ static void load(void)
 	if (fd >= 0)
 		close(fd);
 	pieces = n < 0 ? 0 : (size_t)n / PIECE;
-	memset(starts, 0, sizeof starts);
-	for (size_t i = 0; i < pieces; i++)
-		starts[(uint16_t)((flipped[i * PIECE] ^ 0xff) << 8 | (flipped[i * PIECE + 1] ^ 0xff))] = true;
+	memset(first, 0, sizeof first);
+	for (size_t i = 0; i < pieces; i++) {
+		uint16_t *head = &first[(uint16_t)((flipped[i * PIECE] ^ 0xff) << 8 | (flipped[i * PIECE + 1] ^ 0xff))];
+		next[i] = *head;
+		*head = (uint16_t)(i + 1);
+	}
 	if (!pieces)
 		log_warn("test hook: no marker in %s", path ? path : "the environment");
 }

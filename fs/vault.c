@@ -112,6 +112,79 @@ static void note_newest(struct vault *v)
 	store_unlock_tables(v->store);
 }
 
+/* ---- what is owed to watchers, so that a death between commit and bell loses no event. Too much is rung rather than too little: watchers read the file, not the event. ---- */
+
+static __thread _Atomic uint64_t *owed;
+
+static void owe(struct vault *v)
+{
+	const uint64_t before = store_epoch(v->store) + 1;
+
+	for (size_t i = 0; i < RINGS && !owed; i++) {
+		uint64_t none = 0;
+		if (atomic_compare_exchange_strong(&v->shared->rings.under_way[i], &none, before))
+			owed = &v->shared->rings.under_way[i];
+	}
+}
+
+static void owe_nothing(void)
+{
+	if (owed)
+		atomic_store(owed, 0);
+	owed = NULL;
+}
+
+int vault_commit(struct vault *v)
+{
+	owe(v);
+	int r = store_commit(v->store);
+	if (r)
+		owe_nothing();
+	return r;
+}
+
+void vault_told(struct vault *v, uint64_t epoch)
+{
+	atomic_store(&v->shared->rings.told, epoch + 1);
+}
+
+static void ring_missed(uint32_t secret, void *arg)
+{
+	struct vault *v = arg;
+	char path[BELL_PATH_MAX] = "";
+
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, secret);
+	if (s)
+		snprintf(path, sizeof path, "%s/current", s->name);
+	store_unlock_tables(v->store);
+	if (path[0])
+		vault_ring(v, BELL_TOUCH, path);
+}
+
+void vault_ring_missed(struct vault *v)
+{
+	struct shared_rings *rings = &v->shared->rings;
+	const uint64_t now = store_epoch(v->store);
+	uint64_t from = atomic_load(&rings->told);
+
+	for (size_t i = 0; i < RINGS; i++) {
+		uint64_t before = atomic_load(&rings->under_way[i]);
+		if (before && before < from)
+			from = before;
+	}
+	if (from && from <= now) {
+		int r = store_changed_since(v->store, from - 1, ring_missed, v);
+		if (r)
+			log_warn("what changed while a worker died cannot be told to watchers: %s", strerror(-r));
+		vault_ring(v, BELL_TOUCH_DIR, ".");
+	}
+	/* only now: whoever is killed in the middle of it leaves it to the next */
+	vault_told(v, now);
+	for (size_t i = 0; i < RINGS; i++)
+		atomic_store(&rings->under_way[i], 0);
+}
+
 void vault_changed(struct vault *v, bool ring)
 {
 	const uint32_t *ids;
@@ -134,6 +207,7 @@ void vault_changed(struct vault *v, bool ring)
 	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */
 	if (names && ring)
 		vault_ring(v, BELL_TOUCH_DIR, ".");
+	owe_nothing();
 }
 
 int vault_unlock(struct vault *v, char *why, size_t why_len)

@@ -70,8 +70,14 @@ bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
 		 uint32_t *ret_delay_ms);
 
+/* Ends the transaction and, where it succeeds, owes its watchers the word: vault_changed gives it, on the same thread; if this worker dies before that, the next one's vault_ring_missed does. As store_commit. */
+int vault_commit(struct vault *v);
 /* After a commit: watchers hear of it (but for one that came through the mount: ring is false), those of the vault's directory of new names too, and plaintext that may have lost its readers goes. */
 void vault_changed(struct vault *v, bool ring);
+/* Watchers know of what others committed up to this epoch. */
+void vault_told(struct vault *v, uint64_t epoch);
+/* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
+void vault_ring_missed(struct vault *v);
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
 
 /* Gets the vault key and verifies everything; records it. 0; -ENOKEY; -EBADMSG. */

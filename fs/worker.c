@@ -91,6 +91,11 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 	return 0;
 }
 
+static int ctl_commit(void *arg)
+{
+	return vault_commit(&((struct worker *)arg)->vault);
+}
+
 static void ctl_changed(void *arg)
 {
 	vault_changed(&((struct worker *)arg)->vault, true);
@@ -149,7 +154,10 @@ static void tick(struct worker *w)
 	const bool changed = keys_state_changed(v->keys);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
+	const uint64_t epoch = store_epoch(v->store);
 	int r = store_follow(v->store, followed, v);
+	if (!r)
+		vault_told(v, epoch);
 	if (r == -EBADMSG) {
 		log_error("rows in the store are not authentic: sealing; coffer fsck %s says which", v->shared->keeper.store);
 		vault_seal(v);
@@ -304,7 +312,7 @@ static int open_rest(struct worker *w)
 		r = answers_new(&v->answers);
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
-	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
+	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
 	return 0;
 }
 
@@ -321,6 +329,7 @@ static int start(struct worker *w)
 		store_stages_clear(v->store);	/* of a daemon that is gone, and its key with it */
 	else
 		staging_recover(v);
+	vault_ring_missed(v);
 	const struct audit_event e = { .operation = v->shared->keeper.restarts ? AUDIT_WORKER_START : AUDIT_VAULT_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
 		log_error("the log cannot be written: every open is refused until it can");

@@ -471,6 +471,51 @@ int store_stage_drop(struct store *s, uint64_t stage)
 	return stage_end(s, r);
 }
 
+static bool listed(const uint64_t *ids, size_t n, uint64_t id)
+{
+	size_t i = 0;
+
+	while (i < n && ids[i] != id)
+		i++;
+	return i < n;
+}
+
+/* The first stage after `after` that is none of keep. 0: there is none left. */
+static int next_unkept(struct store *s, uint64_t after, const uint64_t *keep, size_t n, uint64_t *ret_stage)
+{
+	struct query q = db_query(s->stage, "SELECT id FROM stages WHERE id > ? ORDER BY id");
+	uint64_t id = 0;
+	int r;
+
+	query_int(&q, (int64_t)after);
+	while ((r = query_step(&q)) > 0 && listed(keep, n, id = (uint64_t)column_int(&q, 0)))
+		;
+	query_end(&q);
+	if (r < 0)
+		return r;
+	*ret_stage = r > 0 ? id : 0;
+	return 0;
+}
+
+int store_stages_retain(struct store *s, const uint64_t *keep, size_t n)
+{
+	uint64_t id = 0;
+	int r = stage_begin(s);
+
+	if (r < 0)
+		return r;
+	while ((r = next_unkept(s, id, keep, n, &id)) == 0 && id) {
+		struct query q = db_query(s->stage, "DELETE FROM stages WHERE id = ?");
+		query_int(&q, (int64_t)id);
+		r = query_run(&q);
+		if (r == 0)
+			r = chunks_drop(s->stage, id, 0);
+		if (r < 0)
+			break;
+	}
+	return stage_end(s, r);
+}
+
 int store_stages_clear(struct store *s)
 {
 	int r = stage_begin(s);

@@ -507,3 +507,63 @@ int follow_apply(struct store *s, struct db *db)
 	free(changes);
 	return r;
 }
+
+/* The secret that a row of the change table is about; 0: none. */
+static uint32_t changed_secret(int64_t kind, int64_t row)
+{
+	return kind == ROW_OBJECT ? (uint32_t)row : kind == ROW_VERSION ? VERSION_OBJECT(row) : 0;
+}
+
+static int list_changed(struct db *db, uint64_t epoch, uint64_t head, struct touched **ret_list)
+{
+	struct query q = db_query(db, "SELECT id, kind, row FROM changes WHERE id >= ? ORDER BY id");
+	struct touched *list = malloc(sizeof *list);
+	size_t room = 0;
+	int r = list ? 0 : -ENOMEM;
+	uint64_t at = epoch;
+
+	if (r == 0)
+		list->n = 0;
+	query_int(&q, (int64_t)((epoch + 1) << CHANGE_BITS));
+	while (r == 0 && (r = query_step(&q)) > 0) {
+		const uint64_t next = (uint64_t)column_int(&q, 0) >> CHANGE_BITS;
+		const uint32_t id = changed_secret(column_int(&q, 1), column_int(&q, 2));
+		r = next > at + 1 || column_int(&q, 1) == ROW_EVERYTHING ? -ESTALE : 0;
+		at = next;
+		if (r == 0 && id && list->n == room) {
+			struct touched *grown = realloc(list, sizeof *list + (room = 2 * room + 64) * sizeof list->ids[0]);
+			r = grown ? 0 : -ENOMEM;
+			list = grown ? grown : list;
+		}
+		if (r == 0 && id)
+			list->ids[list->n++] = id;
+	}
+	query_end(&q);
+	if (r == 0 && at < head)
+		r = -ESTALE;
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	*ret_list = list;
+	return 0;
+}
+
+int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg)
+{
+	struct touched *list = NULL;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = list_changed(s->read, epoch, atomic_load(&s->epoch), &list);
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r < 0)
+		return r;
+	qsort(list->ids, list->n, sizeof list->ids[0], id_order);
+	for (size_t i = 0; i < list->n; i++)
+		if (i == 0 || list->ids[i] != list->ids[i - 1])
+			fn(list->ids[i], arg);
+	free(list);
+	return 0;
+}

@@ -65,6 +65,9 @@ bool store_sealed(const struct store *s);
  * expired request answers. Call every 250 ms or so, from a thread that may block. cb is called after the tables moved, for each changed secret. */
 int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
 
+/* Calls fn for each secret that changed after epoch, once, ascending; of the change table's word, unverified: for telling, not for serving. -ESTALE: it does not go back that far. */
+int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg);
+
 /* ---- reading the tables in memory: hold the lock ---- */
 
 void store_rdlock(struct store *s);
@@ -94,6 +97,12 @@ struct catalog_secret {
 	const char *name;
 	const struct catalog_version *versions;	/* ascending by number */
 };
+
+/* Within its times, or in a vault that does not enforce them. */
+static inline bool store_version_valid(const struct store_settings *settings, const struct catalog_version *v, int64_t now)
+{
+	return !settings->enforce_validity || (now >= v->not_before && now < v->expires);
+}
 
 const struct catalog_secret *store_find(const struct store *s, const char *name);		/* live; NULL */
 const struct catalog_secret *store_find_deleted(const struct store *s, const char *name);	/* soft-deleted; NULL */
@@ -201,6 +210,8 @@ int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret);
 /* In the transaction: the stage's bytes become a new version and the stage is clean, both or neither. -EALREADY: it was clean (nothing done). */
 int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version);
 int store_stage_drop(struct store *s, uint64_t stage);
+/* A new worker: stages that no open file names, for whoever made one died before he could say so. keep need not be sorted. */
+int store_stages_retain(struct store *s, const uint64_t *keep, size_t n);
 int store_stages_clear(struct store *s);	/* a new daemon: what is left belongs to a dead key */
 
 /* ---- acts of offline commands that the owner of the log has yet to record (break-glass beside a running daemon) ---- */

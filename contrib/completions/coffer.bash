@@ -20,7 +20,7 @@ _coffer()
 _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
-	local commands='put get list show versions edit attr enable disable rollback grant revoke bindings roles role can-i whoami status
+	local commands='put get list show versions edit attr enable disable rollback grant revoke bindings roles role can-i whoami status vault
 		audit seal unseal doctor init fsck break-glass version help'
 	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
@@ -32,12 +32,12 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention) ((i++)) ;;
+		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
 				command=${words[i]}
-			elif [[ $command == role && -z $sub ]]; then
+			elif [[ ( $command == role || $command == vault ) && -z $sub ]]; then
 				sub=${words[i]}
 			elif [[ $command == audit && ${words[i]} == verify ]]; then
 				sub=verify
@@ -52,6 +52,8 @@ _coffer_words()
 	-m|--mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	--file|--verify-key) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--output) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
+	--enforce-validity) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
+	--value-max) mapfile -t COMPREPLY < <(compgen -W '64K 256K 1M' -- "$cur"); return ;;
 	--kek) mapfile -t COMPREPLY < <(compgen -W 'file: passphrase:' -- "$cur"); return ;;
 	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
 	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
@@ -74,6 +76,9 @@ _coffer_words()
 		options='--follow --since --secret --denied --output'
 		[[ $sub == verify ]] && options='--verify-key' ;;
 	list|show|versions|roles|whoami|status|doctor) options='--output' ;;
+	vault)
+		options='--output'
+		[[ $sub == set ]] && options='--value-max --enforce-validity --output' ;;
 	init) options='--kek --admin --retention --purge-protection' ;;
 	fsck) options='--kek --deep' ;;
 	break-glass) options='--kek' ;;
@@ -91,6 +96,7 @@ _coffer_words()
 	grant:1|revoke:1|break-glass:1)
 		mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
 	can-i:0) mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur") ;;
+	vault:*) [[ -n $sub ]] || mapfile -t COMPREPLY < <(compgen -W 'show set' -- "$cur") ;;
 	role:*) if [[ -z $sub ]]; then
 			mapfile -t COMPREPLY < <(compgen -W 'create' -- "$cur")
 		elif ((operand > 0)); then

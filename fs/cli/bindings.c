@@ -225,9 +225,20 @@ static void print_verdict(const json_t *answer, const char *action, const char *
 	const char *role = json_string_value(json_object_get(answer, "role"));
 	const char *missing = json_string_value(json_object_get(answer, "missing"));
 	const char *grant = json_string_value(json_object_get(answer, "grant"));
+	const char *error = json_string_value(json_object_get(answer, "open")), *why = json_string_value(json_object_get(answer, "why"));
+	const char *hint = json_string_value(json_object_get(answer, "hint"));
+	json_int_t binding = json_integer_value(json_object_get(answer, "binding"));
 
 	if (json_is_true(json_object_get(answer, "allowed"))) {
-		printf("yes: binding %" JSON_INTEGER_FORMAT " (%s)\n", json_integer_value(json_object_get(answer, "binding")), role ? role : "-");
+		printf("yes: binding %" JSON_INTEGER_FORMAT " (%s)\n", binding, role ? role : "-");
+		if (error && why)
+			printf("but %s: opening it gives %s\n", why, error);
+		return;
+	}
+	if (error && why) {
+		printf("no: %s: opening it gives %s, although binding %" JSON_INTEGER_FORMAT " (%s) gives %s\n", why, error, binding, role ? role : "-", action);
+		if (hint)
+			printf("%s\n", hint);
 		return;
 	}
 	if (missing)

@@ -63,6 +63,8 @@ int cmd_role_create(struct cli *c, const struct args *a);
 int cmd_can_i(struct cli *c, const struct args *a);
 int cmd_whoami(struct cli *c, const struct args *a);
 int cmd_status(struct cli *c, const struct args *a);
+int cmd_vault_show(struct cli *c, const struct args *a);
+int cmd_vault_set(struct cli *c, const struct args *a);
 int cmd_seal(struct cli *c, const struct args *a);
 int cmd_unseal(struct cli *c, const struct args *a);
 int cmd_audit(struct cli *c, const struct args *a);

@@ -37,6 +37,11 @@ static const struct option_spec bindings_options[] = { { .name = "on", .value = 
 static const struct option_spec can_i_options[] = {
 	{ .name = "as", .value = "PRINCIPAL", .help = "ask for somebody else, such as user:1000,group:50" }, END
 };
+static const struct option_spec vault_options[] = {
+	{ .name = "value-max", .value = "SIZE", .help = "bytes of the longest value: 1 to 1M, with K or M for more" },
+	{ .name = "enforce-validity", .value = "STATE", .help = "on: what has expired, or is not valid yet, is not served" },
+	END
+};
 static const struct option_spec audit_options[] = {
 	{ .name = "follow", .letter = 'f', .help = "go on as records are written" },
 	{ .name = "since", .value = "TIME", .help = "only from then on; 12h means the last 12 hours" },
@@ -97,6 +102,10 @@ const struct command commands[] = {
 	  .run = cmd_whoami },
 	{ .name = "status", .synopsis = "", .summary = "the state of the vault and its processes", .example = "coffer status", .options = none,
 	  .flags = COMMAND_LISTS, .run = cmd_status },
+	{ .name = "vault show", .synopsis = "", .summary = "the settings of the vault", .example = "coffer vault show", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_vault_show },
+	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off]", .summary = "change the settings of the vault",
+	  .example = "coffer vault set --enforce-validity on", .options = vault_options, .flags = COMMAND_LISTS, .run = cmd_vault_set },
 	{ .name = "audit", .synopsis = "[--follow] [--since TIME] [--secret NAME] [--denied]", .summary = "the log of who opened what",
 	  .example = "coffer audit --since 1h --denied", .options = audit_options, .flags = COMMAND_LISTS, .run = cmd_audit },
 	{ .name = "audit verify", .synopsis = "STORE [--verify-key FILE]", .summary = "prove that the log is whole (root)",

@@ -26,14 +26,8 @@ static json_t *ask_quietly(const struct cli *c, json_t *request)
 }
 
 /* A binding allows it, and still it was refused. */
-static int explain_refused(const struct cli *c, const char *name, const char *action)
+static int explain_refused(const char *name, const char *action)
 {
-	json_t *answer = ask_quietly(c, json_pack("{s:s, s:s}", "op", "show", "name", name));
-	bool disabled = json_is_false(json_object_get(json_object_get(answer, "secret"), "enabled"));
-
-	json_decref(answer);
-	if (disabled)
-		return fail(EXIT_DENIED, "%s is disabled; whoever may update it can: coffer enable %s", name, name);
 	return fail(EXIT_DENIED, "%s was refused although a binding gives you %s: the version is disabled, or the vault was in doubt who you are; see: "
 		    "coffer versions %s, coffer whoami", name, action, name);
 }
@@ -42,15 +36,19 @@ static int explain_refused(const struct cli *c, const char *name, const char *ac
 static int explain_denied(const struct cli *c, const char *name, const char *action)
 {
 	json_t *answer = ask_quietly(c, json_pack("{s:s, s:s, s:s}", "op", "can-i", "action", action, "name", name));
-	const char *missing, *grant, *verb = strchr(action, '/') + 1;
+	const char *missing, *grant, *why, *hint, *verb = strchr(action, '/') + 1;
 	int status;
 
 	if (!answer)
 		return fail(EXIT_DENIED, "you may not %s %s; see: coffer whoami", verb, name);
 	missing = json_string_value(json_object_get(answer, "missing"));
 	grant = json_string_value(json_object_get(answer, "grant"));
+	why = json_string_value(json_object_get(answer, "why"));
+	hint = json_string_value(json_object_get(answer, "hint"));
 	if (json_is_true(json_object_get(answer, "allowed")))
-		status = explain_refused(c, name, action);
+		status = explain_refused(name, action);
+	else if (why && hint)
+		status = fail(EXIT_DENIED, "%s; %s", why, hint);
 	else if (grant)
 		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s; an administrator can: %s", verb, name, missing ? missing : action, grant);
 	else

@@ -42,7 +42,46 @@ expect_output v2 coffer get trimmed
 expect_ok coffer disable trimmed
 expect_exit 3 coffer get trimmed
 expect_message 'trimmed is disabled; .*coffer enable trimmed'
+expect_exit 3 coffer can-i secrets/get trimmed
+grep -q '^no: trimmed is disabled: opening it gives EACCES, although binding 1 (administrator) gives secrets/get$' "$OUT" || fail "$(cat "$OUT")"
+grep -q 'coffer enable trimmed$' "$OUT" || fail "$(cat "$OUT")"
 expect_ok coffer enable trimmed
+expect_ok coffer can-i secrets/get not-there-yet
+grep -q '^but not-there-yet is no secret yet: opening it gives ENOENT$' "$OUT" || fail "$(cat "$OUT")"
+
+note "the settings of the vault: shown, changed, and in force at once; can-i says what open does"
+expect_exit 0 coffer vault show --output json
+jq -e '. == {retention_days: 90, purge_protection: false, enforce_validity: false, value_max: 1048576}' <"$OUT" >/dev/null || fail "$(cat "$OUT")"
+expect_exit 2 coffer vault set
+expect_message 'value-max.*enforce-validity'
+for size in 0 -1 2M 1048577 many 1KB; do
+	expect_exit 2 coffer vault set --value-max "$size"
+	expect_message '1 to 1048576 bytes'
+done
+expect_exit 2 coffer vault set --enforce-validity yes
+expect_exit 2 coffer vault set --value-max 64K --enforce-validity maybe
+expect_exit 3 as 20001 coffer vault set --value-max 64K
+expect_exit 3 as 20001 coffer vault show
+expect_exit 0 coffer vault show --output json
+jq -e '.value_max == 1048576 and .enforce_validity == false' <"$OUT" >/dev/null || fail "something refused changed a setting: $(cat "$OUT")"
+expect_ok coffer vault set --value-max 64K
+head -c 65536 "$SCRATCH/longest" >"$SCRATCH/fits"
+head -c 65537 "$SCRATCH/longest" >"$SCRATCH/fits-not"
+expect_ok coffer put sized --file "$SCRATCH/fits"
+expect_exit 1 coffer put sized --file "$SCRATCH/fits-not"
+expect_message '65536'
+coffer get longest | cmp - "$SCRATCH/longest" || fail "a value of before is not served any more"
+printf x | expect_ok coffer put old --expires 2001-01-01T00:00:00Z
+expect_output x coffer get old
+expect_exit 0 coffer vault set --enforce-validity on --value-max 1M --output json
+jq -e '.value_max == 1048576 and .enforce_validity == true' <"$OUT" >/dev/null || fail "$(cat "$OUT")"
+expect_errno EKEYEXPIRED sysop open r "$MNT/old/current"
+expect_exit 3 coffer can-i secrets/get old
+grep -q '^no: old has expired, .* opening it gives EKEYEXPIRED' "$OUT" || fail "$(cat "$OUT")"
+audit_has '.operation == "VaultUpdate" and .result == "allow" and .caller.uid == 0 and (.detail | contains("enforce_validity true"))'
+expect_ok coffer vault set --enforce-validity off
+expect_output x coffer get old
+expect_ok coffer can-i secrets/get old
 
 note "refusals say what is missing and who can help"
 expect_exit 3 as 20002 coffer get trimmed

@@ -4,7 +4,6 @@
  * mapping in which something was found, and ends with 1. The needle comes from a file so that it does not stand in anybody's argv. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,9 @@
 #define STEP  (1u << 20)
 #define NEEDLE_MAX 16384
 
-static bool starts[65536];	/* by a piece's first two bytes */
+/* Pieces by their first two bytes, chained: index + 1 of the first, and of the next with the same beginning. Memory is mostly zeros, so a piece that begins with two of them must not have every place
+ * compared with every piece. */
+static uint16_t first[65536], next[NEEDLE_MAX / PIECE];
 static uint8_t needle[NEEDLE_MAX], window[STEP + PIECE];
 
 static size_t load(const char *path)
@@ -25,23 +26,26 @@ static size_t load(const char *path)
 
 	if (fd >= 0)
 		close(fd);
-	for (ssize_t i = 0; i + PIECE <= n; i += PIECE)
-		starts[needle[i] << 8 | needle[i + 1]] = true;
+	for (size_t i = 0; n >= PIECE && i < (size_t)n / PIECE; i++) {
+		uint16_t *head = &first[needle[i * PIECE] << 8 | needle[i * PIECE + 1]];
+		next[i] = *head;
+		*head = (uint16_t)(i + 1);
+	}
 	return n < PIECE ? 0 : (size_t)n / PIECE;
 }
 
-static size_t count(const uint8_t *data, size_t len, size_t pieces)
+static size_t count(const uint8_t *data, size_t len)
 {
 	size_t found = 0;
 
 	for (const uint8_t *at = data; at + PIECE <= data + len; at++)
-		for (size_t i = 0; starts[at[0] << 8 | at[1]] && i < pieces; i++)
-			found += !memcmp(at, needle + i * PIECE, PIECE);
+		for (uint16_t i = first[at[0] << 8 | at[1]]; i; i = next[i - 1])
+			found += !memcmp(at, needle + (i - 1) * PIECE, PIECE);
 	return found;
 }
 
 /* Steps overlap by a piece, so that none is cut in two. *ret_looked grows by what could be read. */
-static size_t scan(int mem, uint64_t from, uint64_t to, size_t pieces, uint64_t *ret_looked)
+static size_t scan(int mem, uint64_t from, uint64_t to, uint64_t *ret_looked)
 {
 	size_t found = 0;
 
@@ -58,12 +62,12 @@ static size_t scan(int mem, uint64_t from, uint64_t to, size_t pieces, uint64_t 
 				*ret_looked += (uint64_t)n;
 			}
 		}
-		found += count(window, want, pieces);
+		found += count(window, want);
 	}
 	return found;
 }
 
-static int scan_files(char **paths, size_t pieces)
+static int scan_files(char **paths)
 {
 	int r = 0;
 
@@ -74,7 +78,7 @@ static int scan_files(char **paths, size_t pieces)
 		if (size < 0) {
 			fprintf(stderr, "memscan: %s: %s\n", *paths, strerror(errno));
 			r = 2;
-		} else if (scan(fd, 0, (uint64_t)size, pieces, &looked)) {
+		} else if (scan(fd, 0, (uint64_t)size, &looked)) {
 			printf("found in %s\n", *paths);
 			r = 1;
 		}
@@ -91,8 +95,7 @@ int main(int argc, char **argv)
 	int r = 0;
 
 	if (argc > 3 && !strcmp(argv[1], "--file")) {
-		size_t n = load(argv[2]);
-		return n ? scan_files(argv + 3, n) : 2;
+		return load(argv[2]) ? scan_files(argv + 3) : 2;
 	}
 	if (argc != 3)
 		return 2;
@@ -110,7 +113,7 @@ int main(int argc, char **argv)
 		char mode[5];
 		if (sscanf(line, "%llx-%llx %4s", &from, &to, mode) != 3 || mode[0] != 'r' || strstr(line, "[vsyscall]") || strstr(line, "[vvar"))
 			continue;
-		size_t found = scan(mem, from, to, pieces, &looked);
+		size_t found = scan(mem, from, to, &looked);
 		if (found) {
 			printf("found %zu in %s", found, line);
 			r = 1;

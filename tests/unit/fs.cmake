@@ -1,3 +1,7 @@
 foreach(subject inode handle caller_proc caller resolver bell control)
 	coffer_unit_test(${subject} coffer_fs Threads::Threads)
 endforeach()
+# Parts of a worker on a store of their own.
+coffer_unit_test(vault coffer_fs PkgConfig::SQLITE Threads::Threads)
+target_sources(test_vault PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/store_fixture.c)
+target_include_directories(test_vault PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})

@@ -634,14 +634,56 @@ START_TEST(a_dead_resolver_makes_nobody_host)
 	ck_assert_int_eq(callers_new(&config, &w.callers), 0);
 	int64_t began = now_ns();
 	struct identity *i = resolve(&w, 1000, 1000, 77);	/* it does not answer */
-	ck_assert_int_ge(now_ns() - began, RESOLVER_DEADLINE_MS * INT64_C(1000000));
+	ck_assert_int_ge(now_ns() - began, RESOLVER_RETRY_MS * INT64_C(1000000));
 	ck_assert(!i->host && !i->full);
 	identity_unref(i);
+	ck_assert(!is_cached(&w, 1000, 1000, 77));
 	close(pair[1]);
 	i = resolve(&w, 1000, 1000, 77);			/* it is gone */
 	ck_assert(!i->host && !i->full);
 	identity_unref(i);
 	callers_free(w.callers);
+	fake_proc_free(&p);
+}
+END_TEST
+
+/* A resolver that loses the first question, as one does that is killed over it, has no time for the second, and answers the third. */
+static void *run_late_resolver(void *arg)
+{
+	const int fd = *(const int *)arg;
+	struct resolver_question q;
+
+	for (int n = 1; recv(fd, &q, sizeof(q), 0) == (ssize_t)sizeof(q); n++) {
+		struct resolver_answer a = { .number = q.number, .error = -EBUSY };
+		if (n > 2)
+			a = (struct resolver_answer){ .number = q.number, .init_known = 1, .user_ns = 1, .pid_ns = 2, .mnt_ns = 3, .start_time = 4, .init_user_ns = 1, .init_pid_ns = 2, .init_mnt_ns = 3 };
+		if (n > 1)
+			ck_assert_int_eq(send(fd, &a, sizeof(a), 0), sizeof(a));
+	}
+	return NULL;
+}
+
+START_TEST(a_late_answer_still_makes_a_host)
+{
+	struct callers_config config;
+	struct fake_proc p;
+	struct world w = { 0 };
+	pthread_t thread;
+	int pair[2];
+
+	fake_proc_new(&p);
+	fake_machine(&p);
+	fake_process(&p, "77", "x", 4711);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_late_resolver, &pair[1]), 0);
+	config = (struct callers_config){ .proc_fd = p.fd, .resolver_fd = pair[0] };
+	ck_assert_int_eq(callers_new(&config, &w.callers), 0);
+	struct identity *i = resolve(&w, 1000, 1000, 77);
+	ck_assert(i->host && i->full);
+	identity_unref(i);
+	callers_free(w.callers);
+	pthread_join(thread, NULL);
+	close(pair[1]);
 	fake_proc_free(&p);
 }
 END_TEST
@@ -740,6 +782,7 @@ int main(void)
 	tcase_add_loop_test(t, host_needs_every_sign, 0, (int)(sizeof(cases) / sizeof(cases[0])));
 	tcase_add_loop_test(t, doubt_is_denial, 0, (int)(sizeof(doubts) / sizeof(doubts[0])));
 	tcase_add_test(t, a_dead_resolver_makes_nobody_host);
+	tcase_add_test(t, a_late_answer_still_makes_a_host);
 	tcase_add_test(t, tgid_reads_nothing_but_status);
 	tcase_add_test(t, records_what_a_log_wants);
 	tcase_add_test(t, an_identity_outlives_the_cache);

@@ -1013,6 +1013,95 @@ START_TEST(can_i_about_others_needs_bindings_list)
 }
 END_TEST
 
+/* alice, whom a binding lets in, asks whether she may; returns what she is told. */
+static json_t *may_alice(const char *action)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "{\"op\":\"can-i\",\"action\":\"%s\",\"name\":\"db\"}", action);
+	return must(ask(&alice, line));
+}
+
+static void hindered(const char *action, const char *error, const char *why, const char *hint)
+{
+	json_t *a = may_alice(action);
+
+	ck_assert_msg(json_is_false(json_object_get(a, "allowed")), "%s is allowed", action);
+	ck_assert_str_eq(string(a, "open"), error);
+	ck_assert_str_eq(string(a, "why"), why);
+	ck_assert_msg(strstr(string(a, "hint"), hint) != NULL, "%s", string(a, "hint"));
+	ck_assert_str_eq(string(a, "role"), "secrets-officer");
+	ck_assert(json_is_integer(json_object_get(a, "binding")));
+	ck_assert(json_is_null(json_object_get(a, "missing")) && json_is_null(json_object_get(a, "grant")) && json_is_null(json_object_get(a, "until")));
+	json_decref(a);
+}
+
+static void free_to(const char *action)
+{
+	json_t *a = may_alice(action);
+
+	ck_assert_msg(json_is_true(json_object_get(a, "allowed")), "%s: %s", action, string(a, "why"));
+	ck_assert(json_is_null(json_object_get(a, "open")) && json_is_null(json_object_get(a, "why")));
+	json_decref(a);
+}
+
+START_TEST(can_i_tells_what_stands_in_the_way)
+{
+	json_t *a;
+
+	grant("secrets-officer", "user:1000", "db");
+	a = may_alice("secrets/get");	/* a right to a name that is not there is one, for when it is */
+	ck_assert(json_is_true(json_object_get(a, "allowed")));
+	ck_assert_str_eq(string(a, "open"), "ENOENT");
+	ck_assert_str_eq(string(a, "why"), "db is no secret yet");
+	json_decref(a);
+	free_to("secrets/set");
+
+	ok(put(&admin, "db", "one"));
+	free_to("secrets/get");
+	ok(change(&admin, "{\"op\":\"disable\",\"name\":\"db\"}"));
+	hindered("secrets/get", "EACCES", "db is disabled", "coffer enable db");
+	hindered("secrets/set", "EACCES", "db is disabled", "coffer enable db");
+	free_to("secrets/update");
+	ok(change(&admin, "{\"op\":\"enable\",\"name\":\"db\"}"));
+	ok(change(&admin, "{\"op\":\"disable\",\"name\":\"db\",\"version\":1}"));
+	hindered("secrets/get", "ENOENT", "db has no version that is enabled", "coffer enable db --version");
+	free_to("secrets/set");
+	ok(change(&admin, "{\"op\":\"enable\",\"name\":\"db\",\"version\":1}"));
+
+	/* what has no right is not told */
+	ok(change(&admin, "{\"op\":\"disable\",\"name\":\"db\"}"));
+	a = must(ask(&bob, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\"}"));
+	ck_assert_str_eq(string(a, "missing"), "secrets/get on db");
+	ck_assert(json_is_null(json_object_get(a, "open")) && json_is_null(json_object_get(a, "why")));
+	json_decref(a);
+}
+END_TEST
+
+START_TEST(can_i_knows_validity_where_it_is_enforced)
+{
+	json_t *a;
+
+	grant("secrets-officer", "user:1000", "db");
+	ok(put(&admin, "db", "one"));
+	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":\"2001-01-01T00:00:00Z\"}"));
+	free_to("secrets/get");
+	ok(change(&admin, "{\"op\":\"vault\",\"enforce_validity\":true}"));
+	hindered("secrets/get", "EKEYEXPIRED", "db has expired, and the vault enforces that", "coffer attr db --expires TIME");
+	free_to("secrets/set");
+	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":null,\"not_before\":\"2200-01-01T00:00:00Z\"}"));
+	hindered("secrets/get", "EKEYEXPIRED", "db is not valid yet, and the vault enforces that", "coffer attr db --not-before TIME");
+	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":\"2200-01-01T00:00:00Z\",\"not_before\":null}"));
+	a = may_alice("secrets/get");	/* it ends when the version does */
+	ck_assert_str_eq(string(a, "until"), "2200-01-01T00:00:00Z");
+	json_decref(a);
+	ok(change(&admin, "{\"op\":\"vault\",\"enforce_validity\":false}"));
+	a = may_alice("secrets/get");
+	ck_assert(json_is_null(json_object_get(a, "until")));
+	json_decref(a);
+}
+END_TEST
+
 /* ---- when something fails ---- */
 
 /* From here on, or no longer, the log's segment is a full disk. */
@@ -1430,6 +1519,8 @@ int main(void)
 	tcase_add_test(tc, bindings_shows_ones_own_without_the_right);
 	tcase_add_test(tc, roles_are_made_once);
 	tcase_add_test(tc, can_i_about_others_needs_bindings_list);
+	tcase_add_test(tc, can_i_tells_what_stands_in_the_way);
+	tcase_add_test(tc, can_i_knows_validity_where_it_is_enforced);
 	tcase_add_test(tc, nothing_is_done_that_cannot_be_recorded);
 	tcase_add_test(tc, a_commit_that_fails_is_recorded_after_what_it_promised);
 	tcase_add_test(tc, a_request_that_comes_again_to_another_worker_is_recorded_once);
