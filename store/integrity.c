@@ -14,6 +14,12 @@
 #define CLOCK_COLUMNS    "id, counted, boot, uptime, mac"
 #define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, mac"
 #define PENDING_COLUMNS  "id, act, mac"
+#define ROTATION_COLUMNS "id, scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac"
+#define HOOK_COLUMNS     "id, scope, events, command, user, debounce, timeout, created_by, created, mac"
+#define NOTICE_COLUMNS   "id, near_days, mac"
+#define EVENT_COLUMNS    "id, time, kind, object, version, same, name, line, mac"
+#define MARK_COLUMNS     "id, version, expires, told, failures, retry, mac"
+#define PLACE_COLUMNS    "id, delivered, attempts, retry, mac"
 #define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
 
 #define TABLE(table, columns) { \
@@ -33,6 +39,12 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_CLOCK] = TABLE("clock", CLOCK_COLUMNS),
 		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
 		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
+		[ROW_ROTATION] = TABLE("rotations", ROTATION_COLUMNS),
+		[ROW_HOOK] = TABLE("hooks", HOOK_COLUMNS),
+		[ROW_NOTICE] = TABLE("notices", NOTICE_COLUMNS),
+		[ROW_EVENT] = TABLE("events", EVENT_COLUMNS),
+		[ROW_MARK] = TABLE("marks", MARK_COLUMNS),
+		[ROW_HOOK_PLACE] = TABLE("hook_places", PLACE_COLUMNS),
 		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),
 	};
 	assert(kind < ROW_KINDS && tables[kind].name);

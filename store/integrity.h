@@ -22,10 +22,16 @@ enum row_kind {
 	ROW_BINDING,
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
 	ROW_CLOCK,
+	ROW_ROTATION,
+	ROW_HOOK,
+	ROW_NOTICE,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
+	ROW_EVENT,
+	ROW_MARK,
+	ROW_HOOK_PLACE,
 	ROW_KINDS
 };
 
@@ -37,7 +43,7 @@ struct row_table {
 };
 const struct row_table *row_table(enum row_kind kind);
 /* Is it a member of the set? */
-static inline bool row_is_member(int64_t kind) { return kind >= ROW_SETTINGS && kind <= ROW_CLOCK && kind != ROW_EVERYTHING; }
+static inline bool row_is_member(int64_t kind) { return kind >= ROW_SETTINGS && kind < ROW_REQUEST && kind != ROW_EVERYTHING; }
 
 /* Lies in locked memory. */
 struct row_keys {

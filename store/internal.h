@@ -8,6 +8,7 @@
 #include "store/catalog.h"
 #include "store/db.h"
 #include "store/integrity.h"
+#include "store/lifecycle.h"
 #include "store/store.h"
 
 #define NS_PER_S 1000000000
@@ -84,6 +85,7 @@ struct tables {
 	struct clock_row clock;
 	struct policy *policy;
 	struct store_settings settings;
+	struct rules *rules;
 	uint32_t n_roles, n_bindings;
 	struct head head;
 };
@@ -95,6 +97,8 @@ struct transaction {
 	struct store_settings settings;
 	struct change *changes;
 	size_t n_changes, capacity;
+	bool events_known;	/* events_end is where the next event's line begins */
+	uint64_t events_end;
 	bool destroys;		/* content goes for ever: after the commit the log of the database is emptied too */
 };
 
@@ -130,6 +134,10 @@ struct store {
 	struct tables tables;
 	struct policy *no_policy;	/* while sealed: made ahead, because sealing must not fail */
 	_Atomic uint64_t epoch;
+	uint32_t stirred[STIRRED_MAX];	/* with tables_lock: touched since somebody asked */
+	size_t n_stirred;
+	bool stirred_all;
+	_Atomic uint64_t events_first, events_end;	/* the stream of events, [first, end) */
 
 	atomic_bool sealed;		/* changes with write_mutex and read_mutex held; so do keys and row_keys */
 	struct keys *keys;
@@ -198,6 +206,7 @@ struct step {
 	struct policy *policy;
 	struct store_settings settings;
 	struct clock_row clock;
+	struct rules *rules;	/* NULL: as they were */
 	int roles, bindings;	/* by how many their number changes */
 };
 /* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
@@ -255,6 +264,28 @@ int version_erase(struct store *s, int64_t id, bool row_too);
  * 0 or -EBADMSG. */
 int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len, uint8_t ret_record[WRAP_RECORD_MAX],
 		  size_t *ret_record_len);
+
+/* ---- rules.c ---- */
+
+int rotation_parse(const struct query *q, struct rotation *ret);
+int hook_parse(const struct query *q, struct hook *ret);
+int notice_parse(const struct query *q, uint32_t *ret_near_days);
+struct rules *rules_new(void);		/* none; NULL: no memory */
+void rules_free(struct rules *r);	/* accepts NULL */
+/* All rules, in the transaction that db is in; row is asked about each row first (0, or the error that ends it). */
+int rules_load(struct db *db, int (*row)(enum row_kind kind, const struct query *q, void *arg), void *arg, struct rules **ret_rules);
+
+/* ---- events.c ---- */
+
+int events_range(struct db *db, uint64_t *ret_first, uint64_t *ret_end);
+/* In the transaction: where the next event's line begins. */
+int events_position(struct store *s, uint64_t *ret_at);
+int events_prune(struct store *s);	/* the writer's mutex is held, no transaction open */
+
+/* ---- marks.c ---- */
+
+int mark_forget(struct store *s, uint32_t secret);	/* in the transaction */
+void stir(struct store *s, uint32_t id);		/* the tables are locked for writing */
 
 /* ---- bindings.c ---- */
 

@@ -1,8 +1,8 @@
--- Schema 2 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
+-- Schema 3 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
 -- this file at each open.
 --
--- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings and
--- clock are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
+-- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings,
+-- clock, rotations, hooks and notices are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
 
 -- The head: moves with every commit. next_* are ids that were never used. mac seals epoch, counters and the hash of the set.
 CREATE TABLE state(
@@ -149,5 +149,76 @@ CREATE TABLE stage_chunks(
 CREATE TABLE pending_acts(
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
 	act TEXT NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- What is done, or told, by itself. generator or command makes the new value; times are spans.
+CREATE TABLE rotations(
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	scope TEXT NOT NULL UNIQUE,
+	action INTEGER NOT NULL,
+	every INTEGER NOT NULL,
+	before INTEGER NOT NULL,
+	expiry INTEGER NOT NULL,
+	generator TEXT NOT NULL,
+	command TEXT NOT NULL,
+	user INTEGER NOT NULL,
+	timeout INTEGER NOT NULL,
+	created_by INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- Programs that are told of events; events is a set of bits.
+CREATE TABLE hooks(
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	scope TEXT NOT NULL,
+	events INTEGER NOT NULL,
+	command TEXT NOT NULL,
+	user INTEGER NOT NULL,
+	debounce INTEGER NOT NULL,
+	timeout INTEGER NOT NULL,
+	created_by INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- Settings that came later; without a row the vault has what it is made with.
+CREATE TABLE notices(
+	id INTEGER PRIMARY KEY CHECK(id = 1),
+	near_days INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- The stream of events. id is where the line begins in it, so that any byte of it is found by one look-up.
+CREATE TABLE events(
+	id INTEGER PRIMARY KEY,
+	time INTEGER NOT NULL,
+	kind INTEGER NOT NULL,
+	object INTEGER NOT NULL,
+	version INTEGER NOT NULL,
+	same INTEGER NOT NULL,
+	name TEXT NOT NULL,
+	line TEXT NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- By object: what was told of which version, and how often its rotation failed.
+CREATE TABLE marks(
+	id INTEGER PRIMARY KEY,
+	version INTEGER NOT NULL,
+	expires INTEGER NOT NULL,
+	told INTEGER NOT NULL,
+	failures INTEGER NOT NULL,
+	retry INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- By hook: how far in the stream of events it has come.
+CREATE TABLE hook_places(
+	id INTEGER PRIMARY KEY,
+	delivered INTEGER NOT NULL,
+	attempts INTEGER NOT NULL,
+	retry INTEGER NOT NULL,
 	mac BLOB NOT NULL
 ) STRICT;
