@@ -203,7 +203,15 @@ if [ -e "$store/vault.conf" ]; then
 	echo "$store is a vault already and stays as it is"
 else
 	# what init would say of the next step is done below
-	"$coffer" init "$store" --kek "file:$kek" | grep -v '^next:' || die "no vault was made in $store; the reason is above"
+	"$coffer" init "$store" --kek "file:$kek" >"$log" 2>&1 || {
+		grep -q -e '--admin user:0$' "$log" || {
+			cat "$log" >&2
+			die "no vault was made in $store; the reason is above"
+		}
+		echo "this is a container, or a mount namespace of its own, where nobody counts as host: its root is made the administrator"
+		"$coffer" init "$store" --kek "file:$kek" --admin user:0 >"$log" || die "no vault was made in $store; the reason is above"
+	}
+	grep -v '^next:' "$log"
 fi
 
 mounted=$(findmnt -n -o SOURCE --mountpoint "$mount" 2>/dev/null || true)
@@ -231,8 +239,10 @@ else
 	fresh=yes
 fi
 principal=user:$user_id
-# root is administrator on the host only: a container's root is uid 0 too
-[ "$user_id" != 0 ] || principal=user:0,host
+# root is administrator on the host only, if there is one: a container's root is uid 0 too
+if [ "$user_id" = 0 ] && "${on[@]}" whoami --output json | grep -q '"host": *true'; then
+	principal=user:0,host
+fi
 if [ -z "$fresh" ] && as_user "${on[@]}" can-i secrets/get "$demo" >/dev/null 2>&1; then
 	echo "${user_name:-uid $user_id} may read it already"
 else

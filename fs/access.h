@@ -39,6 +39,9 @@ void access_close(struct vault *v, uint64_t fh);
 
 /* May this asker act through a handle that somebody else opened, or whose decision has aged? Decides again if need be. 0, or positive errno. */
 int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique, bool resent);
+/* Of an open directory: has this identity been recorded as one who lists it? And: it was. */
+bool access_looked(struct handle *h, const struct identity *who);
+void access_note_look(struct handle *h, const struct identity *who);
 /* Does the opener's own decision about this action still stand, without asking again? */
 bool access_opener_stands(struct vault *v, const struct handle *h, enum action action);
 

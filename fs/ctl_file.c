@@ -17,15 +17,16 @@ static struct handle *ctl_handle(struct vault *v, uint64_t fh)
 	return h && h->kind == HANDLE_CTL ? h : NULL;
 }
 
-int ctl_file_open(struct vault *v, uint64_t fh)
+int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 {
 	struct handle *h = ctl_handle(v, fh);
-	size_t mine = 0, found = CTL_BUFFERS;
+	size_t mine = 0, all = 0, found = CTL_BUFFERS;
 
 	if (!h)
 		return -EBADF;
 	if (h->extra)			/* the OPEN came again */
 		return 0;
+	const size_t reserve = vault_is_administrator(v, asker_trusted(asker)) ? CTL_BUFFERS_RESERVE : 0;
 	pthread_mutex_lock(&v->ctl_lock);
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
 		uint64_t owner = v->shared->ctl[i].owner;
@@ -34,8 +35,9 @@ int ctl_file_open(struct vault *v, uint64_t fh)
 			found = i;	/* free, or its handle is gone */
 		if (other && other->uid == h->uid)
 			mine++;
+		all += other != NULL;
 	}
-	if (mine >= CTL_BUFFERS_PER_UID)
+	if (mine >= CTL_BUFFERS_PER_UID + reserve || all >= CTL_BUFFERS - CTL_BUFFERS_RESERVE + reserve)
 		found = CTL_BUFFERS;
 	if (found < CTL_BUFFERS) {
 		struct ctl_buffer *b = &v->shared->ctl[found];

@@ -290,13 +290,13 @@ static struct handle *take_free(struct handles *h)
 	return &h->table->entries[end];
 }
 
-int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle)
+static int take(struct handles *h, uint32_t uid, uint64_t unique, uint32_t extra, struct handle **ret_handle)
 {
 	struct handle *e = NULL;
 	int r = -ENFILE;
 
 	pthread_mutex_lock(&h->lock);
-	if (counts_slot(&h->per_uid, uid)->n >= HANDLES_PER_UID)
+	if (counts_slot(&h->per_uid, uid)->n >= HANDLES_PER_UID + extra || h->live >= HANDLES_MAX - HANDLES_RESERVE + extra)
 		goto out;
 	r = reserve(h, h->live + 1);
 	if (r < 0)
@@ -319,6 +319,16 @@ int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle *
 out:
 	pthread_mutex_unlock(&h->lock);
 	return r;
+}
+
+int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle)
+{
+	return take(h, uid, unique, 0, ret_handle);
+}
+
+int handle_new_reserved(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle)
+{
+	return take(h, uid, unique, HANDLES_RESERVE, ret_handle);
 }
 
 uint64_t handle_publish(struct handles *h, struct handle *e)

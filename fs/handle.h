@@ -15,6 +15,7 @@
 
 #define HANDLES_MAX     65536
 #define HANDLES_PER_UID 8192
+#define HANDLES_RESERVE 1024	/* of the table, and on top of a uid's share: for administrators */
 
 enum handle_state { HANDLE_FREE = 0, HANDLE_BUSY, HANDLE_OPEN };
 
@@ -57,9 +58,11 @@ struct handles;	/* one process's view */
 int handles_new(struct handle_table *table, struct handles **ret_handles);
 void handles_free(struct handles *h);
 
-/* A BUSY entry for the opener's uid, zeroed but for uid and unique: -ENFILE (this uid has HANDLES_PER_UID; or the table is full), -ENOMEM. Fill it, then publish or abandon.
+/* A BUSY entry for the opener's uid, zeroed but for uid and unique: -ENFILE (this uid has HANDLES_PER_UID; or the table is full but for the reserve), -ENOMEM. Fill it, then publish or abandon.
  * uid, unique, kind, secret, version and open_flags must not change once it is published: what is counted by them is taken off again by them. */
 int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle);
+/* The same for an administrator, who must be able to act when others have filled the table (or, in a container, his uid's share). */
+int handle_new_reserved(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle);
 uint64_t handle_publish(struct handles *h, struct handle *e);	/* returns fh */
 void handle_abandon(struct handles *h, struct handle *e);
 

@@ -42,12 +42,12 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	if (!identify(v, in, &a))
 		return;
 	int r = access_open(v, &a, &ask, &grant);
-	asker_release(&a);
 	if (!r && grant.kind == HANDLE_CTL) {
-		r = ctl_file_open(v, grant.fh);
+		r = ctl_file_open(v, &a, grant.fh);
 		if (r)
 			access_close(v, grant.fh);
 	}
+	asker_release(&a);
 	if (r) {
 		request_refuse(r, grant.delay_ms);
 		return;

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +12,9 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define LOCK_PATIENCE_MS 10000
+#define LOCK_POLL_MS	 20
 
 static int find_user(const char *name, uid_t *ret_uid, gid_t *ret_gid, char *why, size_t why_len)
 {
@@ -41,6 +46,32 @@ static int find_users(struct keeper_users *u, char *why, size_t why_len)
 	return r;
 }
 
+/* Is the store to be seen at a mount point? Its source is "coffer:STORE" (fs/mount.c). */
+static bool is_mounted(const char *path)
+{
+	FILE *f = setmntent("/proc/self/mounts", "r");
+	struct mntent *m;
+	bool found = false;
+
+	while (f && !found && (m = getmntent(f)))
+		found = !strncmp(m->mnt_fsname, "coffer:", 7) && !strcmp(m->mnt_fsname + 7, path);
+	if (f)
+		endmntent(f);
+	return found;
+}
+
+/* umount(8) is back before the daemon has written its last records: who mounts again at once waits for it. One that is mounted is not waited for. */
+static int lock_patiently(int fd, const char *path)
+{
+	int r = flock(fd, LOCK_EX | LOCK_NB);
+
+	for (int waited = 0; r && errno == EWOULDBLOCK && waited < LOCK_PATIENCE_MS && !is_mounted(path); waited += LOCK_POLL_MS) {
+		poll(NULL, 0, LOCK_POLL_MS);
+		r = flock(fd, LOCK_EX | LOCK_NB);
+	}
+	return r;
+}
+
 /* One daemon a store: the lock is the keeper's, and goes with it. */
 static int take_lock(int dir, int *ret_lock, const char *path, char *why, size_t why_len)
 {
@@ -49,7 +80,7 @@ static int take_lock(int dir, int *ret_lock, const char *path, char *why, size_t
 		snprintf(why, why_len, "%s/lock: %s", path, strerror(errno));
 		return 1;
 	}
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
+	if (lock_patiently(fd, path)) {
 		char pid[16] = "?";
 		ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
 		if (n > 0)

@@ -185,30 +185,89 @@ static int list_own(uint64_t offset, entry_fn fn, void *arg)
 	return list_fixed(e, OWN_NAMES, offset, fn, arg);
 }
 
-/* 0, or -EIO: it would list names, and that cannot be logged. */
-static int record_listing(struct vault *v, const struct asker *asker, uint64_t unique, bool resent)
+static bool is_recorded(const struct inode *dir)
 {
-	struct verdict j = { 0 };
-	const struct identity *who = asker_trusted(asker);
-	store_rdlock(v->store);
-	j.error = store_sealed(v->store) ? ENOKEY : EACCES;
-	if (who && !store_sealed(v->store) && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, vault_now()) == POLICY_ALLOW) {
-		j.error = 0;
-		j.decision = POLICY_ALLOW;
-	}
-	store_unlock_tables(v->store);
-	return vault_record(v, AUDIT_SECRET_LIST, asker->who, &j, unique, resent, vault_now(), NULL) && !j.error ? -EIO : 0;
+	return dir->type == INODE_ROOT || dir->type == INODE_VERSIONS;
 }
 
-int names_list(struct vault *v, const struct asker *asker, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, entry_fn fn, void *arg)
+uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, uint64_t ino, uint64_t unique, bool resent)
+{
+	struct handle *h;
+	struct inode dir;
+	uint64_t fh;
+
+	if (!inode_unpack(ino, &dir) || !is_recorded(&dir))
+		return 0;
+	if (resent && handle_by_unique(v->handles, unique, &fh))
+		return fh;
+	if (handle_new(v->handles, uid, unique, &h))
+		return 0;
+	h->kind = HANDLE_DIR;
+	h->ino = ino;
+	h->gid = gid;
+	h->tgid = tid;
+	return handle_publish(v->handles, h);
+}
+
+static void judge_listing(struct vault *v, const struct asker *asker, const struct inode *dir, struct verdict *j)
+{
+	const struct identity *who = asker_trusted(asker);
+
+	if (dir->type == INODE_VERSIONS) {
+		const struct catalog_secret *s = live_dir(v, dir);
+		if (!s)
+			return;
+		vault_copy_name(j->name, sizeof j->name, s->name);
+		vault_decide_locked(v, who, ACTION_SECRETS_LIST, s->name, j);
+		if (j->error == EACCES)
+			vault_decide_locked(v, who, ACTION_SECRETS_GET, s->name, j);
+		return;
+	}
+	j->error = store_sealed(v->store) ? ENOKEY : EACCES;
+	if (who && !store_sealed(v->store) && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, vault_now()) == POLICY_ALLOW) {
+		j->error = 0;
+		j->decision = POLICY_ALLOW;
+	}
+}
+
+/* 0, or -EIO: it would list names, and that cannot be logged. */
+static int record_listing(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t unique, bool resent)
+{
+	struct verdict j = { 0 };
+
+	store_rdlock(v->store);
+	judge_listing(v, asker, dir, &j);
+	store_unlock_tables(v->store);
+	if (dir->type == INODE_VERSIONS && !j.name[0])	/* a secret that is gone: nothing to list */
+		return 0;
+	const enum audit_operation operation = dir->type == INODE_ROOT ? AUDIT_SECRET_LIST : AUDIT_SECRET_LIST_VERSIONS;
+	return vault_record(v, operation, asker->who, &j, unique, resent, vault_now(), NULL) && !j.error ? -EIO : 0;
+}
+
+/* seekdir(3) lists from anywhere: so it is not the offset that says whether this one was recorded. */
+static int record_once(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t fh, uint64_t ino, uint64_t offset, uint64_t unique, bool resent)
+{
+	struct handle *h = fh ? handle_get(v->handles, fh) : NULL;
+
+	if (h && (h->kind != HANDLE_DIR || h->ino != ino))
+		h = NULL;
+	if (h && asker->who && offset != 0 && access_looked(h, asker->who))
+		return 0;
+	int r = record_listing(v, asker, dir, unique, resent);
+	if (!r && h && asker->who)
+		access_note_look(h, asker->who);
+	return r;
+}
+
+int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, entry_fn fn, void *arg)
 {
 	struct inode dir;
 	int r = 0;
 
 	if (!inode_unpack(ino, &dir) || !inode_is_dir(&dir))
 		return -ENOTDIR;
-	if (dir.type == INODE_ROOT && offset == 0)
-		r = record_listing(v, asker, unique, resent);
+	if (is_recorded(&dir))
+		r = record_once(v, asker, &dir, fh, ino, offset, unique, resent);
 	if (r)		/* no name is given away that the log does not know of */
 		return r;
 	if (list_dots(ino, &offset, fn, arg))

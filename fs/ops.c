@@ -179,11 +179,23 @@ static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
-	fi->fh = 0;
+	struct vault *v = vault_of(req);
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	const bool replayed = request_current()->resent && !v->shared->keeper.resend;
+	fi->fh = names_opendir(v, c->uid, c->gid, c->pid, ino, request_unique(), request_current()->resent);
 	fi->cache_readdir = 0;
 	fi->keep_cache = 0;
-	fuse_reply_open(req, fi);
+	/* whose caller was killed meanwhile is never released; for one that is replayed from memory see handle_open in hot.c */
+	if (fuse_reply_open(req, fi) == -ENOENT && fi->fh && !replayed)
+		access_close(v, fi->fh);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	if (fi->fh)
+		access_close(vault_of(req), fi->fh);
+	reply_error(req, 0);
 }
 
 struct listing { fuse_req_t req; struct vault *v; const struct asker *asker; char *buf; size_t size, used; bool plus; };
@@ -220,16 +232,19 @@ static int add_entry(const struct names_entry *n, void *arg)
 	return 0;
 }
 
-static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
+static void list(fuse_req_t req, fuse_ino_t ino, uint64_t fh, size_t size, off_t offset, bool plus)
 {
 	struct listing l = { .req = req, .v = vault_of(req), .size = size, .plus = plus };
 	struct asker a;
 
+	/* a record that must be on the disk first is not for the thread that everybody waits for */
+	if (l.v->options->durability == AUDIT_DURABILITY_FDATASYNC && !blocks(req))
+		return;
 	if (!identify(req, &a))
 		return;
 	l.asker = &a;
 	l.buf = malloc(size ? size : 1);
-	int r = l.buf ? names_list(l.v, &a, ino, (uint64_t)offset, request_unique(), request_current()->resent, add_entry, &l) : -ENOMEM;
+	int r = l.buf ? names_list(l.v, &a, fh, ino, (uint64_t)offset, request_unique(), request_current()->resent, add_entry, &l) : -ENOMEM;
 	asker_release(&a);
 	if (r)
 		reply_error(req, r);
@@ -240,14 +255,12 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	(void)fi;
-	list(req, ino, size, offset, false);
+	list(req, ino, fi->fh, size, offset, false);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	(void)fi;
-	list(req, ino, size, offset, true);
+	list(req, ino, fi->fh, size, offset, true);
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
@@ -467,6 +480,7 @@ static const struct fuse_lowlevel_ops table = {
 	.opendir = op_opendir,
 	.readdir = op_readdir,
 	.readdirplus = op_readdirplus,
+	.releasedir = op_releasedir,
 	.mkdir = op_mkdir,
 	.write = op_write,
 	.flush = op_flush,

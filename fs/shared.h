@@ -27,6 +27,7 @@ struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
 #define CTL_BUFFERS_PER_UID 32u
+#define CTL_BUFFERS_RESERVE 16u	/* of all, and on top of a uid's share: for administrators */
 struct ctl_buffer {
 	_Atomic uint64_t owner;		/* fh, 0: free */
 	uint32_t len, dead, complete, error;

@@ -130,18 +130,33 @@ static json_t *processes(struct shared *shared)
 			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell));
 }
 
+/* Two can be sealed: the store, whose key the worker has, and the key holder, whose KEK a passphrase gave it. One that dies loses that, and the worker then serves what it has in its caches. In each
+ * case `coffer unseal` is what helps: the vault counts as sealed. */
+struct sealing { bool answers, sealed; const char *serving; struct keys_state kek; };
+
+static struct sealing sealing_of(const struct ctl_env *env)
+{
+	const bool store = store_sealed(env->store);
+	struct sealing s = { 0 };
+
+	s.answers = env->keys && keys_state(env->keys, &s.kek) == 0;
+	const bool kek = s.answers && s.kek.sealed;
+	s.sealed = store || kek;
+	s.serving = store ? "nothing" : kek ? "cached" : "all";
+	return s;
+}
+
 /* null while the key holder does not answer: the rest is worth more than the wait for an error. */
-static json_t *kek(const struct ctl_env *env)
+static json_t *kek(const struct sealing *s)
 {
 	char id[2 * KEK_ID_LEN + 1] = "";
-	struct keys_state state;
 
-	if (!env->keys || keys_state(env->keys, &state) < 0)
+	if (!s->answers)
 		return json_null();
-	for (size_t i = 0; i < KEK_ID_LEN && !state.sealed; i++)
-		snprintf(id + 2 * i, 3, "%02x", state.kek_id[i]);
-	return json_pack("{s:s, s:o, s:b, s:I}", "provider", state.provider, "id", text_or_null(id), "sealed", (int)state.sealed,
-			 "unwraps", (json_int_t)state.unwraps);
+	for (size_t i = 0; i < KEK_ID_LEN && !s->kek.sealed; i++)
+		snprintf(id + 2 * i, 3, "%02x", s->kek.kek_id[i]);
+	return json_pack("{s:s, s:o, s:b, s:I}", "provider", s->kek.provider, "id", text_or_null(id), "sealed", (int)s->kek.sealed,
+			 "unwraps", (json_int_t)s->kek.unwraps);
 }
 
 static json_t *audit_object(const struct ctl_env *env)
@@ -171,7 +186,8 @@ static json_t *settings_object(const struct store_settings *s)
 json_t *text_status_object(const struct ctl_env *env)
 {
 	struct shared *shared = env->shared;
-	bool sealed = store_sealed(env->store);
+	const bool sealed = store_sealed(env->store);
+	const struct sealing sealing = sealing_of(env);
 	struct store_counts counts;
 	struct store_settings settings = { 0 };
 	int64_t now = time_now(), since = shared ? shared->keeper.started : 0;
@@ -182,12 +198,12 @@ json_t *text_status_object(const struct ctl_env *env)
 		settings = *store_settings(env->store);
 	store_unlock_tables(env->store);
 
-	return json_pack("{s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
-			 "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealed, "epoch", (json_int_t)store_epoch(env->store),
+	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
+			 "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
 			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
 			 "bindings", (json_int_t)counts.bindings, "roles", (json_int_t)counts.roles,
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
-			 "kek", kek(env), "audit", audit_object(env), "processes", processes(shared),
+			 "kek", kek(&sealing), "audit", audit_object(env), "processes", processes(shared),
 			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "signer", json_null(),
 			 "memory", memory_object(), "settings", sealed ? json_null() : settings_object(&settings),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
@@ -216,8 +232,9 @@ static void metrics_of_shared(FILE *f, struct shared *s)
 	metric(f, "coffer_start_time_seconds", "gauge", "When the daemon started, in seconds since the epoch.", (uint64_t)(s->keeper.started / 1000000000));
 }
 
-static void metrics_of_store(FILE *f, struct store *store)
+static void metrics_of_store(FILE *f, const struct ctl_env *env)
 {
+	struct store *store = env->store;
 	struct store_counts n;
 
 	store_rdlock(store);
@@ -228,7 +245,7 @@ static void metrics_of_store(FILE *f, struct store *store)
 	metric(f, "coffer_versions", "gauge", "Versions of secrets.", n.versions);
 	metric(f, "coffer_bindings", "gauge", "Role bindings.", n.bindings);
 	metric(f, "coffer_roles", "gauge", "Custom roles.", n.roles);
-	metric(f, "coffer_sealed", "gauge", "1 while the vault is sealed.", store_sealed(store));
+	metric(f, "coffer_sealed", "gauge", "1 while the vault, or its key holder, is sealed.", sealing_of(env).sealed);
 	metric(f, "coffer_epoch", "counter", "Committed changes since the vault was made.", store_epoch(store));
 }
 
@@ -269,7 +286,7 @@ int text_metrics(const struct ctl_env *env, char **ret_text, size_t *ret_len)
 		return -ENOMEM;
 	if (env->shared)
 		metrics_of_shared(f, env->shared);
-	metrics_of_store(f, env->store);
+	metrics_of_store(f, env);
 	metrics_of_audit(f, env->audit);
 	metrics_of_process(f, env);
 	failed = ferror(f);

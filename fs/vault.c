@@ -55,6 +55,18 @@ void vault_decide(struct vault *v, const struct identity *who, enum action actio
 	store_unlock_tables(v->store);
 }
 
+bool vault_is_administrator(struct vault *v, const struct identity *who)
+{
+	struct verdict j = { 0 };
+
+	if (!who)
+		return false;
+	if (who->host && who->uid == 0)
+		return true;
+	vault_decide(v, who, ACTION_BINDINGS_CREATE, NULL, &j);
+	return !j.error && j.decision == POLICY_ALLOW;
+}
+
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)
 {
 	return tid > 0 && tid == v->shared->keeper.bell && uid == v->shared->keeper.bell_uid;

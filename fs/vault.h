@@ -63,6 +63,9 @@ void vault_decide(struct vault *v, const struct identity *who, enum action actio
 /* The same under a table lock that the caller holds. */
 void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict);
 
+/* One who must be able to act when others have used up what there is: whoever may grant, and root of the host (a sealed vault knows no policy). */
+bool vault_is_administrator(struct vault *v, const struct identity *who);
+
 /* Is the caller the bell: its pid and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 

@@ -20,6 +20,7 @@ struct question {
 	action_set wanted;
 	tree_fn visit;
 	const struct binding *best;
+	const struct block *block;
 	action_set found;
 };
 
@@ -165,6 +166,39 @@ static void visit_conditions(struct question *q, const struct tree_node *index, 
 		visit_condition(q, at, fn, 0);
 }
 
+/* ---- blocks ---- */
+
+/* Blocks at one condition come in the order of their ids: the first that speaks of the caller is the lowest. */
+static int visit_blocks(struct shared *value, void *arg)
+{
+	struct question *q = arg;
+	const struct block *b = block_of(value);
+
+	if (q->block && q->block->id < b->id)
+		return VISIT_ENOUGH;
+	if (!principal_match(&b->principal, q->caller))
+		return VISIT_NEXT;
+	q->block = b;
+	return VISIT_ENOUGH;
+}
+
+static void visit_condition_blocks(struct question *q, struct tree_cursor at)
+{
+	tree_each(at, visit_blocks, q);
+}
+
+const struct block *policy_blocked(const struct policy *p, const struct policy_caller *caller)
+{
+	struct question q = { .policy = p, .caller = caller };
+
+	if (!p || !caller || !p->by_block)
+		return NULL;
+	visit_conditions(&q, p->by_block, visit_condition_blocks);
+	return q.block;
+}
+
+/* ---- questions ---- */
+
 /* False for something that no scope can cover. */
 static bool set_resource(struct question *q, const char *name)
 {
@@ -183,10 +217,16 @@ void policy_decide(const struct policy *p, const struct policy_caller *caller, e
 		   int64_t now, struct policy_answer *ret_answer)
 {
 	struct question q = { .policy = p, .caller = caller, .now = now, .visit = visit_best };
+	const struct block *block;
 
 	*ret_answer = (struct policy_answer){ .decision = POLICY_DENY };
 	if (!p || !caller || (unsigned)action >= ACTION_COUNT || !set_resource(&q, name))
 		return;
+	block = policy_blocked(p, caller);
+	if (block) {
+		ret_answer->block = block->id;
+		return;
+	}
 	q.wanted = ACTION_BIT(action);
 	visit_conditions(&q, p->by_scope, visit_scopes);
 	if (!q.best)
@@ -201,7 +241,7 @@ action_set policy_actions(const struct policy *p, const struct policy_caller *ca
 {
 	struct question q = { .policy = p, .caller = caller, .now = now, .visit = visit_all };
 
-	if (!p || !caller || !set_resource(&q, name))
+	if (!p || !caller || !set_resource(&q, name) || policy_blocked(p, caller))
 		return 0;
 	visit_conditions(&q, p->by_scope, visit_scopes);
 	return q.found;
@@ -212,7 +252,7 @@ enum policy_decision policy_decide_any(const struct policy *p, const struct poli
 {
 	struct question q = { .policy = p, .caller = caller, .now = now, .any_scope = true, .visit = visit_best };
 
-	if (!p || !caller || (unsigned)action >= ACTION_COUNT)
+	if (!p || !caller || (unsigned)action >= ACTION_COUNT || policy_blocked(p, caller))
 		return POLICY_DENY;
 	q.wanted = ACTION_BIT(action);
 	visit_conditions(&q, p->by_role, visit_roles);

@@ -9,6 +9,11 @@ const struct binding *binding_of(const struct shared *value)
 	return &((const struct shared_binding *)(const void *)value)->binding;
 }
 
+const struct block *block_of(const struct shared *value)
+{
+	return &((const struct shared_block *)(const void *)value)->block;
+}
+
 const struct role *role_of(const struct shared *value)
 {
 	return &((const struct shared_role *)(const void *)value)->role;
@@ -37,6 +42,8 @@ void policy_unref(struct policy *p)
 		return;
 	tree_unref(p->role_names);
 	tree_unref(p->roles);
+	tree_unref(p->by_block);
+	tree_unref(p->blocks);
 	tree_unref(p->admins);
 	tree_unref(p->by_role);
 	tree_unref(p->by_scope);
@@ -54,6 +61,8 @@ static struct policy *policy_copy(const struct policy *old)
 	p->by_scope = tree_ref(old->by_scope);
 	p->by_role = tree_ref(old->by_role);
 	p->admins = tree_ref(old->admins);
+	p->blocks = tree_ref(old->blocks);
+	p->by_block = tree_ref(old->by_block);
 	p->roles = tree_ref(old->roles);
 	p->role_names = tree_ref(old->role_names);
 	return p;
@@ -109,9 +118,9 @@ static void key_u64(struct key *k, uint64_t v)
 	key_u32(k, (uint32_t)v);
 }
 
-static void key_condition(struct key *k, const struct binding *b)
+static void key_condition(struct key *k, const struct principal *p)
 {
-	struct principal_condition c = most_selective(&b->principal);
+	struct principal_condition c = most_selective(p);
 
 	k->bytes[k->len++] = (uint8_t)c.kind;
 	key_u32(k, c.id);
@@ -138,7 +147,7 @@ static struct key scope_key(const struct binding *b)
 	bool prefix = b->scope[n - 1] == '*';
 	struct key k = { 0 };
 
-	key_condition(&k, b);
+	key_condition(&k, &b->principal);
 	n -= prefix;
 	memcpy(k.bytes + k.len, b->scope, n);
 	k.len += n;
@@ -151,9 +160,18 @@ static struct key role_key(const struct binding *b)
 {
 	struct key k = { 0 };
 
-	key_condition(&k, b);
+	key_condition(&k, &b->principal);
 	key_u32(&k, b->role);
 	key_order(&k, b);
+	return k;
+}
+
+static struct key block_key(const struct block *b)
+{
+	struct key k = { 0 };
+
+	key_condition(&k, &b->principal);
+	key_u64(&k, b->id);
 	return k;
 }
 
@@ -221,6 +239,37 @@ static int remove_binding(struct policy *p, uint64_t binding_id)
 	return r;
 }
 
+static int add_block(struct policy *p, const struct block *b)
+{
+	if (b->id == 0 || !block_principal_valid(&b->principal))
+		return -EINVAL;
+	struct shared_block *s = malloc(sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	atomic_init(&s->shared.refs, 1);
+	s->block = *b;
+
+	struct key id = id_key(b->id), condition = block_key(b);
+	int r = put(&p->blocks, &id, &s->shared);
+	if (!r)
+		r = put(&p->by_block, &condition, &s->shared);
+	shared_unref(&s->shared);
+	return r;
+}
+
+static int remove_block(struct policy *p, uint64_t block_id)
+{
+	const struct block *b = policy_block(p, block_id);
+
+	if (!b)
+		return -ENOENT;
+	struct key id = id_key(b->id), condition = block_key(b);
+	int r = drop(&p->by_block, &condition);
+	if (!r)
+		r = drop(&p->blocks, &id);	/* last: it may hold the last reference to b */
+	return r;
+}
+
 static struct key role_id_key(uint32_t id)
 {
 	struct key k = { 0 };
@@ -272,6 +321,8 @@ static int apply_one(struct policy *p, const struct policy_change *c)
 	case POLICY_ADD_BINDING: return add_binding(p, &c->binding);
 	case POLICY_REMOVE_BINDING: return remove_binding(p, c->binding.id);
 	case POLICY_PUT_ROLE: return put_role(p, &c->role);
+	case POLICY_ADD_BLOCK: return add_block(p, &c->block);
+	case POLICY_REMOVE_BLOCK: return remove_block(p, c->block.id);
 	}
 	return -EINVAL;
 }
@@ -302,6 +353,14 @@ const struct binding *policy_binding(const struct policy *p, uint64_t id)
 	const struct shared *s = tree_find(p->by_id, k.bytes, k.len);
 
 	return s ? binding_of(s) : NULL;
+}
+
+const struct block *policy_block(const struct policy *p, uint64_t id)
+{
+	struct key k = id_key(id);
+	const struct shared *s = tree_find(p->blocks, k.bytes, k.len);
+
+	return s ? block_of(s) : NULL;
 }
 
 const struct role *policy_role(const struct policy *p, uint32_t id)
@@ -345,6 +404,25 @@ int policy_each_binding(const struct policy *p, int (*fn)(const struct binding *
 	return tree_each(tree_cursor(p->by_id), visit_binding, &v);
 }
 
+struct block_visit {
+	int (*fn)(const struct block *b, void *arg);
+	void *arg;
+};
+
+static int visit_block(struct shared *value, void *arg)
+{
+	const struct block_visit *v = arg;
+
+	return v->fn(block_of(value), v->arg);
+}
+
+int policy_each_block(const struct policy *p, int (*fn)(const struct block *b, void *arg), void *arg)
+{
+	struct block_visit v = { fn, arg };
+
+	return tree_each(tree_cursor(p->blocks), visit_block, &v);
+}
+
 struct role_visit {
 	int (*fn)(const struct role *r, void *arg);
 	void *arg;
@@ -373,24 +451,31 @@ int policy_each_role(const struct policy *p, int (*fn)(const struct role *r, voi
 }
 
 struct admin_count {
+	const struct policy *policy;
 	uint64_t without;
 	int64_t now;
 	size_t n;
 };
 
+static int covers_principal(const struct block *b, void *arg)
+{
+	return block_covers(b, arg);
+}
+
 static int count_admin(struct shared *value, void *arg)
 {
 	struct admin_count *c = arg;
+	struct principal who = binding_of(value)->principal;
 	const struct binding *b = binding_of(value);
 
-	if (b->id != c->without && b->from <= c->now)
+	if (b->id != c->without && b->from <= c->now && !policy_each_block(c->policy, covers_principal, &who))
 		c->n++;
 	return 0;
 }
 
 size_t policy_count_administrators(const struct policy *p, uint64_t without, int64_t now)
 {
-	struct admin_count c = { .without = without, .now = now };
+	struct admin_count c = { .policy = p, .without = without, .now = now };
 
 	tree_each(tree_cursor(p->admins), count_admin, &c);
 	return c.n;

@@ -4,6 +4,8 @@
  *   by_scope    condition | scope text | mark | until, descending u64 | id u64               the question "to this name"
  *   by_role     condition | role u32 | until, descending u64 | id u64                        the question "to any name"
  *   admins      id u64                                                                       bindings that make administrators for good
+ *   blocks      id u64                                                                       every block, ascending
+ *   by_block    condition | id u64                                                           the blocks that may speak of a caller
  *   roles       id u32         role_names   name NUL                                         custom roles
  *
  * Integers are big-endian, so that the order of bytes is the order of numbers. `condition` (kind u8, id u32) is the binding's
@@ -28,6 +30,8 @@ struct policy {
 	struct tree_node *by_scope;
 	struct tree_node *by_role;
 	struct tree_node *admins;
+	struct tree_node *blocks;
+	struct tree_node *by_block;
 	struct tree_node *roles;
 	struct tree_node *role_names;
 };
@@ -35,6 +39,11 @@ struct policy {
 struct shared_binding {
 	struct shared shared;
 	struct binding binding;
+};
+
+struct shared_block {
+	struct shared shared;
+	struct block block;
 };
 
 struct shared_role {
@@ -51,8 +60,9 @@ static inline void be32(uint8_t *to, uint32_t v)
 	to[3] = (uint8_t)v;
 }
 
-/* The value of a tree of bindings or of roles, and what it holds. */
+/* The value of a tree of bindings, blocks or roles, and what it holds. */
 const struct binding *binding_of(const struct shared *value);
+const struct block *block_of(const struct shared *value);
 const struct role *role_of(const struct shared *value);
 
 #endif

@@ -32,11 +32,7 @@ static int next_act(struct store *s, int64_t after, int64_t *ret_id, char **ret_
 	int r;
 
 	query_int(&q, after);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->row_keys->row, ROW_PENDING_ACT, &q, mac);
+	r = row_find(s->row_keys->row, ROW_PENDING_ACT, &q, mac);
 	if (r == 0) {
 		act = column_text(&q, 1);
 		*ret_act = act ? strdup(act) : NULL;

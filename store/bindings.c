@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REASON_MAX     1024
-#define CREATED_BY_MAX 256
-
 /* ---- roles ---- */
 
 int store_role_put(struct store *s, const char *name, action_set actions, uint32_t *ret_id)
@@ -62,8 +59,7 @@ static int role_exists(struct store *s, uint32_t role)
 
 /* ---- bindings ---- */
 
-/* The principal as text, if it says what it should when it is read again. */
-static int principal_text(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX])
+int binding_principal_text(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX])
 {
 	struct principal parsed;
 
@@ -97,7 +93,7 @@ int store_binding_add(struct store *s, const struct binding *b, const char *reas
 	if (!memchr(b->scope, '\0', sizeof b->scope) || !scope_valid(b->scope) || b->until <= b->from || (reason && strlen(reason) > REASON_MAX) ||
 	    (created_by && strlen(created_by) > CREATED_BY_MAX))
 		return -EINVAL;
-	r = principal_text(&b->principal, principal);
+	r = binding_principal_text(&b->principal, principal);
 	if (r == 0)
 		r = role_exists(s, b->role);
 	if (r < 0)
@@ -131,8 +127,8 @@ static int check_not_last(struct store *s, uint64_t id)
 {
 	struct policy *policy = NULL;
 	int64_t now = store_now(s);
-	int roles, bindings;
-	int r = step_policy(s, s->write, s->transaction.changes, s->transaction.n_changes, &policy, &roles, &bindings);
+	struct grants grants;
+	int r = step_policy(s, s->write, s->transaction.changes, s->transaction.n_changes, &policy, &grants);
 
 	if (r == 0 && policy_count_administrators(policy, 0, now) > 0 && policy_count_administrators(policy, id, now) == 0)
 		r = -EBUSY;
@@ -208,11 +204,7 @@ static int read_binding(struct store *s, uint64_t binding, struct store_binding_
 	int r;
 
 	query_int(&q, (int64_t)binding);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->row_keys->row, ROW_BINDING, &q, mac);
+	r = row_find(s->row_keys->row, ROW_BINDING, &q, mac);
 	if (r == 0) {
 		info->created = column_int(&q, 8);
 		text = column_text(&q, 6);

@@ -346,6 +346,16 @@ const struct catalog_version *catalog_version(const struct catalog_secret *c, ui
 	return low < c->n_versions && c->versions[low].number == number ? &c->versions[low] : NULL;
 }
 
+const struct catalog_version *catalog_version_at(const struct catalog_secret *c, uint64_t epoch)
+{
+	for (uint32_t i = c->n_versions; i > 0; i--) {
+		const struct catalog_version *v = &c->versions[i - 1];
+		if (v->epoch <= epoch && (v->enabled || v->withdrawn > epoch))
+			return v;
+	}
+	return NULL;
+}
+
 void catalog_counts(const struct catalog *c, struct store_counts *ret)
 {
 	ret->secrets = c->counts.secrets;

@@ -41,6 +41,7 @@ int db_errno(sqlite3 *handle, int code)
 	case SQLITE_FORMAT:
 	case SQLITE_SCHEMA:
 	case SQLITE_MISMATCH:
+	case SQLITE_ERROR:	/* the statements are ours and fixed: what does not fit them is the file's format or its schema */
 		return -EBADMSG;
 	case SQLITE_PERM:
 	case SQLITE_AUTH:

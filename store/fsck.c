@@ -62,6 +62,7 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 	struct hook hook;
 	uint32_t days;
 	struct binding binding;
+	struct block block;
 	struct role role;
 	int64_t last;
 	int r = 0;
@@ -72,6 +73,8 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 		r = version_parse(q, &version);
 	else if (kind == ROW_BINDING)
 		r = binding_parse(q, &binding);
+	else if (kind == ROW_BLOCK)
+		r = block_parse(q, &block);
 	else if (kind == ROW_ROLE)
 		r = role_parse(q, &role);
 	else if (kind == ROW_SETTINGS)
@@ -205,7 +208,7 @@ static int check_links(struct check *c)
 static int check_all(struct check *c)
 {
 	static const enum row_kind kinds[] = {
-		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_CLOCK, ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_REQUEST, ROW_PENDING_ACT,
+		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_REQUEST, ROW_PENDING_ACT,
 		ROW_EVENT, ROW_MARK, ROW_HOOK_PLACE,
 	};
 	int r = check_file(c);

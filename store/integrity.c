@@ -8,10 +8,11 @@
 
 #define SETTINGS_COLUMNS "id, vault, name, retention_days, purge_protection, enforce_validity, value_max, mac"
 #define OBJECT_COLUMNS   "id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, mac"
-#define VERSION_COLUMNS  "id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, mac"
+#define VERSION_COLUMNS  "id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, withdrawn, mac"
 #define ROLE_COLUMNS     "id, name, actions, mac"
 #define BINDING_COLUMNS  "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
 #define CLOCK_COLUMNS    "id, counted, boot, uptime, mac"
+#define BLOCK_COLUMNS    "id, principal, reason, created_by, created, mac"
 #define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, mac"
 #define PENDING_COLUMNS  "id, act, mac"
 #define ROTATION_COLUMNS "id, scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac"
@@ -37,6 +38,7 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_ROLE] = TABLE("roles", ROLE_COLUMNS),
 		[ROW_BINDING] = TABLE("bindings", BINDING_COLUMNS),
 		[ROW_CLOCK] = TABLE("clock", CLOCK_COLUMNS),
+		[ROW_BLOCK] = TABLE("blocks", BLOCK_COLUMNS),
 		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
 		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
 		[ROW_ROTATION] = TABLE("rotations", ROTATION_COLUMNS),
@@ -59,12 +61,13 @@ int row_keys_derive(const uint8_t vault_key[KEY_LEN], const uint8_t vault[16], s
 	return r < 0 ? r : hkdf256(vault_key, "coffer set key 1", context, ret_keys->set);
 }
 
-/* The columns as MACed: for each of all but the last (mac itself), in the order of row_table,
+/* The columns as MACed: for each of all but the last (mac itself) and the nulls before it, in the order of row_table,
  *   'N'                                  null
  *   'I' | value, 64 bits, big-endian     integer
  *   'T' | length, 32 bits | bytes        text
  *   'B' | length, 32 bits | bytes        blob
- * Types and lengths are part of it, so that no two rows encode alike. Rows are small but for tags: those take the heap. */
+ * Types and lengths are part of it, and so is the number of columns, so that no two rows encode alike. Nulls at the end are left out, and not counted: a row of
+ * an older schema is the same row after a migration gave it columns. Rows are small but for tags: those take the heap. */
 #define ENCODED_STACK 2048
 
 struct encoder {
@@ -138,9 +141,12 @@ int row_mac(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *
 	const char *table = row_table(kind)->name;
 	struct encoder e;
 	int columns = sqlite3_column_count(q->stmt) - 1;
-	uint8_t n = (uint8_t)columns;
+	uint8_t n;
 	int r = 0;
 
+	while (columns > 0 && sqlite3_column_type(q->stmt, columns - 1) == SQLITE_NULL)
+		columns--;
+	n = (uint8_t)columns;
 	e.data = e.stack;
 	e.len = 0;
 	e.capacity = ENCODED_STACK;
@@ -170,6 +176,15 @@ int row_verify(const uint8_t key[KEY_LEN], enum row_kind kind, const struct quer
 		return -EBADMSG;
 	memcpy(ret_mac, mac, DIGEST_LEN);
 	return 0;
+}
+
+int row_find(const uint8_t key[KEY_LEN], enum row_kind kind, struct query *q, uint8_t ret_mac[DIGEST_LEN])
+{
+	int r = query_step(q);
+
+	if (r == 0)
+		return -ENOENT;
+	return r < 0 ? r : row_verify(key, kind, q, ret_mac);
 }
 
 static int set_element(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *ret_element)

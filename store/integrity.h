@@ -22,6 +22,7 @@ enum row_kind {
 	ROW_BINDING,
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
 	ROW_CLOCK,
+	ROW_BLOCK,
 	ROW_ROTATION,
 	ROW_HOOK,
 	ROW_NOTICE,
@@ -35,6 +36,12 @@ enum row_kind {
 	ROW_KINDS
 };
 
+/* Is a row of this kind a member of the set? */
+static inline bool row_is_member(int64_t kind)
+{
+	return kind >= ROW_SETTINGS && kind < ROW_REQUEST && kind != ROW_EVERYTHING;
+}
+
 struct row_table {
 	const char *name;	/* of the table, as the MAC has it */
 	const char *all;	/* every row in order of id; the columns end with mac */
@@ -42,8 +49,6 @@ struct row_table {
 	const char *set_mac;
 };
 const struct row_table *row_table(enum row_kind kind);
-/* Is it a member of the set? */
-static inline bool row_is_member(int64_t kind) { return kind >= ROW_SETTINGS && kind < ROW_REQUEST && kind != ROW_EVERYTHING; }
 
 /* Lies in locked memory. */
 struct row_keys {
@@ -69,6 +74,8 @@ struct head {
 int row_mac(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *q, uint8_t ret_mac[DIGEST_LEN]);
 /* Compares it with the row's last column: 0 and the MAC, or -EBADMSG. */
 int row_verify(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *q, uint8_t ret_mac[DIGEST_LEN]);
+/* The same for the row that a bound query of one row comes to. -ENOENT: there is none. */
+int row_find(const uint8_t key[KEY_LEN], enum row_kind kind, struct query *q, uint8_t ret_mac[DIGEST_LEN]);
 
 int set_add(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *hash);
 int set_remove(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struct set_hash *hash);

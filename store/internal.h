@@ -86,7 +86,7 @@ struct tables {
 	struct policy *policy;
 	struct store_settings settings;
 	struct rules *rules;
-	uint32_t n_roles, n_bindings;
+	uint32_t n_roles, n_bindings, n_blocks;
 	struct head head;
 };
 
@@ -184,7 +184,10 @@ int store_lock_reader(struct store *s);
 int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64_t *ret_last_version);
 int version_parse(const struct query *q, struct catalog_version *ret_version);
 int binding_parse(const struct query *q, struct binding *ret_binding);
+int block_parse(const struct query *q, struct block *ret_block);
 int role_parse(const struct query *q, struct role *ret_role);
+/* A row of roles, bindings or blocks as the change that makes it. */
+int grant_parse(enum row_kind kind, const struct query *q, struct policy_change *ret_change);
 int settings_parse(const struct query *q, const uint8_t vault[16], const char *name, struct store_settings *ret_settings);
 uint32_t versions_current(const struct catalog_version *versions, uint32_t n);
 
@@ -194,6 +197,9 @@ int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[
 void tables_free(struct tables *t);
 
 /* ---- step.c: from one epoch to the next in O(changes) ---- */
+
+/* By how many their number changes. */
+struct grants { int roles, bindings, blocks; };
 
 struct step {
 	struct catalog_entry **puts;
@@ -207,14 +213,14 @@ struct step {
 	struct store_settings settings;
 	struct clock_row clock;
 	struct rules *rules;	/* NULL: as they were */
-	int roles, bindings;	/* by how many their number changes */
+	struct grants grants;
 };
 /* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
 int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step);
 void step_apply(struct store *s, struct step *step, const struct head *head);	/* cannot fail; leaves touched to the caller */
 void step_discard(struct store *s, struct step *step);
 /* The policy as it would be after the changes. */
-int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, int *ret_roles, int *ret_bindings);
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, struct grants *ret_grants);
 
 /* Brings the tables from s's epoch to the database's, in the transaction that db is in; what changed is added to s->followed. */
 int follow_apply(struct store *s, struct db *db);
@@ -223,6 +229,7 @@ int follow_apply(struct store *s, struct db *db);
 
 int transaction_check(const struct store *s);		/* 0, or -EINVAL without an open one, or why it is broken */
 int transaction_fail(struct store *s, int error);	/* marks it broken; returns error */
+int64_t transaction_epoch(const struct store *s);	/* that the commit will move to */
 int transaction_begin(struct store *s, bool fresh);	/* fresh: store_create's, without a head yet; the writer's mutex is held */
 int transaction_finish(struct store *s, struct touched **ret_touched);
 void transaction_abort(struct store *s);
@@ -288,6 +295,11 @@ int mark_forget(struct store *s, uint32_t secret);	/* in the transaction */
 void stir(struct store *s, uint32_t id);		/* the tables are locked for writing */
 
 /* ---- bindings.c ---- */
+
+/* The principal as text, if it says what it should when it is read again. 0 or -EINVAL. */
+int binding_principal_text(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX]);
+#define REASON_MAX     1024
+#define CREATED_BY_MAX 256
 
 int binding_uses_flush(struct store *s);	/* the writer's mutex is held, no transaction open */
 

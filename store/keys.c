@@ -311,6 +311,14 @@ static int result_of(const struct kh_reply *reply)
 	}
 }
 
+/* The request's result, and if it is 0 what belongs to it in k->reply. */
+static int ask(struct keys *k, struct kh_request *request, int64_t deadline)
+{
+	int r = exchange(k, request, deadline);
+
+	return r < 0 ? r : result_of(k->reply);
+}
+
 static void fill(struct kh_request *request, enum kh_op op, const struct wrap_context *ctx)
 {
 	memset(request, 0, sizeof(*request));
@@ -338,9 +346,7 @@ int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_ke
 		goto out;
 	}
 	fill(&request, KH_WRAP_NEW, ctx);
-	r = exchange(k, &request, deadline);
-	if (r == 0)
-		r = result_of(k->reply);
+	r = ask(k, &request, deadline);
 	if (r == 0 && (k->reply->record_len == 0 || k->reply->record_len > WRAP_RECORD_MAX))
 		r = -EIO;
 	if (r == 0) {
@@ -383,9 +389,7 @@ int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *r
 	fill(&request, KH_UNWRAP, ctx);
 	request.record_len = (uint32_t)len;
 	memcpy(request.record, record, len);
-	r = exchange(k, &request, deadline);
-	if (r == 0)
-		r = result_of(k->reply);
+	r = ask(k, &request, deadline);
 	if (r == 0)
 		memcpy(ret_key, k->reply->key, KEY_LEN);
 	secmem_wipe(k->reply, sizeof(*k->reply));
@@ -407,9 +411,7 @@ int keys_seal(struct keys *k)
 		k->kek = NULL;
 	} else {
 		fill(&request, KH_SEAL, NULL);
-		r = exchange(k, &request, deadline);
-		if (r == 0)
-			r = result_of(k->reply);
+		r = ask(k, &request, deadline);
 		secmem_wipe(k->reply, sizeof(*k->reply));
 	}
 	end_turn(k);
@@ -443,9 +445,7 @@ int keys_state(struct keys *k, struct keys_state *ret_state)
 		state_local(k, ret_state);
 	} else {
 		fill(&request, KH_STATE, NULL);
-		r = exchange(k, &request, deadline);
-		if (r == 0)
-			r = result_of(k->reply);
+		r = ask(k, &request, deadline);
 		if (r == 0)
 			state_of(k->reply, ret_state);
 		secmem_wipe(k->reply, sizeof(*k->reply));

@@ -42,7 +42,7 @@ int version_parse(const struct query *q, struct catalog_version *ret_version)
 	column_blob(q, 9, &record);
 	column_blob(q, 10, &hash);
 	if (id <= 0 || VERSION_OBJECT(id) > OBJECT_ID_MAX || VERSION_NUMBER(id) == 0 || !in_range(q, 1, 0, VALUE_MAX) || !in_range(q, 5, 0, 1) ||
-	    (record == 0 && (hash != 0 || column_int(q, 5) != 0)))
+	    (record == 0 && (hash != 0 || column_int(q, 5) != 0)) || !in_range(q, 11, 0, INT64_MAX) || !in_range(q, 12, 0, INT64_MAX))
 		return -EBADMSG;
 	*ret_version = (struct catalog_version){
 		.number = VERSION_NUMBER(id),
@@ -52,6 +52,8 @@ int version_parse(const struct query *q, struct catalog_version *ret_version)
 		.expires = column_int(q, 4),
 		.enabled = column_int(q, 5) != 0,
 		.destroyed = record == 0,
+		.epoch = (uint64_t)column_int(q, 11),	/* null is 0 */
+		.withdrawn = (uint64_t)column_int(q, 12),
 	};
 	return 0;
 }
@@ -70,6 +72,19 @@ int binding_parse(const struct query *q, struct binding *ret_binding)
 	b.from = column_int(q, 4);
 	b.until = column_int(q, 5);
 	*ret_binding = b;
+	return 0;
+}
+
+int block_parse(const struct query *q, struct block *ret_block)
+{
+	const char *principal = column_text(q, 1);
+	struct block b = { 0 };
+
+	if (!in_range(q, 0, 1, INT64_MAX) || !principal || principal_parse(principal, NULL, NULL, &b.principal) < 0 ||
+	    !block_principal_valid(&b.principal))
+		return -EBADMSG;
+	b.id = (uint64_t)column_int(q, 0);
+	*ret_block = b;
 	return 0;
 }
 
@@ -293,6 +308,21 @@ static int load_change(struct load *l, struct policy_change **ret_change)
 	return 0;
 }
 
+int grant_parse(enum row_kind kind, const struct query *q, struct policy_change *ret_change)
+{
+	switch ((int)kind) {
+	case ROW_ROLE:
+		ret_change->kind = POLICY_PUT_ROLE;
+		return role_parse(q, &ret_change->role);
+	case ROW_BLOCK:
+		ret_change->kind = POLICY_ADD_BLOCK;
+		return block_parse(q, &ret_change->block);
+	default:
+		ret_change->kind = POLICY_ADD_BINDING;
+		return binding_parse(q, &ret_change->binding);
+	}
+}
+
 static int load_grants(struct load *l, enum row_kind kind)
 {
 	struct query q = db_query(l->db, row_table(kind)->all);
@@ -305,15 +335,13 @@ static int load_grants(struct load *l, enum row_kind kind)
 			r = load_change(l, &change);
 		if (r < 0)
 			break;
-		change->kind = kind == ROW_ROLE ? POLICY_PUT_ROLE : POLICY_ADD_BINDING;
-		r = kind == ROW_ROLE ? role_parse(&q, &change->role) : binding_parse(&q, &change->binding);
+		r = grant_parse(kind, &q, change);
 		if (r < 0)
 			break;
 		l->n_changes++;
-		if (kind == ROW_ROLE)
-			l->tables->n_roles++;
-		else
-			l->tables->n_bindings++;
+		l->tables->n_roles += kind == ROW_ROLE;
+		l->tables->n_bindings += kind == ROW_BINDING;
+		l->tables->n_blocks += kind == ROW_BLOCK;
 	}
 	query_end(&q);
 	return r;
@@ -328,6 +356,8 @@ static int load_policy(struct load *l)
 		r = load_grants(l, ROW_ROLE);
 	if (r == 0 && l->keys)
 		r = load_grants(l, ROW_BINDING);
+	if (r == 0 && l->keys)
+		r = load_grants(l, ROW_BLOCK);
 	if (r == 0)
 		r = policy_apply(empty, l->changes, l->n_changes, &l->tables->policy);
 	if (r == -EINVAL || r == -ENOENT || r == -EEXIST)

@@ -34,11 +34,7 @@ static int read_answer(struct store *s, int64_t row, const uint8_t digest[DIGEST
 	int r;
 
 	query_int(&q, row);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->row_keys->row, ROW_REQUEST, &q, mac);
+	r = row_find(s->row_keys->row, ROW_REQUEST, &q, mac);
 	if (r < 0)
 		goto out;
 	stored = column_blob(&q, 4, &len);

@@ -18,7 +18,17 @@ static const struct migration migrations[] = {
 	     "\tuptime INTEGER NOT NULL,\n"
 	     "\tmac BLOB NOT NULL\n"
 	     ") STRICT" },
-	{ 2, "CREATE TABLE rotations(\n"
+	{ 2, "ALTER TABLE versions ADD COLUMN epoch INTEGER;\n"
+	     "ALTER TABLE versions ADD COLUMN withdrawn INTEGER;\n"
+	     "CREATE TABLE blocks(\n"
+	     "\tid INTEGER PRIMARY KEY,\n"
+	     "\tprincipal TEXT NOT NULL,\n"
+	     "\treason TEXT,\n"
+	     "\tcreated_by TEXT,\n"
+	     "\tcreated INTEGER NOT NULL,\n"
+	     "\tmac BLOB NOT NULL\n"
+	     ") STRICT;\n" },
+	{ 3, "CREATE TABLE rotations(\n"
 	     "\tid INTEGER PRIMARY KEY AUTOINCREMENT,\n"
 	     "\tscope TEXT NOT NULL UNIQUE,\n"
 	     "\taction INTEGER NOT NULL,\n"
@@ -80,7 +90,7 @@ static const struct migration migrations[] = {
 };
 
 static const struct schema current = {
-	.version = 3, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
+	.version = 4, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
 };
 
 const struct schema *schema_current(void)

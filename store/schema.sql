@@ -1,8 +1,11 @@
--- Schema 3 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
+-- Schema 4 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
 -- this file at each open.
 --
--- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings,
+-- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings, blocks,
 -- clock, rotations, hooks and notices are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
+--
+-- A column that came with a later schema stands last, where ALTER TABLE puts it and as it writes it, and may be null: the MAC leaves trailing nulls out, so
+-- that rows of before stay authentic.
 
 -- The head: moves with every commit. next_* are ids that were never used. mac seals epoch, counters and the hash of the set.
 CREATE TABLE state(
@@ -48,7 +51,8 @@ CREATE TABLE keks(
 ) STRICT;
 
 -- id is object << 32 | number: one b-tree, in the order in which it is loaded. envelope_hash is SHA-256 of the row in version_data. Of a version that was
--- destroyed dek_record and envelope_hash are empty, and there is no row in version_data.
+-- destroyed dek_record and envelope_hash are empty, and there is no row in version_data. epoch: of the commit that made the version (null: before schema 3).
+-- withdrawn: of the commit that disabled it, null while it is enabled.
 CREATE TABLE versions(
 	id INTEGER PRIMARY KEY,
 	size INTEGER NOT NULL,
@@ -62,7 +66,7 @@ CREATE TABLE versions(
 	dek_record BLOB NOT NULL,
 	envelope_hash BLOB NOT NULL,
 	mac BLOB NOT NULL
-) STRICT;
+, epoch INTEGER, withdrawn INTEGER) STRICT;
 
 -- Apart, so that loading the metadata does not page through the values.
 CREATE TABLE version_data(
@@ -96,6 +100,16 @@ CREATE TABLE clock(
 	counted INTEGER NOT NULL,
 	boot BLOB NOT NULL,
 	uptime INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- Who is denied everything. Ids come from next_binding.
+CREATE TABLE blocks(
+	id INTEGER PRIMARY KEY,
+	principal TEXT NOT NULL,
+	reason TEXT,
+	created_by TEXT,
+	created INTEGER NOT NULL,
 	mac BLOB NOT NULL
 ) STRICT;
 

@@ -44,11 +44,7 @@ static int stage_load(struct store *s, struct db *db, uint64_t id, struct stage 
 		return -ENOENT;
 	q = db_query(db, row_table(ROW_STAGE)->one);
 	query_int(&q, (int64_t)id);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->stage_row_key, ROW_STAGE, &q, mac);
+	r = row_find(s->stage_row_key, ROW_STAGE, &q, mac);
 	if (r == 0) {
 		*ret_stage = (struct stage){
 			.id = id,

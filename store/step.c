@@ -66,33 +66,42 @@ static int changed_row(struct store *s, const struct change *change, struct quer
 
 /* ---- policy and settings ---- */
 
+static bool is_grant(const struct change *change)
+{
+	return change->kind == ROW_ROLE || change->kind == ROW_BINDING || change->kind == ROW_BLOCK;
+}
+
+static bool is_known(const struct policy *policy, const struct change *change)
+{
+	if (change->kind == ROW_ROLE)
+		return policy_role(policy, (uint32_t)change->row);
+	if (change->kind == ROW_BLOCK)
+		return policy_block(policy, (uint64_t)change->row);
+	return policy_binding(policy, (uint64_t)change->row);
+}
+
 static int policy_step(struct store *s, struct db *db, const struct change *change, struct policy_change *step, int *ret_count)
 {
-	const struct policy *policy = s->tables.policy;
-	bool role = change->kind == ROW_ROLE;
 	struct query q = db_query(db, row_table(change->kind)->one);
 	int r = changed_row(s, change, &q);
 
+	bool known = is_known(s->tables.policy, change);
+
 	*step = (struct policy_change){ 0 };
 	*ret_count = 0;
-	if (r > 0 && role) {
-		r = role_parse(&q, &step->role);
-		step->kind = POLICY_PUT_ROLE;
-		*ret_count = r == 0 && !policy_role(policy, step->role.id);
-	} else if (r > 0 && !policy_binding(policy, (uint64_t)change->row)) {
-		r = binding_parse(&q, &step->binding);
-		step->kind = POLICY_ADD_BINDING;
-		*ret_count = r == 0;
-	} else if (r == 0 && !role && policy_binding(policy, (uint64_t)change->row)) {
-		step->kind = POLICY_REMOVE_BINDING;
-		step->binding.id = (uint64_t)change->row;
+	if (r > 0 && (change->kind == ROW_ROLE || !known)) {
+		r = grant_parse(change->kind, &q, step);
+		*ret_count = r == 0 && !known;
+	} else if (r == 0 && change->kind != ROW_ROLE && known) {
+		step->kind = change->kind == ROW_BLOCK ? POLICY_REMOVE_BLOCK : POLICY_REMOVE_BINDING;
+		step->binding.id = step->block.id = (uint64_t)change->row;
 		*ret_count = -1;
 	}
 	query_end(&q);
 	return r < 0 ? r : 0;
 }
 
-int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, int *ret_roles, int *ret_bindings)
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, struct grants *ret_grants)
 {
 	struct change *folded = NULL;
 	struct policy_change *steps = NULL;
@@ -104,12 +113,12 @@ int step_policy(struct store *s, struct db *db, const struct change *changes, si
 		return r;
 	size_t grants = 0;
 	for (size_t i = 0; i < n_folded; i++)
-		grants += folded[i].kind == ROW_ROLE || folded[i].kind == ROW_BINDING;
+		grants += is_grant(&folded[i]);
 	steps = malloc((grants + 1) * sizeof *steps);
 	r = steps ? 0 : -ENOMEM;
 	/* Roles sort before bindings: a binding of a new role finds it. */
 	for (size_t i = 0; i < n_folded && r == 0; i++) {
-		if (folded[i].kind != ROW_ROLE && folded[i].kind != ROW_BINDING)
+		if (!is_grant(&folded[i]))
 			continue;
 		r = policy_step(s, db, &folded[i], &steps[n_steps], &count);
 		counts[folded[i].kind] += count;
@@ -117,10 +126,8 @@ int step_policy(struct store *s, struct db *db, const struct change *changes, si
 	}
 	if (r == 0)
 		r = policy_apply(s->tables.policy, steps, n_steps, ret_policy);
-	if (r == 0) {
-		*ret_roles = counts[ROW_ROLE];
-		*ret_bindings = counts[ROW_BINDING];
-	}
+	if (r == 0)
+		*ret_grants = (struct grants){ counts[ROW_ROLE], counts[ROW_BINDING], counts[ROW_BLOCK] };
 	free(steps);
 	free(folded);
 	return r;
@@ -179,21 +186,25 @@ static int step_rules(struct store *s, struct db *db, const struct change *chang
 	return rules_load(db, check_rule, &check, &step->rules);
 }
 
-/* Settings and clock are the first and the last kinds with one row; rules come behind. */
+static bool is_rule(const struct change *c)
+{
+	return c->kind == ROW_ROTATION || c->kind == ROW_HOOK || c->kind == ROW_NOTICE;
+}
+
+/* What there is one row of, and the rules as a whole. */
 static int step_singles(struct store *s, struct db *db, const struct change *folded, size_t n, struct step *step)
 {
-	size_t i;
+	bool rules = false;
 	int r = 0;
 
-	if (n > 0 && folded[0].kind == ROW_SETTINGS)
-		r = step_settings(s, db, &folded[0], step);
-	for (i = n; i > 0 && folded[i - 1].kind > ROW_CLOCK; i--)
-		;
-	if (r == 0 && i < n)
-		r = step_rules(s, db, folded + i, n - i, step);
-	if (r == 0 && i > 0 && folded[i - 1].kind == ROW_CLOCK)
-		r = step_clock(s, db, &folded[i - 1], step);
-	return r;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		rules |= is_rule(&folded[i]);
+		if (folded[i].kind == ROW_SETTINGS)
+			r = step_settings(s, db, &folded[i], step);
+		else if (folded[i].kind == ROW_CLOCK)
+			r = step_clock(s, db, &folded[i], step);
+	}
+	return r == 0 && rules ? step_rules(s, db, folded, n, step) : r;
 }
 
 /* ---- secrets ---- */
@@ -358,7 +369,7 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 	if (r == 0)
 		r = step_objects(s, db, folded, n_folded, &step);
 	if (r == 0)
-		r = step_policy(s, db, folded, n_folded, &step.policy, &step.roles, &step.bindings);
+		r = step_policy(s, db, folded, n_folded, &step.policy, &step.grants);
 	if (r == 0)
 		r = step_reserve(s, &step);
 	free(folded);
@@ -391,8 +402,9 @@ void step_apply(struct store *s, struct step *step, const struct head *head)
 	s->tables.policy = step->policy;
 	s->tables.settings = step->settings;
 	s->tables.clock = step->clock;
-	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->roles);
-	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->bindings);
+	s->tables.n_roles = (uint32_t)((int64_t)s->tables.n_roles + step->grants.roles);
+	s->tables.n_bindings = (uint32_t)((int64_t)s->tables.n_bindings + step->grants.bindings);
+	s->tables.n_blocks = (uint32_t)((int64_t)s->tables.n_blocks + step->grants.blocks);
 	s->tables.head = *head;
 	atomic_store(&s->epoch, head->epoch);
 	pthread_rwlock_unlock(&s->tables_lock);

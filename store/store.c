@@ -486,7 +486,7 @@ const struct store_settings *store_settings(const struct store *s)
 
 void store_counts(const struct store *s, struct store_counts *ret)
 {
-	*ret = (struct store_counts){ .bindings = s->tables.n_bindings, .roles = s->tables.n_roles };
+	*ret = (struct store_counts){ .bindings = s->tables.n_bindings, .roles = s->tables.n_roles, .blocks = s->tables.n_blocks };
 	catalog_counts(s->tables.catalog, ret);
 }
 

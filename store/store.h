@@ -81,6 +81,8 @@ struct catalog_version {
 	int64_t expires;	/* ns, INT64_MAX: none */
 	bool enabled;
 	bool destroyed;		/* its content is gone for ever; never enabled */
+	uint64_t epoch;		/* of the commit that made it; 0: before epochs were kept */
+	uint64_t withdrawn;	/* of the commit that disabled it; 0: it is enabled, or was disabled before epochs were kept */
 };
 
 struct catalog_secret {
@@ -115,12 +117,15 @@ int64_t store_purge_left(const struct store *s, const struct catalog_secret *c);
 /* The same as a date of the wall clock as it stands. */
 int64_t store_purge_date(const struct store *s, const struct catalog_secret *c);
 const struct catalog_version *catalog_version(const struct catalog_secret *c, uint32_t number);	/* NULL */
+/* What `current` was at this epoch: the newest version that was made by then and not withdrawn by then. It may have been withdrawn since. A version that was withdrawn and is enabled again counts as if it
+ * had been enabled all the time. NULL: there was none. */
+const struct catalog_version *catalog_version_at(const struct catalog_secret *c, uint64_t epoch);
 
 uint64_t store_epoch(const struct store *s);	/* atomic: no lock needed */
 const struct policy *store_policy(const struct store *s);	/* borrowed under the lock, never NULL; an empty policy while sealed */
 const struct store_settings *store_settings(const struct store *s);
 void store_binding_used(struct store *s, uint64_t binding, int64_t now);	/* in memory, lock-free */
-struct store_counts { uint32_t secrets, deleted, versions, bindings, roles; };
+struct store_counts { uint32_t secrets, deleted, versions, bindings, roles, blocks; };
 void store_counts(const struct store *s, struct store_counts *ret);
 const uint8_t *store_vault_id(const struct store *s);
 
@@ -141,6 +146,9 @@ void store_attributes_free(struct store_attributes *a);
 struct store_binding_info { char *reason; char *created_by; int64_t created; int64_t last_used; /* 0: never */ };
 int store_binding_info(struct store *s, uint64_t binding, struct store_binding_info *ret);
 void store_binding_info_free(struct store_binding_info *i);
+
+/* The same of a block; last_used is 0. */
+int store_block_info(struct store *s, uint64_t block, struct store_binding_info *ret);
 
 /* ---- changing: between begin and commit or rollback, on one thread ---- */
 
@@ -182,6 +190,9 @@ int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version,
 int store_role_put(struct store *s, const char *name, action_set actions, uint32_t *ret_id);	/* -EEXIST */
 int store_binding_add(struct store *s, const struct binding *b /* id ignored */, const char *reason, const char *created_by, uint64_t *ret_id);
 int store_binding_remove(struct store *s, uint64_t id);	/* -ENOENT; -EBUSY: the last administrator */
+/* Denies the principal everything. -EINVAL (a principal with host, a text that is too long); -EEXIST: it is blocked already; -EBUSY: no administrator would be left. */
+int store_block_add(struct store *s, const struct principal *principal, const char *reason, const char *created_by, uint64_t *ret_id);
+int store_block_remove(struct store *s, uint64_t id);	/* -ENOENT */
 /* -EINVAL; -EPERM: purge protection off again, or another retention (fixed when the vault is made). */
 int store_settings_put(struct store *s, const struct store_settings *settings);
 

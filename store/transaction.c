@@ -36,6 +36,11 @@ int transaction_check(const struct store *s)
 	return s->transaction.broken;
 }
 
+int64_t transaction_epoch(const struct store *s)
+{
+	return (int64_t)s->transaction.head.epoch + 1;
+}
+
 int transaction_fail(struct store *s, int error)
 {
 	if (error < 0 && s->transaction.broken == 0)
@@ -73,11 +78,7 @@ int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret
 	int r;
 
 	query_int(&q, row);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->row_keys->row, kind, &q, change.old_mac);
+	r = row_find(s->row_keys->row, kind, &q, change.old_mac);
 	query_end(&q);
 	if (r < 0)
 		return r;

@@ -182,8 +182,8 @@ static int insert_version(struct store *s, int64_t id, size_t size, const struct
 
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, mac)"
-			       " VALUES(?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, mac)"
+			       " VALUES(?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, id);
 	query_int(&q, (int64_t)size);
 	query_int(&q, store_now(s));
@@ -194,6 +194,7 @@ static int insert_version(struct store *s, int64_t id, size_t size, const struct
 	query_int(&q, kek);
 	query_blob(&q, sealed->record, sealed->record_len);
 	query_blob(&q, sealed->hash, sizeof sealed->hash);
+	query_int(&q, transaction_epoch(s));
 	r = query_run(&q);
 	if (r < 0)
 		return r;
@@ -374,8 +375,10 @@ int store_version_enable(struct store *s, uint32_t id, uint32_t version, bool en
 
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "UPDATE versions SET enabled = ? WHERE id = ?");
+	q = db_query(s->write, "UPDATE versions SET enabled = ?, withdrawn = CASE WHEN ? THEN NULL WHEN enabled THEN ? ELSE withdrawn END WHERE id = ?");
 	query_int(&q, enabled);
+	query_int(&q, enabled);
+	query_int(&q, transaction_epoch(s));
 	query_int(&q, VERSION_ID(id, version));
 	return change_version(s, id, version, &q);
 }
@@ -407,14 +410,10 @@ int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version,
 static int verified_version(struct store *s, int64_t id, struct query *q)
 {
 	uint8_t mac[DIGEST_LEN];
-	int r;
 
 	*q = db_query(s->read, row_table(ROW_VERSION)->one);
 	query_int(q, id);
-	r = query_step(q);
-	if (r == 0)
-		return -ENOENT;
-	return r < 0 ? r : row_verify(s->row_keys->row, ROW_VERSION, q, mac);
+	return row_find(s->row_keys->row, ROW_VERSION, q, mac);
 }
 
 static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LEN], uint8_t **ret_envelope, size_t *ret_len)

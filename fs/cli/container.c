@@ -30,6 +30,16 @@ static bool in_containers_cgroup(void)
 	return container[0] != '\0';
 }
 
+/* The init process's mount namespace. Where /proc/1 is closed even to root, kthreadd tells, which is the second process of the first pid namespace. */
+static bool in_own_mount_namespace(void)
+{
+	struct stat self, init;
+
+	if (stat("/proc/self/ns/mnt", &self) < 0 || (stat("/proc/1/ns/mnt", &init) < 0 && stat("/proc/2/ns/mnt", &init) < 0))
+		return true;
+	return self.st_ino != init.st_ino;
+}
+
 bool in_container(void)
 {
 	static const struct { const char *path; ino_t first; } namespaces[] = {
@@ -42,5 +52,5 @@ bool in_container(void)
 	for (size_t i = 0; i < sizeof(namespaces) / sizeof(namespaces[0]); i++)
 		if (stat(namespaces[i].path, &st) < 0 || st.st_ino != namespaces[i].first)
 			return true;
-	return in_containers_cgroup();
+	return in_own_mount_namespace() || in_containers_cgroup();
 }

@@ -150,9 +150,9 @@ static int read_admins(const struct args *a, struct init *i)
 	}
 	if (i->n_admins > 0)
 		return EXIT_DONE;
-	/* A daemon in a container cannot tell the host from others: nobody would match. */
+	/* A daemon in a container cannot tell the host from others, and who works in a mount namespace of his own is not host: nobody here would match. */
 	if (in_container())
-		return fail(EXIT_USAGE, "in a container nobody counts as host, so say who administers the vault: --admin user:%u", (unsigned)getuid());
+		return fail(EXIT_USAGE, "in a container, or a mount namespace of its own, nobody counts as host; say who administers the vault: --admin user:%u", (unsigned)getuid());
 	snprintf(self, sizeof(self), "user:%u,host", (unsigned)getuid());
 	status = principal_argument(self, &i->admins[0], text);
 	i->n_admins = status == EXIT_DONE;

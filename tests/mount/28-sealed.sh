@@ -118,3 +118,18 @@ old=$(status .processes.worker)
 kill -KILL "$old"
 expect_content "$SCRATCH/value" as 20001 sysop open r "$MNT/db/current" + read
 [ "$(status .processes.worker)" != "$old" ] || fail "the worker lives"
+
+note "a key holder that dies loses the passphrase: what is cached is served, and the status says so"
+wait_for sealed false
+[ "$(status .serving)" = all ] || fail "serving $(status .serving)"
+expect_content "$SCRATCH/value" as 20001 sysop open r "$MNT/db/current" + read
+kill -KILL "$(status .processes.keyholder)"
+wait_for sealed true
+[ "$(status .serving)" = cached ] || fail "serving $(status .serving)"
+[ "$(status .kek.sealed)" = true ] || fail "kek.sealed $(status .kek.sealed)"
+expect_content "$SCRATCH/value" as 20001 sysop open r "$MNT/db/current" + read
+expect_exit 7 coffer put db --file "$SCRATCH/value"
+expect_ok coffer unseal <<<"$phrase"
+sealed false || fail "still sealed"
+[ "$(status .serving)" = all ] || fail "serving $(status .serving)"
+expect_ok coffer put db --file "$SCRATCH/value"

@@ -165,3 +165,15 @@ expect_ok cmp /etc/hostname "$MNT/db/current"
 vault_umount
 audit_verify
 expect_ok coffer fsck "$STORE"
+
+note "who mounts again as soon as umount is back need not wait for the old daemon"
+for round in 1 2 3 4 5; do
+	expect_ok timeout 60 cofferd "$STORE" "$MNT"
+	expect_ok cmp /etc/hostname "$MNT/db/current"
+	expect_ok timeout 20 umount "$MNT"
+done
+expect_ok timeout 60 cofferd "$STORE" "$MNT"
+last=$(status .processes.keeper)
+umount "$MNT"
+keeper_gone() { [ ! -e "/proc/$last" ]; }
+wait_for keeper_gone

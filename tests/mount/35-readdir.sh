@@ -64,6 +64,29 @@ done
 audit_has '.operation == "SecretList" and .result == "allow" and .caller.uid == 20001 and .caller.comm == "ls"'
 audit_has '.operation == "SecretList" and .result == "deny" and .caller.uid == 20009'
 
+note "also where a scan begins in the middle; and of a directory that another identity goes on with"
+seek() { as "$1" perl -e 'opendir(my $d, $ARGV[0]) or die; seekdir $d, 5; my $n = 0; $n++ while readdir $d; print $n > 0 ? "some\n" : "none\n"' "$2"; }
+before=$(listings 20001)
+[ "$(seek 20001 "$MNT")" = some ] || fail "seekdir lists nothing"
+[ "$(listings 20001)" = $((before + 1)) ] || fail "$(($(listings 20001) - before)) records of a listing from the middle"
+before=$(listings 20002)
+expect_ok as 0:0 perl -e 'opendir(my $d, $ARGV[0]) or die; readdir $d; $> = 20002; seekdir $d, 5; my $n = 0; $n++ while readdir $d; exit($n == 0)' "$MNT"
+[ "$(listings 20002)" -ge $((before + 1)) ] || fail "no record of a listing through a descriptor of root's"
+
+note "versions/: one record for a listing, with the secret's name"
+versions() { audit_count ".operation == \"SecretListVersions\" and .caller.uid == $1 and .result == \"$2\" and .secret == \"s000001\""; }
+as 20003 ls "$MNT/s000001/versions" >/dev/null
+before=$(versions 20003 allow)
+as 20003 ls "$MNT/s000001/versions" >/dev/null
+[ "$(versions 20003 allow)" = $((before + 1)) ] || fail "$(($(versions 20003 allow) - before)) records of one listing of versions/"
+before=$(versions 20009 deny)
+expect_errno EACCES as 20009 sysop readdir "$MNT/s000001/versions"
+[ "$(versions 20009 deny)" = $((before + 1)) ] || fail "$(($(versions 20009 deny) - before)) records of a listing of versions/ that was refused"
+[ "$(status .secrets)" -gt 0 ]
+open_files() { awk '$1 == "coffer_open_files" { print $2 }' "$MNT/.coffer/metrics"; }
+few_open() { [ "$(open_files)" -le 3 ]; }
+wait_for few_open
+
 note "while names are added: what was there before is listed, each once, every time"
 for ((i = 0; i < 60; i++)); do
 	as 0 mkdir "$MNT/added$i"

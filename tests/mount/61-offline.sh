@@ -47,21 +47,25 @@ expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
 rm -r "$STORE"
 grep -v '^coffer' /etc/passwd >"$SCRATCH/passwd"
 # shellcheck disable=SC2016
-expect_exit 1 unshare -m sh -c 'mount --bind "$1" /etc/passwd && coffer init "$2" --kek "file:$3"' sh "$SCRATCH/passwd" "$STORE" "$KEK"
+expect_exit 1 unshare -m sh -c 'mount --bind "$1" /etc/passwd && coffer init "$2" --admin user:0 --kek "file:$3"' sh "$SCRATCH/passwd" "$STORE" "$KEK"
 expect_message 'useradd .*coffer && .*coffer-keys && .*coffer-helper'
 [ ! -e "$STORE" ] || fail "a refused init left a store"
 [ -z "$(ls "$SCRATCH/keys")" ] || fail "a refused init left a key"
 
 note "init that fails half-way takes back what it made"
 # shellcheck disable=SC2016
-expect_exit 1 unshare -m sh -c 'mkdir -p "$1/small" && mount -t tmpfs -o size=16k tmpfs "$1/small" && coffer init "$1/small/full" --kek "file:$1/keys/new/full.kek"
+expect_exit 1 unshare -m sh -c 'mkdir -p "$1/small" && mount -t tmpfs -o size=16k tmpfs "$1/small" && coffer init "$1/small/full" --admin user:0 --kek "file:$1/keys/new/full.kek"
 	status=$?; ls -A "$1/small" >"$1/left"; exit $status' sh "$SCRATCH"
 [ ! -s "$SCRATCH/left" ] || fail "left in the store's place: $(cat "$SCRATCH/left")"
 [ -z "$(ls "$SCRATCH/keys")" ] || fail "left beside the key: $(ls "$SCRATCH/keys")"
 
-note "in a container somebody must be named"
-expect_exit 2 unshare -pf --mount-proc coffer init "$STORE" --kek "file:$KEK"
-expect_message '--admin user:0'
+note "in a container, or a mount namespace of its own, somebody must be named"
+for other in '-pf --mount-proc' -m -Ur; do
+	# shellcheck disable=SC2086
+	expect_exit 2 unshare $other coffer init "$STORE" --kek "file:$KEK"
+	expect_message '--admin user:0'
+	[ ! -e "$STORE" ] || fail "a refused init left a store"
+done
 
 note "a vault, checked while it is mounted"
 vault_start

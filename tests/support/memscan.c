@@ -52,10 +52,11 @@ static size_t scan(int mem, uint64_t from, uint64_t to, uint64_t *ret_looked)
 	for (uint64_t at = from; at < to; at += STEP) {
 		size_t want = to - at < sizeof window ? (size_t)(to - at) : sizeof window;
 		for (size_t done = 0; done < want;) {
-			ssize_t n = pread(mem, window + done, want - done, (off_t)(at + done));
+			const size_t left = want - done;
+			ssize_t n = pread(mem, window + done, left < sizeof window ? left : sizeof window, (off_t)(at + done));
 			if (n <= 0) {			/* a page that is not there: nothing stands in it */
 				size_t skip = 4096 - (at + done) % 4096;
-				memset(window + done, 0, skip < want - done ? skip : want - done);
+				memset(window + done, 0, skip < left ? skip : left);
 				done += skip;
 			} else {
 				done += (size_t)n;

@@ -13,6 +13,7 @@
 #include "store/aead.h"
 #include "store/hex.h"
 #include "store/secbuf.h"
+#include "suite.h"
 
 #define ARENA ((size_t)8 << 20)
 
@@ -40,17 +41,6 @@ static inline size_t arena_used(void)
 
 	secmem_usage(&used, &total);
 	return used;
-}
-
-static inline int run_suite(Suite *s)
-{
-	SRunner *runner = srunner_create(s);
-	int failed;
-
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 #endif

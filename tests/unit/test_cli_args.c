@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
+
 static const struct option_spec own[] = {
 	{ .name = "file", .value = "FILE" }, { .name = "tag", .value = "K=V", .many = true }, { .name = "trim" }, { .name = NULL },
 };
@@ -130,8 +132,6 @@ int main(void)
 {
 	Suite *s = suite_create("cli_args");
 	TCase *t = tcase_create("args");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(t, takes_options_between_operands);
 	tcase_add_test(t, takes_values_behind_an_equals_sign_or_letter);
@@ -142,9 +142,5 @@ int main(void)
 	tcase_add_test(t, stops_before_the_command);
 	tcase_add_test(t, measures_distance_between_words);
 	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "store/envelope.h"
+#include "suite.h"
 
 START_TEST(trims_exactly_one_newline)
 {
@@ -92,17 +93,11 @@ int main(void)
 {
 	Suite *s = suite_create("cli_input");
 	TCase *t = tcase_create("input");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(t, trims_exactly_one_newline);
 	tcase_add_test(t, reads_values_up_to_the_limit);
 	tcase_add_test(t, refuses_longer_values_and_keeps_nothing);
 	tcase_add_test(t, reports_a_read_that_fails);
 	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
+
 #define COFFER(id, path, store) id " 20 0:5" id " / " path " rw,nosuid,nodev,noexec,relatime shared:9 - fuse.coffer coffer:" store " rw,user_id=0\n"
 
 static const char table[] =
@@ -82,8 +84,6 @@ int main(void)
 {
 	Suite *s = suite_create("cli_mount");
 	TCase *t = tcase_create("mountinfo");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(t, finds_a_vault_by_its_mount);
 	tcase_add_test(t, finds_a_vault_by_its_name);
@@ -93,9 +93,5 @@ int main(void)
 	tcase_add_test(t, writes_nothing_when_nothing_is_found);
 	tcase_add_test(t, names_a_vault_by_its_last_component);
 	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
+
 static const struct column columns[] = { { "NAME", "name" }, { "N", "n" }, { "TAGS", "tags" } };
 
 static char *render(const char *json)
@@ -90,8 +92,6 @@ int main(void)
 {
 	Suite *s = suite_create("cli_output");
 	TCase *t = tcase_create("output");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(t, aligns_columns);
 	tcase_add_test(t, counts_characters_and_not_bytes);
@@ -100,9 +100,5 @@ int main(void)
 	tcase_add_test(t, prints_a_dash_for_what_is_missing);
 	tcase_add_test(t, disarms_what_a_terminal_would_obey);
 	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

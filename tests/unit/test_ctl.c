@@ -1391,7 +1391,7 @@ END_TEST
 
 START_TEST(status_has_what_the_manual_lists)
 {
-	static const char *const fields[] = { "vault", "sealed", "epoch", "secrets", "versions", "mount", "store", "kek", "audit", "processes",
+	static const char *const fields[] = { "vault", "sealed", "serving", "epoch", "secrets", "versions", "mount", "store", "kek", "audit", "processes",
 					      "restarts", "signer", "memory", "version", "uptime" };
 	json_t *a;
 

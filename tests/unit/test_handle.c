@@ -142,6 +142,10 @@ START_TEST(counts_busy_entries_against_the_limit)
 	ck_assert_int_eq(handle_new(h, 5, 1, &e), -ENFILE);
 	handle_abandon(h, e);
 	ck_assert_int_eq(handle_new(h, 5, 1, &e), 0);
+	/* a container's root has the uid of the host's: its share is not all that this one has */
+	for (uint32_t n = 0; n < HANDLES_RESERVE; n++)
+		ck_assert_int_eq(handle_new_reserved(h, 5, 1 + n, &e), 0);
+	ck_assert_int_eq(handle_new_reserved(h, 5, 1, &e), -ENFILE);
 	handles_free(h);
 }
 END_TEST
@@ -153,9 +157,15 @@ START_TEST(a_full_table_refuses_and_recovers)
 	struct handle *e;
 	uint64_t *fhs = calloc(HANDLES_MAX, sizeof(*fhs));
 
-	for (uint32_t n = 0; n < HANDLES_MAX; n++)
+	for (uint32_t n = 0; n < HANDLES_MAX - HANDLES_RESERVE; n++)
 		fhs[n] = open_one(h, n % 64, 2 * n, n % 100, n % 7, O_RDONLY);
 	ck_assert_int_eq(handle_new(h, 999, 1, &e), -ENFILE);
+	/* what others cannot have is left for an administrator */
+	for (uint32_t n = HANDLES_MAX - HANDLES_RESERVE; n < HANDLES_MAX; n++) {
+		ck_assert_int_eq(handle_new_reserved(h, 0, 2 * n, &e), 0);
+		fhs[n] = handle_publish(h, e);
+	}
+	ck_assert_int_eq(handle_new_reserved(h, 0, 1, &e), -ENFILE);
 	ck_assert_uint_eq(handle_count(h), HANDLES_MAX);
 	handles_free(h);
 	h = take_over(t);

@@ -717,6 +717,85 @@ START_TEST(only_lasting_administrators_of_the_vault_count)
 }
 END_TEST
 
+static struct policy_change block(uint64_t id, const char *principal)
+{
+	struct policy_change c = { .kind = POLICY_ADD_BLOCK, .block.id = id };
+
+	ck_assert_int_eq(principal_parse(principal, NULL, NULL, &c.block.principal), 0);
+	return c;
+}
+
+static struct policy_change unblock(uint64_t id)
+{
+	return (struct policy_change){ .kind = POLICY_REMOVE_BLOCK, .block.id = id };
+}
+
+START_TEST(a_block_overrides_every_binding_until_it_is_gone)
+{
+	const struct policy_change grants[] = { add(1, "secrets-user", "everyone", "*"), add(2, "administrator", "user:1000", "*"), block(3, "user:1000") };
+	const struct policy_change gone = unblock(3);
+	struct policy *p = policy_of(grants, 3);
+	struct policy_answer a = ask(p, &alice, ACTION_SECRETS_GET, "db", NOW);
+
+	ck_assert_int_eq(a.decision, POLICY_DENY);
+	ck_assert_uint_eq(a.block, 3);
+	ck_assert_uint_eq(policy_actions(p, &alice, "db", NOW), 0);
+	ck_assert_uint_eq(policy_actions(p, &alice, NULL, NOW), 0);
+	ck_assert_int_eq(policy_decide_any(p, &alice, ACTION_SECRETS_LIST, NOW), POLICY_DENY);
+	a = ask(p, &bob, ACTION_SECRETS_GET, "db", NOW);
+	ck_assert_int_eq(a.decision, POLICY_ALLOW);
+	ck_assert_uint_eq(a.block, 0);
+	p = changed(p, &gone, 1);
+	ck_assert_int_eq(ask(p, &alice, ACTION_VAULT_SEAL, NULL, NOW).decision, POLICY_ALLOW);
+	policy_unref(p);
+}
+END_TEST
+
+START_TEST(blocks_speak_of_groups_and_narrow_by_commas)
+{
+	static const uint32_t groups[] = { 27, 50 };
+	const struct policy_caller member = { .uid = 1002, .gid = 1002, .groups = groups, .n_groups = 2 };
+	const struct policy_change grants[] = { add(1, "secrets-user", "everyone", "*"), block(7, "group:50"), block(5, "user:1000,group:27"), block(6, "user:1002") };
+	struct policy *p = policy_of(grants, 4);
+
+	ck_assert_uint_eq(ask(p, &member, ACTION_SECRETS_GET, "db", NOW).block, 6);	/* the lowest of two */
+	ck_assert_int_eq(ask(p, &alice, ACTION_SECRETS_GET, "db", NOW).decision, POLICY_ALLOW);	/* not in group 27 */
+	policy_unref(p);
+}
+END_TEST
+
+START_TEST(refuses_blocks_that_make_no_sense)
+{
+	const struct policy_change first = block(3, "user:1000");
+	struct policy *p = policy_of(&first, 1), *next;
+	struct policy_change c = block(0, "user:1001");
+
+	ck_assert_int_eq(policy_apply(p, &c, 1, &next), -EINVAL);
+	c = block(3, "user:1001");
+	ck_assert_int_eq(policy_apply(p, &c, 1, &next), -EEXIST);
+	/* doubt about a caller's host would let him through */
+	c = block(4, "user:1001,host");
+	ck_assert_int_eq(policy_apply(p, &c, 1, &next), -EINVAL);
+	c = unblock(4);
+	ck_assert_int_eq(policy_apply(p, &c, 1, &next), -ENOENT);
+	policy_unref(p);
+}
+END_TEST
+
+START_TEST(administrators_that_a_block_covers_do_not_count)
+{
+	const struct policy_change grants[] = { add(1, "administrator", "user:0,host", "*"), add(2, "administrator", "group:4", "*"), block(3, "user:0"), block(4, "user:7,group:4") };
+	const struct policy_change everyone = block(5, "everyone");
+	struct policy *p = policy_of(grants, 4);
+
+	ck_assert_uint_eq(policy_count_administrators(p, 0, NOW), 1);
+	ck_assert_uint_eq(policy_count_administrators(p, 2, NOW), 0);
+	p = changed(p, &everyone, 1);
+	ck_assert_uint_eq(policy_count_administrators(p, 0, NOW), 0);
+	policy_unref(p);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -732,6 +811,8 @@ int main(void)
 		changes_apply_in_order, old_snapshots_answer_as_before, what_is_added_stays_out_of_older_snapshots, snapshots_share_what_did_not_change,
 		ten_thousand_bindings_load_and_go, bindings_come_in_ascending_id, roles_come_built_in_first,
 		roles_are_found_by_id_and_name, only_lasting_administrators_of_the_vault_count,
+		a_block_overrides_every_binding_until_it_is_gone, blocks_speak_of_groups_and_narrow_by_commas, refuses_blocks_that_make_no_sense,
+		administrators_that_a_block_covers_do_not_count,
 	};
 	Suite *s = suite_create("policy");
 	TCase *c = tcase_create("policy");

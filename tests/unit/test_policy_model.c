@@ -1,5 +1,5 @@
 /* A million random questions, answered by the policy and by a model that shares no code with it: bindings in an array, every
- * one asked each time. Bindings, roles and snapshots change in between; older snapshots go on being asked. */
+ * one asked each time, and blocks before them. Bindings, blocks, roles and snapshots change in between; older snapshots go on being asked. */
 #include "policy/policy.h"
 
 #include <check.h>
@@ -13,6 +13,7 @@
 #define SNAPSHOTS 6
 #define BINDINGS_MAX 96
 #define CUSTOM_ROLES 4
+#define BLOCKS_MAX 4
 
 static uint64_t rng_state = 0x2545f4914f6cdd1du;
 
@@ -47,8 +48,16 @@ struct model_binding {
 	unsigned role;		/* 1 to 12, or 1000 and up */
 };
 
+/* No conditions at all: everyone. */
+struct model_block {
+	uint64_t id;
+	int uid;
+	unsigned gids;
+};
+
 struct model {
-	size_t n;
+	size_t n, n_blocks;
+	struct model_block blocks[BLOCKS_MAX];
 	struct model_binding b[BINDINGS_MAX];
 	uint64_t custom[CUSTOM_ROLES];
 };
@@ -80,6 +89,20 @@ static bool model_matches(const struct model_binding *b, const struct model_call
 		if ((b->gids & 1u << i) && c->gid != i && !(c->gids & 1u << i))
 			return false;
 	return !b->host || c->host;
+}
+
+static uint64_t model_blocked(const struct model *m, const struct model_caller *c)
+{
+	uint64_t lowest = 0;
+
+	for (size_t i = 0; i < m->n_blocks; i++) {
+		const struct model_block *b = &m->blocks[i];
+		unsigned has = c->gids | 1u << c->gid;
+
+		if ((b->uid < 0 || b->uid == c->uid) && (b->gids & ~has) == 0 && (!lowest || b->id < lowest))
+			lowest = b->id;
+	}
+	return lowest;
 }
 
 /* Written out, so that a slip in role.c is not repeated here. */
@@ -114,13 +137,16 @@ struct model_answer {
 	const struct model_binding *best;
 	uint64_t actions;
 	bool any;
+	uint64_t block;
 };
 
 static struct model_answer model_ask(const struct model *m, const struct model_caller *c, unsigned action,
 				     const char *resource, int64_t now)
 {
-	struct model_answer a = { 0 };
+	struct model_answer a = { .block = model_blocked(m, c) };
 
+	if (a.block)
+		return a;
 	for (size_t i = 0; i < m->n; i++) {
 		const struct model_binding *b = &m->b[i];
 		uint64_t actions = b->role < 1000 ? role_actions[b->role] : m->custom[b->role - 1000];
@@ -174,6 +200,8 @@ static const char *random_resource(char *to)
 	}
 }
 
+static uint64_t next_id;
+
 static struct model_binding random_binding(uint64_t id)
 {
 	struct model_binding b = { .id = id, .uid = below(2) ? (int)below(UIDS) : -1, .host = !below(4) };
@@ -218,6 +246,45 @@ static struct policy_change add(const struct model_binding *b)
 	return c;
 }
 
+/* Most speak of few: a block that is wide leaves nothing to compare. */
+static struct model_block random_block(uint64_t id)
+{
+	struct model_block b = { .id = id, .uid = below(4) ? (int)below(UIDS) : -1 };
+
+	for (unsigned k = below(3) + (b.uid < 0 && below(8)); k > 0; k--)
+		b.gids |= 1u << below(GIDS);
+	return b;
+}
+
+static struct policy_change add_block(const struct model_block *b)
+{
+	struct policy_change c = { .kind = POLICY_ADD_BLOCK, .block.id = b->id };
+	char text[PRINCIPAL_TEXT_MAX] = "everyone", *at = text + strlen(text);
+
+	/* "everyone" beside other conditions changes nothing, and must not hide them */
+	for (unsigned i = 0; i < GIDS; i++)
+		if (b->gids & 1u << i)
+			at += sprintf(at, ",group:%u", gids[i]);
+	if (b->uid >= 0)
+		sprintf(at, ",user:%u", uids[b->uid]);
+	ck_assert_int_eq(principal_parse(text[8] && below(2) ? text + 9 : text, NULL, NULL, &c.block.principal), 0);
+	return c;
+}
+
+static struct policy_change change_block(struct model *m)
+{
+	if (m->n_blocks && (m->n_blocks == BLOCKS_MAX || below(2))) {
+		unsigned victim = below((unsigned)m->n_blocks);
+		uint64_t id = m->blocks[victim].id;
+
+		m->blocks[victim] = m->blocks[--m->n_blocks];
+		return (struct policy_change){ .kind = POLICY_REMOVE_BLOCK, .block.id = id };
+	}
+	next_id += 1 + below(300);
+	m->blocks[m->n_blocks] = random_block(next_id);
+	return add_block(&m->blocks[m->n_blocks++]);
+}
+
 static struct policy_change put_role(unsigned i, uint64_t actions)
 {
 	struct policy_change c = { .kind = POLICY_PUT_ROLE, .role = { .id = 1000 + i, .actions = actions } };
@@ -232,8 +299,6 @@ struct pair {
 	struct policy *policy;
 	struct model model;
 };
-
-static uint64_t next_id;
 
 static void change(struct pair *to, const struct pair *from)
 {
@@ -250,7 +315,9 @@ static void change(struct pair *to, const struct pair *from)
 
 			m.custom[role] = rng() & rng() & ACTION_ALL;
 			c[i] = put_role(role, m.custom[role]);
-		} else if (m.n && (m.n == BINDINGS_MAX || what < 10)) {
+		} else if (what < 3) {
+			c[i] = change_block(&m);
+		} else if (m.n && (m.n == BINDINGS_MAX || what < 11)) {
 			unsigned victim = below((unsigned)m.n);
 
 			c[i] = (struct policy_change){ .kind = POLICY_REMOVE_BINDING, .binding.id = m.b[victim].id };
@@ -267,7 +334,7 @@ static void change(struct pair *to, const struct pair *from)
 	to->model = m;
 }
 
-static void compare(const struct pair *pair, uint64_t *allowed)
+static void compare(const struct pair *pair, uint64_t *allowed, uint64_t *blocked)
 {
 	struct model_caller mc = { .uid = (int)below(UIDS), .gid = below(GIDS), .gids = (unsigned)rng() & (unsigned)rng() & 0xff,
 				   .host = below(2) };
@@ -288,16 +355,34 @@ static void compare(const struct pair *pair, uint64_t *allowed)
 	bool right = want.best ? got.decision == POLICY_ALLOW && got.binding == want.best->id && got.role == want.best->role &&
 					 got.valid_until == want.best->until
 			       : got.decision == POLICY_DENY && !got.binding && !got.role && !got.valid_until;
+	right = right && got.block == want.block;
 	*allowed += want.best != NULL;
+	*blocked += want.block != 0;
 	/* not ck_assert for each: it writes to a pipe each time */
 	if (!right)
-		ck_abort_msg("decide: uid %u, %s to %s at %lld: binding %llu, the model says %llu", c.uid,
+		ck_abort_msg("decide: uid %u, %s to %s at %lld: binding %llu and block %llu, the model says %llu and %llu", c.uid,
 			     action_name((enum action)action), resource ? resource : "the vault", (long long)now,
-			     (unsigned long long)got.binding, want.best ? (unsigned long long)want.best->id : 0);
+			     (unsigned long long)got.binding, (unsigned long long)got.block,
+			     want.best ? (unsigned long long)want.best->id : 0, (unsigned long long)want.block);
 	if (policy_actions(pair->policy, &c, resource, now) != want.actions)
 		ck_abort_msg("actions: uid %u to %s at %lld", c.uid, resource ? resource : "the vault", (long long)now);
 	if (policy_decide_any(pair->policy, &c, (enum action)action, now) != (want.any ? POLICY_ALLOW : POLICY_DENY))
 		ck_abort_msg("any: uid %u, %s at %lld", c.uid, action_name((enum action)action), (long long)now);
+}
+
+/* A block that covers the binding whoever asks: told of the model's two numbers, not of conditions. */
+static bool model_covered(const struct model *m, const struct model_binding *b)
+{
+	for (size_t i = 0; i < m->n_blocks; i++)
+		if ((m->blocks[i].uid < 0 || m->blocks[i].uid == b->uid) && (m->blocks[i].gids & ~b->gids) == 0)
+			return true;
+	return false;
+}
+
+static int sum_block(const struct block *b, void *arg)
+{
+	*(uint64_t *)arg += b->id;
+	return 0;
 }
 
 /* What the listing and the count of administrators say of a snapshot. */
@@ -315,13 +400,18 @@ static void compare_whole(const struct pair *pair)
 
 	for (size_t i = 0; i < pair->model.n; i++) {
 		const struct model_binding *b = &pair->model.b[i];
-		bool admin = b->role == 1 && !strcmp(b->scope, "*") && b->until == INT64_MAX && b->from <= 3;
+		bool admin = b->role == 1 && !strcmp(b->scope, "*") && b->until == INT64_MAX && b->from <= 3 && !model_covered(&pair->model, b);
 
 		want += b->id;
 		admins += admin;
 		admins_without += admin && b->id != without;
 	}
 	policy_each_binding(pair->policy, sum_id, &got);
+	ck_assert_uint_eq(got, want);
+	got = want = 0;
+	for (size_t i = 0; i < pair->model.n_blocks; i++)
+		want += pair->model.blocks[i].id;
+	policy_each_block(pair->policy, sum_block, &got);
 	ck_assert_uint_eq(got, want);
 	ck_assert_uint_eq(policy_count_administrators(pair->policy, 0, 3), admins);
 	ck_assert_uint_eq(policy_count_administrators(pair->policy, without, 3), admins_without);
@@ -331,7 +421,7 @@ START_TEST(policy_agrees_with_the_model_on_a_million_questions)
 {
 	static struct pair pairs[SNAPSHOTS];
 	struct policy_change roles[CUSTOM_ROLES];
-	uint64_t allowed = 0;
+	uint64_t allowed = 0, blocked = 0;
 
 	model_init_roles();
 	for (unsigned i = 0; i < CUSTOM_ROLES; i++)
@@ -350,11 +440,13 @@ START_TEST(policy_agrees_with_the_model_on_a_million_questions)
 			if (q % (64 * QUESTIONS_A_CHANGE) == 0)
 				compare_whole(&pairs[to]);
 		}
-		compare(&pairs[below(SNAPSHOTS)], &allowed);
+		compare(&pairs[below(SNAPSHOTS)], &allowed, &blocked);
 	}
 	/* a comparison of denials alone would prove little */
 	ck_assert_uint_gt(allowed, QUESTIONS / 10);
 	ck_assert_uint_lt(allowed, QUESTIONS - QUESTIONS / 10);
+	ck_assert_uint_gt(blocked, QUESTIONS / 10);
+	ck_assert_uint_lt(blocked, QUESTIONS / 2);
 	for (unsigned i = 0; i < SNAPSHOTS; i++)
 		policy_unref(pairs[i].policy);
 }

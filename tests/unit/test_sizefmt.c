@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "suite.h"
+
 START_TEST(reads_bytes_and_suffixes)
 {
 	static const struct { const char *text; uint64_t size; } t[] = {
@@ -36,15 +38,9 @@ int main(void)
 {
 	Suite *s = suite_create("sizefmt");
 	TCase *tc = tcase_create("sizefmt");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, reads_bytes_and_suffixes);
 	tcase_add_test(tc, refuses_other_forms);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -489,6 +489,145 @@ START_TEST(pending_acts_come_once_and_in_order)
 }
 END_TEST
 
+static struct principal principal_of(const char *text)
+{
+	struct principal p;
+
+	ck_assert_int_eq(principal_parse(text, NULL, NULL, &p), 0);
+	return p;
+}
+
+static int block_in_transaction(const char *text, uint64_t *ret_id)
+{
+	struct principal p = principal_of(text);
+	int r;
+
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	r = store_block_add(fx.store, &p, "leaked", "user:1000", ret_id);
+	if (r == 0)
+		r = store_commit(fx.store);
+	else
+		store_rollback(fx.store);
+	return r;
+}
+
+static struct policy_answer ask_get(uint32_t uid)
+{
+	struct policy_caller caller = { .uid = uid, .gid = uid };
+	struct policy_answer a;
+
+	store_rdlock(fx.store);
+	policy_decide(store_policy(fx.store), &caller, ACTION_SECRETS_GET, "db", 0, &a);
+	store_unlock_tables(fx.store);
+	return a;
+}
+
+START_TEST(block_denies_moves_the_epoch_and_outlives_a_restart)
+{
+	struct store_binding_info info;
+	struct store_counts counts;
+	uint64_t id = 0, epoch;
+
+	add_secret(fx.store, "db", "one");
+	add_binding(fx.store, 5, "secrets-user", "db");
+	epoch = store_epoch(fx.store);
+	ck_assert_int_eq(block_in_transaction("user:5", &id), 0);
+	ck_assert_uint_eq(store_epoch(fx.store), epoch + 1);
+	ck_assert_uint_eq(ask_get(5).block, id);
+	ck_assert_int_eq(block_in_transaction("user:5", &id), -EEXIST);
+	ck_assert_int_eq(vault_reopen(&fx), 0);
+	ck_assert_uint_eq(ask_get(5).block, id);
+	store_counts(fx.store, &counts);
+	ck_assert_uint_eq(counts.blocks, 1);
+	ck_assert_int_eq(store_block_info(fx.store, id, &info), 0);
+	ck_assert_str_eq(info.reason, "leaked");
+	ck_assert_str_eq(info.created_by, "user:1000");
+	store_binding_info_free(&info);
+	ck_assert_int_eq(fsck_quiet(&fx, false), 0);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_block_remove(fx.store, id), 0);
+	ck_assert_int_eq(store_block_remove(fx.store, id), -ENOENT);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	ck_assert_int_eq(ask_get(5).decision, POLICY_ALLOW);
+	store_counts(fx.store, &counts);
+	ck_assert_uint_eq(counts.blocks, 0);
+	ck_assert_int_eq(vault_reopen(&fx), 0);
+	ck_assert_int_eq(ask_get(5).decision, POLICY_ALLOW);
+}
+END_TEST
+
+START_TEST(block_that_leaves_no_administrator_is_refused)
+{
+	static const char *const refused[] = { "user:1000", "everyone" };
+	struct binding other = { .role = ROLE_ADMINISTRATOR, .principal = principal_of("user:7,group:8"), .scope = "*", .from = INT64_MIN, .until = BINDING_FOREVER };
+	uint64_t id = 0, binding = 0;
+
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_int_eq(block_in_transaction(refused[i], &id), -EBUSY);
+	ck_assert_int_eq(block_in_transaction("user:5,host", &id), -EINVAL);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_binding_add(fx.store, &other, NULL, NULL, &binding), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	ck_assert_int_eq(block_in_transaction("user:1000", &id), 0);
+	/* now the other one is the last: neither to be blocked, nor revoked */
+	ck_assert_int_eq(block_in_transaction("group:8", &id), -EBUSY);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_binding_remove(fx.store, binding), -EBUSY);
+	store_rollback(fx.store);
+}
+END_TEST
+
+static uint32_t at(uint32_t secret, uint64_t epoch)
+{
+	const struct catalog_version *v;
+	uint32_t n;
+
+	store_rdlock(fx.store);
+	v = catalog_version_at(store_get(fx.store, secret), epoch);
+	n = v ? v->number : 0;
+	store_unlock_tables(fx.store);
+	return n;
+}
+
+static void switch_version(uint32_t id, uint32_t version, bool enabled)
+{
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_version_enable(fx.store, id, version, enabled), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+}
+
+START_TEST(versions_know_the_epoch_that_made_them)
+{
+	uint64_t before = store_epoch(fx.store), e[5];
+	uint32_t id = add_secret(fx.store, "db", "one");
+
+	e[0] = store_epoch(fx.store);
+	add_version(fx.store, id, "two");
+	e[1] = store_epoch(fx.store);
+	add_secret(fx.store, "other", "x");
+	add_version(fx.store, id, "three");
+	e[2] = store_epoch(fx.store);
+	switch_version(id, 3, false);
+	e[3] = store_epoch(fx.store);
+	switch_version(id, 3, false);	/* withdrawn it was already: since then, not since now */
+	switch_version(id, 2, false);
+	e[4] = store_epoch(fx.store);
+	for (int again = 0; again < 2; again++) {
+		ck_assert_uint_eq(at(id, before), 0);
+		ck_assert_uint_eq(at(id, e[0]), 1);
+		ck_assert_uint_eq(at(id, e[1]), 2);
+		ck_assert_uint_eq(at(id, e[2] - 1), 2);
+		ck_assert_uint_eq(at(id, e[2]), 3);
+		ck_assert_uint_eq(at(id, e[3]), 2);
+		ck_assert_uint_eq(at(id, e[4]), 1);
+		ck_assert_int_eq(vault_reopen(&fx), 0);
+	}
+	switch_version(id, 3, true);
+	ck_assert_uint_eq(at(id, e[4]), 3);
+	ck_assert_uint_eq(at(id, e[1]), 2);
+}
+END_TEST
+
 START_TEST(fsck_finds_nothing_in_a_sound_store)
 {
 	add_secret(fx.store, "db", "one");
@@ -522,4 +661,7 @@ STORE_TESTS("store", 120,
 	    large_transaction_is_followed_by_reloading,
 	    sealed_store_follows_names,
 	    pending_acts_come_once_and_in_order,
+	    block_denies_moves_the_epoch_and_outlives_a_restart,
+	    block_that_leaves_no_administrator_is_refused,
+	    versions_know_the_epoch_that_made_them,
 	    fsck_finds_nothing_in_a_sound_store)

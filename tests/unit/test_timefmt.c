@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "fs/exitcode.h"
+#include "suite.h"
 
 #define S 1000000000ll
 #define NOW (1790000000ll * S)
@@ -100,8 +101,6 @@ int main(void)
 {
 	Suite *s = suite_create("timefmt");
 	TCase *tc = tcase_create("timefmt");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, reads_rfc3339_with_an_offset);
 	tcase_add_test(tc, refuses_what_is_no_time);
@@ -109,9 +108,5 @@ int main(void)
 	tcase_add_test(tc, prints_what_it_reads);
 	tcase_add_test(tc, maps_errno_to_exit_status);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -250,9 +250,10 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 	char got[16];
 	size_t n;
 	uint64_t fh;
+	const struct asker me = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100 };
 	struct handle *h = open_handle(HANDLE_CTL, 0, &fh);
 
-	ck_assert_int_eq(ctl_file_open(&w.vault, fh), 0);
+	ck_assert_int_eq(ctl_file_open(&w.vault, &me, fh), 0);
 	struct ctl_buffer *b = &w.vault.shared->ctl[h->extra - 1];
 	ck_assert_int_eq(ctl_write(fh, 2000, 0, text, HEAD), 0);
 	ck_assert_int_eq(ctl_write(fh, 2002, HEAD, text + HEAD, sizeof text - 1 - HEAD), 0);
@@ -274,6 +275,40 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 }
 END_TEST
 
+/* Many uids together take all that they can have. */
+START_TEST(ctl_has_a_reserve_for_administrators)
+{
+	struct identity root = w.who, stranger = w.who;
+	const struct asker admin = { .who = &w.who, .uid = FIXTURE_ADMIN }, host_root = { .who = &root, .uid = 0 }, nobody = { .who = &stranger, .uid = 65534 };
+	struct handle *h;
+	uint64_t fh;
+	uint32_t taken = 0;
+
+	root.uid = root.policy.uid = 0;
+	stranger.uid = stranger.policy.uid = 65534;
+	for (uint32_t uid = 2000; uid < 2020; uid++)
+		for (int n = 0; n < 20; n++) {
+			ck_assert_int_eq(handle_new(w.vault.handles, uid, w.unique++, &h), 0);
+			h->kind = HANDLE_CTL;
+			fh = handle_publish(w.vault.handles, h);
+			if (ctl_file_open(&w.vault, &nobody, fh) == 0)
+				taken++;
+			else
+				handle_release(w.vault.handles, fh);
+		}
+	ck_assert_uint_eq(taken, CTL_BUFFERS - CTL_BUFFERS_RESERVE);
+	open_handle(HANDLE_CTL, 0, &fh);
+	ck_assert_int_eq(ctl_file_open(&w.vault, &nobody, fh), -ENFILE);
+	ck_assert_int_eq(ctl_file_open(&w.vault, &admin, fh), 0);
+	open_handle(HANDLE_CTL, 0, &fh);
+	ck_assert_int_eq(ctl_file_open(&w.vault, &host_root, fh), 0);
+	/* a container's root is none */
+	root.host = root.policy.host = false;
+	open_handle(HANDLE_CTL, 0, &fh);
+	ck_assert_int_eq(ctl_file_open(&w.vault, &host_root, fh), -ENFILE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vault");
@@ -287,6 +322,7 @@ int main(void)
 	tcase_add_test(t, a_commit_that_fails_owes_nothing);
 	tcase_add_test(t, a_stage_that_no_open_file_names_is_dropped_at_takeover);
 	tcase_add_loop_test(t, a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again, 0, (int)(sizeof cuts / sizeof *cuts));
+	tcase_add_test(t, ctl_has_a_reserve_for_administrators);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);

@@ -1,0 +1,131 @@
+#include "store/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int blocked_already(struct store *s, const char *principal)
+{
+	struct query q = db_query(s->write, "SELECT 1 FROM blocks WHERE principal = ?");
+	int r;
+
+	query_text(&q, principal);
+	r = query_step(&q);
+	query_end(&q);
+	return r > 0 ? -EEXIST : r;
+}
+
+/* -EBUSY when the block would leave nobody who can administer: asked of the policy as it would be with it. */
+static int check_somebody_left(struct store *s, const struct principal *principal, uint64_t id)
+{
+	struct policy_change change = { .kind = POLICY_ADD_BLOCK, .block = { .id = id, .principal = *principal } };
+	struct policy *policy = NULL, *blocked = NULL;
+	struct grants grants;
+	int r = step_policy(s, s->write, s->transaction.changes, s->transaction.n_changes, &policy, &grants);
+
+	if (r == 0)
+		r = policy_apply(policy, &change, 1, &blocked);
+	if (r == 0 && policy_count_administrators(blocked, 0, store_now(s)) == 0)
+		r = -EBUSY;
+	policy_unref(blocked);
+	policy_unref(policy);
+	return r;
+}
+
+int store_block_add(struct store *s, const struct principal *principal, const char *reason, const char *created_by, uint64_t *ret_id)
+{
+	struct transaction *t = &s->transaction;
+	char text[PRINCIPAL_TEXT_MAX];
+	struct change change;
+	struct query q;
+	int r = transaction_check(s);
+
+	if (r < 0)
+		return r;
+	if (!block_principal_valid(principal) || (reason && strlen(reason) > REASON_MAX) || (created_by && strlen(created_by) > CREATED_BY_MAX))
+		return -EINVAL;
+	r = binding_principal_text(principal, text);
+	if (r == 0)
+		r = blocked_already(s, text);
+	if (r == 0)
+		r = check_somebody_left(s, principal, (uint64_t)t->head.next_binding);
+	if (r < 0)
+		return r;
+	change = row_new(ROW_BLOCK, t->head.next_binding);
+	q = db_query(s->write, "INSERT INTO blocks(id, principal, reason, created_by, created, mac) VALUES(?, ?, ?, ?, ?, x'')");
+	query_int(&q, change.row);
+	query_text(&q, text);
+	query_text(&q, reason);
+	query_text(&q, created_by);
+	query_int(&q, store_now(s));
+	r = query_run(&q);
+	if (r < 0)
+		return transaction_fail(s, r);
+	t->head.next_binding++;
+	r = row_in(s, &change);
+	if (r == 0)
+		*ret_id = (uint64_t)change.row;
+	return r;
+}
+
+int store_block_remove(struct store *s, uint64_t id)
+{
+	struct change change;
+	struct query q;
+	int r = transaction_check(s);
+
+	if (r < 0)
+		return r;
+	if (id == 0 || id > INT64_MAX)
+		return -ENOENT;
+	r = row_out(s, ROW_BLOCK, (int64_t)id, &change);
+	if (r < 0)
+		return r;
+	q = db_query(s->write, "DELETE FROM blocks WHERE id = ?");
+	query_int(&q, change.row);
+	r = query_run(&q);
+	return r < 0 ? transaction_fail(s, r) : row_gone(s, &change);
+}
+
+static int read_block(struct store *s, uint64_t block, struct store_binding_info *info)
+{
+	struct query q = db_query(s->read, row_table(ROW_BLOCK)->one);
+	uint8_t mac[DIGEST_LEN];
+	const char *text;
+	int r;
+
+	query_int(&q, (int64_t)block);
+	r = query_step(&q);
+	if (r == 0)
+		r = -ENOENT;
+	if (r > 0)
+		r = row_verify(s->row_keys->row, ROW_BLOCK, &q, mac);
+	if (r == 0) {
+		info->created = column_int(&q, 4);
+		text = column_text(&q, 2);
+		info->reason = text ? strdup(text) : NULL;
+		r = text && !info->reason ? -ENOMEM : 0;
+		text = column_text(&q, 3);
+		info->created_by = text ? strdup(text) : NULL;
+		r = text && !info->created_by ? -ENOMEM : r;
+	}
+	query_end(&q);
+	return r;
+}
+
+int store_block_info(struct store *s, uint64_t block, struct store_binding_info *ret)
+{
+	struct store_binding_info info = { 0 };
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = s->row_keys ? read_block(s, block, &info) : -ENOKEY;
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r < 0) {
+		store_binding_info_free(&info);
+		return r;
+	}
+	*ret = info;
+	return 0;
+}
