@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const struct { const char *name; enum inode_own own; } own_names[] = {
-	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED },
+	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "events", OWN_EVENTS },
 };
 #define OWN_NAMES (sizeof own_names / sizeof *own_names)
 

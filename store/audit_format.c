@@ -58,7 +58,10 @@ static const struct { const char *name; size_t len; } operations[] = {
 	OP(AUDIT_ROLE_CREATE, "RoleCreate"), OP(AUDIT_ROLE_LIST, "RoleList"), OP(AUDIT_VAULT_CREATE, "VaultCreate"), OP(AUDIT_VAULT_UPDATE, "VaultUpdate"),
 	OP(AUDIT_VAULT_SEAL, "VaultSeal"), OP(AUDIT_VAULT_UNSEAL, "VaultUnseal"), OP(AUDIT_VAULT_STATUS, "VaultStatus"), OP(AUDIT_VAULT_METRICS, "VaultMetrics"),
 	OP(AUDIT_VAULT_START, "VaultStart"), OP(AUDIT_VAULT_STOP, "VaultStop"), OP(AUDIT_AUDIT_READ, "AuditRead"), OP(AUDIT_BREAK_GLASS, "BreakGlass"),
-	OP(AUDIT_CAN_I, "CanI"), OP(AUDIT_WORKER_START, "WorkerStart"), OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"),
+	OP(AUDIT_CAN_I, "CanI"), OP(AUDIT_WORKER_START, "WorkerStart"), OP(AUDIT_SECRET_NEAR_EXPIRY, "SecretNearExpiry"), OP(AUDIT_SECRET_EXPIRED, "SecretExpired"),
+	OP(AUDIT_ROTATION_SET, "RotationSet"), OP(AUDIT_ROTATION_DELETE, "RotationDelete"), OP(AUDIT_ROTATION_LIST, "RotationList"), OP(AUDIT_HOOK_CREATE, "HookCreate"),
+	OP(AUDIT_HOOK_DELETE, "HookDelete"), OP(AUDIT_HOOK_LIST, "HookList"), OP(AUDIT_HOOK_RUN, "HookRun"), OP(AUDIT_EVENTS_READ, "EventsRead"),
+	 OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"),
 #undef OP
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
