@@ -753,7 +753,7 @@ static int change(struct ctl *c, char **ret_answer, size_t *ret_len)
 		return r;
 	if (c->op->load && (r = c->op->load(c)) < 0)
 		return r;
-	r = store_begin(c->env->store);
+	r = c->role == ROLE_ADMINISTRATOR ? store_begin_privileged(c->env->store) : store_begin(c->env->store);
 	if (r < 0)
 		return ctl_fail_store(c, r, "begin a change");
 	r = change_in_transaction(c, digest, &answer, &len);

@@ -269,6 +269,14 @@ static int space_extend(struct audit_space *s, int fd, uint64_t upto)
 	return 0;
 }
 
+/* Room for a step and more. Where there is not, a step that fails half-way keeps what it got (ext4), and takes it from an administrator for whom the store has just made room. */
+static bool plenty(int fd)
+{
+	struct statvfs v;
+
+	return fstatvfs(fd, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize > 4 * AUDIT_STEP;
+}
+
 /* The file system cannot allocate ahead: look at what is free, once in a while. */
 static int space_plain(struct audit_space *s, int fd, uint64_t len, bool use_reserve)
 {
@@ -299,7 +307,7 @@ int audit_space_take(struct audit_space *s, int fd, uint64_t size, uint64_t len,
 	if (!s->plain) {
 		if (need <= s->allocated)
 			return 0;
-		r = space_extend(s, fd, (size + len + s->reserve + 2 * AUDIT_STEP - 1) / AUDIT_STEP * AUDIT_STEP);
+		r = plenty(fd) ? space_extend(s, fd, (size + len + s->reserve + 2 * AUDIT_STEP - 1) / AUDIT_STEP * AUDIT_STEP) : -ENOSPC;
 		if (r == -ENOSPC)	/* near the end: exactly */
 			r = space_extend(s, fd, (need + 4095) / 4096 * 4096);
 	}

@@ -9,6 +9,7 @@
 #include "store/db.h"
 #include "store/integrity.h"
 #include "store/lifecycle.h"
+#include "store/reserve.h"
 #include "store/store.h"
 
 #define NS_PER_S 1000000000
@@ -119,10 +120,12 @@ struct store {
 	bool counts;			/* boot is known: time is counted */
 	int64_t opened;			/* uptime */
 
-	pthread_mutex_t write_mutex;	/* write, stage, transaction, followed */
+	pthread_mutex_t write_mutex;	/* write, stage, transaction, reserve, followed */
 	struct db *write;		/* synchronous=FULL */
 	struct db *stage;		/* synchronous=NORMAL; NULL without staging */
 	struct transaction transaction;
+	struct reserve reserve;
+	bool fills_reserve;		/* the daemon's */
 	uint32_t *followed;		/* changed by others, not told yet */
 	size_t n_followed;
 

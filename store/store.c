@@ -104,6 +104,7 @@ int store_new(const char *dir, const struct vaultconf *conf, const struct schema
 	s->clock = realtime;
 	s->uptime = boottime;
 	s->opened = boottime();
+	s->reserve.fd = -1;
 	s->schema = schema;
 	s->vault_record_len = conf->vault_record_len;
 	memcpy(s->vault, conf->id, sizeof s->vault);
@@ -190,10 +191,18 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 		s->counts = true;
 		atomic_init(&s->unscrubbed, true);	/* the process before us may have died between its commit and its scrub */
 	}
-	if (r == 0)
+	if (r == 0) {
+		s->fills_reserve = config->stage_key;
+		reserve_open(s->path, s->fills_reserve, &s->reserve);
+		reserve_lend(&s->reserve);
 		r = open_databases(s, config, why, why_len);
+	}
 	if (r == 0)
 		r = load_snapshot(s, NULL, &s->tables, why, why_len);
+	if (s)
+		reserve_return(&s->reserve);
+	if (r == 0 && s->fills_reserve)
+		reserve_fill(&s->reserve);
 	if (r < 0) {
 		if (why && why_len > 0 && !why[0])
 			store_why(why, why_len, "the store %s cannot be opened: %s", config->dir,
@@ -220,6 +229,7 @@ void store_close(struct store *s)
 	db_close(s->stage);
 	db_close(s->read);
 	db_close(s->write);	/* last: checkpoints */
+	reserve_close(&s->reserve);
 	cache_free(s->cache);
 	tables_free(&s->tables);
 	policy_unref(s->no_policy);
@@ -415,6 +425,8 @@ int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *
 	r = follow_database(s);
 	if (r == 0)
 		housekeep(s);	/* what it could not write now, it writes later */
+	if (s->fills_reserve)
+		reserve_fill(&s->reserve);
 	ids = s->followed;
 	n = s->n_followed;
 	s->followed = NULL;

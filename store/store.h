@@ -1,6 +1,6 @@
 /* The store: secrets, versions, roles and bindings on disk, and the tables in memory that serve from them.
  *
- * Directory: vault.conf (root), db/vault.db (SQLite in WAL mode, under the worker's user), audit/ (root). SQL and SQLite's types stay in store/.
+ * Directory: vault.conf (root), db/vault.db (SQLite in WAL mode, under the worker's user; beside it vault.db-reserve), audit/ (root). SQL and SQLite's types stay in store/.
  *
  * States: store_open reads the name table, unverified: names resolve, nothing is served (sealed). store_unlock gets the vault key from the key
  * holder, verifies every row and the set hash, and builds the policy. store_lock wipes keys and caches.
@@ -155,6 +155,8 @@ int store_block_info(struct store *s, uint64_t block, struct store_binding_info 
 /* Blocks for other transactions; -ENOKEY while sealed; -ETIMEDOUT; -EBADMSG: what lies on disk is not what this process or another holder of the key left (seal). Until it ends
  * this thread must not call store_follow, store_lock, store_pending_act_done or the calls for stages but store_stage_commit: each waits for the transaction. */
 int store_begin(struct store *s);
+/* The same for an administrator: if the disk is full, with room from the reserve (store/reserve.h). */
+int store_begin_privileged(struct store *s);
 int store_commit(struct store *s);	/* 0: on disk and in the tables. Otherwise nothing changed */
 void store_rollback(struct store *s);
 

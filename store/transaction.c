@@ -150,6 +150,7 @@ static void touched_forget(struct store *s)
 
 static void transaction_end(struct store *s)
 {
+	reserve_return(&s->reserve);
 	free(s->transaction.changes);
 	s->transaction = (struct transaction){ 0 };
 }
@@ -190,17 +191,31 @@ int transaction_begin(struct store *s, bool fresh)
 	return 0;
 }
 
-int store_begin(struct store *s)
+static int begin(struct store *s, bool privileged)
 {
 	int r = store_lock_writer(s);
 
 	if (r < 0)
 		return r;
 	touched_forget(s);
+	if (privileged)
+		reserve_lend(&s->reserve);
 	r = atomic_load(&s->sealed) ? -ENOKEY : transaction_begin(s, false);
-	if (r < 0)
+	if (r < 0) {
+		reserve_return(&s->reserve);
 		pthread_mutex_unlock(&s->write_mutex);
+	}
 	return r;
+}
+
+int store_begin(struct store *s)
+{
+	return begin(s, false);
+}
+
+int store_begin_privileged(struct store *s)
+{
+	return begin(s, true);
 }
 
 static int write_change(struct store *s, size_t i, const struct change *c)

@@ -173,7 +173,7 @@ static int add_administrator(struct store *s, const struct principal *principal,
 	uint64_t id;
 	int r;
 
-	r = store_begin(s);
+	r = store_begin_privileged(s);
 	if (r < 0)
 		return r;
 	r = store_binding_add(s, &b, BREAK_GLASS, BREAK_GLASS, &id);
