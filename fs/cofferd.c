@@ -25,7 +25,7 @@ static int run_keyholder(const struct role_args *args)
 {
 	static struct vaultconf conf;
 	char why[256] = "";
-	const int client = role_fd(args, "client");
+	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
 
 	int r = role_harden();
 	if (!r)
@@ -42,7 +42,7 @@ static int run_keyholder(const struct role_args *args)
 	}
 	struct keyholder_config config = {
 		.source = { .uri = conf.kek, .params = conf.kek_params, .fd = role_fd(args, "kek") },
-		.clients = &client, .n_clients = 1, .unseal_fd = role_fd(args, "unseal"),
+		.clients = clients, .n_clients = 2, .unseal_fd = role_fd(args, "unseal"),
 		.check_context = { .type = WRAP_VAULT_KEY }, .check_record = conf.vault_record, .check_len = conf.vault_record_len,
 	};
 	memcpy(config.check_context.vault, conf.id, sizeof conf.id);
@@ -51,7 +51,7 @@ static int run_keyholder(const struct role_args *args)
 
 static int run_resolver(const struct role_args *args)
 {
-	const int client = role_fd(args, "client");
+	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, CAP_SYS_PTRACE);
@@ -59,12 +59,12 @@ static int run_resolver(const struct role_args *args)
 		log_error("giving up root: %s", strerror(-r));
 		return 1;
 	}
-	return resolver_run(role_fd(args, "proc"), &client, 1);
+	return resolver_run(role_fd(args, "proc"), clients, 2);
 }
 
 static int run_bell(const struct role_args *args)
 {
-	const int client = role_fd(args, "client");
+	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, -1);
@@ -72,7 +72,7 @@ static int run_bell(const struct role_args *args)
 		log_error("giving up root: %s", strerror(-r));
 		return 1;
 	}
-	return bell_run(role_fd(args, "root"), &client, 1);
+	return bell_run(role_fd(args, "root"), clients, 2);
 }
 
 /* One test read through the mount, before anybody else can see it. */

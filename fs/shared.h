@@ -48,6 +48,12 @@ struct shared_keeper {
 	_Atomic int32_t keeper, worker, standby, keyholder, resolver, bell;	/* pids, 0: not running */
 	_Atomic uint64_t restarts;		/* of workers that died */
 	_Atomic uint64_t deaths_of_request;	/* requests given up after two workers died on them */
+	_Atomic uint32_t ending;		/* the mount is being taken away: the worker that is asked to end has no successor */
+	_Atomic uint32_t fresh;			/* no worker has been active over this memory yet; cleared by the first */
+	_Atomic uint32_t unsealed;		/* the log's last word on it; the active worker's */
+	_Atomic uint32_t seals;			/* how often the vault was sealed: a standby that opened it before must not stay open; the active worker's */
+	_Atomic int64_t trouble_at;		/* ns, 0: none yet */
+	char trouble[256];			/* what was last not as it should be */
 	int64_t started;			/* ns */
 	uint32_t in_container;
 	uint32_t resend;			/* the kernel can send unanswered requests again */

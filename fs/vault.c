@@ -222,17 +222,28 @@ void vault_changed(struct vault *v, bool ring)
 	owe_nothing();
 }
 
+static int record_unseal(struct vault *v, int r)
+{
+	const struct audit_event e = { .operation = AUDIT_VAULT_UNSEAL, .result = r ? AUDIT_ERROR : AUDIT_ALLOW, .error = -r, .privileged = true };
+
+	if (audit_append(v->audit, &e, NULL)) {
+		store_lock(v->store);
+		return -EIO;
+	}
+	v->shared->keeper.unsealed = r == 0;
+	return 0;
+}
+
 int vault_unlock(struct vault *v, char *why, size_t why_len)
 {
+	v->seals = v->shared->keeper.seals;	/* before the key is asked for: a seal meanwhile counts */
 	int r = store_unlock(v->store, v->keys, why, why_len);
-	const struct audit_event e = { .operation = AUDIT_VAULT_UNSEAL, .result = r ? AUDIT_ERROR : AUDIT_ALLOW, .error = -r, .privileged = true };
 
 	v->unlock_failed = r == -EBADMSG;
 	v->keys_silent = r == -ETIMEDOUT;
 	if (r == -ENOKEY || r == -ETIMEDOUT)	/* no event yet: it is asked again */
 		return r;
-	if (audit_append(v->audit, &e, NULL)) {
-		store_lock(v->store);
+	if (v->active && record_unseal(v, r)) {
 		snprintf(why, why_len, "the unsealing cannot be logged: make room where the log lies");
 		return -EIO;
 	}
@@ -241,11 +252,33 @@ int vault_unlock(struct vault *v, char *why, size_t why_len)
 	return r;
 }
 
+static void note_followed(uint32_t secret, void *arg)
+{
+	is_new(arg, secret);
+}
+
+int vault_stand_by(struct vault *v)
+{
+	if (!store_sealed(v->store) && v->seals != v->shared->keeper.seals)
+		store_lock(v->store);
+	return store_catch_up(v->store, note_followed, v);
+}
+
+void vault_take_over(struct vault *v)
+{
+	v->active = true;
+	/* to the log, which worker has the key is no event */
+	if (!store_sealed(v->store) && !v->shared->keeper.unsealed && record_unseal(v, 0))
+		log_error("the unsealing cannot be logged: the vault stays sealed until there is room where the log lies");
+}
+
 int vault_seal(struct vault *v)
 {
+	v->shared->keeper.seals++;		/* first: whoever takes over from here on finds it */
 	int r = keys_seal(v->keys);
 	/* our own keys go in any case: doubt means deny */
 	store_lock(v->store);
 	plain_drop_all(v->plain);
+	v->shared->keeper.unsealed = 0;
 	return r;
 }

@@ -34,6 +34,8 @@ struct vault {
 	pthread_mutex_t ctl_lock;	/* of shared->ctl */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic uint32_t newest_secret;	/* the highest id that the bell has told of: ids only grow, so that what lies above is new */
+	bool active;			/* it may write: the log, the store, the shared memory. A standby may not */
+	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
@@ -83,8 +85,12 @@ void vault_told(struct vault *v, uint64_t epoch);
 void vault_ring_missed(struct vault *v);
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
 
-/* Gets the vault key and verifies everything; records it. 0; -ENOKEY; -EBADMSG. */
+/* Gets the vault key and verifies everything; the active worker records it. 0; -ENOKEY; -EBADMSG. */
 int vault_unlock(struct vault *v, char *why, size_t why_len);
 int vault_seal(struct vault *v);
+/* A standby follows the store, and throws its keys away where the vault was sealed since it took them. 0 or what store_catch_up says. */
+int vault_stand_by(struct vault *v);
+/* Once it may write: records what it found as a standby. */
+void vault_take_over(struct vault *v);
 
 #endif

@@ -46,6 +46,7 @@ struct worker {
 	pthread_mutex_t control_lock;
 	pthread_t ticker;
 	bool ticking;
+	bool store_is_old;		/* its schema is brought up to date when nobody else serves from it any more */
 	int wake[2];
 	int linger_fd;			/* eventfd: there is plaintext in the pool */
 };
@@ -128,7 +129,7 @@ static int log_pending(uint64_t id, const char *act, void *arg)
 	return r ? r : store_pending_act_done(v->store, id);
 }
 
-/* ---- what happens by itself ---- */
+/* ---- what happens by itself, in the active worker ---- */
 
 static int64_t now_ms(void)
 {
@@ -263,29 +264,24 @@ static int key_status(struct keys *keys, int r)
 	return keys_fault(keys, why, sizeof why) == -EKEYREJECTED ? 3 : 7;
 }
 
-static int open_store(struct worker *w)
+/* migrate: only who is active may change the schema, and only after the one before has drained. */
+static int open_store(struct worker *w, bool migrate)
 {
 	struct vault *v = &w->vault;
 	char why[CONTROL_TEXT_MAX] = "";
-	int r = vaultconf_read(role_fd(w->args, "store"), &w->conf, why, sizeof why);
-	if (r)
-		return fatal(w, 6, "%s", why);
-	r = open_audit(w);
-	if (r)
-		return r;
 	const struct store_config config = {
-		.dir = v->shared->keeper.store, .conf = &w->conf, .stage_key = v->shared->stage_key, .cipher_cache = v->options->cipher_cache, .migrate = true,
+		.dir = v->shared->keeper.store, .conf = &w->conf, .stage_key = v->shared->stage_key, .cipher_cache = v->options->cipher_cache, .migrate = migrate,
 	};
-	r = store_open(&config, &v->store, why, sizeof why);
+	int r = store_open(&config, &v->store, why, sizeof why);
+	w->store_is_old = r == -ESTALE;
+	if (w->store_is_old)
+		return 0;
 	if (r)
 		return fatal(w, r == -EBADMSG ? 6 : 1, "%s", why[0] ? why : strerror(-r));
-	r = keys_new_socket(role_fd(w->args, "keys"), &v->keys);
-	if (r)
-		return fatal(w, 1, "key holder: %s", strerror(-r));
 	r = vault_unlock(v, why, sizeof why);
 	if (r == -ENOKEY)
 		log_warn("the vault is sealed; coffer unseal opens it");
-	else if (r == -ETIMEDOUT && v->shared->keeper.restarts)	/* callers wait: they get their error, and not nothing */
+	else if (r == -ETIMEDOUT && !v->shared->keeper.fresh)	/* callers wait: they get their error, and not nothing */
 		log_warn("%s; it is asked again", why);
 	else if (r)
 		return fatal(w, key_status(v->keys, r), "%s", why[0] ? why : strerror(-r));
@@ -301,10 +297,8 @@ static int open_rest(struct worker *w)
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
 	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
-	if (!r)
-		r = handles_new(&v->shared->handles, &v->handles);
 	w->linger_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!r && w->linger_fd < 0)
+	if (!r && (w->linger_fd < 0 || pipe(w->wake)))
 		r = -errno;
 	if (!r)
 		r = plain_pool_new(v->options->plain_pool, w->linger_fd, &v->plain);
@@ -312,29 +306,102 @@ static int open_rest(struct worker *w)
 		r = answers_new(&v->answers);
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
-	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
-	return 0;
-}
-
-static int start(struct worker *w)
-{
-	struct vault *v = &w->vault;
 	const struct session_config config = {
 		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .userdata = v, .stop = &stopping,
 	};
-	int r = session_new(&config, &w->session);
+	r = session_new(&config, &w->session);
 	if (r)
 		return fatal(w, 1, "libfuse does not take the connection as the keeper opened it: %s", strerror(-r));
-	if (v->shared->keeper.restarts == 0)
-		store_stages_clear(v->store);	/* of a daemon that is gone, and its key with it */
+	return 0;
+}
+
+/* All that can be done while another worker is active: nothing here writes to the log, the store or the shared memory. */
+static int prepare(struct worker *w)
+{
+	char why[CONTROL_TEXT_MAX] = "";
+	int r = vaultconf_read(role_fd(w->args, "store"), &w->conf, why, sizeof why);
+	if (r)
+		return fatal(w, 6, "%s", why);
+	r = keys_new_socket(role_fd(w->args, "keys"), &w->vault.keys);
+	if (r)
+		return fatal(w, 1, "key holder: %s", strerror(-r));
+	r = open_store(w, false);
+	if (!r)
+		r = open_rest(w);
+	const struct control_message prepared = { .type = CONTROL_PREPARED };
+	return r ? r : control_send(w->vault.control_fd, &prepared, -1);
+}
+
+static int follow(struct worker *w)
+{
+	struct vault *v = &w->vault;
+	char why[CONTROL_TEXT_MAX] = "";
+
+	if (w->store_is_old)
+		return 0;
+	int r = vault_stand_by(v);
+	if (r == -EBADMSG)
+		return fatal(w, 6, "rows in the store are not authentic; coffer fsck %s says which", v->shared->keeper.store);
+	if ((keys_state_changed(v->keys) || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
+		vault_unlock(v, why, sizeof why);
+	return 0;
+}
+
+/* Until the keeper says that nobody else acts. The keeper alone decides: that a process is dead is not for us to find out. */
+static int stand_by(struct worker *w)
+{
+	struct control_message m;
+
+	for (;;) {
+		struct pollfd p[] = { { .fd = w->vault.control_fd, .events = POLLIN }, { .fd = keys_fd(w->vault.keys), .events = POLLIN } };
+		poll(p, 2, TICK_MS);
+		if (stopping)
+			return -ECANCELED;
+		if (p[0].revents) {
+			int r = control_receive(w->vault.control_fd, &m, NULL, 0);
+			if (r != -ETIMEDOUT)
+				return r ? r : m.type == CONTROL_ACTIVATE ? 0 : -EPROTO;
+		}
+		int r = follow(w);
+		if (r)
+			return r;
+	}
+}
+
+/* What is left in the stages is of a daemon that is gone, and its key with it; or of a worker that is. */
+static void take_over_stages(struct vault *v)
+{
+	if (v->shared->keeper.fresh)
+		store_stages_clear(v->store);
 	else
 		staging_recover(v);
+}
+
+/* From here on this is the one worker that acts. Callers wait: nothing in here takes longer with more secrets. */
+static int activate(struct worker *w)
+{
+	struct vault *v = &w->vault;
+	const bool fresh = v->shared->keeper.fresh;
+	int r = open_audit(w);
+	if (!r && w->store_is_old) {
+		v->active = true;
+		r = open_store(w, true);
+	}
+	if (!r)
+		r = follow(w);
+	if (r)
+		return r;
+	r = handles_new(&v->shared->handles, &v->handles);
+	if (r)
+		return fatal(w, 1, "open files: %s", strerror(-r));
+	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w };
+	vault_take_over(v);
+	take_over_stages(v);
 	vault_ring_missed(v);
-	const struct audit_event e = { .operation = v->shared->keeper.restarts ? AUDIT_WORKER_START : AUDIT_VAULT_START, .result = AUDIT_ALLOW, .privileged = true };
+	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
 		log_error("the log cannot be written: every open is refused until it can");
-	if (pipe(w->wake))
-		return fatal(w, 1, "pipe: %s", strerror(errno));
+	v->shared->keeper.fresh = 0;
 	r = -pthread_create(&w->ticker, NULL, ticker, w);
 	if (r)
 		return fatal(w, 1, "thread: %s", strerror(-r));
@@ -351,7 +418,7 @@ static void tear_down(struct worker *w)
 		pthread_join(w->ticker, NULL);
 	}
 	session_free(w->session);
-	if (v->audit && stopping) {
+	if (v->audit && stopping && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
 	}
@@ -383,11 +450,11 @@ int worker_run(const struct role_args *args)
 		r = test_hook_start();
 #endif
 	if (!r)
-		r = open_store(w);
+		r = prepare(w);
 	if (!r)
-		r = open_rest(w);
+		r = stand_by(w);
 	if (!r)
-		r = start(w);
+		r = activate(w);
 	if (!r)
 		r = session_run(w->session);
 	if (r)

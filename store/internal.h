@@ -33,7 +33,7 @@ extern const char store_schema_sql[];	/* generated from schema.sql */
 const struct schema *schema_current(void);
 
 int schema_create(struct db *db, const struct schema *schema);	/* in a transaction */
-/* 0; -EPROTONOSUPPORT (newer, or older and may_migrate is not set); -EBADMSG (not what this version makes); line in why. */
+/* 0; -EPROTONOSUPPORT (newer); -ESTALE (older, and may_migrate is not set); -EBADMSG (not what this version makes); line in why. */
 int schema_check(struct db *db, const struct schema *schema, const char *path, bool may_migrate, char *why, size_t why_len);
 int schema_compare(struct db *db, const struct schema *schema);	/* 0 or -EBADMSG */
 /* Removes the copies that migrations kept: they hold what is to be destroyed. */

@@ -263,7 +263,7 @@ int schema_check(struct db *db, const struct schema *schema, const char *path, b
 		if (!may_migrate) {
 			store_why(why, why_len, "%s has schema %lld and needs %d: start cofferd once, which brings it up to date", path,
 				  (long long)version, schema->version);
-			return -EPROTONOSUPPORT;
+			return -ESTALE;
 		}
 		r = version < 1 ? -EBADMSG : keep_copy(db, path, (int)version);
 		if (r == 0)

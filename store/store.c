@@ -414,7 +414,7 @@ static int housekeep(struct store *s)
 	return r < 0 ? r : requests_expire(s);
 }
 
-int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg)
+static int follow(struct store *s, bool write, void (*cb)(uint32_t secret, void *arg), void *arg)
 {
 	uint32_t *ids = NULL;
 	size_t n = 0;
@@ -423,7 +423,7 @@ int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *
 	if (r < 0)
 		return r;
 	r = follow_database(s);
-	if (r == 0)
+	if (r == 0 && write)
 		housekeep(s);	/* what it could not write now, it writes later */
 	if (s->fills_reserve)
 		reserve_fill(&s->reserve);
@@ -436,6 +436,16 @@ int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *
 		cb(ids[i], arg);
 	free(ids);
 	return r;
+}
+
+int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg)
+{
+	return follow(s, true, cb, arg);
+}
+
+int store_catch_up(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg)
+{
+	return follow(s, false, cb, arg);
 }
 
 /* ---- the tables ---- */

@@ -51,7 +51,7 @@ struct store_config {
 	bool migrate;			/* may bring an older schema up to date (a copy db/vault.db.v<N> is kept) */
 };
 
-/* -ENOENT (no store), -EPROTONOSUPPORT (newer schema: what to do is in why), -EBADMSG (schema or rows that cannot be), -EIO. */
+/* -ENOENT (no store), -EPROTONOSUPPORT (newer schema: what to do is in why), -ESTALE (older schema, and migrate is not set), -EBADMSG (schema or rows that cannot be), -EIO. */
 int store_open(const struct store_config *config, struct store **ret_store, char *why, size_t why_len);
 void store_close(struct store *s);	/* accepts NULL */
 
@@ -64,6 +64,8 @@ bool store_sealed(const struct store *s);
 /* Follows changes that another process committed (break-glass); cheap when there are none. Also writes last-used times of bindings and drops
  * expired request answers. Call every 250 ms or so, from a thread that may block. cb is called after the tables moved, for each changed secret. */
 int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
+/* The same without writing anything: for a process that only stands by while another one serves. */
+int store_catch_up(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
 
 /* Calls fn for each secret that changed after epoch, once, ascending; of the change table's word, unverified: for telling, not for serving. -ESTALE: it does not go back that far. */
 int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg);

@@ -59,7 +59,7 @@ START_TEST(older_store_is_left_alone_without_leave_to_migrate)
 	char why[512], path[160];
 
 	vault_close(&fx);
-	ck_assert_int_eq(open_with(add_extra, false, &s, why), -EPROTONOSUPPORT);
+	ck_assert_int_eq(open_with(add_extra, false, &s, why), -ESTALE);
 	copy_path(path);
 	ck_assert_int_ne(access(path, F_OK), 0);
 	ck_assert_int_eq(vault_open(&fx), 0);

@@ -1,0 +1,279 @@
+/* Starting the other roles, noticing their end, and patience with those that die again and again. */
+#include "fs/keeper_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs/log.h"
+
+#define FREE_RESTARTS 5
+
+static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell" };
+
+int children_make_channels(struct keeper *k)
+{
+	for (size_t i = 0; i < HELPERS * SEATS; i++) {
+		int pair[2];
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+			return -errno;
+		k->channels[i / SEATS][i % SEATS] = (struct channel){ pair[0], pair[1] };
+	}
+	return 0;
+}
+
+/* Status calls standby only who could take over now. */
+void children_publish(struct keeper *k)
+{
+	struct shared_keeper *s = &k->shared->keeper;
+	pid_t worker = 0, standby = 0;
+
+	for (int i = 0; i < SEATS; i++)
+		if (i == k->active)
+			worker = k->seats[i].pid;
+		else if (k->seats[i].state == SEAT_PREPARED)
+			standby = k->seats[i].pid;
+	s->keyholder = k->helpers[HELPER_KEYHOLDER].pid;
+	s->resolver = k->helpers[HELPER_RESOLVER].pid;
+	s->bell = k->helpers[HELPER_BELL].pid;
+	s->worker = worker;
+	s->standby = standby;
+}
+
+/* ---- starting ---- */
+
+static int spawn_worker(struct keeper *k, int seat, int control)
+{
+	struct role_args a = { .role = "worker", .uid = k->store.users.worker, .gid = k->store.users.worker_gid, .log_stderr = k->options.foreground };
+	const struct role_fd fds[] = {
+		{ "shared", k->shared_fd }, { "fuse", mount_fuse_fd(k->mount) }, { "control", control }, { "store", k->store.dir },
+		{ "proc", k->proc_fd }, { "audit", k->store.audit_dir }, { "head", k->store.audit_head },
+		{ "keys", k->channels[HELPER_KEYHOLDER][seat].worker_end }, { "resolver", k->channels[HELPER_RESOLVER][seat].worker_end },
+		{ "bell", k->channels[HELPER_BELL][seat].worker_end },
+	};
+	memcpy(a.fds, fds, sizeof fds);
+	a.n_fds = sizeof fds / sizeof *fds;
+	return role_spawn(k->self_fd, &a, &k->seats[seat].pid);
+}
+
+static int free_seat(const struct keeper *k)
+{
+	for (int i = 0; i < SEATS; i++)
+		if (k->seats[i].state == SEAT_EMPTY)
+			return i;
+	return -1;
+}
+
+int children_start_worker(struct keeper *k)
+{
+	int pair[2], i = free_seat(k);
+
+	if (i < 0)
+		return -EBUSY;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	/* a worker that does not take its answers must not stop the one who would start another */
+	int r = fcntl(pair[0], F_SETFL, O_NONBLOCK) ? -errno : spawn_worker(k, i, pair[1]);
+	close(pair[1]);
+	if (r) {
+		close(pair[0]);
+		log_error("a worker cannot be started: %s", strerror(-r));
+		return r;
+	}
+	k->seats[i].control = pair[0];
+	k->seats[i].state = SEAT_PREPARING;
+	k->seats[i].started_ms = keeper_now_ms();
+	k->seats[i].killed_ms = 0;
+	k->seats[i].stopped = 0;
+	return 0;
+}
+
+int children_start_helper(struct keeper *k, enum helper which)
+{
+	static const char *const client_names[SEATS] = { "client0", "client1" };
+	const struct keeper_users *u = &k->store.users;
+	const bool keys = which == HELPER_KEYHOLDER;
+	struct role_args a = { .role = helper_roles[which], .uid = keys ? u->keys : u->helper, .gid = keys ? u->keys_gid : u->helper_gid, .log_stderr = k->options.foreground };
+	struct child *c = &k->helpers[which];
+	size_t n = 0;
+
+	for (int i = 0; i < SEATS; i++)
+		a.fds[n++] = (struct role_fd){ client_names[i], k->channels[which][i].helper_end };
+	if (keys) {
+		a.fds[n++] = (struct role_fd){ "store", k->store.dir };
+		a.fds[n++] = (struct role_fd){ "unseal", k->store.unseal };
+		if (k->store.kek >= 0)
+			a.fds[n++] = (struct role_fd){ "kek", k->store.kek };
+	} else if (which == HELPER_RESOLVER) {
+		a.fds[n++] = (struct role_fd){ "proc", k->proc_fd };
+	} else {
+		a.fds[n++] = (struct role_fd){ "root", k->clone_fd };
+	}
+	a.n_fds = n;
+	int r = role_spawn(k->self_fd, &a, &c->pid);
+	if (r)
+		log_error("%s cannot be started: %s", helper_roles[which], strerror(-r));
+	c->started_ms = keeper_now_ms();
+	c->stopped = 0;
+	children_publish(k);
+	return r;
+}
+
+/* ---- patience ---- */
+
+/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. The first few come back at once: callers are waiting. */
+static void wait_longer(struct patience *p)
+{
+	unsigned doublings = p->failures < FREE_RESTARTS ? 0 : p->failures - FREE_RESTARTS < 7 ? p->failures - FREE_RESTARTS : 7;
+	int64_t delay = p->failures < FREE_RESTARTS ? 0 : (int64_t)50 << doublings;
+
+	p->failures++;
+	p->not_before_ms = keeper_now_ms() + (delay > 5000 ? 5000 : delay);
+}
+
+static void forgive(struct patience *p)
+{
+	*p = (struct patience){ 0 };
+}
+
+int children_start_due(struct keeper *k)
+{
+	int64_t now = keeper_now_ms(), wait = -1;
+
+	for (int i = 0; i < HELPERS; i++) {
+		struct child *c = &k->helpers[i];
+		if (c->pid || (i == HELPER_BELL && !k->attached))
+			continue;
+		if (c->patience.not_before_ms <= now && children_start_helper(k, (enum helper)i))
+			wait_longer(&c->patience);
+		if (!c->pid && (wait < 0 || c->patience.not_before_ms - now < wait))
+			wait = c->patience.not_before_ms > now ? c->patience.not_before_ms - now : 1;
+	}
+	/* A standby is made when the active one serves, not while it takes over: callers wait for that one. */
+	const bool wanted = free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
+	if (wanted && k->active < 0 && k->seats[0].state + k->seats[1].state != 0)
+		return (int)wait;	/* one is being prepared already */
+	if (wanted && k->patience.not_before_ms <= now && children_start_worker(k))
+		wait_longer(&k->patience);
+	if (wanted && k->patience.not_before_ms > now && (wait < 0 || k->patience.not_before_ms - now < wait))
+		wait = k->patience.not_before_ms - now;
+	return (int)wait;
+}
+
+/* ---- the end of one ---- */
+
+static void log_end(const char *what, pid_t pid, int status)
+{
+	if (WIFSIGNALED(status))
+		log_warn("%s (%d) was ended by signal %d", what, (int)pid, WTERMSIG(status));
+	else
+		log_warn("%s (%d) ended with status %d", what, (int)pid, WEXITSTATUS(status));
+}
+
+static void helper_died(struct keeper *k, enum helper which, int status)
+{
+	struct child *c = &k->helpers[which];
+
+	log_end(helper_roles[which], c->pid, status);
+	c->pid = 0;
+	children_publish(k);
+	if (keeper_now_ms() - c->started_ms > 60000)	/* a minute of service forgives */
+		forgive(&c->patience);
+	wait_longer(&c->patience);
+}
+
+static bool control_pending(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	return poll(&p, 1, 0) > 0;
+}
+
+static void worker_died(struct keeper *k, int i, int status)
+{
+	struct seat *s = &k->seats[i];
+	const enum seat_state was = s->state;
+	const pid_t pid = s->pid;
+
+	while (was != SEAT_SERVING && s->control >= 0 && control_pending(s->control))
+		control_read(k, i);	/* why it could not serve */
+	if (s->control >= 0)
+		close(s->control);
+	*s = (struct seat){ .control = -1 };
+	if (i == k->active)		/* first of all: callers wait */
+		takeover_after_death(k, i);
+	log_end(was == SEAT_SERVING || was == SEAT_ACTIVATING ? "worker" : "standby worker", pid, status);
+	if (was == SEAT_SERVING || was == SEAT_PREPARED) {
+		forgive(&k->patience);	/* one that came so far was no failure to start */
+	} else {
+		wait_longer(&k->patience);
+		keeper_trouble(k, "a worker never became ready (%u in a row); see the lines before this one in the log", k->patience.failures);
+	}
+	children_publish(k);
+}
+
+void children_reap(struct keeper *k)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == k->probe) {
+			k->probe = 0;
+			k->probe_status = status;
+		}
+		if (pid == k->lingering)
+			k->lingering = 0;
+		for (int i = 0; i < SEATS; i++)
+			if (k->seats[i].pid == pid)
+				worker_died(k, i, status);
+		for (int i = 0; i < HELPERS; i++)
+			if (k->helpers[i].pid == pid)
+				helper_died(k, (enum helper)i, status);
+	}
+}
+
+/* ---- ending them ---- */
+
+void children_stop_helper(struct keeper *k, enum helper which)
+{
+	struct child *c = &k->helpers[which];
+
+	if (!c->pid)
+		return;
+	kill(c->pid, SIGKILL);
+	waitpid(c->pid, NULL, 0);
+	c->pid = 0;
+	children_publish(k);
+}
+
+void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
+{
+	struct seat *s = &k->seats[seat];
+
+	for (int64_t end = keeper_now_ms() + patience_ms; s->pid && keeper_now_ms() < end;) {
+		kill(s->pid, SIGTERM);	/* again and again: it may have been between its check and its read */
+		struct pollfd p = { .fd = s->control, .events = POLLIN };
+		if (s->control >= 0 && poll(&p, 1, 20) > 0)
+			control_read(k, seat);	/* a last segment, perhaps */
+		else
+			poll(NULL, 0, 10);
+		if (waitpid(s->pid, NULL, WNOHANG) == s->pid)
+			s->pid = 0;
+	}
+	if (s->pid) {
+		kill(s->pid, SIGKILL);
+		waitpid(s->pid, NULL, 0);
+	}
+	if (s->control >= 0)
+		close(s->control);
+	*s = (struct seat){ .control = -1 };
+	if (seat == k->active)
+		k->active = -1;
+	children_publish(k);
+}

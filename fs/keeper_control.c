@@ -1,0 +1,83 @@
+/* What workers say and ask. The keeper trusts nothing of it. */
+#include "fs/keeper_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/log.h"
+
+/* A new segment pushes out the oldest one in the end: a worker that is somebody else's by now gets one only when the last is full or old, or was taken away, and else one a minute. */
+static bool may_create(struct keeper *k, uint32_t number)
+{
+	const uint64_t full = k->options.audit_segment_size ? k->options.audit_segment_size : AUDIT_SEGMENT_SIZE;
+	struct stat st;
+	char name[32];
+
+	snprintf(name, sizeof name, "audit-%08u.jsonl", number - 1);
+	if (number > 1 && !fstatat(k->store.audit_dir, name, &st, AT_SYMLINK_NOFOLLOW) && (uint64_t)st.st_size < full && keeper_now_ms() < k->next_segment_ms)
+		return false;
+	k->next_segment_ms = keeper_now_ms() + 60000;
+	return true;
+}
+
+static void answer_segment(struct keeper *k, int seat, const struct control_message *m)
+{
+	struct control_message answer = { .type = CONTROL_SEGMENT, .number = m->number };
+	int fd = -1;
+
+	if (seat != k->active)		/* the log is the active one's */
+		answer.error = -EPERM;
+	else if (m->create && !may_create(k, m->number))
+		answer.error = -EAGAIN;
+	else
+		answer.error = audit_segment_open_at(k->store.audit_dir, m->number, m->create, k->store.users.worker_gid, &fd);
+	/* before the answer: the segment's first record says which one is the oldest */
+	if (!answer.error && m->create)
+		audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds);
+	if (control_send(k->seats[seat].control, &answer, fd))
+		log_warn("the worker did not take its log segment");
+	if (fd >= 0)
+		close(fd);
+}
+
+void control_read(struct keeper *k, int seat)
+{
+	struct seat *s = &k->seats[seat];
+	struct control_message m;
+	int r = control_receive(s->control, &m, NULL, 0);
+
+	if (r == -ETIMEDOUT)
+		return;
+	if (r) {			/* it died; SIGCHLD says so too */
+		close(s->control);
+		s->control = -1;
+		return;
+	}
+	switch (m.type) {
+	case CONTROL_PREPARED:
+		if (s->state == SEAT_PREPARING)
+			takeover_prepared(k, seat);
+		break;
+	case CONTROL_READY:
+		if (s->state != SEAT_ACTIVATING)
+			break;
+		s->state = SEAT_SERVING;
+		if (k->attached)
+			log_info("worker %d serves", (int)s->pid);
+		break;
+	case CONTROL_SEGMENT:
+		answer_segment(k, seat, &m);
+		break;
+	case CONTROL_FATAL:
+		log_error("worker: %s", m.text);
+		snprintf(k->fatal, sizeof k->fatal, "%s", m.text);
+		k->fatal_status = m.number ? (int)m.number : 1;
+		break;
+	default:
+		log_warn("the worker sent a message of unknown type %u", m.type);
+	}
+}
