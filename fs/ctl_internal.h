@@ -67,6 +67,7 @@ struct ctl_args {
 	enum action action;
 	bool has_value_max, has_enforce_validity, enforce_validity;
 	uint32_t value_max;
+	uint32_t near_days;		/* 0: not given */
 	struct rotation rotation;
 	struct hook hook;
 };

@@ -174,6 +174,7 @@ static void shut_down(struct keeper *k)
 	for (int i = 0; i < SEATS; i++)	/* a standby has nothing to finish */
 		if (k->seats[i].pid)
 			children_stop_worker(k, i, i == k->active ? STOP_TIMEOUT_MS : 0);
+	children_stop_helper(k, HELPER_RUNNER);
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_KEYHOLDER);
 	if (k->attached)
@@ -198,7 +199,7 @@ static int bring_up(struct keeper *k)
 		return 1;
 	k->shared->keeper.resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
 	k->proc_fd = mount_private_proc();
-	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER) || children_start_worker(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
 	}

@@ -27,6 +27,7 @@
 
 struct run {
 	pid_t pid;		/* 0: free */
+	int client;		/* who asked last */
 	uint32_t number;
 	uint64_t key[2], cookie;
 	int64_t deadline;	/* ms */
@@ -39,7 +40,10 @@ struct run {
 struct result { uint64_t key[2]; struct runner_answer answer; };
 
 struct runner {
-	int client, dir, signals;
+	const int *clients;
+	size_t n_clients;
+	bool closed[RUNNER_CLIENTS_MAX];
+	int dir, signals;
 	struct run runs[RUNS_MAX];
 	struct result results[RESULTS_KEPT];
 	size_t next_result;
@@ -55,7 +59,7 @@ static int64_t now_ms(void)
 /* ---- answers ---- */
 
 /* Never waits: a worker that takes no answers finds its own deadline. */
-static void answer(const struct runner *r, const struct runner_answer *a, int fd)
+static void answer(int client, const struct runner_answer *a, int fd)
 {
 	struct iovec iov = { .iov_base = &(struct runner_answer){ 0 }, .iov_len = sizeof *a };
 	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u = { 0 };
@@ -71,16 +75,16 @@ static void answer(const struct runner *r, const struct runner_answer *a, int fd
 		c->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(c), &fd, sizeof(int));
 	}
-	if (sendmsg(r->client, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	if (sendmsg(client, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		log_warn("an answer found no room");
 }
 
-static void refuse(const struct runner *r, const struct runner_request *q, int error, const char *text)
+static void refuse(int client, const struct runner_request *q, int error, const char *text)
 {
 	struct runner_answer a = { .type = RUNNER_ENDED, .number = q->number, .cookie = q->cookie, .error = error, .runner = getpid() };
 
 	snprintf(a.text, sizeof a.text, "%s", text);
-	answer(r, &a, -1);
+	answer(client, &a, -1);
 }
 
 /* ---- the program ---- */
@@ -174,7 +178,7 @@ static void close_both(int pipe[2])
 }
 
 /* Starts it; the pipe's reading end goes with the word that it has begun. */
-static int start(struct runner *r, const struct runner_request *q, const struct program *p, struct run *run)
+static int start(int client, const struct runner_request *q, const struct program *p, struct run *run)
 {
 	struct runner_answer a = { .type = RUNNER_STARTED, .number = q->number, .cookie = q->cookie, .runner = getpid() };
 	int out[2] = { -1, -1 }, err[2] = { -1, -1 };
@@ -191,10 +195,10 @@ static int start(struct runner *r, const struct runner_request *q, const struct 
 	if (pid == 0)
 		become(p, out[1], err[1], a.runner);
 	if (!e) {
-		*run = (struct run){ .pid = pid, .number = q->number, .key = { q->key[0], q->key[1] }, .cookie = q->cookie,
+		*run = (struct run){ .pid = pid, .client = client, .number = q->number, .key = { q->key[0], q->key[1] }, .cookie = q->cookie,
 				     .deadline = now_ms() + (int64_t)q->timeout * 1000, .err = err[0] };
 		err[0] = -1;
-		answer(r, &a, out[0]);
+		answer(client, &a, out[0]);
 	}
 	close_both(out);
 	close_both(err);
@@ -214,7 +218,7 @@ static bool same_key(const uint64_t a[2], const uint64_t b[2])
 }
 
 /* Was this asked before? Then it is answered by that run. */
-static bool asked_before(struct runner *r, const struct runner_request *q)
+static bool asked_before(struct runner *r, int client, const struct runner_request *q)
 {
 	struct runner_answer a = { .type = RUNNER_STARTED, .number = q->number, .runner = getpid() };
 
@@ -223,15 +227,16 @@ static bool asked_before(struct runner *r, const struct runner_request *q)
 	for (size_t i = 0; i < RUNS_MAX; i++)
 		if (r->runs[i].pid && same_key(r->runs[i].key, q->key)) {
 			r->runs[i].number = q->number;
+			r->runs[i].client = client;
 			a.cookie = r->runs[i].cookie;
-			answer(r, &a, -1);
+			answer(client, &a, -1);
 			return true;
 		}
 	for (size_t i = 0; i < RESULTS_KEPT; i++)
 		if (same_key(r->results[i].key, q->key)) {
 			a = r->results[i].answer;
 			a.number = q->number;
-			answer(r, &a, -1);
+			answer(client, &a, -1);
 			return true;
 		}
 	return false;
@@ -244,7 +249,7 @@ static bool sound(struct runner_request *q)
 	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_CHECK || q->type == RUNNER_RUN);
 }
 
-static void serve(struct runner *r, struct runner_request *q)
+static void serve(struct runner *r, int client, struct runner_request *q)
 {
 	struct program p = { .timeout = q->timeout };
 	char why[RUNNER_TEXT_MAX] = "";
@@ -252,40 +257,40 @@ static void serve(struct runner *r, struct runner_request *q)
 	int e;
 
 	if (!sound(q))
-		return refuse(r, q, -EINVAL, "a malformed request");
-	if (q->type == RUNNER_RUN && asked_before(r, q))
+		return refuse(client, q, -EINVAL, "a malformed request");
+	if (q->type == RUNNER_RUN && asked_before(r, client, q))
 		return;
 	e = runner_allowed(r->dir, q->user, q->command, why, sizeof why);
 	if (e < 0)
-		return refuse(r, q, e, why);
+		return refuse(client, q, e, why);
 	if (find_user(q->user, &p)) {
 		snprintf(why, sizeof why, "there is no user %u", q->user);
-		return refuse(r, q, -EPERM, why);
+		return refuse(client, q, -EPERM, why);
 	}
 	if (q->type == RUNNER_CHECK)
-		return refuse(r, q, 0, "");
+		return refuse(client, q, 0, "");
 	run = free_run(r);
 	if (!run)
-		return refuse(r, q, -EAGAIN, "too many programs are running");
+		return refuse(client, q, -EAGAIN, "too many programs are running");
 	e = runner_expand(q, &p.words, p.argv);
 	if (e == 0) {
 		make_environment(q, &p);
-		e = start(r, q, &p, run);
+		e = start(client, q, &p, run);
 		free(p.words);
 	}
 	if (e < 0)
-		refuse(r, q, e, strerror(-e));
+		refuse(client, q, e, strerror(-e));
 }
 
 /* Takes up what was asked. False: the client has closed. */
-static bool take_requests(struct runner *r)
+static bool take_requests(struct runner *r, int client)
 {
 	struct runner_request q;
 
 	for (;;) {
-		ssize_t n = recv(r->client, &q, sizeof q, MSG_DONTWAIT | MSG_TRUNC);
+		ssize_t n = recv(client, &q, sizeof q, MSG_DONTWAIT | MSG_TRUNC);
 		if (n == (ssize_t)sizeof q)
-			serve(r, &q);
+			serve(r, client, &q);
 		else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			return false;
 		else if (n < 0 && errno == EAGAIN)
@@ -337,7 +342,7 @@ static void finish(struct runner *r, struct run *run, int status)
 		kept->key[1] = run->key[1];
 		kept->answer = a;
 	}
-	answer(r, &a, -1);
+	answer(run->client, &a, -1);
 	run->pid = 0;
 }
 
@@ -396,30 +401,46 @@ static bool told_to_end(const struct runner *r)
 	return end;
 }
 
-int runner_run(int client, int dir)
+static void look(struct runner *r)
 {
-	struct runner *r = calloc(1, sizeof *r);
-	bool on = r != NULL;
+	struct pollfd p[1 + RUNNER_CLIENTS_MAX + RUNS_MAX] = { { .fd = r->signals, .events = POLLIN } };
+	struct pollfd *clients = p + 1, *errs = clients + RUNNER_CLIENTS_MAX;
+
+	for (size_t i = 0; i < RUNNER_CLIENTS_MAX; i++)
+		clients[i] = (struct pollfd){ .fd = i < r->n_clients && !r->closed[i] ? r->clients[i] : -1, .events = POLLIN };
+	for (size_t i = 0; i < RUNS_MAX; i++)
+		errs[i] = (struct pollfd){ .fd = r->runs[i].pid ? r->runs[i].err : -1, .events = POLLIN };
+	if (poll(p, 1 + RUNNER_CLIENTS_MAX + RUNS_MAX, expire(r)) < 0)
+		return;
+	for (size_t i = 0; i < RUNS_MAX; i++)
+		if (errs[i].revents)
+			listen_to(&r->runs[i]);
+	reap(r);
+	for (size_t i = 0; i < r->n_clients; i++)
+		if (clients[i].revents && !take_requests(r, r->clients[i]))
+			r->closed[i] = true;
+}
+
+static bool wanted(const struct runner *r)
+{
+	for (size_t i = 0; i < r->n_clients; i++)
+		if (!r->closed[i])
+			return true;
+	return false;
+}
+
+int runner_run(const int *clients, size_t n_clients, int dir)
+{
+	struct runner *r = n_clients <= RUNNER_CLIENTS_MAX ? calloc(1, sizeof *r) : NULL;
 
 	if (!r)
 		return EXIT_FAILURE;
-	r->client = client;
+	r->clients = clients;
+	r->n_clients = n_clients;
 	r->dir = dir;
 	r->signals = open_signals();
-	while (on && r->signals >= 0) {
-		struct pollfd p[2 + RUNS_MAX] = { { .fd = client, .events = POLLIN }, { .fd = r->signals, .events = POLLIN } };
-		for (size_t i = 0; i < RUNS_MAX; i++)
-			p[2 + i] = (struct pollfd){ .fd = r->runs[i].pid ? r->runs[i].err : -1, .events = POLLIN };
-		if (poll(p, 2 + RUNS_MAX, expire(r)) < 0 && errno != EINTR)
-			break;
-		for (size_t i = 0; i < RUNS_MAX; i++)
-			if (p[2 + i].revents)
-				listen_to(&r->runs[i]);
-		on = !told_to_end(r);
-		reap(r);
-		if (p[0].revents)
-			on = take_requests(r) && on;
-	}
+	while (r->signals >= 0 && wanted(r) && !told_to_end(r))
+		look(r);
 	for (size_t i = 0; i < RUNS_MAX; i++)
 		if (r->runs[i].pid)
 			kill_group(&r->runs[i]);

@@ -58,8 +58,9 @@ int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_
 
 /* ---- the role ---- */
 
-/* Serves one client (SOCK_SEQPACKET) until it has closed, or SIGTERM. */
-int runner_run(int client, int dir);
+#define RUNNER_CLIENTS_MAX 4
+/* Serves its clients (SOCK_SEQPACKET) until all have closed, or SIGTERM. */
+int runner_run(const int *clients, size_t n_clients, int dir);
 
 /* ---- the client's ends of the socket ---- */
 

@@ -45,7 +45,7 @@ struct shared_rings {
 
 /* Written by the keeper. */
 struct shared_keeper {
-	_Atomic int32_t keeper, worker, standby, keyholder, resolver, bell;	/* pids, 0: not running */
+	_Atomic int32_t keeper, worker, standby, keyholder, resolver, bell, runner;	/* pids, 0: not running */
 	_Atomic uint64_t restarts;		/* of workers that died */
 	_Atomic uint64_t deaths_of_request;	/* requests given up after two workers died on them */
 	_Atomic uint32_t ending;		/* the mount is being taken away: the worker that is asked to end has no successor */

@@ -126,8 +126,8 @@ static json_t *processes(struct shared *shared)
 	if (!shared)
 		return json_object();
 	k = &shared->keeper;
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "keeper", pid(&k->keeper), "worker", pid(&k->worker), "standby", pid(&k->standby),
-			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell));
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "keeper", pid(&k->keeper), "worker", pid(&k->worker), "standby", pid(&k->standby),
+			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell), "runner", pid(&k->runner));
 }
 
 /* Two can be sealed: the store, whose key the worker has, and the key holder, whose KEK a passphrase gave it. One that dies loses that, and the worker then serves what it has in its caches. In each
@@ -177,10 +177,10 @@ static json_t *memory_object(void)
 	return json_pack("{s:s, s:I, s:I}", "kind", secmem_kind_name(), "used", (json_int_t)used, "total", (json_int_t)total);
 }
 
-static json_t *settings_object(const struct store_settings *s)
+static json_t *settings_object(const struct store_settings *s, uint32_t near_days)
 {
-	return json_pack("{s:I, s:b, s:b, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
-			 "enforce_validity", (int)s->enforce_validity, "value_max", (json_int_t)s->value_max);
+	return json_pack("{s:I, s:b, s:b, s:I, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
+			 "enforce_validity", (int)s->enforce_validity, "value_max", (json_int_t)s->value_max, "near_expiry_days", (json_int_t)near_days);
 }
 
 json_t *text_status_object(const struct ctl_env *env)
@@ -190,12 +190,15 @@ json_t *text_status_object(const struct ctl_env *env)
 	const struct sealing sealing = sealing_of(env);
 	struct store_counts counts;
 	struct store_settings settings = { 0 };
+	uint32_t near_days = 0;
 	int64_t now = time_now(), since = shared ? shared->keeper.started : 0;
 
 	store_rdlock(env->store);
 	store_counts(env->store, &counts);
 	if (!sealed && store_settings(env->store))
 		settings = *store_settings(env->store);
+	if (!sealed)
+		near_days = store_rules(env->store)->near_days;
 	store_unlock_tables(env->store);
 
 	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
@@ -205,7 +208,7 @@ json_t *text_status_object(const struct ctl_env *env)
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
 			 "kek", kek(&sealing), "audit", audit_object(env), "processes", processes(shared),
 			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "signer", json_null(),
-			 "memory", memory_object(), "settings", sealed ? json_null() : settings_object(&settings),
+			 "memory", memory_object(), "settings", sealed ? json_null() : settings_object(&settings, near_days),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
 }
 

@@ -8,7 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#define SUMMARY_AT  16		/* column of the summaries in --help */
+#define SUMMARY_AT  20		/* column of the summaries in --help */
 #define OPTION_AT   30		/* of an option's explanation */
 
 static const struct option_spec globals[] = {

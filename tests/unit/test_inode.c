@@ -94,7 +94,7 @@ END_TEST
 
 START_TEST(leaves_the_result_alone_when_refusing)
 {
-	static const uint64_t nobody[] = { 0, 2, 3, UINT64_MAX, UINT64_C(1) << 63, UINT64_C(1) << 56, UINT64_C(2) << 56, UINT64_C(2) << 56 | 8, UINT64_C(3) << 56, UINT64_C(7) << 56 | 1u << 28,
+	static const uint64_t nobody[] = { 0, 2, 3, UINT64_MAX, UINT64_C(1) << 63, UINT64_C(1) << 56, UINT64_C(2) << 56, UINT64_C(2) << 56 | OWN_END, UINT64_C(3) << 56, UINT64_C(7) << 56 | 1u << 28,
 					   UINT64_C(5) << 56 | UINT64_C(1) << 28 | 1, UINT64_C(6) << 56 | UINT64_C(1) << 28 };
 
 	for (size_t n = 0; n < sizeof(nobody) / sizeof(nobody[0]); n++) {
