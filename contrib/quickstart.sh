@@ -118,6 +118,7 @@ needs=(
 	header libcrypto libssl-dev
 	header jansson libjansson-dev
 	header libcap libcap-dev
+	header libseccomp libseccomp-dev
 	command setpriv util-linux
 	command useradd passwd
 )

@@ -70,7 +70,7 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 		goto out;
 	if (may_set < j->valid_until)
 		j->valid_until = may_set;
-	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && !c))
+	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && (!c || c->destroyed)))
 		j->error = ENOENT;
 	else if (writes && ask->inode.type == INODE_VERSION)
 		j->error = EPERM;	/* a version never changes */
@@ -347,6 +347,10 @@ static int judge_page_cache(struct vault *v, const struct handle *h)
 	struct inode inode;
 
 	if (v->options->nopagecache || !inode_unpack(h->ino, &inode))
+		return EINVAL;
+	/* who has it open for both could write to a page that others map or splice, past policy and log. His own OPEN dropped the pages, and his own faults are refused: so there are none, while there are
+	 * none for anybody. */
+	if (inode.type == INODE_CURRENT && handle_read_writers(v->handles, h->secret))
 		return EINVAL;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);

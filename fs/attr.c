@@ -1,4 +1,5 @@
 #include "fs/attr.h"
+#include "fs/at.h"
 #include "store/lifecycle.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ static action_set actions_on(struct vault *v, const struct asker *asker, const c
 /* A version never grows a right to write. */
 static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
 {
-	action_set can = actions_on(v, asker, s->name);
+	action_set can = s->deleted ? 0 : actions_on(v, asker, s->name);	/* nobody opens what is deleted */
 	st->st_size = c ? c->size : 0;
 	set_times(st, c ? c->created : s->created);
 	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
@@ -65,6 +66,7 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 	switch ((enum inode_own)i->low) {
 	case OWN_DIR:
 	case OWN_DELETED:
+	case OWN_AT:
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
 	case OWN_CTL:
@@ -113,7 +115,7 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	if (!s)
 		return -ENOENT;
 	c = catalog_version(s, i->type == INODE_VERSION ? i->low : s->current);
-	if (i->type == INODE_VERSION && !c)
+	if (i->type == INODE_VERSION && (!c || c->destroyed))
 		return -ENOENT;
 	fill_value(v, asker, i, s, c, st);
 	return 0;
@@ -128,6 +130,8 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 	if (!inode_unpack(ino, &i))
 		return -ENOENT;
 	if (i.type == INODE_ROOT)
+		fill_dir(&st, v->shared->keeper.started);
+	else if (at_is_volatile(&i))
 		fill_dir(&st, v->shared->keeper.started);
 	else if (i.type == INODE_OWN)
 		r = fill_own(v, asker, &i, &st);
@@ -158,7 +162,7 @@ bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
 	store_rdlock(v->store);
 	if (i.type == INODE_ROOT)
 		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, vault_now()) == POLICY_ALLOW;
-	else if (i.type != INODE_OWN && (s = store_get(v->store, i.secret)))
+	else if (i.type != INODE_OWN && !at_is_volatile(&i) && (s = store_get(v->store, i.secret)))
 		may = actions_on(v, asker, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
 	store_unlock_tables(v->store);
 	return may;

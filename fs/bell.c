@@ -71,6 +71,7 @@ static void ring(int root_fd, const struct bell_message *m)
 	switch (m->action) {
 	case BELL_TOUCH: touch(root_fd, m->path); break;
 	case BELL_DROP: drop(root_fd, m->path); break;
+	case BELL_RMDIR: (void)unlinkat(root_fd, m->path, AT_REMOVEDIR); break;	/* EBUSY while something is mounted there: it is asked for again */
 	case BELL_TOUCH_DIR: touch_dir(root_fd, m->path); break;
 	default: break;
 	}

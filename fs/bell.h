@@ -9,6 +9,7 @@
 enum bell_action {
 	BELL_TOUCH = 1,		/* open(O_WRONLY) + futimens({UTIME_OMIT},{UTIME_NOW}) + close: MODIFY and CLOSE_WRITE */
 	BELL_DROP,		/* open(O_RDONLY) + close: drops the page cache */
+	BELL_RMDIR,		/* rmdir of a name whose secret was purged */
 	BELL_TOUCH_DIR,		/* utimensat on a directory (UTIME_OMIT, UTIME_NOW) */
 };
 

@@ -16,6 +16,7 @@
 #include "fs/resolver.h"
 #include "fs/role.h"
 #include "fs/runner.h"
+#include "fs/sandbox.h"
 #include "fs/worker.h"
 #include "store/keyholder.h"
 #include "store/vaultconf.h"
@@ -37,6 +38,8 @@ static int run_keyholder(const struct role_args *args)
 		r = vaultconf_read(role_fd(args, "store"), &conf, why, sizeof why);
 	if (!r)
 		r = role_confine(args, -1);
+	if (!r)
+		r = sandbox_enter(SANDBOX_KEYHOLDER, NULL, 0, args->require_sandbox);
 	if (r) {
 		log_error("%s", why[0] ? why : strerror(-r));
 		return 1;
@@ -56,6 +59,8 @@ static int run_resolver(const struct role_args *args)
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, CAP_SYS_PTRACE);
+	if (!r)
+		r = sandbox_enter(SANDBOX_RESOLVER, NULL, 0, args->require_sandbox);
 	if (r) {
 		log_error("giving up root: %s", strerror(-r));
 		return 1;
@@ -66,9 +71,12 @@ static int run_resolver(const struct role_args *args)
 static int run_bell(const struct role_args *args)
 {
 	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
+	const struct sandbox_place mount = { role_fd(args, "root"), SANDBOX_TIDY };
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, -1);
+	if (!r)
+		r = sandbox_enter(SANDBOX_BELL, &mount, 1, args->require_sandbox);
 	if (r) {
 		log_error("giving up root: %s", strerror(-r));
 		return 1;

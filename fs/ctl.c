@@ -265,6 +265,15 @@ void ctl_deny(struct ctl *c)
 	c->role_name[0] = '\0';
 }
 
+static int deny_blocked(struct ctl *c, uint64_t block)
+{
+	char command[256];
+
+	ctl_deny(c);
+	ctl_hint(c, "an administrator can run: %s unblock %llu", ctl_command(c, command, sizeof(command)), (unsigned long long)block);
+	return ctl_fail(c, EACCES, "block %llu denies uid %u everything", (unsigned long long)block, c->who->policy.uid);
+}
+
 static int deny(struct ctl *c, enum action action, const char *name)
 {
 	char principal[32], grant[CTL_COMMAND_MAX], command[256];
@@ -293,6 +302,8 @@ int ctl_ask(struct ctl *c, enum action action, const char *name)
 		memcpy(c->role_name, role->name, sizeof(c->role_name));
 	store_unlock_tables(c->env->store);
 
+	if (answer.block)
+		return deny_blocked(c, answer.block);
 	if (answer.decision != POLICY_ALLOW)
 		return deny(c, action, name);
 	c->binding = answer.binding;
@@ -472,21 +483,23 @@ static int value_length(const json_t *object, uint64_t *ret_len, char *why, size
 {
 	const json_t *v = json_object_get(object, "value_length");
 	const char *op = json_string_value(json_object_get(object, "op"));
+	const bool set = op && !strcmp(op, "put-set");
+	const json_int_t limit = set ? STAGE_SET_MAX : VALUE_MAX;
 
 	if (!v) {
 		*ret_len = 0;
 		return 0;
 	}
-	if (!op || strcmp(op, "put")) {
-		snprintf(why, why_len, "value_length: only put carries a value");
+	if (!op || (!set && strcmp(op, "put") && strcmp(op, "restore-put"))) {
+		snprintf(why, why_len, "value_length: only put and put-set carry a value, and restore-put a piece of a backup");
 		return -EINVAL;
 	}
 	if (!json_is_integer(v) || json_integer_value(v) < 0) {
 		snprintf(why, why_len, "value_length: a number of bytes is expected");
 		return -EINVAL;
 	}
-	if (json_integer_value(v) > VALUE_MAX) {
-		snprintf(why, why_len, "the value has %lld bytes; the limit is %u", (long long)json_integer_value(v), VALUE_MAX);
+	if (json_integer_value(v) > limit) {
+		snprintf(why, why_len, "the value%s %lld bytes; the limit is %lld", set ? "s have" : " has", (long long)json_integer_value(v), (long long)limit);
 		return -EFBIG;
 	}
 	*ret_len = (uint64_t)json_integer_value(v);
@@ -504,9 +517,40 @@ int ctl_value_length(const char *line, size_t len, uint64_t *ret_len, char *why,
 	return r;
 }
 
+bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const char *line, size_t len)
+{
+	struct policy_answer answer = { 0 };
+	const json_t *items, *item;
+	json_t *object = NULL;
+	bool may = false;
+	char why[128];
+	size_t i;
+
+	if (parse_line(line, len, &object, why, sizeof(why)) < 0)
+		return false;
+	const char *op = json_string_value(json_object_get(object, "op"));
+	items = json_object_get(object, "items");
+	store_rdlock(env->store);
+	if (op && !strcmp(op, "restore-put")) {
+		may = policy_decide_any(store_policy(env->store), &who->policy, ACTION_SECRETS_RESTORE, time_now()) == POLICY_ALLOW;
+	} else if (json_is_array(items)) {
+		may = json_array_size(items) > 0;
+		json_array_foreach(items, i, item) {
+			policy_decide(store_policy(env->store), &who->policy, ACTION_SECRETS_SET, json_string_value(json_object_get(item, "name")), time_now(), &answer);
+			may = may && answer.decision == POLICY_ALLOW;
+		}
+	} else {
+		policy_decide(store_policy(env->store), &who->policy, ACTION_SECRETS_SET, json_string_value(json_object_get(object, "name")), time_now(), &answer);
+		may = answer.decision == POLICY_ALLOW;
+	}
+	store_unlock_tables(env->store);
+	json_decref(object);
+	return may;
+}
+
 static const struct ctl_op *find_op(const char *name)
 {
-	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_bindings_ops, ctl_vault_ops, ctl_rotation_ops };
+	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_set_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops, ctl_rotation_ops, ctl_backup_ops };
 
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 		for (const struct ctl_op *op = tables[t]; op->name; op++)
@@ -601,17 +645,19 @@ void ctl_done(struct ctl *c)
 	json_decref(c->out);
 	free(c->text);
 	free(c->ids);
+	free(c->raw);
+	free(c->set);
 	secbuf_free(c->value);
 }
 
 /* ---- the record ---- */
 
-static int record(struct ctl *c, enum audit_result result, int error, bool again)
+int ctl_record(struct ctl *c, enum audit_result result, int error, bool again)
 {
 	int64_t us = (ctl_monotonic() - c->started) / 1000;
 	struct audit_event e = {
-		.operation = c->op->operation, .result = result, .error = error, .secret = c->secret, .version = c->version,
-		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .unique = c->request->unique,
+		.operation = c->operation ? c->operation : c->op->operation, .result = result, .error = error, .secret = c->secret, .version = c->version,
+		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .unique = c->request->unique ? c->request->unique + (c->part << AUDIT_PART_SHIFT) : 0,
 		.resent = c->request->resent && !again, .duration_us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us,
 		.detail = c->detail[0] ? c->detail : NULL,
 		/* looking does not eat the reserve, but for the look that tells that the log is full */
@@ -640,7 +686,7 @@ static void record_failure(struct ctl *c, bool again)
 		atomic_fetch_add(&c->env->shared->denials, 1);
 	if (!c->detail[0])
 		snprintf(c->detail, sizeof(c->detail), "%s", c->message);
-	record(c, c->denied ? AUDIT_DENY : AUDIT_ERROR, error, again);
+	ctl_record(c, c->denied ? AUDIT_DENY : AUDIT_ERROR, error, again);
 }
 
 /* ---- changes ---- */
@@ -761,7 +807,7 @@ static int change(struct ctl *c, char **ret_answer, size_t *ret_len)
 		store_rollback(c->env->store);
 		goto out;
 	}
-	r = record(c, AUDIT_ALLOW, 0, false);
+	r = c->op->record ? c->op->record(c) : ctl_record(c, AUDIT_ALLOW, 0, false);
 	if (r < 0) {
 		store_rollback(c->env->store);
 		c->unrecorded = true;
@@ -794,19 +840,37 @@ out:
 
 /* ---- the whole ---- */
 
+/* Bytes after the line, as a request has them. */
+static int append_raw(struct ctl *c, char **answer, size_t *len)
+{
+	char *grown;
+
+	if (!c->raw)
+		return 0;
+	grown = realloc(*answer, *len + c->raw_len);
+	if (!grown) {
+		free(*answer);
+		return -ENOMEM;
+	}
+	memcpy(grown + *len, c->raw, c->raw_len);
+	*answer = grown;
+	*len += c->raw_len;
+	return 0;
+}
+
 static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 {
 	int r = c->op->run(c);
 
 	if (r < 0)
 		return r;
-	if (c->asked && !c->unrecorded && (r = record(c, AUDIT_ALLOW, 0, false)) < 0) {
+	if (c->asked && !c->unrecorded && (r = ctl_record(c, AUDIT_ALLOW, 0, false)) < 0) {
 		c->unrecorded = true;
 		return r;
 	}
 	if (c->hint[0])
 		ctl_set(c, "hint", json_string(c->hint));
-	if (c->short_of_memory || render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0)
+	if (c->short_of_memory || render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0 || append_raw(c, ret_answer, ret_len) < 0)
 		return ctl_fail_store(c, -ENOMEM, "answer");
 	return 0;
 }
@@ -834,6 +898,11 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 		return ctl_fail_large(c);
 	if (c->request->value_error)
 		return ctl_fail_store(c, c->request->value_error, "take the value");
+	if (c->request->refused) {
+		if (c->op->ask && (r = c->op->ask(c)) < 0)
+			return r;
+		return ctl_fail(c, EAGAIN, "your rights changed while the value was on its way; send it again");
+	}
 	if (c->request->value_len != c->args.value_length || (c->request->value_len && !c->request->stage))
 		return ctl_fail(c, EINVAL, "value_length: %llu bytes were announced and %llu came", (unsigned long long)c->args.value_length,
 				(unsigned long long)c->request->value_len);

@@ -16,6 +16,7 @@
 struct shared;
 struct handles;
 struct rotation;
+struct backups;
 
 /* What requests act on; borrowed. */
 struct ctl_env {
@@ -24,6 +25,7 @@ struct ctl_env {
 	struct audit *audit;
 	struct keys *keys;
 	struct shared *shared;		/* process table, mount, store path: for status; may be NULL */
+	struct backups *backups;	/* being written; may be NULL: none are served */
 	struct handles *handles;	/* for the number of open files in metrics; may be NULL */
 	/* Commits, in a way that the bell is rung though this process may die before `changed`; NULL: store_commit. */
 	int (*commit)(void *arg);
@@ -44,13 +46,17 @@ struct ctl_request {
 	uint64_t stage;		/* staged value bytes, 0: none came */
 	uint64_t value_len;	/* bytes in the stage */
 	int value_error;	/* 0, or why not all of them are: negative errno */
+	bool refused;		/* nothing was staged, for the policy refused it when the line came */
 	uint64_t unique;	/* of the FUSE request, for the audit record */
 	bool resent;
 	uint32_t *delay_ms;		/* may be NULL: how long the answer should be held back (denials beyond the rate); written only when there was a record */
 };
 
-/* What the line says of the value that follows: 0 and its length (0: none), or -EINVAL (-EFBIG: longer than any value may be; -ENOMEM) with one line for the answer. Called when the newline has come, before any byte is staged. */
+/* What the line says of the value that follows: 0 and its length (0: none), or -EINVAL (-EFBIG: longer than any value, or set of them, may be; -ENOMEM) with one line for the answer. Called when the newline has come, before any byte is staged. */
 int ctl_value_length(const char *line, size_t len, uint64_t *ret_len, char *why, size_t why_len);
+
+/* May the caller store what the line announces, under each of its names, as the policy stands now? Nothing is recorded. */
+bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const char *line, size_t len);
 
 /* Carries the request out and makes the whole answer (malloc'd, a JSON line with its newline). 0, or -ENOMEM. Blocks on the store and the key holder. Idempotent by request id. */
 int ctl_execute(const struct ctl_env *env, const struct identity *who, const struct ctl_request *request, char **ret_answer, size_t *ret_len);

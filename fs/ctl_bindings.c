@@ -42,7 +42,7 @@ static int find_role(struct ctl *c, struct role *ret)
 	return ctl_fail(c, ENOENT, "role: there is no role \"%.64s\"", c->args.role);
 }
 
-static int check_principal(struct ctl *c, const char *field)
+int ctl_check_principal(struct ctl *c, const char *field)
 {
 	const char *text = ctl_string(c, field);
 
@@ -64,7 +64,7 @@ static int check_grant(struct ctl *c)
 
 	a->role = ctl_string(c, "role");
 	a->reason = ctl_string(c, "reason");
-	if ((r = check_principal(c, "principal")) < 0 || (r = ctl_check_scope(c, "on", &a->scope)) < 0 ||
+	if ((r = ctl_check_principal(c, "principal")) < 0 || (r = ctl_check_scope(c, "on", &a->scope)) < 0 ||
 	    (r = ctl_check_time(c, "from", INT64_MIN, &a->from, &given)) < 0 ||
 	    (r = ctl_check_time(c, "until", BINDING_FOREVER, &a->until, &given)) < 0)
 		return r;
@@ -226,7 +226,7 @@ static int check_revoke(struct ctl *c)
 	if (!role || !principal || !on)
 		return ctl_fail(c, EINVAL, "%s: revoke needs a binding's id, or role, principal and on", !role ? "role" : !principal ? "principal" : "on");
 	c->args.role = json_string_value(role);
-	if ((r = check_principal(c, "principal")) < 0)
+	if ((r = ctl_check_principal(c, "principal")) < 0)
 		return r;
 	return ctl_check_scope(c, "on", &c->args.scope);
 }
@@ -667,6 +667,20 @@ static void answer_obstacle(struct ctl *c, const struct obstacle *o)
 		ctl_hint(c, "%s", o->hint);
 }
 
+/* "block 7 (user:1000) denies everything", and the command that lifts it. */
+static void answer_block(struct ctl *c, const struct block *block)
+{
+	char principal[PRINCIPAL_TEXT_MAX], why[PRINCIPAL_TEXT_MAX + 64], command[CTL_COMMAND_MAX];
+
+	principal_print(&block->principal, principal);
+	snprintf(why, sizeof(why), "block %llu (%s) denies everything", (unsigned long long)block->id, principal);
+	snprintf(command, sizeof(command), "coffer unblock %llu", (unsigned long long)block->id);
+	ctl_set(c, "block", json_integer((json_int_t)block->id));
+	ctl_set(c, "missing", json_null());
+	ctl_set(c, "grant", json_string(command));
+	ctl_set(c, "why", json_string(why));
+}
+
 static void answer_can_i(struct ctl *c, const struct policy_caller *caller, const char *principal)
 {
 	const bool opens = (c->args.action == ACTION_SECRETS_GET || c->args.action == ACTION_SECRETS_SET) && !strchr(c->args.scope, '*');
@@ -675,11 +689,16 @@ static void answer_can_i(struct ctl *c, const struct policy_caller *caller, cons
 	struct policy_answer answer;
 	const struct role *role;
 	json_t *role_name = NULL;
+	const struct block *found;
+	struct block block = { 0 };
 	bool right, allowed;
 
 	store_rdlock(c->env->store);
 	policy_decide(store_policy(c->env->store), caller, c->args.action, c->args.scope, c->now, &answer);
 	right = answer.decision == POLICY_ALLOW;
+	found = answer.block ? policy_block(store_policy(c->env->store), answer.block) : NULL;
+	if (found)
+		block = *found;
 	role = right ? policy_role(store_policy(c->env->store), answer.role) : NULL;
 	role_name = role ? json_string(role->name) : json_null();
 	/* who has no right is not told how things stand */
@@ -700,6 +719,9 @@ static void answer_can_i(struct ctl *c, const struct policy_caller *caller, cons
 	ctl_set(c, "missing", right ? json_null() : json_string(missing));
 	ctl_set(c, "grant", right ? json_null() : json_string(grant));
 	answer_obstacle(c, &o);
+	ctl_set(c, "block", json_null());
+	if (block.id)
+		answer_block(c, &block);
 }
 
 static int run_can_i(struct ctl *c)

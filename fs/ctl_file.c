@@ -41,7 +41,7 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 		found = CTL_BUFFERS;
 	if (found < CTL_BUFFERS) {
 		struct ctl_buffer *b = &v->shared->ctl[found];
-		b->len = b->dead = b->error = 0;
+		b->len = b->dead = b->error = b->refused = 0;
 		b->value_len = b->value_got = b->under_way = 0;
 		b->complete = 0;
 		b->owner = fh;
@@ -68,16 +68,18 @@ static void in_order(void)
 /* value_len of a line that cannot be carried out: what follows is thrown away, and the answer is about the line */
 #define NO_LENGTH UINT64_MAX
 
-static void begin_value(struct ctl_buffer *b)
+/* What may not be stored is not staged either: the disk is not for strangers to fill. The answer is a refusal, if the policy then still says so. */
+static void begin_value(struct vault *v, const struct asker *asker, struct ctl_buffer *b)
 {
 	char why[128];
 	uint64_t n = 0;
 	bool good = b->len <= CTL_LINE_MAX && !ctl_value_length((const char *)b->line, b->len, &n, why, sizeof why);
 	b->value_len = good ? n : NO_LENGTH;
+	b->refused = good && n && !ctl_may_stage(&v->ctl, asker->who, (const char *)b->line, b->len);
 }
 
 /* Bytes of the line, up to and with its newline; what follows belongs to the value. */
-static void gather_line(struct ctl_buffer *b, const uint8_t **data, size_t *len)
+static void gather_line(struct vault *v, const struct asker *asker, struct ctl_buffer *b, const uint8_t **data, size_t *len)
 {
 	const uint8_t *newline = memchr(*data, '\n', *len);
 	size_t take = newline ? (size_t)(newline - *data) : *len;
@@ -90,7 +92,7 @@ static void gather_line(struct ctl_buffer *b, const uint8_t **data, size_t *len)
 	b->len += (uint32_t)take;
 	if (newline) {
 		in_order();
-		begin_value(b);
+		begin_value(v, asker, b);
 		in_order();
 		b->complete = 1;
 		*len -= (size_t)(newline - *data) + 1;
@@ -103,13 +105,13 @@ static void gather_line(struct ctl_buffer *b, const uint8_t **data, size_t *len)
 static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, uint64_t unique, const uint8_t *data, size_t len)
 {
 	/* what is too much, or comes to a sealed vault, is counted and thrown away: the answer will say so */
-	bool keep = b->value_len <= VALUE_MAX && b->value_got + len <= b->value_len && !store_sealed(v->store);
+	bool keep = !b->refused && b->value_len <= STAGE_SET_MAX && b->value_got + len <= b->value_len && !store_sealed(v->store);
 	int r = 0;
 
 	if (keep && !h->stage)
 		r = store_stage_new(v->store, &h->stage);
 	if (!r && keep)
-		r = store_stage_write(v->store, h->stage, unique, b->value_got, data, len);
+		r = store_stage_write_set(v->store, h->stage, unique, b->value_got, data, len);	/* the limit of one value is ctl's to judge */
 	in_order();
 	if (!r)
 		b->value_got += len;
@@ -151,7 +153,7 @@ int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	b->under_way = unique;
 	in_order();
 	if (!b->complete)
-		gather_line(b, &data, &len);
+		gather_line(v, asker, b, &data, &len);
 	if (b->complete && len)
 		r = stage_value(v, h, b, unique, data, len);
 	if (r) {
@@ -172,7 +174,7 @@ static int execute(struct vault *v, const struct asker *asker, const struct hand
 	/* whether the value fits the line, the limit and the vault's state is ctl's to judge, and to record */
 	const struct ctl_request request = {
 		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_len != NO_LENGTH ? b->value_got : 0,
-		.value_error = -(int)b->error, .unique = unique, .resent = resent,
+		.value_error = -(int)b->error, .refused = b->refused != 0, .unique = unique, .resent = resent,
 	};
 	return ctl_execute(&v->ctl, asker->who, &request, ret_text, ret_len);
 }

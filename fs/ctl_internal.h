@@ -42,11 +42,12 @@ struct ctl_op {
 	int (*ask)(struct ctl *c);	/* the policy. For changes it is called again in the transaction */
 	int (*load)(struct ctl *c);	/* what may block for long, before the transaction */
 	int (*run)(struct ctl *c);	/* does it, and fills the answer */
+	int (*record)(struct ctl *c);	/* where one record is not all, before the commit; NULL: ctl_record */
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_bindings.c and ctl_vault.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_bindings_ops[], ctl_vault_ops[], ctl_rotation_ops[];
+/* The tables of ctl_secrets.c, ctl_set.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c, ctl_rotation.c and ctl_backup.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -62,10 +63,11 @@ struct ctl_args {
 	const char *principal_text;	/* NULL: not given */
 	struct principal principal;
 	int64_t from, until;
-	uint64_t binding;		/* 0: not given */
+	uint64_t binding;		/* or block; 0: not given */
+	bool force;
 	action_set actions;
 	enum action action;
-	bool has_value_max, has_enforce_validity, enforce_validity;
+	bool has_value_max, has_enforce_validity, enforce_validity, has_purge_protection, purge_protection;
 	uint32_t value_max;
 	uint32_t near_days;		/* 0: not given */
 	struct rotation rotation;
@@ -77,9 +79,12 @@ struct ctl {
 	const struct identity *who;
 	const struct ctl_request *request;
 	const struct ctl_op *op;
+	enum audit_operation operation;	/* 0: the op's own */
 	json_t *in, *out;
 	char *text;			/* further fields of the answer as text, for answers too long to be a json_t */
 	size_t text_len;
+	uint8_t *raw;			/* bytes that follow the answer's line; no secrets; of operations that change nothing */
+	size_t raw_len;
 	bool short_of_memory;
 	struct ctl_args args;
 	uint8_t id[16];
@@ -88,6 +93,8 @@ struct ctl {
 	struct secbuf *value;		/* of rollback and rotate */
 	uint64_t *ids;			/* of revoke */
 	size_t n_ids;
+	struct set_item *set;		/* of put-set */
+	uint64_t part;			/* which of several records of one request: 0, 1, 2 … */
 	/* what went wrong */
 	int error;			/* positive; 0: nothing yet */
 	char message[CTL_MESSAGE_MAX], hint[CTL_MESSAGE_MAX + CTL_COMMAND_MAX];
@@ -113,6 +120,20 @@ int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__(
 /* The value is longer than this vault takes. */
 int ctl_fail_large(struct ctl *c);
 
+/* ---- the record ---- */
+
+/* Records of one request beyond the first add their number above the request's, which is small: so a request that comes again finds which of them were written. */
+#define AUDIT_PART_SHIFT 40
+/* again: a second word on what was recorded already. 0, or negative errno after ctl_fail. */
+int ctl_record(struct ctl *c, enum audit_result result, int error, bool again);
+
+/* ---- what put and put-set share (ctl_secrets.c) ---- */
+
+/* The secret to put into; a new one if there is none. In the transaction; about args.name. */
+int ctl_put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created);
+/* What an error of storing a version says; about args.name and args.value_length. */
+int ctl_fail_add(struct ctl *c, int r);
+
 /* ---- the policy ---- */
 
 /* Asks, and notes the binding that decided. name may be a name, a scope, or NULL for the vault. 0, or -EACCES with message and hint. */
@@ -135,6 +156,8 @@ const char *ctl_command(const struct ctl *c, char *buf, size_t len);
 
 int ctl_check_name(struct ctl *c, const char *field, const char **ret_name);
 int ctl_check_scope(struct ctl *c, const char *field, const char **ret_scope);
+/* Into args.principal and args.principal_text. */
+int ctl_check_principal(struct ctl *c, const char *field);
 int ctl_check_version(struct ctl *c, uint32_t *ret_version);
 /* Absent: false in *ret_given. null: none. */
 int ctl_check_time(struct ctl *c, const char *field, int64_t none, int64_t *ret_ns, bool *ret_given);

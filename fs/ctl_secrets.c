@@ -40,12 +40,14 @@ static int find(struct ctl *c, uint32_t version, struct view *ret)
 	ctl_command(c, command, sizeof(command));
 	if (deleted) {
 		ctl_hint(c, "`%s recover %s` brings it back", command, c->args.name);
-		return ctl_fail(c, ENOENT, "%s was deleted", c->args.name);
+		return ctl_fail(c, ENOENT, "%s is deleted", c->args.name);
 	}
 	if (!view.id) {
 		ctl_hint(c, "`%s list` shows what there is", command);
 		return ctl_fail(c, ENOENT, "there is no secret %s", c->args.name);
 	}
+	if (version && view.v.destroyed)
+		return ctl_fail(c, ENOENT, "version %u of %s was destroyed: it cannot be brought back", version, c->args.name);
 	if (version && !view.v.number) {
 		ctl_hint(c, "`%s versions %s` shows what there is", command, c->args.name);
 		return ctl_fail(c, ENOENT, "%s has no version %u", c->args.name, version);
@@ -197,6 +199,13 @@ static int check_window(struct ctl *c, int64_t not_before, int64_t expires)
 	return 0;
 }
 
+/* Taken all the same: old values are brought here with their times, and who wants a version expired may say so. */
+static void warn_expired(struct ctl *c, int64_t expires)
+{
+	if (expires <= c->now)
+		ctl_hint(c, "expires lies in the past: the version has expired already");
+}
+
 /* ---- put ---- */
 
 static int check_put(struct ctl *c)
@@ -208,8 +217,7 @@ static int check_put(struct ctl *c)
 	return check_window(c, c->args.not_before, c->args.expires);
 }
 
-/* The secret to put into; a new one if there is none. */
-static int put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
+int ctl_put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
 {
 	const struct catalog_secret *s;
 	bool deleted, enabled = true;
@@ -243,7 +251,7 @@ static int put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
 	return 0;
 }
 
-static int fail_add(struct ctl *c, int r)
+int ctl_fail_add(struct ctl *c, int r)
 {
 	char command[256];
 
@@ -268,11 +276,11 @@ static int run_put(struct ctl *c)
 	limit = store_settings(c->env->store)->value_max;
 	store_unlock_tables(c->env->store);
 	if (c->args.value_length > limit)
-		return fail_add(c, -EFBIG);
+		return ctl_fail_add(c, -EFBIG);
 	if ((r = merge_tags(c, NULL, &tags)) < 0)
 		return r;
 	a.tags_json = tags;
-	r = put_secret(c, &id, &created);
+	r = ctl_put_secret(c, &id, &created);
 	if (r < 0)
 		goto out;
 	if (c->args.value_length)
@@ -280,10 +288,11 @@ static int run_put(struct ctl *c)
 	else
 		r = store_version_add(c->env->store, id, "", 0, &a, &version);
 	if (r < 0) {
-		r = fail_add(c, r);
+		r = ctl_fail_add(c, r);
 		goto out;
 	}
 	c->version = version;
+	warn_expired(c, a.expires);
 	ctl_set(c, "name", json_string(c->args.name));
 	ctl_set(c, "version", json_integer(version));
 	ctl_set(c, "created_secret", json_boolean(created));
@@ -297,6 +306,8 @@ out:
 static int check_list(struct ctl *c)
 {
 	c->args.deleted = json_is_true(json_object_get(c->in, "deleted"));
+	if (c->args.deleted)
+		c->operation = AUDIT_SECRET_LIST_DELETED;
 	return 0;
 }
 
@@ -309,7 +320,7 @@ static int ask_list_any(struct ctl *c)
 struct listed {
 	uint32_t id, current;
 	bool enabled;
-	int64_t created, expires;
+	int64_t created, expires, deleted, purge;
 	char name[NAME_LEN_MAX + 1];
 };
 
@@ -317,7 +328,7 @@ struct listing { struct listed *items; size_t n, room; };
 
 #define LIST_SLICE 1024
 
-static int listing_add(struct listing *l, const struct catalog_secret *s)
+static int listing_add(struct ctl *c, struct listing *l, const struct catalog_secret *s)
 {
 	const struct catalog_version *v = catalog_version(s, s->current);
 	struct listed *grown;
@@ -330,7 +341,8 @@ static int listing_add(struct listing *l, const struct catalog_secret *s)
 		l->room = l->room ? 2 * l->room : 64;
 	}
 	l->items[l->n] = (struct listed){ .id = s->id, .current = s->current, .enabled = s->enabled, .created = s->created,
-					  .expires = v ? v->expires : INT64_MAX };
+					  .expires = v ? v->expires : INT64_MAX, .deleted = s->changed,
+					  .purge = s->deleted ? store_purge_date(c->env->store, s) : 0 };
 	snprintf(l->items[l->n++].name, NAME_LEN_MAX + 1, "%s", s->name);
 	return 0;
 }
@@ -349,7 +361,7 @@ static int listing_collect(struct ctl *c, struct listing *l)
 			after = s->id;
 			policy_decide(store_policy(c->env->store), &c->who->policy, ACTION_SECRETS_LIST, s->name, c->now, &answer);
 			if (answer.decision == POLICY_ALLOW && s->kind == OBJECT_SECRET)
-				r = listing_add(l, s);
+				r = listing_add(c, l, s);
 		}
 		s = r == 0 ? store_next(c->env->store, after, c->args.deleted) : NULL;
 		store_unlock_tables(c->env->store);
@@ -395,7 +407,14 @@ static int print_listed(struct ctl *c, FILE *f, const struct listed *s)
 	print_time_or_null(f, "created", s->created);
 	fputc(',', f);
 	print_time_or_null(f, "expires", s->expires);
-	fprintf(f, ",\"tags\":%s}", a.tags_json ? a.tags_json : "{}");
+	fprintf(f, ",\"tags\":%s", a.tags_json ? a.tags_json : "{}");
+	if (c->args.deleted) {
+		fputc(',', f);
+		print_time_or_null(f, "deleted", s->deleted);
+		fputc(',', f);
+		print_time_or_null(f, "purge", s->purge);
+	}
+	fputc('}', f);
 	store_attributes_free(&a);
 	return 0;
 }
@@ -486,8 +505,8 @@ static int run_show(struct ctl *c)
 
 static json_t *version_json(const struct catalog_version *v)
 {
-	return json_pack("{s:I, s:b, s:o, s:o, s:o, s:I}", "version", (json_int_t)v->number, "enabled", (int)v->enabled, "created", ctl_time(v->created),
-			 "not_before", ctl_time(v->not_before), "expires", ctl_time(v->expires), "size", (json_int_t)v->size);
+	return json_pack("{s:I, s:b, s:o, s:o, s:o, s:I, s:b}", "version", (json_int_t)v->number, "enabled", (int)v->enabled, "created", ctl_time(v->created),
+			 "not_before", ctl_time(v->not_before), "expires", ctl_time(v->expires), "size", (json_int_t)v->size, "destroyed", (int)v->destroyed);
 }
 
 static int run_versions(struct ctl *c)
@@ -576,6 +595,8 @@ static int run_attr(struct ctl *c)
 		r = ctl_fail_store(c, r, "change the attributes of %s", in->name);
 		goto out;
 	}
+	if (in->has_expires)
+		warn_expired(c, a.expires);
 	ctl_set(c, "name", json_string(in->name));
 	ctl_set(c, "version", json_integer(view.v.number));
 out:
@@ -635,6 +656,74 @@ static int run_enable(struct ctl *c)
 static int run_disable(struct ctl *c)
 {
 	return switch_service(c, false);
+}
+
+/* ---- what ends: secrets and versions ---- */
+
+static int ask_purge(struct ctl *c)
+{
+	return ask_named(c, ACTION_SECRETS_PURGE);
+}
+
+static int run_destroy(struct ctl *c)
+{
+	uint32_t version = c->args.version;
+	struct view view;
+	int r = find(c, version, &view);
+
+	if (r < 0)
+		return r;
+	r = store_version_destroy(c->env->store, view.id, version);
+	if (r == -EPERM) {
+		ctl_hint(c, "a version can be disabled; its content is destroyed when the secret is deleted and its retention has passed");
+		return ctl_fail(c, EPERM, "purge protection is on: no version can be destroyed by itself");
+	}
+	if (r < 0)
+		return ctl_fail_store(c, r, "destroy version %u of %s", version, c->args.name);
+	ctl_set(c, "name", json_string(c->args.name));
+	ctl_set(c, "version", json_integer(version));
+	ctl_set(c, "current", ctl_version(current_after(c, version, false)));
+	return 0;
+}
+
+/* Whoever may do something about a deleted secret may know its dates. */
+static int ask_deleted(struct ctl *c)
+{
+	static const enum action actions[] = { ACTION_SECRETS_RECOVER, ACTION_SECRETS_PURGE, ACTION_SECRETS_DELETE, ACTION_SECRETS_LIST };
+	int r = -EACCES;
+
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]) && r < 0; i++) {
+		ctl_forgive(c);
+		r = ask_named(c, actions[i]);
+	}
+	return r;
+}
+
+static int run_deleted(struct ctl *c)
+{
+	const struct catalog_secret *s;
+	int64_t deleted = 0, purge = 0;
+	uint32_t id = 0, n_versions = 0;
+	bool protected;
+	char command[256];
+
+	store_rdlock(c->env->store);
+	s = store_find_deleted(c->env->store, c->args.name);
+	protected = store_settings(c->env->store)->purge_protection;
+	if (s) {
+		id = s->id;
+		n_versions = s->n_versions;
+		deleted = s->changed;
+		purge = store_purge_date(c->env->store, s);
+	}
+	store_unlock_tables(c->env->store);
+	if (!id) {
+		ctl_hint(c, "`%s list --deleted` shows what there is", ctl_command(c, command, sizeof(command)));
+		return ctl_fail(c, ENOENT, "there is no deleted secret %s", c->args.name);
+	}
+	ctl_set(c, "secret", json_pack("{s:s, s:o, s:o, s:i, s:b}", "name", c->args.name, "deleted", ctl_time(deleted), "purge", ctl_time(purge),
+				       "versions", (int)n_versions, "purge_protection", (int)protected));
+	return 0;
 }
 
 /* ---- rollback ---- */
@@ -701,7 +790,7 @@ static int run_rollback(struct ctl *c)
 	store_attributes_free(&before);
 	if (r < 0) {
 		c->args.value_length = secbuf_len(c->value);
-		return fail_add(c, r);
+		return ctl_fail_add(c, r);
 	}
 	c->version = version;
 	snprintf(c->detail, sizeof(c->detail), "content of version %u", c->args.version);
@@ -719,7 +808,7 @@ static int run_rollback(struct ctl *c)
 
 static const struct ctl_field named[] = { { "name", CTL_STRING, true }, { 0 } };
 static const struct ctl_field named_version[] = { { "name", CTL_STRING, true }, { "version", CTL_INT | CTL_NULL, false }, { 0 } };
-static const struct ctl_field rollback_fields[] = { { "name", CTL_STRING, true }, { "version", CTL_INT, true }, { 0 } };
+static const struct ctl_field needed_version[] = { { "name", CTL_STRING, true }, { "version", CTL_INT, true }, { 0 } };
 static const struct ctl_field list_fields[] = { { "deleted", CTL_BOOL, false }, { 0 } };
 static const struct ctl_field put_fields[] = { { "name", CTL_STRING, true }, { "value_length", CTL_INT, true }, FIELD_ATTRIBUTES, { 0 } };
 static const struct ctl_field attr_fields[] = {
@@ -736,7 +825,10 @@ const struct ctl_op ctl_secrets_ops[] = {
 	  .ask = ask_update, .run = run_enable },
 	{ .name = "disable", .operation = AUDIT_SECRET_UPDATE, .changes = true, .fields = named_version, .check = check_name_version,
 	  .ask = ask_update, .run = run_disable },
-	{ .name = "rollback", .operation = AUDIT_SECRET_SET, .changes = true, .fields = rollback_fields, .check = check_name_version,
+	{ .name = "destroy", .operation = AUDIT_SECRET_DESTROY, .changes = true, .fields = needed_version, .check = check_name_version,
+	  .ask = ask_purge, .run = run_destroy },
+	{ .name = "deleted", .operation = AUDIT_SECRET_LIST_DELETED, .fields = named, .check = check_name, .ask = ask_deleted, .run = run_deleted },
+	{ .name = "rollback", .operation = AUDIT_SECRET_SET, .changes = true, .fields = needed_version, .check = check_name_version,
 	  .ask = ask_rollback, .load = load_rollback, .run = run_rollback },
 	{ 0 },
 };

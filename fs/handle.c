@@ -25,6 +25,7 @@ struct handles {
 	uint32_t capacity;		/* slots of each index: a power of two, at least 2 * live */
 	struct counts per_uid;
 	struct counts readers;
+	struct counts read_writers;
 	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
 };
 
@@ -137,6 +138,11 @@ static bool is_reader(const struct handle *e)
 	return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) != O_WRONLY;
 }
 
+static bool is_read_writer(const struct handle *e)
+{
+	return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) == O_RDWR;
+}
+
 static uint64_t reader_key(uint32_t secret, uint32_t version)
 {
 	return (uint64_t)secret << 32 | version;
@@ -147,6 +153,8 @@ static void account(struct handles *h, struct handle *e)
 	uniques_insert(h, e);
 	if (is_reader(e))
 		counts_add(&h->readers, reader_key(e->secret, e->version), 1);
+	if (is_read_writer(e))
+		counts_add(&h->read_writers, e->secret, 1);
 	h->open++;
 }
 
@@ -155,6 +163,8 @@ static void unaccount(struct handles *h, struct handle *e)
 	uniques_remove(h, e);
 	if (is_reader(e))
 		counts_drop(&h->readers, reader_key(e->secret, e->version));
+	if (is_read_writer(e))
+		counts_drop(&h->read_writers, e->secret);
 	h->open--;
 }
 
@@ -168,7 +178,7 @@ static void push_free(struct handles *h, struct handle *e)
 /* Room in every index for n live entries, so that publish and release need no memory. 0 or -ENOMEM. */
 static int reserve(struct handles *h, uint32_t n)
 {
-	struct count *per_uid = NULL, *readers = NULL;
+	struct count *per_uid = NULL, *readers = NULL, *read_writers = NULL;
 	uint32_t *uniques = NULL, capacity = h->capacity ? h->capacity : CAPACITY_MIN;
 	uint32_t old_capacity = h->capacity, *old = h->uniques;
 
@@ -178,10 +188,12 @@ static int reserve(struct handles *h, uint32_t n)
 		return 0;
 	per_uid = calloc(capacity, sizeof(*per_uid));
 	readers = calloc(capacity, sizeof(*readers));
+	read_writers = calloc(capacity, sizeof(*read_writers));
 	uniques = calloc(capacity, sizeof(*uniques));
-	if (!per_uid || !readers || !uniques) {
+	if (!per_uid || !readers || !read_writers || !uniques) {
 		free(per_uid);
 		free(readers);
+		free(read_writers);
 		free(uniques);
 		return -ENOMEM;
 	}
@@ -191,6 +203,9 @@ static int reserve(struct handles *h, uint32_t n)
 	moved = counts_moved(&h->readers, readers, capacity);
 	free(h->readers.slots);
 	h->readers = moved;
+	moved = counts_moved(&h->read_writers, read_writers, capacity);
+	free(h->read_writers.slots);
+	h->read_writers = moved;
 	h->uniques = uniques;
 	h->capacity = capacity;
 	for (uint32_t i = 0; i < old_capacity; i++) {
@@ -269,6 +284,7 @@ void handles_free(struct handles *h)
 	pthread_mutex_destroy(&h->lock);
 	free(h->per_uid.slots);
 	free(h->readers.slots);
+	free(h->read_writers.slots);
 	free(h->uniques);
 	free(h);
 }
@@ -437,6 +453,16 @@ uint32_t handle_readers(struct handles *h, uint32_t secret, uint32_t version)
 
 	pthread_mutex_lock(&h->lock);
 	n = counts_slot(&h->readers, reader_key(secret, version))->n;
+	pthread_mutex_unlock(&h->lock);
+	return n;
+}
+
+uint32_t handle_read_writers(struct handles *h, uint32_t secret)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&h->lock);
+	n = counts_slot(&h->read_writers, secret)->n;
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }

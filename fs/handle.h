@@ -75,6 +75,8 @@ void handle_release(struct handles *h, uint64_t fh);	/* idempotent */
 void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg);
 /* How many open HANDLE_VALUE handles there are of (secret, version) for reading (O_RDONLY, O_RDWR): the plaintext is wiped at zero. O(1). */
 uint32_t handle_readers(struct handles *h, uint32_t secret, uint32_t version);
+/* How many of a secret are open for both reading and writing: through those its page cache could be written. O(1). */
+uint32_t handle_read_writers(struct handles *h, uint32_t secret);
 size_t handle_count(struct handles *h);
 
 #endif

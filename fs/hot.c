@@ -35,7 +35,7 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		return;
 	}
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
-	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_block()) {
+	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_block() && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
 		request_defer_hot();
 		return;
 	}
@@ -142,6 +142,16 @@ static void handle_release_request(struct vault *v, uint64_t fh)
 		access_close(v, fh);
 		request_reply(0, NULL, 0);
 	}
+}
+
+uint32_t hot_owner(void *userdata, const struct fuse_in_header *in, size_t len)
+{
+	const struct vault *v = userdata;
+	const struct handle *h = NULL;
+
+	if (in->opcode == FUSE_RELEASE && len - sizeof *in >= sizeof(struct fuse_release_in))
+		h = handle_get(v->handles, ((const struct fuse_release_in *)(const void *)(in + 1))->fh);
+	return h ? h->uid : in->uid;
 }
 
 bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len)

@@ -6,6 +6,12 @@
  *   bits 55..28  secret id                      (below 2^28)
  *   bits 27..0   incarnation (directories) or version number (version files), else 0
  *
+ * Directories below .coffer/at have another layout, for they have an epoch:
+ *
+ *   bits 63..60  4
+ *   bits 59..28  epoch                          (1 to 2^32 - 1)
+ *   bits 27..0   secret id, 0 for the epoch's own directory
+ *
  * The root is 1 (FUSE_ROOT_ID); the vault's own files are INODE_OWN with their number in the low bits. */
 #ifndef COFFER_FS_INODE_H
 #define COFFER_FS_INODE_H
@@ -21,12 +27,15 @@ enum inode_type {
 	INODE_VERSIONS,		/* its versions/ */
 	INODE_CURRENT,		/* one for the secret's life */
 	INODE_VERSION,		/* (secret, version) */
+	INODE_EPOCH,		/* .coffer/at/EPOCH; low is the epoch */
+	INODE_AT,		/* .coffer/at/EPOCH/NAME of (secret, epoch) */
 };
 
-enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_EVENTS, OWN_END };
+enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_END };
 
 #define INODE_LOW_MAX    ((1u << 28) - 1)
 #define INODE_SECRET_MAX ((1u << 28) - 1)
+#define INODE_EPOCH_MAX  UINT32_MAX
 
 struct inode { enum inode_type type; uint32_t secret; uint32_t low; };
 
@@ -38,8 +47,8 @@ bool inode_unpack(uint64_t ino, struct inode *ret_inode);
 static inline uint64_t inode_own(enum inode_own o) { return inode_pack(&(struct inode){ .type = INODE_OWN, .low = o }); }
 static inline bool inode_is_dir(const struct inode *i)
 {
-	return i->type == INODE_ROOT || i->type == INODE_SECRET || i->type == INODE_VERSIONS ||
-	       (i->type == INODE_OWN && (i->low == OWN_DIR || i->low == OWN_DELETED));
+	return i->type == INODE_ROOT || i->type == INODE_SECRET || i->type == INODE_VERSIONS || i->type == INODE_EPOCH || i->type == INODE_AT ||
+	       (i->type == INODE_OWN && (i->low == OWN_DIR || i->low == OWN_DELETED || i->low == OWN_AT));
 }
 
 #endif

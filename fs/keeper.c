@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "fs/log.h"
+#include "fs/sandbox.h"
 
 #define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
 #define STOP_TIMEOUT_MS  8000
@@ -44,6 +45,25 @@ void keeper_trouble(struct keeper *k, const char *format, ...)
 
 /* ---- set-up ---- */
 
+/* The kernel's name for this boot. Where it cannot be read, one that holds for this daemon: time without it is then not counted. */
+static int read_boot(uint8_t ret[16])
+{
+	char text[64] = "";
+	size_t n = 0;
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		(void)!read(fd, text, sizeof text - 1);
+		close(fd);
+	}
+	for (const char *p = text; *p && n < 16; p++)
+		if (sscanf(p, "%2hhx", &ret[n]) == 1 && p[1]) {
+			n++;
+			p++;
+		}
+	return n == 16 || getrandom(ret, 16, 0) == 16 ? 0 : -EIO;
+}
+
 static int make_shared(struct keeper *k)
 {
 	struct timespec t;
@@ -63,6 +83,8 @@ static int make_shared(struct keeper *k)
 	if (getrandom(k->shared->stage_key, KEY_LEN, 0) != KEY_LEN)
 		return -EIO;
 	struct shared_keeper *s = &k->shared->keeper;
+	if (read_boot(s->boot))
+		return -EIO;
 	clock_gettime(CLOCK_REALTIME, &t);
 	s->started = t.tv_sec * 1000000000 + t.tv_nsec;
 	s->keeper = getpid();
@@ -229,7 +251,9 @@ static int set_up(struct keeper *k)
 	k->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (k->self_fd < 0)
 		return -errno;
-	r = make_signals(k);
+	r = sandbox_keeper();
+	if (!r)
+		r = make_signals(k);
 	if (!r)
 		r = children_make_channels(k);
 	if (!r)

@@ -51,7 +51,8 @@ void children_publish(struct keeper *k)
 
 static int spawn_worker(struct keeper *k, int seat, int control)
 {
-	struct role_args a = { .role = "worker", .uid = k->store.users.worker, .gid = k->store.users.worker_gid, .log_stderr = k->options.foreground };
+	struct role_args a = { .role = "worker", .uid = k->store.users.worker, .gid = k->store.users.worker_gid, .log_stderr = k->options.foreground,
+			       .require_sandbox = k->options.require_sandbox };
 	const struct role_fd fds[] = {
 		{ "shared", k->shared_fd }, { "fuse", mount_fuse_fd(k->mount) }, { "control", control }, { "store", k->store.dir },
 		{ "proc", k->proc_fd }, { "audit", k->store.audit_dir }, { "head", k->store.audit_head },
@@ -100,7 +101,8 @@ int children_start_helper(struct keeper *k, enum helper which)
 	static const char *const client_names[SEATS] = { "client0", "client1" };
 	const struct keeper_users *u = &k->store.users;
 	const bool keys = which == HELPER_KEYHOLDER;
-	struct role_args a = { .role = helper_roles[which], .uid = keys ? u->keys : u->helper, .gid = keys ? u->keys_gid : u->helper_gid, .log_stderr = k->options.foreground };
+	struct role_args a = { .role = helper_roles[which], .uid = keys ? u->keys : u->helper, .gid = keys ? u->keys_gid : u->helper_gid, .log_stderr = k->options.foreground,
+			       .require_sandbox = k->options.require_sandbox };
 	struct child *c = &k->helpers[which];
 	size_t n = 0;
 

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *log_role = "cofferd";
@@ -12,6 +13,7 @@ void log_open(const char *role, bool to_stderr)
 {
 	log_role = role;
 	log_stderr = to_stderr;
+	tzset();		/* syslog(3) stamps lines with the local time: later it could not read which */
 	if (!to_stderr)
 		openlog("cofferd", LOG_PID | LOG_NDELAY, LOG_DAEMON);
 }

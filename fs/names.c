@@ -1,12 +1,14 @@
 #include "fs/names.h"
+#include "fs/at.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "fs/name_change.h"
+
 static const struct { const char *name; enum inode_own own; } own_names[] = {
-	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "events", OWN_EVENTS },
+	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "at", OWN_AT }, { "events", OWN_EVENTS },
 };
 #define OWN_NAMES (sizeof own_names / sizeof *own_names)
 
@@ -29,17 +31,17 @@ static struct inode secret_dir(const struct catalog_secret *s)
 	return (struct inode){ .type = INODE_SECRET, .secret = s->id, .low = s->incarnation };
 }
 
-/* An old incarnation's directory finds nothing: it is the one that was deleted. */
-static const struct catalog_secret *live_dir(struct vault *v, const struct inode *i)
+/* An old incarnation's directory finds nothing: it is the one that was deleted. That of a deleted secret stands in .coffer/deleted, and finds what it will have when it is back. */
+static const struct catalog_secret *present_dir(struct vault *v, const struct inode *i)
 {
 	const struct catalog_secret *s = store_get(v->store, i->secret);
-	return s && !s->deleted && s->incarnation == i->low ? s : NULL;
+	return s && s->incarnation == i->low ? s : NULL;
 }
 
 static int lookup_in_secret(struct vault *v, const struct inode *dir, const char *name, struct inode *ret)
 {
-	const struct catalog_secret *s = live_dir(v, dir);
-	uint32_t n;
+	const struct catalog_secret *s = present_dir(v, dir);
+	const struct catalog_version *c;
 
 	if (!s)
 		return -ENOENT;
@@ -47,8 +49,8 @@ static int lookup_in_secret(struct vault *v, const struct inode *dir, const char
 		*ret = (struct inode){ .type = INODE_CURRENT, .secret = s->id };
 	} else if (dir->type == INODE_SECRET && !strcmp(name, "versions")) {
 		*ret = (struct inode){ .type = INODE_VERSIONS, .secret = s->id, .low = s->incarnation };
-	} else if (dir->type == INODE_VERSIONS && (n = parse_version(name)) && catalog_version(s, n)) {
-		*ret = (struct inode){ .type = INODE_VERSION, .secret = s->id, .low = n };
+	} else if (dir->type == INODE_VERSIONS && (c = catalog_version(s, parse_version(name))) && !c->destroyed) {
+		*ret = (struct inode){ .type = INODE_VERSION, .secret = s->id, .low = c->number };
 	} else {
 		return -ENOENT;
 	}
@@ -62,6 +64,15 @@ static int lookup_in_root(struct vault *v, const char *name, struct inode *ret)
 		return 0;
 	}
 	const struct catalog_secret *s = store_find(v->store, name);
+	if (!s)
+		return -ENOENT;
+	*ret = secret_dir(s);
+	return 0;
+}
+
+static int lookup_in_deleted(struct vault *v, const char *name, struct inode *ret)
+{
+	const struct catalog_secret *s = store_find_deleted(v->store, name);
 	if (!s)
 		return -ENOENT;
 	*ret = secret_dir(s);
@@ -88,6 +99,10 @@ int names_lookup(struct vault *v, uint64_t parent, const char *name, uint64_t *r
 	store_rdlock(v->store);
 	if (dir.type == INODE_ROOT)
 		r = lookup_in_root(v, name, &found);
+	else if (dir.type == INODE_OWN && dir.low == OWN_DELETED)
+		r = lookup_in_deleted(v, name, &found);
+	else if ((dir.type == INODE_OWN && dir.low == OWN_AT) || at_is_volatile(&dir))
+		r = at_lookup(v, &dir, name, &found);
 	else if (dir.type == INODE_SECRET || dir.type == INODE_VERSIONS)
 		r = lookup_in_secret(v, &dir, name, &found);
 	store_unlock_tables(v->store);
@@ -115,7 +130,8 @@ static int list_dots(uint64_t ino, uint64_t *offset, entry_fn fn, void *arg)
 	return r;
 }
 
-static void list_root(struct vault *v, const struct identity *who, uint64_t offset, entry_fn fn, void *arg)
+/* Of the vault's directory, or of .coffer/deleted. */
+static void list_secrets(struct vault *v, const struct identity *who, bool deleted, uint64_t offset, entry_fn fn, void *arg)
 {
 	const int64_t now = vault_now();
 	const struct policy *p = store_policy(v->store);
@@ -123,7 +139,7 @@ static void list_root(struct vault *v, const struct identity *who, uint64_t offs
 
 	if (!who || store_sealed(v->store) || policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
 		return;
-	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), false); s; s = store_next(v->store, s->id, false)) {
+	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), deleted); s; s = store_next(v->store, s->id, deleted)) {
 		policy_decide(p, &who->policy, ACTION_SECRETS_LIST, s->name, now, &a);
 		struct inode i = secret_dir(s);
 		if (a.decision == POLICY_ALLOW && fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
@@ -133,7 +149,7 @@ static void list_root(struct vault *v, const struct identity *who, uint64_t offs
 
 static int list_versions(struct vault *v, const struct identity *who, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
 {
-	const struct catalog_secret *s = live_dir(v, dir);
+	const struct catalog_secret *s = present_dir(v, dir);
 	char name[16];
 
 	if (!s)
@@ -147,6 +163,8 @@ static int list_versions(struct vault *v, const struct identity *who, const stru
 		return -EACCES;
 	for (uint32_t k = 0; k < s->n_versions; k++) {
 		uint32_t n = s->versions[k].number;
+		if (s->versions[k].destroyed)
+			continue;
 		struct inode i = { .type = INODE_VERSION, .secret = s->id, .low = n };
 		snprintf(name, sizeof name, "%u", n);
 		if ((uint64_t)n + 2 > offset && fn(&(struct names_entry){ name, inode_pack(&i), (uint64_t)n + 2 }, arg))
@@ -168,7 +186,7 @@ static int list_fixed(const struct names_entry *entries, size_t n, uint64_t offs
 
 static int list_secret(struct vault *v, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
 {
-	const struct catalog_secret *s = live_dir(v, dir);
+	const struct catalog_secret *s = present_dir(v, dir);
 	if (!s)
 		return 0;
 	struct inode current = { .type = INODE_CURRENT, .secret = s->id };
@@ -185,9 +203,14 @@ static int list_own(uint64_t offset, entry_fn fn, void *arg)
 	return list_fixed(e, OWN_NAMES, offset, fn, arg);
 }
 
+static bool is_deleted(const struct inode *dir)
+{
+	return dir->type == INODE_OWN && dir->low == OWN_DELETED;
+}
+
 static bool is_recorded(const struct inode *dir)
 {
-	return dir->type == INODE_ROOT || dir->type == INODE_VERSIONS;
+	return dir->type == INODE_ROOT || dir->type == INODE_VERSIONS || dir->type == INODE_EPOCH || is_deleted(dir);
 }
 
 uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, uint64_t ino, uint64_t unique, bool resent)
@@ -214,7 +237,7 @@ static void judge_listing(struct vault *v, const struct asker *asker, const stru
 	const struct identity *who = asker_trusted(asker);
 
 	if (dir->type == INODE_VERSIONS) {
-		const struct catalog_secret *s = live_dir(v, dir);
+		const struct catalog_secret *s = present_dir(v, dir);
 		if (!s)
 			return;
 		vault_copy_name(j->name, sizeof j->name, s->name);
@@ -240,7 +263,7 @@ static int record_listing(struct vault *v, const struct asker *asker, const stru
 	store_unlock_tables(v->store);
 	if (dir->type == INODE_VERSIONS && !j.name[0])	/* a secret that is gone: nothing to list */
 		return 0;
-	const enum audit_operation operation = dir->type == INODE_ROOT ? AUDIT_SECRET_LIST : AUDIT_SECRET_LIST_VERSIONS;
+	const enum audit_operation operation = is_deleted(dir) ? AUDIT_SECRET_LIST_DELETED : dir->type == INODE_VERSIONS ? AUDIT_SECRET_LIST_VERSIONS : AUDIT_SECRET_LIST;
 	return vault_record(v, operation, asker->who, &j, unique, resent, vault_now(), NULL) && !j.error ? -EIO : 0;
 }
 
@@ -273,10 +296,12 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t
 	if (list_dots(ino, &offset, fn, arg))
 		return 0;
 	store_rdlock(v->store);
-	if (dir.type == INODE_OWN)
-		r = dir.low == OWN_DIR ? list_own(offset, fn, arg) : 0;
-	else if (dir.type == INODE_ROOT)
-		list_root(v, asker_trusted(asker), offset, fn, arg);
+	if (dir.type == INODE_ROOT || is_deleted(&dir))
+		list_secrets(v, asker_trusted(asker), is_deleted(&dir), offset, fn, arg);
+	else if ((dir.type == INODE_OWN && dir.low == OWN_AT) || at_is_volatile(&dir))
+		at_list(v, asker_trusted(asker), &dir, offset, fn, arg);
+	else if (dir.type == INODE_OWN)
+		r = list_own(offset, fn, arg);
 	else if (dir.type == INODE_VERSIONS)
 		r = list_versions(v, asker_trusted(asker), &dir, offset, fn, arg);
 	else
@@ -287,77 +312,22 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t
 
 /* ---- mkdir ---- */
 
-/* The kernel sends a mkdir again when a worker died on it: its own unique, within this mount, says whether it was done. */
-static struct request_key key_of(struct vault *v, uint64_t unique)
+static int run_mkdir(struct vault *v, const char *name)
 {
-	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection };
-	memcpy(key.id, "mkdir", 5);
-	memcpy(key.id + 8, &unique, sizeof unique);
-	return key;
-}
-
-static int create(struct vault *v, const struct asker *asker, const char *name, struct verdict *j, uint64_t unique, bool resent, int64_t began, const uint8_t digest[DIGEST_LEN])
-{
-	struct request_key key = key_of(v, unique);
-	uint32_t id = 0;
-	int r = store_begin(v->store);
-	if (r)
-		return r;
-	/* what was allowed before the wait for the transaction may have been revoked by the one before */
-	vault_decide(v, asker_trusted(asker), ACTION_SECRETS_SET, name, j);
-	r = -j->error;
-	if (!r)
-		r = store_secret_create(v->store, name, &id);
-	if (!r)
-		r = store_request_put(v->store, &key, digest, "{}");
-	if (!r)
-		r = vault_record(v, AUDIT_SECRET_SET, asker->who, j, unique, resent, began, NULL);
-	if (r) {
-		store_rollback(v->store);
-		return r;
-	}
-	r = vault_commit(v);
-	if (!r)
-		vault_changed(v, false);
-	return r;
-}
-
-static int find_dir(struct vault *v, const char *name, uint64_t *ret_ino)
-{
-	return names_lookup(v, 1, name, ret_ino);
+	uint32_t id;
+	return store_secret_create(v->store, name, &id);
 }
 
 int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent, uint64_t *ret_ino)
 {
-	const int64_t began = vault_now();
-	struct bytes parts[] = { { "mkdir", 5 }, { name, strlen(name) } };
-	uint8_t digest[DIGEST_LEN];
-	struct verdict j = { 0 };
+	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = name, .run = run_mkdir };
 	struct inode dir;
-	char *answer = NULL;
 	int r;
 
 	if (strlen(name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
 	if (!inode_unpack(parent, &dir) || dir.type != INODE_ROOT || !name_valid(name))
 		return -EPERM;
-	r = sha256(parts, 2, digest);
-	if (r)
-		return r;
-	if (resent) {
-		struct request_key key = key_of(v, unique);
-		if (!store_request_find(v->store, &key, digest, &answer)) {
-			free(answer);
-			return find_dir(v, name, ret_ino);
-		}
-	}
-	vault_decide(v, asker_trusted(asker), ACTION_SECRETS_SET, name, &j);
-	snprintf(j.name, sizeof j.name, "%s", name);
-	r = j.error ? -j.error : create(v, asker, name, &j, unique, resent, began, digest);
-	if (r) {
-		j.error = -r;
-		vault_record(v, AUDIT_SECRET_SET, asker->who, &j, unique, resent, began, NULL);
-		return r;
-	}
-	return find_dir(v, name, ret_ino);
+	r = name_change(v, asker, &c, unique, resent);
+	return r ? r : names_lookup(v, parent, name, ret_ino);
 }

@@ -6,10 +6,12 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "fs/at.h"
 #include "fs/attr.h"
 #include "fs/ctl_file.h"
 #include "fs/log.h"
 #include "fs/names.h"
+#include "fs/removal.h"
 #include "fs/staging.h"
 
 /* Entries may be cached for as long as the kernel likes: OPEN always reaches us, and every removal of a name goes through the mount. */
@@ -52,6 +54,14 @@ static void reply_error(fuse_req_t req, int negative_errno)
 
 /* ---- names and attributes ---- */
 
+/* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. */
+static double entry_timeout(uint64_t parent)
+{
+	struct inode dir;
+
+	return inode_unpack(parent, &dir) && at_is_volatile(&dir) ? 0 : FOREVER;
+}
+
 static void entry_begin(uint64_t ino, struct fuse_entry_param *e)
 {
 	memset(e, 0, sizeof *e);
@@ -75,6 +85,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!r)		/* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
 		r = entry_for(v, NULL, ino, &e);
+	e.entry_timeout = entry_timeout(parent);
 	if (r == -ENOENT) {
 		memset(&e, 0, sizeof e);
 		reply_error(req, r);	/* and so not cached: a name that is put shows at once */
@@ -198,7 +209,7 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 	reply_error(req, 0);
 }
 
-struct listing { fuse_req_t req; struct vault *v; const struct asker *asker; char *buf; size_t size, used; bool plus; };
+struct listing { fuse_req_t req; struct vault *v; uint64_t ino; const struct asker *asker; char *buf; size_t size, used; bool plus; };
 
 static int add_entry(const struct names_entry *n, void *arg)
 {
@@ -212,6 +223,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 	const bool dot = !strcmp(n->name, ".") || !strcmp(n->name, "..");
 	if (!dot && l->plus) {
 		entry_begin(n->ino, &e);
+		e.entry_timeout = entry_timeout(l->ino);
 		if (attr_fill_locked(l->v, l->asker, n->ino, &e.attr))
 			return 0;
 	}
@@ -234,7 +246,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 
 static void list(fuse_req_t req, fuse_ino_t ino, uint64_t fh, size_t size, off_t offset, bool plus)
 {
-	struct listing l = { .req = req, .v = vault_of(req), .size = size, .plus = plus };
+	struct listing l = { .req = req, .v = vault_of(req), .ino = ino, .size = size, .plus = plus };
 	struct asker a;
 
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
@@ -283,6 +295,28 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 		fuse_reply_entry(req, &e);
 }
 
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct asker a;
+
+	if (!blocks(req) || !identify(req, &a))
+		return;
+	int r = removal_rmdir(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
+	asker_release(&a);
+	reply_error(req, r);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
+{
+	struct asker a;
+
+	if (!blocks(req) || !identify(req, &a))
+		return;
+	int r = removal_rename(vault_of(req), &a, parent, name, to, to_name, flags, request_unique(), request_current()->resent);
+	asker_release(&a);
+	reply_error(req, r);
+}
+
 /* ---- files: OPEN, READ and RELEASE are in hot.c ---- */
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -291,6 +325,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct asker a;
 	(void)ino;
 
+	if (fi->writepage) {	/* from a mapping, by nobody whom the kernel would name */
+		fuse_reply_err(req, EPERM);
+		return;
+	}
 	if (!blocks(req) || !identify(req, &a))
 		return;
 	const struct handle *h = handle_get(v->handles, fi->fh);
@@ -428,12 +466,6 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	fuse_reply_err(req, EPERM);
 }
 
-static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
-{
-	(void)parent; (void)name; (void)to; (void)to_name; (void)flags;
-	fuse_reply_err(req, EPERM);
-}
-
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
 	(void)link; (void)parent; (void)name;
@@ -492,7 +524,7 @@ static const struct fuse_lowlevel_ops table = {
 	.mknod = op_mknod,
 	.create = op_create,
 	.unlink = op_unlink,
-	.rmdir = op_unlink,
+	.rmdir = op_rmdir,
 	.rename = op_rename,
 	.symlink = op_symlink,
 	.link = op_link,

@@ -21,6 +21,7 @@ const char options_usage[] =
 	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
+	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
 	"  -h, --help    -V, --version\n"
 	"\n"
@@ -51,6 +52,8 @@ static int set_option(struct options *o, const char *word)
 		return 0;
 	if (IS("nopagecache") && !eq) {
 		o->nopagecache = true;
+	} else if (IS("require_sandbox") && !eq) {
+		o->require_sandbox = true;
 	} else if (IS("noresend") && !eq) {
 		o->noresend = true;
 	} else if (IS("audit_durability")) {

@@ -15,6 +15,7 @@ struct options {
 	char mount[PATH_MAX];
 	bool foreground;
 	bool help, version;
+	bool require_sandbox;		/* a kernel without Landlock or seccomp is not served on */
 	bool nopagecache;		/* sendfile, splice and mmap are refused: nothing ever lies in the page cache */
 	bool noresend;			/* replay unanswered requests from the slots, as on kernels before 6.9 */
 	enum audit_durability durability;

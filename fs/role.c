@@ -51,6 +51,8 @@ static int parse_argument(char *arg, struct role_args *args)
 		fcntl((int)a, F_SETFD, FD_CLOEXEC);
 	} else if (!strcmp(arg, "--log=stderr")) {
 		args->log_stderr = true;
+	} else if (!strcmp(arg, "--require-sandbox")) {
+		args->require_sandbox = true;
 	} else {
 		return -EINVAL;
 	}
@@ -80,7 +82,7 @@ int role_fd(const struct role_args *args, const char *name)
 	return -1;
 }
 
-#define ARGS_MAX (ROLE_FDS_MAX + 6)
+#define ARGS_MAX (ROLE_FDS_MAX + 7)
 
 int role_spawn(int self_fd, const struct role_args *args, pid_t *ret_pid)
 {
@@ -96,6 +98,8 @@ int role_spawn(int self_fd, const struct role_args *args, pid_t *ret_pid)
 	snprintf(text[n++], 64, "--keeper=%d", (int)getpid());
 	if (args->log_stderr)
 		snprintf(text[n++], 64, "--log=stderr");
+	if (args->require_sandbox)
+		snprintf(text[n++], 64, "--require-sandbox");
 	for (size_t i = 0; i < args->n_fds; i++)
 		snprintf(text[n++], 64, "--fd=%s:%d", args->fds[i].name, args->fds[i].fd);
 	for (size_t i = 0; i < n; i++)

@@ -19,6 +19,7 @@ struct role_args {
 	gid_t gid;
 	pid_t keeper;
 	bool log_stderr;
+	bool require_sandbox;	/* a protection that the kernel lacks is a reason not to start */
 	size_t n_fds;
 	struct role_fd fds[ROLE_FDS_MAX];
 };

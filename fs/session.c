@@ -11,11 +11,13 @@
 #include <unistd.h>
 
 #include "fs/log.h"
+#include "fs/turns.h"
 #include "store/secbuf.h"
 
 #define INIT_UNIQUE ((uint64_t)1 << 62)		/* the kernel's are small and even */
 #define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
-#define THREADS     8
+#define THREADS     8			/* the first slots are theirs */
+#define SHARE       (THREADS / 2)	/* of one uid */
 #define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
 
 #define DELAYED_MAX 256			/* refusals kept waiting; beyond that they go at once */
@@ -30,11 +32,12 @@ struct session {
 	pthread_cond_t work, slot_free;
 	uint8_t free_slots[SLOTS];
 	size_t n_free;
-	uint8_t queue[SLOTS];
-	size_t queue_at, queue_len;
+	uint16_t free_parked[PARKED];
+	size_t n_free_parked;
+	struct turns *turns;		/* of entries: parked requests, and behind those slots */
 	bool ending;
 	pthread_t threads[THREADS];
-	size_t n_threads;
+	size_t n_threads, n_started;
 	struct delayed delayed[DELAYED_MAX];
 	size_t n_delayed;
 };
@@ -250,37 +253,113 @@ static void finish(struct slot *slot)
 	atomic_store_explicit(&slot->len, 0, memory_order_release);
 }
 
+/* Killed in between, the request lies in both places: where they are replayed, it is answered twice, of which the kernel takes one. */
+static void unpark(struct parked *p, struct slot *slot)
+{
+	const uint32_t len = p->len;
+
+	memcpy(slot->data, p->data, len);
+	atomic_store_explicit(&slot->len, len, memory_order_release);
+	slot->pad[0] = p->pad[0];
+	atomic_store_explicit(&p->len, 0, memory_order_release);
+}
+
+/* Runs what entry stands for, in its own slot or in the thread's. */
+static void run_entry(struct session *s, uint32_t entry, struct slot *own)
+{
+	struct slot *slot = entry < PARKED ? own : &s->config.shared->slots[entry - PARKED];
+
+	if (entry < PARKED)
+		unpark(&s->config.shared->parked[entry], slot);
+	process(s, slot, true, slot->pad[0]);
+	finish(slot);
+}
+
+static void give_back(struct session *s, uint32_t entry)
+{
+	if (entry < PARKED) {
+		s->free_parked[s->n_free_parked++] = (uint16_t)entry;
+		return;
+	}
+	s->free_slots[s->n_free++] = (uint8_t)(entry - PARKED);
+	pthread_cond_signal(&s->slot_free);
+}
+
 static void *pool_thread(void *arg)
 {
 	struct session *s = arg;
+	uint32_t uid = 0;
+	int64_t entry;
+
 	pthread_mutex_lock(&s->lock);
+	struct slot *own = &s->config.shared->slots[s->n_started++];
 	for (;;) {
-		while (!s->queue_len && !s->ending)
+		while ((entry = turns_take(s->turns, &uid)) < 0 && !s->ending)
 			pthread_cond_wait(&s->work, &s->lock);
-		if (!s->queue_len)
+		if (entry < 0)	/* what waits still is of a uid that has its share: its threads come back for it */
 			break;
-		uint8_t i = s->queue[s->queue_at];
-		s->queue_at = (s->queue_at + 1) % SLOTS;
-		s->queue_len--;
 		pthread_mutex_unlock(&s->lock);
-		struct slot *slot = &s->config.shared->slots[i];
-		bool resent = slot->pad[0];
-		process(s, slot, true, resent);
-		finish(slot);
+		run_entry(s, (uint32_t)entry, own);
 		pthread_mutex_lock(&s->lock);
-		s->free_slots[s->n_free++] = i;
-		pthread_cond_signal(&s->slot_free);
+		turns_done(s->turns, uid);
+		give_back(s, (uint32_t)entry);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
 
-static void enqueue(struct session *s, uint8_t i)
+static uint32_t owner_of(const struct session *s, const void *request, size_t len)
 {
-	pthread_mutex_lock(&s->lock);
-	s->queue[(s->queue_at + s->queue_len++) % SLOTS] = i;
+	return s->config.owner(s->config.userdata, request, len);
+}
+
+static void enqueue(struct session *s, uint32_t entry, uint32_t uid)
+{
+	turns_wait(s->turns, entry, uid);
 	pthread_cond_signal(&s->work);
+}
+
+enum parking { PARKING_NONE, PARKING_DONE, PARKING_REFUSED };
+
+/* Copies a request that has to wait out of its slot. A RELEASE is never refused: nobody would send it again. */
+static enum parking park(struct session *s, const struct slot *slot, uint32_t uid)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+	const bool must = in->opcode == FUSE_RELEASE;
+
+	if (in->opcode == FUSE_WRITE || slot->len > sizeof s->config.shared->parked[0].data)
+		return PARKING_NONE;
+	if (!must && (turns_waiting(s->turns, uid) >= PARKED_PER_UID || s->n_free_parked <= (uid ? PARKED_RESERVE : 0)))
+		return PARKING_REFUSED;
+	if (!s->n_free_parked)
+		return PARKING_NONE;
+	const uint16_t i = s->free_parked[--s->n_free_parked];
+	struct parked *p = &s->config.shared->parked[i];
+	memcpy(p->data, slot->data, slot->len);
+	p->pad[0] = slot->pad[0];
+	atomic_store_explicit(&p->len, slot->len, memory_order_release);
+	enqueue(s, i, uid);
+	return PARKING_DONE;
+}
+
+/* Gives a request to the pool. False: its slot goes along. */
+static bool defer(struct session *s, uint8_t i)
+{
+	struct slot *slot = &s->config.shared->slots[i];
+	const struct fuse_in_header *in = (const void *)slot->data;
+	const uint32_t uid = owner_of(s, in, slot->len);
+
+	pthread_mutex_lock(&s->lock);
+	enum parking parking = park(s, slot, uid);
+	if (parking == PARKING_NONE)
+		enqueue(s, PARKED + i, uid);
 	pthread_mutex_unlock(&s->lock);
+	if (parking == PARKING_NONE)
+		return false;
+	if (parking == PARKING_REFUSED)
+		answer(s, in->unique, -EAGAIN, NULL, 0);
+	finish(slot);
+	return true;
 }
 
 static uint8_t take_slot(struct session *s)
@@ -312,10 +391,29 @@ static void run_leftovers(struct session *s)
 	}
 }
 
+/* Those that waited for a thread when the worker before us died. */
+static void run_parked(struct session *s)
+{
+	pthread_mutex_lock(&s->lock);
+	for (uint32_t i = 0; i < PARKED; i++) {
+		struct parked *p = &s->config.shared->parked[i];
+		if (!s->config.shared->keeper.resend && p->len >= sizeof(struct fuse_in_header) && p->len <= sizeof p->data) {
+			p->pad[0] = 1;	/* another worker may have begun it */
+			enqueue(s, i, owner_of(s, (const void *)p->data, p->len));
+			continue;
+		}
+		if (p->len)
+			p->len = 0;	/* the kernel sends it again */
+		s->free_parked[s->n_free_parked++] = (uint16_t)i;
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
 int session_run(struct session *s)
 {
 	int r = 0;
 	run_leftovers(s);
+	run_parked(s);
 	uint8_t i = take_slot(s);
 	while (!*s->config.stop) {
 		struct slot *slot = &s->config.shared->slots[i];
@@ -332,8 +430,7 @@ int session_run(struct session *s)
 		atomic_store_explicit(&slot->len, (uint32_t)n, memory_order_release);
 		if (process(s, slot, false, false)) {
 			finish(slot);
-		} else {
-			enqueue(s, i);
+		} else if (!defer(s, i)) {
 			i = take_slot(s);
 		}
 	}
@@ -367,10 +464,10 @@ int session_new(const struct session_config *config, struct session **ret_sessio
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->work, NULL);
 	pthread_cond_init(&s->slot_free, NULL);
-	for (uint8_t i = 0; i < SLOTS; i++)
+	for (uint8_t i = THREADS; i < SLOTS; i++)
 		s->free_slots[s->n_free++] = i;
 	s->fuse = fuse_session_new(&args, config->ops, sizeof *config->ops, config->userdata);
-	r = s->fuse ? 0 : -ENOMEM;
+	r = s->fuse ? turns_new(PARKED + SLOTS, THREADS, SHARE, &s->turns) : -ENOMEM;
 	if (!r)
 		r = fuse_session_custom_io(s->fuse, &io, config->fuse_fd) ? -EIO : 0;
 	if (!r)
@@ -397,5 +494,6 @@ void session_free(struct session *s)
 		pthread_join(s->threads[i], NULL);
 	if (s->fuse)
 		fuse_session_destroy(s->fuse);
+	turns_free(s->turns);
 	free(s);
 }

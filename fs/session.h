@@ -1,7 +1,10 @@
 /* Receiving requests: our own loop around libfuse's low-level session.
  *
- * One hot thread reads /dev/fuse into a slot and runs the handler at once. A handler that finds that it would block (key holder, resolver, disk) says request_defer(); the slot then goes to a pool
- * thread, which runs the same handler from its start with request_may_block(). So one slow open does not stall the others, and no handler needs a second form. */
+ * One hot thread reads /dev/fuse into a slot and runs the handler at once. A handler that finds that it would block (key holder, resolver, disk) says request_defer(); the request then goes to
+ * a pool thread, which runs the same handler from its start with request_may_block(). So one slow open does not stall the others, and no handler needs a second form.
+ *
+ * Threads are shared between uids (fs/turns.h). A request that waits is copied out of its slot, so that however many of one uid wait, the hot thread has a slot to read into. Beyond PARKED_PER_UID
+ * that wait, a uid's are answered EAGAIN. Only a WRITE waits in its slot, for its bytes may be a value's: the kernel sends one at a time of each file. */
 #ifndef COFFER_FS_SESSION_H
 #define COFFER_FS_SESSION_H
 
@@ -21,6 +24,8 @@ struct session_config {
 	void *userdata;		/* of the callbacks: struct vault */
 	/* Answers the requests of the read path without libfuse, which allocates and locks for each; false: not one of them. */
 	bool (*hot)(void *userdata, const struct fuse_in_header *in, size_t len);
+	/* Whose request it is, in the count of threads: a RELEASE names nobody. */
+	uint32_t (*owner)(void *userdata, const struct fuse_in_header *in, size_t len);
 	const volatile bool *stop;
 };
 

@@ -24,13 +24,20 @@
 /* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
 struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16]; };
 
+/* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back. Pages are touched only when used. */
+#define PARKED         4096u
+#define PARKED_PER_UID 2048u
+#define PARKED_RESERVE 256u		/* for root */
+#define PARKED_SIZE    640u		/* a RENAME with two names fits */
+struct parked { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[PARKED_SIZE - 16]; };
+
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
 #define CTL_BUFFERS_PER_UID 32u
 #define CTL_BUFFERS_RESERVE 16u	/* of all, and on top of a uid's share: for administrators */
 struct ctl_buffer {
 	_Atomic uint64_t owner;		/* fh, 0: free */
-	uint32_t len, dead, complete, error;
+	uint32_t len, dead, complete, error, refused, pad;
 	uint64_t value_len, value_got;
 	uint64_t under_way;		/* unique of the WRITE that was begun last: a part of it may be here already when it comes again */
 	uint8_t line[CTL_LINE_MAX + 1024];
@@ -58,6 +65,7 @@ struct shared_keeper {
 	uint32_t in_container;
 	uint32_t resend;			/* the kernel can send unanswered requests again */
 	char mount[PATH_MAX], store[PATH_MAX];
+	uint8_t boot[16];			/* names this boot of this machine */
 	uint32_t bell_uid;			/* the user of the bell: its opens are known by pid and uid */
 	char vault[VAULT_NAME_MAX];
 	struct options options;
@@ -82,6 +90,7 @@ struct shared {
 	struct handle_table handles;
 	struct slot slots[SLOTS] __attribute__((aligned(4096)));
 	struct ctl_buffer ctl[CTL_BUFFERS] __attribute__((aligned(4096)));
+	struct parked parked[PARKED] __attribute__((aligned(4096)));
 };
 
 #endif

@@ -105,8 +105,27 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 	return r ? r : secbuf_set_len(ret, got);
 }
 
+/* Could the block speak of this uid? Of an opener's groups nothing is known any more after another worker took over: doubt denies. */
+static int may_speak_of(const struct block *b, void *arg)
+{
+	const uint32_t *uid = arg;
+
+	for (size_t i = 0; i < b->principal.n; i++)
+		if (b->principal.conditions[i].kind == PRINCIPAL_USER && b->principal.conditions[i].id != *uid)
+			return 0;
+	return 1;
+}
+
+static bool opener_blocked(struct vault *v, const struct policy *p, const struct handle *h, uint64_t fh)
+{
+	const struct identity *opener = v->openers[(uint32_t)fh];
+	uint32_t uid = h->uid;
+
+	return opener ? policy_blocked(p, &opener->policy) != NULL : policy_each_block(p, may_speak_of, &uid) != 0;
+}
+
 /* At RELEASE nobody asks: what was written was written with a right. Whether that right still stands is told by its binding. */
-static void decide_by_binding(struct vault *v, const struct handle *h, struct verdict *j)
+static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t fh, struct verdict *j)
 {
 	const int64_t now = vault_now();
 	store_rdlock(v->store);
@@ -118,7 +137,7 @@ static void decide_by_binding(struct vault *v, const struct handle *h, struct ve
 	j->decision = POLICY_DENY;
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
-	if (b && role && s && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) && scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
+	if (b && role && s && !opener_blocked(v, p, h, fh) && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) && scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
 		j->error = 0;
 		j->decision = POLICY_ALLOW;
 		j->binding = b->id;
@@ -127,10 +146,10 @@ static void decide_by_binding(struct vault *v, const struct handle *h, struct ve
 	store_unlock_tables(v->store);
 }
 
-static void judge_commit(struct vault *v, const struct asker *asker, const struct handle *h, struct verdict *j)
+static void judge_commit(struct vault *v, const struct asker *asker, const struct handle *h, uint64_t fh, struct verdict *j)
 {
 	if (!asker) {
-		decide_by_binding(v, h, j);
+		decide_by_binding(v, h, fh, j);
 	} else {
 		store_rdlock(v->store);
 		const struct catalog_secret *s = store_get(v->store, h->secret);
@@ -174,7 +193,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		actor = &gone;
 		audit_caller_render(&gone.audit);
 	}
-	judge_commit(v, asker, h, &j);
+	judge_commit(v, asker, h, fh, &j);
 	if (j.error) {
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
 		return -j.error;
@@ -183,7 +202,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	if (r)
 		return r;
 	/* what was allowed before the wait for the transaction may have been revoked by the one before */
-	judge_commit(v, asker, h, &j);
+	judge_commit(v, asker, h, fh, &j);
 	if (j.error) {
 		store_rollback(v->store);
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);

@@ -9,6 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "fs/log.h"
@@ -88,6 +94,99 @@ static void *wait_for_signal(void *arg)
 		look();
 	}
 	return NULL;
+}
+
+int test_hook_place(const char *path)
+{
+	return path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+/* ---- the cell ---- */
+
+static struct test_cell cell;
+
+static int answer(long r)
+{
+	return r < 0 ? -errno : 0;
+}
+
+static int read_a_file(void) { return answer(open("/etc/passwd", O_RDONLY | O_CLOEXEC)); }
+static int read_the_kek(void) { return answer(open(cell.kek, O_RDONLY | O_CLOEXEC)); }
+static int make_a_file(void) { return answer(open("/tmp/coffer-cell", O_WRONLY | O_CREAT | O_CLOEXEC, 0600)); }
+static int make_a_socket(void) { return answer(socket(AF_INET, SOCK_STREAM, 0)); }
+static int make_a_local_socket(void) { return answer(socket(AF_UNIX, SOCK_DGRAM, 0)); }
+static int write_the_log(void) { return answer(openat(cell.audit_dir, "audit-00000001.jsonl", O_WRONLY | O_APPEND | O_CLOEXEC)); }
+static int remove_the_log(void) { return answer(unlinkat(cell.audit_dir, "audit-00000001.jsonl", 0)); }
+static int run_a_program(void) { return answer(execl("/bin/true", "true", (char *)NULL)); }
+static int fork_a_process(void) { return answer(syscall(SYS_fork)); }
+static int trace_the_keeper(void) { return answer(ptrace(PTRACE_ATTACH, cell.keeper, NULL, NULL)); }
+static int read_the_keepers_memory(void)
+{
+	char to[16];
+	const struct iovec local = { to, sizeof to }, remote = { (void *)4096, sizeof to };
+	return answer(process_vm_readv(cell.keeper, &local, 1, &remote, 1, 0));
+}
+static int signal_the_keeper(void) { return answer(kill(cell.keeper, SIGKILL)); }
+static int run_new_code(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return p == MAP_FAILED ? -errno : 0;
+}
+static int become_root(void) { return answer(setuid(0)); }
+static int mount_something(void) { return answer(syscall(SYS_mount, "none", "/mnt", "tmpfs", 0, NULL)); }
+static int use_io_uring(void) { return answer(syscall(425 /* io_uring_setup */, 1, NULL)); }
+
+/* Cuts what looks like the open segment: a file that is appended to. */
+static int shorten_the_log(void)
+{
+	int r = -ENOENT;
+
+	for (int fd = 3; fd < 1024; fd++) {
+		struct stat st;
+		int flags = fcntl(fd, F_GETFL);
+		if (flags >= 0 && (flags & O_APPEND) && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0)
+			r = answer(ftruncate(fd, st.st_size - 1));
+	}
+	return r;
+}
+
+static int (*const cell_attempts[])(void) = {
+	read_a_file, read_the_kek, make_a_file, make_a_socket, make_a_local_socket, write_the_log, remove_the_log, shorten_the_log,
+	run_a_program, fork_a_process, trace_the_keeper, read_the_keepers_memory, signal_the_keeper, run_new_code, become_root, mount_something, use_io_uring,
+};
+
+static void *wait_for_order(void *arg)
+{
+	sigset_t set;
+	siginfo_t info;
+
+	(void)arg;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	for (;;) {
+		if (sigwaitinfo(&set, &info) < 0 || info.si_value.sival_int < 0 || (size_t)info.si_value.sival_int >= sizeof cell_attempts / sizeof *cell_attempts)
+			continue;
+		log_info("test hook: attempt %d begins", info.si_value.sival_int);
+		int r = cell_attempts[info.si_value.sival_int]();
+		log_info("test hook: attempt %d was answered %s", info.si_value.sival_int, r ? strerrorname_np(-r) : "done");
+	}
+	return NULL;
+}
+
+int test_hook_cell(const struct test_cell *given)
+{
+	pthread_t thread;
+	sigset_t set;
+
+	cell = *given;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	int r = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (!r)
+		r = -pthread_create(&thread, NULL, wait_for_order, NULL);
+	if (!r)
+		pthread_detach(thread);
+	return r;
 }
 
 int test_hook_start(void)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/shared.h"
+#include "store/backup.h"
 
 static json_t *text_or_null(const char *text)
 {
@@ -183,6 +184,29 @@ static json_t *settings_object(const struct store_settings *s, uint32_t near_day
 			 "enforce_validity", (int)s->enforce_validity, "value_max", (json_int_t)s->value_max, "near_expiry_days", (json_int_t)near_days);
 }
 
+/* The fingerprint of the vault's signing key; null while sealed, and until an older vault makes its first backup. */
+static json_t *signer(const struct ctl_env *env)
+{
+	uint8_t public[CURVE_LEN], fingerprint[DIGEST_LEN];
+	char text[2 * DIGEST_LEN + 1];
+
+	if (store_signer(env->store, public) < 0 || signer_fingerprint(public, fingerprint) < 0)
+		return json_null();
+	for (size_t i = 0; i < DIGEST_LEN; i++)
+		snprintf(text + 2 * i, 3, "%02x", fingerprint[i]);
+	return json_string(text);
+}
+
+/* The last backup that was restored into a scratch vault and found good. */
+static json_t *drill(const struct ctl_env *env)
+{
+	struct drill d;
+
+	if (store_drill(env->store, &d) < 0)
+		return json_null();
+	return json_pack("{s:o, s:o, s:I, s:I}", "at", ctl_time(d.at), "backup", ctl_time(d.backup_created), "secrets", (json_int_t)d.secrets, "versions", (json_int_t)d.versions);
+}
+
 json_t *text_status_object(const struct ctl_env *env)
 {
 	struct shared *shared = env->shared;
@@ -201,13 +225,13 @@ json_t *text_status_object(const struct ctl_env *env)
 		near_days = store_rules(env->store)->near_days;
 	store_unlock_tables(env->store);
 
-	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
 			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
-			 "bindings", (json_int_t)counts.bindings, "roles", (json_int_t)counts.roles,
+			 "bindings", (json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
 			 "kek", kek(&sealing), "audit", audit_object(env), "processes", processes(shared),
-			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "signer", json_null(),
+			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "signer", signer(env), "drill", drill(env),
 			 "memory", memory_object(), "settings", sealed ? json_null() : settings_object(&settings, near_days),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
 }
@@ -278,6 +302,15 @@ static void metrics_of_process(FILE *f, const struct ctl_env *env)
 	fputs("# HELP coffer_build_info The version of the daemon.\n# TYPE coffer_build_info gauge\ncoffer_build_info{version=\"" COFFER_VERSION "\"} 1\n", f);
 }
 
+static void metrics_of_backups(FILE *f, const struct ctl_env *env)
+{
+	struct drill last;
+
+	if (store_drill(env->store, &last) == 0)
+		metric(f, "coffer_backup_drill_timestamp_seconds", "gauge", "When a backup was last restored into a scratch vault and found good.",
+		       (uint64_t)(last.at / 1000000000));
+}
+
 int text_metrics(const struct ctl_env *env, char **ret_text, size_t *ret_len)
 {
 	char *text = NULL;
@@ -290,6 +323,7 @@ int text_metrics(const struct ctl_env *env, char **ret_text, size_t *ret_len)
 	if (env->shared)
 		metrics_of_shared(f, env->shared);
 	metrics_of_store(f, env);
+	metrics_of_backups(f, env);
 	metrics_of_audit(f, env->audit);
 	metrics_of_process(f, env);
 	failed = ferror(f);

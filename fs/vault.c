@@ -16,6 +16,13 @@ int64_t vault_now(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+int64_t vault_monotonic(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 void vault_copy_name(char *ret, size_t room, const char *name)
 {
 	size_t n = strnlen(name, room - 1);
@@ -74,6 +81,13 @@ bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)
 	return tid > 0 && tid == v->shared->keeper.bell && uid == v->shared->keeper.bell_uid;
 }
 
+/* Whoever administers the vault must be able to see that the log has no room, and what filled it; and to act. */
+static bool of_weight(enum audit_operation operation)
+{
+	return operation == AUDIT_VAULT_STATUS || operation == AUDIT_AUDIT_READ || operation == AUDIT_SECRET_DELETE || operation == AUDIT_SECRET_RECOVER ||
+	       operation == AUDIT_SECRET_PURGE;
+}
+
 int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
 		 uint32_t *ret_delay_ms)
 {
@@ -89,8 +103,7 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 		.role = verdict->binding ? verdict->role : NULL,
 		.unique = unique,
 		.resent = resent,
-		/* whoever administers the vault must be able to see that the log has no room, and what filled it */
-		.privileged = (operation == AUDIT_VAULT_STATUS || operation == AUDIT_AUDIT_READ) && !strcmp(verdict->role, "administrator"),
+		.privileged = of_weight(operation) && !strcmp(verdict->role, "administrator"),
 		.duration_us = now > began ? (uint32_t)((now - began) / 1000) : 0,
 	};
 	if (e.result == AUDIT_DENY)
@@ -169,7 +182,7 @@ static void ring_missed(uint32_t secret, void *arg)
 
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, secret);
-	if (s)
+	if (s && !s->deleted)
 		snprintf(path, sizeof path, "%s/current", s->name);
 	store_unlock_tables(v->store);
 	if (path[0])
@@ -232,11 +245,12 @@ void vault_changed(struct vault *v, bool ring)
 	for (size_t i = 0; i < n; i++) {
 		store_rdlock(v->store);
 		const struct catalog_secret *s = store_get(v->store, ids[i]);
+		const bool deleted = s && s->deleted;
 		if (s)
-			snprintf(path, sizeof path, "%s/current", s->name);
+			snprintf(path, sizeof path, "%s%s/current", deleted ? ".coffer/deleted/" : "", s->name);
 		store_unlock_tables(v->store);
 		if (s)
-			vault_ring(v, ring ? BELL_TOUCH : BELL_DROP, path);
+			vault_ring(v, ring && !deleted ? BELL_TOUCH : BELL_DROP, path);
 		names |= is_new(v, ids[i]);
 	}
 	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */

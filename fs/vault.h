@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "fs/answers.h"
+#include "fs/backups.h"
 #include "fs/bell.h"
 #include "fs/caller.h"
 #include "fs/ctl.h"
@@ -29,8 +30,9 @@ struct vault {
 	struct handles *handles;
 	struct plain_pool *plain;
 	struct answers *answers;
+	struct backups *backups;
 	struct ctl_env ctl;
-	int bell_fd, control_fd;
+	int bell_fd, control_fd, fuse_fd;
 	pthread_mutex_t ctl_lock;	/* of shared->ctl */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
@@ -39,11 +41,13 @@ struct vault {
 	bool active;			/* it may write: the log, the store, the shared memory. A standby may not */
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
+	int64_t next_look, next_ring;	/* removal_tick's */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
 
 /* Nanoseconds since the epoch. */
 int64_t vault_now(void);
+int64_t vault_monotonic(void);	/* ns that no clock's setting moves */
 
 /* A decision with what the audit record needs of it, copied out of the tables so that no lock is held. */
 struct verdict {

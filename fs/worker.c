@@ -1,6 +1,7 @@
 #include "fs/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,6 +19,8 @@
 #include "fs/hot.h"
 #include "fs/lifecycle.h"
 #include "fs/ops.h"
+#include "fs/removal.h"
+#include "fs/sandbox.h"
 #include "fs/staging.h"
 #ifdef COFFER_TEST_HOOKS
 #include "fs/test_hook.h"
@@ -125,18 +128,22 @@ static void followed(uint32_t secret, void *arg)
 	char path[BELL_PATH_MAX] = "";
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, secret);
-	if (s)
+	if (s && !s->deleted)
 		snprintf(path, sizeof path, "%s/current", s->name);
 	store_unlock_tables(v->store);
 	if (path[0])
 		vault_ring(v, BELL_TOUCH, path);
 }
 
-/* Acts of break-glass that its process could not log, for the log was ours. */
+/* Acts of offline commands that their processes could not log, for the log was ours. */
 static int log_pending(uint64_t id, const char *act, void *arg)
 {
 	struct vault *v = arg;
-	const struct audit_event e = { .operation = AUDIT_BREAK_GLASS, .result = AUDIT_ALLOW, .detail = act, .privileged = true };
+	static const char restored[] = "{\"operation\":\"SecretRestore\"";
+	const struct audit_event e = {
+		.operation = strncmp(act, restored, sizeof restored - 1) == 0 ? AUDIT_SECRET_RESTORE : AUDIT_BREAK_GLASS,
+		.result = AUDIT_ALLOW, .detail = act, .privileged = true,
+	};
 	int r = audit_append(v->audit, &e, NULL);
 	return r ? r : store_pending_act_done(v->store, id);
 }
@@ -165,6 +172,9 @@ static void tick(struct worker *w)
 	struct vault *v = &w->vault;
 
 	const bool changed = keys_state_changed(v->keys);
+	char why[CONTROL_TEXT_MAX];
+	if (changed && keys_fault(v->keys, why, sizeof why))
+		log_error("the key holder is gone: %s", why);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
 	const uint64_t epoch = store_epoch(v->store);
@@ -180,7 +190,9 @@ static void tick(struct worker *w)
 		store_pending_acts(v->store, log_pending, v);
 	if (vault_events_new(v))	/* of other processes */
 		vault_events_told(v);
+	removal_tick(v);
 	audit_tick(v->audit);
+	backups_expire(v->backups);
 }
 
 static int sooner(int a, int b)
@@ -235,6 +247,25 @@ static int map_shared(struct worker *w)
 	return 0;
 }
 
+/* From here on: the database, the log (read; what is written to is open), the callers' processes. Nothing else can be opened. */
+static int enter_cell(struct worker *w)
+{
+	const int store = role_fd(w->args, "store");
+	const int db = openat(store, "db", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), conf = openat(store, "vault.conf", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	const struct sandbox_place places[] = {
+		{ db, SANDBOX_WRITE }, { conf, SANDBOX_READ }, { role_fd(w->args, "audit"), SANDBOX_READ }, { role_fd(w->args, "proc"), SANDBOX_READ },
+#ifdef COFFER_TEST_HOOKS
+		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
+#endif
+	};
+	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->vault.options->require_sandbox);
+	if (db >= 0)
+		close(db);
+	if (conf >= 0)
+		close(conf);
+	return r;
+}
+
 /* As root: what needs it. Locked memory comes first, for its limit is root's to ignore. */
 static int set_up_privileged(struct worker *w)
 {
@@ -252,7 +283,10 @@ static int set_up_privileged(struct worker *w)
 	r = role_confine(w->args, -1);
 	if (r)
 		return fatal(w, 1, "giving up root: %s", strerror(-r));
-	return 0;
+	r = enter_cell(w);
+	if (r == -ENOSYS)
+		return fatal(w, 1, "this kernel lacks Landlock or seccomp, and -o require_sandbox says not to serve without; coffer doctor tells which");
+	return r ? fatal(w, 1, "Landlock and seccomp: %s", strerror(-r)) : 0;
 }
 
 static int open_audit(struct worker *w)
@@ -285,6 +319,7 @@ static int open_store(struct worker *w, bool migrate)
 	char why[CONTROL_TEXT_MAX] = "";
 	const struct store_config config = {
 		.dir = v->shared->keeper.store, .conf = &w->conf, .stage_key = v->shared->stage_key, .cipher_cache = v->options->cipher_cache, .migrate = migrate,
+		.boot = v->shared->keeper.boot,
 	};
 	int r = store_open(&config, &v->store, why, sizeof why);
 	w->store_is_old = r == -ESTALE;
@@ -308,6 +343,7 @@ static int open_rest(struct worker *w)
 	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
+	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
 	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
@@ -318,10 +354,12 @@ static int open_rest(struct worker *w)
 		r = plain_pool_new(v->options->plain_pool, w->linger_fd, &v->plain);
 	if (!r)
 		r = answers_new(&v->answers);
+	if (!r)
+		r = backups_new(&v->backups);
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .userdata = v, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)
@@ -443,6 +481,7 @@ static void tear_down(struct worker *w)
 		audit_append(v->audit, &e, NULL);
 	}
 	answers_free(v->answers);
+	backups_free(v->backups);
 	plain_pool_free(v->plain);
 	handles_free(v->handles);
 	callers_free(v->callers);
@@ -468,6 +507,9 @@ int worker_run(const struct role_args *args)
 #ifdef COFFER_TEST_HOOKS
 	if (!r)
 		r = test_hook_start();
+	const struct test_cell cell = { .kek = getenv("COFFER_TEST_KEK") ? getenv("COFFER_TEST_KEK") : "", .audit_dir = role_fd(args, "audit"), .keeper = args->keeper };
+	if (!r)
+		r = test_hook_cell(&cell);
 #endif
 	if (!r)
 		r = prepare(w);

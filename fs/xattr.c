@@ -1,4 +1,4 @@
-/* Extended attributes: what `getfattr -d` tells of a version, to those who may list it. */
+/* Extended attributes: what `getfattr -d` tells of a version, and of a deleted secret, to those who may list it. */
 #include "fs/names.h"
 
 #include <errno.h>
@@ -15,6 +15,9 @@ struct facts {
 	char name[NAME_LEN_MAX + 1];
 	struct catalog_version version;
 	bool has_version, enabled;
+	bool deleted;
+	int64_t deleted_at, purge_at;	/* dates, of a deleted secret */
+	uint32_t n_versions;
 	uint32_t secret;
 	uint64_t binding;
 };
@@ -26,15 +29,21 @@ static int gather(struct vault *v, const struct asker *asker, uint64_t ino, stru
 	struct policy_answer get;
 	int r = -ENODATA;
 
-	if (!inode_unpack(ino, &i) || (i.type != INODE_CURRENT && i.type != INODE_VERSION))
+	if (!inode_unpack(ino, &i) || (i.type != INODE_CURRENT && i.type != INODE_VERSION && i.type != INODE_SECRET))
 		return -ENODATA;
+	const bool dir = i.type == INODE_SECRET;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, i.secret);
-	const struct catalog_version *c = s ? catalog_version(s, i.type == INODE_VERSION ? i.low : s->current) : NULL;
-	if (s) {
+	const struct catalog_version *c = s && !dir ? catalog_version(s, i.type == INODE_VERSION ? i.low : s->current) : NULL;
+	/* directories have attributes in .coffer/deleted only; what was destroyed has none */
+	if (s && (i.type == INODE_CURRENT || (dir && s->deleted && s->incarnation == i.low) || (c && !c->destroyed))) {
 		snprintf(f->name, sizeof f->name, "%s", s->name);
 		f->secret = s->id;
 		f->enabled = s->enabled;
+		f->deleted = s->deleted;
+		f->deleted_at = s->changed;
+		f->purge_at = s->deleted ? store_purge_date(v->store, s) : 0;
+		f->n_versions = s->n_versions;
 		f->has_version = c != NULL;
 		if (c)
 			f->version = *c;
@@ -79,12 +88,18 @@ static char *stored(struct vault *v, const struct facts *f, bool tags)
 	return text;
 }
 
-static const char *const attribute_names[] = { "version", "created", "expires", "not-before", "enabled", "content-type", "tags", "binding" };
+static const char *const attribute_names[] = { "version", "created", "expires", "not-before", "enabled", "content-type", "tags", "binding", "deleted", "purge", "versions" };
 #define ATTRIBUTES (sizeof attribute_names / sizeof *attribute_names)
 
 /* NULL: this version has none (or memory is short). */
 static char *value_of(struct vault *v, const struct facts *f, const char *name)
 {
+	if (!strcmp(name, "deleted"))
+		return f->deleted ? print_time(f->deleted_at, INT64_MIN) : NULL;
+	if (!strcmp(name, "purge"))
+		return f->deleted ? print_time(f->purge_at, INT64_MIN) : NULL;
+	if (!strcmp(name, "versions"))
+		return f->deleted ? print_number(f->n_versions) : NULL;
 	if (!strcmp(name, "binding"))
 		return print_number(f->binding);
 	if (!strcmp(name, "enabled"))

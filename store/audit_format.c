@@ -54,14 +54,16 @@ static const struct { const char *name; size_t len; } operations[] = {
 	OP(AUDIT_SECRET_GET, "SecretGet"), OP(AUDIT_SECRET_SET, "SecretSet"), OP(AUDIT_SECRET_UPDATE, "SecretUpdate"), OP(AUDIT_SECRET_LIST, "SecretList"),
 	OP(AUDIT_SECRET_LIST_VERSIONS, "SecretListVersions"), OP(AUDIT_SECRET_DELETE, "SecretDelete"), OP(AUDIT_SECRET_RECOVER, "SecretRecover"),
 	OP(AUDIT_SECRET_PURGE, "SecretPurge"), OP(AUDIT_SECRET_BACKUP, "SecretBackup"), OP(AUDIT_SECRET_RESTORE, "SecretRestore"),
+	OP(AUDIT_SECRET_LIST_DELETED, "SecretListDeleted"), OP(AUDIT_SECRET_DESTROY, "SecretDestroy"),
 	OP(AUDIT_BINDING_CREATE, "BindingCreate"), OP(AUDIT_BINDING_DELETE, "BindingDelete"), OP(AUDIT_BINDING_LIST, "BindingList"),
 	OP(AUDIT_ROLE_CREATE, "RoleCreate"), OP(AUDIT_ROLE_LIST, "RoleList"), OP(AUDIT_VAULT_CREATE, "VaultCreate"), OP(AUDIT_VAULT_UPDATE, "VaultUpdate"),
 	OP(AUDIT_VAULT_SEAL, "VaultSeal"), OP(AUDIT_VAULT_UNSEAL, "VaultUnseal"), OP(AUDIT_VAULT_STATUS, "VaultStatus"), OP(AUDIT_VAULT_METRICS, "VaultMetrics"),
 	OP(AUDIT_VAULT_START, "VaultStart"), OP(AUDIT_VAULT_STOP, "VaultStop"), OP(AUDIT_AUDIT_READ, "AuditRead"), OP(AUDIT_BREAK_GLASS, "BreakGlass"),
-	OP(AUDIT_CAN_I, "CanI"), OP(AUDIT_WORKER_START, "WorkerStart"), OP(AUDIT_SECRET_NEAR_EXPIRY, "SecretNearExpiry"), OP(AUDIT_SECRET_EXPIRED, "SecretExpired"),
+	OP(AUDIT_CAN_I, "CanI"), OP(AUDIT_WORKER_START, "WorkerStart"), OP(AUDIT_PRINCIPAL_BLOCK, "PrincipalBlock"), OP(AUDIT_PRINCIPAL_UNBLOCK, "PrincipalUnblock"),
+	OP(AUDIT_HOLDER_LIST, "HolderList"), OP(AUDIT_SECRET_NEAR_EXPIRY, "SecretNearExpiry"), OP(AUDIT_SECRET_EXPIRED, "SecretExpired"),
 	OP(AUDIT_ROTATION_SET, "RotationSet"), OP(AUDIT_ROTATION_DELETE, "RotationDelete"), OP(AUDIT_ROTATION_LIST, "RotationList"), OP(AUDIT_HOOK_CREATE, "HookCreate"),
 	OP(AUDIT_HOOK_DELETE, "HookDelete"), OP(AUDIT_HOOK_LIST, "HookList"), OP(AUDIT_HOOK_RUN, "HookRun"), OP(AUDIT_EVENTS_READ, "EventsRead"),
-	 OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"),
+	OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"),
 #undef OP
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int fill(struct store *s, const struct store_settings *settings, const struct principal *admins, size_t n_admins)
+static int fill(struct store *s, struct keys *keys, const struct store_settings *settings, const struct principal *admins, size_t n_admins)
 {
 	struct touched *touched = NULL;
 	int r = transaction_begin(s, true);
@@ -19,6 +19,8 @@ static int fill(struct store *s, const struct store_settings *settings, const st
 	r = schema_create(s->write, s->schema);
 	if (r == 0)
 		r = settings_insert(s, settings);
+	if (r == 0)
+		r = signer_insert(s, keys);
 	for (size_t i = 0; i < n_admins && r == 0; i++) {
 		struct binding b = { .role = ROLE_ADMINISTRATOR, .principal = admins[i], .scope = "*", .from = INT64_MIN, .until = BINDING_FOREVER };
 		uint64_t id;
@@ -45,7 +47,7 @@ static int make_database(struct store *s, struct keys *keys, const struct store_
 		r = catalog_new(&s->tables.catalog);
 	if (r == 0)
 		s->tables.policy = policy_ref(s->no_policy);
-	return r < 0 ? r : fill(s, settings, admins, n_admins);
+	return r < 0 ? r : fill(s, keys, settings, admins, n_admins);
 }
 
 /* Whatever SQLite left beside the database, and the directory if it is empty then. */

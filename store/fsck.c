@@ -98,12 +98,14 @@ static int check_version(struct check *c, int64_t id, const struct query *q)
 	struct envelope_context context = { .secret = VERSION_OBJECT(id), .version = VERSION_NUMBER(id) };
 	uint8_t record[WRAP_RECORD_MAX], dek[KEY_LEN] = { 0 }, *envelope = NULL;
 	struct secbuf *plain = NULL;
-	size_t len = 0, record_len = 0;
+	size_t len = 0, record_len = 0, plain_len = 0;
 	int r = version_fetch(c->s->read, q, &envelope, &len, record, &record_len);
 
 	memcpy(wrap.vault, c->s->vault, sizeof wrap.vault);
 	memcpy(context.vault, c->s->vault, sizeof context.vault);
-	if (r == 0 && len - ENVELOPE_OVERHEAD != (uint64_t)column_int(q, 1))
+	if (r == 0)
+		r = envelope_plain_len(envelope, len, &plain_len);
+	if (r == 0 && plain_len != (uint64_t)column_int(q, 1))
 		r = -EBADMSG;
 	if (r == -EBADMSG || r == -ENOENT)
 		finding(c, "secret %u version %u: its ciphertext is missing or was changed", VERSION_OBJECT(id), VERSION_NUMBER(id));
@@ -114,7 +116,7 @@ static int check_version(struct check *c, int64_t id, const struct query *q)
 		finding(c, "secret %u version %u: its key does not open", VERSION_OBJECT(id), VERSION_NUMBER(id));
 	if (r < 0 || !c->deep)
 		goto out;
-	r = secbuf_new(len - ENVELOPE_OVERHEAD, &plain);
+	r = secbuf_new(plain_len, &plain);
 	if (r == 0)
 		r = envelope_open(dek, &context, envelope, len, plain);
 	if (r == -EBADMSG)
@@ -208,8 +210,8 @@ static int check_links(struct check *c)
 static int check_all(struct check *c)
 {
 	static const enum row_kind kinds[] = {
-		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_REQUEST, ROW_PENDING_ACT,
-		ROW_EVENT, ROW_MARK, ROW_HOOK_PLACE,
+		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_BACKUP_KEY, ROW_ROTATION, ROW_HOOK, ROW_NOTICE,
+		ROW_REQUEST, ROW_PENDING_ACT, ROW_DRILL, ROW_EVENT, ROW_MARK, ROW_HOOK_PLACE,
 	};
 	int r = check_file(c);
 

@@ -23,10 +23,14 @@
 #define PLACE_COLUMNS    "id, delivered, attempts, retry, mac"
 #define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
 
+#define BACKUP_KEY_COLUMNS "id, kind, name, public_key, record, created, created_by, mac"
+#define DRILL_COLUMNS    "id, at, backup_created, secrets, versions, mac"
+
 #define TABLE(table, columns) { \
 	table, \
 	"SELECT " columns " FROM " table " ORDER BY id", \
 	"SELECT " columns " FROM " table " WHERE id = ?", \
+	"SELECT " columns " FROM " table " WHERE id > ? AND id <= ? ORDER BY id", \
 	"UPDATE " table " SET mac = ? WHERE id = ?" }
 
 const struct row_table *row_table(enum row_kind kind)
@@ -48,6 +52,8 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_MARK] = TABLE("marks", MARK_COLUMNS),
 		[ROW_HOOK_PLACE] = TABLE("hook_places", PLACE_COLUMNS),
 		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),
+		[ROW_BACKUP_KEY] = TABLE("backup_keys", BACKUP_KEY_COLUMNS),
+		[ROW_DRILL] = TABLE("drills", DRILL_COLUMNS),
 	};
 	assert(kind < ROW_KINDS && tables[kind].name);
 	return &tables[kind];

@@ -23,6 +23,7 @@ enum row_kind {
 	ROW_EVERYTHING,		/* in the change table only: more changed than is worth listing */
 	ROW_CLOCK,
 	ROW_BLOCK,
+	ROW_BACKUP_KEY,
 	ROW_ROTATION,
 	ROW_HOOK,
 	ROW_NOTICE,
@@ -30,6 +31,7 @@ enum row_kind {
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
+	ROW_DRILL,
 	ROW_EVENT,
 	ROW_MARK,
 	ROW_HOOK_PLACE,
@@ -46,6 +48,7 @@ struct row_table {
 	const char *name;	/* of the table, as the MAC has it */
 	const char *all;	/* every row in order of id; the columns end with mac */
 	const char *one;	/* the same columns, by id */
+	const char *range;	/* the same, of ids after the first parameter up to the second */
 	const char *set_mac;
 };
 const struct row_table *row_table(enum row_kind kind);

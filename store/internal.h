@@ -275,6 +275,12 @@ int version_erase(struct store *s, int64_t id, bool row_too);
 int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len, uint8_t ret_record[WRAP_RECORD_MAX],
 		  size_t *ret_record_len);
 
+/* The number under which a KEK stands in the table. */
+int kek_row(struct store *s, const uint8_t kek[KEK_ID_LEN], int64_t *ret_id);
+bool content_type_valid(const char *text);
+/* Checks tags and writes them in one canonical form, sorted; malloc'd. -EINVAL. */
+int tags_parse(const char *json, char **ret_canonical);
+
 /* ---- rules.c ---- */
 
 int rotation_parse(const struct query *q, struct rotation *ret);
@@ -309,5 +315,17 @@ int binding_uses_flush(struct store *s);	/* the writer's mutex is held, no trans
 /* ---- requests.c ---- */
 
 int requests_expire(struct store *s);	/* likewise */
+
+/* ---- backup_keys.c ---- */
+
+struct recipient;
+int signer_insert(struct store *s, struct keys *keys);
+int recipient_insert(struct store *s, const struct recipient *new);
+/* Verified; ret_record (WRAP_RECORD_MAX bytes) may be NULL. -ENOENT. */
+int signer_read(struct db *db, const struct row_keys *keys, uint8_t ret_public[CURVE_LEN], uint8_t *ret_record, size_t *ret_len);
+
+/* ---- restore_pieces.c ---- */
+
+int restores_expire(struct store *s);	/* as requests_expire */
 
 #endif

@@ -44,6 +44,8 @@ struct holder {
 	struct visitor visitors[VISITORS_MAX];
 	struct kh_request *request;	/* locked memory: records are no secrets, replies are */
 	struct kh_reply *reply;
+	struct kh_item *items;		/* of the request, and then of its reply; ordinary memory */
+	uint8_t *transport;		/* locked memory: a private key for as long as this process lives, to which file keys of restores are sealed */
 };
 
 /* ---- the key ---- */
@@ -117,7 +119,7 @@ static void seal(struct holder *h)
 }
 
 /* A token bucket: what a captured worker can unwrap in an hour is bounded. */
-static bool allowed(struct holder *h)
+static bool allowed(struct holder *h, int64_t unwraps)
 {
 	int64_t rate = h->config->unwraps_per_second ? h->config->unwraps_per_second : KEYHOLDER_RATE;
 	int64_t burst = h->config->unwrap_burst ? h->config->unwrap_burst : KEYHOLDER_BURST;
@@ -128,9 +130,9 @@ static bool allowed(struct holder *h)
 	else
 		h->tokens += (now - h->refilled) * rate;
 	h->refilled = now;
-	if (h->tokens < 1000)
+	if (h->tokens < 1000 * unwraps)
 		return false;
-	h->tokens -= 1000;
+	h->tokens -= 1000 * unwraps;
 	return true;
 }
 
@@ -157,11 +159,121 @@ static int do_unwrap(struct holder *h, const struct wrap_context *ctx)
 		return -ENOKEY;
 	if (h->request->record_len > WRAP_RECORD_MAX)
 		return -EBADMSG;
-	if (!allowed(h))
+	if (!allowed(h, 1))
 		return -EBUSY;
 	h->unwraps++;
 	r = wrap_open(h->kek, ctx, h->request->record, h->request->record_len, h->reply->key);
 	return r == -ENOKEY ? -EBADMSG : r;	/* -ENOKEY is for a sealed vault */
+}
+
+/* Signs what the worker says: a captured one can sign a false backup while it lasts, and can never take the key along. */
+static int do_signer(struct holder *h)
+{
+	const struct kh_request *q = h->request;
+	size_t len = 0;
+	int r;
+
+	if (!h->kek)
+		return -ENOKEY;
+	if (q->op == KH_SIGN)
+		return q->record_len > WRAP_RECORD_MAX ? -EBADMSG : signer_sign(h->kek, q->vault, q->record, q->record_len, q->data, h->reply->data);
+	r = signer_new(h->kek, q->vault, h->reply->record, &len, h->reply->data);
+	h->reply->record_len = (uint32_t)len;
+	return r;
+}
+
+static int do_backup_begin(struct holder *h)
+{
+	struct transport_start start;
+	int r;
+
+	if (!h->kek)
+		return -ENOKEY;
+	r = transport_begin(h->kek, h->request->vault, h->request->data, &start);
+	if (r == 0) {
+		memcpy(h->reply->record, start.ticket, start.ticket_len);
+		h->reply->record_len = (uint32_t)start.ticket_len;
+		memcpy(h->reply->data, start.box, BOX_LEN);
+		memcpy(h->reply->key, start.stream_key, KEY_LEN);
+	}
+	secmem_wipe(&start, sizeof(start));
+	return r;
+}
+
+static struct wrap_context item_was(const struct kh_item *item)
+{
+	struct wrap_context was = { .type = WRAP_DEK, .secret = item->was_secret, .version = item->was_version };
+
+	memcpy(was.vault, item->was_vault, sizeof(was.vault));
+	return was;
+}
+
+static int export_item(struct holder *h, const uint8_t file_key[KEY_LEN], struct kh_item *item)
+{
+	const struct wrap_context was = item_was(item);
+	uint8_t sealed[SEALED_SEED_LEN];
+	int r = item->len > WRAP_RECORD_MAX ? -EBADMSG : transport_export(h->kek, file_key, &was, item->data, item->len, sealed);
+
+	if (r == 0) {
+		memcpy(item->data, sealed, sizeof(sealed));
+		item->len = sizeof(sealed);
+	}
+	return r;
+}
+
+static int import_item(struct holder *h, const uint8_t file_key[KEY_LEN], struct kh_item *item)
+{
+	struct wrap_context becomes = { .type = WRAP_DEK, .secret = item->becomes_secret, .version = item->becomes_version };
+	const struct wrap_context was = item_was(item);
+	uint8_t record[WRAP_RECORD_MAX];
+	size_t len = 0;
+	int r = -EBADMSG;
+
+	memcpy(becomes.vault, h->request->vault, sizeof(becomes.vault));
+	if (item->len == SEALED_SEED_LEN)
+		r = transport_import(h->kek, file_key, &was, item->data, &becomes, record, &len);
+	if (r == 0) {
+		memcpy(item->data, record, len);
+		item->len = (uint32_t)len;
+	}
+	return r;
+}
+
+static int do_items(struct holder *h)
+{
+	const struct kh_request *q = h->request;
+	bool export = q->op == KH_BACKUP_EXPORT;
+	uint8_t file_key[KEY_LEN];
+	int r;
+
+	if (!h->kek)
+		return -ENOKEY;
+	if (q->record_len > WRAP_RECORD_MAX)
+		return -EBADMSG;
+	if (export && !allowed(h, q->n_items))
+		return -EBUSY;
+	r = export ? transport_ticket(h->kek, q->vault, q->record, q->record_len, file_key) : box_open(box_label_holder, h->transport, q->data, file_key);
+	for (uint32_t i = 0; i < q->n_items && r == 0; i++)
+		r = export ? export_item(h, file_key, &h->items[i]) : import_item(h, file_key, &h->items[i]);
+	secmem_wipe(file_key, sizeof(file_key));
+	if (export && r == 0)
+		h->unwraps += q->n_items;
+	h->reply->n_items = r == 0 ? q->n_items : 0;
+	return r;
+}
+
+static int do_restore_begin(struct holder *h)
+{
+	uint8_t file_key[KEY_LEN];
+	int r;
+
+	if (!h->kek)
+		return -ENOKEY;
+	r = box_open(box_label_holder, h->transport, h->request->data, file_key);
+	if (r == 0)
+		r = transport_stream_key(file_key, h->reply->key);
+	secmem_wipe(file_key, sizeof(file_key));
+	return r;
 }
 
 static int do_state(struct holder *h)
@@ -191,6 +303,18 @@ static int serve_request(struct holder *h)
 		return 0;
 	case KH_STATE:
 		return do_state(h);
+	case KH_SIGNER_NEW:
+	case KH_SIGN:
+		return do_signer(h);
+	case KH_BACKUP_BEGIN:
+		return do_backup_begin(h);
+	case KH_BACKUP_EXPORT:
+	case KH_RESTORE_IMPORT:
+		return do_items(h);
+	case KH_RESTORE_KEY:
+		return h->kek ? x25519_public(h->transport, h->reply->data) : -ENOKEY;
+	case KH_RESTORE_BEGIN:
+		return do_restore_begin(h);
 	default:
 		return -EINVAL;
 	}
@@ -200,10 +324,12 @@ static int serve_request(struct holder *h)
 
 static void send_reply(struct holder *h, int fd)
 {
+	struct iovec parts[] = { { h->reply, sizeof(*h->reply) }, { h->items, h->reply->n_items * sizeof(*h->items) } };
+	const struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
 	ssize_t n;
 
 	do
-		n = send(fd, h->reply, sizeof(*h->reply), MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	secmem_wipe(h->reply, sizeof(*h->reply));
 }
@@ -211,7 +337,9 @@ static void send_reply(struct holder *h, int fd)
 /* One request; a message of another form is dropped. */
 static void serve_client(struct holder *h, struct client *c)
 {
-	ssize_t n = recv(c->fd, h->request, sizeof(*h->request), MSG_DONTWAIT | MSG_TRUNC);
+	struct iovec parts[] = { { h->request, sizeof(*h->request) }, { h->items, KEYS_ITEMS_MAX * sizeof(*h->items) } };
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+	ssize_t n = recvmsg(c->fd, &message, MSG_DONTWAIT | MSG_TRUNC);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -219,7 +347,8 @@ static void serve_client(struct holder *h, struct client *c)
 		c->fd = -1;
 		return;
 	}
-	if (n != sizeof(*h->request) || h->request->number == 0)
+	if (n < (ssize_t)sizeof(*h->request) || h->request->number == 0 || h->request->n_items > KEYS_ITEMS_MAX ||
+	    (size_t)n != sizeof(*h->request) + h->request->n_items * sizeof(*h->items))
 		return;
 	secmem_wipe(h->reply, sizeof(*h->reply));
 	h->reply->result = serve_request(h);
@@ -409,7 +538,9 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 		h->clients[i].fd = config->clients[i];
 	h->request = secmem_alloc(sizeof(*h->request));
 	h->reply = secmem_alloc(sizeof(*h->reply));
-	if (!h->request || !h->reply) {
+	h->items = calloc(KEYS_ITEMS_MAX, sizeof(*h->items));
+	h->transport = secmem_alloc(CURVE_LEN);
+	if (!h->request || !h->reply || !h->items || !h->transport || random_bytes(h->transport, CURVE_LEN) < 0) {
 		snprintf(why, why_len, "the key holder has no locked memory");
 		return -ENOMEM;
 	}
@@ -448,6 +579,8 @@ int keyholder_run(const struct keyholder_config *config)
 	kek_close(h->kek);
 	secmem_free(h->request, sizeof(*h->request));
 	secmem_free(h->reply, sizeof(*h->reply));
+	secmem_free(h->transport, CURVE_LEN);
+	free(h->items);
 	free(h);
 	return r < 0 ? 1 : 0;
 }

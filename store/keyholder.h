@@ -1,11 +1,12 @@
 /* The key holder: the one process that has the KEK; and `struct keys`, how everybody else reaches it.
  *
- * Typed calls only. Protocol: SOCK_SEQPACKET, one fixed-size request, one reply with the same 64-bit number; replies to others' numbers
+ * Typed calls only. Protocol: SOCK_SEQPACKET, one request of a size that its kind fixes, one reply with the same 64-bit number; replies to others' numbers
  * (left over from a client that died on the same socket) are dropped. Every call has a deadline. */
 #ifndef COFFER_STORE_KEYHOLDER_H
 #define COFFER_STORE_KEYHOLDER_H
 
 #include "store/kek.h"
+#include "store/transport.h"
 #include "store/wrap.h"
 
 #define KEYS_DEADLINE_MS 2000
@@ -23,6 +24,25 @@ void keys_free(struct keys *k);	/* accepts NULL */
  * 0; -ENOKEY (sealed); -EBADMSG (record not authentic or for something else); -ETIMEDOUT; -EBUSY (rate limit); -EIO. */
 int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len);
 int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN]);
+/* For backups (transport.h). All of them answer -ENOKEY while sealed; each item of an export counts as an unwrap (-EBUSY: the whole call is refused, ask again in a moment).
+ * An item's data is the version's record before an export and its sealed seed after it; for an import the other way round. A refused item (-EBADMSG) ends the call;
+ * after an error the items' data is good for nothing. */
+#define KEYS_ITEMS_MAX 64
+struct keys_item {
+	struct wrap_context was;	/* the version in the vault that the backup is of */
+	struct wrap_context becomes;	/* import: the version that it will be here */
+	size_t len;
+	uint8_t data[WRAP_RECORD_MAX];
+};
+int keys_signer_new(struct keys *k, const uint8_t vault[16], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len, uint8_t ret_public[CURVE_LEN]);
+int keys_sign(struct keys *k, const uint8_t vault[16], const uint8_t *record, size_t len, const uint8_t digest[DIGEST_LEN], uint8_t ret_signature[SIGNATURE_LEN]);
+int keys_backup_begin(struct keys *k, const uint8_t vault[16], const uint8_t recipient[CURVE_LEN], struct transport_start *ret);
+int keys_backup_export(struct keys *k, const uint8_t vault[16], const uint8_t *ticket, size_t ticket_len, struct keys_item *items, size_t n);
+/* The public key for which a file key is sealed; another one in each key holder. */
+int keys_restore_key(struct keys *k, uint8_t ret_public[CURVE_LEN]);
+int keys_restore_begin(struct keys *k, const uint8_t box[BOX_LEN], uint8_t ret_stream_key[KEY_LEN]);
+int keys_restore_import(struct keys *k, const uint8_t box[BOX_LEN], struct keys_item *items, size_t n);
+
 /* Throws the KEK away until the next unseal. 0 also when it was sealed already. */
 int keys_seal(struct keys *k);
 struct keys_state { bool sealed; char provider[32]; /* "file", … */ uint8_t kek_id[KEK_ID_LEN]; uint64_t unwraps; };

@@ -10,7 +10,20 @@
 
 #include "store/keyholder.h"
 
-enum kh_op { KH_WRAP_NEW = 1, KH_UNWRAP, KH_SEAL, KH_STATE };
+enum kh_op {
+	KH_WRAP_NEW = 1, KH_UNWRAP, KH_SEAL, KH_STATE,
+	KH_SIGNER_NEW, KH_SIGN, KH_BACKUP_BEGIN, KH_BACKUP_EXPORT, KH_RESTORE_KEY, KH_RESTORE_BEGIN, KH_RESTORE_IMPORT,
+};
+
+/* After the request, and after its reply, as many of these as it says: no secret lies in them. */
+struct kh_item {
+	uint64_t was_secret, becomes_secret;
+	uint32_t was_version, becomes_version;
+	uint32_t len;
+	uint32_t pad;
+	uint8_t was_vault[16];
+	uint8_t data[WRAP_RECORD_MAX];
+};
 
 struct kh_request {
 	uint64_t number;
@@ -19,7 +32,10 @@ struct kh_request {
 	uint32_t type;
 	uint32_t version;
 	uint32_t record_len;
+	uint32_t n_items;
+	uint32_t pad;
 	uint8_t vault[16];
+	uint8_t data[BOX_LEN];	/* a recipient's key, a box, a digest */
 	uint8_t record[WRAP_RECORD_MAX];
 };
 
@@ -29,15 +45,18 @@ struct kh_reply {
 	int32_t result;		/* 0 or negative errno */
 	uint32_t sealed;
 	uint32_t record_len;
-	uint32_t pad;
+	uint32_t n_items;
 	uint8_t key[KEY_LEN];
+	uint8_t data[BOX_LEN];	/* a public key, a box, a signature */
 	uint8_t kek_id[KEK_ID_LEN];
 	char provider[32];
 	uint8_t record[WRAP_RECORD_MAX];
 };
 
-_Static_assert(sizeof(struct kh_request) == 48 + WRAP_RECORD_MAX, "no padding");
-_Static_assert(sizeof(struct kh_reply) == 112 + WRAP_RECORD_MAX, "no padding");
+_Static_assert(sizeof(struct kh_request) == 56 + BOX_LEN + WRAP_RECORD_MAX, "no padding");
+_Static_assert(sizeof(struct kh_reply) == 112 + BOX_LEN + WRAP_RECORD_MAX, "no padding");
+_Static_assert(sizeof(struct kh_item) == 48 + WRAP_RECORD_MAX, "no padding");
+_Static_assert(SIGNATURE_LEN <= BOX_LEN, "a signature fits");
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 static inline int64_t kh_now_ms(void)

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -37,6 +38,8 @@ struct keys {
 	bool changed;
 	uint64_t number;		/* of the last call */
 	struct kh_reply *reply;		/* locked memory */
+	struct kh_item *items;		/* of the request, and then of its reply */
+	uint8_t transport[CURVE_LEN];	/* local: what the key holder has for itself */
 };
 
 /* ---- turns ---- */
@@ -128,9 +131,10 @@ int keys_new_socket(int fd, struct keys **ret_keys)
 		return r;
 	r = -ENOMEM;
 	k->reply = secmem_alloc(sizeof(*k->reply));
+	k->items = calloc(KEYS_ITEMS_MAX, sizeof(*k->items));
 	k->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (!k->reply || k->event_fd < 0 || k->epoll_fd < 0)
+	if (!k->reply || !k->items || k->event_fd < 0 || k->epoll_fd < 0)
 		goto out;
 	if (watch(k->epoll_fd, fd) < 0 || watch(k->epoll_fd, k->event_fd) < 0)
 		goto out;
@@ -151,6 +155,10 @@ int keys_new_local(struct kek *kek, struct keys **ret_keys)
 
 	if (r < 0)
 		return r;
+	if (random_bytes(k->transport, sizeof(k->transport)) < 0) {
+		keys_free(k);
+		return -ENOMEM;
+	}
 	k->kek = kek;
 	snprintf(k->provider, sizeof(k->provider), "%s", kek_provider(kek));
 	*ret_keys = k;
@@ -169,6 +177,7 @@ void keys_free(struct keys *k)
 	if (k->fd >= 0)
 		close(k->fd);
 	secmem_free(k->reply, sizeof(*k->reply));
+	free(k->items);
 	pthread_mutex_destroy(&k->lock);
 	pthread_cond_destroy(&k->free);
 	secmem_free(k, sizeof(*k));
@@ -223,16 +232,19 @@ static void note_fault(struct keys *k, int error, const uint8_t *why)
 /* One message into k->reply: 0, -EAGAIN when there is none, -EIO. What is not a reply at all is passed over as one that nobody waits for. */
 static int receive(struct keys *k)
 {
+	struct iovec parts[] = { { k->reply, sizeof(*k->reply) }, { k->items, KEYS_ITEMS_MAX * sizeof(*k->items) } };
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
 	ssize_t n;
 
 	do
-		n = recv(k->fd, k->reply, sizeof(*k->reply), MSG_DONTWAIT | MSG_TRUNC);
+		n = recvmsg(k->fd, &message, MSG_DONTWAIT | MSG_TRUNC);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return -EAGAIN;
 	if (n <= 0)
 		return holder_gone(k);
-	if (n != sizeof(*k->reply))
+	if (n < (ssize_t)sizeof(*k->reply) || k->reply->n_items > KEYS_ITEMS_MAX ||
+	    (size_t)n != sizeof(*k->reply) + k->reply->n_items * sizeof(*k->items))
 		k->reply->number = k->number - 1;
 	else if (k->reply->number == 0) {
 		note_change(k);
@@ -243,11 +255,16 @@ static int receive(struct keys *k)
 
 static int send_request(struct keys *k, const struct kh_request *request, int64_t deadline)
 {
+	union { const void *from; void *base; } head = { .from = request };	/* sendmsg only reads */
+	size_t size = sizeof(*request) + request->n_items * sizeof(*k->items);
+	struct iovec parts[] = { { head.base, sizeof(*request) }, { k->items, request->n_items * sizeof(*k->items) } };
+	const struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+
 	for (;;) {
-		ssize_t n = send(k->fd, request, sizeof(*request), MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = sendmsg(k->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 		int r;
 
-		if (n == sizeof(*request))
+		if (n == (ssize_t)size)
 			return 0;
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -396,6 +413,198 @@ int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *r
 out:
 	end_turn(k);
 	return r;
+}
+
+/* ---- for backups ---- */
+
+/* Runs a call in its turn: local, which has the KEK (never NULL), or remote, which fills a request, asks, and takes the reply. */
+struct call {
+	const uint8_t *vault;
+	const uint8_t *record;
+	size_t record_len;
+	const uint8_t *data;		/* of a request; data_len bytes */
+	size_t data_len;
+	struct keys_item *items;
+	size_t n;
+	uint8_t *ret_record;
+	size_t *ret_len;
+	uint8_t *ret_key;
+	uint8_t *ret_data;		/* ret_data_len bytes of the reply */
+	size_t ret_data_len;
+};
+
+static void put_items(struct keys *k, struct kh_request *request, const struct call *c)
+{
+	request->n_items = (uint32_t)c->n;
+	for (size_t i = 0; i < c->n; i++) {
+		const struct keys_item *from = &c->items[i];
+		struct kh_item *to = &k->items[i];
+
+		*to = (struct kh_item){ .was_secret = from->was.secret, .was_version = from->was.version, .becomes_secret = from->becomes.secret,
+					.becomes_version = from->becomes.version, .len = (uint32_t)from->len };
+		memcpy(to->was_vault, from->was.vault, sizeof(to->was_vault));
+		memcpy(to->data, from->data, from->len);
+	}
+}
+
+static int take_items(struct keys *k, const struct call *c)
+{
+	if (k->reply->n_items != c->n)
+		return -EIO;
+	for (size_t i = 0; i < c->n; i++) {
+		if (k->items[i].len > WRAP_RECORD_MAX)
+			return -EIO;
+		c->items[i].len = k->items[i].len;
+		memcpy(c->items[i].data, k->items[i].data, k->items[i].len);
+	}
+	return 0;
+}
+
+static int remote(struct keys *k, enum kh_op op, const struct call *c, int64_t deadline)
+{
+	struct kh_request request;
+	int r;
+
+	fill(&request, op, NULL);
+	if (c->vault)
+		memcpy(request.vault, c->vault, sizeof(request.vault));
+	if (c->record_len)
+		memcpy(request.record, c->record, c->record_len);
+	request.record_len = (uint32_t)c->record_len;
+	if (c->data_len)
+		memcpy(request.data, c->data, c->data_len);
+	put_items(k, &request, c);
+	r = ask(k, &request, deadline);
+	if (r == 0)
+		r = take_items(k, c);
+	if (r == 0 && c->ret_record && (k->reply->record_len == 0 || k->reply->record_len > WRAP_RECORD_MAX))
+		r = -EIO;
+	if (r == 0 && c->ret_record) {
+		memcpy(c->ret_record, k->reply->record, k->reply->record_len);
+		*c->ret_len = k->reply->record_len;
+	}
+	if (r == 0 && c->ret_key)
+		memcpy(c->ret_key, k->reply->key, KEY_LEN);
+	if (r == 0 && c->ret_data_len)
+		memcpy(c->ret_data, k->reply->data, c->ret_data_len);
+	secmem_wipe(k->reply, sizeof(*k->reply));
+	return r;
+}
+
+static int local_items(struct keys *k, const struct call *c, const uint8_t file_key[KEY_LEN], bool export)
+{
+	uint8_t out[WRAP_RECORD_MAX];
+	size_t len = SEALED_SEED_LEN;
+	int r = 0;
+
+	for (size_t i = 0; i < c->n && r == 0; i++) {
+		struct keys_item *item = &c->items[i];
+
+		if (export)
+			r = transport_export(k->kek, file_key, &item->was, item->data, item->len, out);
+		else
+			r = item->len == SEALED_SEED_LEN ? transport_import(k->kek, file_key, &item->was, item->data, &item->becomes, out, &len) : -EBADMSG;
+		if (r == 0) {
+			memcpy(item->data, out, len);
+			item->len = len;
+		}
+	}
+	return r;
+}
+
+static int local(struct keys *k, enum kh_op op, const struct call *c)
+{
+	uint8_t file_key[KEY_LEN];
+	int r = -EIO;
+
+	if (!k->kek)
+		return -ENOKEY;
+	if (op == KH_SIGNER_NEW)
+		return signer_new(k->kek, c->vault, c->ret_record, c->ret_len, c->ret_data);
+	if (op == KH_SIGN)
+		return signer_sign(k->kek, c->vault, c->record, c->record_len, c->data, c->ret_data);
+	if (op == KH_RESTORE_KEY)
+		return x25519_public(k->transport, c->ret_data);
+	if (op == KH_BACKUP_EXPORT)
+		r = transport_ticket(k->kek, c->vault, c->record, c->record_len, file_key);
+	else
+		r = box_open(box_label_holder, k->transport, c->data, file_key);
+	if (r == 0 && op == KH_RESTORE_BEGIN)
+		r = transport_stream_key(file_key, c->ret_key);
+	if (r == 0 && c->n > 0)
+		r = local_items(k, c, file_key, op == KH_BACKUP_EXPORT);
+	if (r == 0 && op == KH_BACKUP_EXPORT)
+		k->unwraps += c->n;
+	secmem_wipe(file_key, sizeof(file_key));
+	return r;
+}
+
+static int run(struct keys *k, enum kh_op op, const struct call *c)
+{
+	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
+	int r;
+
+	if (c->record_len > WRAP_RECORD_MAX || c->n > KEYS_ITEMS_MAX)
+		return -EBADMSG;
+	for (size_t i = 0; i < c->n; i++)
+		if (c->items[i].len > WRAP_RECORD_MAX)
+			return -EBADMSG;
+	r = take_turn(k, deadline);
+	if (r < 0)
+		return r;
+	r = k->fd < 0 ? local(k, op, c) : remote(k, op, c, deadline);
+	end_turn(k);
+	return r;
+}
+
+int keys_signer_new(struct keys *k, const uint8_t vault[16], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len, uint8_t ret_public[CURVE_LEN])
+{
+	return run(k, KH_SIGNER_NEW, &(struct call){ .vault = vault, .ret_record = ret_record, .ret_len = ret_len, .ret_data = ret_public,
+						     .ret_data_len = CURVE_LEN });
+}
+
+int keys_sign(struct keys *k, const uint8_t vault[16], const uint8_t *record, size_t len, const uint8_t digest[DIGEST_LEN], uint8_t ret_signature[SIGNATURE_LEN])
+{
+	return run(k, KH_SIGN, &(struct call){ .vault = vault, .record = record, .record_len = len, .data = digest, .data_len = DIGEST_LEN,
+					       .ret_data = ret_signature, .ret_data_len = SIGNATURE_LEN });
+}
+
+int keys_backup_begin(struct keys *k, const uint8_t vault[16], const uint8_t recipient[CURVE_LEN], struct transport_start *ret)
+{
+	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
+	const struct call c = { .vault = vault, .data = recipient, .data_len = CURVE_LEN, .ret_record = ret->ticket, .ret_len = &ret->ticket_len,
+				.ret_key = ret->stream_key, .ret_data = ret->box, .ret_data_len = BOX_LEN };
+	int r = take_turn(k, deadline);
+
+	if (r < 0)
+		return r;
+	if (k->fd >= 0)
+		r = remote(k, KH_BACKUP_BEGIN, &c, deadline);
+	else
+		r = k->kek ? transport_begin(k->kek, vault, recipient, ret) : -ENOKEY;
+	end_turn(k);
+	return r;
+}
+
+int keys_backup_export(struct keys *k, const uint8_t vault[16], const uint8_t *ticket, size_t ticket_len, struct keys_item *items, size_t n)
+{
+	return run(k, KH_BACKUP_EXPORT, &(struct call){ .vault = vault, .record = ticket, .record_len = ticket_len, .items = items, .n = n });
+}
+
+int keys_restore_key(struct keys *k, uint8_t ret_public[CURVE_LEN])
+{
+	return run(k, KH_RESTORE_KEY, &(struct call){ .ret_data = ret_public, .ret_data_len = CURVE_LEN });
+}
+
+int keys_restore_begin(struct keys *k, const uint8_t box[BOX_LEN], uint8_t ret_stream_key[KEY_LEN])
+{
+	return run(k, KH_RESTORE_BEGIN, &(struct call){ .data = box, .data_len = BOX_LEN, .ret_key = ret_stream_key });
+}
+
+int keys_restore_import(struct keys *k, const uint8_t box[BOX_LEN], struct keys_item *items, size_t n)
+{
+	/* Every item becomes a version of one vault. */
+	return run(k, KH_RESTORE_IMPORT, &(struct call){ .vault = n ? items[0].becomes.vault : NULL, .data = box, .data_len = BOX_LEN, .items = items, .n = n });
 }
 
 int keys_seal(struct keys *k)

@@ -366,6 +366,21 @@ static int load_policy(struct load *l)
 	return r;
 }
 
+/* Nothing serves from them: they are counted and summed. */
+static int load_backup_keys(struct load *l)
+{
+	struct query q = db_query(l->db, row_table(ROW_BACKUP_KEY)->all);
+	int r;
+
+	while ((r = query_step(&q)) > 0) {
+		r = load_row(l, ROW_BACKUP_KEY, &q);
+		if (r < 0)
+			break;
+	}
+	query_end(&q);
+	return r;
+}
+
 int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[16], const char *name, struct tables *ret_tables,
 		char *why, size_t why_len)
 {
@@ -387,6 +402,8 @@ int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[
 		r = load_catalog(&l);
 	if (r == 0)
 		r = load_policy(&l);
+	if (r == 0)
+		r = load_backup_keys(&l);
 	if (r == 0 && keys) {
 		tables.head.hash = l.sum.hash;
 		r = head_mac(keys, vault, &tables.head, mac);

@@ -1,8 +1,8 @@
--- Schema 4 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
+-- Schema 5 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
 -- this file at each open.
 --
 -- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings, blocks,
--- clock, rotations, hooks and notices are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
+-- clock, backup_keys, rotations, hooks and notices are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
 --
 -- A column that came with a later schema stands last, where ALTER TABLE puts it and as it writes it, and may be null: the MAC leaves trailing nulls out, so
 -- that rows of before stay authentic.
@@ -164,6 +164,39 @@ CREATE TABLE pending_acts(
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
 	act TEXT NOT NULL,
 	mac BLOB NOT NULL
+) STRICT;
+
+-- Kind 1, always id 1: the Ed25519 key that signs backups, its private half in record. Kind 2: X25519 keys of those who may recover backups.
+CREATE TABLE backup_keys(
+	id INTEGER PRIMARY KEY,
+	kind INTEGER NOT NULL,
+	name TEXT NOT NULL UNIQUE,
+	public_key BLOB NOT NULL,
+	record BLOB,
+	created INTEGER NOT NULL,
+	created_by TEXT,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- The last backup that was restored into a scratch vault and found good.
+CREATE TABLE drills(
+	id INTEGER PRIMARY KEY CHECK(id = 1),
+	at INTEGER NOT NULL,
+	backup_created INTEGER NOT NULL,
+	secrets INTEGER NOT NULL,
+	versions INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- Pieces of backups that are being handed in for a restore: ciphertext, whose signature is verified before anything comes of it.
+CREATE TABLE restore_pieces(
+	id INTEGER PRIMARY KEY,
+	restore BLOB NOT NULL,
+	uid INTEGER NOT NULL,
+	at INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	bytes BLOB NOT NULL,
+	UNIQUE(restore, at)
 ) STRICT;
 
 -- What is done, or told, by itself. generator or command makes the new value; times are spans.

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A stage is a row and up to 64 chunks of 16 KiB. A chunk is shorter where nothing was written after; a missing one, and what lies beyond a short
+/* A stage is a row and chunks of 16 KiB: up to 64 for one value, more where it holds a set of them. A chunk is shorter where nothing was written after; a missing one, and what lies beyond a short
  * one, reads as zeros.
  *
  * Chunk = nonce[12] | ciphertext | tag[16], AES-256-GCM. Key = HKDF-SHA-256(stage key, "coffer stage chunk 1", stage u64 | index u64 | counter u64),
@@ -15,12 +15,13 @@
  * The stage's row is under a MAC of the stage key, so size, counter and the last unique cannot be forged. Whoever can write the database can put
  * an older chunk of the same stage and index back while the daemon lives: stages are not members of the set. */
 #define CHUNK_BYTES    (16u << 10)
-#define CHUNKS         (VALUE_MAX / CHUNK_BYTES)
+#define CHUNKS         (STAGE_SET_MAX / CHUNK_BYTES)
 #define CHUNK_OVERHEAD (NONCE_LEN + TAG_LEN)
-#define CHUNK_ROW(stage, index) ((int64_t)((stage) << 8 | (index)))
+#define CHUNK_ROW(stage, index) ((int64_t)((stage) << 12 | (index)))
 #define STAGE_ID_MAX   ((uint64_t)1 << 48)
 
-_Static_assert(CHUNKS <= 256, "an index fits in 8 bits");
+_Static_assert(CHUNKS <= 4096, "an index fits in 12 bits");
+_Static_assert(VALUE_MAX <= STAGE_SET_MAX, "a value is a small set");
 
 struct stage {
 	uint64_t id;
@@ -53,7 +54,7 @@ static int stage_load(struct store *s, struct db *db, uint64_t id, struct stage 
 			.counter = (uint64_t)column_int(&q, 3),
 			.unique = (uint64_t)column_int(&q, 4),
 		};
-		if (ret_stage->size > VALUE_MAX)
+		if (ret_stage->size > STAGE_SET_MAX)
 			r = -EBADMSG;
 	}
 	query_end(&q);
@@ -172,8 +173,8 @@ static int chunks_drop(struct db *db, uint64_t stage, uint64_t index)
 	struct query q = db_query(db, "DELETE FROM stage_chunks WHERE id BETWEEN ? AND ?");
 
 	query_int(&q, CHUNK_ROW(stage, index));
-	query_int(&q, CHUNK_ROW(stage, 255));
-	return index > 255 ? 0 : query_run(&q);
+	query_int(&q, CHUNK_ROW(stage, CHUNKS - 1));
+	return index >= CHUNKS ? 0 : query_run(&q);
 }
 
 static int stage_put_bytes(struct store *s, struct db *db, struct stage *stage, uint64_t offset, const uint8_t *data, size_t len)
@@ -336,7 +337,7 @@ static bool too_big(struct store *s, const struct stage *stage, uint64_t size)
 	return size > VALUE_MAX || (size > s->tables.settings.value_max && size > stage->size);
 }
 
-int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len)
+static int stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len, bool set)
 {
 	struct stage st;
 	int r = stage_begin(s);
@@ -348,7 +349,7 @@ int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t
 		return stage_end(s, r);
 	if (offset == STAGE_APPEND)
 		offset = st.size;
-	if (len > VALUE_MAX || offset > VALUE_MAX || too_big(s, &st, offset + len))
+	if (len > VALUE_MAX || offset > STAGE_SET_MAX || (set ? offset + len > STAGE_SET_MAX : too_big(s, &st, offset + len)))
 		return stage_end(s, -EFBIG);
 	r = stage_put_bytes(s, s->stage, &st, offset, data, len);
 	st.unique = unique;
@@ -356,6 +357,16 @@ int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t
 	if (r == 0)
 		r = stage_save(s, s->stage, &st);
 	return stage_end(s, r);
+}
+
+int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len)
+{
+	return stage_write(s, stage, unique, offset, data, len, false);
+}
+
+int store_stage_write_set(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len)
+{
+	return stage_write(s, stage, unique, offset, data, len, true);
 }
 
 int store_stage_truncate(struct store *s, uint64_t stage, uint64_t unique, uint64_t len)
@@ -414,6 +425,44 @@ int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret)
 	if (r == 0)
 		*ret = (struct stage_info){ .size = st.size, .dirty = st.dirty };
 	return r;
+}
+
+int store_stage_commit_part(struct store *s, uint64_t stage, uint64_t offset, size_t len, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version)
+{
+	struct secbuf *plain = NULL;
+	struct stage st;
+	int r = transaction_check(s);
+
+	if (r == 0)
+		r = stage_load(s, s->write, stage, &st);
+	if (r < 0)
+		return r;
+	if (!st.dirty)
+		return -EALREADY;
+	if (offset > st.size || len > st.size - offset)
+		return -EINVAL;
+	r = secbuf_new(len, &plain);
+	if (r == 0)
+		r = secbuf_set_len(plain, len);
+	if (r == 0)
+		r = stage_get_bytes(s, s->write, &st, offset, secbuf_data(plain), len);
+	if (r == 0)
+		r = store_version_add(s, secret, secbuf_cdata(plain), len, a, ret_version);
+	secbuf_free(plain);
+	return r;
+}
+
+int store_stage_clean(struct store *s, uint64_t stage)
+{
+	struct stage st;
+	int r = transaction_check(s);
+
+	if (r == 0)
+		r = stage_load(s, s->write, stage, &st);
+	if (r < 0)
+		return r;
+	st.dirty = false;
+	return transaction_fail(s, stage_save(s, s->write, &st));
 }
 
 int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version)
@@ -518,6 +567,6 @@ int store_stages_clear(struct store *s)
 
 	if (r < 0)
 		return r;
-	r = db_exec(s->stage, "DELETE FROM stage_chunks; DELETE FROM stages");
+	r = db_exec(s->stage, "DELETE FROM stage_chunks; DELETE FROM stages; DELETE FROM restore_pieces");
 	return stage_end(s, r);
 }

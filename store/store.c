@@ -411,7 +411,9 @@ static int housekeep(struct store *s)
 		r = binding_uses_flush(s);
 	if (r == 0)
 		r = events_prune(s);
-	return r < 0 ? r : requests_expire(s);
+	if (r == 0)
+		r = requests_expire(s);
+	return r < 0 ? r : restores_expire(s);
 }
 
 static int follow(struct store *s, bool write, void (*cb)(uint32_t secret, void *arg), void *arg)

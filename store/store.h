@@ -218,12 +218,18 @@ int store_stage_new(struct store *s, uint64_t *ret_stage);
 int store_stage_copy_version(struct store *s, uint64_t stage, uint32_t secret, uint32_t version);	/* starts as a copy, clean */
 #define STAGE_APPEND UINT64_MAX
 int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len);	/* -EFBIG beyond the limit */
+/* The same for a stage that holds the values of a set, one after the other: it may have STAGE_SET_MAX bytes, whatever one value may. */
+#define STAGE_SET_MAX (16u << 20)
+int store_stage_write_set(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len);
 int store_stage_truncate(struct store *s, uint64_t stage, uint64_t unique, uint64_t len);
 int store_stage_read(struct store *s, uint64_t stage, uint64_t offset, void *ret, size_t len, size_t *ret_read);
 struct stage_info { uint64_t size; bool dirty; };
 int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret);
 /* In the transaction: the stage's bytes become a new version and the stage is clean, both or neither. -EALREADY: it was clean (nothing done). */
 int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version);
+/* In the transaction: len bytes at offset become a new version; the stage is clean when store_stage_clean says so, in the same transaction. -EALREADY: it was clean; -EINVAL: beyond its end. */
+int store_stage_commit_part(struct store *s, uint64_t stage, uint64_t offset, size_t len, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version);
+int store_stage_clean(struct store *s, uint64_t stage);
 int store_stage_drop(struct store *s, uint64_t stage);
 /* A new worker: stages that no open file names, for whoever made one died before he could say so. keep need not be sorted. */
 int store_stages_retain(struct store *s, const uint64_t *keep, size_t n);

@@ -12,7 +12,7 @@
 
 /* ---- attributes ---- */
 
-static bool content_type_valid(const char *text)
+bool content_type_valid(const char *text)
 {
 	size_t n = strlen(text);
 
@@ -22,8 +22,7 @@ static bool content_type_valid(const char *text)
 	return n <= CONTENT_TYPE_MAX;
 }
 
-/* Checks tags and writes them in one canonical form, sorted; malloc'd. */
-static int tags_parse(const char *json, char **ret_canonical)
+int tags_parse(const char *json, char **ret_canonical)
 {
 	json_t *tags = NULL, *value;
 	const char *name;
@@ -115,22 +114,17 @@ static int last_version(struct store *s, uint32_t id, uint32_t *ret_last)
 	return r;
 }
 
-/* The number under which this KEK stands in the table. */
-static int kek_row(struct store *s, const uint8_t *record, size_t len, int64_t *ret_id)
+int kek_row(struct store *s, const uint8_t kek[KEK_ID_LEN], int64_t *ret_id)
 {
-	uint8_t id[KEK_ID_LEN];
-	struct query q;
-	int r = wrap_kek_id(record, len, id);
+	struct query q = db_query(s->write, "INSERT OR IGNORE INTO keks(kek) VALUES(?)");
+	int r;
 
-	if (r < 0)
-		return r;
-	q = db_query(s->write, "INSERT OR IGNORE INTO keks(kek) VALUES(?)");
-	query_blob(&q, id, sizeof id);
+	query_blob(&q, kek, KEK_ID_LEN);
 	r = query_run(&q);
 	if (r < 0)
 		return r;
 	q = db_query(s->write, "SELECT id FROM keks WHERE kek = ?");
-	query_blob(&q, id, sizeof id);
+	query_blob(&q, kek, KEK_ID_LEN);
 	r = query_step(&q);
 	if (r > 0)
 		*ret_id = column_int(&q, 0);
@@ -177,9 +171,12 @@ static int insert_version(struct store *s, int64_t id, size_t size, const struct
 {
 	struct change change = row_new(ROW_VERSION, id);
 	struct query q;
+	uint8_t kek_id[KEK_ID_LEN];
 	int64_t kek = 0;
-	int r = kek_row(s, sealed->record, sealed->record_len, &kek);
+	int r = wrap_kek_id(sealed->record, sealed->record_len, kek_id);
 
+	if (r == 0)
+		r = kek_row(s, kek_id, &kek);
 	if (r < 0)
 		return r;
 	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, mac)"
@@ -300,7 +297,10 @@ int version_erase(struct store *s, int64_t id, bool row_too)
 	if (r < 0)
 		return transaction_fail(s, r);
 	q = row_too ? db_query(s->write, "DELETE FROM versions WHERE id = ?") :
-		      db_query(s->write, "UPDATE versions SET enabled = 0, dek_record = x'', envelope_hash = x'' WHERE id = ?");
+		      db_query(s->write, "UPDATE versions SET withdrawn = CASE WHEN enabled THEN ? ELSE withdrawn END, enabled = 0, dek_record = x'', envelope_hash = x''"
+				    " WHERE id = ?");
+	if (!row_too)
+		query_int(&q, transaction_epoch(s));
 	query_int(&q, id);
 	r = query_run(&q);
 	if (r < 0)
@@ -421,7 +421,7 @@ static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LE
 	struct query q = db_query(db, "SELECT envelope FROM version_data WHERE id = ?");
 	uint8_t digest[DIGEST_LEN], *copy = NULL;
 	const void *envelope;
-	size_t len = 0;
+	size_t len = 0, plain_len;
 	int r;
 
 	query_int(&q, id);
@@ -432,7 +432,7 @@ static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LE
 		goto out;
 	envelope = column_blob(&q, 0, &len);
 	r = -EBADMSG;
-	if (!envelope || len < ENVELOPE_OVERHEAD || len > VALUE_MAX + ENVELOPE_OVERHEAD)
+	if (!envelope || envelope_plain_len(envelope, len, &plain_len) < 0)
 		goto out;
 	r = sha256(&(struct bytes){ envelope, len }, 1, digest);
 	if (r < 0)
@@ -479,10 +479,12 @@ static int open_envelope(struct store *s, uint32_t secret, uint32_t version, con
 {
 	struct envelope_context context = { .secret = secret, .version = version };
 	struct secbuf *plain = NULL;
-	int r;
+	size_t plain_len = 0;
+	int r = envelope_plain_len(envelope, len, &plain_len);
 
 	memcpy(context.vault, s->vault, sizeof context.vault);
-	r = secbuf_new(len - ENVELOPE_OVERHEAD, &plain);
+	if (r == 0)
+		r = secbuf_new(plain_len, &plain);
 	if (r == 0)
 		r = envelope_open(dek, &context, envelope, len, plain);
 	if (r < 0) {

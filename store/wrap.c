@@ -2,7 +2,7 @@
  *
  *   offset  bytes
  *        0      4  "CFW1"
- *        4      1  type: 1 vault key, 2 data key
+ *        4      1  type: 1 vault key, 2 data key, 3 signing key, 4 backup's file key
  *        5      1  algorithm: 1 AES-256-KW (RFC 3394), 2 RSA-OAEP with SHA-256 and MGF1-SHA-256 and no label (RFC 8017)
  *        6      2  n, the length of the wrapped seed: 40 for AES-KW, the modulus' for RSA (256 to 512)
  *        8     16  vault
@@ -80,31 +80,45 @@ static int handed_out(const uint8_t seed[KEY_LEN], uint8_t ret_key[KEY_LEN])
 	return hkdf256(seed, "coffer key 1", (struct bytes){ NULL, 0 }, ret_key);
 }
 
+/* A record of a seed; ret_key (may be NULL) gets the key that it stands for. */
+static int make(struct kek *k, const struct wrap_context *ctx, const uint8_t seed[KEY_LEN], uint8_t *ret_key,
+		uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
+{
+	uint8_t record[WRAP_RECORD_MAX];
+	size_t n = 0;
+	int r = kek_wrap(k, seed, record + HEAD_LEN, &n);
+
+	if (r < 0)
+		return r;
+	put_head(record, ctx, k, n);
+	r = record_mac(seed, record, HEAD_LEN + n, record + HEAD_LEN + n);
+	if (r == 0 && ret_key)
+		r = handed_out(seed, ret_key);
+	if (r < 0)
+		return r;
+	memcpy(ret_record, record, HEAD_LEN + n + DIGEST_LEN);
+	*ret_len = HEAD_LEN + n + DIGEST_LEN;
+	return 0;
+}
+
 int wrap_new(struct kek *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN], uint8_t ret_record[WRAP_RECORD_MAX],
 	     size_t *ret_len)
 {
-	uint8_t seed[KEY_LEN], record[WRAP_RECORD_MAX];
-	size_t n = 0;
+	uint8_t seed[KEY_LEN];
 	int r = random_bytes(seed, sizeof(seed));
 
 	if (r == 0)
-		r = kek_wrap(k, seed, record + HEAD_LEN, &n);
-	if (r < 0)
-		goto out;
-	put_head(record, ctx, k, n);
-	r = record_mac(seed, record, HEAD_LEN + n, record + HEAD_LEN + n);
-	if (r == 0)
-		r = handed_out(seed, ret_key);
-	if (r < 0)
-		goto out;
-	memcpy(ret_record, record, HEAD_LEN + n + DIGEST_LEN);
-	*ret_len = HEAD_LEN + n + DIGEST_LEN;
-out:
+		r = make(k, ctx, seed, ret_key, ret_record, ret_len);
 	secmem_wipe(seed, sizeof(seed));
 	return r;
 }
 
-int wrap_open(struct kek *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN])
+int wrap_seed(struct kek *k, const struct wrap_context *ctx, const uint8_t seed[KEY_LEN], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
+{
+	return make(k, ctx, seed, NULL, ret_record, ret_len);
+}
+
+int wrap_open_seed(struct kek *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_seed[KEY_LEN])
 {
 	uint8_t expected[HEAD_LEN], seed[KEY_LEN], mac[DIGEST_LEN];
 	struct record rec;
@@ -126,9 +140,20 @@ int wrap_open(struct kek *k, const struct wrap_context *ctx, const uint8_t *reco
 	if (r == 0 && secret_cmp(mac, rec.mac, DIGEST_LEN) != 0)
 		r = -EBADMSG;
 	if (r == 0)
-		r = handed_out(seed, ret_key);
+		memcpy(ret_seed, seed, KEY_LEN);
 	secmem_wipe(seed, sizeof(seed));
 	secmem_wipe(mac, sizeof(mac));
+	return r;
+}
+
+int wrap_open(struct kek *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN])
+{
+	uint8_t seed[KEY_LEN];
+	int r = wrap_open_seed(k, ctx, record, len, seed);
+
+	if (r == 0)
+		r = handed_out(seed, ret_key);
+	secmem_wipe(seed, sizeof(seed));
 	return r;
 }
 

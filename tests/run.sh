@@ -37,6 +37,7 @@ needs=(
 	header libcrypto libssl-dev
 	header jansson libjansson-dev
 	header libcap libcap-dev
+	header libseccomp libseccomp-dev
 	header check check
 	command setpriv util-linux
 	command useradd passwd

@@ -20,7 +20,7 @@ _coffer()
 _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
-	local commands='put get list show versions edit attr enable disable rollback grant revoke bindings roles role can-i whoami status vault
+	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks roles role can-i whoami status vault
 		rotate rotation hook events audit seal unseal doctor init fsck break-glass version help'
 	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
@@ -32,7 +32,7 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--content-type|--not-before|--expires|--tag|--untag|--version|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--timeout|--exec|--event|--debounce) ((i++)) ;;
+		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--purge-protection|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--timeout|--exec|--event|--debounce) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
@@ -49,7 +49,7 @@ _coffer_words()
 	done
 
 	case $prev in
-	-m|--mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	-m|--mount|--set) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	--file|--verify-key|--from) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--output) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
 	--enforce-validity) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
@@ -61,6 +61,7 @@ _coffer_words()
 	--kek) mapfile -t COMPREPLY < <(compgen -W 'file: passphrase:' -- "$cur"); return ;;
 	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
 	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
+	--at) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/at" 2>/dev/null)" -- "$cur"); return ;;
 	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--until|--reason|--since|--retention|--near-expiry|--every|--before-expiry|--expiry|--timeout|--debounce) return ;;
 	esac
 
@@ -69,20 +70,23 @@ _coffer_words()
 		return
 	fi
 	case $command in
-	put) options='--file --content-type --not-before --expires --tag --trim' ;;
-	get|enable|disable) options='--version' ;;
+	put) options='--file --content-type --not-before --expires --tag --trim --set' ;;
+	get) options='--version --at' ;;
+	enable|disable|destroy) options='--version' ;;
+	list) options='--deleted --output' ;;
 	attr) options='--version --content-type --not-before --expires --tag --untag' ;;
 	grant) options='--on --from --until --reason' ;;
 	revoke) options='--on' ;;
 	bindings) options='--on --output' ;;
+	block) options='--reason --force' ;;
 	can-i) options='--as --output' ;;
 	audit)
 		options='--follow --since --secret --denied --output'
 		[[ $sub == verify ]] && options='--verify-key' ;;
-	list|show|versions|roles|whoami|status|doctor) options='--output' ;;
+	show|versions|blocks|roles|whoami|status|doctor) options='--output' ;;
 	vault)
 		options='--output'
-		[[ $sub == set ]] && options='--value-max --enforce-validity --near-expiry --output' ;;
+		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --near-expiry --output' ;;
 	rotate) options='--from --generator' ;;
 	rotation)
 		options='--output'
@@ -101,12 +105,15 @@ _coffer_words()
 	fi
 
 	case $command:$operand in
-	put:0|get:0|show:0|versions:0|edit:0|attr:0|enable:0|disable:0|rollback:0|can-i:1)
+	put:0|get:0|show:0|versions:0|edit:0|attr:0|enable:0|disable:0|delete:0|destroy:0|rollback:0|can-i:1)
 		mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur") ;;
+	recover:0|purge:0) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/deleted" 2>/dev/null)" -- "$cur") ;;
 	rollback:1) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/${words[cword-1]}/versions" 2>/dev/null)" -- "$cur") ;;
 	grant:0|revoke:0) mapfile -t COMPREPLY < <(compgen -W "$roles" -- "$cur") ;;
 	grant:1|revoke:1|break-glass:1)
 		mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
+	block:0|unblock:0)
+		mapfile -t COMPREPLY < <(compgen -W "everyone $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
 	can-i:0) mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur") ;;
 	rotate:*) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur") ;;
 	rotation:*) if [[ -z $sub ]]; then

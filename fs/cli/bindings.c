@@ -241,7 +241,9 @@ static void print_verdict(const json_t *answer, const char *action, const char *
 			printf("%s\n", hint);
 		return;
 	}
-	if (missing)
+	if (json_is_integer(json_object_get(answer, "block")) && why)
+		printf("no: %s\n", why);
+	else if (missing)
 		printf("no: no binding gives %s\n", missing);
 	else
 		printf("no: no binding gives %s on %s\n", action, name);

@@ -32,7 +32,25 @@ static int write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
-static int read_answer(int fd, char **ret_text, size_t *ret_len)
+/* Is the answer whole? bytes: the line may be followed by as many as it says. One that stops before its newline was cut by a death. */
+static bool whole(const char *text, size_t len, bool bytes)
+{
+	const char *newline = memchr(text, '\n', len);
+	size_t more = newline ? len - (size_t)(newline - text) - 1 : 0;
+	json_t *line;
+	bool same;
+
+	if (!newline || (more > 0 && !bytes))
+		return false;
+	if (!bytes)
+		return true;
+	line = json_loadb(text, (size_t)(newline - text), 0, NULL);
+	same = json_integer_value(json_object_get(line, "length")) == (json_int_t)more;
+	json_decref(line);
+	return same;
+}
+
+static int read_answer(int fd, bool bytes, char **ret_text, size_t *ret_len)
 {
 	size_t len = 0, size = 65536;
 	char *text = malloc(size), *more;
@@ -54,8 +72,7 @@ static int read_answer(int fd, char **ret_text, size_t *ret_len)
 		r = -errno;
 		goto out;
 	}
-	/* An answer that stops before its newline was cut by a death. */
-	if (len == 0 || text[len - 1] != '\n') {
+	if (!whole(text, len, bytes)) {
 		r = -EIO;
 		goto out;
 	}
@@ -73,6 +90,9 @@ struct message {
 	size_t line_len;
 	const void *value;
 	size_t len;
+	bool bytes;		/* some may follow the answer's line */
+	int (*send)(int fd, void *arg);	/* instead of value, where it is given */
+	void *arg;
 	bool sent;		/* some of it left here once: it may have been carried out */
 };
 
@@ -85,10 +105,12 @@ static int attempt(const char *path, struct message *m, char **ret_text, size_t 
 		return -errno;
 	m->sent = true;
 	written = write_all(fd, m->line, m->line_len);
-	if (written == 0 && m->len > 0)
+	if (written == 0 && m->send)
+		written = m->send(fd, m->arg);
+	else if (written == 0 && m->len > 0)
 		written = write_all(fd, m->value, m->len);
 	/* A daemon that refuses the bytes still says why to whoever reads. */
-	r = read_answer(fd, ret_text, ret_len);
+	r = read_answer(fd, m->bytes, ret_text, ret_len);
 	if (r < 0 && written < 0)
 		r = written;
 	close(fd);
@@ -155,11 +177,11 @@ static int converse(const char *path, struct message *m, char **ret_text, size_t
 	}
 }
 
-int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
+/* ret_bytes (may be NULL): what followed the line. */
+static int exchange(const char *mount, json_t *request, bool changes, struct message m, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len)
 {
-	struct message m = { .value = value, .len = len };
 	char path[PATH_MAX + 32], *dump = NULL, *line = NULL, *text = NULL;
-	size_t text_len = 0;
+	size_t text_len = 0, line_len;
 	json_t *answer;
 	int r;
 
@@ -182,19 +204,31 @@ int client_exchange(const char *mount, json_t *request, bool changes, const void
 		r = -EHOSTDOWN;
 	if (r < 0)
 		goto out;
-	answer = json_loadb(text, text_len, JSON_REJECT_DUPLICATES, NULL);
+	line_len = (size_t)((char *)memchr(text, '\n', text_len) - text) + 1;
+	answer = json_loadb(text, line_len, JSON_REJECT_DUPLICATES, NULL);
 	r = -EPROTO;
 	if (!json_is_object(answer)) {
 		json_decref(answer);
 		goto out;
 	}
 	*ret_answer = answer;
+	if (ret_bytes) {
+		memmove(text, text + line_len, text_len - line_len);
+		*ret_bytes = (uint8_t *)text;
+		*ret_len = text_len - line_len;
+		text = NULL;
+	}
 	r = 0;
 out:
 	free(text);
 	free(line);
 	free(dump);
 	return r;
+}
+
+int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
+{
+	return exchange(mount, request, changes, (struct message){ .value = value, .len = len }, ret_answer, NULL, NULL);
 }
 
 int client_report(const json_t *answer)
@@ -264,7 +298,7 @@ static int report_lost(const struct mount *m, int r, bool changes)
 	return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); see: coffer doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
 }
 
-static int perform(struct cli *c, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
+static int perform(struct cli *c, json_t *request, bool changes, struct message message, json_t **ret_answer)
 {
 	const struct mount *m;
 	json_t *answer = NULL;
@@ -275,7 +309,7 @@ static int perform(struct cli *c, json_t *request, bool changes, const void *val
 	status = cli_mount(c, &m);
 	if (status)
 		goto out;
-	r = client_exchange(m->path, request, changes, value, len, &answer);
+	r = exchange(m->path, request, changes, message, &answer, NULL, NULL);
 	if (r < 0) {
 		status = report_lost(m, r, changes);
 		goto out;
@@ -295,12 +329,58 @@ out:
 
 int client_ask(struct cli *c, json_t *request, json_t **ret_answer)
 {
-	return perform(c, request, false, NULL, 0, ret_answer);
+	return perform(c, request, false, (struct message){ 0 }, ret_answer);
 }
 
 int client_change(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer)
 {
-	return perform(c, request, true, value, len, ret_answer);
+	return perform(c, request, true, (struct message){ .value = value, .len = len }, ret_answer);
+}
+
+int client_change_streamed(struct cli *c, json_t *request, int (*send)(int fd, void *arg), void *arg, json_t **ret_answer)
+{
+	return perform(c, request, true, (struct message){ .send = send, .arg = arg }, ret_answer);
+}
+
+int client_send(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len, bool *ret_stale)
+{
+	const struct mount *m;
+	const char *error;
+	json_t *answer = NULL;
+	uint8_t *bytes = NULL;
+	size_t n = 0;
+	int status = EXIT_ERROR, r;
+
+	*ret_stale = false;
+	if (!request)
+		return fail(EXIT_ERROR, "not enough memory, or an argument that is not UTF-8 text");
+	status = cli_mount(c, &m);
+	if (status)
+		goto out;
+	r = exchange(m->path, request, false, (struct message){ .value = value, .len = len, .bytes = ret_bytes != NULL }, &answer, ret_bytes ? &bytes : NULL, &n);
+	if (r < 0) {
+		status = report_lost(m, r, false);
+		goto out;
+	}
+	if (!json_is_true(json_object_get(answer, "ok"))) {
+		error = json_string_value(json_object_get(answer, "errno"));
+		*ret_stale = error && strcmp(error, "ESTALE") == 0;
+		status = *ret_stale ? EXIT_UNAVAILABLE : client_report(answer);
+		goto out;
+	}
+	*ret_answer = answer;
+	answer = NULL;
+	if (ret_bytes) {
+		*ret_bytes = bytes;
+		*ret_len = n;
+		bytes = NULL;
+	}
+	status = EXIT_DONE;
+out:
+	free(bytes);
+	json_decref(answer);
+	json_decref(request);
+	return status;
 }
 
 void client_set(json_t *request, const char *key, const char *value)

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "fs/cli/cli.h"
 
@@ -20,6 +21,13 @@ int client_exchange(const char *mount, json_t *request, bool changes, const void
  * EXIT_DONE and an answer that is ok; else the exit status. */
 int client_ask(struct cli *c, json_t *request, json_t **ret_answer);
 int client_change(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer);
+
+/* The same for values too long to be held at once: send writes all of them to the file, and may be called again when an answer was lost. 0 or negative errno. */
+int client_change_streamed(struct cli *c, json_t *request, int (*send)(int fd, void *arg), void *arg, json_t **ret_answer);
+
+/* A request that changes nothing and carries bytes, or gets some after its answer's line (ret_bytes, malloc'd; NULL: none are expected). An answer that is ESTALE (what the request
+ * went on with died with its worker) is not printed: *ret_stale. */
+int client_send(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len, bool *ret_stale);
 
 /* Prints an answer that is not ok; returns its exit status. */
 int client_report(const json_t *answer);

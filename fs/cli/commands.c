@@ -11,11 +11,16 @@
 #define KEK { .name = "kek", .value = "URI", .help = "the key, if it is not where the store says" }
 
 static const struct option_spec none[] = { END };
-static const struct option_spec versioned[] = { VERSION, END };
 static const struct option_spec put_options[] = {
 	{ .name = "file", .value = "FILE", .help = "read the value from FILE instead of standard input" },
 	ATTRIBUTES,
 	{ .name = "trim", .help = "remove one newline at the end of the value" },
+	{ .name = "set", .value = "DIR", .help = "several secrets at once: the files of DIR, or - for a tar archive" },
+	END
+};
+static const struct option_spec get_options[] = {
+	VERSION,
+	{ .name = "at", .value = "EPOCH", .help = "what was current at this epoch" },
 	END
 };
 static const struct option_spec attr_options[] = {
@@ -25,6 +30,8 @@ static const struct option_spec attr_options[] = {
 	END
 };
 static const struct option_spec switch_options[] = { { .name = "version", .value = "N", .help = "only this version, not the whole secret" }, END };
+static const struct option_spec destroy_options[] = { { .name = "version", .value = "N", .help = "which version" }, END };
+static const struct option_spec list_options[] = { { .name = "deleted", .help = "those that were deleted, and when they are purged" }, END };
 static const struct option_spec grant_options[] = {
 	{ .name = "on", .value = "SCOPE", .help = "a secret's name, a prefix such as 'db-*', or '*'" },
 	{ .name = "from", .value = "TIME", .help = "when the binding begins" },
@@ -34,12 +41,18 @@ static const struct option_spec grant_options[] = {
 };
 static const struct option_spec revoke_options[] = { { .name = "on", .value = "SCOPE", .help = "the scope of the binding, as it was granted" }, END };
 static const struct option_spec bindings_options[] = { { .name = "on", .value = "NAME", .help = "only those that cover this secret" }, END };
+static const struct option_spec block_options[] = {
+	{ .name = "reason", .value = "TEXT", .help = "why, for whoever reads it later" },
+	{ .name = "force", .help = "even if it means yourself" },
+	END
+};
 static const struct option_spec can_i_options[] = {
 	{ .name = "as", .value = "PRINCIPAL", .help = "ask for somebody else, such as user:1000,group:50" }, END
 };
 static const struct option_spec vault_options[] = {
 	{ .name = "value-max", .value = "SIZE", .help = "bytes of the longest value: 1 to 1M, with K or M for more" },
 	{ .name = "enforce-validity", .value = "STATE", .help = "on: what has expired, or is not valid yet, is not served" },
+	{ .name = "purge-protection", .value = "STATE", .help = "on: nobody can purge before the retention has passed; cannot be undone" },
 	{ .name = "near-expiry", .value = "DAYS", .help = "how long before its expiry a version is told of as NearExpiry (default 30)" },
 	END
 };
@@ -97,13 +110,41 @@ static const struct option_spec init_options[] = {
 static const struct option_spec fsck_options[] = { KEK, { .name = "deep", .help = "open every value, too" }, END };
 static const struct option_spec kek_options[] = { KEK, END };
 
+#define OPENS \
+	{ .name = "key", .value = "FILE", .help = "the recipient's private key, in PEM" }, \
+	{ .name = "passphrase-file", .value = "FILE", .help = "the passphrase that the backup is encrypted to" }
+#define SIGNER { .name = "signer", .value = "FINGERPRINT", .help = "the vault's signer, as coffer status shows it" }
+static const struct option_spec backup_options[] = {
+	{ .name = "all", .help = "the whole vault, with roles, bindings and settings" },
+	{ .name = "recipient", .value = "NAME", .help = "encrypt to this registered recipient" },
+	{ .name = "passphrase-file", .value = "FILE", .help = "encrypt to the passphrase in FILE (needs secrets/get)" },
+	{ .name = "public-key", .value = "FILE", .help = "encrypt to this X25519 key (needs secrets/get)" },
+	END
+};
+static const struct option_spec backup_verify_options[] = { SIGNER, END };
+static const struct option_spec drill_options[] = {
+	OPENS, { .name = "signer", .value = "FINGERPRINT", .help = "the vault's signer (default: the mounted vault's)" },
+	{ .name = "no-record", .help = "do not keep the date in the mounted vault" }, END
+};
+static const struct option_spec restore_options[] = {
+	OPENS,
+	SIGNER,
+	{ .name = "existing", .value = "POLICY", .help = "of names that are there: refuse (default), skip, append" },
+	{ .name = "with-grants", .help = "roles, bindings, blocks, recipients and settings too" },
+	{ .name = "dry-run", .help = "say what would be restored, and change nothing" },
+	{ .name = "into", .value = "STORE", .help = "into this store, without its daemon (root)" },
+	{ .name = "kek", .value = "URI", .help = "with --into: the key, if it is not where the store says" },
+	END
+};
+static const struct option_spec recipient_add_options[] = { { .name = "public-key", .value = "FILE", .help = "its X25519 public key, in PEM" }, END };
+
 const struct command commands[] = {
-	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim]",
+	{ .name = "put", .synopsis = "NAME [--file FILE] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--trim] | --set DIR [--trim]",
 	  .summary = "store a value, from standard input or a file, as a new version", .example = "printf %s \"$PASSWORD\" | coffer put db --expires 90d",
-	  .options = put_options, .min_operands = 1, .max_operands = 1, .run = cmd_put },
-	{ .name = "get", .synopsis = "NAME [--version N]", .summary = "write a value to standard output, byte for byte",
-	  .example = "coffer get db --version 3 > /run/db.old", .options = versioned, .min_operands = 1, .max_operands = 1, .run = cmd_get },
-	{ .name = "list", .synopsis = "", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = none,
+	  .options = put_options, .max_operands = 1, .run = cmd_put },
+	{ .name = "get", .synopsis = "NAME [--version N | --at EPOCH]", .summary = "write a value to standard output, byte for byte",
+	  .example = "coffer get db --version 3 > /run/db.old", .options = get_options, .min_operands = 1, .max_operands = 1, .run = cmd_get },
+	{ .name = "list", .synopsis = "[--deleted]", .summary = "the secrets that you may list", .example = "coffer list --output json", .options = list_options,
 	  .flags = COMMAND_LISTS, .run = cmd_list },
 	{ .name = "show", .synopsis = "NAME", .summary = "what is known of a secret, but for its value", .example = "coffer show db", .options = none,
 	  .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_show },
@@ -118,6 +159,14 @@ const struct command commands[] = {
 	  .options = switch_options, .min_operands = 1, .max_operands = 1, .run = cmd_enable },
 	{ .name = "disable", .synopsis = "NAME [--version N]", .summary = "serve a secret, or a version, no more", .example = "coffer disable db --version 4",
 	  .options = switch_options, .min_operands = 1, .max_operands = 1, .run = cmd_disable },
+	{ .name = "delete", .synopsis = "NAME", .summary = "delete a secret; it can be recovered for some time", .example = "coffer delete db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_delete },
+	{ .name = "recover", .synopsis = "NAME", .summary = "bring a deleted secret back, whole", .example = "coffer recover db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_recover },
+	{ .name = "purge", .synopsis = "NAME", .summary = "destroy a deleted secret for ever", .example = "coffer purge db", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_purge },
+	{ .name = "destroy", .synopsis = "NAME --version N", .summary = "destroy the content of one version for ever", .example = "coffer destroy db --version 3",
+	  .options = destroy_options, .min_operands = 1, .max_operands = 1, .run = cmd_destroy },
 	{ .name = "rollback", .synopsis = "NAME N", .summary = "make a new version with the content of version N", .example = "coffer rollback db 3",
 	  .options = none, .min_operands = 2, .max_operands = 2, .run = cmd_rollback },
 	{ .name = "grant", .synopsis = "ROLE PRINCIPAL --on SCOPE [--from TIME] [--until TIME] [--reason TEXT]", .summary = "give somebody a role on secrets",
@@ -127,6 +176,13 @@ const struct command commands[] = {
 	  .options = revoke_options, .min_operands = 1, .max_operands = 256, .run = cmd_revoke },
 	{ .name = "bindings", .synopsis = "[--on NAME]", .summary = "who has which role on what", .example = "coffer bindings --on db",
 	  .options = bindings_options, .flags = COMMAND_LISTS, .run = cmd_bindings },
+	{ .name = "block", .synopsis = "PRINCIPAL [--reason TEXT] [--force]", .summary = "deny somebody everything, whatever the bindings say",
+	  .example = "coffer block user:www-data --reason 'key found in a public repository'", .options = block_options, .min_operands = 1, .max_operands = 1,
+	  .run = cmd_block },
+	{ .name = "unblock", .synopsis = "PRINCIPAL | BLOCK", .summary = "let somebody's bindings count again", .example = "coffer unblock user:www-data",
+	  .options = none, .min_operands = 1, .max_operands = 1, .run = cmd_unblock },
+	{ .name = "blocks", .synopsis = "", .summary = "who is denied everything", .example = "coffer blocks", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_blocks },
 	{ .name = "roles", .synopsis = "", .summary = "the roles and the actions that they give", .example = "coffer roles", .options = none,
 	  .flags = COMMAND_LISTS, .run = cmd_roles },
 	{ .name = "role create", .synopsis = "NAME ACTION...", .summary = "make a role of your own", .example = "coffer role create rotator secrets/list secrets/set",
@@ -139,7 +195,7 @@ const struct command commands[] = {
 	  .flags = COMMAND_LISTS, .run = cmd_status },
 	{ .name = "vault show", .synopsis = "", .summary = "the settings of the vault", .example = "coffer vault show", .options = none, .flags = COMMAND_LISTS,
 	  .run = cmd_vault_show },
-	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--near-expiry DAYS]", .summary = "change the settings of the vault",
+	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on] [--near-expiry DAYS]", .summary = "change the settings of the vault",
 	  .example = "coffer vault set --enforce-validity on", .options = vault_options, .flags = COMMAND_LISTS, .run = cmd_vault_set },
 	{ .name = "rotate", .synopsis = "[NAME...] [--from FILE] [--generator GENERATOR]", .summary = "make a new value now, as the rotation policy says",
 	  .example = "coffer rotate db web", .options = rotate_options, .min_operands = 0, .max_operands = 1024, .run = cmd_rotate },
@@ -167,6 +223,27 @@ const struct command commands[] = {
 	{ .name = "audit verify", .synopsis = "STORE [--verify-key FILE]", .summary = "prove that the log is whole (root)",
 	  .example = "sudo coffer audit verify /var/lib/coffer/default --verify-key /media/usb/default.verify", .options = verify_options, .min_operands = 1,
 	  .max_operands = 1, .flags = COMMAND_OFFLINE, .run = cmd_audit_verify },
+	{ .name = "backup", .synopsis = "NAME... | --all [--recipient NAME | --passphrase-file FILE | --public-key FILE] > FILE",
+	  .summary = "write secrets, or the vault, as one encrypted, signed file", .example = "coffer backup --all --recipient safe > vault.cofferbackup",
+	  .options = backup_options, .max_operands = 500, .run = cmd_backup },
+	{ .name = "backup verify", .synopsis = "FILE [--signer FINGERPRINT]", .summary = "is a backup whole, and whose is it? needs no key",
+	  .example = "coffer backup verify vault.cofferbackup", .options = backup_verify_options, .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS,
+	  .run = cmd_backup_verify },
+	{ .name = "backup drill", .synopsis = "FILE --key FILE | --passphrase-file FILE [--signer FINGERPRINT] [--no-record]",
+	  .summary = "restore a backup into a scratch vault, check it, destroy it", .example = "coffer backup drill vault.cofferbackup --key /media/usb/safe.key",
+	  .options = drill_options, .min_operands = 1, .max_operands = 1, .run = cmd_backup_drill },
+	{ .name = "restore", .synopsis = "--signer FINGERPRINT --key FILE | --passphrase-file FILE [--existing POLICY] [--with-grants] [--dry-run] [--into STORE [--kek URI]] < FILE",
+	  .summary = "bring back what a backup holds: all of it, or nothing", .example = "coffer restore --signer \"$SIGNER\" --key /media/usb/safe.key < vault.cofferbackup",
+	  .options = restore_options, .run = cmd_restore },
+	{ .name = "recipient add", .synopsis = "NAME --public-key FILE", .summary = "let a key open backups from now on", .example = "coffer recipient add safe --public-key safe.pub",
+	  .options = recipient_add_options, .min_operands = 1, .max_operands = 1, .run = cmd_recipient_add },
+	{ .name = "recipient list", .synopsis = "", .summary = "whose keys may open backups", .example = "coffer recipient list", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_recipient_list },
+	{ .name = "recipient remove", .synopsis = "NAME", .summary = "no new backups for a key", .example = "coffer recipient remove safe", .options = none,
+	  .min_operands = 1, .max_operands = 1, .run = cmd_recipient_remove },
+	{ .name = "recipient keygen", .synopsis = "FILE", .summary = "make a key pair: private in FILE, public on standard output",
+	  .example = "coffer recipient keygen /media/usb/safe.key > safe.pub", .options = none, .min_operands = 1, .max_operands = 1, .flags = COMMAND_OFFLINE,
+	  .run = cmd_recipient_keygen },
 	{ .name = "seal", .synopsis = "", .summary = "throw the key away until it is given again", .example = "coffer seal", .options = none, .run = cmd_seal },
 	{ .name = "unseal", .synopsis = "", .summary = "give the vault its key, or passphrase (root)", .example = "sudo coffer unseal", .options = none,
 	  .run = cmd_unseal },

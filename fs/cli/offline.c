@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,8 +154,71 @@ static int64_t login_uid(void)
 	return *text && n != UINT32_MAX ? (int64_t)n : -1;
 }
 
+/* ---- blocks that stand in the way ---- */
+
+#define GROUPS_MAX 256
+#define CLEARED_MAX 64
+
+/* The principal as a caller on this machine: his groups are looked up, for a block may mean him by one of them. */
+struct rescued {
+	struct policy_caller caller;
+	uint32_t groups[PRINCIPAL_CONDITIONS + GROUPS_MAX];
+	uint64_t blocks[CLEARED_MAX];
+	size_t n_blocks;
+};
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void rescued_fill(struct rescued *r, const struct principal *principal)
+{
+	const struct passwd *pw = NULL;
+	gid_t groups[GROUPS_MAX];
+	int n = GROUPS_MAX;
+
+	*r = (struct rescued){ .caller = { .uid = UINT32_MAX, .gid = UINT32_MAX, .groups = r->groups, .host = true } };
+	for (size_t i = 0; i < principal->n; i++) {
+		if (principal->conditions[i].kind == PRINCIPAL_USER) {
+			r->caller.uid = principal->conditions[i].id;
+			pw = getpwuid(r->caller.uid);
+		} else if (principal->conditions[i].kind == PRINCIPAL_GROUP) {
+			r->groups[r->caller.n_groups++] = principal->conditions[i].id;
+		}
+	}
+	if (pw && getgrouplist(pw->pw_name, pw->pw_gid, groups, &n) >= 0)
+		for (int i = 0; i < n; i++)
+			r->groups[r->caller.n_groups++] = groups[i];
+	qsort(r->groups, r->caller.n_groups, sizeof(r->groups[0]), by_number);
+}
+
+static int match_block(const struct block *b, void *arg)
+{
+	struct rescued *r = arg;
+
+	if (principal_match(&b->principal, &r->caller) && r->n_blocks < CLEARED_MAX)
+		r->blocks[r->n_blocks++] = b->id;
+	return 0;
+}
+
+/* An administrator whom a block denies everything would be none. In the transaction. */
+static int clear_blocks(struct store *s, struct rescued *r)
+{
+	int error = 0;
+
+	store_rdlock(s);
+	policy_each_block(store_policy(s), match_block, r);
+	store_unlock_tables(s);
+	for (size_t i = 0; i < r->n_blocks && error == 0; i++)
+		error = store_block_remove(s, r->blocks[i]);
+	return error;
+}
+
 /* Who did it and what; the owner of the log writes it down as soon as it sees it. */
-static char *describe_act(uint64_t binding, const char *principal, unsigned uid, int64_t loginuid)
+static char *describe_act(uint64_t binding, const char *principal, unsigned uid, int64_t loginuid, const struct rescued *rescued)
 {
 	char now[TIME_TEXT_MAX], *text;
 	json_t *act;
@@ -161,12 +226,18 @@ static char *describe_act(uint64_t binding, const char *principal, unsigned uid,
 	time_print(time_now(), now);
 	act = json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "operation", "BreakGlass", "time", now, "binding", (json_int_t)binding, "principal",
 			principal, "role", "administrator", "uid", (json_int_t)uid, "loginuid", (json_int_t)loginuid);
+	for (size_t i = 0; act && i < rescued->n_blocks; i++) {
+		if (!json_object_get(act, "unblocked"))
+			json_object_set_new(act, "unblocked", json_array());
+		json_array_append_new(json_object_get(act, "unblocked"), json_integer((json_int_t)rescued->blocks[i]));
+	}
 	text = act ? json_dumps(act, JSON_COMPACT) : NULL;
 	json_decref(act);
 	return text;
 }
 
-static int add_administrator(struct store *s, const struct principal *principal, const char *text, unsigned uid, int64_t loginuid, uint64_t *ret_id)
+static int add_administrator(struct store *s, const struct principal *principal, const char *text, unsigned uid, int64_t loginuid, struct rescued *rescued,
+			     uint64_t *ret_id)
 {
 	struct binding b = { .role = ROLE_ADMINISTRATOR, .principal = *principal, .scope = "*", .from = INT64_MIN, .until = BINDING_FOREVER };
 	char *act = NULL;
@@ -179,8 +250,11 @@ static int add_administrator(struct store *s, const struct principal *principal,
 	r = store_binding_add(s, &b, BREAK_GLASS, BREAK_GLASS, &id);
 	if (r < 0)
 		goto out;
+	r = clear_blocks(s, rescued);
+	if (r < 0)
+		goto out;
 	r = -ENOMEM;
-	act = describe_act(id, text, uid, loginuid);
+	act = describe_act(id, text, uid, loginuid, rescued);
 	if (!act)
 		goto out;
 	r = store_pending_act_add(s, act);
@@ -201,6 +275,7 @@ int cmd_break_glass(struct cli *c, const struct args *a)
 {
 	char principal[PRINCIPAL_TEXT_MAX];
 	struct principal parsed;
+	struct rescued rescued;
 	struct offline o = { 0 };
 	unsigned uid = getuid();	/* before the worker's is taken on */
 	int64_t loginuid = login_uid();
@@ -219,12 +294,15 @@ int cmd_break_glass(struct cli *c, const struct args *a)
 		status = offline_unlock(&o);
 	if (status)
 		goto out;
-	r = add_administrator(o.store, &parsed, principal, uid, loginuid, &id);
+	rescued_fill(&rescued, &parsed);
+	r = add_administrator(o.store, &parsed, principal, uid, loginuid, &rescued, &id);
 	if (r < 0) {
 		status = fail(exit_for_errno(r), "%s: the administrator could not be added: %s; nothing was changed", o.dir, strerror(-r));
 		goto out;
 	}
 	printf("binding %" PRIu64 ": administrator to %s on *\n", id, principal);
+	for (size_t i = 0; i < rescued.n_blocks; i++)
+		printf("block %" PRIu64 " lifted: it denied %s everything\n", rescued.blocks[i], principal);
 	if (mount_find_store(o.dir, &m) == 0)
 		note("the daemon at %s takes it up within a second and records it in the audit log as BreakGlass", m.path);
 	else

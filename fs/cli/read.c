@@ -47,6 +47,8 @@ static int explain_denied(const struct cli *c, const char *name, const char *act
 	hint = json_string_value(json_object_get(answer, "hint"));
 	if (json_is_true(json_object_get(answer, "allowed")))
 		status = explain_refused(name, action);
+	else if (why && json_is_integer(json_object_get(answer, "block")))
+		status = fail(EXIT_DENIED, "you may not %s %s: %s; an administrator can: %s", verb, name, why, grant ? grant : "coffer blocks");
 	else if (why && hint)
 		status = fail(EXIT_DENIED, "%s; %s", why, hint);
 	else if (grant)
@@ -62,6 +64,9 @@ static int explain_missing(struct cli *c, const char *name, const char *version)
 	char path[PATH_MAX + 256];
 	struct stat st;
 
+	snprintf(path, sizeof(path), "%s/.coffer/deleted/%s", c->mount.path, name);
+	if (stat(path, &st) == 0)
+		return fail(EXIT_NOT_FOUND, "%s is deleted; whoever may recover it can: coffer recover %s", name, name);
 	snprintf(path, sizeof(path), "%s/%s", c->mount.path, name);
 	if (stat(path, &st) < 0)
 		return fail(EXIT_NOT_FOUND, "there is no secret %s; see: coffer list", name);
@@ -141,15 +146,45 @@ static int copy_out(struct cli *c, int fd, struct secbuf *b, const char *name, c
 	return EXIT_DONE;
 }
 
+/* NAME as it was at an epoch. */
+static int open_at(struct cli *c, const char *name, const char *epoch, int *ret_fd)
+{
+	char path[PATH_MAX + 256];
+	const struct mount *m;
+	int status = cli_mount(c, &m), fd;
+
+	if (status)
+		return status;
+	snprintf(path, sizeof(path), "%s/.coffer/at/%s/%s/current", m->path, epoch, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return fail(EXIT_NOT_FOUND, "%s had no version at epoch %s, or there was no such epoch; the present one: ls %s/.coffer/at", name, epoch, m->path);
+	if (fd < 0)
+		return secret_explain(c, name, NULL, "secrets/get", errno);
+	*ret_fd = fd;
+	return EXIT_DONE;
+}
+
+static int epoch_check(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (digits == 0 || text[digits] || *text == '0' || digits > 10)
+		return fail(EXIT_USAGE, "--at \"%s\" is not an epoch: a number, as ls /vault/.coffer/at shows the present one", text);
+	return EXIT_DONE;
+}
+
 int cmd_get(struct cli *c, const struct args *a)
 {
-	const char *name = a->operands[0], *version = args_value(a, "version");
+	const char *name = a->operands[0], *version = args_value(a, "version"), *epoch = args_value(a, "at");
 	const struct mount *m;
 	struct secbuf *b = NULL;
 	long long number;
 	int status = secret_name_check(name), fd = -1;
 	char text[24];
 
+	if (status == EXIT_DONE && epoch)
+		status = version ? fail(EXIT_USAGE, "--version and --at name two versions; give one of them") : epoch_check(epoch);
 	if (status)
 		return status;
 	if (version) {
@@ -163,7 +198,7 @@ int cmd_get(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		status = input_prepare(1);
 	if (status == EXIT_DONE)
-		status = secret_open(c, name, version, &fd);
+		status = epoch ? open_at(c, name, epoch, &fd) : secret_open(c, name, version, &fd);
 	if (status)
 		return status;
 	status = EXIT_ERROR;

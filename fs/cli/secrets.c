@@ -56,11 +56,16 @@ static bool is_pem(const struct secbuf *value)
 	return secbuf_len(value) >= sizeof(begin) - 1 && !memcmp(secbuf_cdata(value), begin, sizeof(begin) - 1);
 }
 
-void newline_warning(const struct secbuf *value)
+bool newline_suspicious(const struct secbuf *value)
 {
 	size_t len = secbuf_len(value);
 
-	if (len > 0 && secbuf_cdata(value)[len - 1] == '\n' && !is_pem(value))
+	return len > 0 && secbuf_cdata(value)[len - 1] == '\n' && !is_pem(value);
+}
+
+void newline_warning(const struct secbuf *value)
+{
+	if (newline_suspicious(value))
 		note("warning: the value ends in a newline (typed by an editor or echo?); --trim removes it");
 }
 
@@ -137,15 +142,29 @@ static json_int_t integer(const json_t *answer, const char *key)
 	return json_integer_value(json_object_get(answer, key));
 }
 
+/* What the daemon thinks that is regretted later. */
+static void warn(const json_t *answer)
+{
+	const char *hint = json_string_value(json_object_get(answer, "hint"));
+
+	if (hint && *hint)
+		note("warning: %s", hint);
+}
+
 int cmd_put(struct cli *c, const struct args *a)
 {
-	const char *name = a->operands[0];
+	const char *name = a->n_operands ? a->operands[0] : "";
 	struct secbuf *value = NULL;
 	json_t *request = NULL, *answer = NULL;
 	const struct mount *m;
 	char prompt[NAME_LEN_MAX + 64];
-	int status = secret_name_check(name);
+	int status;
 
+	if (args_has(a, "set"))
+		return put_set(c, a);
+	if (!a->n_operands)
+		return fail(EXIT_USAGE, "something is missing: put needs NAME, or --set DIR; usage: coffer put NAME [--file FILE]");
+	status = secret_name_check(name);
 	if (status)
 		return status;
 	request = json_pack("{s:s, s:s}", "op", "put", "name", name);
@@ -174,6 +193,7 @@ int cmd_put(struct cli *c, const struct args *a)
 	if (status)
 		goto out;
 	printf("%s version %" JSON_INTEGER_FORMAT "\n", name, integer(answer, "version"));
+	warn(answer);
 out:
 	json_decref(answer);
 	json_decref(request);
@@ -188,14 +208,20 @@ int cmd_list(struct cli *c, const struct args *a)
 	static const struct column columns[] = {
 		{ "NAME", "name" }, { "VERSION", "version" }, { "ENABLED", "enabled" }, { "CREATED", "created" }, { "EXPIRES", "expires" }, { "TAGS", "tags" },
 	};
+	static const struct column deleted_columns[] = {
+		{ "NAME", "name" }, { "VERSION", "version" }, { "DELETED", "deleted" }, { "PURGE", "purge" }, { "TAGS", "tags" },
+	};
+	const bool deleted = args_has(a, "deleted");
+	const json_t *list;
 	json_t *answer = NULL;
 	int status;
 
-	(void)a;
-	status = client_ask(c, json_pack("{s:s}", "op", "list"), &answer);
-	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "secrets"), columns, sizeof(columns) / sizeof(columns[0]),
-				     "no secrets that you may list; see: coffer whoami");
+	status = client_ask(c, json_pack("{s:s, s:b}", "op", "list", "deleted", (int)deleted), &answer);
+	list = json_object_get(answer, "secrets");
+	if (status == EXIT_DONE && deleted)
+		status = output_list(c, list, deleted_columns, sizeof(deleted_columns) / sizeof(deleted_columns[0]), "no deleted secrets that you may list");
+	else if (status == EXIT_DONE)
+		status = output_list(c, list, columns, sizeof(columns) / sizeof(columns[0]), "no secrets that you may list; see: coffer whoami");
 	json_decref(answer);
 	return status;
 }
@@ -218,7 +244,7 @@ int cmd_versions(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
 		{ "VERSION", "version" }, { "ENABLED", "enabled" }, { "SIZE", "size" }, { "CREATED", "created" }, { "NOT BEFORE", "not_before" },
-		{ "EXPIRES", "expires" },
+		{ "EXPIRES", "expires" }, { "DESTROYED", "destroyed" },
 	};
 	json_t *answer = NULL;
 	int status = secret_name_check(a->operands[0]);
@@ -267,8 +293,10 @@ int cmd_attr(struct cli *c, const struct args *a)
 		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag or --untag");
 	if (status == EXIT_DONE)
 		status = client_change(c, json_incref(request), NULL, 0, &answer);
-	if (status == EXIT_DONE)
+	if (status == EXIT_DONE) {
 		printf("%s version %" JSON_INTEGER_FORMAT " updated\n", a->operands[0], integer(answer, "version"));
+		warn(answer);
+	}
 	json_decref(answer);
 	json_decref(request);
 	return status;

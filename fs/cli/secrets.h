@@ -14,6 +14,7 @@ int secret_name_check(const char *name);
 int version_check(const char *text, long long *ret_version);
 
 /* Opens the file of a version on the mount (version NULL: current), O_RDONLY. EXIT_DONE and *ret_fd, or with the error printed. */
+int put_set(struct cli *c, const struct args *a);	/* put --set */
 int secret_open(struct cli *c, const char *name, const char *version, int *ret_fd);
 
 /* Prints why a call on a secret's file failed, with what to do; asks the daemon (can-i) where that helps. Returns the exit status. */
@@ -24,5 +25,6 @@ int time_argument(const char *option, const char *given, char *ret_text);
 
 /* Says so when a value ends in a newline, unless it is PEM, whose last newline belongs to it. */
 void newline_warning(const struct secbuf *value);
+bool newline_suspicious(const struct secbuf *value);	/* would that be said of it? */
 
 #endif

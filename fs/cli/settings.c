@@ -57,14 +57,16 @@ int cmd_vault_set(struct cli *c, const struct args *a)
 	json_t *request, *answer = NULL;
 	int status;
 
-	if (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "near-expiry"))
-		return fail(EXIT_USAGE, "nothing to set; name a setting: --value-max SIZE, --enforce-validity on|off or --near-expiry DAYS");
+	if (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "purge-protection") && !args_value(a, "near-expiry"))
+		return fail(EXIT_USAGE, "nothing to set; name a setting: --value-max SIZE, --enforce-validity on|off, --purge-protection on or --near-expiry DAYS");
 	request = json_pack("{s:s}", "op", "vault");
 	status = add_value_max(args_value(a, "value-max"), request);
 	if (status == EXIT_DONE)
 		status = add_days(args_value(a, "near-expiry"), request);
 	if (status == EXIT_DONE)
 		status = add_switch(a, "enforce-validity", "enforce_validity", request);
+	if (status == EXIT_DONE)
+		status = add_switch(a, "purge-protection", "purge_protection", request);
 	if (status) {
 		json_decref(request);
 		return status;

@@ -124,3 +124,31 @@ expect_held ok actor act-as 20003 20003
 expect_held EACCES actor read
 expect_held ok actor act-as 20001 20001
 expect_held "$value" actor read
+
+note "a shared writable map of current is refused, to who may only read and to who may write; nothing of it reaches the page cache"
+head -c 8192 /dev/zero | tr '\0' A >"$SCRATCH/letters"
+expect_ok coffer put mapped --file "$SCRATCH/letters"
+expect_ok coffer grant secrets-user user:20004 --on mapped
+expect_ok coffer grant secrets-officer user:20005 --on mapped
+expect_ok coffer grant secrets-user user:20005 --on mapped
+expect_errno EACCES as 20004 sysop open r "$MNT/mapped/current" + mapwrite B
+expect_errno EACCES as 20004 sysop open rw "$MNT/mapped/current"
+expect_errno EPERM as 20005 sysop open rw "$MNT/mapped/versions/1"
+hold both 20005
+expect_held ok both open rw "$MNT/mapped/current"
+expect_held SIGBUS both mapwrite B
+# while it is open, nobody can fill the page that it has mapped
+expect_errno EINVAL as 20004 sysop open r "$MNT/mapped/current" + sendfile
+expect_content "$SCRATCH/letters" as 20004 sysop open r "$MNT/mapped/current" + read
+expect_content "$SCRATCH/letters" as 20004 sysop open r "$MNT/mapped/versions/1" + sendfile
+for ((i = 0; i < 100; i++)); do
+	as 20004 sysop open r "$MNT/mapped/current" + sendfile
+done >/dev/null &
+filler=$!
+while kill -0 $filler 2>/dev/null; do
+	expect_held SIGBUS both mapwrite B
+done
+wait $filler || true
+expect_held ok both close
+expect_content "$SCRATCH/letters" as 20004 sysop open r "$MNT/mapped/current" + sendfile
+audit_has_not '.secret == "mapped" and .operation == "SecretSet" and .caller.pid == 0'

@@ -120,7 +120,7 @@ nowhere_on_disk
 [ -n "${COFFER_HOOKS_BIN:-}" ] || { note "COFFER_HOOKS_BIN names no build with hooks: memfd_secret is not looked at"; exit 0; }
 note "memfd_secret: the worker looks through its own mappings"
 install -m 755 "$COFFER_HOOKS_BIN/coffer" "$COFFER_HOOKS_BIN/cofferd" "$SCRATCH/bin"
-export COFFER_TEST_MARKER=$SCRATCH/flipped
+export COFFER_TEST_MARKER=$SCRATCH/flipped COFFER_TEST_MARKER_DIR=$SCRATCH
 flip() { perl -0777 -pe '$_ = ~$_' "$@"; }
 cat "${markers[@]/#/$SCRATCH/keys/}" | flip >"$COFFER_TEST_MARKER"
 vault_mount -o locked_memory=memfd_secret

@@ -47,7 +47,8 @@ expect_errno EACCES as 20003 sysop open r "$MNT/s000001/current"
 
 note ".coffer is there, and not listed"
 ! as 20001 ls -a "$MNT" | grep -q coffer || fail ".coffer is listed"
-expect_output 'audit
+expect_output 'at
+audit
 ctl
 deleted
 metrics

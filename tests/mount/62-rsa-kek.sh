@@ -55,3 +55,20 @@ vault_mount
 printf v | expect_ok coffer put db
 vault_umount
 expect_ok coffer fsck "$STORE" --deep
+
+note "the file becomes another's under a running daemon: what needs the key fails, says the log, and returns with it"
+DEATHS_EXPECTED=1
+vault_mount
+expect_output v coffer get db
+cp "$KEK" "$SCRATCH/keys/right"
+head -c 32 /dev/urandom >"$SCRATCH/keys/other"
+cat "$SCRATCH/keys/other" >"$KEK"
+kill -KILL "$(status .processes.keyholder)"
+says_why() { grep -q "the key holder is gone: the key of file:$KEK is another vault's" "$DAEMON_LOG"; }
+wait_for says_why
+expect_exit 7 coffer put db --file /etc/hostname
+expect_output v coffer get db	# its key is known still
+cat "$SCRATCH/keys/right" >"$KEK"
+wait_for coffer put db --file /etc/hostname
+expect_ok cmp /etc/hostname "$MNT/db/current"
+vault_umount

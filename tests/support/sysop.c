@@ -347,6 +347,27 @@ static int map_content(void)
 	return answer_content((ssize_t)mapped_len);
 }
 
+/* mapwrite BYTE: maps the first page shared and writable, and writes to it; "SIGBUS": the map is there, and a touch is refused */
+static int run_mapwrite(char **words)
+{
+	char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, at_hand, 0);
+	struct sigaction act = { .sa_handler = on_bus };
+	int r;
+
+	if (p == MAP_FAILED)
+		return answer_errno();
+	sigaction(SIGBUS, &act, NULL);
+	if (sigsetjmp(bus, 1)) {
+		munmap(p, 4096);
+		puts("SIGBUS");
+		return 1;
+	}
+	*(volatile char *)p = words[0][0];
+	r = msync(p, 4096, MS_SYNC);
+	munmap(p, 4096);
+	return answer(r == 0);
+}
+
 /* mmap private|shared: maps the whole file and reads it. The map stays: "mapped" reads it again */
 static int run_mmap(char **words)
 {
@@ -488,7 +509,7 @@ static const struct command {
 	{ "fsync", 0, run_fsync }, { "ftruncate", 1, run_ftruncate }, { "seekend", 0, run_seekend }, { "dup", 0, run_dup },
 	{ "text", 0, run_text }, { "put", 2, run_put },
 	{ "fork", 0, run_fork }, { "sendfd", 1, run_sendfd }, { "recvfd", 1, run_recvfd }, { "groups", 1, run_groups }, { "act-as", 2, run_act_as },
-	{ "sendfile", 0, run_sendfile }, { "splice", 0, run_splice }, { "mmap", 1, run_mmap }, { "mapped", 0, run_mapped },
+	{ "mapwrite", 1, run_mapwrite }, { "sendfile", 0, run_sendfile }, { "splice", 0, run_splice }, { "mmap", 1, run_mmap }, { "mapped", 0, run_mapped },
 	{ "copy_file_range", 0, run_copy_file_range },
 	{ "stat", 1, run_stat }, { "fstat", 0, run_fstat }, { "readdir", 1, run_readdir }, { "access", 2, run_access },
 	{ "mkdir", 1, run_mkdir }, { "rmdir", 1, run_rmdir }, { "unlink", 1, run_unlink }, { "link", 2, run_link }, { "symlink", 2, run_symlink },

@@ -1,4 +1,4 @@
-foreach(subject inode handle caller_proc caller resolver bell control)
+foreach(subject inode handle turns caller_proc caller resolver bell control)
 	coffer_unit_test(${subject} coffer_fs Threads::Threads)
 endforeach()
 # Parts of a worker on a store of their own.

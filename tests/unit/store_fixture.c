@@ -113,6 +113,17 @@ void fixture_teardown(void)
 	vault_remove(&fx);
 }
 
+void forget_signer(struct store *s)
+{
+	struct change change;
+
+	ck_assert_int_eq(store_begin(s), 0);
+	ck_assert_int_eq(row_out(s, ROW_BACKUP_KEY, 1, &change), 0);
+	ck_assert_int_eq(db_exec(s->write, "DELETE FROM backup_keys"), 0);
+	ck_assert_int_eq(row_gone(s, &change), 0);
+	ck_assert_int_eq(store_commit(s), 0);
+}
+
 uint32_t add_secret(struct store *s, const char *name, const char *value)
 {
 	uint32_t id = 0, version = 0;

@@ -31,6 +31,7 @@ void vault_remove(struct fixture *f);
 int vault_reopen(struct fixture *f);
 
 /* In a transaction of their own; they fail the test. */
+void forget_signer(struct store *s);	/* as a store that an older coffer made */
 uint32_t add_secret(struct store *s, const char *name, const char *value);
 uint32_t add_version(struct store *s, uint32_t id, const char *value);
 uint64_t add_binding(struct store *s, uint32_t uid, const char *role, const char *scope);

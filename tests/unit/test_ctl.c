@@ -393,6 +393,13 @@ START_TEST(refuses_values_of_changes_that_make_no_sense)
 		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[]}", "actions" },
 		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[\"secrets/fly\"]}", "secrets/fly" },
 		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[7]}", "actions" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[]}", "1 to 256" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[7]}", "items" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\"}]}", "items" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0,\"x\":1}]}", "items" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\".db\",\"value_length\":0}]}", "secret's name" },
+		{ "{\"op\":\"put-set\",\"value_length\":1,\"items\":[{\"name\":\"db\",\"value_length\":0}]}", "announced" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0},{\"name\":\"db\",\"value_length\":0}]}", "twice" },
 		{ "{\"op\":\"vault\"}", "one of" },
 		{ "{\"op\":\"vault\",\"value_max\":0}", "value_max" },
 		{ "{\"op\":\"vault\",\"value_max\":1048577}", "value_max" },
@@ -411,6 +418,7 @@ START_TEST(reads_the_length_of_the_value_that_follows)
 	static const struct { const char *line; int r; uint64_t len; } t[] = {
 		{ "{\"op\":\"put\",\"value_length\":5}", 0, 5 }, { "{\"op\":\"put\",\"value_length\":0}", 0, 0 }, { "{\"op\":\"list\"}", 0, 0 },
 		{ "{\"op\":\"put\",\"value_length\":1048576}", 0, 1048576 }, { "{\"op\":\"put\",\"value_length\":1048577}", -EFBIG, 0 },
+		{ "{\"op\":\"put-set\",\"value_length\":16777216}", 0, 16777216 }, { "{\"op\":\"put-set\",\"value_length\":16777217}", -EFBIG, 0 },
 		{ "{\"op\":\"list\",\"value_length\":5}", -EINVAL, 0 }, { "{\"value_length\":5}", -EINVAL, 0 },
 		{ "{\"op\":\"put\",\"value_length\":\"5\"}", -EINVAL, 0 }, { "{\"op\":\"put\",\"value_length\":1e2}", -EINVAL, 0 }, { "nonsense", -EINVAL, 0 },
 	};
@@ -581,6 +589,7 @@ START_TEST(every_change_that_is_repeated_gives_the_first_answer)
 		"{\"op\":\"disable\",\"name\":\"db\"}",
 		"{\"op\":\"enable\",\"name\":\"db\"}",
 		"{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}",
+		"{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}",
 		"{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}",
 		"{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}",
 		"{\"op\":\"role-create\",\"name\":\"getter\",\"actions\":[\"secrets/get\"]}",
@@ -609,7 +618,9 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 	static const struct { const char *line, *operation, *action; } t[] = {
 		{ "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0}", "SecretSet", "secrets/set on db" },
 		{ "{\"op\":\"list\"}", "SecretList", "secrets/list" },
-		{ "{\"op\":\"list\",\"deleted\":true}", "SecretList", "secrets/list" },
+		{ "{\"op\":\"list\",\"deleted\":true}", "SecretListDeleted", "secrets/list" },
+		{ "{\"op\":\"deleted\",\"name\":\"db\"}", "SecretListDeleted", "secrets/list on db" },
+		{ "{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}", "SecretDestroy", "secrets/purge on db" },
 		{ "{\"op\":\"show\",\"name\":\"db\"}", "SecretList", "secrets/list on db" },
 		{ "{\"op\":\"versions\",\"name\":\"db\"}", "SecretListVersions", "secrets/list on db" },
 		{ "{\"op\":\"attr\",\"name\":\"db\",\"expires\":null}", "SecretUpdate", "secrets/update on db" },
@@ -620,6 +631,10 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 		{ "{\"op\":\"revoke\",\"binding\":1}", "BindingDelete", "bindings/delete on *" },
 		{ "{\"op\":\"revoke\",\"binding\":99}", "BindingDelete", "bindings/delete" },
 		{ "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingDelete", "bindings/delete on db" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0}]}", "SecretSet", "secrets/set on db" },
+		{ "{\"op\":\"block\",\"principal\":\"user:5\"}", "PrincipalBlock", "bindings/delete on the vault" },
+		{ "{\"op\":\"unblock\",\"principal\":\"user:5\"}", "PrincipalUnblock", "bindings/delete on the vault" },
+		{ "{\"op\":\"blocks\"}", "BindingList", "bindings/list on the vault" },
 		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[\"secrets/get\"]}", "RoleCreate", "roles/create on the vault" },
 		{ "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:5\"}", "CanI", "bindings/list on db" },
 		{ "{\"op\":\"status\"}", "VaultStatus", "vault/status on the vault" },
@@ -641,6 +656,95 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 		recorded(t[i].operation, "deny", NULL, 1001);
 	}
 	ck_assert_uint_eq(v.changed + v.sealings, 0);
+}
+END_TEST
+
+static json_t *put_set_as(const struct identity *who, unsigned id)
+{
+	static const char line[] = "{\"op\":\"put-set\",\"value_length\":7,\"items\":[{\"name\":\"db\",\"value_length\":3},{\"name\":\"none\",\"value_length\":0},"
+				   "{\"name\":\"web\",\"value_length\":4}]}";
+	char buf[512];
+
+	with_id(line, id, buf, sizeof(buf));
+	return execute(who, buf, strlen(buf), stage("onetwo2", 7), 7);
+}
+
+START_TEST(a_set_is_one_transaction_and_happens_once)
+{
+	uint64_t epoch;
+	json_t *a;
+	size_t records;
+
+	ok(put(&admin, "db", "old"));
+	epoch = store_epoch(v.store);
+	records = n_records();
+	for (int again = 0; again < 2; again++) {
+		a = must(put_set_as(&admin, 4711));
+		ck_assert_uint_eq(store_epoch(v.store), epoch + 1);
+		ck_assert_uint_eq((uint64_t)number(a, "epoch"), epoch + 1);
+		ck_assert_uint_eq(json_array_size(json_object_get(a, "secrets")), 3);
+		json_decref(a);
+		value_is("db", 2, "one");
+		value_is("none", 1, "");
+		value_is("web", 1, "two2");
+		ck_assert_uint_eq(n_records(), records + 3);
+	}
+	recorded("SecretSet", "allow", "web", 0);
+}
+END_TEST
+
+START_TEST(a_set_with_one_name_that_fails_stores_nothing)
+{
+	uint64_t epoch;
+
+	ok(put(&admin, "web", "old"));
+	grant("secrets-officer", "user:1000", "db");
+	grant("secrets-officer", "user:1000", "none");
+	epoch = store_epoch(v.store);
+	fails(put_set_as(&alice, 4711), "EACCES", EXIT_DENIED, "secrets/set on web");
+	recorded("SecretSet", "deny", "web", 1000);
+	ck_assert_uint_eq(store_epoch(v.store), epoch);
+	ok(change(&admin, "{\"op\":\"disable\",\"name\":\"web\"}"));
+	epoch = store_epoch(v.store);
+	fails(put_set_as(&admin, 4712), "EACCES", EXIT_DENIED, "web is disabled");
+	ck_assert_uint_eq(store_epoch(v.store), epoch);
+	fails(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"), "ENOENT", EXIT_NOT_FOUND, "db");
+}
+END_TEST
+
+START_TEST(a_block_is_made_once_and_denies_from_then_on)
+{
+	json_t *a;
+
+	grant("secrets-officer", "user:1000", "*");
+	grant("administrator", "user:1001", "*");
+	ok(put(&admin, "db", "one"));
+	a = change(&bob, "{\"op\":\"block\",\"principal\":\"user:1000\",\"reason\":\"leak\"}");
+	ck_assert_int_gt(json_integer_value(json_object_get(a, "block")), 0);
+	ok(a);
+	recorded("PrincipalBlock", "allow", NULL, 1001);
+	fails(put(&alice, "db", "two"), "EACCES", EXIT_DENIED, "block");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1000\"}"), "EEXIST", EXIT_CONFLICT, "blocked already");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1001\"}"), "EBUSY", EXIT_CONFLICT, "yourself");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"everyone\",\"force\":true}"), "EBUSY", EXIT_CONFLICT, "nobody would be left");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:7,host\"}"), "EINVAL", EXIT_USAGE, "host");
+	fails(change(&bob, "{\"op\":\"unblock\"}"), "EINVAL", EXIT_USAGE, "either");
+	fails(change(&bob, "{\"op\":\"unblock\",\"principal\":\"user:9\"}"), "ENOENT", EXIT_NOT_FOUND, "not blocked");
+	a = ask(&alice, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\"}");
+	ck_assert(json_is_false(json_object_get(a, "allowed")));
+	ck_assert(json_is_integer(json_object_get(a, "block")));
+	ck_assert_ptr_nonnull(strstr(string(a, "grant"), "coffer unblock "));
+	ok(a);
+	ok(change(&bob, "{\"op\":\"unblock\",\"principal\":\"user:1000\"}"));
+	ok(put(&alice, "db", "two"));
+}
+END_TEST
+
+START_TEST(who_administers_bindings_alone_makes_no_block)
+{
+	grant("data-access-administrator", "user:1001", "*");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1000\"}"), "EACCES", EXIT_DENIED, "administrator");
+	recorded("PrincipalBlock", "deny", NULL, 1001);
 }
 END_TEST
 
@@ -807,6 +911,101 @@ START_TEST(disable_says_what_current_serves)
 	store_unlock_tables(v.store);
 	fails(change(&alice, "{\"op\":\"disable\",\"name\":\"db\"}"), "EACCES", EXIT_DENIED, "secrets/update");
 	fails(change(&admin, "{\"op\":\"disable\",\"name\":\"db\",\"version\":3}"), "ENOENT", EXIT_NOT_FOUND, "version 3");
+}
+END_TEST
+
+START_TEST(destroy_ends_a_version_for_ever)
+{
+	json_t *a, *list;
+
+	ok(put(&admin, "db", "one"));
+	ok(put(&admin, "db", "two"));
+	grant("secrets-user", "user:1000", "db");
+	fails(change(&alice, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"), "EACCES", EXIT_DENIED, "secrets/purge");
+	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\"}"), "EINVAL", EXIT_USAGE, "version");
+	a = must(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"));
+	ck_assert_int_eq(number(a, "current"), 1);
+	json_decref(a);
+	recorded("SecretDestroy", "allow", "db", 0);
+	a = must(ask(&admin, "{\"op\":\"versions\",\"name\":\"db\"}"));
+	list = json_object_get(a, "versions");
+	ck_assert_uint_eq(json_array_size(list), 2);
+	ck_assert(json_is_false(json_object_get(json_array_get(list, 0), "destroyed")));
+	ck_assert(json_is_true(json_object_get(json_array_get(list, 1), "destroyed")));
+	ck_assert(json_is_false(json_object_get(json_array_get(list, 1), "enabled")));
+	json_decref(a);
+	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	fails(change(&admin, "{\"op\":\"enable\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	fails(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"version\":2,\"expires\":null}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	a = must(put(&admin, "db", "three"));
+	ck_assert_int_eq(number(a, "version"), 3);
+	json_decref(a);
+}
+END_TEST
+
+START_TEST(purge_protection_is_switched_on_for_ever)
+{
+	json_t *a;
+
+	ok(put(&admin, "db", "one"));
+	ok(change(&admin, "{\"op\":\"vault\",\"purge_protection\":false}"));
+	a = must(change(&admin, "{\"op\":\"vault\",\"purge_protection\":true}"));
+	ck_assert(json_is_true(json_object_get(a, "purge_protection")));
+	json_decref(a);
+	recorded("VaultUpdate", "allow", NULL, 0);
+	fails(change(&admin, "{\"op\":\"vault\",\"purge_protection\":false}"), "EPERM", EXIT_DENIED, "cannot be taken back");
+	a = must(change(&admin, "{\"op\":\"vault\",\"value_max\":1000}"));
+	ck_assert(json_is_true(json_object_get(a, "purge_protection")));
+	json_decref(a);
+	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}"), "EPERM", EXIT_DENIED, "purge protection");
+	value_is("db", 1, "one");
+}
+END_TEST
+
+START_TEST(dates_of_a_deleted_secret_are_for_who_can_do_something_about_it)
+{
+	static const char line[] = "{\"op\":\"deleted\",\"name\":\"db\"}", list[] = "{\"op\":\"list\",\"deleted\":true}";
+	json_t *a, *secret;
+	bool gone;
+
+	ok(put(&admin, "db", "one"));
+	ok(put(&admin, "api", "two"));
+	grant("purge-operator", "user:1000", "db");
+	fails(ask(&alice, line), "ENOENT", EXIT_NOT_FOUND, "no deleted secret");
+	store_rdlock(v.store);
+	uint32_t id = store_find(v.store, "db")->id;
+	store_unlock_tables(v.store);
+	ck_assert_int_eq(store_begin(v.store), 0);
+	ck_assert_int_eq(store_secret_delete(v.store, id, &gone), 0);
+	ck_assert_int_eq(store_commit(v.store), 0);
+
+	a = must(ask(&alice, line));
+	secret = json_object_get(a, "secret");
+	ck_assert_int_eq(number(secret, "versions"), 1);
+	ck_assert_int_lt(strcmp(string(secret, "deleted"), string(secret, "purge")), 0);
+	ck_assert(json_is_false(json_object_get(secret, "purge_protection")));
+	json_decref(a);
+	recorded("SecretListDeleted", "allow", "db", 1000);
+	fails(ask(&bob, line), "EACCES", EXIT_DENIED, "secrets/list");
+	fails(ask(&admin, "{\"op\":\"deleted\",\"name\":\"api\"}"), "ENOENT", EXIT_NOT_FOUND, "no deleted secret");
+
+	a = must(ask(&admin, list));
+	ck_assert_uint_eq(json_array_size(json_object_get(a, "secrets")), 1);
+	secret = json_array_get(json_object_get(a, "secrets"), 0);
+	ck_assert_str_eq(string(secret, "name"), "db");
+	ck_assert_int_eq(number(secret, "version"), 1);
+	string(secret, "deleted");
+	string(secret, "purge");
+	json_decref(a);
+	recorded("SecretListDeleted", "allow", NULL, 0);
+	fails(ask(&alice, list), "EACCES", EXIT_DENIED, "secrets/list");
+	a = must(ask(&admin, "{\"op\":\"list\"}"));
+	ck_assert_uint_eq(json_array_size(json_object_get(a, "secrets")), 1);
+	ck_assert_ptr_null(json_object_get(json_array_get(json_object_get(a, "secrets"), 0), "purge"));
+	json_decref(a);
+	fails(put(&admin, "db", "three"), "EEXIST", EXIT_CONFLICT, "recovered or purged");
+	fails(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"), "ENOENT", EXIT_NOT_FOUND, "is deleted");
 }
 END_TEST
 
@@ -1499,6 +1698,10 @@ int main(void)
 	tcase_add_test(tc, a_request_that_comes_again_after_its_commit_happens_once);
 	tcase_add_test(tc, every_change_that_is_repeated_gives_the_first_answer);
 	tcase_add_test(tc, every_operation_that_asks_denies_who_has_no_binding);
+	tcase_add_test(tc, a_block_is_made_once_and_denies_from_then_on);
+	tcase_add_test(tc, a_set_is_one_transaction_and_happens_once);
+	tcase_add_test(tc, a_set_with_one_name_that_fails_stores_nothing);
+	tcase_add_test(tc, who_administers_bindings_alone_makes_no_block);
 	tcase_add_test(tc, another_request_under_the_same_id_is_a_conflict);
 	tcase_add_test(tc, ids_of_other_users_do_not_meet);
 	tcase_add_test(tc, a_repeat_after_revocation_is_denied);
@@ -1507,6 +1710,9 @@ int main(void)
 	tcase_add_test(tc, attr_changes_what_it_names_only);
 	tcase_add_test(tc, attr_counts_tags);
 	tcase_add_test(tc, disable_says_what_current_serves);
+	tcase_add_test(tc, destroy_ends_a_version_for_ever);
+	tcase_add_test(tc, purge_protection_is_switched_on_for_ever);
+	tcase_add_test(tc, dates_of_a_deleted_secret_are_for_who_can_do_something_about_it);
 	tcase_add_test(tc, rollback_brings_old_content_back);
 	tcase_add_test(tc, rollback_needs_get_as_well_as_set);
 	tcase_add_test(tc, rollback_to_an_expired_version_is_refused_where_validity_is_enforced);

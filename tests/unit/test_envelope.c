@@ -130,6 +130,39 @@ START_TEST(never_repeats_a_nonce)
 }
 END_TEST
 
+START_TEST(moved_envelope_opens_as_what_it_was_and_no_other)
+{
+	static const struct envelope_context was = { .vault = { 1, 2 }, .secret = 77, .version = 4 }, is = { .vault = { 9 }, .secret = 5, .version = 1 };
+	static const char plain[] = "moved";
+	uint8_t sealed[sizeof(plain) + ENVELOPE_OVERHEAD], moved[sizeof(plain) + ENVELOPE_OVERHEAD + ENVELOPE_ORIGIN], again[sizeof(moved)];
+	struct envelope_context origin;
+	struct secbuf *out = NULL;
+	size_t len = 0;
+
+	ck_assert_int_eq(secbuf_new(VALUE_MAX, &out), 0);
+	ck_assert_int_eq(envelope_seal(dek, &was, plain, sizeof(plain), sealed), 0);
+	ck_assert(!envelope_origin(sealed, &origin));
+	ck_assert_uint_eq(envelope_keep_origin(sealed, sizeof(sealed), &was, moved), sizeof(moved));
+	ck_assert(envelope_origin(moved, &origin));
+	ck_assert(origin.secret == was.secret && origin.version == was.version && memcmp(origin.vault, was.vault, 16) == 0);
+	ck_assert_int_eq(envelope_plain_len(moved, sizeof(moved), &len), 0);
+	ck_assert_uint_eq(len, sizeof(plain));
+	ck_assert_int_eq(envelope_open(dek, &is, moved, sizeof(moved), out), 0);
+	ck_assert_mem_eq(secbuf_cdata(out), plain, sizeof(plain));
+	/* Moved again it keeps its first origin. */
+	ck_assert_uint_eq(envelope_keep_origin(moved, sizeof(moved), &is, again), sizeof(moved));
+	ck_assert_mem_eq(moved, again, sizeof(moved));
+	for (size_t bit = 0; bit < 8 * sizeof(moved); bit++) {
+		moved[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		ck_assert_int_eq(envelope_open(dek, &is, moved, sizeof(moved), out), -EBADMSG);
+		moved[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	for (size_t n = 0; n < sizeof(moved); n++)
+		ck_assert_int_eq(envelope_open(dek, &is, moved, n, out), -EBADMSG);
+	secbuf_free(out);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("envelope");
@@ -142,6 +175,7 @@ int main(void)
 	tcase_add_test(t, refuses_every_other_length);
 	tcase_add_test(t, refuses_every_other_context);
 	tcase_add_test(t, never_repeats_a_nonce);
+	tcase_add_test(t, moved_envelope_opens_as_what_it_was_and_no_other);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

@@ -186,6 +186,8 @@ START_TEST(counts_readers_of_a_version)
 	struct handle *e;
 
 	ck_assert_uint_eq(handle_readers(h, 7, 3), 2);
+	ck_assert_uint_eq(handle_read_writers(h, 7), 1);
+	ck_assert_uint_eq(handle_read_writers(h, 8), 0);
 	ck_assert_uint_eq(handle_readers(h, 7, 2), 0);
 	ck_assert_uint_eq(handle_readers(h, 3, 7), 0);
 	ck_assert_int_eq(handle_new(h, 1, 8, &e), 0);
@@ -201,6 +203,7 @@ START_TEST(counts_readers_of_a_version)
 	ck_assert_uint_eq(handle_readers(h, 7, 3), 1);
 	handle_release(h, b);
 	ck_assert_uint_eq(handle_readers(h, 7, 3), 0);
+	ck_assert_uint_eq(handle_read_writers(h, 7), 0);
 	handles_free(h);
 }
 END_TEST

@@ -15,6 +15,8 @@ static bool expected_valid(unsigned type, uint32_t secret, uint32_t low)
 	case INODE_SECRET: case INODE_VERSIONS: return secret != 0;
 	case INODE_CURRENT: return secret != 0 && low == 0;
 	case INODE_VERSION: return secret != 0 && low != 0;
+	case INODE_EPOCH: return secret == 0 && low != 0;
+	case INODE_AT: return secret != 0 && low != 0;
 	default: return false;
 	}
 }
@@ -45,6 +47,8 @@ START_TEST(numbers_are_the_documented_ones)
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_VERSIONS, 0x1234567, 0x7654321 }), 0x0412345677654321u);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_CURRENT, 2, 0 }), 0x0500000020000000u);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_VERSION, INODE_SECRET_MAX, INODE_LOW_MAX }), 0x06ffffffffffffffu);
+	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_EPOCH, 0, 7 }), 0x4000000070000000u);
+	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_AT, INODE_SECRET_MAX, INODE_EPOCH_MAX }), 0x4fffffffffffffffu);
 }
 END_TEST
 
@@ -54,6 +58,7 @@ START_TEST(refuses_ids_beyond_their_bits)
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_SECRET, UINT32_MAX, 0 }), 0);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_VERSION, 1, INODE_LOW_MAX + 1 }), 0);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_VERSIONS, 1, UINT32_MAX }), 0);
+	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_AT, INODE_SECRET_MAX + 1, 1 }), 0);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_OWN, 0, OWN_END }), 0);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ (enum inode_type)16, 1, 1 }), 0);
 }
@@ -69,9 +74,10 @@ START_TEST(no_two_numbers_name_one_inode)
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
-		uint64_t ino = k % 2 ? x : x & 0x07ffffff0fffffffu;
-		if (inode_unpack(ino, &i))
-			ck_assert_uint_eq(inode_pack(&i), ino);
+		uint64_t ino = k % 2 ? x : x & 0x47ffffff0fffffffu;
+		/* not ck_assert for each: it writes to a pipe each time */
+		if (inode_unpack(ino, &i) && inode_pack(&i) != ino)
+			ck_abort_msg("%016llx", (unsigned long long)ino);
 	}
 }
 END_TEST
@@ -85,7 +91,7 @@ START_TEST(a_flipped_bit_is_another_inode_or_none)
 			struct inode i;
 			uint64_t ino = inos[n] ^ UINT64_C(1) << bit;
 			bool ok = inode_unpack(ino, &i);
-			ck_assert(bit < 60 || !ok);
+			ck_assert(bit < 60 || bit == 62 || !ok);
 			ck_assert(!ok || inode_pack(&i) == ino);
 		}
 	}
@@ -94,7 +100,7 @@ END_TEST
 
 START_TEST(leaves_the_result_alone_when_refusing)
 {
-	static const uint64_t nobody[] = { 0, 2, 3, UINT64_MAX, UINT64_C(1) << 63, UINT64_C(1) << 56, UINT64_C(2) << 56, UINT64_C(2) << 56 | OWN_END, UINT64_C(3) << 56, UINT64_C(7) << 56 | 1u << 28,
+	static const uint64_t nobody[] = { 0, 2, 3, UINT64_MAX, UINT64_C(1) << 63, UINT64_C(1) << 56, UINT64_C(2) << 56, UINT64_C(2) << 56 | OWN_END, UINT64_C(4) << 60, UINT64_C(4) << 60 | 5, UINT64_C(5) << 60 | UINT64_C(1) << 28, UINT64_C(7) << 56 | 5, UINT64_C(3) << 56, UINT64_C(7) << 56 | 1u << 28,
 					   UINT64_C(5) << 56 | UINT64_C(1) << 28 | 1, UINT64_C(6) << 56 | UINT64_C(1) << 28 };
 
 	for (size_t n = 0; n < sizeof(nobody) / sizeof(nobody[0]); n++) {
@@ -109,6 +115,7 @@ START_TEST(knows_directories)
 {
 	static const struct { struct inode i; bool dir; } table[] = {
 		{ { INODE_ROOT, 0, 0 }, true }, { { INODE_SECRET, 1, 0 }, true }, { { INODE_VERSIONS, 1, 0 }, true }, { { INODE_CURRENT, 1, 0 }, false }, { { INODE_VERSION, 1, 1 }, false },
+		{ { INODE_EPOCH, 0, 1 }, true }, { { INODE_AT, 1, 1 }, true }, { { INODE_OWN, 0, OWN_AT }, true },
 		{ { INODE_OWN, 0, OWN_DIR }, true }, { { INODE_OWN, 0, OWN_DELETED }, true }, { { INODE_OWN, 0, OWN_CTL }, false }, { { INODE_OWN, 0, OWN_AUDIT }, false },
 		{ { INODE_NONE, 0, 0 }, false },
 	};

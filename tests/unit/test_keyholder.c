@@ -601,6 +601,87 @@ START_TEST(threads_share_a_socket)
 }
 END_TEST
 
+/* A version's key goes from one vault's KEK under a file key to another's, by way of a recipient, and stays the same key. */
+static void carry(struct keys *from, struct keys *to)
+{
+	static const uint8_t vault[16] = { 7 }, elsewhere[16] = { 8 };
+	struct wrap_context becomes = { .type = WRAP_DEK, .vault = { 8 }, .secret = 900, .version = 12 };
+	uint8_t private[CURVE_LEN], public[CURVE_LEN], holder[CURVE_LEN], key[KEY_LEN], back[KEY_LEN], file_key[KEY_LEN], stream[KEY_LEN], box[BOX_LEN];
+	struct keys_item items[2] = { { .was = ctx, .becomes = becomes } }, kept;
+	struct transport_start begun;
+
+	ck_assert_int_eq(random_bytes(private, CURVE_LEN), 0);
+	ck_assert_int_eq(x25519_public(private, public), 0);
+	ck_assert_int_eq(keys_wrap_new(from, &ctx, key, items[0].data, &items[0].len), 0);
+	kept = items[1] = items[0];
+	ck_assert_int_eq(keys_backup_begin(from, vault, public, &begun), 0);
+	items[1].was.version++;		/* a record passed for another version's */
+	ck_assert_int_eq(keys_backup_export(from, vault, begun.ticket, begun.ticket_len, items, 2), -EBADMSG);
+	items[0] = kept;
+	ck_assert_int_eq(keys_backup_export(from, elsewhere, begun.ticket, begun.ticket_len, items, 1), -EBADMSG);
+	ck_assert_int_eq(keys_backup_export(from, vault, begun.ticket, begun.ticket_len, items, 1), 0);
+	ck_assert_uint_eq(items[0].len, SEALED_SEED_LEN);
+
+	ck_assert_int_eq(box_open(box_label_recipient, private, begun.box, file_key), 0);
+	ck_assert_int_eq(keys_restore_key(to, holder), 0);
+	ck_assert_int_eq(box_seal(box_label_holder, holder, file_key, box), 0);
+	ck_assert_int_eq(keys_restore_begin(to, box, stream), 0);
+	ck_assert_mem_eq(stream, begun.stream_key, KEY_LEN);
+	kept = items[1] = items[0];
+	items[1].was.version++;
+	ck_assert_int_eq(keys_restore_import(to, box, items, 2), -EBADMSG);
+	items[0] = kept;
+	box[BOX_LEN - 1] ^= 1;
+	ck_assert_int_eq(keys_restore_import(to, box, items, 1), -EBADMSG);
+	box[BOX_LEN - 1] ^= 1;
+	ck_assert_int_eq(keys_restore_import(to, box, items, 1), 0);
+	ck_assert_int_eq(keys_unwrap(to, &becomes, items[0].data, items[0].len, back), 0);
+	ck_assert_mem_eq(back, key, KEY_LEN);
+	ck_assert_int_eq(keys_unwrap(to, &ctx, items[0].data, items[0].len, back), -EBADMSG);
+	/* Neither the file key nor the signing key can be had by unwrapping. */
+	becomes = (struct wrap_context){ .type = WRAP_BACKUP, .vault = { 7 } };
+	if (keys_fd(from) >= 0)
+		ck_assert_int_ne(keys_unwrap(from, &becomes, begun.ticket, begun.ticket_len, back), 0);
+}
+
+START_TEST(carries_keys_from_one_kek_to_another)
+{
+	struct kek_source other = { .fd = -1 };
+	struct kek *kek = NULL;
+	struct keys *local = NULL;
+
+	start_file();
+	other.uri = uri_of("other");
+	ck_assert_int_eq(kek_create(&other, f.params, &kek, f.why, sizeof(f.why)), 0);
+	ck_assert_int_eq(keys_new_local(kek, &local), 0);
+	carry(f.keys, local);
+	carry(local, f.keys);
+	carry(f.keys, f.keys);
+	keys_free(local);
+	unlink(path_of("other"));
+	ck_assert_int_eq(finish(), 0);
+}
+END_TEST
+
+START_TEST(signs_for_one_vault)
+{
+	static const uint8_t vault[16] = { 7 }, elsewhere[16] = { 8 };
+	uint8_t record[WRAP_RECORD_MAX], public[CURVE_LEN], signature[SIGNATURE_LEN], digest[DIGEST_LEN] = { 1 };
+	size_t len = 0;
+
+	start_file();
+	ck_assert_int_eq(keys_signer_new(f.keys, vault, record, &len, public), 0);
+	ck_assert_int_eq(keys_sign(f.keys, vault, record, len, digest, signature), 0);
+	ck_assert_int_eq(signer_verify(public, digest, signature), 0);
+	ck_assert_int_eq(keys_sign(f.keys, elsewhere, record, len, digest, signature), -EBADMSG);
+	digest[31] ^= 1;
+	ck_assert_int_eq(signer_verify(public, digest, signature), -EBADMSG);
+	ck_assert_int_eq(keys_seal(f.keys), 0);
+	ck_assert_int_eq(keys_sign(f.keys, vault, record, len, digest, signature), -ENOKEY);
+	ck_assert_int_eq(finish(), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("keyholder");
@@ -627,6 +708,8 @@ int main(void)
 	tcase_add_test(t, unseal_says_when_nobody_answers);
 	tcase_add_test(t, local_keys_do_the_same);
 	tcase_add_test(t, threads_share_a_socket);
+	tcase_add_test(t, carries_keys_from_one_kek_to_another);
+	tcase_add_test(t, signs_for_one_vault);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

@@ -1,0 +1,198 @@
+#include "fs/backups.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct session {
+	char id[BACKUP_SESSION_ID];	/* empty: free */
+	bool busy;			/* a thread reads; the others leave it alone */
+	uint32_t uid;
+	pid_t tgid;
+	uint64_t start_time, user_ns;
+	time_t used;			/* CLOCK_MONOTONIC */
+	struct backup *backup;
+	uint64_t next;			/* chunk */
+	uint8_t *chunk;			/* the last one that was read, for who lost the answer */
+	size_t len;
+	bool last;
+};
+
+struct backups {
+	pthread_mutex_t lock;
+	struct session sessions[BACKUPS_MAX];
+};
+
+static time_t now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+int backups_new(struct backups **ret_backups)
+{
+	struct backups *b = calloc(1, sizeof *b);
+
+	if (!b)
+		return -ENOMEM;
+	pthread_mutex_init(&b->lock, NULL);
+	*ret_backups = b;
+	return 0;
+}
+
+static void session_clear(struct session *s)
+{
+	backup_close(s->backup);
+	free(s->chunk);
+	*s = (struct session){ 0 };
+}
+
+void backups_free(struct backups *b)
+{
+	if (!b)
+		return;
+	for (size_t i = 0; i < BACKUPS_MAX; i++)
+		session_clear(&b->sessions[i]);
+	pthread_mutex_destroy(&b->lock);
+	free(b);
+}
+
+void backups_expire(struct backups *b)
+{
+	time_t now = now_s();
+
+	pthread_mutex_lock(&b->lock);
+	for (size_t i = 0; i < BACKUPS_MAX; i++) {
+		struct session *s = &b->sessions[i];
+		if (s->id[0] && !s->busy && now - s->used > BACKUP_IDLE_S)
+			session_clear(s);
+	}
+	pthread_mutex_unlock(&b->lock);
+}
+
+static int session_id(char ret_id[BACKUP_SESSION_ID])
+{
+	uint8_t raw[16];
+	int r = random_bytes(raw, sizeof raw);
+
+	for (size_t i = 0; i < sizeof raw && r == 0; i++)
+		snprintf(ret_id + 2 * i, 3, "%02x", raw[i]);
+	return r;
+}
+
+int backups_add(struct backups *b, const struct identity *who, struct backup *backup, char ret_session[BACKUP_SESSION_ID])
+{
+	struct session *found = NULL;
+	char id[BACKUP_SESSION_ID];
+	size_t mine = 0;
+	int r = session_id(id);
+
+	if (r < 0) {
+		backup_close(backup);
+		return r;
+	}
+	backups_expire(b);
+	pthread_mutex_lock(&b->lock);
+	for (size_t i = 0; i < BACKUPS_MAX; i++) {
+		struct session *s = &b->sessions[i];
+		if (!s->id[0])
+			found = s;
+		else
+			mine += s->uid == who->uid;
+	}
+	if (found && mine < BACKUPS_PER_UID) {
+		*found = (struct session){ .uid = who->uid, .tgid = who->tgid, .start_time = who->start_time, .user_ns = who->user_ns, .used = now_s(), .backup = backup };
+		memcpy(found->id, id, sizeof id);
+		memcpy(ret_session, id, sizeof id);
+	} else {
+		r = -EBUSY;
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (r < 0)
+		backup_close(backup);
+	return r;
+}
+
+static struct session *find(struct backups *b, const struct identity *who, const char *id)
+{
+	for (size_t i = 0; i < BACKUPS_MAX; i++) {
+		struct session *s = &b->sessions[i];
+		if (s->id[0] && !s->busy && strcmp(s->id, id) == 0 && s->uid == who->uid && s->tgid == who->tgid && s->start_time == who->start_time &&
+		    s->user_ns == who->user_ns)
+			return s;
+	}
+	return NULL;
+}
+
+/* The session is busy, so that nobody else touches it. */
+static int next_chunk(struct session *s)
+{
+	size_t len = 0;
+	int r;
+
+	if (!s->chunk)
+		s->chunk = malloc(BACKUP_CHUNK);
+	if (!s->chunk)
+		return -ENOMEM;
+	r = backup_read(s->backup, s->chunk, BACKUP_CHUNK, &len);
+	if (r < 0)
+		return r;
+	s->len = len;
+	s->last = len < BACKUP_CHUNK;
+	s->next++;
+	return 0;
+}
+
+int backups_read(struct backups *b, const struct identity *who, const char *session, uint64_t n, uint8_t **ret_bytes, size_t *ret_len, bool *ret_last,
+		 struct backup_counts *ret_counts)
+{
+	struct session *s;
+	uint8_t *copy = NULL;
+	int r = 0;
+
+	pthread_mutex_lock(&b->lock);
+	s = find(b, who, session);
+	if (s)
+		s->busy = true;
+	pthread_mutex_unlock(&b->lock);
+	if (!s)
+		return -ESTALE;
+	if (n == s->next && !s->last)
+		r = next_chunk(s);
+	else if (n + 1 != s->next)
+		r = -ESTALE;
+	if (r == 0) {
+		copy = malloc(s->len ? s->len : 1);
+		r = copy ? 0 : -ENOMEM;
+	}
+	if (r == 0) {
+		memcpy(copy, s->chunk, s->len);
+		*ret_bytes = copy;
+		*ret_len = s->len;
+		*ret_last = s->last;
+		backup_counts(s->backup, ret_counts);
+	}
+	pthread_mutex_lock(&b->lock);
+	s->busy = false;
+	s->used = now_s();
+	if (r < 0 && r != -ESTALE && r != -ENOMEM)
+		session_clear(s);
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+void backups_end(struct backups *b, const struct identity *who, const char *session)
+{
+	struct session *s;
+
+	pthread_mutex_lock(&b->lock);
+	s = find(b, who, session);
+	if (s)
+		session_clear(s);
+	pthread_mutex_unlock(&b->lock);
+}

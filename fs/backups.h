@@ -1,0 +1,30 @@
+/* Backups under way: each a snapshot in this worker, read in chunks by requests of one process. They die with the worker; the client begins again. */
+#ifndef COFFER_FS_BACKUPS_H
+#define COFFER_FS_BACKUPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/caller.h"
+#include "store/backup.h"
+
+#define BACKUP_CHUNK	  (1u << 20)	/* bytes; all but the last chunk */
+#define BACKUPS_MAX	  4
+#define BACKUPS_PER_UID	  2
+#define BACKUP_IDLE_S	  60		/* a snapshot keeps SQLite's log from being reused: who does not read on loses it */
+#define BACKUP_SESSION_ID 33		/* hex, with the NUL */
+
+struct backups;
+int backups_new(struct backups **ret_backups);	/* 0 or -ENOMEM */
+void backups_free(struct backups *b);		/* accepts NULL */
+
+/* Takes backup over in any case. 0; -EBUSY: too many are under way. */
+int backups_add(struct backups *b, const struct identity *who, struct backup *backup, char ret_session[BACKUP_SESSION_ID]);
+/* Chunk n, which must be the next one, or the last one again; a malloc'd copy. -ESTALE: no such session of this process's, or another chunk. */
+int backups_read(struct backups *b, const struct identity *who, const char *session, uint64_t n, uint8_t **ret_bytes, size_t *ret_len, bool *ret_last,
+		 struct backup_counts *ret_counts);
+void backups_end(struct backups *b, const struct identity *who, const char *session);
+void backups_expire(struct backups *b);		/* from time to time */
+
+#endif

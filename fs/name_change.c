@@ -1,0 +1,79 @@
+#include "fs/name_change.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was done. */
+static struct request_key key_of(struct vault *v, const struct name_change *c, uint64_t unique)
+{
+	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection };
+
+	memcpy(key.id, c->verb, strnlen(c->verb, 8));
+	memcpy(key.id + 8, &unique, sizeof unique);
+	return key;
+}
+
+static void decide(struct vault *v, const struct asker *asker, const struct name_change *c, struct verdict *j)
+{
+	if (c->operation)
+		vault_decide(v, asker_trusted(asker), c->action, c->name, j);
+}
+
+static int record(struct vault *v, const struct asker *asker, const struct name_change *c, const struct verdict *j, uint64_t unique, bool resent, int64_t began)
+{
+	return c->operation ? vault_record(v, c->operation, asker->who, j, unique, resent, began, NULL) : 0;
+}
+
+static int carry_out(struct vault *v, const struct asker *asker, const struct name_change *c, const struct request_key *key, const uint8_t digest[DIGEST_LEN],
+		     struct verdict *j, uint64_t unique, bool resent, int64_t began)
+{
+	int r = strcmp(j->role, "administrator") ? store_begin(v->store) : store_begin_privileged(v->store);
+	if (r)
+		return r;
+	/* what was allowed before the wait for the transaction may have been revoked by the one before */
+	decide(v, asker, c, j);
+	r = -j->error;
+	if (!r)
+		r = c->run(v, c->name);
+	if (!r)
+		r = store_request_put(v->store, key, digest, "{}");
+	if (!r)
+		r = record(v, asker, c, j, unique, resent, began);
+	if (r) {
+		store_rollback(v->store);
+		return r;
+	}
+	r = vault_commit(v);
+	if (!r)
+		vault_changed(v, false);
+	return r;
+}
+
+int name_change(struct vault *v, const struct asker *asker, const struct name_change *c, uint64_t unique, bool resent)
+{
+	const int64_t began = vault_now();
+	const struct bytes parts[] = { { c->verb, strlen(c->verb) }, { c->name, strlen(c->name) } };
+	const struct request_key key = key_of(v, c, unique);
+	uint8_t digest[DIGEST_LEN];
+	struct verdict j = { 0 };
+	char *answer = NULL;
+	int r;
+
+	r = sha256(parts, 2, digest);
+	if (r)
+		return r;
+	if (resent && !store_request_find(v->store, &key, digest, &answer)) {
+		free(answer);
+		store_scrub(v->store);	/* which the one before us may not have come to */
+		return 0;
+	}
+	decide(v, asker, c, &j);
+	vault_copy_name(j.name, sizeof j.name, c->name);
+	r = j.error ? -j.error : carry_out(v, asker, c, &key, digest, &j, unique, resent, began);
+	if (r) {
+		j.error = -r;
+		record(v, asker, c, &j, unique, resent, began);
+	}
+	return r;
+}

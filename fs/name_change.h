@@ -1,0 +1,18 @@
+/* A change of the name space that came as a file operation: mkdir, rmdir, rename. Decided, done and recorded in one transaction, and once, however often the kernel sends it again. */
+#ifndef COFFER_FS_NAME_CHANGE_H
+#define COFFER_FS_NAME_CHANGE_H
+
+#include "fs/access.h"
+
+struct name_change {
+	const char *verb;		/* at most 8 bytes: names the request, with its unique */
+	enum action action;
+	enum audit_operation operation;	/* 0: the daemon's own, which is neither asked nor recorded */
+	const char *name;
+	int (*run)(struct vault *v, const char *name);	/* in the transaction: 0 or negative errno */
+};
+
+/* Blocks. 0, also when an earlier worker did it; -EACCES, -ENOKEY, -EIO, or what run says. */
+int name_change(struct vault *v, const struct asker *asker, const struct name_change *change, uint64_t unique, bool resent);
+
+#endif

@@ -1,0 +1,217 @@
+#include "fs/removal.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/log.h"
+#include "fs/name_change.h"
+
+/* ---- what is done in the transaction ---- */
+
+/* 0: there is none. */
+static uint32_t find(struct vault *v, const char *name, bool deleted)
+{
+	store_rdlock(v->store);
+	const struct catalog_secret *s = deleted ? store_find_deleted(v->store, name) : store_find(v->store, name);
+	uint32_t id = s ? s->id : 0;
+	store_unlock_tables(v->store);
+	return id;
+}
+
+static int run_delete(struct vault *v, const char *name)
+{
+	bool gone;
+	uint32_t id = find(v, name, false);
+	return id ? store_secret_delete(v->store, id, &gone) : -ENOENT;
+}
+
+static int run_recover(struct vault *v, const char *name)
+{
+	uint32_t id = find(v, name, true);
+	return id ? store_secret_recover(v->store, id) : -ENOENT;
+}
+
+static int run_purge(struct vault *v, const char *name)
+{
+	uint32_t id = find(v, name, true);
+	return id ? store_secret_purge(v->store, id) : -ENOENT;
+}
+
+/* The bell removes names of what a scheduled purge has destroyed, and nothing else. */
+static int run_forget(struct vault *v, const char *name)
+{
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_find_deleted(v->store, name);
+	const uint32_t id = s && catalog_emptied(s) ? s->id : 0;
+	store_unlock_tables(v->store);
+	return id ? store_secret_purge(v->store, id) : -EPERM;
+}
+
+/* ---- requests ---- */
+
+static bool is_deleted_dir(uint64_t ino)
+{
+	return ino == inode_own(OWN_DELETED);
+}
+
+static bool is_root(uint64_t ino)
+{
+	struct inode i;
+	return inode_unpack(ino, &i) && i.type == INODE_ROOT;
+}
+
+#define NOTIFY_INC_EPOCH 8	/* FUSE_NOTIFY_INC_EPOCH, since 7.44 (Linux 6.16) */
+
+/* What somebody had open while its directory was removed, the kernel still finds there by name. This has every cached name looked up once more, the old directory's too, and takes no lock
+ * (an invalidation of single names would, and could hang with us). An older kernel refuses it: there such a file can be found, and opened by who may, until it leaves the cache. */
+static void forget_names(struct vault *v)
+{
+	const struct fuse_out_header notice = { .len = sizeof notice, .error = NOTIFY_INC_EPOCH };
+	(void)!write(v->fuse_fd, &notice, sizeof notice);
+}
+
+int removal_rmdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent)
+{
+	static const struct name_change delete = { .verb = "delete", .action = ACTION_SECRETS_DELETE, .operation = AUDIT_SECRET_DELETE, .run = run_delete };
+	static const struct name_change purge = { .verb = "purge", .action = ACTION_SECRETS_PURGE, .operation = AUDIT_SECRET_PURGE, .run = run_purge };
+	static const struct name_change forget = { .verb = "forget", .run = run_forget };
+	struct name_change c;
+
+	if (!name_valid(name))
+		return -EPERM;
+	if (is_deleted_dir(parent))
+		c = vault_is_bell(v, asker->uid, asker->tid) ? forget : purge;
+	else if (is_root(parent))
+		c = delete;
+	else
+		return -EPERM;
+	c.name = name;
+	int r = name_change(v, asker, &c, unique, resent);
+	if (!r)
+		forget_names(v);
+	return r;
+}
+
+int removal_rename(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t to, const char *to_name, unsigned flags, uint64_t unique, bool resent)
+{
+	const struct name_change recover = {
+		.verb = "recover", .action = ACTION_SECRETS_RECOVER, .operation = AUDIT_SECRET_RECOVER, .name = name, .run = run_recover,
+	};
+
+	if (!is_deleted_dir(parent) || !is_root(to) || strcmp(name, to_name) || (flags & ~(unsigned)RENAME_NOREPLACE) || !name_valid(name))
+		return -EPERM;
+	return name_change(v, asker, &recover, unique, resent);
+}
+
+/* ---- by itself ---- */
+
+#define BATCH     64		/* secrets a tick */
+#define LOOK_NS   1000000000	/* between two looks at what is deleted */
+#define FAILED_NS 60000000000	/* likewise, after a failure */
+#define AGAIN_NS  5000000000	/* between two rings for a name that is mounted on */
+
+struct due { uint32_t id; char name[NAME_LEN_MAX + 1]; };
+
+/* What is due, and names that are left of what was: of each the first BATCH. */
+static size_t look(struct vault *v, struct due due[BATCH], struct due left[BATCH], size_t *ret_left)
+{
+	const struct catalog_secret *s;
+	size_t n = 0, n_left = 0;
+	uint32_t after = 0;
+	bool more = true;
+
+	while (more) {
+		store_rdlock(v->store);
+		for (int i = 0; i < 1024 && more; i++) {
+			s = store_next(v->store, after, true);
+			more = s && (n < BATCH || n_left < BATCH);
+			if (!more)
+				break;
+			after = s->id;
+			struct due *at = NULL;
+			if (catalog_emptied(s))
+				at = n_left < BATCH ? &left[n_left++] : NULL;
+			else if (store_purge_left(v->store, s) <= 0)
+				at = n < BATCH ? &due[n++] : NULL;
+			if (!at)
+				continue;
+			at->id = s->id;
+			vault_copy_name(at->name, sizeof at->name, s->name);
+		}
+		store_unlock_tables(v->store);
+	}
+	*ret_left = n_left;
+	return n;
+}
+
+static int record_purge(struct vault *v, const char *name, int error)
+{
+	const struct audit_event e = {
+		.operation = AUDIT_SECRET_PURGE, .result = error ? AUDIT_ERROR : AUDIT_ALLOW, .error = error, .secret = name, .detail = "scheduled", .privileged = true,
+	};
+	return audit_append(v->audit, &e, NULL) ? -EIO : 0;
+}
+
+static int destroy(struct vault *v, const struct due *due, size_t n)
+{
+	int r = store_begin(v->store);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < n && !r; i++) {
+		r = store_secret_empty(v->store, due[i].id);
+		if (r == -ENOENT || r == -EAGAIN)	/* recovered, or purged, meanwhile */
+			r = 0;
+		else if (!r)
+			r = record_purge(v, due[i].name, 0);
+	}
+	if (r) {
+		store_rollback(v->store);
+		return r;
+	}
+	r = vault_commit(v);
+	for (size_t i = 0; i < n && r; i++)
+		record_purge(v, due[i].name, -r);
+	return r;
+}
+
+static void ring_for(struct vault *v, const struct due *left, size_t n)
+{
+	char path[BELL_PATH_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(path, sizeof path, ".coffer/deleted/%s", left[i].name);
+		vault_ring(v, BELL_RMDIR, path);
+	}
+}
+
+void removal_tick(struct vault *v)
+{
+	struct due due[BATCH], left[BATCH];
+	const int64_t now = vault_monotonic();
+	size_t n, n_left;
+
+	if (store_sealed(v->store))
+		return;
+	if (now >= v->next_look) {
+		v->next_look = now + LOOK_NS;
+		n = look(v, due, left, &n_left);
+		int r = n ? destroy(v, due, n) : 0;
+		if (r) {
+			log_warn("a scheduled purge has to wait: %s", strerror(-r));
+			v->next_look = now + FAILED_NS;
+		} else if (n) {
+			vault_changed(v, false);
+			ring_for(v, due, n);
+			v->next_look = now;	/* there may be more */
+		}
+		if (n_left && now >= v->next_ring) {
+			v->next_ring = now + AGAIN_NS;
+			ring_for(v, left, n_left);
+		}
+	}
+	store_scrub(v->store);	/* -EAGAIN: the next tick tries again */
+}

@@ -1,0 +1,72 @@
+#!/bin/bash
+# One uid's crowd of slow requests keeps nobody else waiting: others, and an administrator, are served while it waits, also where its requests are replayed from memory.
+. "$(dirname "$0")/../support/lib.sh"
+
+crowd=${CROWD:-120}
+mkdir "$SCRATCH/fusectl"
+mount -t fusectl none "$SCRATCH/fusectl" 2>/dev/null || { echo "no fusectl here: what waits cannot be counted"; exit 77; }
+MOUNTED+=("$SCRATCH/fusectl")
+
+waiting() { cat "$SCRATCH/fusectl/$connection/waiting"; }
+many_wait() { [ "$(waiting)" -ge $((crowd - 20)) ]; }
+
+# Each reads a value whose key the key holder would have to unwrap, which is stopped: that takes two seconds of a thread.
+crowd_start()
+{
+	local i
+	connection=$(($(stat -c %d "$MNT") & 0xff))
+	holder=$(status .processes.keyholder)
+	kill -STOP "$holder"
+	readers=()
+	for ((i = 0; i < crowd; i++)); do
+		setpriv --reuid=20001 --regid=20001 --clear-groups -- cat "$(printf '%s/s%06d/current' "$MNT" $i)" >/dev/null 2>&1 &
+		readers+=($!)
+		STARTED+=("$(process_of $! || echo "$!:0")")
+	done
+	wait_for many_wait
+}
+
+crowd_end()
+{
+	local reader
+	kill -CONT "$holder"
+	for reader in "${readers[@]}"; do
+		wait "$reader" || true
+	done
+}
+
+others_are_served()
+{
+	expect_ok as 20002 cat "$MNT/.coffer/whoami"
+	expect_errno ok as 20002 sysop open r "$MNT/s000199/current"
+	expect_errno EACCES as 20003 sysop open r "$MNT/s000199/current"
+	expect_ok coffer disable s000199
+	expect_ok coffer enable s000199
+	[ "$(waiting)" -ge $((crowd / 2)) ] || fail "others waited until only $(waiting) requests of the crowd were left"
+}
+
+vault_init
+expect_ok "$COFFER_SUPPORT/build_store" "$STORE" --secrets 200 --bindings 10
+vault_mount
+expect_ok coffer grant secrets-user user:20001 --on '*'
+expect_ok coffer grant secrets-user user:20002 --on '*'
+
+note "$crowd slow requests of one uid wait; others do not"
+crowd_start
+others_are_served
+crowd_end
+
+note "the same after the worker has died over them"
+DEATHS_EXPECTED=1
+vault_umount
+vault_mount -o noresend
+crowd_start
+worker=$(status .processes.worker)
+kill -KILL "$worker"
+replaced() { [ "$(as 0 timeout 20 jq -r .processes.worker "$MNT/.coffer/status")" != "$worker" ]; }
+kill -CONT "$holder"	# a worker needs the vault's key
+wait_for replaced
+crowd_end
+expect_ok as 20001 cat "$MNT/s000000/current"
+vault_umount
+audit_verify

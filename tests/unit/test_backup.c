@@ -1,0 +1,697 @@
+#include "store_fixture.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/backup_format.h"
+
+/* Two vaults, each with a KEK of its own: backups go from fx to other. */
+static struct fixture other;
+static uint8_t private_key[CURVE_LEN];
+static struct backup_recipient recipient;
+
+struct memory { uint8_t *data; size_t len; };
+
+static void both_setup(void)
+{
+	fixture_setup();
+	vault_make(&other);
+	ck_assert_int_eq(vault_open(&other), 0);
+	ck_assert_int_eq(random_bytes(private_key, CURVE_LEN), 0);
+	recipient = (struct backup_recipient){ .kind = BACKUP_TO_KEY, .name = "safe" };
+	ck_assert_int_eq(x25519_public(private_key, recipient.key), 0);
+}
+
+static void both_teardown(void)
+{
+	vault_remove(&other);
+	fixture_teardown();
+}
+
+/* ---- making and putting back ---- */
+
+static struct memory write_backup(struct store *s, const struct backup_scope *scope, size_t piece)
+{
+	struct memory m = { 0 };
+	struct backup *b = NULL;
+	size_t n;
+
+	ck_assert_int_eq(backup_open(s, scope, &recipient, &b), 0);
+	for (;;) {
+		m.data = realloc(m.data, m.len + piece);
+		ck_assert_ptr_nonnull(m.data);
+		ck_assert_int_eq(backup_read(b, m.data + m.len, piece, &n), 0);
+		if (n == 0)
+			break;
+		m.len += n;
+	}
+	backup_close(b);
+	return m;
+}
+
+static struct memory back_up_all(struct store *s)
+{
+	return write_backup(s, &(struct backup_scope){ .all = true }, 100000);
+}
+
+static int read_memory(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
+{
+	const struct memory *m = arg;
+	size_t n = offset < m->len ? m->len - (size_t)offset : 0;
+
+	n = n < len ? n : len;
+	memcpy(ret, m->data + (n ? offset : 0), n);
+	*ret_len = n;
+	return 0;
+}
+
+static void fingerprint_of(struct store *s, uint8_t ret[DIGEST_LEN])
+{
+	uint8_t public[CURVE_LEN];
+
+	ck_assert_int_eq(store_signer(s, public), 0);
+	ck_assert_int_eq(signer_fingerprint(public, ret), 0);
+}
+
+/* The file key on its way from the recipient to the key holder. */
+static int seal_for(struct fixture *to, const struct memory *m, uint8_t ret_box[BOX_LEN])
+{
+	struct backup_header h;
+	uint8_t file_key[KEY_LEN], holder[CURVE_LEN];
+	char why[256];
+	size_t len;
+	int r = backup_header_parse(m->data, m->len, &h, &len, why, sizeof why);
+
+	if (r == 0)
+		r = box_open(box_label_recipient, private_key, h.box, file_key);
+	if (r < 0)
+		return r;
+	ck_assert_int_eq(keys_restore_key(to->keys, holder), 0);
+	return box_seal(box_label_holder, holder, file_key, ret_box);
+}
+
+static struct restore_counts counts;
+static char why[512];
+
+/* In a transaction that is committed when all went well. */
+static int put_back(struct fixture *to, struct memory *m, const uint8_t *signer, struct restore_options options)
+{
+	const struct backup_source source = { .read = read_memory, .arg = m };
+	struct backup_header h;
+	uint8_t box[BOX_LEN], fingerprint[DIGEST_LEN];
+	int r = seal_for(to, m, box);
+
+	if (r < 0)
+		return r;
+	if (!signer)
+		fingerprint_of(fx.store, fingerprint);
+	options.box = box;
+	options.signer = signer ? signer : fingerprint;
+	ck_assert_int_eq(store_begin(to->store), 0);
+	r = store_restore(to->store, &source, &options, &h, &counts, why, sizeof why);
+	if (r == 0)
+		return store_commit(to->store);
+	store_rollback(to->store);
+	return r;
+}
+
+static uint32_t id_of(struct store *s, const char *name)
+{
+	const struct catalog_secret *c;
+	uint32_t id;
+
+	store_rdlock(s);
+	c = store_find(s, name);
+	id = c ? c->id : 0;
+	store_unlock_tables(s);
+	return id;
+}
+
+static struct store_counts counts_of(struct store *s)
+{
+	struct store_counts c;
+
+	store_rdlock(s);
+	store_counts(s, &c);
+	store_unlock_tables(s);
+	return c;
+}
+
+/* What every test of a whole vault begins with. */
+static uint32_t fill(void)
+{
+	static const struct version_attributes attributes = { .content_type = "text/plain", .tags_json = "{\"team\":\"db\"}", .not_before = 5, .expires = 4000000000000000000 };
+	uint32_t id = add_secret(fx.store, "db", "one"), version, role;
+	char *large = malloc(VALUE_MAX);
+
+	ck_assert_ptr_nonnull(large);
+	memset(large, 'L', VALUE_MAX);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_version_add(fx.store, id, "two", 3, &attributes, &version), 0);
+	ck_assert_int_eq(store_version_enable(fx.store, id, 1, false), 0);
+	ck_assert_int_eq(store_secret_create(fx.store, "empty", &version), 0);
+	ck_assert_int_eq(store_secret_create(fx.store, "large", &version), 0);
+	ck_assert_int_eq(store_version_add(fx.store, version, large, VALUE_MAX, NULL, &version), 0);
+	ck_assert_int_eq(store_role_put(fx.store, "rotator", ACTION_BIT(ACTION_SECRETS_SET), &role), 0);
+	ck_assert_int_eq(store_recipient_add(fx.store, "safe", recipient.key, "user:0"), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	add_binding(fx.store, 2000, "secrets-user", "db*");
+	free(large);
+	return id;
+}
+
+START_TEST(whole_vault_comes_back_under_another_kek)
+{
+	struct store_attributes a;
+	struct recipient found;
+	struct memory m;
+	uint32_t id;
+
+	fill();
+	m = back_up_all(fx.store);
+	add_secret(other.store, "unrelated", "x");
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), 0);
+	ck_assert_uint_eq(counts.secrets, 3);
+	ck_assert_uint_eq(counts.versions, 3);
+	ck_assert_uint_eq(counts.roles, 1);
+	ck_assert_uint_eq(counts.bindings, 1);	/* the administrator's was there */
+	ck_assert_uint_eq(counts.recipients, 1);
+	id = id_of(other.store, "db");
+	ck_assert_uint_eq(id, 2);		/* another id than it had */
+	ck_assert_int_eq(value_is(other.store, id, 1, "one"), 0);
+	ck_assert_int_eq(value_is(other.store, id, 2, "two"), 0);
+	ck_assert_int_eq(store_version_attributes(other.store, id, 2, &a), 0);
+	ck_assert_str_eq(a.content_type, "text/plain");
+	ck_assert_str_eq(a.tags_json, "{\"team\":\"db\"}");
+	store_attributes_free(&a);
+	store_rdlock(other.store);
+	const struct catalog_secret *c = store_get(other.store, id);
+	ck_assert(c->n_versions == 2 && !c->versions[0].enabled && c->versions[1].not_before == 5 && c->versions[1].expires == 4000000000000000000);
+	store_unlock_tables(other.store);
+	ck_assert_int_eq(store_recipient_find(other.store, "safe", &found), 0);
+	ck_assert_mem_eq(found.key, recipient.key, CURVE_LEN);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	ck_assert_int_eq(vault_reopen(&other), 0);
+	ck_assert_int_eq(value_is(other.store, id, 2, "two"), 0);
+	/* A new version, and a backup of what was restored, into a third name: the first origin is kept. */
+	ck_assert_uint_eq(add_version(other.store, id, "three"), 3);
+	free(m.data);
+	m = write_backup(other.store, &(struct backup_scope){ .ids = &id, .n = 1 }, 7777);
+	uint8_t signer[DIGEST_LEN];
+	fingerprint_of(other.store, signer);
+	ck_assert_int_eq(put_back(&fx, &m, signer, (struct restore_options){ .existing = RESTORE_APPEND }), 0);
+	id = id_of(fx.store, "db");
+	ck_assert_int_eq(value_is(fx.store, id, 1, "one"), 0);
+	ck_assert_int_eq(value_is(fx.store, id, 3, "one"), 0);
+	ck_assert_int_eq(value_is(fx.store, id, 4, "two"), 0);
+	ck_assert_int_eq(value_is(fx.store, id, 5, "three"), 0);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+	free(m.data);
+}
+END_TEST
+
+START_TEST(destroyed_versions_and_blocks_come_back_as_such)
+{
+	const struct principal blocked = { .n = 1, .conditions = { { PRINCIPAL_USER, 3000 } } };
+	struct memory m;
+	uint64_t block;
+	uint32_t id = add_secret(fx.store, "db", "one");
+
+	add_version(fx.store, id, "two");
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_version_destroy(fx.store, id, 1), 0);
+	ck_assert_int_eq(store_block_add(fx.store, &blocked, "leak", "user:0", &block), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	m = back_up_all(fx.store);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), 0);
+	ck_assert_uint_eq(counts.versions, 2);
+	ck_assert_uint_eq(counts.blocks, 1);
+	id = id_of(other.store, "db");
+	ck_assert_int_eq(value_is(other.store, id, 1, "one"), -ENOENT);
+	ck_assert_int_eq(value_is(other.store, id, 2, "two"), 0);
+	store_rdlock(other.store);
+	ck_assert(store_get(other.store, id)->versions[0].destroyed);
+	store_unlock_tables(other.store);
+	ck_assert_int_eq(raw_int(&other, "SELECT count(*) FROM blocks WHERE principal = 'user:3000'"), 1);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	free(m.data);
+}
+END_TEST
+
+START_TEST(no_plaintext_lies_in_a_backup)
+{
+	struct memory m;
+
+	add_secret(fx.store, "a-name-to-find", "a value that nobody may see");
+	m = back_up_all(fx.store);
+	ck_assert_ptr_null(memmem(m.data, m.len, "a value that", 12));
+	ck_assert_ptr_null(memmem(m.data, m.len, "a-name-to-find", 14));
+	free(m.data);
+}
+END_TEST
+
+START_TEST(existing_name_is_refused_skipped_or_appended_to)
+{
+	uint32_t id = add_secret(fx.store, "db", "one"), mine;
+	struct memory m;
+	struct store_counts before;
+
+	add_secret(fx.store, "web", "w");
+	m = back_up_all(fx.store);
+	mine = add_secret(other.store, "web", "mine");
+	before = counts_of(other.store);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), -EEXIST);
+	ck_assert_ptr_nonnull(strstr(why, "web is there already"));
+	ck_assert(memcmp(&before, &(struct store_counts){ 0 }, sizeof before) && counts_of(other.store).secrets == before.secrets);
+	ck_assert_uint_eq(id_of(other.store, "db"), 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_SKIP }), 0);
+	ck_assert_uint_eq(counts.skipped, 1);
+	ck_assert_int_eq(value_is(other.store, mine, 1, "mine"), 0);
+	ck_assert_int_eq(value_is(other.store, id_of(other.store, "db"), 1, "one"), 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), 0);
+	ck_assert_uint_eq(counts.appended, 2);
+	ck_assert_int_eq(value_is(other.store, mine, 1, "mine"), 0);
+	ck_assert_int_eq(value_is(other.store, mine, 2, "w"), 0);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	/* Into the vault that it came from. */
+	ck_assert_int_eq(put_back(&fx, &m, NULL, (struct restore_options){ 0 }), -EEXIST);
+	ck_assert_int_eq(put_back(&fx, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), 0);
+	ck_assert_int_eq(value_is(fx.store, id, 2, "one"), 0);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+	free(m.data);
+}
+END_TEST
+
+START_TEST(what_was_deleted_comes_back_deleted)
+{
+	struct memory m;
+	uint32_t id = add_secret(fx.store, "gone", "still here");
+	bool emptied;
+
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_secret_delete(fx.store, id, &emptied), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	m = back_up_all(fx.store);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
+	ck_assert_uint_eq(counts.deleted, 1);
+	ck_assert_uint_eq(id_of(other.store, "gone"), 0);
+	ck_assert_int_eq(raw_int(&other, "SELECT deleted_at FROM objects"), raw_int(&fx, "SELECT deleted_at FROM objects"));
+	/* Its time begins anew, on this vault's clock: it must not be purged because the backup is old. */
+	store_rdlock(other.store);
+	ck_assert_int_gt(store_purge_left(other.store, store_find_deleted(other.store, "gone")), (int64_t)89 * 86400 * NS_PER_S);
+	store_unlock_tables(other.store);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), -EEXIST);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	ck_assert_int_eq(store_begin(other.store), 0);
+	ck_assert_int_eq(store_secret_recover(other.store, 1), 0);
+	ck_assert_int_eq(store_commit(other.store), 0);
+	ck_assert_int_eq(value_is(other.store, id_of(other.store, "gone"), 1, "still here"), 0);
+	free(m.data);
+}
+END_TEST
+
+/* ---- consistent ---- */
+
+START_TEST(backup_is_of_one_moment)
+{
+	struct backup *b = NULL;
+	struct memory m = { .data = malloc(1 << 20) };
+	size_t n;
+	uint32_t id = add_secret(fx.store, "db", "one");
+
+	for (int i = 0; i < 200; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "s%03d", i);
+		add_secret(fx.store, name, name);
+	}
+	ck_assert_int_eq(backup_open(fx.store, &(struct backup_scope){ .all = true }, &recipient, &b), 0);
+	do {
+		ck_assert_int_eq(backup_read(b, m.data + m.len, 1000, &n), 0);
+		m.len += n;
+		add_version(fx.store, id, "later");
+		ck_assert_int_eq(store_begin(fx.store), 0);
+		ck_assert_int_eq(store_version_enable(fx.store, id, 1, false), 0);
+		ck_assert_int_eq(store_commit(fx.store), 0);
+	} while (n > 0);
+	backup_close(b);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
+	ck_assert_uint_eq(counts.secrets, 201);
+	ck_assert_uint_eq(counts.versions, 201);
+	free(m.data);
+}
+END_TEST
+
+START_TEST(sealing_ends_a_backup)
+{
+	struct backup *b = NULL;
+	uint8_t piece[64];
+	size_t n;
+
+	ck_assert_int_eq(backup_open(fx.store, &(struct backup_scope){ .all = true }, &recipient, &b), 0);
+	store_lock(fx.store);
+	while (backup_read(b, piece, sizeof piece, &n) == 0)
+		ck_assert_uint_gt(n, 0);
+	ck_assert_int_eq(backup_read(b, piece, sizeof piece, &n), -ENOKEY);
+	backup_close(b);
+}
+END_TEST
+
+START_TEST(damaged_vault_is_not_backed_up)
+{
+	struct backup *b = NULL;
+	uint8_t *piece = malloc(1 << 20);
+	size_t n = 1;
+	int r = 0;
+
+	add_secret(fx.store, "db", "one");
+	add_secret(fx.store, "web", "two");
+	raw(&fx, _i ? "DELETE FROM version_data WHERE id >> 32 = 2; DELETE FROM versions WHERE id >> 32 = 2; DELETE FROM objects WHERE id = 2"
+		    : "UPDATE version_data SET envelope = zeroblob(length(envelope))");
+	ck_assert_int_eq(backup_open(fx.store, &(struct backup_scope){ .all = true }, &recipient, &b), 0);
+	while (r == 0 && n > 0)
+		r = backup_read(b, piece, 1 << 20, &n);
+	ck_assert_int_eq(r, -EBADMSG);
+	backup_close(b);
+	free(piece);
+}
+END_TEST
+
+/* ---- refused ---- */
+
+static void refused(struct memory *m, const uint8_t *signer, int expected)
+{
+	int r = put_back(&other, m, signer, (struct restore_options){ .grants = true });
+
+	if (expected)
+		ck_assert_int_eq(r, expected);
+	ck_assert_int_lt(r, 0);
+}
+
+static struct memory tiny(void)
+{
+	add_secret(fx.store, "db", "v");
+	return write_backup(fx.store, &(struct backup_scope){ .ids = &(uint32_t){ 1 }, .n = 1 }, 100000);
+}
+
+START_TEST(every_flipped_bit_is_refused)
+{
+	struct memory m = tiny();
+	uint8_t signer[DIGEST_LEN];
+
+	fingerprint_of(fx.store, signer);
+	for (size_t bit = 0; bit < 8 * m.len; bit++) {
+		m.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		refused(&m, signer, 0);
+		m.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	ck_assert_uint_eq(counts_of(other.store).secrets, 0);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	ck_assert_int_eq(put_back(&other, &m, signer, (struct restore_options){ 0 }), 0);
+	free(m.data);
+}
+END_TEST
+
+START_TEST(every_truncation_and_addition_is_refused)
+{
+	struct memory m = tiny(), longer = { .data = malloc(m.len + 1), .len = m.len + 1 };
+	uint8_t signer[DIGEST_LEN];
+	size_t len = m.len;
+
+	fingerprint_of(fx.store, signer);
+	for (m.len = 0; m.len < len; m.len++)
+		refused(&m, signer, -EBADMSG);
+	m.len = len;
+	memcpy(longer.data, m.data, len);
+	longer.data[len] = 0;
+	refused(&longer, signer, -EBADMSG);
+	ck_assert_uint_eq(counts_of(other.store).secrets, 0);
+	ck_assert_int_eq(put_back(&other, &m, signer, (struct restore_options){ 0 }), 0);
+	free(m.data);
+	free(longer.data);
+}
+END_TEST
+
+START_TEST(another_vaults_backup_is_refused)
+{
+	struct memory m = tiny();
+	uint8_t signer[DIGEST_LEN];
+
+	fingerprint_of(other.store, signer);
+	refused(&m, signer, -EKEYREJECTED);
+	ck_assert_ptr_nonnull(strstr(why, "another vault"));
+	free(m.data);
+}
+END_TEST
+
+/* Where the first frame begins. */
+static size_t header_len(const struct memory *m)
+{
+	struct backup_header h;
+	size_t len;
+
+	ck_assert_int_eq(backup_header_parse(m->data, m->len, &h, &len, why, sizeof why), 0);
+	return len;
+}
+
+/* Signed anew by the vault's own key, so that only what lies under the signature refuses it. */
+static void sign_again(struct memory *m)
+{
+	uint8_t record[WRAP_RECORD_MAX], public[CURVE_LEN];
+	struct stream_hash hash = { 0 };
+	size_t at = header_len(m), n = 0, len;
+	bool last = false;
+
+	ck_assert_int_eq(signer_read(fx.store->read, fx.store->row_keys, public, record, &len), 0);
+	ck_assert_int_eq(stream_hash_add(&hash, m->data, at), 0);
+	for (; !last; at += n) {
+		ck_assert_int_eq(frame_length(m->data + at, &n, &last), 0);
+		ck_assert_int_eq(stream_hash_add(&hash, m->data + at, n), 0);
+	}
+	ck_assert_uint_eq(at + SIGNATURE_LEN, m->len);
+	ck_assert_int_eq(keys_sign(fx.keys, fx.conf.id, record, len, hash.digest, m->data + at), 0);
+}
+
+START_TEST(frames_cannot_be_moved_even_by_who_signs)
+{
+	struct memory m;
+	uint8_t *a, *b, *kept;
+	size_t n = 0;
+	bool last;
+
+	for (int i = 0; i < 3; i++) {
+		char name[8], *value = malloc(60000);
+		snprintf(name, sizeof name, "s%d", i);
+		memset(value, 'a' + i, 59999);
+		value[59999] = '\0';
+		add_secret(fx.store, name, value);
+		free(value);
+	}
+	m = back_up_all(fx.store);
+	a = m.data + header_len(&m);
+	ck_assert_int_eq(frame_length(a, &n, &last), 0);
+	ck_assert_uint_eq(n, FRAME_MAX + FRAME_OVERHEAD);
+	b = a + n;
+	kept = malloc(n);
+	memcpy(kept, a, n);
+	sign_again(&m);
+	memcpy(a, b, n);
+	memcpy(b, kept, n);
+	sign_again(&m);
+	refused(&m, NULL, -EBADMSG);
+	ck_assert_ptr_nonnull(strstr(why, "does not open"));
+	memcpy(b, a, n);
+	memcpy(a, kept, n);
+	/* Cut after the first frame, which says that it is the last. */
+	m.len = header_len(&m) + n + SIGNATURE_LEN;
+	a[0] |= 0x80;
+	sign_again(&m);
+	refused(&m, NULL, -EBADMSG);
+	free(kept);
+	free(m.data);
+}
+END_TEST
+
+START_TEST(newer_format_says_so)
+{
+	struct memory m = tiny();
+
+	m.data[7]++;
+	refused(&m, (uint8_t[DIGEST_LEN]){ 0 }, -EPROTONOSUPPORT);
+	m.data[0] = 'X';
+	refused(&m, (uint8_t[DIGEST_LEN]){ 0 }, -EBADMSG);
+	free(m.data);
+}
+END_TEST
+
+START_TEST(another_recipients_key_does_not_open_it)
+{
+	struct memory m = tiny();
+	uint8_t box[BOX_LEN];
+
+	private_key[5] ^= 1;
+	ck_assert_int_eq(seal_for(&other, &m, box), -EBADMSG);
+	free(m.data);
+}
+END_TEST
+
+static int deny_web(const struct restore_item *item, void *arg)
+{
+	(void)arg;
+	return item->kind == RESTORE_ITEM_SECRET && strcmp(item->name, "web") == 0 ? -EACCES : 0;
+}
+
+START_TEST(one_refusal_leaves_nothing)
+{
+	struct memory m;
+
+	add_secret(fx.store, "db", "one");
+	add_secret(fx.store, "web", "two");
+	m = back_up_all(fx.store);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .ask = deny_web }), -EACCES);
+	ck_assert_uint_eq(counts_of(other.store).secrets, 0);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	free(m.data);
+}
+END_TEST
+
+/* ---- pieces ---- */
+
+START_TEST(pieces_make_the_stream_again)
+{
+	static const uint8_t id[RESTORE_ID_LEN] = { 1 };
+	struct memory m;
+	struct restore_pieces pieces = { .store = other.store, .id = { 1 }, .uid = 7 };
+	struct backup_header h;
+	uint8_t box[BOX_LEN], signer[DIGEST_LEN];
+	struct backup_source source = restore_pieces_source(&pieces);
+	struct restore_options options = { .box = box, .signer = signer };
+
+	fill();
+	m = back_up_all(fx.store);
+	fingerprint_of(fx.store, signer);
+	for (size_t at = 0; at < m.len; at += 70000) {
+		size_t n = m.len - at < 70000 ? m.len - at : 70000;
+		ck_assert_int_eq(store_restore_put(other.store, id, 7, at, m.data + at, n), 0);
+		ck_assert_int_eq(store_restore_put(other.store, id, 7, at, m.data + at, n), 0);	/* it came again */
+	}
+	ck_assert_int_eq(store_restore_put(other.store, id, 7, m.len + 1, "x", 1), -EINVAL);
+	ck_assert_int_eq(store_restore_put(other.store, id, 8, m.len, "x", 1), -ENOENT);	/* somebody else's */
+	ck_assert_int_eq(seal_for(&other, &m, box), 0);
+	ck_assert_int_eq(store_begin(other.store), 0);
+	ck_assert_int_eq(store_restore(other.store, &source, &options, &h, &counts, why, sizeof why), 0);
+	ck_assert_int_eq(store_commit(other.store), 0);
+	ck_assert_int_eq(store_restore_drop(other.store, id, 7), 0);
+	ck_assert_int_eq(raw_int(&other, "SELECT count(*) FROM restore_pieces"), 0);
+	ck_assert_int_eq(value_is(other.store, id_of(other.store, "db"), 2, "two"), 0);
+	free(m.data);
+}
+END_TEST
+
+START_TEST(restores_under_way_are_few_and_expire)
+{
+	uint8_t id[RESTORE_ID_LEN] = { 0 };
+
+	for (id[0] = 0; id[0] < RESTORES_MAX; id[0]++)
+		ck_assert_int_eq(store_restore_put(other.store, id, 1, 0, "x", 1), 0);
+	ck_assert_int_eq(store_restore_put(other.store, id, 1, 0, "x", 1), -EBUSY);
+	raw(&other, "UPDATE restore_pieces SET created = 0 WHERE id <> 1");
+	ck_assert_int_eq(restores_expire(other.store), 0);
+	ck_assert_int_eq(raw_int(&other, "SELECT count(*) FROM restore_pieces"), 1);
+	ck_assert_int_eq(store_restore_put(other.store, id, 1, 0, "x", 1), 0);
+}
+END_TEST
+
+/* ---- keys and drills ---- */
+
+START_TEST(recipients_and_drills_are_kept_and_sealed)
+{
+	static const uint8_t key[CURVE_LEN] = { 9 };
+	struct recipient found;
+	struct drill d;
+
+	ck_assert_int_eq(store_drill(fx.store, &d), -ENOENT);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_recipient_add(fx.store, "safe", key, "user:0"), 0);
+	ck_assert_int_eq(store_recipient_add(fx.store, "safe", key, "user:0"), -EEXIST);
+	ck_assert_int_eq(store_recipient_add(fx.store, "Not A Name", key, "user:0"), -EINVAL);
+	ck_assert_int_eq(store_recipient_add(fx.store, "second", key, NULL), 0);
+	ck_assert_int_eq(store_recipient_remove(fx.store, "second"), 0);
+	ck_assert_int_eq(store_recipient_remove(fx.store, "*"), -ENOENT);	/* the signing key's row */
+	ck_assert_int_eq(store_drill_put(fx.store, &(struct drill){ .at = 1, .backup_created = 2, .secrets = 3, .versions = 4 }), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	ck_assert_int_eq(vault_reopen(&fx), 0);
+	ck_assert_int_eq(store_recipient_find(fx.store, "safe", &found), 0);
+	ck_assert_str_eq(found.created_by, "user:0");
+	ck_assert_int_eq(store_recipient_find(fx.store, "second", &found), -ENOENT);
+	ck_assert_int_eq(store_drill(fx.store, &d), 0);
+	ck_assert_uint_eq(d.versions, 4);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+	/* A key put in a recipient's place from outside is found. */
+	vault_close(&fx);
+	raw(&fx, "UPDATE backup_keys SET public_key = zeroblob(32) WHERE name = 'safe'");
+	ck_assert_int_eq(vault_open(&fx), -EBADMSG);
+}
+END_TEST
+
+START_TEST(older_store_gets_its_signing_key_when_it_needs_one)
+{
+	uint8_t public[CURVE_LEN];
+	struct memory m;
+
+	/* As an older coffer left it: without the key, and without the tables. */
+	forget_signer(fx.store);
+	vault_close(&fx);
+	raw(&fx, "DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; PRAGMA user_version = 3");
+	ck_assert_int_eq(vault_open(&fx), -EPROTONOSUPPORT);
+	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = true };
+	ck_assert_int_eq(store_open(&config, &fx.store, why, sizeof why), 0);
+	ck_assert_int_eq(store_unlock(fx.store, fx.keys, why, sizeof why), 0);
+	ck_assert_int_eq(store_signer(fx.store, public), -ENOENT);
+	add_secret(fx.store, "db", "one");
+	m = back_up_all(fx.store);
+	ck_assert_int_eq(store_signer(fx.store, public), 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+	free(m.data);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("backup");
+	TCase *t = tcase_create("backup");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(t, both_setup, both_teardown);
+	tcase_set_timeout(t, 240);
+	tcase_add_test(t, whole_vault_comes_back_under_another_kek);
+	tcase_add_test(t, destroyed_versions_and_blocks_come_back_as_such);
+	tcase_add_test(t, no_plaintext_lies_in_a_backup);
+	tcase_add_test(t, existing_name_is_refused_skipped_or_appended_to);
+	tcase_add_test(t, what_was_deleted_comes_back_deleted);
+	tcase_add_test(t, backup_is_of_one_moment);
+	tcase_add_test(t, sealing_ends_a_backup);
+	tcase_add_loop_test(t, damaged_vault_is_not_backed_up, 0, 2);
+	tcase_add_test(t, every_flipped_bit_is_refused);
+	tcase_add_test(t, every_truncation_and_addition_is_refused);
+	tcase_add_test(t, another_vaults_backup_is_refused);
+	tcase_add_test(t, frames_cannot_be_moved_even_by_who_signs);
+	tcase_add_test(t, newer_format_says_so);
+	tcase_add_test(t, another_recipients_key_does_not_open_it);
+	tcase_add_test(t, one_refusal_leaves_nothing);
+	tcase_add_test(t, pieces_make_the_stream_again);
+	tcase_add_test(t, restores_under_way_are_few_and_expire);
+	tcase_add_test(t, recipients_and_drills_are_kept_and_sealed);
+	tcase_add_test(t, older_store_gets_its_signing_key_when_it_needs_one);
+	suite_add_tcase(suite, t);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
