@@ -12,6 +12,7 @@
 #include <openssl/pem.h>
 
 #include "store/aead.h"
+#include "suite.h"
 
 static void setup(void)
 {
@@ -207,9 +208,5 @@ int main(void)
 	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
 		tcase_add_test(t, tests[i]);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }
