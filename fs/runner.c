@@ -146,8 +146,9 @@ static _Noreturn void become(const struct program *p, int out, int err, pid_t ru
 		signal(s, SIG_DFL);	/* what the daemon ignores, its programs need not */
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
-	if (null < 0 || dup2(null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 || dup2(err >= 0 ? err : null, 2) < 0 || close_range(3, ~0u, CLOSE_RANGE_CLOEXEC))
+	if (null < 0 || dup2(null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 || dup2(err >= 0 ? err : null, 2) < 0)
 		_exit(126);
+	(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);	/* all of ours are already; kernels before 5.11 go without this second lock */
 	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_NOFILE, FILES_MAX);
 	limit(RLIMIT_CPU, p->timeout + 1);
