@@ -149,6 +149,9 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 		memcpy(h->reader[0].digest, asker->who->digest, IDENTITY_DIGEST);
 	}
 	h->binding = j->set_binding ? j->set_binding : j->binding;
+	h->since = vault_now();
+	if (asker->who && asker->who->audit.comm)
+		vault_copy_name(h->comm, sizeof h->comm, asker->who->audit.comm);
 	if (kind == HANDLE_VALUE) {
 		const struct handle_decision decision = { j->epoch, j->valid_until };
 		const int mode = ask->flags & O_ACCMODE;

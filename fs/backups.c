@@ -62,17 +62,27 @@ void backups_free(struct backups *b)
 	free(b);
 }
 
-void backups_expire(struct backups *b)
+static void drop(struct backups *b, time_t before)
 {
-	time_t now = now_s();
-
 	pthread_mutex_lock(&b->lock);
 	for (size_t i = 0; i < BACKUPS_MAX; i++) {
 		struct session *s = &b->sessions[i];
-		if (s->id[0] && !s->busy && now - s->used > BACKUP_IDLE_S)
+		if (s->id[0] && !s->busy && s->used < before)
 			session_clear(s);
 	}
 	pthread_mutex_unlock(&b->lock);
+}
+
+void backups_expire(struct backups *b)
+{
+	drop(b, now_s() - BACKUP_IDLE_S);
+}
+
+/* One that is being read ends with that read, or the next: a sealed store gives it nothing. */
+void backups_drop(struct backups *b)
+{
+	if (b)
+		drop(b, now_s() + 1);
 }
 
 static int session_id(char ret_id[BACKUP_SESSION_ID])

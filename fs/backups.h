@@ -26,5 +26,6 @@ int backups_read(struct backups *b, const struct identity *who, const char *sess
 		 struct backup_counts *ret_counts);
 void backups_end(struct backups *b, const struct identity *who, const char *session);
 void backups_expire(struct backups *b);		/* from time to time */
+void backups_drop(struct backups *b);		/* all: the vault is sealed; accepts NULL */
 
 #endif

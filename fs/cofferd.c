@@ -103,16 +103,23 @@ static int run_runner(const struct role_args *args)
 static int run_probe(const struct role_args *args)
 {
 	char buf[64];
-	if (role_harden() || role_confine(args, -1))
+	const struct sandbox_place mount = { role_fd(args, "root"), SANDBOX_READ };
+	if (role_harden() || role_confine(args, -1) || sandbox_enter(SANDBOX_PROBE, &mount, 1, args->require_sandbox))
 		return 1;
 	int fd = openat(role_fd(args, "root"), ".coffer/whoami", O_RDONLY | O_CLOEXEC);
 	return fd >= 0 && read(fd, buf, sizeof buf) > 0 ? 0 : 1;
 }
 
+/* May the keeper become this binary? */
+static int run_check(const struct role_args *args)
+{
+	return role_harden() || role_confine(args, -1) ? 1 : keeper_can_resume(role_fd(args, "state"));
+}
+
 static int run_role(const struct role_args *args)
 {
 	static const struct { const char *name; int (*run)(const struct role_args *args); } roles[] = {
-		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver }, { "bell", run_bell }, { "runner", run_runner }, { "probe", run_probe },
+		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver }, { "bell", run_bell }, { "runner", run_runner }, { "probe", run_probe }, { "check", run_check },
 	};
 	for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
 		if (!strcmp(args->role, roles[i].name)) {
@@ -230,6 +237,8 @@ int main(int argc, char **argv)
 	}
 	if (is_role)
 		return run_role(&args);
+	if (argc == 2 && !strncmp(argv[1], "--resume=", 9))	/* of ourselves, see fs/keeper_upgrade.c */
+		return keeper_resume(atoi(argv[1] + 9));
 	int r = options_parse(argc, argv, &options, why, sizeof why);
 	if (r) {
 		fprintf(stderr, "cofferd: %s\n", why[0] ? why : strerror(-r));

@@ -25,6 +25,9 @@ struct ctl_env {
 	struct audit *audit;
 	struct keys *keys;
 	struct shared *shared;		/* process table, mount, store path: for status; may be NULL */
+	struct callers *callers;	/* to see who holds a file; may be NULL */
+	const struct sandbox_state *cell;	/* of this process; NULL: nothing is known of protections */
+	int proc_fd;			/* with it: the root of a procfs that shows the daemon's processes */
 	struct backups *backups;	/* being written; may be NULL: none are served */
 	struct handles *handles;	/* for the number of open files in metrics; may be NULL */
 	/* Commits, in a way that the bell is rung though this process may die before `changed`; NULL: store_commit. */

@@ -252,7 +252,7 @@ static int run_backup(struct ctl *c)
 	store_rdlock(c->env->store);
 	store_counts(c->env->store, &counts);
 	store_unlock_tables(c->env->store);
-	ctl_set(c, "secrets", json_integer(ids ? (json_int_t)n : (json_int_t)counts.secrets + (json_int_t)counts.deleted));
+	ctl_set(c, "secrets", json_integer(n ? (json_int_t)n : (json_int_t)counts.secrets + (json_int_t)counts.deleted));
 	return 0;
 }
 
@@ -464,8 +464,7 @@ static int restore(struct ctl *c)
 	r = store_restore(c->env->store, &source, &options, &header, &counts, why, sizeof why);
 	if (r < 0)
 		return fail_restore(c, r, why);
-	/* Whoever may restore none of what was in it may not know that it was empty, either. */
-	c->secret = NULL;
+	c->secret = NULL;	/* the record is of all of it */
 	snprintf(c->detail, sizeof(c->detail), "%llu secrets, %llu versions, %llu appended to, %llu skipped, %llu bindings; from vault %s, epoch %llu, signer %.16s",
 		 (unsigned long long)counts.secrets, (unsigned long long)counts.versions, (unsigned long long)counts.appended, (unsigned long long)counts.skipped,
 		 (unsigned long long)counts.bindings, header.vault_name, (unsigned long long)header.epoch, ctl_string(c, "signer"));

@@ -61,7 +61,7 @@ static int fail_block(struct ctl *c, int r, const char *principal)
 
 static int run_block(struct ctl *c)
 {
-	char principal[PRINCIPAL_TEXT_MAX], by[32];
+	char principal[PRINCIPAL_TEXT_MAX], by[32], command[256];
 	uint64_t id = 0;
 	int r;
 
@@ -75,6 +75,7 @@ static int run_block(struct ctl *c)
 	if (r < 0)
 		return fail_block(c, r, principal);
 	snprintf(c->detail, sizeof(c->detail), "block %llu: %s", (unsigned long long)id, principal);
+	ctl_hint(c, "what it has read: %s exposed %s", ctl_command(c, command, sizeof(command)), principal);
 	ctl_set(c, "block", json_integer((json_int_t)id));
 	ctl_set(c, "principal", json_string(principal));
 	return 0;

@@ -46,8 +46,8 @@ struct ctl_op {
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_set.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c, ctl_rotation.c and ctl_backup.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[];
+/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c, ctl_rotation.c and ctl_backup.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {

@@ -15,6 +15,7 @@
 
 #define HANDLES_MAX     65536
 #define HANDLES_PER_UID 8192
+#define HANDLE_COMM     16	/* bytes of the opener's name, with the NUL */
 #define HANDLES_RESERVE 1024	/* of the table, and on top of a uid's share: for administrators */
 
 enum handle_state { HANDLE_FREE = 0, HANDLE_BUSY, HANDLE_OPEN };
@@ -44,6 +45,8 @@ struct handle {
 	uint64_t binding;
 	uint64_t extra;			/* kind's own: ctl's buffer, audit's first segment */
 	uint64_t extra2;
+	int64_t since;			/* when it was opened, ns */
+	char comm[HANDLE_COMM];		/* of the opener, then */
 	_Atomic uint64_t last_unique;	/* of the last request that changed the entry, for those that are sent again */
 	_Atomic uint64_t last_result;
 };

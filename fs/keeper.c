@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,8 @@
 #include "fs/log.h"
 #include "fs/sandbox.h"
 
-#define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
 #define STOP_TIMEOUT_MS  8000
+#define REMOUNT_WAIT_MS  5000
 
 int64_t keeper_now_ms(void)
 {
@@ -64,6 +65,48 @@ static int read_boot(uint8_t ret[16])
 	return n == 16 || getrandom(ret, 16, 0) == 16 ? 0 : -EIO;
 }
 
+/* What holds plaintext or keys stays in memory for as long as the keeper lives. */
+int keeper_lock_memory(struct keeper *k)
+{
+	struct shared *s = k->shared;
+	return mlock(s->slots, sizeof s->slots) || mlock(s->stage_key, KEY_LEN) || mlock(&s->audit_head, sizeof s->audit_head) ||
+	       madvise(s, sizeof *s, MADV_DONTDUMP) ? -errno : 0;
+}
+
+void keeper_sign(struct keeper *k)
+{
+	struct shared_keeper *s = &k->shared->keeper;
+
+	if (k->giver_fd < 0)
+		s->keeper = getpid();
+	s->bell_uid = k->store.users.helper;
+	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
+	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
+	snprintf(s->store, sizeof s->store, "%s", k->options.store);
+}
+
+/* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new. */
+static int reset_shared(struct keeper *k)
+{
+	struct shared *s = k->shared;
+
+	memset(s->slots, 0, sizeof s->slots);
+	memset(&s->suspects, 0, sizeof s->suspects);
+	memset(&s->rings, 0, sizeof s->rings);
+	explicit_bzero(&s->audit_head, sizeof s->audit_head);
+	memset(&s->handles, 0, offsetof(struct handle_table, entries) + (s->handles.high <= HANDLES_MAX ? s->handles.high : HANDLES_MAX) * sizeof s->handles.entries[0]);
+	for (size_t i = 0; i < CTL_BUFFERS; i++)
+		if (s->ctl[i].owner)
+			memset(&s->ctl[i], 0, sizeof s->ctl[i]);
+	for (size_t i = 0; i < PARKED; i++)
+		if (s->parked[i].len)
+			memset(&s->parked[i], 0, sizeof s->parked[i]);
+	s->tick_began = 0;
+	s->keeper.unsealed = 0;
+	s->keeper.fresh = 1;
+	return getrandom(s->stage_key, KEY_LEN, 0) == KEY_LEN ? 0 : -EIO;
+}
+
 static int make_shared(struct keeper *k)
 {
 	struct timespec t;
@@ -76,24 +119,17 @@ static int make_shared(struct keeper *k)
 	if (p == MAP_FAILED)
 		return -errno;
 	k->shared = p;
-	/* what holds plaintext or keys stays in memory for as long as the keeper lives */
-	if (mlock(k->shared->slots, sizeof k->shared->slots) || mlock(k->shared->stage_key, KEY_LEN) ||
-	    mlock(&k->shared->audit_head, sizeof k->shared->audit_head) || madvise(p, sizeof(struct shared), MADV_DONTDUMP))
-		return -errno;
-	if (getrandom(k->shared->stage_key, KEY_LEN, 0) != KEY_LEN)
+	int r = keeper_lock_memory(k);
+	if (r)
+		return r;
+	if (reset_shared(k))
 		return -EIO;
-	struct shared_keeper *s = &k->shared->keeper;
-	if (read_boot(s->boot))
+	if (read_boot(k->shared->keeper.boot))
 		return -EIO;
 	clock_gettime(CLOCK_REALTIME, &t);
-	s->started = t.tv_sec * 1000000000 + t.tv_nsec;
-	s->keeper = getpid();
-	s->bell_uid = k->store.users.helper;
-	s->options = k->options;
-	s->fresh = 1;
-	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
-	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
-	snprintf(s->store, sizeof s->store, "%s", k->options.store);
+	k->shared->keeper.started = t.tv_sec * 1000000000 + t.tv_nsec;
+	k->shared->keeper.options = k->options;
+	keeper_sign(k);
 	k->shared->size = sizeof(struct shared);
 	k->shared->magic = SHARED_MAGIC;
 	return 0;
@@ -115,6 +151,11 @@ static int make_signals(struct keeper *k)
 
 /* ---- the loop ---- */
 
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 /* Waits for something to happen and deals with it. Returns the signal that asks us to end, or 0. */
 static int step(struct keeper *k, int timeout_ms)
 {
@@ -122,6 +163,7 @@ static int step(struct keeper *k, int timeout_ms)
 	struct pollfd p[] = {
 		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = mounts, .events = POLLPRI },
 		{ .fd = k->seats[0].control, .events = POLLIN }, { .fd = k->seats[1].control, .events = POLLIN },
+		{ .fd = k->asked_fd, .events = POLLIN }, { .fd = k->taker_fd, .events = POLLIN },
 	};
 	int stop = 0;
 
@@ -129,7 +171,7 @@ static int step(struct keeper *k, int timeout_ms)
 		close(mounts);
 		return 0;
 	}
-	int n = poll(p, 4, timeout_ms);
+	int n = poll(p, sizeof p / sizeof *p, timeout_ms);
 	if (mounts >= 0)
 		close(mounts);
 	if (n < 0)
@@ -139,11 +181,17 @@ static int step(struct keeper *k, int timeout_ms)
 		while (read(k->signal_fd, &s, sizeof s) == sizeof s)
 			if (s.ssi_signo == SIGTERM || s.ssi_signo == SIGINT)
 				stop = (int)s.ssi_signo;
+			else if (s.ssi_signo == SIGHUP)
+				k->reload = true;
 		children_reap(k);
 	}
 	for (int i = 0; i < SEATS; i++)
 		if (p[2 + i].revents && k->seats[i].control == p[2 + i].fd)
 			control_read(k, i);
+	if (p[4].revents && k->attached && k->giver_fd < 0)
+		handover_accept(k);
+	if (p[5].revents && k->taker_fd == p[5].fd)
+		k->handed_over = handover_read(k);
 	return stop;
 }
 
@@ -159,7 +207,7 @@ static int wait_ready(struct keeper *k)
 		}
 		if (k->fatal[0])
 			return k->fatal_status;
-		if (k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
+		if ((k->seats[0].state == SEAT_EMPTY && k->seats[1].state == SEAT_EMPTY) || keeper_now_ms() > end) {
 			snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return 1;
 		}
@@ -183,6 +231,13 @@ static int probe(struct keeper *k)
 	return -ETIMEDOUT;
 }
 
+static void stop_workers(struct keeper *k, int64_t patience_ms)
+{
+	for (int i = 0; i < SEATS; i++)	/* a standby has nothing to finish */
+		if (k->seats[i].pid)
+			children_stop_worker(k, i, i == k->active ? patience_ms : 0);
+}
+
 static void shut_down(struct keeper *k)
 {
 	k->shared->keeper.ending = 1;
@@ -193,14 +248,206 @@ static void shut_down(struct keeper *k)
 	k->clone_fd = -1;
 	if (k->attached && mount_detach(k->mount))
 		log_error("%s cannot be unmounted: %s", k->options.mount, strerror(errno));
-	for (int i = 0; i < SEATS; i++)	/* a standby has nothing to finish */
-		if (k->seats[i].pid)
-			children_stop_worker(k, i, i == k->active ? STOP_TIMEOUT_MS : 0);
+	stop_workers(k, STOP_TIMEOUT_MS);
 	children_stop_helper(k, HELPER_RUNNER);
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_KEYHOLDER);
 	if (k->attached)
 		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
+	leftovers_forget(k);
+}
+
+/* A detached mount that a worker serves. 0, or the exit status with the line in k->fatal. */
+static int make_served_mount(struct keeper *k)
+{
+	int r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
+	if (r)
+		return 1;
+	k->shared->keeper.resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
+	if (children_start_worker(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	r = wait_ready(k);
+	if (!r && probe(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the mount does not answer a test read; cofferd -f shows why");
+		r = 1;
+	}
+	return r;
+}
+
+static int bring_up(struct keeper *k)
+{
+	leftovers_end(k->store.dir);
+	if (mount_clear_dead(k->options.mount, k->options.store))
+		log_warn("a dead mount of this store was at %s; it is detached", k->options.mount);
+	int r = mount_point_check(k->options.mount, k->fatal, sizeof k->fatal);
+	if (r)
+		return r == -EBUSY ? 5 : 1;
+	k->proc_fd = mount_private_proc();
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	r = make_served_mount(k);
+	if (r)
+		return r;
+	if (mount_attach(k->mount, k->options.mount, &k->clone_fd, k->fatal, sizeof k->fatal))
+		return 1;
+	k->attached = true;
+	/* from now on nobody, a captured worker included, can cut off what is in the log; where the file system has no such attribute, status says so */
+	if (audit_protect(k->store.audit_dir, true))
+		log_info("the log's file system has no append-only attribute");
+	return 0;
+}
+
+/* Whoever aborted the connection (fusectl, umount -f of a busy mount) has ended every open file and every bind mount of it; the vault itself comes back. */
+static void remount(struct keeper *k)
+{
+	struct mount *dead = k->mount;
+
+	keeper_trouble(k, "the connection to the kernel was aborted from outside: mounting again; files that were open are lost");
+	stop_workers(k, STOP_TIMEOUT_MS);
+	children_stop_helper(k, HELPER_BELL);
+	close(k->clone_fd);
+	k->clone_fd = -1;
+	k->mount = NULL;
+	k->fatal[0] = '\0';
+	k->attached = false;
+	int r = reset_shared(k);
+	if (!r)
+		r = make_served_mount(k);
+	if (!r)
+		r = mount_replace(k->mount, dead, &k->clone_fd, k->fatal, sizeof k->fatal);
+	k->attached = true;
+	if (!r) {
+		mount_free(dead);
+		k->aborted = false;
+		log_info("%s is mounted at %s again", k->options.store, k->options.mount);
+		return;
+	}
+	keeper_trouble(k, "it cannot be mounted again: %.200s; tried again in %d s", k->fatal, REMOUNT_WAIT_MS / 1000);
+	stop_workers(k, 0);
+	mount_free(k->mount);
+	k->mount = dead;
+	k->next_remount_ms = keeper_now_ms() + REMOUNT_WAIT_MS;
+}
+
+/* ---- beginnings and the end ---- */
+
+static struct keeper *keeper_new(const struct options *options)
+{
+	struct keeper *k = calloc(1, sizeof *k);
+	if (!k)
+		return NULL;
+	if (options)
+		k->options = *options;
+	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
+	for (int i = 0; i < SEATS; i++)
+		k->seats[i].control = -1;
+	k->active = -1;
+	return k;
+}
+
+/* The binary that runs, and where the next one will be: by the name that it was started under, where an upgrade will put another. */
+static int find_binary(struct keeper *k)
+{
+	static const char gone[] = " (deleted)";
+	ssize_t n = readlink("/proc/self/exe", k->exe, sizeof k->exe - 1);
+
+	k->exe[n > 0 ? n : 0] = '\0';
+	if (n > (ssize_t)sizeof gone && !strcmp(k->exe + n - (sizeof gone - 1), gone))
+		k->exe[n - (ssize_t)(sizeof gone - 1)] = '\0';
+	k->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	return k->self_fd < 0 ? -errno : 0;
+}
+
+/* It maps what callers write and read: nobody looks into it either. */
+static int confine(void)
+{
+	int r = role_harden();
+	return r ? r : sandbox_keeper();
+}
+
+static int set_up(struct keeper *k)
+{
+	int r = confine();
+	if (!r)
+		r = make_signals(k);
+	if (!r)
+		r = children_make_channels(k);
+	if (!r)
+		r = make_shared(k);
+	return r;
+}
+
+static int make_first(struct keeper *k)
+{
+	int status = keeper_store_open(k->options.store, &k->store, k->fatal, sizeof k->fatal);
+	if (status)
+		return status;
+	int r = set_up(k);
+	if (r) {
+		snprintf(k->fatal, sizeof k->fatal, "set-up of shared memory and signals: %s", strerror(-r));
+		return 1;
+	}
+	status = bring_up(k);
+	if (!status && handover_listen(k))
+		log_warn("no other keeper can take over: %s", strerror(errno));
+	return status;
+}
+
+/* Until one of our own stands ready, nothing of what we were given is changed. */
+static int prepare_to_take(struct keeper *k)
+{
+	int64_t end = keeper_now_ms() + START_TIMEOUT_MS;
+
+	k->proc_fd = mount_private_proc();
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER) || children_start_worker(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
+		return 1;
+	}
+	while (k->seats[0].state != SEAT_PREPARED) {
+		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
+			if (!k->fatal[0])
+				snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
+			return k->fatal_status ? k->fatal_status : 1;
+		}
+	}
+	return 0;
+}
+
+static int take_from_other(struct keeper *k)
+{
+	if (geteuid() != 0) {
+		snprintf(k->fatal, sizeof k->fatal, "cofferd needs root to mount and to start its processes under their own users");
+		return 1;
+	}
+	int r = handover_ask(k, k->fatal, sizeof k->fatal);
+	if (r)
+		return r == -EBUSY ? 5 : 7;
+	r = confine() || make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
+	if (!r && handover_finish(k)) {
+		snprintf(k->fatal, sizeof k->fatal, "the daemon that serves does not let go of the mount");
+		r = 1;
+	}
+	if (r)
+		return r;
+	keeper_sign(k);
+	keeper_store_sign(&k->store);
+	k->shared->keeper.upgrades++;
+	takeover_from_other(k);
+	if (!mount_is_here(k->mount))
+		log_warn("%s is not to be seen in this mount namespace: it is served, and whoever sees it must unmount it", k->options.mount);
+	return 0;
+}
+
+/* The mount is another keeper's: what is ours goes, and nothing of the mount's. */
+static void abandon(struct keeper *k)
+{
+	stop_workers(k, 0);
+	for (int i = 0; i < HELPERS; i++)
+		children_stop_helper(k, (enum helper)i);
 }
 
 static void report(int fd, int status, const char *text)
@@ -211,100 +458,97 @@ static void report(int fd, int status, const char *text)
 	close(fd);
 }
 
-static int bring_up(struct keeper *k)
+static void serve(struct keeper *k)
 {
-	int r = mount_point_check(k->options.mount, k->fatal, sizeof k->fatal);
-	if (r)
-		return r == -EBUSY ? 5 : 1;
-	r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
-	if (r)
-		return 1;
-	k->shared->keeper.resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
-	k->proc_fd = mount_private_proc();
-	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER) || children_start_worker(k)) {
-		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
-		return 1;
-	}
-	r = wait_ready(k);
-	if (r)
-		return r;
-	if (probe(k)) {
-		snprintf(k->fatal, sizeof k->fatal, "the mount does not answer a test read; cofferd -f shows why");
-		return 1;
-	}
-	if (mount_attach(k->mount, k->options.mount, &k->clone_fd, k->fatal, sizeof k->fatal))
-		return 1;
-	k->attached = true;
-	/* from now on nobody, a captured worker included, can cut off what is in the log; where the file system has no such attribute, status says so */
-	if (audit_protect(k->store.audit_dir, true))
-		log_info("the log's file system has no append-only attribute");
-	return 0;
-}
+	int signal = 0;
 
-static int set_up(struct keeper *k)
-{
-	int r;
-	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = -1;
-	for (int i = 0; i < SEATS; i++)
-		k->seats[i].control = -1;
-	k->active = -1;
-	k->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	if (k->self_fd < 0)
-		return -errno;
-	r = sandbox_keeper();
-	if (!r)
-		r = make_signals(k);
-	if (!r)
-		r = children_make_channels(k);
-	if (!r)
-		r = make_shared(k);
-	return r;
+	while (!signal && !k->handed_over && mount_attached(k->mount)) {
+		if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
+			remount(k);
+		if (k->reload)
+			upgrade_begin(k);
+		k->reload = false;
+		int wait = sooner(children_start_due(k), watch(k));
+		signal = step(k, sooner(wait, upgrade_watch(k)));
+	}
+	if (k->handed_over) {
+		log_info("another keeper serves; ending");
+		return;
+	}
+	log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+	shut_down(k);
+	handover_forget(k);
+	mount_free(k->mount);
+	keeper_store_close(&k->store);
 }
 
 int keeper_run(const struct options *options, int report_fd)
 {
-	struct keeper *k = calloc(1, sizeof *k);
-	char why[CONTROL_TEXT_MAX] = "";
+	struct keeper *k = keeper_new(options);
 	int status = 1;
 
 	if (!k)
 		return 1;
-	k->options = *options;
 	log_open("keeper", options->foreground);
-	status = keeper_store_open(options->store, &k->store, why, sizeof why);
-	if (status) {
-		report(report_fd, status, why);
-		if (options->foreground)
-			fprintf(stderr, "cofferd: %s\n", why);
-		free(k);
-		return status;
-	}
-	int r = set_up(k);
-	if (r) {
-		status = 1;
-		snprintf(k->fatal, sizeof k->fatal, "set-up of shared memory and signals: %s", strerror(-r));
-	} else {
-		status = bring_up(k);
-	}
-	const bool failed = status != 0;
-	if (!failed) {
+	if (find_binary(k))
+		snprintf(k->fatal, sizeof k->fatal, "/proc is not mounted");
+	else
+		status = options->takeover ? take_from_other(k) : make_first(k);
+	if (!status) {
 		report(report_fd, 0, "");
 		log_info("%s is mounted at %s", options->store, options->mount);
-		int signal = 0;
-		while (!signal && mount_attached(k->mount))
-			signal = step(k, children_start_due(k));
-		log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+		serve(k);
+		free(k);
+		return 0;
 	}
-	if (k->mount)
-		shut_down(k);
-	mount_free(k->mount);
-	keeper_store_close(&k->store);
+	if (options->takeover) {
+		abandon(k);
+	} else {
+		if (k->mount)
+			shut_down(k);
+		mount_free(k->mount);
+		keeper_store_close(&k->store);
+	}
 	/* last: whoever hears that it failed may try again, and must not find us still there */
-	if (failed) {
-		report(report_fd, status, k->fatal);
-		if (options->foreground)
-			fprintf(stderr, "cofferd: %s\n", k->fatal);
-	}
+	report(report_fd, status, k->fatal);
+	if (options->foreground)
+		fprintf(stderr, "cofferd: %s\n", k->fatal);
 	free(k);
 	return status;
+}
+
+int keeper_resume(int state_fd)
+{
+	static struct keeper_state s;
+	int *fds[STATE_FDS];
+	struct keeper *k = keeper_new(NULL);
+	int r = k ? state_from_memfd(state_fd, &s) : -ENOMEM;
+
+	if (!r) {
+		const size_t n = state_descriptors(&s, fds);
+		for (size_t i = 0; i < n; i++)
+			if (*fds[i] >= 0)
+				fcntl(*fds[i], F_SETFD, FD_CLOEXEC);
+		log_open("keeper", s.options.foreground);
+		r = state_restore(k, &s);
+	}
+	close(state_fd);
+	if (!r)
+		r = find_binary(k);
+	if (!r) {
+		memcpy(k->exe, s.exe, sizeof k->exe);
+		r = confine();
+	}
+	if (!r) {
+		r = make_signals(k);
+	}
+	if (r) {
+		log_error("the keeper cannot go on after its upgrade: %s", strerror(-r));
+		return 1;
+	}
+	log_info("the keeper goes on as version " COFFER_VERSION);
+	children_reap(k);
+	serve(k);
+	free(k);
+	return 0;
 }

@@ -9,4 +9,9 @@
 /* Runs until the mount is gone or a signal ends it. report_fd (-1: none) gets one line when the mount is up or could not be made: a digit, the exit status, then text. Returns the exit status. */
 int keeper_run(const struct options *options, int report_fd);
 
+/* Goes on as the keeper that this process was, before it executed this binary: after an upgrade in place. */
+int keeper_resume(int state_fd);
+/* For that one: could this binary go on from its state? 0 or 1. */
+int keeper_can_resume(int state_fd);
+
 #endif

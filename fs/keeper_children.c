@@ -13,9 +13,12 @@
 
 #include "fs/log.h"
 
-#define FREE_RESTARTS 5
+#define FREE_RESTARTS    5
+#define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
 
 static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell", "runner" };
+
+const char *children_role(enum helper which) { return helper_roles[which]; }
 
 int children_make_channels(struct keeper *k)
 {
@@ -34,6 +37,8 @@ void children_publish(struct keeper *k)
 	struct shared_keeper *s = &k->shared->keeper;
 	pid_t worker = 0, standby = 0;
 
+	if (k->giver_fd >= 0)		/* another keeper's are the ones that count, still */
+		return;
 	for (int i = 0; i < SEATS; i++)
 		if (i == k->active)
 			worker = k->seats[i].pid;
@@ -51,8 +56,7 @@ void children_publish(struct keeper *k)
 
 static int spawn_worker(struct keeper *k, int seat, int control)
 {
-	struct role_args a = { .role = "worker", .uid = k->store.users.worker, .gid = k->store.users.worker_gid, .log_stderr = k->options.foreground,
-			       .require_sandbox = k->options.require_sandbox };
+	struct role_args a = { .role = "worker", .uid = k->store.users.worker, .gid = k->store.users.worker_gid, .log_stderr = k->options.foreground, .require_sandbox = k->options.require_sandbox };
 	const struct role_fd fds[] = {
 		{ "shared", k->shared_fd }, { "fuse", mount_fuse_fd(k->mount) }, { "control", control }, { "store", k->store.dir },
 		{ "proc", k->proc_fd }, { "audit", k->store.audit_dir }, { "head", k->store.audit_head },
@@ -61,7 +65,7 @@ static int spawn_worker(struct keeper *k, int seat, int control)
 	};
 	memcpy(a.fds, fds, sizeof fds);
 	a.n_fds = sizeof fds / sizeof *fds;
-	return role_spawn(k->self_fd, &a, &k->seats[seat].pid);
+	return role_spawn(k->next_fd >= 0 ? k->next_fd : k->self_fd, &a, &k->seats[seat].pid);
 }
 
 static int free_seat(const struct keeper *k)
@@ -92,7 +96,9 @@ int children_start_worker(struct keeper *k)
 	k->seats[i].state = SEAT_PREPARING;
 	k->seats[i].started_ms = keeper_now_ms();
 	k->seats[i].killed_ms = 0;
+	k->seats[i].stuck = false;
 	k->seats[i].stopped = 0;
+	leftovers_note(k);
 	return 0;
 }
 
@@ -101,8 +107,7 @@ int children_start_helper(struct keeper *k, enum helper which)
 	static const char *const client_names[SEATS] = { "client0", "client1" };
 	const struct keeper_users *u = &k->store.users;
 	const bool keys = which == HELPER_KEYHOLDER;
-	struct role_args a = { .role = helper_roles[which], .uid = keys ? u->keys : u->helper, .gid = keys ? u->keys_gid : u->helper_gid, .log_stderr = k->options.foreground,
-			       .require_sandbox = k->options.require_sandbox };
+	struct role_args a = { .role = helper_roles[which], .uid = keys ? u->keys : u->helper, .gid = keys ? u->keys_gid : u->helper_gid, .log_stderr = k->options.foreground, .require_sandbox = k->options.require_sandbox };
 	struct child *c = &k->helpers[which];
 	size_t n = 0;
 
@@ -127,6 +132,7 @@ int children_start_helper(struct keeper *k, enum helper which)
 	c->started_ms = keeper_now_ms();
 	c->stopped = 0;
 	children_publish(k);
+	leftovers_note(k);
 	return r;
 }
 
@@ -151,6 +157,8 @@ int children_start_due(struct keeper *k)
 {
 	int64_t now = keeper_now_ms(), wait = -1;
 
+	if (k->aborted)
+		return -1;
 	for (int i = 0; i < HELPERS; i++) {
 		struct child *c = &k->helpers[i];
 		if (c->pid || (i == HELPER_BELL && !k->attached))
@@ -160,14 +168,15 @@ int children_start_due(struct keeper *k)
 		if (!c->pid && (wait < 0 || c->patience.not_before_ms - now < wait))
 			wait = c->patience.not_before_ms > now ? c->patience.not_before_ms - now : 1;
 	}
-	/* A standby is made when the active one serves, not while it takes over: callers wait for that one. */
-	const bool wanted = free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
+	/* A standby is made when the active one has served for a moment, not while it takes over: callers wait for that one. */
+	const int64_t due = k->active >= 0 && k->served_ms + STANDBY_DELAY_MS > k->patience.not_before_ms ? k->served_ms + STANDBY_DELAY_MS : k->patience.not_before_ms;
+	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
 	if (wanted && k->active < 0 && k->seats[0].state + k->seats[1].state != 0)
 		return (int)wait;	/* one is being prepared already */
-	if (wanted && k->patience.not_before_ms <= now && children_start_worker(k))
+	if (wanted && due <= now && children_start_worker(k))
 		wait_longer(&k->patience);
-	if (wanted && k->patience.not_before_ms > now && (wait < 0 || k->patience.not_before_ms - now < wait))
-		wait = k->patience.not_before_ms - now;
+	if (wanted && due > now && (wait < 0 || due - now < wait))
+		wait = due - now;
 	return (int)wait;
 }
 
@@ -204,6 +213,8 @@ static void worker_died(struct keeper *k, int i, int status)
 	struct seat *s = &k->seats[i];
 	const enum seat_state was = s->state;
 	const pid_t pid = s->pid;
+	const int was_active = k->active;
+	const bool stuck = s->stuck;
 
 	while (was != SEAT_SERVING && s->control >= 0 && control_pending(s->control))
 		control_read(k, i);	/* why it could not serve */
@@ -211,9 +222,11 @@ static void worker_died(struct keeper *k, int i, int status)
 		close(s->control);
 	*s = (struct seat){ .control = -1 };
 	if (i == k->active)		/* first of all: callers wait */
-		takeover_after_death(k, i);
+		takeover_after_death(k, stuck || !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
 	log_end(was == SEAT_SERVING || was == SEAT_ACTIVATING ? "worker" : "standby worker", pid, status);
-	if (was == SEAT_SERVING || was == SEAT_PREPARED) {
+	if (k->upgrade == UPGRADE_WORKER && i != was_active) {
+		upgrade_worker_died(k, status);
+	} else if (was == SEAT_SERVING || was == SEAT_PREPARED) {
 		forgive(&k->patience);	/* one that came so far was no failure to start */
 	} else {
 		wait_longer(&k->patience);

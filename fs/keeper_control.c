@@ -66,8 +66,11 @@ void control_read(struct keeper *k, int seat)
 		if (s->state != SEAT_ACTIVATING)
 			break;
 		s->state = SEAT_SERVING;
+		k->served_ms = keeper_now_ms();
 		if (k->attached)
 			log_info("worker %d serves", (int)s->pid);
+		if (k->upgrade == UPGRADE_SELF)
+			upgrade_served(k);
 		break;
 	case CONTROL_SEGMENT:
 		answer_segment(k, seat, &m);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <limits.h>
 #include <sys/types.h>
 
 #include "fs/control.h"
@@ -44,6 +45,7 @@ struct seat {
 	int64_t started_ms;
 	int64_t killed_ms;		/* when we sent it SIGKILL, or first saw that it is dying; 0: not */
 	unsigned stopped;
+	bool stuck;			/* why we killed it */
 };
 
 struct keeper {
@@ -53,11 +55,23 @@ struct keeper {
 	struct mount *mount;
 	int shared_fd, self_fd, proc_fd, signal_fd, clone_fd;
 	bool attached;
+	char exe[PATH_MAX];		/* the binary on disk */
+	int next_fd;			/* the binary of an upgrade under way, -1: none */
+	enum upgrade { UPGRADE_NONE = 0, UPGRADE_WORKER /* its first worker gets ready */, UPGRADE_SELF /* that one takes over; then this process follows */ } upgrade;
+	int64_t upgrade_deadline_ms;
+	int asked_fd;			/* where another keeper can ask for the mount; -1: nowhere */
+	int taker_fd;			/* the one that asked and gets ready, -1: none */
+	int giver_fd;			/* the one that we asked, until it is gone; its worker */
+	int giver_worker;
+	bool reload, handed_over;
+	bool aborted;			/* the connection is gone, though nobody unmounted: a new mount is due */
+	int64_t next_remount_ms;
 	struct channel channels[HELPERS][SEATS];
 	struct child helpers[HELPERS];
 	struct seat seats[SEATS];
 	int active;			/* the seat that serves, or is told to; -1: none */
 	struct patience patience;	/* with workers that never become ready */
+	int64_t served_ms;		/* when the active one began to serve */
 	pid_t lingering;		/* a worker that was killed, cannot act any more and cannot be reaped yet */
 	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
 	int64_t next_look_ms;		/* of the watchdog */
@@ -67,7 +81,12 @@ struct keeper {
 	int fatal_status;
 };
 
+#define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
+
 /* ---- keeper.c ---- */
+
+int keeper_lock_memory(struct keeper *k);
+void keeper_sign(struct keeper *k);	/* writes into the shared memory who the keeper is, and its paths */
 
 int64_t keeper_now_ms(void);
 /* What status shows and the log says: something is not as it should be, though the vault is served. */
@@ -84,6 +103,7 @@ void children_reap(struct keeper *k);
 void children_stop_helper(struct keeper *k, enum helper which);
 /* Asks the worker to end, then makes it. */
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms);
+const char *children_role(enum helper which);
 void children_publish(struct keeper *k);		/* the pids, for status */
 
 /* ---- keeper_control.c: what workers ask ---- */
@@ -94,7 +114,65 @@ void control_read(struct keeper *k, int seat);
 
 /* A standby stands ready, or the first worker. Makes it active if nobody is. */
 void takeover_prepared(struct keeper *k, int seat);
-/* The active worker can do nothing any more: its requests go to the next one. */
-void takeover_after_death(struct keeper *k, int seat);
+/* The active worker can do nothing any more: its requests go to the next one. crashed: by its own doing, as far as one can tell (fs/suspects.h). */
+void takeover_after_death(struct keeper *k, bool crashed);
+/* The active worker finishes what it is at and ends; the one in the seat, which stands ready, is active then. */
+void takeover_retire(struct keeper *k, int next, int64_t patience_ms);
+/* Another keeper's worker has ended, and ours stands ready. */
+void takeover_from_other(struct keeper *k);
+
+/* ---- keeper_state.c ---- */
+
+#define STATE_MAGIC 0x63666b31u
+#define STATE_FDS   (14 + 2 * HELPERS * SEATS)
+
+struct keeper_state {
+	uint32_t magic, size, shared_size, unused;
+	struct options options;
+	struct vaultconf conf;
+	struct keeper_users users;
+	struct mount_state mount;
+	char exe[PATH_MAX];
+	int shared, fuse, proc, clone, dir, lock, audit_dir, audit_head, kek, unseal, asked, worker;	/* worker: a pidfd, in a hand-over */
+	struct channel channels[HELPERS][SEATS];
+	struct child helpers[HELPERS];
+	struct seat seats[SEATS];
+	int active;
+	pid_t lingering;
+};
+size_t state_descriptors(struct keeper_state *s, int *ret[STATE_FDS]);
+void state_save(const struct keeper *k, struct keeper_state *ret);
+int state_check(const struct keeper_state *s);		/* 0; -EPROTO: of another version */
+int state_restore(struct keeper *k, const struct keeper_state *s);
+int state_to_memfd(const struct keeper_state *s, int *ret_fd);
+int state_from_memfd(int fd, struct keeper_state *ret);
+
+/* ---- keeper_upgrade.c ---- */
+
+void upgrade_begin(struct keeper *k);			/* SIGHUP */
+void upgrade_prepared(struct keeper *k, int seat);	/* its worker stands ready */
+void upgrade_served(struct keeper *k);			/* and serves. Does not return where all goes well */
+void upgrade_worker_died(struct keeper *k, int status);
+int upgrade_watch(struct keeper *k);			/* as watch; -1: nothing is due */
+
+/* ---- keeper_handover.c ---- */
+
+int handover_listen(struct keeper *k);
+void handover_forget(struct keeper *k);
+void handover_accept(struct keeper *k);
+bool handover_read(struct keeper *k);			/* true: it has taken over, and this process has nothing left to do */
+int handover_ask(struct keeper *k, char *why, size_t why_len);
+int handover_finish(struct keeper *k);			/* our worker stands ready; 0: the other keeper's has ended */
+
+/* ---- keeper_watch.c ---- */
+
+/* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
+int watch(struct keeper *k);
+
+/* ---- keeper_leftovers.c ---- */
+
+void leftovers_note(struct keeper *k);		/* writes down what runs */
+void leftovers_forget(struct keeper *k);
+void leftovers_end(int store_dir);		/* of the keeper before us, which is dead: we have its lock */
 
 #endif

@@ -89,13 +89,17 @@ static int take_lock(int dir, int *ret_lock, const char *path, char *why, size_t
 		close(fd);
 		return 5;
 	}
-	char text[16];
-	int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
-	if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)n, 0) != n) {
-		/* the number is a courtesy to the next one who tries; the lock is what counts */
-	}
 	*ret_lock = fd;
 	return 0;
+}
+
+void keeper_store_sign(const struct keeper_store *s)
+{
+	char text[16];
+	int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
+	if (ftruncate(s->lock, 0) || pwrite(s->lock, text, (size_t)n, 0) != n) {
+		/* the number is a courtesy to the next one who tries; the lock is what counts */
+	}
 }
 
 static int open_kek(struct keeper_store *s, char *why, size_t why_len)
@@ -181,6 +185,8 @@ int keeper_store_open(const char *path, struct keeper_store *ret_store, char *wh
 		r = find_users(&s.users, why, why_len);
 	if (!r)
 		r = take_lock(s.dir, &s.lock, path, why, why_len);
+	if (!r)
+		keeper_store_sign(&s);
 	if (!r)
 		r = open_audit(&s, path, why, why_len);
 	if (!r)

@@ -17,5 +17,7 @@ struct keeper_store {
 /* 0; or the exit status for the person who starts the daemon (1 error, 5 conflict, 6 integrity), with the line in why. */
 int keeper_store_open(const char *path, struct keeper_store *ret_store, char *why, size_t why_len);
 void keeper_store_close(struct keeper_store *s);
+/* Writes into the lock whose it is. */
+void keeper_store_sign(const struct keeper_store *s);
 
 #endif

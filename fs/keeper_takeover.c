@@ -18,10 +18,19 @@ static void activate(struct keeper *k, int seat)
 	children_publish(k);
 }
 
+/* What a worker had read and not answered goes back to the queue for the next one. */
+static void send_again(struct keeper *k)
+{
+	if (k->shared->keeper.resend && mount_resend(k->mount))
+		log_error("unanswered requests cannot be sent again: %s", strerror(errno));
+}
+
 void takeover_prepared(struct keeper *k, int seat)
 {
 	k->seats[seat].state = SEAT_PREPARED;
-	if (k->active < 0)
+	if (k->upgrade == UPGRADE_WORKER)
+		upgrade_prepared(k, seat);
+	else if (k->active < 0 && k->giver_fd < 0)
 		activate(k, seat);
 	else
 		children_publish(k);
@@ -35,15 +44,47 @@ static int standby(const struct keeper *k)
 	return -1;
 }
 
-void takeover_after_death(struct keeper *k, int seat)
+/* Only what a thread was at is under suspicion: what waited in a queue has done nothing. */
+static void note_suspects(struct shared *s, bool crashed)
 {
-	(void)seat;
+	uint64_t uniques[SLOTS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < SLOTS; i++) {
+		const uint64_t unique = atomic_exchange(&s->slots[i].running, 0);
+		atomic_store(&s->slots[i].began, 0);
+		if (unique)
+			uniques[n++] = unique;
+	}
+	atomic_store(&s->tick_began, 0);
+	suspects_note(&s->suspects, uniques, n, crashed);
+}
+
+void takeover_retire(struct keeper *k, int next, int64_t patience_ms)
+{
+	if (k->active >= 0)
+		children_stop_worker(k, k->active, patience_ms);
+	note_suspects(k->shared, false);	/* of one that did not end in time */
+	activate(k, next);
+	send_again(k);
+}
+
+void takeover_from_other(struct keeper *k)
+{
+	activate(k, standby(k));
+	send_again(k);
+}
+
+void takeover_after_death(struct keeper *k, bool crashed)
+{
 	k->active = -1;
+	note_suspects(k->shared, crashed);
+	k->aborted = mount_aborted(k->mount);
+	if (k->aborted)		/* it has nothing to serve any more, and nor has another */
+		return;
 	k->shared->keeper.restarts++;
 	const int next = standby(k);
 	if (next >= 0)
 		activate(k, next);
-	/* what it had read and not answered goes back to the queue for the next one */
-	if (k->shared->keeper.resend && mount_resend(k->mount))
-		log_error("unanswered requests cannot be sent again: %s", strerror(errno));
+	send_again(k);
 }

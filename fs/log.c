@@ -1,21 +1,67 @@
 #include "fs/log.h"
 
+#include <paths.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-static const char *log_role = "cofferd";
+#define TAG "cofferd"
+
+static const char *log_role = TAG;
 static bool log_stderr = true;
+static int log_fd = -1;
+
+/* The same descriptor for good: it can be connected again from any thread, and by a signal handler be written to. Where connect(2) is not allowed any more, lines are lost once the logger's socket
+ * is another one; systemd's is always the same. */
+static void log_connect(void)
+{
+	const struct sockaddr_un logger = { .sun_family = AF_UNIX, .sun_path = _PATH_LOG };
+
+	(void)!connect(log_fd, (const struct sockaddr *)&logger, sizeof logger);
+}
 
 void log_open(const char *role, bool to_stderr)
 {
 	log_role = role;
 	log_stderr = to_stderr;
-	tzset();		/* syslog(3) stamps lines with the local time: later it could not read which */
-	if (!to_stderr)
-		openlog("cofferd", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	if (to_stderr)
+		return;
+	tzset();		/* lines are stamped with the local time: later it could not be read which */
+	if (log_fd < 0)
+		log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	log_connect();
+}
+
+int log_descriptor(void)
+{
+	return log_fd;
+}
+
+/* A logger that hangs must not hang us: what it does not take at once is lost. */
+static bool log_send(const char *text, size_t len)
+{
+	return send(log_fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
+/* "<priority>Mmm dd hh:mm:ss tag[pid]: text", as syslog(3) has it. */
+static void log_syslog(int priority, const char *line)
+{
+	char stamp[32] = "", out[1200];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	if (localtime_r(&now, &tm))
+		(void)!strftime(stamp, sizeof stamp, "%b %e %H:%M:%S ", &tm);
+	int n = snprintf(out, sizeof out, "<%d>%s" TAG "[%d]: %s: %s", LOG_DAEMON | priority, stamp, (int)getpid(), log_role, line);
+	size_t len = (size_t)n < sizeof out ? (size_t)n : sizeof out - 1;
+	if (n > 0 && !log_send(out, len)) {
+		log_connect();
+		(void)log_send(out, len);
+	}
 }
 
 void log_line(int priority, const char *format, ...)
@@ -30,11 +76,57 @@ void log_line(int priority, const char *format, ...)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			*p = '?';
 	if (!log_stderr) {
-		syslog(priority, "%s: %s", log_role, line);
+		log_syslog(priority, line);
 		return;
 	}
 	char out[1200];
-	int n = snprintf(out, sizeof out, "cofferd[%d] %s: %s\n", (int)getpid(), log_role, line);
+	int n = snprintf(out, sizeof out, TAG "[%d] %s: %s\n", (int)getpid(), log_role, line);
 	if (n > 0)
 		(void)!write(STDERR_FILENO, out, (size_t)n < sizeof out ? (size_t)n : sizeof out - 1);
+}
+
+/* ---- from a signal handler: no stdio, no locks, no clock ---- */
+
+struct raw { char text[256]; size_t len; };
+
+static void raw_text(struct raw *r, const char *text)
+{
+	for (; *text && r->len < sizeof r->text; text++)
+		r->text[r->len++] = *text;
+}
+
+static void raw_number(struct raw *r, unsigned long n)
+{
+	char digits[24] = "";
+	size_t at = sizeof digits - 1;
+
+	do
+		digits[--at] = (char)('0' + n % 10);
+	while ((n /= 10) && at > 0);
+	raw_text(r, digits + at);
+}
+
+void log_from_handler(const char *before, unsigned long number, const char *after)
+{
+	struct raw r = { .len = 0 };
+
+	if (!log_stderr) {
+		raw_text(&r, "<");
+		raw_number(&r, LOG_DAEMON | LOG_ERR);
+		raw_text(&r, ">");
+	}
+	raw_text(&r, TAG "[");
+	raw_number(&r, (unsigned long)getpid());
+	raw_text(&r, log_stderr ? "] " : "]: ");
+	raw_text(&r, log_role);
+	raw_text(&r, ": ");
+	raw_text(&r, before);
+	raw_number(&r, number);
+	raw_text(&r, after);
+	if (!log_stderr) {
+		(void)log_send(r.text, r.len);
+		return;
+	}
+	raw_text(&r, "\n");
+	(void)!write(STDERR_FILENO, r.text, r.len);
 }

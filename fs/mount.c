@@ -18,6 +18,7 @@
 extern int umount2(const char *target, int flags);
 #define COFFER_MNT_DETACH 2
 #define COFFER_UMOUNT_NOFOLLOW 8
+#define COFFER_MOVE_MOUNT_BENEATH 0x200
 
 /* Newer than Debian 12's headers */
 #define INIT_HAS_RESEND             (1ULL << 39)
@@ -27,7 +28,8 @@ extern int umount2(const char *target, int flags);
 struct mount {
 	int fuse_fd;
 	int mount_fd;
-	int id;			/* the kernel's mount id */
+	int id;			/* the kernel's mount id, -1: it is not to be seen from here */
+	unsigned major, minor;	/* of the file system's device */
 	char directory[PATH_MAX];
 };
 
@@ -188,6 +190,57 @@ void mount_free(struct mount *m)
 	free(m);
 }
 
+void mount_save(const struct mount *m, struct mount_state *ret)
+{
+	*ret = (struct mount_state){ .id = m->id, .major = m->major, .minor = m->minor };
+	snprintf(ret->directory, sizeof ret->directory, "%s", m->directory);
+}
+
+/* The lines of mountinfo, one after the other: true for the one that is wanted. */
+static bool find_mount(bool (*wanted)(const struct mount *m, const char *line), struct mount *m)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	bool found = false;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	while (f && !found && getline(&line, &cap, f) > 0)
+		found = strstr(line, " - fuse.coffer coffer:") && wanted(m, line);
+	if (found)
+		sscanf(line, "%d %*d %u:%u", &m->id, &m->major, &m->minor);
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static bool has_id(const struct mount *m, const char *line)
+{
+	return atoi(line) == m->id;
+}
+
+static bool is_there(const struct mount *m, const char *line)
+{
+	unsigned major, minor;
+	char point[PATH_MAX];
+	return sscanf(line, "%*d %*d %u:%u %*s %4095s", &major, &minor, point) == 3 && major == m->major && minor == m->minor && !strcmp(point, m->directory);
+}
+
+int mount_adopt(const struct mount_state *s, int fuse_fd, struct mount **ret_mount)
+{
+	struct mount *m = calloc(1, sizeof *m);
+	if (!m)
+		return -ENOMEM;
+	*m = (struct mount){ .fuse_fd = fuse_fd, .mount_fd = -1, .id = s->id, .major = s->major, .minor = s->minor };
+	memcpy(m->directory, s->directory, sizeof m->directory);
+	if (m->id < 0)
+		find_mount(is_there, m);
+	*ret_mount = m;
+	return 0;
+}
+
+bool mount_is_here(const struct mount *m) { return m->id >= 0; }
+
 int mount_fuse_fd(const struct mount *m) { return m->fuse_fd; }
 int mount_root_fd(const struct mount *m) { return m->mount_fd; }
 
@@ -218,6 +271,23 @@ int mount_point_check(const char *directory, char *why, size_t why_len)
 	return 0;
 }
 
+/* The attached mount in m->directory: a view of it for the bell. */
+static int take_clone(struct mount *m, int *ret_clone, char *why, size_t why_len)
+{
+	int clone = (int)syscall(SYS_open_tree, m->mount_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (clone < 0) {
+		int r = fail(why, why_len, errno, "open_tree of %s: %s", m->directory, strerror(errno));
+		mount_detach(m);
+		return r;
+	}
+	/* the descriptor would keep the mount busy for ever */
+	close(m->mount_fd);
+	m->mount_fd = -1;
+	find_mount(has_id, m);		/* its device, for whoever takes the mount over */
+	*ret_clone = clone;
+	return 0;
+}
+
 int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len)
 {
 	int r = mount_point_check(directory, why, why_len);
@@ -226,37 +296,60 @@ int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *w
 	if (syscall(SYS_move_mount, m->mount_fd, "", -100 /* AT_FDCWD */, directory, MOVE_MOUNT_F_EMPTY_PATH))
 		return fail(why, why_len, errno, "mount at %s: %s", directory, strerror(errno));
 	snprintf(m->directory, sizeof m->directory, "%s", directory);
-	int clone = (int)syscall(SYS_open_tree, m->mount_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (clone < 0) {
-		r = fail(why, why_len, errno, "open_tree of %s: %s", directory, strerror(errno));
-		mount_detach(m);
-		return r;
+	return take_clone(m, ret_clone, why, why_len);
+}
+
+int mount_replace(struct mount *m, struct mount *dead, int *ret_clone, char *why, size_t why_len)
+{
+	/* Linux 6.5 and later: first beneath it, so that nobody sees the bare directory */
+	const bool beneath = !syscall(SYS_move_mount, m->mount_fd, "", -100 /* AT_FDCWD */, dead->directory, MOVE_MOUNT_F_EMPTY_PATH | COFFER_MOVE_MOUNT_BENEATH);
+
+	if (umount2(dead->directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH))
+		return fail(why, why_len, errno, "the dead mount at %s: %s", dead->directory, strerror(errno));
+	if (!beneath)
+		return mount_attach(m, dead->directory, ret_clone, why, why_len);
+	snprintf(m->directory, sizeof m->directory, "%s", dead->directory);
+	return take_clone(m, ret_clone, why, why_len);
+}
+
+bool mount_aborted(const struct mount *m)
+{
+	struct pollfd p = { .fd = m->fuse_fd };
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+bool mount_clear_dead(const char *directory, const char *store)
+{
+	char source[PATH_MAX + 16], *line = NULL;
+	size_t cap = 0;
+	struct stat st;
+	bool found = false;
+
+	if (!lstat(directory, &st) || errno != ENOTCONN)
+		return false;
+	snprintf(source, sizeof source, " - fuse.coffer coffer:%s ", store);
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	while (f && !found && getline(&line, &cap, f) > 0) {
+		char *at = line, *point = NULL;
+		for (int field = 0; field < 5; field++)
+			point = strsep(&at, " ");
+		found = at && point && !strcmp(point, directory) && strstr(at, source + 1);
 	}
-	/* the descriptor would keep the mount busy for ever */
-	close(m->mount_fd);
-	m->mount_fd = -1;
-	*ret_clone = clone;
-	return 0;
+	free(line);
+	if (f)
+		fclose(f);
+	return found && !umount2(directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH);
 }
 
 bool mount_attached(const struct mount *m)
 {
-	char *line = NULL;
-	size_t cap = 0;
-	bool found = false;
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-
-	while (f && !found && getline(&line, &cap, f) > 0)
-		found = atoi(line) == m->id && strstr(line, " - fuse.coffer coffer:");
-	free(line);
-	if (f)
-		fclose(f);
-	return found;
+	struct mount copy = *m;
+	return m->id < 0 || find_mount(has_id, &copy);
 }
 
 int mount_detach(struct mount *m)
 {
-	if (!m->directory[0] || !mount_attached(m))
+	if (!m->directory[0] || m->id < 0 || !mount_attached(m))
 		return 0;
 	if (!umount2(m->directory, COFFER_UMOUNT_NOFOLLOW))
 		return 0;

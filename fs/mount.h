@@ -13,14 +13,27 @@ struct mount;
 int mount_new(const char *store, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len);
 void mount_free(struct mount *m);	/* closes the descriptors; does not unmount */
 
+/* What another keeper, or this one after an exec, goes on with. id -1: not known in the new one's mount namespace, found by the device and the directory. */
+struct mount_state { int id; unsigned major, minor; char directory[PATH_MAX]; };
+void mount_save(const struct mount *m, struct mount_state *ret);
+int mount_adopt(const struct mount_state *s, int fuse_fd, struct mount **ret_mount);
+
 int mount_fuse_fd(const struct mount *m);
 /* O_PATH descriptor of the mount's root, until mount_attach. */
 int mount_root_fd(const struct mount *m);
 
 /* Puts it at the directory, which must be empty and no mount point. Gives a second, detached view of it (ret_clone) for the bell: it never keeps the mount point busy. */
 int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len);
-/* Is it still where it was attached? Reads /proc/self/mountinfo, does no path I/O on the mount. */
+/* It can be seen in this mount namespace, and so be watched and unmounted. */
+bool mount_is_here(const struct mount *m);
+/* Is it still where it was attached? True also where it cannot be seen. Reads /proc/self/mountinfo, does no path I/O on the mount. */
 bool mount_attached(const struct mount *m);
+/* The connection is gone, by fusectl for one: everybody gets ENOTCONN. Never polled for longer than this moment: the kernel would wake us at each request. */
+bool mount_aborted(const struct mount *m);
+/* Puts m where the dead one is, and detaches that; otherwise as mount_attach. */
+int mount_replace(struct mount *m, struct mount *dead, int *ret_clone, char *why, size_t why_len);
+/* Detaches what a daemon of this store that died left at the directory. True if there was such a mount. */
+bool mount_clear_dead(const char *directory, const char *store);
 /* Unmounts, lazily if somebody uses it. */
 int mount_detach(struct mount *m);
 

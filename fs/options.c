@@ -21,8 +21,10 @@ const char options_usage[] =
 	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
+	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: never)\n"
 	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
+	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses it\n"
 	"  -h, --help    -V, --version\n"
 	"\n"
 	"Example: cofferd /var/lib/coffer/default /vault\n";
@@ -52,6 +54,8 @@ static int set_option(struct options *o, const char *word)
 		return 0;
 	if (IS("nopagecache") && !eq) {
 		o->nopagecache = true;
+	} else if (IS("takeover") && !eq) {
+		o->takeover = true;
 	} else if (IS("require_sandbox") && !eq) {
 		o->require_sandbox = true;
 	} else if (IS("noresend") && !eq) {
@@ -74,6 +78,10 @@ static int set_option(struct options *o, const char *word)
 		if (size_parse(value, &size) || size > 36500)
 			return -EINVAL;
 		o->audit_keep_seconds = (int64_t)size * 86400;
+	} else if (IS("watchdog")) {
+		if (size_parse(value, &size) || size > 3600)
+			return -EINVAL;
+		o->watchdog = (uint32_t)size;
 	} else if (size_parse(value, &size)) {
 		return -EINVAL;
 	} else if (IS("audit_segment")) {
@@ -121,7 +129,7 @@ static int absolute(const char *path, char ret_path[PATH_MAX], const char *what,
 
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
 {
-	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .cipher_cache = 16u << 20, .plain_pool = 64u << 20 };
+	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .watchdog = 30 };
 	const char *paths[2] = { NULL, NULL };
 	size_t n_paths = 0;
 	int r;

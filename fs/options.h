@@ -17,6 +17,7 @@ struct options {
 	bool help, version;
 	bool require_sandbox;		/* a kernel without Landlock or seccomp is not served on */
 	bool nopagecache;		/* sendfile, splice and mmap are refused: nothing ever lies in the page cache */
+	bool takeover;			/* from the keeper that serves this store already */
 	bool noresend;			/* replay unanswered requests from the slots, as on kernels before 6.9 */
 	enum audit_durability durability;
 	uint64_t audit_segment_size;	/* bytes, 0: default */
@@ -25,6 +26,7 @@ struct options {
 	size_t cipher_cache;		/* bytes */
 	size_t plain_pool;		/* bytes of locked memory for plaintext */
 	enum secmem_choice locked_memory;
+	uint32_t watchdog;		/* seconds that a worker may be at one request, 0: as long as it likes */
 };
 
 /* 0; with one line in why: -EINVAL: no such usage; any other negative errno: the store or the mount point is not there. */

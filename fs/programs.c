@@ -1,7 +1,6 @@
 #include "fs/programs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,10 +227,7 @@ static void take_answer(struct programs *p, const struct runner_answer *a, int f
 	j->runner = a->runner;
 	if (a->type == RUNNER_STARTED) {
 		j->state = JOB_RUNNING;
-		if (fd >= 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
-			j->fd = fd;
-		else if (fd >= 0)
-			close(fd);
+		j->fd = fd;	/* the runner has made it non-blocking */
 	} else if (a->error) {
 		finish(p, j, a->error, a->text[0] ? a->text : strerror(-a->error));
 	} else {

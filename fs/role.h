@@ -32,7 +32,7 @@ int role_fd(const struct role_args *args, const char *name);
 /* Starts this binary again (self_fd: its own executable) in a role with just these descriptors. 0 and a pid, or negative errno. */
 int role_spawn(int self_fd, const struct role_args *args, pid_t *ret_pid);
 
-/* What every role does first, as root: no core, not dumpable, memory limits; role_confine then gives up root: under uid and gid without groups, with no
+/* What every role does first, as root, and the keeper: no core, not dumpable, memory limits; role_confine then gives up root: under uid and gid without groups, with no
  * capability but keep_cap (-1: none), no_new_privs, dead with its parent. 0 or negative errno. */
 int role_harden(void);
 int role_confine(const struct role_args *args, int keep_cap);

@@ -187,10 +187,8 @@ static int start(int client, const struct runner_request *q, const struct progra
 	int e = 0;
 
 	/* what a program that makes values says on stderr might be one */
-	if ((q->wants_value ? pipe2(out, O_CLOEXEC) : pipe2(err, O_CLOEXEC | O_NONBLOCK)))
+	if (pipe2(q->wants_value ? out : err, O_CLOEXEC | O_NONBLOCK) || fcntl(q->wants_value ? out[1] : err[1], F_SETFL, 0))	/* the program's end blocks, as it expects */
 		e = -errno;
-	if (!e && err[1] >= 0)
-		fcntl(err[1], F_SETFL, 0);	/* the program's end blocks, as it expects */
 	if (!e && (pid = fork()) < 0)
 		e = -errno;
 	if (pid == 0)

@@ -2,17 +2,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/capability.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "fs/log.h"
 
 static struct sandbox_state state;
 
@@ -62,35 +66,35 @@ static size_t ruleset_size(int abi)
 	return abi >= 6 ? sizeof(struct ruleset) : abi >= 4 ? offsetof(struct ruleset, scoped) : offsetof(struct ruleset, net);
 }
 
-static uint64_t allowed(enum sandbox_access access, bool dir)
-{
-	static const uint64_t file = FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE;
-	static const uint64_t of[] = {
-		[SANDBOX_READ] = FS_READ_FILE | FS_READ_DIR,
-		[SANDBOX_WRITE] = FS_READ_FILE | FS_READ_DIR | FS_WRITE_FILE | FS_MAKE_REG | FS_REMOVE_FILE | FS_TRUNCATE,
-		[SANDBOX_TOUCH] = FS_READ_FILE | FS_READ_DIR | FS_WRITE_FILE,
-		[SANDBOX_TIDY] = FS_READ_FILE | FS_READ_DIR | FS_WRITE_FILE | FS_REMOVE_DIR,
-	};
-	return dir ? of[access] : of[access] & file;
-}
-
 static int add_place(int ruleset, const struct ruleset *handled, const struct sandbox_place *place)
 {
-	struct stat st;
+	static const uint64_t of[] = {
+		[SANDBOX_READ] = FS_READ_FILE | FS_READ_DIR,
+		[SANDBOX_READ_FILE] = FS_READ_FILE,
+		[SANDBOX_WRITE] = FS_READ_FILE | FS_READ_DIR | FS_WRITE_FILE | FS_MAKE_REG | FS_REMOVE_FILE | FS_TRUNCATE,
+		[SANDBOX_TIDY] = FS_READ_FILE | FS_READ_DIR | FS_WRITE_FILE | FS_REMOVE_DIR,
+	};
+	const struct path_rule rule = { .allowed = of[place->access] & handled->fs, .fd = place->fd };
 
 	if (place->fd < 0)
 		return 0;
-	if (fstat(place->fd, &st))
-		return -errno;
-	struct path_rule rule = { .allowed = allowed(place->access, S_ISDIR(st.st_mode)) & handled->fs, .fd = place->fd };
 	return syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0) ? -errno : 0;
+}
+
+/* The kernel's ABI, 1 or more; or why it has none: -ENOSYS (not built in), -EOPNOTSUPP (not among the security modules of this boot). */
+static int landlock_abi(void)
+{
+	int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, RULESET_VERSION);
+
+	return abi < 0 ? -errno : abi;
 }
 
 static int restrict_places(const struct sandbox_place *places, size_t n, bool require)
 {
-	int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, RULESET_VERSION), r = 0;
+	int abi = landlock_abi(), r = 0;
 
-	if (abi < 1)		/* not built, or not among the security modules of this boot */
+	state.landlock = abi;
+	if (abi < 1)
 		return require ? -ENOSYS : 0;
 	const struct ruleset handled = everything(abi);
 	int fd = (int)syscall(SYS_landlock_create_ruleset, &handled, ruleset_size(abi), 0);
@@ -101,8 +105,6 @@ static int restrict_places(const struct sandbox_place *places, size_t n, bool re
 	if (!r && syscall(SYS_landlock_restrict_self, fd, 0))
 		r = -errno;
 	close(fd);
-	if (!r)
-		state.landlock_abi = abi;
 	return r;
 }
 
@@ -110,23 +112,23 @@ static int restrict_places(const struct sandbox_place *places, size_t n, bool re
 
 /* Every role: memory, threads, clocks, what is open already. */
 static const int common[] = {
-	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(lseek), SCMP_SYS(fcntl),
-	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(time),
-	SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(sigaltstack),
+	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(lseek),
+	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(clock_gettime), SCMP_SYS(clock_getres), SCMP_SYS(getcpu), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(time),
+	SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(sigaltstack),
 	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(set_tid_address),
 	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid), SCMP_SYS(getppid),
-	SCMP_SYS(getrandom), SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(sched_getaffinity), SCMP_SYS(sysinfo), SCMP_SYS(uname),
+	SCMP_SYS(getrandom), SCMP_SYS(recvfrom), SCMP_SYS(sched_getaffinity), SCMP_SYS(sysinfo), SCMP_SYS(uname),
 };
 
 /* The worker beside that: SQLite's files, the log, the callers' /proc, whether a caller still lives. */
 static const int worker[] = {
-	SCMP_SYS(openat), SCMP_SYS(open), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(ftruncate), SCMP_SYS(fallocate),
+	SCMP_SYS(openat), SCMP_SYS(open), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(ftruncate), SCMP_SYS(recvmsg),
 	SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(readlink), SCMP_SYS(getcwd), SCMP_SYS(getdents64), SCMP_SYS(fstatfs), SCMP_SYS(statfs),
-	SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(rename), SCMP_SYS(fchmod), SCMP_SYS(flock), SCMP_SYS(pipe2), SCMP_SYS(pipe), SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(pidfd_open), SCMP_SYS(mlock), SCMP_SYS(munlock),
+	SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(fchmod), SCMP_SYS(flock), SCMP_SYS(pipe2), SCMP_SYS(pipe), SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(pidfd_open), SCMP_SYS(mlock), SCMP_SYS(munlock),
 };
 
 /* The key holder beside that: visitors with a passphrase, on a socket that is there. */
-static const int keyholder[] = { SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(getsockopt), SCMP_SYS(pread64), SCMP_SYS(mlock), SCMP_SYS(munlock) };
+static const int keyholder[] = { SCMP_SYS(recvmsg), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(getsockopt), SCMP_SYS(pread64), SCMP_SYS(mlock), SCMP_SYS(munlock) };
 
 /* The resolver reads /proc. It has no Landlock domain: from within one no thread outside may be looked at, which is all that it does. */
 static const int resolver[] = { SCMP_SYS(openat), SCMP_SYS(readlinkat), SCMP_SYS(readlink), SCMP_SYS(pread64), SCMP_SYS(getdents64) };
@@ -134,9 +136,13 @@ static const int resolver[] = { SCMP_SYS(openat), SCMP_SYS(readlinkat), SCMP_SYS
 /* The bell opens, touches and removes through the mount. */
 static const int bell[] = { SCMP_SYS(openat), SCMP_SYS(utimensat), SCMP_SYS(unlinkat) };
 
+/* The test read. */
+static const int probe[] = { SCMP_SYS(openat) };
+
 #define LIST(calls) { calls, sizeof calls / sizeof *calls }
 static const struct list { const int *calls; size_t n; } lists[] = {
 	[SANDBOX_WORKER] = LIST(worker), [SANDBOX_KEYHOLDER] = LIST(keyholder), [SANDBOX_RESOLVER] = LIST(resolver), [SANDBOX_BELL] = LIST(bell),
+	[SANDBOX_PROBE] = LIST(probe),
 };
 
 static int allow_list(scmp_filter_ctx ctx, const int *calls, size_t n)
@@ -152,35 +158,58 @@ static int allow_list(scmp_filter_ctx ctx, const int *calls, size_t n)
 /* What is allowed in part. */
 static int allow_some(scmp_filter_ctx ctx)
 {
-	const struct scmp_arg_cmp no_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
-	const struct scmp_arg_cmp thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD);
-	const struct scmp_arg_cmp own = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid());
-	const struct scmp_arg_cmp look = SCMP_A2(SCMP_CMP_EQ, 0);
-	const struct scmp_arg_cmp flags = SCMP_A1(SCMP_CMP_EQ, FS_IOC_GETFLAGS);
-	const struct scmp_arg_cmp name = SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME);
-	const struct { int call; const struct scmp_arg_cmp *only; } some[] = {
-		{ SCMP_SYS(mmap), &no_exec }, { SCMP_SYS(mprotect), &no_exec },
-		{ SCMP_SYS(clone), &thread },		/* never a process */
-		{ SCMP_SYS(tgkill), &own },		/* abort(3) */
-		{ SCMP_SYS(prlimit64), &look }, { SCMP_SYS(ioctl), &flags }, { SCMP_SYS(prctl), &name },
+	const struct { int call; struct scmp_arg_cmp only; } some[] = {
+		{ SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) }, { SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
+		{ SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD) },	/* never a process */
+		{ SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()) },		/* abort(3) */
+		{ SCMP_SYS(rt_sigaction), SCMP_A0(SCMP_CMP_NE, SIGSYS) },			/* see forbidden() */
+		{ SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0) },				/* to look */
+		{ SCMP_SYS(sendto), SCMP_A4(SCMP_CMP_EQ, 0) },					/* to whom the socket is connected with */
+		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFD) }, { SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETFD) },
+		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFL) },				/* and not F_SETFL, which would take O_APPEND from the log */
+		{ SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME) },
 	};
 	int r = 0;
 
 	for (size_t i = 0; i < sizeof some / sizeof *some && !r; i++)
-		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, some[i].call, 1, some[i].only);
+		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, some[i].call, 1, &some[i].only);
 	return r;
 }
 
-/* What libraries try and can do without. clone3 takes its flags in memory, which no filter can look at: glibc then falls back to clone. syslog(3) would connect again when the logger was away. */
+static int allow_some_of_worker(scmp_filter_ctx ctx)
+{
+	const struct { int call; struct scmp_arg_cmp only; } some[] = {
+		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETLK) }, { SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETLK) },	/* SQLite's */
+		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETLKW) },
+		{ SCMP_SYS(fallocate), SCMP_A1(SCMP_CMP_EQ, 0) }, { SCMP_SYS(fallocate), SCMP_A1(SCMP_CMP_EQ, FALLOC_FL_KEEP_SIZE) },	/* and not the modes that take content away */
+		{ SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FS_IOC_GETFLAGS) },	/* is the log append-only? */
+	};
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof some / sizeof *some && !r; i++)
+		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, some[i].call, 1, &some[i].only);
+	return r;
+}
+
+/* Worker and key holder send each other messages of several parts. Where a message goes stands in memory, which no filter can look at; but all sockets are connected with their peers for good, but for the
+ * log's, which is a datagram socket: that one alone could send elsewhere. No list lets a descriptor be duplicated. */
+static int allow_messages(scmp_filter_ctx ctx)
+{
+	const struct scmp_arg_cmp others = SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)(unsigned)log_descriptor());
+
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1, &others);
+}
+
+/* What libraries try and can do without. clone3 takes its flags in memory, which no filter can look at: glibc then falls back to clone. */
 static int refuse_some(scmp_filter_ctx ctx)
 {
 	const struct scmp_arg_cmp tcgets = SCMP_A1(SCMP_CMP_EQ, TCGETS);
 	int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 
-	if (!r)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 0);
-	if (!r)
+	if (!r)		/* the log, when its other end is away */
 		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(connect), 0);
+	if (!r)		/* a C library may ask for one, for a name service for example, and is content with none */
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 0);
 	if (!r)		/* stdio asks whether it is a terminal */
 		r = seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 1, &tcgets);
 	return r;
@@ -198,13 +227,30 @@ static const int sanitizer[] = {
 static const int hooks[] = { SCMP_SYS(rt_sigtimedwait) };
 #endif
 
-static int filter_calls(enum sandbox_role role, bool require)
+/* At a call that is not on the list. SECCOMP_RET_KILL_PROCESS would tell nobody which it was; so the kernel does not make the call and sends SIGSYS, and this says the number and ends the process. The
+ * list keeps the handler in place (no rt_sigaction of SIGSYS). While it runs SIGSYS is blocked: a second forbidden call, here or in any thread that is in the handler, is the kernel's to end. */
+static void forbidden(int signal, siginfo_t *info, void *context)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int r = ctx ? 0 : -ENOMEM;
+	(void)signal;
+	(void)context;
+	log_from_handler("system call ", (unsigned long)info->si_syscall, " is not on this role's list: ending (ausyscall, from auditd, tells its name)");
+	(void)syscall(SYS_ptrace, 0, 0, 0, 0);			/* on nobody's list */
+	(void)syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGKILL);
+	_exit(1);
+}
 
-	if (!r)		/* a balanced tree: each call on the read path costs a few comparisons, and the kernel remembers those without conditions */
-		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+static int catch_forbidden(void)
+{
+	struct sigaction action = { .sa_sigaction = forbidden, .sa_flags = SA_SIGINFO };
+
+	return sigaction(SIGSYS, &action, NULL) ? -errno : 0;
+}
+
+static int fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
+{
+	/* a balanced tree: a call costs a few comparisons; those without conditions the kernel remembers (5.11), and does not even ask */
+	int r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+
 	if (!r)
 		r = allow_list(ctx, common, sizeof common / sizeof *common);
 	if (!r)
@@ -219,12 +265,29 @@ static int filter_calls(enum sandbox_role role, bool require)
 #endif
 	if (!r)
 		r = allow_some(ctx);
+	if (!r && role == SANDBOX_WORKER)
+		r = allow_some_of_worker(ctx);
+	if (!r && (role == SANDBOX_WORKER || role == SANDBOX_KEYHOLDER))
+		r = allow_messages(ctx);
+	return r ? r : refuse_some(ctx);
+}
+
+static bool kernel_lacks_seccomp(int r)
+{
+	return r == -EINVAL || r == -ENOSYS || r == -ECANCELED;
+}
+
+static int filter_calls(enum sandbox_role role, bool require)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
+	int r = ctx ? fill_filter(ctx, role) : -ENOMEM;
+
 	if (!r)
-		r = refuse_some(ctx);
+		r = catch_forbidden();
 	if (!r)
 		r = seccomp_load(ctx);
 	seccomp_release(ctx);
-	if (r == -EINVAL || r == -ENOSYS || r == -ECANCELED)	/* a kernel without filters */
+	if (kernel_lacks_seccomp(r))
 		return require ? -ENOSYS : 0;
 	state.seccomp = !r;
 	return r;
@@ -237,17 +300,17 @@ int sandbox_enter(enum sandbox_role role, const struct sandbox_place *places, si
 	return r ? r : filter_calls(role, require);
 }
 
-/* ---- the keeper's capabilities ---- */
+/* ---- the keeper ---- */
 
-int sandbox_keeper(void)
+static int drop_capabilities(void)
 {
 	static const cap_value_t kept[] = {
 		CAP_SYS_ADMIN,					/* mount and unmount */
 		CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL,	/* roles under users of their own, and their end */
 		CAP_SYS_PTRACE,					/* the resolver's; whoever cannot be looked at is not the host's */
-		CAP_IPC_LOCK, CAP_SYS_RESOURCE,			/* locked memory, limits */
+		CAP_IPC_LOCK,					/* locked memory beyond the limit */
 		CAP_LINUX_IMMUTABLE,				/* segments are append-only */
-		CAP_CHOWN, CAP_FOWNER, CAP_DAC_READ_SEARCH,	/* segments belong to root and the worker's group; the way to mount point and store */
+		CAP_CHOWN, CAP_DAC_READ_SEARCH,			/* segments are of the worker's group; the way to mount point and store */
 	};
 	cap_t have = cap_get_proc(), want = cap_init();
 	int r = have && want ? 0 : -ENOMEM;
@@ -271,4 +334,44 @@ int sandbox_keeper(void)
 	cap_free(have);
 	cap_free(want);
 	return r;
+}
+
+/* What no process of this daemon does, and a root that somebody else has taken over would. The keeper has no list of what it may: whatever a later version of it, which it executes in place, may need would
+ * have to be foreseen. The filter holds for its children, too, and an attempt is answered EPERM: the mount must not die of it. */
+static int refuse_never_needed(void)
+{
+	static const int never[] = {
+		SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(process_madvise), SCMP_SYS(kcmp), SCMP_SYS(pidfd_getfd),
+		SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module), SCMP_SYS(kexec_load), SCMP_SYS(kexec_file_load), SCMP_SYS(bpf), SCMP_SYS(perf_event_open),
+		SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup), SCMP_SYS(add_key), SCMP_SYS(request_key), SCMP_SYS(keyctl), SCMP_SYS(unshare), SCMP_SYS(setns), SCMP_SYS(pivot_root), SCMP_SYS(chroot),
+		SCMP_SYS(swapon), SCMP_SYS(swapoff), SCMP_SYS(reboot), SCMP_SYS(settimeofday), SCMP_SYS(clock_settime), SCMP_SYS(clock_adjtime), SCMP_SYS(adjtimex), SCMP_SYS(sethostname),
+		SCMP_SYS(setdomainname), SCMP_SYS(acct), SCMP_SYS(quotactl), SCMP_SYS(syslog), SCMP_SYS(iopl), SCMP_SYS(ioperm), SCMP_SYS(mknod), SCMP_SYS(mknodat), SCMP_SYS(open_by_handle_at),
+		SCMP_SYS(name_to_handle_at), SCMP_SYS(fanotify_init), SCMP_SYS(personality), SCMP_SYS(nfsservctl), SCMP_SYS(lookup_dcookie), SCMP_SYS(vhangup),
+	};
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	int r = ctx ? seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2) : -ENOMEM;
+
+	for (size_t i = 0; i < sizeof never / sizeof *never && !r; i++)
+		if (never[i] >= 0)
+			r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), never[i], 0);
+	if (!r)
+		r = seccomp_load(ctx);
+	seccomp_release(ctx);
+	return kernel_lacks_seccomp(r) ? -ENOSYS : r;
+}
+
+int sandbox_keeper(void)
+{
+	int r = drop_capabilities(), abi = landlock_abi();
+
+	if (!r && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		r = -errno;
+	if (r)
+		return r;
+	r = refuse_never_needed();
+	if (r == -ENOSYS)
+		log_warn("this kernel has no seccomp filters: a process of the daemon that is taken over can make any system call");
+	if (abi < 1)
+		log_warn("this kernel has no Landlock (%s): a process of the daemon that is taken over can open what its user can", strerror(-abi));
+	return r == -ENOSYS ? 0 : r;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/log.h"
+#include "fs/test_hook.h"
 #include "fs/turns.h"
 #include "store/secbuf.h"
 
@@ -29,7 +30,9 @@ struct session {
 	struct fuse_session *fuse;
 	bool init_seen;
 	pthread_mutex_t lock;
-	pthread_cond_t work, slot_free;
+	pthread_cond_t work, slot_free, quiet;
+	size_t n_busy;			/* pool threads within a handler */
+	bool alone;			/* the hot thread wants no other to be */
 	uint8_t free_slots[SLOTS];
 	size_t n_free;
 	uint16_t free_parked[PARKED];
@@ -223,11 +226,22 @@ static bool answer_interrupt(const struct session *s, const struct fuse_in_heade
 	return true;
 }
 
+/* For the keeper's watchdog: milliseconds, never 0. */
+static uint32_t clock_word(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint32_t)((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000) | 1;
+}
+
 /* Runs the handler. True: answered (or none is due); false: it wants a thread that may block. */
 static bool process(struct session *s, struct slot *slot, bool may_block, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	current = (struct request){ .header = in, .session = s, .slot = slot, .may_block = may_block, .resent = resent || (in->unique & RESEND_BIT) };
+	atomic_store_explicit(&slot->began, clock_word(), memory_order_relaxed);
+	atomic_store_explicit(&slot->running, in->unique & ~RESEND_BIT, memory_order_release);
+	TEST_POINT("before", in->opcode);
 	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {
 		_Alignas(8) uint8_t copy[sizeof *in + sizeof(struct fuse_setattr_in)];
 		struct fuse_buf buf = { .size = slot->len, .mem = slot->data };
@@ -237,8 +251,12 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 		fuse_session_process_buf(s->fuse, &buf);
 	}
 	bool done = !current.deferred;
+	if (done)
+		TEST_POINT("after", in->opcode);
 	if (current.secret_len)
 		secmem_wipe(slot->data + ANSWER_OFFSET, current.secret_len);
+	atomic_store_explicit(&slot->began, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->running, 0, memory_order_release);
 	current = (struct request){ .session = s };
 	return done;
 }
@@ -260,7 +278,6 @@ static void unpark(struct parked *p, struct slot *slot)
 
 	memcpy(slot->data, p->data, len);
 	atomic_store_explicit(&slot->len, len, memory_order_release);
-	slot->pad[0] = p->pad[0];
 	atomic_store_explicit(&p->len, 0, memory_order_release);
 }
 
@@ -269,9 +286,13 @@ static void run_entry(struct session *s, uint32_t entry, struct slot *own)
 {
 	struct slot *slot = entry < PARKED ? own : &s->config.shared->slots[entry - PARKED];
 
-	if (entry < PARKED)
+	bool resent = false;
+
+	if (entry < PARKED) {
+		resent = s->config.shared->parked[entry].resent;
 		unpark(&s->config.shared->parked[entry], slot);
-	process(s, slot, true, slot->pad[0]);
+	}
+	process(s, slot, true, resent);
 	finish(slot);
 }
 
@@ -294,13 +315,16 @@ static void *pool_thread(void *arg)
 	pthread_mutex_lock(&s->lock);
 	struct slot *own = &s->config.shared->slots[s->n_started++];
 	for (;;) {
-		while ((entry = turns_take(s->turns, &uid)) < 0 && !s->ending)
+		while ((entry = s->alone ? -1 : turns_take(s->turns, &uid)) < 0 && !s->ending)
 			pthread_cond_wait(&s->work, &s->lock);
 		if (entry < 0)	/* what waits still is of a uid that has its share: its threads come back for it */
 			break;
+		s->n_busy++;
 		pthread_mutex_unlock(&s->lock);
 		run_entry(s, (uint32_t)entry, own);
 		pthread_mutex_lock(&s->lock);
+		if (!--s->n_busy)
+			pthread_cond_signal(&s->quiet);
 		turns_done(s->turns, uid);
 		give_back(s, (uint32_t)entry);
 	}
@@ -336,7 +360,7 @@ static enum parking park(struct session *s, const struct slot *slot, uint32_t ui
 	const uint16_t i = s->free_parked[--s->n_free_parked];
 	struct parked *p = &s->config.shared->parked[i];
 	memcpy(p->data, slot->data, slot->len);
-	p->pad[0] = slot->pad[0];
+	p->resent = 0;
 	atomic_store_explicit(&p->len, slot->len, memory_order_release);
 	enqueue(s, i, uid);
 	return PARKING_DONE;
@@ -372,6 +396,50 @@ static uint8_t take_slot(struct session *s)
 	return i;
 }
 
+/* ---- requests that a worker died on ---- */
+
+static bool is_suspect(struct session *s, const struct fuse_in_header *in)
+{
+	return suspects_of(&s->config.shared->suspects, in->unique & ~RESEND_BIT) >= SUSPICION_ALONE;
+}
+
+static void give_up(struct session *s, struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+	current = (struct request){ .header = in, .session = s, .slot = slot };
+	const uint32_t delay_ms = s->config.given_up(s->config.userdata, in);
+	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)	/* these have no answer */
+		request_refuse(-EIO, delay_ms);
+	current = (struct request){ .session = s };
+}
+
+static void set_alone(struct session *s, bool alone)
+{
+	pthread_mutex_lock(&s->lock);
+	s->alone = alone;
+	while (alone && s->n_busy)
+		pthread_cond_wait(&s->quiet, &s->lock);
+	if (!alone)
+		pthread_cond_broadcast(&s->work);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Alone, so that there is no doubt which request it was if this worker dies too. The hot thread does it: nothing else is read meanwhile. */
+static void run_alone(struct session *s, struct slot *slot)
+{
+	const uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->data)->unique & ~RESEND_BIT;
+
+	/* guilty ones stay in the table: until the answer is sent, they may come again */
+	if (suspects_of(&s->config.shared->suspects, unique) == SUSPICION_GUILTY) {
+		give_up(s, slot);
+		return;
+	}
+	set_alone(s, true);
+	process(s, slot, true, true);
+	set_alone(s, false);
+	suspects_clear(&s->config.shared->suspects, unique);
+}
+
 /* ---- the loop ---- */
 
 static void run_leftovers(struct session *s)
@@ -384,7 +452,7 @@ static void run_leftovers(struct session *s)
 		if (!slot->len)
 			continue;
 		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data)
-			process(s, slot, true, true);
+			run_alone(s, slot);
 		/* else the kernel sends it again. In either case neither what was written stays here, nor an answer that the dead worker had made and this one refused */
 		secmem_wipe(slot->data, sizeof slot->data);
 		slot->len = 0;
@@ -398,7 +466,7 @@ static void run_parked(struct session *s)
 	for (uint32_t i = 0; i < PARKED; i++) {
 		struct parked *p = &s->config.shared->parked[i];
 		if (!s->config.shared->keeper.resend && p->len >= sizeof(struct fuse_in_header) && p->len <= sizeof p->data) {
-			p->pad[0] = 1;	/* another worker may have begun it */
+			p->resent = 1;	/* another worker may have begun it */
 			enqueue(s, i, owner_of(s, (const void *)p->data, p->len));
 			continue;
 		}
@@ -426,9 +494,12 @@ int session_run(struct session *s)
 		}
 		if ((size_t)n < sizeof(struct fuse_in_header))
 			continue;
-		slot->pad[0] = 0;
 		atomic_store_explicit(&slot->len, (uint32_t)n, memory_order_release);
-		if (process(s, slot, false, false)) {
+		const struct fuse_in_header *in = (const void *)slot->data;
+		if ((in->unique & RESEND_BIT) && is_suspect(s, in)) {
+			run_alone(s, slot);
+			finish(slot);
+		} else if (process(s, slot, false, false)) {
 			finish(slot);
 		} else if (!defer(s, i)) {
 			i = take_slot(s);
@@ -464,6 +535,7 @@ int session_new(const struct session_config *config, struct session **ret_sessio
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->work, NULL);
 	pthread_cond_init(&s->slot_free, NULL);
+	pthread_cond_init(&s->quiet, NULL);
 	for (uint8_t i = THREADS; i < SLOTS; i++)
 		s->free_slots[s->n_free++] = i;
 	s->fuse = fuse_session_new(&args, config->ops, sizeof *config->ops, config->userdata);

@@ -26,6 +26,8 @@ struct session_config {
 	bool (*hot)(void *userdata, const struct fuse_in_header *in, size_t len);
 	/* Whose request it is, in the count of threads: a RELEASE names nobody. */
 	uint32_t (*owner)(void *userdata, const struct fuse_in_header *in, size_t len);
+	/* A request that two workers died on is answered EIO: raises the alarm, and says how long its caller is to wait for that (ms). */
+	uint32_t (*given_up)(void *userdata, const struct fuse_in_header *in);
 	const volatile bool *stop;
 };
 

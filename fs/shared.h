@@ -12,6 +12,7 @@
 #include "fs/ctl.h"
 #include "fs/handle.h"
 #include "fs/options.h"
+#include "fs/suspects.h"
 #include "store/audit.h"
 
 #define SHARED_MAGIC 0x63666531u
@@ -21,15 +22,16 @@
 #define SLOT_SIZE  (FUSE_MAX_WRITE + 8192u)
 #define SLOTS      32u
 
-/* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
-struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16]; };
+/* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. running is the unique of the request while a thread works on it (0: none does), began
+ * when that thread began, for the keeper: what a worker died on, and whether it is stuck. */
+struct slot { _Atomic uint32_t len; _Atomic uint32_t began; _Atomic uint64_t running; uint8_t data[SLOT_SIZE - 16]; };
 
 /* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back. Pages are touched only when used. */
 #define PARKED         4096u
 #define PARKED_PER_UID 2048u
 #define PARKED_RESERVE 256u		/* for root */
 #define PARKED_SIZE    640u		/* a RENAME with two names fits */
-struct parked { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[PARKED_SIZE - 16]; };
+struct parked { _Atomic uint32_t len; uint32_t resent, pad[2]; uint8_t data[PARKED_SIZE - 16]; };
 
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
@@ -55,6 +57,8 @@ struct shared_keeper {
 	_Atomic int32_t keeper, worker, standby, keyholder, resolver, bell, runner;	/* pids, 0: not running */
 	_Atomic uint64_t restarts;		/* of workers that died */
 	_Atomic uint64_t deaths_of_request;	/* requests given up after two workers died on them */
+	_Atomic uint64_t upgrades;		/* binaries taken up in place, and hand-overs from another keeper */
+	_Atomic uint64_t watchdog_kills;	/* processes that were stuck or stopped, and ended by the keeper */
 	_Atomic uint32_t ending;		/* the mount is being taken away: the worker that is asked to end has no successor */
 	_Atomic uint32_t fresh;			/* no worker has been active over this memory yet; cleared by the first */
 	_Atomic uint32_t unsealed;		/* the log's last word on it; the active worker's */
@@ -85,6 +89,8 @@ struct shared {
 	struct shared_init init;
 	uint8_t stage_key[KEY_LEN];		/* random, as long as the daemon lives */
 	_Atomic uint64_t opens, denials, reads, bell_lost;	/* counters of metrics, kept across workers */
+	_Atomic uint32_t tick_began;		/* as slot.began, of the ticking thread */
+	struct suspects suspects;
 	struct shared_rings rings;
 	struct audit_head audit_head;
 	struct handle_table handles;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "fs/log.h"
@@ -136,23 +138,62 @@ static int become_root(void) { return answer(setuid(0)); }
 static int mount_something(void) { return answer(syscall(SYS_mount, "none", "/mnt", "tmpfs", 0, NULL)); }
 static int use_io_uring(void) { return answer(syscall(425 /* io_uring_setup */, 1, NULL)); }
 
-/* Cuts what looks like the open segment: a file that is appended to. */
-static int shorten_the_log(void)
+/* The segment that is written to: what looks like it, a file that is appended to. */
+static int log_fd(void)
 {
-	int r = -ENOENT;
-
 	for (int fd = 3; fd < 1024; fd++) {
 		struct stat st;
 		int flags = fcntl(fd, F_GETFL);
 		if (flags >= 0 && (flags & O_APPEND) && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0)
-			r = answer(ftruncate(fd, st.st_size - 1));
+			return fd;
 	}
-	return r;
+	return -1;
 }
 
-static int (*const cell_attempts[])(void) = {
-	read_a_file, read_the_kek, make_a_file, make_a_socket, make_a_local_socket, write_the_log, remove_the_log, shorten_the_log,
-	run_a_program, fork_a_process, trace_the_keeper, read_the_keepers_memory, signal_the_keeper, run_new_code, become_root, mount_something, use_io_uring,
+static int shorten_the_log(void)
+{
+	struct stat st;
+	int fd = log_fd();
+
+	return fd < 0 || fstat(fd, &st) ? -ENOENT : answer(ftruncate(fd, st.st_size - 1));
+}
+
+/* Where the file system has no append-only attribute, O_APPEND is what keeps a write from going over what is there. */
+static int write_over_the_log(void) { return answer(fcntl(log_fd(), F_SETFL, 0)); }
+static int punch_the_log(void) { return answer(fallocate(log_fd(), 3 /* FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE */, 0, 4096)); }
+static int map_the_log(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, log_fd(), 0);
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+static int make_memory_executable(void)
+{
+	static _Alignas(4096) char page[4096];
+	return answer(mprotect(page, sizeof page, PROT_READ | PROT_EXEC));
+}
+
+static int make_a_program(void) { return answer(memfd_create("program", 0)); }
+static int list_the_root(void) { return answer(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)); }
+static int write_the_settings(void) { return answer(open(cell.conf, O_WRONLY | O_CLOEXEC)); }
+static int trace_as_a_debugger(void) { return answer(open(cell.memory, O_RDONLY | O_CLOEXEC)); }
+
+/* A datagram goes where its address says, whatever the socket. */
+static int send_elsewhere(void)
+{
+	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+	return answer(sendto(cell.control, "x", 1, 0, (const struct sockaddr *)&to, sizeof to));
+}
+
+/* Whoever is in the cell could else answer SIGSYS himself, and go on. */
+static int catch_the_guard(void) { return answer(syscall(SYS_rt_sigaction, SIGSYS, NULL, NULL, 8)); }
+
+#define ATTEMPT(function) { #function, function }
+static const struct { const char *name; int (*make)(void); } attempts[] = {
+	ATTEMPT(read_a_file), ATTEMPT(list_the_root), ATTEMPT(read_the_kek), ATTEMPT(trace_as_a_debugger), ATTEMPT(write_the_settings), ATTEMPT(make_a_file), ATTEMPT(make_a_socket), ATTEMPT(make_a_local_socket),
+	ATTEMPT(send_elsewhere), ATTEMPT(write_the_log), ATTEMPT(remove_the_log), ATTEMPT(shorten_the_log), ATTEMPT(write_over_the_log), ATTEMPT(punch_the_log), ATTEMPT(map_the_log), ATTEMPT(run_a_program),
+	ATTEMPT(fork_a_process), ATTEMPT(trace_the_keeper), ATTEMPT(read_the_keepers_memory), ATTEMPT(signal_the_keeper), ATTEMPT(run_new_code), ATTEMPT(make_memory_executable), ATTEMPT(make_a_program),
+	ATTEMPT(become_root), ATTEMPT(mount_something), ATTEMPT(use_io_uring), ATTEMPT(catch_the_guard),
 };
 
 static void *wait_for_order(void *arg)
@@ -164,42 +205,71 @@ static void *wait_for_order(void *arg)
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR2);
 	for (;;) {
-		if (sigwaitinfo(&set, &info) < 0 || info.si_value.sival_int < 0 || (size_t)info.si_value.sival_int >= sizeof cell_attempts / sizeof *cell_attempts)
+		if (sigwaitinfo(&set, &info) < 0 || info.si_value.sival_int < 0)
 			continue;
-		log_info("test hook: attempt %d begins", info.si_value.sival_int);
-		int r = cell_attempts[info.si_value.sival_int]();
-		log_info("test hook: attempt %d was answered %s", info.si_value.sival_int, r ? strerrorname_np(-r) : "done");
+		const size_t n = (size_t)info.si_value.sival_int;
+		if (n >= sizeof attempts / sizeof *attempts) {
+			log_info("test hook: there are %zu attempts", sizeof attempts / sizeof *attempts);
+			continue;
+		}
+		log_info("test hook: %s begins", attempts[n].name);
+		int r = attempts[n].make();
+		log_info("test hook: %s was answered %s", attempts[n].name, r ? strerrorname_np(-r) : "done");
 	}
 	return NULL;
 }
 
-int test_hook_cell(const struct test_cell *given)
+static int start(void *(*run)(void *arg))
 {
 	pthread_t thread;
-	sigset_t set;
+	int r = -pthread_create(&thread, NULL, run, NULL);
 
-	cell = *given;
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
-	int r = -pthread_sigmask(SIG_BLOCK, &set, NULL);
-	if (!r)
-		r = -pthread_create(&thread, NULL, wait_for_order, NULL);
 	if (!r)
 		pthread_detach(thread);
 	return r;
 }
 
-int test_hook_start(void)
+int test_hook_start(const struct test_cell *given)
 {
-	pthread_t thread;
 	sigset_t set;
 
+	cell = *given;
+	/* both, before either thread: one that does not block a signal which the other waits for would take it, and die of it */
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
 	int r = -pthread_sigmask(SIG_BLOCK, &set, NULL);
 	if (!r)
-		r = -pthread_create(&thread, NULL, wait_for_signal, NULL);
-	if (!r)
-		pthread_detach(thread);
-	return r;
+		r = start(wait_for_signal);
+	return r ? r : start(wait_for_order);
+}
+
+/* ---- where to die ---- */
+
+static int die_fd = -1;
+
+void test_hook_point(const char *point, unsigned number)
+{
+	char text[64] = "", word[32];
+	unsigned wanted, times;
+
+	if (die_fd < 0 || pread(die_fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%31s %u %u", word, &wanted, &times) != 3 || !times || wanted != number)
+		return;
+	const bool hang = !strcmp(point, "before") && !strcmp(word, "hang"), crash = !strcmp(point, "before") && !strcmp(word, "crash");
+	if (!hang && !crash && strcmp(word, point))
+		return;
+	int n = snprintf(text, sizeof text, "%s %u %u\n", word, wanted, times - 1);
+	if (ftruncate(die_fd, 0) || pwrite(die_fd, text, (size_t)n, 0) != n)
+		log_warn("test hook: %s", strerror(errno));
+	if (!hang)
+		raise(crash ? SIGSEGV : SIGKILL);
+	for (;;)
+		poll(NULL, 0, -1);
+}
+
+void test_hook_open(void)
+{
+	const char *die = getenv("COFFER_TEST_DIE");
+	if (die)
+		die_fd = open(die, O_RDWR | O_CLOEXEC);
 }

@@ -2,15 +2,28 @@
 #ifndef COFFER_FS_TEST_HOOK_H
 #define COFFER_FS_TEST_HOOK_H
 
-/* Starts a thread that at each SIGUSR1 searches every readable mapping for the pieces of 16 bytes of the file that the environment's COFFER_TEST_MARKER names, and logs
- * what it found. The file holds the marker with every bit flipped, so that reading it puts no marker into the memory that is searched. Before any other thread is started:
- * they inherit the signal mask. 0 or negative errno. */
-int test_hook_start(void);
+/* What a captured worker would have at hand. memory: /proc/PID/mem of the key holder. */
+struct test_cell { const char *kek, *conf, *memory; int audit_dir, control, keeper; };
+
+/* Starts two threads, before any other thread is started: they inherit the signal mask. 0 or negative errno.
+ * - At each SIGUSR1 one searches every readable mapping for the pieces of 16 bytes of the file that the environment's COFFER_TEST_MARKER names, and logs what it found. The file holds the marker with every
+ *   bit flipped, so that reading it puts no marker into the memory that is searched.
+ * - At each SIGUSR2 with a value (kill --queue) the other makes the attempt of that number, of those in fs/test_hook.c, and logs what it was answered, if it still can; a number that is too high makes it say
+ *   how many there are. */
+int test_hook_start(const struct test_cell *cell);
 /* A directory that the hooks read in spite of the cell; path may be NULL. A descriptor, or -1. */
 int test_hook_place(const char *path);
-/* At each SIGUSR2 with a value (kill --queue) the worker tries what stands under that number in cell_attempts, and logs what it was answered, if it still can. Arguments: what a captured worker would
- * have at hand. */
-struct test_cell { const char *kek; int audit_dir, keeper; };
-int test_hook_cell(const struct test_cell *cell);
+
+/* Dies here by SIGKILL, where the file that the environment's COFFER_TEST_DIE names holds this point and a number above 0, which is lowered by one: "before 14 2".
+ * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0. Instead of "before", "hang" waits for ever and "crash" is a SIGSEGV. */
+void test_hook_point(const char *point, unsigned number);
+void test_hook_open(void);	/* before the cell, in which that file cannot be opened */
+
+/* In a build without hooks, nothing. */
+#ifdef COFFER_TEST_HOOKS
+#define TEST_POINT(point, number) test_hook_point(point, number)
+#else
+#define TEST_POINT(point, number) ((void)0)
+#endif
 
 #endif

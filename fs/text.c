@@ -6,7 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/capability.h>
 
+#include "fs/protection.h"
+#include "fs/sandbox.h"
 #include "fs/shared.h"
 #include "store/backup.h"
 
@@ -131,6 +134,24 @@ static json_t *processes(struct shared *shared)
 			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell), "runner", pid(&k->runner));
 }
 
+/* What the keeper had to do, and what it last found amiss. */
+static json_t *supervision(struct shared *shared)
+{
+	char trouble[sizeof shared->keeper.trouble];
+	struct shared_keeper *k;
+	int64_t at;
+
+	if (!shared)
+		return json_object();
+	k = &shared->keeper;
+	at = atomic_load(&k->trouble_at);
+	memcpy(trouble, k->trouble, sizeof trouble);
+	trouble[sizeof trouble - 1] = '\0';
+	return json_pack("{s:I, s:I, s:I, s:o, s:o}", "watchdog_kills", (json_int_t)atomic_load(&k->watchdog_kills),
+			 "requests_given_up", (json_int_t)atomic_load(&k->deaths_of_request), "upgrades", (json_int_t)atomic_load(&k->upgrades),
+			 "trouble", text_or_null(at ? trouble : NULL), "trouble_at", at ? ctl_time(at) : json_null());
+}
+
 /* Two can be sealed: the store, whose key the worker has, and the key holder, whose KEK a passphrase gave it. One that dies loses that, and the worker then serves what it has in its caches. In each
  * case `coffer unseal` is what helps: the vault counts as sealed. */
 struct sealing { bool answers, sealed; const char *serving; struct keys_state kek; };
@@ -156,8 +177,8 @@ static json_t *kek(const struct sealing *s)
 		return json_null();
 	for (size_t i = 0; i < KEK_ID_LEN && !s->kek.sealed; i++)
 		snprintf(id + 2 * i, 3, "%02x", s->kek.kek_id[i]);
-	return json_pack("{s:s, s:o, s:b, s:I}", "provider", s->kek.provider, "id", text_or_null(id), "sealed", (int)s->kek.sealed,
-			 "unwraps", (json_int_t)s->kek.unwraps);
+	return json_pack("{s:s, s:o, s:b, s:I, s:s}", "provider", s->kek.provider, "id", text_or_null(id), "sealed", (int)s->kek.sealed,
+			 "unwraps", (json_int_t)s->kek.unwraps, "memory", secmem_name(s->kek.memory));
 }
 
 static json_t *audit_object(const struct ctl_env *env)
@@ -176,6 +197,46 @@ static json_t *memory_object(void)
 
 	secmem_usage(&used, &total);
 	return json_pack("{s:s, s:I, s:I}", "kind", secmem_kind_name(), "used", (json_int_t)used, "total", (json_int_t)total);
+}
+
+/* ---- status: what holds for each process ---- */
+
+static json_t *capability_names(uint64_t capabilities)
+{
+	json_t *names = json_array();
+
+	for (int cap = 0; names && cap < 64; cap++) {
+		char *name = capabilities >> cap & 1 ? cap_to_name(cap) : NULL;
+		if (name)
+			json_array_append_new(names, json_string(name));
+		cap_free(name);
+	}
+	return names;
+}
+
+/* null: it is not running, or has just died. Landlock cannot be seen from outside: a role enters its domain or does not start, wherever the kernel has Landlock. */
+static json_t *protection_object(const struct ctl_env *env, const _Atomic int32_t *pid, bool has_domain)
+{
+	const int32_t p = atomic_load(pid);
+	struct protection seen;
+
+	if (!p || protection_look(env->proc_fd, p, &seen))
+		return json_null();
+	return json_pack("{s:I, s:b, s:b, s:b, s:o}", "uid", (json_int_t)seen.uid, "seccomp", (int)seen.seccomp, "landlock", (int)(has_domain && env->cell->landlock > 0),
+			 "no_new_privs", (int)seen.no_new_privs, "capabilities", capability_names(seen.capabilities));
+}
+
+static json_t *sandbox_object(const struct ctl_env *env)
+{
+	if (!env->shared || !env->cell)
+		return json_null();
+	const struct shared_keeper *k = &env->shared->keeper;
+	const int landlock = env->cell->landlock;
+	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "landlock_abi", landlock > 0 ? json_integer(landlock) : json_null(),
+			 "landlock_missing", landlock > 0 ? json_null() : json_string(landlock == -EOPNOTSUPP ? "not switched on at boot" : "not in this kernel"),
+			 "required", (int)k->options.require_sandbox, "keeper", protection_object(env, &k->keeper, false), "worker", protection_object(env, &k->worker, true),
+			 "standby", protection_object(env, &k->standby, true), "keyholder", protection_object(env, &k->keyholder, true),
+			 "resolver", protection_object(env, &k->resolver, false), "bell", protection_object(env, &k->bell, true));
 }
 
 static json_t *settings_object(const struct store_settings *s, uint32_t near_days)
@@ -225,14 +286,14 @@ json_t *text_status_object(const struct ctl_env *env)
 		near_days = store_rules(env->store)->near_days;
 	store_unlock_tables(env->store);
 
-	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
 			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
 			 "bindings", (json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
 			 "kek", kek(&sealing), "audit", audit_object(env), "processes", processes(shared),
-			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "signer", signer(env), "drill", drill(env),
-			 "memory", memory_object(), "settings", sealed ? json_null() : settings_object(&settings, near_days),
+			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "supervision", supervision(shared), "signer", signer(env), "drill", drill(env),
+			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings, near_days),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
 }
 
@@ -255,6 +316,7 @@ static void metrics_of_shared(FILE *f, struct shared *s)
 	metric(f, "coffer_reads_total", "counter", "Reads that were answered.", atomic_load(&s->reads));
 	metric(f, "coffer_bell_lost_total", "counter", "Notifications that watchers missed because the bell's queue was full.", atomic_load(&s->bell_lost));
 	metric(f, "coffer_worker_restarts_total", "counter", "Workers that died and were replaced.", atomic_load(&s->keeper.restarts));
+	metric(f, "coffer_watchdog_kills_total", "counter", "Processes of the daemon that were stuck or stopped, and ended by the keeper.", atomic_load(&s->keeper.watchdog_kills));
 	metric(f, "coffer_requests_given_up_total", "counter", "Requests that two workers died on.", atomic_load(&s->keeper.deaths_of_request));
 	metric(f, "coffer_start_time_seconds", "gauge", "When the daemon started, in seconds since the epoch.", (uint64_t)(s->keeper.started / 1000000000));
 }

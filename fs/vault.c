@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fs/log.h"
+#include "fs/test_hook.h"
 #include "store/lifecycle.h"
 
 int64_t vault_now(void)
@@ -110,7 +111,10 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 		atomic_fetch_add_explicit(&v->shared->denials, 1, memory_order_relaxed);
 	if (verdict->binding)
 		store_binding_used(v->store, verdict->binding, now);
-	return audit_append(v->audit, &e, ret_delay_ms) ? -EIO : 0;
+	TEST_POINT("record-before", 0);
+	int r = audit_append(v->audit, &e, ret_delay_ms) ? -EIO : 0;
+	TEST_POINT("record-after", 0);
+	return r;
 }
 
 void vault_ring(struct vault *v, enum bell_action action, const char *path)
@@ -164,7 +168,9 @@ static void owe_nothing(void)
 int vault_commit(struct vault *v)
 {
 	owe(v);
+	TEST_POINT("commit-before", 0);
 	int r = store_commit(v->store);
+	TEST_POINT("commit-after", 0);
 	if (r)
 		owe_nothing();
 	return r;
@@ -316,6 +322,7 @@ int vault_seal(struct vault *v)
 	int r = keys_seal(v->keys);
 	/* our own keys go in any case: doubt means deny */
 	store_lock(v->store);
+	backups_drop(v->backups);
 	plain_drop_all(v->plain);
 	v->shared->keeper.unsealed = 0;
 	return r;

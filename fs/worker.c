@@ -22,9 +22,7 @@
 #include "fs/removal.h"
 #include "fs/sandbox.h"
 #include "fs/staging.h"
-#ifdef COFFER_TEST_HOOKS
 #include "fs/test_hook.h"
-#endif
 #include "fs/vault.h"
 #include "store/vaultconf.h"
 
@@ -167,6 +165,30 @@ static void try_unlock(struct vault *v)
 		log_info("the vault is open");
 }
 
+/* The alarm: whoever sends such a request may be trying to break in. */
+static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
+{
+	struct vault *v = userdata;
+	struct audit_caller caller = { .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
+	char detail[128];
+
+	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode, (unsigned long long)in->nodeid);
+	audit_caller_render(&caller);
+	const struct audit_event e = {
+		.operation = AUDIT_REQUEST_GIVE_UP, .result = AUDIT_ERROR, .error = EIO, .caller = &caller, .detail = detail, .unique = request_unique(), .resent = true, .privileged = true,
+	};
+	log_error("a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
+	if (audit_append(v->audit, &e, NULL))
+		log_error("and the log cannot be written");
+	v->shared->keeper.deaths_of_request++;
+	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
+}
+
+static uint32_t clock_word(void)
+{
+	return (uint32_t)now_ms() | 1;
+}
+
 static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
@@ -177,6 +199,7 @@ static void tick(struct worker *w)
 		log_error("the key holder is gone: %s", why);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
+	v->shared->tick_began = clock_word();	/* not before: to verify a large store may take longer than anything else */
 	const uint64_t epoch = store_epoch(v->store);
 	int r = store_follow(v->store, followed, v);
 	if (!r)
@@ -193,6 +216,7 @@ static void tick(struct worker *w)
 	removal_tick(v);
 	audit_tick(v->audit);
 	backups_expire(v->backups);
+	v->shared->tick_began = 0;
 }
 
 static int sooner(int a, int b)
@@ -253,7 +277,7 @@ static int enter_cell(struct worker *w)
 	const int store = role_fd(w->args, "store");
 	const int db = openat(store, "db", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), conf = openat(store, "vault.conf", O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	const struct sandbox_place places[] = {
-		{ db, SANDBOX_WRITE }, { conf, SANDBOX_READ }, { role_fd(w->args, "audit"), SANDBOX_READ }, { role_fd(w->args, "proc"), SANDBOX_READ },
+		{ db, SANDBOX_WRITE }, { conf, SANDBOX_READ_FILE }, { role_fd(w->args, "audit"), SANDBOX_READ }, { role_fd(w->args, "proc"), SANDBOX_READ },
 #ifdef COFFER_TEST_HOOKS
 		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
 #endif
@@ -359,7 +383,7 @@ static int open_rest(struct worker *w)
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .given_up = given_up, .stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)
@@ -446,8 +470,11 @@ static int activate(struct worker *w)
 	r = handles_new(&v->shared->handles, &v->handles);
 	if (r)
 		return fatal(w, 1, "open files: %s", strerror(-r));
-	v->ctl = (struct ctl_env){ .store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
-				 .program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w };
+	v->ctl = (struct ctl_env){
+		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
+		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
+		.program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
+	};
 	vault_take_over(v);
 	take_over_stages(v);
 	vault_ring_missed(v);
@@ -491,6 +518,22 @@ static void tear_down(struct worker *w)
 	free(v->openers);
 }
 
+#ifdef COFFER_TEST_HOOKS
+static int start_hooks(const struct worker *w)
+{
+	static char conf[PATH_MAX + 16], memory[64];
+	const struct shared_keeper *k = &w->vault.shared->keeper;
+	const char *kek = getenv("COFFER_TEST_KEK");
+
+	snprintf(conf, sizeof conf, "%s/vault.conf", k->store);
+	snprintf(memory, sizeof memory, "/proc/%d/mem", (int)k->keyholder);
+	const struct test_cell cell = {
+		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper,
+	};
+	return test_hook_start(&cell);
+}
+#endif
+
 int worker_run(const struct role_args *args)
 {
 	static struct worker worker;
@@ -503,13 +546,13 @@ int worker_run(const struct role_args *args)
 	sigaction(SIGTERM, &term, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);	/* of a terminal: the keeper decides */
+#ifdef COFFER_TEST_HOOKS
+	test_hook_open();
+#endif
 	int r = set_up_privileged(w);
 #ifdef COFFER_TEST_HOOKS
 	if (!r)
-		r = test_hook_start();
-	const struct test_cell cell = { .kek = getenv("COFFER_TEST_KEK") ? getenv("COFFER_TEST_KEK") : "", .audit_dir = role_fd(args, "audit"), .keeper = args->keeper };
-	if (!r)
-		r = test_hook_cell(&cell);
+		r = start_hooks(w);
 #endif
 	if (!r)
 		r = prepare(w);

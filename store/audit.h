@@ -28,6 +28,7 @@ enum audit_operation {
 	AUDIT_HOOK_CREATE, AUDIT_HOOK_DELETE, AUDIT_HOOK_LIST, AUDIT_HOOK_RUN, AUDIT_EVENTS_READ,
 	AUDIT_SEGMENT,		/* first record of each segment; written by audit itself */
 	AUDIT_TORN,		/* names a torn line's length and hash; written by audit itself */
+	AUDIT_REQUEST_GIVE_UP,	/* two workers died on it */
 };
 const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … */
 

@@ -29,6 +29,7 @@ enum stage { STAGE_GRANTS, STAGE_OBJECTS, STAGE_DONE };
 struct backup {
 	struct store *store;
 	struct db *db;
+	struct keys *holder;		/* as long as the store; sealing takes it from the store alone */
 	struct backup_keys *keys;
 	struct backup_header header;
 	struct head head, sum;
@@ -288,7 +289,7 @@ static int export_keys(struct backup *b)
 	if (b->n_items == 0)
 		return 0;
 	for (int i = 0; i < BUSY_TRIES; i++) {
-		r = keys_backup_export(b->store->keys, b->header.vault, b->ticket, b->ticket_len, b->items, b->n_items);
+		r = keys_backup_export(b->holder, b->header.vault, b->ticket, b->ticket_len, b->items, b->n_items);
 		if (r != -EBUSY)
 			break;
 		nanosleep(&pause, NULL);
@@ -353,7 +354,7 @@ static int sign(struct backup *b)
 	int r = signer_read(b->db, &b->keys->row, public, record, &len);
 
 	if (r == 0)
-		r = keys_sign(b->store->keys, b->header.vault, record, len, b->hash.digest, signature);
+		r = keys_sign(b->holder, b->header.vault, record, len, b->hash.digest, signature);
 	if (r == 0) {
 		buffer_bytes(&b->out, signature, sizeof signature);
 		r = b->out.error;
@@ -517,10 +518,10 @@ static int begin_stream(struct backup *b, const struct backup_recipient *recipie
 	struct transport_start *start = secmem_alloc(sizeof *start);
 	uint8_t header[BACKUP_HEADER_MAX];
 	size_t len = 0;
-	int r = start ? keys_state(b->store->keys, &state) : -ENOMEM;
+	int r = start ? keys_state(b->holder, &state) : -ENOMEM;
 
 	if (r == 0)
-		r = keys_backup_begin(b->store->keys, b->header.vault, recipient->key, start);
+		r = keys_backup_begin(b->holder, b->header.vault, recipient->key, start);
 	if (r < 0)
 		goto out;
 	memcpy(b->ticket, start->ticket, start->ticket_len);
@@ -557,10 +558,12 @@ static int snapshot(struct backup *b)
 	r = store_lock_reader(s);
 	if (r < 0)
 		return r;
-	if (s->row_keys)
+	if (s->row_keys) {
 		b->keys->row = *s->row_keys;
-	else
+		b->holder = s->keys;
+	} else {
 		r = -ENOKEY;
+	}
 	pthread_mutex_unlock(&s->read_mutex);
 	return r;
 }

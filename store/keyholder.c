@@ -280,6 +280,7 @@ static int do_state(struct holder *h)
 {
 	h->reply->sealed = !h->kek;
 	h->reply->unwraps = h->unwraps;
+	h->reply->memory = secmem_kind();
 	snprintf(h->reply->provider, sizeof(h->reply->provider), "%s", h->ops->scheme);
 	if (h->kek)
 		kek_id(h->kek, h->reply->kek_id);

@@ -6,6 +6,7 @@
 #define COFFER_STORE_KEYHOLDER_H
 
 #include "store/kek.h"
+#include "store/secbuf.h"
 #include "store/transport.h"
 #include "store/wrap.h"
 
@@ -45,7 +46,7 @@ int keys_restore_import(struct keys *k, const uint8_t box[BOX_LEN], struct keys_
 
 /* Throws the KEK away until the next unseal. 0 also when it was sealed already. */
 int keys_seal(struct keys *k);
-struct keys_state { bool sealed; char provider[32]; /* "file", … */ uint8_t kek_id[KEK_ID_LEN]; uint64_t unwraps; };
+struct keys_state { bool sealed; char provider[32]; /* "file", … */ uint8_t kek_id[KEK_ID_LEN]; uint64_t unwraps; enum secmem_kind memory; /* where the KEK lies */ };
 int keys_state(struct keys *k, struct keys_state *ret_state);
 /* What the holder said when it ended because it could not have its key: one line in why (at least KEK_WHY_MAX bytes), and -EKEYREJECTED (another vault's) or -EIO. 0: it said
  * nothing, or has answered since. A call that waits meanwhile is -ETIMEDOUT at once. */

@@ -46,6 +46,8 @@ struct kh_reply {
 	uint32_t sealed;
 	uint32_t record_len;
 	uint32_t n_items;
+	uint32_t memory;	/* enum secmem_kind: where the KEK lies, or would */
+	uint32_t pad;
 	uint8_t key[KEY_LEN];
 	uint8_t data[BOX_LEN];	/* a public key, a box, a signature */
 	uint8_t kek_id[KEK_ID_LEN];
@@ -54,7 +56,7 @@ struct kh_reply {
 };
 
 _Static_assert(sizeof(struct kh_request) == 56 + BOX_LEN + WRAP_RECORD_MAX, "no padding");
-_Static_assert(sizeof(struct kh_reply) == 112 + BOX_LEN + WRAP_RECORD_MAX, "no padding");
+_Static_assert(sizeof(struct kh_reply) == 120 + BOX_LEN + WRAP_RECORD_MAX, "no padding");
 _Static_assert(sizeof(struct kh_item) == 48 + WRAP_RECORD_MAX, "no padding");
 _Static_assert(SIGNATURE_LEN <= BOX_LEN, "a signature fits");
 

@@ -629,7 +629,7 @@ int keys_seal(struct keys *k)
 
 static void state_local(const struct keys *k, struct keys_state *ret_state)
 {
-	*ret_state = (struct keys_state){ .sealed = !k->kek, .unwraps = k->unwraps };
+	*ret_state = (struct keys_state){ .sealed = !k->kek, .unwraps = k->unwraps, .memory = secmem_kind() };
 	memcpy(ret_state->provider, k->provider, sizeof(ret_state->provider));
 	if (k->kek)
 		kek_id(k->kek, ret_state->kek_id);
@@ -637,7 +637,7 @@ static void state_local(const struct keys *k, struct keys_state *ret_state)
 
 static void state_of(const struct kh_reply *reply, struct keys_state *ret_state)
 {
-	*ret_state = (struct keys_state){ .sealed = reply->sealed != 0, .unwraps = reply->unwraps };
+	*ret_state = (struct keys_state){ .sealed = reply->sealed != 0, .unwraps = reply->unwraps, .memory = (enum secmem_kind)reply->memory };
 	memcpy(ret_state->provider, reply->provider, sizeof(ret_state->provider) - 1);
 	memcpy(ret_state->kek_id, reply->kek_id, KEK_ID_LEN);
 }

@@ -440,7 +440,12 @@ enum secmem_kind secmem_kind(void)
 
 const char *secmem_kind_name(void)
 {
-	switch (arena.kind) {
+	return secmem_name(arena.kind);
+}
+
+const char *secmem_name(enum secmem_kind kind)
+{
+	switch (kind) {
 	case SECMEM_MEMFD_SECRET:
 		return "memfd_secret";
 	case SECMEM_MLOCK:

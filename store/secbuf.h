@@ -26,6 +26,7 @@ int secmem_init(size_t size, enum secmem_choice choice);
 enum secmem_kind secmem_kind(void);
 /* "memfd_secret", "mlock" or "none". */
 const char *secmem_kind_name(void);
+const char *secmem_name(enum secmem_kind kind);
 /* Bytes in use and in all. */
 void secmem_usage(size_t *ret_used, size_t *ret_total);
 

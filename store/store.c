@@ -427,7 +427,7 @@ static int follow(struct store *s, bool write, void (*cb)(uint32_t secret, void 
 	r = follow_database(s);
 	if (r == 0 && write)
 		housekeep(s);	/* what it could not write now, it writes later */
-	if (s->fills_reserve)
+	if (write && s->fills_reserve)
 		reserve_fill(&s->reserve);
 	ids = s->followed;
 	n = s->n_followed;

@@ -20,8 +20,8 @@ _coffer()
 _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
-	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks roles role can-i whoami status vault
-		rotate rotation hook events audit seal unseal doctor init fsck break-glass version help'
+	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks exposed holders wait-drained roles role can-i whoami status vault
+		rotate rotation hook events audit backup restore recipient seal unseal doctor init fsck break-glass version help'
 	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
 	local actions='secrets/get secrets/list secrets/set secrets/update secrets/delete secrets/recover secrets/backup secrets/restore
@@ -32,15 +32,17 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--purge-protection|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--timeout|--exec|--event|--debounce) ((i++)) ;;
+		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--timeout|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into|--purge-protection|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--exec|--event|--debounce) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
 				command=${words[i]}
-			elif [[ ( $command == role || $command == vault || $command == rotation || $command == hook ) && -z $sub ]]; then
+			elif [[ ( $command == role || $command == vault || $command == recipient || $command == rotation || $command == hook ) && -z $sub ]]; then
 				sub=${words[i]}
 			elif [[ $command == audit && ${words[i]} == verify ]]; then
 				sub=verify
+			elif [[ $command == backup && -z $sub && ( ${words[i]} == verify || ${words[i]} == drill ) ]]; then
+				sub=${words[i]}
 			else
 				((operand++))
 			fi
@@ -50,7 +52,9 @@ _coffer_words()
 
 	case $prev in
 	-m|--mount|--set) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
-	--file|--verify-key|--from) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--file|--verify-key|--passphrase-file|--public-key|--key|--from) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--existing) mapfile -t COMPREPLY < <(compgen -W 'refuse skip append' -- "$cur"); return ;;
+	--into) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	--output) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
 	--enforce-validity) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
 	--generator) mapfile -t COMPREPLY < <(compgen -W 'random:32 password:32 uuid rsa:3072 ec:p256 ed25519' -- "$cur"); return ;;
@@ -62,7 +66,7 @@ _coffer_words()
 	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
 	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
 	--at) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/at" 2>/dev/null)" -- "$cur"); return ;;
-	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--until|--reason|--since|--retention|--near-expiry|--every|--before-expiry|--expiry|--timeout|--debounce) return ;;
+	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--until|--reason|--since|--retention|--recipient|--signer|--near-expiry|--every|--before-expiry|--expiry|--timeout|--debounce) return ;;
 	esac
 
 	if [[ -z $command ]]; then
@@ -79,10 +83,22 @@ _coffer_words()
 	revoke) options='--on' ;;
 	bindings) options='--on --output' ;;
 	block) options='--reason --force' ;;
+	exposed) options='--since --output' ;;
+	holders) options='--version --output' ;;
+	wait-drained) options='--version --timeout' ;;
 	can-i) options='--as --output' ;;
 	audit)
 		options='--follow --since --secret --denied --output'
 		[[ $sub == verify ]] && options='--verify-key' ;;
+	backup)
+		options='--all --recipient --passphrase-file --public-key'
+		[[ $sub == verify ]] && options='--signer --output'
+		[[ $sub == drill ]] && options='--key --passphrase-file --signer --no-record' ;;
+	restore) options='--signer --key --passphrase-file --existing --with-grants --dry-run --into --kek' ;;
+	recipient)
+		options=''
+		[[ $sub == add ]] && options='--public-key'
+		[[ $sub == list ]] && options='--output' ;;
 	show|versions|blocks|roles|whoami|status|doctor) options='--output' ;;
 	vault)
 		options='--output'
@@ -112,7 +128,8 @@ _coffer_words()
 	grant:0|revoke:0) mapfile -t COMPREPLY < <(compgen -W "$roles" -- "$cur") ;;
 	grant:1|revoke:1|break-glass:1)
 		mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
-	block:0|unblock:0)
+	holders:0|wait-drained:0) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur") ;;
+	block:0|unblock:0|exposed:0)
 		mapfile -t COMPREPLY < <(compgen -W "everyone $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
 	can-i:0) mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur") ;;
 	rotate:*) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur") ;;
@@ -122,6 +139,16 @@ _coffer_words()
 			mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur")
 		fi ;;
 	hook:*) [[ -n $sub ]] || mapfile -t COMPREPLY < <(compgen -W 'add list remove' -- "$cur") ;;
+	backup:*) if [[ -n $sub ]]; then
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		else
+			mapfile -t COMPREPLY < <(compgen -W "verify drill $(ls -- "$mount" 2>/dev/null)" -- "$cur")
+		fi ;;
+	recipient:*) if [[ -z $sub ]]; then
+			mapfile -t COMPREPLY < <(compgen -W 'add list remove keygen' -- "$cur")
+		elif [[ $sub == keygen ]]; then
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		fi ;;
 	vault:*) [[ -n $sub ]] || mapfile -t COMPREPLY < <(compgen -W 'show set' -- "$cur") ;;
 	role:*) if [[ -z $sub ]]; then
 			mapfile -t COMPREPLY < <(compgen -W 'create' -- "$cur")

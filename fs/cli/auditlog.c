@@ -1,4 +1,4 @@
-#include "fs/cli/cli.h"
+#include "fs/cli/auditlog.h"
 
 #include <inttypes.h>
 #include <pwd.h>
@@ -72,11 +72,16 @@ static void print_header(void)
 	printf("%-30s  %-18s  %-6s  %-24s  %-20s  %s\n", "TIME", "OPERATION", "RESULT", "SECRET/VERSION", "CALLER", "PROCESS");
 }
 
+static const struct lines_file audit = {
+	.name = "audit", .what = "the audit log", .none = "no records that match", .wanted = wanted, .print_header = print_header, .print = print_record,
+};
+
+int auditlog_each(struct cli *c, const char *word, void (*fn)(const json_t *record, void *arg), void *arg)
+{
+	return lines_each(c, &audit, word, fn, arg);
+}
+
 int cmd_audit(struct cli *c, const struct args *a)
 {
-	static const struct lines_file audit = {
-		.name = "audit", .what = "the audit log", .none = "no records that match", .wanted = wanted, .print_header = print_header, .print = print_record,
-	};
-
 	return lines_run(c, a, &audit, (struct lines_filter){ .denied = args_has(a, "denied") });
 }

@@ -46,6 +46,15 @@ static const struct option_spec block_options[] = {
 	{ .name = "force", .help = "even if it means yourself" },
 	END
 };
+static const struct option_spec exposed_options[] = {
+	{ .name = "since", .value = "TIME", .help = "only from then on; 12h means the last 12 hours" }, END
+};
+static const struct option_spec holders_options[] = { { .name = "version", .value = "N", .help = "only of this version" }, END };
+static const struct option_spec drained_options[] = {
+	{ .name = "version", .value = "N", .help = "the version that nobody shall have open" },
+	{ .name = "timeout", .value = "SPAN", .help = "give up after 30s, 5m or 2h (status 7)" },
+	END
+};
 static const struct option_spec can_i_options[] = {
 	{ .name = "as", .value = "PRINCIPAL", .help = "ask for somebody else, such as user:1000,group:50" }, END
 };
@@ -183,6 +192,13 @@ const struct command commands[] = {
 	  .options = none, .min_operands = 1, .max_operands = 1, .run = cmd_unblock },
 	{ .name = "blocks", .synopsis = "", .summary = "who is denied everything", .example = "coffer blocks", .options = none, .flags = COMMAND_LISTS,
 	  .run = cmd_blocks },
+	{ .name = "exposed", .synopsis = "PRINCIPAL [--since TIME]", .summary = "the secrets that somebody has read, from the log", .example = "coffer exposed user:www-data --since 30d",
+	  .options = exposed_options, .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_exposed },
+	{ .name = "holders", .synopsis = "NAME [--version N]", .summary = "which processes have a secret open, and since when", .example = "coffer holders db",
+	  .options = holders_options, .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_holders },
+	{ .name = "wait-drained", .synopsis = "NAME --version N [--timeout SPAN]", .summary = "wait until nobody has a version open any more",
+	  .example = "coffer wait-drained db --version 3 --timeout 5m && coffer destroy db --version 3", .options = drained_options, .min_operands = 1, .max_operands = 1,
+	  .run = cmd_wait_drained },
 	{ .name = "roles", .synopsis = "", .summary = "the roles and the actions that they give", .example = "coffer roles", .options = none,
 	  .flags = COMMAND_LISTS, .run = cmd_roles },
 	{ .name = "role create", .synopsis = "NAME ACTION...", .summary = "make a role of your own", .example = "coffer role create rotator secrets/list secrets/set",

@@ -21,6 +21,9 @@ struct reader {
 	bool follow, json;
 	bool any;		/* a record was printed */
 	struct lines_filter filter;
+	const char *word;	/* of lines_each */
+	void (*each)(const json_t *record, void *arg);
+	void *arg;
 	char *line;
 	size_t len, size;
 };
@@ -56,13 +59,24 @@ static void take_line(struct reader *r, const char *line, size_t len)
 	json_decref(record);
 }
 
+static void hand_line(struct reader *r, const char *line, size_t len)
+{
+	json_t *record = r->any && !memmem(line, len, r->word, strlen(r->word)) ? NULL : json_loadb(line, len, 0, NULL);
+
+	if (json_is_object(record)) {
+		r->each(record, r->arg);
+		r->any = true;
+	}
+	json_decref(record);
+}
+
 static void take_lines(struct reader *r)
 {
 	size_t done = 0;
 	char *end;
 
 	while ((end = memchr(r->line + done, '\n', r->len - done))) {
-		take_line(r, r->line + done, (size_t)(end - r->line) - done);
+		(r->each ? hand_line : take_line)(r, r->line + done, (size_t)(end - r->line) - done);
 		done = (size_t)(end - r->line) + 1;
 	}
 	memmove(r->line, r->line + done, r->len - done);
@@ -106,13 +120,44 @@ static int explain(const struct lines_file *file, const char *mount, int error)
 	}
 }
 
+/* EXIT_DONE and a reader at the file's beginning; free its line, close its fd. */
+static int reader_open(struct cli *c, struct reader *r, const struct mount **ret_mount)
+{
+	char path[PATH_MAX + 32];
+	int status = cli_mount(c, ret_mount);
+
+	if (status)
+		return status;
+	snprintf(path, sizeof(path), "%s/.coffer/%s", (*ret_mount)->path, r->file->name);
+	r->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (r->fd < 0)
+		return explain(r->file, (*ret_mount)->path, errno);
+	r->line = malloc(r->size);
+	return EXIT_DONE;
+}
+
+int lines_each(struct cli *c, const struct lines_file *file, const char *word, void (*fn)(const json_t *record, void *arg), void *arg)
+{
+	struct reader r = { .fd = -1, .file = file, .size = RECORD_MAX, .word = word, .each = fn, .arg = arg };
+	const struct mount *m;
+	int error, status = reader_open(c, &r, &m);
+
+	if (status)
+		return status;
+	error = r.line ? drain(&r) : -ENOMEM;
+	if (error < 0)
+		status = explain(file, m->path, -error);
+	free(r.line);
+	close(r.fd);
+	return status;
+}
+
 int lines_run(struct cli *c, const struct args *a, const struct lines_file *file, struct lines_filter filter)
 {
 	const char *since = args_value(a, "since");
 	const struct timespec pause = { .tv_nsec = FOLLOW_MS * 1000000 };
 	struct reader r = { .fd = -1, .file = file, .filter = filter, .follow = args_has(a, "follow"), .json = c->output == OUTPUT_JSON, .size = RECORD_MAX };
 	const struct mount *m;
-	char path[PATH_MAX + 32];
 	int status, error;
 
 	r.filter.secret = args_value(a, "secret");
@@ -122,14 +167,9 @@ int lines_run(struct cli *c, const struct args *a, const struct lines_file *file
 		return status;
 	if (since && time_parse_since(since, time_now(), &r.filter.since) < 0)
 		return fail(EXIT_USAGE, "--since \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span such as 12h for the last 12 hours", since);
-	status = cli_mount(c, &m);
+	status = reader_open(c, &r, &m);
 	if (status)
 		return status;
-	snprintf(path, sizeof(path), "%s/.coffer/%s", m->path, file->name);
-	r.fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (r.fd < 0)
-		return explain(file, m->path, errno);
-	r.line = malloc(r.size);
 	error = r.line ? drain(&r) : -ENOMEM;
 	while (error == 0 && r.follow) {
 		if (fflush(stdout) != 0)

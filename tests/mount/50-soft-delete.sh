@@ -197,6 +197,36 @@ expect_output fresh as $user cat "$SCRATCH/file"
 expect_output '' ls -A "$SCRATCH/there"
 expect_output fresh as $user cat "$MNT/db/current"
 
+note "a mount on it in another mount name space is let go"
+unshare -m --propagation private sleep 300 &
+other=$!
+STARTED+=("$(process_of $other)")
+apart() { [ "$(readlink /proc/$other/ns/mnt)" != "$(readlink /proc/self/ns/mnt)" ]; }
+wait_for apart
+in_other() { nsenter -m -t $other -- "$@"; }
+in_other mount -t tmpfs none "$MNT/db" || fail "cannot mount in the other name space"
+in_other grep -q " $MNT/db tmpfs" /proc/self/mounts || fail "there is no mount to let go"
+expect_errno ok as $officer sysop rmdir "$MNT/db"
+! in_other grep " $MNT/db tmpfs" /proc/self/mounts >&2 || fail "the mount is still there"
+expect_errno ok as $officer sysop rename "$deleted/db" "$MNT/db"
+end_process "$(process_of $other)"
+
+note "watchers of the directories hear of it"
+if command -v inotifywait >/dev/null; then
+	start inotifywait -m -e delete,delete_self,moved_from,moved_to --format '%e %w%f' "$MNT" "$MNT/db" "$deleted" >"$SCRATCH/heard" 2>"$SCRATCH/watching"
+	heard() { grep -q "^$1" "$SCRATCH/heard"; }
+	wait_for grep -q 'Watches established' "$SCRATCH/watching"
+	expect_errno ok as $officer sysop rmdir "$MNT/db"
+	wait_for heard "DELETE_SELF $MNT/db"
+	wait_for heard "DELETE,ISDIR $MNT/db"
+	expect_errno ok as $officer sysop rename "$deleted/db" "$MNT/db"
+	wait_for heard "MOVED_FROM,ISDIR $deleted/db"
+	wait_for heard "MOVED_TO,ISDIR $MNT/db"
+	expect_errno ok as $officer sysop rmdir "$MNT/db"
+	expect_errno ok as $purger sysop rmdir "$deleted/db"
+	wait_for heard "DELETE,ISDIR $deleted/db"
+fi
+
 note "what is left is whole"
 for shell in "${standing[@]}"; do
 	let_go "$shell"

@@ -32,6 +32,8 @@ printf one | expect_ok coffer put db --tag team=core --expires 90d
 printf two | expect_ok coffer put db
 head -c 700000 /dev/urandom >"$SCRATCH/large"
 expect_ok coffer put large --file "$SCRATCH/large"
+printf gone | expect_ok coffer put gone
+expect_ok coffer delete gone
 expect_ok coffer role create rotator secrets/set
 expect_ok coffer grant rotator user:20003 --on 'db*'
 expect_ok coffer grant secrets-user user:20001 --on db
@@ -54,7 +56,7 @@ expect_exit 3 as 20002 coffer backup --all --recipient safe
 expect_exit 4 coffer backup nosuch --recipient safe
 ! grep -q 'a long passphrase' "$MNT/.coffer/audit" || fail "the passphrase is in the log"
 coffer backup --all --recipient safe >"$all" 2>"$ERR" || fail "$(cat "$ERR")"
-grep -q '2 secrets with 3 versions' "$ERR" || fail "$(cat "$ERR")"
+grep -q '3 secrets with 4 versions' "$ERR" || fail "$(cat "$ERR")"
 audit_has '.operation == "SecretBackup" and .secret == "db" and .caller.uid == 20002 and .result == "allow"'
 audit_has '.operation == "SecretBackup" and .secret == "db" and .result == "deny"'
 audit_has '.operation == "SecretBackup" and (.detail // "" | test("whole vault to recipient safe"))'
@@ -77,7 +79,7 @@ epoch=$(coffer status --output json | jq .epoch)
 expect_exit 5 coffer restore --signer "$signer" --key "$key" <"$all"
 expect_message 'is there already.*--existing'
 expect_exit 0 coffer restore --signer "$signer" --key "$key" --existing skip --dry-run <"$all"
-grep -q 'would be restored.*0 secrets.*2 that were there left alone' "$OUT" || fail "$(cat "$OUT")"
+grep -q 'would be restored.*0 secrets.*3 that were there left alone' "$OUT" || fail "$(cat "$OUT")"
 [ "$(coffer status --output json | jq .epoch)" = "$epoch" ] || fail "a dry run changed something"
 expect_exit 0 coffer restore --signer "$signer" --key "$key" --existing append <"$some"
 expect_output two cat "$MNT/db/current"
@@ -90,6 +92,8 @@ expect_ok coffer grant secrets-officer user:20004 --on db
 expect_exit 0 as 20004 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$some"
 expect_exit 3 as 20004 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$all"
 expect_message 'secrets/restore on large'
+expect_exit 5 coffer restore --signer "$signer" --key "$key" --existing append <"$all"
+expect_message 'gone was deleted here'
 expect_exit 3 as 20004 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append --with-grants <"$all"
 expect_exit 3 coffer restore --signer "${signer//[0-9]/0}" --key "$key" <"$all"
 expect_message 'another vault'
@@ -110,8 +114,8 @@ expect_content "$SCRATCH/large" sysop open r "$MNT/large/versions/2" + read
 
 note "a drill, and its date"
 expect_exit 0 coffer backup drill "$all" --key "$key"
-grep -q 'is good: 2 secrets with 3 versions' "$OUT" || fail "$(cat "$OUT")"
-[ "$(coffer status --output json | jq .drill.versions)" = 3 ] || fail "the drill is not in the status"
+grep -q 'is good: 3 secrets with 4 versions' "$OUT" || fail "$(cat "$OUT")"
+[ "$(coffer status --output json | jq .drill.versions)" = 4 ] || fail "the drill is not in the status"
 grep -q '^coffer_backup_drill_timestamp_seconds [1-9]' "$MNT/.coffer/metrics" || fail "the drill is not in the metrics"
 [ -z "$(ls -d /var/tmp/coffer-drill-* 2>/dev/null)" ] || fail "a scratch vault is left"
 expect_exit 6 coffer backup drill "$SCRATCH/bent" --key "$key"
@@ -119,7 +123,7 @@ expect_exit 3 coffer backup drill "$all" --key "$SCRATCH/keys/other.key"
 
 note "a worker that is killed while backups are written: each is whole, or there is none"
 for i in 1 2 3 4; do
-	start sh -c "exec coffer backup --all --recipient safe >'$SCRATCH/k$i' 2>/dev/null"
+	coffer backup --all --recipient safe >"$SCRATCH/k$i" 2>/dev/null &
 	pid=$!
 	kill -9 "$(worker)" 2>/dev/null || true
 	if wait "$pid"; then
@@ -128,9 +132,12 @@ for i in 1 2 3 4; do
 done
 
 note "a worker that is killed while a backup is restored: all of it or nothing"
+live=$SCRATCH/live.backup
+per=$(coffer versions large --output json | jq length)
+coffer backup db large --recipient safe >"$live" 2>/dev/null || fail "backup of two"
 for i in 1 2 3 4 5 6; do
 	before=$(coffer versions large --output json | jq length)
-	start sh -c "exec coffer restore --signer '$signer' --key '$key' --existing append <'$all' >/dev/null 2>&1"
+	coffer restore --signer "$signer" --key "$key" --existing append <"$live" >/dev/null 2>&1 &
 	pid=$!
 	sleep "0.0$((i * 13))"
 	kill -9 "$(worker)" 2>/dev/null || true
@@ -138,7 +145,7 @@ for i in 1 2 3 4 5 6; do
 	wait "$pid" || status=$?
 	wait_for coffer versions large
 	after=$(coffer versions large --output json | jq length)
-	[ "$after" = $((before + (status == 0))) ] || fail "round $i: status $status, versions $before, then $after"
+	[ "$after" = $((before + (status == 0) * per)) ] || fail "round $i: status $status, versions $before, then $after"
 done
 vault_umount
 expect_ok coffer fsck "$STORE" --deep
@@ -149,7 +156,7 @@ expect_ok coffer init "$second" --kek "file:$SCRATCH/keys/second.kek" --admin us
 expect_exit 3 as 20001 coffer restore --into "$second" --signer "$signer" --key "$key"
 expect_exit 0 coffer restore --into "$second" --signer "$signer" --key "$key" --dry-run <"$all"
 expect_exit 0 sh -c "cat '$all' | coffer restore --into '$second' --signer '$signer' --key '$key'"
-grep -q '2 secrets with 3 versions, .*bindings' "$OUT" || fail "$(cat "$OUT")"
+grep -q '3 secrets with 4 versions, 1 of them deleted, .*bindings' "$OUT" || fail "$(cat "$OUT")"
 expect_exit 5 coffer restore --into "$second" --signer "$signer" --key "$key" <"$all"
 expect_ok coffer fsck "$second" --deep
 STORE=$second KEK=$SCRATCH/keys/second.kek
@@ -158,6 +165,8 @@ expect_output two as 20001 cat "$MNT/db/current"
 expect_output one as 0 cat "$MNT/db/versions/1"
 expect_content "$SCRATCH/large" sysop open r "$MNT/large/current" + read
 wait_for audit_has '.operation == "SecretRestore"'
+expect_ok coffer recover gone
+expect_output gone cat "$MNT/gone/current"
 [ "$(signer_of "$MNT")" != "$signer" ] || fail "another vault has the same signer"
 expect_exit 3 coffer restore --signer "$(signer_of "$MNT")" --key "$key" --existing append <"$all"
 vault_umount

@@ -27,6 +27,7 @@ DAEMON_LOG=$SCRATCH/cofferd.log
 MOUNTED=()			# what this test mounted besides the vault
 DAEMON=				# the keeper, "pid:start time"; empty: none
 DAEMON_CHILDREN=()
+CALLS_EXPECTED=			# set to anything by a test that has a process make system calls that it may not
 DEATHS_EXPECTED=		# set to anything by a test that kills the daemon's processes
 STARTED=()			# what this test started besides, "pid:start time"
 declare -A HOLD_IN=() HOLD_OUT=() HOLD_PROCESS=() HAMMER_PIDS=()
@@ -334,6 +335,7 @@ daemon_log_check()
 {
 	[ -e "$DAEMON_LOG" ] || return 0
 	! grep -E 'AddressSanitizer|runtime error:|Sanitizer:|Assertion .* failed' "$DAEMON_LOG" >&2 || fail "a process of the daemon went wrong; see above"
+	[ -n "$CALLS_EXPECTED" ] || ! grep "is not on this role's list" "$DAEMON_LOG" >&2 || fail "a process of the daemon made a system call that its cell does not know (fs/sandbox.c)"
 	[ -n "$DEATHS_EXPECTED" ] || ! grep -E '\) (was ended by signal|ended with status)' "$DAEMON_LOG" >&2 || fail "a process of the daemon died"
 }
 

@@ -2,8 +2,8 @@
  *
  *   pause MOUNT FILE ROUNDS [INTERVAL_MS]
  *
- * A round: wait until the status names a standby, then kill -9 the worker, and open, read and close FILE at once: from the kill until the close is the pause. Then rest for INTERVAL_MS. Any failed
- * call ends it with status 1. Prints one line: "ok ROUNDS median_us worst_us". As root: it kills, and reads the status. */
+ * A round: wait until the status names a standby, then kill -9 the worker, and open, read and close FILE at once: from the kill until the close is the pause. Then rest for INTERVAL_MS. What the same takes while nobody dies is
+ * measured before each kill. Any failed call ends it with status 1. Prints one line: "ok ROUNDS median_us worst_us median_us_without worst_us_without". As root: it kills, and reads the status. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -70,14 +70,12 @@ static int wait_standby(const char *mount, long *ret_worker)
 	return -1;
 }
 
-static int one_round(const char *mount, const char *file, int64_t *ret_us)
+/* kills: 0 for nobody */
+static int one_read(const char *file, long kills, int64_t *ret_us)
 {
 	char buf[4096];
-	long worker = 0;
-	if (wait_standby(mount, &worker))
-		return -1;
 	int64_t began = now_us();
-	if (kill((pid_t)worker, SIGKILL)) {
+	if (kills && kill((pid_t)kills, SIGKILL)) {
 		perror("kill");
 		return -1;
 	}
@@ -89,6 +87,14 @@ static int one_round(const char *mount, const char *file, int64_t *ret_us)
 	close(fd);
 	*ret_us = now_us() - began;
 	return 0;
+}
+
+static int one_round(const char *mount, const char *file, int64_t *ret_us, int64_t *ret_us_without)
+{
+	long worker = 0;
+	if (wait_standby(mount, &worker) || one_read(file, 0, ret_us_without))
+		return -1;
+	return one_read(file, worker, ret_us);
 }
 
 static int ascending(const void *a, const void *b)
@@ -104,16 +110,18 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	const long rounds = strtol(argv[3], NULL, 10), interval = argc > 4 ? strtol(argv[4], NULL, 10) : 10;
-	int64_t *pauses = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *pauses);
-	if (!pauses || rounds < 1)
+	int64_t *pauses = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *pauses), *without = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *without);
+	if (!pauses || !without || rounds < 1)
 		return 2;
 	for (long i = 0; i < rounds; i++) {
-		if (one_round(argv[1], argv[2], &pauses[i]))
+		if (one_round(argv[1], argv[2], &pauses[i], &without[i]))
 			return 1;
 		rest_ms(interval);
 	}
 	qsort(pauses, (size_t)rounds, sizeof *pauses, ascending);
-	printf("ok %ld %lld %lld\n", rounds, (long long)pauses[rounds / 2], (long long)pauses[rounds - 1]);
+	qsort(without, (size_t)rounds, sizeof *without, ascending);
+	printf("ok %ld %lld %lld %lld %lld\n", rounds, (long long)pauses[rounds / 2], (long long)pauses[rounds - 1], (long long)without[rounds / 2], (long long)without[rounds - 1]);
+	free(without);
 	free(pauses);
 	return 0;
 }

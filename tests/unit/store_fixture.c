@@ -79,6 +79,39 @@ void vault_close(struct fixture *f)
 	f->store = NULL;
 }
 
+void vault_write_conf(struct fixture *f)
+{
+	int fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	ck_assert_int_eq(vaultconf_write(fd, &f->conf), 0);
+	close(fd);
+}
+
+int vault_attach(struct fixture *f, const char *dir)
+{
+	char why[256];
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+	struct kek *kek = NULL;
+
+	snprintf(f->dir, sizeof f->dir, "%s", dir);
+	r = secmem_init(4u << 20, SECMEM_AUTO);
+	if (r == 0)
+		r = crypto_init();
+	if (r == 0)
+		r = vaultconf_read(fd, &f->conf, why, sizeof why);
+	struct kek_source source = { .uri = f->conf.kek, .params = f->conf.kek_params, .fd = -1 };
+	if (r == 0)
+		r = kek_open(&source, &kek, why, sizeof why);
+	if (r == 0)
+		r = keys_new_local(kek, &f->keys);
+	struct store_config config = { .dir = f->dir, .conf = &f->conf, .boot = f->boot };
+	if (r == 0)
+		r = store_open(&config, &f->store, why, sizeof why);
+	if (r == 0)
+		r = store_unlock(f->store, f->keys, why, sizeof why);
+	return r;
+}
+
 int vault_reopen(struct fixture *f)
 {
 	vault_close(f);

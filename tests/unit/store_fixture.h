@@ -29,6 +29,9 @@ int vault_open(struct fixture *f);	/* opens and unlocks: 0 or the first error */
 void vault_close(struct fixture *f);
 void vault_remove(struct fixture *f);
 int vault_reopen(struct fixture *f);
+/* For a process of its own (locked memory does not go through fork): vault.conf, by which it finds the vault in dir; opens and unlocks it. 0 or the first error. */
+void vault_write_conf(struct fixture *f);
+int vault_attach(struct fixture *f, const char *dir);
 
 /* In a transaction of their own; they fail the test. */
 void forget_signer(struct store *s);	/* as a store that an older coffer made */

@@ -1,3 +1,4 @@
+#include "faulty_vfs.h"
 #include "store_fixture.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@ struct memory { uint8_t *data; size_t len; };
 
 static void both_setup(void)
 {
+	ck_assert_int_eq(shim_register(), SQLITE_OK);
 	fixture_setup();
 	vault_make(&other);
 	ck_assert_int_eq(vault_open(&other), 0);
@@ -558,6 +560,103 @@ START_TEST(one_refusal_leaves_nothing)
 }
 END_TEST
 
+/* ---- dying, and a full disk ---- */
+
+/* What a restore leaves is all or nothing. Looks at other, which is closed, and leaves it closed. */
+static bool restored_whole(void)
+{
+	bool whole;
+
+	ck_assert_int_eq(vault_open(&other), 0);
+	whole = counts_of(other.store).secrets > 1;
+	ck_assert_uint_eq(counts_of(other.store).secrets, whole ? 11 : 1);
+	ck_assert_uint_eq(counts_of(other.store).versions, whole ? 11 : 1);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	vault_close(&other);
+	return whole;
+}
+
+/* A process of its own: locked memory is not inherited. */
+static void restore_and_die(struct memory *m, const uint8_t *signer, long n)
+{
+	struct kek_source source = { .uri = other.conf.kek, .fd = -1 };
+	struct kek *kek = NULL;
+
+	process_init();
+	if (kek_open(&source, &kek, why, sizeof why) < 0 || keys_new_local(kek, &other.keys) < 0 || vault_open(&other) < 0)
+		_exit(9);
+	fault.countdown = n;
+	fault.deadly = true;
+	_exit(put_back(&other, m, signer, (struct restore_options){ 0 }) == 0 ? 0 : 8);
+}
+
+static struct memory ten_secrets(uint8_t signer[DIGEST_LEN])
+{
+	for (int i = 0; i < 10; i++) {
+		char name[8];
+		snprintf(name, sizeof name, "s%d", i);
+		add_secret(fx.store, name, name);
+	}
+	add_secret(other.store, "mine", "mine");
+	fingerprint_of(fx.store, signer);
+	return back_up_all(fx.store);
+}
+
+START_TEST(killed_at_any_write_it_is_all_or_nothing)
+{
+	uint8_t signer[DIGEST_LEN];
+	struct memory m = ten_secrets(signer);
+	int status = 0;
+	long n;
+
+	vault_close(&other);
+	for (n = 1; n < 10000; n++) {
+		pid_t pid = fork();
+		ck_assert_int_ge(pid, 0);
+		if (pid == 0)
+			restore_and_die(&m, signer, n);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status))
+			break;
+		if (restored_whole()) {		/* it died behind its commit */
+			n++;
+			break;
+		}
+	}
+	if (WIFEXITED(status))
+		ck_assert_int_eq(WEXITSTATUS(status), 0);
+	ck_assert_int_gt(n, 10);
+	ck_assert(restored_whole());
+	free(m.data);
+}
+END_TEST
+
+START_TEST(full_disk_at_any_write_loses_nothing)
+{
+	uint8_t signer[DIGEST_LEN];
+	struct memory m = ten_secrets(signer);
+	long n;
+	int r = -1;
+
+	for (n = 1; r < 0 && n < 10000; n++) {
+		fault.code = SQLITE_FULL;
+		fault.fired = false;
+		fault.countdown = n;
+		r = put_back(&other, &m, signer, (struct restore_options){ 0 });
+		fault.countdown = 0;
+		if (r < 0) {
+			ck_assert(r == -ENOSPC || r == -EIO);
+			ck_assert_uint_eq(counts_of(other.store).secrets, 1);
+			ck_assert_int_eq(value_is(other.store, id_of(other.store, "mine"), 1, "mine"), 0);
+		}
+	}
+	ck_assert_int_gt(n, 10);
+	ck_assert_uint_eq(counts_of(other.store).secrets, 11);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	free(m.data);
+}
+END_TEST
+
 /* ---- pieces ---- */
 
 START_TEST(pieces_make_the_stream_again)
@@ -685,6 +784,8 @@ int main(void)
 	tcase_add_test(t, newer_format_says_so);
 	tcase_add_test(t, another_recipients_key_does_not_open_it);
 	tcase_add_test(t, one_refusal_leaves_nothing);
+	tcase_add_test(t, killed_at_any_write_it_is_all_or_nothing);
+	tcase_add_test(t, full_disk_at_any_write_loses_nothing);
 	tcase_add_test(t, pieces_make_the_stream_again);
 	tcase_add_test(t, restores_under_way_are_few_and_expire);
 	tcase_add_test(t, recipients_and_drills_are_kept_and_sealed);

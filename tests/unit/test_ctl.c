@@ -632,6 +632,8 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 		{ "{\"op\":\"revoke\",\"binding\":99}", "BindingDelete", "bindings/delete" },
 		{ "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingDelete", "bindings/delete on db" },
 		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0}]}", "SecretSet", "secrets/set on db" },
+		{ "{\"op\":\"holders\",\"name\":\"db\"}", "HolderList", "audit/read on the vault" },
+		{ "{\"op\":\"drained\",\"name\":\"db\",\"version\":1}", "HolderList", "secrets/list on db" },
 		{ "{\"op\":\"block\",\"principal\":\"user:5\"}", "PrincipalBlock", "bindings/delete on the vault" },
 		{ "{\"op\":\"unblock\",\"principal\":\"user:5\"}", "PrincipalUnblock", "bindings/delete on the vault" },
 		{ "{\"op\":\"blocks\"}", "BindingList", "bindings/list on the vault" },

@@ -1,4 +1,5 @@
 /* The n-th write, and the n-th allocation, fails for every n: the call says so, and nothing has changed. */
+#include "faulty_vfs.h"
 #include "store_main.h"
 
 #include <errno.h>
@@ -8,89 +9,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* ---- a VFS whose n-th write, sync or truncation fails ---- */
-
-static struct {
-	long countdown;		/* 0: nothing fails */
-	bool lasting;		/* and everything after it */
-	int code;
-	bool fired;
-	bool kills;		/* instead of failing, it ends the process as kill -9 does */
-} fault;
-
-static bool fails(void)
-{
-	if (fault.countdown == 0)
-		return false;
-	if (--fault.countdown > 0)
-		return false;
-	if (fault.kills)
-		kill(getpid(), SIGKILL);
-	if (fault.lasting)
-		fault.countdown = 1;
-	fault.fired = true;
-	return true;
-}
-
-struct shim_file {
-	sqlite3_file base;
-	sqlite3_file *real;
-};
-#define REAL(f) (((struct shim_file *)(f))->real)
-
-static sqlite3_vfs *real_vfs;
-
-static int shim_close(sqlite3_file *f) { return REAL(f)->pMethods->xClose(REAL(f)); }
-static int shim_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at) { return REAL(f)->pMethods->xRead(REAL(f), p, n, at); }
-static int shim_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
-{
-	return fails() ? fault.code : REAL(f)->pMethods->xWrite(REAL(f), p, n, at);
-}
-static int shim_truncate(sqlite3_file *f, sqlite3_int64 n) { return fails() ? fault.code : REAL(f)->pMethods->xTruncate(REAL(f), n); }
-static int shim_sync(sqlite3_file *f, int flags) { return fails() ? SQLITE_IOERR_FSYNC : REAL(f)->pMethods->xSync(REAL(f), flags); }
-static int shim_size(sqlite3_file *f, sqlite3_int64 *n) { return REAL(f)->pMethods->xFileSize(REAL(f), n); }
-static int shim_lock(sqlite3_file *f, int l) { return REAL(f)->pMethods->xLock(REAL(f), l); }
-static int shim_unlock(sqlite3_file *f, int l) { return REAL(f)->pMethods->xUnlock(REAL(f), l); }
-static int shim_reserved(sqlite3_file *f, int *r) { return REAL(f)->pMethods->xCheckReservedLock(REAL(f), r); }
-static int shim_control(sqlite3_file *f, int op, void *arg) { return REAL(f)->pMethods->xFileControl(REAL(f), op, arg); }
-static int shim_sector(sqlite3_file *f) { return REAL(f)->pMethods->xSectorSize(REAL(f)); }
-static int shim_traits(sqlite3_file *f) { return REAL(f)->pMethods->xDeviceCharacteristics(REAL(f)); }
-static int shim_map(sqlite3_file *f, int page, int size, int extend, void volatile **p) { return REAL(f)->pMethods->xShmMap(REAL(f), page, size, extend, p); }
-static int shim_shm_lock(sqlite3_file *f, int o, int n, int flags) { return REAL(f)->pMethods->xShmLock(REAL(f), o, n, flags); }
-static void shim_barrier(sqlite3_file *f) { REAL(f)->pMethods->xShmBarrier(REAL(f)); }
-static int shim_unmap(sqlite3_file *f, int del) { return REAL(f)->pMethods->xShmUnmap(REAL(f), del); }
-
-static const sqlite3_io_methods shim_methods = {
-	2, shim_close, shim_read, shim_write, shim_truncate, shim_sync, shim_size, shim_lock, shim_unlock, shim_reserved, shim_control, shim_sector,
-	shim_traits, shim_map, shim_shm_lock, shim_barrier, shim_unmap, NULL, NULL,
-};
-
-static int shim_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *f, int flags, int *out)
-{
-	struct shim_file *file = (struct shim_file *)f;
-	int code;
-
-	(void)vfs;
-	file->real = (sqlite3_file *)(file + 1);
-	code = real_vfs->xOpen(real_vfs, name, file->real, flags, out);
-	file->base.pMethods = code == SQLITE_OK ? &shim_methods : NULL;
-	return code;
-}
-
-static void shim_register(void)
-{
-	static sqlite3_vfs shim;
-
-	real_vfs = sqlite3_vfs_find(NULL);
-	if (real_vfs == &shim)
-		return;
-	shim = *real_vfs;
-	shim.zName = "faulty";
-	shim.szOsFile = (int)sizeof(struct shim_file) + real_vfs->szOsFile;
-	shim.xOpen = shim_open;
-	ck_assert_int_eq(sqlite3_vfs_register(&shim, 1), SQLITE_OK);
-}
 
 /* ---- allocations of the project's own code (--wrap) and of SQLite ---- */
 
@@ -398,7 +316,7 @@ static bool rotate_and_die(long n)
 		process_init();
 		if (kek_open(&source, &kek, why, sizeof why) < 0 || keys_new_local(kek, &fx.keys) < 0 || vault_open(&fx) < 0)
 			_exit(2);
-		fault.kills = true;
+		fault.deadly = true;
 		fault.countdown = n;
 		_exit(rotation() == 0 ? 0 : 3);
 	}
@@ -481,6 +399,108 @@ static void fail_end(int (*act)(void), const char *what, int (*const *before)(vo
 	ck_abort_msg("%s never succeeds", what);
 }
 
+/* What can be seen of the doomed: one number for each state that it may be in. */
+enum fate { GONE, LIVE, DELETED, EMPTIED, HALF_DESTROYED, BROKEN };
+
+static enum fate fate_now(void)
+{
+	const struct catalog_secret *c = store_get(fx.store, doomed);
+	bool second = c && value_is(fx.store, doomed, 2, "second") == 0, first = c && value_is(fx.store, doomed, 1, "first") == 0;
+
+	if (!c)
+		return GONE;
+	if (catalog_emptied(c))
+		return EMPTIED;
+	if (c->n_versions != 2 || !second)
+		return BROKEN;
+	if (!first)
+		return catalog_version(c, 1)->destroyed ? HALF_DESTROYED : BROKEN;
+	return c->deleted ? DELETED : LIVE;
+}
+
+/* A process of its own (in which libcheck cannot assert), which dies at its n-th write, sync or truncation. True: it came to its end. */
+static bool die_at(const char *act, long n)
+{
+	char id[16], at[16];
+	int status;
+	pid_t child;
+
+	snprintf(id, sizeof id, "%u", doomed);
+	snprintf(at, sizeof at, "%ld", n);
+	vault_close(&fx);
+	child = fork();
+	if (child == 0) {
+		execl("/proc/self/exe", "test_store_fault", "--die", fx.dir, act, id, at, (char *)NULL);
+		_exit(127);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL, "%s, write %ld: the process ended with %x", act, n, (unsigned)status);
+	ck_assert_int_eq(vault_open(&fx), 0);
+	return WIFEXITED(status);
+}
+
+static int (*const ends[])(void) = { delete_it, recover_it, purge_it, empty_it, destroy_it };
+static const char *const end_names[] = { "delete", "recover", "purge", "empty", "destroy" };
+#define ENDS (sizeof ends / sizeof ends[0])
+
+static int dying_process(char **argv)
+{
+	int r = -EINVAL;
+
+	if (shim_register() != SQLITE_OK)
+		return 3;
+	r = vault_attach(&fx, argv[2]);
+	if (r < 0)
+		return -r;
+	doomed = (uint32_t)atol(argv[4]);
+	fault.deadly = true;
+	fault.countdown = atol(argv[5]);
+	for (size_t i = 0; i < ENDS; i++)
+		if (strcmp(argv[3], end_names[i]) == 0) {
+			if (ends[i] == empty_it)
+				fx.store->uptime = in_a_year;
+			r = ends[i]();
+		}
+	if (r == 0)
+		r = store_scrub(fx.store);
+	fault.countdown = 0;
+	vault_close(&fx);
+	keys_free(fx.keys);
+	return r == 0 ? 0 : 2;
+}
+
+static void kill_end(const char *act, int (*const *before)(void), size_t n_before, enum fate was, enum fate is)
+{
+	bool done = false, never = false, whole = false;
+
+	vault_write_conf(&fx);
+	for (long n = 1; n < 200 && !done; n++) {
+		doom(before, n_before);
+		ck_assert_int_eq(fate_now(), was);
+		done = die_at(act, n);
+		enum fate fate = fate_now();
+		ck_assert_msg(fate == was || fate == is, "killed at write %ld: neither before nor after, but %d", n, fate);
+		never |= fate == was;
+		whole |= fate == is;
+		ck_assert(!done || fate == is);
+		ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+		ck_assert_int_eq(store_scrub(fx.store), 0);
+	}
+	ck_assert(done && never && whole);
+}
+
+START_TEST(killed_at_every_write_deletes_recovers_purges_all_or_nothing)
+{
+	static int (*const deleted[])(void) = { delete_it };
+
+	kill_end("delete", NULL, 0, LIVE, DELETED);
+	kill_end("recover", deleted, 1, DELETED, LIVE);
+	kill_end("purge", deleted, 1, DELETED, GONE);
+	kill_end("empty", deleted, 1, DELETED, EMPTIED);
+	kill_end("destroy", NULL, 0, LIVE, HALF_DESTROYED);
+}
+END_TEST
+
 static void fail_every_end(bool memory)
 {
 	static int (*const deleted[])(void) = { delete_it };
@@ -554,15 +574,17 @@ END_TEST
 static void setup(void)
 {
 	wrap_sqlite_memory();
-	shim_register();
+	ck_assert_int_eq(shim_register(), SQLITE_OK);
 	fixture_setup();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const TTest *const tests[] = { failed_write_changes_nothing, failed_allocation_changes_nothing, failed_allocation_while_opening_is_reported,
-					 killed_at_every_write_of_a_rotation_it_happened_or_did_not,
-					 failed_write_deletes_recovers_purges_all_or_nothing, failed_allocation_deletes_recovers_purges_all_or_nothing };
+					 failed_write_deletes_recovers_purges_all_or_nothing, failed_allocation_deletes_recovers_purges_all_or_nothing,
+					 killed_at_every_write_of_a_rotation_it_happened_or_did_not, killed_at_every_write_deletes_recovers_purges_all_or_nothing };
 
+	if (argc == 6 && strcmp(argv[1], "--die") == 0)
+		return dying_process(argv);
 	return store_tests_run("store-fault", 280, tests, sizeof tests / sizeof tests[0], setup, fixture_teardown);
 }

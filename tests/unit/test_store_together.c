@@ -15,38 +15,13 @@
 
 /* ---- the other process: adds versions to secret 1 and says so, one byte each ---- */
 
-static int attach(struct fixture *f, const char *dir)
-{
-	char why[256];
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-	struct kek *kek = NULL;
-
-	snprintf(f->dir, sizeof f->dir, "%s", dir);
-	r = secmem_init(4u << 20, SECMEM_AUTO);
-	if (r == 0)
-		r = crypto_init();
-	if (r == 0)
-		r = vaultconf_read(fd, &f->conf, why, sizeof why);
-	struct kek_source source = { .uri = f->conf.kek, .params = f->conf.kek_params, .fd = -1 };
-	if (r == 0)
-		r = kek_open(&source, &kek, why, sizeof why);
-	if (r == 0)
-		r = keys_new_local(kek, &f->keys);
-	struct store_config config = { .dir = f->dir, .conf = &f->conf };
-	if (r == 0)
-		r = store_open(&config, &f->store, why, sizeof why);
-	if (r == 0)
-		r = store_unlock(f->store, f->keys, why, sizeof why);
-	return r;
-}
-
 static int other_process(const char *dir, long rounds)
 {
 	static struct fixture f;
 	uint32_t version;
 	char value[32];
 
-	if (attach(&f, dir) < 0)
+	if (vault_attach(&f, dir) < 0)
 		return 1;
 	for (long i = 0; i < rounds; i++) {
 		if (store_begin(f.store) < 0)
@@ -95,14 +70,6 @@ static long drain(int fd)
 	return total;
 }
 
-static void write_conf(void)
-{
-	int fd = open(fx.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	ck_assert_int_eq(vaultconf_write(fd, &fx.conf), 0);
-	close(fd);
-}
-
 static void check_values(void)
 {
 	char value[32];
@@ -121,7 +88,7 @@ START_TEST(killed_writer_loses_nothing_that_it_was_told_is_done)
 	char byte;
 	int fd;
 
-	write_conf();
+	vault_write_conf(&fx);
 	ck_assert_uint_eq(add_secret(fx.store, "db", "value 1"), 1);
 	vault_close(&fx);
 	srand((unsigned)getpid());
@@ -151,7 +118,7 @@ START_TEST(two_processes_commit_in_turn)
 	int fd, status;
 	char value[32];
 
-	write_conf();
+	vault_write_conf(&fx);
 	ck_assert_uint_eq(add_secret(fx.store, "db", "value 1"), 1);
 	pid_t pid = spawn("100", &fd);
 	for (int i = 0; i < 100; i++) {
@@ -179,7 +146,7 @@ START_TEST(built_store_loads_and_is_sound)
 	struct secbuf *plain = NULL;
 	int status;
 
-	write_conf();
+	vault_write_conf(&fx);
 	vault_close(&fx);
 	pid_t pid = fork();
 	if (pid == 0) {

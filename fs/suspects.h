@@ -1,0 +1,37 @@
+/* Requests that a worker died on, in memory that outlives it.
+ *
+ * Which one killed it, when several were being worked on? After a crash, or where the watchdog had to end it, all are suspects, and the next worker runs each of them alone: nothing else is worked on
+ * meanwhile. If that worker dies too, the one that ran alone is guilty, and no third worker is asked: its caller gets EIO. The innocent have had their answers by then.
+ *
+ * SIGKILL from outside is seldom a request's doing, and callers wait: what was being worked on is noted, and runs beside the others. One that is there again when the next worker is killed is guilty;
+ * where there are several such, each runs alone next. */
+#ifndef COFFER_FS_SUSPECTS_H
+#define COFFER_FS_SUSPECTS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SUSPECTS 64u		/* more than there are slots */
+
+enum suspicion { SUSPICION_NONE = 0, SUSPICION_NOTED, SUSPICION_ALONE /* to be run alone */, SUSPICION_GUILTY };
+
+/* unique is without the kernel's resend bit; 0: free. Uniques are never used again in a connection. */
+struct suspect { _Atomic uint64_t unique; _Atomic uint32_t deaths, suspicion; };
+
+#define PENALTIES 16u
+/* A uid whose requests kill workers waits for its errors, each time twice as long. */
+struct penalty { uint32_t uid, count; int64_t forgiven_ms; };
+
+struct suspects { struct suspect of[SUSPECTS]; _Atomic uint32_t next; struct penalty penalties[PENALTIES]; };
+
+/* The keeper: a worker died while it worked on these. crashed: not by somebody else's SIGKILL. */
+void suspects_note(struct suspects *s, const uint64_t *uniques, size_t n, bool crashed);
+/* The worker. */
+enum suspicion suspects_of(struct suspects *s, uint64_t unique);
+void suspects_clear(struct suspects *s, uint64_t unique);
+/* How long a uid waits for the answer to a request that was given up (ms): 1 s, 2 s, … 16 s; a minute without another forgives. */
+uint32_t suspects_penalty(struct suspects *s, uint32_t uid, int64_t now_ms);
+
+#endif

@@ -1,0 +1,114 @@
+#!/bin/bash
+# The binary is replaced under a daemon that serves: no call fails, the keeper keeps its pid, open files and watches live; a binary that does not start, or that others can write, changes nothing.
+. "$(dirname "$0")/../support/lib.sh"
+UPGRADES=${UPGRADES:-8}	# by hand: 100
+DEATHS_EXPECTED=1
+reader=20001 writer=20002
+head -c 4096 /dev/urandom >"$SCRATCH/value"
+
+upgrades_are() { [ "$(status .supervision.upgrades)" = "$1" ] && [ "$(status .processes.standby)" != null ]; }
+resumed() { [ "$(grep -c 'the keeper goes on as version' "$DAEMON_LOG")" = "$1" ]; }
+trouble_is() { status .supervision.trouble | grep -qE -- "$1"; }
+
+# As a package manager does it: another file under the name.
+replace() { install -m 755 "$1" "$SCRATCH/bin/new" && mv "$SCRATCH/bin/new" "$SCRATCH/bin/cofferd"; }
+
+vault_init
+vault_mount
+expect_ok coffer put db --file "$SCRATCH/value"
+expect_ok coffer put late --file "$SCRATCH/value"
+expect_errno ok sysop mkdir "$MNT/written"
+expect_ok coffer grant secrets-user user:$reader --on '*'
+expect_ok coffer grant secrets-officer user:$writer --on written
+keeper=$(status .processes.keeper)
+[ "$keeper" = "${DAEMON%:*}" ] || fail "the keeper is $keeper, not ${DAEMON%:*}"
+
+note "$UPGRADES upgrades while clients read, map, stat, list and write; a file and a watch are kept open"
+hold opened $reader
+expect_held ok opened open r "$MNT/db/current"
+inotifywait -m -e close_write "$MNT/late/current" >"$SCRATCH/events" 2>"$SCRATCH/watching" &
+STARTED+=("$(process_of $!)")
+wait_for grep -q 'Watches established' "$SCRATCH/watching"
+hammer_start read $reader read "$MNT/db/current" "$SCRATCH/value"
+hammer_start map $reader map "$MNT/db/versions/1" "$SCRATCH/value"
+hammer_start stat $reader stat "$MNT/db/current" 400
+hammer_start list $reader list "$MNT" db
+hammer_start write $writer write "$MNT/written/current"
+for ((i = 1; i <= UPGRADES; i++)); do
+	wait_for upgrades_are $((i - 1))
+	helper=$(status .processes.resolver)
+	replace "$COFFER_BIN/cofferd"
+	kill -HUP "$keeper"
+	wait_for upgrades_are "$i"
+	wait_for resumed "$i"
+	[ "$(status .processes.keeper)" = "$keeper" ] || fail "the keeper's pid is another"
+	[ "$(status .processes.resolver)" != "$helper" ] || fail "the resolver was not started again"
+	[ "$(readlink "/proc/$keeper/exe")" = "$SCRATCH/bin/cofferd" ] || fail "the keeper is still the old binary: $(readlink "/proc/$keeper/exe")"
+	[ "$(readlink "/proc/$(status .processes.worker)/exe")" = "$SCRATCH/bin/cofferd" ] || fail "the worker is still the old binary"
+done
+for name in map stat list read; do
+	hammer_stop $name
+done
+reads=$HAMMERED
+hammer_stop write
+note "$reads reads and $HAMMERED writes meanwhile, none failed"
+[ "$(ls "$MNT/written/versions" | wc -l)" = "$HAMMERED" ] || fail "$(ls "$MNT/written/versions" | wc -l) versions of $HAMMERED writes"
+expect_held ok opened pread 0 16
+let_go opened
+: >"$SCRATCH/events"
+expect_ok coffer put late --file "$SCRATCH/value"
+wait_for grep -q CLOSE_WRITE "$SCRATCH/events"
+n=$(cat "$STORE"/audit/*.jsonl | grep -a '^{' | jq -n "[inputs | select(.operation == \"SecretGet\" and .result == \"allow\" and .secret == \"db\" and .version == 1 and .caller.uid == $reader)] | length")
+[ "$n" -ge "$reads" ] || fail "$n records of $reads reads"
+[ "$(status .restarts)" = 0 ] || fail "an upgrade counts as a death"
+
+# unchanged PATTERN: after SIGHUP the old worker serves on, and status and log say why
+unchanged()
+{
+	local worker before
+	worker=$(status .processes.worker)
+	before=$(status .supervision.upgrades)
+	kill -HUP "$keeper"
+	wait_for trouble_is "$1"
+	[ "$(status .processes.worker)" = "$worker" ] || fail "the worker is another"
+	[ "$(status .supervision.upgrades)" = "$before" ] || fail "it counts as an upgrade"
+	expect_ok as $reader cat "$MNT/db/current"
+	grep -qE -- "$1" "$DAEMON_LOG" || fail "the log does not say why"
+}
+
+note "a binary that does not start, is none, is gone, or that others can write, it or its directory: what runs goes on"
+replace /bin/false
+unchanged 'does not start'
+replace /dev/null
+unchanged 'does not start|no program'
+rm "$SCRATCH/bin/cofferd"
+unchanged 'No such file'
+replace "$COFFER_BIN/cofferd"
+chmod o+w "$SCRATCH/bin/cofferd"
+unchanged "it is not root's alone"
+chmod o-w "$SCRATCH/bin/cofferd"
+chmod g+w "$SCRATCH/bin"
+unchanged "a directory above it is not root's alone"
+chmod g-w "$SCRATCH/bin"
+chown 20001 "$SCRATCH/bin/cofferd"
+unchanged "it is not root's alone"
+chown 0 "$SCRATCH/bin/cofferd"
+# a keeper that would not understand is not become, though its workers serve
+before=$(status .supervision.upgrades)
+
+note "and when it is put right, the upgrade is made"
+kill -HUP "$keeper"
+wait_for upgrades_are $((before + 1))
+expect_ok as $reader cat "$MNT/db/current"
+
+note "a worker that dies in the middle of it"
+for ((i = 2; i <= 4; i++)); do
+	wait_for upgrades_are $((before + i - 1))
+	kill -HUP "$keeper"
+	kill -KILL "$(status .processes.worker)"
+	expect_ok as $reader cat "$MNT/db/current"
+	wait_for upgrades_are $((before + i))
+done
+vault_umount
+audit_verify
+expect_ok coffer fsck "$STORE"
