@@ -141,7 +141,7 @@ static void describe_rotation(const struct rotation *p, char *ret, size_t len)
 		strcpy(expiry, ", for ");
 		time_print_span(p->expiry, expiry + 6);
 	}
-	snprintf(ret, len, "%s %s %s%s, by %s%s", p->action == ROTATION_NOTIFY ? "notify" : "rotate", span, p->every ? "after creation" : "before expiry", expiry,
+	snprintf(ret, len, "%s %s %s%s, by %s%.300s", p->action == ROTATION_NOTIFY ? "notify" : "rotate", span, p->every ? "after creation" : "before expiry", expiry,
 		 p->action == ROTATION_NOTIFY ? "event" : p->generator, p->command);
 }
 

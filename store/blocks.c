@@ -38,7 +38,7 @@ static int tell(struct store *s, const char *principal, const char *what)
 {
 	char detail[EVENT_DETAIL_MAX];
 
-	snprintf(detail, sizeof detail, "%s: %s", what, principal);
+	snprintf(detail, sizeof detail, "%s: %.200s", what, principal);	/* a very long one is cut: it stands whole in its row */
 	return store_event_add(s, &(struct event){ .kind = EVENT_BINDING_CHANGED, .name = "*", .detail = detail });
 }
 
