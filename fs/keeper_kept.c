@@ -6,6 +6,7 @@
 #include "fs/keeper_internal.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -98,6 +99,11 @@ int kept_adopt(struct keeper *k)
 	k->shared->keeper.options = k->options;
 	k->shared->keeper.ending = 0;
 	k->shared->keeper.fresh = 0;
+	/* its worker died of the keeper's death: what it was at is under no suspicion */
+	for (size_t i = 0; i < SLOTS; i++) {
+		atomic_store(&k->shared->slots[i].running, 0);
+		atomic_store(&k->shared->slots[i].began, 0);
+	}
 	keeper_sign(k);
 	return mount_aborted(k->mount) || !mount_attached(k->mount) ? -ENOTCONN : 0;
 }

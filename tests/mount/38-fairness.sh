@@ -48,7 +48,7 @@ others_are_served()
 
 vault_init
 expect_ok "$COFFER_SUPPORT/build_store" "$STORE" --secrets 200 --bindings 10
-vault_mount
+vault_mount -o watchdog=0	# which would wake the key holder
 expect_ok coffer grant secrets-user user:20001 --on '*'
 expect_ok coffer grant secrets-user user:20002 --on '*'
 
@@ -60,7 +60,7 @@ crowd_end
 note "the same after the worker has died over them"
 DEATHS_EXPECTED=1
 vault_umount
-vault_mount -o noresend
+vault_mount -o noresend,watchdog=0
 crowd_start
 worker=$(status .processes.worker)
 kill -KILL "$worker"

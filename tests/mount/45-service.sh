@@ -33,6 +33,9 @@ DEATHS_EXPECTED=1
 expect_ok coffer grant secrets-user user:20001 --on '*'
 hold reader 20001
 expect_held ok reader open r "$MNT/db/current"
+# who reads all the while sees no error either
+hammer_start reads 20001 read "$MNT/db/versions/1" /etc/hostname
+hammer_start preads 20001 pread "$MNT/db/versions/1" /etc/hostname
 hold writer 0
 expect_held ok writer open w,t "$MNT/db/current"
 expect_held ok writer write half
@@ -55,6 +58,9 @@ for round in 1 2 3; do
 	[ "$(stat -c %i "$MNT/db/current")" = "$before" ] || fail "another inode in round $round"
 	[ "$(grep -c " $MNT fuse.coffer " /proc/self/mounts)" = 1 ] || fail "not one mount: $(grep " $MNT " /proc/self/mounts)"
 done
+hammer_stop reads
+hammer_stop preads
+[ "$(jq -n '[inputs | select(.operation == "SecretGet" and .result == "allow") | .request] | group_by(.) | map(select(length > 1)) | length' <"$MNT/.coffer/audit")" = 0 ] || fail "a request is in the log twice"
 expect_held ok writer write -and-half
 expect_held ok writer fsync
 expect_held ok writer close
