@@ -120,7 +120,8 @@ attempt()
 	if [ "$got" = killed ]; then
 		line=$(grep "is not on this role's list" "$DAEMON_LOG" | tail -n 1)
 		[[ $line = *"cofferd[$worker] worker: system call "[0-9]* ]] || fail "the log does not name the call: $line"
-		died() { grep -q "worker ($worker) was ended by signal 31" "$DAEMON_LOG"; }
+		# a thread of it may wait in the kernel: the keeper does not wait for that
+		died() { grep -qE "worker \($worker\) was ended by signal 31|worker $worker was killed and cannot be reaped" "$DAEMON_LOG"; }
 		wait_for died
 	fi
 	note "  $name: $got"
