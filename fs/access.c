@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/log.h"
+#include "store/lifecycle.h"
 
 int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, bool may_block, struct asker *ret_asker)
 {
@@ -117,6 +118,11 @@ static void judge_own(struct vault *v, const struct asker *asker, const struct o
 		*ret_kind = HANDLE_AUDIT;
 		vault_decide(v, who, ACTION_AUDIT_READ, NULL, j);
 		break;
+	case OWN_EVENTS:		/* names of all secrets, and who has rights on them: as much as the log tells */
+		*ret_operation = AUDIT_EVENTS_READ;
+		*ret_kind = HANDLE_EVENTS;
+		vault_decide(v, who, ACTION_AUDIT_READ, NULL, j);
+		break;
 	default:
 		j->error = EISDIR;
 	}
@@ -166,6 +172,10 @@ static int enter(struct vault *v, const struct asker *asker, const struct open_a
 	if (r)
 		return r;
 	fill_handle(h, asker, ask, j, kind);
+	if (kind == HANDLE_EVENTS) {	/* its offsets count from the oldest event that there was when it was opened */
+		uint64_t end;
+		store_events_range(v->store, &h->extra, &end);
+	}
 	if (kind == HANDLE_AUDIT) {
 		uint32_t base = 0;
 		r = audit_first_segment(v->audit, &base);
@@ -468,6 +478,22 @@ static int read_audit(struct vault *v, const struct asker *asker, struct handle 
 	return audit_read(v->audit, (uint32_t)h->extra, ask->offset, ret->text, ask->size, &ret->len);
 }
 
+static int read_events(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+{
+	struct verdict j = { 0 };
+	if (!may_block)
+		return -EAGAIN;
+	vault_decide(v, asker_trusted(asker), ACTION_AUDIT_READ, NULL, &j);
+	if (j.error)
+		return -lost_right(h, asker, &j);
+	ret->text = malloc(ask->size ? ask->size : 1);
+	if (!ret->text)
+		return -ENOMEM;
+	ret->data = ret->text;
+	int r = store_events_read(v->store, h->extra + ask->offset, ret->text, ask->size, &ret->len);
+	return r == -EBADMSG ? -EIO : r;
+}
+
 int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result)
 {
 	struct handle *h = handle_get(v->handles, ask->fh);
@@ -486,6 +512,9 @@ int access_read(struct vault *v, const struct asker *asker, const struct read_as
 		break;
 	case HANDLE_AUDIT:
 		r = ask->page_cache ? -EINVAL : read_audit(v, asker, h, ask, may_block, ret_result);
+		break;
+	case HANDLE_EVENTS:
+		r = ask->page_cache ? -EINVAL : read_events(v, asker, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_BELL:
 	case HANDLE_CTL:

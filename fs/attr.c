@@ -1,5 +1,6 @@
 #include "fs/attr.h"
 #include "fs/at.h"
+#include "store/lifecycle.h"
 
 #include <errno.h>
 #include <string.h>
@@ -59,7 +60,7 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
 	action_set can = actions_on(v, asker, NULL);
 	uint32_t base = 0;
-	uint64_t size = 0;
+	uint64_t first, size = 0;
 
 	set_times(st, v->shared->keeper.started);
 	switch ((enum inode_own)i->low) {
@@ -86,6 +87,12 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 	case OWN_AUDIT:
 		if (!audit_first_segment(v->audit, &base) && !audit_size(v->audit, base, &size))
 			st->st_size = (off_t)size;
+		set_times(st, vault_now());
+		fill_file(st, asker, can & ACTION_BIT(ACTION_AUDIT_READ), false);
+		return 0;
+	case OWN_EVENTS:
+		store_events_range(v->store, &first, &size);
+		st->st_size = (off_t)(size - first);
 		set_times(st, vault_now());
 		fill_file(st, asker, can & ACTION_BIT(ACTION_AUDIT_READ), false);
 		return 0;

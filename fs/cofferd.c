@@ -15,6 +15,7 @@
 #include "fs/options.h"
 #include "fs/resolver.h"
 #include "fs/role.h"
+#include "fs/runner.h"
 #include "fs/sandbox.h"
 #include "fs/worker.h"
 #include "store/keyholder.h"
@@ -95,6 +96,21 @@ static int run_bell(const struct role_args *args)
 	return bell_run(role_fd(args, "root"), clients, 2);
 }
 
+/* What it may do it needs to become the user of a program, and to end what that left; programs have none of it. */
+static int run_runner(const struct role_args *args)
+{
+	static const int caps[] = { CAP_SETUID, CAP_SETGID, CAP_KILL };
+	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
+	int r = role_harden();
+	if (!r)
+		r = role_confine_with(args, caps, sizeof caps / sizeof *caps);
+	if (r) {
+		log_error("giving up root: %s", strerror(-r));
+		return 1;
+	}
+	return runner_run(clients, 2, role_fd(args, "store"));
+}
+
 /* One test read through the mount, before anybody else can see it. */
 static int run_probe(const struct role_args *args)
 {
@@ -115,7 +131,7 @@ static int run_check(const struct role_args *args)
 static int run_role(const struct role_args *args)
 {
 	static const struct { const char *name; int (*run)(const struct role_args *args); } roles[] = {
-		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver }, { "bell", run_bell }, { "probe", run_probe }, { "check", run_check },
+		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver }, { "bell", run_bell }, { "runner", run_runner }, { "probe", run_probe }, { "check", run_check },
 	};
 	for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
 		if (!strcmp(args->role, roles[i].name)) {

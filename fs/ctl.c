@@ -312,6 +312,16 @@ int ctl_ask(struct ctl *c, enum action action, const char *name)
 	return 0;
 }
 
+bool ctl_may(const struct ctl *c, enum action action, const char *name)
+{
+	struct policy_answer answer;
+
+	store_rdlock(c->env->store);
+	policy_decide(store_policy(c->env->store), &c->who->policy, action, name, c->now, &answer);
+	store_unlock_tables(c->env->store);
+	return answer.decision == POLICY_ALLOW;
+}
+
 int ctl_ask_any(struct ctl *c, enum action action)
 {
 	enum policy_decision decision;
@@ -540,7 +550,7 @@ bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const 
 
 static const struct ctl_op *find_op(const char *name)
 {
-	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops, ctl_backup_ops };
+	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops, ctl_rotation_ops, ctl_backup_ops };
 
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 		for (const struct ctl_op *op = tables[t]; op->name; op++)

@@ -9,6 +9,7 @@
 #include "fs/exitcode.h"
 #include "fs/timefmt.h"
 #include "policy/scope.h"
+#include "store/lifecycle.h"
 
 #define CTL_DEPTH_MAX    4	/* the deepest request there is has two levels */
 #define CTL_MESSAGE_MAX  512
@@ -45,8 +46,8 @@ struct ctl_op {
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c and ctl_backup.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_backup_ops[];
+/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c, ctl_rotation.c and ctl_backup.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -68,6 +69,9 @@ struct ctl_args {
 	enum action action;
 	bool has_value_max, has_enforce_validity, enforce_validity, has_purge_protection, purge_protection;
 	uint32_t value_max;
+	uint32_t near_days;		/* 0: not given */
+	struct rotation rotation;
+	struct hook hook;
 };
 
 struct ctl {
@@ -86,7 +90,7 @@ struct ctl {
 	uint8_t id[16];
 	int64_t now;			/* wall clock, ns */
 	int64_t started;		/* monotonic, ns */
-	struct secbuf *value;		/* of rollback */
+	struct secbuf *value;		/* of rollback and rotate */
 	uint64_t *ids;			/* of revoke */
 	size_t n_ids;
 	struct set_item *set;		/* of put-set */
@@ -136,6 +140,8 @@ int ctl_fail_add(struct ctl *c, int r);
 int ctl_ask(struct ctl *c, enum action action, const char *name);
 /* The same, content with the right to any name at all: the single names are filtered later. */
 int ctl_ask_any(struct ctl *c, enum action action);
+/* The bare answer, for what a list shows: nothing is noted. */
+bool ctl_may(const struct ctl *c, enum action action, const char *name);
 /* Notes that the policy denied: no binding decided. */
 void ctl_deny(struct ctl *c);
 /* The denial was not the end: forgets it. */
@@ -159,6 +165,11 @@ int ctl_check_time(struct ctl *c, const char *field, int64_t none, int64_t *ret_
 const char *ctl_string(const struct ctl *c, const char *field);
 /* No bytes that move a terminal's cursor or end a line. */
 bool ctl_text_clean(const char *text);
+
+/* ---- secrets ---- */
+
+/* The secret that args.name names, which is there and not disabled; or -ENOENT, -EACCES after ctl_fail. */
+int ctl_find_live(struct ctl *c, uint32_t *ret_id);
 
 /* ---- answers ---- */
 

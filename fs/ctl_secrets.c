@@ -64,6 +64,19 @@ static int fail_disabled(struct ctl *c)
 	return ctl_fail(c, EACCES, "%s is disabled", c->args.name);
 }
 
+int ctl_find_live(struct ctl *c, uint32_t *ret_id)
+{
+	struct view view;
+	int r = find(c, 0, &view);
+
+	if (r < 0)
+		return r;
+	if (!view.enabled)
+		return fail_disabled(c);
+	*ret_id = view.id;
+	return 0;
+}
+
 static int check_name(struct ctl *c)
 {
 	return ctl_check_name(c, "name", &c->args.name);

@@ -54,10 +54,13 @@ static int after_seal(struct ctl *c)
 static int check_vault(struct ctl *c)
 {
 	const json_t *value_max = json_object_get(c->in, "value_max"), *enforce = json_object_get(c->in, "enforce_validity");
-	const json_t *protection = json_object_get(c->in, "purge_protection");
+	const json_t *protection = json_object_get(c->in, "purge_protection"), *near = json_object_get(c->in, "near_expiry_days");
 
-	if (!value_max && !enforce && !protection)
-		return ctl_fail(c, EINVAL, "vault: one of value_max, enforce_validity, purge_protection is needed");
+	if (!value_max && !enforce && !protection && !near)
+		return ctl_fail(c, EINVAL, "vault: one of value_max, enforce_validity, purge_protection, near_expiry_days is needed");
+	if (near && (json_integer_value(near) < 1 || json_integer_value(near) > NEAR_EXPIRY_DAYS_MAX))
+		return ctl_fail(c, EINVAL, "near_expiry_days: 1 to %d", NEAR_EXPIRY_DAYS_MAX);
+	c->args.near_days = (uint32_t)json_integer_value(near);
 	c->args.has_purge_protection = protection != NULL;
 	c->args.purge_protection = json_is_true(protection);
 	if (value_max && (json_integer_value(value_max) < 1 || json_integer_value(value_max) > VALUE_MAX))
@@ -77,10 +80,12 @@ static int ask_vault(struct ctl *c)
 static int run_vault(struct ctl *c)
 {
 	struct store_settings s;
+	uint32_t near_days;
 	int r;
 
 	store_rdlock(c->env->store);
 	s = *store_settings(c->env->store);
+	near_days = c->args.near_days ? c->args.near_days : store_rules(c->env->store)->near_days;
 	store_unlock_tables(c->env->store);
 	if (c->args.has_value_max)
 		s.value_max = c->args.value_max;
@@ -91,12 +96,15 @@ static int run_vault(struct ctl *c)
 	r = store_settings_put(c->env->store, &s);
 	if (r == -EPERM)
 		return ctl_fail(c, EPERM, "purge protection is on, and cannot be taken back");
+	if (r == 0 && c->args.near_days)
+		r = store_near_expiry_put(c->env->store, near_days);
 	if (r < 0)
 		return ctl_fail_store(c, r, "change the settings");
-	snprintf(c->detail, sizeof(c->detail), "value_max %u, enforce_validity %s, purge_protection %s", s.value_max, s.enforce_validity ? "true" : "false",
-		 s.purge_protection ? "true" : "false");
+	snprintf(c->detail, sizeof(c->detail), "value_max %u, enforce_validity %s, purge_protection %s, near_expiry_days %u", s.value_max, s.enforce_validity ? "true" : "false",
+		 s.purge_protection ? "true" : "false", near_days);
 	ctl_set(c, "value_max", json_integer(s.value_max));
 	ctl_set(c, "enforce_validity", json_boolean(s.enforce_validity));
+	ctl_set(c, "near_expiry_days", json_integer(near_days));
 	ctl_set(c, "retention_days", json_integer(s.retention_days));
 	ctl_set(c, "purge_protection", json_boolean(s.purge_protection));
 	return 0;
@@ -104,7 +112,7 @@ static int run_vault(struct ctl *c)
 
 static const struct ctl_field no_fields[] = { { 0 } };
 static const struct ctl_field vault_fields[] = { { "value_max", CTL_INT, false }, { "enforce_validity", CTL_BOOL, false },
-						{ "purge_protection", CTL_BOOL, false }, { 0 } };
+						{ "purge_protection", CTL_BOOL, false }, { "near_expiry_days", CTL_INT, false }, { 0 } };
 
 const struct ctl_op ctl_vault_ops[] = {
 	{ .name = "whoami", .while_sealed = true, .fields = no_fields, .run = run_whoami },

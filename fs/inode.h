@@ -31,7 +31,7 @@ enum inode_type {
 	INODE_AT,		/* .coffer/at/EPOCH/NAME of (secret, epoch) */
 };
 
-enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_END };
+enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_END };
 
 #define INODE_LOW_MAX    ((1u << 28) - 1)
 #define INODE_SECRET_MAX ((1u << 28) - 1)

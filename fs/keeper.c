@@ -249,6 +249,7 @@ static void shut_down(struct keeper *k)
 	if (k->attached && mount_detach(k->mount))
 		log_error("%s cannot be unmounted: %s", k->options.mount, strerror(errno));
 	stop_workers(k, STOP_TIMEOUT_MS);
+	children_stop_helper(k, HELPER_RUNNER);
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_KEYHOLDER);
 	if (k->attached)
@@ -284,7 +285,7 @@ static int bring_up(struct keeper *k)
 	if (r)
 		return r == -EBUSY ? 5 : 1;
 	k->proc_fd = mount_private_proc();
-	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER)) {
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
 	}
@@ -435,7 +436,7 @@ static int prepare_to_take(struct keeper *k)
 	int64_t end = keeper_now_ms() + START_TIMEOUT_MS;
 
 	k->proc_fd = mount_private_proc();
-	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER) || children_start_worker(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
 	}

@@ -16,7 +16,7 @@
 #define FREE_RESTARTS    5
 #define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
 
-static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell" };
+static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell", "runner" };
 
 const char *children_role(enum helper which) { return helper_roles[which]; }
 
@@ -47,6 +47,7 @@ void children_publish(struct keeper *k)
 	s->keyholder = k->helpers[HELPER_KEYHOLDER].pid;
 	s->resolver = k->helpers[HELPER_RESOLVER].pid;
 	s->bell = k->helpers[HELPER_BELL].pid;
+	s->runner = k->helpers[HELPER_RUNNER].pid;
 	s->worker = worker;
 	s->standby = standby;
 }
@@ -60,7 +61,7 @@ static int spawn_worker(struct keeper *k, int seat, int control)
 		{ "shared", k->shared_fd }, { "fuse", mount_fuse_fd(k->mount) }, { "control", control }, { "store", k->store.dir },
 		{ "proc", k->proc_fd }, { "audit", k->store.audit_dir }, { "head", k->store.audit_head },
 		{ "keys", k->channels[HELPER_KEYHOLDER][seat].worker_end }, { "resolver", k->channels[HELPER_RESOLVER][seat].worker_end },
-		{ "bell", k->channels[HELPER_BELL][seat].worker_end },
+		{ "bell", k->channels[HELPER_BELL][seat].worker_end }, { "runner", k->channels[HELPER_RUNNER][seat].worker_end },
 	};
 	memcpy(a.fds, fds, sizeof fds);
 	a.n_fds = sizeof fds / sizeof *fds;
@@ -118,6 +119,8 @@ int children_start_helper(struct keeper *k, enum helper which)
 			a.fds[n++] = (struct role_fd){ "kek", k->store.kek };
 	} else if (which == HELPER_RESOLVER) {
 		a.fds[n++] = (struct role_fd){ "proc", k->proc_fd };
+	} else if (which == HELPER_RUNNER) {
+		a.fds[n++] = (struct role_fd){ "store", k->store.dir };
 	} else {
 		a.fds[n++] = (struct role_fd){ "root", k->clone_fd };
 	}

@@ -18,7 +18,7 @@
 #include "fs/role.h"
 #include "fs/shared.h"
 
-enum helper { HELPER_KEYHOLDER, HELPER_RESOLVER, HELPER_BELL, HELPERS };
+enum helper { HELPER_KEYHOLDER, HELPER_RESOLVER, HELPER_BELL, HELPER_RUNNER, HELPERS };
 #define SEATS 2
 
 /* A channel between one seat and one helper: both ends stay the keeper's, so that either side can be started again on it. Each seat has its own, so that no worker takes another's answers. */

@@ -179,6 +179,7 @@ void upgrade_served(struct keeper *k)
 	k->upgrade = UPGRADE_NONE;
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_BELL);
+	children_stop_helper(k, HELPER_RUNNER);	/* its programs end with it: hooks run again */
 	if (keeps_keyholder(k))
 		log_info("upgrade: the key holder is left as it is, for another one would be sealed");
 	else

@@ -112,7 +112,7 @@ static void look_at_worker(struct keeper *k, int seat)
 	/* somebody else's SIGKILL, and it cannot be reaped yet */
 	if ((state == 'Z' || state == 'X') && !s->killed_ms)
 		s->killed_ms = keeper_now_ms();
-	s->stopped = state == 'T' ? s->stopped + 1 : 0;
+	s->stopped = state == 'T' && k->options.watchdog ? s->stopped + 1 : 0;
 	if (s->stopped >= STOPPED_LOOKS && !s->killed_ms) {
 		keeper_trouble(k, "worker %d was stopped by a signal and is ended", (int)s->pid);
 		kill_worker(k, s);
@@ -127,7 +127,7 @@ static void look_at_helper(struct keeper *k, enum helper which)
 	struct child *c = &k->helpers[which];
 	if (!c->pid)
 		return;
-	c->stopped = process_state(c->pid) == 'T' ? c->stopped + 1 : 0;
+	c->stopped = k->options.watchdog && process_state(c->pid) == 'T' ? c->stopped + 1 : 0;
 	if (c->stopped < STOPPED_LOOKS)
 		return;
 	if (which == HELPER_KEYHOLDER && c->stopped < CONTINUE_LOOKS) {

@@ -8,7 +8,7 @@
 #include "fs/name_change.h"
 
 static const struct { const char *name; enum inode_own own; } own_names[] = {
-	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "at", OWN_AT },
+	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "at", OWN_AT }, { "events", OWN_EVENTS },
 };
 #define OWN_NAMES (sizeof own_names / sizeof *own_names)
 

@@ -24,7 +24,7 @@ const char options_usage[] =
 	"  -o users=NAME               run as NAME, NAME-keys and NAME-helper (default coffer)\n"
 	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
 	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
-	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: never)\n"
+	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: no watchdog)\n"
 	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
 	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses it\n"

@@ -33,7 +33,7 @@ struct options {
 	enum secmem_choice locked_memory;
 	char users[USERS_MAX];		/* the worker's user; with -keys and -helper behind it the others' */
 	char kek[KEK_URI_MAX];		/* where the key file lies on this machine: file:PATH or credential:NAME; "": where the store says */
-	uint32_t watchdog;		/* seconds that a worker may be at one request, 0: as long as it likes */
+	uint32_t watchdog;		/* seconds that a worker may be at one request; 0: as long as it likes, and who is stopped by a signal stays so (for a debugger) */
 };
 
 /* 0; with one line in why: -EINVAL: no such usage; any other negative errno: the store or the mount point is not there. */

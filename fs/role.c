@@ -139,15 +139,14 @@ int role_harden(void)
 	return 0;
 }
 
-static int drop_capabilities(int keep_cap)
+static int drop_capabilities(const cap_value_t *keep, size_t n)
 {
 	cap_t caps = cap_init();
-	cap_value_t keep = keep_cap;
 	int r = -EPERM;
 
 	if (caps &&
-	    (keep_cap < 0 || (!cap_set_flag(caps, CAP_PERMITTED, 1, &keep, CAP_SET) &&
-			      !cap_set_flag(caps, CAP_EFFECTIVE, 1, &keep, CAP_SET))) &&
+	    (n == 0 || (!cap_set_flag(caps, CAP_PERMITTED, (int)n, keep, CAP_SET) &&
+			!cap_set_flag(caps, CAP_EFFECTIVE, (int)n, keep, CAP_SET))) &&
 	    !cap_set_proc(caps))
 		r = 0;
 	cap_free(caps);
@@ -156,13 +155,18 @@ static int drop_capabilities(int keep_cap)
 
 int role_confine(const struct role_args *args, int keep_cap)
 {
+	return role_confine_with(args, &keep_cap, keep_cap >= 0);
+}
+
+int role_confine_with(const struct role_args *args, const int *keep_caps, size_t n)
+{
 	for (int cap = 0; cap <= 63; cap++)	/* the bounding set: nothing comes back through exec */
 		if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0))
 			return -errno;
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) || setgroups(0, NULL) || setresgid(args->gid, args->gid, args->gid) ||
 	    setresuid(args->uid, args->uid, args->uid) || prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0))
 		return -errno;
-	int r = drop_capabilities(keep_cap);
+	int r = drop_capabilities(keep_caps, n);
 	if (r)
 		return r;
 	/* a change of credentials clears these two, so they come after it */

@@ -36,5 +36,7 @@ int role_spawn(int self_fd, const struct role_args *args, pid_t *ret_pid);
  * capability but keep_cap (-1: none), no_new_privs, dead with its parent. 0 or negative errno. */
 int role_harden(void);
 int role_confine(const struct role_args *args, int keep_cap);
+/* The same with several capabilities. */
+int role_confine_with(const struct role_args *args, const int *keep_caps, size_t n);
 
 #endif

@@ -54,7 +54,7 @@ struct shared_rings {
 
 /* Written by the keeper. */
 struct shared_keeper {
-	_Atomic int32_t keeper, worker, standby, keyholder, resolver, bell;	/* pids, 0: not running */
+	_Atomic int32_t keeper, worker, standby, keyholder, resolver, bell, runner;	/* pids, 0: not running */
 	_Atomic uint64_t restarts;		/* of workers that died */
 	_Atomic uint64_t deaths_of_request;	/* requests given up after two workers died on them */
 	_Atomic uint64_t upgrades;		/* binaries taken up in place, and hand-overs from another keeper */

@@ -130,8 +130,8 @@ static json_t *processes(struct shared *shared)
 	if (!shared)
 		return json_object();
 	k = &shared->keeper;
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "keeper", pid(&k->keeper), "worker", pid(&k->worker), "standby", pid(&k->standby),
-			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell));
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "keeper", pid(&k->keeper), "worker", pid(&k->worker), "standby", pid(&k->standby),
+			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell), "runner", pid(&k->runner));
 }
 
 /* What the keeper had to do, and what it last found amiss. */
@@ -239,10 +239,10 @@ static json_t *sandbox_object(const struct ctl_env *env)
 			 "resolver", protection_object(env, &k->resolver, false), "bell", protection_object(env, &k->bell, true));
 }
 
-static json_t *settings_object(const struct store_settings *s)
+static json_t *settings_object(const struct store_settings *s, uint32_t near_days)
 {
-	return json_pack("{s:I, s:b, s:b, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
-			 "enforce_validity", (int)s->enforce_validity, "value_max", (json_int_t)s->value_max);
+	return json_pack("{s:I, s:b, s:b, s:I, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
+			 "enforce_validity", (int)s->enforce_validity, "value_max", (json_int_t)s->value_max, "near_expiry_days", (json_int_t)near_days);
 }
 
 /* The fingerprint of the vault's signing key; null while sealed, and until an older vault makes its first backup. */
@@ -275,12 +275,15 @@ json_t *text_status_object(const struct ctl_env *env)
 	const struct sealing sealing = sealing_of(env);
 	struct store_counts counts;
 	struct store_settings settings = { 0 };
+	uint32_t near_days = 0;
 	int64_t now = time_now(), since = shared ? shared->keeper.started : 0;
 
 	store_rdlock(env->store);
 	store_counts(env->store, &counts);
 	if (!sealed && store_settings(env->store))
 		settings = *store_settings(env->store);
+	if (!sealed)
+		near_days = store_rules(env->store)->near_days;
 	store_unlock_tables(env->store);
 
 	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
@@ -290,7 +293,7 @@ json_t *text_status_object(const struct ctl_env *env)
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
 			 "kek", kek(env, &sealing), "audit", audit_object(env), "processes", processes(shared),
 			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "supervision", supervision(shared), "signer", signer(env), "drill", drill(env),
-			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings),
+			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings, near_days),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
 }
 

@@ -180,6 +180,21 @@ void time_print(int64_t ns, char ret_text[TIME_TEXT_MAX])
 	ret_text[n] = '\0';
 }
 
+void time_print_span(int64_t ns, char ret_text[SPAN_TEXT_MAX])
+{
+	static const struct { const char *unit; int64_t seconds; } units[] = { { "d", 86400 }, { "h", 3600 }, { "m", 60 }, { "s", 1 } };
+	int64_t left = ns / NS_PER_S;
+	size_t n = 0;
+
+	ret_text[0] = '\0';
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (left < units[i].seconds && (n || i < 3))
+			continue;
+		n += (size_t)snprintf(ret_text + n, SPAN_TEXT_MAX - n, "%lld%s", (long long)(left / units[i].seconds), units[i].unit);
+		left %= units[i].seconds;
+	}
+}
+
 int64_t time_now(void)
 {
 	struct timespec ts;

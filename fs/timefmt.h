@@ -21,6 +21,10 @@ int time_parse_since(const char *text, int64_t now, int64_t *ret_ns);
 /* RFC 3339 in UTC; the fraction has no trailing zeros and is left out when it is zero. */
 void time_print(int64_t ns, char ret_text[TIME_TEXT_MAX]);
 
+#define SPAN_TEXT_MAX 64
+/* A span of at least a second as time_parse_span reads it: "90d", "1d12h". Below a second it is cut off. */
+void time_print_span(int64_t ns, char ret_text[SPAN_TEXT_MAX]);
+
 /* The wall clock. */
 int64_t time_now(void);
 

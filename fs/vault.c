@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fs/log.h"
 #include "fs/test_hook.h"
+#include "store/lifecycle.h"
 
 int64_t vault_now(void)
 {
@@ -216,6 +218,27 @@ void vault_ring_missed(struct vault *v)
 		atomic_store(&rings->under_way[i], 0);
 }
 
+bool vault_events_new(const struct vault *v)
+{
+	uint64_t first, end;
+
+	store_events_range(v->store, &first, &end);
+	return atomic_load(&v->events_told) != end;
+}
+
+void vault_events_told(struct vault *v)
+{
+	const int wake = atomic_load(&v->lifecycle_wake) - 1;
+	const uint64_t one = 1;
+	uint64_t first, end;
+
+	store_events_range(v->store, &first, &end);
+	if (atomic_exchange(&v->events_told, end) != end)
+		vault_ring(v, BELL_TOUCH, ".coffer/events");
+	if (wake >= 0)
+		(void)!write(wake, &one, sizeof one);
+}
+
 void vault_changed(struct vault *v, bool ring)
 {
 	const uint32_t *ids;
@@ -239,6 +262,7 @@ void vault_changed(struct vault *v, bool ring)
 	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */
 	if (names && ring)
 		vault_ring(v, BELL_TOUCH_DIR, ".");
+	vault_events_told(v);
 	owe_nothing();
 }
 

@@ -35,6 +35,8 @@ struct vault {
 	int bell_fd, control_fd, fuse_fd;
 	pthread_mutex_t ctl_lock;	/* of shared->ctl */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
+	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
+	_Atomic uint64_t events_told;	/* how far in the stream of events watchers were told */
 	_Atomic uint32_t newest_secret;	/* the highest id that the bell has told of: ids only grow, so that what lies above is new */
 	bool active;			/* it may write: the log, the store, the shared memory. A standby may not */
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
@@ -88,6 +90,10 @@ void vault_told(struct vault *v, uint64_t epoch);
 /* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
 void vault_ring_missed(struct vault *v);
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
+
+/* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
+void vault_events_told(struct vault *v);
+bool vault_events_new(const struct vault *v);	/* Are there some that nobody was told of? */
 
 /* Gets the vault key and verifies everything; the active worker records it. 0; -ENOKEY; -EBADMSG. */
 int vault_unlock(struct vault *v, char *why, size_t why_len);

@@ -17,6 +17,7 @@
 #include "fs/control.h"
 #include "fs/log.h"
 #include "fs/hot.h"
+#include "fs/lifecycle.h"
 #include "fs/ops.h"
 #include "fs/removal.h"
 #include "fs/sandbox.h"
@@ -50,6 +51,7 @@ struct worker {
 	bool store_is_old;		/* its schema is brought up to date when nobody else serves from it any more */
 	int wake[2];
 	int linger_fd;			/* eventfd: there is plaintext in the pool */
+	struct lifecycle *lifecycle;
 };
 
 /* Says why this worker cannot serve, to the keeper and so to whoever started the daemon. number is an exit status. */
@@ -101,6 +103,16 @@ static int ctl_commit(void *arg)
 static void ctl_changed(void *arg)
 {
 	vault_changed(&((struct worker *)arg)->vault, true);
+}
+
+static int ctl_program_check(void *arg, const char *command, uint32_t user, char *why, size_t why_len)
+{
+	return lifecycle_check(((struct worker *)arg)->lifecycle, command, user, why, why_len);
+}
+
+static int ctl_program_value(void *arg, const struct rotation *rotation, const char *name, struct secbuf **ret_value, char *why, size_t why_len)
+{
+	return lifecycle_value(((struct worker *)arg)->lifecycle, rotation, name, ret_value, why, why_len);
 }
 
 static int ctl_seal(void *arg)
@@ -199,6 +211,8 @@ static void tick(struct worker *w)
 	}
 	if (!store_sealed(v->store))
 		store_pending_acts(v->store, log_pending, v);
+	if (vault_events_new(v))	/* of other processes */
+		vault_events_told(v);
 	removal_tick(v);
 	audit_tick(v->audit);
 	backups_expire(v->backups);
@@ -460,7 +474,8 @@ static int activate(struct worker *w)
 		return fatal(w, 1, "open files: %s", strerror(-r));
 	v->ctl = (struct ctl_env){
 		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
-		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal, .arg = w,
+		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
+		.program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
 	};
 	vault_take_over(v);
 	take_over_stages(v);
@@ -473,6 +488,9 @@ static int activate(struct worker *w)
 	if (r)
 		return fatal(w, 1, "thread: %s", strerror(-r));
 	w->ticking = true;
+	r = lifecycle_start(v, role_fd(w->args, "runner"), &w->lifecycle);
+	if (r)
+		return fatal(w, 1, "rotation and hooks: %s", strerror(-r));
 	const struct control_message ready = { .type = CONTROL_READY };
 	return control_send(v->control_fd, &ready, -1);
 }
@@ -484,7 +502,9 @@ static void tear_down(struct worker *w)
 		(void)!write(w->wake[1], "", 1);
 		pthread_join(w->ticker, NULL);
 	}
+	lifecycle_stop(w->lifecycle);
 	session_free(w->session);
+	lifecycle_free(w->lifecycle);
 	if (v->audit && stopping && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);

@@ -60,7 +60,10 @@ static const struct { const char *name; size_t len; } operations[] = {
 	OP(AUDIT_VAULT_SEAL, "VaultSeal"), OP(AUDIT_VAULT_UNSEAL, "VaultUnseal"), OP(AUDIT_VAULT_STATUS, "VaultStatus"), OP(AUDIT_VAULT_METRICS, "VaultMetrics"),
 	OP(AUDIT_VAULT_START, "VaultStart"), OP(AUDIT_VAULT_STOP, "VaultStop"), OP(AUDIT_AUDIT_READ, "AuditRead"), OP(AUDIT_BREAK_GLASS, "BreakGlass"),
 	OP(AUDIT_CAN_I, "CanI"), OP(AUDIT_WORKER_START, "WorkerStart"), OP(AUDIT_PRINCIPAL_BLOCK, "PrincipalBlock"), OP(AUDIT_PRINCIPAL_UNBLOCK, "PrincipalUnblock"),
-	OP(AUDIT_HOLDER_LIST, "HolderList"), OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"), OP(AUDIT_REQUEST_GIVE_UP, "RequestGiveUp"),
+	OP(AUDIT_HOLDER_LIST, "HolderList"), OP(AUDIT_SECRET_NEAR_EXPIRY, "SecretNearExpiry"), OP(AUDIT_SECRET_EXPIRED, "SecretExpired"),
+	OP(AUDIT_ROTATION_SET, "RotationSet"), OP(AUDIT_ROTATION_DELETE, "RotationDelete"), OP(AUDIT_ROTATION_LIST, "RotationList"), OP(AUDIT_HOOK_CREATE, "HookCreate"),
+	OP(AUDIT_HOOK_DELETE, "HookDelete"), OP(AUDIT_HOOK_LIST, "HookList"), OP(AUDIT_HOOK_RUN, "HookRun"), OP(AUDIT_EVENTS_READ, "EventsRead"),
+	OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"), OP(AUDIT_REQUEST_GIVE_UP, "RequestGiveUp"),
 #undef OP
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])

@@ -1,6 +1,7 @@
 #include "store/internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,15 @@ int binding_principal_text(const struct principal *p, char ret_text[PRINCIPAL_TE
 	return 0;
 }
 
+static int tell(struct store *s, int64_t id, uint32_t role, const char *principal, const char *scope, const char *what)
+{
+	const struct role *builtin = role_builtin_get(role);
+	char detail[EVENT_DETAIL_MAX];
+
+	snprintf(detail, sizeof detail, "binding %lld %s: %s to %s", (long long)id, what, builtin ? builtin->name : "a role of the vault's own", principal);
+	return store_event_add(s, &(struct event){ .kind = EVENT_BINDING_CHANGED, .name = scope, .detail = detail });
+}
+
 int store_binding_add(struct store *s, const struct binding *b, const char *reason, const char *created_by, uint64_t *ret_id)
 {
 	struct transaction *t = &s->transaction;
@@ -106,6 +116,8 @@ int store_binding_add(struct store *s, const struct binding *b, const char *reas
 	t->head.next_binding++;
 	r = row_in(s, &change);
 	if (r == 0)
+		r = tell(s, change.row, b->role, principal, b->scope, "made");
+	if (r == 0)
 		*ret_id = (uint64_t)change.row;
 	return r;
 }
@@ -124,6 +136,26 @@ static int check_not_last(struct store *s, uint64_t id)
 	return r;
 }
 
+static int tell_removed(struct store *s, int64_t id)
+{
+	struct query q = db_query(s->write, row_table(ROW_BINDING)->one);
+	char principal[PRINCIPAL_TEXT_MAX];
+	struct binding b;
+	int r;
+
+	query_int(&q, id);
+	r = query_step(&q);
+	if (r == 0)
+		r = -ENOENT;
+	if (r > 0)
+		r = binding_parse(&q, &b);
+	query_end(&q);
+	if (r < 0)
+		return r;
+	principal_print(&b.principal, principal);
+	return tell(s, id, b.role, principal, b.scope, "revoked");
+}
+
 int store_binding_remove(struct store *s, uint64_t id)
 {
 	struct change change;
@@ -135,6 +167,8 @@ int store_binding_remove(struct store *s, uint64_t id)
 	if (id == 0 || id > INT64_MAX)
 		return -ENOENT;
 	r = check_not_last(s, id);
+	if (r == 0)
+		r = tell_removed(s, (int64_t)id);
 	if (r == 0)
 		r = row_out(s, ROW_BINDING, (int64_t)id, &change);
 	if (r < 0)

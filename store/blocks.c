@@ -1,6 +1,7 @@
 #include "store/internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,15 @@ static int check_somebody_left(struct store *s, const struct principal *principa
 	policy_unref(blocked);
 	policy_unref(policy);
 	return r;
+}
+
+/* Whoever follows changes of access must hear of this one. */
+static int tell(struct store *s, const char *principal, const char *what)
+{
+	char detail[EVENT_DETAIL_MAX];
+
+	snprintf(detail, sizeof detail, "%s: %.200s", what, principal);	/* a very long one is cut: it stands whole in its row */
+	return store_event_add(s, &(struct event){ .kind = EVENT_BINDING_CHANGED, .name = "*", .detail = detail });
 }
 
 int store_block_add(struct store *s, const struct principal *principal, const char *reason, const char *created_by, uint64_t *ret_id)
@@ -64,12 +74,15 @@ int store_block_add(struct store *s, const struct principal *principal, const ch
 	t->head.next_binding++;
 	r = row_in(s, &change);
 	if (r == 0)
+		r = tell(s, text, "blocked");
+	if (r == 0)
 		*ret_id = (uint64_t)change.row;
 	return r;
 }
 
 int store_block_remove(struct store *s, uint64_t id)
 {
+	char text[PRINCIPAL_TEXT_MAX];
 	struct change change;
 	struct query q;
 	int r = transaction_check(s);
@@ -81,6 +94,15 @@ int store_block_remove(struct store *s, uint64_t id)
 	r = row_out(s, ROW_BLOCK, (int64_t)id, &change);
 	if (r < 0)
 		return r;
+	q = db_query(s->write, "SELECT principal FROM blocks WHERE id = ?");
+	query_int(&q, change.row);
+	r = query_step(&q);
+	snprintf(text, sizeof text, "%s", r > 0 && column_text(&q, 0) ? column_text(&q, 0) : "");
+	query_end(&q);
+	if (r > 0)
+		r = tell(s, text, "unblocked");
+	if (r < 0)
+		return transaction_fail(s, r);
 	q = db_query(s->write, "DELETE FROM blocks WHERE id = ?");
 	query_int(&q, change.row);
 	r = query_run(&q);

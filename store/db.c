@@ -10,7 +10,7 @@
 /* More than any row holds: an envelope of 1 MiB, or 15 tags with every byte escaped. */
 #define ROW_BYTES_MAX (4 << 20)
 
-#define STATEMENTS_MAX 96
+#define STATEMENTS_MAX 160
 
 struct db {
 	sqlite3 *handle;

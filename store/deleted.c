@@ -56,7 +56,10 @@ static int object_delete(struct store *s, uint32_t id, const struct object *o)
 	query_int(&q, counted + RETENTION_NS(&s->transaction.settings));
 	query_int(&q, id);
 	r = query_run(&q);
-	return r < 0 ? transaction_fail(s, r) : row_in(s, &change);
+	if (r < 0)
+		return transaction_fail(s, r);
+	r = row_in(s, &change);
+	return r < 0 ? r : store_event_add_of(s, EVENT_DELETED, id, 0, false);
 }
 
 int store_secret_delete(struct store *s, uint32_t id, bool *ret_gone)
@@ -134,7 +137,10 @@ int store_secret_recover(struct store *s, uint32_t id)
 	query_int(&q, store_now(s));
 	query_int(&q, id);
 	r = query_run(&q);
-	return r < 0 ? transaction_fail(s, r) : row_in(s, &change);
+	if (r < 0)
+		return transaction_fail(s, r);
+	r = row_in(s, &change);
+	return r < 0 ? r : store_event_add_of(s, EVENT_RECOVERED, id, 0, false);
 }
 
 static int erase_versions(struct store *s, uint32_t id)
@@ -147,6 +153,11 @@ static int erase_versions(struct store *s, uint32_t id)
 		r = schema_drop_copies(s->path, s->schema);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = transaction_fail(s, version_erase(s, ids[i], true));
+	/* told when the content goes, and so once, though the name may go later */
+	if (r == 0 && n > 0)
+		r = store_event_add_of(s, EVENT_PURGED, id, 0, false);
+	if (r == 0 && n > 0)
+		r = mark_forget(s, id);
 	free(ids);
 	return r;
 }

@@ -58,6 +58,9 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 	struct catalog_version version;
 	struct store_settings settings;
 	struct clock_row clock;
+	struct rotation rotation;
+	struct hook hook;
+	uint32_t days;
 	struct binding binding;
 	struct block block;
 	struct role role;
@@ -78,6 +81,12 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 		r = settings_parse(q, c->s->vault, c->s->name, &settings);
 	else if (kind == ROW_CLOCK)
 		r = clock_parse(q, &clock);
+	else if (kind == ROW_ROTATION)
+		r = rotation_parse(q, &rotation);
+	else if (kind == ROW_HOOK)
+		r = hook_parse(q, &hook);
+	else if (kind == ROW_NOTICE)
+		r = notice_parse(q, &days);
 	if (r < 0)
 		finding(c, "%s row %lld: its values cannot be", row_table(kind)->name, (long long)column_int(q, 0));
 }
@@ -181,6 +190,8 @@ static int check_links(struct check *c)
 		{ "SELECT id FROM version_data WHERE id IN (SELECT id FROM versions WHERE length(dek_record) = 0)", "ciphertext of a destroyed version" },
 		{ "SELECT id FROM objects WHERE deleted_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM clock)", "deleted secret, and no clock" },
 		{ "SELECT v.id FROM versions v JOIN objects o ON o.id = v.id >> 32 WHERE (v.id & 4294967295) > o.last_version", "version beyond its secret's last" },
+		{ "SELECT id FROM hooks WHERE id NOT IN (SELECT id FROM hook_places)", "hook without a place in the events" },
+		{ "SELECT e.id FROM events e JOIN events n ON n.id = (SELECT min(id) FROM events WHERE id > e.id) WHERE n.id != e.id + length(e.line)", "event before a gap" },
 		{ "SELECT id FROM bindings WHERE role >= 1000 AND role NOT IN (SELECT id FROM roles)", "binding of an unknown role" },
 	};
 	int r = 0;
@@ -199,7 +210,8 @@ static int check_links(struct check *c)
 static int check_all(struct check *c)
 {
 	static const enum row_kind kinds[] = {
-		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_BACKUP_KEY, ROW_REQUEST, ROW_PENDING_ACT, ROW_DRILL,
+		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_BACKUP_KEY, ROW_ROTATION, ROW_HOOK, ROW_NOTICE,
+		ROW_REQUEST, ROW_PENDING_ACT, ROW_DRILL, ROW_EVENT, ROW_MARK, ROW_HOOK_PLACE,
 	};
 	int r = check_file(c);
 

@@ -15,6 +15,12 @@
 #define BLOCK_COLUMNS    "id, principal, reason, created_by, created, mac"
 #define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, mac"
 #define PENDING_COLUMNS  "id, act, mac"
+#define ROTATION_COLUMNS "id, scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac"
+#define HOOK_COLUMNS     "id, scope, events, command, user, debounce, timeout, created_by, created, mac"
+#define NOTICE_COLUMNS   "id, near_days, mac"
+#define EVENT_COLUMNS    "id, time, kind, object, version, same, name, line, mac"
+#define MARK_COLUMNS     "id, version, expires, told, failures, retry, mac"
+#define PLACE_COLUMNS    "id, delivered, attempts, retry, mac"
 #define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
 
 #define BACKUP_KEY_COLUMNS "id, kind, name, public_key, record, created, created_by, mac"
@@ -39,6 +45,12 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_BLOCK] = TABLE("blocks", BLOCK_COLUMNS),
 		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
 		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
+		[ROW_ROTATION] = TABLE("rotations", ROTATION_COLUMNS),
+		[ROW_HOOK] = TABLE("hooks", HOOK_COLUMNS),
+		[ROW_NOTICE] = TABLE("notices", NOTICE_COLUMNS),
+		[ROW_EVENT] = TABLE("events", EVENT_COLUMNS),
+		[ROW_MARK] = TABLE("marks", MARK_COLUMNS),
+		[ROW_HOOK_PLACE] = TABLE("hook_places", PLACE_COLUMNS),
 		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),
 		[ROW_BACKUP_KEY] = TABLE("backup_keys", BACKUP_KEY_COLUMNS),
 		[ROW_DRILL] = TABLE("drills", DRILL_COLUMNS),

@@ -24,11 +24,17 @@ enum row_kind {
 	ROW_CLOCK,
 	ROW_BLOCK,
 	ROW_BACKUP_KEY,
+	ROW_ROTATION,
+	ROW_HOOK,
+	ROW_NOTICE,
 	/* Rows with a MAC that are not members. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,
 	ROW_STAGE,
 	ROW_DRILL,
+	ROW_EVENT,
+	ROW_MARK,
+	ROW_HOOK_PLACE,
 	ROW_KINDS
 };
 

@@ -8,6 +8,7 @@
 #include "store/catalog.h"
 #include "store/db.h"
 #include "store/integrity.h"
+#include "store/lifecycle.h"
 #include "store/reserve.h"
 #include "store/store.h"
 
@@ -85,6 +86,7 @@ struct tables {
 	struct clock_row clock;
 	struct policy *policy;
 	struct store_settings settings;
+	struct rules *rules;
 	uint32_t n_roles, n_bindings, n_blocks;
 	struct head head;
 };
@@ -96,6 +98,8 @@ struct transaction {
 	struct store_settings settings;
 	struct change *changes;
 	size_t n_changes, capacity;
+	bool events_known;	/* events_end is where the next event's line begins */
+	uint64_t events_end;
 	bool destroys;		/* content goes for ever: after the commit the log of the database is emptied too */
 };
 
@@ -133,6 +137,10 @@ struct store {
 	struct tables tables;
 	struct policy *no_policy;	/* while sealed: made ahead, because sealing must not fail */
 	_Atomic uint64_t epoch;
+	uint32_t stirred[STIRRED_MAX];	/* with tables_lock: touched since somebody asked */
+	size_t n_stirred;
+	bool stirred_all;
+	_Atomic uint64_t events_first, events_end;	/* the stream of events, [first, end) */
 
 	atomic_bool sealed;		/* changes with write_mutex and read_mutex held; so do keys and row_keys */
 	struct keys *keys;
@@ -207,6 +215,7 @@ struct step {
 	struct policy *policy;
 	struct store_settings settings;
 	struct clock_row clock;
+	struct rules *rules;	/* NULL: as they were */
 	struct grants grants;
 };
 /* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
@@ -271,6 +280,28 @@ int kek_row(struct store *s, const uint8_t kek[KEK_ID_LEN], int64_t *ret_id);
 bool content_type_valid(const char *text);
 /* Checks tags and writes them in one canonical form, sorted; malloc'd. -EINVAL. */
 int tags_parse(const char *json, char **ret_canonical);
+
+/* ---- rules.c ---- */
+
+int rotation_parse(const struct query *q, struct rotation *ret);
+int hook_parse(const struct query *q, struct hook *ret);
+int notice_parse(const struct query *q, uint32_t *ret_near_days);
+struct rules *rules_new(void);		/* none; NULL: no memory */
+void rules_free(struct rules *r);	/* accepts NULL */
+/* All rules, in the transaction that db is in; row is asked about each row first (0, or the error that ends it). */
+int rules_load(struct db *db, int (*row)(enum row_kind kind, const struct query *q, void *arg), void *arg, struct rules **ret_rules);
+
+/* ---- events.c ---- */
+
+int events_range(struct db *db, uint64_t *ret_first, uint64_t *ret_end);
+/* In the transaction: where the next event's line begins. */
+int events_position(struct store *s, uint64_t *ret_at);
+int events_prune(struct store *s);	/* the writer's mutex is held, no transaction open */
+
+/* ---- marks.c ---- */
+
+int mark_forget(struct store *s, uint32_t secret);	/* in the transaction */
+void stir(struct store *s, uint32_t id);		/* the tables are locked for writing */
 
 /* ---- bindings.c ---- */
 

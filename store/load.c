@@ -192,6 +192,20 @@ static int load_clock(struct load *l)
 	return r;
 }
 
+static int load_rule(enum row_kind kind, const struct query *q, void *arg)
+{
+	return load_row(arg, kind, q);
+}
+
+/* What nobody vouches for is not acted upon: without keys there are none. */
+static int load_rules(struct load *l)
+{
+	if (l->keys)
+		return rules_load(l->db, load_rule, l, &l->tables->rules);
+	l->tables->rules = rules_new();
+	return l->tables->rules ? 0 : -ENOMEM;
+}
+
 /* Takes the versions of object id from the query, which stands on the next version (*more) of the whole table. */
 static int load_versions(struct load *l, uint32_t id, struct query *q, int *more, uint32_t *ret_n)
 {
@@ -383,6 +397,8 @@ int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[
 	if (r == 0)
 		r = load_clock(&l);
 	if (r == 0)
+		r = load_rules(&l);
+	if (r == 0)
 		r = load_catalog(&l);
 	if (r == 0)
 		r = load_policy(&l);
@@ -412,6 +428,7 @@ int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[
 void tables_free(struct tables *t)
 {
 	catalog_free(t->catalog);
+	rules_free(t->rules);
 	policy_unref(t->policy);
 	*t = (struct tables){ 0 };
 }

@@ -40,6 +40,68 @@ static const char to_4[] =
 	"\tUNIQUE(restore, at)\n"
 	") STRICT;\n";
 
+/* Rotation, events, hooks. */
+static const char to_5[] =
+	"CREATE TABLE rotations(\n"
+	"\tid INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	"\tscope TEXT NOT NULL UNIQUE,\n"
+	"\taction INTEGER NOT NULL,\n"
+	"\tevery INTEGER NOT NULL,\n"
+	"\tbefore INTEGER NOT NULL,\n"
+	"\texpiry INTEGER NOT NULL,\n"
+	"\tgenerator TEXT NOT NULL,\n"
+	"\tcommand TEXT NOT NULL,\n"
+	"\tuser INTEGER NOT NULL,\n"
+	"\ttimeout INTEGER NOT NULL,\n"
+	"\tcreated_by INTEGER NOT NULL,\n"
+	"\tcreated INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE hooks(\n"
+	"\tid INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	"\tscope TEXT NOT NULL,\n"
+	"\tevents INTEGER NOT NULL,\n"
+	"\tcommand TEXT NOT NULL,\n"
+	"\tuser INTEGER NOT NULL,\n"
+	"\tdebounce INTEGER NOT NULL,\n"
+	"\ttimeout INTEGER NOT NULL,\n"
+	"\tcreated_by INTEGER NOT NULL,\n"
+	"\tcreated INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE notices(\n"
+	"\tid INTEGER PRIMARY KEY CHECK(id = 1),\n"
+	"\tnear_days INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE events(\n"
+	"\tid INTEGER PRIMARY KEY,\n"
+	"\ttime INTEGER NOT NULL,\n"
+	"\tkind INTEGER NOT NULL,\n"
+	"\tobject INTEGER NOT NULL,\n"
+	"\tversion INTEGER NOT NULL,\n"
+	"\tsame INTEGER NOT NULL,\n"
+	"\tname TEXT NOT NULL,\n"
+	"\tline TEXT NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE marks(\n"
+	"\tid INTEGER PRIMARY KEY,\n"
+	"\tversion INTEGER NOT NULL,\n"
+	"\texpires INTEGER NOT NULL,\n"
+	"\ttold INTEGER NOT NULL,\n"
+	"\tfailures INTEGER NOT NULL,\n"
+	"\tretry INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
+	"CREATE TABLE hook_places(\n"
+	"\tid INTEGER PRIMARY KEY,\n"
+	"\tdelivered INTEGER NOT NULL,\n"
+	"\tattempts INTEGER NOT NULL,\n"
+	"\tretry INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT";
+
 static const struct migration migrations[] = {
 	{ 1, "CREATE TABLE clock(\n"
 	     "\tid INTEGER PRIMARY KEY CHECK(id = 1),\n"
@@ -59,10 +121,11 @@ static const struct migration migrations[] = {
 	     "\tmac BLOB NOT NULL\n"
 	     ") STRICT;\n" },
 	{ 3, to_4 },
+	{ 4, to_5 },
 };
 
 static const struct schema current = {
-	.version = 4, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
+	.version = 5, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
 };
 
 const struct schema *schema_current(void)
@@ -220,7 +283,7 @@ int schema_check(struct db *db, const struct schema *schema, const char *path, b
 
 	if (r == 0)
 		r = db_get_int(db, "PRAGMA user_version", &version);
-	if (r == 0 && application != STORE_APPLICATION_ID)
+	if (r == 0 && (application != STORE_APPLICATION_ID || version < 1))
 		r = -EBADMSG;
 	if (r < 0) {
 		store_why(why, why_len, "%s is not a store's database, or is damaged: see coffer fsck, or restore a backup", path);
@@ -237,7 +300,7 @@ int schema_check(struct db *db, const struct schema *schema, const char *path, b
 				  (long long)version, schema->version);
 			return -ESTALE;
 		}
-		r = version < 1 ? -EBADMSG : keep_copy(db, path, (int)version);
+		r = keep_copy(db, path, (int)version);
 		if (r == 0)
 			r = migrate(db, schema, (int)version);
 		if (r < 0)

@@ -1,8 +1,8 @@
--- Schema 4 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
+-- Schema 5 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
 -- this file at each open.
 --
 -- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings, blocks,
--- clock and backup_keys are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
+-- clock, backup_keys, rotations, hooks and notices are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
 --
 -- A column that came with a later schema stands last, where ALTER TABLE puts it and as it writes it, and may be null: the MAC leaves trailing nulls out, so
 -- that rows of before stay authentic.
@@ -197,4 +197,75 @@ CREATE TABLE restore_pieces(
 	created INTEGER NOT NULL,
 	bytes BLOB NOT NULL,
 	UNIQUE(restore, at)
+) STRICT;
+
+-- What is done, or told, by itself. generator or command makes the new value; times are spans.
+CREATE TABLE rotations(
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	scope TEXT NOT NULL UNIQUE,
+	action INTEGER NOT NULL,
+	every INTEGER NOT NULL,
+	before INTEGER NOT NULL,
+	expiry INTEGER NOT NULL,
+	generator TEXT NOT NULL,
+	command TEXT NOT NULL,
+	user INTEGER NOT NULL,
+	timeout INTEGER NOT NULL,
+	created_by INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- Programs that are told of events; events is a set of bits.
+CREATE TABLE hooks(
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	scope TEXT NOT NULL,
+	events INTEGER NOT NULL,
+	command TEXT NOT NULL,
+	user INTEGER NOT NULL,
+	debounce INTEGER NOT NULL,
+	timeout INTEGER NOT NULL,
+	created_by INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- Settings that came later; without a row the vault has what it is made with.
+CREATE TABLE notices(
+	id INTEGER PRIMARY KEY CHECK(id = 1),
+	near_days INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- The stream of events. id is where the line begins in it, so that any byte of it is found by one look-up.
+CREATE TABLE events(
+	id INTEGER PRIMARY KEY,
+	time INTEGER NOT NULL,
+	kind INTEGER NOT NULL,
+	object INTEGER NOT NULL,
+	version INTEGER NOT NULL,
+	same INTEGER NOT NULL,
+	name TEXT NOT NULL,
+	line TEXT NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- By object: what was told of which version, and how often its rotation failed.
+CREATE TABLE marks(
+	id INTEGER PRIMARY KEY,
+	version INTEGER NOT NULL,
+	expires INTEGER NOT NULL,
+	told INTEGER NOT NULL,
+	failures INTEGER NOT NULL,
+	retry INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
+-- By hook: how far in the stream of events it has come.
+CREATE TABLE hook_places(
+	id INTEGER PRIMARY KEY,
+	delivered INTEGER NOT NULL,
+	attempts INTEGER NOT NULL,
+	retry INTEGER NOT NULL,
+	mac BLOB NOT NULL
 ) STRICT;

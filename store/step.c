@@ -159,6 +159,54 @@ static int step_clock(struct store *s, struct db *db, const struct change *chang
 	return r;
 }
 
+struct rule_check {
+	struct store *s;
+	const struct change *changes;
+	size_t n;
+};
+
+/* Each row is authentic, and one that changed is what its change left. */
+static int check_rule(enum row_kind kind, const struct query *q, void *arg)
+{
+	const struct rule_check *c = arg;
+	uint8_t mac[DIGEST_LEN];
+	int r = row_verify(c->s->row_keys->row, kind, q, mac);
+
+	for (size_t i = 0; i < c->n && r == 0; i++)
+		if (c->changes[i].kind == kind && c->changes[i].row == column_int(q, 0) && (!c->changes[i].after || memcmp(mac, c->changes[i].new_mac, DIGEST_LEN) != 0))
+			r = -EBADMSG;
+	return r;
+}
+
+/* They are few and change seldom: all of them are read again. */
+static int step_rules(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *step)
+{
+	struct rule_check check = { s, changes, n };
+
+	return rules_load(db, check_rule, &check, &step->rules);
+}
+
+static bool is_rule(const struct change *c)
+{
+	return c->kind == ROW_ROTATION || c->kind == ROW_HOOK || c->kind == ROW_NOTICE;
+}
+
+/* What there is one row of, and the rules as a whole. */
+static int step_singles(struct store *s, struct db *db, const struct change *folded, size_t n, struct step *step)
+{
+	bool rules = false;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		rules |= is_rule(&folded[i]);
+		if (folded[i].kind == ROW_SETTINGS)
+			r = step_settings(s, db, &folded[i], step);
+		else if (folded[i].kind == ROW_CLOCK)
+			r = step_clock(s, db, &folded[i], step);
+	}
+	return r == 0 && rules ? step_rules(s, db, folded, n, step) : r;
+}
+
 /* ---- secrets ---- */
 
 /* Versions of one object: those in memory with the changed ones put in their places. */
@@ -316,11 +364,8 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 		step.versions = malloc((n_folded + 1) * sizeof *step.versions);
 		r = step.puts && step.removes && step.versions ? 0 : -ENOMEM;
 	}
-	if (r == 0 && n_folded > 0 && folded[0].kind == ROW_SETTINGS)
-		r = step_settings(s, db, &folded[0], &step);
-	for (size_t i = 0; i < n_folded && r == 0; i++)
-		if (folded[i].kind == ROW_CLOCK)
-			r = step_clock(s, db, &folded[i], &step);
+	if (r == 0)
+		r = step_singles(s, db, folded, n_folded, &step);
 	if (r == 0)
 		r = step_objects(s, db, folded, n_folded, &step);
 	if (r == 0)
@@ -339,8 +384,16 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 void step_apply(struct store *s, struct step *step, const struct head *head)
 {
 	struct policy *old;
+	struct rules *old_rules = NULL;
 
 	pthread_rwlock_wrlock(&s->tables_lock);
+	if (step->rules) {
+		old_rules = s->tables.rules;
+		s->tables.rules = step->rules;
+		s->stirred_all = true;
+	}
+	for (size_t i = 0; i < step->n_puts; i++)
+		stir(s, catalog_entry_secret(step->puts[i])->id);
 	for (size_t i = 0; i < step->n_removes; i++)
 		catalog_remove(s->tables.catalog, step->removes[i]);
 	for (size_t i = 0; i < step->n_puts; i++)
@@ -358,7 +411,9 @@ void step_apply(struct store *s, struct step *step, const struct head *head)
 
 	cache_drop(s->cache, step->versions, step->n_versions);
 	policy_unref(old);
+	rules_free(old_rules);
 	step->policy = NULL;
+	step->rules = NULL;
 	step->n_puts = 0;
 	step_discard(s, step);
 }
@@ -369,6 +424,7 @@ void step_discard(struct store *s, struct step *step)
 	for (size_t i = 0; i < step->n_puts; i++)
 		catalog_entry_free(s->tables.catalog, step->puts[i]);
 	policy_unref(step->policy);
+	rules_free(step->rules);
 	free(step->puts);
 	free(step->removes);
 	free(step->versions);
@@ -416,6 +472,7 @@ static int follow_reload(struct store *s, struct db *db)
 	pthread_rwlock_wrlock(&s->tables_lock);
 	old = s->tables;
 	s->tables = fresh;
+	s->stirred_all = true;
 	atomic_store(&s->epoch, fresh.head.epoch);
 	pthread_rwlock_unlock(&s->tables_lock);
 	cache_clear(s->cache);

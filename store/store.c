@@ -141,9 +141,9 @@ static int open_databases(struct store *s, const struct store_config *config, ch
 {
 	int r = db_open(s->path, &(struct db_options){ .durable = true, .cache_kib = WRITE_CACHE_KIB }, &s->write);
 
-	/* SQLite opens for reading what it may not write. A standby that could then not take over is none. */
+	/* SQLite opens for reading what it may not write. A standby that could then not take over is none. It does so, too, with a file whose header asks for a newer SQLite to write it. */
 	if (r == 0 && config->stage_key && sqlite3_db_readonly(db_handle(s->write), "main") == 1)
-		r = -EROFS;
+		r = access(s->path, W_OK) == 0 ? -EBADMSG : -EROFS;
 	if (r == 0)
 		r = schema_check(s->write, s->schema, s->path, config->migrate, why, why_len);
 	if (r < 0)
@@ -158,13 +158,24 @@ static int open_databases(struct store *s, const struct store_config *config, ch
 	return r;
 }
 
+static void events_set(struct store *s, uint64_t first, uint64_t end)
+{
+	atomic_store(&s->events_first, first);
+	atomic_store(&s->events_end, end);
+}
+
 /* Loads in one snapshot. Mutexes are held, or nobody else knows the store yet. */
 static int load_snapshot(struct store *s, const struct row_keys *keys, struct tables *ret_tables, char *why, size_t why_len)
 {
+	uint64_t first = 0, end = 0;
 	int r = db_begin(s->read, false);
 
 	if (r == 0)
 		r = db_get_int(s->read, "PRAGMA data_version", &s->data_version);
+	if (r == 0)
+		r = events_range(s->read, &first, &end);
+	if (r == 0)
+		events_set(s, first, end);
 	if (r == 0)
 		r = tables_load(s->read, keys, s->vault, s->name, ret_tables, why, why_len);
 	db_rollback(s->read);
@@ -295,6 +306,7 @@ static struct tables tables_swap(struct store *s, struct tables fresh)
 	pthread_rwlock_wrlock(&s->tables_lock);
 	old = s->tables;
 	s->tables = fresh;
+	s->stirred_all = true;
 	atomic_store(&s->epoch, fresh.head.epoch);
 	pthread_rwlock_unlock(&s->tables_lock);
 	return old;
@@ -364,6 +376,7 @@ static int follow_database(struct store *s)
 {
 	struct head head;
 	uint8_t mac[DIGEST_LEN];
+	uint64_t first = 0, end = 0;
 	int64_t data_version;
 	int r = store_lock_reader(s);
 
@@ -377,7 +390,11 @@ static int follow_database(struct store *s)
 		if (r == 0 && head.epoch != s->tables.head.epoch)
 			r = follow_apply(s, s->read);
 		if (r == 0)
+			r = events_range(s->read, &first, &end);
+		if (r == 0) {
+			events_set(s, first, end);
 			s->data_version = data_version;
+		}
 	}
 	db_rollback(s->read);
 	pthread_mutex_unlock(&s->read_mutex);
@@ -395,6 +412,8 @@ static int housekeep(struct store *s)
 	r = s->row_keys ? clock_keep(s) : 0;
 	if (r == 0)
 		r = binding_uses_flush(s);
+	if (r == 0)
+		r = events_prune(s);
 	if (r == 0)
 		r = requests_expire(s);
 	return r < 0 ? r : restores_expire(s);

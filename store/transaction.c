@@ -274,6 +274,8 @@ int transaction_finish(struct store *s, struct touched **ret_touched)
 	}
 	if (r == 0)
 		r = db_commit(s->write);
+	if (r == 0 && t->events_known)
+		atomic_store(&s->events_end, t->events_end);
 	if (r < 0) {
 		step_discard(s, &step);
 		transaction_abort(s);

@@ -202,11 +202,46 @@ static int insert_version(struct store *s, int64_t id, size_t size, const struct
 	return r < 0 ? r : row_in(s, &change);
 }
 
+/* Does a hook wait for new values of this secret? */
+static bool value_watched(const struct store *s, const char *name)
+{
+	const struct rules *rules = store_rules(s);
+	bool watched = false;
+
+	for (size_t i = 0; i < rules->n_hooks && !watched; i++)
+		watched = (rules->hooks[i].events & EVENT_BIT(EVENT_NEW_VERSION)) && scope_covers(rules->hooks[i].scope, name);
+	return watched;
+}
+
+/* Is this what current serves already? Asked only where somebody wants to know, and the lengths agree; the older value is opened into locked memory for it, so that nothing that tells of a value
+ * has to be kept. Doubt means that it is another. */
+static bool value_same(struct store *s, uint32_t id, const void *value, size_t len)
+{
+	const struct catalog_secret *c;
+	const struct catalog_version *v = NULL;
+	struct secbuf *before = NULL;
+	uint32_t current = 0;
+	bool same = false;
+
+	store_rdlock(s);
+	c = store_get(s, id);
+	if (c && c->enabled && value_watched(s, c->name))
+		v = catalog_version(c, c->current);
+	if (v && v->size == len)
+		current = v->number;
+	store_unlock_tables(s);
+	if (current && store_version_read(s, id, current, &before) == 0)
+		same = secbuf_len(before) == len && secret_cmp(secbuf_cdata(before), value, len) == 0;
+	secbuf_free(before);
+	return same;
+}
+
 int store_version_add(struct store *s, uint32_t id, const void *value, size_t len, const struct version_attributes *a, uint32_t *ret_version)
 {
 	struct attributes attributes = { 0 };
 	struct sealed sealed = { 0 };
 	uint32_t last = 0;
+	bool same = false;
 	int r = transaction_check(s);
 
 	if (r < 0)
@@ -216,12 +251,16 @@ int store_version_add(struct store *s, uint32_t id, const void *value, size_t le
 	r = attributes_check(a, &attributes);
 	if (r == 0)
 		r = last_version(s, id, &last);
+	if (r == 0 && last > 0)
+		same = value_same(s, id, value, len);
 	if (r == 0)
 		r = seal_value(s, id, last + 1, value, len, &sealed);
 	if (r == 0)
 		r = transaction_fail(s, object_move(s, id, true));
 	if (r == 0)
 		r = transaction_fail(s, insert_version(s, VERSION_ID(id, last + 1), len, &attributes, &sealed));
+	if (r == 0)
+		r = store_event_add_of(s, EVENT_NEW_VERSION, id, last + 1, same);
 	free(sealed.envelope);
 	free(attributes.tags);
 	if (r == 0)

@@ -21,7 +21,7 @@ _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
 	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks exposed holders wait-drained roles role can-i whoami status vault
-		audit backup restore recipient seal unseal doctor init fsck break-glass version help'
+		rotate rotation hook events audit backup restore recipient seal unseal doctor init fsck break-glass version help'
 	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
 	local actions='secrets/get secrets/list secrets/set secrets/update secrets/delete secrets/recover secrets/backup secrets/restore
@@ -32,12 +32,12 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--timeout|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into) ((i++)) ;;
+		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--timeout|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into|--purge-protection|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--exec|--event|--debounce) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
 				command=${words[i]}
-			elif [[ ( $command == role || $command == vault || $command == recipient ) && -z $sub ]]; then
+			elif [[ ( $command == role || $command == vault || $command == recipient || $command == rotation || $command == hook ) && -z $sub ]]; then
 				sub=${words[i]}
 			elif [[ $command == audit && ${words[i]} == verify ]]; then
 				sub=verify
@@ -52,17 +52,21 @@ _coffer_words()
 
 	case $prev in
 	-m|--mount|--set) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
-	--file|--verify-key|--passphrase-file|--public-key|--key) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--file|--verify-key|--passphrase-file|--public-key|--key|--from) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--existing) mapfile -t COMPREPLY < <(compgen -W 'refuse skip append' -- "$cur"); return ;;
 	--into) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	--output) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
 	--enforce-validity) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
+	--generator) mapfile -t COMPREPLY < <(compgen -W 'random:32 password:32 uuid rsa:3072 ec:p256 ed25519' -- "$cur"); return ;;
+	--event) mapfile -t COMPREPLY < <(compgen -W 'NewVersionCreated NearExpiry Expired Deleted Recovered Purged BindingChanged RotationFailed' -- "$cur"); return ;;
+	--user) mapfile -t COMPREPLY < <(compgen -u -- "$cur"); return ;;
+	--hook|--exec) mapfile -t COMPREPLY < <(compgen -c -- "$cur"); return ;;
 	--value-max) mapfile -t COMPREPLY < <(compgen -W '64K 256K 1M' -- "$cur"); return ;;
 	--kek) mapfile -t COMPREPLY < <(compgen -W 'file: passphrase:' -- "$cur"); return ;;
 	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
 	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
 	--at) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/at" 2>/dev/null)" -- "$cur"); return ;;
-	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--from|--until|--reason|--since|--retention|--recipient|--signer) return ;;
+	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--until|--reason|--since|--retention|--recipient|--signer|--near-expiry|--every|--before-expiry|--expiry|--timeout|--debounce) return ;;
 	esac
 
 	if [[ -z $command ]]; then
@@ -98,7 +102,15 @@ _coffer_words()
 	show|versions|blocks|roles|whoami|status|doctor) options='--output' ;;
 	vault)
 		options='--output'
-		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --output' ;;
+		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --near-expiry --output' ;;
+	rotate) options='--from --generator' ;;
+	rotation)
+		options='--output'
+		[[ $sub == set ]] && options='--every --before-expiry --expiry --generator --hook --notify --user --timeout' ;;
+	hook)
+		options='--output'
+		[[ $sub == add ]] && options='--on --event --exec --user --timeout --debounce' ;;
+	events) options='--follow --since --secret --output' ;;
 	init) options='--kek --admin --retention --purge-protection --users' ;;
 	fsck) options='--kek --deep' ;;
 	break-glass) options='--kek' ;;
@@ -120,6 +132,13 @@ _coffer_words()
 	block:0|unblock:0|exposed:0)
 		mapfile -t COMPREPLY < <(compgen -W "everyone $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur") ;;
 	can-i:0) mapfile -t COMPREPLY < <(compgen -W "$actions" -- "$cur") ;;
+	rotate:*) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur") ;;
+	rotation:*) if [[ -z $sub ]]; then
+			mapfile -t COMPREPLY < <(compgen -W 'set show list remove' -- "$cur")
+		else
+			mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur")
+		fi ;;
+	hook:*) [[ -n $sub ]] || mapfile -t COMPREPLY < <(compgen -W 'add list remove' -- "$cur") ;;
 	backup:*) if [[ -n $sub ]]; then
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		else

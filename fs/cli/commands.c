@@ -62,6 +62,41 @@ static const struct option_spec vault_options[] = {
 	{ .name = "value-max", .value = "SIZE", .help = "bytes of the longest value: 1 to 1M, with K or M for more" },
 	{ .name = "enforce-validity", .value = "STATE", .help = "on: what has expired, or is not valid yet, is not served" },
 	{ .name = "purge-protection", .value = "STATE", .help = "on: nobody can purge before the retention has passed; cannot be undone" },
+	{ .name = "near-expiry", .value = "DAYS", .help = "how long before its expiry a version is told of as NearExpiry (default 30)" },
+	END
+};
+#define RUN_AS \
+	{ .name = "user", .value = "USER", .help = "who runs the program (default nobody)" }, \
+	{ .name = "timeout", .value = "SPAN", .help = "after which the program is killed (default 30s)" }
+#define GENERATOR { .name = "generator", .value = "GENERATOR", .help = "how the value is made, such as password:32, uuid or ec:p256" }
+
+static const struct option_spec rotation_set_options[] = {
+	{ .name = "every", .value = "SPAN", .help = "so long after a version was made, such as 90d" },
+	{ .name = "before-expiry", .value = "SPAN", .help = "so long before a version expires" },
+	{ .name = "expiry", .value = "SPAN", .help = "how long a new version is to live (default: as long as the last)" },
+	GENERATOR,
+	{ .name = "hook", .value = "PROGRAM", .help = "a program that gets the name and writes the new value to standard output" },
+	{ .name = "notify", .help = "only raise NearExpiry, make no value" },
+	RUN_AS,
+	END
+};
+static const struct option_spec rotate_options[] = {
+	{ .name = "from", .value = "FILE", .help = "the names, one a line; - is standard input" },
+	GENERATOR,
+	END
+};
+static const struct option_spec hook_add_options[] = {
+	{ .name = "on", .value = "SCOPE", .help = "a secret's name, a prefix such as 'tls-*', or '*'" },
+	{ .name = "event", .value = "EVENT", .help = "instead of NewVersionCreated; may be given more than once", .many = true },
+	{ .name = "exec", .value = "COMMAND", .help = "a program and its words; %n is the name, %v the version, %e the event" },
+	RUN_AS,
+	{ .name = "debounce", .value = "SPAN", .help = "how long further events are waited for (default 2s)" },
+	END
+};
+static const struct option_spec events_options[] = {
+	{ .name = "follow", .letter = 'f', .help = "go on as events happen" },
+	{ .name = "since", .value = "TIME", .help = "only from then on; 12h means the last 12 hours" },
+	{ .name = "secret", .value = "NAME", .help = "only of this secret" },
 	END
 };
 static const struct option_spec audit_options[] = {
@@ -177,8 +212,29 @@ const struct command commands[] = {
 	  .flags = COMMAND_LISTS, .run = cmd_status },
 	{ .name = "vault show", .synopsis = "", .summary = "the settings of the vault", .example = "coffer vault show", .options = none, .flags = COMMAND_LISTS,
 	  .run = cmd_vault_show },
-	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on]", .summary = "change the settings of the vault",
+	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on] [--near-expiry DAYS]", .summary = "change the settings of the vault",
 	  .example = "coffer vault set --enforce-validity on", .options = vault_options, .flags = COMMAND_LISTS, .run = cmd_vault_set },
+	{ .name = "rotate", .synopsis = "[NAME...] [--from FILE] [--generator GENERATOR]", .summary = "make a new value now, as the rotation policy says",
+	  .example = "coffer rotate db web", .options = rotate_options, .min_operands = 0, .max_operands = 1024, .run = cmd_rotate },
+	{ .name = "rotation set",
+	  .synopsis = "SCOPE --every SPAN | --before-expiry SPAN [--expiry SPAN] --generator GENERATOR | --hook PROGRAM [--user USER] [--timeout SPAN] | --notify",
+	  .summary = "rotate a secret, or all of a prefix, again and again", .example = "coffer rotation set 'db-*' --every 90d --generator password:32",
+	  .options = rotation_set_options, .min_operands = 1, .max_operands = 1, .run = cmd_rotation_set },
+	{ .name = "rotation show", .synopsis = "NAME", .summary = "the rotation policy of a secret", .example = "coffer rotation show db-main", .options = none,
+	  .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_rotation_show },
+	{ .name = "rotation list", .synopsis = "", .summary = "all rotation policies", .example = "coffer rotation list", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_rotation_list },
+	{ .name = "rotation remove", .synopsis = "SCOPE", .summary = "rotate no more", .example = "coffer rotation remove 'db-*'", .options = none, .min_operands = 1,
+	  .max_operands = 1, .run = cmd_rotation_remove },
+	{ .name = "hook add", .synopsis = "--on SCOPE [--event EVENT]... --exec COMMAND [--user USER] [--timeout SPAN] [--debounce SPAN]",
+	  .summary = "run a program when a secret changes (root allows it)", .example = "sudo coffer hook add --on 'tls-*' --exec 'systemctl reload nginx' --user root",
+	  .options = hook_add_options, .run = cmd_hook_add },
+	{ .name = "hook list", .synopsis = "", .summary = "the programs that run when secrets change", .example = "coffer hook list", .options = none,
+	  .flags = COMMAND_LISTS, .run = cmd_hook_list },
+	{ .name = "hook remove", .synopsis = "HOOK...", .summary = "run a program no more", .example = "coffer hook remove 3", .options = none, .min_operands = 1,
+	  .max_operands = 256, .run = cmd_hook_remove },
+	{ .name = "events", .synopsis = "[--follow] [--since TIME] [--secret NAME]", .summary = "what happened to secrets: new versions, expiry, deletion, bindings",
+	  .example = "coffer events --follow", .options = events_options, .flags = COMMAND_LISTS, .run = cmd_events },
 	{ .name = "audit", .synopsis = "[--follow] [--since TIME] [--secret NAME] [--denied]", .summary = "the log of who opened what",
 	  .example = "coffer audit --since 1h --denied", .options = audit_options, .flags = COMMAND_LISTS, .run = cmd_audit },
 	{ .name = "audit verify", .synopsis = "STORE [--verify-key FILE]", .summary = "prove that the log is whole (root)",

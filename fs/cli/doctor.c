@@ -178,7 +178,7 @@ static bool check_mount(struct doctor *d, struct cli *c, struct mount *ret_mount
 static void check_processes(struct doctor *d, const json_t *status)
 {
 	const json_t *processes = json_object_get(status, "processes");
-	static const char *const needed[] = { "keeper", "worker", "keyholder", "resolver", "bell" };
+	static const char *const needed[] = { "keeper", "worker", "keyholder", "resolver", "bell", "runner" };
 	bool all = true;
 
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)

@@ -2,12 +2,14 @@
 #include "fs/cli/cli.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/cli/client.h"
 #include "fs/cli/output.h"
 #include "fs/sizefmt.h"
 #include "store/envelope.h"
+#include "store/lifecycle.h"
 
 /* A setting that got lost on the way would be half of what was asked for. Takes value. */
 static int add(json_t *request, const char *field, json_t *value)
@@ -26,6 +28,19 @@ static int add_value_max(const char *given, json_t *request)
 	return add(request, "value_max", json_integer((json_int_t)size));
 }
 
+static int add_days(const char *given, json_t *request)
+{
+	char *end;
+	long days;
+
+	if (!given)
+		return EXIT_DONE;
+	days = strtol(given, &end, 10);
+	if (*end || given[0] < '0' || given[0] > '9' || days < 1 || days > NEAR_EXPIRY_DAYS_MAX)
+		return fail(EXIT_USAGE, "--near-expiry %s: 1 to %d days", given, NEAR_EXPIRY_DAYS_MAX);
+	return add(request, "near_expiry_days", json_integer(days));
+}
+
 static int add_switch(const struct args *a, const char *option, const char *field, json_t *request)
 {
 	const char *given = args_value(a, option);
@@ -42,10 +57,12 @@ int cmd_vault_set(struct cli *c, const struct args *a)
 	json_t *request, *answer = NULL;
 	int status;
 
-	if (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "purge-protection"))
-		return fail(EXIT_USAGE, "nothing to set; name a setting: --value-max SIZE, --enforce-validity on|off or --purge-protection on");
+	if (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "purge-protection") && !args_value(a, "near-expiry"))
+		return fail(EXIT_USAGE, "nothing to set; name a setting: --value-max SIZE, --enforce-validity on|off, --purge-protection on or --near-expiry DAYS");
 	request = json_pack("{s:s}", "op", "vault");
 	status = add_value_max(args_value(a, "value-max"), request);
+	if (status == EXIT_DONE)
+		status = add_days(args_value(a, "near-expiry"), request);
 	if (status == EXIT_DONE)
 		status = add_switch(a, "enforce-validity", "enforce_validity", request);
 	if (status == EXIT_DONE)

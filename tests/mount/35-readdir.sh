@@ -51,6 +51,7 @@ expect_output 'at
 audit
 ctl
 deleted
+events
 metrics
 status
 whoami' as 20009 ls "$MNT/.coffer"

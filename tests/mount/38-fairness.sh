@@ -16,6 +16,7 @@ crowd_start()
 	local i
 	connection=$(($(stat -c %d "$MNT") & 0xff))
 	holder=$(status .processes.keyholder)
+	kill -STOP "${DAEMON%:*}"	# the keeper would tell it to go on
 	kill -STOP "$holder"
 	readers=()
 	for ((i = 0; i < crowd; i++)); do
@@ -29,7 +30,7 @@ crowd_start()
 crowd_end()
 {
 	local reader
-	kill -CONT "$holder"
+	kill -CONT "$holder" "${DAEMON%:*}"
 	for reader in "${readers[@]}"; do
 		wait "$reader" || true
 	done
@@ -47,7 +48,7 @@ others_are_served()
 
 vault_init
 expect_ok "$COFFER_SUPPORT/build_store" "$STORE" --secrets 200 --bindings 10
-vault_mount
+vault_mount -o watchdog=0	# which would wake the key holder
 expect_ok coffer grant secrets-user user:20001 --on '*'
 expect_ok coffer grant secrets-user user:20002 --on '*'
 
@@ -59,12 +60,12 @@ crowd_end
 note "the same after the worker has died over them"
 DEATHS_EXPECTED=1
 vault_umount
-vault_mount -o noresend
+vault_mount -o noresend,watchdog=0
 crowd_start
 worker=$(status .processes.worker)
 kill -KILL "$worker"
 replaced() { [ "$(as 0 timeout 20 jq -r .processes.worker "$MNT/.coffer/status")" != "$worker" ]; }
-kill -CONT "$holder"	# a worker needs the vault's key
+kill -CONT "$holder" "${DAEMON%:*}"	# a worker needs the vault's key
 wait_for replaced
 crowd_end
 expect_ok as 20001 cat "$MNT/s000000/current"

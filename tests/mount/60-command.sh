@@ -51,7 +51,7 @@ grep -q '^but not-there-yet is no secret yet: opening it gives ENOENT$' "$OUT" |
 
 note "the settings of the vault: shown, changed, and in force at once; can-i says what open does"
 expect_exit 0 coffer vault show --output json
-jq -e '. == {retention_days: 90, purge_protection: false, enforce_validity: false, value_max: 1048576}' <"$OUT" >/dev/null || fail "$(cat "$OUT")"
+jq -e '. == {retention_days: 90, purge_protection: false, enforce_validity: false, value_max: 1048576, near_expiry_days: 30}' <"$OUT" >/dev/null || fail "$(cat "$OUT")"
 expect_exit 2 coffer vault set
 expect_message 'value-max.*enforce-validity'
 for size in 0 -1 2M 1048577 many 1KB; do

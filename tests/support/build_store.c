@@ -1,6 +1,7 @@
-/* build_store DIR --secrets N --bindings M [--value BYTES]
- * Fills an initialised store with N secrets named s000000, s000001 … and M bindings (secrets-user for user:100000+i on one secret each) in one
- * transaction, through the store's own calls, for benchmarks and start-up tests. Reads the KEK as vault.conf says: as root. */
+/* build_store DIR --secrets N --bindings M [--value BYTES] [--prefix NAME] [--age SECONDS] [--expires SECONDS]
+ * Fills an initialised store with N secrets named s000000, s000001 … (or NAME000000 …) and M bindings (secrets-user for user:100000+i on one secret each) in one
+ * transaction, through the store's own calls, for benchmarks and start-up tests, and for tests of what time does: secrets made AGE ago that expire that long from now
+ * (or, negative, did). Reads the KEK as vault.conf says: as root. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -9,25 +10,37 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "store/store.h"
+#include "store/internal.h"
 
 #define ARENA (8u << 20)
 
-struct amounts { unsigned long secrets, bindings, value; };
+struct amounts { unsigned long secrets, bindings, value; const char *prefix; long age, expires; bool ends; };
+
+static int64_t then;
+
+/* The store's clock stands at the time at which its secrets are made. */
+static int64_t stopped_clock(void)
+{
+	return then;
+}
 
 static int add_secrets(struct store *s, const struct amounts *a)
 {
 	char *value = malloc(a->value + 1), name[NAME_LEN_MAX + 1];
+	struct version_attributes attributes = { .not_before = INT64_MIN, .expires = INT64_MAX };
 	uint32_t id, version;
 	int r = value ? 0 : -ENOMEM;
 
+	if (a->ends)
+		attributes.expires = then + (a->age + a->expires) * (int64_t)NS_PER_S;
+
 	for (unsigned long i = 0; i < a->secrets && r == 0; i++) {
-		snprintf(name, sizeof name, "s%06lu", i);
+		snprintf(name, sizeof name, "%s%06lu", a->prefix, i);
 		for (unsigned long j = 0; j < a->value; j++)
 			value[j] = (char)('a' + (i + j) % 26);
 		r = store_secret_create(s, name, &id);
 		if (r == 0)
-			r = store_version_add(s, id, value, a->value, NULL, &version);
+			r = store_version_add(s, id, value, a->value, &attributes, &version);
 	}
 	free(value);
 	return r;
@@ -89,6 +102,10 @@ static int build(const char *dir, const struct amounts *a, char *why, size_t why
 		r = store_open(&(struct store_config){ .dir = dir, .conf = &conf }, &s, why, why_len);
 	if (r == 0)
 		r = store_unlock(s, keys, why, why_len);
+	if (r == 0 && (a->age || a->ends)) {
+		then = store_now(s) - a->age * (int64_t)NS_PER_S;
+		s->clock = stopped_clock;
+	}
 	if (r == 0)
 		r = fill(s, a);
 	store_close(s);
@@ -99,9 +116,10 @@ static int build(const char *dir, const struct amounts *a, char *why, size_t why
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "secrets", required_argument, NULL, 's' }, { "bindings", required_argument, NULL, 'b' }, { "value", required_argument, NULL, 'v' }, { 0 },
+		{ "secrets", required_argument, NULL, 's' }, { "bindings", required_argument, NULL, 'b' }, { "value", required_argument, NULL, 'v' },
+		{ "prefix", required_argument, NULL, 'p' }, { "age", required_argument, NULL, 'a' }, { "expires", required_argument, NULL, 'e' }, { 0 },
 	};
-	struct amounts a = { .value = 256 };
+	struct amounts a = { .value = 256, .prefix = "s" };
 	char why[512] = "";
 	int c, r;
 
@@ -112,11 +130,19 @@ int main(int argc, char **argv)
 			a.bindings = strtoul(optarg, NULL, 10);
 		else if (c == 'v')
 			a.value = strtoul(optarg, NULL, 10);
+		else if (c == 'p')
+			a.prefix = optarg;
+		else if (c == 'a')
+			a.age = strtol(optarg, NULL, 10);
+		else if (c == 'e') {
+			a.expires = strtol(optarg, NULL, 10);
+			a.ends = true;
+		}
 		else
 			return 2;
 	}
 	if (optind != argc - 1) {
-		fprintf(stderr, "usage: build_store DIR --secrets N --bindings M [--value BYTES]\n");
+		fprintf(stderr, "usage: build_store DIR --secrets N --bindings M [--value BYTES] [--prefix NAME] [--age SECONDS] [--expires SECONDS]\n");
 		return 2;
 	}
 	r = secmem_init(ARENA, SECMEM_AUTO);

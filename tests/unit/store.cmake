@@ -7,6 +7,7 @@ endfunction()
 
 coffer_store_test(store)
 coffer_store_test(store_stage)
+coffer_store_test(store_lifecycle)
 coffer_store_test(store_request)
 coffer_store_test(store_tamper)
 coffer_store_test(store_catalog)

@@ -87,6 +87,39 @@ static int change(void)
 	return r;
 }
 
+/* All that a rotation leaves behind, and the rules that it goes by, in one transaction. */
+static int rotation(void)
+{
+	struct rotation p = { .action = ROTATION_ROTATE, .every = 90 * 86400 * (int64_t)NS_PER_S, .generator = "uuid", .scope = "d*" };
+	struct hook h = { .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .user = 1, .timeout = 1, .scope = "d*" };
+	struct mark m = { .secret = secret, .told = TOLD_NEAR };
+	uint32_t version;
+	uint64_t id;
+	int r = store_begin(fx.store);
+
+	if (r < 0)
+		return r;
+	r = store_rotation_put(fx.store, &p, &id);
+	if (r == 0)
+		r = store_hook_add(fx.store, &h, &id);
+	if (r == 0)
+		r = store_near_expiry_put(fx.store, 14);
+	if (r == 0)
+		r = store_version_add(fx.store, secret, "new", 3, NULL, &version);
+	if (r == 0) {
+		m.version = version;
+		r = store_mark_put(fx.store, &m);
+	}
+	if (r == 0)
+		r = store_event_add_of(fx.store, EVENT_NEAR_EXPIRY, secret, version, false);
+	if (r == 0)
+		r = store_hook_remove(fx.store, id);
+	if (r == 0)
+		return store_commit(fx.store);
+	store_rollback(fx.store);
+	return r;
+}
+
 static int stage_write(void)
 {
 	static const uint8_t data[40000];
@@ -189,13 +222,16 @@ static void start(void)
 	ck_assert_int_eq(store_stage_write(fx.store, stage, 1, 0, "staged", 6), 0);
 }
 
-struct state { uint64_t epoch; struct store_counts counts; struct stage_info stage; int64_t requests; };
+struct state { uint64_t epoch, events; struct store_counts counts; struct stage_info stage; int64_t requests; };
 
 static struct state state_now(void)
 {
 	struct state st = { .epoch = store_epoch(fx.store) };
 
+	uint64_t first;
+
 	store_counts(fx.store, &st.counts);
+	store_events_range(fx.store, &first, &st.events);
 	ck_assert_int_eq(store_stage_stat(fx.store, stage, &st.stage), 0);
 	st.requests = raw_int(&fx, "SELECT count(*) FROM requests");
 	return st;
@@ -205,7 +241,7 @@ static void must_be(const struct state *want, const char *when, long n)
 {
 	struct state st = state_now();
 
-	ck_assert_msg(st.epoch == want->epoch && memcmp(&st.counts, &want->counts, sizeof st.counts) == 0 && st.stage.size == want->stage.size &&
+	ck_assert_msg(st.epoch == want->epoch && st.events == want->events && memcmp(&st.counts, &want->counts, sizeof st.counts) == 0 && st.stage.size == want->stage.size &&
 		      st.stage.dirty == want->stage.dirty && st.requests == want->requests, "%s, fault %ld: something changed", when, n);
 }
 
@@ -258,9 +294,63 @@ START_TEST(failed_write_changes_nothing)
 	start();
 	fail_writes(change, "change", SQLITE_IOERR_WRITE, false, -EIO);
 	fail_writes(change, "change", SQLITE_FULL, true, -ENOSPC);
+	fail_writes(rotation, "rotation", SQLITE_IOERR_WRITE, false, -EIO);
+	fail_writes(rotation, "rotation", SQLITE_FULL, true, -ENOSPC);
 	fail_writes(stage_write, "stage write", SQLITE_FULL, true, -ENOSPC);
 	fail_writes(stage_commit, "stage commit", SQLITE_IOERR_WRITE, false, -EIO);
 	ck_assert_int_eq(change(), 0);
+}
+END_TEST
+
+/* In a process of its own, which is gone at its n-th write. True: it came to its end. */
+static bool rotate_and_die(long n)
+{
+	struct kek_source source = { .uri = fx.conf.kek, .params = fx.conf.kek_params, .fd = -1 };
+	struct kek *kek = NULL;
+	char why[256];
+	int status;
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		process_init();
+		if (kek_open(&source, &kek, why, sizeof why) < 0 || keys_new_local(kek, &fx.keys) < 0 || vault_open(&fx) < 0)
+			_exit(2);
+		fault.deadly = true;
+		fault.countdown = n;
+		_exit(rotation() == 0 ? 0 : 3);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
+	return WIFEXITED(status);
+}
+
+START_TEST(killed_at_every_write_of_a_rotation_it_happened_or_did_not)
+{
+	struct mark mark;
+	bool ended = false;
+	unsigned done = 0, undone = 0;
+
+	start();
+	for (long n = 1; !ended && n < 500; n++) {
+		struct state was = state_now(), is;
+		vault_close(&fx);
+		ended = rotate_and_die(n);
+		ck_assert_int_eq(vault_open(&fx), 0);
+		is = state_now();
+		ck_assert_int_eq(store_mark_get(fx.store, secret, &mark), 0);
+		ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+		if (is.epoch == was.epoch) {
+			must_be(&was, "killed", n);
+			undone++;
+		} else {
+			ck_assert_uint_eq(is.counts.versions, was.counts.versions + 1);
+			ck_assert_uint_gt(is.events, was.events);
+			ck_assert_uint_eq(mark.version, is.counts.versions);
+			done++;
+		}
+	}
+	ck_assert(ended && done >= 1 && undone >= 3);
 }
 END_TEST
 
@@ -466,6 +556,7 @@ START_TEST(failed_allocation_changes_nothing)
 {
 	start();
 	fail_allocations(change, "change", false);
+	fail_allocations(rotation, "rotation", false);
 	fail_allocations(stage_write, "stage write", false);
 	fail_allocations(stage_commit, "stage commit", false);
 	fail_allocations(read_cold, "read", false);
@@ -491,7 +582,7 @@ int main(int argc, char **argv)
 {
 	const TTest *const tests[] = { failed_write_changes_nothing, failed_allocation_changes_nothing, failed_allocation_while_opening_is_reported,
 					 failed_write_deletes_recovers_purges_all_or_nothing, failed_allocation_deletes_recovers_purges_all_or_nothing,
-					 killed_at_every_write_deletes_recovers_purges_all_or_nothing };
+					 killed_at_every_write_of_a_rotation_it_happened_or_did_not, killed_at_every_write_deletes_recovers_purges_all_or_nothing };
 
 	if (argc == 6 && strcmp(argv[1], "--die") == 0)
 		return dying_process(argv);

@@ -1,0 +1,155 @@
+#include "fs/cli/allow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/cli/client.h"
+#include "fs/runner.h"
+
+/* ---- arguments ---- */
+
+/* The first word as execvp would find it. */
+static int find_program(const char *word, size_t len, char *ret_path, size_t room)
+{
+	const char *path = getenv("PATH");
+
+	if (memchr(word, '/', len)) {
+		snprintf(ret_path, room, "%.*s", (int)len, word);
+		return word[0] == '/' ? 0 : -EINVAL;
+	}
+	for (const char *dir = path ? path : ""; *dir; dir += strcspn(dir, ":"), dir += *dir == ':') {
+		int n = (int)strcspn(dir, ":");
+		if (n == 0 || dir[0] != '/')
+			continue;
+		snprintf(ret_path, room, "%.*s/%.*s", n, dir, (int)len, word);
+		if (access(ret_path, X_OK) == 0)
+			return 0;
+	}
+	return -ENOENT;
+}
+
+int command_argument(const char *option, const char *given, char *ret_command, size_t len)
+{
+	size_t word = strcspn(given, " ");
+	char path[HOOK_COMMAND_MAX];
+	int r = word ? find_program(given, word, path, sizeof(path)) : -EINVAL;
+
+	if (r == -ENOENT)
+		return fail(EXIT_NOT_FOUND, "--%s: there is no program %.*s; name it by its whole path", option, (int)word, given);
+	if (r < 0)
+		return fail(EXIT_USAGE, "--%s \"%.100s\": begin with a program's name, or its whole path", option, given);
+	if ((size_t)snprintf(ret_command, len, "%s%s", path, given + word) >= len)
+		return fail(EXIT_USAGE, "--%s: at most %zu bytes; put what is longer into a script", option, len - 1);
+	return EXIT_DONE;
+}
+
+int user_argument(const char *given, uint32_t *ret_uid)
+{
+	const struct passwd *pw = given ? getpwnam(given) : NULL;
+	char *end;
+	unsigned long n;
+
+	if (!given || pw) {
+		*ret_uid = pw ? pw->pw_uid : HOOK_USER_DEFAULT;
+		return EXIT_DONE;
+	}
+	errno = 0;
+	n = strtoul(given, &end, 10);
+	if (errno || *end || given[0] < '0' || given[0] > '9' || n >= UINT32_MAX)
+		return fail(EXIT_NOT_FOUND, "--user: there is no user \"%s\" on this machine", given);
+	*ret_uid = (uint32_t)n;
+	return EXIT_DONE;
+}
+
+/* ---- the list ---- */
+
+/* Adds the line unless it is there. */
+static int add_line(int fd, const char *line)
+{
+	struct stat st;
+	char *text, *at;
+	size_t len = strlen(line);
+	ssize_t n;
+	bool there = false;
+
+	if (flock(fd, LOCK_EX) || fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022))
+		return -EPERM;
+	text = calloc(1, (size_t)st.st_size + 2);
+	if (!text)
+		return -ENOMEM;
+	n = pread(fd, text, (size_t)st.st_size, 0);
+	for (at = text; n > 0 && !there && (at = strstr(at, line)); at++)
+		there = (at == text || at[-1] == '\n') && (at[len] == '\n' || at[len] == '\0');
+	/* a last line without its newline would swallow ours */
+	bool open_end = n > 0 && text[n - 1] != '\n';
+	free(text);
+	if (n != st.st_size)
+		return n < 0 ? -errno : -EIO;
+	return there ? 0 : dprintf(fd, "%s%s\n", open_end ? "\n" : "", line) < 0 ? -errno : 0;
+}
+
+/* The store as the daemon names it, if this is its machine and its root. */
+static int allow(struct cli *c, const char *command, uint32_t user)
+{
+	char path[PATH_MAX + 32], line[HOOK_COMMAND_MAX + 16];
+	json_t *answer = NULL;
+	const char *store;
+	int fd, r, status = client_ask(c, json_pack("{s:s}", "op", "status"), &answer);
+
+	if (status)
+		return status;
+	store = json_string_value(json_object_get(answer, "store"));
+	snprintf(path, sizeof(path), "%s/%s", store ? store : "", RUNNER_ALLOW);
+	json_decref(answer);
+	fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return fail(EXIT_ERROR, "cannot open %s: %s", path, strerror(errno));
+	snprintf(line, sizeof(line), "%u %s", user, command);
+	r = add_line(fd, line);
+	close(fd);
+	if (r == -EPERM)
+		return fail(EXIT_DENIED, "%s must be a file of root's that nobody else can write", path);
+	if (r < 0)
+		return fail(EXIT_ERROR, "cannot write %s: %s", path, strerror(-r));
+	note("allowed in %s: %s", path, line);
+	return EXIT_DONE;
+}
+
+int change_with_command(struct cli *c, json_t *request, const char *command, uint32_t user, json_t **ret_answer)
+{
+	const struct mount *m;
+	json_t *answer = NULL, *copy = json_deep_copy(request);
+	const char *error;
+	int status = copy ? cli_mount(c, &m) : fail(EXIT_ERROR, "not enough memory");
+	int r;
+
+	if (status)
+		goto out;
+	if (geteuid() == 0) {
+		r = client_exchange(m->path, copy, true, NULL, 0, &answer);
+		if (r == 0 && json_is_true(json_object_get(answer, "ok"))) {
+			*ret_answer = answer;
+			answer = NULL;
+			goto out;
+		}
+		error = r == 0 ? json_string_value(json_object_get(answer, "errno")) : NULL;
+		if (error && !strcmp(error, "EPERM"))
+			status = allow(c, command, user);
+	}
+	if (status == EXIT_DONE)
+		status = client_change(c, json_incref(request), NULL, 0, ret_answer);
+out:
+	json_decref(answer);
+	json_decref(copy);
+	json_decref(request);
+	return status;
+}

@@ -1,0 +1,184 @@
+/* What the runner may run, and as which words. */
+#include "fs/runner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ALLOW_BYTES_MAX (256 << 10)
+
+bool runner_command_varies(const char *command)
+{
+	for (const char *p = command; (p = strchr(p, '%')); p += 2)
+		if (p[1] == '%')
+			continue;
+		else
+			return true;
+	return false;
+}
+
+/* ---- words ---- */
+
+struct words {
+	char *at, *end;
+	char **argv;
+	size_t n;
+	bool within;
+};
+
+static int put(struct words *w, const char *text)
+{
+	size_t n = strlen(text);
+
+	if (!w->within) {
+		if (w->n == RUNNER_WORDS_MAX)
+			return -EINVAL;
+		w->argv[w->n++] = w->at;
+		w->within = true;
+	}
+	if (n >= (size_t)(w->end - w->at))
+		return -EINVAL;
+	memcpy(w->at, text, n);
+	w->at += n;
+	return 0;
+}
+
+static void end_word(struct words *w)
+{
+	if (w->within)
+		*w->at++ = '\0';
+	w->within = false;
+}
+
+static int put_percent(struct words *w, const struct runner_request *q, char what)
+{
+	char number[16];
+
+	switch (what) {
+	case 'n':
+		return put(w, q->name);
+	case 'v':
+		snprintf(number, sizeof number, "%u", q->version);
+		return put(w, number);
+	case 'e':
+		return put(w, q->event ? event_name((enum event_kind)q->event) : "Rotate");
+	case '%':
+		return put(w, "%");
+	default:
+		return -EINVAL;
+	}
+}
+
+int runner_expand(const struct runner_request *q, char **ret_buf, char *ret_argv[RUNNER_WORDS_MAX + 1])
+{
+	const size_t room = HOOK_COMMAND_MAX * (NAME_LEN_MAX / 2 + 1);	/* every other byte a %n */
+	char *buf = malloc(room);
+	struct words w = { .at = buf, .end = buf + room - 1, .argv = ret_argv };
+	int r = buf ? 0 : -ENOMEM;
+
+	for (const char *p = q->command; r == 0 && *p; p++) {
+		char text[2] = { *p, '\0' };
+		if (*p == ' ')
+			end_word(&w);
+		else if (*p == '%')
+			r = put_percent(&w, q, *++p);
+		else
+			r = put(&w, text);
+		if (!*p)
+			break;
+	}
+	if (r == 0)
+		end_word(&w);
+	if (r == 0 && w.n == 0)
+		r = -EINVAL;
+	if (r < 0) {
+		free(buf);
+		return r;
+	}
+	ret_argv[w.n] = NULL;
+	*ret_buf = buf;
+	return 0;
+}
+
+/* ---- the list ---- */
+
+/* The file as it is now, malloc'd with a NUL. Whoever could change it could have programs run as anybody. */
+static int read_list(int dir, char **ret_text, char *why, size_t why_len)
+{
+	struct stat st;
+	char *text = NULL;
+	size_t n = 0;
+	int fd = openat(dir, RUNNER_ALLOW, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0) {
+		snprintf(why, why_len, errno == ENOENT ? "there is no " RUNNER_ALLOW " in the store's directory, so no program may run" : RUNNER_ALLOW " cannot be opened: %s", strerror(errno));
+		return -EPERM;
+	}
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022) || st.st_size > ALLOW_BYTES_MAX) {
+		snprintf(why, why_len, RUNNER_ALLOW " must be a file of root's that nobody else can write; run: chown root:root and chmod 644 on it");
+		goto out;
+	}
+	text = malloc((size_t)st.st_size + 1);
+	while (text && n < (size_t)st.st_size) {
+		ssize_t got = read(fd, text + n, (size_t)st.st_size - n);
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+out:
+	close(fd);
+	if (!text)
+		return -EPERM;
+	text[n] = '\0';
+	*ret_text = text;
+	return 0;
+}
+
+/* Not writable by anybody but root and the user who runs it: else a line of the list would say nothing. */
+static int check_program(const char *path, uint32_t user, char *why, size_t why_len)
+{
+	struct stat st;
+
+	if (stat(path, &st)) {
+		snprintf(why, why_len, "%.120s: %s", path, strerror(errno));
+		return -EPERM;
+	}
+	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111) || (st.st_mode & 022) || (st.st_uid != 0 && st.st_uid != user)) {
+		snprintf(why, why_len, "%.120s is not a program that only root, or the user who runs it, can write", path);
+		return -EPERM;
+	}
+	return 0;
+}
+
+int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_t why_len)
+{
+	struct runner_request q = { .user = user, .name = "x", .version = 1 };
+	char wanted[HOOK_COMMAND_MAX + 16], *text = NULL, *rest, *argv[RUNNER_WORDS_MAX + 1], *buf = NULL;
+	bool found = false;
+	int r;
+
+	snprintf(q.command, sizeof q.command, "%s", command);
+	if (command[0] != '/' || runner_expand(&q, &buf, argv) < 0) {
+		snprintf(why, why_len, "a command is a program's whole path and words between blanks, with %%n, %%v, %%e and %%%% alone for percents");
+		return -EPERM;
+	}
+	r = read_list(dir, &text, why, why_len);
+	if (r == 0) {
+		snprintf(wanted, sizeof wanted, "%u %s", user, command);
+		for (char *line = strtok_r(text, "\n", &rest); line && !found; line = strtok_r(NULL, "\n", &rest))
+			found = !strcmp(line, wanted);
+		if (!found) {
+			snprintf(why, why_len, RUNNER_ALLOW " has no line \"%.120s\"", wanted);
+			r = -EPERM;
+		}
+	}
+	if (r == 0)
+		r = check_program(argv[0], user, why, why_len);
+	free(text);
+	free(buf);
+	return r;
+}

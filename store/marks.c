@@ -1,0 +1,220 @@
+/* What was told already, and what is due next. */
+#include "store/lifecycle.h"
+#include "store/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- marks ---- */
+
+static int mark_parse(struct store *s, const struct query *q, struct mark *ret)
+{
+	uint8_t mac[DIGEST_LEN];
+	int r = row_verify(s->row_keys->row, ROW_MARK, q, mac);
+
+	if (r < 0)
+		return r;
+	*ret = (struct mark){ .secret = (uint32_t)column_int(q, 0), .version = (uint32_t)column_int(q, 1), .expires = column_int(q, 2),
+			      .told = (uint32_t)column_int(q, 3), .failures = (uint32_t)column_int(q, 4), .retry = column_int(q, 5) };
+	return 0;
+}
+
+int store_mark_get(struct store *s, uint32_t secret, struct mark *ret)
+{
+	struct mark m = { .secret = secret };
+	struct query q;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = -ENOKEY;
+	if (s->row_keys) {
+		q = db_query(s->read, row_table(ROW_MARK)->one);
+		query_int(&q, secret);
+		r = query_step(&q);
+		if (r > 0)
+			r = mark_parse(s, &q, &m);
+		query_end(&q);
+	}
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r == 0)
+		*ret = m;
+	return r;
+}
+
+int store_marks_each(struct store *s, int (*fn)(const struct mark *m, void *arg), void *arg)
+{
+	struct query q = { 0 };
+	struct mark m;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = s->row_keys ? 0 : -ENOKEY;
+	if (r == 0)
+		q = db_query(s->read, row_table(ROW_MARK)->all);
+	while (r == 0 && (r = query_step(&q)) > 0) {
+		r = mark_parse(s, &q, &m);
+		if (r == 0)
+			r = fn(&m, arg);
+	}
+	query_end(&q);
+	pthread_mutex_unlock(&s->read_mutex);
+	return r;
+}
+
+int store_mark_put(struct store *s, const struct mark *m)
+{
+	struct query q;
+	int r = transaction_check(s);
+
+	if (r < 0)
+		return r;
+	q = db_query(s->write, "INSERT OR REPLACE INTO marks(id, version, expires, told, failures, retry, mac) VALUES(?, ?, ?, ?, ?, ?, x'')");
+	query_int(&q, m->secret);
+	query_int(&q, m->version);
+	query_int(&q, m->expires);
+	query_int(&q, m->told);
+	query_int(&q, m->failures);
+	query_int(&q, m->retry);
+	r = query_run(&q);
+	if (r == 0)
+		r = row_stamp(s->write, s->row_keys->row, ROW_MARK, m->secret);
+	return transaction_fail(s, r);
+}
+
+int mark_forget(struct store *s, uint32_t secret)
+{
+	struct query q = db_query(s->write, "DELETE FROM marks WHERE id = ?");
+
+	query_int(&q, secret);
+	return transaction_fail(s, query_run(&q));
+}
+
+/* ---- places of hooks ---- */
+
+int store_hook_place(struct store *s, uint64_t hook, struct hook_place *ret)
+{
+	struct hook_place place = { 0 };
+	uint8_t mac[DIGEST_LEN];
+	struct query q;
+	int r = store_lock_reader(s);
+
+	if (r < 0)
+		return r;
+	r = -ENOKEY;
+	if (s->row_keys) {
+		q = db_query(s->read, row_table(ROW_HOOK_PLACE)->one);
+		query_int(&q, (int64_t)hook);
+		r = query_step(&q);
+		if (r == 0)
+			r = -ENOENT;
+		if (r > 0)
+			r = row_verify(s->row_keys->row, ROW_HOOK_PLACE, &q, mac);
+		if (r == 0)
+			place = (struct hook_place){ (uint64_t)column_int(&q, 1), (uint32_t)column_int(&q, 2), column_int(&q, 3) };
+		query_end(&q);
+	}
+	pthread_mutex_unlock(&s->read_mutex);
+	if (r == 0)
+		*ret = place;
+	return r;
+}
+
+int store_hook_place_put(struct store *s, uint64_t hook, const struct hook_place *place)
+{
+	struct query q;
+	int r = transaction_check(s);
+
+	if (r < 0)
+		return r;
+	q = db_query(s->write, "INSERT OR REPLACE INTO hook_places(id, delivered, attempts, retry, mac) VALUES(?, ?, ?, ?, x'')");
+	query_int(&q, (int64_t)hook);
+	query_int(&q, (int64_t)place->delivered);
+	query_int(&q, place->attempts);
+	query_int(&q, place->retry);
+	r = query_run(&q);
+	if (r == 0)
+		r = row_stamp(s->write, s->row_keys->row, ROW_HOOK_PLACE, (int64_t)hook);
+	return transaction_fail(s, r);
+}
+
+/* ---- what is due ---- */
+
+static int64_t before(int64_t time, int64_t span)
+{
+	return time < INT64_MIN + span ? INT64_MIN : time - span;
+}
+
+static int64_t after(int64_t time, int64_t span)
+{
+	return time > INT64_MAX - 1 - span ? INT64_MAX : time + span;
+}
+
+static struct due sooner(struct due a, enum due_kind kind, int64_t at)
+{
+	return at < a.at ? (struct due){ kind, at } : a;
+}
+
+/* When a policy comes to bear on a version. Never sooner than the least span after its creation: what expires soon after it was made would else be rotated at once. */
+static int64_t policy_time(const struct rotation *policy, const struct catalog_version *v)
+{
+	int64_t at, least = after(v->created, ROTATION_LEAST_NS);
+
+	if (policy->every)
+		return after(v->created, policy->every);
+	if (v->expires == INT64_MAX)
+		return INT64_MAX;
+	at = before(v->expires, policy->before);
+	return at > least ? at : least;
+}
+
+struct due lifecycle_due(const struct rotation *policy, const struct catalog_version *v, const struct mark *mark, uint32_t near_days)
+{
+	struct due due = { DUE_NOTHING, INT64_MAX };
+	bool same_version, same_expiry;
+	uint32_t told;
+	int64_t at;
+
+	if (!v)
+		return due;
+	same_version = mark->version == v->number;
+	same_expiry = same_version && mark->expires == v->expires;
+	told = same_expiry ? mark->told : same_version ? mark->told & TOLD_ROTATION : 0;
+	if (v->expires != INT64_MAX && !(told & TOLD_NEAR) && !(told & TOLD_EXPIRED))
+		due = sooner(due, DUE_NEAR_EXPIRY, before(v->expires, (int64_t)near_days * 86400 * NS_PER_S));
+	if (v->expires != INT64_MAX && !(told & TOLD_EXPIRED))
+		due = sooner(due, DUE_EXPIRED, v->expires);
+	if (!policy)
+		return due;
+	at = policy_time(policy, v);
+	if (policy->action == ROTATION_NOTIFY)
+		return told & TOLD_ROTATION ? due : sooner(due, DUE_NOTIFY, at);
+	if (same_version && mark->failures && mark->retry > at)
+		at = mark->retry;
+	return sooner(due, DUE_ROTATE, at);
+}
+
+/* ---- what was touched ---- */
+
+void stir(struct store *s, uint32_t id)
+{
+	if (s->n_stirred == STIRRED_MAX)
+		s->stirred_all = true;
+	else
+		s->stirred[s->n_stirred++] = id;
+}
+
+size_t store_stirred(struct store *s, uint32_t ret_ids[STIRRED_MAX], bool *ret_all)
+{
+	size_t n;
+
+	pthread_rwlock_wrlock(&s->tables_lock);
+	n = s->n_stirred;
+	memcpy(ret_ids, s->stirred, n * sizeof *ret_ids);
+	*ret_all = s->stirred_all;
+	s->n_stirred = 0;
+	s->stirred_all = false;
+	pthread_rwlock_unlock(&s->tables_lock);
+	return n;
+}

@@ -1,0 +1,135 @@
+#!/bin/bash
+# Workers and runners killed while secrets are rotated and hooks run: each secret is rotated once, each change is told once, each hook runs once for each (again only when the runner itself was killed).
+# KILLS says how many workers (20).
+. "$(dirname "$0")/../support/lib.sh"
+
+kills=${KILLS:-20}
+day=86400
+DEATHS_EXPECTED=1
+programs=$SCRATCH/programs
+ran=$SCRATCH/ran
+mkdir "$programs" "$ran"
+chmod 755 "$programs"
+chmod 777 "$ran"
+program()
+{
+	cat >"$programs/$1"
+	chmod 755 "$programs/$1"
+}
+events() { jq -n "[inputs | select($1)] | length" <"$MNT/.coffer/events"; }
+kill_worker()
+{
+	local worker
+	worker=$(status .processes.worker)
+	kill -9 "$worker" 2>/dev/null || true
+	replaced() { [ "$(status .processes.worker)" != "$worker" ]; }
+	wait_for replaced
+}
+
+vault_init
+"$COFFER_SUPPORT/build_store" "$STORE" --secrets 300 --bindings 0 --prefix g --age $((91 * day)) --value 32
+"$COFFER_SUPPORT/build_store" "$STORE" --secrets 20 --bindings 0 --prefix p --age $((91 * day)) --value 32
+"$COFFER_SUPPORT/build_store" "$STORE" --secrets 200 --bindings 0 --prefix e --age $((91 * day)) --expires 60
+program make <<-END
+	#!/bin/sh
+	echo "\$1" >>$ran/made
+	sleep 0.1
+	printf 'value of %s' "\$1"
+END
+program told <<-END
+	#!/bin/sh
+	echo "\$1 \$2" >>$ran/told
+	sleep 0.02
+END
+vault_mount
+expect_ok coffer hook add --on 'g*' --exec "$programs/told %n %v" --debounce 0s
+
+note "300 secrets rotated by a generator, and 200 NearExpiry, under $kills kills of the worker"
+expect_ok coffer rotation set 'g*' --every 90d --generator uuid
+for ((i = 0; i < kills; i++)); do
+	kill_worker
+	sleep 0.05	# a part of the work, whatever part that is
+done
+versions() { coffer list --output json | jq -r ".[] | select(.name | startswith(\"$1\")) | .version" | sort | uniq -c | tr -s ' \n' ' '; }
+all_rotated() { [ "$(versions g)" = ' 300 2 ' ]; }
+wait_for -t 60 all_rotated
+near_all() { [ "$(events '.event == "NearExpiry"')" = 200 ]; }
+wait_for -t 60 near_all
+sleep 0.5	# what would be too much has its chance
+all_rotated || fail "versions: $(versions g)"
+[ "$(events '.event == "NewVersionCreated" and .version == 2')" = 300 ] || fail "$(events '.event == "NewVersionCreated" and .version == 2') events of new versions"
+[ "$(jq -r 'select(.event == "NearExpiry") | .name' <"$MNT/.coffer/events" | sort | uniq -d | wc -l)" = 0 ] || fail "NearExpiry was told twice"
+[ "$(jq -s 'map(select(.event == "RotationFailed")) | length' <"$MNT/.coffer/events")" = 0 ] || fail "a rotation failed"
+
+note "each of the 300 was told to the hook, once"
+told_all() { [ "$(sort -u "$ran/told" | wc -l)" = 300 ]; }
+wait_for -t 60 told_all
+[ "$(sort "$ran/told" | uniq -d | wc -l)" = 0 ] || fail "told twice: $(sort "$ran/told" | uniq -d | head -n 3)"
+
+note "programs that make values, under kills of worker and runner: one version each, whatever is run again"
+expect_ok coffer rotation set 'p*' --every 90d --hook "$programs/make"
+for ((i = 0; i < 6; i++)); do
+	sleep 0.1
+	kill_worker
+	runner=$(status .processes.runner)
+	kill -9 "$runner" 2>/dev/null || true
+	runner_back() { [ "$(status .processes.runner)" != "$runner" ] && [ "$(status .processes.runner)" != null ]; }
+	wait_for runner_back
+done
+values_made() { [ "$(versions p)" = ' 20 2 ' ]; }
+wait_for -t 120 values_made
+for ((i = 0; i < 20; i++)); do
+	name=$(printf 'p%06d' "$i")
+	[ "$(cat "$MNT/$name/current")" = "value of $name" ] || fail "$name: $(cat "$MNT/$name/current")"
+done
+[ "$(events '.event == "NewVersionCreated" and .version == 2 and (.name | startswith("p"))')" = 20 ] || fail "other than 20 events"
+
+note "a runner killed while a hook runs: it runs again, to its end"
+program slow <<-END
+	#!/bin/sh
+	echo begun >>$ran/slow
+	sleep 1
+	echo ended >>$ran/slow
+END
+expect_ok coffer hook add --on slow --exec "$programs/slow" --debounce 0s
+printf x | coffer put slow >/dev/null
+begun() { grep -q begun "$ran/slow"; }
+wait_for begun
+kill -9 "$(status .processes.runner)"
+ended() { grep -q ended "$ran/slow"; }
+wait_for ended
+[ "$(grep -c ended "$ran/slow")" = 1 ] || fail "$(cat "$ran/slow")"
+
+note "a worker killed while a hook runs: it is not run again"
+rm "$ran/slow"
+printf y | coffer put slow >/dev/null
+wait_for begun
+kill_worker
+wait_for ended
+delivered() { [ "$(coffer hook list --output json | jq '[.[] | select(.scope == "slow" and .attempts == 0 and .delivered > 0)] | length')" = 1 ]; }
+wait_for delivered
+printf z | coffer put slow >/dev/null
+twice() { [ "$(grep -c ended "$ran/slow")" = 2 ]; }
+wait_for twice
+[ "$(grep -c begun "$ran/slow")" = 2 ] || fail "run again: $(cat "$ran/slow")"
+
+note "by hand, with the worker killed in the middle: one version"
+expect_ok coffer rotation set p000000 --every 90d --hook "$programs/slow %n"
+program slow <<-END
+	#!/bin/sh
+	echo begun >>$ran/hand
+	sleep 1
+	printf 'by hand'
+END
+coffer rotate p000000 >"$OUT" 2>"$ERR" &
+hand=$!
+hand_begun() { grep -q begun "$ran/hand"; }
+wait_for hand_begun
+kill_worker
+wait "$hand" || fail "coffer rotate: $(cat "$ERR")"
+expect_output 'by hand' cat "$MNT/p000000/current"
+[ "$(coffer show p000000 --output json | jq .version)" = 3 ] || fail "version $(coffer show p000000 --output json | jq .version)"
+
+vault_umount
+expect_ok coffer fsck "$STORE" --deep
+audit_verify
