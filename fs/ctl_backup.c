@@ -444,7 +444,8 @@ static int ask_item(const struct restore_item *item, void *arg)
 
 	switch (item->kind) {
 	case RESTORE_ITEM_SECRET:
-		return ctl_ask(c, restore_action(item->object_kind), item->name);
+		r = ctl_ask(c, restore_action(item->object_kind), item->name);
+		return r < 0 || !item->appends ? r : ctl_ask(c, ACTION_SECRETS_SET, item->name);
 	case RESTORE_ITEM_ROLE:
 		return ctl_ask(c, ACTION_ROLES_CREATE, NULL);
 	case RESTORE_ITEM_BINDING:
