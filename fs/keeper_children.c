@@ -256,19 +256,7 @@ void children_reap(struct keeper *k)
 
 /* ---- ending them ---- */
 
-void children_stop_helper(struct keeper *k, enum helper which)
-{
-	struct child *c = &k->helpers[which];
-
-	if (!c->pid)
-		return;
-	kill(c->pid, SIGKILL);
-	waitpid(c->pid, NULL, 0);
-	c->pid = 0;
-	children_publish(k);
-}
-
-/* Of a worker that was killed. One that waits in the kernel may wait for what only the next one brings: it is left behind. */
+/* Of one that was killed. If it waits in the kernel, then perhaps for what only the next worker brings, as the bell for the answer to its open: it is left behind. */
 static void wait_for_end(struct keeper *k, pid_t pid)
 {
 	for (int64_t since = keeper_now_ms(); waitpid(pid, NULL, WNOHANG) == 0; poll(NULL, 0, 2))
@@ -276,6 +264,18 @@ static void wait_for_end(struct keeper *k, pid_t pid)
 			k->lingering = pid;
 			return;
 		}
+}
+
+void children_stop_helper(struct keeper *k, enum helper which)
+{
+	struct child *c = &k->helpers[which];
+
+	if (!c->pid)
+		return;
+	kill(c->pid, SIGKILL);
+	wait_for_end(k, c->pid);
+	c->pid = 0;
+	children_publish(k);
 }
 
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)

@@ -192,11 +192,13 @@ bool handover_read(struct keeper *k)
 		let_go(k, r ? strerror(-r) : "it said something else than that it is ready");
 		return false;
 	}
+	atomic_store(&k->shared->rings.lost, atomic_load(&k->shared->rings.told));
+	children_stop_helper(k, HELPER_BELL);	/* while somebody answers it */
 	for (int i = 0; i < SEATS; i++)
 		if (k->seats[i].pid)
 			children_stop_worker(k, i, i == k->active ? DRAIN_MS : 0);
-	for (int i = 0; i < HELPERS; i++)
-		children_stop_helper(k, (enum helper)i);
+	children_stop_helper(k, HELPER_RESOLVER);
+	children_stop_helper(k, HELPER_KEYHOLDER);
 	r = say(k->taker_fd, HANDOVER_GONE, NULL, NULL, 0, NULL);
 	if (r) {	/* it died in this very moment: the mount is still ours */
 		keeper_trouble(k, "the keeper that took over is gone: %s; this one goes on", strerror(-r));

@@ -76,7 +76,7 @@ static void answer(int client, const struct runner_answer *a, int fd)
 		memcpy(CMSG_DATA(c), &fd, sizeof(int));
 	}
 	if (sendmsg(client, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		log_warn("an answer found no room");
+		log_warn("an answer found no room: %s", strerror(errno));
 }
 
 static void refuse(int client, const struct runner_request *q, int error, const char *text)
@@ -400,7 +400,8 @@ static bool told_to_end(const struct runner *r)
 	return end;
 }
 
-static void look(struct runner *r)
+/* False: it is told to end. */
+static bool look(struct runner *r)
 {
 	struct pollfd p[1 + RUNNER_CLIENTS_MAX + RUNS_MAX] = { { .fd = r->signals, .events = POLLIN } };
 	struct pollfd *clients = p + 1, *errs = clients + RUNNER_CLIENTS_MAX;
@@ -410,14 +411,17 @@ static void look(struct runner *r)
 	for (size_t i = 0; i < RUNS_MAX; i++)
 		errs[i] = (struct pollfd){ .fd = r->runs[i].pid ? r->runs[i].err : -1, .events = POLLIN };
 	if (poll(p, 1 + RUNNER_CLIENTS_MAX + RUNS_MAX, expire(r)) < 0)
-		return;
+		return true;
 	for (size_t i = 0; i < RUNS_MAX; i++)
 		if (errs[i].revents)
 			listen_to(&r->runs[i]);
+	/* signals are taken before the dead are, and nowhere else: a word of death that is taken without a look would be waited for until the deadline */
+	bool end = told_to_end(r);
 	reap(r);
 	for (size_t i = 0; i < r->n_clients; i++)
 		if (clients[i].revents && !take_requests(r, r->clients[i]))
 			r->closed[i] = true;
+	return !end;
 }
 
 static bool wanted(const struct runner *r)
@@ -438,8 +442,8 @@ int runner_run(const int *clients, size_t n_clients, int dir)
 	r->n_clients = n_clients;
 	r->dir = dir;
 	r->signals = open_signals();
-	while (r->signals >= 0 && wanted(r) && !told_to_end(r))
-		look(r);
+	while (r->signals >= 0 && wanted(r) && look(r))
+		;
 	for (size_t i = 0; i < RUNS_MAX; i++)
 		if (r->runs[i].pid)
 			kill_group(&r->runs[i]);

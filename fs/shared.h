@@ -49,6 +49,7 @@ struct ctl_buffer {
 #define RINGS 16u			/* more than threads that commit */
 struct shared_rings {
 	_Atomic uint64_t told;		/* watchers know of everything up to here that was not committed by this daemon's own threads, and of what these committed, but for: */
+	_Atomic uint64_t lost;		/* what was rung from here on may have been lost with the bell: the keeper's word at a hand-over */
 	_Atomic uint64_t under_way[RINGS];	/* the epoch before a commit whose watchers are not told yet */
 };
 

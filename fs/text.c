@@ -232,11 +232,12 @@ static json_t *sandbox_object(const struct ctl_env *env)
 		return json_null();
 	const struct shared_keeper *k = &env->shared->keeper;
 	const int landlock = env->cell->landlock;
-	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "landlock_abi", landlock > 0 ? json_integer(landlock) : json_null(),
+	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "landlock_abi", landlock > 0 ? json_integer(landlock) : json_null(),
 			 "landlock_missing", landlock > 0 ? json_null() : json_string(landlock == -EOPNOTSUPP ? "not switched on at boot" : "not in this kernel"),
 			 "required", (int)k->options.require_sandbox, "keeper", protection_object(env, &k->keeper, false), "worker", protection_object(env, &k->worker, true),
 			 "standby", protection_object(env, &k->standby, true), "keyholder", protection_object(env, &k->keyholder, true),
-			 "resolver", protection_object(env, &k->resolver, false), "bell", protection_object(env, &k->bell, true));
+			 "resolver", protection_object(env, &k->resolver, false), "bell", protection_object(env, &k->bell, true),
+			 "runner", protection_object(env, &k->runner, false));
 }
 
 static json_t *settings_object(const struct store_settings *s, uint32_t near_days)

@@ -199,8 +199,11 @@ void vault_ring_missed(struct vault *v)
 {
 	struct shared_rings *rings = &v->shared->rings;
 	const uint64_t now = store_epoch(v->store);
+	const uint64_t lost = atomic_load(&rings->lost);
 	uint64_t from = atomic_load(&rings->told);
 
+	if (lost && lost < from)
+		from = lost;
 	for (size_t i = 0; i < RINGS; i++) {
 		uint64_t before = atomic_load(&rings->under_way[i]);
 		if (before && before < from)
@@ -213,6 +216,7 @@ void vault_ring_missed(struct vault *v)
 		vault_ring(v, BELL_TOUCH_DIR, ".");
 	}
 	/* only now: whoever is killed in the middle of it leaves it to the next */
+	atomic_store(&rings->lost, 0);
 	vault_told(v, now);
 	for (size_t i = 0; i < RINGS; i++)
 		atomic_store(&rings->under_way[i], 0);

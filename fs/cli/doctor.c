@@ -220,6 +220,7 @@ static void check_locked(struct doctor *d, const json_t *status)
 /* NULL: no capability; else the only one that it may have. The keeper's are several. */
 static const struct { const char *name; const char *capability; bool many; } cells[] = {
 	{ .name = "keeper", .many = true }, { .name = "worker" }, { .name = "standby" }, { .name = "keyholder" }, { .name = "resolver", .capability = "cap_sys_ptrace" }, { .name = "bell" },
+	{ .name = "runner", .many = true },
 };
 
 static void check_landlock(struct doctor *d, const json_t *sandbox)

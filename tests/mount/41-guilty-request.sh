@@ -13,7 +13,11 @@ die() { echo "$1 $2 $3" >"$SCRATCH/die"; }
 
 died()
 {
-	wait_for -t 10 grep -q ' 0$' "$SCRATCH/die"	# RELEASE is not waited for
+	local deadline=$((SECONDS + 30))
+	until grep -q ' 0$' "$SCRATCH/die"; do	# RELEASE is not waited for
+		[ $SECONDS -lt $deadline ] || fail "no worker died: $(cat "$SCRATCH/die")"
+		sleep 0.02
+	done
 	: >"$SCRATCH/die"
 }
 
