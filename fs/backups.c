@@ -15,6 +15,8 @@ struct session {
 	uint64_t start_time, user_ns;
 	time_t used;			/* CLOCK_MONOTONIC */
 	struct backup *backup;
+	char *request;			/* that it was begun by */
+	size_t request_len;
 	uint64_t next;			/* chunk */
 	uint8_t *chunk;			/* the last one that was read, for who lost the answer */
 	size_t len;
@@ -48,6 +50,7 @@ int backups_new(struct backups **ret_backups)
 static void session_clear(struct session *s)
 {
 	backup_close(s->backup);
+	free(s->request);
 	free(s->chunk);
 	*s = (struct session){ 0 };
 }
@@ -95,14 +98,26 @@ static int session_id(char ret_id[BACKUP_SESSION_ID])
 	return r;
 }
 
-int backups_add(struct backups *b, const struct identity *who, struct backup *backup, char ret_session[BACKUP_SESSION_ID])
+static char *copy_of(const char *text, size_t len)
+{
+	char *copy = malloc(len + 1);
+
+	if (copy) {
+		memcpy(copy, text, len);
+		copy[len] = '\0';
+	}
+	return copy;
+}
+
+int backups_add(struct backups *b, const struct identity *who, struct backup *backup, const char *request, size_t len, char ret_session[BACKUP_SESSION_ID])
 {
 	struct session *found = NULL;
-	char id[BACKUP_SESSION_ID];
+	char id[BACKUP_SESSION_ID], *copy = copy_of(request, len);
 	size_t mine = 0;
-	int r = session_id(id);
+	int r = copy ? session_id(id) : -ENOMEM;
 
 	if (r < 0) {
+		free(copy);
 		backup_close(backup);
 		return r;
 	}
@@ -116,15 +131,18 @@ int backups_add(struct backups *b, const struct identity *who, struct backup *ba
 			mine += s->uid == who->uid;
 	}
 	if (found && mine < BACKUPS_PER_UID) {
-		*found = (struct session){ .uid = who->uid, .tgid = who->tgid, .start_time = who->start_time, .user_ns = who->user_ns, .used = now_s(), .backup = backup };
+		*found = (struct session){ .uid = who->uid, .tgid = who->tgid, .start_time = who->start_time, .user_ns = who->user_ns, .used = now_s(), .backup = backup,
+					    .request = copy, .request_len = len };
 		memcpy(found->id, id, sizeof id);
 		memcpy(ret_session, id, sizeof id);
 	} else {
 		r = -EBUSY;
 	}
 	pthread_mutex_unlock(&b->lock);
-	if (r < 0)
+	if (r < 0) {
+		free(copy);
 		backup_close(backup);
+	}
 	return r;
 }
 
@@ -137,6 +155,26 @@ static struct session *find(struct backups *b, const struct identity *who, const
 			return s;
 	}
 	return NULL;
+}
+
+int backups_request(struct backups *b, const struct identity *who, const char *session, char **ret_request, size_t *ret_len)
+{
+	const struct session *s;
+	char *copy = NULL;
+	int r = -ESTALE;
+
+	pthread_mutex_lock(&b->lock);
+	s = find(b, who, session);
+	if (s) {
+		copy = copy_of(s->request, s->request_len);
+		r = copy ? 0 : -ENOMEM;
+	}
+	if (r == 0) {
+		*ret_request = copy;
+		*ret_len = s->request_len;
+	}
+	pthread_mutex_unlock(&b->lock);
+	return r;
 }
 
 /* The session is busy, so that nobody else touches it. */

@@ -19,8 +19,10 @@ struct backups;
 int backups_new(struct backups **ret_backups);	/* 0 or -ENOMEM */
 void backups_free(struct backups *b);		/* accepts NULL */
 
-/* Takes backup over in any case. 0; -EBUSY: too many are under way. */
-int backups_add(struct backups *b, const struct identity *who, struct backup *backup, char ret_session[BACKUP_SESSION_ID]);
+/* Takes backup over in any case. The request that it was begun by is kept, for whoever asks whether it would still be allowed. 0; -EBUSY: too many are under way. */
+int backups_add(struct backups *b, const struct identity *who, struct backup *backup, const char *request, size_t len, char ret_session[BACKUP_SESSION_ID]);
+/* That request, malloc'd. -ESTALE: no such session of this process's. */
+int backups_request(struct backups *b, const struct identity *who, const char *session, char **ret_request, size_t *ret_len);
 /* Chunk n, which must be the next one, or the last one again; a malloc'd copy. -ESTALE: no such session of this process's, or another chunk. */
 int backups_read(struct backups *b, const struct identity *who, const char *session, uint64_t n, uint8_t **ret_bytes, size_t *ret_len, bool *ret_last,
 		 struct backup_counts *ret_counts);

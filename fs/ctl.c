@@ -643,6 +643,7 @@ void ctl_done(struct ctl *c)
 {
 	json_decref(c->in);
 	json_decref(c->out);
+	json_decref(c->begun);
 	free(c->text);
 	free(c->ids);
 	free(c->raw);

@@ -47,9 +47,9 @@ static void set_hex(struct ctl *c, const char *key, const uint8_t *bytes, size_t
 
 /* ---- backup ---- */
 
-static bool ad_hoc(const struct ctl *c)
+static bool ad_hoc(const json_t *request)
 {
-	return json_object_get(c->in, "public_key") != NULL;
+	return json_object_get(request, "public_key") != NULL;
 }
 
 static int check_backup(struct ctl *c)
@@ -66,45 +66,51 @@ static int check_backup(struct ctl *c)
 	json_array_foreach((json_t *)(uintptr_t)names, i, name)
 		if (!json_is_string(name) || !name_valid(json_string_value(name)))
 			return ctl_fail(c, EINVAL, "names: there is one that is no secret's name");
-	if (ad_hoc(c) == (json_object_get(c->in, "recipient") != NULL))
+	if (ad_hoc(c->in) == (json_object_get(c->in, "recipient") != NULL))
 		return ctl_fail(c, EINVAL, "recipient: the name of one, or a public_key: one of them");
-	if (ad_hoc(c) && (r = check_hex(c, "public_key", bytes, CURVE_LEN)) < 0)
+	if (ad_hoc(c->in) && (r = check_hex(c, "public_key", bytes, CURVE_LEN)) < 0)
 		return r;
-	if ((json_object_get(c->in, "salt") != NULL) != (ln != NULL) || (ln && !ad_hoc(c)))
+	if ((json_object_get(c->in, "salt") != NULL) != (ln != NULL) || (ln && !ad_hoc(c->in)))
 		return ctl_fail(c, EINVAL, "salt: comes with public_key and ln");
 	if (ln && (json_integer_value(ln) < BACKUP_LN_MIN || json_integer_value(ln) > BACKUP_LN_MAX))
 		return ctl_fail(c, EINVAL, "ln: %d to %d", BACKUP_LN_MIN, BACKUP_LN_MAX);
 	return ln ? check_hex(c, "salt", bytes, BACKUP_SALT_LEN) : 0;
 }
 
-static int ask_backup_of(struct ctl *c, const char *name)
+static int ask_backup_of(struct ctl *c, const json_t *request, const char *name)
 {
 	int r;
 
 	c->secret = name;
 	r = ctl_ask(c, ACTION_SECRETS_BACKUP, name);
-	if (r == 0 && ad_hoc(c))
+	if (r == 0 && ad_hoc(request))
 		r = ctl_ask(c, ACTION_SECRETS_GET, name);
+	return r;
+}
+
+static int ask_backup_by(struct ctl *c, const json_t *request)
+{
+	const json_t *names = json_object_get(request, "names"), *name;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach((json_t *)(uintptr_t)names, i, name)
+		if ((r = ask_backup_of(c, request, json_string_value(name))) < 0)
+			return r;
+	if (names)
+		return 0;
+	r = ask_backup_of(c, request, "*");
+	/* Roles, bindings and settings are in it. */
+	if (r == 0)
+		r = ctl_ask(c, ACTION_BINDINGS_LIST, "*");
+	if (r == 0)
+		c->secret = NULL;
 	return r;
 }
 
 static int ask_backup(struct ctl *c)
 {
-	const json_t *names = json_object_get(c->in, "names"), *name;
-	size_t i;
-	int r = 0;
-
-	json_array_foreach((json_t *)(uintptr_t)names, i, name)
-		if ((r = ask_backup_of(c, json_string_value(name))) < 0)
-			return r;
-	if (names)
-		return 0;
-	r = ask_backup_of(c, "*");
-	/* Roles, bindings and settings are in it. */
-	if (r == 0)
-		r = ctl_ask(c, ACTION_BINDINGS_LIST, "*");
-	c->secret = NULL;
-	return r;
+	return ask_backup_by(c, c->in);
 }
 
 static int by_id(const void *a, const void *b)
@@ -159,7 +165,7 @@ static int find_recipient(struct ctl *c, struct backup_recipient *ret)
 	int r;
 
 	*ret = (struct backup_recipient){ .kind = BACKUP_TO_KEY };
-	if (ad_hoc(c)) {
+	if (ad_hoc(c->in)) {
 		from_hex(ctl_string(c, "public_key"), ret->key, CURVE_LEN);
 		if (ctl_string(c, "salt")) {
 			ret->kind = BACKUP_TO_PASSPHRASE;
@@ -205,12 +211,12 @@ static int begin_backup(struct ctl *c, const struct backup_recipient *recipient,
 	struct backup_header header;
 	int r = backup_open(c->env->store, &scope, recipient, &backup);
 
-	if (r == -EBADMSG && ad_hoc(c))
+	if (r == -EBADMSG && ad_hoc(c->in))
 		return ctl_fail(c, EINVAL, "public_key: this is not a key that anything can be encrypted to");
 	if (r < 0)
 		return ctl_fail_store(c, r, "begin a backup");
 	header = *backup_header_of(backup);
-	r = backups_add(c->env->backups, c->who, backup, session);
+	r = backups_add(c->env->backups, c->who, backup, c->request->line, c->request->len, session);
 	if (r == -EBUSY) {
 		ctl_hint(c, "wait until they have ended; one that is not read on ends after a minute");
 		return ctl_fail(c, EBUSY, "too many backups are being written");
@@ -256,6 +262,36 @@ static int run_backup(struct ctl *c)
 	return 0;
 }
 
+static int fail_gone(struct ctl *c)
+{
+	c->unrecorded = true;
+	ctl_hint(c, "begin the backup again");
+	return ctl_fail(c, ESTALE, "the backup that was being written is gone: its worker was replaced, or it was not read for a minute");
+}
+
+/* What was allowed when the backup was begun is asked again for each chunk: a revocation or a block reaches it, as it reaches an open file. */
+static int ask_backup_read(struct ctl *c)
+{
+	const char *session = ctl_string(c, "session");
+	char *line = NULL;
+	size_t len = 0;
+	int r;
+
+	if (!c->env->backups)
+		return ctl_fail(c, ENOTSUP, "backups are not served here");
+	r = backups_request(c->env->backups, c->who, session, &line, &len);
+	if (r == -ESTALE)
+		return fail_gone(c);
+	c->begun = r == 0 ? json_loadb(line, len, 0, NULL) : NULL;
+	free(line);
+	if (!c->begun)
+		return ctl_fail_store(c, -ENOMEM, "write the backup");
+	r = ask_backup_by(c, c->begun);
+	if (r < 0)
+		backups_end(c->env->backups, c->who, session);
+	return r;
+}
+
 static int run_backup_read(struct ctl *c)
 {
 	const json_t *chunk = json_object_get(c->in, "chunk");
@@ -263,17 +299,11 @@ static int run_backup_read(struct ctl *c)
 	bool last = false;
 	int r;
 
-	if (!c->env->backups)
-		return ctl_fail(c, ENOTSUP, "backups are not served here");
 	r = backups_read(c->env->backups, c->who, ctl_string(c, "session"), (uint64_t)json_integer_value(chunk), &c->raw, &c->raw_len, &last, &counts);
-	if (r == -ESTALE) {
-		ctl_hint(c, "begin the backup again");
-		return ctl_fail(c, ESTALE, "the backup that was being written is gone: its worker was replaced, or it was not read for a minute");
-	}
-	if (r < 0) {
-		c->asked = true;	/* a backup that was allowed did not come about: that is recorded */
+	if (r == -ESTALE)
+		return fail_gone(c);
+	if (r < 0)
 		return ctl_fail_store(c, r, "write the backup");
-	}
 	c->unrecorded = true;
 	ctl_set(c, "length", json_integer((json_int_t)c->raw_len));
 	ctl_set(c, "last", json_boolean(last));
@@ -414,7 +444,8 @@ static int ask_item(const struct restore_item *item, void *arg)
 
 	switch (item->kind) {
 	case RESTORE_ITEM_SECRET:
-		return ctl_ask(c, restore_action(item->object_kind), item->name);
+		r = ctl_ask(c, restore_action(item->object_kind), item->name);
+		return r < 0 || !item->appends ? r : ctl_ask(c, ACTION_SECRETS_SET, item->name);
 	case RESTORE_ITEM_ROLE:
 		return ctl_ask(c, ACTION_ROLES_CREATE, NULL);
 	case RESTORE_ITEM_BINDING:
@@ -643,7 +674,7 @@ static const struct ctl_field drill_fields[] = {
 
 const struct ctl_op ctl_backup_ops[] = {
 	{ .name = "backup", .operation = AUDIT_SECRET_BACKUP, .fields = backup_fields, .check = check_backup, .ask = ask_backup, .run = run_backup },
-	{ .name = "backup-read", .operation = AUDIT_SECRET_BACKUP, .fields = read_fields, .run = run_backup_read },
+	{ .name = "backup-read", .operation = AUDIT_SECRET_BACKUP, .fields = read_fields, .ask = ask_backup_read, .run = run_backup_read },
 	{ .name = "backup-end", .operation = AUDIT_SECRET_BACKUP, .fields = end_fields, .run = run_backup_end },
 	{ .name = "restore-key", .operation = AUDIT_SECRET_RESTORE, .fields = no_fields, .ask = ask_restore_any, .run = run_restore_key },
 	{ .name = "restore-put", .operation = AUDIT_SECRET_RESTORE, .fields = put_fields, .check = check_restore_id, .ask = ask_restore_any, .run = run_restore_put },

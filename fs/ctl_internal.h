@@ -81,6 +81,7 @@ struct ctl {
 	const struct ctl_op *op;
 	enum audit_operation operation;	/* 0: the op's own */
 	json_t *in, *out;
+	json_t *begun;			/* of backup-read: the request that its backup was begun by */
 	char *text;			/* further fields of the answer as text, for answers too long to be a json_t */
 	size_t text_len;
 	uint8_t *raw;			/* bytes that follow the answer's line; no secrets; of operations that change nothing */

@@ -329,7 +329,6 @@ static void finish(struct runner *r, struct run *run, int status)
 {
 	struct runner_answer a = { .type = RUNNER_ENDED, .number = run->number, .cookie = run->cookie, .status = status, .timed_out = run->timed_out, .runner = getpid() };
 
-	kill_group(run);	/* what it left behind in its group */
 	if (run->err >= 0)
 		listen_to(run);
 	if (run->err >= 0)
@@ -347,13 +346,21 @@ static void finish(struct runner *r, struct run *run, int status)
 
 static void reap(struct runner *r)
 {
+	siginfo_t ended = { .si_pid = 0 };
 	int status;
-	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	/* What it left behind in its group goes before it is reaped: as long as it is a zombie its number is its own, and afterwards could be anybody's, whom we may kill. */
+	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0) {
+		struct run *run = NULL;
 		for (size_t i = 0; i < RUNS_MAX; i++)
-			if (r->runs[i].pid == pid)
-				finish(r, &r->runs[i], status);
+			if (r->runs[i].pid == ended.si_pid)
+				run = &r->runs[i];
+		if (run)
+			kill_group(run);
+		if (waitpid(ended.si_pid, &status, 0) == ended.si_pid && run)
+			finish(r, run, status);
+		ended.si_pid = 0;
+	}
 }
 
 /* Ends what is over its time. Returns how long until the next deadline, -1: there is none. */

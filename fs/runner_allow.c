@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,9 +139,26 @@ out:
 	return 0;
 }
 
-/* Not writable by anybody but root and the user who runs it: else a line of the list would say nothing. */
+/* Nobody else can put another in its place: not in a directory above it. With the sticky bit nobody takes away or renames what is not his. */
+static bool ways_are_safe(const char *path, uint32_t user)
+{
+	char upto[PATH_MAX];
+	struct stat st;
+
+	if (strlen(path) >= sizeof upto)
+		return false;
+	for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
+		snprintf(upto, sizeof upto, "%.*s", (int)(slash - path + 1), path);
+		if (stat(upto, &st) || (st.st_uid != 0 && st.st_uid != user) || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
+			return false;
+	}
+	return true;
+}
+
+/* Not writable by anybody but root and the user who runs it, under its name and where links lead to: else a line of the list would say nothing. */
 static int check_program(const char *path, uint32_t user, char *why, size_t why_len)
 {
+	char real[PATH_MAX];
 	struct stat st;
 
 	if (stat(path, &st)) {
@@ -149,6 +167,10 @@ static int check_program(const char *path, uint32_t user, char *why, size_t why_
 	}
 	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111) || (st.st_mode & 022) || (st.st_uid != 0 && st.st_uid != user)) {
 		snprintf(why, why_len, "%.120s is not a program that only root, or the user who runs it, can write", path);
+		return -EPERM;
+	}
+	if (!realpath(path, real) || !ways_are_safe(path, user) || !ways_are_safe(real, user)) {
+		snprintf(why, why_len, "%.80s: in a directory above it others could put another program in its place: chown root, chmod go-w", path);
 		return -EPERM;
 	}
 	return 0;
@@ -162,8 +184,9 @@ int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_
 	int r;
 
 	snprintf(q.command, sizeof q.command, "%s", command);
-	if (command[0] != '/' || runner_expand(&q, &buf, argv) < 0) {
-		snprintf(why, why_len, "a command is a program's whole path and words between blanks, with %%n, %%v, %%e and %%%% alone for percents");
+	/* a percent in the path would let whoever names a secret choose among programs */
+	if (command[0] != '/' || memchr(command, '%', strcspn(command, " ")) || runner_expand(&q, &buf, argv) < 0) {
+		snprintf(why, why_len, "a command is a program's whole path and words between blanks, with %%n, %%v, %%e and %%%% alone for percents, and none in the path");
 		return -EPERM;
 	}
 	r = read_list(dir, &text, why, why_len);

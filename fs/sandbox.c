@@ -155,6 +155,19 @@ static int allow_list(scmp_filter_ctx ctx, const int *calls, size_t n)
 	return r;
 }
 
+/* With any int but this one as its first argument. The kernel takes an int from the lower half of the register, and the filter sees all of it: "not equal" would let 2^32 + n pass, which is n to the kernel.
+ * So: it differs in one of the lower 32 bits. */
+static int allow_but(scmp_filter_ctx ctx, int call, uint32_t not)
+{
+	int r = 0;
+
+	for (uint64_t bit = 1; bit <= 1u << 31 && !r; bit <<= 1) {
+		const struct scmp_arg_cmp differs = SCMP_A0_64(SCMP_CMP_MASKED_EQ, bit, ~not & bit);
+		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, call, 1, &differs);
+	}
+	return r;
+}
+
 /* What is allowed in part. */
 static int allow_some(scmp_filter_ctx ctx)
 {
@@ -162,14 +175,13 @@ static int allow_some(scmp_filter_ctx ctx)
 		{ SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) }, { SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
 		{ SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD) },	/* never a process */
 		{ SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()) },		/* abort(3) */
-		{ SCMP_SYS(rt_sigaction), SCMP_A0(SCMP_CMP_NE, SIGSYS) },			/* see forbidden() */
 		{ SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0) },				/* to look */
 		{ SCMP_SYS(sendto), SCMP_A4(SCMP_CMP_EQ, 0) },					/* to whom the socket is connected with */
 		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFD) }, { SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETFD) },
 		{ SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFL) },				/* and not F_SETFL, which would take O_APPEND from the log */
 		{ SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME) },
 	};
-	int r = 0;
+	int r = allow_but(ctx, SCMP_SYS(rt_sigaction), SIGSYS);		/* see forbidden() */
 
 	for (size_t i = 0; i < sizeof some / sizeof *some && !r; i++)
 		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, some[i].call, 1, &some[i].only);
@@ -195,9 +207,7 @@ static int allow_some_of_worker(scmp_filter_ctx ctx)
  * log's, which is a datagram socket: that one alone could send elsewhere. No list lets a descriptor be duplicated. */
 static int allow_messages(scmp_filter_ctx ctx)
 {
-	const struct scmp_arg_cmp others = SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)(unsigned)log_descriptor());
-
-	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1, &others);
+	return allow_but(ctx, SCMP_SYS(sendmsg), (uint32_t)log_descriptor());
 }
 
 /* What libraries try and can do without. clone3 takes its flags in memory, which no filter can look at: glibc then falls back to clone. */

@@ -121,6 +121,7 @@ struct restore_item {
 	enum { RESTORE_ITEM_SECRET = 1, RESTORE_ITEM_ROLE, RESTORE_ITEM_BINDING, RESTORE_ITEM_BLOCK, RESTORE_ITEM_RECIPIENT, RESTORE_ITEM_SETTINGS } kind;
 	const char *name;
 	uint8_t object_kind;
+	bool appends;			/* to a name that is there: what readers of it get is another value from then on */
 	const struct binding *binding;
 	action_set actions;		/* of the role, or of the binding's role */
 };

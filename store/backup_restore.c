@@ -5,6 +5,7 @@
 #include "store/internal.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,18 @@ static int parse_actions(char *text, action_set *ret_actions)
 	return 0;
 }
 
+/* What a person wrote, as a request would have had to bring it: UTF-8 without control characters. Else no answer that quotes it could be made. */
+static bool text_valid(const char *text)
+{
+	json_t *checked = json_string(text);
+	bool valid = checked != NULL;
+
+	json_decref(checked);
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+		valid &= *p >= 0x20 && *p != 0x7f && !(p[0] == 0xc2 && p[1] < 0xa0);
+	return valid;
+}
+
 /* The custom role of this name, in the transaction: 1, 0: none. */
 static int find_custom_role(struct restore *r, const char *name, struct role *ret_role)
 {
@@ -185,7 +198,7 @@ static int restore_binding(struct restore *r, struct fields *f)
 	b.until = (int64_t)field_u64(f);
 	bool has_reason = field_text(f, reason, sizeof reason), has_by = field_text(f, by, sizeof by);
 	field_u64(f);	/* a binding begins to be here when it is restored */
-	if (!has_role || !has_principal || !has_scope || fields_end(f) < 0 || !scope_valid(b.scope) || b.until <= b.from ||
+	if (!has_role || !has_principal || !has_scope || fields_end(f) < 0 || !scope_valid(b.scope) || b.until <= b.from || !text_valid(reason) || !text_valid(by) ||
 	    principal_parse(principal, NULL, NULL, &b.principal) < 0)
 		return damaged(r, "a binding that cannot be");
 	r->seen.bindings++;
@@ -218,7 +231,7 @@ static int restore_block(struct restore *r, struct fields *f)
 	int e;
 
 	bool has_principal = field_text(f, principal, sizeof principal), has_reason = field_text(f, reason, sizeof reason), has_by = field_text(f, by, sizeof by);
-	if (!has_principal || fields_end(f) < 0 || principal_parse(principal, NULL, NULL, &parsed) < 0)
+	if (!has_principal || fields_end(f) < 0 || principal_parse(principal, NULL, NULL, &parsed) < 0 || !text_valid(reason) || !text_valid(by))
 		return damaged(r, "a block that cannot be");
 	r->seen.blocks++;
 	if (!r->options->grants)
@@ -245,7 +258,7 @@ static int restore_recipient(struct restore *r, struct fields *f)
 		memcpy(new.key, key, CURVE_LEN);
 	new.created = (int64_t)field_u64(f);
 	field_text(f, new.created_by, sizeof new.created_by);
-	if (!named || fields_end(f) < 0 || !vault_name_valid(new.name))
+	if (!named || fields_end(f) < 0 || !vault_name_valid(new.name) || !text_valid(new.created_by))
 		return damaged(r, "a recipient that cannot be");
 	r->seen.recipients++;
 	if (!r->options->grants)
@@ -329,30 +342,33 @@ static int insert_object(struct restore *r, const struct object *o)
 	return e;
 }
 
+struct there { uint32_t id; uint8_t kind; bool deleted; int64_t last; };
+
 /* A name that is there, live or deleted: 1 and the row's numbers; 0: it is free. */
-static int find_name(struct restore *r, const char *name, uint32_t *ret_id, bool *ret_deleted, int64_t *ret_last)
+static int find_name(struct restore *r, const char *name, struct there *ret)
 {
-	struct query q = db_query(r->s->write, "SELECT id, deleted_at, last_version FROM objects WHERE name = ?");
+	struct query q = db_query(r->s->write, "SELECT id, kind, deleted_at, last_version FROM objects WHERE name = ?");
 	int e;
 
 	query_text(&q, name);
 	e = query_step(&q);
-	if (e > 0) {
-		*ret_id = (uint32_t)column_int(&q, 0);
-		*ret_deleted = !column_null(&q, 1);
-		*ret_last = column_int(&q, 2);
-	}
+	if (e > 0)
+		*ret = (struct there){ .id = (uint32_t)column_int(&q, 0), .kind = (uint8_t)column_int(&q, 1), .deleted = !column_null(&q, 2), .last = column_int(&q, 3) };
 	query_end(&q);
 	return e;
 }
 
-static int append_to(struct restore *r, const struct object *o, uint32_t id, bool deleted, int64_t last)
+static int append_to(struct restore *r, const struct object *o, const struct there *there)
 {
 	struct change change;
 	struct query q;
 	int e;
 
-	if (deleted) {
+	if (there->kind != o->kind) {	/* the right that was asked for is another's */
+		store_why(r->why, r->why_len, "%s is there already, and something of another kind", o->name);
+		return -EEXIST;
+	}
+	if (there->deleted) {
 		store_why(r->why, r->why_len, "%s was deleted here, and keeps its name until it is recovered or purged", o->name);
 		return -EEXIST;
 	}
@@ -360,20 +376,20 @@ static int append_to(struct restore *r, const struct object *o, uint32_t id, boo
 		r->counts.skipped++;
 		return 0;
 	}
-	if (last + o->last_version >= UINT32_MAX)
+	if (there->last + o->last_version >= UINT32_MAX)
 		return -EOVERFLOW;
-	e = row_out(r->s, ROW_OBJECT, id, &change);
+	e = row_out(r->s, ROW_OBJECT, there->id, &change);
 	if (e < 0)
 		return e;
 	q = db_query(r->s->write, "UPDATE objects SET last_version = last_version + ?, changed = ? WHERE id = ?");
 	query_int(&q, o->last_version);
 	query_int(&q, store_now(r->s));
-	query_int(&q, id);
+	query_int(&q, there->id);
 	e = query_run(&q);
 	if (e < 0)
 		return transaction_fail(r->s, e);
-	r->object = id;
-	r->base = (uint32_t)last;
+	r->object = there->id;
+	r->base = (uint32_t)there->last;
 	r->counts.appended++;
 	return row_in(r->s, &change);
 }
@@ -382,10 +398,8 @@ static int restore_object(struct restore *r, struct fields *f)
 {
 	struct object o;
 	struct restore_item item = { .kind = RESTORE_ITEM_SECRET, .name = o.name };
-	uint32_t id = 0;
-	bool deleted = false;
-	int64_t last = 0;
-	int e = parse_object(r, f, &o);
+	struct there there = { 0 };
+	int e = parse_object(r, f, &o), found;
 
 	if (e < 0)
 		return e;
@@ -397,20 +411,22 @@ static int restore_object(struct restore *r, struct fields *f)
 	r->last_number = 0;
 	r->last_version = o.last_version;
 	item.object_kind = o.kind;
+	found = find_name(r, o.name, &there);
+	if (found < 0)
+		return found;
+	item.appends = found > 0 && r->options->existing == RESTORE_APPEND;
 	e = ask(r, &item);
-	if (e == 0)
-		e = find_name(r, o.name, &id, &deleted, &last);
 	if (e < 0)
 		return e;
-	if (e == 0)
+	if (found == 0)
 		return insert_object(r, &o);
-	if (r->options->existing == RESTORE_APPEND)
-		return append_to(r, &o, id, deleted, last);
+	if (item.appends)
+		return append_to(r, &o, &there);
 	if (r->options->existing == RESTORE_SKIP) {
 		r->counts.skipped++;
 		return 0;
 	}
-	store_why(r->why, r->why_len, "%s is there already%s", o.name, deleted ? " (deleted)" : "");
+	store_why(r->why, r->why_len, "%s is there already%s", o.name, there.deleted ? " (deleted)" : "");
 	return -EEXIST;
 }
 

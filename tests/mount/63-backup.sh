@@ -88,6 +88,10 @@ audit_has '.operation == "SecretRestore" and .result == "allow" and (.detail | t
 install -m 644 "$key" "$SCRATCH/readable.key"
 expect_exit 3 as 20001 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$some"
 expect_message 'secrets/restore'
+expect_ok coffer role create restorer secrets/restore secrets/list
+expect_ok coffer grant restorer user:20005 --on '*'
+expect_exit 3 as 20005 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$some"
+expect_message 'secrets/set on db'
 expect_ok coffer grant secrets-officer user:20004 --on db
 expect_exit 0 as 20004 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$some"
 expect_exit 3 as 20004 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$all"

@@ -517,6 +517,85 @@ START_TEST(frames_cannot_be_moved_even_by_who_signs)
 }
 END_TEST
 
+/* A backup of one frame by somebody who has a vault of his own: these bytes of its records, where they are found first, are others. Sealed and signed anew. */
+static void forge(struct memory *m, const void *what, size_t len, const void *by)
+{
+	static struct stream_cipher c;
+	size_t head = header_len(m), n = 0, plain_len = 0;
+	struct backup_header h;
+	uint8_t file_key[KEY_LEN], *frame = m->data + head, *plain, *at;
+	bool last = false;
+
+	ck_assert_int_eq(backup_header_parse(m->data, m->len, &h, &head, why, sizeof why), 0);
+	ck_assert_int_eq(box_open(box_label_recipient, private_key, h.box, file_key), 0);
+	c = (struct stream_cipher){ 0 };
+	ck_assert_int_eq(transport_stream_key(file_key, c.key), 0);
+	ck_assert_int_eq(sha256(&(struct bytes){ m->data, head }, 1, c.header_hash), 0);
+	ck_assert(frame_length(frame, &n, &last) == 0 && last);
+	plain = malloc(n);
+	ck_assert_int_eq(frame_open(&c, frame, n, plain, &plain_len), 0);
+	at = memmem(plain, plain_len, what, len);
+	ck_assert_ptr_nonnull(at);
+	memcpy(at, by, len);
+	c.counter = 0;
+	ck_assert_int_eq(frame_seal(&c, plain, plain_len, true, frame), 0);
+	free(plain);
+	sign_again(m);
+}
+
+START_TEST(one_kind_is_not_appended_to_another)
+{
+	static const uint8_t secret[] = { OBJECT_SECRET, 0, 0, 0, 2, 'd', 'b' }, key[] = { OBJECT_KEY, 0, 0, 0, 2, 'd', 'b' };
+	uint32_t id = add_secret(fx.store, "db", "mine");
+	struct memory m = back_up_all(fx.store);
+
+	forge(&m, secret, sizeof secret, key);
+	ck_assert_int_eq(put_back(&fx, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), -EEXIST);
+	ck_assert_ptr_nonnull(strstr(why, "another kind"));
+	ck_assert_int_eq(value_is(fx.store, id, 1, "mine"), 0);
+	free(m.data);
+}
+END_TEST
+
+/* An answer could not quote them, so that nobody would see the bindings any more. */
+START_TEST(words_that_are_no_text_are_refused)
+{
+	static const char *const bad[] = { "\xff-the-reason", "\x1b[2J-reason", "\xc2\x9b-reason-" };
+	struct binding b = { .role = 4, .scope = "db", .from = INT64_MIN, .until = INT64_MAX };
+	struct memory m;
+	uint64_t binding;
+
+	ck_assert_int_eq(principal_parse("user:1000", NULL, NULL, &b.principal), 0);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_binding_add(fx.store, &b, "for-the-reason", "user:0", &binding), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	m = back_up_all(fx.store);
+	forge(&m, "for-the-reason", strlen(bad[_i]), bad[_i]);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), -EBADMSG);
+	ck_assert_ptr_nonnull(strstr(why, "a binding that cannot be"));
+	free(m.data);
+}
+END_TEST
+
+static int appends_nothing(const struct restore_item *item, void *arg)
+{
+	(void)arg;
+	return item->appends ? -EACCES : 0;
+}
+
+START_TEST(who_appends_is_asked_as_such)
+{
+	struct memory m;
+
+	add_secret(fx.store, "db", "one");
+	m = back_up_all(fx.store);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND, .ask = appends_nothing }), 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_SKIP, .ask = appends_nothing }), 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND, .ask = appends_nothing }), -EACCES);
+	free(m.data);
+}
+END_TEST
+
 START_TEST(newer_format_says_so)
 {
 	struct memory m = tiny();
@@ -781,6 +860,9 @@ int main(void)
 	tcase_add_test(t, every_truncation_and_addition_is_refused);
 	tcase_add_test(t, another_vaults_backup_is_refused);
 	tcase_add_test(t, frames_cannot_be_moved_even_by_who_signs);
+	tcase_add_test(t, one_kind_is_not_appended_to_another);
+	tcase_add_loop_test(t, words_that_are_no_text_are_refused, 0, 3);
+	tcase_add_test(t, who_appends_is_asked_as_such);
 	tcase_add_test(t, newer_format_says_so);
 	tcase_add_test(t, another_recipients_key_does_not_open_it);
 	tcase_add_test(t, one_refusal_leaves_nothing);

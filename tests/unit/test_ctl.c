@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/backups.h"
 #include "fs/exitcode.h"
 #include "fs/shared.h"
 #include "fs/timefmt.h"
@@ -1123,6 +1124,55 @@ START_TEST(root_without_host_gets_a_warning)
 }
 END_TEST
 
+/* One chunk; the bytes that follow the answer's line are thrown away. */
+static json_t *read_backup(const struct identity *who, const char *session, int chunk)
+{
+	char line[128], *answer = NULL;
+	struct ctl_request request = { .line = line, .unique = v.unique++ };
+	size_t len = 0;
+	json_t *o;
+
+	snprintf(line, sizeof(line), "{\"op\":\"backup-read\",\"session\":\"%s\",\"chunk\":%d}", session, chunk);
+	request.len = strlen(line);
+	ck_assert_int_eq(ctl_execute(&v.env, who, &request, &answer, &len), 0);
+	o = json_loadb(answer, len, JSON_DISABLE_EOF_CHECK, NULL);
+	ck_assert_ptr_nonnull(o);
+	free(answer);
+	return o;
+}
+
+START_TEST(a_revocation_or_a_block_reaches_a_backup_under_way)
+{
+	static const char *const ends[] = { "{\"op\":\"revoke\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"db\"}", "{\"op\":\"block\",\"principal\":\"user:1000\"}" };
+	char *value = calloc(1, VALUE_MAX + 1), session[2][BACKUP_SESSION_ID];
+	json_t *a;
+
+	ck_assert_int_eq(backups_new(&v.env.backups), 0);
+	memset(value, 'x', VALUE_MAX);
+	ok(put(&admin, "db", value));
+	ok(put(&admin, "db", "two"));
+	grant("secrets-officer", "user:1000", "db");
+	for (int i = 0; i < 2; i++) {
+		a = must(ask(&alice, "{\"op\":\"backup\",\"names\":[\"db\"],\"public_key\":\"8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a\"}"));
+		memcpy(session[i], string(a, "session"), BACKUP_SESSION_ID);
+		json_decref(a);
+	}
+	ok(read_backup(&alice, session[_i], 0));
+	fails(read_backup(&bob, session[_i], 1), "ESTALE", EXIT_UNAVAILABLE, "gone");
+	ok(change(&admin, ends[_i]));
+	fails(read_backup(&alice, session[_i], 1), "EACCES", EXIT_DENIED, _i ? "block" : "secrets/backup on db");
+	recorded("SecretBackup", "deny", "db", 1000);
+	fails(read_backup(&alice, session[!_i], 0), "EACCES", EXIT_DENIED, _i ? "block" : "secrets/backup on db");
+	/* and what was refused is over */
+	if (_i == 0) {
+		grant("secrets-officer", "user:1000", "db");
+		fails(read_backup(&alice, session[0], 1), "ESTALE", EXIT_UNAVAILABLE, "gone");
+	}
+	backups_free(v.env.backups);
+	free(value);
+}
+END_TEST
+
 START_TEST(the_last_administrator_stays)
 {
 	fails(change(&admin, "{\"op\":\"revoke\",\"role\":\"administrator\",\"principal\":\"user:0,host\",\"on\":\"*\"}"), "EBUSY", EXIT_CONFLICT, "administrator");
@@ -1722,6 +1772,7 @@ int main(void)
 	tcase_add_test(tc, the_same_binding_twice_is_a_conflict);
 	tcase_add_test(tc, revoke_by_words_takes_every_window);
 	tcase_add_test(tc, root_without_host_gets_a_warning);
+	tcase_add_loop_test(tc, a_revocation_or_a_block_reaches_a_backup_under_way, 0, 2);
 	tcase_add_test(tc, the_last_administrator_stays);
 	tcase_add_test(tc, a_data_access_administrator_hands_out_data_roles_only);
 	tcase_add_test(tc, bindings_shows_ones_own_without_the_right);

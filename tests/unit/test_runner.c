@@ -157,6 +157,41 @@ START_TEST(only_the_very_line_of_a_file_of_roots_is_allowed)
 }
 END_TEST
 
+/* Programs below the test's directory: the list names them all, and the way to them is what counts. */
+START_TEST(only_a_program_that_nobody_else_can_replace_is_allowed)
+{
+	static const struct { const char *program; mode_t mode; uid_t owner; int result; } ways[] = {
+		{ "way/prog", 0755, 0, 0 }, { "way/prog", 0775, 0, -EPERM }, { "way/prog", 0757, 0, -EPERM }, { "way/prog", 01777, 0, 0 }, { "way/prog", 0755, 65534, 0 },
+		{ "way/prog", 0755, 1000, -EPERM }, { "link", 0755, 0, 0 }, { "link", 0777, 0, -EPERM },
+	};
+	char why[RUNNER_TEXT_MAX], command[128], line[160];
+
+	ck_assert_int_eq(mkdirat(dir_fd, "way", 0755), 0);
+	write_file("way/prog", 0755, "#!/bin/sh\n");
+	ck_assert_int_eq(symlinkat("way/prog", dir_fd, "link"), 0);
+	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+		ck_assert_int_eq(fchownat(dir_fd, "way", ways[i].owner, 0, 0), 0);
+		ck_assert_int_eq(fchmodat(dir_fd, "way", ways[i].mode, 0), 0);
+		snprintf(command, sizeof command, "%s/%s", dir, ways[i].program);
+		snprintf(line, sizeof line, "65534 %s\n", command);
+		write_file(RUNNER_ALLOW, 0644, line);
+		ck_assert_msg(runner_allowed(dir_fd, 65534, command, why, sizeof why) == ways[i].result, "%zu: %s", i, why);
+	}
+	/* the name of a secret chooses no program */
+	snprintf(command, sizeof command, "%s/way/%%n", dir);
+	snprintf(line, sizeof line, "65534 %s\n", command);
+	write_file(RUNNER_ALLOW, 0644, line);
+	ck_assert_int_eq(fchownat(dir_fd, "way", 0, 0, 0), 0);
+	ck_assert_int_eq(fchmodat(dir_fd, "way", 0755, 0), 0);
+	write_file("way/x", 0755, "#!/bin/sh\n");
+	ck_assert_int_eq(runner_allowed(dir_fd, 65534, command, why, sizeof why), -EPERM);
+	unlinkat(dir_fd, "way/x", 0);
+	unlinkat(dir_fd, "way/prog", 0);
+	unlinkat(dir_fd, "link", 0);
+	unlinkat(dir_fd, "way", AT_REMOVEDIR);
+}
+END_TEST
+
 START_TEST(value_comes_by_a_pipe_and_the_end_by_an_answer)
 {
 	struct runner_request q = request(RUNNER_RUN, 65534, "/bin/echo %n %v %e %%");
@@ -305,7 +340,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		command_becomes_words_and_nothing_else_is_put_in, only_the_very_line_of_a_file_of_roots_is_allowed, value_comes_by_a_pipe_and_the_end_by_an_answer,
+		command_becomes_words_and_nothing_else_is_put_in, only_the_very_line_of_a_file_of_roots_is_allowed, only_a_program_that_nobody_else_can_replace_is_allowed, value_comes_by_a_pipe_and_the_end_by_an_answer,
 		what_a_captured_worker_could_ask_for_is_refused, same_key_is_the_same_run_for_another_client_too, results_reach_who_asked,
 	};
 
