@@ -1,4 +1,4 @@
-/* The coordinator of opens and reads: who asks, may he, write it down, do it (DESIGN section 2). Knows nothing of libfuse. */
+/* The coordinator of opens and reads: who asks, may he, write it down, do it. Knows nothing of libfuse. */
 #ifndef COFFER_FS_ACCESS_H
 #define COFFER_FS_ACCESS_H
 

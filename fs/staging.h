@@ -1,4 +1,4 @@
-/* Writing: bytes are staged, and become a version at FSYNC, at a FLUSH by the process that opened, or at RELEASE (DESIGN section 3). Everything here may block: pool threads only. */
+/* Writing: bytes are staged, and become a version at FSYNC, at a FLUSH by the process that opened, or at RELEASE. Everything here may block: pool threads only. */
 #ifndef COFFER_FS_STAGING_H
 #define COFFER_FS_STAGING_H
 

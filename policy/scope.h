@@ -7,7 +7,7 @@
 
 #define NAME_LEN_MAX 127	/* bytes of a secret's name, without the NUL */
 
-/* True for a name of DESIGN section 1: [A-Za-z0-9][A-Za-z0-9._-]{0,126}. */
+/* True for a name that a secret can have: [A-Za-z0-9][A-Za-z0-9._-]{0,126}. */
 bool name_valid(const char *name);
 
 /* True for a valid name, for a prefix of one (at most 126 bytes) followed by "*", or for "*" alone. */

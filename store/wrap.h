@@ -1,5 +1,5 @@
-/* The typed record around a wrapped key: what a key is for is authenticated with it, so that no key can be passed for another
- * (DESIGN section 4). The byte format is documented at the top of wrap.c and in contrib/doc/FORMAT.md.
+/* The typed record around a wrapped key: what a key is for is authenticated with it, so that no key can be passed for another.
+ * The byte format is documented at the top of wrap.c and in contrib/doc/FORMAT.md.
  *
  * The KEK wraps a random 32-byte seed. The record carries its type, vault, secret, version and KEK id, the wrapped seed, and an
  * HMAC-SHA-256 over all of that under a key derived from the seed; the key that is handed out is derived from the seed too. So both

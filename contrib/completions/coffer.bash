@@ -105,10 +105,12 @@ _coffer_words()
 		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --near-expiry --output' ;;
 	rotate) options='--from --generator' ;;
 	rotation)
-		options='--output'
+		options=''
+		[[ $sub == show || $sub == list ]] && options='--output'
 		[[ $sub == set ]] && options='--every --before-expiry --expiry --generator --hook --notify --user --timeout' ;;
 	hook)
-		options='--output'
+		options=''
+		[[ $sub == list ]] && options='--output'
 		[[ $sub == add ]] && options='--on --event --exec --user --timeout --debounce' ;;
 	events) options='--follow --since --secret --output' ;;
 	init) options='--kek --admin --retention --purge-protection --users' ;;

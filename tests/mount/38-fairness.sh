@@ -16,7 +16,6 @@ crowd_start()
 	local i
 	connection=$(($(stat -c %d "$MNT") & 0xff))
 	holder=$(status .processes.keyholder)
-	kill -STOP "${DAEMON%:*}"	# the keeper would tell it to go on
 	kill -STOP "$holder"
 	readers=()
 	for ((i = 0; i < crowd; i++)); do
@@ -30,7 +29,7 @@ crowd_start()
 crowd_end()
 {
 	local reader
-	kill -CONT "$holder" "${DAEMON%:*}"
+	kill -CONT "$holder"
 	for reader in "${readers[@]}"; do
 		wait "$reader" || true
 	done
@@ -65,7 +64,7 @@ crowd_start
 worker=$(status .processes.worker)
 kill -KILL "$worker"
 replaced() { [ "$(as 0 timeout 20 jq -r .processes.worker "$MNT/.coffer/status")" != "$worker" ]; }
-kill -CONT "$holder" "${DAEMON%:*}"	# a worker needs the vault's key
+kill -CONT "$holder"	# a worker needs the vault's key
 wait_for replaced
 crowd_end
 expect_ok as 20001 cat "$MNT/s000000/current"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# docs.sh TOP COFFER COFFERD: what README.md and ARCHITECTURE.md name is there: every path in the tree, every command in coffer --help, every option in cofferd --help.
+# docs.sh TOP COFFER COFFERD: what README.md and ARCHITECTURE.md name is there: every path in the tree, every command in coffer --help, every option in cofferd --help;
+# and the other way round.
 set -u
 top=$1 coffer=$2 cofferd=$3
 work=$(mktemp -d) || exit 1
@@ -20,6 +21,17 @@ for page in README.md contrib/doc/ARCHITECTURE.md; do
 	while read -r path; do
 		[ -e "$top/$path" ] || complain "$page names $path, which is not there"
 	done < "$work/paths"
+done
+
+# Every source file stands in the table of its room.
+for room in policy store fs fs/cli; do
+	sed -n "/^| in \`$(echo $room | sed 's|/|\\/|g')\/\` |/,/^$/p" "$top/contrib/doc/ARCHITECTURE.md" > "$work/table"
+	[ -s "$work/table" ] || complain "ARCHITECTURE.md has no table of $room/"
+	for file in "$top/$room"/*.[ch]; do
+		name=$(basename "${file%.[ch]}")
+		case $name in keeper_*) name=keeper ;; esac
+		grep -qF "\`$name\`" "$work/table" || complain "ARCHITECTURE.md does not say what $room/$(basename "$file") is"
+	done
 done
 
 # ---- commands ----
