@@ -10,6 +10,20 @@
 
 #include "fs/log.h"
 
+/* Numbers follow each other: the one behind the newest that is there, or that was given out when somebody has taken it away since. A worker that is somebody else's by now could else leave gaps, in which each segment
+ * seems to be the first and so is made without a look at the one before, and which whoever goes through all numbers walks through for minutes. */
+static bool follows(struct keeper *k, uint32_t number)
+{
+	uint32_t first, last = 0;
+	int r = audit_segment_list(k->store.audit_dir, &first, &last);
+
+	if (r < 0 && r != -ENOENT)
+		return false;
+	if (last < k->segment)
+		last = k->segment;
+	return last == 0 || number == last || number == last + 1;
+}
+
 /* A new segment pushes out the oldest one in the end: a worker that is somebody else's by now gets one only when the last is full or old, or was taken away, and else one a minute. */
 static bool may_create(struct keeper *k, uint32_t number)
 {
@@ -17,6 +31,8 @@ static bool may_create(struct keeper *k, uint32_t number)
 	struct stat st;
 	char name[32];
 
+	if (!follows(k, number))
+		return false;
 	snprintf(name, sizeof name, "audit-%08u.jsonl", number - 1);
 	if (number > 1 && !fstatat(k->store.audit_dir, name, &st, AT_SYMLINK_NOFOLLOW) && (uint64_t)st.st_size < full && keeper_now_ms() < k->next_segment_ms)
 		return false;
@@ -35,6 +51,8 @@ static void answer_segment(struct keeper *k, int seat, const struct control_mess
 		answer.error = -EAGAIN;
 	else
 		answer.error = audit_segment_open_at(k->store.audit_dir, m->number, m->create, k->store.users.worker_gid, &fd);
+	if (!answer.error && m->number > k->segment)
+		k->segment = m->number;
 	/* before the answer: the segment's first record says which one is the oldest */
 	if (!answer.error && m->create)
 		audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds);

@@ -74,6 +74,7 @@ struct keeper {
 	struct patience patience;	/* with workers that never become ready */
 	int64_t served_ms;		/* when the active one began to serve */
 	pid_t lingering;		/* a worker that was killed, cannot act any more and cannot be reaped yet */
+	uint32_t segment;		/* of the log, the newest that a worker was given */
 	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
 	int64_t next_look_ms;		/* of the watchdog */
 	pid_t probe;			/* the test read under way, 0: none; then its wait status */

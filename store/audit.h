@@ -180,6 +180,8 @@ int audit_verify_against(const char *store_dir, const char *verify_path, uint64_
 
 /* segment_open for processes that may open the directory themselves (offline commands, the keeper): shared so that names and modes agree. */
 int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t group, int *ret_fd);
+/* Lowest and highest number there; holes are not looked for. 0, -ENOENT, -EIO. */
+int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last);
 /* Removes segments beyond keep_bytes in all and older than keep_seconds, never the newest; called by the keeper when it made a new one. */
 /* A bound of 0 is no bound; both 0: everything stays. Negative errno of the first removal that failed. */
 int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds);

@@ -85,8 +85,6 @@ static inline uint64_t audit_recent(uint64_t unique, unsigned int operation)
 bool audit_append_only(int fd);
 int audit_segment_open_reading(int dir_fd, uint32_t number, int *ret_fd);	/* 0, -ENOENT, -EIO */
 void audit_segment_name(uint32_t number, char ret[AUDIT_SEGMENT_NAME_LEN]);
-/* Lowest and highest number there; holes are not looked for. 0, -ENOENT, -EIO. */
-int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last);
 
 struct audit_space {
 	uint64_t allocated;	/* bytes of the segment from its start for which there are blocks */

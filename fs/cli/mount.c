@@ -12,7 +12,7 @@
 #define MOUNTINFO_MAX (64u << 20)
 
 struct entry {
-	char root[PATH_MAX], path[PATH_MAX], type[64], source[PATH_MAX];
+	char root[PATH_MAX], path[PATH_MAX], type[64], source[PATH_MAX], options[PATH_MAX];
 };
 
 /* proc(5): space, tab, newline and backslash stand as three octal digits. */
@@ -53,12 +53,29 @@ static bool parse_line(const char *line, struct entry *ret)
 		if (!take_field(&p, skipped, sizeof(skipped)))
 			return false;
 	while (strcmp(skipped, "-") != 0);
-	return take_field(&p, ret->type, sizeof(ret->type)) && take_field(&p, ret->source, sizeof(ret->source));
+	if (!take_field(&p, ret->type, sizeof(ret->type)) || !take_field(&p, ret->source, sizeof(ret->source)))
+		return false;
+	if (!take_field(&p, ret->options, sizeof(ret->options)))	/* longer than ours ever are */
+		ret->options[0] = '\0';
+	return true;
+}
+
+/* fusermount(1) mounts for anybody, with any type and source: but not as root's. */
+static bool is_roots(const struct entry *e)
+{
+	static const char wanted[] = "user_id=0";
+
+	for (const char *p = e->options; p; p = strchr(p, ',')) {
+		p += *p == ',';
+		if (strcspn(p, ",") == sizeof wanted - 1 && !strncmp(p, wanted, sizeof wanted - 1))
+			return true;
+	}
+	return false;
 }
 
 static bool is_vault(const struct entry *e)
 {
-	return strcmp(e->type, "fuse.coffer") == 0 && strcmp(e->root, "/") == 0 &&
+	return strcmp(e->type, "fuse.coffer") == 0 && strcmp(e->root, "/") == 0 && is_roots(e) &&
 	       strncmp(e->source, SOURCE_PREFIX, strlen(SOURCE_PREFIX)) == 0;
 }
 

@@ -1,3 +1,4 @@
 foreach(subject proc_status proc_cgroup inode)
 	coffer_fuzz_target(${subject} coffer_fs)
 endforeach()
+coffer_fuzz_target(tar coffer_cli)

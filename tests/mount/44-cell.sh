@@ -169,6 +169,7 @@ become_root killed
 mount_something killed
 use_io_uring killed EPERM
 catch_the_guard killed
+skip_segments EAGAIN
 END
 answers=$(log_lines 'there are [0-9]* attempts')
 env kill --queue 999 --signal USR2 "$(status .processes.worker)"

@@ -14,7 +14,9 @@ static const char table[] =
 	"21 20 0:5 / /proc rw,nosuid shared:1 master:2 propagate_from:3 - proc proc rw\n"
 	COFFER("40", "/vault", "/var/lib/coffer/default")
 	COFFER("41", "/mnt/with\\040blank\\134", "/srv/my\\040stores/billing")
-	"42 20 0:40 /db /secrets rw - fuse.coffer coffer:/var/lib/coffer/default rw\n"
+	"42 20 0:40 /db /secrets rw - fuse.coffer coffer:/var/lib/coffer/default rw,user_id=0,group_id=0,allow_other\n"
+	"47 20 0:47 / /home/u/a rw - fuse.coffer coffer:/home/u/default rw,user_id=1000,group_id=0,allow_other\n"
+	"48 20 0:48 / /home/u/b rw - fuse.coffer coffer:/home/u/theirs,user_id=0, rw,user_id=01,xuser_id=0,user_id=00\n"
 	"43 20 0:43 / /home/u/sshfs rw - fuse.sshfs coffer:/var/lib/coffer/fake rw\n"
 	COFFER("44", "/old", "/var/lib/coffer/old")
 	"45 44 0:45 / /old rw - tmpfs coffer:/nothing rw\n"
@@ -47,6 +49,16 @@ START_TEST(tells_no_mount_from_another_kind)
 	ck_assert_int_eq(mountinfo_find(table, "/proc", NULL, &m), -ENOTTY);
 	ck_assert_int_eq(mountinfo_find(table, "/home/u/sshfs", NULL, &m), -ENOTTY);
 	ck_assert_int_eq(mountinfo_find(table, "/torn", NULL, &m), -ENOENT);
+}
+END_TEST
+
+/* Whoever may mount with fusermount could else have a vault of the same name, and be given what is put into it. */
+START_TEST(takes_no_users_mount_for_a_vault)
+{
+	ck_assert_int_eq(mountinfo_find(table, NULL, "default", &m), 0);
+	ck_assert_str_eq(m.path, "/vault");
+	ck_assert_int_eq(mountinfo_find(table, "/home/u/a", NULL, &m), -ENOTTY);
+	ck_assert_int_eq(mountinfo_find(table, NULL, "theirs,user_id=0,", &m), -ENOENT);
 }
 END_TEST
 
@@ -88,6 +100,7 @@ int main(void)
 	tcase_add_test(t, finds_a_vault_by_its_mount);
 	tcase_add_test(t, finds_a_vault_by_its_name);
 	tcase_add_test(t, tells_no_mount_from_another_kind);
+	tcase_add_test(t, takes_no_users_mount_for_a_vault);
 	tcase_add_test(t, refuses_one_secrets_directory_bound_elsewhere);
 	tcase_add_test(t, believes_the_topmost_of_stacked_mounts);
 	tcase_add_test(t, writes_nothing_when_nothing_is_found);
