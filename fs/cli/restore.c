@@ -111,7 +111,7 @@ static void say(const struct restore_counts *n, const struct backup_header *h, b
 /* Which of the lines ("UID COMMAND") hooks.allow lacks: a backup must not choose what runs on this machine, so they are said and not written. Who cannot see the list is told of all. */
 static void say_programs(const json_t *programs, const char *dir)
 {
-	int fd = geteuid() == 0 && dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	const json_t *program;
 	size_t i;
 
@@ -129,15 +129,13 @@ static void say_programs(const json_t *programs, const char *dir)
 		close(fd);
 }
 
-/* Of a mounted vault: what its hooks.allow lacks. */
+/* Of a mounted vault: its store is where the mount says. */
 static void say_mounted_programs(struct cli *c, const json_t *programs)
 {
-	json_t *answer = NULL;
+	const struct mount *m;
 
-	if (json_array_size(programs) == 0 || client_ask(c, json_pack("{s:s}", "op", "status"), &answer) != EXIT_DONE)
-		return;
-	say_programs(programs, json_string_value(json_object_get(answer, "store")));
-	json_decref(answer);
+	if (json_array_size(programs) > 0 && cli_mount(c, &m) == EXIT_DONE)
+		say_programs(programs, m->store);
 }
 
 /* ---- into a mounted vault ---- */
