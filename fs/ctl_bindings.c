@@ -614,13 +614,14 @@ struct obstacle {
 	int error;		/* what open(2) gives; 0: nothing */
 	bool absent;		/* no such name: a right to it is one all the same, for when it is made */
 	const char *why;	/* "db %s" */
-	char hint[NAME_LEN_MAX + 128];
+	const char *whose;	/* who may ... it can take it away, by this command, if there is one */
+	char command[NAME_LEN_MAX + 64];
 };
 
 static void hinder(struct obstacle *o, int error, const char *why, const char *whose, const char *command, const char *name, const char *rest)
 {
-	*o = (struct obstacle){ .error = error, .why = why };
-	snprintf(o->hint, sizeof(o->hint), "whoever may %s it can: coffer %s %s%s", whose, command, name, rest);
+	*o = (struct obstacle){ .error = error, .why = why, .whose = whose };
+	snprintf(o->command, sizeof(o->command), "%s %s%s", command, name, rest);
 }
 
 /* The rules of judge_value() in access.c, for NAME/current, in words. Under the table lock. */
@@ -658,26 +659,26 @@ static int64_t until(const struct ctl *c, int64_t valid_until)
 
 static void answer_obstacle(struct ctl *c, const struct obstacle *o)
 {
-	char why[NAME_LEN_MAX + 64];
+	char why[NAME_LEN_MAX + 64], command[CTL_COMMAND_MAX];
 
 	snprintf(why, sizeof(why), "%s %s", c->args.scope, o->why ? o->why : "");
 	ctl_set(c, "open", o->error ? json_string(errno_symbol(o->error)) : json_null());
 	ctl_set(c, "why", o->error ? json_string(why) : json_null());
-	if (o->error && o->hint[0])
-		ctl_hint(c, "%s", o->hint);
+	if (o->error && o->command[0])
+		ctl_hint(c, "whoever may %s it can: %s %s", o->whose, ctl_command(c, command, sizeof(command)), o->command);
 }
 
 /* "block 7 (user:1000) denies everything", and the command that lifts it. */
 static void answer_block(struct ctl *c, const struct block *block)
 {
-	char principal[PRINCIPAL_TEXT_MAX], why[PRINCIPAL_TEXT_MAX + 64], command[CTL_COMMAND_MAX];
+	char principal[PRINCIPAL_TEXT_MAX], why[PRINCIPAL_TEXT_MAX + 64], command[CTL_COMMAND_MAX], lifts[CTL_COMMAND_MAX + 32];
 
 	principal_print(&block->principal, principal);
 	snprintf(why, sizeof(why), "block %llu (%s) denies everything", (unsigned long long)block->id, principal);
-	snprintf(command, sizeof(command), "coffer unblock %llu", (unsigned long long)block->id);
+	snprintf(lifts, sizeof(lifts), "%s unblock %llu", ctl_command(c, command, sizeof(command)), (unsigned long long)block->id);
 	ctl_set(c, "block", json_integer((json_int_t)block->id));
 	ctl_set(c, "missing", json_null());
-	ctl_set(c, "grant", json_string(command));
+	ctl_set(c, "grant", json_string(lifts));
 	ctl_set(c, "why", json_string(why));
 }
 

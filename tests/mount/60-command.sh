@@ -41,10 +41,10 @@ expect_output 'trimmed version 3 disabled; current is version 2' coffer disable 
 expect_output v2 coffer get trimmed
 expect_ok coffer disable trimmed
 expect_exit 3 coffer get trimmed
-expect_message 'trimmed is disabled; .*coffer enable trimmed'
+expect_message 'trimmed is disabled; .*coffer -m [^ ]+ enable trimmed'
 expect_exit 3 coffer can-i secrets/get trimmed
 grep -q '^no: trimmed is disabled: opening it gives EACCES, although binding 1 (administrator) gives secrets/get$' "$OUT" || fail "$(cat "$OUT")"
-grep -q 'coffer enable trimmed$' "$OUT" || fail "$(cat "$OUT")"
+grep -q 'coffer -m [^ ]* enable trimmed$' "$OUT" || fail "$(cat "$OUT")"
 expect_ok coffer enable trimmed
 expect_ok coffer can-i secrets/get not-there-yet
 grep -q '^but not-there-yet is no secret yet: opening it gives ENOENT$' "$OUT" || fail "$(cat "$OUT")"

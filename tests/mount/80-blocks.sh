@@ -42,7 +42,7 @@ let_go writer
 note "can-i and the command name the block"
 expect_exit 3 as 20001 coffer can-i secrets/get db
 said 'block [0-9]+ \(user:20001\) denies everything'
-said 'coffer unblock [0-9]+'
+said 'coffer -m [^ ]+ unblock [0-9]+'
 expect_exit 3 as 20001 coffer get db
 expect_message 'block [0-9]+ \(user:20001\) denies everything'
 expect_exit 3 as 20001 coffer list
