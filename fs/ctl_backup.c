@@ -436,10 +436,40 @@ static enum action restore_action(uint8_t kind)
 	return kind == OBJECT_KEY ? ACTION_KEYS_RESTORE : kind == OBJECT_CERTIFICATE ? ACTION_CERTIFICATES_RESTORE : ACTION_SECRETS_RESTORE;
 }
 
-/* The same questions as of a grant, a new role, a block, a recipient, a change of settings by itself. */
+/* Who restores, and the lines that hooks.allow must have for what is restored. */
+struct restoring { struct ctl *ctl; json_t *programs; };
+
+/* "UID COMMAND", as in hooks.allow; each once. The list itself is only root's to change. */
+static int note_program(struct restoring *r, const struct restore_item *item)
+{
+	char line[HOOK_COMMAND_MAX + 16];
+	const json_t *there;
+	size_t i;
+
+	snprintf(line, sizeof line, "%u %s", item->user, item->command);
+	json_array_foreach(r->programs, i, there)
+		if (!strcmp(json_string_value(there), line))
+			return 0;
+	if (json_array_append_new(r->programs, json_string(line)) < 0)
+		r->ctl->short_of_memory = true;
+	return 0;
+}
+
+/* As rotation-set and hook-add ask. */
+static int ask_rule(struct restoring *r, const struct restore_item *item)
+{
+	int e = item->kind == RESTORE_ITEM_ROTATION ? ctl_ask(r->ctl, ACTION_SECRETS_SET, item->name) : 0;
+
+	if (e == 0 && item->command)
+		e = ctl_ask(r->ctl, ACTION_VAULT_UPDATE, NULL);
+	return e < 0 || !item->command ? e : note_program(r, item);
+}
+
+/* The same questions as of a grant, a new role, a block, a recipient, a policy, a hook, a change of settings by itself. */
 static int ask_item(const struct restore_item *item, void *arg)
 {
-	struct ctl *c = arg;
+	struct restoring *restoring = arg;
+	struct ctl *c = restoring->ctl;
 	const struct role role = { .actions = item->actions };
 	int r = 0;
 
@@ -457,6 +487,9 @@ static int ask_item(const struct restore_item *item, void *arg)
 		return ask_administrator(c, "*");
 	case RESTORE_ITEM_SETTINGS:
 		return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
+	case RESTORE_ITEM_ROTATION:
+	case RESTORE_ITEM_HOOK:
+		return ask_rule(restoring, item);
 	}
 	return -EACCES;
 }
@@ -494,7 +527,8 @@ static int restore(struct ctl *c)
 {
 	uint8_t box[BOX_LEN], signer[DIGEST_LEN];
 	struct pieces_read stream = { .pieces = { .store = c->env->store, .uid = c->who->uid }, .c = c };
-	struct restore_options options = { .box = box, .signer = signer, .grants = json_is_true(json_object_get(c->in, "grants")), .ask = ask_item, .arg = c };
+	struct restoring restoring = { .ctl = c, .programs = json_array() };
+	struct restore_options options = { .box = box, .signer = signer, .grants = json_is_true(json_object_get(c->in, "grants")), .ask = ask_item, .arg = &restoring };
 	const struct backup_source source = { .read = read_pieces, .arg = &stream };
 	struct restore_counts counts;
 	struct backup_header header;
@@ -506,12 +540,14 @@ static int restore(struct ctl *c)
 	from_hex(ctl_string(c, "signer"), signer, sizeof signer);
 	check_existing(c, &options.existing);
 	r = store_restore(c->env->store, &source, &options, &header, &counts, why, sizeof why);
-	if (r < 0)
+	if (r < 0) {
+		json_decref(restoring.programs);
 		return fail_restore(c, r, why);
+	}
 	c->secret = NULL;	/* the record is of all of it */
-	snprintf(c->detail, sizeof(c->detail), "%llu secrets, %llu versions, %llu appended to, %llu skipped, %llu bindings; from vault %s, epoch %llu, signer %.16s",
+	snprintf(c->detail, sizeof(c->detail), "%llu secrets, %llu versions, %llu appended to, %llu skipped, %llu bindings, %llu policies, %llu hooks; from vault %s, epoch %llu, signer %.16s",
 		 (unsigned long long)counts.secrets, (unsigned long long)counts.versions, (unsigned long long)counts.appended, (unsigned long long)counts.skipped,
-		 (unsigned long long)counts.bindings, header.vault_name, (unsigned long long)header.epoch, ctl_string(c, "signer"));
+		 (unsigned long long)counts.bindings, (unsigned long long)counts.rotations, (unsigned long long)counts.hooks, header.vault_name, (unsigned long long)header.epoch, ctl_string(c, "signer"));
 	ctl_set(c, "secrets", json_integer((json_int_t)counts.secrets));
 	ctl_set(c, "versions", json_integer((json_int_t)counts.versions));
 	ctl_set(c, "deleted", json_integer((json_int_t)counts.deleted));
@@ -522,6 +558,9 @@ static int restore(struct ctl *c)
 	ctl_set(c, "blocks", json_integer((json_int_t)counts.blocks));
 	ctl_set(c, "recipients", json_integer((json_int_t)counts.recipients));
 	ctl_set(c, "settings", json_boolean(counts.settings));
+	ctl_set(c, "rotations", json_integer((json_int_t)counts.rotations));
+	ctl_set(c, "hooks", json_integer((json_int_t)counts.hooks));
+	ctl_set(c, "programs", restoring.programs);
 	return 0;
 }
 

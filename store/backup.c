@@ -172,6 +172,68 @@ static int put_recipient(struct backup *b, const struct query *q)
 	return 0;
 }
 
+static int put_rotation(struct backup *b, const struct query *q)
+{
+	struct rotation p;
+	int r = rotation_parse(q, &p);
+	size_t at;
+
+	if (r < 0)
+		return r;
+	at = buffer_record(&b->plain, RECORD_ROTATION);
+	buffer_text(&b->plain, p.scope);
+	buffer_u8(&b->plain, (uint8_t)p.action);
+	buffer_u64(&b->plain, (uint64_t)p.every);
+	buffer_u64(&b->plain, (uint64_t)p.before);
+	buffer_u64(&b->plain, (uint64_t)p.expiry);
+	buffer_text(&b->plain, p.generator);
+	buffer_text(&b->plain, p.command);
+	buffer_u32(&b->plain, p.user);
+	buffer_u32(&b->plain, p.timeout);
+	buffer_u32(&b->plain, p.created_by);
+	buffer_u64(&b->plain, (uint64_t)p.created);
+	buffer_record_end(&b->plain, at);
+	b->counts.rotations++;
+	return 0;
+}
+
+static int put_hook(struct backup *b, const struct query *q)
+{
+	struct hook h;
+	int r = hook_parse(q, &h);
+	size_t at;
+
+	if (r < 0)
+		return r;
+	at = buffer_record(&b->plain, RECORD_HOOK);
+	buffer_text(&b->plain, h.scope);
+	buffer_u32(&b->plain, h.events);
+	buffer_text(&b->plain, h.command);
+	buffer_u32(&b->plain, h.user);
+	buffer_u32(&b->plain, h.debounce);
+	buffer_u32(&b->plain, h.timeout);
+	buffer_u32(&b->plain, h.created_by);
+	buffer_u64(&b->plain, (uint64_t)h.created);
+	buffer_record_end(&b->plain, at);
+	b->counts.hooks++;
+	return 0;
+}
+
+static int put_notice(struct backup *b, const struct query *q)
+{
+	uint32_t days = 0;
+	int r = notice_parse(q, &days);
+	size_t at;
+
+	if (r < 0)
+		return r;
+	at = buffer_record(&b->plain, RECORD_NOTICE);
+	buffer_u32(&b->plain, days);
+	buffer_record_end(&b->plain, at);
+	b->counts.notices++;
+	return 0;
+}
+
 static int put_grant(struct backup *b, enum row_kind kind, const struct query *q)
 {
 	if (kind == ROW_SETTINGS)
@@ -184,6 +246,12 @@ static int put_grant(struct backup *b, enum row_kind kind, const struct query *q
 		put_block(b, q);
 	else if (kind == ROW_BACKUP_KEY)
 		return put_recipient(b, q);
+	else if (kind == ROW_ROTATION)
+		return put_rotation(b, q);
+	else if (kind == ROW_HOOK)
+		return put_hook(b, q);
+	else if (kind == ROW_NOTICE)
+		return put_notice(b, q);
 	return 0;	/* the clock counts this machine's time */
 }
 
@@ -205,14 +273,28 @@ static int put_table(struct backup *b, enum row_kind kind)
 	return r;
 }
 
+static int put_tables(struct backup *b, const enum row_kind *kinds, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0 && b->header.all; i++)
+		r = put_table(b, kinds[i]);
+	return r;
+}
+
 static int put_grants(struct backup *b)
 {
 	static const enum row_kind kinds[] = { ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_BACKUP_KEY, ROW_CLOCK };
-	int r = 0;
 
-	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && r == 0 && b->header.all; i++)
-		r = put_table(b, kinds[i]);
-	return r;
+	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
+}
+
+/* Behind the secrets: see backup_format.c. */
+static int put_rules(struct backup *b)
+{
+	static const enum row_kind kinds[] = { ROW_ROTATION, ROW_HOOK, ROW_NOTICE };
+
+	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
 }
 
 static void put_object(struct backup *b, const struct query *q)
@@ -270,7 +352,8 @@ static int put_version(struct backup *b, const struct query *q)
 
 static void put_end(struct backup *b)
 {
-	const uint64_t counts[] = { b->counts.secrets, b->counts.versions, b->counts.roles, b->counts.bindings, b->counts.blocks, b->counts.recipients, b->counts.settings };
+	const uint64_t counts[] = { b->counts.secrets, b->counts.versions, b->counts.roles, b->counts.bindings, b->counts.blocks, b->counts.recipients, b->counts.settings,
+				    b->counts.rotations, b->counts.hooks, b->counts.notices };
 	size_t at = buffer_record(&b->plain, RECORD_END);
 
 	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
@@ -381,6 +464,8 @@ static int finish(struct backup *b)
 {
 	int r = export_keys(b);
 
+	if (r == 0)
+		r = put_rules(b);
 	if (r == 0)
 		r = check_set(b);
 	if (r < 0)

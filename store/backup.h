@@ -56,6 +56,7 @@ struct backup_recipient {
 };
 
 struct backup_header {
+	uint32_t format;			/* of one that is read */
 	uint8_t vault[16];
 	char vault_name[VAULT_NAME_MAX];
 	uint64_t epoch;
@@ -67,7 +68,7 @@ struct backup_header {
 	uint8_t box[BOX_LEN];			/* the file key */
 };
 
-struct backup_counts { uint64_t secrets, versions, roles, bindings, blocks, recipients, settings; };
+struct backup_counts { uint64_t secrets, versions, roles, bindings, blocks, recipients, settings, rotations, hooks, notices; };
 
 /* ---- writing ---- */
 
@@ -112,14 +113,17 @@ struct restore_counts {
 	uint64_t secrets, versions;	/* made anew */
 	uint64_t deleted;		/* of these secrets: soft-deleted ones */
 	uint64_t appended, skipped;	/* secrets that were there */
-	uint64_t roles, bindings, blocks, recipients;
-	bool settings;
+	uint64_t roles, bindings, blocks, recipients, rotations, hooks;
+	bool settings;			/* or the near-expiry days */
 };
 
 /* What is about to be made; names are borrowed. */
 struct restore_item {
-	enum { RESTORE_ITEM_SECRET = 1, RESTORE_ITEM_ROLE, RESTORE_ITEM_BINDING, RESTORE_ITEM_BLOCK, RESTORE_ITEM_RECIPIENT, RESTORE_ITEM_SETTINGS } kind;
-	const char *name;
+	enum { RESTORE_ITEM_SECRET = 1, RESTORE_ITEM_ROLE, RESTORE_ITEM_BINDING, RESTORE_ITEM_BLOCK, RESTORE_ITEM_RECIPIENT, RESTORE_ITEM_SETTINGS,
+	       RESTORE_ITEM_ROTATION, RESTORE_ITEM_HOOK } kind;
+	const char *name;		/* of a policy or a hook: its scope */
+	const char *command;		/* that a policy or a hook runs, as user; NULL: none */
+	uint32_t user;
 	uint8_t object_kind;
 	bool appends;			/* to a name that is there: what readers of it get is another value from then on */
 	const struct binding *binding;
@@ -130,7 +134,7 @@ struct restore_options {
 	const uint8_t *box;		/* BOX_LEN bytes: the file key, sealed for the key holder (keys_restore_key) */
 	const uint8_t *signer;		/* DIGEST_LEN bytes: the fingerprint that the backup must be signed by */
 	enum restore_existing existing;
-	bool grants;			/* roles, bindings, blocks, recipients and settings too */
+	bool grants;			/* roles, bindings, blocks, recipients, settings, rotation policies and hooks too */
 	/* May this be made? 0, or the negative errno to end with. NULL: everything. */
 	int (*ask)(const struct restore_item *item, void *arg);
 	void (*progress)(uint64_t done, uint64_t size, void *arg);	/* bytes; may be NULL */

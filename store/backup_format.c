@@ -2,7 +2,7 @@
  *
  *   header       in the clear
  *        0     4  "CFBK"
- *        4     4  format: 1
+ *        4     4  format: 2; a reader takes 1 as well
  *        8     4  length of the header
  *       12    16  vault
  *       28     8  epoch
@@ -27,8 +27,8 @@
  * AAD = SHA-256(header) | the frame's first 4 bytes. So a frame cannot be moved, left out, or be the last where it is not (the STREAM construction of Hoang, Reyhanitabar, Rogaway and
  * Vizar, CRYPTO 2015). d is a chain: d = SHA-256(header), and for each frame with its first 4 bytes and its tag, d = SHA-256(d | frame). Nothing follows the signature.
  *
- * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may span frames. In this order, types 1 to 5 only
- * if the whole vault is backed up:
+ * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may span frames. In the order 1 to 7, 9 to 11, 8;
+ * 1 to 5 and 9 to 11 only if the whole vault is backed up, and 9 to 11 only from format 2 on (rules come behind the secrets, so that a hook hears of nothing that came with it):
  *   1 settings   retention in days u32 | purge protection u8 | validity is enforced u8 | longest value u32
  *   2 role       text: name | text: its actions' names, with blanks between
  *   3 binding    text: role | text: principal | text: scope | from i64 | until i64 | text: reason | text: by whom | created i64
@@ -37,7 +37,12 @@
  *   6 object     id u64 | kind u8 | text: name | enabled u8 | deleted u8 | deleted at i64 | to be purged at i64 | created i64 | changed i64 | last version u32
  *   7 version    of the object before it, ascending: number u32 | size u32 | created i64 | not before i64 | expires i64 | enabled u8 | text: content type | text: tags |
  *                sealed seed[48] (transport.h) | the envelope, to the record's end; of a destroyed version zeros and nothing
- *   8 end        how many of each there were: objects u64 | versions u64 | roles u64 | bindings u64 | blocks u64 | recipients u64 | settings u64
+ *   8 end        how many of each there were: objects u64 | versions u64 | roles u64 | bindings u64 | blocks u64 | recipients u64 | settings u64 |
+ *                from format 2 on also: rotation policies u64 | hooks u64 | near-expiry days u64
+ *   9 rotation   text: scope | action u8 (1 rotate, 2 notify) | every i64 | before expiry i64 | expiry i64 | text: generator | text: command | user u32 | timeout u32 |
+ *                by uid u32 | created i64
+ *   10 hook      text: scope | events u32, a bit (1 << kind) for each | text: command | user u32 | debounce in ms u32 | timeout u32 | by uid u32 | created i64
+ *   11 notice    near-expiry days u32
  * Signed integers are in two's complement. A reader refuses types that it does not know: what is added gets a higher format number. */
 #include "store/backup_format.h"
 
@@ -269,7 +274,7 @@ int backup_header_parse(const uint8_t *data, size_t len, struct backup_header *r
 	field_bytes(&f, sizeof magic);
 	uint32_t format = field_u32(&f);
 	n = field_u32(&f);
-	if (format != BACKUP_FORMAT) {
+	if (format < 1 || format > BACKUP_FORMAT) {
 		store_why(why, why_len, "the backup has format %u, this coffer knows %u: use the newer coffer that wrote it", format, BACKUP_FORMAT);
 		return format > BACKUP_FORMAT ? -EPROTONOSUPPORT : -EBADMSG;
 	}
@@ -278,6 +283,7 @@ int backup_header_parse(const uint8_t *data, size_t len, struct backup_header *r
 		return -EBADMSG;
 	}
 	f.left = n - 12;
+	h.format = format;
 	header_fields(&f, &h);
 	if (fields_end(&f) < 0) {
 		store_why(why, why_len, "the backup is damaged: its header cannot be");

@@ -5,7 +5,7 @@
 #include "store/backup.h"
 #include "store/transport.h"
 
-#define BACKUP_FORMAT  1
+#define BACKUP_FORMAT  2	/* written; read from 1 on */
 #define FRAME_MAX      65536u			/* bytes of plaintext in a frame */
 #define FRAME_OVERHEAD (4u + TAG_LEN)
 #define RECORD_MAX     (VALUE_MAX + (256u << 10))	/* a version with the longest value and the longest tags */
@@ -20,6 +20,9 @@ enum record_type {
 	RECORD_OBJECT,
 	RECORD_VERSION,
 	RECORD_END,
+	RECORD_ROTATION,	/* from format 2 on, before the end */
+	RECORD_HOOK,
+	RECORD_NOTICE,
 };
 
 /* Bytes that grow. error is kept: callers look once. */

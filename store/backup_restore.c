@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/generate.h"
+
 #define BATCH_BYTES (1u << 20)	/* of envelopes that wait for their keys */
 #define TAGS_TEXT_MAX (256u << 10)
 
@@ -39,6 +41,9 @@ struct restore {
 	uint32_t base;			/* what is added to its versions' numbers */
 	uint32_t last_number;		/* of the version before, there */
 	uint32_t last_version;		/* what the object's row said */
+	char name[NAME_LEN_MAX + 1];	/* whose new version is to be told of: */
+	uint32_t told;			/* the one that current serves, else the last; 0: none */
+	bool told_enabled, deleted;
 	bool clocked;			/* the vault's clock was written, and shows: */
 	int64_t counted;
 	int64_t kek;			/* row of the KEK; 0: not asked yet */
@@ -279,6 +284,141 @@ static int restore_recipient(struct restore *r, struct fields *f)
 	return e == -EEXIST ? 0 : e;	/* the one that is there was registered here, and stays */
 }
 
+/* ---- rotation policies, hooks, days ---- */
+
+/* Has the scope a policy? It was set here, and stays. */
+static bool rotation_there(struct store *s, const struct rotation *p)
+{
+	const struct rules *rules;
+	bool there = false;
+
+	store_rdlock(s);
+	rules = store_rules(s);
+	for (size_t i = 0; i < rules->n_rotations; i++)
+		there |= !strcmp(rules->rotations[i].scope, p->scope);
+	store_unlock_tables(s);
+	return there;
+}
+
+/* Is there a hook that does the same? */
+static bool hook_there(struct store *s, const struct hook *h)
+{
+	const struct rules *rules;
+	bool there = false;
+
+	store_rdlock(s);
+	rules = store_rules(s);
+	for (size_t i = 0; i < rules->n_hooks; i++) {
+		const struct hook *one = &rules->hooks[i];
+		there |= !strcmp(one->scope, h->scope) && one->events == h->events && !strcmp(one->command, h->command) && one->user == h->user;
+	}
+	store_unlock_tables(s);
+	return there;
+}
+
+static uint32_t near_days_there(struct store *s)
+{
+	uint32_t days;
+
+	store_rdlock(s);
+	days = store_rules(s)->near_days;
+	store_unlock_tables(s);
+	return days;
+}
+
+static int rules_result(struct restore *r, int e, const char *what)
+{
+	if (e == -EINVAL)
+		return damaged(r, "a rule that cannot be");
+	if (e == -E2BIG)
+		store_why(r->why, r->why_len, "with those of the backup there would be more than %u %s", RULES_MAX, what);
+	return e;
+}
+
+static bool command_text_valid(const char *command, const char *generator)
+{
+	struct generator g;
+
+	return text_valid(command) && (!generator[0] || generator_parse(generator, &g) == 0);
+}
+
+static int restore_rotation(struct restore *r, struct fields *f)
+{
+	struct rotation p = { 0 };
+	struct restore_item item = { .kind = RESTORE_ITEM_ROTATION, .name = p.scope };
+	uint64_t id;
+	int e;
+
+	bool scoped = field_text(f, p.scope, sizeof p.scope);
+	p.action = (enum rotation_action)field_u8(f);
+	p.every = (int64_t)field_u64(f);
+	p.before = (int64_t)field_u64(f);
+	p.expiry = (int64_t)field_u64(f);
+	bool has_generator = field_text(f, p.generator, sizeof p.generator), has_command = field_text(f, p.command, sizeof p.command);
+	p.user = field_u32(f);
+	p.timeout = field_u32(f);
+	p.created_by = field_u32(f);
+	field_u64(f);	/* it begins to be here when it is restored */
+	if (!scoped || !has_generator || !has_command || fields_end(f) < 0 || !rotation_valid(&p) || !command_text_valid(p.command, p.generator))
+		return damaged(r, "a rotation policy that cannot be");
+	r->seen.rotations++;
+	if (!r->options->grants || rotation_there(r->s, &p))
+		return 0;
+	item.command = p.command[0] ? p.command : NULL;
+	item.user = p.user;
+	e = ask(r, &item);
+	if (e == 0)
+		e = store_rotation_put(r->s, &p, &id);
+	r->counts.rotations += e == 0;
+	return rules_result(r, e, "rotation policies");
+}
+
+static int restore_hook(struct restore *r, struct fields *f)
+{
+	struct hook h = { 0 };
+	struct restore_item item = { .kind = RESTORE_ITEM_HOOK, .name = h.scope, .command = h.command };
+	uint64_t id;
+	int e;
+
+	bool scoped = field_text(f, h.scope, sizeof h.scope);
+	h.events = field_u32(f);
+	bool has_command = field_text(f, h.command, sizeof h.command);
+	h.user = field_u32(f);
+	h.debounce = field_u32(f);
+	h.timeout = field_u32(f);
+	h.created_by = field_u32(f);
+	field_u64(f);
+	if (!scoped || !has_command || fields_end(f) < 0 || !hook_valid(&h) || !text_valid(h.command))
+		return damaged(r, "a hook that cannot be");
+	r->seen.hooks++;
+	if (!r->options->grants || hook_there(r->s, &h))
+		return 0;
+	item.user = h.user;
+	e = ask(r, &item);
+	if (e == 0)
+		e = store_hook_add(r->s, &h, &id);
+	r->counts.hooks += e == 0;
+	return rules_result(r, e, "hooks");
+}
+
+static int restore_notice(struct restore *r, struct fields *f)
+{
+	const struct restore_item item = { .kind = RESTORE_ITEM_SETTINGS };
+	uint32_t days = field_u32(f);
+	int e;
+
+	if (fields_end(f) < 0 || days < 1 || days > NEAR_EXPIRY_DAYS_MAX)
+		return damaged(r, "near-expiry days that cannot be");
+	r->seen.notices++;
+	if (!r->options->grants || near_days_there(r->s) == days)
+		return 0;
+	e = ask(r, &item);
+	if (e == 0)
+		e = store_near_expiry_put(r->s, days);
+	r->counts.settings |= e == 0;
+	return e;
+}
+
 /* ---- secrets ---- */
 
 struct object {
@@ -419,6 +559,10 @@ static int restore_object(struct restore *r, struct fields *f)
 	r->object = 0;
 	r->last_number = 0;
 	r->last_version = o.last_version;
+	r->told = 0;
+	r->told_enabled = false;
+	r->deleted = o.deleted;
+	memcpy(r->name, o.name, sizeof r->name);
 	item.object_kind = o.kind;
 	found = find_name(r, o.name, &there);
 	if (found < 0)
@@ -595,6 +739,26 @@ static int parse_version(struct restore *r, struct fields *f, struct pending *p,
 	return 0;
 }
 
+/* A secret that was restored is told of once, by the version that current serves from now on; what is deleted is told of when it is recovered. Whether its value is another than was served
+ * before is not looked at: for who reloads on a change it counts as one. */
+static void note_new(struct restore *r, const struct pending *p)
+{
+	if (r->deleted || p->len == 0 || (r->told_enabled && !p->enabled))
+		return;
+	r->told = p->number;
+	r->told_enabled |= p->enabled;
+}
+
+static int tell_new(struct restore *r)
+{
+	const struct event e = { .kind = EVENT_NEW_VERSION, .secret = r->object, .version = r->told, .name = r->name };
+
+	if (r->told == 0)
+		return 0;
+	r->told = 0;
+	return store_event_add(r->s, &e);
+}
+
 static int restore_version(struct restore *r, struct fields *f)
 {
 	struct pending *p = &r->pending[r->n_pending];
@@ -619,6 +783,7 @@ static int restore_version(struct restore *r, struct fields *f)
 	}
 	p->object = r->object;
 	p->number += r->base;
+	note_new(r, p);
 	if (p->len == 0) {
 		e = transaction_fail(r->s, insert_version(r, p, item));
 		free(p->content_type);
@@ -634,24 +799,36 @@ static int restore_version(struct restore *r, struct fields *f)
 
 /* ---- the whole ---- */
 
+#define FORMAT_1_COUNTS 7
+
 static int check_end(struct restore *r, struct fields *f)
 {
-	const uint64_t counts[] = { r->seen.secrets, r->seen.versions, r->seen.roles, r->seen.bindings, r->seen.blocks, r->seen.recipients, r->seen.settings };
+	const uint64_t counts[] = { r->seen.secrets, r->seen.versions, r->seen.roles, r->seen.bindings, r->seen.blocks, r->seen.recipients, r->seen.settings,
+				    r->seen.rotations, r->seen.hooks, r->seen.notices };
+	const size_t n = r->header->format == 1 ? FORMAT_1_COUNTS : sizeof counts / sizeof counts[0];
 	bool same = true;
 
-	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+	for (size_t i = 0; i < n; i++)
 		same &= field_u64(f) == counts[i];
 	return fields_end(f) < 0 || !same ? damaged(r, "it does not hold what it says it does") : 0;
 }
 
 static int restore_record(struct restore *r, enum record_type type, struct fields *f)
 {
-	/* Types ascend, but for versions between objects; what only a whole vault has must not come in another backup. */
-	bool ordered = type >= r->last_type || (type == RECORD_OBJECT && r->last_type == RECORD_VERSION);
+	/* The order of the types, but for versions between objects; what only a whole vault has must not come in another backup. */
+	static const uint8_t place[] = { [RECORD_SETTINGS] = 1, [RECORD_ROLE] = 2, [RECORD_BINDING] = 3, [RECORD_BLOCK] = 4, [RECORD_RECIPIENT] = 5, [RECORD_OBJECT] = 6,
+					 [RECORD_VERSION] = 7, [RECORD_ROTATION] = 8, [RECORD_HOOK] = 9, [RECORD_NOTICE] = 10, [RECORD_END] = 11 };
+	bool ordered = place[type] >= place[r->last_type] || (type == RECORD_OBJECT && r->last_type == RECORD_VERSION);
+	bool known = type <= RECORD_END || r->header->format > 1, data = type == RECORD_OBJECT || type == RECORD_VERSION || type == RECORD_END;
+	int e = 0;
 
-	if (!ordered || r->last_type == RECORD_END || (type < RECORD_OBJECT && !r->header->all))
+	if (!ordered || !known || r->last_type == RECORD_END || (!data && !r->header->all))
 		return damaged(r, "records out of order");
 	r->last_type = type;
+	if (type != RECORD_VERSION)
+		e = tell_new(r);
+	if (e < 0)
+		return e;
 	switch (type) {
 	case RECORD_SETTINGS:
 		return restore_settings(r, f);
@@ -667,6 +844,12 @@ static int restore_record(struct restore *r, enum record_type type, struct field
 		return restore_object(r, f);
 	case RECORD_VERSION:
 		return restore_version(r, f);
+	case RECORD_ROTATION:
+		return restore_rotation(r, f);
+	case RECORD_HOOK:
+		return restore_hook(r, f);
+	case RECORD_NOTICE:
+		return restore_notice(r, f);
 	case RECORD_END:
 		return check_end(r, f);
 	}

@@ -283,6 +283,8 @@ int tags_parse(const char *json, char **ret_canonical);
 
 /* ---- rules.c ---- */
 
+bool rotation_valid(const struct rotation *p);
+bool hook_valid(const struct hook *h);
 int rotation_parse(const struct query *q, struct rotation *ret);
 int hook_parse(const struct query *q, struct hook *ret);
 int notice_parse(const struct query *q, uint32_t *ret_near_days);

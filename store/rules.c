@@ -24,7 +24,7 @@ static bool command_valid(const char *command, uint32_t user, uint32_t timeout)
 	return command[0] == '/' && printable(command, HOOK_COMMAND_MAX) && user != UINT32_MAX && timeout >= 1 && timeout <= HOOK_TIMEOUT_MAX;
 }
 
-static bool rotation_valid(const struct rotation *p)
+bool rotation_valid(const struct rotation *p)
 {
 	const bool rotates = p->action == ROTATION_ROTATE;
 
@@ -44,7 +44,7 @@ static bool rotation_valid(const struct rotation *p)
 	return p->generator[0] || command_valid(p->command, p->user, p->timeout);
 }
 
-static bool hook_valid(const struct hook *h)
+bool hook_valid(const struct hook *h)
 {
 	return memchr(h->scope, '\0', sizeof h->scope) && scope_valid(h->scope) && h->events && !(h->events & ~EVENTS_ALL) &&
 	       !(h->events & EVENT_BIT(EVENT_HOOK_FAILED)) && h->debounce <= HOOK_DEBOUNCE_MAX && command_valid(h->command, h->user, h->timeout);

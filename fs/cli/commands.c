@@ -140,7 +140,7 @@ static const struct option_spec restore_options[] = {
 	OPENS,
 	SIGNER,
 	{ .name = "existing", .value = "POLICY", .help = "of names that are there: refuse (default), skip, append" },
-	{ .name = "with-grants", .help = "roles, bindings, blocks, recipients and settings too" },
+	{ .name = "with-grants", .help = "roles, bindings, blocks, recipients, settings, rotation policies and hooks too" },
 	{ .name = "dry-run", .help = "say what would be restored, and change nothing" },
 	{ .name = "into", .value = "STORE", .help = "into this store, without its daemon (root)" },
 	{ .name = "kek", .value = "URI", .help = "with --into: the key, if it is not where the store says" },

@@ -14,6 +14,7 @@
 
 #include "fs/cli/client.h"
 #include "fs/timefmt.h"
+#include "store/lifecycle.h"
 #include "store/transport.h"
 
 struct scratch {
@@ -130,6 +131,7 @@ static void report(const char *line, void *arg)
 static int scratch_check(struct scratch *s, const struct restore_counts *n, char *why, size_t why_len)
 {
 	struct store_counts there;
+	size_t rotations, hooks;
 	int r = store_fsck(s->store, s->keys, true, report, NULL);
 
 	if (r == -EBADMSG)
@@ -138,11 +140,13 @@ static int scratch_check(struct scratch *s, const struct restore_counts *n, char
 		return r;
 	store_rdlock(s->store);
 	store_counts(s->store, &there);
+	rotations = store_rules(s->store)->n_rotations;
+	hooks = store_rules(s->store)->n_hooks;
 	store_unlock_tables(s->store);
-	if (there.secrets + there.deleted == n->secrets && there.deleted == n->deleted && there.versions == n->versions)
+	if (there.secrets + there.deleted == n->secrets && there.deleted == n->deleted && there.versions == n->versions && rotations == n->rotations && hooks == n->hooks)
 		return 0;
-	snprintf(why, why_len, "%" PRIu64 " secrets with %" PRIu64 " versions were restored, and %u with %u are there", n->secrets, n->versions,
-		 there.secrets + there.deleted, there.versions);
+	snprintf(why, why_len, "%" PRIu64 " secrets with %" PRIu64 " versions, %" PRIu64 " policies and hooks were restored, and %u with %u, and %zu, are there", n->secrets,
+		 n->versions, n->rotations + n->hooks, there.secrets + there.deleted, there.versions, rotations + hooks);
 	return -EBADMSG;
 }
 

@@ -12,6 +12,7 @@
 #include "fs/cli/client.h"
 #include "fs/cli/output.h"
 #include "fs/cli/store_access.h"
+#include "fs/runner.h"
 #include "fs/timefmt.h"
 #include "store/transport.h"
 
@@ -102,7 +103,39 @@ static void say(const struct restore_counts *n, const struct backup_header *h, b
 	say_part(n->bindings, "binding", "bindings");
 	say_part(n->blocks, "block", "blocks");
 	say_part(n->recipients, "recipient", "recipients");
+	say_part(n->rotations, "rotation policy", "rotation policies");
+	say_part(n->hooks, "hook", "hooks");
 	printf("%s\n", n->settings ? ", the settings" : "");
+}
+
+/* Which of the lines ("UID COMMAND") hooks.allow lacks: a backup must not choose what runs on this machine, so they are said and not written. Who cannot see the list is told of all. */
+static void say_programs(const json_t *programs, const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const json_t *program;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)programs, i, program) {
+		const char *line = json_string_value(program), *blank = line ? strchr(line, ' ') : NULL;
+		char why[512] = "";
+		if (!blank)
+			continue;
+		if (fd < 0)
+			note("its program runs only if hooks.allow in the store's directory has the line: %s", line);
+		else if (runner_allowed(fd, (uint32_t)strtoul(line, NULL, 10), blank + 1, why, sizeof why) < 0)
+			note("%s/" RUNNER_ALLOW " must have the line \"%s\" before that runs: %s", dir, line, why);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Of a mounted vault: its store is where the mount says. */
+static void say_mounted_programs(struct cli *c, const json_t *programs)
+{
+	const struct mount *m;
+
+	if (json_array_size(programs) > 0 && cli_mount(c, &m) == EXIT_DONE)
+		say_programs(programs, m->store);
 }
 
 /* ---- into a mounted vault ---- */
@@ -187,9 +220,10 @@ static int restore_online(struct cli *c, struct plan *p)
 		const struct restore_counts n = {
 			.secrets = count(answer, "secrets"), .versions = count(answer, "versions"), .deleted = count(answer, "deleted"), .appended = count(answer, "appended"),
 			.skipped = count(answer, "skipped"), .roles = count(answer, "roles"), .bindings = count(answer, "bindings"), .blocks = count(answer, "blocks"),
-			.recipients = count(answer, "recipients"), .settings = json_is_true(json_object_get(answer, "settings")),
+			.recipients = count(answer, "recipients"), .rotations = count(answer, "rotations"), .hooks = count(answer, "hooks"), .settings = json_is_true(json_object_get(answer, "settings")),
 		};
 		say(&n, &p->header, p->dry_run);
+		say_mounted_programs(c, json_object_get(answer, "programs"));
 	}
 	json_decref(answer);
 	return status;
@@ -204,6 +238,17 @@ static void show_progress(uint64_t done, uint64_t size, void *arg)
 	backup_progress("bytes restored:", done, false);
 }
 
+/* Everything may be made; the programs are kept to be told of. */
+static int note_program(const struct restore_item *item, void *arg)
+{
+	char line[HOOK_COMMAND_MAX + 16];
+
+	if (!item->command)
+		return 0;
+	snprintf(line, sizeof line, "%u %s", item->user, item->command);
+	return json_array_append_new(arg, json_string(line)) < 0 ? -ENOMEM : 0;
+}
+
 /* Who did it and what; the owner of the log writes it down as soon as it sees it. */
 static char *describe_act(const struct plan *p, const struct restore_counts *n, unsigned uid)
 {
@@ -211,18 +256,18 @@ static char *describe_act(const struct plan *p, const struct restore_counts *n, 
 	json_t *act;
 
 	time_print(time_now(), now);
-	act = json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:I, s:s, s:I}", "operation", "SecretRestore", "time", now, "secrets", (json_int_t)n->secrets, "versions",
-			(json_int_t)n->versions, "bindings", (json_int_t)n->bindings, "from", p->header.vault_name, "epoch", (json_int_t)p->header.epoch, "signer", p->signer,
+	act = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:s, s:I}", "operation", "SecretRestore", "time", now, "secrets", (json_int_t)n->secrets, "versions",
+			(json_int_t)n->versions, "bindings", (json_int_t)n->bindings, "policies", (json_int_t)n->rotations, "hooks", (json_int_t)n->hooks, "from", p->header.vault_name, "epoch", (json_int_t)p->header.epoch, "signer", p->signer,
 			"uid", (json_int_t)uid);
 	text = act ? json_dumps(act, JSON_COMPACT) : NULL;
 	json_decref(act);
 	return text;
 }
 
-static int restore_in_transaction(struct offline *o, struct plan *p, unsigned uid, struct restore_counts *ret_counts, char *why, size_t why_len)
+static int restore_in_transaction(struct offline *o, struct plan *p, unsigned uid, struct restore_counts *ret_counts, json_t *programs, char *why, size_t why_len)
 {
 	uint8_t holder[CURVE_LEN], box[BOX_LEN];
-	struct restore_options options = { .box = box, .signer = p->fingerprint, .grants = p->grants, .progress = show_progress };
+	struct restore_options options = { .box = box, .signer = p->fingerprint, .grants = p->grants, .ask = note_program, .progress = show_progress, .arg = programs };
 	const struct backup_source source = backup_file_source(&p->fd);
 	char *act = NULL;
 	int r = keys_restore_key(o->keys, holder);
@@ -252,8 +297,11 @@ static int restore_offline(struct plan *p, const char *store, const char *kek)
 	struct restore_counts counts;
 	char why[256] = "";
 	unsigned uid = getuid();
-	int status = offline_find(store, &o), r;
+	json_t *programs = json_array();
+	int status = programs ? EXIT_DONE : fail(EXIT_ERROR, "not enough memory"), r;
 
+	if (status == EXIT_DONE)
+		status = offline_find(store, &o);
 	if (status == EXIT_DONE)
 		status = offline_open(&o, kek);
 	if (status == EXIT_DONE)
@@ -263,7 +311,7 @@ static int restore_offline(struct plan *p, const char *store, const char *kek)
 	if (status)
 		goto out;
 	p->grants = true;	/* who has root and the KEK could make any binding */
-	r = restore_in_transaction(&o, p, uid, &counts, why, sizeof why);
+	r = restore_in_transaction(&o, p, uid, &counts, programs, why, sizeof why);
 	backup_progress("bytes restored:", (uint64_t)lseek(p->fd, 0, SEEK_END), true);
 	if (r == -EEXIST)
 		status = fail(EXIT_CONFLICT, "%s; nothing was restored; --existing skip leaves what is there, --existing append adds to it", why);
@@ -271,7 +319,10 @@ static int restore_offline(struct plan *p, const char *store, const char *kek)
 		status = fail(exit_for_errno(r), "%s: %s; nothing was restored", o.dir, *why ? why : strerror(-r));
 	else
 		say(&counts, &p->header, p->dry_run);
+	if (status == EXIT_DONE)
+		say_programs(programs, o.dir);
 out:
+	json_decref(programs);
 	offline_close(&o);
 	return status;
 }

@@ -10,9 +10,53 @@ some=$SCRATCH/some.backup
 second=$SCRATCH/store/second
 signer_of() { "$SCRATCH/bin/coffer" -m "$1" status --output json | jq -r .signer; }
 worker() { coffer status --output json | jq -r .processes.worker; }
+programs=$SCRATCH/programs
+ran=$SCRATCH/ran
+mkdir "$programs"
+install -m 666 /dev/null "$ran"
+cat >"$programs/note" <<-END
+	#!/bin/sh
+	echo "\$*" >>$ran
+END
+chmod 755 "$programs" "$programs/note"
+rules() { coffer rotation list --output json | jq -c '[.[] | [.scope, .every, .generator]]'; coffer hook list --output json | jq -c '[.[] | [.scope, .events, .command, .user]]'; }
+
+note "rotation policies, hooks and days: each needs what making it by hand needs"
+vault_start
+echo 'a long passphrase' >"$SCRATCH/phrase"
+chmod 644 "$SCRATCH/phrase"
+expect_ok coffer rotation set 'db*' --every 90d --generator password:32
+expect_ok coffer hook add --on 'db*' --exec "$programs/note %n %v" --debounce 0s
+expect_ok coffer vault set --near-expiry 14
+rules >"$SCRATCH/rules"
+coffer backup --all --passphrase-file "$SCRATCH/phrase" >"$SCRATCH/rules.backup" 2>"$ERR" || fail "$(cat "$ERR")"
+signer=$(signer_of "$MNT")
+bring_rules() { "$@" coffer restore --signer "$signer" --passphrase-file "$SCRATCH/phrase" --with-grants <"$SCRATCH/rules.backup"; }
+expect_exit 0 bring_rules
+! grep -q 'polic\|hook' "$OUT" || fail "made again: $(cat "$OUT")"
+expect_ok coffer rotation remove 'db*'
+expect_ok coffer hook remove 1
+expect_ok coffer vault set --near-expiry 30
+expect_ok coffer role create half secrets/restore secrets/list bindings/create
+expect_ok coffer grant half user:20006 --on '*'
+expect_exit 3 bring_rules as 20006
+expect_message 'vault/update'
+expect_ok coffer role create updater vault/update
+expect_ok coffer grant updater user:20006 --on '*'
+expect_exit 3 bring_rules as 20006
+expect_message 'secrets/set on db\*'
+expect_ok coffer grant secrets-officer user:20006 --on 'db*'
+mv "$STORE/hooks.allow" "$SCRATCH/hooks.allow"
+expect_exit 0 bring_rules as 20006
+grep -q ', 1 rotation policy, 1 hook, the settings$' "$OUT" || fail "$(cat "$OUT")"
+expect_message "hooks.allow .*the line.* .?65534 $programs/note %n %v"
+[ ! -e "$STORE/hooks.allow" ] || fail "restore wrote hooks.allow"
+mv "$SCRATCH/hooks.allow" "$STORE/hooks.allow"
+rules | diff "$SCRATCH/rules" - || fail "other rules"
+[ "$(coffer vault show --output json | jq .near_expiry_days)" = 14 ] || fail "the days are others"
+[ "$(coffer hook list --output json | jq .[0].id)" = 2 ] || fail "an id was used twice"
 
 note "a recipient, made here and by openssl"
-vault_start
 expect_exit 2 coffer backup --all
 expect_exit 4 coffer backup --all --recipient safe
 (umask 077; coffer recipient keygen "$key" >"$pub" 2>/dev/null) || fail "keygen"
@@ -46,8 +90,6 @@ expect_message 'secrets/backup'
 expect_ok coffer role create archivist secrets/backup secrets/list
 expect_ok coffer grant archivist user:20002 --on db
 as 20002 coffer backup db --recipient safe >"$some" 2>/dev/null || fail "an archivist is refused"
-echo 'a long passphrase' >"$SCRATCH/phrase"
-chmod 644 "$SCRATCH/phrase"
 expect_exit 3 as 20002 coffer backup db --passphrase-file "$SCRATCH/phrase"
 expect_message 'secrets/get'
 expect_exit 3 as 20002 coffer backup db --public-key "$pub"
@@ -61,6 +103,19 @@ audit_has '.operation == "SecretBackup" and .secret == "db" and .caller.uid == 2
 audit_has '.operation == "SecretBackup" and .secret == "db" and .result == "deny"'
 audit_has '.operation == "SecretBackup" and (.detail // "" | test("whole vault to recipient safe"))'
 
+note "one object with all its versions: an opaque, encrypted blob"
+for word in one two db team core; do
+	! grep -qaw "$word" "$some" || fail "$word stands in the backup"
+done
+audit_has '.operation == "SecretBackup" and .secret == "db" and (.detail // "" | test("one secret to recipient safe"))'
+
+note "it says which KEK it was made under, and which recipient it needs"
+for file in "$some" "$all"; do
+	coffer backup verify "$file" --signer "$signer" --output json >"$OUT" 2>"$ERR" || fail "$(cat "$ERR")"
+	[ "$(jq -r .recipient "$OUT")" = safe ] || fail "recipient: $(cat "$OUT")"
+	[[ $(jq -r .kek "$OUT") =~ ^[0-9a-f]{32}$ ]] || fail "kek: $(cat "$OUT")"
+done
+
 note "verify needs no key, and finds what was changed"
 expect_ok coffer backup verify "$all" --signer "$signer"
 expect_exit 3 coffer backup verify "$all" --signer "${signer//[0-9]/0}"
@@ -70,11 +125,11 @@ expect_message 'cut short'
 cp "$all" "$SCRATCH/bent"
 printf '\377' | dd of="$SCRATCH/bent" bs=1 seek=5000 conv=notrunc status=none
 expect_exit 6 coffer backup verify "$SCRATCH/bent"
-printf 'CFBK\0\0\0\2' | cat - "$all" >"$SCRATCH/newer"
+printf 'CFBK\0\0\0\3' | cat - "$all" >"$SCRATCH/newer"
 expect_exit 1 coffer backup verify "$SCRATCH/newer"
 expect_message 'newer coffer'
 
-note "into the same vault: refused, skipped, appended to; dry runs change nothing"
+note "into the same vault: restore fails if the name exists, or skips, or appends; dry runs change nothing"
 epoch=$(coffer status --output json | jq .epoch)
 expect_exit 5 coffer restore --signer "$signer" --key "$key" <"$all"
 expect_message 'is there already.*--existing'
@@ -84,6 +139,8 @@ grep -q 'would be restored.*0 secrets.*3 that were there left alone' "$OUT" || f
 expect_exit 0 coffer restore --signer "$signer" --key "$key" --existing append <"$some"
 expect_output two cat "$MNT/db/current"
 expect_output one cat "$MNT/db/versions/3"
+wait_for grep -qx 'db 4' "$ran"
+[ "$(jq -n '[inputs | select(.event == "NewVersionCreated" and .name == "db")] | length' <"$MNT/.coffer/events")" = 3 ] || fail "what was restored is not one event"
 audit_has '.operation == "SecretRestore" and .result == "allow" and (.detail | test("1 appended"))'
 install -m 644 "$key" "$SCRATCH/readable.key"
 expect_exit 3 as 20001 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$some"
@@ -155,12 +212,14 @@ vault_umount
 expect_ok coffer fsck "$STORE" --deep
 audit_verify
 
-note "offline, into a new vault with another key, with everything that was granted"
+note "the whole vault, offline, into a new one with another KEK, with everything that was granted"
 expect_ok coffer init "$second" --kek "file:$SCRATCH/keys/second.kek" --admin user:0
 expect_exit 3 as 20001 coffer restore --into "$second" --signer "$signer" --key "$key"
 expect_exit 0 coffer restore --into "$second" --signer "$signer" --key "$key" --dry-run <"$all"
 expect_exit 0 sh -c "cat '$all' | coffer restore --into '$second' --signer '$signer' --key '$key'"
-grep -q '3 secrets with 4 versions, 1 of them deleted, .*bindings' "$OUT" || fail "$(cat "$OUT")"
+grep -q '3 secrets with 4 versions, 1 of them deleted, .*bindings, .*1 rotation policy, 1 hook, the settings$' "$OUT" || fail "$(cat "$OUT")"
+grep -q "hooks.allow must have the line \"65534 $programs/note %n %v\"" "$ERR" || fail "$(cat "$ERR")"
+[ ! -e "$second/hooks.allow" ] || fail "a backup wrote hooks.allow"
 expect_exit 5 coffer restore --into "$second" --signer "$signer" --key "$key" <"$all"
 expect_ok coffer fsck "$second" --deep
 STORE=$second KEK=$SCRATCH/keys/second.kek
@@ -169,6 +228,13 @@ expect_output two as 20001 cat "$MNT/db/current"
 expect_output one as 0 cat "$MNT/db/versions/1"
 expect_content "$SCRATCH/large" sysop open r "$MNT/large/current" + read
 wait_for audit_has '.operation == "SecretRestore"'
+rules | diff "$SCRATCH/rules" - || fail "other rules"
+[ "$(coffer vault show --output json | jq .near_expiry_days)" = 14 ] || fail "the days are others"
+: >"$ran"
+echo "65534 $programs/note %n %v" >"$second/hooks.allow"
+printf three | expect_ok coffer put db
+wait_for grep -qx 'db 3' "$ran"
+! grep -qx 'db 2' "$ran" || fail "a hook heard of what came with it"
 expect_ok coffer recover gone
 expect_output gone cat "$MNT/gone/current"
 [ "$(signer_of "$MNT")" != "$signer" ] || fail "another vault has the same signer"

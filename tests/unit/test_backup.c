@@ -399,9 +399,28 @@ static struct memory tiny(void)
 	return write_backup(fx.store, &(struct backup_scope){ .ids = &(uint32_t){ 1 }, .n = 1 }, 100000);
 }
 
+static void add_rules(struct store *s);
+
+/* A whole vault, with a record of each kind. */
+static struct memory all_kinds(void)
+{
+	const struct principal blocked = { .n = 1, .conditions = { { PRINCIPAL_USER, 3000 } } };
+	uint64_t block;
+	uint32_t role;
+
+	add_secret(fx.store, "db", "v");
+	add_rules(fx.store);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_role_put(fx.store, "rotator", ACTION_BIT(ACTION_SECRETS_SET), &role), 0);
+	ck_assert_int_eq(store_block_add(fx.store, &blocked, "leak", "user:0", &block), 0);
+	ck_assert_int_eq(store_recipient_add(fx.store, "safe", recipient.key, "user:0"), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	return back_up_all(fx.store);
+}
+
 START_TEST(every_flipped_bit_is_refused)
 {
-	struct memory m = tiny();
+	struct memory m = _i ? all_kinds() : tiny();
 	uint8_t signer[DIGEST_LEN];
 
 	fingerprint_of(fx.store, signer);
@@ -517,30 +536,54 @@ START_TEST(frames_cannot_be_moved_even_by_who_signs)
 }
 END_TEST
 
-/* A backup of one frame by somebody who has a vault of his own: behind these bytes of its records, where they are found first, others come. Sealed and signed anew. */
-static void forge_behind(struct memory *m, const void *what, size_t len, size_t behind, const void *by, size_t by_len)
+static struct stream_cipher cipher_of(const struct memory *m)
 {
-	static struct stream_cipher c;
-	size_t head = header_len(m), n = 0, plain_len = 0;
+	struct stream_cipher c = { 0 };
 	struct backup_header h;
-	uint8_t file_key[KEY_LEN], *frame = m->data + head, *plain, *at;
-	bool last = false;
+	uint8_t file_key[KEY_LEN];
+	size_t head;
 
 	ck_assert_int_eq(backup_header_parse(m->data, m->len, &h, &head, why, sizeof why), 0);
 	ck_assert_int_eq(box_open(box_label_recipient, private_key, h.box, file_key), 0);
-	c = (struct stream_cipher){ 0 };
 	ck_assert_int_eq(transport_stream_key(file_key, c.key), 0);
 	ck_assert_int_eq(sha256(&(struct bytes){ m->data, head }, 1, c.header_hash), 0);
+	return c;
+}
+
+/* The records of a backup of one frame, malloc'd. */
+static uint8_t *records_of(const struct memory *m, size_t *ret_len)
+{
+	struct stream_cipher c = cipher_of(m);
+	uint8_t *frame = m->data + header_len(m), *plain;
+	size_t n = 0;
+	bool last = false;
+
 	ck_assert(frame_length(frame, &n, &last) == 0 && last);
 	plain = malloc(n);
-	ck_assert_int_eq(frame_open(&c, frame, n, plain, &plain_len), 0);
-	at = memmem(plain, plain_len, what, len);
+	ck_assert_int_eq(frame_open(&c, frame, n, plain, ret_len), 0);
+	return plain;
+}
+
+/* Other records in its place, at most as many bytes; sealed and signed anew. */
+static void put_records(struct memory *m, const uint8_t *plain, size_t len)
+{
+	struct stream_cipher c = cipher_of(m);
+
+	ck_assert_int_eq(frame_seal(&c, plain, len, true, m->data + header_len(m)), 0);
+	m->len = header_len(m) + len + FRAME_OVERHEAD + SIGNATURE_LEN;
+	sign_again(m);
+}
+
+/* A backup of one frame by somebody who has a vault of his own: behind these bytes of its records, where they are found first, others come. */
+static void forge_behind(struct memory *m, const void *what, size_t len, size_t behind, const void *by, size_t by_len)
+{
+	size_t plain_len = 0;
+	uint8_t *plain = records_of(m, &plain_len), *at = memmem(plain, plain_len, what, len);
+
 	ck_assert_ptr_nonnull(at);
 	memcpy(at + behind, by, by_len);
-	c.counter = 0;
-	ck_assert_int_eq(frame_seal(&c, plain, plain_len, true, frame), 0);
+	put_records(m, plain, plain_len);
 	free(plain);
-	sign_again(m);
 }
 
 static void forge(struct memory *m, const void *what, size_t len, const void *by)
@@ -566,6 +609,218 @@ START_TEST(times_that_no_clock_shows_are_refused)
 		ck_assert_msg(strstr(why, times[_i].why) != NULL, "%s", why);
 		free(m.data);
 	}
+}
+END_TEST
+
+/* As format 1 was: its last record counts no rules, and there are none. */
+static void make_older(struct memory *m)
+{
+	size_t len = 0;
+	uint8_t *plain = records_of(m, &len);
+
+	m->data[7] = 1;
+	ck_assert_uint_eq(plain[len - 80 - RECORD_HEAD], RECORD_END);
+	plain[len - 81] = 56;
+	put_records(m, plain, len - 24);
+	free(plain);
+}
+
+START_TEST(older_format_is_read)
+{
+	struct memory m;
+	uint32_t id;
+
+	add_secret(fx.store, "db", "one");
+	add_binding(fx.store, 2000, "secrets-user", "db*");
+	m = back_up_all(fx.store);
+	make_older(&m);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), 0);
+	ck_assert_uint_eq(counts.bindings, 1);
+	id = id_of(other.store, "db");
+	ck_assert_int_eq(value_is(other.store, id, 1, "one"), 0);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	free(m.data);
+}
+END_TEST
+
+/* ---- rules ---- */
+
+#define DAY (86400 * (int64_t)NS_PER_S)
+
+static void add_rules(struct store *s)
+{
+	struct rotation made = { .scope = "db*", .action = ROTATION_ROTATE, .every = 90 * DAY, .expiry = 180 * DAY, .generator = "password:32" };
+	struct rotation run = { .scope = "web", .action = ROTATION_ROTATE, .before = 30 * DAY, .command = "/usr/bin/new-value %n", .user = 33, .timeout = 60, .created_by = 7 };
+	struct rotation told = { .scope = "api", .action = ROTATION_NOTIFY, .every = 30 * DAY };
+	struct hook h = { .scope = "tls-*", .events = EVENT_BIT(EVENT_NEW_VERSION) | EVENT_BIT(EVENT_DELETED), .command = "/usr/bin/reload nginx", .user = 0, .debounce = 500, .timeout = 9,
+			  .created_by = 8 };
+	uint64_t id;
+
+	ck_assert_int_eq(store_begin(s), 0);
+	ck_assert_int_eq(store_rotation_put(s, &told, &id), 0);
+	ck_assert_int_eq(store_rotation_put(s, &made, &id), 0);
+	ck_assert_int_eq(store_rotation_put(s, &run, &id), 0);
+	ck_assert_int_eq(store_hook_add(s, &h, &id), 0);
+	ck_assert_int_eq(store_near_expiry_put(s, 14), 0);
+	ck_assert_int_eq(store_commit(s), 0);
+}
+
+/* Of the policy of a scope and of the first hook, all but ids and times. */
+static void assert_rules_are_the_same(struct store *a, struct store *b)
+{
+	const struct rules *x = store_rules(a), *y = store_rules(b);	/* nobody else is there to change them */
+
+	ck_assert_uint_eq(x->n_rotations, y->n_rotations);
+	ck_assert_uint_eq(x->n_hooks, y->n_hooks);
+	ck_assert_uint_eq(x->near_days, y->near_days);
+	for (size_t i = 0; i < x->n_rotations; i++) {
+		const struct rotation *p = &x->rotations[i], *q = &y->rotations[i];
+		ck_assert_str_eq(p->scope, q->scope);
+		ck_assert_str_eq(p->generator, q->generator);
+		ck_assert_str_eq(p->command, q->command);
+		ck_assert(p->action == q->action && p->every == q->every && p->before == q->before && p->expiry == q->expiry && p->user == q->user && p->timeout == q->timeout &&
+			  p->created_by == q->created_by);
+	}
+	for (size_t i = 0; i < x->n_hooks; i++) {
+		const struct hook *p = &x->hooks[i], *q = &y->hooks[i];
+		ck_assert_str_eq(p->scope, q->scope);
+		ck_assert_str_eq(p->command, q->command);
+		ck_assert(p->events == q->events && p->user == q->user && p->debounce == q->debounce && p->timeout == q->timeout && p->created_by == q->created_by);
+	}
+}
+
+START_TEST(policies_hooks_and_days_come_back)
+{
+	struct rotation mine = { .scope = "mine", .action = ROTATION_NOTIFY, .every = 10 * DAY };
+	struct memory m;
+	struct hook_place place;
+	uint64_t first, end, id;
+
+	add_secret(fx.store, "tls-a", "one");
+	add_rules(fx.store);
+	m = back_up_all(fx.store);
+	ck_assert_int_eq(store_begin(other.store), 0);
+	ck_assert_int_eq(store_rotation_put(other.store, &mine, &id), 0);
+	ck_assert_int_eq(store_rotation_remove(other.store, id), 0);
+	ck_assert_int_eq(store_commit(other.store), 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
+	ck_assert(counts.rotations == 0 && counts.hooks == 0 && !counts.settings);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .existing = RESTORE_SKIP }), 0);
+	ck_assert(counts.rotations == 3 && counts.hooks == 1 && counts.settings);
+	assert_rules_are_the_same(fx.store, other.store);
+	store_rdlock(other.store);
+	id = store_rules(other.store)->hooks[0].id;
+	ck_assert_uint_eq(store_rules(other.store)->rotations[0].id, 2);	/* an id that was never used here */
+	store_unlock_tables(other.store);
+	/* It hears of what comes after it, not of what came with it. */
+	store_events_range(other.store, &first, &end);
+	ck_assert_int_eq(store_hook_place(other.store, id, &place), 0);
+	ck_assert_uint_eq(place.delivered, end);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	ck_assert_int_eq(vault_reopen(&other), 0);
+	assert_rules_are_the_same(fx.store, other.store);
+	/* What is there stays, and is not made twice. */
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .existing = RESTORE_SKIP }), 0);
+	ck_assert(counts.rotations == 0 && counts.hooks == 0);
+	assert_rules_are_the_same(fx.store, other.store);
+	free(m.data);
+}
+END_TEST
+
+static int only(const struct restore_item *item, void *arg)
+{
+	return (int)item->kind == *(const int *)arg ? -EACCES : 0;
+}
+
+static int programs_of(const struct restore_item *item, void *arg)
+{
+	char *all = arg;
+
+	if (item->command)
+		snprintf(all + strlen(all), 256 - strlen(all), "%u %s;", item->user, item->command);
+	return 0;
+}
+
+START_TEST(policies_and_hooks_are_asked_for_and_name_their_programs)
+{
+	static int kinds[] = { RESTORE_ITEM_ROTATION, RESTORE_ITEM_HOOK };
+	char programs[256] = "";
+	struct memory m;
+
+	add_rules(fx.store);
+	m = back_up_all(fx.store);
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .ask = only, .arg = &kinds[i] }), -EACCES);
+	store_rdlock(other.store);
+	ck_assert(store_rules(other.store)->n_rotations == 0 && store_rules(other.store)->n_hooks == 0);
+	store_unlock_tables(other.store);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .ask = programs_of, .arg = programs }), 0);
+	ck_assert_str_eq(programs, "33 /usr/bin/new-value %n;0 /usr/bin/reload nginx;");
+	free(m.data);
+}
+END_TEST
+
+START_TEST(rules_that_cannot_be_are_refused)
+{
+	static const struct { const char *is, *becomes; } bad[] = {
+		{ "password:32", "password:xx" }, { "/usr/bin/new", "\xffusr/bin/new" }, { "/usr/bin/reload", "/usr/bin/r\x1bload" }, { "/usr/bin/reload", "/usr/bin/r\xffload" },
+		{ "tls-*", "tls *" }, { "db*", "d**" },
+	};
+	struct memory m;
+
+	add_rules(fx.store);
+	m = back_up_all(fx.store);
+	forge(&m, bad[_i].is, strlen(bad[_i].is), bad[_i].becomes);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), -EBADMSG);
+	ck_assert_ptr_nonnull(strstr(why, "that cannot be"));
+	free(m.data);
+}
+END_TEST
+
+START_TEST(rules_are_not_taken_from_the_older_format)
+{
+	struct memory m;
+
+	add_rules(fx.store);
+	m = back_up_all(fx.store);
+	make_older(&m);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), -EBADMSG);
+	ck_assert_ptr_nonnull(strstr(why, "out of order"));
+	free(m.data);
+}
+END_TEST
+
+/* ---- events ---- */
+
+START_TEST(each_restored_secret_is_one_new_version_event)
+{
+	struct event_row rows[16];
+	uint32_t db = fill(), gone = add_secret(fx.store, "gone", "x"), version;
+	uint64_t first, end;
+	struct memory m;
+	size_t n = 0;
+	bool emptied;
+
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_version_add(fx.store, db, "three", 5, NULL, &version), 0);
+	ck_assert_int_eq(store_version_enable(fx.store, db, 3, false), 0);	/* current serves the second */
+	ck_assert_int_eq(store_secret_delete(fx.store, gone, &emptied), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	m = back_up_all(fx.store);
+	add_version(other.store, add_secret(other.store, "large", "mine"), "mine too");
+	store_events_range(other.store, &first, &end);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_REFUSE }), -EEXIST);
+	ck_assert_int_eq(store_events_next(other.store, end, rows, 16, &n), 0);
+	ck_assert_uint_eq(n, 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), 0);
+	ck_assert_int_eq(store_events_next(other.store, end, rows, 16, &n), 0);
+	ck_assert_uint_eq(n, 2);	/* neither of what has no version nor of what is deleted */
+	ck_assert(rows[0].kind == EVENT_NEW_VERSION && rows[0].secret == id_of(other.store, "db") && rows[0].version == 2);
+	ck_assert(rows[1].kind == EVENT_NEW_VERSION && rows[1].secret == id_of(other.store, "large") && rows[1].version == 3);
+	ck_assert_str_eq(rows[1].name, "large");
+	ck_assert(!rows[1].same);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	free(m.data);
 }
 END_TEST
 
@@ -882,7 +1137,7 @@ int main(void)
 	tcase_add_test(t, backup_is_of_one_moment);
 	tcase_add_test(t, sealing_ends_a_backup);
 	tcase_add_loop_test(t, damaged_vault_is_not_backed_up, 0, 2);
-	tcase_add_test(t, every_flipped_bit_is_refused);
+	tcase_add_loop_test(t, every_flipped_bit_is_refused, 0, 2);
 	tcase_add_test(t, every_truncation_and_addition_is_refused);
 	tcase_add_test(t, another_vaults_backup_is_refused);
 	tcase_add_test(t, frames_cannot_be_moved_even_by_who_signs);
@@ -890,6 +1145,12 @@ int main(void)
 	tcase_add_test(t, one_kind_is_not_appended_to_another);
 	tcase_add_loop_test(t, words_that_are_no_text_are_refused, 0, 3);
 	tcase_add_test(t, who_appends_is_asked_as_such);
+	tcase_add_test(t, older_format_is_read);
+	tcase_add_test(t, policies_hooks_and_days_come_back);
+	tcase_add_test(t, policies_and_hooks_are_asked_for_and_name_their_programs);
+	tcase_add_loop_test(t, rules_that_cannot_be_are_refused, 0, 6);
+	tcase_add_test(t, rules_are_not_taken_from_the_older_format);
+	tcase_add_test(t, each_restored_secret_is_one_new_version_event);
 	tcase_add_test(t, newer_format_says_so);
 	tcase_add_test(t, another_recipients_key_does_not_open_it);
 	tcase_add_test(t, one_refusal_leaves_nothing);

@@ -175,6 +175,30 @@ static int purge_it(void) { return in_transaction(do_purge); }
 static int empty_it(void) { return in_transaction(do_empty); }
 static int destroy_it(void) { return in_transaction(do_destroy); }
 
+/* A set: a version of one that is there, one of a new secret, one that is empty, from one stage in one transaction, as put-set does it. */
+#define SET_FIRST  30000	/* bytes: more than a chunk of the stage */
+#define SET_SECOND 7
+
+static char set_name[32], set_empty[32];	/* of this round's */
+
+static int do_set(void)
+{
+	uint32_t id, version;
+	int r = store_stage_commit_part(fx.store, stage, 0, SET_FIRST, doomed, NULL, &version);
+
+	if (r == 0)
+		r = store_secret_create(fx.store, set_name, &id);
+	if (r == 0)
+		r = store_stage_commit_part(fx.store, stage, SET_FIRST, SET_SECOND, id, NULL, &version);
+	if (r == 0)
+		r = store_secret_create(fx.store, set_empty, &id);
+	if (r == 0)
+		r = store_version_add(fx.store, id, "", 0, NULL, &version);
+	return r == 0 ? store_stage_clean(fx.store, stage) : r;
+}
+
+static int set_it(void) { return in_transaction(do_set); }
+
 static int64_t in_a_year(void)
 {
 	return 365 * 86400 * (int64_t)NS_PER_S;
@@ -303,7 +327,7 @@ START_TEST(failed_write_changes_nothing)
 END_TEST
 
 /* In a process of its own, which is gone at its n-th write. True: it came to its end. */
-static bool rotate_and_die(long n)
+static bool act_and_die(int (*act)(void), long n)
 {
 	struct kek_source source = { .uri = fx.conf.kek, .params = fx.conf.kek_params, .fd = -1 };
 	struct kek *kek = NULL;
@@ -318,7 +342,7 @@ static bool rotate_and_die(long n)
 			_exit(2);
 		fault.deadly = true;
 		fault.countdown = n;
-		_exit(rotation() == 0 ? 0 : 3);
+		_exit(act() == 0 ? 0 : 3);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
@@ -335,7 +359,7 @@ START_TEST(killed_at_every_write_of_a_rotation_it_happened_or_did_not)
 	for (long n = 1; !ended && n < 500; n++) {
 		struct state was = state_now(), is;
 		vault_close(&fx);
-		ended = rotate_and_die(n);
+		ended = act_and_die(rotation, n);
 		ck_assert_int_eq(vault_open(&fx), 0);
 		is = state_now();
 		ck_assert_int_eq(store_mark_get(fx.store, secret, &mark), 0);
@@ -347,6 +371,57 @@ START_TEST(killed_at_every_write_of_a_rotation_it_happened_or_did_not)
 			ck_assert_uint_eq(is.counts.versions, was.counts.versions + 1);
 			ck_assert_uint_gt(is.events, was.events);
 			ck_assert_uint_eq(mark.version, is.counts.versions);
+			done++;
+		}
+	}
+	ck_assert(ended && done >= 1 && undone >= 3);
+}
+END_TEST
+
+/* The stage holds the set's values, and the names are new. */
+static void stage_set(void)
+{
+	static char values[SET_FIRST + SET_SECOND];
+
+	memset(values, 'a', SET_FIRST);
+	memset(values + SET_FIRST, 'b', SET_SECOND);
+	snprintf(set_name, sizeof set_name, "set%llu", (unsigned long long)++serial);
+	snprintf(set_empty, sizeof set_empty, "set%llu-empty", (unsigned long long)serial);
+	ck_assert_int_eq(store_stage_write_set(fx.store, stage, serial, 0, values, sizeof values), 0);
+	ck_assert_int_eq(store_stage_truncate(fx.store, stage, ++serial, sizeof values), 0);
+}
+
+static bool set_is_whole(void)
+{
+	static char first[SET_FIRST + 1];
+	const struct catalog_secret *second = store_find(fx.store, set_name), *empty = store_find(fx.store, set_empty);
+
+	memset(first, 'a', SET_FIRST);
+	return second && empty && value_is(fx.store, secret, store_get(fx.store, secret)->current, first) == 0 && value_is(fx.store, second->id, 1, "bbbbbbb") == 0 &&
+	       value_is(fx.store, empty->id, 1, "") == 0 && !state_now().stage.dirty;
+}
+
+START_TEST(killed_at_every_write_of_a_set_all_or_nothing)
+{
+	bool ended = false;
+	unsigned done = 0, undone = 0;
+
+	start();
+	doomed = secret;
+	for (long n = 1; !ended && n < 500; n++) {
+		stage_set();
+		struct state was = state_now();
+		vault_close(&fx);
+		ended = act_and_die(set_it, n);
+		ck_assert_int_eq(vault_open(&fx), 0);
+		ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+		if (store_epoch(fx.store) == was.epoch) {
+			must_be(&was, "killed", n);
+			ck_assert(!store_find(fx.store, set_name) && !store_find(fx.store, set_empty));
+			undone++;
+		} else {
+			ck_assert_uint_eq(store_epoch(fx.store), was.epoch + 1);
+			ck_assert(set_is_whole());
 			done++;
 		}
 	}
@@ -582,7 +657,8 @@ int main(int argc, char **argv)
 {
 	const TTest *const tests[] = { failed_write_changes_nothing, failed_allocation_changes_nothing, failed_allocation_while_opening_is_reported,
 					 failed_write_deletes_recovers_purges_all_or_nothing, failed_allocation_deletes_recovers_purges_all_or_nothing,
-					 killed_at_every_write_of_a_rotation_it_happened_or_did_not, killed_at_every_write_deletes_recovers_purges_all_or_nothing };
+					 killed_at_every_write_of_a_rotation_it_happened_or_did_not, killed_at_every_write_deletes_recovers_purges_all_or_nothing,
+					 killed_at_every_write_of_a_set_all_or_nothing };
 
 	if (argc == 6 && strcmp(argv[1], "--die") == 0)
 		return dying_process(argv);

@@ -113,6 +113,30 @@ START_TEST(each_change_is_one_event_in_its_transaction)
 }
 END_TEST
 
+/* What current serves from then on is no new version: who wants hooks to run for it rolls back, which makes one. */
+START_TEST(falling_back_by_disabling_or_destroying_is_no_event_and_rolling_back_is)
+{
+	uint32_t id = add_secret(fx.store, "db", "one");
+	struct event_row rows[4];
+	uint64_t first, end;
+	size_t n = 0;
+
+	add_version(fx.store, id, "two");
+	add_version(fx.store, id, "three");
+	store_events_range(fx.store, &first, &end);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_version_enable(fx.store, id, 3, false), 0);
+	ck_assert_int_eq(store_version_destroy(fx.store, id, 2), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	ck_assert_uint_eq(store_get(fx.store, id)->current, 1);
+	ck_assert_int_eq(store_events_next(fx.store, end, rows, 4, &n), 0);
+	ck_assert_uint_eq(n, 0);
+	add_version(fx.store, id, "one");	/* as rollback does */
+	ck_assert_int_eq(store_events_next(fx.store, end, rows, 4, &n), 0);
+	ck_assert(n == 1 && rows[0].kind == EVENT_NEW_VERSION && rows[0].version == 4);
+}
+END_TEST
+
 START_TEST(stream_goes_on_where_it_was_and_is_read_from_any_byte)
 {
 	uint32_t id = add_secret(fx.store, "db", "one");
@@ -504,7 +528,7 @@ START_TEST(event_carries_the_time_of_its_change)
 }
 END_TEST
 
-STORE_TESTS("store-lifecycle", 120, each_change_is_one_event_in_its_transaction, stream_goes_on_where_it_was_and_is_read_from_any_byte, changed_event_is_not_served,
+STORE_TESTS("store-lifecycle", 120, each_change_is_one_event_in_its_transaction, falling_back_by_disabling_or_destroying_is_no_event_and_rolling_back_is, stream_goes_on_where_it_was_and_is_read_from_any_byte, changed_event_is_not_served,
 	    stream_is_bounded_and_keeps_its_numbers, policy_of_the_very_name_goes_before_the_longest_prefix, policy_takes_the_place_of_that_with_its_scope,
 	    rotation_at_least_7_days_after_creation_and_expiry_at_least_28_days, rules_that_cannot_be_are_refused, changed_rule_is_found, hook_begins_with_what_comes_after_it,
 	    version_with_the_value_served_before_is_marked_where_a_hook_waits, near_expiry_30_days_ahead_then_expired_each_once,
