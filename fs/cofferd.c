@@ -58,7 +58,7 @@ static int run_keyholder(const struct role_args *args)
 	}
 	struct keyholder_config config = {
 		.source = { .uri = conf.kek, .params = conf.kek_params, .fd = role_fd(args, "kek") },
-		.clients = clients, .n_clients = 2, .unseal_fd = role_fd(args, "unseal"),
+		.clients = clients, .n_clients = 2, .unseal_fd = role_fd(args, "unseal"), .announce = true,
 		.check_context = { .type = WRAP_VAULT_KEY }, .check_record = conf.vault_record, .check_len = conf.vault_record_len,
 	};
 	memcpy(config.check_context.vault, conf.id, sizeof conf.id);

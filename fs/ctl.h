@@ -38,8 +38,8 @@ struct ctl_env {
 	int (*seal)(void *arg);
 	/* Would the runner run this command as that user? 0, or a negative errno with a line in why. NULL: there is no runner. */
 	int (*program_check)(void *arg, const char *command, uint32_t user, char *why, size_t why_len);
-	/* Runs a policy's program and takes the new value from it; blocks for as long as that may run. Likewise. */
-	int (*program_value)(void *arg, const struct rotation *rotation, const char *name, struct secbuf **ret_value, char *why, size_t why_len);
+	/* Runs a policy's program and takes the new value from it; blocks for as long as that may run. unique: the request that waits. Likewise. */
+	int (*program_value)(void *arg, const struct rotation *rotation, const char *name, uint64_t unique, struct secbuf **ret_value, char *why, size_t why_len);
 	void *arg;
 };
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "fs/backups.h"
+#include "fs/shared.h"
 #include "store/backup.h"
 
 #define NAMES_MAX 500	/* in one request; more is --all, or several backups */
@@ -499,6 +500,18 @@ static int ask_item(const struct restore_item *item, void *arg)
 	return -EACCES;
 }
 
+/* A stream of any length is gone through twice: each piece of it that is read is a sign of life. */
+struct pieces_read { struct restore_pieces pieces; struct ctl *c; };
+
+static int read_pieces(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
+{
+	struct pieces_read *p = arg;
+	const struct backup_source source = restore_pieces_source(&p->pieces);
+
+	shared_still_at(p->c->env->shared, p->c->request->unique);
+	return source.read(source.arg, offset, ret, len, ret_len);
+}
+
 static int fail_restore(struct ctl *c, int r, const char *why)
 {
 	if (c->error)			/* the policy said so, and said why */
@@ -519,16 +532,16 @@ static int fail_restore(struct ctl *c, int r, const char *why)
 static int restore(struct ctl *c)
 {
 	uint8_t box[BOX_LEN], signer[DIGEST_LEN];
-	struct restore_pieces pieces = { .store = c->env->store, .uid = c->who->uid };
+	struct pieces_read stream = { .pieces = { .store = c->env->store, .uid = c->who->uid }, .c = c };
 	struct restoring restoring = { .ctl = c, .programs = json_array() };
 	struct restore_options options = { .box = box, .signer = signer, .grants = json_is_true(json_object_get(c->in, "grants")), .ask = ask_item, .arg = &restoring };
-	const struct backup_source source = restore_pieces_source(&pieces);
+	const struct backup_source source = { .read = read_pieces, .arg = &stream };
 	struct restore_counts counts;
 	struct backup_header header;
 	char why[256] = "";
 	int r;
 
-	from_hex(ctl_string(c, "restore"), pieces.id, sizeof pieces.id);
+	from_hex(ctl_string(c, "restore"), stream.pieces.id, sizeof stream.pieces.id);
 	from_hex(ctl_string(c, "key"), box, sizeof box);
 	from_hex(ctl_string(c, "signer"), signer, sizeof signer);
 	check_existing(c, &options.existing);

@@ -340,7 +340,7 @@ static int load_rotate(struct ctl *c)
 			r = generate(&g, &c->value);
 		return r < 0 ? ctl_fail_store(c, r, "make a new value of %s", c->args.name) : 0;
 	}
-	r = c->env->program_value ? c->env->program_value(c->env->arg, p, c->args.name, &c->value, why, sizeof why) : -ENOSYS;
+	r = c->env->program_value ? c->env->program_value(c->env->arg, p, c->args.name, c->request->unique, &c->value, why, sizeof why) : -ENOSYS;
 	if (r == 0)
 		return 0;
 	ctl_hint(c, "the value is what it was; the daemon's messages say more");

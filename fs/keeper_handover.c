@@ -251,15 +251,29 @@ static int receive_state(struct keeper *k, int fd, char *why, size_t why_len)
 	return r;
 }
 
+/* What comes over it is descriptors that this process, which is root, goes on with. */
+static bool is_roots(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof peer;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && peer.uid == 0;
+}
+
 int handover_ask(struct keeper *k, char *why, size_t why_len)
 {
 	struct sockaddr_un a;
 	int dir = open(k->options.store, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
 
 	address(dir, &a);
-	if (dir < 0 || fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)) {
+	if (dir >= 0 && keeper_store_check_owner(dir, k->options.store, why, why_len)) {
+		r = -EPERM;
+	} else if (dir < 0 || fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)) {
 		r = -errno;
 		snprintf(why, why_len, "no daemon that could hand over serves %s (%s); start without -o takeover", k->options.store, strerror(-r));
+	} else if (!is_roots(fd)) {
+		r = -EPERM;
+		snprintf(why, why_len, "who answers at %s/" SOCKET_NAME " is not root", k->options.store);
 	} else {
 		r = receive_state(k, fd, why, why_len);
 	}

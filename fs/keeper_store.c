@@ -183,7 +183,7 @@ static int listen_unseal(struct keeper_store *s, const char *path, char *why, si
 	return r ? 1 : 0;
 }
 
-static int check_owner(int dir, const char *path, char *why, size_t why_len)
+int keeper_store_check_owner(int dir, const char *path, char *why, size_t why_len)
 {
 	struct stat st;
 	if (fstat(dir, &st) || st.st_uid != 0 || (st.st_mode & 022)) {
@@ -225,7 +225,7 @@ int keeper_store_open(const struct options *options, struct keeper_store *ret_st
 		r = e == -EINVAL ? 6 : e == -ENOENT ? 4 : 1;
 		goto out;
 	}
-	r = check_owner(s.dir, path, why, why_len);
+	r = keeper_store_check_owner(s.dir, path, why, why_len);
 	if (!r)
 		r = find_users(options->users, &s.users, why, why_len);
 	if (!r)

@@ -18,6 +18,8 @@ struct keeper_store {
 /* 0; or the exit status for the person who starts the daemon (1 error, 5 conflict, 6 integrity), with the line in why. */
 int keeper_store_open(const struct options *options, struct keeper_store *ret_store, char *why, size_t why_len);
 void keeper_store_close(struct keeper_store *s);
+/* The store's directory is root's, and nobody else can put something in. 0, or 1 with the line in why. */
+int keeper_store_check_owner(int dir, const char *path, char *why, size_t why_len);
 /* Writes into the lock whose it is. */
 void keeper_store_sign(const struct keeper_store *s);
 

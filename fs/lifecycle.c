@@ -504,8 +504,17 @@ int lifecycle_check(struct lifecycle *l, const char *command, uint32_t user, cha
 	return programs_check(l->programs, command, user, why, why_len);
 }
 
-int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const char *name, struct secbuf **ret_value, char *why, size_t why_len)
+struct waiting_request { struct shared *shared; uint64_t unique; };
+
+static void still_waits(void *arg)
 {
+	const struct waiting_request *w = arg;
+	shared_still_at(w->shared, w->unique);
+}
+
+int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const char *name, uint64_t unique, struct secbuf **ret_value, char *why, size_t why_len)
+{
+	struct waiting_request waiting = { l->v->shared, unique };
 	uint32_t version = 0;
 	int r = audit_run(l, name, rotation->command);
 
@@ -518,5 +527,5 @@ int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const 
 	if (c)
 		version = c->current;
 	store_unlock_tables(l->v->store);
-	return programs_value(l->programs, rotation, name, version, value_max(l), ret_value, why, why_len);
+	return programs_value(l->programs, rotation, name, version, value_max(l), still_waits, &waiting, ret_value, why, why_len);
 }

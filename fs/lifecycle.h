@@ -13,6 +13,6 @@ void lifecycle_free(struct lifecycle *l);	/* when nobody can ask any more */
 
 /* For ctl_env. */
 int lifecycle_check(struct lifecycle *l, const char *command, uint32_t user, char *why, size_t why_len);
-int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const char *name, struct secbuf **ret_value, char *why, size_t why_len);
+int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const char *name, uint64_t unique, struct secbuf **ret_value, char *why, size_t why_len);
 
 #endif

@@ -373,8 +373,16 @@ bool programs_take(struct programs *p, enum program_owner owner, struct program_
 	return found;
 }
 
+static void wait_a_moment(struct programs *p)
+{
+	const int64_t until = now_ms() + LOOK_MS;
+	const struct timespec t = { .tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000 };
+
+	pthread_cond_timedwait(&p->done, &p->lock, &t);
+}
+
 /* Waits for the thread that looks to find the end of it. It always does: the job has a deadline. */
-static int ask(struct programs *p, const struct runner_request *q, size_t value_max, struct program_result *ret)
+static int ask(struct programs *p, const struct runner_request *q, size_t value_max, void (*still)(void *arg), void *arg, struct program_result *ret)
 {
 	struct job *j;
 	int r;
@@ -383,8 +391,11 @@ static int ask(struct programs *p, const struct runner_request *q, size_t value_
 	r = start_locked(p, q, value_max, PROGRAM_OF_CALLER, 0, 0, &j);
 	if (r == 0) {
 		wake(p);
-		while (j->state != JOB_DONE)
-			pthread_cond_wait(&p->done, &p->lock);
+		while (j->state != JOB_DONE) {
+			if (still)
+				still(arg);
+			wait_a_moment(p);
+		}
 		take(j, ret);
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -398,7 +409,7 @@ int programs_check(struct programs *p, const char *command, uint32_t user, char 
 	int r;
 
 	snprintf(q.command, sizeof q.command, "%s", command);
-	r = ask(p, &q, 0, &result);
+	r = ask(p, &q, 0, NULL, NULL, &result);
 	if (r < 0) {
 		snprintf(why, why_len, "the runner takes no requests: %s", strerror(-r));
 		return r;
@@ -407,7 +418,7 @@ int programs_check(struct programs *p, const char *command, uint32_t user, char 
 	return result.error;
 }
 
-int programs_value(struct programs *p, const struct rotation *rotation, const char *name, uint32_t version, size_t value_max, struct secbuf **ret_value, char *why, size_t why_len)
+int programs_value(struct programs *p, const struct rotation *rotation, const char *name, uint32_t version, size_t value_max, void (*still)(void *arg), void *arg, struct secbuf **ret_value, char *why, size_t why_len)
 {
 	struct runner_request q = { .type = RUNNER_RUN, .user = rotation->user, .timeout = rotation->timeout, .wants_value = 1, .version = version };
 	struct program_result result;
@@ -415,7 +426,7 @@ int programs_value(struct programs *p, const struct rotation *rotation, const ch
 
 	snprintf(q.command, sizeof q.command, "%s", rotation->command);
 	snprintf(q.name, sizeof q.name, "%s", name);
-	r = ask(p, &q, value_max, &result);
+	r = ask(p, &q, value_max, still, arg, &result);
 	if (r < 0) {
 		snprintf(why, why_len, "the runner takes no requests: %s", strerror(-r));
 		return r;

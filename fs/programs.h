@@ -43,6 +43,7 @@ void programs_step(struct programs *p);
 
 /* For others, who wait for it. */
 int programs_check(struct programs *p, const char *command, uint32_t user, char *why, size_t why_len);
-int programs_value(struct programs *p, const struct rotation *rotation, const char *name, uint32_t version, size_t value_max, struct secbuf **ret_value, char *why, size_t why_len);
+/* still (may be NULL) is called from time to time while it waits: a program may run for longer than anything else that a request waits for. */
+int programs_value(struct programs *p, const struct rotation *rotation, const char *name, uint32_t version, size_t value_max, void (*still)(void *arg), void *arg, struct secbuf **ret_value, char *why, size_t why_len);
 
 #endif

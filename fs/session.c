@@ -226,20 +226,12 @@ static bool answer_interrupt(const struct session *s, const struct fuse_in_heade
 	return true;
 }
 
-/* For the keeper's watchdog: milliseconds, never 0. */
-static uint32_t clock_word(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint32_t)((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000) | 1;
-}
-
 /* Runs the handler. True: answered (or none is due); false: it wants a thread that may block. */
 static bool process(struct session *s, struct slot *slot, bool may_block, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	current = (struct request){ .header = in, .session = s, .slot = slot, .may_block = may_block, .resent = resent || (in->unique & RESEND_BIT) };
-	atomic_store_explicit(&slot->began, clock_word(), memory_order_relaxed);
+	atomic_store_explicit(&slot->began, shared_clock(), memory_order_relaxed);
 	atomic_store_explicit(&slot->running, in->unique & ~RESEND_BIT, memory_order_release);
 	TEST_POINT("before", in->opcode);
 	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {

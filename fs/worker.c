@@ -110,9 +110,9 @@ static int ctl_program_check(void *arg, const char *command, uint32_t user, char
 	return lifecycle_check(((struct worker *)arg)->lifecycle, command, user, why, why_len);
 }
 
-static int ctl_program_value(void *arg, const struct rotation *rotation, const char *name, struct secbuf **ret_value, char *why, size_t why_len)
+static int ctl_program_value(void *arg, const struct rotation *rotation, const char *name, uint64_t unique, struct secbuf **ret_value, char *why, size_t why_len)
 {
-	return lifecycle_value(((struct worker *)arg)->lifecycle, rotation, name, ret_value, why, why_len);
+	return lifecycle_value(((struct worker *)arg)->lifecycle, rotation, name, unique, ret_value, why, why_len);
 }
 
 static int ctl_seal(void *arg)
@@ -184,11 +184,6 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
 }
 
-static uint32_t clock_word(void)
-{
-	return (uint32_t)now_ms() | 1;
-}
-
 static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
@@ -199,7 +194,7 @@ static void tick(struct worker *w)
 		log_error("the key holder is gone: %s", why);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
-	v->shared->tick_began = clock_word();	/* not before: to verify a large store may take longer than anything else */
+	v->shared->tick_began = shared_clock();	/* not before: to verify a large store may take longer than anything else */
 	const uint64_t epoch = store_epoch(v->store);
 	int r = store_follow(v->store, followed, v);
 	if (!r)

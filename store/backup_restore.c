@@ -117,6 +117,14 @@ static bool text_valid(const char *text)
 	return valid;
 }
 
+/* A moment that a clock has shown: what is counted from it stays within 64 bits. */
+#define MOMENT_MAX (INT64_MAX / 2)	/* in the year 2116 */
+
+static bool moment_valid(int64_t ns)
+{
+	return ns >= 0 && ns <= MOMENT_MAX;
+}
+
 /* The custom role of this name, in the transaction: 1, 0: none. */
 static int find_custom_role(struct restore *r, const char *name, struct role *ret_role)
 {
@@ -434,7 +442,8 @@ static int parse_object(struct restore *r, struct fields *f, struct object *ret)
 	o.created = (int64_t)field_u64(f);
 	o.changed = (int64_t)field_u64(f);
 	o.last_version = field_u32(f);
-	if (!named || fields_end(f) < 0 || !name_valid(o.name) || o.id == 0 || o.id > OBJECT_ID_MAX || o.kind < OBJECT_SECRET || o.kind > OBJECT_CERTIFICATE)
+	if (!named || fields_end(f) < 0 || !name_valid(o.name) || o.id == 0 || o.id > OBJECT_ID_MAX || o.kind < OBJECT_SECRET || o.kind > OBJECT_CERTIFICATE ||
+	    !moment_valid(o.created) || !moment_valid(o.changed) || !moment_valid(o.deleted_at))
 		return damaged(r, "a secret that cannot be");
 	*ret = o;
 	return 0;
@@ -714,7 +723,7 @@ static int parse_version(struct restore *r, struct fields *f, struct pending *p,
 	envelope = field_bytes(f, len);
 	bool destroyed = len == 0;
 	if (!sealed || !envelope || (destroyed ? p->enabled : envelope_plain_len(envelope, len, &plain_len) < 0 || plain_len != p->size) ||
-	    p->size > VALUE_MAX || p->number <= r->last_number || p->number > r->last_version || p->expires <= p->not_before)
+	    p->size > VALUE_MAX || p->number <= r->last_number || p->number > r->last_version || p->expires <= p->not_before || !moment_valid(p->created))
 		return damaged(r, "a version that cannot be");
 	if (destroyed)
 		return 0;

@@ -24,6 +24,7 @@ _Static_assert(FAULT_MAX <= WRAP_RECORD_MAX, "the line fits into a message");
 struct client {
 	int fd;			/* borrowed; -1: it has closed */
 	bool notify;		/* a message with number 0 is due */
+	bool told;		/* it has had one from this holder */
 };
 
 struct visitor {
@@ -361,9 +362,11 @@ static void send_notice(struct holder *h, struct client *c)
 {
 	secmem_wipe(h->reply, sizeof(*h->reply));
 	h->reply->sealed = !h->kek;
+	h->reply->began = h->config->announce && !c->told;
 	if (send(c->fd, h->reply, sizeof(*h->reply), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	c->notify = false;
+	c->told = true;
 }
 
 static size_t clients_left(const struct holder *h)
@@ -546,6 +549,8 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 		return -ENOMEM;
 	}
 	h->ops = kek_ops_for(src->uri);
+	if (config->announce)
+		notify_all(h);
 	if (h->ops && h->ops->needs_passphrase && !src->passphrase)
 		return 0;	/* sealed */
 	return unlock(h, src->passphrase, src->passphrase_len, why, why_len);

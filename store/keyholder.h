@@ -73,6 +73,7 @@ struct keyholder_config {
 	size_t check_len;
 	unsigned unwraps_per_second;	/* 0: KEYHOLDER_RATE */
 	unsigned unwrap_burst;		/* 0: KEYHOLDER_BURST */
+	bool announce;			/* tells the clients that it has begun: one that waits for an answer of the holder before asks again, and need not run into its deadline */
 };
 /* 0: every client socket has closed. 1: the key could not be opened or is not this vault's, and the clients were told why (keys_fault); a source that needs
  * a passphrase and has none starts sealed instead. */

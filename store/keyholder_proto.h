@@ -47,7 +47,7 @@ struct kh_reply {
 	uint32_t record_len;
 	uint32_t n_items;
 	uint32_t memory;	/* enum secmem_kind: where the KEK lies, or would */
-	uint32_t pad;
+	uint32_t began;		/* of a message with number 0: this holder has just begun, and knows nothing of what the one before was asked */
 	uint8_t key[KEY_LEN];
 	uint8_t data[BOX_LEN];	/* a public key, a box, a signature */
 	uint8_t kek_id[KEK_ID_LEN];

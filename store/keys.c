@@ -293,6 +293,8 @@ static int exchange(struct keys *k, struct kh_request *request, int64_t deadline
 			r = wait_for(k->fd, POLLIN, deadline);
 		else if (r == 0 && k->reply->number == 0 && k->reply->result)
 			r = -ETIMEDOUT;	/* a holder that says so does not answer any more */
+		else if (r == 0 && k->reply->number == 0 && k->reply->began && request->n_items == 0)
+			r = send_request(k, request, deadline);	/* the holder before may have taken the request along; a second reply is nobody's. Items may be overwritten by now. */
 		else if (r == 0 && k->reply->number == request->number) {
 			note_fault(k, 0, NULL);
 			return 0;

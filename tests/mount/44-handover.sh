@@ -99,3 +99,8 @@ expect_exit 7 cofferd -f "$STORE" "$SCRATCH/shared/vault" -o takeover
 expect_message 'no daemon that could hand over'
 audit_verify
 expect_ok coffer fsck "$STORE"
+
+note "nor from a store that is somebody else's, whoever answers there"
+install -d -o 20001 "$SCRATCH/theirs"
+expect_exit 7 cofferd -f "$SCRATCH/theirs" "$SCRATCH/shared/vault" -o takeover
+expect_message "theirs must be root's"

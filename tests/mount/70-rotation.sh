@@ -236,6 +236,23 @@ END
 wait_for -t 60 at_version bad000000 2
 expect_output better cat "$MNT/bad000000/current"
 
+note "who waits for a program that takes its time is not stuck: it runs once, and no worker is ended"
+vault_umount
+vault_mount -o watchdog=1
+program slow <<-END
+	#!/bin/sh
+	echo ran >>$programs/runs
+	sleep 3
+	printf slow
+END
+: >"$programs/runs"
+chmod 666 "$programs/runs"
+expect_ok coffer rotation set mine --every 90d --hook "$programs/slow"
+expect_ok coffer rotate mine
+expect_output slow cat "$MNT/mine/current"
+expect_output ran cat "$programs/runs"
+[ "$(status .supervision.watchdog_kills)" = 0 ] || fail "the watchdog ended a worker: $(status .supervision)"
+
 note "no policy, no more"
 expect_ok coffer rotation remove bad000001
 expect_exit 4 coffer rotate bad000001

@@ -190,6 +190,8 @@ START_TEST(head_file_survives_a_torn_slot)
 		char torn[AUDIT_HEADFILE_SIZE];
 		memcpy(torn, block, sizeof torn);
 		memcpy(torn + at + cut, first + at + cut, 144 - cut);
+		if (!memcmp(torn + at, block + at, 144))	/* what was cut off was the same before: nothing is torn */
+			continue;
 		ck_assert_int_eq(audit_headfile_decode((uint8_t *)torn, &p, &generation), 0);
 		ck_assert_uint_eq(generation, newest - 1);
 	}

@@ -574,17 +574,43 @@ static void put_records(struct memory *m, const uint8_t *plain, size_t len)
 	sign_again(m);
 }
 
-/* A backup of one frame by somebody who has a vault of his own: these bytes of its records, where they are found first, are others. */
-static void forge(struct memory *m, const void *what, size_t len, const void *by)
+/* A backup of one frame by somebody who has a vault of his own: behind these bytes of its records, where they are found first, others come. */
+static void forge_behind(struct memory *m, const void *what, size_t len, size_t behind, const void *by, size_t by_len)
 {
 	size_t plain_len = 0;
 	uint8_t *plain = records_of(m, &plain_len), *at = memmem(plain, plain_len, what, len);
 
 	ck_assert_ptr_nonnull(at);
-	memcpy(at, by, len);
+	memcpy(at + behind, by, by_len);
 	put_records(m, plain, plain_len);
 	free(plain);
 }
+
+static void forge(struct memory *m, const void *what, size_t len, const void *by)
+{
+	forge_behind(m, what, len, 0, by, len);
+}
+
+/* Of an object's and its version's record: what is counted from them must not overflow. */
+START_TEST(times_that_no_clock_shows_are_refused)
+{
+	static const uint8_t object[] = { OBJECT_SECRET, 0, 0, 0, 2, 'd', 'b' }, version[] = { 0, 0, 0, 1, 0, 0, 0, 4 };
+	static const struct { const uint8_t *what; size_t len, behind; const char *why; } times[] = {
+		{ object, sizeof object, 9, "a secret" }, { object, sizeof object, 25, "a secret" }, { object, sizeof object, 33, "a secret" }, { version, sizeof version, 8, "a version" },
+	};
+	static const uint8_t bad[][8] = { { 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, { 0x80 } };
+	struct memory m;
+
+	add_secret(fx.store, "db", "mine");
+	for (size_t k = 0; k < 2; k++) {
+		m = back_up_all(fx.store);
+		forge_behind(&m, times[_i].what, times[_i].len, times[_i].behind, bad[k], 8);
+		ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), -EBADMSG);
+		ck_assert_msg(strstr(why, times[_i].why) != NULL, "%s", why);
+		free(m.data);
+	}
+}
+END_TEST
 
 /* As format 1 was: its last record counts no rules, and there are none. */
 static void make_older(struct memory *m)
@@ -1115,6 +1141,7 @@ int main(void)
 	tcase_add_test(t, every_truncation_and_addition_is_refused);
 	tcase_add_test(t, another_vaults_backup_is_refused);
 	tcase_add_test(t, frames_cannot_be_moved_even_by_who_signs);
+	tcase_add_loop_test(t, times_that_no_clock_shows_are_refused, 0, 4);
 	tcase_add_test(t, one_kind_is_not_appended_to_another);
 	tcase_add_loop_test(t, words_that_are_no_text_are_refused, 0, 3);
 	tcase_add_test(t, who_appends_is_asked_as_such);

@@ -45,20 +45,18 @@ static int listen_at(const char *path)
 	return fd;
 }
 
-static void start(struct keyholder_config config)
+/* Its end of the client's socket, and then ours, which it has no business with. */
+static void start_on(struct keyholder_config config, int its, int ours)
 {
-	int pair[2];
-
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	f.listener = listen_at(path_of("sock"));
 	f.pid = fork();
 	ck_assert_int_ge(f.pid, 0);
 	if (f.pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(pair[0]);
+		close(ours);
 		if (secmem_init(ARENA, SECMEM_AUTO) < 0 || crypto_init() < 0)
 			_exit(9);
-		config.clients = &pair[1];
+		config.clients = &its;
 		config.n_clients = 1;
 		config.unseal_fd = f.listener;
 		config.check_context = vault_ctx;
@@ -66,7 +64,15 @@ static void start(struct keyholder_config config)
 		config.check_len = f.check_len;
 		_exit(keyholder_run(&config));
 	}
-	close(pair[1]);
+	close(its);
+}
+
+static void start(struct keyholder_config config)
+{
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	start_on(config, pair[1], pair[0]);
 	f.raw = pair[0];
 	ck_assert_int_eq(keys_new_socket(pair[0], &f.keys), 0);
 }
@@ -117,6 +123,35 @@ static int unseal(const char *passphrase)
 	f.why[0] = '\0';
 	return keyholder_unseal(path_of("sock"), passphrase, strlen(passphrase), f.why, sizeof(f.why));
 }
+
+static void *wrap_one(void *arg)
+{
+	uint8_t key[KEY_LEN], record[WRAP_RECORD_MAX];
+	size_t len;
+
+	*(int *)arg = keys_wrap_new(f.keys, &ctx, key, record, &len);
+	return NULL;
+}
+
+/* The one before took the request along: who waits for its answer must not wait until his deadline. */
+START_TEST(holder_that_follows_a_dead_one_is_asked_again)
+{
+	uint8_t taken[8192];
+	pthread_t thread;
+	int pair[2], r = -1;
+
+	prepare_check(file_kek());
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	f.raw = pair[0];
+	ck_assert_int_eq(keys_new_socket(pair[0], &f.keys), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, wrap_one, &r), 0);
+	ck_assert_int_gt(recv(pair[1], taken, sizeof taken, 0), 0);
+	start_on((struct keyholder_config){ .source = { .uri = uri_of("kek"), .fd = -1 }, .announce = true }, pair[1], pair[0]);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(r, 0);
+	ck_assert_int_eq(finish(), 0);
+}
+END_TEST
 
 START_TEST(wraps_and_unwraps)
 {
@@ -690,6 +725,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, dir_teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, wraps_and_unwraps);
+	tcase_add_test(t, holder_that_follows_a_dead_one_is_asked_again);
 	tcase_add_test(t, works_with_rsa);
 	tcase_add_test(t, starts_sealed_without_a_passphrase);
 	tcase_add_test(t, unseals_with_the_right_passphrase_alone);

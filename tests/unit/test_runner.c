@@ -305,14 +305,14 @@ START_TEST(results_reach_who_asked)
 	ck_assert_int_eq(pthread_create(&thread, NULL, looker, NULL), 0);
 	ck_assert_int_eq(programs_check(programs, "/bin/true", 0, why, sizeof why), 0);
 	ck_assert_int_eq(programs_check(programs, "/bin/ls", 0, why, sizeof why), -EPERM);
-	ck_assert_int_eq(programs_value(programs, &policy, "web", 3, 100, &value, why, sizeof why), 0);
+	ck_assert_int_eq(programs_value(programs, &policy, "web", 3, 100, NULL, NULL, &value, why, sizeof why), 0);
 	ck_assert_uint_eq(secbuf_len(value), strlen("web 3 Rotate %\n"));
 	ck_assert_int_eq(memcmp(secbuf_cdata(value), "web 3 Rotate %\n", secbuf_len(value)), 0);
 	secbuf_free(value);
-	ck_assert_int_eq(programs_value(programs, &policy, "web", 3, 5, &value, why, sizeof why), -EFBIG);
+	ck_assert_int_eq(programs_value(programs, &policy, "web", 3, 5, NULL, NULL, &value, why, sizeof why), -EFBIG);
 	strcpy(policy.command, "/bin/true");
 	policy.user = 0;
-	ck_assert_int_eq(programs_value(programs, &policy, "web", 3, 5, &value, why, sizeof why), -ENODATA);
+	ck_assert_int_eq(programs_value(programs, &policy, "web", 3, 5, NULL, NULL, &value, why, sizeof why), -ENODATA);
 	ck_assert_int_eq(programs_start(programs, &q, 0, PROGRAM_OF_HOOK, 8, 9), 0);
 	ck_assert(programs_busy(programs, PROGRAM_OF_HOOK, 8));
 	take(&result);
