@@ -87,7 +87,8 @@ rounds()
 	done
 
 	note "one record for each request"
-	cat "$STORE"/audit/* | grep -a '^{' >"$SCRATCH/log" || true
+	# a line that a killed worker tore stays where it is: it is no record
+	cat "$STORE"/audit/*.jsonl | jq -cR 'fromjson?' >"$SCRATCH/log"
 	[ -z "$(jq -r 'select(.request != null) | .request' "$SCRATCH/log" | sort | uniq -d | tee "$SCRATCH/twice" | head -n 3)" ] || {
 		grep -aF "$(head -n 1 "$SCRATCH/twice")" "$SCRATCH/log" >&2
 		fail "requests that are recorded twice: $(wc -l <"$SCRATCH/twice")"
