@@ -437,7 +437,8 @@ static enum action restore_action(uint8_t kind)
 }
 
 /* Who restores, and the lines that hooks.allow must have for what is restored. */
-struct restoring { struct ctl *ctl; json_t *programs; };
+struct restoring { struct ctl *ctl; json_t *programs; size_t bytes; uint64_t more; };
+#define PROGRAMS_BYTES 16384	/* of lines in an answer, which is kept with its request: further ones are only counted */
 
 /* "UID COMMAND", as in hooks.allow; each once. The list itself is only root's to change. */
 static int note_program(struct restoring *r, const struct restore_item *item)
@@ -450,6 +451,11 @@ static int note_program(struct restoring *r, const struct restore_item *item)
 	json_array_foreach(r->programs, i, there)
 		if (!strcmp(json_string_value(there), line))
 			return 0;
+	if (r->bytes + strlen(line) > PROGRAMS_BYTES) {
+		r->more++;
+		return 0;
+	}
+	r->bytes += strlen(line);
 	if (json_array_append_new(r->programs, json_string(line)) < 0)
 		r->ctl->short_of_memory = true;
 	return 0;
@@ -561,6 +567,7 @@ static int restore(struct ctl *c)
 	ctl_set(c, "rotations", json_integer((json_int_t)counts.rotations));
 	ctl_set(c, "hooks", json_integer((json_int_t)counts.hooks));
 	ctl_set(c, "programs", restoring.programs);
+	ctl_set(c, "programs_more", json_integer((json_int_t)restoring.more));
 	return 0;
 }
 

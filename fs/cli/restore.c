@@ -129,21 +129,24 @@ static void say_programs(const json_t *programs, const char *dir)
 		close(fd);
 }
 
-/* Of a mounted vault: its store is where the mount says. */
-static void say_mounted_programs(struct cli *c, const json_t *programs)
-{
-	const struct mount *m;
-
-	if (json_array_size(programs) > 0 && cli_mount(c, &m) == EXIT_DONE)
-		say_programs(programs, m->store);
-}
-
-/* ---- into a mounted vault ---- */
-
 static uint64_t count(const json_t *answer, const char *key)
 {
 	return (uint64_t)json_integer_value(json_object_get(answer, key));
 }
+
+/* Of a mounted vault: its store is where the mount says. */
+static void say_mounted_programs(struct cli *c, const json_t *answer)
+{
+	const json_t *programs = json_object_get(answer, "programs");
+	const struct mount *m;
+
+	if (json_array_size(programs) > 0 && cli_mount(c, &m) == EXIT_DONE)
+		say_programs(programs, m->store);
+	if (count(answer, "programs_more") > 0)
+		note("policies and hooks run %" PRIu64 " more programs: coffer rotation list and coffer hook list show them", count(answer, "programs_more"));
+}
+
+/* ---- into a mounted vault ---- */
 
 static int hand_in(struct cli *c, const struct plan *p, const char *id, size_t piece)
 {
@@ -223,7 +226,7 @@ static int restore_online(struct cli *c, struct plan *p)
 			.recipients = count(answer, "recipients"), .rotations = count(answer, "rotations"), .hooks = count(answer, "hooks"), .settings = json_is_true(json_object_get(answer, "settings")),
 		};
 		say(&n, &p->header, p->dry_run);
-		say_mounted_programs(c, json_object_get(answer, "programs"));
+		say_mounted_programs(c, answer);
 	}
 	json_decref(answer);
 	return status;
