@@ -14,6 +14,7 @@
 #include "fs/log.h"
 
 #define FREE_RESTARTS    5
+#define HELPER_SERVED_MS 1000	/* a helper that cannot start ends sooner; one that was killed in service is waited for by callers */
 #define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
 
 static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell", "runner" };
@@ -196,7 +197,7 @@ static void helper_died(struct keeper *k, enum helper which, int status)
 	log_end(helper_roles[which], c->pid, status);
 	c->pid = 0;
 	children_publish(k);
-	if (keeper_now_ms() - c->started_ms > 60000)	/* a minute of service forgives */
+	if (keeper_now_ms() - c->started_ms > HELPER_SERVED_MS)
 		forgive(&c->patience);
 	wait_longer(&c->patience);
 }
