@@ -88,7 +88,7 @@ rounds()
 
 	note "one record for each request"
 	# a line that a killed worker tore stays where it is: it is no record
-	cat "$STORE"/audit/*.jsonl | jq -cR 'fromjson?' >"$SCRATCH/log"
+	all_records >"$SCRATCH/log"
 	[ -z "$(jq -r 'select(.request != null) | .request' "$SCRATCH/log" | sort | uniq -d | tee "$SCRATCH/twice" | head -n 3)" ] || {
 		grep -aF "$(head -n 1 "$SCRATCH/twice")" "$SCRATCH/log" >&2
 		fail "requests that are recorded twice: $(wc -l <"$SCRATCH/twice")"

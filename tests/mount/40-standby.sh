@@ -84,7 +84,7 @@ rounds()
 	: >"$SCRATCH/events"
 	expect_ok coffer put rotated --file "$SCRATCH/value"
 	wait_for grep -q CLOSE_WRITE "$SCRATCH/events"
-	cat "$STORE"/audit/*.jsonl | grep -a '^{' >"$SCRATCH/log"
+	all_records >"$SCRATCH/log"
 	[ -z "$(jq -r 'select(.request != null) | .request' "$SCRATCH/log" | sort | uniq -d | head -n 3)" ] || fail "requests that are recorded twice"
 	n=$(jq -n "[inputs | select(.operation == \"SecretGet\" and .result == \"allow\" and .secret == \"db\" and .caller.uid == $reader) | .count // 1] | add" "$SCRATCH/log")
 	[ "$n" -ge "$reads" ] || fail "$n records of $reads reads"

@@ -118,7 +118,7 @@ round()
 		died
 		[ "$(as $writer ls "$MNT/db/versions" | wc -l)" = $((before + 1)) ] || fail "a write under $where made no version, or two"
 	done
-	[ -z "$(cat "$STORE"/audit/*.jsonl | grep -a '^{' | jq -r 'select(.request != null and .operation == "SecretGet") | .request' | sort | uniq -d)" ] || fail "a request is recorded twice"
+	[ -z "$(all_records | jq -r 'select(.request != null and .operation == "SecretGet") | .request' | sort | uniq -d)" ] || fail "a request is recorded twice"
 }
 round "sent again by the kernel"
 

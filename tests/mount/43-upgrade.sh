@@ -58,7 +58,7 @@ let_go opened
 : >"$SCRATCH/events"
 expect_ok coffer put late --file "$SCRATCH/value"
 wait_for grep -q CLOSE_WRITE "$SCRATCH/events"
-n=$(cat "$STORE"/audit/*.jsonl | grep -a '^{' | jq -n "[inputs | select(.operation == \"SecretGet\" and .result == \"allow\" and .secret == \"db\" and .version == 1 and .caller.uid == $reader)] | length")
+n=$(all_records | jq -n "[inputs | select(.operation == \"SecretGet\" and .result == \"allow\" and .secret == \"db\" and .version == 1 and .caller.uid == $reader)] | length")
 [ "$n" -ge "$reads" ] || fail "$n records of $reads reads"
 [ "$(status .restarts)" = 0 ] || fail "an upgrade counts as a death"
 

@@ -71,7 +71,7 @@ echo "   write: $HAMMERED"
 [ "$(ls "$MNT/written/versions" | wc -l)" = "$HAMMERED" ] || fail "$(ls "$MNT/written/versions" | wc -l) versions of $HAMMERED writes"
 wait_for standby_ready
 [ "$(status .supervision.requests_given_up)" = 0 ] || fail "requests were given up: $(status .supervision)"
-cat "$STORE"/audit/*.jsonl | grep -a '^{' >"$SCRATCH/log"
+all_records >"$SCRATCH/log"
 [ -z "$(jq -r 'select(.request != null) | .request' "$SCRATCH/log" | sort | uniq -d | head -n 3)" ] || fail "requests that are recorded twice"
 vault_umount
 audit_verify
