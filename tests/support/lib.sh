@@ -56,7 +56,7 @@ fail()
 
 note() { echo "-- $*"; }
 
-# wait_for [-t SECONDS] COMMAND…: until the command succeeds, at most 30 seconds: a busy machine is no failure. It may be run many times.
+# wait_for [-t SECONDS] COMMAND…: until the command succeeds, at most 30 seconds: a busy machine is no failure. It may be run many times, each in a subshell, so that one which ends the test by fail (audit_has, expect_…) is only not true yet.
 wait_for()
 {
 	local seconds=30 deadline
@@ -65,7 +65,7 @@ wait_for()
 		shift 2
 	fi
 	deadline=$((SECONDS + seconds))
-	until "$@" >/dev/null 2>&1; do
+	until ("$@") >/dev/null 2>&1; do
 		[ "$SECONDS" -le "$deadline" ] || fail "not within $seconds s: $*"
 		sleep 0.02
 	done
