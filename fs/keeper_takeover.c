@@ -10,6 +10,7 @@ static void activate(struct keeper *k, int seat)
 {
 	const struct control_message word = { .type = CONTROL_ACTIVATE };
 
+	dying_unwatch(k);
 	k->active = seat;
 	k->seats[seat].state = SEAT_ACTIVATING;
 	int r = control_send(k->seats[seat].control, &word, -1);
@@ -73,6 +74,7 @@ void takeover_from_other(struct keeper *k)
 
 void takeover_after_death(struct keeper *k)
 {
+	dying_unwatch(k);
 	k->active = -1;
 	note_suspects(k->shared);
 	k->aborted = mount_aborted(k->mount);
