@@ -45,15 +45,15 @@ static int standby(const struct keeper *k)
 	return -1;
 }
 
+static void blame(void *arg, uint64_t unique)
+{
+	suspects_add(arg, unique);
+}
+
 /* Only what a thread was at is under suspicion: what waited in a queue has done nothing. */
 static void note_suspects(struct shared *s)
 {
-	for (size_t i = 0; i < SLOTS; i++) {
-		const uint64_t unique = atomic_exchange(&s->slots[i].running, 0);
-		atomic_store(&s->slots[i].began, 0);
-		if (unique)
-			suspects_add(&s->suspects, unique);
-	}
+	unanswered_worker_died(&s->unanswered, blame, &s->suspects);
 	atomic_store(&s->tick_began, 0);
 }
 

@@ -38,8 +38,8 @@ static void look_for_stuck(struct keeper *k, struct seat *s)
 	const uint32_t now = (uint32_t)keeper_now_ms(), limit = k->options.watchdog * 1000;
 	uint32_t began = atomic_load(&k->shared->tick_began);
 
-	for (size_t i = 0; i < SLOTS && !too_long(began, now, limit); i++)
-		began = atomic_load(&k->shared->slots[i].began);
+	for (size_t i = 0; i < UNANSWERED_THREADS && !too_long(began, now, limit); i++)
+		began = atomic_load(&k->shared->unanswered.at[i].began);
 	if (!limit || s->killed_ms || !too_long(began, now, limit))
 		return;
 	keeper_trouble(k, "worker %d has been at one request for %u seconds and is ended", (int)s->pid, (now - began) / 1000);

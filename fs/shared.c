@@ -11,7 +11,6 @@ uint32_t shared_clock(void)
 
 void shared_still_at(struct shared *s, uint64_t unique)
 {
-	for (size_t i = 0; s && unique && i < SLOTS; i++)
-		if (atomic_load_explicit(&s->slots[i].running, memory_order_relaxed) == unique)
-			atomic_store_explicit(&s->slots[i].began, shared_clock(), memory_order_relaxed);
+	if (s)
+		unanswered_still_at(&s->unanswered, unique);
 }
