@@ -166,8 +166,9 @@ void store_rollback(struct store *s);
  * left, or was; -EAGAIN: try again. Cheap when there is nothing to do. */
 int store_scrub(struct store *s);
 
-/* The secrets that this thread's last transaction touched, ascending, for the bell: valid after store_commit until the thread's next store_begin. */
-size_t store_touched(const struct store *s, const uint32_t **ret_ids);
+/* The next of the secrets that this thread's last transaction touched, for the bell; 0: there is none. Valid after store_commit until the thread's next store_begin. Of a transaction that touched thousands of
+ * them here and there it may name some that were not, or are no secrets. */
+uint32_t store_touched_next(const struct store *s, uint32_t after);
 
 int store_secret_create(struct store *s, const char *name, uint32_t *ret_id);	/* -EEXIST (live or deleted), -EINVAL */
 int store_secret_enable(struct store *s, uint32_t id, bool enabled);		/* -ENOENT */
