@@ -501,15 +501,22 @@ static int ask_item(const struct restore_item *item, void *arg)
 }
 
 /* A stream of any length is gone through twice: each piece of it that is read is a sign of life. */
-struct pieces_read { struct restore_pieces pieces; struct ctl *c; };
+struct pieces_read { struct restore_pieces pieces; struct ctl *c; uint64_t size; };
+
+/* The slowest disk that a vault is expected to lie on takes that much of a stream in a millisecond, when it is made durable and when its pieces go. */
+#define DISK_BYTES_MS 512u
 
 static int read_pieces(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
 {
 	struct pieces_read *p = arg;
 	const struct backup_source source = restore_pieces_source(&p->pieces);
+	int r;
 
 	shared_still_at(p->c->env->shared, p->c->request->unique);
-	return source.read(source.arg, offset, ret, len, ret_len);
+	r = source.read(source.arg, offset, ret, len, ret_len);
+	if (r == 0 && offset + *ret_len > p->size)
+		p->size = offset + *ret_len;
+	return r;
 }
 
 static int fail_restore(struct ctl *c, int r, const char *why)
@@ -550,6 +557,7 @@ static int restore(struct ctl *c)
 		json_decref(restoring.programs);
 		return fail_restore(c, r, why);
 	}
+	shared_takes(c->env->shared, c->request->unique, stream.size / DISK_BYTES_MS < SHARED_TAKES_MAX ? (uint32_t)(stream.size / DISK_BYTES_MS) : SHARED_TAKES_MAX);
 	c->secret = NULL;	/* the record is of all of it */
 	snprintf(c->detail, sizeof(c->detail), "%llu secrets, %llu versions, %llu appended to, %llu skipped, %llu bindings, %llu policies, %llu hooks; from vault %s, epoch %llu, signer %.16s",
 		 (unsigned long long)counts.secrets, (unsigned long long)counts.versions, (unsigned long long)counts.appended, (unsigned long long)counts.skipped,

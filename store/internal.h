@@ -173,6 +173,8 @@ int store_derive_row_keys(struct store *s, struct keys *keys, struct row_keys **
 /* Bounded waits for the mutexes: 0 or -ETIMEDOUT. */
 int store_lock_writer(struct store *s);
 int store_lock_reader(struct store *s);
+/* For what can as well be done a moment later, by a thread that others wait for: -ETIMEDOUT almost at once. */
+int store_lock_writer_soon(struct store *s);
 
 #define VERSION_ID(object, number) ((int64_t)((uint64_t)(object) << 32 | (number)))
 #define VERSION_OBJECT(id)         ((uint32_t)((uint64_t)(id) >> 32))

@@ -428,7 +428,7 @@ static int housekeep(struct store *s)
 static int follow(struct store *s, bool write, void (*cb)(uint32_t secret, void *arg), void *arg)
 {
 	struct idset *followed;
-	int r = store_lock_writer(s);
+	int r = store_lock_writer_soon(s);
 
 	if (r < 0)
 		return r;

@@ -62,7 +62,8 @@ void store_lock(struct store *s);
 bool store_sealed(const struct store *s);
 
 /* Follows changes that another process committed (break-glass); cheap when there are none. Also writes last-used times of bindings and drops
- * expired request answers. Call every 250 ms or so, from a thread that may block. cb is called after the tables moved, for each changed secret. */
+ * expired request answers. Call every 250 ms or so, from a thread that may block on the disk. cb is called after the tables moved, for each changed secret. -ETIMEDOUT: a transaction is under way, which
+ * is not waited for. */
 int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
 /* The same without writing anything: for a process that only stands by while another one serves. */
 int store_catch_up(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);

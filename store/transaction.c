@@ -6,25 +6,34 @@
 #include <time.h>
 
 /* A writer may wait for the key holder and the disk: longer than both together is a fault, and nobody may hang for it. */
-#define MUTEX_WAIT_S 10
+#define MUTEX_WAIT_MS 10000
+#define SOON_MS       100
 
-static int lock_bounded(pthread_mutex_t *m)
+static int lock_bounded(pthread_mutex_t *m, int64_t ms)
 {
 	struct timespec until;
+	int64_t ns;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += MUTEX_WAIT_S;
+	ns = until.tv_nsec + ms * 1000000;
+	until.tv_sec += ns / NS_PER_S;
+	until.tv_nsec = ns % NS_PER_S;
 	return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until) == 0 ? 0 : -ETIMEDOUT;
 }
 
 int store_lock_writer(struct store *s)
 {
-	return lock_bounded(&s->write_mutex);
+	return lock_bounded(&s->write_mutex, MUTEX_WAIT_MS);
 }
 
 int store_lock_reader(struct store *s)
 {
-	return lock_bounded(&s->read_mutex);
+	return lock_bounded(&s->read_mutex, MUTEX_WAIT_MS);
+}
+
+int store_lock_writer_soon(struct store *s)
+{
+	return lock_bounded(&s->write_mutex, SOON_MS);
 }
 
 /* ---- rows ---- */
