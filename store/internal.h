@@ -129,6 +129,7 @@ struct store {
 	struct transaction transaction;
 	struct reserve reserve;
 	bool fills_reserve;		/* the daemon's */
+	uint64_t pieces_room;		/* bytes for pieces of restores; 0: by the disk. Tests set their own */
 	struct idset *followed;		/* changed by others, not told yet; NULL: none */
 
 	pthread_mutex_t read_mutex;	/* read */
@@ -329,6 +330,12 @@ int signer_insert(struct store *s, struct keys *keys);
 int recipient_insert(struct store *s, const struct recipient *new);
 /* Verified; ret_record (WRAP_RECORD_MAX bytes) may be NULL. -ENOENT. */
 int signer_read(struct db *db, const struct row_keys *keys, uint8_t ret_public[CURVE_LEN], uint8_t *ret_record, size_t *ret_len);
+
+/* ---- stages.c ---- */
+
+/* Around a short transaction of the stage connection; stage_end commits when r is 0. -EOPNOTSUPP: the store was opened without staging. */
+int stage_begin(struct store *s);
+int stage_end(struct store *s, int r);
 
 /* ---- restore_pieces.c ---- */
 

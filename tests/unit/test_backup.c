@@ -1106,6 +1106,7 @@ END_TEST
 START_TEST(pieces_make_the_stream_again)
 {
 	static const uint8_t id[RESTORE_ID_LEN] = { 1 };
+	static const struct restore_owner seven = { .uid = 7 };
 	struct memory m;
 	struct restore_pieces pieces = { .store = other.store, .id = { 1 }, .uid = 7 };
 	struct backup_header h;
@@ -1118,11 +1119,12 @@ START_TEST(pieces_make_the_stream_again)
 	fingerprint_of(fx.store, signer);
 	for (size_t at = 0; at < m.len; at += 70000) {
 		size_t n = m.len - at < 70000 ? m.len - at : 70000;
-		ck_assert_int_eq(store_restore_put(other.store, id, 7, at, m.data + at, n), 0);
-		ck_assert_int_eq(store_restore_put(other.store, id, 7, at, m.data + at, n), 0);	/* it came again */
+		ck_assert_int_eq(store_restore_put(other.store, id, &seven, at, m.data + at, n), 0);
+		ck_assert_int_eq(store_restore_put(other.store, id, &seven, at, m.data + at, n), 0);	/* it came again */
+		ck_assert_int_eq(store_restore_put(other.store, id, &seven, at, m.data + at, n - 1), -EINVAL);
 	}
-	ck_assert_int_eq(store_restore_put(other.store, id, 7, m.len + 1, "x", 1), -EINVAL);
-	ck_assert_int_eq(store_restore_put(other.store, id, 8, m.len, "x", 1), -ENOENT);	/* somebody else's */
+	ck_assert_int_eq(store_restore_put(other.store, id, &seven, m.len + 1, "x", 1), -EINVAL);
+	ck_assert_int_eq(store_restore_put(other.store, id, &(struct restore_owner){ .uid = 8 }, m.len, "x", 1), -ENOENT);	/* somebody else's */
 	ck_assert_int_eq(seal_for(&other, &m, box), 0);
 	ck_assert_int_eq(store_begin(other.store), 0);
 	ck_assert_int_eq(store_restore(other.store, &source, &options, &h, &counts, why, sizeof why), 0);
@@ -1134,17 +1136,57 @@ START_TEST(pieces_make_the_stream_again)
 }
 END_TEST
 
+/* A piece of n bytes of the restore that the number names. */
+static int put_of(uint8_t number, uint32_t uid, bool administrator, uint64_t at, size_t n)
+{
+	static const uint8_t bytes[3 * RESTORE_PIECE_MIN];
+	const uint8_t id[RESTORE_ID_LEN] = { number };
+
+	return store_restore_put(other.store, id, &(struct restore_owner){ uid, administrator }, at, bytes, n);
+}
+
 START_TEST(restores_under_way_are_few_and_expire)
 {
-	uint8_t id[RESTORE_ID_LEN] = { 0 };
+	uint8_t n = 0;
 
-	for (id[0] = 0; id[0] < RESTORES_MAX; id[0]++)
-		ck_assert_int_eq(store_restore_put(other.store, id, 1, 0, "x", 1), 0);
-	ck_assert_int_eq(store_restore_put(other.store, id, 1, 0, "x", 1), -EBUSY);
+	for (uint32_t uid = 1; n < RESTORES_MAX - RESTORES_RESERVE; n++, uid += n % RESTORES_PER_UID == 0)
+		ck_assert_int_eq(put_of(n, uid, false, 0, 1), 0);
+	ck_assert_int_eq(put_of(n, 100, false, 0, 1), -EBUSY);	/* the rest is kept for administrators */
+	ck_assert_int_eq(put_of(n++, 101, true, 0, 1), 0);
+	ck_assert_int_eq(put_of(n++, 101, true, 0, 1), 0);
+	ck_assert_int_eq(put_of(n, 102, true, 0, 1), -EBUSY);
 	raw(&other, "UPDATE restore_pieces SET created = 0 WHERE id <> 1");
 	ck_assert_int_eq(restores_expire(other.store), 0);
 	ck_assert_int_eq(raw_int(&other, "SELECT count(*) FROM restore_pieces"), 1);
-	ck_assert_int_eq(store_restore_put(other.store, id, 1, 0, "x", 1), 0);
+	ck_assert_int_eq(put_of(20, 100, false, 0, 1), 0);
+}
+END_TEST
+
+START_TEST(one_user_has_a_share_of_the_restores_and_of_the_disk)
+{
+	const size_t piece = RESTORE_PIECE_MIN;
+
+	ck_assert_int_eq(put_of(1, 7, false, 0, 1), 0);
+	ck_assert_int_eq(put_of(2, 7, false, 0, 1), 0);
+	ck_assert_int_eq(put_of(3, 7, false, 0, 1), -EBUSY);
+	ck_assert_int_eq(store_restore_drop(other.store, (const uint8_t[RESTORE_ID_LEN]){ 1 }, 7), 0);
+	ck_assert_int_eq(store_restore_drop(other.store, (const uint8_t[RESTORE_ID_LEN]){ 2 }, 7), 0);
+	other.store->pieces_room = 16 * piece;
+	for (uint64_t i = 0; i < 8; i++)	/* half of it, in two restores */
+		ck_assert_int_eq(put_of((uint8_t)(3 + i / 4), 7, false, i % 4 * piece, piece), 0);
+	ck_assert_int_eq(put_of(4, 7, false, 4 * piece, 1), -EDQUOT);
+	ck_assert_int_eq(put_of(4, 7, false, 3 * piece, piece), 0);	/* what is there may come again, and no more than it was */
+	ck_assert_int_eq(put_of(4, 7, false, piece, 3 * piece), -EINVAL);
+	for (uint64_t i = 0; i < 6; i++)	/* all but an eighth is others' */
+		ck_assert_int_eq(put_of(5, 8, false, i * piece, piece), 0);
+	ck_assert_int_eq(put_of(5, 8, false, 6 * piece, 1), -EDQUOT);
+	ck_assert_int_eq(put_of(6, 9, true, 0, piece), 0);
+	ck_assert_int_eq(put_of(6, 9, true, piece, piece), 0);
+	ck_assert_int_eq(put_of(6, 9, true, 2 * piece, 1), -EDQUOT);
+	other.store->pieces_room = 0;		/* by the disk, which has more */
+	ck_assert_int_eq(put_of(6, 9, true, 2 * piece, 1), 0);
+	ck_assert_int_eq(put_of(6, 9, true, 2 * piece + 1, 1), -EINVAL);	/* only the last may be short */
+	ck_assert_int_eq(raw_int(&other, "SELECT sum(length(bytes)) FROM restore_pieces"), 16 * (int)piece + 1);
 }
 END_TEST
 
@@ -1251,6 +1293,7 @@ int main(void)
 	tcase_add_test(memory, memory_of_a_restore_does_not_grow_with_it);
 	tcase_add_test(pieces, pieces_make_the_stream_again);
 	tcase_add_test(pieces, restores_under_way_are_few_and_expire);
+	tcase_add_test(pieces, one_user_has_a_share_of_the_restores_and_of_the_disk);
 	tcase_add_test(t, recipients_and_drills_are_kept_and_sealed);
 	tcase_add_test(t, older_store_gets_its_signing_key_when_it_needs_one);
 	runner = srunner_create(suite);
