@@ -330,17 +330,13 @@ static int ask_restore_any(struct ctl *c)
 static int run_restore_key(struct ctl *c)
 {
 	uint8_t key[CURVE_LEN];
-	uint32_t limit;
 	int r = keys_restore_key(c->env->keys, key);
 
 	if (r < 0)
 		return ctl_fail_store(c, r, "ask the key holder for its key");
-	store_rdlock(c->env->store);
-	limit = store_settings(c->env->store)->value_max;
-	store_unlock_tables(c->env->store);
 	c->unrecorded = true;
 	set_hex(c, "key", key, sizeof key);
-	ctl_set(c, "piece", json_integer(limit < RESTORE_PIECE_MAX ? limit : RESTORE_PIECE_MAX));	/* a stage takes no more than a value may have */
+	ctl_set(c, "piece", json_integer(RESTORE_PIECE_MAX));
 	return 0;
 }
 
@@ -354,6 +350,7 @@ static int check_restore_id(struct ctl *c)
 static int run_restore_put(struct ctl *c)
 {
 	const json_int_t at = json_integer_value(json_object_get(c->in, "at"));
+	const struct restore_owner owner = { c->who->uid, (c->who->host && c->who->uid == 0) || ctl_may(c, ACTION_BINDINGS_CREATE, NULL) };
 	uint8_t id[RESTORE_ID_LEN], *bytes;
 	size_t n = 0;
 	int r;
@@ -364,14 +361,19 @@ static int run_restore_put(struct ctl *c)
 	bytes = malloc(c->args.value_length);
 	r = bytes ? store_stage_read(c->env->store, c->request->stage, 0, bytes, c->args.value_length, &n) : -ENOMEM;
 	if (r == 0)
-		r = n == c->args.value_length ? store_restore_put(c->env->store, id, c->who->uid, (uint64_t)at, bytes, n) : -EIO;
+		r = n == c->args.value_length ? store_restore_put(c->env->store, id, &owner, (uint64_t)at, bytes, n) : -EIO;
 	free(bytes);
 	c->unrecorded = true;
 	if (r == -EINVAL || r == -ENOENT)
 		return ctl_fail(c, EINVAL, "at: pieces come one after the other");
 	if (r == -EBUSY) {
 		ctl_hint(c, "wait until they have ended; one that is left alone ends after an hour");
-		return ctl_fail(c, EBUSY, "too many restores are under way");
+		return ctl_fail(c, EBUSY, "too many restores are under way: %d of one user, %d in all", RESTORES_PER_UID, RESTORES_MAX - RESTORES_RESERVE);
+	}
+	if (r == -EDQUOT) {
+		ctl_hint(c, "make room on the store's file system, wait until other restores have ended, or restore as root: coffer restore --into STORE");
+		return ctl_fail(c, ENOSPC, "the backup is too long to be handed in: what waits to be restored may take 1/%u of the disk's free space%s", RESTORES_DISK_PART,
+				owner.administrator ? "" : ", and one user's half of that");
 	}
 	return r < 0 ? ctl_fail_store(c, r, "take a piece of the backup") : 0;
 }
@@ -501,15 +503,22 @@ static int ask_item(const struct restore_item *item, void *arg)
 }
 
 /* A stream of any length is gone through twice: each piece of it that is read is a sign of life. */
-struct pieces_read { struct restore_pieces pieces; struct ctl *c; };
+struct pieces_read { struct restore_pieces pieces; struct ctl *c; uint64_t size; };
+
+/* The slowest disk that a vault is expected to lie on takes that much of a stream in a millisecond, when it is made durable and when its pieces go. */
+#define DISK_BYTES_MS 512u
 
 static int read_pieces(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
 {
 	struct pieces_read *p = arg;
 	const struct backup_source source = restore_pieces_source(&p->pieces);
+	int r;
 
 	shared_still_at(p->c->env->shared, p->c->request->unique);
-	return source.read(source.arg, offset, ret, len, ret_len);
+	r = source.read(source.arg, offset, ret, len, ret_len);
+	if (r == 0 && offset + *ret_len > p->size)
+		p->size = offset + *ret_len;
+	return r;
 }
 
 static int fail_restore(struct ctl *c, int r, const char *why)
@@ -550,6 +559,7 @@ static int restore(struct ctl *c)
 		json_decref(restoring.programs);
 		return fail_restore(c, r, why);
 	}
+	shared_takes(c->env->shared, c->request->unique, stream.size / DISK_BYTES_MS < SHARED_TAKES_MAX ? (uint32_t)(stream.size / DISK_BYTES_MS) : SHARED_TAKES_MAX);
 	c->secret = NULL;	/* the record is of all of it */
 	snprintf(c->detail, sizeof(c->detail), "%llu secrets, %llu versions, %llu appended to, %llu skipped, %llu bindings, %llu policies, %llu hooks; from vault %s, epoch %llu, signer %.16s",
 		 (unsigned long long)counts.secrets, (unsigned long long)counts.versions, (unsigned long long)counts.appended, (unsigned long long)counts.skipped,

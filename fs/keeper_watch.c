@@ -28,6 +28,7 @@ static void look_at_dying(struct keeper *k, int seat)
 	dying_leave_behind(k, seat);
 }
 
+/* What began in the future has that long to go before it counts (shared_takes). */
 static bool too_long(uint32_t began, uint32_t now, uint32_t limit_ms)
 {
 	return began && now - began > limit_ms && now - began < UINT32_MAX / 2;

@@ -12,5 +12,11 @@ uint32_t shared_clock(void)
 void shared_still_at(struct shared *s, uint64_t unique)
 {
 	if (s)
-		unanswered_still_at(&s->unanswered, unique);
+		unanswered_began(&s->unanswered, unique, shared_clock());
+}
+
+void shared_takes(struct shared *s, uint64_t unique, uint32_t ms)
+{
+	if (s)
+		unanswered_began(&s->unanswered, unique, shared_clock() + (ms < SHARED_TAKES_MAX ? ms : SHARED_TAKES_MAX));
 }

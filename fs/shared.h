@@ -106,5 +106,8 @@ struct shared {
 uint32_t shared_clock(void);
 /* The request takes long, and gets on: the watchdog looks at it as if it had just begun. For the thread that is at it; accepts NULL and 0. */
 void shared_still_at(struct shared *s, uint64_t unique);
+/* What comes next may take that long without a sign of life, on top of what any request may: the disk, for one, gives none. */
+void shared_takes(struct shared *s, uint64_t unique, uint32_t ms);
+#define SHARED_TAKES_MAX (3600u * 1000)
 
 #endif

@@ -16,11 +16,11 @@ void unanswered_end(struct unanswered *u, uint32_t slot)
 	atomic_store_explicit(&u->at[slot].unique, 0, memory_order_release);
 }
 
-void unanswered_still_at(struct unanswered *u, uint64_t unique)
+void unanswered_began(struct unanswered *u, uint64_t unique, uint32_t when)
 {
 	for (size_t i = 0; unique && i < UNANSWERED_THREADS; i++)
 		if (atomic_load_explicit(&u->at[i].unique, memory_order_relaxed) == unique)
-			atomic_store_explicit(&u->at[i].began, shared_clock(), memory_order_relaxed);
+			atomic_store_explicit(&u->at[i].began, when | 1, memory_order_relaxed);
 }
 
 /* The count never is too small: who is killed in between leaves one too many, which costs a look. */

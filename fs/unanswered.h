@@ -22,8 +22,8 @@ struct unanswered {
 
 void unanswered_begin(struct unanswered *u, uint32_t slot, uint64_t unique);
 void unanswered_end(struct unanswered *u, uint32_t slot);
-/* The watchdog looks at the request as if it had just begun. */
-void unanswered_still_at(struct unanswered *u, uint64_t unique);
+/* The watchdog looks at the request as if it had begun then (shared_clock()). */
+void unanswered_began(struct unanswered *u, uint64_t unique, uint32_t when);
 /* Nobody is at it, and it has no answer. Where there is no room, one that waits for long goes: its caller was killed, most likely. */
 void unanswered_wait(struct unanswered *u, uint64_t unique);
 void unanswered_waits_no_more(struct unanswered *u, uint64_t unique);

@@ -245,23 +245,21 @@ void vault_events_told(struct vault *v)
 
 void vault_changed(struct vault *v, bool ring)
 {
-	const uint32_t *ids;
-	size_t n = store_touched(v->store, &ids);
 	bool names = false;
 	char path[BELL_PATH_MAX];
 
 	/* whoever still has a right decrypts again: rights may have gone with this commit */
 	plain_drop_all(v->plain);
-	for (size_t i = 0; i < n; i++) {
+	for (uint32_t id = 0; (id = store_touched_next(v->store, id));) {
 		store_rdlock(v->store);
-		const struct catalog_secret *s = store_get(v->store, ids[i]);
+		const struct catalog_secret *s = store_get(v->store, id);
 		const bool deleted = s && s->deleted;
 		if (s)
 			snprintf(path, sizeof path, "%s%s/current", deleted ? ".coffer/deleted/" : "", s->name);
 		store_unlock_tables(v->store);
 		if (s)
 			vault_ring(v, ring && !deleted ? BELL_TOUCH : BELL_DROP, path);
-		names |= is_new(v, ids[i]);
+		names |= is_new(v, id);
 	}
 	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */
 	if (names && ring)

@@ -212,11 +212,14 @@ static void tick(struct worker *w)
 		vault_seal(v);
 		v->unlock_failed = true;
 	}
-	if (!store_sealed(v->store))
+	/* A restore has the store for as long as it takes, and what was read must be wiped meanwhile: what needs a transaction waits for a tick after it. */
+	const bool busy = r == -ETIMEDOUT;
+	if (!busy && !store_sealed(v->store))
 		store_pending_acts(v->store, log_pending, v);
 	if (vault_events_new(v))	/* of other processes */
 		vault_events_told(v);
-	removal_tick(v);
+	if (!busy)
+		removal_tick(v);
 	audit_tick(v->audit);
 	backups_expire(v->backups);
 	v->shared->tick_began = 0;

@@ -74,7 +74,7 @@ static bool worth_keeping(const struct store *s)
 
 int clock_keep(struct store *s)
 {
-	struct touched *touched = NULL;
+	struct idset *touched = NULL;
 	int r;
 
 	if (!worth_keeping(s))
@@ -88,7 +88,7 @@ int clock_keep(struct store *s)
 		return r;
 	}
 	r = transaction_finish(s, &touched);
-	free(touched);
+	idset_free(touched);
 	return r;
 }
 

@@ -10,7 +10,7 @@
 
 static int fill(struct store *s, struct keys *keys, const struct store_settings *settings, const struct principal *admins, size_t n_admins)
 {
-	struct touched *touched = NULL;
+	struct idset *touched = NULL;
 	int r = transaction_begin(s, true);
 
 	if (r < 0)
@@ -31,7 +31,7 @@ static int fill(struct store *s, struct keys *keys, const struct store_settings 
 		return r;
 	}
 	r = transaction_finish(s, &touched);
-	free(touched);
+	idset_free(touched);
 	return r;
 }
 

@@ -168,16 +168,35 @@ int store_event_add_of(struct store *s, enum event_kind kind, uint32_t id, uint3
 	return store_event_add(s, &(struct event){ .kind = kind, .secret = id, .version = version, .name = name, .same = same });
 }
 
+/* Where the lines begin that are kept: those that some hook has yet to hear of are among them, up to a limit. */
+static int kept_from(struct store *s, uint64_t end, uint64_t *ret_from)
+{
+	struct query q = db_query(s->write, "SELECT min(delivered) FROM hook_places");
+	uint64_t from = end - EVENTS_KEPT, least = end > EVENTS_KEPT_MOST ? end - EVENTS_KEPT_MOST : 0;
+	int r = query_step(&q);
+
+	if (r > 0 && !column_null(&q, 0) && (uint64_t)column_int(&q, 0) < from)
+		from = (uint64_t)column_int(&q, 0) < least ? least : (uint64_t)column_int(&q, 0);
+	query_end(&q);
+	if (r < 0)
+		return r;
+	*ret_from = from;
+	return 0;
+}
+
 int events_prune(struct store *s)
 {
-	uint64_t first = atomic_load(&s->events_first), end = atomic_load(&s->events_end);
+	uint64_t first = atomic_load(&s->events_first), end = atomic_load(&s->events_end), from = 0;
 	struct query q;
 	int r;
 
 	if (end - first <= EVENTS_KEPT + EVENTS_KEPT / 8)
 		return 0;
+	r = kept_from(s, end, &from);
+	if (r < 0 || from <= first)
+		return r;
 	q = db_query(s->write, "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)");
-	query_int(&q, (int64_t)(end - EVENTS_KEPT));
+	query_int(&q, (int64_t)from);
 	query_int(&q, PRUNE_ROWS);
 	r = query_run(&q);
 	if (r == 0)

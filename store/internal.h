@@ -7,6 +7,7 @@
 
 #include "store/catalog.h"
 #include "store/db.h"
+#include "store/idset.h"
 #include "store/integrity.h"
 #include "store/lifecycle.h"
 #include "store/reserve.h"
@@ -69,7 +70,7 @@ struct change {
 	int64_t row;
 	uint8_t old_mac[DIGEST_LEN], new_mac[DIGEST_LEN];
 };
-#define CHANGES_LISTED 4096u	/* beyond, the change table says ROW_EVERYTHING */
+#define CHANGES_LISTED 4096u	/* beyond, the change table says ROW_EVERYTHING, and the tables are loaded anew: memory does not grow with a restore */
 #define CHANGES_KEPT   1024u	/* epochs */
 #define CHANGE_BITS    20	/* of a change's id, below the epoch */
 
@@ -96,8 +97,10 @@ struct transaction {
 	int broken;		/* a statement failed half-way: only rollback is left */
 	struct head head;
 	struct store_settings settings;
-	struct change *changes;
+	struct change *changes;	/* those of grants, and of all others the first CHANGES_LISTED */
 	size_t n_changes, capacity;
+	uint64_t changed;	/* how many there were */
+	struct idset *touched;	/* objects; NULL: none */
 	bool events_known;	/* events_end is where the next event's line begins */
 	uint64_t events_end;
 	bool destroys;		/* content goes for ever: after the commit the log of the database is emptied too */
@@ -126,8 +129,8 @@ struct store {
 	struct transaction transaction;
 	struct reserve reserve;
 	bool fills_reserve;		/* the daemon's */
-	uint32_t *followed;		/* changed by others, not told yet */
-	size_t n_followed;
+	uint64_t pieces_room;		/* bytes for pieces of restores; 0: by the disk. Tests set their own */
+	struct idset *followed;		/* changed by others, not told yet; NULL: none */
 
 	pthread_mutex_t read_mutex;	/* read */
 	struct db *read;
@@ -147,7 +150,7 @@ struct store {
 	struct row_keys *row_keys;	/* locked memory; NULL while sealed */
 	struct cipher_cache *cache;
 
-	pthread_key_t touched;		/* struct touched of this thread's last commit */
+	pthread_key_t touched;		/* struct idset of this thread's last commit */
 	bool has_touched;
 
 	atomic_bool unscrubbed;		/* destroyed content may still stand in the database's log */
@@ -157,11 +160,6 @@ struct store {
 };
 
 #define RETENTION_NS(settings) ((int64_t)(settings)->retention_days * 86400 * NS_PER_S)
-
-struct touched {
-	size_t n;
-	uint32_t ids[];
-};
 
 int64_t store_now(const struct store *s);
 int store_open_schema(const struct store_config *config, const struct schema *schema, struct store **ret_store, char *why, size_t why_len);
@@ -176,6 +174,8 @@ int store_derive_row_keys(struct store *s, struct keys *keys, struct row_keys **
 /* Bounded waits for the mutexes: 0 or -ETIMEDOUT. */
 int store_lock_writer(struct store *s);
 int store_lock_reader(struct store *s);
+/* For what can as well be done a moment later, by a thread that others wait for: -ETIMEDOUT almost at once. */
+int store_lock_writer_soon(struct store *s);
 
 #define VERSION_ID(object, number) ((int64_t)((uint64_t)(object) << 32 | (number)))
 #define VERSION_OBJECT(id)         ((uint32_t)((uint64_t)(id) >> 32))
@@ -211,17 +211,22 @@ struct step {
 	size_t n_removes;
 	uint64_t *versions;	/* whose cached content is no longer good */
 	size_t n_versions;
-	struct touched *touched;
 	struct policy *policy;
 	struct store_settings settings;
 	struct clock_row clock;
 	struct rules *rules;	/* NULL: as they were */
 	struct grants grants;
+	struct tables fresh;	/* catalog is set: everything anew, and nothing of the above */
 };
 /* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
 int step_prepare(struct store *s, struct db *db, const struct change *changes, size_t n, struct step *ret_step);
-void step_apply(struct store *s, struct step *step, const struct head *head);	/* cannot fail; leaves touched to the caller */
+/* The same for more changes than are listed: reads everything. */
+int step_reload(struct store *s, struct db *db, struct step *ret_step);
+void step_apply(struct store *s, struct step *step, const struct head *head);	/* cannot fail */
 void step_discard(struct store *s, struct step *step);
+bool change_is_grant(const struct change *change);	/* a role, a binding, a block */
+/* Adds the object that a change is about, if it is about one: 0 or -ENOMEM. */
+int change_touch(struct idset **touched, const struct change *change);
 /* The policy as it would be after the changes. */
 int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, struct grants *ret_grants);
 
@@ -234,7 +239,7 @@ int transaction_check(const struct store *s);		/* 0, or -EINVAL without an open 
 int transaction_fail(struct store *s, int error);	/* marks it broken; returns error */
 int64_t transaction_epoch(const struct store *s);	/* that the commit will move to */
 int transaction_begin(struct store *s, bool fresh);	/* fresh: store_create's, without a head yet; the writer's mutex is held */
-int transaction_finish(struct store *s, struct touched **ret_touched);
+int transaction_finish(struct store *s, struct idset **ret_touched);
 void transaction_abort(struct store *s);
 
 /* Around every change of a member row. row_out verifies the row as it is and takes it out of the set (-ENOENT: no such row); then change it; row_in
@@ -325,6 +330,12 @@ int signer_insert(struct store *s, struct keys *keys);
 int recipient_insert(struct store *s, const struct recipient *new);
 /* Verified; ret_record (WRAP_RECORD_MAX bytes) may be NULL. -ENOENT. */
 int signer_read(struct db *db, const struct row_keys *keys, uint8_t ret_public[CURVE_LEN], uint8_t *ret_record, size_t *ret_len);
+
+/* ---- stages.c ---- */
+
+/* Around a short transaction of the stage connection; stage_end commits when r is 0. -EOPNOTSUPP: the store was opened without staging. */
+int stage_begin(struct store *s);
+int stage_end(struct store *s, int r);
 
 /* ---- restore_pieces.c ---- */
 

@@ -32,7 +32,8 @@ int event_parse(const char *name, enum event_kind *ret_kind);	/* 0 or -EINVAL */
 
 #define EVENT_LINE_MAX   1024		/* bytes of a line, with its newline */
 #define EVENT_DETAIL_MAX 256
-#define EVENTS_KEPT      (16u << 20)	/* bytes of the stream: the oldest lines beyond go */
+#define EVENTS_KEPT      (16u << 20)	/* bytes of the stream: the oldest lines beyond go, … */
+#define EVENTS_KEPT_MOST (256u << 20)	/* … unless a hook has yet to hear of them: a restore can make more at once */
 
 struct event {
 	enum event_kind kind;

@@ -80,3 +80,10 @@ void reserve_fill(struct reserve *r)
 	if (measure(r, &held, &left) && held < RESERVE_BYTES && left > RESERVE_MARGIN)
 		grow(r, held, left - RESERVE_MARGIN);
 }
+
+uint64_t reserve_free_bytes(const struct reserve *r)
+{
+	uint64_t held, left;
+
+	return measure(r, &held, &left) ? left : 0;
+}

@@ -23,5 +23,7 @@ void reserve_lend(struct reserve *r);
 void reserve_return(struct reserve *r);
 /* Grows while there is room for others too; cheap when it has all. */
 void reserve_fill(struct reserve *r);
+/* Bytes that are free on the disk beside it; 0 also if nobody knows. */
+uint64_t reserve_free_bytes(const struct reserve *r);
 
 #endif

@@ -6,32 +6,115 @@
 
 #define RESTORE_LIFE_NS ((int64_t)RESTORE_LIFE_S * NS_PER_S)
 
-static int count_others(struct store *s, const uint8_t id[RESTORE_ID_LEN], int64_t *ret_n)
+/* ---- what is under way, and whose ---- */
+
+struct held {
+	unsigned others, own;		/* restores besides the one at hand */
+	uint64_t bytes, own_bytes;	/* of the pieces of all, with it */
+};
+
+/* The restore after this one, by id: 1, 0: there is none. */
+static int next_restore(struct store *s, const uint8_t *after, size_t len, uint8_t ret[RESTORE_ID_LEN])
 {
-	struct query q = db_query(s->stage, "SELECT count(*) FROM restore_pieces WHERE at = 0 AND restore <> ?");
+	struct query q = db_query(s->stage, "SELECT restore FROM restore_pieces WHERE restore > ? ORDER BY restore LIMIT 1");
+	uint8_t found[RESTORE_ID_LEN];
+	const void *id;
+	int r;
+
+	query_blob(&q, after, len);
+	r = query_step(&q);
+	if (r > 0) {
+		id = column_blob(&q, 0, &len);
+		r = len == sizeof found ? 1 : -EBADMSG;
+		if (r > 0)
+			memcpy(found, id, sizeof found);
+	}
+	query_end(&q);	/* after may be ret */
+	if (r > 0)
+		memcpy(ret, found, sizeof found);
+	return r;
+}
+
+/* Pieces come one after the other: the last one says how much there is. */
+static int measure(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t *ret_uid, uint64_t *ret_bytes)
+{
+	struct query q = db_query(s->stage, "SELECT uid, at + length(bytes) FROM restore_pieces WHERE restore = ? ORDER BY at DESC LIMIT 1");
 	int r;
 
 	query_blob(&q, id, RESTORE_ID_LEN);
 	r = query_step(&q);
-	*ret_n = r > 0 ? column_int(&q, 0) : 0;
+	if (r > 0) {
+		*ret_uid = (uint32_t)column_int(&q, 0);
+		*ret_bytes = (uint64_t)column_int(&q, 1);
+	}
 	query_end(&q);
-	return r < 0 ? r : 0;
+	return r > 0 ? 0 : r == 0 ? -EIO : r;
 }
 
-/* Where the restore's pieces end, leaving out the one at `at`; -ENOENT: they are somebody else's. */
-static int end_of(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, uint64_t at, uint64_t *ret_end)
+static int take_stock(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, struct held *ret)
 {
-	struct query q = db_query(s->stage, "SELECT at + length(bytes), uid FROM restore_pieces WHERE restore = ? AND at < ? ORDER BY at DESC LIMIT 1");
+	uint8_t at[RESTORE_ID_LEN];
+	struct held held = { 0 };
+	uint32_t whose = 0;
+	uint64_t bytes = 0;
+	int r;
+
+	for (r = next_restore(s, NULL, 0, at); r > 0; r = next_restore(s, at, sizeof at, at)) {
+		r = measure(s, at, &whose, &bytes);
+		if (r < 0)
+			break;
+		held.bytes += bytes;
+		held.own_bytes += whose == uid ? bytes : 0;
+		if (memcmp(at, id, sizeof at) != 0) {
+			held.others++;
+			held.own += whose == uid;
+		}
+	}
+	if (r == 0)
+		*ret = held;
+	return r;
+}
+
+/* May len bytes more be taken? Whoever may restore one name must not keep the others from it, nor fill the disk. */
+static int check_share(struct store *s, const uint8_t id[RESTORE_ID_LEN], const struct restore_owner *owner, size_t len)
+{
+	struct held held;
+	uint64_t room;
+	int r = take_stock(s, id, owner->uid, &held);
+
+	if (r < 0)
+		return r;
+	if (held.own >= RESTORES_PER_UID || held.others >= RESTORES_MAX - (owner->administrator ? 0 : RESTORES_RESERVE))
+		return -EBUSY;
+	room = s->pieces_room ? s->pieces_room : (reserve_free_bytes(&s->reserve) + held.bytes) / RESTORES_DISK_PART;
+	if (held.bytes + len > (owner->administrator ? room : room - room / 8) || (!owner->administrator && held.own_bytes + len > room / 2))
+		return -EDQUOT;
+	return 0;
+}
+
+/* ---- the pieces ---- */
+
+/* Does a piece belong at `at`? 1: it follows the last one; 0: it is there already. What was handed in is counted by where it ends, so that only the last piece may be short, and one that comes again is as long
+ * as it was. */
+static int place_of(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, uint64_t at, size_t len)
+{
+	struct query q = db_query(s->stage, "SELECT at, length(bytes), uid FROM restore_pieces WHERE restore = ? AND at <= ? ORDER BY at DESC LIMIT 1");
+	uint64_t from, n;
 	int r;
 
 	query_blob(&q, id, RESTORE_ID_LEN);
 	query_int(&q, (int64_t)at);
 	r = query_step(&q);
-	*ret_end = r > 0 ? (uint64_t)column_int(&q, 0) : 0;
-	if (r > 0 && column_int(&q, 1) != uid)
+	from = r > 0 ? (uint64_t)column_int(&q, 0) : 0;
+	n = r > 0 ? (uint64_t)column_int(&q, 1) : 0;
+	if (r > 0 && column_int(&q, 2) != uid)
 		r = -ENOENT;
+	else if (r > 0 && from == at)
+		r = n == len ? 0 : -EINVAL;
+	else if (r >= 0)
+		r = from + n == at && (at == 0 || n >= RESTORE_PIECE_MIN) ? 1 : -EINVAL;
 	query_end(&q);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 static int put_piece(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, uint64_t at, const void *data, size_t len)
@@ -47,56 +130,27 @@ static int put_piece(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t
 	return query_run(&q);
 }
 
-static int begin(struct store *s)
+int store_restore_put(struct store *s, const uint8_t id[RESTORE_ID_LEN], const struct restore_owner *owner, uint64_t at, const void *data, size_t len)
 {
-	int r = s->stage ? store_lock_writer(s) : -EOPNOTSUPP;
-
-	if (r < 0)
-		return r;
-	r = db_begin(s->stage, true);
-	if (r < 0)
-		pthread_mutex_unlock(&s->write_mutex);
-	return r;
-}
-
-static int end(struct store *s, int r)
-{
-	if (r == 0)
-		r = db_commit(s->stage);
-	else
-		db_rollback(s->stage);
-	pthread_mutex_unlock(&s->write_mutex);
-	return r;
-}
-
-int store_restore_put(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, uint64_t at, const void *data, size_t len)
-{
-	uint64_t from = 0;
-	int64_t others = 0;
 	int r;
 
 	if (len == 0 || len > RESTORE_PIECE_MAX || at > INT64_MAX / 2)
 		return -EINVAL;
-	r = begin(s);
+	r = stage_begin(s);
 	if (r < 0)
 		return r;
-	r = count_others(s, id, &others);
-	if (r == 0 && others >= RESTORES_MAX)
-		r = -EBUSY;
+	r = place_of(s, id, owner->uid, at, len);
+	if (r > 0)
+		r = check_share(s, id, owner, len);
 	if (r == 0)
-		r = end_of(s, id, uid, at, &from);
-	if (r == 0 && from != at)
-		r = -EINVAL;
-	if (r == 0)
-		r = put_piece(s, id, uid, at, data, len);
-	return end(s, r);
+		r = put_piece(s, id, owner->uid, at, data, len);
+	return stage_end(s, r);
 }
 
-static int drop(struct store *s, struct db *db, const uint8_t id[RESTORE_ID_LEN], uint32_t uid)
+static int drop(struct db *db, const uint8_t id[RESTORE_ID_LEN], uint32_t uid)
 {
 	struct query q = db_query(db, "DELETE FROM restore_pieces WHERE restore = ? AND uid = ?");
 
-	(void)s;
 	query_blob(&q, id, RESTORE_ID_LEN);
 	query_int(&q, uid);
 	return query_run(&q);
@@ -104,16 +158,16 @@ static int drop(struct store *s, struct db *db, const uint8_t id[RESTORE_ID_LEN]
 
 int store_restore_drop(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid)
 {
-	int r = begin(s);
+	int r = stage_begin(s);
 
-	return r < 0 ? r : end(s, drop(s, s->stage, id, uid));
+	return r < 0 ? r : stage_end(s, drop(s->stage, id, uid));
 }
 
 int store_restore_done(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid)
 {
 	int r = transaction_check(s);
 
-	return r < 0 ? r : transaction_fail(s, drop(s, s->write, id, uid));
+	return r < 0 ? r : transaction_fail(s, drop(s->write, id, uid));
 }
 
 static int read_piece(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)

@@ -38,9 +38,9 @@ int store_scrub(struct store *s)
 
 	if (!atomic_load(&s->unscrubbed))
 		return 0;
-	r = store_lock_writer(s);
+	r = store_lock_writer_soon(s);
 	if (r < 0)
-		return r;
+		return -EAGAIN;
 	r = scrub(s);
 	pthread_mutex_unlock(&s->write_mutex);
 	return r;

@@ -256,7 +256,7 @@ static int stage_get_bytes(struct store *s, struct db *db, const struct stage *s
 
 /* ---- the calls: each a short transaction of the stage connection ---- */
 
-static int stage_begin(struct store *s)
+int stage_begin(struct store *s)
 {
 	int r;
 
@@ -271,8 +271,7 @@ static int stage_begin(struct store *s)
 	return r;
 }
 
-/* Ends what stage_begin began: commits when r is 0. */
-static int stage_end(struct store *s, int r)
+int stage_end(struct store *s, int r)
 {
 	if (r == 0)
 		r = db_commit(s->stage);

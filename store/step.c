@@ -15,25 +15,24 @@ static int change_order(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static int id_order(const void *a, const void *b)
+/* The last word on each row, in order of kind and row: of all changes, or of those that are grants. */
+static int changes_fold(const struct change *changes, size_t n, bool grants, struct change **ret_folded, size_t *ret_n)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	struct change *folded;
+	size_t kept = 0, wanted = 0;
 
-	return x < y ? -1 : x > y;
-}
-
-/* The last word on each row, in order of kind and row. */
-static int changes_fold(const struct change *changes, size_t n, struct change **ret_folded, size_t *ret_n)
-{
-	struct change *folded = malloc((n + 1) * sizeof *folded);
-	size_t kept = 0;
-
+	for (size_t i = 0; i < n; i++)
+		wanted += !grants || change_is_grant(&changes[i]);
+	folded = malloc((wanted + 1) * sizeof *folded);
 	if (!folded)
 		return -ENOMEM;
-	if (n > 0) {
-		memcpy(folded, changes, n * sizeof *folded);
+	for (size_t i = 0; i < n; i++)
+		if (!grants || change_is_grant(&changes[i]))
+			folded[kept++] = changes[i];
+	n = kept;
+	kept = 0;
+	if (n > 0)
 		qsort(folded, n, sizeof *folded, change_order);
-	}
 	for (size_t i = 0; i < n; i++) {
 		if (kept > 0 && folded[kept - 1].kind == folded[i].kind && folded[kept - 1].row == folded[i].row)
 			kept--;
@@ -66,7 +65,7 @@ static int changed_row(struct store *s, const struct change *change, struct quer
 
 /* ---- policy and settings ---- */
 
-static bool is_grant(const struct change *change)
+bool change_is_grant(const struct change *change)
 {
 	return change->kind == ROW_ROLE || change->kind == ROW_BINDING || change->kind == ROW_BLOCK;
 }
@@ -108,18 +107,13 @@ int step_policy(struct store *s, struct db *db, const struct change *changes, si
 	size_t n_folded = 0, n_steps = 0;
 	int counts[ROW_KINDS] = { 0 }, count, r;
 
-	r = changes_fold(changes, n, &folded, &n_folded);
+	r = changes_fold(changes, n, true, &folded, &n_folded);
 	if (r < 0)
 		return r;
-	size_t grants = 0;
-	for (size_t i = 0; i < n_folded; i++)
-		grants += is_grant(&folded[i]);
-	steps = malloc((grants + 1) * sizeof *steps);
+	steps = malloc((n_folded + 1) * sizeof *steps);
 	r = steps ? 0 : -ENOMEM;
 	/* Roles sort before bindings: a binding of a new role finds it. */
 	for (size_t i = 0; i < n_folded && r == 0; i++) {
-		if (!is_grant(&folded[i]))
-			continue;
 		r = policy_step(s, db, &folded[i], &steps[n_steps], &count);
 		counts[folded[i].kind] += count;
 		n_steps += r == 0 && steps[n_steps].kind != 0;
@@ -291,44 +285,23 @@ out:
 	return r;
 }
 
-/* The ids of all objects that changed, or of which a version did. */
-static int step_touched(const struct change *folded, size_t n, struct step *step)
-{
-	struct touched *t = malloc(sizeof *t + n * sizeof t->ids[0]);
-	size_t kept = 0;
-
-	if (!t)
-		return -ENOMEM;
-	t->n = 0;
-	for (size_t i = 0; i < n; i++) {
-		if (folded[i].kind == ROW_OBJECT)
-			t->ids[t->n++] = (uint32_t)folded[i].row;
-		else if (folded[i].kind == ROW_VERSION)
-			t->ids[t->n++] = VERSION_OBJECT(folded[i].row);
-	}
-	qsort(t->ids, t->n, sizeof t->ids[0], id_order);
-	for (size_t i = 0; i < t->n; i++)
-		if (kept == 0 || t->ids[kept - 1] != t->ids[i])
-			t->ids[kept++] = t->ids[i];
-	t->n = kept;
-	step->touched = t;
-	return 0;
-}
-
+/* The objects of the changed rows and of the changed versions, side by side. */
 static int step_objects(struct store *s, struct db *db, const struct change *folded, size_t n, struct step *step)
 {
-	size_t o = 0, v, end;
+	size_t o = 0, v, objects, end;
 	int r = 0;
 
 	while (o < n && folded[o].kind < ROW_OBJECT)
 		o++;
-	for (v = o; v < n && folded[v].kind < ROW_VERSION; v++)
+	for (objects = o; objects < n && folded[objects].kind == ROW_OBJECT; objects++)
 		;
-	for (size_t i = 0; i < step->touched->n && r == 0; i++) {
-		uint32_t id = step->touched->ids[i];
-		const struct change *object = NULL;
-		if (o < n && folded[o].kind == ROW_OBJECT && folded[o].row == id)
-			object = &folded[o++];
+	for (v = objects; v < n && folded[v].kind < ROW_VERSION; v++)
+		;
+	while (r == 0 && (o < objects || (v < n && folded[v].kind == ROW_VERSION))) {
+		uint32_t of_object = o < objects ? (uint32_t)folded[o].row : UINT32_MAX;
+		uint32_t of_version = v < n && folded[v].kind == ROW_VERSION ? VERSION_OBJECT(folded[v].row) : UINT32_MAX;
+		uint32_t id = of_object < of_version ? of_object : of_version;
+		const struct change *object = of_object == id ? &folded[o++] : NULL;
 		for (end = v; end < n && folded[end].kind == ROW_VERSION && VERSION_OBJECT(folded[end].row) == id; end++)
 			step->versions[step->n_versions++] = (uint64_t)folded[end].row;
 		r = step_object(s, db, id, object, folded + v, end - v, step);
@@ -354,13 +327,11 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 	struct step step = { .settings = s->tables.settings, .clock = s->tables.clock };
 	struct change *folded = NULL;
 	size_t n_folded = 0;
-	int r = changes_fold(changes, n, &folded, &n_folded);
+	int r = changes_fold(changes, n, false, &folded, &n_folded);
 
-	if (r == 0)
-		r = step_touched(folded, n_folded, &step);
 	if (r == 0) {
-		step.puts = malloc((step.touched->n + 1) * sizeof *step.puts);
-		step.removes = malloc((step.touched->n + 1) * sizeof *step.removes);
+		step.puts = malloc((n_folded + 1) * sizeof *step.puts);
+		step.removes = malloc((n_folded + 1) * sizeof *step.removes);
 		step.versions = malloc((n_folded + 1) * sizeof *step.versions);
 		r = step.puts && step.removes && step.versions ? 0 : -ENOMEM;
 	}
@@ -381,11 +352,41 @@ int step_prepare(struct store *s, struct db *db, const struct change *changes, s
 	return 0;
 }
 
+int step_reload(struct store *s, struct db *db, struct step *ret_step)
+{
+	struct step step = { 0 };
+	char why[256];
+	int r = tables_load(db, s->row_keys, s->vault, s->name, &step.fresh, why, sizeof why);
+
+	if (r == 0)
+		*ret_step = step;
+	return r;
+}
+
+static void apply_fresh(struct store *s, struct step *step)
+{
+	struct tables old;
+
+	pthread_rwlock_wrlock(&s->tables_lock);
+	old = s->tables;
+	s->tables = step->fresh;
+	s->stirred_all = true;
+	atomic_store(&s->epoch, s->tables.head.epoch);
+	pthread_rwlock_unlock(&s->tables_lock);
+	cache_clear(s->cache);
+	tables_free(&old);
+	step->fresh = (struct tables){ 0 };
+}
+
 void step_apply(struct store *s, struct step *step, const struct head *head)
 {
 	struct policy *old;
 	struct rules *old_rules = NULL;
 
+	if (step->fresh.catalog) {
+		apply_fresh(s, step);
+		return;
+	}
 	pthread_rwlock_wrlock(&s->tables_lock);
 	if (step->rules) {
 		old_rules = s->tables.rules;
@@ -418,7 +419,7 @@ void step_apply(struct store *s, struct step *step, const struct head *head)
 	step_discard(s, step);
 }
 
-/* After step_apply only the lists are left to free; touched stays with whoever took it. */
+/* After step_apply only the lists are left to free. */
 void step_discard(struct store *s, struct step *step)
 {
 	for (size_t i = 0; i < step->n_puts; i++)
@@ -428,25 +429,30 @@ void step_discard(struct store *s, struct step *step)
 	free(step->puts);
 	free(step->removes);
 	free(step->versions);
-	free(step->touched);
+	tables_free(&step->fresh);
 	*step = (struct step){ 0 };
 }
 
 /* ---- following another process ---- */
 
-static int followed_add(struct store *s, const uint32_t *ids, size_t n)
+/* The secret that a row of the change table is about; 0: none. */
+static uint32_t changed_secret(int64_t kind, int64_t row)
 {
-	uint32_t *grown;
+	return kind == ROW_OBJECT ? (uint32_t)row : kind == ROW_VERSION ? VERSION_OBJECT(row) : 0;
+}
 
-	if (n == 0)
-		return 0;
-	grown = realloc(s->followed, (s->n_followed + n) * sizeof *grown);
-	if (!grown)
-		return -ENOMEM;
-	memcpy(grown + s->n_followed, ids, n * sizeof *ids);
-	s->followed = grown;
-	s->n_followed += n;
-	return 0;
+static int touch(struct idset **set, uint32_t id)
+{
+	if (!*set)
+		*set = idset_new();
+	return *set ? idset_add(*set, id, id) : -ENOMEM;
+}
+
+int change_touch(struct idset **touched, const struct change *change)
+{
+	const uint32_t id = changed_secret(change->kind, change->row);
+
+	return id ? touch(touched, id) : 0;
 }
 
 /* Every secret may have changed: told of all of them. */
@@ -457,26 +463,18 @@ static int followed_add_all(struct store *s)
 
 	for (int deleted = 0; deleted < 2; deleted++)
 		for (uint32_t id = 0; r == 0 && (c = catalog_next(s->tables.catalog, id, deleted)); id = c->id)
-			r = followed_add(s, &c->id, 1);
+			r = touch(&s->followed, c->id);
 	return r;
 }
 
 static int follow_reload(struct store *s, struct db *db)
 {
-	struct tables fresh, old;
-	char why[256];
-	int r = tables_load(db, s->row_keys, s->vault, s->name, &fresh, why, sizeof why);
+	struct step step;
+	int r = step_reload(s, db, &step);
 
 	if (r < 0)
 		return r;
-	pthread_rwlock_wrlock(&s->tables_lock);
-	old = s->tables;
-	s->tables = fresh;
-	s->stirred_all = true;
-	atomic_store(&s->epoch, fresh.head.epoch);
-	pthread_rwlock_unlock(&s->tables_lock);
-	cache_clear(s->cache);
-	tables_free(&old);
+	apply_fresh(s, &step);
 	return followed_add_all(s);
 }
 
@@ -564,8 +562,8 @@ int follow_apply(struct store *s, struct db *db)
 		r = -EBADMSG;
 	if (r == 0 && n > 0)
 		r = step_prepare(s, db, changes, n, &step);
-	if (r == 0 && n > 0)
-		r = followed_add(s, step.touched->ids, step.touched->n);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = change_touch(&s->followed, &changes[i]);
 	if (r == 0 && n > 0)
 		step_apply(s, &step, &head);
 	else
@@ -574,62 +572,36 @@ int follow_apply(struct store *s, struct db *db)
 	return r;
 }
 
-/* The secret that a row of the change table is about; 0: none. */
-static uint32_t changed_secret(int64_t kind, int64_t row)
-{
-	return kind == ROW_OBJECT ? (uint32_t)row : kind == ROW_VERSION ? VERSION_OBJECT(row) : 0;
-}
-
-static int list_changed(struct db *db, uint64_t epoch, uint64_t head, struct touched **ret_list)
+static int list_changed(struct db *db, uint64_t epoch, uint64_t head, struct idset **changed)
 {
 	struct query q = db_query(db, "SELECT id, kind, row FROM changes WHERE id >= ? ORDER BY id");
-	struct touched *list = malloc(sizeof *list);
-	size_t room = 0;
-	int r = list ? 0 : -ENOMEM;
 	uint64_t at = epoch;
+	int r = 0;
 
-	if (r == 0)
-		list->n = 0;
 	query_int(&q, (int64_t)((epoch + 1) << CHANGE_BITS));
 	while (r == 0 && (r = query_step(&q)) > 0) {
 		const uint64_t next = (uint64_t)column_int(&q, 0) >> CHANGE_BITS;
 		const uint32_t id = changed_secret(column_int(&q, 1), column_int(&q, 2));
 		r = next > at + 1 || column_int(&q, 1) == ROW_EVERYTHING ? -ESTALE : 0;
 		at = next;
-		if (r == 0 && id && list->n == room) {
-			struct touched *grown = realloc(list, sizeof *list + (room = 2 * room + 64) * sizeof list->ids[0]);
-			r = grown ? 0 : -ENOMEM;
-			list = grown ? grown : list;
-		}
 		if (r == 0 && id)
-			list->ids[list->n++] = id;
+			r = touch(changed, id);
 	}
 	query_end(&q);
-	if (r == 0 && at < head)
-		r = -ESTALE;
-	if (r < 0) {
-		free(list);
-		return r;
-	}
-	*ret_list = list;
-	return 0;
+	return r == 0 && at < head ? -ESTALE : r;
 }
 
 int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg)
 {
-	struct touched *list = NULL;
+	struct idset *changed = NULL;
 	int r = store_lock_reader(s);
 
 	if (r < 0)
 		return r;
-	r = list_changed(s->read, epoch, atomic_load(&s->epoch), &list);
+	r = list_changed(s->read, epoch, atomic_load(&s->epoch), &changed);
 	pthread_mutex_unlock(&s->read_mutex);
-	if (r < 0)
-		return r;
-	qsort(list->ids, list->n, sizeof list->ids[0], id_order);
-	for (size_t i = 0; i < list->n; i++)
-		if (i == 0 || list->ids[i] != list->ids[i - 1])
-			fn(list->ids[i], arg);
-	free(list);
-	return 0;
+	for (uint32_t id = 0; r == 0 && (id = idset_next(changed, id));)
+		fn(id, arg);
+	idset_free(changed);
+	return r;
 }

@@ -77,11 +77,16 @@ static int database_path(const char *dir, char **ret_path)
 	return r;
 }
 
+static void touched_free(void *set)
+{
+	idset_free(set);
+}
+
 static int locks_init(struct store *s)
 {
 	pthread_rwlockattr_t attributes;
 
-	if (pthread_key_create(&s->touched, free) != 0)
+	if (pthread_key_create(&s->touched, touched_free) != 0)
 		return -ENOMEM;
 	s->has_touched = true;
 	pthread_mutex_init(&s->write_mutex, NULL);
@@ -241,13 +246,14 @@ void store_close(struct store *s)
 	if (s->stage_row_key)
 		secmem_free(s->stage_row_key, KEY_LEN);
 	if (s->has_touched) {
-		free(pthread_getspecific(s->touched));
+		idset_free(pthread_getspecific(s->touched));
 		pthread_key_delete(s->touched);
 		pthread_rwlock_destroy(&s->tables_lock);
 		pthread_mutex_destroy(&s->read_mutex);
 		pthread_mutex_destroy(&s->write_mutex);
 	}
-	free(s->followed);
+	idset_free(s->followed);
+	idset_free(s->transaction.touched);
 	free(s->transaction.changes);
 	free(s->path);
 	free(s);
@@ -421,9 +427,8 @@ static int housekeep(struct store *s)
 
 static int follow(struct store *s, bool write, void (*cb)(uint32_t secret, void *arg), void *arg)
 {
-	uint32_t *ids = NULL;
-	size_t n = 0;
-	int r = store_lock_writer(s);
+	struct idset *followed;
+	int r = store_lock_writer_soon(s);
 
 	if (r < 0)
 		return r;
@@ -432,14 +437,12 @@ static int follow(struct store *s, bool write, void (*cb)(uint32_t secret, void 
 		housekeep(s);	/* what it could not write now, it writes later */
 	if (write && s->fills_reserve)
 		reserve_fill(&s->reserve);
-	ids = s->followed;
-	n = s->n_followed;
+	followed = s->followed;
 	s->followed = NULL;
-	s->n_followed = 0;
 	pthread_mutex_unlock(&s->write_mutex);
-	for (size_t i = 0; i < n && cb; i++)
-		cb(ids[i], arg);
-	free(ids);
+	for (uint32_t id = 0; cb && (id = idset_next(followed, id));)
+		cb(id, arg);
+	idset_free(followed);
 	return r;
 }
 

@@ -62,7 +62,8 @@ void store_lock(struct store *s);
 bool store_sealed(const struct store *s);
 
 /* Follows changes that another process committed (break-glass); cheap when there are none. Also writes last-used times of bindings and drops
- * expired request answers. Call every 250 ms or so, from a thread that may block. cb is called after the tables moved, for each changed secret. */
+ * expired request answers. Call every 250 ms or so, from a thread that may block on the disk. cb is called after the tables moved, for each changed secret. -ETIMEDOUT: a transaction is under way, which
+ * is not waited for. */
 int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
 /* The same without writing anything: for a process that only stands by while another one serves. */
 int store_catch_up(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
@@ -166,8 +167,9 @@ void store_rollback(struct store *s);
  * left, or was; -EAGAIN: try again. Cheap when there is nothing to do. */
 int store_scrub(struct store *s);
 
-/* The secrets that this thread's last transaction touched, ascending, for the bell: valid after store_commit until the thread's next store_begin. */
-size_t store_touched(const struct store *s, const uint32_t **ret_ids);
+/* The next of the secrets that this thread's last transaction touched, for the bell; 0: there is none. Valid after store_commit until the thread's next store_begin. Of a transaction that touched thousands of
+ * them here and there it may name some that were not, or are no secrets. */
+uint32_t store_touched_next(const struct store *s, uint32_t after);
 
 int store_secret_create(struct store *s, const char *name, uint32_t *ret_id);	/* -EEXIST (live or deleted), -EINVAL */
 int store_secret_enable(struct store *s, uint32_t id, bool enabled);		/* -ENOENT */

@@ -6,25 +6,34 @@
 #include <time.h>
 
 /* A writer may wait for the key holder and the disk: longer than both together is a fault, and nobody may hang for it. */
-#define MUTEX_WAIT_S 10
+#define MUTEX_WAIT_MS 10000
+#define SOON_MS       100
 
-static int lock_bounded(pthread_mutex_t *m)
+static int lock_bounded(pthread_mutex_t *m, int64_t ms)
 {
 	struct timespec until;
+	int64_t ns;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += MUTEX_WAIT_S;
+	ns = until.tv_nsec + ms * 1000000;
+	until.tv_sec += ns / NS_PER_S;
+	until.tv_nsec = ns % NS_PER_S;
 	return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until) == 0 ? 0 : -ETIMEDOUT;
 }
 
 int store_lock_writer(struct store *s)
 {
-	return lock_bounded(&s->write_mutex);
+	return lock_bounded(&s->write_mutex, MUTEX_WAIT_MS);
 }
 
 int store_lock_reader(struct store *s)
 {
-	return lock_bounded(&s->read_mutex);
+	return lock_bounded(&s->read_mutex, MUTEX_WAIT_MS);
+}
+
+int store_lock_writer_soon(struct store *s)
+{
+	return lock_bounded(&s->write_mutex, SOON_MS);
 }
 
 /* ---- rows ---- */
@@ -51,7 +60,13 @@ int transaction_fail(struct store *s, int error)
 static int change_log(struct store *s, const struct change *change)
 {
 	struct transaction *t = &s->transaction;
+	int r = change_touch(&t->touched, change);
 
+	if (r < 0)
+		return r;
+	t->changed++;
+	if (t->changed > CHANGES_LISTED && !change_is_grant(change))	/* grants are asked about within the transaction */
+		return 0;
 	if (t->n_changes == t->capacity) {
 		size_t capacity = t->capacity ? 2 * t->capacity : 16;
 		struct change *grown = realloc(t->changes, capacity * sizeof *grown);
@@ -144,7 +159,7 @@ int row_gone(struct store *s, const struct change *change)
 
 static void touched_forget(struct store *s)
 {
-	free(pthread_getspecific(s->touched));
+	idset_free(pthread_getspecific(s->touched));
 	pthread_setspecific(s->touched, NULL);
 }
 
@@ -152,6 +167,7 @@ static void transaction_end(struct store *s)
 {
 	reserve_return(&s->reserve);
 	free(s->transaction.changes);
+	idset_free(s->transaction.touched);
 	s->transaction = (struct transaction){ 0 };
 }
 
@@ -242,7 +258,7 @@ static int write_changes(struct store *s)
 	struct query q;
 	int r = 0;
 
-	if (t->n_changes > CHANGES_LISTED) {
+	if (t->changed > CHANGES_LISTED) {
 		struct change everything = row_new(ROW_EVERYTHING, 0);
 		r = write_change(s, 0, &everything);
 	} else {
@@ -257,20 +273,20 @@ static int write_changes(struct store *s)
 	return r;
 }
 
-int transaction_finish(struct store *s, struct touched **ret_touched)
+int transaction_finish(struct store *s, struct idset **ret_touched)
 {
 	struct transaction *t = &s->transaction;
 	struct step step = { 0 };
 	struct head head;
 	int r = t->broken;
 
-	if (r == 0 && t->n_changes > 0) {
+	if (r == 0 && t->changed > 0) {
 		t->head.epoch++;
 		r = write_changes(s);
 		if (r == 0)
 			r = head_write(s->write, s->row_keys, s->vault, &t->head);
 		if (r == 0)
-			r = step_prepare(s, s->write, t->changes, t->n_changes, &step);
+			r = t->changed > CHANGES_LISTED ? step_reload(s, s->write, &step) : step_prepare(s, s->write, t->changes, t->n_changes, &step);
 	}
 	if (r == 0)
 		r = db_commit(s->write);
@@ -282,9 +298,9 @@ int transaction_finish(struct store *s, struct touched **ret_touched)
 		return r;
 	}
 	head = t->head;
-	*ret_touched = step.touched;
-	step.touched = NULL;
-	if (t->n_changes > 0)
+	*ret_touched = t->touched;
+	t->touched = NULL;
+	if (t->changed > 0)
 		step_apply(s, &step, &head);
 	transaction_end(s);
 	return 0;
@@ -292,7 +308,7 @@ int transaction_finish(struct store *s, struct touched **ret_touched)
 
 int store_commit(struct store *s)
 {
-	struct touched *touched = NULL;
+	struct idset *touched = NULL;
 	bool destroys = s->transaction.destroys;
 	int r;
 
@@ -304,7 +320,7 @@ int store_commit(struct store *s)
 		(void)scrub(s);		/* it is committed: what could not be done now is done by store_scrub */
 	}
 	if (pthread_setspecific(s->touched, touched) != 0)
-		free(touched);
+		idset_free(touched);
 	pthread_mutex_unlock(&s->write_mutex);
 	return r;
 }
@@ -317,11 +333,7 @@ void store_rollback(struct store *s)
 	pthread_mutex_unlock(&s->write_mutex);
 }
 
-size_t store_touched(const struct store *s, const uint32_t **ret_ids)
+uint32_t store_touched_next(const struct store *s, uint32_t after)
 {
-	static const uint32_t none[1];
-	const struct touched *t = pthread_getspecific(s->touched);
-
-	*ret_ids = t ? t->ids : none;
-	return t ? t->n : 0;
+	return idset_next(pthread_getspecific(s->touched), after);
 }

@@ -186,11 +186,13 @@ END_TEST
 
 START_TEST(stream_is_bounded_and_keeps_its_numbers)
 {
-	uint64_t first = 0, end = 0, last;
+	uint64_t first = 0, end = 0, last, id;
+	struct hook h = hook("db");
 	char name[8], byte;
 	size_t n;
 
 	add_secret(fx.store, "db", "one");
+	id = put_hook(&h);
 	store_events_range(fx.store, &first, &last);
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	for (int i = 0; i < 20000; i++) {
@@ -204,6 +206,14 @@ START_TEST(stream_is_bounded_and_keeps_its_numbers)
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	store_events_range(fx.store, &first, &end);
 	ck_assert_uint_gt(end - first, EVENTS_KEPT + EVENTS_KEPT / 8);
+	/* A hook that has heard of none of it: only what lies before its place goes. */
+	for (int i = 0; i < 8; i++)
+		ck_assert_int_eq(events_prune(fx.store), 0);
+	store_events_range(fx.store, &first, &end);
+	ck_assert_uint_eq(first, last);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_hook_place_put(fx.store, id, &(struct hook_place){ .delivered = end }), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
 	for (int i = 0; i < 8; i++) {
 		fx.store->housekept = 0;
 		ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
@@ -514,6 +524,28 @@ START_TEST(what_was_touched_is_told_once)
 }
 END_TEST
 
+/* Nobody's programs may keep events for ever. */
+START_TEST(hook_that_never_hears_keeps_events_up_to_a_limit)
+{
+	struct hook h = hook("db");
+	uint64_t first, end, place;
+
+	store_events_range(fx.store, &first, &place);
+	put_hook(&h);
+	add_secret(fx.store, "db", "one");
+	raw(&fx, "INSERT INTO events SELECT 250 * 1048576, time, kind, object, version, same, name, line, mac FROM events WHERE id < 1048576 LIMIT 1");
+	ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
+	ck_assert_int_eq(events_prune(fx.store), 0);
+	store_events_range(fx.store, &first, &end);
+	ck_assert_uint_eq(first, place);
+	raw(&fx, "INSERT INTO events SELECT 260 * 1048576, time, kind, object, version, same, name, line, mac FROM events WHERE id < 1048576 LIMIT 1");
+	ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
+	ck_assert_int_eq(events_prune(fx.store), 0);
+	store_events_range(fx.store, &first, &end);
+	ck_assert_uint_eq(first, 250 * 1048576);
+}
+END_TEST
+
 /* The wall clock of the store is what events carry, and nothing else is taken for it. */
 START_TEST(event_carries_the_time_of_its_change)
 {
@@ -533,4 +565,4 @@ STORE_TESTS("store-lifecycle", 120, each_change_is_one_event_in_its_transaction,
 	    rotation_at_least_7_days_after_creation_and_expiry_at_least_28_days, rules_that_cannot_be_are_refused, changed_rule_is_found, hook_begins_with_what_comes_after_it,
 	    version_with_the_value_served_before_is_marked_where_a_hook_waits, near_expiry_30_days_ahead_then_expired_each_once,
 	    rotate_and_notify_by_time_after_creation_or_before_expiry, mark_moves_with_the_event_that_it_tells_of, what_was_touched_is_told_once,
-	    event_carries_the_time_of_its_change)
+	    event_carries_the_time_of_its_change, hook_that_never_hears_keeps_events_up_to_a_limit)

@@ -179,6 +179,23 @@ START_TEST(a_commit_that_fails_owes_nothing)
 }
 END_TEST
 
+/* ---- the watchdog ---- */
+
+START_TEST(a_request_that_takes_long_has_that_long)
+{
+	struct slot *slots = w.vault.shared->slots;
+
+	atomic_store(&slots[3].running, 77);
+	atomic_store(&slots[4].running, 78);
+	shared_takes(w.vault.shared, 77, SHARED_TAKES_MAX);
+	ck_assert_int_gt((int32_t)(atomic_load(&slots[3].began) - shared_clock()), 0);
+	ck_assert_uint_eq(atomic_load(&slots[4].began), 0);
+	shared_still_at(w.vault.shared, 77);
+	ck_assert_int_le((int32_t)(atomic_load(&slots[3].began) - shared_clock()), 0);
+	shared_takes(NULL, 77, 1);
+}
+END_TEST
+
 /* ---- stages ---- */
 
 static struct handle *open_handle(enum handle_kind kind, uint32_t secret, uint64_t *ret_fh)
@@ -320,6 +337,7 @@ int main(void)
 	tcase_add_test(t, a_thread_that_has_yet_to_ring_is_not_forgotten_for_what_others_told);
 	tcase_add_test(t, what_was_rung_is_not_rung_again);
 	tcase_add_test(t, a_commit_that_fails_owes_nothing);
+	tcase_add_test(t, a_request_that_takes_long_has_that_long);
 	tcase_add_test(t, a_stage_that_no_open_file_names_is_dropped_at_takeover);
 	tcase_add_loop_test(t, a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again, 0, (int)(sizeof cuts / sizeof *cuts));
 	tcase_add_test(t, ctl_has_a_reserve_for_administrators);
