@@ -20,6 +20,7 @@
 
 #include "fs/backups.h"
 #include "fs/exitcode.h"
+#include "fs/name_change.h"
 #include "fs/shared.h"
 #include "fs/timefmt.h"
 #include "store/vaultconf.h"
@@ -1398,23 +1399,30 @@ static void limit_file_size(rlim_t size)
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-START_TEST(a_commit_that_fails_is_recorded_after_what_it_promised)
+/* Makes the WAL longer than the log, so that a limit on files stops the one and not the other: returns that limit. */
+static rlim_t wal_filled(void)
 {
-	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}";
 	char wal[128], *big = calloc(1, 600001);
 	struct stat st;
-	json_t *list;
-	size_t n;
 
-	/* the WAL is longer than the log, so a limit on files stops the one and not the other */
 	memset(big, 'x', 600000);
 	ok(put(&admin, "big", big));
 	free(big);
 	snprintf(wal, sizeof(wal), "%s/store/db/vault.db-wal", v.dir);
 	ck_assert_int_eq(stat(wal, &st), 0);
+	return (rlim_t)st.st_size;
+}
+
+START_TEST(a_commit_that_fails_is_recorded_after_what_it_promised)
+{
+	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}";
+	const rlim_t limit = wal_filled();
+	json_t *list;
+	size_t n;
+
 	n = n_records();
 	signal(SIGXFSZ, SIG_IGN);
-	limit_file_size((rlim_t)st.st_size);
+	limit_file_size(limit);
 	v.changed = 0;
 	fails(ask(&admin, line), "EIO", EXIT_ERROR, "commit");
 	limit_file_size(RLIM_INFINITY);
@@ -1429,6 +1437,35 @@ START_TEST(a_commit_that_fails_is_recorded_after_what_it_promised)
 	store_unlock_tables(v.store);
 	ok(ask(&admin, line));
 	value_is("db", 1, "");
+}
+END_TEST
+
+static int run_nothing(struct vault *vault, const char *name)
+{
+	(void)vault;
+	(void)name;
+	return 0;
+}
+
+/* A mkdir or rename whose first worker was killed between record and commit, and whose second cannot commit: the second must not leave the log with "allow" alone. */
+START_TEST(a_file_operation_whose_commit_fails_when_it_comes_again_is_recorded_as_failed)
+{
+	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = "db", .run = run_nothing };
+	struct vault vault = { .store = v.store, .audit = v.audit, .keys = v.keys, .shared = v.env.shared };
+	const struct asker asker = { .who = &admin };
+	const rlim_t limit = wal_filled();
+	struct verdict verdict;
+	size_t n;
+
+	vault_decide(&vault, &admin, c.action, c.name, &verdict);
+	ck_assert_int_eq(vault_record(&vault, c.operation, &admin, &verdict, 78, false, 0, NULL), 0);
+	n = n_records();
+	signal(SIGXFSZ, SIG_IGN);
+	limit_file_size(limit);
+	ck_assert_int_eq(name_change(&vault, &asker, &c, 78, true), -EIO);
+	limit_file_size(RLIM_INFINITY);
+	ck_assert_uint_eq(n_records(), n + 1);
+	recorded("SecretSet", "error", "db", 0);
 }
 END_TEST
 
@@ -1782,6 +1819,7 @@ int main(void)
 	tcase_add_test(tc, can_i_knows_validity_where_it_is_enforced);
 	tcase_add_test(tc, nothing_is_done_that_cannot_be_recorded);
 	tcase_add_test(tc, a_commit_that_fails_is_recorded_after_what_it_promised);
+	tcase_add_test(tc, a_file_operation_whose_commit_fails_when_it_comes_again_is_recorded_as_failed);
 	tcase_add_test(tc, a_request_that_comes_again_to_another_worker_is_recorded_once);
 	tcase_add_test(tc, floods_of_denials_are_held_back);
 	tcase_add_test(tc, one_id_at_the_same_time_happens_once);
