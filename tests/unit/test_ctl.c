@@ -1588,6 +1588,37 @@ START_TEST(who_is_revoked_while_waiting_is_denied)
 }
 END_TEST
 
+START_TEST(a_rollback_never_brings_the_content_of_a_secret_that_had_the_name_before)
+{
+	struct parallel p = { .who = &admin, .unique = ++v.unique, .line = "{\"op\":\"rollback\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"version\":1}" };
+	struct version_attributes none = { .expires = INT64_MAX };
+	struct catalog_secret before;
+	uint32_t id, version;
+	pthread_t thread;
+	bool gone;
+
+	ok(put(&admin, "db", "old"));
+	store_rdlock(v.store);
+	before = *store_find(v.store, "db");
+	store_unlock_tables(v.store);
+	ck_assert_int_eq(store_begin(v.store), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, execute_in_thread, &p), 0);
+	wait_until_blocked(&p);
+	ck_assert_int_eq(store_secret_delete(v.store, before.id, &gone), 0);
+	ck_assert_int_eq(store_secret_purge(v.store, before.id), 0);
+	ck_assert_int_eq(store_commit(v.store), 0);
+	ck_assert_int_eq(store_begin(v.store), 0);
+	ck_assert_int_eq(store_secret_create(v.store, "db", &id), 0);
+	ck_assert_int_eq(store_version_add(v.store, id, "new", 3, &none, &version), 0);
+	ck_assert_int_eq(store_commit(v.store), 0);
+	pthread_join(thread, NULL);
+	ck_assert_ptr_nonnull(p.answer);
+	if (strstr(p.answer, "\"ok\": true") || strstr(p.answer, "\"ok\":true"))	/* it was so late that it read the new one only */
+		value_is("db", 2, "new");
+	free(p.answer);
+}
+END_TEST
+
 /* jansson's n-th allocation from now fails; 0: none does. */
 static unsigned failing_allocation;
 
@@ -1824,6 +1855,7 @@ int main(void)
 	tcase_add_test(tc, floods_of_denials_are_held_back);
 	tcase_add_test(tc, one_id_at_the_same_time_happens_once);
 	tcase_add_test(tc, who_is_revoked_while_waiting_is_denied);
+	tcase_add_test(tc, a_rollback_never_brings_the_content_of_a_secret_that_had_the_name_before);
 	tcase_add_test(tc, every_failing_allocation_is_an_error_and_no_more);
 	tcase_add_test(tc, a_sealed_vault_answers_enokey);
 	tcase_add_test(tc, status_has_what_the_manual_lists);
