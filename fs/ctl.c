@@ -34,12 +34,13 @@ int ctl_record(struct ctl *c, enum audit_result result, int error, bool again)
 		.privileged = c->role == ROLE_ADMINISTRATOR && (c->op->changes || c->op->operation == AUDIT_VAULT_STATUS),
 	};
 	uint32_t delay = 0;
+	char command[256];
 	int r = audit_append(c->env->audit, &e, &delay);
 
 	if (r == 0 && c->request->delay_ms)
 		*c->request->delay_ms = delay;
 	if (r < 0) {
-		ctl_hint(c, "make room for the log (STORE/audit); `coffer status` shows audit.failing; nothing is served that cannot be recorded");
+		ctl_hint(c, "make room for the log (STORE/audit); `%s status` shows audit.failing; nothing is served that cannot be recorded", ctl_command(c, command, sizeof(command)));
 		ctl_fail(c, EIO, "the audit log cannot be written (%s), so nothing was done", strerror(-r));
 	}
 	return r;

@@ -60,22 +60,23 @@ void ctl_hint(struct ctl *c, const char *format, ...)
 	printable(c->hint);
 }
 
-static const struct { int error; const char *message, *hint; } store_errors[] = {
-	{ ENOKEY, "the vault is sealed", "as root, run: coffer unseal" },
-	{ ETIMEDOUT, "the key holder did not answer in time", "see `coffer status`, and try again" },
-	{ EAGAIN, "too many keys were asked of the key holder", "try again in a moment" },
-	{ EBADMSG, "the store is damaged: a seal does not match", "run `coffer fsck` on the store, and restore what it names from a backup" },
-	{ ENOSPC, "no space is left for the store", "make room on the store's file system, and try again" },
-	{ EROFS, "the store's file system is read-only", "mount it writable, and try again" },
-	{ ENOMEM, "memory is short", "try again; `coffer status` shows how much locked memory is in use" },
-	{ EIO, "the store could not be read or written", "see the daemon's messages and the kernel's log for the disk" },
+/* The hint; after, if there is one, stands behind the command's name. */
+static const struct { int error; const char *message, *hint, *after; } store_errors[] = {
+	{ ENOKEY, "the vault is sealed", "as root, run: ", " unseal" },
+	{ ETIMEDOUT, "the key holder did not answer in time", "try again; what runs is shown by: ", " status" },
+	{ EAGAIN, "too many keys were asked of the key holder", "try again in a moment", NULL },
+	{ EBADMSG, "the store is damaged: a seal does not match", "run `coffer fsck` on the store, and restore what it names from a backup", NULL },
+	{ ENOSPC, "no space is left for the store", "make room on the store's file system, and try again", NULL },
+	{ EROFS, "the store's file system is read-only", "mount it writable, and try again", NULL },
+	{ ENOMEM, "memory is short", "try again; how much locked memory is in use is shown by: ", " status" },
+	{ EIO, "the store could not be read or written", "see the daemon's messages and the kernel's log for the disk", NULL },
 };
 
 int ctl_fail_store(struct ctl *c, int r, const char *format, ...)
 {
 	int error = r == -EBUSY ? EAGAIN : -r;
 	size_t n = sizeof(store_errors) / sizeof(store_errors[0]), i = 0;
-	char what[CTL_MESSAGE_MAX / 2];
+	char what[CTL_MESSAGE_MAX / 2], command[256];
 	va_list ap;
 
 	va_start(ap, format);
@@ -85,7 +86,8 @@ int ctl_fail_store(struct ctl *c, int r, const char *format, ...)
 		i++;
 	if (i == n)
 		return ctl_fail(c, error, "cannot %s: %s", what, strerror(error));
-	ctl_hint(c, "%s", store_errors[i].hint);
+	ctl_command(c, command, sizeof(command));
+	ctl_hint(c, "%s%s%s", store_errors[i].hint, store_errors[i].after ? command : "", store_errors[i].after ? store_errors[i].after : "");
 	return ctl_fail(c, error, "cannot %s: %s", what, store_errors[i].message);
 }
 

@@ -145,7 +145,7 @@ static int find_recipient(struct ctl *c, struct backup_recipient *ret)
 	}
 	r = store_recipient_find(c->env->store, name, &found);
 	if (r == -ENOENT) {
-		ctl_hint(c, "`%s recipient list` shows who is registered; an administrator registers one with `coffer recipient add`", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "`%s recipient list` shows who is registered; an administrator registers one with `%s recipient add`", ctl_command(c, command, sizeof(command)), command);
 		return ctl_fail(c, ENOENT, "recipient: \"%.64s\" is not registered", name);
 	}
 	if (r < 0)

@@ -12,17 +12,8 @@
  * himself an administrator with one request. */
 static int ask_role(struct ctl *c, const struct role *role, const char *scope)
 {
-	action_set own;
-
-	if (role_is_data_role(role))
+	if (role_is_data_role(role) || ctl_ask_administrator(c, scope) == 0)
 		return 0;
-	store_rdlock(c->env->store);
-	own = policy_actions(store_policy(c->env->store), &c->who->policy, scope, c->now);
-	store_unlock_tables(c->env->store);
-	if (own == ACTION_ALL)
-		return 0;
-	ctl_deny(c);
-	ctl_hint(c, "ask somebody who is administrator on %s", scope);
 	return ctl_fail(c, EACCES, "the role %s gives more than data, and only an administrator may grant or revoke it", role->name);
 }
 
@@ -303,6 +294,7 @@ static int find_revoked(struct ctl *c)
 
 static int run_revoke(struct ctl *c)
 {
+	char command[256];
 	json_t *ids;
 	int r = find_revoked(c);
 
@@ -320,7 +312,7 @@ static int run_revoke(struct ctl *c)
 	}
 	ctl_set(c, "bindings", ids);
 	if (r == -EBUSY) {
-		ctl_hint(c, "make another administrator first: coffer grant administrator PRINCIPAL --on '*'");
+		ctl_hint(c, "make another administrator first: %s grant administrator PRINCIPAL --on '*'", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, EBUSY, "binding %llu is the last that makes an administrator of the vault", (unsigned long long)c->ids[json_array_size(ids)]);
 	}
 	if (r == -ENOENT)
@@ -476,6 +468,7 @@ static int run_roles(struct ctl *c)
 static int check_role_create(struct ctl *c)
 {
 	const json_t *actions = json_object_get(c->in, "actions"), *v;
+	char command[256];
 	action_set set;
 	size_t i;
 
@@ -486,7 +479,7 @@ static int check_role_create(struct ctl *c)
 	}
 	json_array_foreach(actions, i, v) {
 		if (!json_is_string(v) || action_set_parse(json_string_value(v), &set) < 0) {
-			ctl_hint(c, "actions are such as secrets/get, or secrets/* for all of a kind; `coffer roles` shows those that the built-in roles have");
+			ctl_hint(c, "actions are such as secrets/get, or secrets/* for all of a kind; `%s roles` shows those that the built-in roles have", ctl_command(c, command, sizeof(command)));
 			return ctl_fail(c, EINVAL, "actions: \"%.64s\" is not an action", json_is_string(v) ? json_string_value(v) : "(not a string)");
 		}
 		c->args.actions |= set;
@@ -503,11 +496,12 @@ static int ask_role_create(struct ctl *c)
 
 static int run_role_create(struct ctl *c)
 {
+	char command[256];
 	uint32_t id;
 	int r = role_builtin_find(c->args.role) ? -EEXIST : store_role_put(c->env->store, c->args.role, c->args.actions, &id);
 
 	if (r == -EEXIST) {
-		ctl_hint(c, "choose another name; `coffer roles` shows those that are taken");
+		ctl_hint(c, "choose another name; `%s roles` shows those that are taken", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, EEXIST, "there is a role %s already", c->args.role);
 	}
 	if (r < 0)

@@ -90,9 +90,10 @@ static bool is_oneself(const struct policy_caller *self, const struct policy_cal
 static int check_can_i(struct ctl *c)
 {
 	const char *action = ctl_string(c, "action");
+	char command[256];
 
 	if (action_parse(action, &c->args.action) < 0) {
-		ctl_hint(c, "actions are such as secrets/get; `coffer roles` shows them all");
+		ctl_hint(c, "actions are such as secrets/get; `%s roles` shows them all", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, EINVAL, "action: \"%.64s\" is not an action", action);
 	}
 	c->args.principal_text = ctl_string(c, "as");

@@ -140,6 +140,8 @@ int ctl_fail_add(struct ctl *c, int r);
 int ctl_ask(struct ctl *c, enum action action, const char *name);
 /* The same, content with the right to any name at all: the single names are filtered later. */
 int ctl_ask_any(struct ctl *c, enum action action);
+/* Does the caller hold every right on this scope (NULL: the vault)? Else -EACCES with a hint, and a message to say better. */
+int ctl_ask_administrator(struct ctl *c, const char *scope);
 /* The bare answer, for what a list shows: nothing is noted. */
 bool ctl_may(const struct ctl *c, enum action action, const char *name);
 /* Notes that the policy denied: no binding decided. */

@@ -105,6 +105,20 @@ int ctl_ask(struct ctl *c, enum action action, const char *name)
 	return 0;
 }
 
+int ctl_ask_administrator(struct ctl *c, const char *scope)
+{
+	action_set own;
+
+	store_rdlock(c->env->store);
+	own = policy_actions(store_policy(c->env->store), &c->who->policy, scope, c->now);
+	store_unlock_tables(c->env->store);
+	if (own == ACTION_ALL)
+		return 0;
+	ctl_deny(c);
+	ctl_hint(c, "ask somebody who is administrator on %s", scope ? scope : "the vault");
+	return ctl_fail(c, EACCES, "only an administrator may do that");
+}
+
 bool ctl_may(const struct ctl *c, enum action action, const char *name)
 {
 	struct policy_answer answer;

@@ -119,15 +119,8 @@ static int check_restore(struct ctl *c)
 
 static int ask_administrator(struct ctl *c, const char *scope)
 {
-	action_set own;
-
-	store_rdlock(c->env->store);
-	own = policy_actions(store_policy(c->env->store), &c->who->policy, scope, c->now);
-	store_unlock_tables(c->env->store);
-	if (own == ACTION_ALL)
+	if (ctl_ask_administrator(c, scope) == 0)
 		return 0;
-	ctl_deny(c);
-	ctl_hint(c, "ask somebody who is administrator on %s", scope);
 	return ctl_fail(c, EACCES, "the backup gives more than data on %s, and only an administrator may restore that", scope);
 }
 
