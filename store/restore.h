@@ -28,7 +28,8 @@ struct restore {
 	uint32_t last_version;		/* what the object's row said */
 	char name[NAME_LEN_MAX + 1];	/* whose new version is to be told of: */
 	uint32_t told;			/* the one that current serves, else the last; 0: none */
-	bool told_enabled, deleted;
+	uint32_t told_size;		/* its length */
+	bool told_enabled, deleted, appended;
 	bool clocked;			/* the vault's clock was written, and shows: */
 	int64_t counted;
 	int64_t kek;			/* row of the KEK; 0: not asked yet */

@@ -131,8 +131,10 @@ static int append_to(struct restore *r, const struct object *o, const struct the
 		r->counts.skipped++;
 		return 0;
 	}
-	if (there->last + o->last_version >= UINT32_MAX)
+	if (there->last + o->last_version >= UINT32_MAX) {
+		store_why(r->why, r->why_len, "with the %u versions of the backup %s would run out of version numbers", o->last_version, o->name);
 		return -EOVERFLOW;
+	}
 	e = row_out(r->s, ROW_OBJECT, there->id, &change);
 	if (e < 0)
 		return e;
@@ -145,6 +147,7 @@ static int append_to(struct restore *r, const struct object *o, const struct the
 		return transaction_fail(r->s, e);
 	r->object = there->id;
 	r->base = (uint32_t)there->last;
+	r->appended = true;
 	r->counts.appended++;
 	return row_in(r->s, &change);
 }
@@ -166,7 +169,7 @@ int restore_object(struct restore *r, struct fields *f)
 	r->last_number = 0;
 	r->last_version = o.last_version;
 	r->told = 0;
-	r->told_enabled = false;
+	r->told_enabled = r->appended = false;
 	r->deleted = o.deleted;
 	memcpy(r->name, o.name, sizeof r->name);
 	item.object_kind = o.kind;
@@ -360,24 +363,59 @@ static int parse_version(struct restore *r, struct fields *f, struct pending *p,
 	return 0;
 }
 
-/* A secret that was restored is told of once, by the version that current serves from now on; what is deleted is told of when it is recovered. Whether its value is another than was served
- * before is not looked at: for who reloads on a change it counts as one. */
+/* A secret that was restored is told of once, by the version that current serves from now on; what is deleted is told of when it is recovered. */
 static void note_new(struct restore *r, const struct pending *p)
 {
 	if (r->deleted || p->len == 0 || (r->told_enabled && !p->enabled))
 		return;
 	r->told = p->number;
+	r->told_size = p->size;
 	r->told_enabled |= p->enabled;
+}
+
+/* Is what current serves the same as before? Who reloads on a change need not, then. */
+static int told_same(struct restore *r, bool *ret_same)
+{
+	int e;
+
+	*ret_same = r->appended && !r->told_enabled;	/* what was served before still is */
+	if (!r->appended || !r->told_enabled || !version_watched(r->s, r->object, r->told_size))
+		return 0;
+	e = restore_flush(r);
+	if (e == 0)
+		*ret_same = version_same(r->s, r->object, r->told);
+	return e;
+}
+
+static int tell_new(struct restore *r)
+{
+	struct event event = { .kind = EVENT_NEW_VERSION, .secret = r->object, .version = r->told, .name = r->name };
+	int e;
+
+	if (r->told == 0)
+		return 0;
+	e = told_same(r, &event.same);
+	r->told = 0;
+	return e < 0 ? e : store_event_add(r->s, &event);
+}
+
+/* A vault never forgets a number: one that is missing was left out by who made this backup, so that the secret would run out of them. */
+static int check_numbers(struct restore *r, uint32_t number)
+{
+	if (number == r->last_number + 1)
+		return 0;
+	store_why(r->why, r->why_len, "the backup is damaged: %s lacks version %u", r->name, r->last_number + 1);
+	return -EBADMSG;
 }
 
 int restore_object_end(struct restore *r)
 {
-	const struct event e = { .kind = EVENT_NEW_VERSION, .secret = r->object, .version = r->told, .name = r->name };
+	const bool emptied = r->deleted && r->last_number == 0;	/* its purge has begun */
+	int e = 0;
 
-	if (r->told == 0)
-		return 0;
-	r->told = 0;
-	return store_event_add(r->s, &e);
+	if (r->was && !emptied && r->last_number < r->last_version)
+		e = check_numbers(r, r->last_version + 1);
+	return e < 0 ? e : tell_new(r);
 }
 
 int restore_version(struct restore *r, struct fields *f)
@@ -391,6 +429,9 @@ int restore_version(struct restore *r, struct fields *f)
 	*p = (struct pending){ 0 };
 	r->n_pending++;		/* so that what it holds is freed in any case */
 	e = parse_version(r, f, p, item);
+	if (e < 0)
+		return e;
+	e = check_numbers(r, p->number);
 	if (e < 0)
 		return e;
 	r->seen.versions++;
