@@ -43,6 +43,9 @@ struct ctl_env {
 	void *arg;
 };
 
+/* Records of one request beyond the first add their number above the request's, which is small: so a request that comes again finds which of them were written. */
+#define AUDIT_PART_SHIFT 40
+
 struct ctl_request {
 	const char *line;	/* without the newline; not NUL-terminated */
 	size_t len;

@@ -123,8 +123,6 @@ int ctl_fail_large(struct ctl *c);
 
 /* ---- the record ---- */
 
-/* Records of one request beyond the first add their number above the request's, which is small: so a request that comes again finds which of them were written. */
-#define AUDIT_PART_SHIFT 40
 /* again: a second word on what was recorded already. 0, or negative errno after ctl_fail. */
 int ctl_record(struct ctl *c, enum audit_result result, int error, bool again);
 

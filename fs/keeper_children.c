@@ -244,8 +244,10 @@ void children_reap(struct keeper *k)
 			k->probe = 0;
 			k->probe_status = status;
 		}
-		if (pid == k->lingering)
+		if (pid == k->lingering) {
+			log_end(k->lingering_role ? k->lingering_role : "a process that was left behind", pid, status);
 			k->lingering = 0;
+		}
 		for (int i = 0; i < SEATS; i++)
 			if (k->seats[i].pid == pid)
 				worker_died(k, i, status);
@@ -258,11 +260,12 @@ void children_reap(struct keeper *k)
 /* ---- ending them ---- */
 
 /* Of one that was killed. If it waits in the kernel, then perhaps for what only the next worker brings, as the bell for the answer to its open: it is left behind. */
-static void wait_for_end(struct keeper *k, pid_t pid)
+static void wait_for_end(struct keeper *k, const char *role, pid_t pid)
 {
 	for (int64_t since = keeper_now_ms(); waitpid(pid, NULL, WNOHANG) == 0; poll(NULL, 0, 2))
-		if (keeper_now_ms() - since > UNREAPABLE_MS && watch_cannot_act(pid)) {
+		if (keeper_now_ms() - since > UNREAPABLE_MS && dying_cannot_act(pid)) {
 			k->lingering = pid;
+			k->lingering_role = role;
 			return;
 		}
 }
@@ -274,7 +277,7 @@ void children_stop_helper(struct keeper *k, enum helper which)
 	if (!c->pid)
 		return;
 	kill(c->pid, SIGKILL);
-	wait_for_end(k, c->pid);
+	wait_for_end(k, helper_roles[which], c->pid);
 	c->pid = 0;
 	children_publish(k);
 }
@@ -295,7 +298,7 @@ void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 	}
 	if (s->pid) {
 		kill(s->pid, SIGKILL);
-		wait_for_end(k, s->pid);
+		wait_for_end(k, "worker", s->pid);
 	}
 	if (s->control >= 0)
 		close(s->control);

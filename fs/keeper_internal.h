@@ -20,6 +20,7 @@
 
 enum helper { HELPER_KEYHOLDER, HELPER_RESOLVER, HELPER_BELL, HELPER_RUNNER, HELPERS };
 #define SEATS 2
+#define WATCHED_THREADS 2
 
 /* A channel between one seat and one helper: both ends stay the keeper's, so that either side can be started again on it. Each seat has its own, so that no worker takes another's answers. */
 struct channel { int worker_end, helper_end; };
@@ -73,7 +74,9 @@ struct keeper {
 	int active;			/* the seat that serves, or is told to; -1: none */
 	struct patience patience;	/* with workers that never become ready */
 	int64_t served_ms;		/* when the active one began to serve */
-	pid_t lingering;		/* a worker that was killed, cannot act any more and cannot be reaped yet */
+	pid_t lingering;		/* one that was killed, cannot act any more and cannot be reaped yet */
+	const char *lingering_role;	/* NULL: of the binary before this one */
+	int threads[WATCHED_THREADS];	/* pidfds of two threads of the active worker, -1: none */
 	uint32_t segment;		/* of the log, the newest that a worker was given */
 	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
 	int64_t next_look_ms;		/* of the watchdog */
@@ -182,8 +185,17 @@ int kept_adopt(struct keeper *k);			/* 0; -EPROTO: of another version; -EXDEV: a
 
 /* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
 int watch(struct keeper *k);
+
+/* ---- keeper_dying.c: when a worker that dies can do nothing any more ---- */
+
+void dying_watch(struct keeper *k);		/* the active worker serves */
+void dying_unwatch(struct keeper *k);
+void dying_seen(struct keeper *k);		/* a thread of it has ended */
+/* What is left of the seat's process is not waited for; if it was active, the next one is. */
+void dying_leave_behind(struct keeper *k, int seat);
 /* Of one that was sent SIGKILL: nothing of it will run in user space again, for every thread has ended, or waits in the kernel. */
-bool watch_cannot_act(pid_t pid);
+bool dying_cannot_act(pid_t pid);
+char dying_letter(pid_t pid);			/* its state as in proc_pid_stat(5); '\0': it is gone */
 
 /* ---- keeper_leftovers.c ---- */
 

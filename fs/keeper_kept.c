@@ -100,10 +100,7 @@ int kept_adopt(struct keeper *k)
 	k->shared->keeper.ending = 0;
 	k->shared->keeper.fresh = 0;
 	/* its worker died of the keeper's death: what it was at is under no suspicion */
-	for (size_t i = 0; i < SLOTS; i++) {
-		atomic_store(&k->shared->slots[i].running, 0);
-		atomic_store(&k->shared->slots[i].began, 0);
-	}
+	unanswered_worker_died(&k->shared->unanswered, NULL, NULL);
 	keeper_sign(k);
 	return mount_aborted(k->mount) || !mount_attached(k->mount) ? -ENOTCONN : 0;
 }

@@ -10,6 +10,7 @@ static void activate(struct keeper *k, int seat)
 {
 	const struct control_message word = { .type = CONTROL_ACTIVATE };
 
+	dying_unwatch(k);
 	k->active = seat;
 	k->seats[seat].state = SEAT_ACTIVATING;
 	int r = control_send(k->seats[seat].control, &word, -1);
@@ -44,15 +45,15 @@ static int standby(const struct keeper *k)
 	return -1;
 }
 
+static void blame(void *arg, uint64_t unique)
+{
+	suspects_add(arg, unique);
+}
+
 /* Only what a thread was at is under suspicion: what waited in a queue has done nothing. */
 static void note_suspects(struct shared *s)
 {
-	for (size_t i = 0; i < SLOTS; i++) {
-		const uint64_t unique = atomic_exchange(&s->slots[i].running, 0);
-		atomic_store(&s->slots[i].began, 0);
-		if (unique)
-			suspects_add(&s->suspects, unique);
-	}
+	unanswered_worker_died(&s->unanswered, blame, &s->suspects);
 	atomic_store(&s->tick_began, 0);
 }
 
@@ -73,6 +74,7 @@ void takeover_from_other(struct keeper *k)
 
 void takeover_after_death(struct keeper *k)
 {
+	dying_unwatch(k);
 	k->active = -1;
 	note_suspects(k->shared);
 	k->aborted = mount_aborted(k->mount);

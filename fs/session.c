@@ -110,7 +110,8 @@ void request_refuse(int error, uint32_t delay_ms)
 		pthread_mutex_lock(&s->lock);
 		if (s->n_delayed < DELAYED_MAX) {
 			s->delayed[s->n_delayed++] = (struct delayed){ current.header->unique, error, now_ms() + delay_ms };
-			kept = true;
+			unanswered_wait(&s->config.shared->unanswered, request_unique());
+			kept = current.waits = true;
 		}
 		pthread_mutex_unlock(&s->lock);
 	}
@@ -163,6 +164,7 @@ int session_send_delayed(struct session *s)
 		}
 		s->delayed[i] = s->delayed[--s->n_delayed];
 		answer(s, d.unique, d.error, NULL, 0);
+		unanswered_waits_no_more(&s->config.shared->unanswered, d.unique & ~RESEND_BIT);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return (int)next;
@@ -230,9 +232,10 @@ static bool answer_interrupt(const struct session *s, const struct fuse_in_heade
 static bool process(struct session *s, struct slot *slot, bool may_block, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
+	struct unanswered *unanswered = &s->config.shared->unanswered;
+	const uint32_t number = (uint32_t)(slot - s->config.shared->slots);
 	current = (struct request){ .header = in, .session = s, .slot = slot, .may_block = may_block, .resent = resent || (in->unique & RESEND_BIT) };
-	atomic_store_explicit(&slot->began, shared_clock(), memory_order_relaxed);
-	atomic_store_explicit(&slot->running, in->unique & ~RESEND_BIT, memory_order_release);
+	unanswered_begin(unanswered, number, request_unique());
 	TEST_POINT("before", in->opcode);
 	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {
 		_Alignas(8) uint8_t copy[sizeof *in + sizeof(struct fuse_setattr_in)];
@@ -247,8 +250,9 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 		TEST_POINT("after", in->opcode);
 	if (current.secret_len)
 		secmem_wipe(slot->data + ANSWER_OFFSET, current.secret_len);
-	atomic_store_explicit(&slot->began, 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->running, 0, memory_order_release);
+	if (done && current.resent && !current.waits)
+		unanswered_waits_no_more(unanswered, request_unique());
+	unanswered_end(unanswered, number);
 	current = (struct request){ .session = s };
 	return done;
 }

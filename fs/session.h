@@ -46,6 +46,7 @@ struct request {
 	bool may_block;
 	bool deferred;
 	bool resent;			/* another worker may have seen it */
+	bool waits;			/* its answer is delayed */
 	size_t secret_len;		/* bytes of plaintext that the answer left in the slot */
 };
 struct request *request_current(void);

@@ -13,6 +13,7 @@
 #include "fs/handle.h"
 #include "fs/options.h"
 #include "fs/suspects.h"
+#include "fs/unanswered.h"
 #include "store/audit.h"
 
 #define SHARED_MAGIC 0x63666531u
@@ -22,9 +23,9 @@
 #define SLOT_SIZE  (FUSE_MAX_WRITE + 8192u)
 #define SLOTS      32u
 
-/* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. running is the unique of the request while a thread works on it (0: none does), began
- * when that thread began, for the keeper: what a worker died on, and whether it is stuck. */
-struct slot { _Atomic uint32_t len; _Atomic uint32_t began; _Atomic uint64_t running; uint8_t data[SLOT_SIZE - 16]; };
+/* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
+struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16]; };
+_Static_assert(SLOTS <= UNANSWERED_THREADS, "each slot's request can be worked on");
 
 /* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back. Pages are touched only when used. */
 #define PARKED         4096u
@@ -90,7 +91,8 @@ struct shared {
 	struct shared_init init;
 	uint8_t stage_key[KEY_LEN];		/* random, as long as the daemon lives */
 	_Atomic uint64_t opens, denials, reads, bell_lost;	/* counters of metrics, kept across workers */
-	_Atomic uint32_t tick_began;		/* as slot.began, of the ticking thread */
+	_Atomic uint32_t tick_began;		/* as unanswered_at.began, of the ticking thread */
+	struct unanswered unanswered;
 	struct suspects suspects;
 	struct shared_rings rings;
 	struct audit_head audit_head;

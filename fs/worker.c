@@ -95,6 +95,14 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 	return 0;
 }
 
+static bool still_unanswered(void *arg, uint64_t recorded)
+{
+	struct shared *s = ((struct worker *)arg)->vault.shared;
+	const uint64_t unique = recorded & ((UINT64_C(1) << AUDIT_PART_SHIFT) - 1);
+
+	return unanswered_has(&s->unanswered, unique) || suspects_deaths(&s->suspects, unique);
+}
+
 static int ctl_commit(void *arg)
 {
 	return vault_commit(&((struct worker *)arg)->vault);
@@ -320,7 +328,7 @@ static int open_audit(struct worker *w)
 	gethostname(w->host, sizeof w->host - 1);
 	const struct audit_config config = {
 		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
-		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .arg = w,
+		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .unanswered = still_unanswered, .arg = w,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
 	return r ? fatal(w, r == -EBADMSG ? 6 : 1, "audit log: %s", why[0] ? why : strerror(-r)) : 0;

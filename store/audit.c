@@ -29,6 +29,16 @@ void audit_publish(struct audit_head *h)
 	secmem_wipe(h->positions[current & 1].key, KEY_LEN);
 }
 
+void audit_recent_put(struct audit *a, uint64_t *place, uint64_t recent)
+{
+	struct audit_head *h = a->head;
+	const uint64_t old = *place;
+
+	if (old && old != recent && a->config.unanswered && a->config.unanswered(a->config.arg, audit_recent_unique(old)))
+		h->kept[h->n_kept++ % AUDIT_KEPT] = old;
+	*place = recent;
+}
+
 /* ---- writing one line ---- */
 
 /* After a write that failed. The file may have grown by a part of the line: cut it off, or remember that it must be ended and named. */
@@ -72,7 +82,7 @@ int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, s
 		goto out;
 	}
 	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request noted, at takeover. */
-	h->recents[at->seq % AUDIT_RECENTS] = audit_recent(e->unique, e->operation);
+	audit_recent_put(a, &h->recents[at->seq % AUDIT_RECENTS], audit_recent(e->unique, e->operation));
 	audit_publish(h);
 out:
 	if (r < 0)

@@ -68,7 +68,8 @@ struct audit_event {
 
 #define AUDIT_FOLDS   128	/* the last one takes what finds no room in the others */
 #define AUDIT_RATES   64	/* likewise */
-#define AUDIT_RECENTS 4096	/* more than can be written while an unanswered request waits */
+#define AUDIT_RECENTS 4096
+#define AUDIT_KEPT    4096	/* more than the records of one request (a set) */
 
 /* Where the next record goes. */
 struct audit_position {
@@ -103,6 +104,8 @@ struct audit_head {
 	uint64_t recents[AUDIT_RECENTS];	/* request and operation of record seq, at seq % AUDIT_RECENTS; 0: none */
 	uint64_t fold_recents[AUDIT_RECENTS];	/* likewise of what was folded, at folded % AUDIT_RECENTS */
 	uint64_t folded;
+	uint64_t kept[AUDIT_KEPT];	/* what would have been pushed out of these two by newer ones, though its request has no answer yet */
+	uint64_t n_kept;
 	struct audit_fold folds[AUDIT_FOLDS];
 	struct audit_rate rates[AUDIT_RATES];
 };
@@ -125,6 +128,8 @@ struct audit_config {
 	uint32_t segment_age;		/* seconds after which audit_tick begins a new segment; 0: a day */
 	/* Opens segment number for appending (O_RDWR|O_APPEND; create: makes it, O_EXCL). The keeper does it for a worker; it also applies retention. */
 	int (*segment_open)(void *arg, uint32_t number, bool create, int *ret_fd);
+	/* Does the request that was recorded as audit_event.unique still have no answer, so that it may come again? NULL: none does. Called with the log's lock held; must not wait. */
+	bool (*unanswered)(void *arg, uint64_t unique);
 	void *arg;
 };
 

@@ -18,6 +18,9 @@ static bool known(const struct audit_head *h, const struct audit_event *e)
 	for (size_t i = 0; i < AUDIT_RECENTS; i++)
 		if (h->recents[i] == recent || h->fold_recents[i] == recent)
 			return true;
+	for (size_t i = 0; i < AUDIT_KEPT && i < h->n_kept; i++)
+		if (h->kept[i] == recent)
+			return true;
 	return false;
 }
 
@@ -66,8 +69,9 @@ static struct audit_fold *fold_of(struct audit_head *h, const struct audit_event
 	return free_one ? free_one : &h->folds[AUDIT_FOLDS - 1];
 }
 
-static void fold_add(struct audit_head *h, const struct audit_event *e)
+static void fold_add(struct audit *a, const struct audit_event *e)
 {
+	struct audit_head *h = a->head;
 	struct audit_fold *f = fold_of(h, e);
 	bool overflow = f == &h->folds[AUDIT_FOLDS - 1];
 
@@ -85,7 +89,7 @@ static void fold_add(struct audit_head *h, const struct audit_event *e)
 		f->mixed = 1;
 	}
 	__atomic_store_n(&f->count, f->count + 1, __ATOMIC_RELEASE);
-	h->fold_recents[h->folded % AUDIT_RECENTS] = audit_recent(e->unique, e->operation);
+	audit_recent_put(a, &h->fold_recents[h->folded % AUDIT_RECENTS], audit_recent(e->unique, e->operation));
 	h->folded++;
 }
 
@@ -103,7 +107,7 @@ enum audit_fate audit_fold_decide(struct audit *a, const struct audit_event *e, 
 	rate = rate_of(a->head, e->caller->uid, now);
 	due = rate->due > now ? rate->due : now;
 	if (due - now + interval > span) {
-		fold_add(a->head, e);
+		fold_add(a, e);
 		*ret_delay_ms = AUDIT_DELAY_MS;
 		return AUDIT_FOLDED;
 	}

@@ -97,11 +97,11 @@ static int last_line_check(struct audit *a)
 
 static int note_request(struct audit_walk *w, const char *line, const struct audit_record *rec)
 {
-	struct audit_head *h = ((struct audit *)w->arg)->head;
+	struct audit *a = w->arg;
 	uint64_t connection, recent;
 
-	bool ours = audit_record_request(line, rec, &connection, &recent) && connection == h->connection;
-	h->recents[rec->seq % AUDIT_RECENTS] = ours ? recent : 0;
+	bool ours = audit_record_request(line, rec, &connection, &recent) && connection == a->head->connection;
+	audit_recent_put(a, &a->head->recents[rec->seq % AUDIT_RECENTS], ours ? recent : 0);
 	return 0;
 }
 

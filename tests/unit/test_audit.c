@@ -378,6 +378,33 @@ START_TEST(writes_a_resent_request_once)
 }
 END_TEST
 
+static bool only_100_is(void *arg, uint64_t unique)
+{
+	(void)arg;
+	return unique == 100;
+}
+
+/* Its handler was held up behind the record while many others were recorded. */
+START_TEST(knows_a_request_for_as_long_as_it_has_no_answer)
+{
+	struct log *l = log_new_open();
+
+	l->a->config.unanswered = only_100_is;
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 98, false), 0);
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 100, false), 0);
+	for (uint64_t i = 0; i < 2 * AUDIT_RECENTS; i++)
+		ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 200 + 2 * i, false), 0);
+	log_drop(l);
+	ck_assert_int_eq(log_open(l), 0);
+	uint64_t seq = log_seq(l);
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 100, true), 0);
+	ck_assert_uint_eq(log_seq(l), seq);
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 98, true), 0);	/* it had its answer long ago, and is none that comes again */
+	ck_assert_uint_eq(log_seq(l), seq + 1);
+	log_free(l);
+}
+END_TEST
+
 /* ---- floods ---- */
 
 static int deny(struct log *l, uint32_t uid, const char *name, enum audit_operation op, uint32_t *ret_delay)
@@ -767,6 +794,7 @@ int main(void)
 	tcase_add_test(takeover, ends_a_torn_tail_and_names_it);
 	tcase_add_loop_test(takeover, takes_up_a_segment_that_somebody_died_over_making, 0, 2);
 	tcase_add_test(takeover, writes_a_resent_request_once);
+	tcase_add_test(takeover, knows_a_request_for_as_long_as_it_has_no_answer);
 	tcase_add_test(floods, delays_then_folds_a_flood_of_denials);
 	tcase_add_test(floods, folds_several_names_into_a_star);
 	tcase_add_test(floods, counts_every_denial_of_a_flood_by_many_uids);
