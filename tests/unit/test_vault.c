@@ -183,15 +183,15 @@ END_TEST
 
 START_TEST(a_request_that_takes_long_has_that_long)
 {
-	struct slot *slots = w.vault.shared->slots;
+	struct unanswered_at *at = w.vault.shared->unanswered.at;
 
-	atomic_store(&slots[3].running, 77);
-	atomic_store(&slots[4].running, 78);
+	atomic_store(&at[3].unique, 77);
+	atomic_store(&at[4].unique, 78);
 	shared_takes(w.vault.shared, 77, SHARED_TAKES_MAX);
-	ck_assert_int_gt((int32_t)(atomic_load(&slots[3].began) - shared_clock()), 0);
-	ck_assert_uint_eq(atomic_load(&slots[4].began), 0);
+	ck_assert_int_gt((int32_t)(atomic_load(&at[3].began) - shared_clock()), 0);
+	ck_assert_uint_eq(atomic_load(&at[4].began), 0);
 	shared_still_at(w.vault.shared, 77);
-	ck_assert_int_le((int32_t)(atomic_load(&slots[3].began) - shared_clock()), 0);
+	ck_assert_int_le((int32_t)(atomic_load(&at[3].began) - shared_clock()), 0);
 	shared_takes(NULL, 77, 1);
 }
 END_TEST
