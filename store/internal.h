@@ -127,6 +127,7 @@ struct store {
 	struct db *write;		/* synchronous=FULL */
 	struct db *stage;		/* synchronous=NORMAL; NULL without staging */
 	struct transaction transaction;
+	uint32_t changes_listed;	/* CHANGES_LISTED; tests set their own */
 	struct reserve reserve;
 	bool fills_reserve;		/* the daemon's */
 	uint64_t pieces_room;		/* bytes for pieces of restores; 0: by the disk. Tests set their own */

@@ -981,6 +981,8 @@ END_TEST
 
 /* ---- dying, and a full disk ---- */
 
+static uint32_t listed;	/* changes of a transaction; with few of them a commit loads the tables anew */
+
 /* What a restore leaves is all or nothing. Looks at other, which is closed, and leaves it closed. */
 static bool restored_whole(void)
 {
@@ -1004,6 +1006,7 @@ static void restore_and_die(struct memory *m, const uint8_t *signer, long n)
 	process_init();
 	if (kek_open(&source, &kek, why, sizeof why) < 0 || keys_new_local(kek, &other.keys) < 0 || vault_open(&other) < 0)
 		_exit(9);
+	other.store->changes_listed = listed;
 	fault.countdown = n;
 	fault.deadly = true;
 	_exit(put_back(&other, m, signer, (struct restore_options){ 0 }) == 0 ? 0 : 8);
@@ -1028,6 +1031,7 @@ START_TEST(killed_at_any_write_it_is_all_or_nothing)
 	int status = 0;
 	long n;
 
+	listed = _i ? 5 : CHANGES_LISTED;
 	vault_close(&other);
 	for (n = 1; n < 10000; n++) {
 		pid_t pid = fork();
@@ -1057,6 +1061,7 @@ START_TEST(full_disk_at_any_write_loses_nothing)
 	long n;
 	int r = -1;
 
+	other.store->changes_listed = _i ? 5 : CHANGES_LISTED;
 	for (n = 1; r < 0 && n < 10000; n++) {
 		fault.code = SQLITE_FULL;
 		fault.fired = false;
@@ -1348,8 +1353,8 @@ int main(void)
 	tcase_add_test(t, newer_format_says_so);
 	tcase_add_test(t, another_recipients_key_does_not_open_it);
 	tcase_add_test(t, one_refusal_leaves_nothing);
-	tcase_add_test(broken, killed_at_any_write_it_is_all_or_nothing);
-	tcase_add_test(broken, full_disk_at_any_write_loses_nothing);
+	tcase_add_loop_test(broken, killed_at_any_write_it_is_all_or_nothing, 0, 2);
+	tcase_add_loop_test(broken, full_disk_at_any_write_loses_nothing, 0, 2);
 	tcase_add_test(memory, memory_of_a_restore_does_not_grow_with_it);
 	tcase_add_test(pieces, pieces_make_the_stream_again);
 	tcase_add_test(pieces, restores_under_way_are_few_and_expire);
