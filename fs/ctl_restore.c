@@ -212,6 +212,16 @@ static int read_pieces(void *arg, uint64_t offset, void *ret, size_t len, size_t
 	return r;
 }
 
+/* So is each record: a block, for one, is weighed against all bindings. */
+static void get_on(uint64_t done, uint64_t size, void *arg)
+{
+	const struct restoring *r = arg;
+
+	(void)done;
+	(void)size;
+	shared_still_at(r->ctl->env->shared, r->ctl->request->unique);
+}
+
 static int fail_restore(struct ctl *c, int r, const char *why)
 {
 	if (c->error)			/* the policy said so, and said why */
@@ -234,7 +244,8 @@ static int restore(struct ctl *c)
 	uint8_t box[BOX_LEN], signer[DIGEST_LEN];
 	struct pieces_read stream = { .pieces = { .store = c->env->store, .uid = c->who->uid }, .c = c };
 	struct restoring restoring = { .ctl = c, .programs = json_array() };
-	struct restore_options options = { .box = box, .signer = signer, .grants = json_is_true(json_object_get(c->in, "grants")), .ask = ask_item, .arg = &restoring };
+	struct restore_options options = { .box = box, .signer = signer, .grants = json_is_true(json_object_get(c->in, "grants")), .ask = ask_item, .progress = get_on,
+					   .arg = &restoring };
 	const struct backup_source source = { .read = read_pieces, .arg = &stream };
 	struct restore_counts counts;
 	struct backup_header header;

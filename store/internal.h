@@ -127,6 +127,7 @@ struct store {
 	struct db *write;		/* synchronous=FULL */
 	struct db *stage;		/* synchronous=NORMAL; NULL without staging */
 	struct transaction transaction;
+	uint32_t changes_listed;	/* CHANGES_LISTED; tests set their own */
 	struct reserve reserve;
 	bool fills_reserve;		/* the daemon's */
 	uint64_t pieces_room;		/* bytes for pieces of restores; 0: by the disk. Tests set their own */
@@ -279,6 +280,11 @@ int version_erase(struct store *s, int64_t id, bool row_too);
  * 0 or -EBADMSG. */
 int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len, uint8_t ret_record[WRAP_RECORD_MAX],
 		  size_t *ret_record_len);
+
+/* Does a hook wait for new values of the secret, and is what it serves that long? Only then version_same is worth its while. */
+bool version_watched(struct store *s, uint32_t id, size_t len);
+/* Has a version that this transaction made the value that current serves before it? Doubt means no. */
+bool version_same(struct store *s, uint32_t id, uint32_t version);
 
 /* The number under which a KEK stands in the table. */
 int kek_row(struct store *s, const uint8_t kek[KEK_ID_LEN], int64_t *ret_id);

@@ -591,6 +591,20 @@ static int list_changed(struct db *db, uint64_t epoch, uint64_t head, struct ids
 	return r == 0 && at < head ? -ESTALE : r;
 }
 
+/* The live secrets whose newest version was made after epoch. */
+static int list_newer(struct store *s, uint64_t epoch, struct idset **changed)
+{
+	const struct catalog_secret *c;
+	int r = 0;
+
+	store_rdlock(s);
+	for (uint32_t id = 0; r == 0 && (c = store_next(s, id, false)); id = c->id)
+		if (c->n_versions > 0 && c->versions[c->n_versions - 1].epoch > epoch)
+			r = touch(changed, c->id);
+	store_unlock_tables(s);
+	return r;
+}
+
 int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg)
 {
 	struct idset *changed = NULL;
@@ -600,6 +614,8 @@ int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t sec
 		return r;
 	r = list_changed(s->read, epoch, atomic_load(&s->epoch), &changed);
 	pthread_mutex_unlock(&s->read_mutex);
+	if (r == -ESTALE)
+		r = list_newer(s, epoch, &changed);
 	for (uint32_t id = 0; r == 0 && (id = idset_next(changed, id));)
 		fn(id, arg);
 	idset_free(changed);

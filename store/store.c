@@ -109,6 +109,7 @@ int store_new(const char *dir, const struct vaultconf *conf, const struct schema
 	s->clock = realtime;
 	s->uptime = boottime;
 	s->opened = boottime();
+	s->changes_listed = CHANGES_LISTED;
 	s->reserve.fd = -1;
 	s->schema = schema;
 	s->vault_record_len = conf->vault_record_len;

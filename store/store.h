@@ -68,7 +68,8 @@ int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *
 /* The same without writing anything: for a process that only stands by while another one serves. */
 int store_catch_up(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg);
 
-/* Calls fn for each secret that changed after epoch, once, ascending; of the change table's word, unverified: for telling, not for serving. -ESTALE: it does not go back that far. */
+/* Calls fn for each secret that changed after epoch, once, ascending; of the change table's word, unverified: for telling, not for serving. Where that does not go back so far, or says no more
+ * than that everything changed (a restore), for each that got a version since. */
 int store_changed_since(struct store *s, uint64_t epoch, void (*fn)(uint32_t secret, void *arg), void *arg);
 
 /* ---- reading the tables in memory: hold the lock ---- */

@@ -65,7 +65,7 @@ static int change_log(struct store *s, const struct change *change)
 	if (r < 0)
 		return r;
 	t->changed++;
-	if (t->changed > CHANGES_LISTED && !change_is_grant(change))	/* grants are asked about within the transaction */
+	if (t->changed > s->changes_listed && !change_is_grant(change))	/* grants are asked about within the transaction */
 		return 0;
 	if (t->n_changes == t->capacity) {
 		size_t capacity = t->capacity ? 2 * t->capacity : 16;
@@ -258,7 +258,7 @@ static int write_changes(struct store *s)
 	struct query q;
 	int r = 0;
 
-	if (t->changed > CHANGES_LISTED) {
+	if (t->changed > s->changes_listed) {
 		struct change everything = row_new(ROW_EVERYTHING, 0);
 		r = write_change(s, 0, &everything);
 	} else {
@@ -286,7 +286,7 @@ int transaction_finish(struct store *s, struct idset **ret_touched)
 		if (r == 0)
 			r = head_write(s->write, s->row_keys, s->vault, &t->head);
 		if (r == 0)
-			r = t->changed > CHANGES_LISTED ? step_reload(s, s->write, &step) : step_prepare(s, s->write, t->changes, t->n_changes, &step);
+			r = t->changed > s->changes_listed ? step_reload(s, s->write, &step) : step_prepare(s, s->write, t->changes, t->n_changes, &step);
 	}
 	if (r == 0)
 		r = db_commit(s->write);

@@ -213,23 +213,29 @@ static bool value_watched(const struct store *s, const char *name)
 	return watched;
 }
 
-/* Is this what current serves already? Asked only where somebody wants to know, and the lengths agree; the older value is opened into locked memory for it, so that nothing that tells of a value
- * has to be kept. Doubt means that it is another. */
-static bool value_same(struct store *s, uint32_t id, const void *value, size_t len)
+/* The version that current serves, if somebody wants to know whether its value changes, and it is that long; 0: none. */
+static uint32_t compared_with(struct store *s, uint32_t id, size_t len)
 {
 	const struct catalog_secret *c;
 	const struct catalog_version *v = NULL;
-	struct secbuf *before = NULL;
-	uint32_t current = 0;
-	bool same = false;
+	uint32_t number;
 
 	store_rdlock(s);
 	c = store_get(s, id);
 	if (c && c->enabled && value_watched(s, c->name))
 		v = catalog_version(c, c->current);
-	if (v && v->size == len)
-		current = v->number;
+	number = v && v->size == len ? v->number : 0;
 	store_unlock_tables(s);
+	return number;
+}
+
+/* Is this what current serves already? The older value is opened into locked memory for it, so that nothing that tells of a value has to be kept. Doubt means that it is another. */
+static bool value_same(struct store *s, uint32_t id, const void *value, size_t len)
+{
+	const uint32_t current = compared_with(s, id, len);
+	struct secbuf *before = NULL;
+	bool same = false;
+
 	if (current && store_version_read(s, id, current, &before) == 0)
 		same = secbuf_len(before) == len && secret_cmp(secbuf_cdata(before), value, len) == 0;
 	secbuf_free(before);
@@ -572,6 +578,44 @@ int store_version_read_into(struct store *s, uint32_t secret, uint32_t version, 
 	r = envelope_open_into(cached.dek, &context, cached.envelope, cached.len, ret, room, ret_len);
 	cache_put_back(&cached);
 	return r;
+}
+
+/* Of a version that this transaction made: the same way, through its connection. */
+static int read_new(struct store *s, uint32_t secret, uint32_t version, struct secbuf **ret_plain)
+{
+	struct wrap_context wrap = { .type = WRAP_DEK, .secret = secret, .version = version };
+	struct query q = db_query(s->write, row_table(ROW_VERSION)->one);
+	uint8_t record[WRAP_RECORD_MAX], dek[KEY_LEN] = { 0 }, mac[DIGEST_LEN], *envelope = NULL;
+	size_t len = 0, record_len = 0;
+	int r;
+
+	query_int(&q, VERSION_ID(secret, version));
+	r = row_find(s->row_keys->row, ROW_VERSION, &q, mac);
+	if (r == 0)
+		r = version_fetch(s->write, &q, &envelope, &len, record, &record_len);
+	query_end(&q);
+	memcpy(wrap.vault, s->vault, sizeof wrap.vault);
+	if (r == 0)
+		r = keys_unwrap(s->keys, &wrap, record, record_len, dek);
+	if (r == 0)
+		r = open_envelope(s, secret, version, envelope, len, dek, ret_plain);
+	free(envelope);
+	secmem_wipe(dek, sizeof dek);
+	return r;
+}
+
+bool version_watched(struct store *s, uint32_t id, size_t len)
+{
+	return compared_with(s, id, len) != 0;
+}
+
+bool version_same(struct store *s, uint32_t id, uint32_t version)
+{
+	struct secbuf *plain = NULL;
+	bool same = read_new(s, id, version, &plain) == 0 && value_same(s, id, secbuf_cdata(plain), secbuf_len(plain));
+
+	secbuf_free(plain);
+	return same;
 }
 
 bool store_version_ready(struct store *s, uint32_t secret, uint32_t version)

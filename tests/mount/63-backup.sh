@@ -139,8 +139,13 @@ grep -q 'would be restored.*0 secrets.*3 that were there left alone' "$OUT" || f
 expect_exit 0 coffer restore --signer "$signer" --key "$key" --existing append <"$some"
 expect_output two cat "$MNT/db/current"
 expect_output one cat "$MNT/db/versions/3"
-wait_for grep -qx 'db 4' "$ran"
-[ "$(jq -n '[inputs | select(.event == "NewVersionCreated" and .name == "db")] | length' <"$MNT/.coffer/events")" = 3 ] || fail "what was restored is not one event"
+printf new | expect_ok coffer put db
+wait_for grep -qx 'db 5' "$ran"
+! grep -qx 'db 4' "$ran" || fail "a hook ran for the value that was served already"
+expect_exit 0 coffer restore --signer "$signer" --key "$key" --existing append <"$some"
+wait_for grep -qx 'db 7' "$ran"
+expect_output two cat "$MNT/db/current"
+[ "$(jq -n '[inputs | select(.event == "NewVersionCreated" and .name == "db")] | length' <"$MNT/.coffer/events")" = 5 ] || fail "what was restored is not one event"
 audit_has '.operation == "SecretRestore" and .result == "allow" and (.detail | test("1 appended"))'
 install -m 644 "$key" "$SCRATCH/readable.key"
 expect_exit 3 as 20001 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$some"

@@ -1174,6 +1174,34 @@ START_TEST(a_revocation_or_a_block_reaches_a_backup_under_way)
 }
 END_TEST
 
+static json_t *hand_in(const struct identity *who, unsigned restore, const char *bytes)
+{
+	const size_t len = strlen(bytes);
+	char line[256];
+
+	snprintf(line, sizeof(line), "{\"op\":\"restore-put\",\"restore\":\"%032x\",\"at\":0,\"value_length\":%zu}", restore, len);
+	return execute(who, line, strlen(line), stage(bytes, len), len);
+}
+
+START_TEST(nobody_begins_more_restores_than_his_share)
+{
+	unsigned n = 0;
+
+	fails(hand_in(&alice, n, "x"), "EACCES", EXIT_DENIED, "secrets/restore");
+	grant("secrets-officer", "user:1000", "db");
+	grant("secrets-officer", "user:1001", "web");
+	ok(hand_in(&alice, n++, "x"));
+	ok(hand_in(&alice, n++, "x"));
+	fails(hand_in(&alice, n, "x"), "EBUSY", EXIT_CONFLICT, "2 of one user");
+	ok(hand_in(&alice, 0, "x"));		/* what is there may come again, … */
+	fails(hand_in(&bob, 0, "y"), "EINVAL", EXIT_USAGE, "one after the other");	/* … and is nobody else's */
+	ok(hand_in(&bob, n++, "x"));
+	ok(hand_in(&admin, n, "x"));
+	ok(ask(&alice, "{\"op\":\"restore-drop\",\"restore\":\"00000000000000000000000000000000\"}"));
+	ok(hand_in(&alice, ++n, "x"));
+}
+END_TEST
+
 START_TEST(the_last_administrator_stays)
 {
 	fails(change(&admin, "{\"op\":\"revoke\",\"role\":\"administrator\",\"principal\":\"user:0,host\",\"on\":\"*\"}"), "EBUSY", EXIT_CONFLICT, "administrator");
@@ -1845,6 +1873,7 @@ int main(void)
 	tcase_add_test(tc, revoke_by_words_takes_every_window);
 	tcase_add_test(tc, root_without_host_gets_a_warning);
 	tcase_add_loop_test(tc, a_revocation_or_a_block_reaches_a_backup_under_way, 0, 2);
+	tcase_add_test(tc, nobody_begins_more_restores_than_his_share);
 	tcase_add_test(tc, the_last_administrator_stays);
 	tcase_add_test(tc, a_data_access_administrator_hands_out_data_roles_only);
 	tcase_add_test(tc, bindings_shows_ones_own_without_the_right);

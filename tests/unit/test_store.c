@@ -445,6 +445,11 @@ START_TEST(large_transaction_is_followed_by_reloading)
 	add_version(fx.store, id, "x");
 	ck_assert_int_eq(store_follow(other.store, note, seen), 0);
 	ck_assert_uint_eq(store_find(other.store, "s004096")->current, 1);
+	/* The change table does not say which; the versions do. */
+	seen[0] = 0;
+	ck_assert_int_eq(store_changed_since(fx.store, 1, note, seen), 0);
+	ck_assert_uint_eq(seen[0], 1);
+	ck_assert_uint_eq(seen[1], id);
 	vault_close(&other);
 	ck_assert_int_eq(vault_reopen(&fx), 0);
 	ck_assert_int_eq(fsck_quiet(&fx, true), 0);

@@ -120,6 +120,15 @@ static int rotation(void)
 	return r;
 }
 
+/* With more changes than are listed: the tables are loaded anew in the commit. */
+static int large_change(void)
+{
+	fx.store->changes_listed = 2;
+	int r = change();
+	fx.store->changes_listed = CHANGES_LISTED;
+	return r;
+}
+
 static int stage_write(void)
 {
 	static const uint8_t data[40000];
@@ -318,6 +327,7 @@ START_TEST(failed_write_changes_nothing)
 	start();
 	fail_writes(change, "change", SQLITE_IOERR_WRITE, false, -EIO);
 	fail_writes(change, "change", SQLITE_FULL, true, -ENOSPC);
+	fail_writes(large_change, "large change", SQLITE_IOERR_WRITE, false, -EIO);
 	fail_writes(rotation, "rotation", SQLITE_IOERR_WRITE, false, -EIO);
 	fail_writes(rotation, "rotation", SQLITE_FULL, true, -ENOSPC);
 	fail_writes(stage_write, "stage write", SQLITE_FULL, true, -ENOSPC);
@@ -631,6 +641,7 @@ START_TEST(failed_allocation_changes_nothing)
 {
 	start();
 	fail_allocations(change, "change", false);
+	fail_allocations(large_change, "large change", false);
 	fail_allocations(rotation, "rotation", false);
 	fail_allocations(stage_write, "stage write", false);
 	fail_allocations(stage_commit, "stage commit", false);
