@@ -128,19 +128,6 @@ static int ctl_seal(void *arg)
 	return vault_seal(&((struct worker *)arg)->vault);
 }
 
-static void followed(uint32_t secret, void *arg)
-{
-	struct vault *v = arg;
-	char path[BELL_PATH_MAX] = "";
-	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, secret);
-	if (s && !s->deleted)
-		snprintf(path, sizeof path, "%s/current", s->name);
-	store_unlock_tables(v->store);
-	if (path[0])
-		vault_ring(v, BELL_TOUCH, path);
-}
-
 /* Acts of offline commands that their processes could not log, for the log was ours. */
 static int log_pending(uint64_t id, const char *act, void *arg)
 {
@@ -204,7 +191,7 @@ static void tick(struct worker *w)
 		try_unlock(v);
 	v->shared->tick_began = shared_clock();	/* not before: to verify a large store may take longer than anything else */
 	const uint64_t epoch = store_epoch(v->store);
-	int r = store_follow(v->store, followed, v);
+	int r = store_follow(v->store, vault_ring_current, v);
 	if (!r)
 		vault_told(v, epoch);
 	if (r == -EBADMSG) {
