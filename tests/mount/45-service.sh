@@ -108,14 +108,14 @@ note "the key as a credential, and no file where the store says"
 mkdir -m 700 "$SCRATCH/credentials"
 install -m 400 "$KEK" "$SCRATCH/credentials/kek"
 mv "$KEK" "$SCRATCH/elsewhere.kek"
-expect_exit 7 timeout 30 cofferd "$STORE" "$MNT"
-expect_exit 7 timeout 30 cofferd "$STORE" "$MNT" -o kek=credential:kek
+expect_exit 7 timeout 60 cofferd "$STORE" "$MNT"
+expect_exit 7 timeout 60 cofferd "$STORE" "$MNT" -o kek=credential:kek
 expect_message 'no \$CREDENTIALS_DIRECTORY.*LoadCredential=kek:'
 export CREDENTIALS_DIRECTORY=$SCRATCH/credentials
-expect_exit 7 timeout 30 cofferd "$STORE" "$MNT" -o kek=credential:other
+expect_exit 7 timeout 60 cofferd "$STORE" "$MNT" -o kek=credential:other
 expect_message "$SCRATCH/credentials/other: No such file"
 for bad in credential: credential:../keys/test.kek credential:.. file:relative passphrase: ''; do
-	expect_exit 2 timeout 30 cofferd "$STORE" "$MNT" -o "kek=$bad"
+	expect_exit 2 timeout 60 cofferd "$STORE" "$MNT" -o "kek=$bad"
 done
 vault_mount -o kek=credential:kek
 expect_ok coffer put db --file /etc/hostname
@@ -126,7 +126,7 @@ grep -q 'key .*is a credential of the service, kek' "$OUT" || fail "doctor does 
 vault_umount
 head -c 31 /dev/zero >"$SCRATCH/credentials/short"
 chmod 400 "$SCRATCH/credentials/short"
-expect_exit 7 timeout 30 cofferd "$STORE" "$MNT" -o kek=credential:short
+expect_exit 7 timeout 60 cofferd "$STORE" "$MNT" -o kek=credential:short
 expect_message "$SCRATCH/credentials/short has 31 bytes"
 expect_exit 7 coffer fsck "$STORE"
 expect_ok coffer fsck "$STORE" --kek "file:$SCRATCH/elsewhere.kek"
@@ -156,11 +156,11 @@ expect_exit 2 coffer init "$SCRATCH/store/other" --kek "file:$SCRATCH/keys/other
 expect_ok coffer init "$SCRATCH/store/other" --kek "file:$SCRATCH/keys/other.kek" --users "$own"
 grep -q "next: cofferd .* -o users=$own\$" "$OUT" || fail "init does not say how to go on: $(cat "$OUT")"
 [ "$(stat -c %U "$SCRATCH/store/other/db")" = "$own" ] || fail "the database is $(stat -c %U "$SCRATCH/store/other/db")'s"
-expect_exit 1 timeout 30 cofferd "$SCRATCH/store/other" "$MNT"
+expect_exit 1 timeout 60 cofferd "$SCRATCH/store/other" "$MNT"
 expect_message 'belongs to uid [0-9]*, not to user coffer; name .* -o users=NAME'
-expect_exit 1 timeout 30 cofferd "$STORE" "$MNT" -o "users=$own"
+expect_exit 1 timeout 60 cofferd "$STORE" "$MNT" -o "users=$own"
 for bad in '' Root 'a b' ../x -x 0x a-name-that-is-longer-than-fits; do
-	expect_exit 2 timeout 30 cofferd "$STORE" "$MNT" -o "users=$bad"
+	expect_exit 2 timeout 60 cofferd "$STORE" "$MNT" -o "users=$bad"
 done
 STORE=$SCRATCH/store/other vault_mount -o "users=$own"
 expect_ok coffer put db --file /etc/hostname
@@ -205,10 +205,10 @@ grep -q "^coffer:$STORE $MNT fuse.coffer " /proc/self/mounts || fail "the source
 DEATHS_EXPECTED=1
 daemon_down
 DAEMON=
-if [ ! -e /sbin/mount.fuse.coffer ] && [ ! -L /sbin/mount.fuse.coffer ]; then
-	ln -s "$helper" /sbin/mount.fuse.coffer
-	# mount looks nowhere else; the status of what failed is kept for on_exit
-	trap 'ended=$?; rm -f /sbin/mount.fuse.coffer; (exit "$ended"); on_exit' EXIT
+# mount looks nowhere else
+if ln -s "$helper" /sbin/mount.fuse.coffer 2>/dev/null; then
+	remove_helper() { rm -f /sbin/mount.fuse.coffer; }
+	AT_EXIT+=(remove_helper)
 	expect_ok timeout 60 mount -t fuse.coffer "$STORE" "$MNT"
 	DAEMON=$(process_of "$(status .processes.keeper)")
 	expect_ok cmp /etc/hostname "$MNT/db/current"
