@@ -179,6 +179,14 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
 }
 
+static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
+{
+	const struct fuse_write_in *write = (const void *)(in + 1);
+
+	if (len >= sizeof *in + sizeof *write)
+		staging_lost(userdata, write->fh, in->uid);
+}
+
 static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
@@ -378,7 +386,7 @@ static int open_rest(struct worker *w)
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .given_up = given_up, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .given_up = given_up, .lost = lost, .stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)
