@@ -550,7 +550,7 @@ bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const 
 
 static const struct ctl_op *find_op(const char *name)
 {
-	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops, ctl_rotation_ops, ctl_backup_ops };
+	static const struct ctl_op *const tables[] = { ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_blocks_ops, ctl_vault_ops, ctl_rotation_ops, ctl_backup_ops, ctl_restore_ops };
 
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 		for (const struct ctl_op *op = tables[t]; op->name; op++)

@@ -46,8 +46,8 @@ struct ctl_op {
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c, ctl_rotation.c and ctl_backup.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[];
+/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c, ctl_rotation.c, ctl_backup.c and ctl_restore.c; each ends with a NULL name. */
+extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[], ctl_restore_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -164,6 +164,12 @@ int ctl_check_time(struct ctl *c, const char *field, int64_t none, int64_t *ret_
 const char *ctl_string(const struct ctl *c, const char *field);
 /* No bytes that move a terminal's cursor or end a line. */
 bool ctl_text_clean(const char *text);
+
+/* ---- bytes as lower-case hex (ctl_backup.c) ---- */
+
+int ctl_from_hex(const char *text, uint8_t *ret, size_t n);	/* 0 or -EINVAL; text may be NULL */
+int ctl_check_hex(struct ctl *c, const char *field, uint8_t *ret, size_t n);
+void ctl_set_hex(struct ctl *c, const char *key, const uint8_t *bytes, size_t n);
 
 /* ---- secrets ---- */
 
