@@ -39,13 +39,9 @@ struct set {
 
 struct callers {
 	int proc_fd;
-	int resolver_fd;
+	struct resolver_client *resolver;	/* NULL: there is none */
 	bool no_host;
 	bool pidfd_thread;		/* the kernel has pidfds of single threads */
-	pthread_mutex_t resolver_lock;	/* of the three below */
-	pthread_cond_t resolver_free;
-	bool asking;			/* one question at a time */
-	uint64_t number;		/* of the last one */
 	atomic_bool silent;		/* the last one who asked the resolver got no answer in all the time that he had */
 	_Atomic uint32_t sweep;
 	struct set sets[CACHE_SETS];
@@ -386,56 +382,21 @@ static void sort_groups(struct proc_status *s)
 
 /* ---- resolving ---- */
 
-/* Waits for the turn to ask. False: it did not come before the deadline. */
-static bool begin_question(struct callers *c, int64_t deadline, uint64_t *ret_number)
-{
-	struct timespec until = { .tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000 };
-	bool mine;
-
-	pthread_mutex_lock(&c->resolver_lock);
-	while (c->asking)
-		if (pthread_cond_timedwait(&c->resolver_free, &c->resolver_lock, &until) != 0)
-			break;
-	mine = !c->asking;
-	if (mine) {
-		c->asking = true;
-		*ret_number = ++c->number;
-	}
-	pthread_mutex_unlock(&c->resolver_lock);
-	return mine;
-}
-
-static void end_question(struct callers *c)
-{
-	pthread_mutex_lock(&c->resolver_lock);
-	c->asking = false;
-	pthread_cond_signal(&c->resolver_free);
-	pthread_mutex_unlock(&c->resolver_lock);
-}
-
 /* One question, until deadline. 0: the resolver has spoken; -EPIPE: there is none; else a later question may have better luck. */
 static int ask_once(struct callers *c, struct findings *f, int64_t deadline)
 {
-	uint64_t number;
-	int r;
+	int r = resolver_ask(c->resolver, f->tid, deadline, &f->answer);
 
-	if (!begin_question(c, deadline, &number))
-		return -ETIMEDOUT;
-	r = resolver_ask(c->resolver_fd, number, f->tid, deadline, &f->answer);
-	end_question(c);
-	if (r == 0 && (f->answer.error == -ETIMEDOUT || f->answer.error == -EBUSY))
-		r = f->answer.error;
-	return r;
+	return r == 0 && (f->answer.error == -ETIMEDOUT || f->answer.error == -EBUSY) ? f->answer.error : r;
 }
 
-/* An administrator who is not known as the host's is refused: a resolver that is slow, or that took the question along when it died, is asked again. Each question is one of its own, so that others
- * have their turn between two. Once nothing has come out of it for as long as a caller waits, the next ones wait only for one question, until it speaks again. */
+/* An administrator who is not known as the host's is refused: a resolver that is slow, or that took the question along when it died, is asked again. Once nothing has come out of it for as long as a caller waits, the next ones wait only for one question, until it speaks again. */
 static void ask_resolver(struct callers *c, struct findings *f)
 {
 	const int64_t began = now_ns(), end = began + (c->silent ? RESOLVER_DEADLINE_MS : RESOLVER_RETRY_MS) * NS_PER_MS;
 	int r = -EPIPE;
 
-	if (c->resolver_fd < 0)
+	if (!c->resolver)
 		return;
 	for (int64_t now = began; now < end; now = now_ns()) {
 		const int64_t deadline = now + RESOLVER_DEADLINE_MS * NS_PER_MS;
@@ -521,7 +482,7 @@ static const char *resolve(struct callers *c, struct findings *f, struct identit
 	why = NULL;
 	*ret_identity = i;
 	/* whom the resolver said nothing about is asked for again at his next request, and not taken for a container's until then */
-	if ((f->answered || c->resolver_fd < 0) && pidfd >= 0 && pidfd_alive(pidfd)) {
+	if ((f->answered || !c->resolver) && pidfd >= 0 && pidfd_alive(pidfd)) {
 		cache_put(c, i, pidfd, born);
 		pidfd = -1;
 	}
@@ -591,7 +552,6 @@ static bool kernel_has_pidfd_thread(void)
 
 int callers_new(const struct callers_config *config, struct callers **ret_callers)
 {
-	pthread_condattr_t attr;
 	struct callers *c;
 	int r;
 
@@ -599,21 +559,14 @@ int callers_new(const struct callers_config *config, struct callers **ret_caller
 	if (!c)
 		return -ENOMEM;
 	memset(c, 0, sizeof(*c));
-	/* Questions are numbered from a random start: a worker takes over the socket of one that died, and answers to its questions may still be on their way. */
-	r = random_bytes(&c->number, sizeof(c->number));
+	r = config->resolver_fd >= 0 ? resolver_client_new(config->resolver_fd, &c->resolver) : 0;
 	if (r < 0) {
 		free(c);
 		return r;
 	}
 	c->proc_fd = config->proc_fd;
-	c->resolver_fd = config->resolver_fd;
 	c->no_host = config->no_host;
 	c->pidfd_thread = kernel_has_pidfd_thread();
-	pthread_mutex_init(&c->resolver_lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->resolver_free, &attr);
-	pthread_condattr_destroy(&attr);
 	for (size_t i = 0; i < CACHE_SETS; i++)
 		pthread_mutex_init(&c->sets[i].lock, NULL);
 	*ret_callers = c;
@@ -629,9 +582,6 @@ void callers_free(struct callers *c)
 			entry_clear(&c->sets[i].entries[k]);
 		pthread_mutex_destroy(&c->sets[i].lock);
 	}
-	pthread_cond_destroy(&c->resolver_free);
-	pthread_mutex_destroy(&c->resolver_lock);
-	if (c->resolver_fd >= 0)
-		close(c->resolver_fd);
+	resolver_client_free(c->resolver);
 	free(c);
 }

@@ -193,7 +193,7 @@ int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 		return -EPERM;
 	}
 	if (!h->extra2)
-		h->extra2 = (offset ? offset : 0) + 1;
+		h->extra2 = offset + 1;
 	uint64_t base = h->extra2 - 1;
 	if (offset < base)
 		return -EINVAL;

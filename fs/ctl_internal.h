@@ -92,6 +92,7 @@ struct ctl {
 	int64_t now;			/* wall clock, ns */
 	int64_t started;		/* monotonic, ns */
 	struct secbuf *value;		/* of rollback and rotate */
+	uint32_t value_of;		/* of rollback: the secret that it was read from */
 	uint64_t *ids;			/* of revoke */
 	size_t n_ids;
 	struct set_item *set;		/* of put-set */

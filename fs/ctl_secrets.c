@@ -766,6 +766,7 @@ static int load_rollback(struct ctl *c)
 
 	if (r < 0)
 		return r;
+	c->value_of = view.id;
 	r = store_version_read(c->env->store, view.id, c->args.version, &c->value);
 	return r < 0 ? ctl_fail_store(c, r, "read version %u of %s", c->args.version, c->args.name) : 0;
 }
@@ -780,6 +781,8 @@ static int run_rollback(struct ctl *c)
 
 	if (r < 0)
 		return r;
+	if (view.id != c->value_of)	/* purged since the value was read, and made anew: who may read this one need not have been allowed that */
+		return ctl_fail(c, ENOENT, "%s is another secret by now", c->args.name);
 	r = store_version_attributes(c->env->store, view.id, c->args.version, &before);
 	if (r < 0)
 		return ctl_fail_store(c, r, "read the attributes of %s", c->args.name);

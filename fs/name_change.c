@@ -25,8 +25,9 @@ static int record(struct vault *v, const struct asker *asker, const struct name_
 	return c->operation ? vault_record(v, c->operation, asker->who, j, unique, resent, began, NULL) : 0;
 }
 
+/* *ret_promised: it is recorded as allowed, whatever came of it. */
 static int carry_out(struct vault *v, const struct asker *asker, const struct name_change *c, const struct request_key *key, const uint8_t digest[DIGEST_LEN],
-		     struct verdict *j, uint64_t unique, bool resent, int64_t began)
+		     struct verdict *j, uint64_t unique, bool resent, int64_t began, bool *ret_promised)
 {
 	int r = strcmp(j->role, "administrator") ? store_begin(v->store) : store_begin_privileged(v->store);
 	if (r)
@@ -44,6 +45,7 @@ static int carry_out(struct vault *v, const struct asker *asker, const struct na
 		store_rollback(v->store);
 		return r;
 	}
+	*ret_promised = true;
 	r = vault_commit(v);
 	if (!r)
 		vault_changed(v, false);
@@ -57,6 +59,7 @@ int name_change(struct vault *v, const struct asker *asker, const struct name_ch
 	const struct request_key key = key_of(v, c, unique);
 	uint8_t digest[DIGEST_LEN];
 	struct verdict j = { 0 };
+	bool promised = false;
 	char *answer = NULL;
 	int r;
 
@@ -70,10 +73,11 @@ int name_change(struct vault *v, const struct asker *asker, const struct name_ch
 	}
 	decide(v, asker, c, &j);
 	vault_copy_name(j.name, sizeof j.name, c->name);
-	r = j.error ? -j.error : carry_out(v, asker, c, &key, digest, &j, unique, resent, began);
+	r = j.error ? -j.error : carry_out(v, asker, c, &key, digest, &j, unique, resent, began, &promised);
 	if (r) {
 		j.error = -r;
-		record(v, asker, c, &j, unique, resent, began);
+		/* what takes a promise back is never the record that an earlier worker made of this request */
+		record(v, asker, c, &j, unique, resent && !promised, began);
 	}
 	return r;
 }

@@ -548,34 +548,3 @@ int resolver_run(int proc_fd, const int *clients, size_t n_clients)
 	}
 	return status;
 }
-
-/* ---- the client ---- */
-
-int resolver_ask(int fd, uint64_t number, pid_t tid, int64_t deadline, struct resolver_answer *ret_answer)
-{
-	struct resolver_question q = { .number = number, .tid = tid };
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	struct resolver_answer a;
-
-	if (send(fd, &q, sizeof(q), MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof(q))
-		return errno == EAGAIN ? -EAGAIN : -EPIPE;
-	for (;;) {
-		int left = ms_until(deadline);
-		int ready = poll(&p, 1, left);
-		if (ready < 0 && errno != EINTR)
-			return -EPIPE;
-		if (ready <= 0) {
-			if (left == 0)
-				return -ETIMEDOUT;
-			continue;
-		}
-		ssize_t n = recv(fd, &a, sizeof(a), MSG_DONTWAIT | MSG_TRUNC);
-		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			return -EPIPE;
-		if (n == (ssize_t)sizeof(a) && a.number == number)
-			break;
-	}
-	a.exe[sizeof(a.exe) - 1] = '\0';
-	*ret_answer = a;
-	return 0;
-}

@@ -30,8 +30,14 @@ struct resolver_answer {
 #define RESOLVER_THREADS_MAX 16
 int resolver_run(int proc_fd, const int *clients, size_t n_clients);
 
-/* The client: one question, blocks until deadline (ns, CLOCK_MONOTONIC) at most. number must never have been used on this socket: answers that came too late to an earlier question (of a process that had
- * the socket before, too) are dropped by it. 0 and the answer, whose error may say more; -ETIMEDOUT, -EAGAIN (the resolver's queue is full), -EPIPE (there is none). One thread at a time. */
-int resolver_ask(int fd, uint64_t number, pid_t tid, int64_t deadline, struct resolver_answer *ret_answer);
+/* ---- the client (resolver_client.c), for any number of threads ---- */
+
+struct resolver_client;
+/* fd becomes the client's. 0 or negative errno. */
+int resolver_client_new(int fd, struct resolver_client **ret_client);
+/* Nobody asks any more. Accepts NULL. */
+void resolver_client_free(struct resolver_client *client);
+/* Blocks until deadline (ns, CLOCK_MONOTONIC) at most. 0 and the answer, whose error may say more; -ETIMEDOUT, -EAGAIN (the socket is full), -EPIPE (there is no resolver). */
+int resolver_ask(struct resolver_client *client, pid_t tid, int64_t deadline, struct resolver_answer *ret_answer);
 
 #endif

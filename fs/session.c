@@ -19,6 +19,8 @@
 #define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
 #define THREADS     8			/* the first slots are theirs */
 #define SHARE       (THREADS / 2)	/* of one uid */
+#define WRITES_PER_UID 16		/* that hold a slot */
+#define WRITES_RESERVE 2		/* slots that only root's may have */
 #define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
 
 #define DELAYED_MAX 256			/* refusals kept waiting; beyond that they go at once */
@@ -35,6 +37,8 @@ struct session {
 	bool alone;			/* the hot thread wants no other to be */
 	uint8_t free_slots[SLOTS];
 	size_t n_free;
+	uint32_t writers[SLOTS];	/* whose WRITE waits in the slot, or is run from it */
+	bool held[SLOTS];
 	uint16_t free_parked[PARKED];
 	size_t n_free_parked;
 	struct turns *turns;		/* of entries: parked requests, and behind those slots */
@@ -298,6 +302,7 @@ static void give_back(struct session *s, uint32_t entry)
 		s->free_parked[s->n_free_parked++] = (uint16_t)entry;
 		return;
 	}
+	s->held[entry - PARKED] = false;
 	s->free_slots[s->n_free++] = (uint8_t)(entry - PARKED);
 	pthread_cond_signal(&s->slot_free);
 }
@@ -341,13 +346,25 @@ static void enqueue(struct session *s, uint32_t entry, uint32_t uid)
 
 enum parking { PARKING_NONE, PARKING_DONE, PARKING_REFUSED };
 
+/* Slots are few. Those of whoever writes many files at once must not be all: the hot thread would have none to read the next request into, whoever's it is. */
+static bool may_hold(const struct session *s, uint32_t uid)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < SLOTS; i++)
+		n += s->held[i] && s->writers[i] == uid;
+	return uid == 0 || (n < WRITES_PER_UID && s->n_free > WRITES_RESERVE);
+}
+
 /* Copies a request that has to wait out of its slot. A RELEASE is never refused: nobody would send it again. */
 static enum parking park(struct session *s, const struct slot *slot, uint32_t uid)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	const bool must = in->opcode == FUSE_RELEASE;
 
-	if (in->opcode == FUSE_WRITE || slot->len > sizeof s->config.shared->parked[0].data)
+	if (in->opcode == FUSE_WRITE)
+		return may_hold(s, uid) ? PARKING_NONE : PARKING_REFUSED;
+	if (slot->len > sizeof s->config.shared->parked[0].data)
 		return PARKING_NONE;
 	if (!must && (turns_waiting(s->turns, uid) >= PARKED_PER_UID || s->n_free_parked <= (uid ? PARKED_RESERVE : 0)))
 		return PARKING_REFUSED;
@@ -371,8 +388,11 @@ static bool defer(struct session *s, uint8_t i)
 
 	pthread_mutex_lock(&s->lock);
 	enum parking parking = park(s, slot, uid);
-	if (parking == PARKING_NONE)
+	if (parking == PARKING_NONE) {
+		s->held[i] = in->opcode == FUSE_WRITE;
+		s->writers[i] = uid;
 		enqueue(s, PARKED + i, uid);
+	}
 	pthread_mutex_unlock(&s->lock);
 	if (parking == PARKING_NONE)
 		return false;

@@ -4,7 +4,8 @@
  * a pool thread, which runs the same handler from its start with request_may_block(). So one slow open does not stall the others, and no handler needs a second form.
  *
  * Threads are shared between uids (fs/turns.h). A request that waits is copied out of its slot, so that however many of one uid wait, the hot thread has a slot to read into. Beyond PARKED_PER_UID
- * that wait, a uid's are answered EAGAIN. Only a WRITE waits in its slot, for its bytes may be a value's: the kernel sends one at a time of each file. */
+ * that wait, a uid's are answered EAGAIN. Only a WRITE waits in its slot, for its bytes may be a value's: the kernel sends one at a time of each file, and a uid that writes more than 16 files at once is
+ * answered EAGAIN for those beyond. */
 #ifndef COFFER_FS_SESSION_H
 #define COFFER_FS_SESSION_H
 

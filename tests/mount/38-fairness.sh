@@ -56,6 +56,22 @@ crowd_start
 others_are_served
 crowd_end
 
+note "a crowd of WRITEs, which hold what the daemon reads into: some are refused, and the rest leaves room for others"
+expect_ok coffer grant secrets-officer user:20004 --on '*'
+holder=$(status .processes.keyholder)
+kill -STOP "$holder"	# the beginning of each write is a copy, which needs its secret's key
+readers=()
+for ((i = 100; i < 140; i++)); do
+	LC_ALL=C setpriv --reuid=20004 --regid=20004 --clear-groups -- dd if=/dev/zero of="$(printf '%s/s%06d/current' "$MNT" $i)" bs=1 count=1 conv=notrunc status=none 2>>"$SCRATCH/refused" &
+	readers+=($!)
+	STARTED+=("$(process_of $! || echo "$!:0")")
+done
+some_refused() { grep -q 'Resource temporarily unavailable' "$SCRATCH/refused"; }
+wait_for some_refused
+expect_ok as 20002 cat "$MNT/.coffer/whoami"
+expect_errno ok as 20002 sysop open r "$MNT/s000199/current"
+crowd_end
+
 note "the same after the worker has died over them"
 DEATHS_EXPECTED=1
 vault_umount

@@ -20,6 +20,7 @@
 
 #include "fs/backups.h"
 #include "fs/exitcode.h"
+#include "fs/name_change.h"
 #include "fs/shared.h"
 #include "fs/timefmt.h"
 #include "store/vaultconf.h"
@@ -1426,23 +1427,30 @@ static void limit_file_size(rlim_t size)
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-START_TEST(a_commit_that_fails_is_recorded_after_what_it_promised)
+/* Makes the WAL longer than the log, so that a limit on files stops the one and not the other: returns that limit. */
+static rlim_t wal_filled(void)
 {
-	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}";
 	char wal[128], *big = calloc(1, 600001);
 	struct stat st;
-	json_t *list;
-	size_t n;
 
-	/* the WAL is longer than the log, so a limit on files stops the one and not the other */
 	memset(big, 'x', 600000);
 	ok(put(&admin, "big", big));
 	free(big);
 	snprintf(wal, sizeof(wal), "%s/store/db/vault.db-wal", v.dir);
 	ck_assert_int_eq(stat(wal, &st), 0);
+	return (rlim_t)st.st_size;
+}
+
+START_TEST(a_commit_that_fails_is_recorded_after_what_it_promised)
+{
+	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}";
+	const rlim_t limit = wal_filled();
+	json_t *list;
+	size_t n;
+
 	n = n_records();
 	signal(SIGXFSZ, SIG_IGN);
-	limit_file_size((rlim_t)st.st_size);
+	limit_file_size(limit);
 	v.changed = 0;
 	fails(ask(&admin, line), "EIO", EXIT_ERROR, "commit");
 	limit_file_size(RLIM_INFINITY);
@@ -1457,6 +1465,35 @@ START_TEST(a_commit_that_fails_is_recorded_after_what_it_promised)
 	store_unlock_tables(v.store);
 	ok(ask(&admin, line));
 	value_is("db", 1, "");
+}
+END_TEST
+
+static int run_nothing(struct vault *vault, const char *name)
+{
+	(void)vault;
+	(void)name;
+	return 0;
+}
+
+/* A mkdir or rename whose first worker was killed between record and commit, and whose second cannot commit: the second must not leave the log with "allow" alone. */
+START_TEST(a_file_operation_whose_commit_fails_when_it_comes_again_is_recorded_as_failed)
+{
+	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = "db", .run = run_nothing };
+	struct vault vault = { .store = v.store, .audit = v.audit, .keys = v.keys, .shared = v.env.shared };
+	const struct asker asker = { .who = &admin };
+	const rlim_t limit = wal_filled();
+	struct verdict verdict;
+	size_t n;
+
+	vault_decide(&vault, &admin, c.action, c.name, &verdict);
+	ck_assert_int_eq(vault_record(&vault, c.operation, &admin, &verdict, 78, false, 0, NULL), 0);
+	n = n_records();
+	signal(SIGXFSZ, SIG_IGN);
+	limit_file_size(limit);
+	ck_assert_int_eq(name_change(&vault, &asker, &c, 78, true), -EIO);
+	limit_file_size(RLIM_INFINITY);
+	ck_assert_uint_eq(n_records(), n + 1);
+	recorded("SecretSet", "error", "db", 0);
 }
 END_TEST
 
@@ -1576,6 +1613,37 @@ START_TEST(who_is_revoked_while_waiting_is_denied)
 	free(p.answer);
 	fails(a, "EACCES", EXIT_DENIED, "secrets/set");
 	recorded("SecretSet", "deny", "db", 1000);
+}
+END_TEST
+
+START_TEST(a_rollback_never_brings_the_content_of_a_secret_that_had_the_name_before)
+{
+	struct parallel p = { .who = &admin, .unique = ++v.unique, .line = "{\"op\":\"rollback\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"version\":1}" };
+	struct version_attributes none = { .expires = INT64_MAX };
+	struct catalog_secret before;
+	uint32_t id, version;
+	pthread_t thread;
+	bool gone;
+
+	ok(put(&admin, "db", "old"));
+	store_rdlock(v.store);
+	before = *store_find(v.store, "db");
+	store_unlock_tables(v.store);
+	ck_assert_int_eq(store_begin(v.store), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, execute_in_thread, &p), 0);
+	wait_until_blocked(&p);
+	ck_assert_int_eq(store_secret_delete(v.store, before.id, &gone), 0);
+	ck_assert_int_eq(store_secret_purge(v.store, before.id), 0);
+	ck_assert_int_eq(store_commit(v.store), 0);
+	ck_assert_int_eq(store_begin(v.store), 0);
+	ck_assert_int_eq(store_secret_create(v.store, "db", &id), 0);
+	ck_assert_int_eq(store_version_add(v.store, id, "new", 3, &none, &version), 0);
+	ck_assert_int_eq(store_commit(v.store), 0);
+	pthread_join(thread, NULL);
+	ck_assert_ptr_nonnull(p.answer);
+	if (strstr(p.answer, "\"ok\": true") || strstr(p.answer, "\"ok\":true"))	/* it was so late that it read the new one only */
+		value_is("db", 2, "new");
+	free(p.answer);
 }
 END_TEST
 
@@ -1811,10 +1879,12 @@ int main(void)
 	tcase_add_test(tc, can_i_knows_validity_where_it_is_enforced);
 	tcase_add_test(tc, nothing_is_done_that_cannot_be_recorded);
 	tcase_add_test(tc, a_commit_that_fails_is_recorded_after_what_it_promised);
+	tcase_add_test(tc, a_file_operation_whose_commit_fails_when_it_comes_again_is_recorded_as_failed);
 	tcase_add_test(tc, a_request_that_comes_again_to_another_worker_is_recorded_once);
 	tcase_add_test(tc, floods_of_denials_are_held_back);
 	tcase_add_test(tc, one_id_at_the_same_time_happens_once);
 	tcase_add_test(tc, who_is_revoked_while_waiting_is_denied);
+	tcase_add_test(tc, a_rollback_never_brings_the_content_of_a_secret_that_had_the_name_before);
 	tcase_add_test(tc, every_failing_allocation_is_an_error_and_no_more);
 	tcase_add_test(tc, a_sealed_vault_answers_enokey);
 	tcase_add_test(tc, status_has_what_the_manual_lists);

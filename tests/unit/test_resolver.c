@@ -56,14 +56,15 @@ static void stop(struct running *r)
 	ck_assert_int_eq(r->status, EXIT_SUCCESS);
 }
 
-static uint64_t last_number = 1000;
-
 static struct resolver_answer ask(const struct running *r, pid_t tid)
 {
+	struct resolver_client *client;
 	struct resolver_answer a;
 
 	memset(&a, 0x55, sizeof(a));
-	ck_assert_int_eq(resolver_ask(r->ours[0], ++last_number, tid, now_ns() + INT64_C(5000000000), &a), 0);
+	ck_assert_int_eq(resolver_client_new(dup(r->ours[0]), &client), 0);
+	ck_assert_int_eq(resolver_ask(client, tid, now_ns() + INT64_C(5000000000), &a), 0);
+	resolver_client_free(client);
 	return a;
 }
 
@@ -369,37 +370,74 @@ END_TEST
 
 /* ---- the client ---- */
 
-START_TEST(the_client_drops_answers_to_other_questions)
+/* Answers two questions in the other order, among answers to nobody's. */
+static void *run_fake(void *arg)
 {
-	struct resolver_answer a = { .number = 5, .error = -EIO }, got;
+	const int fd = *(const int *)arg;
+	struct resolver_question q[2];
+	struct resolver_answer a = { .error = -EIO };
+
+	for (int n = 0; n < 2; n++)
+		ck_assert_int_eq(recv(fd, &q[n], sizeof(q[n]), 0), sizeof(q[n]));
+	for (int n = 1; n >= 0; n--) {
+		a = (struct resolver_answer){ .number = q[n].number + 2, .error = -EIO };
+		ck_assert_int_eq(send(fd, &a, sizeof(a), 0), sizeof(a));
+		ck_assert_int_eq(send(fd, "short", 5, 0), 5);
+		a = (struct resolver_answer){ .number = q[n].number, .mnt_ns = (uint64_t)q[n].tid };
+		memset(a.exe, 'x', sizeof(a.exe));
+		ck_assert_int_eq(send(fd, &a, sizeof(a), 0), sizeof(a));
+	}
+	return NULL;
+}
+
+struct one { struct resolver_client *client; pid_t tid; int r; struct resolver_answer got; };
+
+static void *ask_one(void *arg)
+{
+	struct one *o = arg;
+	o->r = resolver_ask(o->client, o->tid, now_ns() + INT64_C(10000000000), &o->got);
+	return NULL;
+}
+
+START_TEST(the_client_gives_each_its_own_answer)
+{
+	struct resolver_client *client;
+	struct one ones[2] = { { .tid = 7 }, { .tid = 8 } };
+	pthread_t fake, asker;
 	int pair[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	ck_assert_int_eq(send(pair[0], &a, sizeof(a), 0), sizeof(a));
-	ck_assert_int_eq(send(pair[0], "short", 5, 0), 5);
-	a = (struct resolver_answer){ .number = 6, .mnt_ns = 9 };
-	memset(a.exe, 'x', sizeof(a.exe));
-	ck_assert_int_eq(send(pair[0], &a, sizeof(a), 0), sizeof(a));
-	ck_assert_int_eq(resolver_ask(pair[1], 6, 1, now_ns() + 1000000000, &got), 0);
-	ck_assert_uint_eq(got.mnt_ns, 9);
-	ck_assert_uint_eq(strlen(got.exe), sizeof(got.exe) - 1);
+	ck_assert_int_eq(resolver_client_new(pair[1], &client), 0);
+	ones[0].client = ones[1].client = client;
+	ck_assert_int_eq(pthread_create(&fake, NULL, run_fake, &pair[0]), 0);
+	ck_assert_int_eq(pthread_create(&asker, NULL, ask_one, &ones[0]), 0);
+	ask_one(&ones[1]);
+	pthread_join(asker, NULL);
+	pthread_join(fake, NULL);
+	for (int n = 0; n < 2; n++) {
+		ck_assert_int_eq(ones[n].r, 0);
+		ck_assert_uint_eq(ones[n].got.mnt_ns, (uint64_t)ones[n].tid);
+		ck_assert_uint_eq(strlen(ones[n].got.exe), sizeof(ones[n].got.exe) - 1);
+	}
+	resolver_client_free(client);
 	close(pair[0]);
-	close(pair[1]);
 }
 END_TEST
 
 START_TEST(the_client_keeps_its_deadline)
 {
 	int64_t began = now_ns();
+	struct resolver_client *client;
 	struct resolver_answer got;
 	int pair[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	ck_assert_int_eq(resolver_ask(pair[1], 6, 1, began + 20000000, &got), -ETIMEDOUT);
+	ck_assert_int_eq(resolver_client_new(pair[1], &client), 0);
+	ck_assert_int_eq(resolver_ask(client, 1, began + 20000000, &got), -ETIMEDOUT);
 	ck_assert_int_ge(now_ns() - began, 20000000);
 	close(pair[0]);
-	ck_assert_int_eq(resolver_ask(pair[1], 7, 1, now_ns() + 1000000000, &got), -EPIPE);
-	close(pair[1]);
+	ck_assert_int_eq(resolver_ask(client, 1, now_ns() + 1000000000, &got), -EPIPE);
+	resolver_client_free(client);
 }
 END_TEST
 
@@ -420,7 +458,7 @@ int main(void)
 	tcase_add_test(t, cuts_a_long_path);
 	tcase_add_test(t, a_read_that_hangs_delays_nobody_else);
 	tcase_add_test(t, more_hanging_reads_than_threads_still_get_answers);
-	tcase_add_test(t, the_client_drops_answers_to_other_questions);
+	tcase_add_test(t, the_client_gives_each_its_own_answer);
 	tcase_add_test(t, the_client_keeps_its_deadline);
 	srunner_run_all(r, CK_NORMAL);
 	int failed = srunner_ntests_failed(r);

@@ -1,0 +1,153 @@
+/* Asking the resolver: threads ask side by side, so that it answers all that have come while it slept, and one of those who wait receives for the others. */
+#include "fs/resolver.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/aead.h"
+
+struct asking { uint64_t number; struct resolver_answer *answer; bool done; struct asking *next; };
+
+struct resolver_client {
+	int fd;
+	pthread_mutex_t lock;	/* of all below */
+	pthread_cond_t changed;	/* somebody has his answer, or nobody receives any more */
+	bool receiving;
+	uint64_t number;	/* of the last question */
+	struct asking *asking;
+};
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void enter(struct resolver_client *c, struct asking *me)
+{
+	pthread_mutex_lock(&c->lock);
+	me->number = ++c->number;
+	me->next = c->asking;
+	c->asking = me;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void leave(struct resolver_client *c, const struct asking *me)
+{
+	struct asking **at = &c->asking;
+
+	while (*at != me)
+		at = &(*at)->next;
+	*at = me->next;
+}
+
+/* Answers that came too late, to those who have left, are dropped. */
+static void hand_out(struct resolver_client *c, const struct resolver_answer *a)
+{
+	for (struct asking *x = c->asking; x; x = x->next)
+		if (x->number == a->number && !x->done) {
+			*x->answer = *a;
+			x->answer->exe[sizeof(x->answer->exe) - 1] = '\0';
+			x->done = true;
+		}
+}
+
+/* Waits for one datagram. 1: *ret_answer; 0: it was none, or nothing came yet; -ETIMEDOUT, -EPIPE. */
+static int receive(int fd, int64_t deadline, struct resolver_answer *ret_answer)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int64_t left = deadline - now_ns();
+	int ready = poll(&p, 1, left <= 0 ? 0 : (int)((left + 999999) / 1000000));
+
+	if (ready < 0)
+		return errno == EINTR ? 0 : -EPIPE;
+	if (ready == 0)
+		return now_ns() >= deadline ? -ETIMEDOUT : 0;
+	ssize_t n = recv(fd, ret_answer, sizeof(*ret_answer), MSG_DONTWAIT | MSG_TRUNC);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		return -EPIPE;
+	return n == (ssize_t)sizeof(*ret_answer);
+}
+
+/* As the one who receives. With the lock, which is let go of meanwhile. */
+static int receive_for_all(struct resolver_client *c, int64_t deadline)
+{
+	struct resolver_answer a;
+
+	c->receiving = true;
+	pthread_mutex_unlock(&c->lock);
+	int r = receive(c->fd, deadline, &a);
+	pthread_mutex_lock(&c->lock);
+	c->receiving = false;
+	if (r > 0)
+		hand_out(c, &a);
+	pthread_cond_broadcast(&c->changed);
+	return r < 0 ? r : 0;
+}
+
+static int wait_for(struct resolver_client *c, const struct asking *me, int64_t deadline)
+{
+	const struct timespec until = { .tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000 };
+	int r = 0;
+
+	while (!me->done && !r)
+		r = c->receiving ? -pthread_cond_timedwait(&c->changed, &c->lock, &until) : receive_for_all(c, deadline);
+	return me->done ? 0 : r;
+}
+
+int resolver_ask(struct resolver_client *c, pid_t tid, int64_t deadline, struct resolver_answer *ret_answer)
+{
+	struct asking me = { .answer = ret_answer };
+
+	enter(c, &me);
+	const struct resolver_question q = { .number = me.number, .tid = tid };
+	int r = send(c->fd, &q, sizeof(q), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(q) ? 0 : errno == EAGAIN ? -EAGAIN : -EPIPE;
+	pthread_mutex_lock(&c->lock);
+	if (!r)
+		r = wait_for(c, &me, deadline);
+	leave(c, &me);
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+int resolver_client_new(int fd, struct resolver_client **ret_client)
+{
+	pthread_condattr_t attr;
+	struct resolver_client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	/* Numbered from a random start: a worker takes over the socket of one that died, and answers to its questions may still be on their way. */
+	int r = random_bytes(&c->number, sizeof(c->number));
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	c->fd = fd;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	*ret_client = c;
+	return 0;
+}
+
+void resolver_client_free(struct resolver_client *c)
+{
+	if (!c)
+		return;
+	pthread_cond_destroy(&c->changed);
+	pthread_mutex_destroy(&c->lock);
+	if (c->fd >= 0)
+		close(c->fd);
+	free(c);
+}
