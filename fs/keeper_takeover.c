@@ -19,7 +19,7 @@ static void activate(struct keeper *k, int seat)
 	children_publish(k);
 }
 
-/* What a worker had read and not answered goes back to the queue for the next one. */
+/* What a worker had read and not answered goes back to the queue for the next one. Before that one has its word: what it has read itself must not come to it again, and be done twice at the same time. */
 static void send_again(struct keeper *k)
 {
 	if (k->shared->keeper.resend && mount_resend(k->mount))
@@ -62,14 +62,14 @@ void takeover_retire(struct keeper *k, int next, int64_t patience_ms)
 	if (k->active >= 0)
 		children_stop_worker(k, k->active, patience_ms);
 	note_suspects(k->shared);	/* of one that did not end in time */
-	activate(k, next);
 	send_again(k);
+	activate(k, next);
 }
 
 void takeover_from_other(struct keeper *k)
 {
-	activate(k, standby(k));
 	send_again(k);
+	activate(k, standby(k));
 }
 
 void takeover_after_death(struct keeper *k)
@@ -81,8 +81,8 @@ void takeover_after_death(struct keeper *k)
 	if (k->aborted)		/* it has nothing to serve any more, and nor has another */
 		return;
 	k->shared->keeper.restarts++;
+	send_again(k);
 	const int next = standby(k);
 	if (next >= 0)
 		activate(k, next);
-	send_again(k);
 }
