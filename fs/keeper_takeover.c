@@ -3,17 +3,24 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/log.h"
+#include "store/audit.h"
 
 static void activate(struct keeper *k, int seat)
 {
-	const struct control_message word = { .type = CONTROL_ACTIVATE };
+	const struct control_message word = { .type = CONTROL_ACTIVATE, .number = audit_head_segment(&k->shared->audit_head) };
+	int segment = -1;
 
 	dying_unwatch(k);
 	k->active = seat;
 	k->seats[seat].state = SEAT_ACTIVATING;
-	int r = control_send(k->seats[seat].control, &word, -1);
+	if (word.number && audit_segment_open_at(k->store.audit_dir, word.number, false, 0, &segment))
+		segment = -1;	/* it asks, and hears why */
+	int r = control_send(k->seats[seat].control, &word, segment);
+	if (segment >= 0)
+		close(segment);
 	if (r)		/* its death, which is the only reason, is on its way to us */
 		log_warn("worker %d does not take its word: %s", (int)k->seats[seat].pid, strerror(-r));
 	children_publish(k);
