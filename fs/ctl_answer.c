@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "fs/shared.h"
+
 /* ---- errors ---- */
 
 /* Bytes of the UTF-8 sequence at p, 0 if there is none (RFC 3629 §4). */
@@ -58,6 +60,17 @@ void ctl_hint(struct ctl *c, const char *format, ...)
 	vsnprintf(c->hint, sizeof(c->hint), format, ap);
 	va_end(ap);
 	printable(c->hint);
+}
+
+const char *ctl_command(const struct ctl *c, char *buf, size_t len)
+{
+	const char *mount = c->env->shared ? c->env->shared->keeper.mount : "";
+
+	if (!*mount || !strcmp(mount, "/vault") || strlen(mount) > len - sizeof("coffer -m "))
+		snprintf(buf, len, "coffer");
+	else
+		snprintf(buf, len, "coffer -m %.*s", (int)(len - sizeof("coffer -m ")), mount);
+	return buf;
 }
 
 /* The hint; after, if there is one, stands behind the command's name. */

@@ -117,6 +117,8 @@ struct ctl {
 int ctl_fail(struct ctl *c, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* What to do next; also for answers that are no errors. */
 void ctl_hint(struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* "coffer", or "coffer -m MOUNT" where that is not the default. */
+const char *ctl_command(const struct ctl *c, char *buf, size_t len);
 /* An error of the store, the key holder or memory, in words. what: "read db version 3". */
 int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The value is longer than this vault takes. */
@@ -151,8 +153,6 @@ void ctl_forgive(struct ctl *c);
 /* "coffer grant secrets-user user:1000 --on 'db'": the command that gives the action, by the least built-in role. */
 void ctl_grant_command(const struct ctl *c, enum action action, const char *name, const char *principal,
 		       char ret[CTL_COMMAND_MAX]);
-/* "coffer", or "coffer -m MOUNT" where that is not the default. */
-const char *ctl_command(const struct ctl *c, char *buf, size_t len);
 
 /* ---- fields (ctl_parse.c) ---- */
 

@@ -6,19 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fs/shared.h"
-
-const char *ctl_command(const struct ctl *c, char *buf, size_t len)
-{
-	const char *mount = c->env->shared ? c->env->shared->keeper.mount : "";
-
-	if (!*mount || !strcmp(mount, "/vault") || strlen(mount) > len - sizeof("coffer -m "))
-		snprintf(buf, len, "coffer");
-	else
-		snprintf(buf, len, "coffer -m %.*s", (int)(len - sizeof("coffer -m ")), mount);
-	return buf;
-}
-
 /* A role that only looks gives less away than one that reads; then the fewer actions the better. */
 static unsigned role_weight(const struct role *role)
 {

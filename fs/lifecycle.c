@@ -518,8 +518,12 @@ int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const 
 {
 	struct waiting_request waiting = { l->v->shared, unique };
 	uint32_t version = 0;
-	int r = audit_run(l, name, rotation->command);
 
+	if (programs_by_hand_full(l->programs)) {	/* nothing is recorded of what will not run */
+		snprintf(why, why_len, PROGRAMS_BY_HAND_FULL);
+		return -EAGAIN;
+	}
+	int r = audit_run(l, name, rotation->command);
 	if (r < 0) {
 		snprintf(why, why_len, "the log cannot be written");
 		return -EIO;

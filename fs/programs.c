@@ -359,6 +359,24 @@ bool programs_full(struct programs *p)
 	return full;
 }
 
+/* The lock is held. */
+static bool by_hand_full(const struct programs *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < JOBS_MAX; i++)
+		n += p->jobs[i].state != JOB_FREE && p->jobs[i].owner == PROGRAM_OF_CALLER && p->jobs[i].wants_value;
+	return n >= PROGRAMS_BY_HAND;
+}
+
+bool programs_by_hand_full(struct programs *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool full = by_hand_full(p) || !free_job(p);
+	pthread_mutex_unlock(&p->lock);
+	return full;
+}
+
 bool programs_busy(struct programs *p, enum program_owner owner, uint64_t subject)
 {
 	bool busy = false;
@@ -399,16 +417,6 @@ static void wait_a_moment(struct programs *p)
 	pthread_cond_timedwait(&p->done, &p->lock, &t);
 }
 
-/* The lock is held. */
-static bool hands_full(const struct programs *p)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < JOBS_MAX; i++)
-		n += p->jobs[i].state != JOB_FREE && p->jobs[i].owner == PROGRAM_OF_CALLER && p->jobs[i].wants_value;
-	return n >= PROGRAMS_BY_HAND;
-}
-
 /* Waits for the thread that looks to find the end of it. It always does: the job has a deadline. */
 static int ask(struct programs *p, const struct runner_request *q, size_t value_max, void (*still)(void *arg), void *arg, struct program_result *ret)
 {
@@ -416,7 +424,7 @@ static int ask(struct programs *p, const struct runner_request *q, size_t value_
 	int r;
 
 	pthread_mutex_lock(&p->lock);
-	r = q->wants_value && hands_full(p) ? -EAGAIN : start_locked(p, q, value_max, PROGRAM_OF_CALLER, 0, 0, &j);
+	r = q->wants_value && by_hand_full(p) ? -EAGAIN : start_locked(p, q, value_max, PROGRAM_OF_CALLER, 0, 0, &j);
 	if (r == 0) {
 		wake(p);
 		while (j->state != JOB_DONE) {
@@ -456,7 +464,7 @@ int programs_value(struct programs *p, const struct rotation *rotation, const ch
 	snprintf(q.name, sizeof q.name, "%s", name);
 	r = ask(p, &q, value_max, still, arg, &result);
 	if (r == -EAGAIN) {
-		snprintf(why, why_len, "others are being rotated by programs; try again when one of these has ended");
+		snprintf(why, why_len, PROGRAMS_BY_HAND_FULL);
 		return r;
 	}
 	if (r < 0) {

@@ -379,6 +379,14 @@ static enum parking park(struct session *s, const struct slot *slot, uint32_t ui
 	return PARKING_DONE;
 }
 
+static void lose(const struct session *s, const struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+
+	if (in->opcode == FUSE_WRITE)
+		s->config.lost(s->config.userdata, in, slot->len);
+}
+
 /* Gives a request to the pool. False: its slot goes along. */
 static bool defer(struct session *s, uint8_t i)
 {
@@ -396,8 +404,10 @@ static bool defer(struct session *s, uint8_t i)
 	pthread_mutex_unlock(&s->lock);
 	if (parking == PARKING_NONE)
 		return false;
-	if (parking == PARKING_REFUSED)
+	if (parking == PARKING_REFUSED) {
+		lose(s, slot);
 		answer(s, in->unique, -EAGAIN, NULL, 0);
+	}
 	finish(slot);
 	return true;
 }
@@ -424,6 +434,7 @@ static void give_up(struct session *s, struct slot *slot)
 	const struct fuse_in_header *in = (const void *)slot->data;
 	current = (struct request){ .header = in, .session = s, .slot = slot };
 	const uint32_t delay_ms = s->config.given_up(s->config.userdata, in);
+	lose(s, slot);
 	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)	/* these have no answer */
 		request_refuse(-EIO, delay_ms);
 	current = (struct request){ .session = s };

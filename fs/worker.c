@@ -135,19 +135,6 @@ static int ctl_seal(void *arg)
 	return vault_seal(&((struct worker *)arg)->vault);
 }
 
-static void followed(uint32_t secret, void *arg)
-{
-	struct vault *v = arg;
-	char path[BELL_PATH_MAX] = "";
-	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, secret);
-	if (s && !s->deleted)
-		snprintf(path, sizeof path, "%s/current", s->name);
-	store_unlock_tables(v->store);
-	if (path[0])
-		vault_ring(v, BELL_TOUCH, path);
-}
-
 /* Acts of offline commands that their processes could not log, for the log was ours. */
 static int log_pending(uint64_t id, const char *act, void *arg)
 {
@@ -199,6 +186,14 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
 }
 
+static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
+{
+	const struct fuse_write_in *write = (const void *)(in + 1);
+
+	if (len >= sizeof *in + sizeof *write)
+		staging_lost(userdata, write->fh, in->uid);
+}
+
 static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
@@ -211,7 +206,7 @@ static void tick(struct worker *w)
 		try_unlock(v);
 	v->shared->tick_began = shared_clock();	/* not before: to verify a large store may take longer than anything else */
 	const uint64_t epoch = store_epoch(v->store);
-	int r = store_follow(v->store, followed, v);
+	int r = store_follow(v->store, vault_ring_current, v);
 	if (!r)
 		vault_told(v, epoch);
 	if (r == -EBADMSG) {
@@ -401,7 +396,7 @@ static int open_rest(struct worker *w)
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .given_up = given_up, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .given_up = given_up, .lost = lost, .stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)
