@@ -19,7 +19,7 @@
 #define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
 #define THREADS     8			/* the first slots are theirs */
 #define SHARE       (THREADS / 2)	/* of one uid */
-#define WRITES_PER_UID 16		/* that hold a slot */
+#define WRITES_PER_UID 40		/* that hold a slot */
 #define WRITES_RESERVE 2		/* slots that only root's may have */
 #define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
 
