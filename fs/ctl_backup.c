@@ -1,7 +1,7 @@
-/* Requests about backups: writing one, who may recover them, drills.
+/* Requests about backups: writing one, who may recover them.
  *
- * A backup is read in chunks from a snapshot that lives in the worker. What is encrypted to a registered recipient needs secrets/backup alone: the recipient was chosen by an administrator. Any other
- * recipient (a passphrase, a key of the caller's) could be the caller himself, who would read with it what he may not: that needs secrets/get on all that is in it. */
+ * A backup is read in chunks from a snapshot that lives in the worker. What is encrypted to a registered recipient needs secrets/backup alone: the recipient was chosen by an administrator. Any other recipient (a passphrase, a key of the
+ * caller's) could be the caller himself, who would read with it what he may not: that needs secrets/get on all that is in it. */
 #include "fs/ctl_internal.h"
 
 #include <errno.h>
@@ -13,36 +13,6 @@
 #include "store/backup.h"
 
 #define NAMES_MAX 500	/* in one request; more is --all, or several backups */
-
-/* ---- hex ---- */
-
-int ctl_from_hex(const char *text, uint8_t *ret, size_t n)
-{
-	if (!text || strlen(text) != 2 * n)
-		return -EINVAL;
-	for (size_t i = 0; i < 2 * n; i++) {
-		char ch = text[i];
-		int digit = ch >= '0' && ch <= '9' ? ch - '0' : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
-		if (digit < 0)
-			return -EINVAL;
-		ret[i / 2] = (uint8_t)(i % 2 ? ret[i / 2] | digit : digit << 4);
-	}
-	return 0;
-}
-
-int ctl_check_hex(struct ctl *c, const char *field, uint8_t *ret, size_t n)
-{
-	return ctl_from_hex(ctl_string(c, field), ret, n) == 0 ? 0 : ctl_fail(c, EINVAL, "%s: %zu lower-case hex digits are expected", field, 2 * n);
-}
-
-void ctl_set_hex(struct ctl *c, const char *key, const uint8_t *bytes, size_t n)
-{
-	char text[2 * 64 + 1];
-
-	for (size_t i = 0; i < n; i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-	ctl_set(c, key, json_string(text));
-}
 
 /* ---- backup ---- */
 
@@ -175,7 +145,7 @@ static int find_recipient(struct ctl *c, struct backup_recipient *ret)
 	}
 	r = store_recipient_find(c->env->store, name, &found);
 	if (r == -ENOENT) {
-		ctl_hint(c, "`%s recipient list` shows who is registered; an administrator registers one with `coffer recipient add`", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "`%s recipient list` shows who is registered; an administrator registers one with `%s recipient add`", ctl_command(c, command, sizeof(command)), command);
 		return ctl_fail(c, ENOENT, "recipient: \"%.64s\" is not registered", name);
 	}
 	if (r < 0)

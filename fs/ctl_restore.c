@@ -1,4 +1,4 @@
-/* Requests that restore: a backup is handed in in pieces that wait in the store, and is then carried out by one request in one transaction. What it brings is asked for as if it were made by hand. */
+/* Requests about restores: handing a backup in, in pieces that wait in the store, and carrying it out by one request in one transaction. */
 #include "fs/ctl_internal.h"
 
 #include <errno.h>
@@ -16,6 +16,15 @@ static int ask_restore_any(struct ctl *c)
 	return ctl_ask_any(c, ACTION_SECRETS_RESTORE);
 }
 
+static void set_hex(struct ctl *c, const char *key, const uint8_t *bytes, size_t n)
+{
+	char text[2 * 64 + 1];
+
+	for (size_t i = 0; i < n; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	ctl_set(c, key, json_string(text));
+}
+
 static int run_restore_key(struct ctl *c)
 {
 	uint8_t key[CURVE_LEN];
@@ -24,7 +33,7 @@ static int run_restore_key(struct ctl *c)
 	if (r < 0)
 		return ctl_fail_store(c, r, "ask the key holder for its key");
 	c->unrecorded = true;
-	ctl_set_hex(c, "key", key, sizeof key);
+	set_hex(c, "key", key, sizeof key);
 	ctl_set(c, "piece", json_integer(RESTORE_PIECE_MAX));
 	return 0;
 }
@@ -110,15 +119,8 @@ static int check_restore(struct ctl *c)
 
 static int ask_administrator(struct ctl *c, const char *scope)
 {
-	action_set own;
-
-	store_rdlock(c->env->store);
-	own = policy_actions(store_policy(c->env->store), &c->who->policy, scope, c->now);
-	store_unlock_tables(c->env->store);
-	if (own == ACTION_ALL)
+	if (ctl_ask_administrator(c, scope) == 0)
 		return 0;
-	ctl_deny(c);
-	ctl_hint(c, "ask somebody who is administrator on %s", scope);
 	return ctl_fail(c, EACCES, "the backup gives more than data on %s, and only an administrator may restore that", scope);
 }
 

@@ -84,6 +84,22 @@ bool dying_cannot_act(pid_t pid)
 	return every_thread(pid, waits_or_gone);
 }
 
+/* Its first thread has SIGKILL before it, and has not come to take it: it waits in the kernel. With it the others are being killed. */
+bool dying_is_killed(pid_t pid)
+{
+	char path[64], text[4096];
+	unsigned long long pending = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	const char *at = strstr(text, "\nSigPnd:");
+	return at && sscanf(at, "\nSigPnd: %llx", &pending) == 1 && (pending & 1ULL << (SIGKILL - 1));
+}
+
 void dying_leave_behind(struct keeper *k, int seat)
 {
 	struct seat *s = &k->seats[seat];
@@ -140,7 +156,7 @@ static bool has_ended(pid_t pid)
 void dying_seen(struct keeper *k)
 {
 	const struct timespec between = { .tv_nsec = BETWEEN_US * 1000 };
-	const struct seat *s = k->active >= 0 ? &k->seats[k->active] : NULL;
+	struct seat *s = k->active >= 0 ? &k->seats[k->active] : NULL;
 
 	dying_unwatch(k);
 	if (!s || s->state != SEAT_SERVING || k->lingering)
@@ -148,8 +164,11 @@ void dying_seen(struct keeper *k)
 	const pid_t pid = s->pid;
 	for (unsigned i = 0; i < LOOKS && !has_ended(pid); i++)
 		nanosleep(&between, NULL);
-	if (!has_ended(pid))	/* it finishes what it is at; or it will be reaped, or found unreapable */
+	if (!has_ended(pid)) {	/* it finishes what it is at; or it will be reaped, or found unreapable */
+		if (!s->killed_ms && dying_is_killed(pid))
+			s->killed_ms = keeper_now_ms();
 		return;
+	}
 	dying_leave_behind(k, k->active);
 	log_info("worker %d dies, and another takes over", (int)pid);
 }

@@ -195,6 +195,7 @@ void dying_seen(struct keeper *k);		/* a thread of it has ended */
 void dying_leave_behind(struct keeper *k, int seat);
 /* Of one that was sent SIGKILL: nothing of it will run in user space again, for every thread has ended, or waits in the kernel. */
 bool dying_cannot_act(pid_t pid);
+bool dying_is_killed(pid_t pid);		/* by somebody, and its first thread waits in the kernel */
 char dying_letter(pid_t pid);			/* its state as in proc_pid_stat(5); '\0': it is gone */
 
 /* ---- keeper_leftovers.c ---- */

@@ -55,7 +55,7 @@ static void look_at_worker(struct keeper *k, int seat)
 	const char state = dying_letter(s->pid);
 
 	/* somebody else's SIGKILL, and it cannot be reaped yet */
-	if ((state == 'Z' || state == 'X') && !s->killed_ms)
+	if (!s->killed_ms && (state == 'Z' || state == 'X' || (state == 'D' && dying_is_killed(s->pid))))
 		s->killed_ms = keeper_now_ms();
 	s->stopped = state == 'T' && k->options.watchdog ? s->stopped + 1 : 0;
 	if (s->stopped >= STOPPED_LOOKS && !s->killed_ms) {

@@ -245,7 +245,7 @@ static bool asked_before(struct runner *r, int client, const struct runner_reque
 static bool sound(struct runner_request *q)
 {
 	return memchr(q->name, '\0', sizeof q->name) && memchr(q->command, '\0', sizeof q->command) && scope_valid(q->name) && q->event < EVENT_KINDS && q->timeout >= 1 &&
-	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_CHECK || q->type == RUNNER_RUN);
+	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_CHECK || q->type == RUNNER_RUN || q->type == RUNNER_RESUME);
 }
 
 static void serve(struct runner *r, int client, struct runner_request *q)
@@ -257,8 +257,10 @@ static void serve(struct runner *r, int client, struct runner_request *q)
 
 	if (!sound(q))
 		return refuse(client, q, -EINVAL, "a malformed request");
-	if (q->type == RUNNER_RUN && asked_before(r, client, q))
+	if (q->type != RUNNER_CHECK && asked_before(r, client, q))
 		return;
+	if (q->type == RUNNER_RESUME)
+		return refuse(client, q, -ENOENT, "there is no such run");
 	e = runner_allowed(r->dir, q->user, q->command, why, sizeof why);
 	if (e < 0)
 		return refuse(client, q, e, why);

@@ -258,7 +258,7 @@ int test_hook_start(const struct test_cell *given)
 
 /* ---- where to die ---- */
 
-static int die_fd = -1;
+static int die_fd = -1, stuck_fd = -1;
 
 void test_hook_point(const char *point, unsigned number)
 {
@@ -267,13 +267,15 @@ void test_hook_point(const char *point, unsigned number)
 
 	if (die_fd < 0 || pread(die_fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%31s %u %u", word, &wanted, &times) != 3 || !times || wanted != number)
 		return;
-	const bool hang = !strcmp(point, "before") && !strcmp(word, "hang"), crash = !strcmp(point, "before") && !strcmp(word, "crash");
-	if (!hang && !crash && strcmp(word, point))
+	const bool before = !strcmp(point, "before"), hang = before && !strcmp(word, "hang"), crash = before && !strcmp(word, "crash"), stuck = before && !strcmp(word, "stuck");
+	if (!hang && !crash && !stuck && strcmp(word, point))
 		return;
 	int n = snprintf(text, sizeof text, "%s %u %u\n", word, wanted, times - 1);
 	if (ftruncate(die_fd, 0) || pwrite(die_fd, text, (size_t)n, 0) != n)
 		log_warn("test hook: %s", strerror(errno));
-	if (!hang)
+	if (stuck)
+		(void)!pread(stuck_fd, text, sizeof text, 0);
+	else if (!hang)
 		raise(crash ? SIGSEGV : SIGKILL);
 	for (;;)
 		poll(NULL, 0, -1);
@@ -281,7 +283,9 @@ void test_hook_point(const char *point, unsigned number)
 
 void test_hook_open(void)
 {
-	const char *die = getenv("COFFER_TEST_DIE");
+	const char *die = getenv("COFFER_TEST_DIE"), *stuck = getenv("COFFER_TEST_STUCK");
 	if (die)
 		die_fd = open(die, O_RDWR | O_CLOEXEC);
+	if (stuck)
+		stuck_fd = open(stuck, O_RDONLY | O_CLOEXEC);
 }

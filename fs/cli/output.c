@@ -20,6 +20,14 @@ void output_harmless(char *text)
 	}
 }
 
+void output_trim(char *line)
+{
+	size_t len = strlen(line);
+
+	while (len > 0 && line[len - 1] == ' ')
+		line[--len] = '\0';
+}
+
 int output_bytes(int fd, const void *data, size_t len)
 {
 	const char *p = data;

@@ -15,6 +15,17 @@ expect_ok coffer put db --file "$SCRATCH/two"
 not_held() { [[ $(held "$@") != ok* ]]; }
 
 grant() { expect_ok coffer grant secrets-user user:20001 --on db "$@"; }
+# ends_soon ANSWER NAME COMMAND…: a binding that ends soon, and through which this was answered so: on a busy machine soon is later
+ends_soon()
+{
+	local want=$1 span
+	shift
+	for span in 2 10 30; do
+		grant --until ${span}s
+		[ "$(held "$@")" != "$want" ] || return 0
+	done
+	fail "not $want within $span s: $*"
+}
 revoke() { expect_ok coffer revoke secrets-user user:20001 --on db; }
 
 hold reader 20001
@@ -54,9 +65,8 @@ expect_ok coffer revoke secrets-user group:20001 --on db
 expect_held EKEYREVOKED reader read
 
 note "a binding's end: reads until then, and not one more; nothing has to happen in the vault"
-grant --until 2s
-expect_held "$two" reader read
-wait_for -t 5 not_held reader read
+ends_soon "$two" reader read
+wait_for not_held reader read
 expect_held EKEYREVOKED reader read
 expect_held EKEYREVOKED old read
 expect_errno EACCES as 20001 sysop open r "$MNT/db/current"
@@ -97,19 +107,18 @@ for way in sendfile splice 'mmap private' mapped; do
 	revoke
 	expect_held EKEYREVOKED old read
 	# shellcheck disable=SC2086
-	wait_for -t 1 not_held old $way
+	wait_for not_held old $way
 	expect_held EKEYREVOKED old read
 	grant_again
 done
 expect_held "$one" old sendfile
 expect_ok coffer disable db --version 1
-wait_for -t 1 not_held old sendfile
+wait_for not_held old sendfile
 expect_ok coffer enable db --version 1
 revoke
-grant --until 2s
-expect_held "$one" old sendfile
-wait_for -t 5 not_held old read
-wait_for -t 1 not_held old sendfile
+ends_soon "$one" old sendfile
+wait_for not_held old read
+wait_for not_held old sendfile
 
 note "a page cache that knows no callers gives an old version to nobody"
 grant

@@ -99,6 +99,7 @@ for i in 1 2 3; do
 done
 
 note "stats by several callers at the same time are never mixed up"
+HAMMER_LEAST=100
 hammer_start get 20001 stat "$MNT/key/current" 400
 hammer_start set 20002 stat "$MNT/key/current" 600
 hammer_start none 20009 stat "$MNT/key/current" 0
@@ -110,5 +111,4 @@ while [ "$SECONDS" -lt "$end" ]; do
 done
 for name in get set none write; do
 	hammer_stop "$name"
-	[ "$HAMMERED" -ge 100 ] || fail "only $HAMMERED stats by $name"
 done

@@ -56,32 +56,29 @@ note "a caller outside the daemon's pid namespace, which the kernel calls pid 0"
 mkdir "$SCRATCH/inner"
 expect_ok coffer init "$SCRATCH/store/inner" --kek "file:$SCRATCH/keys/inner.kek" --admin user:0
 start unshare --pid --fork --kill-child=TERM cofferd -f "$SCRATCH/store/inner" "$SCRATCH/inner" 2>>"$DAEMON_LOG"
-wait_for -t 20 grep -q " $SCRATCH/inner fuse.coffer " /proc/self/mounts
+wait_for grep -q " $SCRATCH/inner fuse.coffer " /proc/self/mounts
 MOUNTED+=("$SCRATCH/inner")
 expect_errno ok sysop readdir "$SCRATCH/inner"
 expect_errno EACCES sysop open r "$SCRATCH/inner/.coffer/status"
 expect_errno EACCES sysop open r "$SCRATCH/inner/.coffer/whoami"
 expect_errno EACCES sysop mkdir "$SCRATCH/inner/new"
 unmount_extra
-wait_for -t 20 eval '! grep -q " $SCRATCH/inner " /proc/self/mounts'
+wait_for eval '! grep -q " $SCRATCH/inner " /proc/self/mounts'
 
 note "a process in a container's cgroup is no host, though it shares every namespace (as with --pid=host)"
 id=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 cgroups=()
 leave_cgroups()
 {
-	local status=$? dir
+	local process dir
 	for process in "${STARTED[@]}"; do
 		end_process "$process"
 	done
 	for dir in "${cgroups[@]}"; do
 		rmdir "$dir" 2>/dev/null || true
 	done
-	set +e
-	(exit $status)
-	on_exit
 }
-trap leave_cgroups EXIT
+AT_EXIT+=(leave_cgroups)
 for root in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup/pids /sys/fs/cgroup; do
 	[ -w "$root/cgroup.procs" ] || continue
 	for name in "docker-$id.scope" "libpod-$id.scope" "cri-containerd-$id.scope"; do

@@ -7,14 +7,10 @@ STORE=$SCRATCH/store/test-sealed-$$
 [ ! -d /etc/coffer ] && made=/etc/coffer || made=
 cleanup()
 {
-	local status=$?
 	rm -f "/etc/coffer/test-sealed-$$.verify"
-	[ -z "$made" ] || rmdir "$made" 2>/dev/null || true
-	set +e
-	(exit $status)
-	on_exit
+	[ -z "$made" ] || rmdir "$made" 2>/dev/null
 }
-trap cleanup EXIT
+AT_EXIT+=(cleanup)
 
 phrase='correct horse battery staple'
 expect_exit 2 coffer init "$STORE" --kek passphrase: </dev/null
@@ -23,6 +19,7 @@ expect_ok coffer init "$STORE" --kek passphrase: <<<"$phrase"
 ! grep -rqF "$phrase" "$STORE" || fail "the passphrase lies in the store"
 vault_mount
 sealed() { [ "$(status .sealed)" = "$1" ]; }
+serves() { [ "$(status .serving)" = "$1" ]; }
 
 note "sealed from the start: root sees that it is, and what to do"
 sealed true || fail "not sealed"
@@ -121,11 +118,11 @@ expect_content "$SCRATCH/value" as 20001 sysop open r "$MNT/db/current" + read
 
 note "a key holder that dies loses the passphrase: what is cached is served, and the status says so"
 wait_for sealed false
-[ "$(status .serving)" = all ] || fail "serving $(status .serving)"
+wait_for serves all
 expect_content "$SCRATCH/value" as 20001 sysop open r "$MNT/db/current" + read
 kill -KILL "$(status .processes.keyholder)"
 wait_for sealed true
-[ "$(status .serving)" = cached ] || fail "serving $(status .serving)"
+wait_for serves cached
 [ "$(status .kek.sealed)" = true ] || fail "kek.sealed $(status .kek.sealed)"
 expect_content "$SCRATCH/value" as 20001 sysop open r "$MNT/db/current" + read
 expect_exit 7 coffer put db --file "$SCRATCH/value"

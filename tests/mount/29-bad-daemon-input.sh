@@ -13,7 +13,7 @@ refused()
 	before=$(children)
 	for front in -f ''; do
 		# shellcheck disable=SC2086
-		expect_exit "$status" timeout 30 cofferd $front "$@"
+		expect_exit "$status" timeout 60 cofferd $front "$@"
 		# the foreground has its log there, too
 		sed -i '/^cofferd\[/d' "$ERR"
 		expect_message "$pattern"
@@ -143,7 +143,7 @@ for user in coffer coffer-keys coffer-helper; do
 	grep -v "^$user:" /etc/passwd >"$SCRATCH/passwd"
 	# shellcheck disable=SC2016
 	without() { unshare --mount sh -c 'mount --bind "$0" /etc/passwd && exec "$@"' "$SCRATCH/passwd" "$@"; }
-	expect_exit 1 without timeout 30 cofferd "$STORE" "$MNT"
+	expect_exit 1 without timeout 60 cofferd "$STORE" "$MNT"
 	expect_message "user $user is missing; run: useradd .* $user\$"
 done
 
@@ -157,10 +157,10 @@ vault_mount
 expect_ok coffer put db --file /etc/hostname
 SERVED=1
 mkdir "$SCRATCH/second"
-expect_exit 5 timeout 30 cofferd -f "$STORE" "$SCRATCH/second"
+expect_exit 5 timeout 60 cofferd -f "$STORE" "$SCRATCH/second"
 expect_message "served already, by process ${DAEMON%:*}"
-expect_exit 5 timeout 30 cofferd "$STORE" "$SCRATCH/second"
-expect_exit 5 timeout 30 cofferd "$STORE" "$MNT"
+expect_exit 5 timeout 60 cofferd "$STORE" "$SCRATCH/second"
+expect_exit 5 timeout 60 cofferd "$STORE" "$MNT"
 expect_ok cmp /etc/hostname "$MNT/db/current"
 vault_umount
 audit_verify
@@ -170,7 +170,7 @@ note "who mounts again as soon as umount is back need not wait for the old daemo
 for round in 1 2 3 4 5; do
 	expect_ok timeout 60 cofferd "$STORE" "$MNT"
 	expect_ok cmp /etc/hostname "$MNT/db/current"
-	expect_ok timeout 20 umount "$MNT"
+	expect_ok timeout 60 umount "$MNT"
 done
 expect_ok timeout 60 cofferd "$STORE" "$MNT"
 last=$(status .processes.keeper)

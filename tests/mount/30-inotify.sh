@@ -18,7 +18,7 @@ install -m 755 "$COFFER_SUPPORT/watch" "$SCRATCH/bin"
 watchers=()
 declare -A FROM=()
 
-next_line() { IFS= read -r -t 20 LINE <&"${FROM[$1]}" || fail "$1 heard nothing within 20 s"; }
+next_line() { IFS= read -r -t 60 LINE <&"${FROM[$1]}" || fail "$1 heard nothing within 60 s"; }
 
 # watcher NAME [PREFIX…] -- ARGUMENTS OF watch…
 watcher()

@@ -96,7 +96,7 @@ log_is_full()
 	note "room again: service resumes by itself"
 	make_room "$disk"
 	serves() { [ "$(as 20001 sysop open r "$MNT/db/current")" = ok ]; }
-	wait_for -t 15 serves
+	wait_for serves
 	expect_output 'value' as 20001 cat "$MNT/db/current"
 	expect_errno ok as 20001 sysop readdir "$MNT"
 	audit_verify

@@ -57,7 +57,7 @@ try_bit()
 	restore
 	flip "$bit"
 	coffer fsck "$STORE" >"$OUT" 2>"$ERR" || fsck=$?
-	timeout 30 cofferd "$STORE" "$MNT" >"$OUT" 2>"$ERR" || status=$?
+	timeout 60 cofferd "$STORE" "$MNT" >"$OUT" 2>"$ERR" || status=$?
 	if [ "$status" = 0 ]; then
 		started=$((started + 1))
 		if ! old_content; then
@@ -65,7 +65,7 @@ try_bit()
 			[ "$fsck" != 0 ] || fail "bit $bit: content is refused, and fsck finds nothing"
 			worse=$((worse + 1))
 		fi
-		timeout 20 umount "$MNT"
+		timeout 60 umount "$MNT"
 		wait_for unserved
 	else
 		[ "$status" = 6 ] || fail "bit $bit: exit status $status, not 6: $(cat "$ERR")"
@@ -131,7 +131,7 @@ expect_errno ok as 20009 sysop stat "$MNT/a/current"
 vault_umount
 expect_exit 6 coffer fsck "$STORE"
 grep -qi 'bindings\?' "$OUT" "$ERR" || fail "fsck does not name the binding: $(cat "$OUT" "$ERR")"
-expect_exit 6 timeout 20 cofferd "$STORE" "$MNT"
+expect_exit 6 timeout 60 cofferd "$STORE" "$MNT"
 expect_message 'authentic|damaged|match|integrity'
 restore
 
@@ -148,7 +148,7 @@ for change in \
 	"CREATE TABLE more(x)" "DROP INDEX requests_created"; do
 	sql "$change"
 	expect_exit 6 coffer fsck "$STORE"
-	expect_exit 6 timeout 20 cofferd "$STORE" "$MNT"
+	expect_exit 6 timeout 60 cofferd "$STORE" "$MNT"
 	[ "$(wc -l <"$ERR")" = 1 ] || fail "not one line: $(cat "$ERR")"
 	restore
 done

@@ -127,7 +127,7 @@ for tail in 'tail -n 1 -f' 'tail -n 0 -F' 'busybox tail -n 1 -f'; do
 	for who in 20101 20102 20103; do
 		expect_errno EACCES as $who sysop open r "$MNT/text/current"
 		follows() { expect_errno EACCES as "$who" sysop open r "$MNT/text/current"; grep -q "\"uid\":$who" "$SCRATCH/followed"; }
-		wait_for -t 15 follows
+		wait_for follows
 	done
 	end_process "${STARTED[-1]}"
 	# all but the last line, which it may have been ended in, are whole

@@ -65,15 +65,18 @@ n=$(all_records | jq -n "[inputs | select(.operation == \"SecretGet\" and .resul
 # unchanged PATTERN: after SIGHUP the old worker serves on, and status and log say why
 unchanged()
 {
-	local worker before
+	local worker before said
+	said() { grep -cE -- "$1" "$DAEMON_LOG" || true; }
+	said_again() { [ "$(said "$1")" -gt "$2" ]; }
 	worker=$(status .processes.worker)
 	before=$(status .supervision.upgrades)
+	said=$(said "$1")
 	kill -HUP "$keeper"
+	wait_for said_again "$1" "$said"
 	wait_for trouble_is "$1"
 	[ "$(status .processes.worker)" = "$worker" ] || fail "the worker is another"
 	[ "$(status .supervision.upgrades)" = "$before" ] || fail "it counts as an upgrade"
 	expect_ok as $reader cat "$MNT/db/current"
-	grep -qE -- "$1" "$DAEMON_LOG" || fail "the log does not say why"
 }
 
 note "a binary that does not start, is none, is gone, or that others can write, it or its directory: what runs goes on"

@@ -36,7 +36,7 @@ chmod 666 "$SCRATCH/go"
 (ulimit -n $((WANTED + 100)) && exec setpriv "${CALLER_WORDS[@]}" "$SCRATCH/bin/open_many" "$MNT/db/current" "$WANTED" "$SCRATCH/go") >"$SCRATCH/greedy" 2>&1 &
 greedy_process=$!
 STARTED+=("$(process_of $greedy_process)")
-wait_for grep -q . "$SCRATCH/greedy"
+wait_for -t 180 grep -q . "$SCRATCH/greedy"
 [ "$(head -n 1 "$SCRATCH/greedy")" = 8192 ] || fail "$(cat "$SCRATCH/greedy")"
 expect_errno ENFILE as $greedy sysop open r "$MNT/db/current"
 expect_output "the value" as $modest cat "$MNT/db/current"

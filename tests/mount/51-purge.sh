@@ -165,7 +165,7 @@ note "workers are killed under delete, recover and purge: each happens once, and
 DEATHS_EXPECTED=1
 killed_rounds()
 {
-	local n kills=0 pid
+	local n kills=0
 	rm -f "$SCRATCH/stop"
 	(
 		set -e
@@ -184,11 +184,8 @@ killed_rounds()
 		echo "$n" >"$SCRATCH/done"
 	) >"$SCRATCH/ends.out" 2>&1 &
 	while [ $kills -lt "$KILLS" ]; do
-		pid=$(status .processes.worker)
-		kill -KILL "$pid"
+		kill_worker
 		kills=$((kills + 1))
-		new_worker() { [ "$(status .processes.worker)" != "$pid" ]; }
-		wait_for new_worker
 		sleep 0.0$((RANDOM % 90 + 10))
 	done
 	touch "$SCRATCH/stop"

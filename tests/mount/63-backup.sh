@@ -179,11 +179,13 @@ expect_exit 0 coffer restore --signer "$signer" --passphrase-file "$SCRATCH/phra
 expect_content "$SCRATCH/large" sysop open r "$MNT/large/versions/2" + read
 
 note "a drill, and its date"
+mkdir "$SCRATCH/drills"
+export TMPDIR=$SCRATCH/drills
 expect_exit 0 coffer backup drill "$all" --key "$key"
 grep -q 'is good: 3 secrets with 4 versions' "$OUT" || fail "$(cat "$OUT")"
 [ "$(coffer status --output json | jq .drill.versions)" = 4 ] || fail "the drill is not in the status"
 grep -q '^coffer_backup_drill_timestamp_seconds [1-9]' "$MNT/.coffer/metrics" || fail "the drill is not in the metrics"
-[ -z "$(ls -d /var/tmp/coffer-drill-* 2>/dev/null)" ] || fail "a scratch vault is left"
+[ -z "$(ls "$TMPDIR")" ] || fail "a scratch vault is left: $(ls "$TMPDIR")"
 expect_exit 6 coffer backup drill "$SCRATCH/bent" --key "$key"
 expect_exit 3 coffer backup drill "$all" --key "$SCRATCH/keys/other.key"
 

@@ -44,7 +44,7 @@ audit_has '.operation == "HookRun" and .secret == "tls-web" and .result == "allo
 audit_has '.operation == "HookCreate" and .result == "allow" and .caller.uid == 0'
 
 note "a burst is one run; with %n %v %e each is its own"
-expect_ok coffer hook add --on 'tls-*' --exec "$programs/note burst" --debounce 1s
+expect_ok coffer hook add --on 'tls-*' --exec "$programs/note burst" --debounce 5s
 expect_ok coffer hook add --on '*' --exec "$programs/note each %n %v %e 100%%" --user root --event NewVersionCreated --event BindingChanged --debounce 0s
 for ((i = 1; i <= 10; i++)); do printf 'value %d' "$i" | coffer put tls-web >/dev/null; done
 expect_ok coffer grant reader user:20001 --on 'web*'
@@ -60,6 +60,7 @@ wait_for has_run burst
 note "removed, it runs no more"
 id=$(coffer hook list --output json | jq -r '.[] | select(.command | endswith("each %n %v %e 100%%")).id')
 expect_ok coffer hook remove "$id"
+expect_message "in $STORE/hooks.allow stays"
 expect_exit 4 coffer hook remove "$id"
 before=$(lines each)
 printf changed | coffer put tls-web >/dev/null
@@ -100,19 +101,18 @@ attempts_over() { [ "$(coffer hook list --output json | jq '[.[] | select(.attem
 wait_for attempts_over
 
 note "one that hangs is killed with what it began, and holds up nobody else"
+nap=$((100000 + $$))	# nobody else's
 program hanging <<-END
 	#!/bin/sh
-	echo \$\$ >$ran/hanging
-	sleep 1001 &
-	sleep 1002
+	sleep $nap &
+	sleep $nap
 END
 expect_ok coffer hook add --on tls-web --exec "$programs/hanging" --timeout 1s --debounce 0s
 printf hang | coffer put tls-web >/dev/null
 wait_for grep -q 'tls-web 16' "$ran/reload"
 wait_for grep -q 'did not end in time' "$DAEMON_LOG"
-sleepers() { grep -lz '^100[12]$' /proc/[0-9]*/cmdline 2>/dev/null | grep -c . || true; }
 expect_ok coffer hook remove "$(coffer hook list --output json | jq -r '.[] | select(.command | endswith("hanging")).id')"
-none_sleep() { [ "$(sleepers)" = 0 ]; }
+none_sleep() { ! grep -qsxz "$nap" /proc/[0-9]*/cmdline; }
 wait_for none_sleep
 
 note "one that floods its stderr, or exits at once, or is no program"
@@ -131,17 +131,19 @@ printf x | coffer put garbage >/dev/null
 wait_for grep -q 'could not be executed' "$DAEMON_LOG"
 
 note "across restarts: what was not delivered is, once"
-expect_ok coffer hook add --on late --exec "$programs/note late" --debounce 3s
+expect_ok coffer hook add --on late --exec "$programs/note late" --debounce 8s
 printf x | coffer put late >/dev/null
 vault_umount
 [ "$(lines late)" = 0 ] || fail "the debounce time was not waited for"
 vault_mount
 wait_for has_lines late 1
+expect_ok coffer hook add --on late --exec "$programs/note later" --debounce 0s
 before=$(lines reload)
 DEATHS_EXPECTED=1
-kill -9 "$(status .processes.worker)"
+kill_worker
 printf y | coffer put late >/dev/null
-wait_for has_lines late 2
+wait_for has_lines later 1
+[ "$(lines late)" = 1 ] || [ "$(tail -n 1 "$ran/late")" = ' NewVersionCreated late 2 65534' ] || fail "delivered again: $(cat "$ran/late")"
 [ "$(lines reload)" = "$before" ] || fail "what was delivered before was delivered again"
 vault_umount
 expect_ok coffer fsck "$STORE"

@@ -17,14 +17,6 @@ program()
 	chmod 755 "$programs/$1"
 }
 events() { jq -n "[inputs | select($1)] | length" <"$MNT/.coffer/events"; }
-kill_worker()
-{
-	local worker
-	worker=$(status .processes.worker)
-	kill -9 "$worker" 2>/dev/null || true
-	replaced() { [ "$(status .processes.worker)" != "$worker" ]; }
-	wait_for replaced
-}
 
 vault_init
 "$COFFER_SUPPORT/build_store" "$STORE" --secrets 300 --bindings 0 --prefix g --age $((91 * day)) --value 32
@@ -88,7 +80,7 @@ note "a runner killed while a hook runs: it runs again, to its end"
 program slow <<-END
 	#!/bin/sh
 	echo begun >>$ran/slow
-	sleep 1
+	until [ -e $ran/go ]; do sleep 0.05; done
 	echo ended >>$ran/slow
 END
 expect_ok coffer hook add --on slow --exec "$programs/slow" --debounce 0s
@@ -96,18 +88,25 @@ printf x | coffer put slow >/dev/null
 begun() { grep -q begun "$ran/slow"; }
 wait_for begun
 kill -9 "$(status .processes.runner)"
+begun_again() { [ "$(grep -c begun "$ran/slow")" = 2 ]; }
+wait_for begun_again
+touch "$ran/go"
 ended() { grep -q ended "$ran/slow"; }
 wait_for ended
 [ "$(grep -c ended "$ran/slow")" = 1 ] || fail "$(cat "$ran/slow")"
 
-note "a worker killed while a hook runs: it is not run again"
-rm "$ran/slow"
+note "a worker killed while a hook runs: it is not run again, nor recorded again"
+runs_recorded() { audit_count '.operation == "HookRun" and .result == "allow" and .secret == "slow"'; }
+runs=$(runs_recorded)
+rm "$ran/slow" "$ran/go"
 printf y | coffer put slow >/dev/null
 wait_for begun
 kill_worker
+touch "$ran/go"
 wait_for ended
 delivered() { [ "$(coffer hook list --output json | jq '[.[] | select(.scope == "slow" and .attempts == 0 and .delivered > 0)] | length')" = 1 ]; }
 wait_for delivered
+[ "$(runs_recorded)" = $((runs + 1)) ] || fail "$(($(runs_recorded) - runs)) records of one run"
 printf z | coffer put slow >/dev/null
 twice() { [ "$(grep -c ended "$ran/slow")" = 2 ]; }
 wait_for twice
@@ -118,14 +117,15 @@ expect_ok coffer rotation set p000000 --every 90d --hook "$programs/slow %n"
 program slow <<-END
 	#!/bin/sh
 	echo begun >>$ran/hand
-	sleep 1
+	until [ -e $ran/go-on ]; do sleep 0.05; done
 	printf 'by hand'
 END
 coffer rotate p000000 >"$OUT" 2>"$ERR" &
 hand=$!
 hand_begun() { grep -q begun "$ran/hand"; }
 wait_for hand_begun
-kill_worker
+kill -KILL "$(status .processes.worker)"
+touch "$ran/go-on"
 wait "$hand" || fail "coffer rotate: $(cat "$ERR")"
 expect_output 'by hand' cat "$MNT/p000000/current"
 [ "$(coffer show p000000 --output json | jq .version)" = 3 ] || fail "version $(coffer show p000000 --output json | jq .version)"

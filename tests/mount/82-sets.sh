@@ -116,6 +116,7 @@ write_sets()
 		mkdir "$SCRATCH/round"
 		for name in $names; do printf %s "$i" >"$SCRATCH/round/$name"; done
 		coffer put --set "$SCRATCH/round" >/dev/null || { echo "set $i failed" >"$SCRATCH/set-failed"; return; }
+		echo $i >>"$SCRATCH/rounds-done"
 		rm -r "$SCRATCH/round"
 	done
 	: >"$SCRATCH/sets-written"
@@ -134,14 +135,18 @@ read_epochs()
 }
 DEATHS_EXPECTED=1
 : >"$SCRATCH/epochs-read"
+: >"$SCRATCH/rounds-done"
 start read_epochs
 reader=$!
 start write_sets
 ended() { [ -e "$SCRATCH/sets-written" ] || [ -e "$SCRATCH/set-failed" ]; }
+# once for a set, somewhere in its middle, however long one takes: kills that come faster than sets get done would be no test of these
+moved_on() { [ "$(wc -l <"$SCRATCH/rounds-done")" -gt "$done_before" ] || ended; }
 while ! ended; do
-	worker=$(status .processes.worker)
-	[ "$worker" = null ] || kill -9 "$worker" 2>/dev/null || true
-	sleep 0.2
+	done_before=$(wc -l <"$SCRATCH/rounds-done")
+	sleep 0.0$((RANDOM % 90 + 10))
+	kill_worker
+	wait_for moved_on
 done
 [ ! -e "$SCRATCH/set-failed" ] || fail "$(cat "$SCRATCH/set-failed")"
 : >"$SCRATCH/stop-reading"

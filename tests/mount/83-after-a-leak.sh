@@ -67,7 +67,7 @@ expect_ok coffer wait-drained db --version 1
 let_go new
 let_go blind
 kill "$child"
-expect_ok coffer wait-drained web --version 1 --timeout 20s
+expect_ok coffer wait-drained web --version 1 --timeout 60s
 
 note "exposed: what was read, by whom, since when; names alone for a pipe"
 expect_errno ok as 20001 sysop open r "$MNT/db/current" + read

@@ -2,7 +2,8 @@
  *
  *   hammer ACT ARGUMENT…
  *
- * Prints "ok N" at the end, where N is how often it was done, and exits with 0. What goes wrong ends it at once with a line on stderr and status 1; SIGBUS is its death.
+ * Prints "begins" when SIGTERM can come, and "ok N" at the end, where N is how often it was done, and exits with 0. With HAMMER_LEAST in the environment SIGTERM ends it only when it was done so often. What goes wrong ends it at once with a line on
+ * stderr and status 1; SIGBUS is its death.
  *
  *   read PATH FILE        open, read to the end, close: the bytes of FILE
  *   pread PATH FILE       the same on one descriptor that stays open
@@ -31,7 +32,7 @@
 #define CONTENT_MAX (2u << 20)
 
 static volatile sig_atomic_t stop;
-static unsigned long done;
+static unsigned long done, least;
 static unsigned char want[CONTENT_MAX], got[CONTENT_MAX];
 static size_t want_len;
 static int kept = -1;
@@ -213,7 +214,7 @@ static void act_execwrite(char **words)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		die("the child did not end with 0");
 	if (done + 1 >= strtoul(words[1], NULL, 10))
-		stop = 1;
+		least = 0, stop = 1;
 }
 
 static const struct act {
@@ -242,7 +243,11 @@ int main(int argc, char **argv)
 	sigaction(SIGTERM, &term, NULL);
 	if (act->file)
 		load_wanted(argv[3]);
-	while (!stop) {
+	const char *text = getenv("HAMMER_LEAST");
+	least = text ? strtoul(text, NULL, 10) : 0;
+	puts("begins");
+	fflush(stdout);
+	while (!stop || done < least) {
 		act->run(argv + 2);
 		done++;
 	}

@@ -9,8 +9,8 @@
 # The environment says where the programs are: COFFER_BIN (coffer and cofferd) and COFFER_SUPPORT (sysop, build_store). ctest sets both; by hand:
 #   COFFER_BIN=.build/asan/fs COFFER_SUPPORT=.build/asan/tests/support tests/mount/10-first-read.sh
 #
-# For scripts: SCRATCH, MNT, STORE, KEK (paths), OUT and ERR (what the last expect_… command printed). The exit status 77 skips a test.
-set -euo pipefail
+# For scripts: SCRATCH, MNT, STORE, KEK (paths), OUT and ERR (what the last expect_… command printed). The exit status 77 skips a test. Whatever ends a test says why in a line that begins with FAILED.
+set -Eeuo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "mount tests need root; run tests/run.sh with sudo"; exit 77; }
 [ -c /dev/fuse ] || { echo "/dev/fuse is missing: nothing can be mounted"; exit 77; }
@@ -30,6 +30,7 @@ DAEMON_CHILDREN=()
 CALLS_EXPECTED=			# set to anything by a test that has a process make system calls that it may not
 DEATHS_EXPECTED=		# set to anything by a test that kills the daemon's processes
 STARTED=()			# what this test started besides, "pid:start time"
+AT_EXIT=()			# functions and commands without arguments that take back what this test did outside of SCRATCH, called before anything else is ended
 declare -A HOLD_IN=() HOLD_OUT=() HOLD_PROCESS=() HAMMER_PIDS=()
 
 # Other uids must reach the mount and run the programs, wherever the checkout lies.
@@ -44,39 +45,59 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} UBSAN_OPTIONS=${UBSAN_OPTION
 
 # ---- what went wrong ----
 
-fail()
+SAID=99				# the exit status of a subshell that has said why
+
+# where N: the lines of the script that led here, from the N-th caller on
+where()
 {
 	local i
-	echo "FAILED: $*" >&2
-	for ((i = 1; i < ${#FUNCNAME[@]}; i++)); do
+	for ((i = $1 + 1; i < ${#FUNCNAME[@]}; i++)); do
 		[ "${BASH_SOURCE[i]}" = "${BASH_SOURCE[0]}" ] || echo "  at ${BASH_SOURCE[i]}:${BASH_LINENO[i - 1]}" >&2
 	done
-	exit 1
 }
+
+fail()
+{
+	echo "FAILED: $*" >&2
+	where 1
+	exit $SAID
+}
+
+# What set -e ends would else end without a word.
+on_error()
+{
+	local status=$1 command=$2
+	case $- in *e*) ;; *) return 0 ;; esac
+	[ "$status" = $SAID ] || echo "FAILED: ${BASH_SOURCE[1]}:${BASH_LINENO[0]}: status $status of: $command" >&2
+	where 1
+}
+trap 'on_error "$?" "$BASH_COMMAND"' ERR
 
 note() { echo "-- $*"; }
 
-# wait_for [-t SECONDS] COMMAND…: until the command succeeds, at most 30 seconds: a busy machine is no failure. It may be run many times, each in a subshell, so that one which ends the test by fail (audit_has, expect_…) is only not true yet.
+# wait_for [-t SECONDS] COMMAND…: until the command succeeds, at most 60 seconds: a busy machine is no failure. It may be run many times, each in a subshell, so that one which ends the test by fail (audit_has, expect_…) is only not true yet.
 wait_for()
 {
-	local seconds=30 deadline
+	local seconds=60 deadline said=$SCRATCH/waiting.$BASHPID
 	if [ "$1" = -t ]; then
 		seconds=$2
 		shift 2
 	fi
 	deadline=$((SECONDS + seconds))
-	until ("$@") >/dev/null 2>&1; do
-		[ "$SECONDS" -le "$deadline" ] || fail "not within $seconds s: $*"
+	until ("$@") >/dev/null 2>"$said"; do
+		[ "$SECONDS" -le "$deadline" ] || fail "not within $seconds s: $*: $(head -n 3 "$said")"
 		sleep 0.02
 	done
+	rm -f "$said"
 }
 
 # ---- processes: a pid and its start time, for pids are used again ----
 
+# process_of PID: one that has ended already, and was reaped, is "PID:0"
 process_of()
 {
 	local stat
-	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+	stat=$(cat "/proc/$1/stat" 2>/dev/null) || { echo "$1:0" && return; }
 	# the name before ") " may hold anything
 	read -r -a stat <<<"${stat##*) }"
 	echo "$1:${stat[19]}"
@@ -84,7 +105,7 @@ process_of()
 
 alive()
 {
-	[ "$(process_of "${1%:*}")" = "$1" ] && ! grep -q '^State:.*Z' "/proc/${1%:*}/status" 2>/dev/null
+	[ "${1#*:}" != 0 ] && [ "$(process_of "${1%:*}")" = "$1" ] && ! grep -q '^State:.*Z' "/proc/${1%:*}/status" 2>/dev/null
 }
 
 dead() { ! alive "$1"; }
@@ -154,7 +175,7 @@ held()
 	local name=$1 line
 	shift
 	echo "$*" >&"${HOLD_IN[$name]}"
-	IFS= read -r -t 30 line <&"${HOLD_OUT[$name]}" || fail "no answer within 30 s from $name to: $*"
+	IFS= read -r -t 60 line <&"${HOLD_OUT[$name]}" || fail "no answer within 60 s from $name to: $*"
 	echo "$line"
 }
 
@@ -167,7 +188,8 @@ expect_held()
 	[ "$got" = "$want" ] || [ "${got#"$want" }" != "$got" ] || fail "$got, not $want: $*"
 }
 
-# hammer_start NAME UID[:GID…] ACT ARGUMENT…: one thing again and again, see the head of hammer.c
+# hammer_start NAME UID[:GID…] ACT ARGUMENT…: one thing again and again, see the head of hammer.c; however short the time until it is stopped, at least HAMMER_LEAST times
+export HAMMER_LEAST=10
 hammer_start()
 {
 	local name=$1
@@ -176,6 +198,7 @@ hammer_start()
 	setpriv "${CALLER_WORDS[@]}" hammer "$@" >"$SCRATCH/hammer.$name" 2>&1 &
 	HAMMER_PIDS[$name]=$!
 	STARTED+=("$(process_of $!)")
+	wait_for grep -q . "$SCRATCH/hammer.$name"
 }
 
 # hammer_wait NAME: until it has ended by itself; HAMMERED is how often it did what it does
@@ -284,10 +307,10 @@ mounted() { grep -q " $MNT fuse.coffer " /proc/self/mounts; }
 vault_mount()
 {
 	cofferd -f "$STORE" "$MNT" "$@" 2>>"$DAEMON_LOG" &
-	DAEMON=$(process_of $!) || DAEMON=
+	DAEMON=$(process_of $!)
 	local deadline=$((SECONDS + 60))
 	until mounted; do
-		{ [ -n "$DAEMON" ] && alive "$DAEMON" && [ "$SECONDS" -lt "$deadline" ]; } || fail "cofferd did not mount: $(tail -n 3 "$DAEMON_LOG")"
+		{ alive "$DAEMON" && [ "$SECONDS" -lt "$deadline" ]; } || fail "cofferd did not mount: $(tail -n 3 "$DAEMON_LOG")"
 		sleep 0.02
 	done
 }
@@ -297,13 +320,24 @@ vault_start() { vault_init && vault_mount "$@"; }
 # status FILTER: of the vault's status, by jq
 status() { jq -r "$1" <"$MNT/.coffer/status"; }
 
+# kill_worker: the active one, and waits until another one serves, which then has answered whatever this one was at: a request on which a second worker died would rightly be EIO.
+kill_worker()
+{
+	local worker
+	serving() { worker=$(status .processes.worker) && [ "$worker" != null ] && [ "$worker" != "${1:-}" ]; }
+	wait_for serving
+	serving || fail "no worker serves"
+	kill -KILL "$worker" 2>/dev/null || true	# it may have died by itself
+	wait_for serving "$worker"
+}
+
 daemon_children()
 {
 	local pid
 	local pids=()
 	read -r -a pids 2>/dev/null <"/proc/${DAEMON%:*}/task/${DAEMON%:*}/children" || true
 	for pid in "${pids[@]}"; do
-		process_of "$pid" || true
+		process_of "$pid"
 	done
 }
 
@@ -312,10 +346,10 @@ daemon_down()
 {
 	local child
 	mapfile -t DAEMON_CHILDREN < <(daemon_children)
-	! mounted || timeout 20 umount "$MNT" || fail "umount $MNT failed: something holds it"
-	wait_for -t 20 dead "$DAEMON"
+	! mounted || timeout 60 umount "$MNT" || fail "umount $MNT failed: something holds it"
+	wait_for dead "$DAEMON"
 	for child in "${DAEMON_CHILDREN[@]}"; do
-		wait_for -t 5 dead "$child"
+		wait_for dead "$child"
 	done
 }
 
@@ -394,11 +428,15 @@ check_nothing_is_left()
 
 on_exit()
 {
-	local status=$?
-	trap - EXIT
+	local status=$? act
+	trap - EXIT ERR
 	set +e
+	for act in "${AT_EXIT[@]}"; do
+		"$act"
+	done
 	if [ "$status" = 0 ]; then
 		(
+			trap 'on_error "$?" "$BASH_COMMAND"' ERR
 			set -e
 			check_nothing_is_left
 		)
