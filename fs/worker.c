@@ -48,6 +48,8 @@ struct worker {
 	pthread_mutex_t control_lock;
 	pthread_t ticker;
 	bool ticking;
+	int segment_fd;			/* of the log, which came with the word to act; -1: none */
+	uint32_t segment;		/* its number */
 	bool store_is_old;		/* its schema is brought up to date when nobody else serves from it any more */
 	int wake[2];
 	int linger_fd;			/* eventfd: there is plaintext in the pool */
@@ -75,6 +77,11 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 	struct control_message m = { .type = CONTROL_SEGMENT, .number = number, .create = create }, answer;
 	int fd = -1;
 
+	if (!create && w->segment_fd >= 0 && number == w->segment) {
+		*ret_fd = w->segment_fd;
+		w->segment_fd = -1;
+		return 0;
+	}
 	pthread_mutex_lock(&w->control_lock);
 	int r = control_send(w->vault.control_fd, &m, -1);
 	if (!r)
@@ -326,6 +333,9 @@ static int open_audit(struct worker *w)
 		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .unanswered = still_unanswered, .arg = w,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
+	if (w->segment_fd >= 0)		/* another one is the open one by now */
+		close(w->segment_fd);
+	w->segment_fd = -1;
 	return r ? fatal(w, r == -EBADMSG ? 6 : 1, "audit log: %s", why[0] ? why : strerror(-r)) : 0;
 }
 
@@ -437,9 +447,11 @@ static int stand_by(struct worker *w)
 		if (stopping)
 			return -ECANCELED;
 		if (p[0].revents) {
-			int r = control_receive(w->vault.control_fd, &m, NULL, 0);
-			if (r != -ETIMEDOUT)
+			int r = control_receive(w->vault.control_fd, &m, &w->segment_fd, 0);
+			if (r != -ETIMEDOUT) {
+				w->segment = r ? 0 : m.number;
 				return r ? r : m.type == CONTROL_ACTIVATE ? 0 : -EPROTO;
+			}
 		}
 		int r = follow(w);
 		if (r)
@@ -544,6 +556,7 @@ int worker_run(const struct role_args *args)
 	struct sigaction term = { .sa_handler = on_term };	/* no SA_RESTART: it ends the read of /dev/fuse */
 
 	w->args = args;
+	w->segment_fd = -1;
 	w->vault.control_fd = role_fd(args, "control");
 	pthread_mutex_init(&w->control_lock, NULL);
 	sigaction(SIGTERM, &term, NULL);
