@@ -74,13 +74,23 @@ crowd_end
 note "a crowd of WRITEs, which hold what the daemon reads into: some are refused, and the rest leaves room for others"
 expect_ok coffer grant secrets-officer user:20004 --on '*'
 holder=$(status .processes.keyholder)
-kill -STOP "$holder"	# the beginning of each write is a copy, which needs its secret's key
 readers=()
+opened=$SCRATCH/opened
+: >"$opened"
+chmod 666 "$opened"
+exec 9>"$SCRATCH/gate"
+flock 9
 for ((i = 100; i < 170; i++)); do
-	LC_ALL=C setpriv --reuid=20004 --regid=20004 --clear-groups -- dd if=/dev/zero of="$(printf '%s/s%06d/current' "$MNT" $i)" bs=1 count=1 conv=notrunc status=none 2>>"$SCRATCH/refused" &
+	# all are open before the first one writes: from then on the uid's threads are taken, and who is new is not looked at
+	LC_ALL=C setpriv --reuid=20004 --regid=20004 --clear-groups -- sh -c 'exec 8<>"$1"; echo >>"$2"; flock -s "$3" true; exec dd if=/dev/zero bs=1 count=1 status=none >&8' \
+		sh "$(printf '%s/s%06d/current' "$MNT" $i)" "$opened" "$SCRATCH/gate" 2>>"$SCRATCH/refused" 9>&- &
 	readers+=($!)
 	STARTED+=("$(process_of $!)")
 done
+all_opened() { [ "$(wc -l <"$opened")" = 70 ]; }
+wait_for all_opened
+kill -STOP "$holder"	# the beginning of each write is a copy, which needs its secret's key
+flock -u 9
 some_refused() { grep -q 'Resource temporarily unavailable' "$SCRATCH/refused"; }
 wait_for some_refused
 expect_ok as 20002 cat "$MNT/.coffer/whoami"
