@@ -463,7 +463,8 @@ static int read_text(struct vault *v, const struct asker *asker, struct handle *
 	return r;
 }
 
-static int read_audit(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+/* The right to the log and the events, asked at each read, and room for what is read. */
+static int begin_stream(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
 {
 	struct verdict j = { 0 };
 	if (!may_block)
@@ -475,22 +476,22 @@ static int read_audit(struct vault *v, const struct asker *asker, struct handle 
 	if (!ret->text)
 		return -ENOMEM;
 	ret->data = ret->text;
-	return audit_read(v->audit, (uint32_t)h->extra, ask->offset, ret->text, ask->size, &ret->len);
+	return 0;
+}
+
+static int read_audit(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+{
+	int r = begin_stream(v, asker, h, ask, may_block, ret);
+
+	return r ? r : audit_read(v->audit, (uint32_t)h->extra, ask->offset, ret->text, ask->size, &ret->len);
 }
 
 static int read_events(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
 {
-	struct verdict j = { 0 };
-	if (!may_block)
-		return -EAGAIN;
-	vault_decide(v, asker_trusted(asker), ACTION_AUDIT_READ, NULL, &j);
-	if (j.error)
-		return -lost_right(h, asker, &j);
-	ret->text = malloc(ask->size ? ask->size : 1);
-	if (!ret->text)
-		return -ENOMEM;
-	ret->data = ret->text;
-	int r = store_events_read(v->store, h->extra + ask->offset, ret->text, ask->size, &ret->len);
+	int r = begin_stream(v, asker, h, ask, may_block, ret);
+
+	if (!r)
+		r = store_events_read(v->store, h->extra + ask->offset, ret->text, ask->size, &ret->len);
 	return r == -EBADMSG ? -EIO : r;
 }
 

@@ -6,22 +6,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fs/passing.h"
+
 int control_send(int socket, const struct control_message *m, int fd_to_pass)
 {
 	struct iovec iov = { .iov_base = &(struct control_message){ 0 }, .iov_len = sizeof *m };
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u = { 0 };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union passing room;
 
 	memcpy(iov.iov_base, m, sizeof *m);
-	if (fd_to_pass >= 0) {
-		msg.msg_control = u.buf;
-		msg.msg_controllen = sizeof u.buf;
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd_to_pass, sizeof(int));
-	}
+	passing_give(&msg, &room, fd_to_pass);
 	for (;;) {
 		if (sendmsg(socket, &msg, MSG_NOSIGNAL) >= 0)
 			return 0;
@@ -30,24 +24,17 @@ int control_send(int socket, const struct control_message *m, int fd_to_pass)
 	}
 }
 
-static void take_fd(struct msghdr *msg, int *ret_fd)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-			memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
-}
-
 int control_receive(int socket, struct control_message *ret_message, int *ret_fd, int timeout_ms)
 {
 	struct control_message m;
 	struct iovec iov = { .iov_base = &m, .iov_len = sizeof m };
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u = { 0 };
-	/* Room for one descriptor, without the padding, which would take a second one; for none if none is wanted: what does not fit, the kernel throws away. A captured worker must not
-	 * fill the keeper's table of descriptors, nor give it a file whose close waits for the mount. */
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ret_fd ? u.buf : NULL, .msg_controllen = ret_fd ? CMSG_LEN(sizeof(int)) : 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct pollfd p = { .fd = socket, .events = POLLIN };
-	int fd = -1;
+	union passing room;
 
+	/* a captured worker must not fill the keeper's table of descriptors, nor give it a file whose close waits for the mount */
+	if (ret_fd)
+		passing_expect(&msg, &room);
 	int n = poll(&p, 1, timeout_ms);
 	if (n == 0)
 		return -ETIMEDOUT;
@@ -58,7 +45,7 @@ int control_receive(int socket, struct control_message *ret_message, int *ret_fd
 		return -errno;
 	if (got == 0)
 		return -EPIPE;
-	take_fd(&msg, &fd);
+	const int fd = passing_take(&msg);
 	if ((size_t)got != sizeof m) {
 		if (fd >= 0)
 			close(fd);

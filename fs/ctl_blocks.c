@@ -9,18 +9,12 @@
 /* A block takes away what any binding gives, an administrator's too: whoever makes or lifts one must hold all of it himself. */
 static int ask_administrator(struct ctl *c)
 {
-	action_set own;
+	char command[256];
 	int r = ctl_ask(c, ACTION_BINDINGS_DELETE, NULL);
 
-	if (r < 0)
+	if (r < 0 || ctl_ask_administrator(c, NULL) == 0)
 		return r;
-	store_rdlock(c->env->store);
-	own = policy_actions(store_policy(c->env->store), &c->who->policy, NULL, c->now);
-	store_unlock_tables(c->env->store);
-	if (own == ACTION_ALL)
-		return 0;
-	ctl_deny(c);
-	ctl_hint(c, "ask an administrator of the vault; to take single bindings back: coffer revoke");
+	ctl_hint(c, "ask an administrator of the vault; to take single bindings back: %s revoke", ctl_command(c, command, sizeof(command)));
 	return ctl_fail(c, EACCES, "a block overrides every binding, so only an administrator of the vault may make or lift one");
 }
 

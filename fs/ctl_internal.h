@@ -46,8 +46,8 @@ struct ctl_op {
 	int (*after)(struct ctl *c);	/* after the commit */
 };
 
-/* The tables of ctl_secrets.c, ctl_set.c, ctl_holders.c, ctl_bindings.c, ctl_blocks.c, ctl_vault.c, ctl_rotation.c and ctl_backup.c; each ends with a NULL name. */
-extern const struct ctl_op ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[];
+/* The tables of the files that are named so; each ends with a NULL name. */
+extern const struct ctl_op ctl_look_ops[], ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_can_i_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[], ctl_restore_ops[];
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -112,17 +112,19 @@ struct ctl {
 	char detail[CTL_MESSAGE_MAX];
 };
 
-/* ---- errors: each returns -error, so that hooks end with `return ctl_fail(…)` ---- */
+/* ---- errors (ctl_answer.c): each returns -error, so that hooks end with `return ctl_fail(…)` ---- */
 
 int ctl_fail(struct ctl *c, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* What to do next; also for answers that are no errors. */
 void ctl_hint(struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* "coffer", or "coffer -m MOUNT" where that is not the default. */
+const char *ctl_command(const struct ctl *c, char *buf, size_t len);
 /* An error of the store, the key holder or memory, in words. what: "read db version 3". */
 int ctl_fail_store(struct ctl *c, int r, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The value is longer than this vault takes. */
 int ctl_fail_large(struct ctl *c);
 
-/* ---- the record ---- */
+/* ---- the record (ctl.c) ---- */
 
 /* again: a second word on what was recorded already. 0, or negative errno after ctl_fail. */
 int ctl_record(struct ctl *c, enum audit_result result, int error, bool again);
@@ -134,12 +136,14 @@ int ctl_put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created);
 /* What an error of storing a version says; about args.name and args.value_length. */
 int ctl_fail_add(struct ctl *c, int r);
 
-/* ---- the policy ---- */
+/* ---- the policy (ctl_policy.c) ---- */
 
 /* Asks, and notes the binding that decided. name may be a name, a scope, or NULL for the vault. 0, or -EACCES with message and hint. */
 int ctl_ask(struct ctl *c, enum action action, const char *name);
 /* The same, content with the right to any name at all: the single names are filtered later. */
 int ctl_ask_any(struct ctl *c, enum action action);
+/* Does the caller hold every right on this scope (NULL: the vault)? Else -EACCES with a hint, and a message to say better. */
+int ctl_ask_administrator(struct ctl *c, const char *scope);
 /* The bare answer, for what a list shows: nothing is noted. */
 bool ctl_may(const struct ctl *c, enum action action, const char *name);
 /* Notes that the policy denied: no binding decided. */
@@ -149,10 +153,8 @@ void ctl_forgive(struct ctl *c);
 /* "coffer grant secrets-user user:1000 --on 'db'": the command that gives the action, by the least built-in role. */
 void ctl_grant_command(const struct ctl *c, enum action action, const char *name, const char *principal,
 		       char ret[CTL_COMMAND_MAX]);
-/* "coffer", or "coffer -m MOUNT" where that is not the default. */
-const char *ctl_command(const struct ctl *c, char *buf, size_t len);
 
-/* ---- fields ---- */
+/* ---- fields (ctl_parse.c) ---- */
 
 int ctl_check_name(struct ctl *c, const char *field, const char **ret_name);
 int ctl_check_scope(struct ctl *c, const char *field, const char **ret_scope);
@@ -163,15 +165,30 @@ int ctl_check_version(struct ctl *c, uint32_t *ret_version);
 int ctl_check_time(struct ctl *c, const char *field, int64_t none, int64_t *ret_ns, bool *ret_given);
 /* The text of a string field, or NULL. */
 const char *ctl_string(const struct ctl *c, const char *field);
+/* Lower-case hex digits of exactly n bytes; check: of a string field. */
+int ctl_from_hex(const char *text, uint8_t *ret, size_t n);
+int ctl_check_hex(struct ctl *c, const char *field, uint8_t *ret, size_t n);
 /* No bytes that move a terminal's cursor or end a line. */
 bool ctl_text_clean(const char *text);
 
-/* ---- secrets ---- */
+/* ---- secrets (ctl_secrets.c) ---- */
 
+/* What requests need of a secret, copied so that no lock is held while they work. */
+struct ctl_view {
+	uint32_t id, current, n_versions;
+	bool enabled;
+	int64_t created, changed;
+	struct catalog_version v;	/* the version that was asked for (0: current); number 0: there is none */
+	struct store_settings settings;
+};
+/* The secret that args.name names, and its version; or -ENOENT after ctl_fail. */
+int ctl_find(struct ctl *c, uint32_t version, struct ctl_view *ret);
+/* The policy, about args.name; for the record, too. */
+int ctl_ask_named(struct ctl *c, enum action action);
 /* The secret that args.name names, which is there and not disabled; or -ENOENT, -EACCES after ctl_fail. */
 int ctl_find_live(struct ctl *c, uint32_t *ret_id);
 
-/* ---- answers ---- */
+/* ---- answers (ctl_answer.c) ---- */
 
 /* Puts a field into the answer; takes value, which may be NULL (memory). */
 void ctl_set(struct ctl *c, const char *key, json_t *value);
@@ -180,6 +197,10 @@ json_t *ctl_version(uint32_t version);	/* null for 0 */
 int64_t ctl_monotonic(void);
 /* Like json_dumps, which forgets to look whether a key could be written and hands out a damaged text when memory is short (jansson 2.14). malloc'd, with a NUL; NULL: no memory. */
 char *ctl_dump(const json_t *value, size_t flags, size_t *ret_len);
+
+/* object as one line; extra (may be NULL) is further fields as text, without the first comma. */
+int ctl_render(const json_t *object, const char *extra, size_t extra_len, char **ret_answer, size_t *ret_len);
+int ctl_render_error(int error, const char *message, const char *hint, char **ret_answer, size_t *ret_len);
 
 /* Parses and checks a line without asking or telling anybody (for fuzzing). */
 int ctl_check_line(struct ctl *c);

@@ -69,8 +69,9 @@ static int check_allowed(struct ctl *c, const char *command, uint32_t user)
 
 	if (r == 0)
 		return 0;
-	ctl_hint(c, "root adds the line \"%u %s\" to hooks.allow in the store's directory; coffer does it when root makes the rule", user, command);
-	return ctl_fail(c, r == -ETIMEDOUT || r == -EPIPE ? ETIMEDOUT : EPERM, "command: %s", why[0] ? why : strerror(-r));
+	if (r == -EPERM)
+		ctl_hint(c, "root adds the line \"%u %s\" to hooks.allow in the store's directory; coffer does it when root makes the rule", user, command);
+	return ctl_fail(c, r == -EPIPE ? ETIMEDOUT : -r, "command: %s", why[0] ? why : strerror(-r));
 }
 
 /* ---- rotation-set ---- */
@@ -343,7 +344,7 @@ static int load_rotate(struct ctl *c)
 	r = c->env->program_value ? c->env->program_value(c->env->arg, p, c->args.name, c->request->unique, &c->value, why, sizeof why) : -ENOSYS;
 	if (r == 0)
 		return 0;
-	ctl_hint(c, "the value is what it was; the daemon's messages say more");
+	ctl_hint(c, "the value is what it was%s", r == -EAGAIN ? "" : "; the daemon's messages say more");
 	return ctl_fail(c, -r, "%s was not rotated: %s", c->args.name, why[0] ? why : strerror(-r));
 }
 

@@ -4,8 +4,8 @@
  * program runs once for all events that came until then and make the same command: all, if the command has no percents, else those of one secret and kind that follow each other. When it has succeeded
  * the place moves behind them; a program that fails is run again, later and later, and given up in the end, which is an event too.
  *
- * Exactly once: the runner is asked under a key made of the hook, the first event and the attempt. A worker that takes over asks again under the same key and gets that run's result, with the place up
- * to which its events went. If the runner itself was killed, the program was too, and runs again. */
+ * Exactly once: the runner is asked under a key made of the hook, the first event and the attempt. A worker that takes over first asks whether a run of that key is known, and gets its result, with the
+ * place up to which its events went. If the runner itself was killed, the program was too, and runs again. */
 #include "fs/delivery.h"
 
 #include <errno.h>
@@ -28,6 +28,9 @@ struct waiting {
 	struct hook_place place;
 	bool pending;		/* there is an event for it at or behind its place */
 	int64_t due;		/* monotonic ms: not before */
+	bool resumed;		/* the runner was asked for what a worker before us began */
+	bool resuming;		/* … and has not answered yet */
+	uint64_t recorded[2];	/* the run that the log has a record of: its key, and up to where its events go */
 };
 
 struct delivery {
@@ -84,6 +87,14 @@ static int64_t retry_at(const struct hook_place *place)
 	return now_ms() + (ms < BACKOFF_MAX ? ms : BACKOFF_MAX);
 }
 
+static struct waiting *find(struct delivery *d, uint64_t id)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->hooks[i].hook.id == id)
+			return &d->hooks[i];
+	return NULL;
+}
+
 static int take_hooks(struct delivery *d, const struct hook *hooks, size_t n)
 {
 	struct waiting *fresh = calloc(n + 1, sizeof *fresh);
@@ -91,6 +102,9 @@ static int take_hooks(struct delivery *d, const struct hook *hooks, size_t n)
 	int r = fresh ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
+		const struct waiting *before = find(d, hooks[i].id);
+		if (before)
+			fresh[i] = (struct waiting){ .resumed = before->resumed, .resuming = before->resuming, .recorded = { before->recorded[0], before->recorded[1] } };
 		fresh[i].hook = hooks[i];
 		r = store_hook_place(d->v->store, hooks[i].id, &fresh[i].place);
 		fresh[i].due = retry_at(&fresh[i].place);
@@ -239,12 +253,12 @@ static int move(struct delivery *d, struct waiting *w, const struct hook_place *
 	return 0;
 }
 
-static struct waiting *find(struct delivery *d, uint64_t id)
+/* Not moved, it asks the runner for the result again, who knows the key. */
+static void ask_again(struct waiting *w)
 {
-	for (size_t i = 0; i < d->n; i++)
-		if (d->hooks[i].hook.id == id)
-			return &d->hooks[i];
-	return NULL;
+	w->pending = true;
+	w->resumed = false;
+	w->due = now_ms() + BUSY_MS;
 }
 
 static void failed(struct delivery *d, struct waiting *w, const struct program_result *result)
@@ -268,9 +282,9 @@ static void failed(struct delivery *d, struct waiting *w, const struct program_r
 	snprintf(detail, sizeof detail, "hook %llu was given up after %d attempts", (unsigned long long)w->hook.id, ATTEMPTS);
 	log_error("%s", detail);
 	place = (struct hook_place){ .delivered = result->cookie ? result->cookie : result->tag };
-	if (move(d, w, &place, detail) < 0)
-		w->due = now_ms() + BUSY_MS;
 	w->pending = true;
+	if (move(d, w, &place, detail) < 0)
+		ask_again(w);
 }
 
 static void take_result(struct delivery *d, const struct program_result *result)
@@ -282,19 +296,26 @@ static void take_result(struct delivery *d, const struct program_result *result)
 
 	if (!w)			/* removed meanwhile */
 		return;
+	bool nothing = w->resuming && (result->error == -ENOENT || result->error == -EINVAL);
+	w->resuming = false;
+	if (nothing) {		/* no worker before us began it */
+		w->pending = true;
+		w->due = 0;
+		return;
+	}
 	if (result->error == -EAGAIN) {	/* it was not run */
 		w->pending = true;
 		w->due = now_ms() + BUSY_MS;
 		return;
 	}
+	w->recorded[0] = 0;	/* it ran: what runs from now on is another run */
 	if (result->error) {
 		audit_append(d->v->audit, &e, NULL);
 		failed(d, w, result);
 		return;
 	}
-	/* not moved, it asks the runner again, who knows the key */
 	if (move(d, w, &place, NULL) < 0)
-		w->due = now_ms() + BUSY_MS;
+		ask_again(w);
 }
 
 /* ---- starting ---- */
@@ -309,6 +330,41 @@ static struct runner_request request_of(const struct waiting *w, const struct ba
 	return q;
 }
 
+/* Before it runs. What was recorded and not run, as there was no room, is not recorded again. */
+static int record(struct delivery *d, struct waiting *w, const struct batch *b, uint64_t key)
+{
+	const struct audit_event e = { .operation = AUDIT_HOOK_RUN, .result = AUDIT_ALLOW, .secret = b->last.name, .version = b->last.version, .detail = w->hook.command, .privileged = true };
+	int r;
+
+	if (w->recorded[0] == key && w->recorded[1] == b->until)
+		return 0;
+	if (programs_full(d->programs))
+		return -EAGAIN;
+	r = audit_append(d->v->audit, &e, NULL);
+	if (r < 0)
+		return r;
+	w->recorded[0] = key;
+	w->recorded[1] = b->until;
+	return 0;
+}
+
+/* A run that a worker before us began is recorded already: the runner says whether there is one. */
+static int resume(struct delivery *d, struct waiting *w, const struct runner_request *q, const struct batch *b)
+{
+	int r = programs_resume(d->programs, q, PROGRAM_OF_HOOK, w->hook.id, b->until);
+
+	if (r == 0)
+		w->resumed = w->resuming = true;
+	return r;
+}
+
+static int begin(struct delivery *d, struct waiting *w, const struct runner_request *q, const struct batch *b)
+{
+	int r = record(d, w, b, q->key[1]);
+
+	return r < 0 ? r : programs_start(d->programs, q, 0, PROGRAM_OF_HOOK, w->hook.id, b->until);
+}
+
 static void run(struct delivery *d, struct waiting *w)
 {
 	struct batch b = { 0 };
@@ -320,11 +376,8 @@ static void run(struct delivery *d, struct waiting *w)
 		return;
 	}
 	const struct runner_request q = request_of(w, &b);
-	const struct audit_event e = { .operation = AUDIT_HOOK_RUN, .result = AUDIT_ALLOW, .secret = b.last.name, .version = b.last.version, .detail = w->hook.command, .privileged = true };
 	if (r == 0)
-		r = audit_append(d->v->audit, &e, NULL);	/* before it runs; again if it is asked again */
-	if (r == 0)
-		r = programs_start(d->programs, &q, 0, PROGRAM_OF_HOOK, w->hook.id, b.until);
+		r = w->resumed ? begin(d, w, &q, &b) : resume(d, w, &q, &b);
 	if (r < 0) {
 		w->due = now_ms() + BUSY_MS;
 		return;

@@ -3,23 +3,30 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/log.h"
+#include "store/audit.h"
 
 static void activate(struct keeper *k, int seat)
 {
-	const struct control_message word = { .type = CONTROL_ACTIVATE };
+	const struct control_message word = { .type = CONTROL_ACTIVATE, .number = audit_head_segment(&k->shared->audit_head) };
+	int segment = -1;
 
 	dying_unwatch(k);
 	k->active = seat;
 	k->seats[seat].state = SEAT_ACTIVATING;
-	int r = control_send(k->seats[seat].control, &word, -1);
+	if (word.number && audit_segment_open_at(k->store.audit_dir, word.number, false, 0, &segment))
+		segment = -1;	/* it asks, and hears why */
+	int r = control_send(k->seats[seat].control, &word, segment);
+	if (segment >= 0)
+		close(segment);
 	if (r)		/* its death, which is the only reason, is on its way to us */
 		log_warn("worker %d does not take its word: %s", (int)k->seats[seat].pid, strerror(-r));
 	children_publish(k);
 }
 
-/* What a worker had read and not answered goes back to the queue for the next one. */
+/* What a worker had read and not answered goes back to the queue for the next one. Before that one has its word: what it has read itself must not come to it again, and be done twice at the same time. */
 static void send_again(struct keeper *k)
 {
 	if (k->shared->keeper.resend && mount_resend(k->mount))
@@ -62,14 +69,14 @@ void takeover_retire(struct keeper *k, int next, int64_t patience_ms)
 	if (k->active >= 0)
 		children_stop_worker(k, k->active, patience_ms);
 	note_suspects(k->shared);	/* of one that did not end in time */
-	activate(k, next);
 	send_again(k);
+	activate(k, next);
 }
 
 void takeover_from_other(struct keeper *k)
 {
-	activate(k, standby(k));
 	send_again(k);
+	activate(k, standby(k));
 }
 
 void takeover_after_death(struct keeper *k)
@@ -81,8 +88,8 @@ void takeover_after_death(struct keeper *k)
 	if (k->aborted)		/* it has nothing to serve any more, and nor has another */
 		return;
 	k->shared->keeper.restarts++;
+	send_again(k);
 	const int next = standby(k);
 	if (next >= 0)
 		activate(k, next);
-	send_again(k);
 }

@@ -314,8 +314,10 @@ static int audit_run(struct lifecycle *l, const char *name, const char *command)
 static int rotate_by_program(struct lifecycle *l, const struct subject *s)
 {
 	struct runner_request q = { .user = s->policy.user, .timeout = s->policy.timeout, .wants_value = 1, .version = s->current.number };
-	int r = audit_run(l, s->name, s->policy.command);
 
+	if (programs_full(l->programs))	/* nothing is recorded of what will not run */
+		return -EAGAIN;
+	int r = audit_run(l, s->name, s->policy.command);
 	snprintf(q.name, sizeof q.name, "%s", s->name);
 	snprintf(q.command, sizeof q.command, "%s", s->policy.command);
 	return r < 0 ? r : programs_start(l->programs, &q, value_max(l), PROGRAM_OF_ROTATION, s->id, s->current.number);
@@ -516,8 +518,12 @@ int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const 
 {
 	struct waiting_request waiting = { l->v->shared, unique };
 	uint32_t version = 0;
-	int r = audit_run(l, name, rotation->command);
 
+	if (programs_by_hand_full(l->programs)) {	/* nothing is recorded of what will not run */
+		snprintf(why, why_len, PROGRAMS_BY_HAND_FULL);
+		return -EAGAIN;
+	}
+	int r = audit_run(l, name, rotation->command);
 	if (r < 0) {
 		snprintf(why, why_len, "the log cannot be written");
 		return -EIO;

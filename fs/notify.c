@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/log.h"
+#include "fs/passing.h"
 
 #define FIRST_FD 3		/* SD_LISTEN_FDS_START */
 #define FDS_MAX  1024
@@ -75,23 +76,15 @@ void notify_close(struct notify *n)
 
 static void notify_send(const struct notify *n, const char *state, int fd)
 {
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u = { 0 };
 	union { const struct sockaddr_un *from; void *name; } to = { .from = &n->to };		/* sendmsg only reads */
 	union { const char *from; void *base; } text = { .from = state };
 	struct iovec iov = { .iov_base = text.base, .iov_len = strlen(state) };
 	struct msghdr m = { .msg_name = to.name, .msg_namelen = n->to_len, .msg_iov = &iov, .msg_iovlen = 1 };
+	union passing room;
 
 	if (n->fd < 0)
 		return;
-	if (fd >= 0) {
-		m.msg_control = u.buf;
-		m.msg_controllen = sizeof u.buf;
-		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
+	passing_give(&m, &room, fd);
 	if (sendmsg(n->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
 		log_warn("the service manager does not hear us: %s", strerror(errno));
 }

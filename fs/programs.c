@@ -329,16 +329,52 @@ static void wake(struct programs *p)
 	(void)!write(p->wake, &one, sizeof one);
 }
 
-int programs_start(struct programs *p, const struct runner_request *request, size_t value_max, enum program_owner owner, uint64_t subject, uint64_t tag)
+static int start(struct programs *p, uint32_t type, const struct runner_request *request, size_t value_max, enum program_owner owner, uint64_t subject, uint64_t tag)
 {
 	struct runner_request q = *request;
 	struct job *j;
 
-	q.type = RUNNER_RUN;
+	q.type = type;
 	pthread_mutex_lock(&p->lock);
 	int r = start_locked(p, &q, value_max, owner, subject, tag, &j);
 	pthread_mutex_unlock(&p->lock);
 	return r;
+}
+
+int programs_start(struct programs *p, const struct runner_request *request, size_t value_max, enum program_owner owner, uint64_t subject, uint64_t tag)
+{
+	return start(p, RUNNER_RUN, request, value_max, owner, subject, tag);
+}
+
+int programs_resume(struct programs *p, const struct runner_request *request, enum program_owner owner, uint64_t subject, uint64_t tag)
+{
+	return start(p, RUNNER_RESUME, request, 0, owner, subject, tag);
+}
+
+bool programs_full(struct programs *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool full = !free_job(p);
+	pthread_mutex_unlock(&p->lock);
+	return full;
+}
+
+/* The lock is held. */
+static bool by_hand_full(const struct programs *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < JOBS_MAX; i++)
+		n += p->jobs[i].state != JOB_FREE && p->jobs[i].owner == PROGRAM_OF_CALLER && p->jobs[i].wants_value;
+	return n >= PROGRAMS_BY_HAND;
+}
+
+bool programs_by_hand_full(struct programs *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool full = by_hand_full(p) || !free_job(p);
+	pthread_mutex_unlock(&p->lock);
+	return full;
 }
 
 bool programs_busy(struct programs *p, enum program_owner owner, uint64_t subject)
@@ -388,7 +424,7 @@ static int ask(struct programs *p, const struct runner_request *q, size_t value_
 	int r;
 
 	pthread_mutex_lock(&p->lock);
-	r = start_locked(p, q, value_max, PROGRAM_OF_CALLER, 0, 0, &j);
+	r = q->wants_value && by_hand_full(p) ? -EAGAIN : start_locked(p, q, value_max, PROGRAM_OF_CALLER, 0, 0, &j);
 	if (r == 0) {
 		wake(p);
 		while (j->state != JOB_DONE) {
@@ -427,6 +463,10 @@ int programs_value(struct programs *p, const struct rotation *rotation, const ch
 	snprintf(q.command, sizeof q.command, "%s", rotation->command);
 	snprintf(q.name, sizeof q.name, "%s", name);
 	r = ask(p, &q, value_max, still, arg, &result);
+	if (r == -EAGAIN) {
+		snprintf(why, why_len, PROGRAMS_BY_HAND_FULL);
+		return r;
+	}
 	if (r < 0) {
 		snprintf(why, why_len, "the runner takes no requests: %s", strerror(-r));
 		return r;

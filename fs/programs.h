@@ -31,6 +31,11 @@ void programs_free(struct programs *p);	/* accepts NULL */
 
 /* Starts a run; number and type of the request are filled in. value_max: bytes of a value, if one is wanted. 0; -EAGAIN: too many are under way, or the runner takes nothing. */
 int programs_start(struct programs *p, const struct runner_request *request, size_t value_max, enum program_owner owner, uint64_t subject, uint64_t tag);
+/* Asks for a run that a worker before us may have begun under the request's key: its result, or at once -ENOENT (-EINVAL of a runner that is older than the question). */
+int programs_resume(struct programs *p, const struct runner_request *request, enum program_owner owner, uint64_t subject, uint64_t tag);
+/* Would a start find no room now? Would a value by hand? */
+bool programs_full(struct programs *p);
+bool programs_by_hand_full(struct programs *p);
 /* Is there one of this owner and subject, under way or with a result that was not taken? */
 bool programs_busy(struct programs *p, enum program_owner owner, uint64_t subject);
 /* Takes a result. False: there is none. */
@@ -42,8 +47,11 @@ size_t programs_poll(struct programs *p, struct pollfd ret_fds[PROGRAMS_POLL], i
 void programs_step(struct programs *p);
 
 /* For others, who wait for it. */
+#define PROGRAMS_BY_HAND 2
+#define PROGRAMS_BY_HAND_FULL "others are being rotated by programs; try again when one of these has ended"
 int programs_check(struct programs *p, const char *command, uint32_t user, char *why, size_t why_len);
-/* still (may be NULL) is called from time to time while it waits: a program may run for longer than anything else that a request waits for. */
+/* At most PROGRAMS_BY_HAND wait at a time, for each keeps a thread of the pool: -EAGAIN.
+ * still (may be NULL) is called from time to time while it waits: a program may run for longer than anything else that a request waits for. */
 int programs_value(struct programs *p, const struct rotation *rotation, const char *name, uint32_t version, size_t value_max, void (*still)(void *arg), void *arg, struct secbuf **ret_value, char *why, size_t why_len);
 
 #endif

@@ -20,6 +20,7 @@
 #include <linux/close_range.h>
 
 #include "fs/log.h"
+#include "fs/passing.h"
 
 #define RUNS_MAX     16
 #define RESULTS_KEPT 64		/* of runs with a key, for a worker that asks again */
@@ -62,19 +63,11 @@ static int64_t now_ms(void)
 static void answer(int client, const struct runner_answer *a, int fd)
 {
 	struct iovec iov = { .iov_base = &(struct runner_answer){ 0 }, .iov_len = sizeof *a };
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u = { 0 };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union passing room;
 
 	memcpy(iov.iov_base, a, sizeof *a);
-	if (fd >= 0) {
-		msg.msg_control = u.buf;
-		msg.msg_controllen = sizeof u.buf;
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
+	passing_give(&msg, &room, fd);
 	if (sendmsg(client, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		log_warn("an answer found no room: %s", strerror(errno));
 }
@@ -245,7 +238,7 @@ static bool asked_before(struct runner *r, int client, const struct runner_reque
 static bool sound(struct runner_request *q)
 {
 	return memchr(q->name, '\0', sizeof q->name) && memchr(q->command, '\0', sizeof q->command) && scope_valid(q->name) && q->event < EVENT_KINDS && q->timeout >= 1 &&
-	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_CHECK || q->type == RUNNER_RUN);
+	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_CHECK || q->type == RUNNER_RUN || q->type == RUNNER_RESUME);
 }
 
 static void serve(struct runner *r, int client, struct runner_request *q)
@@ -257,8 +250,10 @@ static void serve(struct runner *r, int client, struct runner_request *q)
 
 	if (!sound(q))
 		return refuse(client, q, -EINVAL, "a malformed request");
-	if (q->type == RUNNER_RUN && asked_before(r, client, q))
+	if (q->type != RUNNER_CHECK && asked_before(r, client, q))
 		return;
+	if (q->type == RUNNER_RESUME)
+		return refuse(client, q, -ENOENT, "there is no such run");
 	e = runner_allowed(r->dir, q->user, q->command, why, sizeof why);
 	if (e < 0)
 		return refuse(client, q, e, why);
@@ -471,18 +466,17 @@ int runner_receive(int fd, struct runner_answer *ret_answer, int *ret_fd)
 {
 	struct runner_answer a;
 	struct iovec iov = { .iov_base = &a, .iov_len = sizeof a };
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u = { 0 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf, .msg_controllen = CMSG_LEN(sizeof(int)) };
-	int came = -1;
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union passing room;
+
+	passing_expect(&msg, &room);
 	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
 	if (n == 0)
 		return -EPIPE;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-			memcpy(&came, CMSG_DATA(c), sizeof(int));
+	const int came = passing_take(&msg);
 	if ((size_t)n != sizeof a) {
 		if (came >= 0)
 			close(came);

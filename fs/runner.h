@@ -18,10 +18,10 @@
 #define RUNNER_ALLOW "hooks.allow"	/* in the store's directory: lines of "UID COMMAND" */
 #define RUNNER_TEXT_MAX 200
 
-enum runner_type { RUNNER_CHECK = 1, RUNNER_RUN, RUNNER_STARTED, RUNNER_ENDED };
+enum runner_type { RUNNER_CHECK = 1, RUNNER_RUN, RUNNER_STARTED, RUNNER_ENDED, RUNNER_RESUME };
 
 struct runner_request {
-	uint32_t type;		/* RUNNER_CHECK: would it run? */
+	uint32_t type;		/* RUNNER_CHECK: would it run? RUNNER_RESUME: only if it does already, or did: else it is answered -ENOENT, which nothing else is */
 	uint32_t number;	/* of the question, for its answers */
 	uint64_t key[2];	/* what this run is: the same again is answered by the run under way or its result, also to another worker. 0, 0: no such thing */
 	uint64_t cookie;	/* comes back with the answers; that of the first question, if this was asked before */

@@ -19,7 +19,7 @@
 #define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
 #define THREADS     8			/* the first slots are theirs */
 #define SHARE       (THREADS / 2)	/* of one uid */
-#define WRITES_PER_UID 16		/* that hold a slot */
+#define WRITES_PER_UID 40		/* that hold a slot */
 #define WRITES_RESERVE 2		/* slots that only root's may have */
 #define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
 
@@ -379,6 +379,14 @@ static enum parking park(struct session *s, const struct slot *slot, uint32_t ui
 	return PARKING_DONE;
 }
 
+static void lose(const struct session *s, const struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+
+	if (in->opcode == FUSE_WRITE)
+		s->config.lost(s->config.userdata, in, slot->len);
+}
+
 /* Gives a request to the pool. False: its slot goes along. */
 static bool defer(struct session *s, uint8_t i)
 {
@@ -396,8 +404,10 @@ static bool defer(struct session *s, uint8_t i)
 	pthread_mutex_unlock(&s->lock);
 	if (parking == PARKING_NONE)
 		return false;
-	if (parking == PARKING_REFUSED)
+	if (parking == PARKING_REFUSED) {
+		lose(s, slot);
 		answer(s, in->unique, -EAGAIN, NULL, 0);
+	}
 	finish(slot);
 	return true;
 }
@@ -424,6 +434,7 @@ static void give_up(struct session *s, struct slot *slot)
 	const struct fuse_in_header *in = (const void *)slot->data;
 	current = (struct request){ .header = in, .session = s, .slot = slot };
 	const uint32_t delay_ms = s->config.given_up(s->config.userdata, in);
+	lose(s, slot);
 	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)	/* these have no answer */
 		request_refuse(-EIO, delay_ms);
 	current = (struct request){ .session = s };

@@ -29,6 +29,8 @@ struct session_config {
 	uint32_t (*owner)(void *userdata, const struct fuse_in_header *in, size_t len);
 	/* A request that two workers died on is answered EIO: raises the alarm, and says how long its caller is to wait for that (ms). */
 	uint32_t (*given_up)(void *userdata, const struct fuse_in_header *in);
+	/* A WRITE is answered with an error, and its bytes are nowhere. */
+	void (*lost)(void *userdata, const struct fuse_in_header *in, size_t len);
 	const volatile bool *stop;
 };
 

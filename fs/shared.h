@@ -21,7 +21,7 @@
 #define FUSE_MAX_WRITE (128u * 1024)
 /* Room for one request: header, the largest body, and the kernel's insistence on FUSE_MIN_READ_BUFFER. */
 #define SLOT_SIZE  (FUSE_MAX_WRITE + 8192u)
-#define SLOTS      32u
+#define SLOTS      64u
 
 /* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
 struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16]; };

@@ -72,10 +72,17 @@ int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 		return -EBADF;
 	int r = check_rights(v, asker, h, unique, resent);
 	if (!r)
-		r = ensure_stage(v, h);
+		r = spoil(h, ensure_stage(v, h));
 	if (!r)
 		r = spoil(h, store_stage_write(v->store, h->stage, unique, h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
 	return r;
+}
+
+void staging_lost(struct vault *v, uint64_t fh, uint32_t uid)
+{
+	struct handle *h = writable(v, fh);
+	if (h && h->uid == uid)
+		spoil(h, -EIO);
 }
 
 int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t len)

@@ -7,6 +7,8 @@
 /* All return 0 or negative errno; idempotent by the request's unique. */
 int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, const void *data, size_t len);
 int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t len);
+/* A WRITE of this uid was refused without a look at it: if the file is the uid's own, what else is written to it makes no version. */
+void staging_lost(struct vault *v, uint64_t fh, uint32_t uid);
 /* Reads the handle's own stage (O_RDWR). -ENOENT: it has none yet, the version is read. ret holds len bytes of locked memory. */
 int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, struct secbuf *ret);
 

@@ -181,7 +181,7 @@ void vault_told(struct vault *v, uint64_t epoch)
 	atomic_store(&v->shared->rings.told, epoch + 1);
 }
 
-static void ring_missed(uint32_t secret, void *arg)
+void vault_ring_current(uint32_t secret, void *arg)
 {
 	struct vault *v = arg;
 	char path[BELL_PATH_MAX] = "";
@@ -210,7 +210,7 @@ void vault_ring_missed(struct vault *v)
 			from = before;
 	}
 	if (from && from <= now) {
-		int r = store_changed_since(v->store, from - 1, ring_missed, v);
+		int r = store_changed_since(v->store, from - 1, vault_ring_current, v);
 		if (r)
 			log_warn("what changed while a worker died cannot be told to watchers: %s", strerror(-r));
 		vault_ring(v, BELL_TOUCH_DIR, ".");

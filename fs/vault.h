@@ -90,6 +90,8 @@ void vault_told(struct vault *v, uint64_t epoch);
 /* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
 void vault_ring_missed(struct vault *v);
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
+/* A live secret has a new current: for the store's callbacks, arg is the vault. */
+void vault_ring_current(uint32_t secret, void *arg);
 
 /* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
 void vault_events_told(struct vault *v);

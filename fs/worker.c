@@ -48,6 +48,8 @@ struct worker {
 	pthread_mutex_t control_lock;
 	pthread_t ticker;
 	bool ticking;
+	int segment_fd;			/* of the log, which came with the word to act; -1: none */
+	uint32_t segment;		/* its number */
 	bool store_is_old;		/* its schema is brought up to date when nobody else serves from it any more */
 	int wake[2];
 	int linger_fd;			/* eventfd: there is plaintext in the pool */
@@ -75,6 +77,11 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 	struct control_message m = { .type = CONTROL_SEGMENT, .number = number, .create = create }, answer;
 	int fd = -1;
 
+	if (!create && w->segment_fd >= 0 && number == w->segment) {
+		*ret_fd = w->segment_fd;
+		w->segment_fd = -1;
+		return 0;
+	}
 	pthread_mutex_lock(&w->control_lock);
 	int r = control_send(w->vault.control_fd, &m, -1);
 	if (!r)
@@ -128,19 +135,6 @@ static int ctl_seal(void *arg)
 	return vault_seal(&((struct worker *)arg)->vault);
 }
 
-static void followed(uint32_t secret, void *arg)
-{
-	struct vault *v = arg;
-	char path[BELL_PATH_MAX] = "";
-	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, secret);
-	if (s && !s->deleted)
-		snprintf(path, sizeof path, "%s/current", s->name);
-	store_unlock_tables(v->store);
-	if (path[0])
-		vault_ring(v, BELL_TOUCH, path);
-}
-
 /* Acts of offline commands that their processes could not log, for the log was ours. */
 static int log_pending(uint64_t id, const char *act, void *arg)
 {
@@ -192,6 +186,14 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
 }
 
+static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
+{
+	const struct fuse_write_in *write = (const void *)(in + 1);
+
+	if (len >= sizeof *in + sizeof *write)
+		staging_lost(userdata, write->fh, in->uid);
+}
+
 static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
@@ -204,7 +206,7 @@ static void tick(struct worker *w)
 		try_unlock(v);
 	v->shared->tick_began = shared_clock();	/* not before: to verify a large store may take longer than anything else */
 	const uint64_t epoch = store_epoch(v->store);
-	int r = store_follow(v->store, followed, v);
+	int r = store_follow(v->store, vault_ring_current, v);
 	if (!r)
 		vault_told(v, epoch);
 	if (r == -EBADMSG) {
@@ -331,6 +333,9 @@ static int open_audit(struct worker *w)
 		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .unanswered = still_unanswered, .arg = w,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
+	if (w->segment_fd >= 0)		/* another one is the open one by now */
+		close(w->segment_fd);
+	w->segment_fd = -1;
 	return r ? fatal(w, r == -EBADMSG ? 6 : 1, "audit log: %s", why[0] ? why : strerror(-r)) : 0;
 }
 
@@ -391,7 +396,7 @@ static int open_rest(struct worker *w)
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .given_up = given_up, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .given_up = given_up, .lost = lost, .stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)
@@ -442,9 +447,11 @@ static int stand_by(struct worker *w)
 		if (stopping)
 			return -ECANCELED;
 		if (p[0].revents) {
-			int r = control_receive(w->vault.control_fd, &m, NULL, 0);
-			if (r != -ETIMEDOUT)
+			int r = control_receive(w->vault.control_fd, &m, &w->segment_fd, 0);
+			if (r != -ETIMEDOUT) {
+				w->segment = r ? 0 : m.number;
 				return r ? r : m.type == CONTROL_ACTIVATE ? 0 : -EPROTO;
+			}
 		}
 		int r = follow(w);
 		if (r)
@@ -549,6 +556,7 @@ int worker_run(const struct role_args *args)
 	struct sigaction term = { .sa_handler = on_term };	/* no SA_RESTART: it ends the read of /dev/fuse */
 
 	w->args = args;
+	w->segment_fd = -1;
 	w->vault.control_fd = role_fd(args, "control");
 	pthread_mutex_init(&w->control_lock, NULL);
 	sigaction(SIGTERM, &term, NULL);

@@ -39,6 +39,11 @@ void audit_recent_put(struct audit *a, uint64_t *place, uint64_t recent)
 	*place = recent;
 }
 
+uint32_t audit_head_segment(const struct audit_head *head)
+{
+	return head->magic ? head->positions[atomic_load_explicit(&head->current, memory_order_acquire) & 1].segment : 0;
+}
+
 /* ---- writing one line ---- */
 
 /* After a write that failed. The file may have grown by a part of the line: cut it off, or remember that it must be ended and named. */

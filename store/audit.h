@@ -110,6 +110,9 @@ struct audit_head {
 	struct audit_rate rates[AUDIT_RATES];
 };
 
+/* The number of the open segment, 0: the head is not initialised. For the keeper: what lies there is the worker's word. */
+uint32_t audit_head_segment(const struct audit_head *head);
+
 /* ---- opening ---- */
 
 #define AUDIT_SEGMENT_SIZE (16u << 20)	/* bytes, where audit_config has 0 */

@@ -83,6 +83,7 @@ static inline uint64_t audit_recent(uint64_t unique, unsigned int operation)
 #define AUDIT_SEGMENT_NAME_LEN 24
 #define AUDIT_SEGMENT_NUMBER_MAX 99999999u
 bool audit_append_only(int fd);
+bool audit_segment_missing(int dir_fd, uint32_t number);	/* without asking whoever may open it for writing */
 int audit_segment_open_reading(int dir_fd, uint32_t number, int *ret_fd);	/* 0, -ENOENT, -EIO */
 void audit_segment_name(uint32_t number, char ret[AUDIT_SEGMENT_NAME_LEN]);
 

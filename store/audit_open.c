@@ -122,7 +122,7 @@ static int roll_forward(struct audit *a, bool in_memory, char *why, size_t why_l
 		}
 		a->dirty = (uint64_t)st.st_size > w.at.size;
 		/* An empty or torn next segment is one that somebody died over making: it is taken up when it is needed. */
-		if (a->dirty || a->config.segment_open(a->config.arg, w.at.segment + 1, false, &next) < 0)
+		if (a->dirty || audit_segment_missing(a->config.dir_fd, w.at.segment + 1) || a->config.segment_open(a->config.arg, w.at.segment + 1, false, &next) < 0)
 			break;
 		if (fstat(next, &st) < 0 || st.st_size == 0) {
 			a->next_fd = next;

@@ -141,6 +141,15 @@ int audit_protect(int dir_fd, bool on)
 	return result;
 }
 
+bool audit_segment_missing(int dir_fd, uint32_t number)
+{
+	char name[AUDIT_SEGMENT_NAME_LEN];
+	struct stat st;
+
+	audit_segment_name(number, name);
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
 int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t group, int *ret_fd)
 {
 	char name[AUDIT_SEGMENT_NAME_LEN];

@@ -196,21 +196,21 @@ static int64_t use_in_memory(struct store *s, uint64_t binding)
 	return at;
 }
 
-static int read_binding(struct store *s, uint64_t binding, struct store_binding_info *info)
+int store_read_info(struct store *s, enum row_kind kind, uint64_t id, int reason, struct store_binding_info *info)
 {
-	struct query q = db_query(s->read, row_table(ROW_BINDING)->one);
+	struct query q = db_query(s->read, row_table(kind)->one);
 	uint8_t mac[DIGEST_LEN];
 	const char *text;
 	int r;
 
-	query_int(&q, (int64_t)binding);
-	r = row_find(s->row_keys->row, ROW_BINDING, &q, mac);
+	query_int(&q, (int64_t)id);
+	r = row_find(s->row_keys->row, kind, &q, mac);
 	if (r == 0) {
-		info->created = column_int(&q, 8);
-		text = column_text(&q, 6);
+		info->created = column_int(&q, reason + 2);
+		text = column_text(&q, reason);
 		info->reason = text ? strdup(text) : NULL;
 		r = text && !info->reason ? -ENOMEM : 0;
-		text = column_text(&q, 7);
+		text = column_text(&q, reason + 1);
 		info->created_by = text ? strdup(text) : NULL;
 		r = text && !info->created_by ? -ENOMEM : r;
 	}
@@ -227,7 +227,7 @@ int store_binding_info(struct store *s, uint64_t binding, struct store_binding_i
 
 	if (r < 0)
 		return r;
-	r = s->row_keys ? read_binding(s, binding, &info) : -ENOKEY;
+	r = s->row_keys ? store_read_info(s, ROW_BINDING, binding, 6, &info) : -ENOKEY;
 	if (r == 0) {
 		q = db_query(s->read, "SELECT last_used FROM binding_use WHERE id = ?");
 		query_int(&q, (int64_t)binding);

@@ -109,32 +109,6 @@ int store_block_remove(struct store *s, uint64_t id)
 	return r < 0 ? transaction_fail(s, r) : row_gone(s, &change);
 }
 
-static int read_block(struct store *s, uint64_t block, struct store_binding_info *info)
-{
-	struct query q = db_query(s->read, row_table(ROW_BLOCK)->one);
-	uint8_t mac[DIGEST_LEN];
-	const char *text;
-	int r;
-
-	query_int(&q, (int64_t)block);
-	r = query_step(&q);
-	if (r == 0)
-		r = -ENOENT;
-	if (r > 0)
-		r = row_verify(s->row_keys->row, ROW_BLOCK, &q, mac);
-	if (r == 0) {
-		info->created = column_int(&q, 4);
-		text = column_text(&q, 2);
-		info->reason = text ? strdup(text) : NULL;
-		r = text && !info->reason ? -ENOMEM : 0;
-		text = column_text(&q, 3);
-		info->created_by = text ? strdup(text) : NULL;
-		r = text && !info->created_by ? -ENOMEM : r;
-	}
-	query_end(&q);
-	return r;
-}
-
 int store_block_info(struct store *s, uint64_t block, struct store_binding_info *ret)
 {
 	struct store_binding_info info = { 0 };
@@ -142,7 +116,7 @@ int store_block_info(struct store *s, uint64_t block, struct store_binding_info 
 
 	if (r < 0)
 		return r;
-	r = s->row_keys ? read_block(s, block, &info) : -ENOKEY;
+	r = s->row_keys ? store_read_info(s, ROW_BLOCK, block, 2, &info) : -ENOKEY;
 	pthread_mutex_unlock(&s->read_mutex);
 	if (r < 0) {
 		store_binding_info_free(&info);

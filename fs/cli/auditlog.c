@@ -59,6 +59,7 @@ static void print_record(const json_t *record)
 		     lines_text(caller, "container"), *lines_text(record, "detail") ? ": " : "", lines_text(record, "detail")) < 0)
 		return;
 	output_harmless(line);
+	output_trim(line);
 	fputs(line, stdout);
 	free(line);
 	number = json_object_get(record, "count");

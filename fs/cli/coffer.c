@@ -183,7 +183,7 @@ static int dispatch(struct cli *c, size_t argc, char *const *argv)
 		return fail(EXIT_USAGE, "no command; coffer --help lists them");
 	if (strcmp(argv[0], "version") == 0)
 		return version();
-	if (strcmp(argv[0], "help") == 0 && argc == 1)
+	if (strcmp(argv[0], "help") == 0 && (argc == 1 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return help_all();
 	if (strcmp(argv[0], "help") == 0) {
 		cmd = find_command(argc - 1, argv + 1, &words);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/output.h"
 
 static void live_path(const struct mount *m, const char *name, char ret[PATH_MAX + 256])
 {
@@ -173,7 +174,6 @@ int cmd_destroy(struct cli *c, const struct args *a)
 {
 	const char *name = a->operands[0], *given = args_value(a, "version");
 	json_t *answer = NULL;
-	const json_t *current;
 	long long version;
 	int status = secret_name_check(name);
 
@@ -187,11 +187,7 @@ int cmd_destroy(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	printf("%s version %lld destroyed", name, version);
-	current = json_object_get(answer, "current");
-	if (json_is_integer(current))
-		printf("; current is version %" JSON_INTEGER_FORMAT "\n", json_integer_value(current));
-	else
-		printf("; no version is served\n");
+	output_served(answer);
 	json_decref(answer);
 	return EXIT_DONE;
 }

@@ -312,7 +312,7 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 	status = json_is_object(json_object_get(answer, "status")) ? json_object_get(answer, "status") : answer;
 	if (strcmp(json_string_value(json_object_get(answer, "errno")) ? json_string_value(json_object_get(answer, "errno")) : "", "ENOKEY") == 0 ||
 	    json_is_true(json_object_get(status, "sealed")))
-		say(d, BAD, "sealed", "the vault is sealed; as root: coffer unseal");
+		say(d, BAD, "sealed", "the vault is sealed; as root: %s unseal", mount_command(m->path));
 	else if (!json_is_true(json_object_get(answer, "ok")))
 		say(d, WARN, "status", "you may not see it (no vault/status), so seal, processes and log are not checked; try as an administrator");
 	if (json_is_true(json_object_get(answer, "ok"))) {

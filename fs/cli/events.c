@@ -35,6 +35,7 @@ static void print(const json_t *event)
 	if (asprintf(&line, "%-30s  %-18s  %-32s  %s", lines_text(event, "time"), lines_text(event, "event"), subject, lines_text(event, "detail")) < 0)
 		return;
 	output_harmless(line);
+	output_trim(line);
 	puts(line);
 	free(line);
 }

@@ -106,15 +106,15 @@ static int explain(const struct lines_file *file, const char *mount, int error)
 {
 	switch (error) {
 	case EACCES:
-		return fail(EXIT_DENIED, "you may not read %s: no binding gives you audit/read; an administrator can: coffer -m %s grant auditor user:%u --on '*'",
-			    file->what, mount, (unsigned)geteuid());
+		return fail(EXIT_DENIED, "you may not read %s: no binding gives you audit/read; an administrator can: %s grant auditor user:%u --on '*'",
+			    file->what, mount_command(mount), (unsigned)geteuid());
 	case EKEYREVOKED:
 		return fail(EXIT_DENIED, "your right to read %s was taken away", file->what);
 	case ENOTCONN:
 	case ECONNABORTED:
 		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: coffer doctor", mount);
 	case ENOKEY:
-		return fail(EXIT_UNAVAILABLE, "the vault is sealed, so nobody's right to read %s is known; as root: coffer unseal", file->what);
+		return fail(EXIT_UNAVAILABLE, "the vault is sealed, so nobody's right to read %s is known; as root: %s unseal", file->what, mount_command(mount));
 	default:
 		return fail(exit_for_errno(error), "cannot read %s/.coffer/%s: %s; see: coffer doctor", mount, file->name, strerror(error));
 	}

@@ -203,3 +203,13 @@ int mount_find_store(const char *store, struct mount *ret_mount)
 	free(text);
 	return r;
 }
+
+const char *mount_command(const char *path)
+{
+	static char buf[PATH_MAX + 16];
+
+	if (!strcmp(path, MOUNT_DEFAULT))
+		return "coffer";
+	snprintf(buf, sizeof(buf), "coffer -m %s", path);
+	return buf;
+}

@@ -24,6 +24,9 @@ int mount_find(const char *path, const char *vault, struct mount *ret_mount);
 /* The mount of a store, if there is one. */
 int mount_find_store(const char *store, struct mount *ret_mount);
 
+/* "coffer", or "coffer -m PATH" where that is not the default: the beginning of a command that somebody else is to give. In one buffer for all calls. */
+const char *mount_command(const char *path);
+
 /* The last component of a path: the vault's name. Borrowed from path, which must not end in a slash. */
 const char *vault_name_of(const char *store);
 

@@ -20,6 +20,24 @@ void output_harmless(char *text)
 	}
 }
 
+void output_served(const json_t *answer)
+{
+	const json_t *current = json_object_get(answer, "current");
+
+	if (json_is_integer(current))
+		printf("; current is version %" JSON_INTEGER_FORMAT "\n", json_integer_value(current));
+	else
+		printf("; no version is served\n");
+}
+
+void output_trim(char *line)
+{
+	size_t len = strlen(line);
+
+	while (len > 0 && line[len - 1] == ' ')
+		line[--len] = '\0';
+}
+
 int output_bytes(int fd, const void *data, size_t len)
 {
 	const char *p = data;

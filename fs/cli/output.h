@@ -25,6 +25,12 @@ char *output_text(const json_t *value);
 /* Replaces control characters (C0, DEL and the C1 of UTF-8) by '?' in place: names and reasons come from others. */
 void output_harmless(char *text);
 
+/* Ends a line with what the answer says of current: "; current is version 3", or that nothing is served. */
+void output_served(const json_t *answer);
+
+/* Takes the blanks off the end, in place: a last column that is padded, or empty. */
+void output_trim(char *line);
+
 /* Writes bytes with write(2): 0 or negative errno. */
 int output_bytes(int fd, const void *data, size_t len);
 

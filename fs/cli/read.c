@@ -83,7 +83,7 @@ int secret_explain(struct cli *c, const char *name, const char *version, const c
 	case ENOENT:
 		return explain_missing(c, name, version);
 	case ENOKEY:
-		return fail(EXIT_UNAVAILABLE, "the vault is sealed; as root: coffer unseal");
+		return fail(EXIT_UNAVAILABLE, "the vault is sealed; as root: %s unseal", mount_command(c->mount.path));
 	case EKEYEXPIRED:
 		return fail(EXIT_DENIED, "%s has expired, or is not valid yet, and the vault enforces that; see: coffer versions %s", name, name);
 	case EKEYREVOKED:

@@ -309,5 +309,8 @@ int cmd_hook_remove(struct cli *c, const struct args *a)
 
 	for (size_t i = 0; status == EXIT_DONE && i < a->n_operands; i++)
 		status = remove_hook(c, a->operands[i]);
+	/* nobody but root changes the list, and another rule may need the line */
+	if (status == EXIT_DONE)
+		note("its line in %s/hooks.allow stays, for other rules may need it; root can take it out", c->mount.store);
 	return status;
 }

@@ -305,7 +305,6 @@ int cmd_attr(struct cli *c, const struct args *a)
 static int switch_on_or_off(struct cli *c, const struct args *a, const char *op)
 {
 	json_t *request = NULL, *answer = NULL;
-	const json_t *current;
 	int status = versioned_request(op, a, &request);
 
 	if (status)
@@ -317,11 +316,7 @@ static int switch_on_or_off(struct cli *c, const struct args *a, const char *op)
 	if (args_has(a, "version"))
 		printf(" version %s", args_value(a, "version"));
 	printf(" %s", json_is_true(json_object_get(answer, "enabled")) ? "enabled" : "disabled");
-	current = json_object_get(answer, "current");
-	if (json_is_integer(current))
-		printf("; current is version %" JSON_INTEGER_FORMAT "\n", json_integer_value(current));
-	else
-		printf("; no version is served\n");
+	output_served(answer);
 	json_decref(answer);
 	return EXIT_DONE;
 }

@@ -90,7 +90,7 @@ int cmd_vault_show(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	settings = json_object_get(answer, "settings");
-	status = json_is_null(settings) ? fail(EXIT_UNAVAILABLE, "the vault is sealed, and its settings with it; as root, run: coffer unseal") : output_object(c, settings);
+	status = json_is_null(settings) ? fail(EXIT_UNAVAILABLE, "the vault is sealed, and its settings with it; as root: %s unseal", mount_command(c->mount.path)) : output_object(c, settings);
 	json_decref(answer);
 	return status;
 }

@@ -51,7 +51,7 @@ int cmd_seal(struct cli *c, const struct args *a)
 	(void)a;
 	status = client_change(c, json_pack("{s:s}", "op", "seal"), NULL, 0, &answer);
 	if (status == EXIT_DONE)
-		printf("sealed; nothing is served until: coffer unseal\n");
+		printf("sealed; nothing is served until: %s unseal\n", mount_command(c->mount.path));
 	json_decref(answer);
 	return status;
 }
@@ -122,7 +122,7 @@ int cmd_unseal(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	if (geteuid() != 0)
-		return fail(EXIT_DENIED, "unsealing is for root: sudo coffer -m %s unseal", m->path);
+		return fail(EXIT_DENIED, "unsealing is for root: sudo %s unseal", mount_command(m->path));
 	if (sealed(m) == 0) {
 		note("the vault is not sealed");
 		return EXIT_DONE;

@@ -76,7 +76,7 @@ expect_ok coffer grant secrets-officer user:20004 --on '*'
 holder=$(status .processes.keyholder)
 kill -STOP "$holder"	# the beginning of each write is a copy, which needs its secret's key
 readers=()
-for ((i = 100; i < 140; i++)); do
+for ((i = 100; i < 170; i++)); do
 	LC_ALL=C setpriv --reuid=20004 --regid=20004 --clear-groups -- dd if=/dev/zero of="$(printf '%s/s%06d/current' "$MNT" $i)" bs=1 count=1 conv=notrunc status=none 2>>"$SCRATCH/refused" &
 	readers+=($!)
 	STARTED+=("$(process_of $!)")

@@ -108,7 +108,7 @@ note "a worker that dies in the middle of it"
 for ((i = 2; i <= 4; i++)); do
 	wait_for upgrades_are $((before + i - 1))
 	kill -HUP "$keeper"
-	kill -KILL "$(status .processes.worker)"
+	kill -KILL "$(status .processes.worker)" || true	# the upgrade was faster
 	expect_ok as $reader cat "$MNT/db/current"
 	wait_for upgrades_are $((before + i))
 done

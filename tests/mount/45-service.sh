@@ -137,31 +137,43 @@ unset CREDENTIALS_DIRECTORY
 mv "$SCRATCH/elsewhere.kek" "$KEK"
 
 note "users of a vault's own: the scheme of coffer@.service"
-for user in coffer-test coffer-test-keys coffer-test-helper; do
-	getent passwd "$user" >/dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
+# of this run's own, so that they can go with it
+own=coffer-t$$
+users_remove()
+{
+	local user
+	for user in "$own" "$own-keys" "$own-helper"; do
+		userdel -f "$user" 2>/dev/null || true
+	done
+}
+trap 'ended=$?; users_remove; (exit "$ended"); on_exit' EXIT
+for user in "$own" "$own-keys" "$own-helper"; do
+	useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
 done
 expect_exit 1 coffer init "$SCRATCH/store/other" --kek "file:$SCRATCH/keys/other.kek" --users nobody-has-this
 expect_message 'useradd .* nobody-has-this && useradd .* nobody-has-this-keys'
 expect_exit 2 coffer init "$SCRATCH/store/other" --kek "file:$SCRATCH/keys/other.kek" --users a-name-that-is-longer-than-fits
-expect_ok coffer init "$SCRATCH/store/other" --kek "file:$SCRATCH/keys/other.kek" --users coffer-test
-grep -q 'next: cofferd .* -o users=coffer-test$' "$OUT" || fail "init does not say how to go on: $(cat "$OUT")"
-[ "$(stat -c %U "$SCRATCH/store/other/db")" = coffer-test ] || fail "the database is $(stat -c %U "$SCRATCH/store/other/db")'s"
+expect_ok coffer init "$SCRATCH/store/other" --kek "file:$SCRATCH/keys/other.kek" --users "$own"
+grep -q "next: cofferd .* -o users=$own\$" "$OUT" || fail "init does not say how to go on: $(cat "$OUT")"
+[ "$(stat -c %U "$SCRATCH/store/other/db")" = "$own" ] || fail "the database is $(stat -c %U "$SCRATCH/store/other/db")'s"
 expect_exit 1 timeout 60 cofferd "$SCRATCH/store/other" "$MNT"
 expect_message 'belongs to uid [0-9]*, not to user coffer; name .* -o users=NAME'
-expect_exit 1 timeout 60 cofferd "$STORE" "$MNT" -o users=coffer-test
+expect_exit 1 timeout 60 cofferd "$STORE" "$MNT" -o "users=$own"
 for bad in '' Root 'a b' ../x -x 0x a-name-that-is-longer-than-fits; do
 	expect_exit 2 timeout 60 cofferd "$STORE" "$MNT" -o "users=$bad"
 done
-STORE=$SCRATCH/store/other vault_mount -o users=coffer-test
+STORE=$SCRATCH/store/other vault_mount -o "users=$own"
 expect_ok coffer put db --file /etc/hostname
 expect_ok cmp /etc/hostname "$MNT/db/current"
-[ "$(status .sandbox.worker.uid)" = "$(id -u coffer-test)" ] || fail "the worker's user: $(status .sandbox.worker)"
-[ "$(status .sandbox.keyholder.uid)" = "$(id -u coffer-test-keys)" ] || fail "the key holder's user: $(status .sandbox.keyholder)"
+[ "$(status .sandbox.worker.uid)" = "$(id -u "$own")" ] || fail "the worker's user: $(status .sandbox.worker)"
+[ "$(status .sandbox.keyholder.uid)" = "$(id -u "$own-keys")" ] || fail "the key holder's user: $(status .sandbox.keyholder)"
 expect_exit 0 coffer doctor
-grep -q 'coffer-test, coffer-test-keys and coffer-test-helper are there' "$OUT" || fail "doctor looks for other users: $(cat "$OUT")"
+grep -q "$own, $own-keys and $own-helper are there" "$OUT" || fail "doctor looks for other users: $(cat "$OUT")"
 vault_umount
 expect_ok coffer fsck "$SCRATCH/store/other"
-[ -z "$(find "$SCRATCH/store/other/db" ! -user coffer-test)" ] || fail "fsck left files of somebody else: $(find "$SCRATCH/store/other/db" ! -user coffer-test)"
+[ -z "$(find "$SCRATCH/store/other/db" ! -user "$own")" ] || fail "fsck left files of somebody else: $(find "$SCRATCH/store/other/db" ! -user "$own")"
+users_remove
+trap on_exit EXIT
 
 note "no more capabilities than the unit leaves"
 bounding=$(sed -n 's/^CapabilityBoundingSet=//p' "$top/contrib/systemd/service.in" | tr 'A-Z' 'a-z' | sed 's/cap_/+/g; s/ /,/g')

@@ -254,6 +254,33 @@ expect_output slow cat "$MNT/mine/current"
 expect_output ran cat "$programs/runs"
 [ "$(status .supervision.watchdog_kills)" = 0 ] || fail "the watchdog ended a worker: $(status .supervision)"
 
+note "two wait for their programs; a third is told to come back, and nothing is recorded of it"
+program held <<-END
+	#!/bin/sh
+	echo ran >>$programs/runs
+	while [ -e $programs/hold ]; do sleep 0.1; done
+	printf held
+END
+: >"$programs/runs"
+touch "$programs/hold"
+expect_ok coffer rotation set mine --every 90d --hook "$programs/held" --timeout 2m
+rotators=()
+for i in 1 2; do
+	coffer rotate mine >/dev/null 2>>"$SCRATCH/rotators" &
+	rotators+=($!)
+done
+both_ran() { [ "$(wc -l <"$programs/runs")" = 2 ]; }
+wait_for both_ran
+runs=$(audit_count '.operation == "HookRun" and .secret == "mine"')
+expect_exit 7 coffer rotate mine
+expect_message 'others are being rotated by programs'
+[ "$(audit_count '.operation == "HookRun" and .secret == "mine"')" = "$runs" ] || fail "a run that was none is recorded"
+rm "$programs/hold"
+for i in "${rotators[@]}"; do
+	wait "$i" || fail "coffer rotate: $(cat "$SCRATCH/rotators")"
+done
+expect_output held cat "$MNT/mine/current"
+
 note "no policy, no more"
 expect_ok coffer rotation remove bad000001
 expect_exit 4 coffer rotate bad000001

@@ -72,6 +72,7 @@ expect_exit 3 as 20002 coffer events
 expect_message 'grant auditor'
 expect_ok coffer grant auditor user:20002 --on '*'
 expect_ok as 20002 coffer events
+! grep -q ' $' "$OUT" || fail "a line ends in a blank: $(grep -m 1 ' $' "$OUT")"
 audit_has '.operation == "EventsRead" and .caller.uid == 20002 and .result == "deny"'
 audit_has '.operation == "EventsRead" and .caller.uid == 20002 and .result == "allow"'
 expect_errno EACCES sysop open w "$MNT/.coffer/events"

@@ -60,6 +60,7 @@ wait_for has_run burst
 note "removed, it runs no more"
 id=$(coffer hook list --output json | jq -r '.[] | select(.command | endswith("each %n %v %e 100%%")).id')
 expect_ok coffer hook remove "$id"
+expect_message "in $STORE/hooks.allow stays"
 expect_exit 4 coffer hook remove "$id"
 before=$(lines each)
 printf changed | coffer put tls-web >/dev/null

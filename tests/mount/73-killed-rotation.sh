@@ -95,7 +95,9 @@ ended() { grep -q ended "$ran/slow"; }
 wait_for ended
 [ "$(grep -c ended "$ran/slow")" = 1 ] || fail "$(cat "$ran/slow")"
 
-note "a worker killed while a hook runs: it is not run again"
+note "a worker killed while a hook runs: it is not run again, nor recorded again"
+runs_recorded() { audit_count '.operation == "HookRun" and .result == "allow" and .secret == "slow"'; }
+runs=$(runs_recorded)
 rm "$ran/slow" "$ran/go"
 printf y | coffer put slow >/dev/null
 wait_for begun
@@ -104,6 +106,7 @@ touch "$ran/go"
 wait_for ended
 delivered() { [ "$(coffer hook list --output json | jq '[.[] | select(.scope == "slow" and .attempts == 0 and .delivered > 0)] | length')" = 1 ]; }
 wait_for delivered
+[ "$(runs_recorded)" = $((runs + 1)) ] || fail "$(($(runs_recorded) - runs)) records of one run"
 printf z | coffer put slow >/dev/null
 twice() { [ "$(grep -c ended "$ran/slow")" = 2 ]; }
 wait_for twice

@@ -3,16 +3,12 @@
  * transaction, through the store's own calls, for benchmarks and start-up tests, and for tests of what time does: secrets made AGE ago that expire that long from now
  * (or, negative, did). Reads the KEK as vault.conf says: as root. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "store/internal.h"
-
-#define ARENA (8u << 20)
+#include "open_store.h"
 
 struct amounts { unsigned long secrets, bindings, value; const char *prefix; long age, expires; bool ends; };
 
@@ -77,39 +73,18 @@ static int fill(struct store *s, const struct amounts *a)
 	return r;
 }
 
-static int open_keys(const struct vaultconf *conf, struct keys **ret_keys, char *why, size_t why_len)
-{
-	struct kek_source source = { .uri = conf->kek, .params = conf->kek_params, .fd = -1 };
-	struct kek *kek = NULL;
-	int r = kek_open(&source, &kek, why, why_len);
-
-	return r < 0 ? r : keys_new_local(kek, ret_keys);
-}
-
 static int build(const char *dir, const struct amounts *a, char *why, size_t why_len)
 {
-	struct vaultconf conf;
-	struct keys *keys = NULL;
-	struct store *s = NULL;
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = fd < 0 ? -errno : vaultconf_read(fd, &conf, why, why_len);
+	struct opened o;
+	int r = open_store(dir, &o, why, why_len);
 
-	if (fd >= 0)
-		close(fd);
-	if (r == 0)
-		r = open_keys(&conf, &keys, why, why_len);
-	if (r == 0)
-		r = store_open(&(struct store_config){ .dir = dir, .conf = &conf }, &s, why, why_len);
-	if (r == 0)
-		r = store_unlock(s, keys, why, why_len);
 	if (r == 0 && (a->age || a->ends)) {
-		then = store_now(s) - a->age * (int64_t)NS_PER_S;
-		s->clock = stopped_clock;
+		then = store_now(o.store) - a->age * (int64_t)NS_PER_S;
+		o.store->clock = stopped_clock;
 	}
 	if (r == 0)
-		r = fill(s, a);
-	store_close(s);
-	keys_free(keys);
+		r = fill(o.store, a);
+	open_store_end(&o);
 	return r;
 }
 
@@ -145,11 +120,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: build_store DIR --secrets N --bindings M [--value BYTES] [--prefix NAME] [--age SECONDS] [--expires SECONDS]\n");
 		return 2;
 	}
-	r = secmem_init(ARENA, SECMEM_AUTO);
-	if (r == 0)
-		r = crypto_init();
-	if (r == 0)
-		r = build(argv[optind], &a, why, sizeof why);
+	r = build(argv[optind], &a, why, sizeof why);
 	if (r < 0)
 		fprintf(stderr, "build_store: %s%s%s\n", strerror(-r), why[0] ? ": " : "", why);
 	return r < 0;

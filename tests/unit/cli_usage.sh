@@ -28,6 +28,8 @@ expect 0 - --version
 expect 0 - version
 expect 0 - help put
 expect 0 - put --help
+expect 0 - help --help
+expect 0 - help -h
 expect 0 - role create --help
 expect 2 'no command'
 expect 2 'did you mean list?' lst

@@ -1725,6 +1725,10 @@ START_TEST(a_sealed_vault_answers_enokey)
 	fails(put(&admin, "db", "two"), "ENOKEY", EXIT_UNAVAILABLE, "sealed");
 	recorded("SecretSet", "error", "db", 0);
 	fails(ask(&admin, "{\"op\":\"list\"}"), "ENOKEY", EXIT_UNAVAILABLE, "sealed");
+	strcpy(v.env.shared->keeper.mount, "/mnt/x");
+	a = ask(&admin, "{\"op\":\"list\"}");
+	ck_assert_ptr_nonnull(strstr(string(a, "hint"), "coffer -m /mnt/x unseal"));
+	json_decref(a);
 	ok(ask(&alice, "{\"op\":\"whoami\"}"));
 	a = must(ask(&alice, "{\"op\":\"roles\"}"));
 	ck_assert_uint_eq(json_array_size(json_object_get(a, "roles")), 12);

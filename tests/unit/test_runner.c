@@ -68,7 +68,7 @@ static void setup(void)
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends[i]), 0);
-	write_file(RUNNER_ALLOW, 0644, "# programs\n65534 /bin/echo %n %v %e %%\n0 /bin/sleep 5\n0 /bin/true\n0 /bin/false\n65534 /bin/cat /proc/self/status\n0 /bin/sh DIR/slow\n");
+	write_file(RUNNER_ALLOW, 0644, "# programs\n65534 /bin/echo %n %v %e %%\n0 /bin/sleep 5\n0 /bin/sleep 60\n0 /bin/true\n0 /bin/false\n65534 /bin/cat /proc/self/status\n0 /bin/sh DIR/slow\n");
 	start_runner();
 }
 
@@ -249,9 +249,13 @@ START_TEST(same_key_is_the_same_run_for_another_client_too)
 	q.timeout = 1;
 	q.key[0] = 3;
 	q.key[1] = 4;
+	q.type = RUNNER_RESUME;		/* nobody has begun it */
+	ck_assert_int_eq(ask(&q), -ENOENT);
+	q.type = RUNNER_RUN;
 	ck_assert_int_eq(runner_send(ends[0][0], &q), 0);
 	receive(0);
 	ck_assert_uint_eq(last.type, RUNNER_STARTED);
+	q.type = RUNNER_RESUME;
 	q.number = 77;
 	q.cookie = 1000;
 	ck_assert_int_eq(runner_send(ends[1][0], &q), 0);
@@ -337,11 +341,67 @@ START_TEST(results_reach_who_asked)
 }
 END_TEST
 
+static atomic_uint waiting;
+
+static void waits(void *arg)
+{
+	atomic_bool *seen = arg;
+
+	if (!atomic_exchange(seen, true))
+		waiting++;
+}
+
+static void *rotate_by_hand(void *arg)
+{
+	struct rotation policy = { .user = 0, .timeout = 60, .command = "/bin/sleep 60" };
+	struct secbuf *value = NULL;
+	char why[RUNNER_TEXT_MAX];
+	atomic_bool seen = false;
+
+	(void)arg;
+	return (void *)(intptr_t)programs_value(programs, &policy, "web", 3, 5, waits, &seen, &value, why, sizeof why);
+}
+
+/* Each keeps a thread of the pool for as long as its program runs. */
+START_TEST(few_threads_wait_for_programs_by_hand)
+{
+	struct runner_request hook = request(RUNNER_RUN, 0, "/bin/true");
+	struct program_result result = { 0 };
+	pthread_t looking, by_hand[PROGRAMS_BY_HAND];
+	int wake = eventfd(0, EFD_CLOEXEC);
+	char why[RUNNER_TEXT_MAX];
+	void *r;
+
+	ck_assert_int_eq(programs_new(ends[0][0], wake, &runner, &programs), 0);
+	ck_assert_int_eq(pthread_create(&looking, NULL, looker, NULL), 0);
+	for (size_t i = 0; i < PROGRAMS_BY_HAND; i++)
+		ck_assert_int_eq(pthread_create(&by_hand[i], NULL, rotate_by_hand, NULL), 0);
+	while (waiting < PROGRAMS_BY_HAND)
+		poll(NULL, 0, 10);
+	ck_assert_int_eq((intptr_t)rotate_by_hand(NULL), -EAGAIN);
+	ck_assert_int_eq(programs_check(programs, "/bin/true", 0, why, sizeof why), 0);
+	ck_assert_int_eq(programs_start(programs, &hook, 0, PROGRAM_OF_HOOK, 8, 9), 0);
+	take(&result);
+	ck_assert_int_eq(result.error, 0);
+	stop_runner();
+	start_runner();
+	for (size_t i = 0; i < PROGRAMS_BY_HAND; i++) {
+		pthread_join(by_hand[i], &r);
+		ck_assert_int_eq((intptr_t)r, -EPIPE);
+	}
+	done = true;
+	pthread_join(looking, NULL);
+	programs_free(programs);
+	close(wake);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		command_becomes_words_and_nothing_else_is_put_in, only_the_very_line_of_a_file_of_roots_is_allowed, only_a_program_that_nobody_else_can_replace_is_allowed, value_comes_by_a_pipe_and_the_end_by_an_answer,
 		what_a_captured_worker_could_ask_for_is_refused, same_key_is_the_same_run_for_another_client_too, results_reach_who_asked,
+		few_threads_wait_for_programs_by_hand,
 	};
 
 	Suite *suite = suite_create("runner");

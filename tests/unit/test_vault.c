@@ -241,6 +241,41 @@ START_TEST(a_stage_that_no_open_file_names_is_dropped_at_takeover)
 }
 END_TEST
 
+/* As cp writes, which goes on to the close when one of its writes fails. */
+START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
+{
+	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100 };
+	uint32_t id = add_secret(fx.store, "db", "old");
+	struct handle *h;
+	uint64_t fh;
+
+	w.who.digest[0] = 1;
+	for (int i = 0; i < 3; i++) {
+		h = open_handle(HANDLE_VALUE, id, &fh);
+		h->digest[0] = h->reader[0].digest[0] = 1;
+		h->reader[0].may[HANDLE_MAY_SET] = (struct handle_decision){ store_epoch(fx.store), INT64_MAX };
+		h->version = i == 2 ? 99 : 1;
+		if (i == 2) {	/* its beginning cannot be copied, at first */
+			h->open_flags = O_WRONLY;
+			ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 0, "begin", 5), -ENOENT);
+			h->version = 1;
+		}
+		ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 5, "end", 3), 0);
+		if (i == 0)	/* somebody else's, who may not write */
+			staging_lost(&w.vault, fh, 1001);
+		if (i == 1)
+			staging_lost(&w.vault, fh, 1000);
+		struct stage_info info;
+		ck_assert_int_eq(store_stage_stat(fx.store, h->stage, &info), 0);
+		ck_assert(info.dirty);
+		if (i > 0)
+			ck_assert_int_eq(staging_commit(&w.vault, &a, fh, w.unique++, false, false), -EIO);
+		else
+			ck_assert_uint_eq(h->extra2, 0);
+	}
+}
+END_TEST
+
 /* ---- ctl ---- */
 
 #define LINE "{\"op\":\"put\",\"name\":\"db\",\"value_length\":5}"
@@ -339,6 +374,7 @@ int main(void)
 	tcase_add_test(t, a_commit_that_fails_owes_nothing);
 	tcase_add_test(t, a_request_that_takes_long_has_that_long);
 	tcase_add_test(t, a_stage_that_no_open_file_names_is_dropped_at_takeover);
+	tcase_add_test(t, of_a_file_that_a_write_was_lost_of_no_version_is_made);
 	tcase_add_loop_test(t, a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again, 0, (int)(sizeof cuts / sizeof *cuts));
 	tcase_add_test(t, ctl_has_a_reserve_for_administrators);
 	suite_add_tcase(s, t);
