@@ -20,7 +20,7 @@ note()
 (
 	trap - ERR
 	while sleep 5; do
-		[ $(($(date +%s) - $(stat -c %Y /run/step 2>/dev/null || date +%s))) -gt 100 ] || continue
+		[ $(($(date +%s) - $(stat -c %Y /run/step 2>/dev/null || date +%s))) -gt 600 ] || continue
 		echo "this step hangs:"
 		ps -eo pid,ppid,stat,wchan:30,args | grep -v '\]$'
 		fail "a step that does not end"
@@ -264,6 +264,7 @@ done
 mv /root/kek /etc/coffer/default.kek
 
 note "several vaults, each under users of its own"
+mkdir -p /etc/sysusers.d
 for vault in a b; do
 	sed "s/NAME/$vault/g" /usr/share/doc/coffer/coffer-vault.sysusers >/etc/sysusers.d/coffer-$vault.conf
 	systemd-sysusers
