@@ -93,6 +93,20 @@ void leftovers_forget(struct keeper *k)
 	unlinkat(k->store.dir, FILE_NAME, 0);
 }
 
+/* 0; -ETIMEDOUT. One that waits in the kernel may wait for what only we bring, as the bell for an answer of the mount: it can do nothing any more, and is not waited for. */
+static int wait_for_end(int fd, pid_t pid)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	for (int64_t since = keeper_now_ms(), waited = 0; waited < END_WAIT_MS; waited = keeper_now_ms() - since) {
+		if (poll(&p, 1, UNREAPABLE_MS / 2) == 1)
+			return 0;
+		if (waited >= UNREAPABLE_MS && dying_cannot_act(pid))
+			return 0;
+	}
+	return -ETIMEDOUT;
+}
+
 static void end(pid_t pid, unsigned long long started)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -104,9 +118,9 @@ static void end(pid_t pid, unsigned long long started)
 		return;
 	}
 	log_warn("process %d is left of a daemon that died; it is ended", (int)pid);
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) || poll(&p, 1, END_WAIT_MS) != 1)
-		log_error("process %d does not end: %s", (int)pid, strerror(errno));
+	int r = syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) && errno != ESRCH ? -errno : wait_for_end(fd, pid);
+	if (r)
+		log_error("process %d does not end: %s", (int)pid, strerror(-r));
 	close(fd);
 }
 

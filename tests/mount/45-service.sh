@@ -146,9 +146,10 @@ users_remove()
 		userdel -f "$user" 2>/dev/null || true
 	done
 }
-trap 'ended=$?; users_remove; (exit "$ended"); on_exit' EXIT
+AT_EXIT+=(users_remove)
 for user in "$own" "$own-keys" "$own-helper"; do
-	useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
+	# another may be at /etc/passwd
+	wait_for useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
 done
 expect_exit 1 coffer init "$SCRATCH/store/other" --kek "file:$SCRATCH/keys/other.kek" --users nobody-has-this
 expect_message 'useradd .* nobody-has-this && useradd .* nobody-has-this-keys'
@@ -173,7 +174,6 @@ vault_umount
 expect_ok coffer fsck "$SCRATCH/store/other"
 [ -z "$(find "$SCRATCH/store/other/db" ! -user "$own")" ] || fail "fsck left files of somebody else: $(find "$SCRATCH/store/other/db" ! -user "$own")"
 users_remove
-trap on_exit EXIT
 
 note "no more capabilities than the unit leaves"
 bounding=$(sed -n 's/^CapabilityBoundingSet=//p' "$top/contrib/systemd/service.in" | tr 'A-Z' 'a-z' | sed 's/cap_/+/g; s/ /,/g')
