@@ -110,7 +110,7 @@ coffer grant secrets-user user:20001 --on '*' >/dev/null
 coffer grant secrets-officer user:20001 --on written >/dev/null
 mkdir /vault/written
 [ "$(status .processes.keeper)" = "$(show coffer MainPID)" ] || fail "the keeper is not the main process"
-echo "   resend: $(status .supervision.resend), sandbox: $(status '.sandbox | [.landlock_abi, .worker.seccomp, .worker.landlock] | map(tostring) | join(" ")')"
+echo "   sandbox: $(status '.sandbox | [.landlock_abi, .worker.seccomp, .worker.landlock] | map(tostring) | join(" ")')"
 coffer doctor >/run/doctor || fail "doctor: $(cat /run/doctor)"
 grep -v '^ok' /run/doctor | sed 's/^/   doctor: /' || true
 
