@@ -163,7 +163,7 @@ expect_output again coffer get small
 note "sealed and unsealed"
 expect_ok coffer seal
 expect_exit 7 coffer get steady
-expect_message 'sealed; as root: coffer .*unseal'
+expect_message "sealed; as root: coffer -m $MNT unseal"
 expect_exit 7 coffer list
 expect_exit 3 as 20001 coffer unseal
 expect_output unsealed coffer unseal

@@ -258,7 +258,7 @@ static void try_bit(const uint8_t *content, off_t at, unsigned bit)
 	restore();
 }
 
-/* COFFER_FLIPS: how many bits; "all" of them takes an hour or so in a release build (preset bench), "from=BYTE to=BYTE" those from there to before there. */
+/* COFFER_FLIPS: how many bits; "all" of them takes an hour or so in a release build (preset bench), "from=BYTE to=BYTE" those from there to before there (libcheck cannot report a test that took more than 35 minutes). */
 START_TEST(any_flipped_bit_is_an_error_or_harmless)
 {
 	const char *rounds = getenv("COFFER_FLIPS");
