@@ -44,9 +44,9 @@ for ((i = 0; i < kills; i++)); do
 done
 versions() { coffer list --output json | jq -r ".[] | select(.name | startswith(\"$1\")) | .version" | sort | uniq -c | tr -s ' \n' ' '; }
 all_rotated() { [ "$(versions g)" = ' 300 2 ' ]; }
-wait_for -t 60 all_rotated
+wait_for -t 240 all_rotated
 near_all() { [ "$(events '.event == "NearExpiry"')" = 200 ]; }
-wait_for -t 60 near_all
+wait_for -t 240 near_all
 sleep 0.5	# what would be too much has its chance
 all_rotated || fail "versions: $(versions g)"
 [ "$(events '.event == "NewVersionCreated" and .version == 2')" = 300 ] || fail "$(events '.event == "NewVersionCreated" and .version == 2') events of new versions"
@@ -55,7 +55,7 @@ all_rotated || fail "versions: $(versions g)"
 
 note "each of the 300 was told to the hook, once"
 told_all() { [ "$(sort -u "$ran/told" | wc -l)" = 300 ]; }
-wait_for -t 60 told_all
+wait_for -t 240 told_all
 [ "$(sort "$ran/told" | uniq -d | wc -l)" = 0 ] || fail "told twice: $(sort "$ran/told" | uniq -d | head -n 3)"
 
 note "programs that make values, under kills of worker and runner: one version each, whatever is run again"

@@ -57,9 +57,9 @@ hammer_start()
 # clients_begin, clients_end: who reads, maps, stats, lists and writes meanwhile, and one that keeps a file open
 clients_begin()
 {
-	hammer_start read read /vault/db/current /etc/passwd
-	hammer_start pread pread /vault/db/current /etc/passwd
-	hammer_start map map /vault/db/versions/1 /etc/passwd
+	hammer_start read read /vault/db/current /opt/trial/value
+	hammer_start pread pread /vault/db/current /opt/trial/value
+	hammer_start map map /vault/db/versions/1 /opt/trial/value
 	hammer_start list list /vault db
 	hammer_start write write /vault/written/current
 	exec {kept}</vault/db/current
@@ -75,7 +75,7 @@ clients_end()
 		sum=$((sum + $(sed -n 's/^ok //p' "/run/hammer.$name")))
 	done
 	hammers=()
-	cmp /etc/passwd - <&"$kept" || fail "a file that was kept open"
+	cmp /opt/trial/value - <&"$kept" || fail "a file that was kept open"
 	exec {kept}<&-
 	echo "   $sum system calls' worth of work by five clients meanwhile, none failed"
 }
@@ -89,6 +89,8 @@ for user in coffer coffer-keys coffer-helper; do
 done
 [ "$(stat -c '%a %U' /etc/coffer)" = '700 root' ] && [ -d /vault ] && [ -d /vaults ] && [ -d /var/lib/coffer ] || fail "directories are missing"
 
+head -c 3000 /dev/urandom >/opt/trial/value
+chmod 644 /opt/trial/value
 useradd --uid 20001 --user-group --no-create-home app
 
 note "a store that is not there yet is no failure"
@@ -103,12 +105,12 @@ cat /vault/.coffer/whoami >/dev/null
 is coffer Type notify
 is coffer SubState running
 [ "$(jq .host </vault/.coffer/whoami)" = true ] || fail "root is not host here: $(cat /vault/.coffer/whoami)"
-coffer put db --file /etc/passwd >/dev/null 2>&1
+coffer put db --file /opt/trial/value >/dev/null 2>&1
 coffer grant secrets-user user:20001 --on '*' >/dev/null
 coffer grant secrets-officer user:20001 --on written >/dev/null
 mkdir /vault/written
 [ "$(status .processes.keeper)" = "$(show coffer MainPID)" ] || fail "the keeper is not the main process"
-echo "   resend: $(status .supervision.resend), sandbox: $(status '.sandbox | [.landlock_abi, .worker.seccomp, .worker.landlock] | map(tostring) | join(" ")')"
+echo "   sandbox: $(status '.sandbox | [.landlock_abi, .worker.seccomp, .worker.landlock] | map(tostring) | join(" ")')"
 coffer doctor >/run/doctor || fail "doctor: $(cat /run/doctor)"
 grep -v '^ok' /run/doctor | sed 's/^/   doctor: /' || true
 
@@ -123,7 +125,7 @@ cat >/etc/systemd/system/consumer.service <<-'END'
 	User=app
 	PrivateTmp=yes
 	ProtectSystem=strict
-	ExecStart=/usr/bin/cmp /etc/passwd /vault/db/current
+	ExecStart=/usr/bin/cmp /opt/trial/value /vault/db/current
 END
 cat >/etc/systemd/system/early.service <<-'END'
 	[Service]
@@ -136,7 +138,7 @@ systemctl daemon-reload
 systemctl start early
 systemctl start consumer
 active coffer || fail "coffer was not started"
-nsenter -m -t "$(show early MainPID)" setpriv --reuid=app --regid=app --clear-groups cmp /etc/passwd /vault/db/current || fail "a service that was there before does not see it"
+nsenter -m -t "$(show early MainPID)" setpriv --reuid=app --regid=app --clear-groups cmp /opt/trial/value /vault/db/current || fail "a service that was there before does not see it"
 systemctl stop early
 
 note "the keeper killed with SIGKILL, five times: the unit restarts with what systemd kept"
@@ -243,7 +245,7 @@ for kind in LoadCredential LoadCredentialEncrypted; do
 		ExecStart=/usr/sbin/cofferd -f /var/lib/coffer/default /vault -o kek=credential:kek
 	END
 	systemctl start coffer
-	setpriv --reuid=app --regid=app --clear-groups cmp /etc/passwd /vault/db/current
+	setpriv --reuid=app --regid=app --clear-groups cmp /opt/trial/value /vault/db/current
 	[ "$(status .kek.from)" = credential:kek ] || fail "the key is from $(status .kek.from)"
 	mounted /vault || fail "the mount is in a namespace of its own"
 	wait_for kept_is 4
@@ -255,7 +257,7 @@ for kind in LoadCredential LoadCredentialEncrypted; do
 	systemctl reload coffer
 	upgraded() { [ "$(status .supervision.upgrades)" = 1 ] && [ "$(status .processes.standby)" != null ]; }
 	wait_for upgraded
-	coffer put db --file /etc/passwd >/dev/null 2>&1
+	coffer put db --file /opt/trial/value >/dev/null 2>&1
 	clients_end
 	systemctl stop coffer
 	drop_out coffer.service
@@ -289,7 +291,7 @@ install -m 644 /usr/share/doc/coffer/vault.mount /etc/systemd/system/vault.mount
 ln -sf /usr/sbin/cofferd /sbin/mount.fuse.coffer
 systemctl daemon-reload
 systemctl start vault.mount
-setpriv --reuid=app --regid=app --clear-groups cmp /etc/passwd /vault/db/current
+setpriv --reuid=app --regid=app --clear-groups cmp /opt/trial/value /vault/db/current
 active vault.mount || fail "vault.mount is $(show vault.mount ActiveState)"
 systemctl stop vault.mount
 ! mounted /vault || fail "still mounted"
@@ -300,15 +302,15 @@ echo 'coffer:/var/lib/coffer/default  /vault  fuse.coffer  defaults  0  0' >>/et
 systemctl daemon-reload
 systemctl start local-fs.target
 systemctl start vault.mount
-cmp /etc/passwd /vault/db/current
+cmp /opt/trial/value /vault/db/current
 umount /vault
 wait_for has vault.mount ActiveState inactive
 mount /vault
-cmp /etc/passwd /vault/db/current
+cmp /opt/trial/value /vault/db/current
 wait_for active vault.mount
 worker=$(status .processes.worker)
 kill -KILL "$worker"
-cmp /etc/passwd /vault/db/current
+cmp /opt/trial/value /vault/db/current
 systemctl stop vault.mount
 wait_for gone
 sed -i '/fuse.coffer/d' /etc/fstab
