@@ -21,6 +21,7 @@
 #define SHARE       (THREADS / 2)	/* of one uid */
 #define WRITES_PER_UID 40		/* that hold a slot */
 #define WRITES_RESERVE 2		/* slots that only root's may have */
+#define ALONE_NS    INT64_C(250000000)	/* how long a suspect is waited for */
 #define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
 
 #define DELAYED_MAX 256			/* refusals kept waiting; beyond that they go at once */
@@ -35,6 +36,7 @@ struct session {
 	pthread_cond_t work, slot_free, quiet;
 	size_t n_busy;			/* pool threads within a handler */
 	bool alone;			/* the hot thread wants no other to be */
+	int alone_entry;		/* but one, on this; -1: taken, or none */
 	uint8_t free_slots[SLOTS];
 	size_t n_free;
 	uint32_t writers[SLOTS];	/* whose WRITE waits in the slot, or is run from it */
@@ -282,17 +284,18 @@ static void unpark(struct parked *p, struct slot *slot)
 }
 
 /* Runs what entry stands for, in its own slot or in the thread's. */
-static void run_entry(struct session *s, uint32_t entry, struct slot *own)
+static void run_entry(struct session *s, uint32_t entry, struct slot *own, bool resent)
 {
 	struct slot *slot = entry < PARKED ? own : &s->config.shared->slots[entry - PARKED];
-
-	bool resent = false;
 
 	if (entry < PARKED) {
 		resent = s->config.shared->parked[entry].resent;
 		unpark(&s->config.shared->parked[entry], slot);
 	}
+	const uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->data)->unique & ~RESEND_BIT;
 	process(s, slot, true, resent);
+	if (resent)
+		suspects_clear(&s->config.shared->suspects, unique);
 	finish(slot);
 }
 
@@ -307,26 +310,42 @@ static void give_back(struct session *s, uint32_t entry)
 	pthread_cond_signal(&s->slot_free);
 }
 
+/* What comes next, -1: nothing. A suspect before all others; it is in nobody's turn. */
+static int64_t next_entry(struct session *s, uint32_t *ret_uid, bool *ret_suspect)
+{
+	const int suspect = s->alone_entry;
+
+	*ret_suspect = suspect >= 0;
+	s->alone_entry = -1;
+	if (suspect >= 0) {
+		pthread_cond_signal(&s->quiet);		/* there is room for the next one */
+		return suspect;
+	}
+	return s->alone ? -1 : turns_take(s->turns, ret_uid);
+}
+
 static void *pool_thread(void *arg)
 {
 	struct session *s = arg;
 	uint32_t uid = 0;
 	int64_t entry;
+	bool suspect;
 
 	pthread_mutex_lock(&s->lock);
 	struct slot *own = &s->config.shared->slots[s->n_started++];
 	for (;;) {
-		while ((entry = s->alone ? -1 : turns_take(s->turns, &uid)) < 0 && !s->ending)
+		while ((entry = next_entry(s, &uid, &suspect)) < 0 && !s->ending)
 			pthread_cond_wait(&s->work, &s->lock);
 		if (entry < 0)	/* what waits still is of a uid that has its share: its threads come back for it */
 			break;
 		s->n_busy++;
 		pthread_mutex_unlock(&s->lock);
-		run_entry(s, (uint32_t)entry, own);
+		run_entry(s, (uint32_t)entry, own, suspect);
 		pthread_mutex_lock(&s->lock);
 		if (!--s->n_busy)
 			pthread_cond_signal(&s->quiet);
-		turns_done(s->turns, uid);
+		if (!suspect)
+			turns_done(s->turns, uid);
 		give_back(s, (uint32_t)entry);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -440,46 +459,102 @@ static void give_up(struct session *s, struct slot *slot)
 	current = (struct request){ .session = s };
 }
 
-static void set_alone(struct session *s, bool alone)
+/* Until no other works, or has for so long that it is waited for no more: it may wait for a program, or for the key holder. */
+static void wait_quiet(struct session *s)
 {
-	pthread_mutex_lock(&s->lock);
-	s->alone = alone;
-	while (alone && s->n_busy)
-		pthread_cond_wait(&s->quiet, &s->lock);
-	if (!alone)
-		pthread_cond_broadcast(&s->work);
-	pthread_mutex_unlock(&s->lock);
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (until.tv_nsec + ALONE_NS) / 1000000000;
+	until.tv_nsec = (until.tv_nsec + ALONE_NS) % 1000000000;
+	while (s->n_busy || s->alone_entry >= 0)
+		if (pthread_cond_timedwait(&s->quiet, &s->lock, &until))
+			return;
 }
 
-/* Alone, so that there is no doubt which request it was if this worker dies too. The hot thread does it: nothing else is read meanwhile. */
-static void run_alone(struct session *s, struct slot *slot)
+/* Alone, so that there is no doubt which request it was if this worker dies too: a pool thread does it, and the hot thread reads nothing meanwhile. Whatever kills a worker does it soon: one that takes longer
+ * must not keep everybody waiting. True: the slot went with it. */
+static bool run_alone(struct session *s, uint8_t i)
 {
+	struct slot *slot = &s->config.shared->slots[i];
 	const uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->data)->unique & ~RESEND_BIT;
 
 	/* guilty ones stay in the table: until the answer is sent, they may come again */
 	if (suspects_deaths(&s->config.shared->suspects, unique) >= SUSPECT_GUILTY) {
 		give_up(s, slot);
-		return;
+		return false;
 	}
-	set_alone(s, true);
-	process(s, slot, true, true);
-	set_alone(s, false);
-	suspects_clear(&s->config.shared->suspects, unique);
+	pthread_mutex_lock(&s->lock);
+	s->alone = true;
+	wait_quiet(s);
+	while (s->alone_entry >= 0)	/* each thread has a deadline */
+		pthread_cond_wait(&s->quiet, &s->lock);
+	s->alone_entry = (int)(PARKED + i);
+	pthread_cond_broadcast(&s->work);
+	wait_quiet(s);
+	s->alone = false;
+	pthread_cond_broadcast(&s->work);
+	pthread_mutex_unlock(&s->lock);
+	return true;
 }
 
 /* ---- the loop ---- */
 
+/* A free one in which nothing was left; -1: there is none. */
+static int take_clean_slot(struct session *s)
+{
+	int found = -1;
+
+	pthread_mutex_lock(&s->lock);
+	for (size_t k = s->n_free; found < 0 && k-- > 0;)
+		if (!((const struct fuse_in_header *)(const void *)s->config.shared->slots[s->free_slots[k]].data)->len) {
+			found = s->free_slots[k];
+			s->free_slots[k] = s->free_slots[--s->n_free];
+		}
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}
+
+/* As it would come from the kernel, but that nobody else sends it again. Killed in between, it lies in both places, as in unpark. Returns the slot that went with it, -1: none. */
+static int run_leftover(struct session *s, struct slot *left)
+{
+	const int i = take_clean_slot(s);
+
+	if (i < 0) {
+		process(s, left, true, true);
+		return -1;
+	}
+	struct slot *slot = &s->config.shared->slots[i];
+	memcpy(slot->data, left->data, left->len);
+	atomic_store_explicit(&slot->len, left->len, memory_order_release);
+	if (run_alone(s, (uint8_t)i))
+		return i;
+	finish(slot);
+	pthread_mutex_lock(&s->lock);
+	s->free_slots[s->n_free++] = (uint8_t)i;
+	pthread_mutex_unlock(&s->lock);
+	return -1;
+}
+
 static void run_leftovers(struct session *s)
 {
+	bool taken[SLOTS] = { false };
+
 	for (uint8_t i = 0; i < SLOTS; i++) {
 		struct slot *slot = &s->config.shared->slots[i];
 		struct fuse_in_header *in = (void *)slot->data;
+		int went = -1;
+
+		if (taken[i])		/* with another's request, which may still be worked on */
+			continue;
 		/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own */
 		slot->len = in->len;
 		if (!slot->len)
 			continue;
 		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data)
-			run_alone(s, slot);
+			went = run_leftover(s, slot);
+		if (went >= 0)
+			taken[went] = true;
 		/* else the kernel sends it again. In either case neither what was written stays here, nor an answer that the dead worker had made and this one refused */
 		secmem_wipe(slot->data, sizeof slot->data);
 		slot->len = 0;
@@ -524,8 +599,10 @@ int session_run(struct session *s)
 		atomic_store_explicit(&slot->len, (uint32_t)n, memory_order_release);
 		const struct fuse_in_header *in = (const void *)slot->data;
 		if ((in->unique & RESEND_BIT) && is_suspect(s, in)) {
-			run_alone(s, slot);
-			finish(slot);
+			if (run_alone(s, i))
+				i = take_slot(s);
+			else
+				finish(slot);
 		} else if (process(s, slot, false, false)) {
 			finish(slot);
 		} else if (!defer(s, i)) {
@@ -562,7 +639,12 @@ int session_new(const struct session_config *config, struct session **ret_sessio
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->work, NULL);
 	pthread_cond_init(&s->slot_free, NULL);
-	pthread_cond_init(&s->quiet, NULL);
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->quiet, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	s->alone_entry = -1;
 	for (uint8_t i = THREADS; i < SLOTS; i++)
 		s->free_slots[s->n_free++] = i;
 	s->fuse = fuse_session_new(&args, config->ops, sizeof *config->ops, config->userdata);
