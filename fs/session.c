@@ -34,7 +34,8 @@ struct session {
 	bool init_seen;
 	pthread_mutex_t lock;
 	pthread_cond_t work, slot_free, quiet;
-	size_t n_busy;			/* pool threads within a handler */
+	size_t n_busy;			/* pool threads within a handler … */
+	size_t n_given_up;		/* … of which so many were waited for in vain */
 	bool alone;			/* the hot thread wants no other to be */
 	int alone_entry;		/* but one, on this; -1: taken, or none */
 	uint8_t free_slots[SLOTS];
@@ -342,8 +343,10 @@ static void *pool_thread(void *arg)
 		pthread_mutex_unlock(&s->lock);
 		run_entry(s, (uint32_t)entry, own, suspect);
 		pthread_mutex_lock(&s->lock);
-		if (!--s->n_busy)
-			pthread_cond_signal(&s->quiet);
+		s->n_busy--;
+		if (s->n_given_up > s->n_busy)
+			s->n_given_up = s->n_busy;
+		pthread_cond_signal(&s->quiet);
 		if (!suspect)
 			turns_done(s->turns, uid);
 		give_back(s, (uint32_t)entry);
@@ -467,9 +470,11 @@ static void wait_quiet(struct session *s)
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += (until.tv_nsec + ALONE_NS) / 1000000000;
 	until.tv_nsec = (until.tv_nsec + ALONE_NS) % 1000000000;
-	while (s->n_busy || s->alone_entry >= 0)
-		if (pthread_cond_timedwait(&s->quiet, &s->lock, &until))
+	while (s->n_busy > s->n_given_up || s->alone_entry >= 0)
+		if (pthread_cond_timedwait(&s->quiet, &s->lock, &until)) {
+			s->n_given_up = s->n_busy;
 			return;
+		}
 }
 
 /* Alone, so that there is no doubt which request it was if this worker dies too: a pool thread does it, and the hot thread reads nothing meanwhile. Whatever kills a worker does it soon: one that takes longer
