@@ -25,19 +25,20 @@
 
 struct thread_state { char letter; unsigned flags; };
 
-/* Of /proc/PID[/task/TID]/stat; a letter of '\0': it is gone. The name before it may hold anything but its last ')'. */
+/* Of /proc/PID[/task/TID]/stat; a letter of '\0': it is gone, '?': nobody knows, which is no death. The name before it may hold anything but its last ')'. */
 static struct thread_state state_of(const char *path)
 {
 	struct thread_state s = { 0 };
 	char text[512];
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	const bool gone = n < 0 && (errno == ENOENT || errno == ESRCH);
 
 	if (fd >= 0)
 		close(fd);
-	if (n <= 0)
+	if (gone)
 		return s;
-	text[n] = '\0';
+	text[n > 0 ? n : 0] = '\0';
 	const char *end = strrchr(text, ')');
 	if (!end || sscanf(end, ") %c %*d %*d %*d %*d %*d %u", &s.letter, &s.flags) != 2)
 		s.letter = '?';
