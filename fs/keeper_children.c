@@ -202,12 +202,6 @@ static void helper_died(struct keeper *k, enum helper which, int status)
 	wait_longer(&c->patience);
 }
 
-static bool control_pending(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	return poll(&p, 1, 0) > 0;
-}
-
 static void worker_died(struct keeper *k, int i, int status)
 {
 	struct seat *s = &k->seats[i];
@@ -215,8 +209,8 @@ static void worker_died(struct keeper *k, int i, int status)
 	const pid_t pid = s->pid;
 	const int was_active = k->active;
 
-	while (was != SEAT_SERVING && s->control >= 0 && control_pending(s->control))
-		control_read(k, i);	/* why it could not serve */
+	if (was != SEAT_SERVING)
+		control_last_words(k, i);
 	if (s->control >= 0)
 		close(s->control);
 	*s = (struct seat){ .control = -1 };

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,6 +63,22 @@ static void answer_segment(struct keeper *k, int seat, const struct control_mess
 		close(fd);
 }
 
+static void note_fatal(struct keeper *k, const struct control_message *m)
+{
+	log_error("worker: %s", m->text);
+	snprintf(k->fatal, sizeof k->fatal, "%s", m->text);
+	k->fatal_status = m->number ? (int)m->number : 1;
+}
+
+void control_last_words(struct keeper *k, int seat)
+{
+	struct control_message m;
+
+	while (k->seats[seat].control >= 0 && !control_receive(k->seats[seat].control, &m, NULL, 0))
+		if (m.type == CONTROL_FATAL)
+			note_fatal(k, &m);
+}
+
 void control_read(struct keeper *k, int seat)
 {
 	struct seat *s = &k->seats[seat];
@@ -70,7 +87,12 @@ void control_read(struct keeper *k, int seat)
 
 	if (r == -ETIMEDOUT)
 		return;
-	if (r) {			/* it died; SIGCHLD says so too */
+	if (r) {
+		if (r != -EPIPE && r != -ECONNRESET)
+			log_warn("what worker %d says cannot be read (%s): it is ended", (int)s->pid, strerror(-r));
+		/* it dies, and SIGCHLD says so too; or it must: one that cannot be told to take over, nor be given the next segment, would let callers wait for ever */
+		if (s->pid > 0)
+			kill(s->pid, SIGKILL);
 		close(s->control);
 		s->control = -1;
 		return;
@@ -95,9 +117,7 @@ void control_read(struct keeper *k, int seat)
 		answer_segment(k, seat, &m);
 		break;
 	case CONTROL_FATAL:
-		log_error("worker: %s", m.text);
-		snprintf(k->fatal, sizeof k->fatal, "%s", m.text);
-		k->fatal_status = m.number ? (int)m.number : 1;
+		note_fatal(k, &m);
 		break;
 	default:
 		log_warn("the worker sent a message of unknown type %u", m.type);

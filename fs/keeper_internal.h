@@ -117,6 +117,8 @@ void children_publish(struct keeper *k);		/* the pids, for status */
 /* ---- keeper_control.c: what workers ask ---- */
 
 void control_read(struct keeper *k, int seat);
+/* Of one that has ended: why it could not serve. What else it had said is not heard: it stands ready for nothing any more. */
+void control_last_words(struct keeper *k, int seat);
 
 /* ---- keeper_takeover.c: who is active ---- */
 

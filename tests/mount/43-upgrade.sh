@@ -99,6 +99,36 @@ chown 0 "$SCRATCH/bin/cofferd"
 # a keeper that would not understand is not become, though its workers serve
 before=$(status .supervision.upgrades)
 
+note "one whose worker stands ready, and is dead before the keeper has heard of it"
+# the key holder is slow, so that the keeper can be stopped before the new worker is ready
+worker=$(status .processes.worker)
+wait_for upgrades_are "$before"
+keyholder=$(status .processes.keyholder) standby=$(status .processes.standby)
+new_worker()
+{
+	local child
+	for child in $(daemon_children); do
+		child=${child%:*}
+		[ "$child" = "$worker" ] || [ "$child" = "$standby" ] || ! grep -qz -- --role=worker "/proc/$child/cmdline" || { echo "$child" && return; }
+	done
+	false
+}
+stands_ready() { [ "$(ls "/proc/$next/task" | wc -l)" -ge 9 ] && grep -q poll "/proc/$next/wchan"; }
+kill -STOP "$keyholder"
+kill -HUP "$keeper"
+wait_for new_worker
+next=$(new_worker)
+kill -STOP "$keeper"
+kill -CONT "$keyholder"
+wait_for stands_ready
+next=$(process_of "$next")
+kill -KILL "${next%:*}"
+wait_for dead "$next"
+kill -CONT "$keeper"
+wait_for trouble_is 'does not start .signal 9'
+[ "$(status .processes.worker)" = "$worker" ] || fail "the worker is another"
+expect_ok as $reader cat "$MNT/db/current"
+
 note "and when it is put right, the upgrade is made"
 kill -HUP "$keeper"
 wait_for upgrades_are $((before + 1))
