@@ -347,7 +347,7 @@ static struct keeper *keeper_new(const struct options *options)
 	if (options)
 		k->options = *options;
 	k->notify.fd = -1;
-	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
+	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->before_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
 	for (int i = 0; i < SEATS; i++)
 		k->seats[i].control = -1;
 	for (int i = 0; i < WATCHED_THREADS; i++)

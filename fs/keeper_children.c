@@ -224,6 +224,7 @@ static void worker_died(struct keeper *k, int i, int status)
 	} else {
 		wait_longer(&k->patience);
 		keeper_trouble(k, "a worker never became ready (%u in a row); see the lines before this one in the log", k->patience.failures);
+		upgrade_not_served(k);
 	}
 	children_publish(k);
 }

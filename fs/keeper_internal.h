@@ -58,6 +58,7 @@ struct keeper {
 	bool attached;
 	char exe[PATH_MAX];		/* the binary on disk */
 	int next_fd;			/* the binary of an upgrade under way, -1: none */
+	int before_fd;			/* the one before it, until a worker of the new one serves; -1: none */
 	enum upgrade { UPGRADE_NONE = 0, UPGRADE_WORKER /* its first worker gets ready */, UPGRADE_SELF /* that one takes over; then this process follows */ } upgrade;
 	int64_t upgrade_deadline_ms;
 	int asked_fd;			/* where another keeper can ask for the mount; -1: nowhere */
@@ -164,6 +165,8 @@ void upgrade_begin(struct keeper *k);			/* SIGHUP */
 void upgrade_prepared(struct keeper *k, int seat);	/* its worker stands ready */
 void upgrade_served(struct keeper *k);			/* and serves. Does not return where all goes well */
 void upgrade_worker_died(struct keeper *k, int status);
+void upgrade_not_served(struct keeper *k);		/* a worker ended before it served, after the old one was retired */
+void upgrade_abandon(struct keeper *k, const char *why);	/* if one is under way: what ran before goes on */
 int upgrade_watch(struct keeper *k);			/* as watch; -1: nothing is due */
 
 /* ---- keeper_handover.c ---- */

@@ -13,6 +13,10 @@ trouble_is() { status .supervision.trouble | grep -qE -- "$1"; }
 # As a package manager does it: another file under the name.
 replace() { install -m 755 "$1" "$SCRATCH/bin/new" && mv "$SCRATCH/bin/new" "$SCRATCH/bin/cofferd"; }
 
+# where a worker of a build with hooks looks whether it is to die
+export COFFER_TEST_DIE=$SCRATCH/die
+: >"$COFFER_TEST_DIE"
+chmod 666 "$COFFER_TEST_DIE"
 vault_init
 vault_mount
 expect_ok coffer put db --file "$SCRATCH/value"
@@ -128,6 +132,27 @@ kill -CONT "$keeper"
 wait_for trouble_is 'does not start .signal 9'
 [ "$(status .processes.worker)" = "$worker" ] || fail "the worker is another"
 expect_ok as $reader cat "$MNT/db/current"
+
+note "one whose workers stand ready and die of the word to take over: the binary before it serves on; killed once, it is tried again"
+if [ -n "${COFFER_HOOKS_BIN:-}" ]; then
+	wait_for upgrades_are "$before"
+	echo "activate 0 1000" >"$COFFER_TEST_DIE"
+	replace "$COFFER_HOOKS_BIN/cofferd"
+	kill -HUP "$keeper"
+	wait_for trouble_is 'its workers end before they serve'
+	expect_ok as $reader cat "$MNT/db/current"
+	[ "$(status .supervision.upgrades)" = "$before" ] || fail "it counts as an upgrade"
+	cmp -s "/proc/$(status .processes.worker)/exe" "$COFFER_BIN/cofferd" || fail "the worker is not of the binary before"
+	wait_for upgrades_are "$before"
+	echo "activate 0 1" >"$COFFER_TEST_DIE"
+	kill -HUP "$keeper"
+	before=$((before + 1))
+	wait_for upgrades_are "$before"
+	cmp -s "/proc/$(status .processes.worker)/exe" "$COFFER_HOOKS_BIN/cofferd" || fail "the worker is not of the new binary"
+	replace "$COFFER_BIN/cofferd"
+else
+	note "  COFFER_HOOKS_BIN names no build with hooks: not tried"
+fi
 
 note "and when it is put right, the upgrade is made"
 kill -HUP "$keeper"
