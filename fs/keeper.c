@@ -243,6 +243,8 @@ static void stop_workers(struct keeper *k, int64_t patience_ms)
 
 static void shut_down(struct keeper *k)
 {
+	upgrade_abandon(k, "the daemon is ending");
+	handover_refuse(k, "the daemon is ending");
 	k->shared->keeper.ending = 1;
 	/* the bell's view of the mount would keep the file system alive */
 	children_stop_helper(k, HELPER_BELL);
@@ -309,6 +311,8 @@ static void remount(struct keeper *k)
 {
 	struct mount *dead = k->mount;
 
+	upgrade_abandon(k, "the connection to the kernel was aborted meanwhile; reload again");
+	handover_refuse(k, "the connection to the kernel was aborted");
 	keeper_trouble(k, "the connection to the kernel was aborted from outside: mounting again; files that were open are lost");
 	stop_workers(k, STOP_TIMEOUT_MS);
 	children_stop_helper(k, HELPER_BELL);
@@ -383,8 +387,6 @@ static int set_up(struct keeper *k)
 		r = make_signals(k);
 	if (!r)
 		r = children_make_channels(k);
-	if (!r)
-		r = make_shared(k);
 	return r;
 }
 
@@ -395,11 +397,7 @@ static int go_on(struct keeper *k)
 	if (status)
 		return status;
 	leftovers_end(k->store.dir);
-	int r = confine();
-	if (!r)
-		r = make_signals(k);
-	if (!r)
-		r = children_make_channels(k);
+	int r = set_up(k);
 	if (!r)
 		r = kept_adopt(k);
 	if (r) {
@@ -425,6 +423,8 @@ static int make_first(struct keeper *k)
 	if (status)
 		return status;
 	int r = set_up(k);
+	if (!r)
+		r = make_shared(k);
 	if (r) {
 		snprintf(k->fatal, sizeof k->fatal, "set-up of shared memory and signals: %s", strerror(-r));
 		return 1;
@@ -464,10 +464,15 @@ static int take_from_other(struct keeper *k)
 	int r = handover_ask(k, k->fatal, sizeof k->fatal);
 	if (r)
 		return r == -EBUSY ? 5 : 7;
-	r = confine() || make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
-	if (!r && handover_finish(k)) {
-		snprintf(k->fatal, sizeof k->fatal, "the daemon that serves does not let go of the mount");
-		r = 1;
+	r = set_up(k);
+	if (r) {
+		snprintf(k->fatal, sizeof k->fatal, "set-up of signals and sockets: %s", strerror(-r));
+		return 1;
+	}
+	r = prepare_to_take(k);
+	if (!r) {
+		r = handover_finish(k, k->fatal, sizeof k->fatal);
+		r = r == -EBUSY ? 5 : r ? 1 : 0;
 	}
 	if (r)
 		return r;

@@ -177,7 +177,8 @@ void handover_accept(struct keeper *k);
 bool handover_read(struct keeper *k);			/* true: it has taken over, and this process has nothing left to do */
 int handover_watch(struct keeper *k);			/* as watch; -1: nothing is due */
 int handover_ask(struct keeper *k, char *why, size_t why_len);
-int handover_finish(struct keeper *k);			/* our worker stands ready; 0: the other keeper's has ended */
+int handover_finish(struct keeper *k, char *why, size_t why_len);	/* our worker stands ready; 0: the other keeper's has ended; -EBUSY: it keeps the mount */
+void handover_refuse(struct keeper *k, const char *why);	/* whoever gets ready to take over must not */
 
 /* ---- keeper_kept.c: what the service manager keeps for the next keeper ---- */
 
