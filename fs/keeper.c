@@ -33,15 +33,17 @@ int64_t keeper_now_ms(void)
 void keeper_trouble(struct keeper *k, const char *format, ...)
 {
 	struct shared_keeper *s = &k->shared->keeper;
+	char text[sizeof s->trouble] = "";
 	struct timespec t;
 	va_list ap;
 
 	va_start(ap, format);
-	vsnprintf(s->trouble, sizeof s->trouble, format, ap);
+	vsnprintf(text, sizeof text, format, ap);
 	va_end(ap);
+	log_warn("%s", text);		/* and not from the shared memory: a worker that is somebody else's could take its end away */
+	memcpy(s->trouble, text, sizeof text);
 	clock_gettime(CLOCK_REALTIME, &t);
 	s->trouble_at = t.tv_sec * 1000000000 + t.tv_nsec;
-	log_warn("%s", s->trouble);
 }
 
 /* ---- set-up ---- */
@@ -89,12 +91,14 @@ void keeper_sign(struct keeper *k)
 static int reset_shared(struct keeper *k)
 {
 	struct shared *s = k->shared;
+	const uint32_t high = s->handles.high;
 
 	memset(s->slots, 0, sizeof s->slots);
+	memset(&s->unanswered, 0, sizeof s->unanswered);
 	memset(&s->suspects, 0, sizeof s->suspects);
 	memset(&s->rings, 0, sizeof s->rings);
 	explicit_bzero(&s->audit_head, sizeof s->audit_head);
-	memset(&s->handles, 0, offsetof(struct handle_table, entries) + (s->handles.high <= HANDLES_MAX ? s->handles.high : HANDLES_MAX) * sizeof s->handles.entries[0]);
+	memset(&s->handles, 0, offsetof(struct handle_table, entries) + (high < HANDLES_MAX ? high : HANDLES_MAX) * sizeof s->handles.entries[0]);
 	for (size_t i = 0; i < CTL_BUFFERS; i++)
 		if (s->ctl[i].owner)
 			memset(&s->ctl[i], 0, sizeof s->ctl[i]);
@@ -156,6 +160,12 @@ static int sooner(int a, int b)
 	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
+/* Somebody has taken the mount away. */
+static bool unmounted(const struct keeper *k)
+{
+	return k->attached && !mount_attached(k->mount);
+}
+
 /* Waits for something to happen and deals with it. Returns the signal that asks us to end, or 0. */
 static int step(struct keeper *k, int timeout_ms)
 {
@@ -166,24 +176,19 @@ static int step(struct keeper *k, int timeout_ms)
 		{ .fd = k->asked_fd, .events = POLLIN }, { .fd = k->taker_fd, .events = POLLIN },
 		{ .fd = k->threads[0], .events = POLLIN }, { .fd = k->threads[1], .events = POLLIN },
 	};
-	int stop = 0;
 
-	if (k->attached && !mount_attached(k->mount)) {	/* between two polls */
-		close(mounts);
-		return 0;
-	}
-	int n = poll(p, sizeof p / sizeof *p, timeout_ms);
+	int n = poll(p, sizeof p / sizeof *p, unmounted(k) ? 0 : timeout_ms);	/* it may have been taken away between two polls */
 	if (mounts >= 0)
 		close(mounts);
 	if (n < 0)
-		return 0;
+		return k->stop;
 	if ((p[6].revents && p[6].fd == k->threads[0]) || (p[7].revents && p[7].fd == k->threads[1]))	/* first of all: callers wait */
 		dying_seen(k);
 	if (p[0].revents) {
 		struct signalfd_siginfo s;
 		while (read(k->signal_fd, &s, sizeof s) == sizeof s)
 			if (s.ssi_signo == SIGTERM || s.ssi_signo == SIGINT)
-				stop = (int)s.ssi_signo;
+				k->stop = (int)s.ssi_signo;
 			else if (s.ssi_signo == SIGHUP)
 				k->reload = true;
 		children_reap(k);
@@ -195,7 +200,7 @@ static int step(struct keeper *k, int timeout_ms)
 		handover_accept(k);
 	if (p[5].revents && k->taker_fd == p[5].fd)
 		k->handed_over = handover_read(k);
-	return stop;
+	return k->stop;
 }
 
 /* Waits until the first worker serves. 0, or the exit status with the line in k->fatal. */
@@ -210,6 +215,10 @@ static int wait_ready(struct keeper *k)
 		}
 		if (k->fatal[0])
 			return k->fatal_status;
+		if (unmounted(k)) {
+			snprintf(k->fatal, sizeof k->fatal, "somebody unmounted it meanwhile; start again");
+			return 1;
+		}
 		if ((k->seats[0].state == SEAT_EMPTY && k->seats[1].state == SEAT_EMPTY) || keeper_now_ms() > end) {
 			snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return 1;
@@ -226,8 +235,8 @@ static int probe(struct keeper *k)
 	int r = role_spawn(k->self_fd, &a, &k->probe);
 	if (r)
 		return r;
-	for (int64_t end = keeper_now_ms() + 10000; k->probe && keeper_now_ms() < end;)
-		step(k, 100);
+	for (int64_t end = keeper_now_ms() + 10000; k->probe && keeper_now_ms() < end && !step(k, 100);)
+		;
 	if (!k->probe)
 		return WIFEXITED(k->probe_status) && WEXITSTATUS(k->probe_status) == 0 ? 0 : -EIO;
 	kill(k->probe, SIGKILL);
@@ -275,7 +284,7 @@ static int make_served_mount(struct keeper *k)
 	}
 	r = wait_ready(k);
 	if (!r && probe(k)) {
-		snprintf(k->fatal, sizeof k->fatal, "the mount does not answer a test read; cofferd -f shows why");
+		snprintf(k->fatal, sizeof k->fatal, k->stop ? "ended by a signal before the mount was up" : "the mount does not answer a test read; cofferd -f shows why");
 		r = 1;
 	}
 	return r;
@@ -318,6 +327,7 @@ static void remount(struct keeper *k)
 	children_stop_helper(k, HELPER_BELL);
 	close(k->clone_fd);
 	k->clone_fd = -1;
+	children_start_due(k);		/* of the others, what has died meanwhile: a worker does not get ready without the key holder */
 	k->mount = NULL;
 	k->fatal[0] = '\0';
 	k->attached = false;
@@ -446,7 +456,7 @@ static int prepare_to_take(struct keeper *k)
 		return 1;
 	}
 	while (k->seats[0].state != SEAT_PREPARED) {
-		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
+		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end || unmounted(k)) {
 			if (!k->fatal[0])
 				snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return k->fatal_status ? k->fatal_status : 1;
@@ -503,9 +513,7 @@ static void report(int fd, int status, const char *text)
 
 static void serve(struct keeper *k)
 {
-	int signal = 0;
-
-	while (!signal && !k->handed_over && mount_attached(k->mount)) {
+	while (!k->stop && !k->handed_over && mount_attached(k->mount)) {
 		if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
 			remount(k);
 		if (k->reload)
@@ -515,13 +523,13 @@ static void serve(struct keeper *k)
 		int wait = sooner(children_start_due(k), watch(k));
 		wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
 		wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
-		signal = step(k, wait);
+		step(k, wait);
 	}
 	if (k->handed_over) {
 		log_info("another keeper serves; ending");
 		return;
 	}
-	log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+	log_info(k->stop ? "ending on signal %d" : "the mount is gone; ending", k->stop);
 	notify_say(&k->notify, "STOPPING=1");
 	kept_forget(k);
 	shut_down(k);

@@ -157,17 +157,17 @@ int children_start_due(struct keeper *k)
 {
 	int64_t now = keeper_now_ms(), wait = -1;
 
-	if (k->aborted)
-		return -1;
 	for (int i = 0; i < HELPERS; i++) {
 		struct child *c = &k->helpers[i];
-		if (c->pid || (i == HELPER_BELL && !k->attached))
+		if (c->pid || (i == HELPER_BELL && (!k->attached || k->aborted)))
 			continue;
 		if (c->patience.not_before_ms <= now && children_start_helper(k, (enum helper)i))
 			wait_longer(&c->patience);
 		if (!c->pid && (wait < 0 || c->patience.not_before_ms - now < wait))
 			wait = c->patience.not_before_ms > now ? c->patience.not_before_ms - now : 1;
 	}
+	if (k->aborted)			/* workers have nothing to serve */
+		return (int)wait;
 	/* A standby is made when the active one has served for a moment, not while it takes over: callers wait for that one. */
 	const int64_t due = k->active >= 0 && k->served_ms + STANDBY_DELAY_MS > k->patience.not_before_ms ? k->served_ms + STANDBY_DELAY_MS : k->patience.not_before_ms;
 	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);

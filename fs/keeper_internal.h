@@ -67,6 +67,7 @@ struct keeper {
 	int giver_fd;			/* the one that we asked, until it is gone; its worker */
 	int giver_worker;
 	bool reload, handed_over;
+	int stop;			/* the signal that asks us to end, 0: none */
 	bool aborted;			/* the connection is gone, though nobody unmounted: a new mount is due */
 	int64_t next_remount_ms;
 	struct channel channels[HELPERS][SEATS];

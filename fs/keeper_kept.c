@@ -84,6 +84,7 @@ int kept_adopt(struct keeper *k)
 	s.audit_head = k->store.audit_head;
 	s.kek = k->store.kek;
 	s.unseal = k->store.unseal;
+	s.asked = -1;
 	s.shared = k->kept[KEPT_SHARED];
 	s.fuse = k->kept[KEPT_FUSE];
 	s.clone = k->kept[KEPT_CLONE];
