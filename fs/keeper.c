@@ -384,15 +384,15 @@ static int find_binary(struct keeper *k)
 }
 
 /* It maps what callers write and read: nobody looks into it either. */
-static int confine(void)
+static int confine(uint32_t entered)
 {
 	int r = role_harden();
-	return r ? r : sandbox_keeper();
+	return r ? r : sandbox_keeper(entered);
 }
 
 static int set_up(struct keeper *k)
 {
-	int r = confine();
+	int r = confine(0);
 	if (!r)
 		r = make_signals(k);
 	if (!r)
@@ -599,7 +599,7 @@ int keeper_resume(int state_fd)
 		r = find_binary(k);
 	if (!r) {
 		memcpy(k->exe, s.exe, sizeof k->exe);
-		r = confine();
+		r = confine(s.list);
 	}
 	if (!r) {
 		r = make_signals(k);

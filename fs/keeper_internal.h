@@ -139,7 +139,8 @@ void takeover_from_other(struct keeper *k);
 #define STATE_FDS   (14 + 2 * HELPERS * SEATS)
 
 struct keeper_state {
-	uint32_t magic, size, shared_size, unused;
+	uint32_t magic, size, shared_size;
+	uint32_t list;			/* of system calls, that the process is under (sandbox_keeper_list) */
 	struct options options;
 	struct vaultconf conf;
 	struct keeper_users users;
