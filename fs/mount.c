@@ -196,8 +196,8 @@ void mount_save(const struct mount *m, struct mount_state *ret)
 	snprintf(ret->directory, sizeof ret->directory, "%s", m->directory);
 }
 
-/* The lines of mountinfo, one after the other: true for the one that is wanted. */
-static bool find_mount(bool (*wanted)(const struct mount *m, const char *line), struct mount *m)
+/* The lines of mountinfo, one after the other, up to the one that is wanted. 1: it is there; 0: it is not; negative errno: they could not be read to their end. */
+static int find_mount(bool (*wanted)(const struct mount *m, const char *line), struct mount *m)
 {
 	char *line = NULL;
 	size_t cap = 0;
@@ -206,17 +206,22 @@ static bool find_mount(bool (*wanted)(const struct mount *m, const char *line), 
 
 	while (f && !found && getline(&line, &cap, f) > 0)
 		found = strstr(line, " - fuse.coffer coffer:") && wanted(m, line);
+	int r = !f ? -errno : found || feof(f) ? found : -EIO;
 	if (found)
 		sscanf(line, "%d %*d %u:%u", &m->id, &m->major, &m->minor);
 	free(line);
 	if (f)
 		fclose(f);
-	return found;
+	return r;
 }
 
+/* Ids are used again at once: it could be another's by now. Before the device is known, it is the one that was just attached. */
 static bool has_id(const struct mount *m, const char *line)
 {
-	return atoi(line) == m->id;
+	unsigned major, minor;
+	int id;
+
+	return sscanf(line, "%d %*d %u:%u", &id, &major, &minor) == 3 && id == m->id && ((!m->major && !m->minor) || (major == m->major && minor == m->minor));
 }
 
 static bool is_there(const struct mount *m, const char *line)
@@ -344,7 +349,9 @@ bool mount_clear_dead(const char *directory, const char *store)
 bool mount_attached(const struct mount *m)
 {
 	struct mount copy = *m;
-	return m->id < 0 || find_mount(has_id, &copy);
+
+	/* only what was read says that it is gone, and twice: kernels before 5.8 leave out a line when another mount goes meanwhile */
+	return m->id < 0 || find_mount(has_id, &copy) || find_mount(has_id, &copy);
 }
 
 int mount_detach(struct mount *m)
