@@ -95,7 +95,7 @@ int children_start_worker(struct keeper *k)
 	}
 	k->seats[i].control = pair[0];
 	k->seats[i].state = SEAT_PREPARING;
-	k->seats[i].started_ms = keeper_now_ms();
+	k->seats[i].since_ms = keeper_now_ms();
 	k->seats[i].killed_ms = 0;
 	k->seats[i].stopped = 0;
 	leftovers_note(k);

@@ -44,7 +44,7 @@ struct seat {
 	pid_t pid;
 	enum seat_state state;
 	int control;			/* our end; -1: none */
-	int64_t started_ms;
+	int64_t since_ms;		/* when it was started, or had its word */
 	int64_t killed_ms;		/* when we sent it SIGKILL, or first saw that it is dying; 0: not */
 	unsigned stopped;
 };
@@ -80,6 +80,7 @@ struct keeper {
 	const char *lingering_role;	/* NULL: of the binary before this one */
 	int threads[WATCHED_THREADS];	/* pidfds of two threads of the active worker, -1: none */
 	uint32_t segment;		/* of the log, the newest that a worker was given */
+	uint32_t closed;		/* nobody writes to this one or those before it any more */
 	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
 	int64_t next_look_ms;		/* of the watchdog */
 	pid_t probe;			/* the test read under way, 0: none; then its wait status */
@@ -119,6 +120,8 @@ void children_publish(struct keeper *k);		/* the pids, for status */
 /* ---- keeper_control.c: what workers ask ---- */
 
 void control_read(struct keeper *k, int seat);
+/* A worker serves, and so has found where the log goes on. What is before that is not for one that is somebody else's by now to cut, where the file system has no append-only attribute. */
+void control_close_segments(struct keeper *k);
 /* Of one that has ended: why it could not serve. What else it had said is not heard: it stands ready for nothing any more. */
 void control_last_words(struct keeper *k, int seat);
 

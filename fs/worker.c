@@ -473,7 +473,7 @@ static int activate(struct worker *w)
 {
 	struct vault *v = &w->vault;
 	const bool fresh = v->shared->keeper.fresh;
-	TEST_POINT("activate", 0);
+	TEST_POINT("before", 0);
 	int r = open_audit(w);
 	if (!r && w->store_is_old) {
 		v->active = true;

@@ -139,7 +139,7 @@ expect_ok as $reader cat "$MNT/db/current"
 note "one whose workers stand ready and die of the word to take over: the binary before it serves on; killed once, it is tried again"
 if [ -n "${COFFER_HOOKS_BIN:-}" ]; then
 	wait_for upgrades_are "$before"
-	echo "activate 0 1000" >"$COFFER_TEST_DIE"
+	echo "before 0 1000" >"$COFFER_TEST_DIE"
 	replace "$COFFER_HOOKS_BIN/cofferd"
 	kill -HUP "$keeper"
 	wait_for trouble_is 'its workers end before they serve'
@@ -147,7 +147,7 @@ if [ -n "${COFFER_HOOKS_BIN:-}" ]; then
 	[ "$(status .supervision.upgrades)" = "$before" ] || fail "it counts as an upgrade"
 	cmp -s "/proc/$(status .processes.worker)/exe" "$COFFER_BIN/cofferd" || fail "the worker is not of the binary before"
 	wait_for upgrades_are "$before"
-	echo "activate 0 1" >"$COFFER_TEST_DIE"
+	echo "before 0 1" >"$COFFER_TEST_DIE"
 	kill -HUP "$keeper"
 	before=$((before + 1))
 	wait_for upgrades_are "$before"
