@@ -612,8 +612,10 @@ int keeper_resume(int state_fd)
 	notify_open(&k->notify);
 	kept_give(k);			/* in this version's words */
 	children_reap(k);
-	if (k->active >= 0 && k->seats[k->active].state == SEAT_SERVING)
+	if (k->active >= 0 && k->seats[k->active].state == SEAT_SERVING) {
 		dying_watch(k);
+		control_close_segments(k);
+	}
 	serve(k);
 	free(k);
 	return 0;

@@ -41,6 +41,21 @@ static bool may_create(struct keeper *k, uint32_t number)
 	return true;
 }
 
+static void close_up_to(struct keeper *k, uint32_t number)
+{
+	if (number > k->closed)
+		k->closed = number;
+}
+
+void control_close_segments(struct keeper *k)
+{
+	const uint32_t head = audit_head_segment(&k->shared->audit_head);
+	uint32_t first, last;
+
+	if (head > 1 && !audit_segment_list(k->store.audit_dir, &first, &last) && last > 2)
+		close_up_to(k, head - 1 < last - 2 ? head - 1 : last - 2);
+}
+
 static void answer_segment(struct keeper *k, int seat, const struct control_message *m)
 {
 	struct control_message answer = { .type = CONTROL_SEGMENT, .number = m->number };
@@ -48,12 +63,16 @@ static void answer_segment(struct keeper *k, int seat, const struct control_mess
 
 	if (seat != k->active)		/* the log is the active one's */
 		answer.error = -EPERM;
+	else if (!m->create && m->number <= k->closed)
+		answer.error = -EPERM;
 	else if (m->create && !may_create(k, m->number))
 		answer.error = -EAGAIN;
 	else
 		answer.error = audit_segment_open_at(k->store.audit_dir, m->number, m->create, k->store.users.worker_gid, &fd);
 	if (!answer.error && m->number > k->segment)
 		k->segment = m->number;
+	if (!answer.error && m->create && m->number > 2)
+		close_up_to(k, m->number - 2);	/* but for the one before it: whoever dies over this one is followed by one that goes on there */
 	/* before the answer: the segment's first record says which one is the oldest */
 	if (!answer.error && m->create)
 		audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds);
@@ -110,6 +129,7 @@ void control_read(struct keeper *k, int seat)
 		dying_watch(k);
 		if (k->attached)
 			log_info("worker %d serves", (int)s->pid);
+		control_close_segments(k);
 		if (k->upgrade == UPGRADE_SELF)
 			upgrade_served(k);
 		break;

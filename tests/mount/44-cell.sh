@@ -97,7 +97,11 @@ install -m 755 "$COFFER_HOOKS_BIN/coffer" "$COFFER_HOOKS_BIN/cofferd" "$SCRATCH/
 install -m 644 "$KEK" "$SCRATCH/kek-copy"
 CALLS_EXPECTED=1
 export COFFER_TEST_KEK=$SCRATCH/kek-copy
-vault_mount
+vault_mount -o audit_segment=64K
+segments() { ls "$STORE"/audit/*.jsonl | wc -l; }
+until [ "$(segments)" -ge 4 ]; do
+	cat "$MNT/db/current" >/dev/null
+done
 
 log_lines() { grep -cE "$1" "$DAEMON_LOG" || true; }
 
@@ -170,6 +174,7 @@ mount_something killed
 use_io_uring killed EPERM
 catch_the_guard killed
 skip_segments EAGAIN
+open_an_old_segment EPERM
 END
 answers=$(log_lines 'there are [0-9]* attempts')
 env kill --queue 999 --signal USR2 "$(status .processes.worker)"
