@@ -82,6 +82,7 @@ void keeper_sign(struct keeper *k)
 	if (k->giver_fd < 0)
 		s->keeper = getpid();
 	s->bell_uid = k->store.users.helper;
+	s->options = k->options;
 	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
 	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
 	snprintf(s->store, sizeof s->store, "%s", k->options.store);
@@ -132,7 +133,6 @@ static int make_shared(struct keeper *k)
 		return -EIO;
 	clock_gettime(CLOCK_REALTIME, &t);
 	k->shared->keeper.started = t.tv_sec * 1000000000 + t.tv_nsec;
-	k->shared->keeper.options = k->options;
 	keeper_sign(k);
 	k->shared->size = sizeof(struct shared);
 	k->shared->magic = SHARED_MAGIC;

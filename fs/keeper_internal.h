@@ -97,7 +97,8 @@ struct keeper {
 /* ---- keeper.c ---- */
 
 int keeper_lock_memory(struct keeper *k);
-void keeper_sign(struct keeper *k);	/* writes into the shared memory who the keeper is, and its paths */
+/* Writes into the shared memory who the keeper is, its paths and options; before each worker, for the one before it could have written there, too. */
+void keeper_sign(struct keeper *k);
 
 int64_t keeper_now_ms(void);
 /* What status shows and the log says: something is not as it should be, though the vault is served. */

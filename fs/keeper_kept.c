@@ -97,7 +97,6 @@ int kept_adopt(struct keeper *k)
 	k->kept[KEPT_STATE] = -1;
 	if (r)
 		return r;
-	k->shared->keeper.options = k->options;
 	k->shared->keeper.ending = 0;
 	k->shared->keeper.fresh = 0;
 	/* its worker died of the keeper's death: what it was at is under no suspicion */

@@ -290,7 +290,7 @@ static int enter_cell(struct worker *w)
 		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
 #endif
 	};
-	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->vault.options->require_sandbox);
+	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->args->require_sandbox);
 	if (db >= 0)
 		close(db);
 	if (conf >= 0)
@@ -544,7 +544,7 @@ static int start_hooks(const struct worker *w)
 	snprintf(conf, sizeof conf, "%s/vault.conf", k->store);
 	snprintf(memory, sizeof memory, "/proc/%d/mem", (int)k->keyholder);
 	const struct test_cell cell = {
-		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper,
+		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper, .options = &w->vault.shared->keeper.options,
 	};
 	return test_hook_start(&cell);
 }

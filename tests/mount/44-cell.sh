@@ -175,12 +175,19 @@ use_io_uring killed EPERM
 catch_the_guard killed
 skip_segments EAGAIN
 open_an_old_segment EPERM
+spoil_the_options done
 END
 answers=$(log_lines 'there are [0-9]* attempts')
 env kill --queue 999 --signal USR2 "$(status .processes.worker)"
 counted() { [ "$(log_lines 'there are [0-9]* attempts')" -gt "$answers" ]; }
 wait_for counted
 grep -q "there are $n attempts" "$DAEMON_LOG" || fail "not all attempts were made: $n of $(grep 'there are' "$DAEMON_LOG" | tail -n 1)"
+
+note "what it wrote into the shared memory does not keep later workers from serving"
+kill_worker
+wait_for all_there
+kill_worker
+expect_ok cmp /etc/hostname "$MNT/db/current"
 
 note "nothing came of it: the log is whole"
 vault_umount
