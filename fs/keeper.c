@@ -456,7 +456,11 @@ static int prepare_to_take(struct keeper *k)
 		return 1;
 	}
 	while (k->seats[0].state != SEAT_PREPARED) {
-		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end || unmounted(k)) {
+		if (unmounted(k)) {
+			snprintf(k->fatal, sizeof k->fatal, "the mount is gone, or was made again, before it could be taken over; try again");
+			return 5;
+		}
+		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
 			if (!k->fatal[0])
 				snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return k->fatal_status ? k->fatal_status : 1;

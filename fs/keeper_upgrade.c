@@ -35,6 +35,11 @@ static int open_safely(const char *path, int *ret_fd, char *why, size_t why_len)
 	int dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
 
+	if (dir >= 0 && (fstat(dir, &st) || !safe(&st))) {
+		snprintf(why, why_len, "the root directory is not root's alone to write: chown root, chmod go-w");
+		close(dir);
+		return -EPERM;
+	}
 	snprintf(copy, sizeof copy, "%s", path);
 	char *part = strtok_r(copy, "/", &save);
 	while (dir >= 0 && part) {
