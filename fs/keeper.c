@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -549,6 +550,8 @@ int keeper_run(const struct options *options, int report_fd)
 
 	if (!k)
 		return 1;
+	/* what we were started with is nobody else's: roles get the descriptors that they are given by name. Before Linux 5.11 they inherit the rest. */
+	(void)close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 	log_open("keeper", options->foreground);
 	notify_open(&k->notify);
 	const bool kept = kept_take(k);

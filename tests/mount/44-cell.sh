@@ -40,9 +40,15 @@ seen_from_outside()
 }
 
 note "what the kernel says of each process"
+echo "of who started the daemon" >"$SCRATCH/starters"
+exec {starters}<"$SCRATCH/starters"
 vault_start
+exec {starters}<&-
 expect_ok coffer put db --file /etc/hostname
 seen_from_outside
+for role in "${roles[@]}"; do
+	[ "$role" = keeper ] || ! readlink "/proc/$(status ".processes.$role")"/fd/* | grep -F "$SCRATCH/starters" || fail "the $role has a file of who started the daemon"
+done
 landlock=$(status .sandbox.landlock_abi)
 [ "$landlock" != null ] || note "this kernel has no Landlock: $(status .sandbox.landlock_missing)"
 append_only=$(status .audit.append_only)
