@@ -139,6 +139,29 @@ vault_mount
 wait_for reads
 wait_for one_mount
 
+note "the same at a mount point with a blank in its name"
+mkdir "$SCRATCH/a vault"
+at_blank()
+{
+	cofferd -f "$STORE" "$SCRATCH/a vault" 2>>"$DAEMON_LOG" &
+	DAEMON=$(process_of $!)
+	wait_for test -s "$SCRATCH/a vault/.coffer/status"
+}
+vault_umount
+at_blank
+mapfile -t DAEMON_CHILDREN < <(daemon_children)
+kill -KILL "${DAEMON%:*}"
+wait_for dead "$DAEMON"
+for child in "${DAEMON_CHILDREN[@]}"; do
+	wait_for dead "$child"
+done
+at_blank
+kill -TERM "${DAEMON%:*}"
+wait_for dead "$DAEMON"
+! grep -q a.040vault /proc/self/mounts || fail "still mounted"
+vault_mount
+wait_for reads
+
 note "SIGTERM is heard while the mount is made again"
 wait_for standby_ready
 mounting=$(grep -c 'mounting again' "$DAEMON_LOG")
