@@ -99,6 +99,7 @@ struct audit_head {
 	uint32_t magic;			/* 0: not initialised: audit_open takes it from the head file */
 	_Atomic uint32_t current;
 	struct audit_position positions[2];
+	uint64_t allocated[2];		/* bytes of each one's segment for which there are blocks, from its start */
 	uint64_t connection;		/* random, names this mount in "request" */
 	uint64_t durable_seq;		/* everything before it was fdatasync'd */
 	uint64_t recents[AUDIT_RECENTS];	/* request and operation of record seq, at seq % AUDIT_RECENTS; 0: none */

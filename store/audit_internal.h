@@ -161,6 +161,8 @@ static inline struct audit_position *audit_spare(struct audit_head *h)
 /* Puts what names a request into its place in the recents. Who is pushed out is kept while its request has no answer: its handler may be held up between record and answer for as long as it likes. */
 void audit_recent_put(struct audit *a, uint64_t *place, uint64_t recent);
 static inline uint64_t audit_recent_unique(uint64_t recent) { return recent >> 6; }
+/* Of that position's segment. */
+static inline uint64_t *audit_allocated(struct audit_head *h, const struct audit_position *p) { return &h->allocated[p - h->positions]; }
 /* Makes the spare position the valid one and destroys the key of the past. */
 void audit_publish(struct audit_head *h);
 
