@@ -85,7 +85,6 @@ void control_read(struct keeper *k, int seat)
 			break;
 		s->state = SEAT_SERVING;
 		k->served_ms = keeper_now_ms();
-		dying_watch(k);
 		if (k->attached)
 			log_info("worker %d serves", (int)s->pid);
 		if (k->upgrade == UPGRADE_SELF)
