@@ -90,7 +90,7 @@ int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, s
 		goto out;
 	}
 	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request noted, at takeover. */
-	audit_recent_put(a, &h->recents[at->seq % AUDIT_RECENTS], audit_recent(e->unique, e->operation));
+	audit_recent_put(a, &h->recents[at->seq % AUDIT_RECENTS], audit_recent(e->unique, e->operation, e->result));
 	audit_publish(h);
 out:
 	if (r < 0)

@@ -58,7 +58,7 @@ struct audit_event {
 	uint64_t binding;		/* 0: none */
 	const char *role;		/* NULL: none */
 	uint64_t unique;		/* of the FUSE request, without the resend bit; 0: none */
-	bool resent;			/* the request carries the resend bit: if (unique, operation) was recorded already, nothing is written and 0 is returned */
+	bool resent;			/* the request carries the resend bit: if (unique, operation, result) was recorded already, nothing is written and 0 is returned. What comes to another result than before is recorded: the last record is what the caller got */
 	uint32_t duration_us;
 	const char *detail;		/* further words for a person, raw, NULL: none (field "detail") */
 	bool privileged;		/* an administrator's act: may use the reserve (unless it was denied: anybody can be denied) */
