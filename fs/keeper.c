@@ -175,7 +175,6 @@ static int step(struct keeper *k, int timeout_ms)
 		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = mounts, .events = POLLPRI },
 		{ .fd = k->seats[0].control, .events = POLLIN }, { .fd = k->seats[1].control, .events = POLLIN },
 		{ .fd = k->asked_fd, .events = POLLIN }, { .fd = k->taker_fd, .events = POLLIN },
-		{ .fd = k->threads[0], .events = POLLIN }, { .fd = k->threads[1], .events = POLLIN },
 	};
 
 	int n = poll(p, sizeof p / sizeof *p, unmounted(k) ? 0 : timeout_ms);	/* it may have been taken away between two polls */
@@ -183,8 +182,6 @@ static int step(struct keeper *k, int timeout_ms)
 		close(mounts);
 	if (n < 0)
 		return k->stop;
-	if ((p[6].revents && p[6].fd == k->threads[0]) || (p[7].revents && p[7].fd == k->threads[1]))	/* first of all: callers wait */
-		dying_seen(k);
 	if (p[0].revents) {
 		struct signalfd_siginfo s;
 		while (read(k->signal_fd, &s, sizeof s) == sizeof s)
@@ -267,6 +264,7 @@ static void shut_down(struct keeper *k)
 	children_stop_helper(k, HELPER_RUNNER);
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_KEYHOLDER);
+	children_await_rest();
 	if (k->attached)
 		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
 	leftovers_forget(k);
@@ -365,8 +363,6 @@ static struct keeper *keeper_new(const struct options *options)
 	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->before_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
 	for (int i = 0; i < SEATS; i++)
 		k->seats[i].control = -1;
-	for (int i = 0; i < WATCHED_THREADS; i++)
-		k->threads[i] = -1;
 	k->active = -1;
 	return k;
 }
@@ -619,10 +615,8 @@ int keeper_resume(int state_fd)
 	notify_open(&k->notify);
 	kept_give(k);			/* in this version's words */
 	children_reap(k);
-	if (k->active >= 0 && k->seats[k->active].state == SEAT_SERVING) {
-		dying_watch(k);
+	if (k->active >= 0 && k->seats[k->active].state == SEAT_SERVING)
 		control_close_segments(k);
-	}
 	serve(k);
 	free(k);
 	return 0;

@@ -15,6 +15,7 @@
 
 #define FREE_RESTARTS    5
 #define HELPER_SERVED_MS 1000	/* a helper that cannot start ends sooner; one that was killed in service is waited for by callers */
+#define REST_MS          200
 #define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
 
 static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell", "runner" };
@@ -276,6 +277,12 @@ void children_stop_helper(struct keeper *k, enum helper which)
 	wait_for_end(k, helper_roles[which], c->pid);
 	c->pid = 0;
 	children_publish(k);
+}
+
+void children_await_rest(void)
+{
+	for (int64_t since = keeper_now_ms(); waitpid(-1, NULL, WNOHANG) >= 0 && keeper_now_ms() - since < REST_MS;)
+		poll(NULL, 0, 1);
 }
 
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)

@@ -126,7 +126,6 @@ void control_read(struct keeper *k, int seat)
 			break;
 		s->state = SEAT_SERVING;
 		k->served_ms = keeper_now_ms();
-		dying_watch(k);
 		if (k->attached)
 			log_info("worker %d serves", (int)s->pid);
 		control_close_segments(k);

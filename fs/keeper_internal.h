@@ -20,7 +20,6 @@
 
 enum helper { HELPER_KEYHOLDER, HELPER_RESOLVER, HELPER_BELL, HELPER_RUNNER, HELPERS };
 #define SEATS 2
-#define WATCHED_THREADS 2
 
 /* A channel between one seat and one helper: both ends stay the keeper's, so that either side can be started again on it. Each seat has its own, so that no worker takes another's answers. */
 struct channel { int worker_end, helper_end; };
@@ -78,7 +77,6 @@ struct keeper {
 	int64_t served_ms;		/* when the active one began to serve */
 	pid_t lingering;		/* one that was killed, cannot act any more and cannot be reaped yet */
 	const char *lingering_role;	/* NULL: of the binary before this one */
-	int threads[WATCHED_THREADS];	/* pidfds of two threads of the active worker, -1: none */
 	uint32_t segment;		/* of the log, the newest that a worker was given */
 	uint32_t closed;		/* nobody writes to this one or those before it any more */
 	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
@@ -115,6 +113,8 @@ void children_reap(struct keeper *k);
 void children_stop_helper(struct keeper *k, enum helper which);
 /* Asks the worker to end, then makes it. */
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms);
+/* At the end, for those who end by themselves: who keeps a worker's memory (fs/mm_holder.h). */
+void children_await_rest(void);
 const char *children_role(enum helper which);
 void children_publish(struct keeper *k);		/* the pids, for status */
 
@@ -198,11 +198,8 @@ int kept_adopt(struct keeper *k);			/* 0; -EPROTO: of another version; -EXDEV: a
 /* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
 int watch(struct keeper *k);
 
-/* ---- keeper_dying.c: when a worker that dies can do nothing any more ---- */
+/* ---- keeper_dying.c: when one that was killed and cannot be reaped can do nothing any more ---- */
 
-void dying_watch(struct keeper *k);		/* the active worker serves */
-void dying_unwatch(struct keeper *k);
-void dying_seen(struct keeper *k);		/* a thread of it has ended */
 /* What is left of the seat's process is not waited for; if it was active, the next one is. */
 void dying_leave_behind(struct keeper *k, int seat);
 /* Of one that was sent SIGKILL: nothing of it will run in user space again, for every thread has ended, or waits in the kernel. */

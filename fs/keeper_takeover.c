@@ -14,7 +14,6 @@ static void activate(struct keeper *k, int seat)
 	const struct control_message word = { .type = CONTROL_ACTIVATE, .number = audit_head_segment(&k->shared->audit_head) };
 	int segment = -1;
 
-	dying_unwatch(k);
 	k->active = seat;
 	k->seats[seat].state = SEAT_ACTIVATING;
 	k->seats[seat].since_ms = keeper_now_ms();
@@ -85,7 +84,6 @@ void takeover_from_other(struct keeper *k)
 
 void takeover_after_death(struct keeper *k)
 {
-	dying_unwatch(k);
 	k->active = -1;
 	note_suspects(k->shared);
 	k->aborted = mount_aborted(k->mount);

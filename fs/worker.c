@@ -18,6 +18,7 @@
 #include "fs/log.h"
 #include "fs/hot.h"
 #include "fs/lifecycle.h"
+#include "fs/mm_holder.h"
 #include "fs/ops.h"
 #include "fs/removal.h"
 #include "fs/sandbox.h"
@@ -317,6 +318,9 @@ static int set_up_privileged(struct worker *w)
 	r = role_confine(w->args, -1);
 	if (r)
 		return fatal(w, 1, "giving up root: %s", strerror(-r));
+	r = mm_holder_start(w->args->keeper, &w->vault.shared->keeper.ending);
+	if (r)
+		log_warn("should this worker die, callers wait some milliseconds longer, for its memory cannot be freed later: %s", strerror(-r));
 	r = enter_cell(w);
 	if (r == -ENOSYS)
 		return fatal(w, 1, "this kernel lacks Landlock or seccomp, and -o require_sandbox says not to serve without; coffer doctor tells which");
@@ -532,6 +536,7 @@ static void tear_down(struct worker *w)
 	audit_close(v->audit);
 	keys_free(v->keys);
 	free(v->openers);
+	mm_holder_end();
 }
 
 #ifdef COFFER_TEST_HOOKS
