@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum sandbox_role { SANDBOX_WORKER, SANDBOX_KEYHOLDER, SANDBOX_RESOLVER, SANDBOX_BELL, SANDBOX_PROBE };
 
@@ -35,7 +36,9 @@ int sandbox_enter(enum sandbox_role role, const struct sandbox_place *places, si
 int sandbox_wait_only(void);
 
 /* The keeper's own: leaves it, and through it every role, no capability but those that they need, no_new_privs, and no system call that none of them ever makes. 0 or negative errno.
- * What the kernel lacks is said in the log; whether it may, is for each role to decide when it enters. */
-int sandbox_keeper(void);
+ * What the kernel lacks is said in the log; whether it may, is for each role to decide when it enters.
+ * entered: what sandbox_keeper_list() was in this process before it executed itself, 0: nothing. Filters stay for good, and add up: the same one is not taken on twice. */
+int sandbox_keeper(uint32_t entered);
+uint32_t sandbox_keeper_list(void);	/* names the list; never 0 */
 
 #endif

@@ -291,7 +291,7 @@ static int enter_cell(struct worker *w)
 		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
 #endif
 	};
-	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->vault.options->require_sandbox);
+	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->args->require_sandbox);
 	if (db >= 0)
 		close(db);
 	if (conf >= 0)
@@ -477,6 +477,7 @@ static int activate(struct worker *w)
 {
 	struct vault *v = &w->vault;
 	const bool fresh = v->shared->keeper.fresh;
+	TEST_POINT("before", 0);
 	int r = open_audit(w);
 	if (!r && w->store_is_old) {
 		v->active = true;
@@ -548,7 +549,7 @@ static int start_hooks(const struct worker *w)
 	snprintf(conf, sizeof conf, "%s/vault.conf", k->store);
 	snprintf(memory, sizeof memory, "/proc/%d/mem", (int)k->keyholder);
 	const struct test_cell cell = {
-		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper,
+		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper, .options = &w->vault.shared->keeper.options,
 	};
 	return test_hook_start(&cell);
 }

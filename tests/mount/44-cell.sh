@@ -60,9 +60,15 @@ seen_from_outside()
 }
 
 note "what the kernel says of each process"
+echo "of who started the daemon" >"$SCRATCH/starters"
+exec {starters}<"$SCRATCH/starters"
 vault_start
+exec {starters}<&-
 expect_ok coffer put db --file /etc/hostname
 seen_from_outside
+for role in "${roles[@]}"; do
+	[ "$role" = keeper ] || ! readlink "/proc/$(status ".processes.$role")"/fd/* | grep -F "$SCRATCH/starters" || fail "the $role has a file of who started the daemon"
+done
 landlock=$(status .sandbox.landlock_abi)
 [ "$landlock" != null ] || note "this kernel has no Landlock: $(status .sandbox.landlock_missing)"
 append_only=$(status .audit.append_only)
@@ -121,7 +127,11 @@ install -m 755 "$COFFER_HOOKS_BIN/coffer" "$COFFER_HOOKS_BIN/cofferd" "$SCRATCH/
 install -m 644 "$KEK" "$SCRATCH/kek-copy"
 CALLS_EXPECTED=1
 export COFFER_TEST_KEK=$SCRATCH/kek-copy
-vault_mount
+vault_mount -o audit_segment=64K
+segments() { ls "$STORE"/audit/*.jsonl | wc -l; }
+until [ "$(segments)" -ge 4 ]; do
+	cat "$MNT/db/current" >/dev/null
+done
 
 log_lines() { grep -cE "$1" "$DAEMON_LOG" || true; }
 
@@ -194,12 +204,20 @@ mount_something killed
 use_io_uring killed EPERM
 catch_the_guard killed
 skip_segments EAGAIN
+open_an_old_segment EPERM
+spoil_the_options done
 END
 answers=$(log_lines 'there are [0-9]* attempts')
 env kill --queue 999 --signal USR2 "$(status .processes.worker)"
 counted() { [ "$(log_lines 'there are [0-9]* attempts')" -gt "$answers" ]; }
 wait_for counted
 grep -q "there are $n attempts" "$DAEMON_LOG" || fail "not all attempts were made: $n of $(grep 'there are' "$DAEMON_LOG" | tail -n 1)"
+
+note "what it wrote into the shared memory does not keep later workers from serving"
+kill_worker
+wait_for all_there
+kill_worker
+expect_ok cmp /etc/hostname "$MNT/db/current"
 
 note "nothing came of it: the log is whole"
 vault_umount
