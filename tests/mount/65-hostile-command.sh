@@ -41,3 +41,38 @@ expect_exit 2 coffer recipient add "$raw" --public-key "$SCRATCH/safe.pub"
 expect_ok coffer recipient add safe --public-key "$SCRATCH/safe.pub"
 expect_exit 2 coffer backup db "$raw" --recipient safe
 [ ! -s "$OUT" ] || fail "a backup without one of its secrets"
+
+note "hooks.allow: only for what can run, never held up by who may only read it, and whole lines or none"
+line_count() { cat "$STORE/hooks.allow" 2>/dev/null | wc -l; }
+install -d -m 777 "$SCRATCH/open"
+install -m 755 /bin/true "$SCRATCH/open/program"
+for exec in "$SCRATCH/nosuch" "$SCRATCH/open/program" /tmp '/bin/true %q' "/bin/$(printf '%0600d' 0)"; do
+	! coffer hook add --on db --exec "$exec" --user root >"$OUT" 2>"$ERR" || fail "$exec was taken"
+	[ "$(wc -l <"$ERR")" = 1 ] || fail "$exec: $(cat "$ERR")"
+	[ "$(line_count)" = 0 ] || fail "what cannot run was allowed: $(cat "$STORE/hooks.allow")"
+done
+expect_exit 2 coffer hook add --on db --exec "$(printf '/bin/true\n0 /bin/other')" --user root
+[ "$(line_count)" = 0 ] || fail "a command of two lines: $(cat "$STORE/hooks.allow")"
+printf '# by hand' >"$STORE/hooks.allow"
+chmod 644 "$STORE/hooks.allow"
+start as 20001 flock "$STORE/hooks.allow" sleep 60
+wait_for sh -c "! flock --nonblock '$STORE/hooks.allow' true"
+expect_ok timeout 30 coffer hook add --on db --exec '/bin/true %n' --user root
+expect_ok coffer rotation set db --every 90d --hook /bin/true
+printf '# by hand\n0 /bin/true %%n\n65534 /bin/true %%n\n' | diff - "$STORE/hooks.allow" || fail "other lines"
+expect_ok coffer rotation remove db
+expect_message "in $STORE/hooks.allow stays"
+expect_ok coffer rotation set db --every 90d --generator uuid
+expect_ok coffer rotation remove db
+[ ! -s "$ERR" ] || fail "a policy without a program has no line: $(cat "$ERR")"
+
+{ printf '%01019d\n' 0 | sed 's/^0/#/'; } >"$STORE/hooks.allow"
+cp "$STORE/hooks.allow" "$SCRATCH/full"
+expect_exit 1 bash -c 'ulimit -f 1; exec coffer hook add --on other --exec "/bin/true other" --user root'
+expect_message 'No space left'
+cmp "$SCRATCH/full" "$STORE/hooks.allow" || fail "half a line"
+
+note "a list of names with a long line: what stands behind the name is none"
+printf x | expect_ok coffer put other
+printf '# a comment\n\ndb %s other\nother\ttags' "$(printf '%04091d' 0)" >"$SCRATCH/names"
+expect_output "$(printf 'db is at version 2\nother is at version 2')" coffer rotate --from "$SCRATCH/names" --generator uuid
