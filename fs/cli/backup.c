@@ -134,6 +134,14 @@ static void end_session(struct cli *c, const char *session)
 		json_decref(answer);
 }
 
+/* Where the output begins, -1: nowhere one could go back to. One that is appended to begins at its end, wherever its offset stands: what is there is somebody's. */
+static off_t output_start(void)
+{
+	const int flags = fcntl(STDOUT_FILENO, F_GETFL);
+
+	return lseek(STDOUT_FILENO, 0, flags >= 0 && (flags & O_APPEND) ? SEEK_END : SEEK_CUR);
+}
+
 /* Back to where the output began: 0, or -ESPIPE for a pipe. */
 static int rewind_output(off_t start)
 {
@@ -144,7 +152,7 @@ static int rewind_output(off_t start)
 
 static int write_backup(struct cli *c, const json_t *request, uint64_t *ret_bytes, json_t **ret_last)
 {
-	off_t start = lseek(STDOUT_FILENO, 0, SEEK_CUR);
+	const off_t start = output_start();
 	bool stale = false;
 	int status = EXIT_DONE;
 

@@ -2,6 +2,7 @@
 # The command where something is against it: descriptors that are closed, output that is lost, words of no text, names and files that others chose.
 . "$(dirname "$0")/../support/lib.sh"
 
+DEATHS_EXPECTED=yes
 vault_start
 printf one | expect_ok coffer put db
 
@@ -76,3 +77,21 @@ note "a list of names with a long line: what stands behind the name is none"
 printf x | expect_ok coffer put other
 printf '# a comment\n\ndb %s other\nother\ttags' "$(printf '%04091d' 0)" >"$SCRATCH/names"
 expect_output "$(printf 'db is at version 2\nother is at version 2')" coffer rotate --from "$SCRATCH/names" --generator uuid
+
+note "a backup that is begun again takes back its own bytes, not what the file had before"
+mkdir "$SCRATCH/set"
+for ((i = 0; i < 15; i++)); do head -c 1048576 /dev/zero | tr '\0' "$((i % 10))" >"$SCRATCH/set/large$i"; done
+expect_ok coffer put --set "$SCRATCH/set"
+echo 'what was there' >"$SCRATCH/kept"
+size=$(stat -c %s "$SCRATCH/kept")
+grows() { [ "$(stat -c %s "$SCRATCH/kept")" -gt "$size" ]; }
+coffer backup --all --recipient safe >>"$SCRATCH/kept" 2>"$ERR" &
+backup=$!
+wait_for grows
+kill -STOP "$backup"
+kill_worker
+kill -CONT "$backup"
+wait "$backup" || fail "no backup: $(cat "$ERR")"
+[ "$(head -n 1 "$SCRATCH/kept")" = 'what was there' ] || fail "what was in the file is lost"
+tail -c "+$((size + 1))" "$SCRATCH/kept" >"$SCRATCH/whole"
+expect_ok coffer backup verify "$SCRATCH/whole"
