@@ -95,3 +95,45 @@ wait "$backup" || fail "no backup: $(cat "$ERR")"
 [ "$(head -n 1 "$SCRATCH/kept")" = 'what was there' ] || fail "what was in the file is lost"
 tail -c "+$((size + 1))" "$SCRATCH/kept" >"$SCRATCH/whole"
 expect_ok coffer backup verify "$SCRATCH/whole"
+
+note "an edit that cannot be stored: who may not is told before, and at a terminal the work is not lost"
+cat >"$SCRATCH/bin/editor" <<'TXT'
+#!/bin/sh
+echo turn >>"$TURNS"
+case $(grep -c . "$TURNS") in
+1) head -c 1048577 /dev/zero | tr '\0' x >"$1" ;;
+2) printf 'the second turn' >"$1"; coffer vault set --value-max 1 >/dev/null ;;
+3) printf 'the third turn' >"$1"; coffer vault set --value-max 1M >/dev/null ;;
+esac
+TXT
+chmod 755 "$SCRATCH/bin/editor"
+export EDITOR=editor VISUAL='' TURNS=$SCRATCH/turns
+: >"$TURNS" && chmod 666 "$TURNS"
+expect_ok coffer grant secrets-user user:20003 --on db
+expect_exit 3 as 20003 coffer edit db
+expect_message 'secrets/set on db'
+[ ! -s "$TURNS" ] || fail "the editor was started for who may not store"
+# too long; then longer than the vault takes, twice; then right
+printf 'x\ns\ne\ns\ne\n' | expect_ok script -q -e -c 'coffer edit db' /dev/null
+expect_output 'the third turn' coffer get db
+[ "$(grep -c . "$TURNS")" = 3 ] || fail "$(grep -c . "$TURNS") turns at the editor"
+# nobody is asked where there is no terminal
+: >"$TURNS"
+expect_exit 1 coffer edit db </dev/null
+expect_message 'too long; nothing was changed'
+! find /dev/shm -maxdepth 1 -name 'coffer-edit.*' -user 0 -newer "$TURNS" | grep -q . || fail "an edit is left in memory"
+
+note "a drill that is killed takes its scratch vault along"
+mkdir "$SCRATCH/drills"
+export TMPDIR=$SCRATCH/drills
+in_drill() { find "$TMPDIR" -name vault.db | grep -q .; }
+none_left() { [ -z "$(ls "$TMPDIR")" ]; }
+for signal in TERM KILL; do
+	coffer backup drill "$SCRATCH/whole" --key "$SCRATCH/keys/safe" --no-record >/dev/null 2>&1 &
+	drill=$!
+	wait_for in_drill
+	kill -"$signal" "$drill"
+	wait "$drill" 2>/dev/null && fail "the drill was over before it could be killed"
+	wait_for none_left
+done
+unset TMPDIR
