@@ -261,6 +261,7 @@ static int ask_rotation_remove(struct ctl *c)
 
 static int run_rotation_remove(struct ctl *c)
 {
+	struct rotation *p = &c->args.rotation;
 	char command[256];
 	uint64_t id = 0;
 	int r;
@@ -268,8 +269,10 @@ static int run_rotation_remove(struct ctl *c)
 	store_rdlock(c->env->store);
 	const struct rules *rules = store_rules(c->env->store);
 	for (size_t i = 0; i < rules->n_rotations; i++)
-		if (!strcmp(rules->rotations[i].scope, c->args.scope))
-			id = rules->rotations[i].id;
+		if (!strcmp(rules->rotations[i].scope, c->args.scope)) {
+			*p = rules->rotations[i];
+			id = p->id;
+		}
 	store_unlock_tables(c->env->store);
 	r = id ? store_rotation_remove(c->env->store, id) : -ENOENT;
 	if (r == -ENOENT) {
@@ -280,6 +283,8 @@ static int run_rotation_remove(struct ctl *c)
 		return ctl_fail_store(c, r, "remove the policy of %s", c->args.scope);
 	ctl_set(c, "rotation", json_integer((json_int_t)id));
 	ctl_set(c, "scope", json_string(c->args.scope));
+	if (p->command[0])
+		ctl_set(c, "command", json_string(p->command));
 	return 0;
 }
 

@@ -53,6 +53,8 @@ bool runner_command_varies(const char *command);
 /* The words with what stands for the percents; *ret_buf is malloc'd and holds them. 0; -EINVAL (another %, too many words); -ENOMEM. */
 int runner_expand(const struct runner_request *request, char **ret_buf, char *ret_argv[RUNNER_WORDS_MAX + 1]);
 
+/* Could the command run as this user, if a line allowed it? Its words, and who could write the program. 0; -EPERM with one line in why. */
+int runner_command_check(uint32_t user, const char *command, char *why, size_t why_len);
 /* Is the command allowed to run as this user? dir is the store's. 0; -EPERM with one line in why. */
 int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_t why_len);
 

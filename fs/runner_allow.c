@@ -176,32 +176,37 @@ static int check_program(const char *path, uint32_t user, char *why, size_t why_
 	return 0;
 }
 
-int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_t why_len)
+int runner_command_check(uint32_t user, const char *command, char *why, size_t why_len)
 {
 	struct runner_request q = { .user = user, .name = "x", .version = 1 };
-	char wanted[HOOK_COMMAND_MAX + 16], *text = NULL, *rest, *argv[RUNNER_WORDS_MAX + 1], *buf = NULL;
-	bool found = false;
+	char *argv[RUNNER_WORDS_MAX + 1], *buf = NULL;
 	int r;
 
-	snprintf(q.command, sizeof q.command, "%s", command);
 	/* a percent in the path would let whoever names a secret choose among programs */
-	if (command[0] != '/' || memchr(command, '%', strcspn(command, " ")) || runner_expand(&q, &buf, argv) < 0) {
+	if ((size_t)snprintf(q.command, sizeof q.command, "%s", command) >= sizeof q.command || command[0] != '/' || memchr(command, '%', strcspn(command, " ")) ||
+	    runner_expand(&q, &buf, argv) < 0) {
 		snprintf(why, why_len, "a command is a program's whole path and words between blanks, with %%n, %%v, %%e and %%%% alone for percents, and none in the path");
 		return -EPERM;
 	}
-	r = read_list(dir, &text, why, why_len);
-	if (r == 0) {
-		snprintf(wanted, sizeof wanted, "%u %s", user, command);
-		for (char *line = strtok_r(text, "\n", &rest); line && !found; line = strtok_r(NULL, "\n", &rest))
-			found = !strcmp(line, wanted);
-		if (!found) {
-			snprintf(why, why_len, RUNNER_ALLOW " has no line \"%.120s\"", wanted);
-			r = -EPERM;
-		}
-	}
-	if (r == 0)
-		r = check_program(argv[0], user, why, why_len);
-	free(text);
+	r = check_program(argv[0], user, why, why_len);
 	free(buf);
 	return r;
+}
+
+int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_t why_len)
+{
+	char wanted[HOOK_COMMAND_MAX + 16], *text = NULL, *rest;
+	bool found = false;
+	int r = read_list(dir, &text, why, why_len);
+
+	if (r < 0)
+		return r;
+	snprintf(wanted, sizeof wanted, "%u %s", user, command);
+	for (char *line = strtok_r(text, "\n", &rest); line && !found; line = strtok_r(NULL, "\n", &rest))
+		found = !strcmp(line, wanted);
+	free(text);
+	if (found)
+		return runner_command_check(user, command, why, why_len);
+	snprintf(why, why_len, RUNNER_ALLOW " has no line \"%.120s\"", wanted);
+	return -EPERM;
 }

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,15 +19,14 @@ static int find_program(const char *word, size_t len, char *ret_path, size_t roo
 {
 	const char *path = getenv("PATH");
 
-	if (memchr(word, '/', len)) {
-		snprintf(ret_path, room, "%.*s", (int)len, word);
-		return word[0] == '/' ? 0 : -EINVAL;
-	}
+	if (memchr(word, '/', len))
+		return word[0] != '/' ? -EINVAL : (size_t)snprintf(ret_path, room, "%.*s", (int)len, word) >= room ? -ENAMETOOLONG : 0;
 	for (const char *dir = path ? path : ""; *dir; dir += strcspn(dir, ":"), dir += *dir == ':') {
 		int n = (int)strcspn(dir, ":");
 		if (n == 0 || dir[0] != '/')
 			continue;
-		snprintf(ret_path, room, "%.*s/%.*s", n, dir, (int)len, word);
+		if ((size_t)snprintf(ret_path, room, "%.*s/%.*s", n, dir, (int)len, word) >= room)
+			continue;
 		if (access(ret_path, X_OK) == 0)
 			return 0;
 	}
@@ -43,6 +41,8 @@ int command_argument(const char *option, const char *given, char *ret_command, s
 
 	if (r == -ENOENT)
 		return fail(EXIT_NOT_FOUND, "--%s: there is no program %.*s; name it by its whole path", option, (int)word, given);
+	if (r == -ENAMETOOLONG)
+		return fail(EXIT_USAGE, "--%s: at most %zu bytes; put what is longer into a script", option, len - 1);
 	if (r < 0)
 		return fail(EXIT_USAGE, "--%s \"%.100s\": begin with a program's name, or its whole path", option, given);
 	if ((size_t)snprintf(ret_command, len, "%s%s", path, given + word) >= len)
@@ -70,7 +70,20 @@ int user_argument(const char *given, uint32_t *ret_uid)
 
 /* ---- the list ---- */
 
-/* Adds the line unless it is there. */
+/* At the end, or not at all: half a line would allow another command. */
+static int append(int fd, off_t end, const char *line, bool open_end)
+{
+	char text[HOOK_COMMAND_MAX + 20];
+	const int len = snprintf(text, sizeof(text), "%s%s\n", open_end ? "\n" : "", line);
+	const ssize_t n = write(fd, text, (size_t)len);
+
+	if (n == len)
+		return 0;
+	const int r = n < 0 ? -errno : -ENOSPC;
+	return n > 0 && ftruncate(fd, end) < 0 ? -EIO : r;
+}
+
+/* Adds the line unless it is there. Without a lock: everybody may read the file, and could hold one for ever. */
 static int add_line(int fd, const char *line)
 {
 	struct stat st;
@@ -79,7 +92,7 @@ static int add_line(int fd, const char *line)
 	ssize_t n;
 	bool there = false;
 
-	if (flock(fd, LOCK_EX) || fstat(fd, &st))
+	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022))
 		return -EPERM;
@@ -94,7 +107,7 @@ static int add_line(int fd, const char *line)
 	free(text);
 	if (n != st.st_size)
 		return n < 0 ? -errno : -EIO;
-	return there ? 0 : dprintf(fd, "%s%s\n", open_end ? "\n" : "", line) < 0 ? -errno : 0;
+	return there ? 0 : append(fd, st.st_size, line, open_end);
 }
 
 /* The store's directory, if this is its machine and its root: by the mount's source, which the kernel has from who mounted it. What the daemon says comes from its worker, and is not where root writes. */
@@ -114,8 +127,13 @@ static int open_store(const char *store)
 
 static int allow(const struct mount *m, const char *command, uint32_t user)
 {
-	char path[PATH_MAX + 32], line[HOOK_COMMAND_MAX + 16];
-	int dir = open_store(m->store), fd, r;
+	char path[PATH_MAX + 32], line[HOOK_COMMAND_MAX + 16], why[512] = "";
+	int dir, fd, r;
+
+	/* A line for what cannot run would stay, and count once it can. */
+	if (runner_command_check(user, command, why, sizeof(why)) < 0)
+		return fail(EXIT_DENIED, "%s; nothing was allowed", why);
+	dir = open_store(m->store);
 
 	snprintf(path, sizeof(path), "%s/%s", m->store, RUNNER_ALLOW);
 	if (dir == -EPERM)

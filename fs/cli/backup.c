@@ -12,6 +12,7 @@
 
 #include "fs/cli/client.h"
 #include "fs/cli/output.h"
+#include "fs/cli/secrets.h"
 #include "fs/timefmt.h"
 
 #define ATTEMPTS 3	/* a backup whose worker died is begun again, where the output can be */
@@ -78,8 +79,15 @@ static int backup_request(const struct args *a, json_t *request)
 		json_object_set_new(request, "all", json_true());
 	} else {
 		names = json_array();
-		for (size_t i = 0; i < a->n_operands; i++)
+		for (size_t i = 0; i < a->n_operands; i++) {
+			int status = secret_name_check(a->operands[i]);
+
+			if (status) {
+				json_decref(names);
+				return status;
+			}
 			json_array_append_new(names, json_string(a->operands[i]));
+		}
 		json_object_set_new(request, "names", names);
 	}
 	client_set(request, "recipient", recipient);
@@ -126,6 +134,14 @@ static void end_session(struct cli *c, const char *session)
 		json_decref(answer);
 }
 
+/* Where the output begins, -1: nowhere one could go back to. One that is appended to begins at its end, wherever its offset stands: what is there is somebody's. */
+static off_t output_start(void)
+{
+	const int flags = fcntl(STDOUT_FILENO, F_GETFL);
+
+	return lseek(STDOUT_FILENO, 0, flags >= 0 && (flags & O_APPEND) ? SEEK_END : SEEK_CUR);
+}
+
 /* Back to where the output began: 0, or -ESPIPE for a pipe. */
 static int rewind_output(off_t start)
 {
@@ -136,7 +152,7 @@ static int rewind_output(off_t start)
 
 static int write_backup(struct cli *c, const json_t *request, uint64_t *ret_bytes, json_t **ret_last)
 {
-	off_t start = lseek(STDOUT_FILENO, 0, SEEK_CUR);
+	const off_t start = output_start();
 	bool stale = false;
 	int status = EXIT_DONE;
 
@@ -237,13 +253,14 @@ int cmd_backup_verify(struct cli *c, const struct args *a)
 int cmd_recipient_add(struct cli *c, const struct args *a)
 {
 	const char *path = args_value(a, "public-key");
-	json_t *request = json_pack("{s:s, s:s}", "op", "recipient-add", "name", a->operands[0]), *answer = NULL;
+	json_t *request = json_pack("{s:s}", "op", "recipient-add"), *answer = NULL;
 	int status;
 
 	if (!path) {
 		json_decref(request);
 		return fail(EXIT_USAGE, "--public-key FILE is missing: what coffer recipient keygen, or openssl pkey -pubout, wrote");
 	}
+	client_set(request, "name", a->operands[0]);
 	status = request ? add_public_key(request, path) : fail(EXIT_ERROR, "not enough memory");
 	if (status) {
 		json_decref(request);
@@ -310,13 +327,14 @@ int cmd_recipient_keygen(struct cli *c, const struct args *a)
 	if (r == 0 && fsync(fd) < 0)
 		r = -errno;
 	close(fd);
+	x25519_pem_print(public, false, public_pem);
+	if (r == 0 && (fputs(public_pem, stdout) < 0 || fflush(stdout) != 0))
+		r = -errno;
 	if (r < 0) {
 		unlink(path);
 		status = fail(EXIT_ERROR, "%s: %s; nothing was written", path, strerror(-r));
 		goto out;
 	}
-	x25519_pem_print(public, false, public_pem);
-	fputs(public_pem, stdout);
 	note("the private key is in %s: move it off this machine, and keep it as long as the backups", path);
 out:
 	secmem_free(pem, CURVE_PEM_MAX);

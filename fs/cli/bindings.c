@@ -40,6 +40,13 @@ static int triple_request(const char *op, const struct args *a, json_t **ret_req
 	return status;
 }
 
+static const char *text_of(const json_t *answer, const char *key)
+{
+	const char *text = json_string_value(json_object_get(answer, key));
+
+	return text ? text : "?";
+}
+
 int cmd_grant(struct cli *c, const struct args *a)
 {
 	const char *from = args_value(a, "from"), *until = args_value(a, "until");
@@ -61,9 +68,8 @@ int cmd_grant(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		status = client_change(c, json_incref(request), NULL, 0, &answer);
 	if (status == EXIT_DONE)
-		printf("binding %" JSON_INTEGER_FORMAT ": %s to %s on %s\n", json_integer_value(json_object_get(answer, "binding")),
-		       json_string_value(json_object_get(answer, "role")), json_string_value(json_object_get(answer, "principal")),
-		       json_string_value(json_object_get(answer, "scope")));
+		output_line("binding %" JSON_INTEGER_FORMAT ": %s to %s on %s", json_integer_value(json_object_get(answer, "binding")),
+			    text_of(answer, "role"), text_of(answer, "principal"), text_of(answer, "scope"));
 	json_decref(answer);
 	json_decref(request);
 	return status;
@@ -230,25 +236,25 @@ static void print_verdict(const json_t *answer, const char *action, const char *
 	json_int_t binding = json_integer_value(json_object_get(answer, "binding"));
 
 	if (json_is_true(json_object_get(answer, "allowed"))) {
-		printf("yes: binding %" JSON_INTEGER_FORMAT " (%s)\n", binding, role ? role : "-");
+		output_line("yes: binding %" JSON_INTEGER_FORMAT " (%s)", binding, role ? role : "-");
 		if (error && why)
-			printf("but %s: opening it gives %s\n", why, error);
+			output_line("but %s: opening it gives %s", why, error);
 		return;
 	}
 	if (error && why) {
-		printf("no: %s: opening it gives %s, although binding %" JSON_INTEGER_FORMAT " (%s) gives %s\n", why, error, binding, role ? role : "-", action);
+		output_line("no: %s: opening it gives %s, although binding %" JSON_INTEGER_FORMAT " (%s) gives %s", why, error, binding, role ? role : "-", action);
 		if (hint)
-			printf("%s\n", hint);
+			output_line("%s", hint);
 		return;
 	}
 	if (json_is_integer(json_object_get(answer, "block")) && why)
-		printf("no: %s\n", why);
+		output_line("no: %s", why);
 	else if (missing)
-		printf("no: no binding gives %s\n", missing);
+		output_line("no: no binding gives %s", missing);
 	else
 		printf("no: no binding gives %s on %s\n", action, name);
 	if (grant)
-		printf("an administrator can: %s\n", grant);
+		output_line("an administrator can: %s", grant);
 }
 
 int cmd_can_i(struct cli *c, const struct args *a)

@@ -14,7 +14,7 @@ int cmd_block(struct cli *c, const struct args *a)
 	char principal[PRINCIPAL_TEXT_MAX];
 	json_t *request, *answer = NULL;
 	struct principal parsed;
-	const char *hint;
+	const char *hint, *text;
 	int status = principal_argument(a->operands[0], &parsed, principal);
 
 	if (status)
@@ -24,8 +24,8 @@ int cmd_block(struct cli *c, const struct args *a)
 	status = client_change(c, request, NULL, 0, &answer);
 	if (status)
 		return status;
-	printf("block %" JSON_INTEGER_FORMAT ": %s\n", json_integer_value(json_object_get(answer, "block")),
-	       json_string_value(json_object_get(answer, "principal")));
+	text = json_string_value(json_object_get(answer, "principal"));
+	output_line("block %" JSON_INTEGER_FORMAT ": %s", json_integer_value(json_object_get(answer, "block")), text ? text : principal);
 	hint = json_string_value(json_object_get(answer, "hint"));
 	if (hint && *hint)
 		note("%s", hint);
@@ -35,7 +35,7 @@ int cmd_block(struct cli *c, const struct args *a)
 
 int cmd_unblock(struct cli *c, const struct args *a)
 {
-	const char *given = a->operands[0];
+	const char *given = a->operands[0], *text;
 	char principal[PRINCIPAL_TEXT_MAX], *end;
 	json_t *request = NULL, *answer = NULL;
 	struct principal parsed;
@@ -54,7 +54,7 @@ int cmd_unblock(struct cli *c, const struct args *a)
 	}
 	status = client_change(c, request, NULL, 0, &answer);
 	if (status == EXIT_DONE)
-		printf("unblocked %s\n", json_string_value(json_object_get(answer, "principal")));
+		output_line("unblocked %s", (text = json_string_value(json_object_get(answer, "principal"))) ? text : given);
 	json_decref(answer);
 	return status;
 }

@@ -14,6 +14,7 @@ struct cli {
 	const char *mount_option;	/* -m, or NULL */
 	const char *vault_option;	/* --vault, or NULL */
 	enum output_form output;
+	bool output_given;
 	bool mount_known;
 	struct mount mount;		/* once mount_known */
 };

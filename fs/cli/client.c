@@ -16,6 +16,7 @@
 #define PAUSE_LAST_MS  1000
 /* EPERM on a request that was alive is what the second worker says of the first one's; EPERM again and again is a verdict. */
 #define REFUSALS_MAX 4
+#define NO_REQUEST   "an argument is not UTF-8 text (or memory ran out); nothing was done"
 
 static int write_all(int fd, const void *data, size_t len)
 {
@@ -304,8 +305,10 @@ static int perform(struct cli *c, json_t *request, bool changes, struct message 
 	json_t *answer = NULL;
 	int status = EXIT_ERROR, r;
 
-	if (!request)
-		return fail(EXIT_ERROR, "not enough memory, or an argument that is not UTF-8 text");
+	if (!json_object_get(request, "op")) {
+		json_decref(request);
+		return fail(EXIT_USAGE, NO_REQUEST);
+	}
 	status = cli_mount(c, &m);
 	if (status)
 		goto out;
@@ -352,8 +355,10 @@ int client_send(struct cli *c, json_t *request, const void *value, size_t len, j
 	int status = EXIT_ERROR, r;
 
 	*ret_stale = false;
-	if (!request)
-		return fail(EXIT_ERROR, "not enough memory, or an argument that is not UTF-8 text");
+	if (!json_object_get(request, "op")) {
+		json_decref(request);
+		return fail(EXIT_USAGE, NO_REQUEST);
+	}
 	status = cli_mount(c, &m);
 	if (status)
 		goto out;
@@ -385,6 +390,7 @@ out:
 
 void client_set(json_t *request, const char *key, const char *value)
 {
-	if (request && value)
-		json_object_set_new(request, key, json_string(value));
+	/* left out, it would be a binding that never ends, or a backup of something else: nothing is asked then */
+	if (request && value && json_object_set_new(request, key, json_string(value)) < 0)
+		json_object_clear(request);
 }

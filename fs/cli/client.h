@@ -17,7 +17,7 @@
  * -EHOSTDOWN: the file could not be opened, nothing was sent. */
 int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer);
 
-/* The whole of it for a command: finds the mount, asks, prints what went wrong. request is stolen (NULL: out of memory).
+/* The whole of it for a command: finds the mount, asks, prints what went wrong. request is stolen (NULL, or without its op: it could not be made, which is said).
  * EXIT_DONE and an answer that is ok; else the exit status. */
 int client_ask(struct cli *c, json_t *request, json_t **ret_answer);
 int client_change(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer);
@@ -32,7 +32,7 @@ int client_send(struct cli *c, json_t *request, const void *value, size_t len, j
 /* Prints an answer that is not ok; returns its exit status. */
 int client_report(const json_t *answer);
 
-/* Sets key unless value is NULL. */
+/* Sets key unless value is NULL. A value that is not UTF-8 text empties the request, so that it is not made at all. */
 void client_set(json_t *request, const char *key, const char *value);
 
 #endif

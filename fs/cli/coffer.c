@@ -2,11 +2,13 @@
 #include "fs/cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define SUMMARY_AT  20		/* column of the summaries in --help */
 #define OPTION_AT   30		/* of an option's explanation */
@@ -123,10 +125,14 @@ static int apply_globals(struct cli *c, const struct args *a)
 {
 	const char *mount = args_value(a, "mount"), *vault = args_value(a, "vault"), *output = args_value(a, "output");
 
+	/* once before the command, once behind it */
+	if ((mount && c->mount_option) || (vault && c->vault_option) || (output && c->output_given))
+		return fail(EXIT_USAGE, "option --%s is given twice", mount && c->mount_option ? "mount" : vault && c->vault_option ? "vault" : "output");
 	if (mount)
 		c->mount_option = mount;
 	if (vault)
 		c->vault_option = vault;
+	c->output_given = c->output_given || output;
 	if (c->mount_option && c->vault_option)
 		return fail(EXIT_USAGE, "-m and --vault name two vaults; give one of them");
 	if (output && strcmp(output, "json") == 0)
@@ -204,6 +210,30 @@ static void harden(void)
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+/* Where standard input, output or error is closed, the next file that is opened would be it: what is printed would lie in a private key, or go to the daemon as a request. What takes its place can neither be read nor
+ * written, so that whoever needs it is told. */
+static void fill_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/", O_PATH | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
+/* Output that is lost is an error, also if it was lost on the way (errno is 0 then), or when the file was closed (NFS, quotas). */
+static int finish(int status)
+{
+	const bool lost = ferror(stdout);
+
+	errno = 0;
+	if ((fflush(stdout) != 0 || close(STDOUT_FILENO) < 0 || lost) && status == EXIT_DONE)
+		return fail(EXIT_ERROR, "cannot write to standard output%s%s", errno ? ": " : "; what was printed is not all", errno ? strerror(errno) : "");
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option_spec *const tables[] = { globals, listing, leading, NULL };
@@ -212,6 +242,7 @@ int main(int argc, char **argv)
 	char why[256];
 	int status;
 
+	fill_standard();
 	harden();
 	if (argc < 1)
 		return EXIT_USAGE;
@@ -227,7 +258,5 @@ int main(int argc, char **argv)
 			status = dispatch(&c, (size_t)argc - 1 - a.used, argv + 1 + a.used);
 	}
 	args_free(&a);
-	if (fflush(stdout) != 0 && status == EXIT_DONE)
-		status = fail(EXIT_ERROR, "cannot write to standard output: %s", strerror(errno));
-	return status;
+	return finish(status);
 }

@@ -85,7 +85,7 @@ int cmd_delete(struct cli *c, const struct args *a)
 		return explain_delete(c, m, name, path, errno);
 	r = ask_deleted(m, name, &secret);
 	if (r == 0)
-		printf("%s deleted; until %s, when it is purged, it can be brought back: coffer recover %s\n", name, text(secret, "purge"), name);
+		output_line("%s deleted; until %s, when it is purged, it can be brought back: coffer recover %s", name, text(secret, "purge"), name);
 	else if (r != -ENOENT)
 		printf("%s deleted\n", name);
 	else

@@ -4,41 +4,30 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/janitor.h"
 #include "fs/timefmt.h"
 #include "store/lifecycle.h"
 #include "store/transport.h"
 
 struct scratch {
-	char dir[PATH_MAX];
+	struct janitor janitor;	/* of the directory, which goes also when the drill is killed */
 	struct vaultconf conf;
 	struct keys *keys;
 	struct store *store;
 };
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	remove(path);
-	return 0;
-}
-
 static void scratch_end(struct scratch *s)
 {
 	store_close(s->store);
 	keys_free(s->keys);
-	if (s->dir[0])
-		nftw(s->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	janitor_close(&s->janitor);
 }
 
 /* A KEK of a passphrase that is random and never leaves this function: no file has it. */
@@ -71,22 +60,22 @@ static int scratch_begin(struct scratch *s, char *why, size_t why_len)
 {
 	const struct store_settings settings = { .retention_days = 90, .value_max = VALUE_MAX };
 	const struct principal nobody = { .n = 1, .conditions = { { PRINCIPAL_USER, UINT32_MAX - 1 } } };
-	struct store_config config = { .dir = s->dir, .conf = &s->conf };
+	struct store_config config = { .dir = s->janitor.dir, .conf = &s->conf };
 	const char *tmp = getenv("TMPDIR");
+	char template[PATH_MAX];
 	int r;
 
-	snprintf(s->dir, sizeof s->dir, "%s/coffer-drill-XXXXXX", tmp && *tmp ? tmp : "/var/tmp");
-	if (!mkdtemp(s->dir)) {
-		r = -errno;
+	snprintf(template, sizeof template, "%s/coffer-drill-XXXXXX", tmp && *tmp ? tmp : "/var/tmp");
+	r = janitor_open(template, false, &s->janitor);
+	if (r < 0) {
 		snprintf(why, why_len, "no scratch vault can be made in %s: %s; name another directory with TMPDIR", tmp && *tmp ? tmp : "/var/tmp", strerror(-r));
-		s->dir[0] = '\0';
 		return r;
 	}
 	snprintf(s->conf.name, sizeof s->conf.name, "drill");
 	snprintf(s->conf.kek, sizeof s->conf.kek, "passphrase:");
 	r = scratch_keys(s, why, why_len);
 	if (r == 0)
-		r = store_create(s->dir, &s->conf, s->keys, &settings, &nobody, 1, getuid(), getgid(), why, why_len);
+		r = store_create(s->janitor.dir, &s->conf, s->keys, &settings, &nobody, 1, getuid(), getgid(), why, why_len);
 	if (r == 0)
 		r = store_open(&config, &s->store, why, why_len);
 	return r < 0 ? r : store_unlock(s->store, s->keys, why, why_len);
@@ -181,7 +170,7 @@ static int keep_date(struct cli *c, const struct backup_header *h, const struct 
 
 static int run_drill(const struct backup_key *key, int *fd, const uint8_t signer[DIGEST_LEN], struct backup_header *ret_header, struct restore_counts *ret_counts)
 {
-	struct scratch s = { 0 };
+	struct scratch s = { .janitor.alive = -1 };
 	char why[512] = "";
 	uint8_t *file_key = secmem_alloc(KEY_LEN);
 	int status = file_key ? backup_read_header(*fd, ret_header) : fail(EXIT_ERROR, "no locked memory left"), r;

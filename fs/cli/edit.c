@@ -1,12 +1,8 @@
-/* coffer edit: the value lies in a file of a private directory in memory while the editor runs.
- *
- * A janitor process holds the other end of a pipe: when the pipe closes, because the command is done, failed, or was killed (SIGKILL too), it
- * overwrites and removes the directory with whatever the editor left beside the file. So there is one way out, and every exit takes it. */
+/* coffer edit: the value lies in a file of a private directory in memory while the editor runs. A janitor wipes it with whatever the editor left beside the file. */
 #include "fs/cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,93 +15,31 @@
 
 #include "fs/cli/client.h"
 #include "fs/cli/input.h"
+#include "fs/cli/janitor.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
+#include "policy/scope.h"
 #include "store/aead.h"
 
 #define MEMORY_DIR "/dev/shm"	/* tmpfs: never on a disk, but for swap */
 
 struct workplace {
-	char dir[64];
-	char file[256];
-	int alive;		/* write end of the janitor's pipe, -1: none */
-	pid_t janitor;
+	struct janitor janitor;
+	char file[PATH_MAX + NAME_LEN_MAX + 2];
 };
-
-static int wipe_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	static const char zeros[4096];
-
-	(void)ftw;
-	if (type == FTW_F && S_ISREG(st->st_mode)) {
-		int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-
-		for (off_t done = 0; fd >= 0 && done < st->st_size; done += (off_t)sizeof(zeros))
-			if (pwrite(fd, zeros, sizeof(zeros), done) < 0)
-				break;
-		if (fd >= 0)
-			close(fd);
-	}
-	remove(path);
-	return 0;
-}
-
-static void janitor_run(const char *dir, int pipe_fd)
-{
-	sigset_t all;
-	char byte;
-	ssize_t n;
-
-	/* A terminal's Ctrl-C, or a session's end, is for the command. */
-	setsid();
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL);
-	do
-		n = read(pipe_fd, &byte, 1);
-	while (n < 0 && errno == EINTR);
-	nftw(dir, wipe_entry, 8, FTW_DEPTH | FTW_PHYS);
-	_exit(0);
-}
 
 static int workplace_open(struct workplace *w, const char *name)
 {
 	struct statfs fs;
-	int ends[2];
+	int r;
 
-	*w = (struct workplace){ .alive = -1 };
 	if (statfs(MEMORY_DIR, &fs) < 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
 		return fail(EXIT_ERROR, MEMORY_DIR " is not a file system in memory; edit the value elsewhere and use: coffer put %s --file F", name);
-	snprintf(w->dir, sizeof(w->dir), MEMORY_DIR "/coffer-edit.XXXXXX");
-	if (!mkdtemp(w->dir))
-		return fail(EXIT_ERROR, "cannot make a directory in " MEMORY_DIR ": %s", strerror(errno));
-	snprintf(w->file, sizeof(w->file), "%s/%s", w->dir, name);
-	if (pipe2(ends, O_CLOEXEC) < 0) {
-		rmdir(w->dir);
-		return fail(EXIT_ERROR, "cannot make a pipe: %s", strerror(errno));
-	}
-	w->janitor = fork();
-	if (w->janitor == 0) {
-		close(ends[1]);
-		janitor_run(w->dir, ends[0]);
-	}
-	close(ends[0]);
-	if (w->janitor < 0) {
-		close(ends[1]);
-		rmdir(w->dir);
-		return fail(EXIT_ERROR, "cannot start a process: %s", strerror(errno));
-	}
-	w->alive = ends[1];
+	r = janitor_open(MEMORY_DIR "/coffer-edit.XXXXXX", true, &w->janitor);
+	if (r < 0)
+		return fail(EXIT_ERROR, "cannot make a directory in " MEMORY_DIR ": %s", strerror(-r));
+	snprintf(w->file, sizeof(w->file), "%s/%s", w->janitor.dir, name);
 	return EXIT_DONE;
-}
-
-static void workplace_close(struct workplace *w)
-{
-	if (w->alive < 0)
-		return;
-	close(w->alive);
-	w->alive = -1;
-	while (waitpid(w->janitor, NULL, 0) < 0 && errno == EINTR)
-		;
 }
 
 static int write_file(const char *path, const struct secbuf *value)
@@ -156,14 +90,15 @@ static int run_editor(const struct workplace *w)
 		editor = getenv("EDITOR");
 	if (!editor || !*editor)
 		editor = "vi";
-	snprintf(command, sizeof(command), "%s \"$1\"", editor);
+	if ((size_t)snprintf(command, sizeof(command), "%s \"$1\"", editor) >= sizeof(command))
+		return fail(EXIT_USAGE, "$VISUAL or $EDITOR is longer than %d bytes; put it into a script", PATH_MAX);
 	sigaction(SIGINT, &ignore, &old_int);
 	sigaction(SIGQUIT, &ignore, &old_quit);
 	editor_pid = fork();
 	if (editor_pid == 0) {
 		sigaction(SIGINT, &old_int, NULL);
 		sigaction(SIGQUIT, &old_quit, NULL);
-		setenv("TMPDIR", w->dir, 1);	/* for the editor's own temporary files */
+		setenv("TMPDIR", w->janitor.dir, 1);	/* for the editor's own temporary files */
 		execl("/bin/sh", "sh", "-c", command, "sh", w->file, (char *)NULL);
 		_exit(127);
 	}
@@ -235,11 +170,74 @@ static int store_value(struct cli *c, const char *name, const json_t *before, co
 	return EXIT_DONE;
 }
 
+/* Whoever may not store it is told before he has typed it. */
+static int may_store(struct cli *c, const char *name, const json_t *before)
+{
+	const json_t *rights = json_object_get(before, "rights"), *right;
+	size_t i;
+
+	json_array_foreach(rights, i, right)
+		if (strcmp(json_string_value(right) ? json_string_value(right) : "", "secrets/set") == 0)
+			return EXIT_DONE;
+	return secret_explain(c, name, NULL, "secrets/set", EACCES);
+}
+
+enum choice { GIVE_UP = 0, STORE_AGAIN, EDIT_AGAIN };
+
+/* What could not be stored is somebody's work. At a terminal he is asked; elsewhere there is nobody who could put it right. */
+static enum choice ask_again(bool storable)
+{
+	enum choice choice = GIVE_UP;
+	char line[64];
+
+	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return GIVE_UP;
+	do {
+		fprintf(stderr, "What you edited is still there. %se edits it again, q throws it away: ", storable ? "s tries again to store it, " : "");
+		fflush(stderr);
+		if (!fgets(line, sizeof(line), stdin) || line[0] == 'q')
+			return GIVE_UP;
+		choice = line[0] == 's' && storable ? STORE_AGAIN : line[0] == 'e' ? EDIT_AGAIN : GIVE_UP;
+	} while (choice == GIVE_UP);
+	return choice;
+}
+
+static bool same(const struct secbuf *a, const struct secbuf *b)
+{
+	return secbuf_len(a) == secbuf_len(b) && secret_cmp(secbuf_cdata(a), secbuf_cdata(b), secbuf_len(a)) == 0;
+}
+
+static int edit_and_store(struct cli *c, const char *name, const json_t *before, const struct workplace *w, const struct secbuf *old, struct secbuf *new)
+{
+	enum choice choice = EDIT_AGAIN;
+	bool storable = false;
+	int status = EXIT_ERROR;
+
+	do {
+		if (choice == EDIT_AGAIN) {
+			status = run_editor(w);
+			if (status)
+				return status;
+			status = read_file(w->file, new);
+			storable = status == EXIT_DONE;
+			if (storable)
+				drop_editors_newline(old, new);
+		}
+		if (storable && same(old, new)) {
+			note("%s is unchanged", name);
+			return EXIT_DONE;
+		}
+		if (storable)
+			status = store_value(c, name, before, new);
+	} while (status && (choice = ask_again(storable)) != GIVE_UP);
+	return status;
+}
+
 int cmd_edit(struct cli *c, const struct args *a)
 {
 	const char *name = a->operands[0];
 	struct secbuf *old = NULL, *new = NULL;
-	struct workplace w = { .alive = -1 };
+	struct workplace w = { .janitor.alive = -1 };
 	json_t *before = NULL;
 	int status = secret_name_check(name), fd = -1, r;
 
@@ -249,6 +247,8 @@ int cmd_edit(struct cli *c, const struct args *a)
 		status = describe(c, name, &before);
 	if (status == EXIT_DONE)
 		status = secret_open(c, name, NULL, &fd);
+	if (status == EXIT_DONE)
+		status = may_store(c, name, before);
 	if (status)
 		goto out;
 	status = EXIT_ERROR;
@@ -265,19 +265,9 @@ int cmd_edit(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		status = write_file(w.file, old);
 	if (status == EXIT_DONE)
-		status = run_editor(&w);
-	if (status == EXIT_DONE)
-		status = read_file(w.file, new);
-	workplace_close(&w);
-	if (status)
-		goto out;
-	drop_editors_newline(old, new);
-	if (secbuf_len(old) == secbuf_len(new) && secret_cmp(secbuf_cdata(old), secbuf_cdata(new), secbuf_len(old)) == 0)
-		note("%s is unchanged", name);
-	else
-		status = store_value(c, name, before, new);
+		status = edit_and_store(c, name, before, &w, old, new);
 out:
-	workplace_close(&w);
+	janitor_close(&w.janitor);
 	json_decref(before);
 	secbuf_free(new);
 	secbuf_free(old);

@@ -201,7 +201,7 @@ static void exposed_free(void *node)
 }
 
 /* Names alone, one on each line, unless a form is asked for: so that they can be piped on. */
-static int print_exposed(struct cli *c, const struct args *a, const json_t *list)
+static int print_exposed(struct cli *c, const json_t *list)
 {
 	static const struct column columns[] = {
 		{ "NAME", "name" }, { "VERSIONS", "versions" }, { "READS", "reads" }, { "FIRST", "first" }, { "LAST", "last" },
@@ -209,10 +209,10 @@ static int print_exposed(struct cli *c, const struct args *a, const json_t *list
 	const json_t *one;
 	size_t i;
 
-	if (c->output == OUTPUT_JSON || args_has(a, "output"))
+	if (c->output_given)
 		return output_list(c, list, columns, sizeof(columns) / sizeof(columns[0]), "nothing was read");
 	json_array_foreach(list, i, one)
-		puts(json_string_value(json_object_get(one, "name")));
+		output_line("%s", json_string_value(json_object_get(one, "name")));
 	if (json_array_size(list) == 0)
 		note("nothing was read");
 	return EXIT_DONE;
@@ -239,7 +239,7 @@ int cmd_exposed(struct cli *c, const struct args *a)
 	}
 	if (since && *s.begins && time_parse_rfc3339(s.begins, &begins) == 0 && begins > s.since)
 		note("the log that is kept begins at %s: what was read before is not in it", s.begins);
-	status = print_exposed(c, a, s.list);
+	status = print_exposed(c, s.list);
 out:
 	json_decref(s.list);
 	tdestroy(s.names, exposed_free);

@@ -35,6 +35,15 @@ const char *lines_text(const json_t *object, const char *key)
 	return text ? text : "";
 }
 
+static void put_record(const char *line, size_t len)
+{
+	char *text = strndup(line, len);
+
+	if (text)
+		output_json(stdout, text);
+	free(text);
+}
+
 static void take_line(struct reader *r, const char *line, size_t len)
 {
 	json_t *record = json_loadb(line, len, 0, NULL);
@@ -49,9 +58,12 @@ static void take_line(struct reader *r, const char *line, size_t len)
 			r->file->print_header();
 		r->file->print(record);
 	} else {
-		/* As it was written: whoever verifies the chain needs the very bytes. */
+		/* As it was written: whoever verifies the chain needs the very bytes. A terminal does not. */
 		fputs(r->follow ? "" : r->any ? ",\n" : "[\n", stdout);
-		fwrite(line, 1, len, stdout);
+		if (isatty(STDOUT_FILENO))
+			put_record(line, len);
+		else
+			fwrite(line, 1, len, stdout);
 		if (r->follow)
 			putchar('\n');
 	}

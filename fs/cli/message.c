@@ -3,21 +3,40 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "fs/cli/output.h"
 
-#define MESSAGE_MAX 2048
+#define MESSAGE_MAX 1024
 
 static void print_line(const char *format, va_list ap) __attribute__((format(printf, 1, 0)));
 
+/* A word that is too long must not push out what there is to do about it: the middle goes. */
+static void shorten(char *text)
+{
+	static const char gap[] = " ... ";
+	const size_t len = strlen(text), half = (MESSAGE_MAX - (sizeof(gap) - 1)) / 2;
+
+	if (len <= MESSAGE_MAX)
+		return;
+	memcpy(text + half, gap, sizeof(gap) - 1);
+	memmove(text + half + sizeof(gap) - 1, text + len - half, half + 1);
+}
+
 static void print_line(const char *format, va_list ap)
 {
-	char text[MESSAGE_MAX];
+	char *text = NULL;
 
-	vsnprintf(text, sizeof(text), format, ap);
-	output_harmless(text);
+	if (vasprintf(&text, format, ap) < 0)
+		text = NULL;
+	if (text) {
+		shorten(text);
+		output_harmless(text);
+	}
 	fflush(stdout);
-	fprintf(stderr, "coffer: %s\n", text);
+	fprintf(stderr, "coffer: %s\n", text ? text : "not enough memory");
+	free(text);
 }
 
 int fail(enum exit_status status, const char *format, ...)

@@ -17,8 +17,6 @@
 #include "store/generate.h"
 #include "store/lifecycle.h"
 
-#define LINE_MAX_BYTES 4096
-
 static int scope_argument(const char *scope)
 {
 	if (!scope || !scope_valid(scope))
@@ -53,6 +51,12 @@ static int set_command(json_t *request, const struct args *a, const char *comman
 	json_object_set_new(request, "user", json_integer(*ret_user));
 	json_object_set_new(request, "timeout", json_integer(timeout / 1000000000));
 	return EXIT_DONE;
+}
+
+/* Nobody but root changes the list, and another rule may need the line. */
+static void line_stays(const struct cli *c)
+{
+	note("its line in %s/hooks.allow stays, for other rules may need it; root can take it out", c->mount.store);
 }
 
 /* ---- rotation ---- */
@@ -146,8 +150,11 @@ int cmd_rotation_remove(struct cli *c, const struct args *a)
 
 	if (status == EXIT_DONE)
 		status = client_change(c, json_pack("{s:s, s:s}", "op", "rotation-remove", "on", a->operands[0]), NULL, 0, &answer);
-	if (status == EXIT_DONE)
+	if (status == EXIT_DONE) {
 		printf("removed the rotation policy on %s\n", a->operands[0]);
+		if (json_is_string(json_object_get(answer, "command")))
+			line_stays(c);
+	}
 	json_decref(answer);
 	return status;
 }
@@ -173,10 +180,12 @@ static int rotate_one(struct cli *c, const char *name, const char *generator)
 /* Names, one a line; what follows a blank or a tab is not looked at, so that a table of secrets can be fed in. Empty lines and lines that begin with # are skipped. */
 static int rotate_list(struct cli *c, FILE *in, const char *generator)
 {
-	char line[LINE_MAX_BYTES];
+	char *line = NULL;
+	size_t room = 0;
 	int status = EXIT_DONE, one;
 
-	while (fgets(line, sizeof(line), in)) {
+	/* whole lines, however long: the rest of one would be taken for a name */
+	while (getline(&line, &room, in) >= 0) {
 		line[strcspn(line, " \t\r\n")] = '\0';
 		if (!line[0] || line[0] == '#')
 			continue;
@@ -188,6 +197,7 @@ static int rotate_list(struct cli *c, FILE *in, const char *generator)
 	}
 	if (ferror(in) && status == EXIT_DONE)
 		status = fail(EXIT_ERROR, "cannot read the names: %s", strerror(errno));
+	free(line);
 	return status;
 }
 
@@ -309,8 +319,7 @@ int cmd_hook_remove(struct cli *c, const struct args *a)
 
 	for (size_t i = 0; status == EXIT_DONE && i < a->n_operands; i++)
 		status = remove_hook(c, a->operands[i]);
-	/* nobody but root changes the list, and another rule may need the line */
 	if (status == EXIT_DONE)
-		note("its line in %s/hooks.allow stays, for other rules may need it; root can take it out", c->mount.store);
+		line_stays(c);
 	return status;
 }

@@ -111,7 +111,10 @@ static int set_tags(json_t *request, const struct args *a)
 		}
 	}
 	for (size_t i = 0; (given = args_nth(a, "untag", i)); i++)
-		json_object_set_new(tags, given, json_null());
+		if (json_object_set_new(tags, given, json_null()) < 0) {
+			fail(EXIT_USAGE, "--untag \"%s\" is not UTF-8 text", given);
+			goto out;
+		}
 	if (json_object_size(tags) > 0)
 		json_object_set(request, "tags", tags);
 	status = EXIT_DONE;
@@ -127,8 +130,8 @@ static int set_attributes(json_t *request, const struct args *a, bool removable)
 
 	if (type && removable && strcmp(type, "none") == 0)
 		json_object_set_new(request, "content_type", json_null());
-	else
-		client_set(request, "content_type", type);
+	else if (type && json_object_set_new(request, "content_type", json_string(type)) < 0)
+		return fail(EXIT_USAGE, "--content-type \"%s\" is not UTF-8 text", type);
 	status = set_time(request, a, "not-before", "not_before", removable);
 	if (status == EXIT_DONE)
 		status = set_time(request, a, "expires", "expires", removable);

@@ -306,7 +306,7 @@ static void print_set(const json_t *answer)
 	size_t i;
 
 	json_array_foreach(list, i, one)
-		printf("%s version %" JSON_INTEGER_FORMAT "\n", json_string_value(json_object_get(one, "name")), json_integer_value(json_object_get(one, "version")));
+		output_line("%s version %" JSON_INTEGER_FORMAT, json_string_value(json_object_get(one, "name")), json_integer_value(json_object_get(one, "version")));
 	printf("set of %zu, epoch %" JSON_INTEGER_FORMAT "\n", json_array_size(list), json_integer_value(json_object_get(answer, "epoch")));
 }
 

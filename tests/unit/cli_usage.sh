@@ -67,6 +67,13 @@ expect 7 'no vault is mounted' list
 expect 7 'no vault is mounted' get db
 expect 7 'no vault nosuch' --vault nosuch status
 expect 7 'is not a vault' -m /proc whoami
+# What there is to do about it is said, however long the word.
+endless=$(printf '%04000d' 0)
+expect 2 'to narrow (user:1000,host)' grant secrets-user "user $endless" --on db
+expect 7 'or name another mount with -m' -m "/$endless" list
+expect 2 'coffer --help lists them' "$endless"
+expect 2 'option --mount is given twice' -m /nosuch list -m /proc
+expect 2 'option --output is given twice' --output json list --output table
 # A value that cannot be stored is not asked for.
 expect 7 'no vault is mounted' put db
 if [ "$(id -u)" -eq 0 ]; then

@@ -88,6 +88,43 @@ START_TEST(disarms_what_a_terminal_would_obey)
 }
 END_TEST
 
+START_TEST(disarms_what_turns_a_line_and_what_is_no_text)
+{
+	static const struct { const char *text, *harmless; } cases[] = {
+		{ "a\xe2\x80\xaetxt.exe", "a???txt.exe" }, { "\xe2\x81\xa6x\xe2\x81\xa9", "???x???" }, { "\xd8\x9c", "??" }, { "\xe2\x80\xa8", "???" },
+		{ "\x9b" "31m", "?31m" }, { "\xc0\x9b", "??" }, { "\xe2\x80", "??" }, { "\xf0\x9f\x94\x91", "\xf0\x9f\x94\x91" }, { "\xed\xa0\x80", "???" }, { "\xf5\x80\x80\x80", "????" },
+		{ "\xe2\x82\xac", "\xe2\x82\xac" }, { "", "" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *text = strdup(cases[i].text);
+
+		output_harmless(text);
+		ck_assert_str_eq(text, cases[i].harmless);
+		free(text);
+	}
+}
+END_TEST
+
+START_TEST(json_has_nothing_that_a_terminal_obeys_and_means_the_same)
+{
+	json_t *value = json_loads("{\"k\": \"\\u009b31m \\u202e \\u007f \\u001b \xc3\xa9 \\u20ac\"}", 0, NULL), *again;
+	char *dumped = json_dumps(value, JSON_INDENT(2)), *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	output_json(out, dumped);
+	fclose(out);
+	ck_assert_ptr_nonnull(strstr(text, "\\u009b31m \\u202e \\u007f \\u001B \xc3\xa9 \xe2\x82\xac"));
+	again = json_loads(text, 0, NULL);
+	ck_assert(json_equal(value, again));
+	json_decref(again);
+	json_decref(value);
+	free(dumped);
+	free(text);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cli_output");
@@ -99,6 +136,8 @@ int main(void)
 	tcase_add_test(t, prints_every_kind_of_value);
 	tcase_add_test(t, prints_a_dash_for_what_is_missing);
 	tcase_add_test(t, disarms_what_a_terminal_would_obey);
+	tcase_add_test(t, disarms_what_turns_a_line_and_what_is_no_text);
+	tcase_add_test(t, json_has_nothing_that_a_terminal_obeys_and_means_the_same);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
