@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <termios.h>
 #include <unistd.h>
@@ -17,6 +19,8 @@
 
 #define ARENA_VALUE (5u << 19)		/* 2.5 MiB: one value of VALUE_MAX + 1 bytes, rounded up by the allocator, and small things */
 #define ARENA_MIN   (16u << 10)
+#define TTY_LINE_MAX 4095u		/* Linux, N_TTY_BUF_SIZE: of a longer line the newline alone comes through, and then it has 4096 bytes */
+#define PASTE_MS    100
 
 static volatile sig_atomic_t interrupted;
 
@@ -96,48 +100,117 @@ static void on_signal(int signal_number)
 	interrupted = signal_number;
 }
 
-/* One line into buf, with the terminal's echo off. Signals that end the process first give the terminal its echo back. */
-static int read_hidden(int fd, const char *prompt, struct secbuf *buf)
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGPIPE };
+#define SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
+/* Whatever of these would end or stop the process is seen by wait_for_line only. What is ignored stays so (nohup). */
+static void catch_signals(struct sigaction old[SIGNALS], sigset_t *ret_mask)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
-	struct sigaction action = { .sa_handler = on_signal }, old[sizeof(signals) / sizeof(signals[0])];
-	struct termios shown, hidden;
+	const struct sigaction action = { .sa_handler = on_signal };
+	sigset_t set;
+
+	interrupted = 0;
+	sigemptyset(&set);
+	for (size_t i = 0; i < SIGNALS; i++) {
+		sigaction(signals[i], NULL, &old[i]);
+		if (old[i].sa_handler == SIG_IGN)
+			continue;
+		sigaction(signals[i], &action, NULL);
+		sigaddset(&set, signals[i]);
+	}
+	sigprocmask(SIG_BLOCK, &set, ret_mask);
+}
+
+/* One that came is raised again, now that the terminal is as it was. */
+static void release_signals(const struct sigaction old[SIGNALS], const sigset_t *mask)
+{
+	for (size_t i = 0; i < SIGNALS; i++)
+		sigaction(signals[i], &old[i], NULL);
+	if (interrupted)
+		raise(interrupted);
+	sigprocmask(SIG_SETMASK, mask, NULL);
+}
+
+/* 0; -EINTR: a signal came, also before we began to wait. A terminal has something to read once a line is whole. */
+static int wait_for_line(int fd, const sigset_t *mask)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return ppoll(&p, 1, NULL, mask) < 0 ? -errno : 0;
+}
+
+/* What is pasted comes in pieces. Lines behind the first would be dropped, or meet the shell. */
+static bool more_lines(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int n = 0;
+
+	return poll(&p, 1, PASTE_MS) > 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+/* 0; -EOVERFLOW: the terminal has cut it off; -EMSGSIZE: more lines follow. */
+static int read_line(int fd, const sigset_t *mask, struct secbuf *buf, size_t *ret_len)
+{
 	size_t len = 0, capacity = secbuf_capacity(buf);
-	int r = secbuf_set_len(buf, capacity);
+
+	while (len < capacity) {
+		ssize_t n = wait_for_line(fd, mask);
+
+		if (n == 0)
+			n = read(fd, secbuf_data(buf) + len, capacity - len);
+		if (n < 0)
+			return interrupted ? -EINTR : -errno;
+		len += (size_t)n;
+		if (n > 0 && !memchr(secbuf_data(buf) + len - n, '\n', (size_t)n))
+			continue;
+		*ret_len = len;
+		return len > TTY_LINE_MAX ? -EOVERFLOW : more_lines(fd) ? -EMSGSIZE : 0;
+	}
+	return -EFBIG;
+}
+
+static int read_hidden_once(int fd, const char *prompt, struct secbuf *buf)
+{
+	struct sigaction old[SIGNALS];
+	struct termios shown, hidden;
+	sigset_t mask;
+	size_t len = 0;
+	int r = secbuf_set_len(buf, secbuf_capacity(buf));
 
 	if (r < 0)
 		return r;
 	if (tcgetattr(fd, &shown) < 0)
 		return -errno;
-	interrupted = 0;
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		sigaction(signals[i], &action, &old[i]);
+	catch_signals(old, &mask);
 	hidden = shown;
 	hidden.c_lflag &= ~(tcflag_t)ECHO;
-	hidden.c_lflag |= ECHONL;
+	hidden.c_lflag |= ECHONL | ICANON | ISIG;
 	tcsetattr(fd, TCSAFLUSH, &hidden);
 	output_bytes(STDERR_FILENO, prompt, strlen(prompt));
-	r = -EFBIG;
-	while (len < capacity) {
-		ssize_t n = interrupted ? -1 : read(fd, secbuf_data(buf) + len, capacity - len);
-
-		if (n < 0) {
-			r = interrupted ? -EINTR : -errno;
-			break;
-		}
-		len += (size_t)n;
-		if (n == 0 || memchr(secbuf_data(buf) + len - n, '\n', (size_t)n)) {
-			r = 0;
-			break;
-		}
-	}
+	r = read_line(fd, &mask, buf, &len);
 	tcsetattr(fd, TCSAFLUSH, &shown);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		sigaction(signals[i], &old[i], NULL);
 	secbuf_set_len(buf, r == 0 ? input_trimmed(secbuf_cdata(buf), len) : 0);
-	if (interrupted)
-		raise(interrupted);
+	release_signals(old, &mask);
 	return r;
+}
+
+/* One line into buf, with the terminal's echo off. Signals that end or stop the process first give the terminal its echo back; who goes on after a stop is asked again. */
+static int read_hidden(int fd, const char *prompt, struct secbuf *buf)
+{
+	int r;
+
+	do
+		r = read_hidden_once(fd, prompt, buf);
+	while (r == -EINTR && interrupted == SIGTSTP);
+	return r;
+}
+
+/* What a terminal cannot give. EXIT_USAGE with the error printed. */
+static int explain_line(int r, const char *what, const char *instead)
+{
+	if (r == -EOVERFLOW)
+		return fail(EXIT_USAGE, "a terminal takes no line of more than %u characters, and drops the rest; %s was not taken; %s", TTY_LINE_MAX - 1, what, instead);
+	return fail(EXIT_USAGE, "more than one line was typed, or pasted; %s was not taken; %s", what, instead);
 }
 
 int input_value(const char *file, const char *prompt, struct secbuf **ret_value)
@@ -156,6 +229,10 @@ int input_value(const char *file, const char *prompt, struct secbuf **ret_value)
 		goto out;
 	room = secbuf_capacity(b);
 	r = fd == STDIN_FILENO && isatty(fd) ? read_hidden(fd, prompt, b) : input_read(fd, b);
+	if (r == -EOVERFLOW || r == -EMSGSIZE) {
+		status = explain_line(r, "the value", "for such values: coffer put NAME --file FILE");
+		goto out;
+	}
 	if (r == -EFBIG && room <= VALUE_MAX) {
 		fail(EXIT_ERROR, "the value is longer than the %zu bytes that could be locked in memory; raise the limit: ulimit -l 8192", room);
 		goto out;
@@ -201,6 +278,8 @@ static int passphrase_once(const char *prompt, struct secbuf **ret_passphrase)
 		return EXIT_DONE;
 	}
 	secbuf_free(b);
+	if (r == -EOVERFLOW || r == -EMSGSIZE)
+		return explain_line(r, "the passphrase", "it is one line");
 	if (r == -EFBIG)
 		return fail(EXIT_USAGE, "the passphrase is longer than %d bytes", PASSPHRASE_MAX);
 	if (r < 0)

@@ -56,7 +56,7 @@ expect_exit 2 coffer hook add --on db --exec "$(printf '/bin/true\n0 /bin/other'
 [ "$(line_count)" = 0 ] || fail "a command of two lines: $(cat "$STORE/hooks.allow")"
 printf '# by hand' >"$STORE/hooks.allow"
 chmod 644 "$STORE/hooks.allow"
-start as 20001 flock "$STORE/hooks.allow" sleep 60
+start setpriv --reuid=20001 --regid=20001 --clear-groups flock --no-fork "$STORE/hooks.allow" sleep 600
 wait_for sh -c "! flock --nonblock '$STORE/hooks.allow' true"
 expect_ok timeout 30 coffer hook add --on db --exec '/bin/true %n' --user root
 expect_ok coffer rotation set db --every 90d --hook /bin/true
@@ -137,3 +137,30 @@ for signal in TERM KILL; do
 	wait_for none_left
 done
 unset TMPDIR
+
+note "what a terminal cuts off, or splits into lines, is not stored; its echo comes back whatever ends the command"
+mkfifo "$SCRATCH/typed"
+exec 7<>"$SCRATCH/typed"
+# at_terminal PROMPT TEXT COMMAND: types the text (printf's format) once the prompt is there; the command's status
+at_terminal()
+{
+	rm -f "$SCRATCH/typescript"
+	SHELL=/bin/bash timeout -k 5 60 script -q -f -e -c "$3" "$SCRATCH/typescript" <"$SCRATCH/typed" >/dev/null 2>&1 &
+	local terminal=$!
+	wait_for grep -q "$1" "$SCRATCH/typescript"
+	# shellcheck disable=SC2059
+	printf "$2" >&7
+	wait "$terminal"
+}
+long=$(printf '%05000d' 0)
+expect_exit 2 at_terminal 'not shown' "$long\\n" 'coffer put typed'
+grep -q 'no line of more than 4094 characters.*--file FILE' "$SCRATCH/typescript" || fail "$(cat "$SCRATCH/typescript")"
+expect_exit 2 at_terminal 'not shown' 'one\ntwo\nthree\n' 'coffer put typed'
+grep -q 'more than one line' "$SCRATCH/typescript" || fail "$(cat "$SCRATCH/typescript")"
+expect_exit 4 coffer get typed
+expect_exit 0 at_terminal 'not shown' "${long:0:4094}\\n" 'coffer put typed'
+[ "$(coffer get typed)" = "${long:0:4094}" ] || fail "another value than was typed"
+expect_exit 0 at_terminal ' echo ' '' 'coffer put typed 2> >(exec true); stty -a'
+for signal in TERM HUP; do
+	expect_exit 0 at_terminal ' echo ' '' "timeout --foreground -s $signal 1 coffer put typed; stty -a"
+done
