@@ -4,9 +4,17 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/passing.h"
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
 
 int control_send(int socket, const struct control_message *m, int fd_to_pass)
 {
@@ -24,23 +32,37 @@ int control_send(int socket, const struct control_message *m, int fd_to_pass)
 	}
 }
 
+/* As poll(2) of one, whatever signals come: a worker that is told to end waits for its next segment all the same. */
+static int wait_for(int socket, int timeout_ms)
+{
+	struct pollfd p = { .fd = socket, .events = POLLIN };
+	const int64_t end = now_ms() + timeout_ms;
+	int n;
+
+	while ((n = poll(&p, 1, timeout_ms)) < 0 && errno == EINTR)
+		if (timeout_ms >= 0)
+			timeout_ms = end > now_ms() ? (int)(end - now_ms()) : 0;
+	return n;
+}
+
 int control_receive(int socket, struct control_message *ret_message, int *ret_fd, int timeout_ms)
 {
 	struct control_message m;
 	struct iovec iov = { .iov_base = &m, .iov_len = sizeof m };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct pollfd p = { .fd = socket, .events = POLLIN };
 	union passing room;
+	ssize_t got;
 
 	/* a captured worker must not fill the keeper's table of descriptors, nor give it a file whose close waits for the mount */
 	if (ret_fd)
 		passing_expect(&msg, &room);
-	int n = poll(&p, 1, timeout_ms);
+	int n = wait_for(socket, timeout_ms);
 	if (n == 0)
 		return -ETIMEDOUT;
 	if (n < 0)
 		return -errno;
-	ssize_t got = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
+	while ((got = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+		;
 	if (got < 0)
 		return -errno;
 	if (got == 0)

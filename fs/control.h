@@ -1,5 +1,5 @@
 /* What the worker and the keeper say to each other: SOCK_SEQPACKET, fixed-size messages, descriptors by SCM_RIGHTS. The keeper trusts nothing of it: a captured worker can ask for a new segment
- * only when the open one is full or old, and can name no path. */
+ * only when the open one is full or old, gets none that is closed, and can name no path. */
 #ifndef COFFER_FS_CONTROL_H
 #define COFFER_FS_CONTROL_H
 

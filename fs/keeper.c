@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -33,15 +34,17 @@ int64_t keeper_now_ms(void)
 void keeper_trouble(struct keeper *k, const char *format, ...)
 {
 	struct shared_keeper *s = &k->shared->keeper;
+	char text[sizeof s->trouble] = "";
 	struct timespec t;
 	va_list ap;
 
 	va_start(ap, format);
-	vsnprintf(s->trouble, sizeof s->trouble, format, ap);
+	vsnprintf(text, sizeof text, format, ap);
 	va_end(ap);
+	log_warn("%s", text);		/* and not from the shared memory: a worker that is somebody else's could take its end away */
+	memcpy(s->trouble, text, sizeof text);
 	clock_gettime(CLOCK_REALTIME, &t);
 	s->trouble_at = t.tv_sec * 1000000000 + t.tv_nsec;
-	log_warn("%s", s->trouble);
 }
 
 /* ---- set-up ---- */
@@ -80,6 +83,7 @@ void keeper_sign(struct keeper *k)
 	if (k->giver_fd < 0)
 		s->keeper = getpid();
 	s->bell_uid = k->store.users.helper;
+	s->options = k->options;
 	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
 	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);
 	snprintf(s->store, sizeof s->store, "%s", k->options.store);
@@ -89,12 +93,14 @@ void keeper_sign(struct keeper *k)
 static int reset_shared(struct keeper *k)
 {
 	struct shared *s = k->shared;
+	const uint32_t high = s->handles.high;
 
 	memset(s->slots, 0, sizeof s->slots);
+	memset(&s->unanswered, 0, sizeof s->unanswered);
 	memset(&s->suspects, 0, sizeof s->suspects);
 	memset(&s->rings, 0, sizeof s->rings);
 	explicit_bzero(&s->audit_head, sizeof s->audit_head);
-	memset(&s->handles, 0, offsetof(struct handle_table, entries) + (s->handles.high <= HANDLES_MAX ? s->handles.high : HANDLES_MAX) * sizeof s->handles.entries[0]);
+	memset(&s->handles, 0, offsetof(struct handle_table, entries) + (high < HANDLES_MAX ? high : HANDLES_MAX) * sizeof s->handles.entries[0]);
 	for (size_t i = 0; i < CTL_BUFFERS; i++)
 		if (s->ctl[i].owner)
 			memset(&s->ctl[i], 0, sizeof s->ctl[i]);
@@ -128,7 +134,6 @@ static int make_shared(struct keeper *k)
 		return -EIO;
 	clock_gettime(CLOCK_REALTIME, &t);
 	k->shared->keeper.started = t.tv_sec * 1000000000 + t.tv_nsec;
-	k->shared->keeper.options = k->options;
 	keeper_sign(k);
 	k->shared->size = sizeof(struct shared);
 	k->shared->magic = SHARED_MAGIC;
@@ -156,6 +161,12 @@ static int sooner(int a, int b)
 	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
+/* Somebody has taken the mount away. */
+static bool unmounted(const struct keeper *k)
+{
+	return k->attached && !mount_attached(k->mount);
+}
+
 /* Waits for something to happen and deals with it. Returns the signal that asks us to end, or 0. */
 static int step(struct keeper *k, int timeout_ms)
 {
@@ -164,26 +175,18 @@ static int step(struct keeper *k, int timeout_ms)
 		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = mounts, .events = POLLPRI },
 		{ .fd = k->seats[0].control, .events = POLLIN }, { .fd = k->seats[1].control, .events = POLLIN },
 		{ .fd = k->asked_fd, .events = POLLIN }, { .fd = k->taker_fd, .events = POLLIN },
-		{ .fd = k->threads[0], .events = POLLIN }, { .fd = k->threads[1], .events = POLLIN },
 	};
-	int stop = 0;
 
-	if (k->attached && !mount_attached(k->mount)) {	/* between two polls */
-		close(mounts);
-		return 0;
-	}
-	int n = poll(p, sizeof p / sizeof *p, timeout_ms);
+	int n = poll(p, sizeof p / sizeof *p, unmounted(k) ? 0 : timeout_ms);	/* it may have been taken away between two polls */
 	if (mounts >= 0)
 		close(mounts);
 	if (n < 0)
-		return 0;
-	if ((p[6].revents && p[6].fd == k->threads[0]) || (p[7].revents && p[7].fd == k->threads[1]))	/* first of all: callers wait */
-		dying_seen(k);
+		return k->stop;
 	if (p[0].revents) {
 		struct signalfd_siginfo s;
 		while (read(k->signal_fd, &s, sizeof s) == sizeof s)
 			if (s.ssi_signo == SIGTERM || s.ssi_signo == SIGINT)
-				stop = (int)s.ssi_signo;
+				k->stop = (int)s.ssi_signo;
 			else if (s.ssi_signo == SIGHUP)
 				k->reload = true;
 		children_reap(k);
@@ -195,7 +198,7 @@ static int step(struct keeper *k, int timeout_ms)
 		handover_accept(k);
 	if (p[5].revents && k->taker_fd == p[5].fd)
 		k->handed_over = handover_read(k);
-	return stop;
+	return k->stop;
 }
 
 /* Waits until the first worker serves. 0, or the exit status with the line in k->fatal. */
@@ -210,6 +213,10 @@ static int wait_ready(struct keeper *k)
 		}
 		if (k->fatal[0])
 			return k->fatal_status;
+		if (unmounted(k)) {
+			snprintf(k->fatal, sizeof k->fatal, "somebody unmounted it meanwhile; start again");
+			return 1;
+		}
 		if ((k->seats[0].state == SEAT_EMPTY && k->seats[1].state == SEAT_EMPTY) || keeper_now_ms() > end) {
 			snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return 1;
@@ -226,8 +233,8 @@ static int probe(struct keeper *k)
 	int r = role_spawn(k->self_fd, &a, &k->probe);
 	if (r)
 		return r;
-	for (int64_t end = keeper_now_ms() + 10000; k->probe && keeper_now_ms() < end;)
-		step(k, 100);
+	for (int64_t end = keeper_now_ms() + 10000; k->probe && keeper_now_ms() < end && !step(k, 100);)
+		;
 	if (!k->probe)
 		return WIFEXITED(k->probe_status) && WEXITSTATUS(k->probe_status) == 0 ? 0 : -EIO;
 	kill(k->probe, SIGKILL);
@@ -243,6 +250,8 @@ static void stop_workers(struct keeper *k, int64_t patience_ms)
 
 static void shut_down(struct keeper *k)
 {
+	upgrade_abandon(k, "the daemon is ending");
+	handover_refuse(k, "the daemon is ending");
 	k->shared->keeper.ending = 1;
 	/* the bell's view of the mount would keep the file system alive */
 	children_stop_helper(k, HELPER_BELL);
@@ -255,6 +264,7 @@ static void shut_down(struct keeper *k)
 	children_stop_helper(k, HELPER_RUNNER);
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_KEYHOLDER);
+	children_await_rest();
 	if (k->attached)
 		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
 	leftovers_forget(k);
@@ -273,7 +283,7 @@ static int make_served_mount(struct keeper *k)
 	}
 	r = wait_ready(k);
 	if (!r && probe(k)) {
-		snprintf(k->fatal, sizeof k->fatal, "the mount does not answer a test read; cofferd -f shows why");
+		snprintf(k->fatal, sizeof k->fatal, k->stop ? "ended by a signal before the mount was up" : "the mount does not answer a test read; cofferd -f shows why");
 		r = 1;
 	}
 	return r;
@@ -309,11 +319,14 @@ static void remount(struct keeper *k)
 {
 	struct mount *dead = k->mount;
 
+	upgrade_abandon(k, "the connection to the kernel was aborted meanwhile; reload again");
+	handover_refuse(k, "the connection to the kernel was aborted");
 	keeper_trouble(k, "the connection to the kernel was aborted from outside: mounting again; files that were open are lost");
 	stop_workers(k, STOP_TIMEOUT_MS);
 	children_stop_helper(k, HELPER_BELL);
 	close(k->clone_fd);
 	k->clone_fd = -1;
+	children_start_due(k);		/* of the others, what has died meanwhile: a worker does not get ready without the key holder */
 	k->mount = NULL;
 	k->fatal[0] = '\0';
 	k->attached = false;
@@ -347,11 +360,9 @@ static struct keeper *keeper_new(const struct options *options)
 	if (options)
 		k->options = *options;
 	k->notify.fd = -1;
-	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
+	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->before_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
 	for (int i = 0; i < SEATS; i++)
 		k->seats[i].control = -1;
-	for (int i = 0; i < WATCHED_THREADS; i++)
-		k->threads[i] = -1;
 	k->active = -1;
 	return k;
 }
@@ -370,21 +381,19 @@ static int find_binary(struct keeper *k)
 }
 
 /* It maps what callers write and read: nobody looks into it either. */
-static int confine(void)
+static int confine(uint32_t entered)
 {
 	int r = role_harden();
-	return r ? r : sandbox_keeper();
+	return r ? r : sandbox_keeper(entered);
 }
 
 static int set_up(struct keeper *k)
 {
-	int r = confine();
+	int r = confine(0);
 	if (!r)
 		r = make_signals(k);
 	if (!r)
 		r = children_make_channels(k);
-	if (!r)
-		r = make_shared(k);
 	return r;
 }
 
@@ -395,11 +404,7 @@ static int go_on(struct keeper *k)
 	if (status)
 		return status;
 	leftovers_end(k->store.dir);
-	int r = confine();
-	if (!r)
-		r = make_signals(k);
-	if (!r)
-		r = children_make_channels(k);
+	int r = set_up(k);
 	if (!r)
 		r = kept_adopt(k);
 	if (r) {
@@ -425,6 +430,8 @@ static int make_first(struct keeper *k)
 	if (status)
 		return status;
 	int r = set_up(k);
+	if (!r)
+		r = make_shared(k);
 	if (r) {
 		snprintf(k->fatal, sizeof k->fatal, "set-up of shared memory and signals: %s", strerror(-r));
 		return 1;
@@ -446,6 +453,10 @@ static int prepare_to_take(struct keeper *k)
 		return 1;
 	}
 	while (k->seats[0].state != SEAT_PREPARED) {
+		if (unmounted(k)) {
+			snprintf(k->fatal, sizeof k->fatal, "the mount is gone, or was made again, before it could be taken over; try again");
+			return 5;
+		}
 		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
 			if (!k->fatal[0])
 				snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
@@ -464,10 +475,15 @@ static int take_from_other(struct keeper *k)
 	int r = handover_ask(k, k->fatal, sizeof k->fatal);
 	if (r)
 		return r == -EBUSY ? 5 : 7;
-	r = confine() || make_signals(k) || children_make_channels(k) ? 1 : prepare_to_take(k);
-	if (!r && handover_finish(k)) {
-		snprintf(k->fatal, sizeof k->fatal, "the daemon that serves does not let go of the mount");
-		r = 1;
+	r = set_up(k);
+	if (r) {
+		snprintf(k->fatal, sizeof k->fatal, "set-up of signals and sockets: %s", strerror(-r));
+		return 1;
+	}
+	r = prepare_to_take(k);
+	if (!r) {
+		r = handover_finish(k, k->fatal, sizeof k->fatal);
+		r = r == -EBUSY ? 5 : r ? 1 : 0;
 	}
 	if (r)
 		return r;
@@ -498,9 +514,7 @@ static void report(int fd, int status, const char *text)
 
 static void serve(struct keeper *k)
 {
-	int signal = 0;
-
-	while (!signal && !k->handed_over && mount_attached(k->mount)) {
+	while (!k->stop && !k->handed_over && mount_attached(k->mount)) {
 		if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
 			remount(k);
 		if (k->reload)
@@ -510,13 +524,13 @@ static void serve(struct keeper *k)
 		int wait = sooner(children_start_due(k), watch(k));
 		wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
 		wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
-		signal = step(k, wait);
+		step(k, wait);
 	}
 	if (k->handed_over) {
 		log_info("another keeper serves; ending");
 		return;
 	}
-	log_info(signal ? "ending on signal %d" : "the mount is gone; ending", signal);
+	log_info(k->stop ? "ending on signal %d" : "the mount is gone; ending", k->stop);
 	notify_say(&k->notify, "STOPPING=1");
 	kept_forget(k);
 	shut_down(k);
@@ -532,6 +546,8 @@ int keeper_run(const struct options *options, int report_fd)
 
 	if (!k)
 		return 1;
+	/* what we were started with is nobody else's: roles get the descriptors that they are given by name. Before Linux 5.11 they inherit the rest. */
+	(void)close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 	log_open("keeper", options->foreground);
 	notify_open(&k->notify);
 	const bool kept = kept_take(k);
@@ -586,7 +602,7 @@ int keeper_resume(int state_fd)
 		r = find_binary(k);
 	if (!r) {
 		memcpy(k->exe, s.exe, sizeof k->exe);
-		r = confine();
+		r = confine(s.list);
 	}
 	if (!r) {
 		r = make_signals(k);
@@ -600,7 +616,7 @@ int keeper_resume(int state_fd)
 	kept_give(k);			/* in this version's words */
 	children_reap(k);
 	if (k->active >= 0 && k->seats[k->active].state == SEAT_SERVING)
-		dying_watch(k);
+		control_close_segments(k);
 	serve(k);
 	free(k);
 	return 0;

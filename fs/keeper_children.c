@@ -15,6 +15,7 @@
 
 #define FREE_RESTARTS    5
 #define HELPER_SERVED_MS 1000	/* a helper that cannot start ends sooner; one that was killed in service is waited for by callers */
+#define REST_MS          200
 #define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
 
 static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell", "runner" };
@@ -66,6 +67,7 @@ static int spawn_worker(struct keeper *k, int seat, int control)
 	};
 	memcpy(a.fds, fds, sizeof fds);
 	a.n_fds = sizeof fds / sizeof *fds;
+	keeper_sign(k);
 	return role_spawn(k->next_fd >= 0 ? k->next_fd : k->self_fd, &a, &k->seats[seat].pid);
 }
 
@@ -95,7 +97,7 @@ int children_start_worker(struct keeper *k)
 	}
 	k->seats[i].control = pair[0];
 	k->seats[i].state = SEAT_PREPARING;
-	k->seats[i].started_ms = keeper_now_ms();
+	k->seats[i].since_ms = keeper_now_ms();
 	k->seats[i].killed_ms = 0;
 	k->seats[i].stopped = 0;
 	leftovers_note(k);
@@ -157,17 +159,17 @@ int children_start_due(struct keeper *k)
 {
 	int64_t now = keeper_now_ms(), wait = -1;
 
-	if (k->aborted)
-		return -1;
 	for (int i = 0; i < HELPERS; i++) {
 		struct child *c = &k->helpers[i];
-		if (c->pid || (i == HELPER_BELL && !k->attached))
+		if (c->pid || (i == HELPER_BELL && (!k->attached || k->aborted)))
 			continue;
 		if (c->patience.not_before_ms <= now && children_start_helper(k, (enum helper)i))
 			wait_longer(&c->patience);
 		if (!c->pid && (wait < 0 || c->patience.not_before_ms - now < wait))
 			wait = c->patience.not_before_ms > now ? c->patience.not_before_ms - now : 1;
 	}
+	if (k->aborted)			/* workers have nothing to serve */
+		return (int)wait;
 	/* A standby is made when the active one has served for a moment, not while it takes over: callers wait for that one. */
 	const int64_t due = k->active >= 0 && k->served_ms + STANDBY_DELAY_MS > k->patience.not_before_ms ? k->served_ms + STANDBY_DELAY_MS : k->patience.not_before_ms;
 	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
@@ -202,12 +204,6 @@ static void helper_died(struct keeper *k, enum helper which, int status)
 	wait_longer(&c->patience);
 }
 
-static bool control_pending(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	return poll(&p, 1, 0) > 0;
-}
-
 static void worker_died(struct keeper *k, int i, int status)
 {
 	struct seat *s = &k->seats[i];
@@ -215,8 +211,8 @@ static void worker_died(struct keeper *k, int i, int status)
 	const pid_t pid = s->pid;
 	const int was_active = k->active;
 
-	while (was != SEAT_SERVING && s->control >= 0 && control_pending(s->control))
-		control_read(k, i);	/* why it could not serve */
+	if (was != SEAT_SERVING)
+		control_last_words(k, i);
 	if (s->control >= 0)
 		close(s->control);
 	*s = (struct seat){ .control = -1 };
@@ -230,6 +226,7 @@ static void worker_died(struct keeper *k, int i, int status)
 	} else {
 		wait_longer(&k->patience);
 		keeper_trouble(k, "a worker never became ready (%u in a row); see the lines before this one in the log", k->patience.failures);
+		upgrade_not_served(k);
 	}
 	children_publish(k);
 }
@@ -280,6 +277,12 @@ void children_stop_helper(struct keeper *k, enum helper which)
 	wait_for_end(k, helper_roles[which], c->pid);
 	c->pid = 0;
 	children_publish(k);
+}
+
+void children_await_rest(void)
+{
+	for (int64_t since = keeper_now_ms(); waitpid(-1, NULL, WNOHANG) >= 0 && keeper_now_ms() - since < REST_MS;)
+		poll(NULL, 0, 1);
 }
 
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)

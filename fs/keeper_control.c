@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -40,6 +41,21 @@ static bool may_create(struct keeper *k, uint32_t number)
 	return true;
 }
 
+static void close_up_to(struct keeper *k, uint32_t number)
+{
+	if (number > k->closed)
+		k->closed = number;
+}
+
+void control_close_segments(struct keeper *k)
+{
+	const uint32_t head = audit_head_segment(&k->shared->audit_head);
+	uint32_t first, last;
+
+	if (head > 1 && !audit_segment_list(k->store.audit_dir, &first, &last) && last > 2)
+		close_up_to(k, head - 1 < last - 2 ? head - 1 : last - 2);
+}
+
 static void answer_segment(struct keeper *k, int seat, const struct control_message *m)
 {
 	struct control_message answer = { .type = CONTROL_SEGMENT, .number = m->number };
@@ -47,12 +63,16 @@ static void answer_segment(struct keeper *k, int seat, const struct control_mess
 
 	if (seat != k->active)		/* the log is the active one's */
 		answer.error = -EPERM;
+	else if (!m->create && m->number <= k->closed)
+		answer.error = -EPERM;
 	else if (m->create && !may_create(k, m->number))
 		answer.error = -EAGAIN;
 	else
 		answer.error = audit_segment_open_at(k->store.audit_dir, m->number, m->create, k->store.users.worker_gid, &fd);
 	if (!answer.error && m->number > k->segment)
 		k->segment = m->number;
+	if (!answer.error && m->create && m->number > 2)
+		close_up_to(k, m->number - 2);	/* but for the one before it: whoever dies over this one is followed by one that goes on there */
 	/* before the answer: the segment's first record says which one is the oldest */
 	if (!answer.error && m->create)
 		audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds);
@@ -60,6 +80,22 @@ static void answer_segment(struct keeper *k, int seat, const struct control_mess
 		log_warn("the worker did not take its log segment");
 	if (fd >= 0)
 		close(fd);
+}
+
+static void note_fatal(struct keeper *k, const struct control_message *m)
+{
+	log_error("worker: %s", m->text);
+	snprintf(k->fatal, sizeof k->fatal, "%s", m->text);
+	k->fatal_status = m->number ? (int)m->number : 1;
+}
+
+void control_last_words(struct keeper *k, int seat)
+{
+	struct control_message m;
+
+	while (k->seats[seat].control >= 0 && !control_receive(k->seats[seat].control, &m, NULL, 0))
+		if (m.type == CONTROL_FATAL)
+			note_fatal(k, &m);
 }
 
 void control_read(struct keeper *k, int seat)
@@ -70,7 +106,12 @@ void control_read(struct keeper *k, int seat)
 
 	if (r == -ETIMEDOUT)
 		return;
-	if (r) {			/* it died; SIGCHLD says so too */
+	if (r) {
+		if (r != -EPIPE && r != -ECONNRESET)
+			log_warn("what worker %d says cannot be read (%s): it is ended", (int)s->pid, strerror(-r));
+		/* it dies, and SIGCHLD says so too; or it must: one that cannot be told to take over, nor be given the next segment, would let callers wait for ever */
+		if (s->pid > 0)
+			kill(s->pid, SIGKILL);
 		close(s->control);
 		s->control = -1;
 		return;
@@ -85,9 +126,9 @@ void control_read(struct keeper *k, int seat)
 			break;
 		s->state = SEAT_SERVING;
 		k->served_ms = keeper_now_ms();
-		dying_watch(k);
 		if (k->attached)
 			log_info("worker %d serves", (int)s->pid);
+		control_close_segments(k);
 		if (k->upgrade == UPGRADE_SELF)
 			upgrade_served(k);
 		break;
@@ -95,9 +136,7 @@ void control_read(struct keeper *k, int seat)
 		answer_segment(k, seat, &m);
 		break;
 	case CONTROL_FATAL:
-		log_error("worker: %s", m.text);
-		snprintf(k->fatal, sizeof k->fatal, "%s", m.text);
-		k->fatal_status = m.number ? (int)m.number : 1;
+		note_fatal(k, &m);
 		break;
 	default:
 		log_warn("the worker sent a message of unknown type %u", m.type);

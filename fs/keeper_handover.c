@@ -12,7 +12,7 @@
  *   the kernel sends again what is unanswered;
  *   its worker is made active                    ends, without unmounting
  *
- * Until READY the old one serves as ever, and goes on doing so if the new one goes away. */
+ * Until READY the old one serves as ever, and goes on doing so if the new one goes away. Where it cannot hand over any more, it says HANDOVER_NO: an end without a word is that of a keeper that died. */
 #include "fs/keeper_internal.h"
 
 #include <errno.h>
@@ -164,10 +164,17 @@ void handover_accept(struct keeper *k)
 
 static void let_go(struct keeper *k, const char *why)
 {
-	keeper_trouble(k, "the keeper that asked to take over went away: %.200s; this one goes on", why);
+	keeper_trouble(k, "the keeper that asked to take over does not: %.200s; this one goes on", why);
+	say(k->taker_fd, HANDOVER_NO, NULL, NULL, 0, why);
 	close(k->taker_fd);
 	k->taker_fd = -1;
 	keeper_sign(k);
+}
+
+void handover_refuse(struct keeper *k, const char *why)
+{
+	if (k->taker_fd >= 0)
+		let_go(k, why);
 }
 
 int handover_watch(struct keeper *k)
@@ -197,8 +204,8 @@ bool handover_read(struct keeper *k)
 	for (int i = 0; i < SEATS; i++)
 		if (k->seats[i].pid)
 			children_stop_worker(k, i, i == k->active ? DRAIN_MS : 0);
-	children_stop_helper(k, HELPER_RESOLVER);
-	children_stop_helper(k, HELPER_KEYHOLDER);
+	for (int i = 0; i < HELPERS; i++)	/* the runner's programs, too: the other one begins them again */
+		children_stop_helper(k, (enum helper)i);
 	r = say(k->taker_fd, HANDOVER_GONE, NULL, NULL, 0, NULL);
 	if (r) {	/* it died in this very moment: the mount is still ours */
 		keeper_trouble(k, "the keeper that took over is gone: %s; this one goes on", strerror(-r));
@@ -288,19 +295,27 @@ int handover_ask(struct keeper *k, char *why, size_t why_len)
 	return 0;
 }
 
-int handover_finish(struct keeper *k)
+int handover_finish(struct keeper *k, char *why, size_t why_len)
 {
 	static struct handover_message m;
-	int r = say(k->giver_fd, HANDOVER_READY, NULL, NULL, 0, NULL);
 
-	if (!r)
-		r = hear(k->giver_fd, DRAIN_MS + ANSWER_MS, &m, NULL, NULL);
-	if (!r && m.word != HANDOVER_GONE)
-		r = -EPROTO;
-	/* it died on the way out, and its worker with it: once that has ended, nobody else acts */
+	snprintf(why, why_len, "the daemon that serves does not let go of the mount");
+	/* what it said last is heard also if it hears nothing any more */
+	int r = say(k->giver_fd, HANDOVER_READY, NULL, NULL, 0, NULL), heard = hear(k->giver_fd, r ? 0 : DRAIN_MS + ANSWER_MS, &m, NULL, NULL);
+	if (heard == -ECONNRESET)	/* READY was not read; that is told first, and once */
+		heard = hear(k->giver_fd, 0, &m, NULL, NULL);
+	if (!heard && m.word == HANDOVER_NO) {
+		snprintf(why, why_len, "the daemon that serves keeps the mount: %s; try again", m.text);
+		r = -EBUSY;
+	} else if (!r) {
+		r = heard ? heard : m.word == HANDOVER_GONE ? 0 : -EPROTO;
+	}
+	/* it died without a word, and its worker with it: once that has ended, nobody else acts. One that followed that worker meanwhile has been sent SIGKILL as well, and may have a moment left. */
 	struct pollfd p = { .fd = k->giver_worker, .events = POLLIN };
-	if ((r == -EPIPE || r == -ECONNRESET) && k->giver_worker >= 0 && poll(&p, 1, DRAIN_MS) == 1)
+	if ((r == -EPIPE || r == -ECONNRESET) && k->giver_worker >= 0 && poll(&p, 1, DRAIN_MS) == 1) {
+		poll(NULL, 0, UNREAPABLE_MS);
 		r = 0;
+	}
 	if (k->giver_worker >= 0)
 		close(k->giver_worker);
 	k->giver_worker = -1;

@@ -20,7 +20,6 @@
 
 enum helper { HELPER_KEYHOLDER, HELPER_RESOLVER, HELPER_BELL, HELPER_RUNNER, HELPERS };
 #define SEATS 2
-#define WATCHED_THREADS 2
 
 /* A channel between one seat and one helper: both ends stay the keeper's, so that either side can be started again on it. Each seat has its own, so that no worker takes another's answers. */
 struct channel { int worker_end, helper_end; };
@@ -44,7 +43,7 @@ struct seat {
 	pid_t pid;
 	enum seat_state state;
 	int control;			/* our end; -1: none */
-	int64_t started_ms;
+	int64_t since_ms;		/* when it was started, or had its word */
 	int64_t killed_ms;		/* when we sent it SIGKILL, or first saw that it is dying; 0: not */
 	unsigned stopped;
 };
@@ -58,6 +57,7 @@ struct keeper {
 	bool attached;
 	char exe[PATH_MAX];		/* the binary on disk */
 	int next_fd;			/* the binary of an upgrade under way, -1: none */
+	int before_fd;			/* the one before it, until a worker of the new one serves; -1: none */
 	enum upgrade { UPGRADE_NONE = 0, UPGRADE_WORKER /* its first worker gets ready */, UPGRADE_SELF /* that one takes over; then this process follows */ } upgrade;
 	int64_t upgrade_deadline_ms;
 	int asked_fd;			/* where another keeper can ask for the mount; -1: nowhere */
@@ -66,6 +66,7 @@ struct keeper {
 	int giver_fd;			/* the one that we asked, until it is gone; its worker */
 	int giver_worker;
 	bool reload, handed_over;
+	int stop;			/* the signal that asks us to end, 0: none */
 	bool aborted;			/* the connection is gone, though nobody unmounted: a new mount is due */
 	int64_t next_remount_ms;
 	struct channel channels[HELPERS][SEATS];
@@ -76,8 +77,8 @@ struct keeper {
 	int64_t served_ms;		/* when the active one began to serve */
 	pid_t lingering;		/* one that was killed, cannot act any more and cannot be reaped yet */
 	const char *lingering_role;	/* NULL: of the binary before this one */
-	int threads[WATCHED_THREADS];	/* pidfds of two threads of the active worker, -1: none */
 	uint32_t segment;		/* of the log, the newest that a worker was given */
+	uint32_t closed;		/* nobody writes to this one or those before it any more */
 	int64_t next_segment_ms;	/* when a segment may be begun though the last is not full */
 	int64_t next_look_ms;		/* of the watchdog */
 	pid_t probe;			/* the test read under way, 0: none; then its wait status */
@@ -94,7 +95,8 @@ struct keeper {
 /* ---- keeper.c ---- */
 
 int keeper_lock_memory(struct keeper *k);
-void keeper_sign(struct keeper *k);	/* writes into the shared memory who the keeper is, and its paths */
+/* Writes into the shared memory who the keeper is, its paths and options; before each worker, for the one before it could have written there, too. */
+void keeper_sign(struct keeper *k);
 
 int64_t keeper_now_ms(void);
 /* What status shows and the log says: something is not as it should be, though the vault is served. */
@@ -111,12 +113,18 @@ void children_reap(struct keeper *k);
 void children_stop_helper(struct keeper *k, enum helper which);
 /* Asks the worker to end, then makes it. */
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms);
+/* At the end, for those who end by themselves: who keeps a worker's memory (fs/mm_holder.h). */
+void children_await_rest(void);
 const char *children_role(enum helper which);
 void children_publish(struct keeper *k);		/* the pids, for status */
 
 /* ---- keeper_control.c: what workers ask ---- */
 
 void control_read(struct keeper *k, int seat);
+/* A worker serves, and so has found where the log goes on. What is before that is not for one that is somebody else's by now to cut, where the file system has no append-only attribute. */
+void control_close_segments(struct keeper *k);
+/* Of one that has ended: why it could not serve. What else it had said is not heard: it stands ready for nothing any more. */
+void control_last_words(struct keeper *k, int seat);
 
 /* ---- keeper_takeover.c: who is active ---- */
 
@@ -135,7 +143,8 @@ void takeover_from_other(struct keeper *k);
 #define STATE_FDS   (14 + 2 * HELPERS * SEATS)
 
 struct keeper_state {
-	uint32_t magic, size, shared_size, unused;
+	uint32_t magic, size, shared_size;
+	uint32_t list;			/* of system calls, that the process is under (sandbox_keeper_list) */
 	struct options options;
 	struct vaultconf conf;
 	struct keeper_users users;
@@ -162,6 +171,8 @@ void upgrade_begin(struct keeper *k);			/* SIGHUP */
 void upgrade_prepared(struct keeper *k, int seat);	/* its worker stands ready */
 void upgrade_served(struct keeper *k);			/* and serves. Does not return where all goes well */
 void upgrade_worker_died(struct keeper *k, int status);
+void upgrade_not_served(struct keeper *k);		/* a worker ended before it served, after the old one was retired */
+void upgrade_abandon(struct keeper *k, const char *why);	/* if one is under way: what ran before goes on */
 int upgrade_watch(struct keeper *k);			/* as watch; -1: nothing is due */
 
 /* ---- keeper_handover.c ---- */
@@ -172,7 +183,8 @@ void handover_accept(struct keeper *k);
 bool handover_read(struct keeper *k);			/* true: it has taken over, and this process has nothing left to do */
 int handover_watch(struct keeper *k);			/* as watch; -1: nothing is due */
 int handover_ask(struct keeper *k, char *why, size_t why_len);
-int handover_finish(struct keeper *k);			/* our worker stands ready; 0: the other keeper's has ended */
+int handover_finish(struct keeper *k, char *why, size_t why_len);	/* our worker stands ready; 0: the other keeper's has ended; -EBUSY: it keeps the mount */
+void handover_refuse(struct keeper *k, const char *why);	/* whoever gets ready to take over must not */
 
 /* ---- keeper_kept.c: what the service manager keeps for the next keeper ---- */
 
@@ -186,11 +198,8 @@ int kept_adopt(struct keeper *k);			/* 0; -EPROTO: of another version; -EXDEV: a
 /* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
 int watch(struct keeper *k);
 
-/* ---- keeper_dying.c: when a worker that dies can do nothing any more ---- */
+/* ---- keeper_dying.c: when one that was killed and cannot be reaped can do nothing any more ---- */
 
-void dying_watch(struct keeper *k);		/* the active worker serves */
-void dying_unwatch(struct keeper *k);
-void dying_seen(struct keeper *k);		/* a thread of it has ended */
 /* What is left of the seat's process is not waited for; if it was active, the next one is. */
 void dying_leave_behind(struct keeper *k, int seat);
 /* Of one that was sent SIGKILL: nothing of it will run in user space again, for every thread has ended, or waits in the kernel. */

@@ -84,6 +84,7 @@ int kept_adopt(struct keeper *k)
 	s.audit_head = k->store.audit_head;
 	s.kek = k->store.kek;
 	s.unseal = k->store.unseal;
+	s.asked = -1;
 	s.shared = k->kept[KEPT_SHARED];
 	s.fuse = k->kept[KEPT_FUSE];
 	s.clone = k->kept[KEPT_CLONE];
@@ -96,7 +97,6 @@ int kept_adopt(struct keeper *k)
 	k->kept[KEPT_STATE] = -1;
 	if (r)
 		return r;
-	k->shared->keeper.options = k->options;
 	k->shared->keeper.ending = 0;
 	k->shared->keeper.fresh = 0;
 	/* its worker died of the keeper's death: what it was at is under no suspicion */

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fs/sandbox.h"
+
 size_t state_descriptors(struct keeper_state *s, int *ret[STATE_FDS])
 {
 	size_t n = 0;
@@ -28,7 +30,7 @@ size_t state_descriptors(struct keeper_state *s, int *ret[STATE_FDS])
 void state_save(const struct keeper *k, struct keeper_state *ret)
 {
 	*ret = (struct keeper_state){
-		.magic = STATE_MAGIC, .size = sizeof *ret, .shared_size = sizeof(struct shared), .options = k->options, .conf = k->store.conf, .users = k->store.users,
+		.magic = STATE_MAGIC, .size = sizeof *ret, .shared_size = sizeof(struct shared), .list = sandbox_keeper_list(), .options = k->options, .conf = k->store.conf, .users = k->store.users,
 		.shared = k->shared_fd, .fuse = mount_fuse_fd(k->mount), .proc = k->proc_fd, .clone = k->clone_fd, .dir = k->store.dir, .lock = k->store.lock,
 		.audit_dir = k->store.audit_dir, .audit_head = k->store.audit_head, .kek = k->store.kek, .unseal = k->store.unseal, .asked = k->asked_fd, .worker = -1,
 		.active = k->active, .lingering = k->lingering,

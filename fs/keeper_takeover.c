@@ -2,6 +2,7 @@
 #include "fs/keeper_internal.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,16 +14,18 @@ static void activate(struct keeper *k, int seat)
 	const struct control_message word = { .type = CONTROL_ACTIVATE, .number = audit_head_segment(&k->shared->audit_head) };
 	int segment = -1;
 
-	dying_unwatch(k);
 	k->active = seat;
 	k->seats[seat].state = SEAT_ACTIVATING;
+	k->seats[seat].since_ms = keeper_now_ms();
 	if (word.number && audit_segment_open_at(k->store.audit_dir, word.number, false, 0, &segment))
 		segment = -1;	/* it asks, and hears why */
 	int r = control_send(k->seats[seat].control, &word, segment);
 	if (segment >= 0)
 		close(segment);
-	if (r)		/* its death, which is the only reason, is on its way to us */
+	if (r) {	/* it is dead, which SIGCHLD is about to say; or has stopped to listen, and must be */
 		log_warn("worker %d does not take its word: %s", (int)k->seats[seat].pid, strerror(-r));
+		kill(k->seats[seat].pid, SIGKILL);
+	}
 	children_publish(k);
 }
 
@@ -81,7 +84,6 @@ void takeover_from_other(struct keeper *k)
 
 void takeover_after_death(struct keeper *k)
 {
-	dying_unwatch(k);
 	k->active = -1;
 	note_suspects(k->shared);
 	k->aborted = mount_aborted(k->mount);

@@ -1,7 +1,7 @@
 /* Upgrade in place: a worker from the binary that is now on disk, then the helpers, then this process itself. Callers notice nothing.
  *
  * Each step is taken when the one before has proved the binary: a worker of it must stand ready, having read the store, before the old one is retired; a child of it must understand our state before
- * this process becomes it. Where one fails, what runs goes on, and status and log say why. */
+ * this process becomes it. Where one fails, what runs goes on, and status and log say why. A binary whose workers stand ready and then end before they serve is taken back, too. */
 #include "fs/keeper_internal.h"
 
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include "fs/log.h"
 
 #define DRAIN_MS 8000
+#define DEATHS   2	/* of workers of the new binary, in a row and before they served: one may be somebody's doing */
 
 extern char **environ;
 
@@ -34,6 +35,11 @@ static int open_safely(const char *path, int *ret_fd, char *why, size_t why_len)
 	int dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
 
+	if (dir >= 0 && (fstat(dir, &st) || !safe(&st))) {
+		snprintf(why, why_len, "the root directory is not root's alone to write: chown root, chmod go-w");
+		close(dir);
+		return -EPERM;
+	}
 	snprintf(copy, sizeof copy, "%s", path);
 	char *part = strtok_r(copy, "/", &save);
 	while (dir >= 0 && part) {
@@ -68,14 +74,29 @@ static void give_up(struct keeper *k, const char *why)
 	if (k->next_fd >= 0)
 		close(k->next_fd);
 	k->next_fd = -1;
+	if (k->before_fd >= 0) {
+		close(k->self_fd);
+		k->self_fd = k->before_fd;
+		k->shared->keeper.upgrades--;
+	}
+	k->before_fd = -1;
 	k->upgrade = UPGRADE_NONE;
+}
+
+void upgrade_abandon(struct keeper *k, const char *why)
+{
+	if (k->upgrade != UPGRADE_NONE)
+		give_up(k, why);
 }
 
 void upgrade_begin(struct keeper *k)
 {
 	char why[CONTROL_TEXT_MAX] = "it cannot be opened";
 
-	if (k->upgrade != UPGRADE_NONE || k->active < 0 || k->aborted) {
+	/* a takeover; but where workers never get ready, another binary may be the way out */
+	const bool one_follows = k->active < 0 && !k->patience.failures;
+
+	if (k->upgrade != UPGRADE_NONE || k->taker_fd >= 0 || one_follows || k->aborted) {
 		log_warn("a reload is asked for while something else is under way: ask again");
 		return;
 	}
@@ -105,6 +126,12 @@ void upgrade_worker_died(struct keeper *k, int status)
 	else
 		snprintf(why, sizeof why, "a worker of it does not start (%s %d)", WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	give_up(k, why);
+}
+
+void upgrade_not_served(struct keeper *k)
+{
+	if (k->upgrade == UPGRADE_SELF && k->patience.failures >= DEATHS)
+		give_up(k, k->fatal[0] ? k->fatal : "its workers end before they serve");
 }
 
 /* Does the new binary know our state? A child of it says so: this process could not come back. */
@@ -167,9 +194,10 @@ void upgrade_prepared(struct keeper *k, int seat)
 {
 	log_info("upgrade: worker %d of the new binary stands ready", (int)k->seats[seat].pid);
 	k->upgrade = UPGRADE_SELF;
-	close(k->self_fd);
+	k->before_fd = k->self_fd;
 	k->self_fd = k->next_fd;
 	k->next_fd = -1;
+	k->patience = (struct patience){ 0 };
 	k->shared->keeper.upgrades++;
 	takeover_retire(k, seat, DRAIN_MS);
 }
@@ -177,6 +205,8 @@ void upgrade_prepared(struct keeper *k, int seat)
 void upgrade_served(struct keeper *k)
 {
 	k->upgrade = UPGRADE_NONE;
+	close(k->before_fd);
+	k->before_fd = -1;
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_BELL);
 	children_stop_helper(k, HELPER_RUNNER);	/* its programs end with it: hooks run again */

@@ -47,6 +47,15 @@ static void look_for_stuck(struct keeper *k, struct seat *s)
 	kill_worker(k, s);
 }
 
+/* Whatever it waits for: it is in the place of one that could take over, or has the word to. */
+static void look_for_slow(struct keeper *k, struct seat *s)
+{
+	if (!k->options.watchdog || s->killed_ms || keeper_now_ms() - s->since_ms < START_TIMEOUT_MS || (s->state != SEAT_PREPARING && s->state != SEAT_ACTIVATING))
+		return;
+	keeper_trouble(k, "worker %d did not get ready in %d seconds and is ended", (int)s->pid, START_TIMEOUT_MS / 1000);
+	kill_worker(k, s);
+}
+
 static void look_at_worker(struct keeper *k, int seat)
 {
 	struct seat *s = &k->seats[seat];
@@ -64,6 +73,7 @@ static void look_at_worker(struct keeper *k, int seat)
 	}
 	if (seat == k->active && s->state == SEAT_SERVING)
 		look_for_stuck(k, s);
+	look_for_slow(k, s);
 	look_at_dying(k, seat);
 }
 

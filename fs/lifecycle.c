@@ -18,6 +18,7 @@
 #include "store/generate.h"
 
 #define LOOK_MS      1000	/* the wall clock may be set: what is due is looked at once a second, which costs nothing */
+#define FIRST_LOOK_MS 20		/* callers that waited while the worker before died come first */
 #define SEALED_MS    250
 #define SLICE        1024	/* secrets looked at under one lock */
 #define DUE_AT_ONCE  64		/* then others get their turn */
@@ -434,6 +435,8 @@ static void *run(void *arg)
 	struct pollfd p[1 + PROGRAMS_POLL];
 	uint64_t count;
 
+	p[0] = (struct pollfd){ .fd = l->wake, .events = POLLIN };
+	poll(p, 1, FIRST_LOOK_MS);
 	while (!atomic_load(&l->stop)) {
 		int wait = step(l), jobs;
 		p[0] = (struct pollfd){ .fd = l->wake, .events = POLLIN };

@@ -196,8 +196,38 @@ void mount_save(const struct mount *m, struct mount_state *ret)
 	snprintf(ret->directory, sizeof ret->directory, "%s", m->directory);
 }
 
-/* The lines of mountinfo, one after the other: true for the one that is wanted. */
-static bool find_mount(bool (*wanted)(const struct mount *m, const char *line), struct mount *m)
+/* Of a line of mountinfo. */
+struct seen { int id; unsigned major, minor; char point[PATH_MAX], source[PATH_MAX + 16]; };
+
+/* Blanks and what else would part fields stand there as \040. */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from;)
+		if (*from == '\\' && strspn(from + 1, "01234567") >= 3) {
+			*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+			from += 4;
+		} else {
+			*to++ = *from++;
+		}
+	*to = '\0';
+}
+
+/* False: it is no mount of ours. */
+static bool see(const char *line, struct seen *ret)
+{
+	const char *type = strstr(line, " - fuse.coffer ");
+
+	if (!type || sscanf(line, "%d %*d %u:%u %*s %4095s", &ret->id, &ret->major, &ret->minor, ret->point) != 4 || sscanf(type, " - fuse.coffer %4111s", ret->source) != 1)
+		return false;
+	unescape(ret->point);
+	unescape(ret->source);
+	return true;
+}
+
+/* The mounts of ours, one after the other, up to the one that is wanted. 1: it is there; 0: it is not; negative errno: the list could not be read to its end. */
+static int find_mount(bool (*wanted)(const void *by, const struct seen *seen), const void *by, struct seen *ret)
 {
 	char *line = NULL;
 	size_t cap = 0;
@@ -205,25 +235,32 @@ static bool find_mount(bool (*wanted)(const struct mount *m, const char *line), 
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 
 	while (f && !found && getline(&line, &cap, f) > 0)
-		found = strstr(line, " - fuse.coffer coffer:") && wanted(m, line);
-	if (found)
-		sscanf(line, "%d %*d %u:%u", &m->id, &m->major, &m->minor);
+		found = see(line, ret) && wanted(by, ret);
+	int r = !f ? -errno : found || feof(f) ? found : -EIO;
 	free(line);
 	if (f)
 		fclose(f);
-	return found;
+	return r;
 }
 
-static bool has_id(const struct mount *m, const char *line)
+static void note(struct mount *m, const struct seen *seen)
 {
-	return atoi(line) == m->id;
+	m->id = seen->id;
+	m->major = seen->major;
+	m->minor = seen->minor;
 }
 
-static bool is_there(const struct mount *m, const char *line)
+/* Ids are used again at once: it could be another's by now. Before the device is known, it is the one that was just attached. */
+static bool has_id(const void *by, const struct seen *seen)
 {
-	unsigned major, minor;
-	char point[PATH_MAX];
-	return sscanf(line, "%*d %*d %u:%u %*s %4095s", &major, &minor, point) == 3 && major == m->major && minor == m->minor && !strcmp(point, m->directory);
+	const struct mount *m = by;
+	return seen->id == m->id && ((!m->major && !m->minor) || (seen->major == m->major && seen->minor == m->minor));
+}
+
+static bool is_there(const void *by, const struct seen *seen)
+{
+	const struct mount *m = by;
+	return seen->major == m->major && seen->minor == m->minor && !strcmp(seen->point, m->directory);
 }
 
 int mount_adopt(const struct mount_state *s, int fuse_fd, struct mount **ret_mount)
@@ -233,8 +270,9 @@ int mount_adopt(const struct mount_state *s, int fuse_fd, struct mount **ret_mou
 		return -ENOMEM;
 	*m = (struct mount){ .fuse_fd = fuse_fd, .mount_fd = -1, .id = s->id, .major = s->major, .minor = s->minor };
 	memcpy(m->directory, s->directory, sizeof m->directory);
-	if (m->id < 0)
-		find_mount(is_there, m);
+	struct seen seen;
+	if (m->id < 0 && find_mount(is_there, m, &seen) == 1)
+		note(m, &seen);
 	*ret_mount = m;
 	return 0;
 }
@@ -283,7 +321,9 @@ static int take_clone(struct mount *m, int *ret_clone, char *why, size_t why_len
 	/* the descriptor would keep the mount busy for ever */
 	close(m->mount_fd);
 	m->mount_fd = -1;
-	find_mount(has_id, m);		/* its device, for whoever takes the mount over */
+	struct seen seen;
+	if (find_mount(has_id, m, &seen) == 1)
+		note(m, &seen);		/* its device, for whoever takes the mount over */
 	*ret_clone = clone;
 	return 0;
 }
@@ -318,33 +358,31 @@ bool mount_aborted(const struct mount *m)
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
 }
 
+struct dead { const char *directory, *store; };
+
+static bool is_dead(const void *by, const struct seen *seen)
+{
+	const struct dead *d = by;
+	return !strcmp(seen->point, d->directory) && !strncmp(seen->source, "coffer:", 7) && !strcmp(seen->source + 7, d->store);
+}
+
 bool mount_clear_dead(const char *directory, const char *store)
 {
-	char source[PATH_MAX + 16], *line = NULL;
-	size_t cap = 0;
+	const struct dead dead = { directory, store };
+	struct seen seen;
 	struct stat st;
-	bool found = false;
 
 	if (!lstat(directory, &st) || errno != ENOTCONN)
 		return false;
-	snprintf(source, sizeof source, " - fuse.coffer coffer:%s ", store);
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	while (f && !found && getline(&line, &cap, f) > 0) {
-		char *at = line, *point = NULL;
-		for (int field = 0; field < 5; field++)
-			point = strsep(&at, " ");
-		found = at && point && !strcmp(point, directory) && strstr(at, source + 1);
-	}
-	free(line);
-	if (f)
-		fclose(f);
-	return found && !umount2(directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH);
+	return find_mount(is_dead, &dead, &seen) == 1 && !umount2(directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH);
 }
 
 bool mount_attached(const struct mount *m)
 {
-	struct mount copy = *m;
-	return m->id < 0 || find_mount(has_id, &copy);
+	struct seen seen;
+
+	/* only what was read says that it is gone, and twice: kernels before 5.8 leave out a line when another mount goes meanwhile */
+	return m->id < 0 || find_mount(has_id, m, &seen) || find_mount(has_id, m, &seen);
 }
 
 int mount_detach(struct mount *m)

@@ -26,7 +26,7 @@ int mount_root_fd(const struct mount *m);
 int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len);
 /* It can be seen in this mount namespace, and so be watched and unmounted. */
 bool mount_is_here(const struct mount *m);
-/* Is it still where it was attached? True also where it cannot be seen. Reads /proc/self/mountinfo, does no path I/O on the mount. */
+/* Is it still where it was attached? True also where it cannot be seen, and where nobody can tell just now. Reads /proc/self/mountinfo, does no path I/O on the mount. */
 bool mount_attached(const struct mount *m);
 /* The connection is gone, by fusectl for one: everybody gets ENOTCONN. Never polled for longer than this moment: the kernel would wake us at each request. */
 bool mount_aborted(const struct mount *m);

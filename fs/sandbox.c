@@ -284,7 +284,14 @@ static int fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
 
 static bool kernel_lacks_seccomp(int r)
 {
-	return r == -EINVAL || r == -ENOSYS || r == -ECANCELED;
+	return r == -EINVAL || r == -ENOSYS;
+}
+
+/* With the kernel's own word for why not: that it takes no more filters is no reason to go without. */
+static int load(scmp_filter_ctx ctx)
+{
+	int r = seccomp_attr_set(ctx, SCMP_FLTATR_API_SYSRAWRC, 1);
+	return r ? r : seccomp_load(ctx);
 }
 
 static int filter_calls(enum sandbox_role role, bool require)
@@ -295,7 +302,7 @@ static int filter_calls(enum sandbox_role role, bool require)
 	if (!r)
 		r = catch_forbidden();
 	if (!r)
-		r = seccomp_load(ctx);
+		r = load(ctx);
 	seccomp_release(ctx);
 	if (kernel_lacks_seccomp(r))
 		return require ? -ENOSYS : 0;
@@ -308,6 +315,18 @@ int sandbox_enter(enum sandbox_role role, const struct sandbox_place *places, si
 	int r = role == SANDBOX_RESOLVER ? 0 : restrict_places(places, n, require);
 
 	return r ? r : filter_calls(role, require);
+}
+
+int sandbox_wait_only(void)
+{
+	static const int waits[] = { SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep), SCMP_SYS(restart_syscall), SCMP_SYS(write), SCMP_SYS(exit_group) };
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	int r = ctx ? allow_list(ctx, waits, sizeof waits / sizeof *waits) : -ENOMEM;
+
+	if (!r)
+		r = load(ctx);
+	seccomp_release(ctx);
+	return kernel_lacks_seccomp(r) ? -ENOSYS : r;
 }
 
 /* ---- the keeper ---- */
@@ -348,16 +367,26 @@ static int drop_capabilities(void)
 
 /* What no process of this daemon does, and a root that somebody else has taken over would. The keeper has no list of what it may: whatever a later version of it, which it executes in place, may need would
  * have to be foreseen. The filter holds for its children, too, and an attempt is answered EPERM: the mount must not die of it. */
+static const int never[] = {
+	SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(process_madvise), SCMP_SYS(kcmp), SCMP_SYS(pidfd_getfd),
+	SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module), SCMP_SYS(kexec_load), SCMP_SYS(kexec_file_load), SCMP_SYS(bpf), SCMP_SYS(perf_event_open),
+	SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup), SCMP_SYS(add_key), SCMP_SYS(request_key), SCMP_SYS(keyctl), SCMP_SYS(unshare), SCMP_SYS(setns), SCMP_SYS(pivot_root), SCMP_SYS(chroot),
+	SCMP_SYS(swapon), SCMP_SYS(swapoff), SCMP_SYS(reboot), SCMP_SYS(settimeofday), SCMP_SYS(clock_settime), SCMP_SYS(clock_adjtime), SCMP_SYS(adjtimex), SCMP_SYS(sethostname),
+	SCMP_SYS(setdomainname), SCMP_SYS(acct), SCMP_SYS(quotactl), SCMP_SYS(syslog), SCMP_SYS(iopl), SCMP_SYS(ioperm), SCMP_SYS(mknod), SCMP_SYS(mknodat), SCMP_SYS(open_by_handle_at),
+	SCMP_SYS(name_to_handle_at), SCMP_SYS(fanotify_init), SCMP_SYS(personality), SCMP_SYS(nfsservctl), SCMP_SYS(lookup_dcookie), SCMP_SYS(vhangup),
+};
+
+uint32_t sandbox_keeper_list(void)
+{
+	uint32_t sum = 2166136261u;	/* FNV-1a */
+
+	for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+		sum = (sum ^ (uint32_t)never[i]) * 16777619u;
+	return sum ? sum : 1;
+}
+
 static int refuse_never_needed(void)
 {
-	static const int never[] = {
-		SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(process_madvise), SCMP_SYS(kcmp), SCMP_SYS(pidfd_getfd),
-		SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module), SCMP_SYS(kexec_load), SCMP_SYS(kexec_file_load), SCMP_SYS(bpf), SCMP_SYS(perf_event_open),
-		SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup), SCMP_SYS(add_key), SCMP_SYS(request_key), SCMP_SYS(keyctl), SCMP_SYS(unshare), SCMP_SYS(setns), SCMP_SYS(pivot_root), SCMP_SYS(chroot),
-		SCMP_SYS(swapon), SCMP_SYS(swapoff), SCMP_SYS(reboot), SCMP_SYS(settimeofday), SCMP_SYS(clock_settime), SCMP_SYS(clock_adjtime), SCMP_SYS(adjtimex), SCMP_SYS(sethostname),
-		SCMP_SYS(setdomainname), SCMP_SYS(acct), SCMP_SYS(quotactl), SCMP_SYS(syslog), SCMP_SYS(iopl), SCMP_SYS(ioperm), SCMP_SYS(mknod), SCMP_SYS(mknodat), SCMP_SYS(open_by_handle_at),
-		SCMP_SYS(name_to_handle_at), SCMP_SYS(fanotify_init), SCMP_SYS(personality), SCMP_SYS(nfsservctl), SCMP_SYS(lookup_dcookie), SCMP_SYS(vhangup),
-	};
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
 	int r = ctx ? seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2) : -ENOMEM;
 
@@ -365,12 +394,12 @@ static int refuse_never_needed(void)
 		if (never[i] >= 0)
 			r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), never[i], 0);
 	if (!r)
-		r = seccomp_load(ctx);
+		r = load(ctx);
 	seccomp_release(ctx);
 	return kernel_lacks_seccomp(r) ? -ENOSYS : r;
 }
 
-int sandbox_keeper(void)
+int sandbox_keeper(uint32_t entered)
 {
 	int r = drop_capabilities(), abi = landlock_abi();
 
@@ -378,10 +407,14 @@ int sandbox_keeper(void)
 		r = -errno;
 	if (r)
 		return r;
-	r = refuse_never_needed();
+	r = entered == sandbox_keeper_list() ? 0 : refuse_never_needed();
 	if (r == -ENOSYS)
 		log_warn("this kernel has no seccomp filters: a process of the daemon that is taken over can make any system call");
 	if (abi < 1)
 		log_warn("this kernel has no Landlock (%s): a process of the daemon that is taken over can open what its user can", strerror(-abi));
+	if (r && r != -ENOSYS && entered) {	/* the mount must not end for it */
+		log_warn("the list of system calls cannot be renewed (%s): that of the binary before holds on", strerror(-r));
+		r = 0;
+	}
 	return r == -ENOSYS ? 0 : r;
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum sandbox_role { SANDBOX_WORKER, SANDBOX_KEYHOLDER, SANDBOX_RESOLVER, SANDBOX_BELL, SANDBOX_PROBE };
 
@@ -31,8 +32,13 @@ const struct sandbox_state *sandbox_state(void);
 /* Enters, before there are threads and after no_new_privs was set. require: a protection that the kernel lacks is -ENOSYS. 0 or negative errno. It cannot be left again. */
 int sandbox_enter(enum sandbox_role role, const struct sandbox_place *places, size_t n, bool require);
 
+/* Leaves the process nothing but to wait and to end, and to write to what is open. -ENOSYS: the kernel lacks seccomp. */
+int sandbox_wait_only(void);
+
 /* The keeper's own: leaves it, and through it every role, no capability but those that they need, no_new_privs, and no system call that none of them ever makes. 0 or negative errno.
- * What the kernel lacks is said in the log; whether it may, is for each role to decide when it enters. */
-int sandbox_keeper(void);
+ * What the kernel lacks is said in the log; whether it may, is for each role to decide when it enters.
+ * entered: what sandbox_keeper_list() was in this process before it executed itself, 0: nothing. Filters stay for good, and add up: the same one is not taken on twice. */
+int sandbox_keeper(uint32_t entered);
+uint32_t sandbox_keeper_list(void);	/* names the list; never 0 */
 
 #endif

@@ -189,15 +189,28 @@ static int send_elsewhere(void)
 /* Whoever is in the cell could else answer SIGSYS himself, and go on. */
 static int catch_the_guard(void) { return answer(syscall(SYS_rt_sigaction, SIGSYS, NULL, NULL, 8)); }
 
-/* A segment far ahead: the gap would hide that others were there. */
-static int skip_segments(void)
+static int ask_for_segment(uint32_t number, bool create)
 {
-	struct control_message m = { .type = CONTROL_SEGMENT, .number = 1000, .create = 1 };
+	struct control_message m = { .type = CONTROL_SEGMENT, .number = number, .create = create };
 	int fd = -1, r = control_send(cell.control, &m, -1);
 
 	if (!r)
 		r = control_receive(cell.control, &m, &fd, 5000);
+	if (fd >= 0)
+		close(fd);
 	return r ? r : m.error;
+}
+
+/* A segment far ahead: the gap would hide that others were there. */
+static int skip_segments(void) { return ask_for_segment(1000, true); }
+/* To cut it, where the file system has no append-only attribute. */
+static int open_an_old_segment(void) { return ask_for_segment(1, false); }
+
+/* All of the shared memory is a worker's to write. */
+static int spoil_the_options(void)
+{
+	cell.options->plain_pool = SIZE_MAX / 2;
+	return 0;
 }
 
 #define ATTEMPT(function) { #function, function }
@@ -205,7 +218,7 @@ static const struct { const char *name; int (*make)(void); } attempts[] = {
 	ATTEMPT(read_a_file), ATTEMPT(list_the_root), ATTEMPT(read_the_kek), ATTEMPT(trace_as_a_debugger), ATTEMPT(write_the_settings), ATTEMPT(make_a_file), ATTEMPT(make_a_socket), ATTEMPT(make_a_local_socket),
 	ATTEMPT(send_elsewhere), ATTEMPT(write_the_log), ATTEMPT(remove_the_log), ATTEMPT(shorten_the_log), ATTEMPT(write_over_the_log), ATTEMPT(punch_the_log), ATTEMPT(map_the_log), ATTEMPT(run_a_program),
 	ATTEMPT(fork_a_process), ATTEMPT(trace_the_keeper), ATTEMPT(read_the_keepers_memory), ATTEMPT(signal_the_keeper), ATTEMPT(run_new_code), ATTEMPT(make_memory_executable), ATTEMPT(make_a_program),
-	ATTEMPT(become_root), ATTEMPT(mount_something), ATTEMPT(use_io_uring), ATTEMPT(catch_the_guard), ATTEMPT(skip_segments),
+	ATTEMPT(become_root), ATTEMPT(mount_something), ATTEMPT(use_io_uring), ATTEMPT(catch_the_guard), ATTEMPT(skip_segments), ATTEMPT(open_an_old_segment), ATTEMPT(spoil_the_options),
 };
 
 static void *wait_for_order(void *arg)

@@ -2,8 +2,10 @@
 #ifndef COFFER_FS_TEST_HOOK_H
 #define COFFER_FS_TEST_HOOK_H
 
+#include "fs/options.h"
+
 /* What a captured worker would have at hand. memory: /proc/PID/mem of the key holder. */
-struct test_cell { const char *kek, *conf, *memory; int audit_dir, control, keeper; };
+struct test_cell { const char *kek, *conf, *memory; int audit_dir, control, keeper; struct options *options; };
 
 /* Starts two threads, before any other thread is started: they inherit the signal mask. 0 or negative errno.
  * - At each SIGUSR1 one searches every readable mapping for the pieces of 16 bytes of the file that the environment's COFFER_TEST_MARKER names, and logs what it found. The file holds the marker with every
@@ -15,7 +17,7 @@ int test_hook_start(const struct test_cell *cell);
 int test_hook_place(const char *path);
 
 /* Dies here by SIGKILL, where the file that the environment's COFFER_TEST_DIE names holds this point and a number above 0, which is lowered by one: "before 14 2".
- * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0. Instead of "before", "hang" waits for ever, "crash" is a SIGSEGV, and
+ * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0, and "before 0": the word to take over has come. Instead of "before", "hang" waits for ever, "crash" is a SIGSEGV, and
  * "stuck" reads the file that COFFER_TEST_STUCK names: if its file system does not answer, the thread waits in the kernel, whatever signal comes. */
 void test_hook_point(const char *point, unsigned number);
 void test_hook_open(void);	/* before the cell, in which that file cannot be opened */

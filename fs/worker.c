@@ -18,6 +18,7 @@
 #include "fs/log.h"
 #include "fs/hot.h"
 #include "fs/lifecycle.h"
+#include "fs/mm_holder.h"
 #include "fs/ops.h"
 #include "fs/removal.h"
 #include "fs/sandbox.h"
@@ -290,7 +291,7 @@ static int enter_cell(struct worker *w)
 		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
 #endif
 	};
-	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->vault.options->require_sandbox);
+	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->args->require_sandbox);
 	if (db >= 0)
 		close(db);
 	if (conf >= 0)
@@ -317,6 +318,9 @@ static int set_up_privileged(struct worker *w)
 	r = role_confine(w->args, -1);
 	if (r)
 		return fatal(w, 1, "giving up root: %s", strerror(-r));
+	r = mm_holder_start(w->args->keeper, &w->vault.shared->keeper.ending);
+	if (r)
+		log_warn("should this worker die, callers wait some milliseconds longer, for its memory cannot be freed later: %s", strerror(-r));
 	r = enter_cell(w);
 	if (r == -ENOSYS)
 		return fatal(w, 1, "this kernel lacks Landlock or seccomp, and -o require_sandbox says not to serve without; coffer doctor tells which");
@@ -473,6 +477,7 @@ static int activate(struct worker *w)
 {
 	struct vault *v = &w->vault;
 	const bool fresh = v->shared->keeper.fresh;
+	TEST_POINT("before", 0);
 	int r = open_audit(w);
 	if (!r && w->store_is_old) {
 		v->active = true;
@@ -531,6 +536,7 @@ static void tear_down(struct worker *w)
 	audit_close(v->audit);
 	keys_free(v->keys);
 	free(v->openers);
+	mm_holder_end();
 }
 
 #ifdef COFFER_TEST_HOOKS
@@ -543,7 +549,7 @@ static int start_hooks(const struct worker *w)
 	snprintf(conf, sizeof conf, "%s/vault.conf", k->store);
 	snprintf(memory, sizeof memory, "/proc/%d/mem", (int)k->keyholder);
 	const struct test_cell cell = {
-		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper,
+		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper, .options = &w->vault.shared->keeper.options,
 	};
 	return test_hook_start(&cell);
 }

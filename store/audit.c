@@ -51,8 +51,10 @@ static void undo(struct audit *a, const struct audit_place *place)
 {
 	struct stat st;
 
-	if (ftruncate(place->fd, (off_t)place->start) == 0)
+	if (ftruncate(place->fd, (off_t)place->start) == 0) {
+		place->space->allocated = place->start;	/* with the bytes go the blocks that were allocated ahead */
 		return;
+	}
 	if (fstat(place->fd, &st) == 0 && (uint64_t)st.st_size == place->start)
 		return;
 	if (place->fd == a->fd)
@@ -77,6 +79,7 @@ int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, s
 	next->segment = place->segment;
 	next->opened = place->opened;
 	next->size = place->start + len;
+	*audit_allocated(h, next) = place->space->allocated;
 	if (fold)
 		fold->written_as = at->seq;
 	r = audit_write(place->fd, from, len);
@@ -87,7 +90,7 @@ int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, s
 		goto out;
 	}
 	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request noted, at takeover. */
-	audit_recent_put(a, &h->recents[at->seq % AUDIT_RECENTS], audit_recent(e->unique, e->operation));
+	audit_recent_put(a, &h->recents[at->seq % AUDIT_RECENTS], audit_recent(e->unique, e->operation, e->result));
 	audit_publish(h);
 out:
 	if (r < 0)
@@ -399,6 +402,8 @@ void audit_close(struct audit *a)
 	if (audit_ready(a) == 0)
 		(void)audit_fold_flush(a, true);	/* what cannot be written stays counted in the head */
 	(void)durable_point(a);
+	/* before it: who is killed in between has his successor allocate once more */
+	a->head->allocated[0] = a->head->allocated[1] = 0;
 	if (!a->lost && !a->dirty && ftruncate(a->fd, (off_t)audit_at(a->head)->size) < 0)
 		(void)0;	/* append-only: its allocated rest stays */
 	pthread_mutex_unlock(&a->lock);

@@ -58,7 +58,7 @@ struct audit_event {
 	uint64_t binding;		/* 0: none */
 	const char *role;		/* NULL: none */
 	uint64_t unique;		/* of the FUSE request, without the resend bit; 0: none */
-	bool resent;			/* the request carries the resend bit: if (unique, operation) was recorded already, nothing is written and 0 is returned */
+	bool resent;			/* the request carries the resend bit: if (unique, operation, result) was recorded already, nothing is written and 0 is returned. What comes to another result than before is recorded: the last record is what the caller got */
 	uint32_t duration_us;
 	const char *detail;		/* further words for a person, raw, NULL: none (field "detail") */
 	bool privileged;		/* an administrator's act: may use the reserve (unless it was denied: anybody can be denied) */
@@ -99,6 +99,7 @@ struct audit_head {
 	uint32_t magic;			/* 0: not initialised: audit_open takes it from the head file */
 	_Atomic uint32_t current;
 	struct audit_position positions[2];
+	uint64_t allocated[2];		/* bytes of each one's segment for which there are blocks, from its start */
 	uint64_t connection;		/* random, names this mount in "request" */
 	uint64_t durable_seq;		/* everything before it was fdatasync'd */
 	uint64_t recents[AUDIT_RECENTS];	/* request and operation of record seq, at seq % AUDIT_RECENTS; 0: none */

@@ -11,7 +11,7 @@
 
 static bool known(const struct audit_head *h, const struct audit_event *e)
 {
-	uint64_t recent = audit_recent(e->unique, e->operation);
+	uint64_t recent = audit_recent(e->unique, e->operation, e->result);
 
 	if (!recent)
 		return false;
@@ -89,7 +89,7 @@ static void fold_add(struct audit *a, const struct audit_event *e)
 		f->mixed = 1;
 	}
 	__atomic_store_n(&f->count, f->count + 1, __ATOMIC_RELEASE);
-	audit_recent_put(a, &h->fold_recents[h->folded % AUDIT_RECENTS], audit_recent(e->unique, e->operation));
+	audit_recent_put(a, &h->fold_recents[h->folded % AUDIT_RECENTS], audit_recent(e->unique, e->operation, e->result));
 	h->folded++;
 }
 

@@ -13,7 +13,7 @@
  *   caller       null: the daemon itself; else {uid, gid, pid: numbers; comm, exe: strings; loginuid: number; unit, container: strings}, any of them null if not known
  *                (loginuid null: none)
  *   binding      number or null; role: string or null: what let the caller in
- *   request      "<16 hex digits of the connection>-<unique>" or null: two records with one request and operation are never written
+ *   request      "<16 hex digits of the connection>-<unique>" or null: two records with one request, operation and result are never written. One that was sent again to another worker may have two that differ in the result: the later one is what the caller was told
  *   duration_us  number
  *   count        number: 1, or how many requests a folded record stands for
  *   detail       string or null: further words for a person
@@ -323,6 +323,8 @@ static char *put_optional(char *p, const char *key, size_t key_len, uint64_t n)
 #define OPTIONAL(p, key, n) put_optional(p, key, sizeof key - 1, n)
 
 static const char *const results[] = { [AUDIT_DENY] = "deny\"", [AUDIT_ALLOW] = "allow\"", [AUDIT_ERROR] = "error\"" };
+#define RESULTS (sizeof results / sizeof *results)
+_Static_assert(RESULTS <= 4, "audit_recent() has two bits for a result");
 
 size_t audit_render(char *ret_line, const struct audit_names *names, struct audit_clock *clock, int64_t now,
 		    uint64_t seq, uint64_t count, const struct audit_event *e, const uint8_t prev[DIGEST_LEN])
@@ -472,12 +474,14 @@ bool audit_record_request(const char *line, const struct audit_record *rec, uint
 	}
 	if (*p++ != '-' || !take_number(p, limit, '"', &unique))
 		return false;
-	for (unsigned int op = 1; op < OPERATIONS; op++)
-		if (audit_record_is(rec, (enum audit_operation)op)) {
-			*ret_connection = connection;
-			*ret_recent = audit_recent(unique, op);
-			return true;
-		}
+	const char *word = field(line, rec, ",\"result\":\"");
+	for (unsigned int op = 1; word && op < OPERATIONS; op++)
+		for (unsigned int result = 0; result < RESULTS; result++)
+			if (audit_record_is(rec, (enum audit_operation)op) && take(word, limit, results[result])) {
+				*ret_connection = connection;
+				*ret_recent = audit_recent(unique, (enum audit_operation)op, (enum audit_result)result);
+				return true;
+			}
 	return false;
 }
 

@@ -72,10 +72,10 @@ bool audit_record_segment(const char *line, const struct audit_record *rec, uint
 #define AUDIT_SEGMENT_DETAIL "segment %u, oldest %u"
 #define AUDIT_TORN_DETAIL    "torn, %llu bytes at %llu of segment %u, SHA-256 %.64s"
 
-/* What names a request in the recents: operations have numbers below 64. */
-static inline uint64_t audit_recent(uint64_t unique, unsigned int operation)
+/* What names in the recents what became of a request: operations have numbers below 64, results below 4. */
+static inline uint64_t audit_recent(uint64_t unique, enum audit_operation operation, enum audit_result result)
 {
-	return unique ? unique << 6 | operation : 0;
+	return unique ? unique << 8 | (uint64_t)result << 6 | (uint64_t)operation : 0;
 }
 
 /* ---- audit_segment.c: files ---- */
@@ -160,7 +160,9 @@ static inline struct audit_position *audit_spare(struct audit_head *h)
 }
 /* Puts what names a request into its place in the recents. Who is pushed out is kept while its request has no answer: its handler may be held up between record and answer for as long as it likes. */
 void audit_recent_put(struct audit *a, uint64_t *place, uint64_t recent);
-static inline uint64_t audit_recent_unique(uint64_t recent) { return recent >> 6; }
+static inline uint64_t audit_recent_unique(uint64_t recent) { return recent >> 8; }
+/* Of that position's segment. */
+static inline uint64_t *audit_allocated(struct audit_head *h, const struct audit_position *p) { return &h->allocated[p - h->positions]; }
 /* Makes the spare position the valid one and destroys the key of the past. */
 void audit_publish(struct audit_head *h);
 

@@ -142,6 +142,7 @@ static int roll_forward(struct audit *a, bool in_memory, char *why, size_t why_l
 		goto out;
 	}
 	if (w.records || w.at.segment != audit_at(a->head)->segment) {
+		*audit_allocated(a->head, audit_spare(a->head)) = w.at.segment == audit_at(a->head)->segment ? *audit_allocated(a->head, audit_at(a->head)) : 0;
 		*audit_spare(a->head) = w.at;
 		audit_publish(a->head);
 	}
@@ -230,6 +231,7 @@ int audit_open(const struct audit_config *config, struct audit **ret_audit, char
 		r = -EIO;
 		goto out;
 	}
+	a->space.allocated = *audit_allocated(a->head, audit_at(a->head));
 	a->failing = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
 	*ret_audit = a;
 	a = NULL;

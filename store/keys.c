@@ -2,7 +2,7 @@
  *
  * One call at a time is on the socket; the deadline counts from the call's beginning, waiting for the turn included. A reply whose number is not the call's is left over
  * from a call that gave up, or from a client that died, and is dropped: numbers begin at random. Messages with number 0 that a call meets are kept as a flag
- * and an eventfd, so that who polls keys_fd (an epoll of both) still hears of them. */
+ * and, when it is done, an eventfd, so that who polls keys_fd (an epoll of both, in which the socket is asleep meanwhile) still hears of them, and of no reply. */
 #include "store/keyholder.h"
 
 #include <errno.h>
@@ -62,6 +62,15 @@ static int turn_init(struct keys *k)
 	return r;
 }
 
+/* While a call is on the socket, the replies are its own: whoever polls keys_fd must not wake for them. A socket that is not watched any more stays so. */
+static void listen_idle(struct keys *k, bool idle)
+{
+	struct epoll_event ev = { .events = idle ? EPOLLIN : 0, .data.fd = k->fd };
+
+	if (k->fd >= 0 && !k->gone)
+		(void)epoll_ctl(k->epoll_fd, EPOLL_CTL_MOD, k->fd, &ev);
+}
+
 static int take_turn(struct keys *k, int64_t deadline)
 {
 	struct timespec until = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
@@ -75,6 +84,8 @@ static int take_turn(struct keys *k, int64_t deadline)
 		r = 0;
 	}
 	pthread_mutex_unlock(&k->lock);
+	if (r == 0)
+		listen_idle(k, false);
 	return r == 0 ? 0 : r == ETIMEDOUT ? -ETIMEDOUT : -EIO;
 }
 
@@ -92,6 +103,9 @@ static bool try_turn(struct keys *k)
 
 static void end_turn(struct keys *k)
 {
+	if (k->changed)
+		(void)eventfd_write(k->event_fd, 1);
+	listen_idle(k, true);
 	pthread_mutex_lock(&k->lock);
 	k->busy = false;
 	pthread_cond_signal(&k->free);
@@ -202,19 +216,13 @@ static int wait_for(int fd, short events, int64_t deadline)
 	}
 }
 
-static void note_change(struct keys *k)
-{
-	k->changed = true;
-	(void)eventfd_write(k->event_fd, 1);
-}
-
 static int holder_gone(struct keys *k)
 {
 	if (!k->gone) {
 		k->gone = true;
 		/* a closed socket is readable for ever */
 		(void)epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, k->fd, NULL);
-		note_change(k);
+		k->changed = true;
 	}
 	return -EIO;
 }
@@ -247,7 +255,7 @@ static int receive(struct keys *k)
 	    (size_t)n != sizeof(*k->reply) + k->reply->n_items * sizeof(*k->items))
 		k->reply->number = k->number - 1;
 	else if (k->reply->number == 0) {
-		note_change(k);
+		k->changed = true;
 		note_fault(k, k->reply->result, k->reply->record);
 	}
 	return 0;
@@ -676,7 +684,7 @@ bool keys_state_changed(struct keys *k)
 	bool changed;
 
 	if (k->fd < 0 || !try_turn(k))
-		return false;	/* a call is on the socket: it leaves the flag, and the eventfd readable */
+		return false;	/* a call is on the socket: it leaves the flag, and makes the eventfd readable when it is done */
 	while (!k->gone && receive(k) == 0)
 		;
 	secmem_wipe(k->reply, sizeof(*k->reply));

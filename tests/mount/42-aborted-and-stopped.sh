@@ -88,11 +88,15 @@ note "a connection that is aborted: mounted again, at the same place, with the s
 mkdir "$SCRATCH/fusectl"
 mount_extra -t fusectl none "$SCRATCH/fusectl"
 one_mount() { [ "$(grep -c " $MNT fuse.coffer " /proc/self/mounts)" = 1 ]; }
-for ((i = 0; i < 3; i++)); do
-	wait_for standby_ready
+abort_connection()
+{
 	before=$(stat -c %d "$MNT")
 	echo 1 >"$SCRATCH/fusectl/$((before & 255 | before >> 12 & ~255))/abort"
-	another_mount() { [ "$(stat -c %d "$MNT")" != "$before" ]; }
+}
+another_mount() { [ "$(stat -c %d "$MNT")" != "$before" ]; }
+for ((i = 0; i < 3; i++)); do
+	wait_for standby_ready
+	abort_connection
 	wait_for another_mount
 	wait_for reads
 	expect_ok coffer put db --file "$SCRATCH/value"
@@ -104,6 +108,18 @@ watch=$!
 wait_for grep -q 'Watches established' "$SCRATCH/watched"
 expect_ok coffer put db --file "$SCRATCH/value"
 wait $watch || fail "no event after a new mount"
+
+note "and when the key holder dies at the same moment"
+wait_for standby_ready
+keyholder=$(process_of "$(status .processes.keyholder)")
+kill -STOP "${DAEMON%:*}"	# it finds both at once
+kill -KILL "${keyholder%:*}"
+abort_connection
+wait_for dead "$keyholder"
+kill -CONT "${DAEMON%:*}"
+wait_for another_mount
+wait_for reads
+wait_for one_mount
 
 note "the store's directory gone: who serves goes on, and one that dies is followed as far as it goes"
 mv "$STORE" "$STORE.gone"
@@ -122,6 +138,41 @@ done
 vault_mount
 wait_for reads
 wait_for one_mount
+
+note "the same at a mount point with a blank in its name"
+mkdir "$SCRATCH/a vault"
+at_blank()
+{
+	cofferd -f "$STORE" "$SCRATCH/a vault" 2>>"$DAEMON_LOG" &
+	DAEMON=$(process_of $!)
+	wait_for test -s "$SCRATCH/a vault/.coffer/status"
+}
+vault_umount
+at_blank
+mapfile -t DAEMON_CHILDREN < <(daemon_children)
+kill -KILL "${DAEMON%:*}"
+wait_for dead "$DAEMON"
+for child in "${DAEMON_CHILDREN[@]}"; do
+	wait_for dead "$child"
+done
+at_blank
+kill -TERM "${DAEMON%:*}"
+wait_for dead "$DAEMON"
+! grep -q a.040vault /proc/self/mounts || fail "still mounted"
+vault_mount
+wait_for reads
+
+note "SIGTERM is heard while the mount is made again"
+wait_for standby_ready
+mounting=$(grep -c 'mounting again' "$DAEMON_LOG")
+mounts_again() { [ "$(grep -c 'mounting again' "$DAEMON_LOG")" -gt "$mounting" ]; }
+abort_connection
+wait_for mounts_again
+kill -TERM "${DAEMON%:*}"
+wait_for dead "$DAEMON"
+! mounted || fail "still mounted"
+vault_mount
+wait_for reads
 
 note "SIGTERM unmounts, lazily if somebody is there"
 exec {held}<"$MNT/db/current"

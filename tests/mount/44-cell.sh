@@ -11,6 +11,16 @@ declare -A user=([keeper]=root [worker]=coffer [standby]=coffer [keyholder]=coff
 # of linux/capability.h: CAP_CHOWN 0, DAC_READ_SEARCH 2, KILL 5, SETGID 6, SETUID 7, SETPCAP 8, LINUX_IMMUTABLE 9, IPC_LOCK 14, SYS_PTRACE 19, SYS_ADMIN 21
 declare -A allowed=([keeper]=$((1 << 0 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 14 | 1 << 19 | 1 << 21)) [worker]=0 [standby]=0 [keyholder]=0 [resolver]=$((1 << 19)) [bell]=0 [runner]=$((1 << 5 | 1 << 6 | 1 << 7)))
 
+# Those who keep a dead worker's memory for a moment: the keeper's children, too, one for each worker
+holders()
+{
+	local status
+	for status in /proc/[0-9]*/status; do
+		awk -v keeper="$(status .processes.keeper)" '/^Name:/ { mm = $2 == "coffer-mm" } /^PPid:/ && mm && $2 == keeper { found = 1 } /^Pid:/ { pid = $2 } END { if (found) print pid }' "$status" 2>/dev/null || true
+	done
+}
+two_holders() { [ "$(holders | wc -l)" = 2 ]; }
+
 all_there() { [ "$(status '[.processes[]] | all(. != null)')" = true ]; }
 
 seen_from_outside()
@@ -33,6 +43,16 @@ seen_from_outside()
 		[ "$(stat -c %u "/proc/$pid/fd")" = 0 ] || fail "the $role can be looked at by its own user"
 		[ "$role" = keeper ] || expect_errno EACCES as "$(id -u "${user[$role]}")" sysop open r "/proc/$pid/mem"
 	done
+	wait_for two_holders
+	for pid in $(holders); do
+		[ "$(proc_line "$pid" Uid)" = "$(id -u coffer)" ] || fail "who keeps the memory is not the worker's user"
+		[ "$(proc_line "$pid" Seccomp)" = 2 ] && [ "$(proc_line "$pid" NoNewPrivs)" = 1 ] || fail "who keeps the memory is not confined"
+		for set in CapInh CapPrm CapEff CapAmb CapBnd; do
+			[ "$(proc_line "$pid" $set)" = 0000000000000000 ] || fail "who keeps the memory has capabilities: $set"
+		done
+		[ "$(ls "/proc/$pid/fd" | wc -l)" = 2 ] || fail "who keeps the memory holds more open than it needs: $(ls -l "/proc/$pid/fd")"
+		[ "$(stat -c %u "/proc/$pid/fd")" = 0 ] || fail "who keeps the memory can be looked at by its own user"
+	done
 	# says the same
 	[ "$(status '[.sandbox | .keeper, .worker, .standby, .keyholder, .resolver, .bell | .seccomp and .no_new_privs] | all')" = true ] || fail "status does not know: $(status .sandbox)"
 	[ "$(status '[.sandbox | .worker, .standby, .keyholder, .bell | .capabilities[]] | length')" = 0 ] || fail "status sees capabilities: $(status .sandbox)"
@@ -40,9 +60,15 @@ seen_from_outside()
 }
 
 note "what the kernel says of each process"
+echo "of who started the daemon" >"$SCRATCH/starters"
+exec {starters}<"$SCRATCH/starters"
 vault_start
+exec {starters}<&-
 expect_ok coffer put db --file /etc/hostname
 seen_from_outside
+for role in "${roles[@]}"; do
+	[ "$role" = keeper ] || ! readlink "/proc/$(status ".processes.$role")"/fd/* | grep -F "$SCRATCH/starters" || fail "the $role has a file of who started the daemon"
+done
 landlock=$(status .sandbox.landlock_abi)
 [ "$landlock" != null ] || note "this kernel has no Landlock: $(status .sandbox.landlock_missing)"
 append_only=$(status .audit.append_only)
@@ -59,7 +85,11 @@ DEATHS_EXPECTED=1
 kill -9 "$(status .processes.worker)"
 expect_ok cmp /etc/hostname "$MNT/db/current"
 seen_from_outside
+before=$(holders)
 vault_umount
+for pid in $before; do
+	[ ! -e "/proc/$pid" ] || [ "$(sed -n 's/^Name:[[:space:]]*//p' "/proc/$pid/status")" != coffer-mm ] || fail "the keeper left behind who keeps memory"
+done
 
 note "a kernel that lacks one of them is served on all the same, and log, status and doctor say so; not with require_sandbox"
 # mount_lacking WHAT
@@ -97,7 +127,11 @@ install -m 755 "$COFFER_HOOKS_BIN/coffer" "$COFFER_HOOKS_BIN/cofferd" "$SCRATCH/
 install -m 644 "$KEK" "$SCRATCH/kek-copy"
 CALLS_EXPECTED=1
 export COFFER_TEST_KEK=$SCRATCH/kek-copy
-vault_mount
+vault_mount -o audit_segment=64K
+segments() { ls "$STORE"/audit/*.jsonl | wc -l; }
+until [ "$(segments)" -ge 4 ]; do
+	cat "$MNT/db/current" >/dev/null
+done
 
 log_lines() { grep -cE "$1" "$DAEMON_LOG" || true; }
 
@@ -170,12 +204,20 @@ mount_something killed
 use_io_uring killed EPERM
 catch_the_guard killed
 skip_segments EAGAIN
+open_an_old_segment EPERM
+spoil_the_options done
 END
 answers=$(log_lines 'there are [0-9]* attempts')
 env kill --queue 999 --signal USR2 "$(status .processes.worker)"
 counted() { [ "$(log_lines 'there are [0-9]* attempts')" -gt "$answers" ]; }
 wait_for counted
 grep -q "there are $n attempts" "$DAEMON_LOG" || fail "not all attempts were made: $n of $(grep 'there are' "$DAEMON_LOG" | tail -n 1)"
+
+note "what it wrote into the shared memory does not keep later workers from serving"
+kill_worker
+wait_for all_there
+kill_worker
+expect_ok cmp /etc/hostname "$MNT/db/current"
 
 note "nothing came of it: the log is whole"
 vault_umount

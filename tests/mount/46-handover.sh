@@ -86,6 +86,50 @@ serves "${DAEMON%:*}" || fail "the mount changed hands"
 expect_ok as $reader cat "$MNT/db/current"
 status .supervision.trouble | grep -q 'that asked to take over' || fail "status does not say so: $(status .supervision)"
 
+# other_gets_ready: a keeper from the other root has asked, and is stopped before it can say that it is ready
+said() { grep -c -- "$1" "$DAEMON_LOG" || true; }
+said_more() { [ "$(said "$1")" -gt "$2" ]; }
+other_gets_ready()
+{
+	local asked
+	asked=$(said 'takes over; this one serves')
+	daemon $([ $root = a ] && echo b || echo a) -o takeover
+	wait_for said_more 'takes over; this one serves' "$asked"
+	kill -STOP "${STARTED_DAEMON%:*}"
+}
+
+note "the connection is aborted while another gets ready: that one is told, and who serves mounts again and keeps the mount"
+mkdir "$SCRATCH/fusectl"
+mount_extra -t fusectl none "$SCRATCH/fusectl"
+before=$(stat -c %d "$MNT")
+again=$(said 'is mounted at .* again')
+other_gets_ready
+echo 1 >"$SCRATCH/fusectl/$((before & 255 | before >> 12 & ~255))/abort"
+wait_for said_more 'is mounted at .* again' "$again"
+kill -CONT "${STARTED_DAEMON%:*}"
+wait_for dead "$STARTED_DAEMON"
+expect_exit 5 wait "${STARTED_DAEMON%:*}"
+grep -qE '(keeps the mount: the connection to the kernel was aborted|was made again, before it could be taken over); try again' "$DAEMON_LOG" || fail "it is not told why: $(tail -n 3 "$DAEMON_LOG")"
+wait_for serves "${DAEMON%:*}"
+expect_ok as $reader cat "$MNT/db/current"
+
+note "a reload while another gets ready: not now; the mount changes hands, and one keeper serves it"
+other_gets_ready
+refused=$(said 'something else is under way: ask again')
+kill -HUP "${DAEMON%:*}"
+wait_for said_more 'something else is under way: ask again' "$refused"
+kill -CONT "${STARTED_DAEMON%:*}"
+wait_for serves "${STARTED_DAEMON%:*}"
+wait_for dead "$DAEMON"
+DAEMON=$STARTED_DAEMON
+expect_ok as $reader cat "$MNT/db/current"
+
+note "a reload in a root file system that others can write: no upgrade"
+chmod o+w,-t "$SCRATCH/$([ "$(readlink "/proc/${DAEMON%:*}/root")" = "$SCRATCH/a" ] && echo a || echo b)"
+kill -HUP "${DAEMON%:*}"
+wait_for said_more "the root directory is not root's alone to write" 0
+expect_ok as $reader cat "$MNT/db/current"
+
 note "nobody but root can ask; without a daemon there is nothing to take over"
 [ "$(stat -c '%U %a' "$STORE/keeper.sock")" = "root 600" ] || fail "$(stat -c '%U %a' "$STORE/keeper.sock")"
 

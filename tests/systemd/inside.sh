@@ -40,6 +40,12 @@ status() { jq -r "$1" <"${2:-/vault}/.coffer/status"; }
 has() { [ "$(show "$1" "$2")" = "$3" ]; }
 is() { has "$@" || fail "$1: $2 is $(show "$1" "$2"), not $3"; }
 active() { has "$1" ActiveState active; }
+other_pid()
+{
+	local pid
+	pid=$(show "$1" MainPID)
+	[ "$pid" != "$2" ] && [ "$pid" != 0 ]
+}
 kept_is() { has coffer NFileDescriptorStore "$1"; }
 mounted() { grep -q " $1 fuse.coffer " /proc/self/mounts; }
 drop_in() { mkdir -p "/etc/systemd/system/$1.d" && cat >"/etc/systemd/system/$1.d/trial.conf" && systemctl daemon-reload; }
@@ -151,7 +157,8 @@ for ((i = 1; i <= 5; i++)); do
 	kill -KILL "$keeper"
 	cat /vault/.coffer/whoami >/dev/null
 	pauses+=($(((${EPOCHREALTIME/./} - began) / 1000)))
-	again() { has coffer SubState running && [ "$(show coffer MainPID)" != "$keeper" ] && kept_is 4; }
+	# the number first: that it runs is only then said of the new one
+	again() { other_pid coffer "$keeper" && has coffer SubState running && kept_is 4; }
 	wait_for again
 	[ $i != 3 ] || systemctl daemon-reexec
 done
@@ -281,7 +288,7 @@ done
 keeper=$(show coffer@a MainPID)
 kill -KILL "$keeper"
 [ "$(cat /vaults/a/db/current) $(cat /vaults/b/db/current)" = 'value of a value of b' ] || fail "vaults after the death of a keeper"
-back() { has coffer@a SubState running && [ "$(show coffer@a MainPID)" != "$keeper" ]; }
+back() { other_pid coffer@a "$keeper" && has coffer@a SubState running; }
 wait_for back
 systemctl stop coffer@a coffer@b
 ! grep -q fuse.coffer /proc/self/mounts || fail "still mounted"

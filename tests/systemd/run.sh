@@ -68,17 +68,30 @@ if [ $# -gt 0 ]; then
 else
 	mapfile -t kernels < <(cd "$root/boot" && printf '%s\n' vmlinuz-* | sed 's/^vmlinuz-//' | sort -V)
 fi
+alive() { kill -0 "$1" 2>/dev/null; }
+said() { grep -q "^$1" "$work/$kernel.log" 2>/dev/null; }
 status=0
 for kernel in "${kernels[@]}"; do
 	echo "==== $kernel"
 	# an emulated machine on a busy one does not always come up: its timer is late. QEMU 7.2 emulates cmpxchg16b so that Linux 6.12 faults
 	for ((try = 0; try < 3; try++)); do
+		rm -f "$work/$kernel.log"
 		timeout -k 10 "$((minutes * 60))" qemu-system-x86_64 -nographic -no-reboot -m 1536 -smp 2 -accel "${ACCEL:-tcg}" -cpu max,-cx16 -snapshot -nic none -device virtio-rng-pci \
 			-drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" -kernel "$root/boot/vmlinuz-$kernel" -initrd "$root/boot/initrd.img-$kernel" -append "root=/dev/vda rw console=ttyS0 quiet panic=-1 no_timer_check" \
-			-serial "file:$work/$kernel.console" -serial "file:$work/$kernel.log" -monitor none </dev/null >"$work/qemu.log" 2>&1 || echo "qemu: $(tail -n 1 "$work/qemu.log")"
+			-serial "file:$work/$kernel.console" -serial "file:$work/$kernel.log" -monitor none </dev/null >"$work/qemu.log" 2>&1 &
+		machine=$!
+		while alive $machine && ! said 'all that was tried held'; do
+			sleep 1
+		done
+		# it switches itself off, but not always
+		for ((i = 0; i < 20; i++)); do
+			! alive $machine || sleep 1
+		done
+		kill $machine 2>/dev/null || true
+		wait $machine || said '' || echo "qemu: $(tail -n 1 "$work/qemu.log")"
 		[ ! -s "$work/$kernel.log" ] || break
 	done
 	cat "$work/$kernel.log"
-	! grep -q '^this step hangs' "$work/$kernel.log" && grep -q '^all that was tried held' "$work/$kernel.log" || status=1
+	! said 'this step hangs' && said 'all that was tried held' || status=1
 done
 exit $status

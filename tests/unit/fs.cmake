@@ -9,3 +9,7 @@ set_tests_properties(unit-runner PROPERTIES SKIP_RETURN_CODE 77)
 # The daemon's own, of which no library has it.
 coffer_unit_test(sandbox coffer_fs PkgConfig::CAP PkgConfig::SECCOMP)
 target_sources(test_sandbox PRIVATE ${CMAKE_SOURCE_DIR}/fs/sandbox.c)
+coffer_unit_test(mount coffer_fs)
+target_sources(test_mount PRIVATE ${CMAKE_SOURCE_DIR}/fs/mount.c)
+coffer_unit_test(mm_holder coffer_fs PkgConfig::CAP PkgConfig::SECCOMP)
+target_sources(test_mm_holder PRIVATE ${CMAKE_SOURCE_DIR}/fs/sandbox.c ${CMAKE_SOURCE_DIR}/fs/mm_holder.c)

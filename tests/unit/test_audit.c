@@ -378,6 +378,25 @@ START_TEST(writes_a_resent_request_once)
 }
 END_TEST
 
+/* The right was revoked in between, or what failed works now: the caller is told of the second end. */
+START_TEST(writes_what_became_of_a_resent_request)
+{
+	struct log *l = log_new_open();
+	static const enum audit_result ends[] = { AUDIT_ERROR, AUDIT_ALLOW, AUDIT_DENY };
+
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		uint64_t seq = log_seq(l);
+		ck_assert_int_eq(log_event(l, ends[i], "db", 100, i > 0), 0);
+		ck_assert_uint_eq(log_seq(l), seq + 1);
+		log_drop(l);
+		ck_assert_int_eq(log_open(l), 0);
+		ck_assert_int_eq(log_event(l, ends[i], "db", 100, true), 0);
+		ck_assert_uint_eq(log_seq(l), seq + 1);
+	}
+	log_free(l);
+}
+END_TEST
+
 static bool only_100_is(void *arg, uint64_t unique)
 {
 	(void)arg;
@@ -794,6 +813,7 @@ int main(void)
 	tcase_add_test(takeover, ends_a_torn_tail_and_names_it);
 	tcase_add_loop_test(takeover, takes_up_a_segment_that_somebody_died_over_making, 0, 2);
 	tcase_add_test(takeover, writes_a_resent_request_once);
+	tcase_add_test(takeover, writes_what_became_of_a_resent_request);
 	tcase_add_test(takeover, knows_a_request_for_as_long_as_it_has_no_answer);
 	tcase_add_test(floods, delays_then_folds_a_flood_of_denials);
 	tcase_add_test(floods, folds_several_names_into_a_star);

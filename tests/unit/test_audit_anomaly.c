@@ -15,6 +15,7 @@ static struct {
 	int write_stays;			/* and so many after it */
 	enum fault fault;
 	bool no_truncate, no_fallocate;
+	unsigned allocations;			/* made */
 } inject;
 
 ssize_t __real_write(int fd, const void *data, size_t len);
@@ -83,6 +84,7 @@ int __wrap_ftruncate(int fd, off_t len)
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t len)
 {
 	errno = EOPNOTSUPP;
+	inject.allocations++;
 	return inject.no_fallocate ? -1 : __real_fallocate(fd, mode, offset, len);
 }
 
@@ -280,6 +282,74 @@ static void fill(const char *path, bool *ret_full)
 		*ret_full = true;
 	close(fd);
 }
+
+/* The head has not heard of the last record: its request and its result are read from the line. */
+START_TEST(a_record_that_is_rolled_forward_over_is_known_by_its_result)
+{
+	struct log *l = log_new_open();
+	const uint64_t seq = log_seq(l);
+	int status;
+	const pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		inject.fault = FAULT_KILL_AFTER;
+		inject.write_in = 1;
+		log_event(l, AUDIT_ERROR, "db", 300, false);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status));
+	log_drop(l);
+	ck_assert_int_eq(log_open(l), 0);
+	ck_assert_int_eq(log_event(l, AUDIT_ERROR, "db", 300, true), 0);
+	ck_assert_uint_eq(log_seq(l), seq + 1);
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 300, true), 0);
+	ck_assert_uint_eq(log_seq(l), seq + 2);
+	log_verify_clean(l);
+	log_free(l);
+}
+END_TEST
+
+/* On some file systems allocating takes the longer the larger the log is, and callers wait while a worker takes over. */
+START_TEST(a_takeover_allocates_nothing_anew)
+{
+	struct log *l = log_new_open();
+	const unsigned before = inject.allocations;
+
+	ck_assert_uint_gt(before, 0);
+	log_allow(l, 3);
+	log_drop(l);
+	ck_assert_int_eq(log_open(l), 0);
+	log_allow(l, 3);
+	ck_assert_uint_eq(inject.allocations, before);
+	/* an orderly end gives back what was allocated ahead */
+	audit_close(l->a);
+	l->a = NULL;
+	ck_assert_int_eq(log_open(l), 0);
+	ck_assert_uint_gt(inject.allocations, before);
+	log_verify_clean(l);
+	log_free(l);
+}
+END_TEST
+
+/* To cut off what a failed write left gives back what was allocated ahead, the reserve among it. */
+START_TEST(room_that_was_cut_off_is_taken_again)
+{
+	struct log *l = log_new_open();
+	unsigned before;
+
+	log_allow(l, 1);
+	inject.fault = FAULT_SHORT;
+	inject.write_in = 1;
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 0, false), -ENOSPC);
+	before = inject.allocations;
+	log_allow(l, 1);
+	ck_assert_uint_gt(inject.allocations, before);
+	log_verify_clean(l);
+	log_free(l);
+}
+END_TEST
 
 /* _i: 0 with fallocate, 1 without. In a mount namespace of its own, so that nothing is left mounted. */
 START_TEST(a_full_disk_leaves_room_for_administrators)
@@ -503,6 +573,9 @@ int main(void)
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		tcase_set_timeout(all[i], 120);
 	tcase_add_loop_test(faults, a_write_that_fails_leaves_a_clean_chain, 0, 16);
+	tcase_add_test(faults, a_record_that_is_rolled_forward_over_is_known_by_its_result);
+	tcase_add_test(faults, a_takeover_allocates_nothing_anew);
+	tcase_add_test(faults, room_that_was_cut_off_is_taken_again);
 	tcase_add_test(faults, writes_that_go_on_failing_are_reported_and_recovered_from);
 	tcase_add_test(faults, a_sync_that_fails_is_told);
 	tcase_add_test(faults, an_allocation_that_fails_is_told);

@@ -3,9 +3,12 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int ends[2];
@@ -80,6 +83,32 @@ START_TEST(of_two_descriptors_no_second_one_comes_in)
 }
 END_TEST
 
+static void on_alarm(int signal) { (void)signal; }
+
+/* The keeper tells a worker to end again and again, also while that waits for its next segment. */
+START_TEST(signals_do_not_keep_an_answer_away)
+{
+	const struct sigaction alarm = { .sa_handler = on_alarm };	/* no SA_RESTART, as the worker's */
+	const struct itimerval often = { .it_interval = { .tv_usec = 2000 }, .it_value = { .tv_usec = 2000 } }, never = { 0 };
+	struct control_message m = { .type = CONTROL_SEGMENT, .number = 4 };
+	int fd = -1;
+
+	sigaction(SIGALRM, &alarm, NULL);
+	const pid_t child = fork();
+	if (child == 0) {
+		usleep(50000);
+		_exit(control_send(ends[1], &m, -1) ? 1 : 0);
+	}
+	setitimer(ITIMER_REAL, &often, NULL);
+	m.number = 0;
+	ck_assert_int_eq(control_receive(ends[0], &m, &fd, 10000), 0);
+	ck_assert_uint_eq(m.number, 4);
+	ck_assert_int_eq(control_receive(ends[0], &m, &fd, 20), -ETIMEDOUT);
+	setitimer(ITIMER_REAL, &never, NULL);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("control");
@@ -91,6 +120,7 @@ int main(void)
 	tcase_add_test(t, passes_a_message_and_its_descriptor);
 	tcase_add_test(t, descriptors_that_nobody_wants_do_not_pile_up);
 	tcase_add_test(t, of_two_descriptors_no_second_one_comes_in);
+	tcase_add_test(t, signals_do_not_keep_an_answer_away);
 	srunner_run_all(r, CK_NORMAL);
 	int failed = srunner_ntests_failed(r);
 	srunner_free(r);

@@ -352,6 +352,54 @@ START_TEST(a_call_ends_at_a_fault_which_the_next_answer_clears)
 }
 END_TEST
 
+static int held[2][2];		/* pipes: a thread says that it is in the handler; it may go on */
+
+static void hold_thread(int signal)
+{
+	char byte = 0;
+
+	(void)signal;
+	(void)!write(held[0][1], &byte, 1);
+	(void)!read(held[1][0], &byte, 1);
+}
+
+/* Who polls for news is not woken by the answer to somebody's question, however long that one takes to fetch it: there is nothing that he could do about it, again and again. */
+START_TEST(an_answer_is_no_news)
+{
+	struct kh_request request;
+	struct kh_reply reply = { .began = 1 };
+	struct keys *keys;
+	pthread_t thread;
+	void *result;
+	int pair[2];
+	char byte = 0;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	ck_assert_int_eq(pipe(held[0]) | pipe(held[1]), 0);
+	signal(SIGUSR1, hold_thread);
+	ck_assert_int_eq(keys_new_socket(pair[0], &keys), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, ask_state, keys), 0);
+	ck_assert_int_eq(recv(pair[1], &request, sizeof(request), 0), sizeof(request));
+	ck_assert_int_eq(pthread_kill(thread, SIGUSR1), 0);
+	ck_assert_int_eq(read(held[0][0], &byte, 1), 1);
+	reply.number = request.number;
+	ck_assert_int_eq(send(pair[1], &reply, sizeof(reply), 0), sizeof(reply));
+	ck_assert(!readable(keys_fd(keys), 0));
+	ck_assert(!keys_state_changed(keys));
+	ck_assert_int_eq(write(held[1][1], &byte, 1), 1);
+	ck_assert_int_eq(pthread_join(thread, &result), 0);
+	ck_assert_ptr_null(result);
+	ck_assert(!readable(keys_fd(keys), 0));
+	/* afterwards he hears again */
+	reply.number = 0;
+	ck_assert_int_eq(send(pair[1], &reply, sizeof(reply), 0), sizeof(reply));
+	ck_assert(readable(keys_fd(keys), 2000));
+	ck_assert(keys_state_changed(keys));
+	close(pair[1]);
+	keys_free(keys);
+}
+END_TEST
+
 static int64_t timed_unwrap(int *ret_r)
 {
 	uint8_t key[KEY_LEN];
@@ -734,6 +782,7 @@ int main(void)
 	tcase_add_test(t, refuses_to_start_with_another_vaults_key);
 	tcase_add_test(t, says_why_it_has_no_key);
 	tcase_add_test(t, a_call_ends_at_a_fault_which_the_next_answer_clears);
+	tcase_add_test(t, an_answer_is_no_news);
 	tcase_add_test(t, gives_up_at_the_deadline_and_drops_the_late_reply);
 	tcase_add_test(t, client_takes_its_own_reply_alone);
 	tcase_add_test(t, end_of_the_holder_is_one_change);

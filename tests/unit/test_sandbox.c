@@ -2,6 +2,7 @@
 #include "fs/sandbox.h"
 
 #include <check.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/log.h"
@@ -98,6 +100,50 @@ START_TEST(handler_of_forbidden_calls_stays)
 }
 END_TEST
 
+/* What becomes of a process that may only wait, and does it. */
+static int in_waiting(void (*attempt)(long long what), long long what)
+{
+	int status;
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || sandbox_wait_only())
+			syscall(SYS_exit_group, 99);
+		attempt(what);
+		syscall(SYS_exit_group, 0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void wait_a_moment(long long ms)
+{
+	const struct timespec t = { .tv_nsec = ms * 1000000 };
+
+	poll(NULL, 0, (int)ms);
+	nanosleep(&t, NULL);
+}
+
+static void make_call(long long number)
+{
+	(void)syscall(number, 0, 0, 0, 0, 0, 0);
+}
+
+START_TEST(who_may_only_wait_can_do_nothing_else)
+{
+	static const long refused[] = {
+		SYS_openat, SYS_read, SYS_mmap, SYS_mprotect, SYS_clone, SYS_execve, SYS_kill, SYS_socket, SYS_sendmsg, SYS_ioctl, SYS_ptrace, SYS_prctl, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_futex,
+	};
+
+	ck_assert_int_eq(in_waiting(wait_a_moment, 1), 0);
+	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+		const int status = in_waiting(make_call, refused[i]);
+		ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "system call %ld was made", refused[i]);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("sandbox");
@@ -106,6 +152,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, logs_socket_sends_to_nobody_else);
 	tcase_add_test(t, handler_of_forbidden_calls_stays);
+	tcase_add_test(t, who_may_only_wait_can_do_nothing_else);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
