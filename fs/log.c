@@ -3,8 +3,10 @@
 #include <paths.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,6 +15,7 @@
 
 static const char *log_role = TAG;
 static bool log_stderr = true;
+static bool log_journal;	/* stderr is systemd's journal */
 static int log_fd = -1;
 
 /* The same descriptor for good: it can be connected again from any thread, and by a signal handler be written to. Where connect(2) is not allowed any more, lines are lost once the logger's socket
@@ -24,10 +27,22 @@ static void log_connect(void)
 	(void)!connect(log_fd, (const struct sockaddr *)&logger, sizeof logger);
 }
 
+/* systemd.exec(5), $JOURNAL_STREAM: device and inode of what stdout and stderr were. Who redirected stderr has the variable, too. */
+static bool is_journal(int fd)
+{
+	const char *given = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+	int end = 0;
+
+	return given && sscanf(given, "%llu:%llu%n", &device, &inode, &end) == 2 && !given[end] && fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 void log_open(const char *role, bool to_stderr)
 {
 	log_role = role;
 	log_stderr = to_stderr;
+	log_journal = to_stderr && is_journal(STDERR_FILENO);
 	if (to_stderr)
 		return;
 	tzset();		/* lines are stamped with the local time: later it could not be read which */
@@ -80,7 +95,9 @@ void log_line(int priority, const char *format, ...)
 		return;
 	}
 	char out[1200];
-	int n = snprintf(out, sizeof out, TAG "[%d] %s: %s\n", (int)getpid(), log_role, line);
+	/* the journal puts name and pid before each line itself, and takes its level from it: sd-daemon(3) */
+	int n = log_journal ? snprintf(out, sizeof out, "<%d>%s: %s\n", LOG_PRI(priority), log_role, line)
+			    : snprintf(out, sizeof out, TAG "[%d] %s: %s\n", (int)getpid(), log_role, line);
 	if (n > 0)
 		(void)!write(STDERR_FILENO, out, (size_t)n < sizeof out ? (size_t)n : sizeof out - 1);
 }
@@ -110,14 +127,16 @@ void log_from_handler(const char *before, unsigned long number, const char *afte
 {
 	struct raw r = { .len = 0 };
 
-	if (!log_stderr) {
+	if (!log_stderr || log_journal) {
 		raw_text(&r, "<");
-		raw_number(&r, LOG_DAEMON | LOG_ERR);
+		raw_number(&r, log_journal ? LOG_ERR : LOG_DAEMON | LOG_ERR);
 		raw_text(&r, ">");
 	}
-	raw_text(&r, TAG "[");
-	raw_number(&r, (unsigned long)getpid());
-	raw_text(&r, log_stderr ? "] " : "]: ");
+	if (!log_journal) {
+		raw_text(&r, TAG "[");
+		raw_number(&r, (unsigned long)getpid());
+		raw_text(&r, log_stderr ? "] " : "]: ");
+	}
 	raw_text(&r, log_role);
 	raw_text(&r, ": ");
 	raw_text(&r, before);

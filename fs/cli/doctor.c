@@ -398,7 +398,7 @@ static void check_kek(struct doctor *d, const struct offline *o)
 
 static void check_store(struct doctor *d, const char *store)
 {
-	char path[PATH_MAX + 16], why[512] = "";
+	char path[PATH_MAX + 16], weak[PATH_MAX], why[512] = "";
 	struct offline o = { 0 };
 	int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
 
@@ -414,6 +414,8 @@ static void check_store(struct doctor *d, const char *store)
 		return;
 	}
 	check_owner(d, store, false);
+	if (offline_weak_way(store, weak))
+		say(d, BAD, "permissions", "%s, above the store, can be changed by others than root, who could put another store in its place: chown root %s && chmod go-w %s", weak, weak, weak);
 	snprintf(path, sizeof(path), "%s/vault.conf", store);
 	check_owner(d, path, false);
 	snprintf(path, sizeof(path), "%s/audit", store);

@@ -213,6 +213,13 @@ static int check_place(struct init *i, bool named)
 		return fail(EXIT_CONFLICT, "%s is there and is not a directory; nothing was changed", i->dir);
 	if (lstat(i->dir, &st) == 0 && !is_empty_dir(i->dir))
 		return fail(EXIT_CONFLICT, "%s is not empty; nothing was changed, choose another directory", i->dir);
+	/* cofferd would not serve it */
+	if (lstat(i->dir, &st) == 0 && (st.st_uid != 0 || (st.st_mode & 022)))
+		return fail(EXIT_ERROR, "%s must be root's, and not writable by others; nothing was changed; run: chown root:root %s && chmod 755 %s", i->dir, i->dir, i->dir);
+	if (offline_check_ways("the store", i->dir) || offline_check_ways("the verify key", i->verify_path))
+		return EXIT_ERROR;
+	if (is_file_kek(i) && offline_check_ways("the key", i->kek_uri + 5))
+		return EXIT_ERROR;
 	if (lstat(i->verify_path, &st) == 0)
 		return fail(EXIT_CONFLICT, "%s is there already, the verify key of another vault's log; move it away, or choose another name for the vault",
 			    i->verify_path);
@@ -430,6 +437,7 @@ int cmd_init(struct cli *c, const struct args *a)
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGQUIT);
 	sigprocmask(SIG_BLOCK, &signals, &old);
 	status = i->kek_there ? take_kek(i) : make_kek(i, passphrase);
 	if (status == EXIT_DONE)

@@ -39,6 +39,51 @@ void offline_verify_path(const char *kek_uri, const char *vault, char ret_path[P
 		snprintf(ret_path, PATH_MAX, ETC_DIR "/%s.verify", vault);
 }
 
+/* In a directory with the sticky bit nobody takes away or renames what is root's. */
+static bool is_weak(const char *dir)
+{
+	struct stat st;
+
+	return lstat(dir, &st) == 0 && (st.st_uid != 0 || (!S_ISLNK(st.st_mode) && (st.st_mode & 022) && !(st.st_mode & S_ISVTX)));
+}
+
+static bool weak_way(const char *path, char *ret)
+{
+	for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
+		snprintf(ret, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+		if (is_weak(ret))
+			return true;
+	}
+	return false;
+}
+
+/* As it is written, and where links lead to. */
+bool offline_weak_way(const char *path, char *ret)
+{
+	char up[PATH_MAX], real[PATH_MAX + 1], *slash;
+
+	if (weak_way(path, ret))
+		return true;
+	snprintf(up, sizeof(up), "%s", path);
+	while ((slash = strrchr(up, '/')) && slash != up) {
+		*slash = '\0';
+		if (realpath(up, real))
+			return weak_way(strcat(real, "/"), ret);
+	}
+	return false;
+}
+
+int offline_check_ways(const char *what, const char *path)
+{
+	char weak[PATH_MAX];
+	struct stat st;
+
+	if (!offline_weak_way(path, weak) || lstat(weak, &st) < 0)
+		return EXIT_DONE;
+	return fail(EXIT_ERROR, "%s would lie below %s, which uid %u%s can change: another could be put in its place. Choose one where each directory is root's alone, or: chown root %s && chmod go-w %s", what, weak,
+		    (unsigned)st.st_uid, st.st_mode & 022 ? " and others" : "", weak, weak);
+}
+
 int offline_find(const char *given, struct offline *ret)
 {
 	char why[WHY_MAX] = "";

@@ -41,4 +41,10 @@ void offline_close(struct offline *o);
 /* The verify key lies beside a KEK that is a file; else in ETC_DIR. */
 void offline_verify_path(const char *kek_uri, const char *vault, char ret_path[PATH_MAX]);
 
+/* Could somebody else put another file or directory in the place of this one (absolute)? Each directory above it that is there, and above where links lead to, must be root's, and written to by nobody else, but for those with
+ * the sticky bit. EXIT_DONE, or EXIT_ERROR with the error printed; what names it in the message. */
+int offline_check_ways(const char *what, const char *path);
+/* The first such directory into ret (PATH_MAX bytes); false: there is none. */
+bool offline_weak_way(const char *path, char *ret);
+
 #endif

@@ -52,6 +52,25 @@ expect_message 'useradd .*coffer && .*coffer-keys && .*coffer-helper'
 [ ! -e "$STORE" ] || fail "a refused init left a store"
 [ -z "$(ls "$SCRATCH/keys")" ] || fail "a refused init left a key"
 
+note "a place where others could put another store, or key, is none"
+install -d -o 20001 -m 755 "$SCRATCH/theirs"
+install -d -m 777 "$SCRATCH/anybodys" "$SCRATCH/store/open"
+for place in theirs anybodys; do
+	expect_exit 1 coffer init "$SCRATCH/$place/vault" --kek "file:$KEK"
+	expect_message "the store would lie below $SCRATCH/$place"
+	expect_exit 1 coffer init "$STORE" --kek "file:$SCRATCH/$place/key"
+	expect_message "$SCRATCH/$place"
+	[ -z "$(ls -A "$SCRATCH/$place")" ] || fail "something was made in $SCRATCH/$place"
+done
+expect_exit 1 coffer init "$SCRATCH/store/open" --kek "file:$KEK"
+expect_message "chmod 755 $SCRATCH/store/open"
+rmdir "$SCRATCH/store/open"
+ln -s "$SCRATCH/theirs" "$SCRATCH/store/link"
+expect_exit 1 coffer init "$STORE" --kek "file:$SCRATCH/store/link/key"
+expect_message "lie below $SCRATCH/theirs"
+rm "$SCRATCH/store/link"
+[ ! -e "$STORE" ] && [ ! -e "$KEK" ] || fail "a refused init left something"
+
 note "init that fails half-way takes back what it made"
 # shellcheck disable=SC2016
 expect_exit 1 unshare -m sh -c 'mkdir -p "$1/small" && mount -t tmpfs -o size=16k tmpfs "$1/small" && coffer init "$1/small/full" --admin user:0 --kek "file:$1/keys/new/full.kek"

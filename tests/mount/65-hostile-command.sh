@@ -145,7 +145,7 @@ exec 7<>"$SCRATCH/typed"
 at_terminal()
 {
 	rm -f "$SCRATCH/typescript"
-	timeout -k 5 60 SHELL=/bin/bash script -q -f -e -c "$3" "$SCRATCH/typescript" <"$SCRATCH/typed" >/dev/null 2>&1 &
+	SHELL=/bin/bash timeout -k 5 60 script -q -f -e -c "$3" "$SCRATCH/typescript" <"$SCRATCH/typed" >/dev/null 2>&1 &
 	local terminal=$!
 	wait_for grep -q "$1" "$SCRATCH/typescript"
 	# shellcheck disable=SC2059
