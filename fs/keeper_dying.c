@@ -86,5 +86,7 @@ void dying_leave_behind(struct keeper *k, int seat)
 	*s = (struct seat){ .control = -1 };
 	if (seat == k->active)
 		takeover_after_death(k);
+	else if (k->upgrade == UPGRADE_WORKER)
+		upgrade_abandon(k, "its worker was killed and cannot be reaped");
 	children_publish(k);
 }
