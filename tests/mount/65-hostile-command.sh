@@ -116,6 +116,11 @@ wait "$backup" || fail "no backup: $(cat "$ERR")"
 tail -c "+$((size + 1))" "$SCRATCH/kept" >"$SCRATCH/whole"
 expect_ok coffer backup verify "$SCRATCH/whole"
 
+mkfifo "$SCRATCH/pipe"
+expect_exit 2 timeout 30 coffer backup verify "$SCRATCH/pipe"
+expect_message 'put it into a file'
+expect_exit 2 timeout 30 coffer backup drill "$SCRATCH/pipe" --key "$SCRATCH/keys/safe"
+
 note "an edit that cannot be stored: who may not is told before, and at a terminal the work is not lost"
 cat >"$SCRATCH/bin/editor" <<'TXT'
 #!/bin/sh
