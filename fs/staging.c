@@ -191,6 +191,8 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		return r == -ENOENT ? 0 : r;
 	if (h->extra2 & (TOO_BIG | SPOILED))
 		return h->extra2 & TOO_BIG ? -EFBIG : -EIO;
+	if (!unique)	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE */
+		unique = info.unique;
 
 	struct verdict j = { .secret = h->secret };
 	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in the handle is left of him */
@@ -247,17 +249,22 @@ bool staging_mark_released(struct vault *v, uint64_t fh)
 	return true;
 }
 
-void staging_release(struct vault *v, uint64_t fh)
+static void release(struct vault *v, uint64_t fh, bool again)
 {
 	struct handle *h = writable(v, fh);
 	if (!h)
 		return;
-	int r = staging_commit(v, NULL, fh, 0, false, true);
+	int r = staging_commit(v, NULL, fh, 0, again, true);
 	if (r)
 		log_warn("what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
 	if (h->stage)
 		store_stage_drop(v->store, h->stage);
 	access_close(v, fh);
+}
+
+void staging_release(struct vault *v, uint64_t fh)
+{
+	release(v, fh, false);
 }
 
 static void collect(uint64_t fh, struct handle *h, void *arg)
@@ -305,7 +312,7 @@ void staging_recover(struct vault *v)
 		list.n = 0;
 		handle_each(v->handles, 0, collect, &list);
 		for (size_t i = 0; i < list.n; i++)
-			staging_release(v, list.fhs[i]);
+			release(v, list.fhs[i], true);
 	} while (list.n == 64);
 	drop_orphans(v);
 }

@@ -422,7 +422,7 @@ int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret)
 	r = stage_load(s, s->read, stage, &st);
 	pthread_mutex_unlock(&s->read_mutex);
 	if (r == 0)
-		*ret = (struct stage_info){ .size = st.size, .dirty = st.dirty };
+		*ret = (struct stage_info){ .size = st.size, .unique = st.unique, .dirty = st.dirty };
 	return r;
 }
 

@@ -226,7 +226,7 @@ int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t
 int store_stage_write_set(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len);
 int store_stage_truncate(struct store *s, uint64_t stage, uint64_t unique, uint64_t len);
 int store_stage_read(struct store *s, uint64_t stage, uint64_t offset, void *ret, size_t len, size_t *ret_read);
-struct stage_info { uint64_t size; bool dirty; };
+struct stage_info { uint64_t size, unique /* of the last change */; bool dirty; };
 int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret);
 /* In the transaction: the stage's bytes become a new version and the stage is clean, both or neither. -EALREADY: it was clean (nothing done). */
 int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version);

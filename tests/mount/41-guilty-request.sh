@@ -122,6 +122,21 @@ round()
 		died
 		[ "$(as $writer ls "$MNT/db/versions" | wc -l)" = $((before + 1)) ] || fail "a write under $where made no version, or two"
 	done
+	# closed by another process than the one that opened it: RELEASE makes the version, and does not come again
+	for where in record-before record-after commit-before commit-after; do
+		wait_for standby_ready
+		before=$(as $writer ls "$MNT/db/versions" | wc -l)
+		rm -f "$SCRATCH/go" && mkfifo -m 666 "$SCRATCH/go"
+		as $writer sh -c "exec 3>$MNT/db/current; (read -r go <$SCRATCH/go; printf 'late under $where' >&3) &"
+		die $where 0 1
+		echo >"$SCRATCH/go"
+		died
+		late() { [ "$(as $writer cat "$MNT/db/current")" = "late under $where" ]; }
+		wait_for late
+		[ "$(as $writer ls "$MNT/db/versions" | wc -l)" = $((before + 1)) ] || fail "a close by another under $where made two versions"
+		[ "$(all_records | jq -n "[inputs | select(.operation == \"SecretSet\" and .result == \"allow\" and .secret == \"db\" and .version == $((before + 1)))] | length")" = 1 ] || fail "a close by another under $where is recorded twice"
+	done
+	expect_ok as $writer coffer put db --file "$SCRATCH/value"
 	[ -z "$(all_records | jq -r 'select(.request != null and .operation == "SecretGet") | .request' | sort | uniq -d)" ] || fail "a request is recorded twice"
 }
 round "sent again by the kernel"

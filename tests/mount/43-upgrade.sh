@@ -116,7 +116,8 @@ new_worker()
 	local child
 	for child in $(daemon_children); do
 		child=${child%:*}
-		[ "$child" = "$worker" ] || [ "$child" = "$standby" ] || ! grep -qz -- --role=worker "/proc/$child/cmdline" || { echo "$child" && return; }
+		# who keeps a worker's memory has its command line, too
+		[ "$child" = "$worker" ] || [ "$child" = "$standby" ] || [ "$(cat "/proc/$child/comm")" = coffer-mm ] || ! grep -qz -- --role=worker "/proc/$child/cmdline" || { echo "$child" && return; }
 	done
 	false
 }
