@@ -108,7 +108,7 @@ static int segment_open_reading(int dir_fd, uint32_t number)
 	int fd;
 
 	audit_segment_name(number, name);
-	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);	/* a FIFO in a copy that somebody made must not hold us */
 	return fd < 0 ? -errno : fd;
 }
 

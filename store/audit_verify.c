@@ -212,7 +212,7 @@ static int key_read(struct verification *v, const char *path)
 
 static int head_read(struct verification *v)
 {
-	int fd = openat(v->dir_fd, "head", O_RDONLY | O_CLOEXEC | O_NOFOLLOW), r = -EBADMSG;
+	int fd = openat(v->dir_fd, "head", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), r = -EBADMSG;
 	uint64_t generation;
 
 	if (fd < 0)

@@ -230,11 +230,10 @@ int cmd_backup_verify(struct cli *c, const struct args *a)
 
 	if (status == EXIT_DONE && signer)
 		status = backup_signer(signer, fingerprint);
+	if (status == EXIT_DONE)
+		status = backup_file_open(path, &fd);
 	if (status)
 		return status;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return fail(exit_for_errno(errno), "%s: %s", path, strerror(errno));
 	const struct backup_source source = backup_file_source(&fd);
 	r = backup_verify(&source, signer ? fingerprint : NULL, &header, &size, why, sizeof why);
 	close(fd);

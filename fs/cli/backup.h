@@ -27,6 +27,8 @@ void backup_hex(const uint8_t *bytes, size_t n, char *ret);	/* 2 * n + 1 bytes *
 
 /* A descriptor that can be read at any place: fd itself, or a copy of what comes out of it, in a file without a name. */
 int backup_seekable(int fd, int *ret_fd);
+/* A backup by name. EXIT_DONE or with the error printed. */
+int backup_file_open(const char *path, int *ret_fd);
 struct backup_source backup_file_source(int *fd);
 /* Its header. EXIT_DONE or with the error printed. */
 int backup_read_header(int fd, struct backup_header *ret_header);

@@ -224,6 +224,21 @@ struct backup_source backup_file_source(int *fd)
 	return (struct backup_source){ .read = read_at, .arg = fd };
 }
 
+/* Not held by a FIFO: what it would give can be read once only. */
+int backup_file_open(const char *path, int *ret_fd)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return fail(exit_for_errno(errno), "%s: %s", path, strerror(errno));
+	if (lseek(fd, 0, SEEK_CUR) < 0) {
+		close(fd);
+		return fail(EXIT_USAGE, "%s is a pipe, and a backup is read more than once: put it into a file first", path);
+	}
+	*ret_fd = fd;
+	return EXIT_DONE;
+}
+
 int backup_read_header(int fd, struct backup_header *ret_header)
 {
 	uint8_t bytes[BACKUP_HEADER_MAX];

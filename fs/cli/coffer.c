@@ -99,23 +99,35 @@ static const struct command *find_command(size_t argc, char *const *argv, size_t
 	return best;
 }
 
+/* "role" alone is half of "role create": 1 or more commands begin with it. */
+static int half_command(const char *word, size_t n)
+{
+	char list[256] = "";
+	size_t len = strlen(word);
+
+	for (const struct command *cmd = commands; cmd->name; cmd++)
+		if (strncmp(cmd->name, word, len) == 0 && cmd->name[len] == ' ')
+			snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", *list ? ", " : "", cmd->name);
+	return n == 1 ? fail(EXIT_USAGE, "there is no command %s; did you mean %s?", word, list) : fail(EXIT_USAGE, "there is no command %s; there are %s", word, list);
+}
+
 static int unknown_command(const char *word)
 {
 	const char *best = NULL;
 	unsigned nearest = 3;
-	size_t len = strlen(word);
+	size_t len = strlen(word), halves = 0;
 
 	for (const struct command *cmd = commands; cmd->name; cmd++) {
 		unsigned d = args_distance(word, cmd->name);
 
-		/* "role" alone is half of "role create". */
-		if (strncmp(cmd->name, word, len) == 0 && cmd->name[len] == ' ')
-			return fail(EXIT_USAGE, "there is no command %s; did you mean %s?", word, cmd->name);
+		halves += strncmp(cmd->name, word, len) == 0 && cmd->name[len] == ' ';
 		if (d < nearest) {
 			nearest = d;
 			best = cmd->name;
 		}
 	}
+	if (halves > 0)
+		return half_command(word, halves);
 	if (best)
 		return fail(EXIT_USAGE, "there is no command %s; did you mean %s? coffer --help lists them", word, best);
 	return fail(EXIT_USAGE, "there is no command %s; coffer --help lists them", word);

@@ -3,7 +3,6 @@
 #include "fs/cli/backup.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,8 +207,9 @@ int cmd_backup_drill(struct cli *c, const struct args *a)
 		status = backup_key_open(a, &key);
 	if (status)
 		goto out;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	status = fd < 0 ? fail(exit_for_errno(errno), "%s: %s", path, strerror(errno)) : run_drill(&key, &fd, fingerprint, &header, &counts);
+	status = backup_file_open(path, &fd);
+	if (status == EXIT_DONE)
+		status = run_drill(&key, &fd, fingerprint, &header, &counts);
 	if (status)
 		goto out;
 	printf("%s is good: %" PRIu64 " secrets with %" PRIu64 " versions were restored into a scratch vault and opened\n", path, counts.secrets, counts.versions);

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fs/cli/client.h"
@@ -108,23 +110,39 @@ static int set_add(struct set *s, const char *name)
 
 static int read_failed(const char *dir, const char *name, int r)
 {
+	if (r == -EXDEV || r == -ELOOP)
+		return fail(EXIT_USAGE, "%s/%s is a link that leads out of the directory; nothing is stored; put the file itself there", dir, name);
 	if (r == -EFBIG)
 		return fail(EXIT_ERROR, "%s/%s is longer than %u bytes, the most that a secret may have; nothing is stored", dir, name, VALUE_MAX);
 	return fail(EXIT_ERROR, "cannot read %s/%s: %s; nothing is stored", dir, name, strerror(-r));
 }
 
+/* Whoever may write to the directory must not have a file of ours stored under a name that he may read: links lead to what lies below it (as those of a Kubernetes volume do), or are refused with EXDEV. Where there is no
+ * openat2(2) (before Linux 5.6, and under filters that know it not) none is followed. */
+static int open_below(int dir_fd, const char *name)
+{
+	const struct open_how how = { .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
+	int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
+
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+		fd = openat(dir_fd, name, (int)how.flags | O_NOFOLLOW);
+	return fd;
+}
+
 /* NAME, or NAME/current, as a vault shows it. */
 static int open_value(int dir_fd, const char *dir, const char *name, int *ret_fd)
 {
-	int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), below;
+	char current[NAME_LEN_MAX + sizeof("/current")];
+	int fd = open_below(dir_fd, name);
 	struct stat st;
+	int status;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		goto failed;
 	if (S_ISDIR(st.st_mode)) {
-		below = openat(fd, "current", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 		close(fd);
-		fd = below;
+		snprintf(current, sizeof(current), "%s/current", name);
+		fd = open_below(dir_fd, current);
 		if (fd < 0 || fstat(fd, &st) < 0)
 			goto failed;
 	}
@@ -135,10 +153,10 @@ static int open_value(int dir_fd, const char *dir, const char *name, int *ret_fd
 	*ret_fd = fd;
 	return EXIT_DONE;
 failed:
-	read_failed(dir, name, -errno);
+	status = read_failed(dir, name, -errno);
 	if (fd >= 0)
 		close(fd);
-	return EXIT_ERROR;
+	return status;
 }
 
 static int take_file(struct set *s, int dir_fd, const char *dir, const char *name)

@@ -136,6 +136,13 @@ copy
 head -n 4 "$STORE/$log" >"$SCRATCH/copy/$log"
 expect_exit 6 coffer audit verify "$SCRATCH/copy" --verify-key "${KEK%.kek}.verify"
 expect_message 'cut'
+for pipe in "$log" audit/head; do
+	copy
+	rm "$SCRATCH/copy/$pipe"
+	mkfifo "$SCRATCH/copy/$pipe"
+	! timeout 30 coffer audit verify "$SCRATCH/copy" --verify-key "${KEK%.kek}.verify" >"$OUT" 2>"$ERR" || fail "a pipe is a log"
+	[ "$(wc -l <"$ERR")" = 1 ] || fail "$pipe held audit verify up: $(cat "$ERR")"
+done
 copy
 sed -i 's/a-name-to-find/a-name-to-lose/g' "$SCRATCH/copy/db/vault.db"
 ! cmp -s "$STORE/db/vault.db" "$SCRATCH/copy/db/vault.db" || fail "the name does not stand in the database"

@@ -34,6 +34,8 @@ expect 0 - role create --help
 expect 2 'no command'
 expect 2 'did you mean list?' lst
 expect 2 'did you mean role create?' role
+expect 2 'there are vault show, vault set$' vault
+expect 2 'there are rotation set, rotation show, rotation list, rotation remove$' rotation
 expect 2 'no command xyzzy' xyzzy
 expect 2 'did you mean --trim?' put db --trin
 expect 2 'something is missing' put
