@@ -10,6 +10,7 @@ enum control_type {
 	CONTROL_PREPARED,	/* worker: everything is open that can be while another is active */
 	CONTROL_ACTIVATE,	/* keeper: no other worker acts any more; take over. With segment `number`, where the log goes on: who must ask for it waits twice for a processor */
 	CONTROL_FATAL,		/* worker: cannot serve; text says why, number is the exit status for the person who started the daemon */
+	CONTROL_HOLDER,		/* worker: process `number` keeps its memory (fs/mm_holder.h); first of all */
 	CONTROL_SEGMENT,	/* worker: segment `number` of the log, made if `create`; answered with the same type, error, and a descriptor */
 };
 

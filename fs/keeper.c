@@ -264,6 +264,7 @@ static void shut_down(struct keeper *k)
 	children_stop_helper(k, HELPER_RUNNER);
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_KEYHOLDER);
+	children_end_holders(k, true);
 	children_await_rest();
 	if (k->attached)
 		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
@@ -524,6 +525,7 @@ static void serve(struct keeper *k)
 		int wait = sooner(children_start_due(k), watch(k));
 		wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
 		wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
+		wait = sooner(wait, children_end_holders(k, false));
 		step(k, wait);
 	}
 	if (k->handed_over) {

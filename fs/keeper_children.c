@@ -15,6 +15,7 @@
 
 #define FREE_RESTARTS    5
 #define HELPER_SERVED_MS 1000	/* a helper that cannot start ends sooner; one that was killed in service is waited for by callers */
+#define HELD_MS          30	/* longer than a takeover takes; the next standby, which brings memory of its own, is ready later */
 #define REST_MS          200
 #define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
 
@@ -182,6 +183,68 @@ int children_start_due(struct keeper *k)
 	return (int)wait;
 }
 
+/* ---- who keeps a worker's memory ---- */
+
+static bool is_other(const struct keeper *k, pid_t pid)
+{
+	bool other = pid == k->probe || pid == k->lingering;
+
+	for (int i = 0; i < SEATS; i++)
+		other |= pid == k->seats[i].pid || pid == k->seats[i].holder;
+	for (int i = 0; i < HELPERS; i++)
+		other |= pid == k->helpers[i].pid;
+	for (int i = 0; i < HELD; i++)
+		other |= pid == k->held[i].pid;
+	return other;
+}
+
+void children_note_holder(struct keeper *k, int seat, pid_t pid)
+{
+	siginfo_t ended = { .si_pid = 0 };
+
+	if (pid > 0 && k->seats[seat].state == SEAT_PREPARING && !k->seats[seat].holder && !is_other(k, pid) &&
+	    !waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) && !ended.si_pid)
+		k->seats[seat].holder = pid;
+}
+
+void children_release(struct keeper *k, pid_t holder)
+{
+	if (!holder)
+		return;
+	for (int i = 0; i < HELD; i++)
+		if (!k->held[i].pid) {
+			k->held[i] = (struct held){ .pid = holder, .until_ms = keeper_now_ms() + HELD_MS };
+			return;
+		}
+	kill(holder, SIGKILL);
+}
+
+int children_end_holders(struct keeper *k, bool all)
+{
+	int64_t now = keeper_now_ms(), wait = -1;
+
+	for (int i = 0; i < HELD; i++) {
+		struct held *h = &k->held[i];
+		if (h->pid && (all || h->until_ms <= now)) {
+			kill(h->pid, SIGKILL);
+			h->pid = 0;
+		}
+		if (h->pid && (wait < 0 || h->until_ms - now < wait))
+			wait = h->until_ms - now;
+	}
+	return (int)wait;
+}
+
+static void holder_ended(struct keeper *k, pid_t pid)
+{
+	for (int i = 0; i < SEATS; i++)
+		if (k->seats[i].holder == pid)
+			k->seats[i].holder = 0;
+	for (int i = 0; i < HELD; i++)
+		if (k->held[i].pid == pid)
+			k->held[i].pid = 0;
+}
+
 /* ---- the end of one ---- */
 
 static void log_end(const char *what, pid_t pid, int status)
@@ -215,6 +278,7 @@ static void worker_died(struct keeper *k, int i, int status)
 		control_last_words(k, i);
 	if (s->control >= 0)
 		close(s->control);
+	children_release(k, s->holder);
 	*s = (struct seat){ .control = -1 };
 	if (i == k->active)		/* first of all: callers wait */
 		takeover_after_death(k);
@@ -245,6 +309,7 @@ void children_reap(struct keeper *k)
 			log_end(k->lingering_role ? k->lingering_role : "a process that was left behind", pid, status);
 			k->lingering = 0;
 		}
+		holder_ended(k, pid);
 		for (int i = 0; i < SEATS; i++)
 			if (k->seats[i].pid == pid)
 				worker_died(k, i, status);
@@ -303,8 +368,11 @@ void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 		kill(s->pid, SIGKILL);
 		wait_for_end(k, "worker", s->pid);
 	}
+	if (s->state == SEAT_PREPARING)
+		control_last_words(k, seat);
 	if (s->control >= 0)
 		close(s->control);
+	children_release(k, s->holder);
 	*s = (struct seat){ .control = -1 };
 	if (seat == k->active)
 		k->active = -1;

@@ -96,6 +96,8 @@ void control_last_words(struct keeper *k, int seat)
 	while (k->seats[seat].control >= 0 && !control_receive(k->seats[seat].control, &m, NULL, 0))
 		if (m.type == CONTROL_FATAL)
 			note_fatal(k, &m);
+		else if (m.type == CONTROL_HOLDER)
+			children_note_holder(k, seat, (pid_t)m.number);
 }
 
 void control_read(struct keeper *k, int seat)
@@ -117,6 +119,9 @@ void control_read(struct keeper *k, int seat)
 		return;
 	}
 	switch (m.type) {
+	case CONTROL_HOLDER:
+		children_note_holder(k, seat, (pid_t)m.number);
+		break;
 	case CONTROL_PREPARED:
 		if (s->state == SEAT_PREPARING)
 			takeover_prepared(k, seat);

@@ -82,6 +82,7 @@ void dying_leave_behind(struct keeper *k, int seat)
 		k->patience = (struct patience){ 0 };	/* one that came so far was no failure to start */
 	if (s->control >= 0)
 		close(s->control);
+	children_release(k, s->holder);
 	*s = (struct seat){ .control = -1 };
 	if (seat == k->active)
 		takeover_after_death(k);

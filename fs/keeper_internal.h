@@ -43,10 +43,15 @@ struct seat {
 	pid_t pid;
 	enum seat_state state;
 	int control;			/* our end; -1: none */
+	pid_t holder;			/* who keeps its memory, 0: nobody */
 	int64_t since_ms;		/* when it was started, or had its word */
 	int64_t killed_ms;		/* when we sent it SIGKILL, or first saw that it is dying; 0: not */
 	unsigned stopped;
 };
+
+#define HELD 8
+/* Who keeps a dead worker's memory, and until when. pid 0: free. */
+struct held { pid_t pid; int64_t until_ms; };
 
 struct keeper {
 	struct options options;
@@ -72,6 +77,7 @@ struct keeper {
 	struct channel channels[HELPERS][SEATS];
 	struct child helpers[HELPERS];
 	struct seat seats[SEATS];
+	struct held held[HELD];
 	int active;			/* the seat that serves, or is told to; -1: none */
 	struct patience patience;	/* with workers that never become ready */
 	int64_t served_ms;		/* when the active one began to serve */
@@ -113,8 +119,12 @@ void children_reap(struct keeper *k);
 void children_stop_helper(struct keeper *k, enum helper which);
 /* Asks the worker to end, then makes it. */
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms);
-/* At the end, for those who end by themselves: who keeps a worker's memory (fs/mm_holder.h). */
-void children_await_rest(void);
+/* Who keeps the memory of the worker in the seat. It says so before it looks at anybody's data; still it can name nobody but a child of ours that is nothing else. */
+void children_note_holder(struct keeper *k, int seat, pid_t pid);
+/* The worker that it was of has gone: its time begins. */
+void children_release(struct keeper *k, pid_t holder);
+int children_end_holders(struct keeper *k, bool all);	/* whose time has come; returns how long until the next (ms), -1: there is none */
+void children_await_rest(void);		/* at the end: until they, too, have ended */
 const char *children_role(enum helper which);
 void children_publish(struct keeper *k);		/* the pids, for status */
 

@@ -159,6 +159,7 @@ static int become(struct keeper *k)
 	int *fds[STATE_FDS], state_fd = -1;
 	char resume[32];
 
+	children_end_holders(k, true);		/* who comes after us knows nothing of them */
 	state_save(k, &s);
 	int r = state_to_memfd(&s, &state_fd);
 	if (r)

@@ -8,30 +8,26 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/sandbox.h"
 
-#define HELD_MS 30	/* longer than a takeover takes; the next standby, which brings memory of its own, is ready later */
-
 /* Its descriptors. */
-enum { LIFE, READY, OTHERS };
+enum { WORKER, OTHERS };
 
-/* Of the one holder that a process has. It runs on a stack of its own and else in the worker's memory, errno and such included: until it is confined the worker waits, as after vfork(2); and then it does nothing that can fail. */
+/* Of the one holder that a process has. It runs on a stack of its own and else in the worker's memory, errno and such included: until it is confined the worker waits, as after vfork(2); and then it is in the kernel for good. */
 static struct {
 	_Alignas(16) unsigned char stack[16384];
-	int life[2];	/* the worker alone can write: its death is the end of the file, a byte an orderly end */
-	int ready[2];	/* the other way round: the errno of its set-up, or 0 */
+	int worker, its;	/* a pair: it says the errno of its set-up, or 0; the worker, that the keeper knows of it */
 	pid_t keeper;
-	const _Atomic uint32_t *ending;
-} holder = { .life = { -1, -1 } };
+} holder = { .worker = -1 };
 
 static int set_up(void)
 {
 	/* the table is a copy, but what is open in it stays so: the connection to the kernel, the log, the sockets */
-	if (dup2(holder.life[0], LIFE) < 0 || dup2(holder.ready[1], READY) < 0 || syscall(SYS_close_range, OTHERS, ~0u, 0u))
+	if (dup2(holder.its, WORKER) < 0 || syscall(SYS_close_range, OTHERS, ~0u, 0u))
 		return -errno;
 	if (prctl(PR_SET_NAME, "coffer-mm") || prctl(PR_SET_PDEATHSIG, SIGKILL) || setpriority(PRIO_PROCESS, 0, PRIO_MAX - 1))
 		return -errno;
@@ -40,59 +36,50 @@ static int set_up(void)
 	return sandbox_wait_only();
 }
 
-/* No signal but SIGKILL and SIGSTOP reaches it. */
+/* Once the keeper knows of it, it waits for SIGKILL, and comes back from the kernel for nothing else: what a worker that is somebody else's may write to this stack is never run, for a worker that is dead could go on writing to the memory
+ * that outlives it. A worker that dies before takes it along. */
 static int hold(void *unused)
 {
-	struct pollfd life = { .fd = LIFE, .events = POLLIN };
-	const struct timespec a_while = { .tv_nsec = HELD_MS * 1000000L };
+	struct pollfd worker = { .fd = WORKER, .events = POLLIN };
 	int error = -set_up();
 
 	(void)unused;
-	if (write(READY, &error, sizeof error) == sizeof error && !error) {
-		poll(&life, 1, -1);
-		if (!(life.revents & POLLIN) && !*holder.ending)
-			nanosleep(&a_while, NULL);
-	}
+	if (write(WORKER, &error, sizeof error) == sizeof error && !error && poll(&worker, 1, -1) == 1 && !(worker.revents & POLLHUP))
+		for (;;)
+			syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);	/* libc's poll would note in the worker's memory, which has threads by now, that it can be cancelled */
 	syscall(SYS_exit_group, 0);
 	return 0;
 }
 
-static int start(void)
+static pid_t start(void)
 {
 	int error;
 	sigset_t all, before;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	int r = clone(hold, holder.stack + sizeof holder.stack, CLONE_VM | CLONE_PARENT | SIGCHLD, NULL) < 0 ? -errno : 0;
-	close(holder.ready[1]);		/* in our table; it may not have read the number yet */
+	const pid_t pid = clone(hold, holder.stack + sizeof holder.stack, CLONE_VM | CLONE_PARENT | SIGCHLD, NULL);
+	int r = pid < 0 ? -errno : 0;
+	close(holder.its);		/* in our table; it may not have read the number yet */
 	if (!r)
-		r = read(holder.ready[0], &error, sizeof error) == sizeof error ? -error : -ECHILD;
+		r = read(holder.worker, &error, sizeof error) == sizeof error ? -error : -ECHILD;
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	return r;
+	return r ? r : pid;
 }
 
-int mm_holder_start(pid_t keeper, const _Atomic uint32_t *ending)
+pid_t mm_holder_start(pid_t keeper)
 {
+	int pair[2];
+
 	holder.keeper = keeper;
-	holder.ending = ending;
-	if (pipe2(holder.life, O_CLOEXEC))
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	int r = pipe2(holder.ready, O_CLOEXEC) ? -errno : 0;
-	if (!r) {
-		r = start();
-		close(holder.ready[0]);
-	}
-	close(holder.life[0]);
-	if (r)
-		close(holder.life[1]);
-	if (r)
-		holder.life[1] = -1;
-	return r;
+	holder.worker = pair[0];
+	holder.its = pair[1];
+	return start();
 }
 
-void mm_holder_end(void)
+void mm_holder_keep(void)
 {
-	if (holder.life[1] >= 0)
-		(void)!write(holder.life[1], "", 1);
+	(void)!write(holder.worker, "", 1);
 }

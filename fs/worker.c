@@ -299,6 +299,18 @@ static int enter_cell(struct worker *w)
 	return r;
 }
 
+/* For a moment longer than this process lives; the keeper, who ends that, is told of it before anything else is looked at here. */
+static int keep_memory(struct worker *w)
+{
+	const pid_t pid = mm_holder_start(w->args->keeper);
+	const struct control_message m = { .type = CONTROL_HOLDER, .number = (uint32_t)pid };
+
+	int r = pid < 0 ? pid : control_send(w->vault.control_fd, &m, -1);
+	if (!r)
+		mm_holder_keep();
+	return r;
+}
+
 /* As root: what needs it. Locked memory comes first, for its limit is root's to ignore. */
 static int set_up_privileged(struct worker *w)
 {
@@ -318,7 +330,7 @@ static int set_up_privileged(struct worker *w)
 	r = role_confine(w->args, -1);
 	if (r)
 		return fatal(w, 1, "giving up root: %s", strerror(-r));
-	r = mm_holder_start(w->args->keeper, &w->vault.shared->keeper.ending);
+	r = keep_memory(w);
 	if (r)
 		log_warn("should this worker die, callers wait some milliseconds longer, for its memory cannot be freed later: %s", strerror(-r));
 	r = enter_cell(w);
@@ -536,7 +548,6 @@ static void tear_down(struct worker *w)
 	audit_close(v->audit);
 	keys_free(v->keys);
 	free(v->openers);
-	mm_holder_end();
 }
 
 #ifdef COFFER_TEST_HOOKS

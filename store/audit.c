@@ -423,6 +423,7 @@ void audit_free(struct audit *a)
 	free(a->sizes);
 	pthread_cond_destroy(&a->synced);
 	pthread_mutex_destroy(&a->lock);
+	pthread_mutex_destroy(&a->reading_lock);
 	free(a);
 }
 

@@ -142,7 +142,8 @@ struct audit {
 	struct audit_space space;
 	uint64_t headfile_generation, headfile_seq;
 	uint64_t failed_seq;		/* records before it, and not durable, failed to become so */
-	/* audit_read.c, under lock */
+	/* audit_read.c's; before lock, where both are taken */
+	pthread_mutex_t reading_lock;
 	uint32_t sizes_base, sizes_len;	/* sizes[i] is of segment sizes_base + i, which is finished; UINT64_MAX: not known */
 	uint64_t *sizes;
 	int reading_fd;

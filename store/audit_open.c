@@ -215,6 +215,7 @@ int audit_open(const struct audit_config *config, struct audit **ret_audit, char
 	a->head = config->head;
 	a->fd = a->next_fd = a->reading_fd = -1;
 	pthread_mutex_init(&a->lock, NULL);
+	pthread_mutex_init(&a->reading_lock, NULL);
 	pthread_cond_init(&a->synced, NULL);
 	defaults(&a->config);
 	a->space.reserve = a->config.reserve;

@@ -37,14 +37,25 @@ static int sizes_cover(struct audit *a, uint32_t base, uint32_t open_segment)
 	return 0;
 }
 
-static uint64_t size_of(struct audit *a, uint32_t number)
+/* The log's end, of which alone the lock is needed: who reads, perhaps from a slow disk, keeps nobody from writing. */
+struct end { uint32_t segment; uint64_t size; };
+
+static struct end end_of(struct audit *a)
 {
+	pthread_mutex_lock(&a->lock);
 	const struct audit_position *at = audit_at(a->head);
+	const struct end end = { at->segment, at->size };
+	pthread_mutex_unlock(&a->lock);
+	return end;
+}
+
+static uint64_t size_of(struct audit *a, const struct end *end, uint32_t number)
+{
 	char name[AUDIT_SEGMENT_NAME_LEN];
 	struct stat st;
 
-	if (number >= at->segment)
-		return number == at->segment ? at->size : 0;
+	if (number == end->segment)
+		return end->size;
 	uint64_t *size = &a->sizes[number - a->sizes_base];
 	if (*size == UINT64_MAX) {
 		audit_segment_name(number, name);
@@ -53,28 +64,36 @@ static uint64_t size_of(struct audit *a, uint32_t number)
 	return *size;
 }
 
+/* What a reading looks at, from base to an end. Locks it for reading. */
+static int reading_begin(struct audit *a, uint32_t base, struct end *ret_end)
+{
+	pthread_mutex_lock(&a->reading_lock);
+	*ret_end = end_of(a);
+	int r = base == 0 || base > ret_end->segment ? -EINVAL : sizes_cover(a, base, ret_end->segment);
+	if (r < 0)
+		pthread_mutex_unlock(&a->reading_lock);
+	return r;
+}
+
 int audit_size(struct audit *a, uint32_t base, uint64_t *ret_size)
 {
+	struct end end;
 	uint64_t total = 0;
-	int r;
+	int r = reading_begin(a, base, &end);
 
-	pthread_mutex_lock(&a->lock);
-	uint32_t open_segment = audit_at(a->head)->segment;
-	r = base == 0 || base > open_segment ? -EINVAL : sizes_cover(a, base, open_segment);
-	for (uint32_t n = base; r == 0 && n <= open_segment; n++)
-		total += size_of(a, n);
-	pthread_mutex_unlock(&a->lock);
-	if (r == 0)
-		*ret_size = total;
-	return r;
+	if (r < 0)
+		return r;
+	for (uint32_t n = base; n <= end.segment; n++)
+		total += size_of(a, &end, n);
+	pthread_mutex_unlock(&a->reading_lock);
+	*ret_size = total;
+	return 0;
 }
 
 static int reading_fd(struct audit *a, uint32_t number)
 {
 	int fd, r;
 
-	if (number == audit_at(a->head)->segment)
-		return a->fd;
 	if (a->reading_fd >= 0 && a->reading == number)
 		return a->reading_fd;
 	r = audit_segment_open_reading(a->config.dir_fd, number, &fd);
@@ -89,15 +108,15 @@ static int reading_fd(struct audit *a, uint32_t number)
 
 int audit_read(struct audit *a, uint32_t base, uint64_t offset, void *ret, size_t len, size_t *ret_read)
 {
+	struct end end;
 	uint8_t *p = ret;
 	size_t got = 0;
-	int r;
+	int r = reading_begin(a, base, &end);
 
-	pthread_mutex_lock(&a->lock);
-	uint32_t open_segment = audit_at(a->head)->segment;
-	r = base == 0 || base > open_segment ? -EINVAL : sizes_cover(a, base, open_segment);
-	for (uint32_t n = base; r == 0 && n <= open_segment && got < len; n++) {
-		uint64_t size = size_of(a, n);
+	if (r < 0)
+		return r;
+	for (uint32_t n = base; r == 0 && n <= end.segment && got < len; n++) {
+		uint64_t size = size_of(a, &end, n);
 		if (offset >= size) {
 			offset -= size;
 			continue;
@@ -110,7 +129,7 @@ int audit_read(struct audit *a, uint32_t base, uint64_t offset, void *ret, size_
 			offset = 0;
 		}
 	}
-	pthread_mutex_unlock(&a->lock);
+	pthread_mutex_unlock(&a->reading_lock);
 	if (r == -ENODATA)
 		r = -EIO;
 	if (r < 0 && got == 0)

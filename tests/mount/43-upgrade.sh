@@ -108,28 +108,42 @@ before=$(status .supervision.upgrades)
 
 note "one whose worker stands ready, and is dead before the keeper has heard of it"
 # the key holder is slow, so that the keeper can be stopped before the new worker is ready
-worker=$(status .processes.worker)
 wait_for upgrades_are "$before"
-keyholder=$(status .processes.keyholder) standby=$(status .processes.standby)
-new_worker()
+# one, and perhaps who keeps its memory, which has the same command line
+new_workers()
 {
 	local child
 	for child in $(daemon_children); do
 		child=${child%:*}
-		# who keeps a worker's memory has its command line, too
-		[ "$child" = "$worker" ] || [ "$child" = "$standby" ] || [ "$(cat "/proc/$child/comm")" = coffer-mm ] || ! grep -qz -- --role=worker "/proc/$child/cmdline" || { echo "$child" && return; }
+		[ "$child" = "$worker" ] || [ "$child" = "$standby" ] || grep -qx coffer-mm "/proc/$child/comm" || ! grep -qz -- --role=worker "/proc/$child/cmdline" || echo "$child"
+	done
+}
+is_there() { [ -n "$(new_workers)" ]; }
+stands_ready()
+{
+	local child
+	for child in $(new_workers); do
+		[ "$(ls "/proc/$child/task" | wc -l)" -lt 9 ] || ! grep -q poll "/proc/$child/wchan" || { echo "$child" && return; }
 	done
 	false
 }
-stands_ready() { [ "$(ls "/proc/$next/task" | wc -l)" -ge 9 ] && grep -q poll "/proc/$next/wchan"; }
-kill -STOP "$keyholder"
-kill -HUP "$keeper"
-wait_for new_worker
-next=$(new_worker)
-kill -STOP "$keeper"
-kill -CONT "$keyholder"
+prepared() { grep -c 'of the new binary stands ready' "$DAEMON_LOG" || true; }
+while :; do
+	worker=$(status .processes.worker) standby=$(status .processes.standby) keyholder=$(status .processes.keyholder)
+	had=$(prepared)
+	kill -STOP "$keyholder"
+	kill -HUP "$keeper"
+	wait_for is_there
+	kill -STOP "$keeper"
+	kill -CONT "$keyholder"
+	[ "$(prepared)" != "$had" ] || break
+	# the keeper was faster, and has made the upgrade: once more
+	kill -CONT "$keeper"
+	before=$((before + 1))
+	wait_for upgrades_are "$before"
+done
 wait_for stands_ready
-next=$(process_of "$next")
+next=$(process_of "$(stands_ready)")
 kill -KILL "${next%:*}"
 wait_for dead "$next"
 kill -CONT "$keeper"

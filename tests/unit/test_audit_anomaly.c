@@ -16,10 +16,13 @@ static struct {
 	enum fault fault;
 	bool no_truncate, no_fallocate;
 	unsigned allocations;			/* made */
+	struct log *meanwhile;			/* a record is written here during the next read */
 } inject;
 
 ssize_t __real_write(int fd, const void *data, size_t len);
 ssize_t __wrap_write(int fd, const void *data, size_t len);
+ssize_t __real_pread(int fd, void *data, size_t len, off_t offset);
+ssize_t __wrap_pread(int fd, void *data, size_t len, off_t offset);
 int __real_ftruncate(int fd, off_t len);
 int __wrap_ftruncate(int fd, off_t len);
 int __real_fallocate(int fd, int mode, off_t offset, off_t len);
@@ -73,6 +76,16 @@ ssize_t __wrap_write(int fd, const void *data, size_t len)
 	}
 	raise(SIGKILL);
 	return -1;
+}
+
+ssize_t __wrap_pread(int fd, void *data, size_t len, off_t offset)
+{
+	struct log *l = inject.meanwhile;
+
+	inject.meanwhile = NULL;
+	if (l)
+		log_allow(l, 1);
+	return __real_pread(fd, data, len, offset);
 }
 
 int __wrap_ftruncate(int fd, off_t len)
@@ -282,6 +295,30 @@ static void fill(const char *path, bool *ret_full)
 		*ret_full = true;
 	close(fd);
 }
+
+/* Whoever reads the log from a slow disk keeps nobody from writing. */
+START_TEST(who_reads_keeps_nobody_from_writing)
+{
+	struct log *l = log_new_open();
+	uint64_t size, after;
+	char *text;
+	size_t got;
+
+	log_allow(l, 3);
+	ck_assert_int_eq(audit_size(l->a, 1, &size), 0);
+	text = malloc(size + 1000);
+	ck_assert_ptr_nonnull(text);
+	inject.meanwhile = l;
+	ck_assert_int_eq(audit_read(l->a, 1, 0, text, size + 1000, &got), 0);
+	ck_assert_uint_eq(got, size);		/* what was there when it began */
+	ck_assert_ptr_null(inject.meanwhile);
+	ck_assert_int_eq(audit_size(l->a, 1, &after), 0);
+	ck_assert_uint_gt(after, size);
+	free(text);
+	log_verify_clean(l);
+	log_free(l);
+}
+END_TEST
 
 /* The head has not heard of the last record: its request and its result are read from the line. */
 START_TEST(a_record_that_is_rolled_forward_over_is_known_by_its_result)
@@ -573,6 +610,7 @@ int main(void)
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		tcase_set_timeout(all[i], 120);
 	tcase_add_loop_test(faults, a_write_that_fails_leaves_a_clean_chain, 0, 16);
+	tcase_add_test(faults, who_reads_keeps_nobody_from_writing);
 	tcase_add_test(faults, a_record_that_is_rolled_forward_over_is_known_by_its_result);
 	tcase_add_test(faults, a_takeover_allocates_nothing_anew);
 	tcase_add_test(faults, room_that_was_cut_off_is_taken_again);
