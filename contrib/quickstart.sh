@@ -5,7 +5,7 @@
 #
 # Installs the packages that the build needs, builds a release, installs coffer and cofferd, makes the system users, a vault in /var/lib/coffer/default with its key in /etc/coffer/default.kek,
 # mounts it at /vault and stores a demonstration secret. Run it again whenever you like: what is there is left as it is.
-# With --prefix DIR everything lies under DIR: DIR/bin, DIR/sbin, DIR/var/lib/coffer/default, DIR/etc/coffer/default.kek, mounted at DIR/vault.
+# With --prefix DIR everything lies under DIR, which must be root's like all that is above it: DIR/bin, DIR/sbin, DIR/var/lib/coffer/default, DIR/etc/coffer/default.kek, mounted at DIR/vault.
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)

@@ -116,7 +116,10 @@ static int read_list(int dir, char **ret_text, char *why, size_t why_len)
 	int fd = openat(dir, RUNNER_ALLOW, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0) {
-		snprintf(why, why_len, errno == ENOENT ? "there is no " RUNNER_ALLOW " in the store's directory, so no program may run" : RUNNER_ALLOW " cannot be opened: %s", strerror(errno));
+		if (errno == ENOENT)
+			snprintf(why, why_len, "there is no " RUNNER_ALLOW " in the store's directory, so no program may run");
+		else
+			snprintf(why, why_len, RUNNER_ALLOW " cannot be opened: %s; run: chmod 644 on it", strerror(errno));
 		return -EPERM;
 	}
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022) || st.st_size > ALLOW_BYTES_MAX) {

@@ -125,6 +125,21 @@ static int open_store(const char *store)
 	return dir;
 }
 
+/* The runner reads it as another user, whatever umask root has. -1 and errno. */
+static int open_list(int dir)
+{
+	const int flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dir, RUNNER_ALLOW, flags | O_CREAT | O_EXCL, 0644);
+
+	if (fd < 0 && errno == EEXIST)
+		return openat(dir, RUNNER_ALLOW, flags);
+	if (fd >= 0 && fchmod(fd, 0644) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 static int allow(const struct mount *m, const char *command, uint32_t user)
 {
 	char path[PATH_MAX + 32], line[HOOK_COMMAND_MAX + 16], why[512] = "";
@@ -140,7 +155,7 @@ static int allow(const struct mount *m, const char *command, uint32_t user)
 		return fail(EXIT_DENIED, "%s must be a directory of root's that nobody else can write", m->store);
 	if (dir < 0)
 		return fail(EXIT_ERROR, "cannot open %s: %s", path, strerror(-dir));
-	fd = openat(dir, RUNNER_ALLOW, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
+	fd = open_list(dir);
 	r = errno;
 	close(dir);
 	if (fd < 0)

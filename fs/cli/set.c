@@ -277,9 +277,9 @@ static void drain(int fd)
 static int from_tar(struct set *s)
 {
 	struct tar_entry e;
-	int r, status = EXIT_DONE;
+	int r = 0, status = EXIT_DONE;
 
-	while ((r = tar_next(STDIN_FILENO, &e)) > 0 && status == EXIT_DONE)
+	while (status == EXIT_DONE && (r = tar_next(STDIN_FILENO, &e)) > 0)
 		status = take_entry(s, &e);
 	if (status)
 		return status;

@@ -80,8 +80,8 @@ int offline_check_ways(const char *what, const char *path)
 
 	if (!offline_weak_way(path, weak) || lstat(weak, &st) < 0)
 		return EXIT_DONE;
-	return fail(EXIT_ERROR, "%s would lie below %s, which uid %u%s can change: another could be put in its place. Choose one where each directory is root's alone, or: chown root %s && chmod go-w %s", what, weak,
-		    (unsigned)st.st_uid, st.st_mode & 022 ? " and others" : "", weak, weak);
+	return fail(EXIT_ERROR, "%s would lie below %s, which uid %u%s can change: another could be put in its place; choose a place where each directory is root's alone (by custom /var/lib/coffer for stores, " ETC_DIR " for keys)", what,
+		    weak, (unsigned)st.st_uid, st.st_mode & 022 ? " and others" : "");
 }
 
 int offline_find(const char *given, struct offline *ret)
