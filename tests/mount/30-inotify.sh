@@ -110,7 +110,12 @@ DEATHS_EXPECTED=1
 worker=$(status .processes.worker)
 kill -9 "$worker"
 printf 'after the kill' | coffer put db
-everybody_reads 'after the kill'
+# the next worker rings for what changed in the last moments of the one before, too: it cannot know what was heard
+for name in "${watchers[@]}"; do
+	next_line "$name"
+	[ "$LINE" != '1 written' ] || next_line "$name"
+	[ "$LINE" = '1 after the kill' ] || fail "$name: '$LINE', not '1 after the kill'"
+done
 [ "$(status .processes.worker)" != "$worker" ] || fail "the worker was not replaced"
 
 note "a stranger's touch of a directory is refused, so that no watcher hears of it"
