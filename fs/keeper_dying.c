@@ -1,7 +1,7 @@
 /* A worker that was killed and cannot be reaped: when it is known that it can do nothing any more.
  *
  * What counts is that no thread of it runs in user space again. That is so when it has been reaped, but one of its threads can wait in the kernel for what only the next worker brings: a directory's lock, for one, that a client's
- * unanswered mkdir holds. It will never come back from there but to end. */
+ * unanswered mkdir holds. It will never come back from there but to end. One that waits at a write may have it done first, and a record that is written behind the next worker's back would break the log: for that one everybody waits. */
 #include "fs/keeper_internal.h"
 
 #include <ctype.h>
@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The state in /proc/PID[/task/TID]/stat; '\0': it is gone, '?': nobody knows, which is no death. The name before it may hold anything but its last ')'. */
@@ -37,6 +38,30 @@ char dying_letter(pid_t pid)
 	return letter_in(path);
 }
 
+/* What a thread that waits in the kernel is at, of /proc/PID/task/TID/syscall. SQLite's files are nobody else's before the process has given up its locks. To /dev/fuse goes what the kernel is told. Doubt is yes. */
+static bool is_writing(pid_t pid, const char *syscall_of)
+{
+	char text[256], path[64], to[32];
+	long number;
+	unsigned long fd;
+	int file = open(syscall_of, O_RDONLY | O_CLOEXEC);
+	ssize_t n = file < 0 ? -1 : read(file, text, sizeof text - 1);
+
+	if (file >= 0)
+		close(file);
+	if (n <= 0)
+		return errno != ENOENT && errno != ESRCH;
+	text[n] = '\0';
+	if (sscanf(text, "%ld %lx", &number, &fd) != 2)
+		return strncmp(text, "-1 ", 3) != 0;	/* in no system call: at a page of its memory */
+	if (number != SYS_write && number != SYS_writev)
+		return false;
+	snprintf(path, sizeof path, "/proc/%d/fd/%lu", (int)pid, fd);
+	n = readlink(path, to, sizeof to - 1);
+	to[n > 0 ? n : 0] = '\0';
+	return strcmp(to, "/dev/fuse") != 0;
+}
+
 bool dying_cannot_act(pid_t pid)
 {
 	char path[64], of_thread[sizeof path + sizeof ((struct dirent *)0)->d_name + 8];
@@ -49,7 +74,8 @@ bool dying_cannot_act(pid_t pid)
 			continue;
 		snprintf(of_thread, sizeof of_thread, "%s/%s/stat", path, e->d_name);
 		const char letter = letter_in(of_thread);
-		none = letter == 'D' || letter == 'Z' || letter == 'X' || letter == '\0';
+		snprintf(of_thread, sizeof of_thread, "%s/%s/syscall", path, e->d_name);
+		none = letter == 'Z' || letter == 'X' || letter == '\0' || (letter == 'D' && !is_writing(pid, of_thread));
 	}
 	if (d)
 		closedir(d);

@@ -47,6 +47,7 @@ struct seat {
 	int64_t since_ms;		/* when it was started, or had its word */
 	int64_t killed_ms;		/* when we sent it SIGKILL, or first saw that it is dying; 0: not */
 	unsigned stopped;
+	bool told;			/* that it does not end */
 };
 
 #define HELD 8

@@ -6,6 +6,7 @@
 #include "fs/log.h"
 
 #define LOOK_MS        250
+#define LONG_MS        1000	/* for a process to end */
 #define STOPPED_LOOKS  2	/* a stopped process is ended at the second look … */
 #define CONTINUE_LOOKS 8	/* … but the key holder, who may have a passphrase that nobody gives twice, is asked to go on first */
 
@@ -21,9 +22,16 @@ static void kill_worker(struct keeper *k, struct seat *s)
 static void look_at_dying(struct keeper *k, int seat)
 {
 	struct seat *s = &k->seats[seat];
+	const int64_t since = s->killed_ms ? keeper_now_ms() - s->killed_ms : 0;
 
-	if (!s->killed_ms || keeper_now_ms() - s->killed_ms < UNREAPABLE_MS || !dying_cannot_act(s->pid))
+	if (since < UNREAPABLE_MS)
 		return;
+	if (!dying_cannot_act(s->pid)) {
+		if (since >= LONG_MS && !s->told)
+			keeper_trouble(k, "worker %d was killed and does not end, perhaps for a disk that does not answer: what it writes must be written, or fail, before the next one takes over", (int)s->pid);
+		s->told |= since >= LONG_MS;
+		return;
+	}
 	keeper_trouble(k, "worker %d was killed and cannot be reaped, for a thread of it waits in the kernel; the next one takes over", (int)s->pid);
 	dying_leave_behind(k, seat);
 }

@@ -280,14 +280,17 @@ void test_hook_point(const char *point, unsigned number)
 
 	if (die_fd < 0 || pread(die_fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%31s %u %u", word, &wanted, &times) != 3 || !times || wanted != number)
 		return;
-	const bool before = !strcmp(point, "before"), hang = before && !strcmp(word, "hang"), crash = before && !strcmp(word, "crash"), stuck = before && !strcmp(word, "stuck");
-	if (!hang && !crash && !stuck && strcmp(word, point))
+	const bool before = !strcmp(point, "before"), hang = before && !strcmp(word, "hang"), crash = before && !strcmp(word, "crash");
+	const bool stuck = before && !strcmp(word, "stuck"), stuck_writing = before && !strcmp(word, "stuck-writing");
+	if (!hang && !crash && !stuck && !stuck_writing && strcmp(word, point))
 		return;
 	int n = snprintf(text, sizeof text, "%s %u %u\n", word, wanted, times - 1);
 	if (ftruncate(die_fd, 0) || pwrite(die_fd, text, (size_t)n, 0) != n)
 		log_warn("test hook: %s", strerror(errno));
 	if (stuck)
 		(void)!pread(stuck_fd, text, sizeof text, 0);
+	else if (stuck_writing)
+		(void)!write(stuck_fd, text, sizeof text);
 	else if (!hang)
 		raise(crash ? SIGSEGV : SIGKILL);
 	for (;;)
@@ -300,5 +303,5 @@ void test_hook_open(void)
 	if (die)
 		die_fd = open(die, O_RDWR | O_CLOEXEC);
 	if (stuck)
-		stuck_fd = open(stuck, O_RDONLY | O_CLOEXEC);
+		stuck_fd = open(stuck, O_RDWR | O_CLOEXEC);
 }

@@ -38,7 +38,7 @@ rounds()
 	vault_init
 	ASAN_OPTIONS=detect_leaks=0 "$COFFER_SUPPORT/build_store" "$STORE" --secrets "$SECRETS" --bindings 10 --value 4096
 	chown -R coffer:coffer "$STORE/db"
-	vault_mount "$@"
+	vault_mount -o audit_keep=16G "$@"	# of a long run, too: each record is counted
 	expect_ok coffer put db --file "$SCRATCH/value"
 	expect_ok coffer put rotated --file "$SCRATCH/value"
 	expect_ok coffer grant secrets-user user:0,host --on '*'

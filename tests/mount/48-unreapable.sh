@@ -1,5 +1,5 @@
 #!/bin/bash
-# A worker that SIGKILL does not end, for a thread of it waits in the kernel: the next one takes over all the same and answers what it was at, again and again; and the dead one is reaped when the kernel lets it go.
+# A worker that SIGKILL does not end, for a thread of it waits in the kernel: the next one takes over all the same, unless that thread is at a write, and answers what it was at, again and again; and the dead one is reaped when the kernel lets it go.
 . "$(dirname "$0")/../support/lib.sh"
 DEATHS_EXPECTED=1
 [ -n "${COFFER_HOOKS_BIN:-}" ] || { echo "COFFER_HOOKS_BIN is not set: this needs a build with the preset hooks"; exit 77; }
@@ -90,6 +90,26 @@ for options in watchdog=0 noresend,watchdog=0 watchdog=1; do
 	served
 	vault_umount
 done
+note "one that waits at a write is waited for: what it writes behind the next one's back could be a record"
+stuck_begins
+vault_mount -o watchdog=0
+wait_for standby_ready
+worker=$(status .processes.worker)
+echo "stuck-writing $READ 1" >"$SCRATCH/die"
+timeout 100 setpriv --reuid=$reader --regid=$reader --clear-groups cat "$MNT/db/current" >"$SCRATCH/got" 2>&1 &
+caller=$(process_of $!)
+wait_for grep -q 'a write waits' "$SCRATCH/reads"
+kill -KILL "$worker"
+does_not_end() { grep -q "worker $worker was killed and does not end" "$DAEMON_LOG"; }
+wait_for does_not_end
+! left_behind || fail "it was left behind"
+dead "$caller" && fail "somebody served meanwhile: $(cat "$SCRATCH/got")"
+stuck_ends
+wait "${caller%:*}" || fail "who waited for the answer: $(cat "$SCRATCH/got")"
+cmp "$SCRATCH/value" "$SCRATCH/got" || fail "another answer"
+served
+vault_umount
+
 [ -z "$(all_records | jq -r 'select(.request != null and .operation == "SecretGet") | .request' | sort | uniq -d)" ] || fail "a request is recorded twice"
 audit_verify
 expect_ok coffer fsck "$STORE"

@@ -1,8 +1,8 @@
-/* A file system of one file whose reads are never answered: who reads it waits in the kernel, and not even SIGKILL ends that, until this program is ended.
+/* A file system of one file whose reads and writes are never answered: who is at one waits in the kernel, and not even SIGKILL ends that, until this program is ended.
  *
  *   stuckfs DIRECTORY
  *
- * The file is DIRECTORY/file. Says "a read waits" for each. SIGTERM unmounts it; the reads then fail with ENOTCONN. Speaks the kernel's protocol itself, for it needs four requests of it. */
+ * The file is DIRECTORY/file. Says "a read waits", or "a write waits", for each. SIGTERM unmounts it; they then fail with ENOTCONN. Speaks the kernel's protocol itself, for it needs a few requests of it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -52,6 +52,7 @@ static void serve(const struct fuse_in_header *in, const void *more)
 	case FUSE_GETATTR: answer(in->unique, 0, &attr, sizeof attr); break;
 	case FUSE_OPEN: answer(in->unique, 0, &opened, sizeof opened); break;
 	case FUSE_READ: puts("a read waits"); break;
+	case FUSE_WRITE: puts("a write waits"); break;
 	case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_INTERRUPT: break;
 	case FUSE_RELEASE: case FUSE_FLUSH: answer(in->unique, 0, NULL, 0); break;
 	default: answer(in->unique, -ENOSYS, NULL, 0); break;
