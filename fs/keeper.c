@@ -162,7 +162,7 @@ static int sooner(int a, int b)
 }
 
 /* Somebody has taken the mount away. */
-static bool unmounted(const struct keeper *k)
+static bool unmounted(struct keeper *k)
 {
 	return k->attached && !mount_attached(k->mount);
 }
@@ -170,18 +170,17 @@ static bool unmounted(const struct keeper *k)
 /* Waits for something to happen and deals with it. Returns the signal that asks us to end, or 0. */
 static int step(struct keeper *k, int timeout_ms)
 {
-	int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 	struct pollfd p[] = {
-		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = mounts, .events = POLLPRI },
+		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = k->attached ? mount_list_fd(k->mount) : -1, .events = POLLPRI },
 		{ .fd = k->seats[0].control, .events = POLLIN }, { .fd = k->seats[1].control, .events = POLLIN },
 		{ .fd = k->asked_fd, .events = POLLIN }, { .fd = k->taker_fd, .events = POLLIN },
 	};
 
 	int n = poll(p, sizeof p / sizeof *p, unmounted(k) ? 0 : timeout_ms);	/* it may have been taken away between two polls */
-	if (mounts >= 0)
-		close(mounts);
 	if (n < 0)
 		return k->stop;
+	if (p[1].revents)
+		mount_list_changed(k->mount);
 	if (p[0].revents) {
 		struct signalfd_siginfo s;
 		while (read(k->signal_fd, &s, sizeof s) == sizeof s)

@@ -31,6 +31,8 @@ struct mount {
 	int id;			/* the kernel's mount id, -1: it is not to be seen from here */
 	unsigned major, minor;	/* of the file system's device */
 	char directory[PATH_MAX];
+	int list_fd;		/* the list of mounts, which tells poll(2) that it has changed; -1: it cannot be had */
+	bool look, gone;	/* it has; what was found the last time */
 };
 
 static int sys_fsopen(const char *type) { return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC); }
@@ -139,13 +141,25 @@ static int mount_id_of(int fd)
 	return id;
 }
 
+/* With nothing open but that. */
+static struct mount *make(void)
+{
+	struct mount *m = calloc(1, sizeof *m);
+
+	if (!m)
+		return NULL;
+	m->fuse_fd = m->mount_fd = m->id = -1;
+	m->list_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	m->look = true;
+	return m;
+}
+
 int mount_new(const char *store, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len)
 {
 	int r, fs = -1;
-	struct mount *m = calloc(1, sizeof *m);
+	struct mount *m = make();
 	if (!m)
 		return -ENOMEM;
-	m->mount_fd = -1;
 	m->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (m->fuse_fd < 0) {
 		r = fail(why, why_len, errno, "/dev/fuse: %s; load the fuse module, or give the container the device", strerror(errno));
@@ -187,6 +201,8 @@ void mount_free(struct mount *m)
 		close(m->mount_fd);
 	if (m->fuse_fd >= 0)
 		close(m->fuse_fd);
+	if (m->list_fd >= 0)
+		close(m->list_fd);
 	free(m);
 }
 
@@ -265,10 +281,13 @@ static bool is_there(const void *by, const struct seen *seen)
 
 int mount_adopt(const struct mount_state *s, int fuse_fd, struct mount **ret_mount)
 {
-	struct mount *m = calloc(1, sizeof *m);
+	struct mount *m = make();
 	if (!m)
 		return -ENOMEM;
-	*m = (struct mount){ .fuse_fd = fuse_fd, .mount_fd = -1, .id = s->id, .major = s->major, .minor = s->minor };
+	m->fuse_fd = fuse_fd;
+	m->id = s->id;
+	m->major = s->major;
+	m->minor = s->minor;
 	memcpy(m->directory, s->directory, sizeof m->directory);
 	struct seen seen;
 	if (m->id < 0 && find_mount(is_there, m, &seen) == 1)
@@ -377,12 +396,25 @@ bool mount_clear_dead(const char *directory, const char *store)
 	return find_mount(is_dead, &dead, &seen) == 1 && !umount2(directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH);
 }
 
-bool mount_attached(const struct mount *m)
+int mount_list_fd(const struct mount *m) { return m->list_fd; }
+void mount_list_changed(struct mount *m) { m->look = true; }
+
+bool mount_attached(struct mount *m)
 {
+	struct pollfd list = { .fd = m->list_fd, .events = POLLPRI };
 	struct seen seen;
 
-	/* only what was read says that it is gone, and twice: kernels before 5.8 leave out a line when another mount goes meanwhile */
-	return m->id < 0 || find_mount(has_id, m, &seen) || find_mount(has_id, m, &seen);
+	if (m->id < 0)
+		return true;
+	if (m->look || m->list_fd < 0 || poll(&list, 1, 0) != 0) {
+		/* only what was read says that it is gone, and twice: kernels before 5.8 leave out a line when another mount goes meanwhile */
+		int r = find_mount(has_id, m, &seen);
+		if (!r)
+			r = find_mount(has_id, m, &seen);
+		m->look = r < 0;
+		m->gone = r == 0;
+	}
+	return !m->gone;
 }
 
 int mount_detach(struct mount *m)

@@ -26,8 +26,11 @@ int mount_root_fd(const struct mount *m);
 int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *why, size_t why_len);
 /* It can be seen in this mount namespace, and so be watched and unmounted. */
 bool mount_is_here(const struct mount *m);
-/* Is it still where it was attached? True also where it cannot be seen, and where nobody can tell just now. Reads /proc/self/mountinfo, does no path I/O on the mount. */
-bool mount_attached(const struct mount *m);
+/* Is it still where it was attached? True also where it cannot be seen, and where nobody can tell just now. Reads /proc/self/mountinfo, which may have thousands of lines, where that has changed; does no path I/O on the mount. */
+bool mount_attached(struct mount *m);
+/* For poll(2): POLLPRI when any mount of this namespace has come or gone; say so then. -1: it cannot be had, and mount_attached reads the list each time. */
+int mount_list_fd(const struct mount *m);
+void mount_list_changed(struct mount *m);
 /* The connection is gone, by fusectl for one: everybody gets ENOTCONN. Never polled for longer than this moment: the kernel would wake us at each request. */
 bool mount_aborted(const struct mount *m);
 /* Puts m where the dead one is, and detaches that; otherwise as mount_attach. */
