@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/cli/harmless.h"
 #include "fs/cli/lines.h"
 #include "fs/cli/output.h"
 #include "fs/timefmt.h"
@@ -58,7 +59,7 @@ static void print_record(const json_t *record)
 		     lines_text(record, "result"), subject, user, lines_text(caller, "comm"), *lines_text(caller, "container") ? " " : "",
 		     lines_text(caller, "container"), *lines_text(record, "detail") ? ": " : "", lines_text(record, "detail")) < 0)
 		return;
-	output_harmless(line);
+	make_harmless(line);
 	output_trim(line);
 	fputs(line, stdout);
 	free(line);

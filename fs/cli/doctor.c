@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/harmless.h"
 #include "fs/cli/output.h"
 #include "fs/cli/store_access.h"
 
@@ -49,7 +50,7 @@ static void say(struct doctor *d, enum verdict v, const char *what, const char *
 	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	output_harmless(text);
+	make_harmless(text);
 	if (v == BAD)
 		d->bad = true;
 	if (d->json)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/cli/harmless.h"
 #include "fs/cli/lines.h"
 #include "fs/cli/output.h"
 #include "fs/timefmt.h"
@@ -34,7 +35,7 @@ static void print(const json_t *event)
 		snprintf(subject, sizeof(subject), "%s", lines_text(event, "name"));
 	if (asprintf(&line, "%-30s  %-18s  %-32s  %s", lines_text(event, "time"), lines_text(event, "event"), subject, lines_text(event, "detail")) < 0)
 		return;
-	output_harmless(line);
+	make_harmless(line);
 	output_trim(line);
 	puts(line);
 	free(line);

@@ -308,3 +308,24 @@ out:
 	*ret_passphrase = first;
 	return EXIT_DONE;
 }
+
+/* A key or certificate in PEM: its last newline belongs to it, and OpenSSH refuses the key without. */
+static bool is_pem(const struct secbuf *value)
+{
+	static const char begin[] = "-----BEGIN ";
+
+	return secbuf_len(value) >= sizeof(begin) - 1 && !memcmp(secbuf_cdata(value), begin, sizeof(begin) - 1);
+}
+
+bool input_ends_oddly(const struct secbuf *value)
+{
+	size_t len = secbuf_len(value);
+
+	return len > 0 && secbuf_cdata(value)[len - 1] == '\n' && !is_pem(value);
+}
+
+void input_warn_of_newline(const struct secbuf *value)
+{
+	if (input_ends_oddly(value))
+		note("warning: the value ends in a newline (typed by an editor or echo?); --trim removes it");
+}

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/cli/output.h"
+#include "fs/cli/harmless.h"
 #include "fs/cli/secrets.h"
 #include "fs/timefmt.h"
 
@@ -40,7 +40,7 @@ static void put_record(const char *line, size_t len)
 	char *text = strndup(line, len);
 
 	if (text)
-		output_json(stdout, text);
+		put_harmless_json(stdout, text);
 	free(text);
 }
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/cli/output.h"
+#include "fs/cli/harmless.h"
 
 #define MESSAGE_MAX 1024
 
@@ -32,7 +32,7 @@ static void print_line(const char *format, va_list ap)
 		text = NULL;
 	if (text) {
 		shorten(text);
-		output_harmless(text);
+		make_harmless(text);
 	}
 	fflush(stdout);
 	fprintf(stderr, "coffer: %s\n", text ? text : "not enough memory");

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/harmless.h"
 #include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/cli/store_access.h"
@@ -28,7 +29,7 @@ static void report_finding(const char *line, void *arg)
 
 	(*findings)++;
 	if (copy) {
-		output_harmless(copy);
+		make_harmless(copy);
 		puts(copy);
 	}
 	free(copy);

@@ -22,12 +22,8 @@ int output_object(const struct cli *c, const json_t *object);
 /* Text of one value for a table (malloc'd; NULL: no memory): null is "-", an array its items, an object k=v. Bytes that a terminal would obey are replaced. */
 char *output_text(const json_t *value);
 
-/* Replaces by '?', in place, what a terminal would obey, what turns the order of a line, and what is no UTF-8: names and reasons come from others. */
-void output_harmless(char *text);
-/* printf of one line, made harmless, with its newline: for whatever the daemon, or a file, says. */
+/* printf of one line, made harmless (fs/cli/harmless.h), with its newline: for whatever the daemon, or a file, says. */
 void output_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* JSON as it was dumped, with what a terminal would obey as \u. */
-void output_json(FILE *out, const char *text);
 
 /* Ends a line with what the answer says of current: "; current is version 3", or that nothing is served. */
 void output_served(const json_t *answer);

@@ -48,27 +48,6 @@ int time_argument(const char *option, const char *given, char *ret_text)
 	return EXIT_DONE;
 }
 
-/* A key or certificate in PEM: its last newline belongs to it, and OpenSSH refuses the key without. */
-static bool is_pem(const struct secbuf *value)
-{
-	static const char begin[] = "-----BEGIN ";
-
-	return secbuf_len(value) >= sizeof(begin) - 1 && !memcmp(secbuf_cdata(value), begin, sizeof(begin) - 1);
-}
-
-bool newline_suspicious(const struct secbuf *value)
-{
-	size_t len = secbuf_len(value);
-
-	return len > 0 && secbuf_cdata(value)[len - 1] == '\n' && !is_pem(value);
-}
-
-void newline_warning(const struct secbuf *value)
-{
-	if (newline_suspicious(value))
-		note("warning: the value ends in a newline (typed by an editor or echo?); --trim removes it");
-}
-
 /* ---- requests ---- */
 
 /* --expires T and its like into the request; "none" is null, where the command takes that away. */
@@ -188,7 +167,7 @@ int cmd_put(struct cli *c, const struct args *a)
 	if (args_has(a, "trim"))
 		secbuf_set_len(value, input_trimmed(secbuf_cdata(value), secbuf_len(value)));
 	else
-		newline_warning(value);
+		input_warn_of_newline(value);
 	if (secbuf_len(value) == 0)
 		note("warning: the value is empty");
 	json_object_set_new(request, "value_length", json_integer((json_int_t)secbuf_len(value)));

@@ -23,8 +23,4 @@ int secret_explain(struct cli *c, const char *name, const char *version, const c
 /* A time of the command line (RFC 3339, or a span from now) as RFC 3339 into text of TIME_TEXT_MAX bytes. EXIT_DONE, or EXIT_USAGE with the error printed. */
 int time_argument(const char *option, const char *given, char *ret_text);
 
-/* Says so when a value ends in a newline, unless it is PEM, whose last newline belongs to it. */
-void newline_warning(const struct secbuf *value);
-bool newline_suspicious(const struct secbuf *value);	/* would that be said of it? */
-
 #endif

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/harmless.h"
 #include "fs/cli/input.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
@@ -83,7 +84,7 @@ static int set_add(struct set *s, const char *name)
 		return fail(EXIT_USAGE, "a set has at most %d secrets; nothing is stored", SET_MAX);
 	if (s->trim)
 		secbuf_set_len(s->value, input_trimmed(secbuf_cdata(s->value), secbuf_len(s->value)));
-	else if (newline_suspicious(s->value))
+	else if (input_ends_oddly(s->value))
 		note("warning: the value of %s ends in a newline; --trim removes it", name);
 	len = secbuf_len(s->value);
 	if (s->total + len > STAGE_SET_MAX)
@@ -252,7 +253,7 @@ static int take_entry(struct set *s, struct tar_entry *e)
 		r = tar_skip(STDIN_FILENO, e, 0);
 		return r < 0 ? tar_failed(r) : EXIT_DONE;
 	}
-	output_harmless(e->path);
+	make_harmless(e->path);
 	if (e->type == TAR_OTHER)
 		return fail(EXIT_USAGE, "%s in the archive is no file; nothing is stored", name);
 	if (!name_valid(name))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/cli/harmless.h"
 #include "suite.h"
 
 static const struct column columns[] = { { "NAME", "name" }, { "N", "n" }, { "TAGS", "tags" } };
@@ -83,7 +84,7 @@ START_TEST(disarms_what_a_terminal_would_obey)
 {
 	char text[] = "a\x1b[31mb\n\r\x7f\xc2\x9b" "c\xc3\xa9";
 
-	output_harmless(text);
+	make_harmless(text);
 	ck_assert_str_eq(text, "a?[31mb?????c\xc3\xa9");
 }
 END_TEST
@@ -99,7 +100,7 @@ START_TEST(disarms_what_turns_a_line_and_what_is_no_text)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char *text = strdup(cases[i].text);
 
-		output_harmless(text);
+		make_harmless(text);
 		ck_assert_str_eq(text, cases[i].harmless);
 		free(text);
 	}
@@ -113,7 +114,7 @@ START_TEST(json_has_nothing_that_a_terminal_obeys_and_means_the_same)
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
 
-	output_json(out, dumped);
+	put_harmless_json(out, dumped);
 	fclose(out);
 	ck_assert_ptr_nonnull(strstr(text, "\\u009b31m \\u202e \\u007f \\u001B \xc3\xa9 \xe2\x82\xac"));
 	again = json_loads(text, 0, NULL);
