@@ -68,7 +68,7 @@ static int spawn_worker(struct keeper *k, int seat, int control)
 	};
 	memcpy(a.fds, fds, sizeof fds);
 	a.n_fds = sizeof fds / sizeof *fds;
-	keeper_sign(k);
+	memory_sign(k);
 	return role_spawn(k->next_fd >= 0 ? k->next_fd : k->self_fd, &a, &k->seats[seat].pid);
 }
 

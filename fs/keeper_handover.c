@@ -168,7 +168,7 @@ static void let_go(struct keeper *k, const char *why)
 	say(k->taker_fd, HANDOVER_NO, NULL, NULL, 0, why);
 	close(k->taker_fd);
 	k->taker_fd = -1;
-	keeper_sign(k);
+	memory_sign(k);
 }
 
 void handover_refuse(struct keeper *k, const char *why)
@@ -209,7 +209,7 @@ bool handover_read(struct keeper *k)
 	r = say(k->taker_fd, HANDOVER_GONE, NULL, NULL, 0, NULL);
 	if (r) {	/* it died in this very moment: the mount is still ours */
 		keeper_trouble(k, "the keeper that took over is gone: %s; this one goes on", strerror(-r));
-		keeper_sign(k);
+		memory_sign(k);
 	}
 	close(k->taker_fd);
 	k->taker_fd = -1;
@@ -252,7 +252,7 @@ static int receive_state(struct keeper *k, int fd, char *why, size_t why_len)
 	memcpy(m.state.exe, k->exe, sizeof m.state.exe);
 	r = state_restore(k, &m.state);
 	if (!r)
-		keeper_sign(k);		/* our worker finds the store by it */
+		memory_sign(k);		/* our worker finds the store by it */
 	if (r)
 		snprintf(why, why_len, "what the daemon that serves handed over: %s", strerror(-r));
 	return r;

@@ -101,13 +101,18 @@ struct keeper {
 
 /* ---- keeper.c ---- */
 
-int keeper_lock_memory(struct keeper *k);
-/* Writes into the shared memory who the keeper is, its paths and options; before each worker, for the one before it could have written there, too. */
-void keeper_sign(struct keeper *k);
-
 int64_t keeper_now_ms(void);
 /* What status shows and the log says: something is not as it should be, though the vault is served. */
 void keeper_trouble(struct keeper *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- keeper_memory.c: the memory that outlives a worker ---- */
+
+int memory_make(struct keeper *k);
+/* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new. */
+int memory_reset(struct keeper *k);
+int memory_lock(struct keeper *k);
+/* Writes into the shared memory who the keeper is, its paths and options; before each worker, for the one before it could have written there, too. */
+void memory_sign(struct keeper *k);
 
 /* ---- keeper_children.c: starting and reaping ---- */
 

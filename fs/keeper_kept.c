@@ -101,6 +101,6 @@ int kept_adopt(struct keeper *k)
 	k->shared->keeper.fresh = 0;
 	/* its worker died of the keeper's death: what it was at is under no suspicion */
 	unanswered_worker_died(&k->shared->unanswered, NULL, NULL);
-	keeper_sign(k);
+	memory_sign(k);
 	return mount_aborted(k->mount) || !mount_attached(k->mount) ? -ENOTCONN : 0;
 }

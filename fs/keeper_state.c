@@ -86,7 +86,7 @@ int state_restore(struct keeper *k, const struct keeper_state *s)
 	k->shared = p;
 	if (k->shared->magic != SHARED_MAGIC || k->shared->size != sizeof(struct shared))
 		return -EPROTO;
-	r = keeper_lock_memory(k);
+	r = memory_lock(k);
 	return r ? r : mount_adopt(&s->mount, s->fuse, &k->mount);
 }
 
