@@ -29,7 +29,7 @@ standby_ready() { [ "$(status .processes.standby)" != null ]; }
 
 LOOKUP=1 GETATTR=3 SETATTR=4 MKDIR=9 RMDIR=11 OPEN=14 READ=15 WRITE=16 RELEASE=18 GETXATTR=22 FLUSH=25 OPENDIR=27 READDIRPLUS=44 RENAME2=45
 
-reader=20001 writer=20002
+reader=20001 writer=20002 officer=20003
 echo "the value" >"$SCRATCH/value"
 vault_init
 vault_mount "$@"
