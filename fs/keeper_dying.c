@@ -38,28 +38,31 @@ char dying_letter(pid_t pid)
 	return letter_in(path);
 }
 
-/* What a thread that waits in the kernel is at, of /proc/PID/task/TID/syscall. SQLite's files are nobody else's before the process has given up its locks. To /dev/fuse goes what the kernel is told. Doubt is yes. */
+/* What a thread that waits in the kernel is at, of /proc/PID/task/TID/syscall: doubt is yes. To /dev/fuse goes what the kernel is told. In place are written the log's head, whose next state would be lost, and SQLite's files, which are nobody
+ * else's before the process has given up its locks. */
 static bool is_writing(pid_t pid, const char *syscall_of)
 {
-	char text[256], path[64], to[32];
+	char text[256], path[64], to[PATH_MAX];
 	long number;
 	unsigned long fd;
 	int file = open(syscall_of, O_RDONLY | O_CLOEXEC);
 	ssize_t n = file < 0 ? -1 : read(file, text, sizeof text - 1);
+	const bool gone = n < 0 && (errno == ENOENT || errno == ESRCH);
 
 	if (file >= 0)
 		close(file);
 	if (n <= 0)
-		return errno != ENOENT && errno != ESRCH;
+		return !gone;
 	text[n] = '\0';
 	if (sscanf(text, "%ld %lx", &number, &fd) != 2)
-		return strncmp(text, "-1 ", 3) != 0;	/* in no system call: at a page of its memory */
-	if (number != SYS_write && number != SYS_writev)
+		return true;
+	const bool in_place = number == SYS_pwrite64 || number == SYS_ftruncate;
+	if (!in_place && number != SYS_write && number != SYS_writev)	/* -1: in no system call, at a page of its memory */
 		return false;
 	snprintf(path, sizeof path, "/proc/%d/fd/%lu", (int)pid, fd);
 	n = readlink(path, to, sizeof to - 1);
 	to[n > 0 ? n : 0] = '\0';
-	return strcmp(to, "/dev/fuse") != 0;
+	return in_place ? n <= 0 || strstr(to, "/audit/") : strcmp(to, "/dev/fuse") != 0;
 }
 
 bool dying_cannot_act(pid_t pid)

@@ -281,8 +281,8 @@ void test_hook_point(const char *point, unsigned number)
 	if (die_fd < 0 || pread(die_fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%31s %u %u", word, &wanted, &times) != 3 || !times || wanted != number)
 		return;
 	const bool before = !strcmp(point, "before"), hang = before && !strcmp(word, "hang"), crash = before && !strcmp(word, "crash");
-	const bool stuck = before && !strcmp(word, "stuck"), stuck_writing = before && !strcmp(word, "stuck-writing");
-	if (!hang && !crash && !stuck && !stuck_writing && strcmp(word, point))
+	const bool stuck = before && !strcmp(word, "stuck"), stuck_writing = before && !strcmp(word, "stuck-writing"), stuck_placing = before && !strcmp(word, "stuck-placing");
+	if (!hang && !crash && !stuck && !stuck_writing && !stuck_placing && strcmp(word, point))
 		return;
 	int n = snprintf(text, sizeof text, "%s %u %u\n", word, wanted, times - 1);
 	if (ftruncate(die_fd, 0) || pwrite(die_fd, text, (size_t)n, 0) != n)
@@ -291,6 +291,8 @@ void test_hook_point(const char *point, unsigned number)
 		(void)!pread(stuck_fd, text, sizeof text, 0);
 	else if (stuck_writing)
 		(void)!write(stuck_fd, text, sizeof text);
+	else if (stuck_placing)
+		(void)!pwrite(stuck_fd, text, sizeof text, 0);
 	else if (!hang)
 		raise(crash ? SIGSEGV : SIGKILL);
 	for (;;)

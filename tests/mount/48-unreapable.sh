@@ -4,19 +4,19 @@
 DEATHS_EXPECTED=1
 [ -n "${COFFER_HOOKS_BIN:-}" ] || { echo "COFFER_HOOKS_BIN is not set: this needs a build with the preset hooks"; exit 77; }
 install -m 755 "$COFFER_HOOKS_BIN/cofferd" "$SCRATCH/bin"
-export COFFER_TEST_DIE=$SCRATCH/die COFFER_TEST_STUCK=$SCRATCH/stuck/file
+export COFFER_TEST_DIE=$SCRATCH/die COFFER_TEST_STUCK=$SCRATCH/audit/file	# what is written there could be the log
 touch "$SCRATCH/die"
 chmod 666 "$SCRATCH/die"
-mkdir "$SCRATCH/stuck"
+mkdir "$SCRATCH/audit"
 reader=20001 READ=15
 echo "the value" >"$SCRATCH/value"
 
 # stuck_begins, stuck_ends: the file system that the thread waits for
 stuck_begins()
 {
-	start "$COFFER_SUPPORT/stuckfs" "$SCRATCH/stuck" >"$SCRATCH/reads"
+	start "$COFFER_SUPPORT/stuckfs" "$SCRATCH/audit" >"$SCRATCH/reads"
 	stuck=${STARTED[-1]}
-	wait_for test -e "$SCRATCH/stuck/file"
+	wait_for test -e "$SCRATCH/audit/file"
 }
 stuck_ends()
 {
@@ -90,25 +90,27 @@ for options in watchdog=0 noresend,watchdog=0 watchdog=1; do
 	served
 	vault_umount
 done
-note "one that waits at a write is waited for: what it writes behind the next one's back could be a record"
-stuck_begins
-vault_mount -o watchdog=0
-wait_for standby_ready
-worker=$(status .processes.worker)
-echo "stuck-writing $READ 1" >"$SCRATCH/die"
-timeout 100 setpriv --reuid=$reader --regid=$reader --clear-groups cat "$MNT/db/current" >"$SCRATCH/got" 2>&1 &
-caller=$(process_of $!)
-wait_for grep -q 'a write waits' "$SCRATCH/reads"
-kill -KILL "$worker"
-does_not_end() { grep -q "worker $worker was killed and does not end" "$DAEMON_LOG"; }
-wait_for does_not_end
-! left_behind || fail "it was left behind"
-dead "$caller" && fail "somebody served meanwhile: $(cat "$SCRATCH/got")"
-stuck_ends
-wait "${caller%:*}" || fail "who waited for the answer: $(cat "$SCRATCH/got")"
-cmp "$SCRATCH/value" "$SCRATCH/got" || fail "another answer"
-served
-vault_umount
+for how in stuck-writing stuck-placing; do
+	note "one that waits at a write is waited for ($how): what it writes behind the next one's back could be a record"
+	stuck_begins
+	vault_mount -o watchdog=0
+	wait_for standby_ready
+	worker=$(status .processes.worker)
+	echo "$how $READ 1" >"$SCRATCH/die"
+	timeout 100 setpriv --reuid=$reader --regid=$reader --clear-groups cat "$MNT/db/current" >"$SCRATCH/got" 2>&1 &
+	caller=$(process_of $!)
+	wait_for grep -q 'a write waits' "$SCRATCH/reads"
+	kill -KILL "$worker"
+	does_not_end() { grep -q "worker $worker was killed and does not end" "$DAEMON_LOG"; }
+	wait_for does_not_end
+	! left_behind || fail "it was left behind"
+	dead "$caller" && fail "somebody served meanwhile: $(cat "$SCRATCH/got")"
+	stuck_ends
+	wait "${caller%:*}" || fail "who waited for the answer: $(cat "$SCRATCH/got")"
+	cmp "$SCRATCH/value" "$SCRATCH/got" || fail "another answer"
+	served
+	vault_umount
+done
 
 [ -z "$(all_records | jq -r 'select(.request != null and .operation == "SecretGet") | .request' | sort | uniq -d)" ] || fail "a request is recorded twice"
 audit_verify
