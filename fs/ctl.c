@@ -155,6 +155,50 @@ static int change_in_transaction(struct ctl *c, const uint8_t digest[DIGEST_LEN]
 	return 0;
 }
 
+/* What follows the commit. Whoever finds the first answer does it too: it can be lost with the worker that committed, and does no harm twice. */
+static int follow(struct ctl *c)
+{
+	int r = c->op->after ? c->op->after(c) : 0;
+
+	if (r < 0) {
+		c->detail[0] = '\0';
+		record_failure(c, true);
+		c->unrecorded = true;
+	}
+	return r;
+}
+
+/* 1: the answer is that of the first time. */
+static int change_once(struct ctl *c, const uint8_t digest[DIGEST_LEN], char **ret_answer, size_t *ret_len)
+{
+	int r;
+
+	if (c->op->load && (r = c->op->load(c)) < 0)
+		return r;
+	r = c->role == ROLE_ADMINISTRATOR ? store_begin_privileged(c->env->store) : store_begin(c->env->store);
+	if (r < 0)
+		return ctl_fail_store(c, r, "begin a change");
+	r = change_in_transaction(c, digest, ret_answer, ret_len);
+	if (r != 0) {
+		store_rollback(c->env->store);
+		return r;
+	}
+	r = c->op->record ? c->op->record(c) : ctl_record(c, AUDIT_ALLOW, 0, false);
+	if (r < 0) {
+		store_rollback(c->env->store);
+		c->unrecorded = true;
+		return r;
+	}
+	r = c->env->commit ? c->env->commit(c->env->arg) : store_commit(c->env->store);
+	if (r < 0) {
+		ctl_fail_store(c, r, "commit");
+		c->detail[0] = '\0';
+		record_failure(c, true);
+		c->unrecorded = true;
+	}
+	return r;
+}
+
 static int change(struct ctl *c, char **ret_answer, size_t *ret_len)
 {
 	uint8_t digest[DIGEST_LEN];
@@ -165,41 +209,14 @@ static int change(struct ctl *c, char **ret_answer, size_t *ret_len)
 	r = request_digest(c, digest);
 	if (r < 0)
 		return ctl_fail_store(c, r, "read the request");
-	r = first_answer(c, digest, ret_answer, ret_len);
-	if (r != 0)
-		return r;
-	if (c->op->load && (r = c->op->load(c)) < 0)
-		return r;
-	r = c->role == ROLE_ADMINISTRATOR ? store_begin_privileged(c->env->store) : store_begin(c->env->store);
-	if (r < 0)
-		return ctl_fail_store(c, r, "begin a change");
-	r = change_in_transaction(c, digest, &answer, &len);
-	if (r != 0) {
-		store_rollback(c->env->store);
-		goto out;
-	}
-	r = c->op->record ? c->op->record(c) : ctl_record(c, AUDIT_ALLOW, 0, false);
-	if (r < 0) {
-		store_rollback(c->env->store);
-		c->unrecorded = true;
-		goto out;
-	}
-	r = c->env->commit ? c->env->commit(c->env->arg) : store_commit(c->env->store);
-	if (r < 0) {
-		ctl_fail_store(c, r, "commit");
-		c->detail[0] = '\0';
-		record_failure(c, true);
-		c->unrecorded = true;
-		goto out;
-	}
-	if (c->op->after && (r = c->op->after(c)) < 0) {
-		c->detail[0] = '\0';
-		record_failure(c, true);
-		c->unrecorded = true;
-	}
-	if (c->env->changed)
+	r = first_answer(c, digest, &answer, &len);
+	if (r == 0)
+		r = change_once(c, digest, &answer, &len);
+	const bool committed = r == 0;
+	if (r >= 0)
+		r = follow(c);
+	if (committed && c->env->changed)
 		c->env->changed(c->env->arg);
-out:
 	if (r < 0) {
 		free(answer);
 		return r;
@@ -207,6 +224,20 @@ out:
 	*ret_answer = answer;
 	*ret_len = len;
 	return 0;
+}
+
+/* A request that is sent again, for a worker died on it. What that one did can have taken away the right to do it: it was allowed, and is recorded, and its caller is to hear so. */
+static bool was_done(struct ctl *c)
+{
+	struct request_key key = request_key(c);
+	uint8_t digest[DIGEST_LEN];
+	char *answer;
+
+	if (!c->op->changes || !c->request->resent || request_digest(c, digest) < 0 || store_request_find(c->env->store, &key, digest, &answer) < 0)
+		return false;
+	free(answer);
+	ctl_forgive(c);
+	return true;
 }
 
 /* ---- the whole ---- */
@@ -277,7 +308,7 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 	if (c->request->value_len != c->args.value_length || (c->request->value_len && !c->request->stage))
 		return ctl_fail(c, EINVAL, "value_length: %llu bytes were announced and %llu came", (unsigned long long)c->args.value_length,
 				(unsigned long long)c->request->value_len);
-	if (c->op->ask && (r = c->op->ask(c)) < 0)
+	if (c->op->ask && (r = c->op->ask(c)) < 0 && !was_done(c))
 		return r;
 	return c->op->changes ? change(c, ret_answer, ret_len) : look(c, ret_answer, ret_len);
 }

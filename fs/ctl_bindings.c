@@ -249,10 +249,8 @@ static int ask_revoke_id(struct ctl *c)
 	}
 	store_unlock_tables(c->env->store);
 
-	if (!found) {
-		r = ctl_ask_any(c, ACTION_BINDINGS_DELETE);
-		return r < 0 ? r : fail_no_binding(c);
-	}
+	if (!found)		/* that it is not there is said when it is looked for: it may have been there, and the request come again */
+		return ctl_ask_any(c, ACTION_BINDINGS_DELETE);
 	snprintf(c->detail, sizeof(c->detail), "binding %llu: %s on %s", (unsigned long long)c->args.binding, role.name, scope);
 	r = ctl_ask(c, ACTION_BINDINGS_DELETE, scope);
 	return r < 0 ? r : ask_role(c, &role, scope);

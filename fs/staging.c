@@ -191,8 +191,8 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		return r == -ENOENT ? 0 : r;
 	if (h->extra2 & (TOO_BIG | SPOILED))
 		return h->extra2 & TOO_BIG ? -EFBIG : -EIO;
-	if (!unique)	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE */
-		unique = info.unique;
+	if (!unique)	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE, which may have one of its own */
+		unique = info.unique + (UINT64_C(1) << AUDIT_PART_SHIFT);
 
 	struct verdict j = { .secret = h->secret };
 	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in the handle is left of him */

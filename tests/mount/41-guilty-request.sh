@@ -29,7 +29,7 @@ standby_ready() { [ "$(status .processes.standby)" != null ]; }
 
 LOOKUP=1 GETATTR=3 SETATTR=4 MKDIR=9 RMDIR=11 OPEN=14 READ=15 WRITE=16 RELEASE=18 GETXATTR=22 FLUSH=25 OPENDIR=27 READDIRPLUS=44 RENAME2=45
 
-reader=20001 writer=20002
+reader=20001 writer=20002 officer=20003
 echo "the value" >"$SCRATCH/value"
 vault_init
 vault_mount "$@"
@@ -136,6 +136,38 @@ round()
 		[ "$(as $writer ls "$MNT/db/versions" | wc -l)" = $((before + 1)) ] || fail "a close by another under $where made two versions"
 		[ "$(all_records | jq -n "[inputs | select(.operation == \"SecretSet\" and .result == \"allow\" and .secret == \"db\" and .version == $((before + 1)))] | length")" = 1 ] || fail "a close by another under $where is recorded twice"
 	done
+	# and by one who has another uid: his WRITE, which is the last one, has a record of its own
+	wait_for standby_ready
+	before=$(as $writer ls "$MNT/db/versions" | wc -l)
+	rm -f "$SCRATCH/wrote" && mkfifo -m 666 "$SCRATCH/wrote"
+	sh -c "exec 3>$MNT/db/current; (exec setpriv --reuid=$writer --regid=$writer --clear-groups sh -c 'read -r go <$SCRATCH/go; printf two >&3; echo >$SCRATCH/wrote; read -r go <$SCRATCH/go') &"
+	echo >"$SCRATCH/go"
+	read -r _ <"$SCRATCH/wrote"
+	die record-before 0 1
+	echo >"$SCRATCH/go"
+	died
+	by_two() { [ "$(as $writer cat "$MNT/db/current")" = two ]; }
+	wait_for by_two
+	[ "$(all_records | jq -n "[inputs | select(.operation == \"SecretSet\" and .result == \"allow\" and .secret == \"db\" and .version == $((before + 1)))] | length")" = 1 ] || fail "a version of two is not recorded"
+
+	# a request to ctl that takes away what it needs, or is not done with its commit
+	expect_ok coffer grant reader user:$officer --on db
+	wait_for standby_ready
+	die commit-after 0 1
+	expect_ok coffer revoke "$(coffer bindings --output json | jq '.[] | select(.role == "reader").id')"
+	died
+	expect_ok coffer grant administrator user:$officer --on '*'
+	wait_for standby_ready
+	die commit-after 0 1
+	expect_ok as $officer coffer revoke administrator user:$officer --on '*'
+	died
+	[ -z "$(all_records | jq -r 'select(.operation == "BindingDelete" and .result != "allow").request')" ] || fail "what was done is recorded as refused, too"
+	wait_for standby_ready
+	die commit-after 0 1
+	expect_ok coffer seal
+	died
+	[ "$(status .sealed)" = true ] || fail "the vault was said to be sealed, and is not"
+	expect_ok coffer unseal
 	expect_ok as $writer coffer put db --file "$SCRATCH/value"
 	[ -z "$(all_records | jq -r 'select(.request != null and .operation == "SecretGet") | .request' | sort | uniq -d)" ] || fail "a request is recorded twice"
 }

@@ -157,14 +157,13 @@ static void teardown(void)
 
 /* ---- asking ---- */
 
-static json_t *execute(const struct identity *who, const char *line, size_t len, uint64_t stage, uint64_t value_len)
+static json_t *answer_to(const struct identity *who, const struct ctl_request *request)
 {
-	struct ctl_request request = { .line = line, .len = len, .stage = stage, .value_len = value_len, .unique = v.unique++ };
 	char *answer = NULL;
 	size_t answer_len = 0;
 	json_t *o;
 
-	ck_assert_int_eq(ctl_execute(&v.env, who, &request, &answer, &answer_len), 0);
+	ck_assert_int_eq(ctl_execute(&v.env, who, request, &answer, &answer_len), 0);
 	ck_assert_uint_eq(strlen(answer), answer_len);
 	ck_assert_int_eq(answer[answer_len - 1], '\n');
 	ck_assert_ptr_eq(strchr(answer, '\n'), answer + answer_len - 1);
@@ -173,6 +172,12 @@ static json_t *execute(const struct identity *who, const char *line, size_t len,
 	ck_assert(json_is_boolean(json_object_get(o, "ok")));
 	free(answer);
 	return o;
+}
+
+static json_t *execute(const struct identity *who, const char *line, size_t len, uint64_t stage, uint64_t value_len)
+{
+	const struct ctl_request request = { .line = line, .len = len, .stage = stage, .value_len = value_len, .unique = v.unique++ };
+	return answer_to(who, &request);
 }
 
 static json_t *ask(const struct identity *who, const char *line)
@@ -583,6 +588,57 @@ START_TEST(a_request_that_comes_again_after_its_commit_happens_once)
 }
 END_TEST
 
+/* Sent again to another worker, after the one before had committed it, and died. */
+static json_t *comes_again(const struct identity *who, const char *line)
+{
+	const struct ctl_request request = { .line = line, .len = strlen(line), .unique = v.unique - 1, .resent = true };
+	return answer_to(who, &request);
+}
+
+/* What takes away the right to do it. */
+START_TEST(a_change_that_takes_its_own_right_away_is_answered_when_it_comes_again)
+{
+	static const char *const lines[] = {
+		"{\"op\":\"revoke\",\"role\":\"administrator\",\"principal\":\"user:1000\",\"on\":\"*\"}",
+		"{\"op\":\"block\",\"principal\":\"user:1000\",\"force\":true}",
+	};
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		char line[512];
+		ok(change(&admin, "{\"op\":\"grant\",\"role\":\"administrator\",\"principal\":\"user:1000\",\"on\":\"*\"}"));
+		with_id(lines[i], 600 + (unsigned)i, line, sizeof(line));
+		json_t *a = must(ask(&alice, line));
+		size_t n = n_records();
+		json_t *b = comes_again(&alice, line);
+		ck_assert_msg(json_equal(a, b), "%s", line);
+		ck_assert_uint_eq(n_records(), n);
+		fails(ask(&alice, line), "EACCES", EXIT_DENIED, "");	/* repeated by him, he is asked for his rights of now */
+		json_decref(a);
+		json_decref(b);
+	}
+}
+END_TEST
+
+static int died_before_sealing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+START_TEST(a_seal_that_comes_again_seals)
+{
+	char line[128];
+
+	with_id("{\"op\":\"seal\"}", 99, line, sizeof(line));
+	v.env.seal = died_before_sealing;
+	ok(ask(&admin, line));
+	v.env.seal = on_seal;
+	size_t n = n_records();
+	ok(comes_again(&admin, line));
+	ck_assert(store_sealed(v.store));
+	ck_assert_uint_eq(n_records(), n);
+}
+END_TEST
+
 START_TEST(every_change_that_is_repeated_gives_the_first_answer)
 {
 	static const char *const lines[] = {
@@ -594,11 +650,13 @@ START_TEST(every_change_that_is_repeated_gives_the_first_answer)
 		"{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}",
 		"{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}",
 		"{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}",
+		"{\"op\":\"revoke\",\"binding\":2}",
 		"{\"op\":\"role-create\",\"name\":\"getter\",\"actions\":[\"secrets/get\"]}",
 		"{\"op\":\"vault\",\"value_max\":1000}",
 		"{\"op\":\"seal\"}",
 	};
 	ok(put(&admin, "db", "one"));
+	ok(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:2\",\"on\":\"db\"}"));
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		char line[512];
 		with_id(lines[i], 500 + (unsigned)i, line, sizeof(line));
@@ -1849,6 +1907,8 @@ int main(void)
 	tcase_add_test(tc, a_repeated_request_happens_once);
 	tcase_add_test(tc, a_request_that_comes_again_after_its_commit_happens_once);
 	tcase_add_test(tc, every_change_that_is_repeated_gives_the_first_answer);
+	tcase_add_test(tc, a_change_that_takes_its_own_right_away_is_answered_when_it_comes_again);
+	tcase_add_test(tc, a_seal_that_comes_again_seals);
 	tcase_add_test(tc, every_operation_that_asks_denies_who_has_no_binding);
 	tcase_add_test(tc, a_block_is_made_once_and_denies_from_then_on);
 	tcase_add_test(tc, a_set_is_one_transaction_and_happens_once);
