@@ -8,6 +8,7 @@ fail()
 	echo "FAILED: $*"
 	systemctl --no-pager status coffer.service 2>&1 | tail -n 20 || true
 	journalctl --no-pager -n 80 -o cat -u 'coffer*' -u 'vault*' -u consumer || true
+	journalctl --no-pager -n 20 -k || true
 	exit 1
 }
 trap 'fail "line $LINENO, status $?: $BASH_COMMAND"' ERR
@@ -77,7 +78,7 @@ clients_end()
 		kill -TERM "${hammers[$name]}" 2>/dev/null || true
 		status=0
 		wait "${hammers[$name]}" || status=$?
-		[ $status = 0 ] || fail "$name failed: $(cat "/run/hammer.$name")"
+		[ $status = 0 ] || fail "$name failed with status $status: $(cat "/run/hammer.$name")"
 		sum=$((sum + $(sed -n 's/^ok //p' "/run/hammer.$name")))
 	done
 	hammers=()
