@@ -89,12 +89,14 @@ static int take_turn(struct keys *k, int64_t deadline)
 	return r == 0 ? 0 : r == ETIMEDOUT ? -ETIMEDOUT : -EIO;
 }
 
-/* Without waiting. */
+/* Without waiting. Whoever has the turn tells the news again at its end: until then nobody is to wake for it. */
 static bool try_turn(struct keys *k)
 {
+	eventfd_t count;
 	bool mine;
 
 	pthread_mutex_lock(&k->lock);
+	(void)eventfd_read(k->event_fd, &count);
 	mine = !k->busy;
 	k->busy = true;
 	pthread_mutex_unlock(&k->lock);
@@ -103,10 +105,10 @@ static bool try_turn(struct keys *k)
 
 static void end_turn(struct keys *k)
 {
-	if (k->changed)
-		(void)eventfd_write(k->event_fd, 1);
 	listen_idle(k, true);
 	pthread_mutex_lock(&k->lock);
+	if (k->changed)
+		(void)eventfd_write(k->event_fd, 1);
 	k->busy = false;
 	pthread_cond_signal(&k->free);
 	pthread_mutex_unlock(&k->lock);
@@ -680,7 +682,6 @@ int keys_fd(struct keys *k)
 
 bool keys_state_changed(struct keys *k)
 {
-	eventfd_t count;
 	bool changed;
 
 	if (k->fd < 0 || !try_turn(k))
@@ -688,7 +689,6 @@ bool keys_state_changed(struct keys *k)
 	while (!k->gone && receive(k) == 0)
 		;
 	secmem_wipe(k->reply, sizeof(*k->reply));
-	(void)eventfd_read(k->event_fd, &count);
 	changed = k->changed;
 	k->changed = false;
 	end_turn(k);

@@ -400,6 +400,47 @@ START_TEST(an_answer_is_no_news)
 }
 END_TEST
 
+static void answer_state(int fd)
+{
+	struct kh_request request;
+	struct kh_reply reply = { .began = 1 };
+
+	ck_assert_int_eq(recv(fd, &request, sizeof(request), 0), sizeof(request));
+	reply.number = request.number;
+	ck_assert_int_eq(send(fd, &reply, sizeof(reply), 0), sizeof(reply));
+}
+
+/* News that cannot be taken up now, for a call is on the socket, is told when that is done, and not all the while. */
+START_TEST(news_waits_for_the_call_that_follows_it)
+{
+	const struct kh_reply news = { 0 };
+	struct keys *keys;
+	pthread_t thread;
+	int pair[2];
+	char byte;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	ck_assert_int_eq(keys_new_socket(pair[0], &keys), 0);
+	ck_assert_int_eq(send(pair[1], &news, sizeof(news), 0), sizeof(news));
+	ck_assert_int_eq(pthread_create(&thread, NULL, ask_state, keys), 0);
+	answer_state(pair[1]);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(readable(keys_fd(keys), 0));
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, ask_state, keys), 0);
+	ck_assert_int_eq(recv(pair[1], &byte, 1, MSG_PEEK), 1);
+	ck_assert(!keys_state_changed(keys));
+	ck_assert(!readable(keys_fd(keys), 0));
+	answer_state(pair[1]);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(readable(keys_fd(keys), 2000));
+	ck_assert(keys_state_changed(keys));
+	ck_assert(!readable(keys_fd(keys), 0));
+	close(pair[1]);
+	keys_free(keys);
+}
+END_TEST
+
 static int64_t timed_unwrap(int *ret_r)
 {
 	uint8_t key[KEY_LEN];
@@ -783,6 +824,7 @@ int main(void)
 	tcase_add_test(t, says_why_it_has_no_key);
 	tcase_add_test(t, a_call_ends_at_a_fault_which_the_next_answer_clears);
 	tcase_add_test(t, an_answer_is_no_news);
+	tcase_add_test(t, news_waits_for_the_call_that_follows_it);
 	tcase_add_test(t, gives_up_at_the_deadline_and_drops_the_late_reply);
 	tcase_add_test(t, client_takes_its_own_reply_alone);
 	tcase_add_test(t, end_of_the_holder_is_one_change);
