@@ -118,6 +118,24 @@ static int read_failed(const char *dir, const char *name, int r)
 	return fail(EXIT_ERROR, "cannot read %s/%s: %s; nothing is stored", dir, name, strerror(-r));
 }
 
+/* Each part of the path by itself, and no link. */
+static int open_unfollowed(int dir_fd, const char *path, int flags)
+{
+	const char *slash = strchr(path, '/');
+	char part[NAME_LEN_MAX + 1];
+
+	if (!slash)
+		return openat(dir_fd, path, flags | O_NOFOLLOW);
+	snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+	int below = openat(dir_fd, part, flags | O_DIRECTORY | O_NOFOLLOW);
+	if (below < 0)
+		return below;
+	int fd = open_unfollowed(below, slash + 1, flags), error = errno;
+	close(below);
+	errno = error;
+	return fd;
+}
+
 /* Whoever may write to the directory must not have a file of ours stored under a name that he may read: links lead to what lies below it (as those of a Kubernetes volume do), or are refused with EXDEV. Where there is no
  * openat2(2) (before Linux 5.6, and under filters that know it not) none is followed. */
 static int open_below(int dir_fd, const char *name)
@@ -126,7 +144,7 @@ static int open_below(int dir_fd, const char *name)
 	int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
 
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
-		fd = openat(dir_fd, name, (int)how.flags | O_NOFOLLOW);
+		fd = open_unfollowed(dir_fd, name, (int)how.flags);
 	return fd;
 }
 
