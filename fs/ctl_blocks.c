@@ -12,7 +12,7 @@ static int ask_administrator(struct ctl *c)
 	char command[256];
 	int r = ctl_ask(c, ACTION_BINDINGS_DELETE, NULL);
 
-	if (r < 0 || ctl_ask_administrator(c, NULL) == 0)
+	if (r != -EACCES && (r < 0 || ctl_ask_administrator(c, NULL) == 0))
 		return r;
 	ctl_hint(c, "ask an administrator of the vault; to take single bindings back: %s revoke", ctl_command(c, command, sizeof(command)));
 	return ctl_fail(c, EACCES, "a block overrides every binding, so only an administrator of the vault may make or lift one");
