@@ -194,7 +194,7 @@ static int key_read(struct verification *v, const char *path)
 
 	if (fd < 0) {
 		r = errno == ENOENT ? -ENOENT : -EIO;
-		audit_why(v->why, v->why_len, "the verify key %s cannot be opened: %s; name the file with --verify-key", path, strerror(errno));
+		audit_why(v->why, v->why_len, "the verify key %s cannot be opened: %s; name the file with --verify-key", path, errno == ELOOP ? "it is a link, and the file itself is wanted" : strerror(errno));
 		return r;
 	}
 	n = read(fd, text, sizeof text - 1);
