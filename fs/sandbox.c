@@ -319,7 +319,7 @@ int sandbox_enter(enum sandbox_role role, const struct sandbox_place *places, si
 
 int sandbox_wait_only(void)
 {
-	static const int waits[] = { SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep), SCMP_SYS(restart_syscall), SCMP_SYS(write), SCMP_SYS(exit_group) };
+	static const int waits[] = { SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(restart_syscall), SCMP_SYS(write), SCMP_SYS(exit_group) };
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r = ctx ? allow_list(ctx, waits, sizeof waits / sizeof *waits) : -ENOMEM;
 

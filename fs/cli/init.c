@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -19,6 +18,7 @@
 
 #include "fs/cli/container.h"
 #include "fs/cli/input.h"
+#include "fs/cli/janitor.h"
 #include "fs/cli/names.h"
 #include "fs/cli/store_access.h"
 #include "store/aead.h"
@@ -47,15 +47,6 @@ struct init {
 	size_t n_undo;
 };
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	remove(path);
-	return 0;
-}
-
 static void made(struct init *i, const char *path)
 {
 	if (i->n_undo < UNDO_MAX)
@@ -68,7 +59,7 @@ static void undo(struct init *i, bool failed)
 		char *path = i->undo[--i->n_undo];
 
 		if (path && failed)
-			nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+			remove_tree(path);
 		free(path);
 	}
 }

@@ -36,6 +36,11 @@ static int wipe_entry(const char *path, const struct stat *st, int type, struct 
 	return remove_entry(path, st, type, ftw);
 }
 
+void remove_tree(const char *path)
+{
+	nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static void run(const char *dir, bool wipe, int pipe_fd)
 {
 	char byte;

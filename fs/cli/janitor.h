@@ -18,4 +18,7 @@ int janitor_open(const char *template, bool wipe, struct janitor *ret);
 /* The directory goes now; back when it has gone. Harmless where nothing was opened (alive -1), and twice. */
 void janitor_close(struct janitor *j);
 
+/* Removes what is there and all that lies in it, as far as that can be done; follows no link. */
+void remove_tree(const char *path);
+
 #endif

@@ -128,13 +128,18 @@ mv "$STORE.gone" "$STORE"
 expect_output "the value" as $reader cat "$MNT/db/current"
 wait_for coffer put db --file "$SCRATCH/value"
 
+keeper_killed()
+{
+	mapfile -t DAEMON_CHILDREN < <(daemon_children)
+	kill -KILL "${DAEMON%:*}"
+	wait_for dead "$DAEMON"
+	for child in "${DAEMON_CHILDREN[@]}"; do
+		wait_for dead "$child"
+	done
+}
+
 note "a keeper that is killed: the next one ends what is left, takes the dead mount away, and serves"
-mapfile -t DAEMON_CHILDREN < <(daemon_children)
-kill -KILL "${DAEMON%:*}"
-wait_for dead "$DAEMON"
-for child in "${DAEMON_CHILDREN[@]}"; do
-	wait_for dead "$child"
-done
+keeper_killed
 vault_mount
 wait_for reads
 wait_for one_mount
@@ -149,12 +154,7 @@ at_blank()
 }
 vault_umount
 at_blank
-mapfile -t DAEMON_CHILDREN < <(daemon_children)
-kill -KILL "${DAEMON%:*}"
-wait_for dead "$DAEMON"
-for child in "${DAEMON_CHILDREN[@]}"; do
-	wait_for dead "$child"
-done
+keeper_killed
 at_blank
 kill -TERM "${DAEMON%:*}"
 wait_for dead "$DAEMON"

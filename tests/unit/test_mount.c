@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "suite.h"
+
 static struct mount *adopted(int id)
 {
 	const struct mount_state state = { .id = id, .major = 0, .minor = 1, .directory = "/nowhere" };
@@ -55,14 +57,10 @@ int main(void)
 {
 	Suite *s = suite_create("mount");
 	TCase *t = tcase_create("mount");
-	SRunner *r = srunner_create(s);
 
 	suite_add_tcase(s, t);
 	tcase_add_test(t, one_that_is_not_in_the_list_is_gone);
 	tcase_add_test(t, a_list_that_cannot_be_read_does_not_say_that_it_is_gone);
 	tcase_add_test(t, one_that_cannot_be_seen_is_not_gone);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }
