@@ -225,6 +225,7 @@ static void tick(struct worker *w)
 		removal_tick(v);
 	audit_tick(v->audit);
 	backups_expire(v->backups);
+	callers_follow(v->callers);
 	v->shared->tick_began = 0;
 }
 
@@ -472,6 +473,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
+		callers_follow(w->vault.callers);
 	}
 }
 
