@@ -20,8 +20,11 @@
 static const char *const names[EVENT_KINDS] = {
 	[EVENT_NEW_VERSION] = "NewVersionCreated", [EVENT_NEAR_EXPIRY] = "NearExpiry", [EVENT_EXPIRED] = "Expired", [EVENT_DELETED] = "Deleted",
 	[EVENT_RECOVERED] = "Recovered", [EVENT_PURGED] = "Purged", [EVENT_BINDING_CHANGED] = "BindingChanged", [EVENT_ROTATION_FAILED] = "RotationFailed",
-	[EVENT_HOOK_FAILED] = "HookFailed",
+	[EVENT_HOOK_FAILED] = "HookFailed", [EVENT_AUDIT_TAMPERED] = "AuditTampered",
 };
+
+/* What the event is about, where it is not a secret. */
+static const char *const subjects[EVENT_KINDS] = { [EVENT_BINDING_CHANGED] = "binding", [EVENT_HOOK_FAILED] = "hook", [EVENT_AUDIT_TAMPERED] = "log" };
 
 const char *event_name(enum event_kind kind)
 {
@@ -108,7 +111,7 @@ static size_t print_line(const struct event *e, uint64_t at, int64_t now, char r
 	if (detail[0])
 		snprintf(more, sizeof more, ",\"detail\":\"%s\"", detail);
 	int n = snprintf(ret_line, EVENT_LINE_MAX, "{\"at\":%llu,\"time\":\"%s\",\"event\":\"%s\",\"kind\":\"%s\",\"name\":\"%s\"%s%s}\n", (unsigned long long)at, time,
-			 event_name(e->kind), e->kind == EVENT_BINDING_CHANGED ? "binding" : e->kind == EVENT_HOOK_FAILED ? "hook" : "secret", e->name, version, more);
+			 event_name(e->kind), subjects[e->kind] ? subjects[e->kind] : "secret", e->name, version, more);
 	return n > 0 && n < EVENT_LINE_MAX ? (size_t)n : 0;
 }
 
