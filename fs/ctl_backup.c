@@ -69,9 +69,13 @@ static int ask_backup_by(struct ctl *c, const json_t *request)
 	if (names)
 		return 0;
 	r = ask_backup_of(c, request, "*");
-	/* Roles, bindings and settings are in it. */
+	/* Roles, bindings and settings are in it; who can open it finds all names in it, too, and what programs hooks run. */
 	if (r == 0)
 		r = ctl_ask(c, ACTION_BINDINGS_LIST, "*");
+	if (r == 0 && ad_hoc(request))
+		r = ctl_ask(c, ACTION_SECRETS_LIST, "*");
+	if (r == 0 && ad_hoc(request))
+		r = ctl_ask(c, ACTION_VAULT_STATUS, NULL);
 	if (r == 0)
 		c->secret = NULL;
 	return r;
@@ -295,6 +299,16 @@ static int ask_update(struct ctl *c)
 	return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
 }
 
+/* Whoever is registered can open all that is backed up from then on, disabled and deleted too: more than any action short of all gives. */
+static int ask_recipient_add(struct ctl *c)
+{
+	int r = ask_update(c);
+
+	if (r < 0 || ctl_ask_administrator(c, NULL) == 0)
+		return r;
+	return ctl_fail(c, EACCES, "a recipient can open every backup that is made to it, so only an administrator of the vault may register one");
+}
+
 static int check_recipient(struct ctl *c)
 {
 	uint8_t key[CURVE_LEN];
@@ -420,7 +434,7 @@ const struct ctl_op ctl_backup_ops[] = {
 	{ .name = "backup", .operation = AUDIT_SECRET_BACKUP, .fields = backup_fields, .check = check_backup, .ask = ask_backup, .run = run_backup },
 	{ .name = "backup-read", .operation = AUDIT_SECRET_BACKUP, .fields = read_fields, .ask = ask_backup_read, .run = run_backup_read },
 	{ .name = "backup-end", .operation = AUDIT_SECRET_BACKUP, .fields = end_fields, .run = run_backup_end },
-	{ .name = "recipient-add", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = recipient_fields, .check = check_recipient, .ask = ask_update,
+	{ .name = "recipient-add", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = recipient_fields, .check = check_recipient, .ask = ask_recipient_add,
 	  .run = run_recipient_add },
 	{ .name = "recipient-remove", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = remove_fields, .check = check_recipient, .ask = ask_update,
 	  .run = run_recipient_remove },
