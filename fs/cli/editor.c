@@ -1,4 +1,4 @@
-/* Editors write what they show into files of their own. All of them put these beside the file, or into places that the environment names: so HOME, the XDG directories and TMPDIR lie in the private directory, which goes
+/* Editors write what they show into files of their own. Nearly all put these beside the file, or into places that the environment names: so HOME, the XDG directories and TMPDIR lie in the private directory, which goes
  * when the command ends. That leaves the caller's own settings out, which may name any other place. A second lock for editors that we know: they are told not to keep such files at all. */
 #include "fs/cli/editor.h"
 
