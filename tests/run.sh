@@ -54,6 +54,10 @@ needs=(
 	command catatonit catatonit
 	file /usr/lib/podman/netavark netavark
 	command systemd-analyze systemd
+	command vim.tiny vim-tiny
+	command nano nano
+	command nvi nvi
+	command ed ed
 )
 
 missing_packages()
