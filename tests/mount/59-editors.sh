@@ -158,6 +158,12 @@ for name in $PLACES; do
 	case $place in "$private"/*) ;; *) echo "$name $place" ;; esac
 	cp "$2" "$place/copy.$name" || echo "$name cannot be written"
 done
+# as Go's cache of modules has it, and worse
+mkdir -p "$HOME/locked/closed/deeper"
+cp "$2" "$HOME/locked/closed/deeper/copy"
+chmod 400 "$HOME/locked/closed/deeper/copy"
+chmod 0 "$HOME/locked/closed/deeper" "$HOME/locked/closed"
+chmod 555 "$HOME/locked"
 for name in $FORGOTTEN; do
 	eval "[ -z \"\${$name+x}\" ] || echo $name"
 done
@@ -184,7 +190,7 @@ for editor in "$work/bin/any" bin/any ./bin/any '~/bin/any' "env SET=yes $work/b
 	[ -z "$left" ] || fail "$editor left $left"
 done
 private_left() { find /dev/shm -maxdepth 1 -name 'coffer-edit.*' -user "$uid" | grep .; }
-! private_left || fail "a private directory is left"
+! private_left || fail "a private directory is left, with all that its owner may not write to"
 
 note "one that hands the value to a process that runs already is refused before the value is read"
 reads() { audit_count ".operation == \"SecretGet\" and .caller.uid == $uid"; }
