@@ -125,6 +125,7 @@ static struct identity *identity_new(const struct findings *f)
 	i->audit.gid = f->gid;
 	i->audit.pid = i->tgid;
 	i->audit.loginuid = f->loginuid;
+	i->audit.neighbour = f->uid;
 	i->audit.comm = append(&at, s->comm);
 	i->audit.exe = append(&at, f->answer.exe);
 	i->audit.unit = append(&at, f->unit);
@@ -154,6 +155,22 @@ static int identity_digest(struct identity *i, const struct findings *f)
 	r = sha256(parts, sizeof(parts) / sizeof(parts[0]), digest);
 	if (r == 0)
 		memcpy(i->digest, digest, sizeof(i->digest));
+	return r;
+}
+
+/* What the log may fold is of one process with one identity: the first bytes of SHA-256 over digest | tgid | start time | executable. Of a process that nobody could look at nothing is folded. */
+static int identity_origin(struct identity *i)
+{
+	const char *exe = i->audit.exe ? i->audit.exe : "";
+	const int64_t tgid = i->tgid;
+	const struct bytes parts[] = { { i->digest, sizeof(i->digest) }, { &tgid, sizeof(tgid) }, { &i->start_time, sizeof(i->start_time) }, { exe, strlen(exe) } };
+	uint8_t digest[DIGEST_LEN];
+
+	if (!i->full || !i->start_time)
+		return 0;
+	int r = sha256(parts, sizeof(parts) / sizeof(parts[0]), digest);
+	if (r == 0)
+		memcpy(i->audit.origin, digest, sizeof(i->audit.origin));
 	return r;
 }
 
@@ -475,7 +492,7 @@ static const char *resolve(struct callers *c, struct findings *f, struct identit
 	if (!i)
 		goto out;
 	why = "no digest";
-	if (identity_digest(i, f) < 0) {
+	if (identity_digest(i, f) < 0 || identity_origin(i) < 0) {
 		identity_unref(i);
 		goto out;
 	}
