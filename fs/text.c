@@ -80,6 +80,7 @@ static json_t *groups_of(const struct policy_caller *caller)
 json_t *text_whoami_object(const struct ctl_env *env, const struct identity *who)
 {
 	struct held h = { .caller = &who->policy, .now = time_now(), .roles = json_array(), .bindings = json_array() };
+	char neighbour[NEIGHBOUR_TEXT_MAX];
 	int r;
 
 	store_rdlock(env->store);
@@ -91,9 +92,11 @@ json_t *text_whoami_object(const struct ctl_env *env, const struct identity *who
 		json_decref(h.bindings);
 		return NULL;
 	}
-	return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:b, s:o, s:o}", "uid", (json_int_t)who->policy.uid, "gid", (json_int_t)who->policy.gid,
+	neighbour_print(who->neighbour, neighbour);
+	return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:b, s:o, s:s, s:o, s:o}", "uid", (json_int_t)who->policy.uid, "gid", (json_int_t)who->policy.gid,
 			 "groups", groups_of(&who->policy), "pid", (json_int_t)who->audit.pid, "container", text_or_null(who->audit.container),
-			 "unit", text_or_null(who->audit.unit), "host", (int)who->policy.host, "roles", h.roles, "bindings", h.bindings);
+			 "unit", text_or_null(who->audit.unit), "host", (int)who->policy.host,
+			 "owner", who->owner == OWNER_UNKNOWN ? json_null() : json_integer(who->owner), "neighbour", neighbour, "roles", h.roles, "bindings", h.bindings);
 }
 
 int text_whoami(const struct ctl_env *env, const struct identity *who, char **ret_text, size_t *ret_len)
@@ -183,13 +186,16 @@ static json_t *kek(const struct ctl_env *env, const struct sealing *s)
 
 static json_t *audit_object(const struct ctl_env *env)
 {
+	char heaviest[NEIGHBOUR_TEXT_MAX] = "";
 	struct audit_state s;
 
 	audit_state(env->audit, &s);
+	if (s.heaviest_percent)
+		neighbour_print(s.heaviest, heaviest);
 	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:I, s:I, s:b, s:I, s:o, s:I}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
 			 "bytes", (json_int_t)s.bytes, "headroom_percent", (int)s.headroom_percent, "failing", s.failing != 0,
 			 "append_only", (int)s.append_only, "tampered", (int)s.tampered, "oldest", (json_int_t)s.oldest, "cap", (json_int_t)s.cap, "at_cap", (int)s.at_cap, "refused", (json_int_t)s.refused,
-			 "heaviest", s.heaviest_percent ? json_integer((json_int_t)s.heaviest) : json_null(), "heaviest_percent", (json_int_t)s.heaviest_percent);
+			 "heaviest", text_or_null(heaviest), "heaviest_percent", (json_int_t)s.heaviest_percent);
 }
 
 static json_t *memory_object(void)

@@ -196,7 +196,7 @@ static void try_unlock(struct vault *v)
 static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 {
 	struct vault *v = userdata;
-	struct audit_caller caller = { .neighbour = in->uid, .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
+	struct audit_caller caller = { .neighbour = neighbours_guess(callers_neighbours(v->callers), in->uid), .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
 	char detail[128];
 
 	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode, (unsigned long long)in->nodeid);
@@ -271,6 +271,7 @@ static void tick(struct worker *w)
 		tell_tampering(v);
 	backups_expire(v->backups);
 	log_limits_end();
+	callers_follow(v->callers);
 	v->shared->tick_began = 0;
 }
 
@@ -529,6 +530,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
+		callers_follow(w->vault.callers);
 	}
 }
 

@@ -5,8 +5,7 @@
  *   {"at":1234,"time":"2026-08-01T12:00:00.000000000Z","event":"NewVersionCreated","kind":"secret","name":"db","version":3,"detail":"…"}\n
  *
  * at is where the line begins in the stream of all lines that ever were; version and detail are there where there is something to say. The row's id is the same number:
- * one look-up finds the line that any byte belongs to. Rows carry a MAC, but are no members of the set: the stream tells programs that something happened, and what
- * happened is proved by the log. The newest line never goes, so that no number is given twice. */
+ * one look-up finds the line that any byte belongs to. The stream tells programs that something happened, and what happened is proved by the log. The newest line never goes, so that no number is given twice. */
 #include "store/lifecycle.h"
 #include "store/internal.h"
 
@@ -16,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#define PRUNE_ROWS 10000	/* at a time: writers wait meanwhile */
+#define PRUNE_ROWS 2000		/* at a time: writers wait meanwhile */
 
 static const char *const names[EVENT_KINDS] = {
 	[EVENT_NEW_VERSION] = "NewVersionCreated", [EVENT_NEAR_EXPIRY] = "NearExpiry", [EVENT_EXPIRED] = "Expired", [EVENT_DELETED] = "Deleted",
@@ -146,7 +145,7 @@ int store_event_add(struct store *s, const struct event *e)
 	query_text(&q, line);
 	r = query_run(&q);
 	if (r == 0)
-		r = row_stamp(s->write, s->row_keys->row, ROW_EVENT, (int64_t)at);
+		r = trail_in(s, ROW_EVENT, (int64_t)at);
 	if (r < 0)
 		return transaction_fail(s, r);
 	t->events_end = at + len;
@@ -187,10 +186,25 @@ static int kept_from(struct store *s, uint64_t end, uint64_t *ret_from)
 	return 0;
 }
 
+static int prune_before(struct store *s, void *arg)
+{
+	const uint64_t *from = arg;
+	struct query q = db_query(s->write, "SELECT max(id) FROM (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)");
+	int64_t last = -1;
+	int r;
+
+	query_int(&q, (int64_t)*from);
+	query_int(&q, PRUNE_ROWS);
+	r = query_step(&q);
+	if (r > 0 && !column_null(&q, 0))
+		last = column_int(&q, 0);
+	query_end(&q);
+	return r < 0 ? r : trail_remove(s, ROW_EVENT, 0, last);
+}
+
 int events_prune(struct store *s)
 {
 	uint64_t first = atomic_load(&s->events_first), end = atomic_load(&s->events_end), from = 0;
-	struct query q;
 	int r;
 
 	if (end - first <= EVENTS_KEPT + EVENTS_KEPT / 8)
@@ -198,10 +212,7 @@ int events_prune(struct store *s)
 	r = kept_from(s, end, &from);
 	if (r < 0 || from <= first)
 		return r;
-	q = db_query(s->write, "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)");
-	query_int(&q, (int64_t)from);
-	query_int(&q, PRUNE_ROWS);
-	r = query_run(&q);
+	r = transaction_run(s, prune_before, &from);
 	if (r == 0)
 		r = events_range(s->write, &first, &end);
 	if (r == 0)

@@ -195,11 +195,12 @@ static void check_processes(struct doctor *d, const json_t *status)
 static void check_shares(struct doctor *d, const json_t *audit)
 {
 	const double cap = json_number_value(json_object_get(audit, "cap")), bytes = json_number_value(json_object_get(audit, "bytes"));
-	const json_int_t heaviest = json_integer_value(json_object_get(audit, "heaviest")), percent = json_integer_value(json_object_get(audit, "heaviest_percent"));
+	const char *heaviest = json_string_value(json_object_get(audit, "heaviest"));
+	const json_int_t percent = json_integer_value(json_object_get(audit, "heaviest_percent"));
 	char who[96] = "";
 
-	if (percent > 0)
-		snprintf(who, sizeof(who), "; %" JSON_INTEGER_FORMAT " wrote most of late, %" JSON_INTEGER_FORMAT " %% of a share", heaviest, percent);
+	if (heaviest)
+		snprintf(who, sizeof(who), "; %s wrote most of late, %" JSON_INTEGER_FORMAT " %% of a share", heaviest, percent);
 	if (json_is_true(json_object_get(audit, "at_cap")))
 		say(d, BAD, "audit log", "is full, and those who have used up their share of it are refused (%" JSON_INTEGER_FORMAT " times until now)%s; stop what asks so often, or raise -o audit_keep",
 		    json_integer_value(json_object_get(audit, "refused")), who);

@@ -77,7 +77,7 @@ expect_output 'a value' as $other cat "$MNT/db/current"
 printf 'third' | coffer put third
 expect_ok coffer grant secrets-user user:20003 --on third
 [ -e "$first" ] || fail "the first segment is gone"
-[ "$(status '[.audit.at_cap, .audit.heaviest] | tostring')" = "[true,$reader]" ] || fail "status does not say who filled the log: $(status .audit)"
+[ "$(status '[.audit.at_cap, .audit.heaviest] | tostring')" = "[true,\"user:$reader\"]" ] || fail "status does not say who filled the log: $(status .audit)"
 coffer doctor >"$OUT" 2>&1 || true
 grep -q "is full, and those who have used up their share" "$OUT" || fail "doctor does not say it: $(cat "$OUT")"
 grep -q 'used up their share of the audit log' "$DAEMON_LOG" || fail "the daemon's log says nothing of it"
