@@ -164,6 +164,22 @@ static int identity_digest(struct identity *i, const struct findings *f)
 	return r;
 }
 
+/* What the log may fold is of one process with one identity: the first bytes of SHA-256 over digest | tgid | start time | executable. Of a process that nobody could look at nothing is folded. */
+static int identity_origin(struct identity *i)
+{
+	const char *exe = i->audit.exe ? i->audit.exe : "";
+	const int64_t tgid = i->tgid;
+	const struct bytes parts[] = { { i->digest, sizeof(i->digest) }, { &tgid, sizeof(tgid) }, { &i->start_time, sizeof(i->start_time) }, { exe, strlen(exe) } };
+	uint8_t digest[DIGEST_LEN];
+
+	if (!i->full || !i->start_time)
+		return 0;
+	int r = sha256(parts, sizeof(parts) / sizeof(parts[0]), digest);
+	if (r == 0)
+		memcpy(i->audit.origin, digest, sizeof(i->audit.origin));
+	return r;
+}
+
 /* ---- the cache ---- */
 
 static struct set *set_of(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid)
@@ -497,7 +513,7 @@ static const char *resolve(struct callers *c, struct findings *f, struct identit
 	if (!i)
 		goto out;
 	why = "no digest";
-	if (identity_digest(i, f) < 0) {
+	if (identity_digest(i, f) < 0 || identity_origin(i) < 0) {
 		identity_unref(i);
 		goto out;
 	}

@@ -225,7 +225,7 @@ static int rotation_failed(struct lifecycle *l, const struct subject *s, int err
 	char detail[EVENT_DETAIL_MAX];
 	int r = store_mark_get(l->v->store, s->id, &before);
 
-	log_warn("%s was not rotated: %s", s->name, why);
+	log_caused(LOG_WARNING, "%s was not rotated: %s", s->name, why);
 	if (r < 0)
 		return r;
 	m = mark_for(s, &before);

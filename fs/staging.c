@@ -196,7 +196,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 
 	struct verdict j = { .secret = h->secret };
 	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in the handle is left of him */
-	struct identity gone = { .audit = { .uid = h->uid, .gid = h->gid, .pid = h->tgid, .loginuid = -1 } };
+	struct identity gone = { .audit = { .neighbour = neighbours_guess(callers_neighbours(v->callers), h->uid), .uid = h->uid, .gid = h->gid, .pid = h->tgid, .loginuid = -1 } };
 	const struct identity *actor = asker ? asker->who : v->openers[(uint32_t)fh];
 	if (!actor) {
 		actor = &gone;
@@ -256,7 +256,7 @@ static void release(struct vault *v, uint64_t fh, bool again)
 		return;
 	int r = staging_commit(v, NULL, fh, 0, again, true);
 	if (r)
-		log_warn("what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
+		log_caused(LOG_WARNING, "what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
 	if (h->stage)
 		store_stage_drop(v->store, h->stage);
 	access_close(v, fh);

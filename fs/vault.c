@@ -112,9 +112,11 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 	if (verdict->binding)
 		store_binding_used(v->store, verdict->binding, now);
 	TEST_POINT("record-before", 0);
-	int r = audit_append(v->audit, &e, ret_delay_ms) ? -EIO : 0;
+	int r = audit_append(v->audit, &e, ret_delay_ms);
 	TEST_POINT("record-after", 0);
-	return r;
+	if (r == -EDQUOT)
+		log_caused(LOG_WARNING, "uid %u is refused, for it and its neighbours have used up their share of the audit log, which is full: coffer doctor says more", e.caller->uid);
+	return r ? -EIO : 0;
 }
 
 void vault_ring(struct vault *v, enum bell_action action, const char *path)
@@ -322,6 +324,8 @@ int vault_seal(struct vault *v)
 {
 	v->shared->keeper.seals++;		/* first: whoever takes over from here on finds it */
 	int r = keys_seal(v->keys);
+	if (audit_flush(v->audit))
+		log_warn("what the audit log has counted is not on the disk yet");
 	/* our own keys go in any case: doubt means deny */
 	store_lock(v->store);
 	backups_drop(v->backups);

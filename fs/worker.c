@@ -48,8 +48,8 @@ struct worker {
 	struct vaultconf conf;
 	char host[65];
 	pthread_mutex_t control_lock;
-	pthread_t ticker;
-	bool ticking;
+	pthread_t ticker, log_ticker;
+	bool ticking, log_ticking;
 	int segment_fd;			/* of the log, which came with the word to act; -1: none */
 	uint32_t segment;		/* its number */
 	bool store_is_old;		/* its schema is brought up to date when nobody else serves from it any more */
@@ -196,7 +196,7 @@ static void try_unlock(struct vault *v)
 static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 {
 	struct vault *v = userdata;
-	struct audit_caller caller = { .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
+	struct audit_caller caller = { .neighbour = neighbours_guess(callers_neighbours(v->callers), in->uid), .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
 	char detail[128];
 
 	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode, (unsigned long long)in->nodeid);
@@ -204,9 +204,9 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	const struct audit_event e = {
 		.operation = AUDIT_REQUEST_GIVE_UP, .result = AUDIT_ERROR, .error = EIO, .caller = &caller, .detail = detail, .unique = request_unique(), .resent = true, .privileged = true,
 	};
-	log_error("a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
+	log_caused(LOG_ERR, "a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
 	if (audit_append(v->audit, &e, NULL))
-		log_error("and the log cannot be written");
+		log_caused(LOG_ERR, "and the log cannot be written");
 	v->shared->keeper.deaths_of_request++;
 	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
 }
@@ -267,10 +267,10 @@ static void tick(struct worker *w)
 		vault_events_told(v);
 	if (!busy)
 		removal_tick(v);
-	audit_tick(v->audit);
 	if (!busy)
 		tell_tampering(v);
 	backups_expire(v->backups);
+	log_limits_end();
 	callers_follow(v->callers);
 	v->shared->tick_began = 0;
 }
@@ -278,6 +278,17 @@ static void tick(struct worker *w)
 static int sooner(int a, int b)
 {
 	return b >= 0 && b < a ? b : a;
+}
+
+/* What the log has counted is in its file within a second: so nothing that waits for the store, or for the key holder, stands before it. */
+static void *log_ticker(void *arg)
+{
+	struct worker *w = arg;
+	struct pollfd p = { .fd = w->wake[0], .events = POLLIN };
+
+	while (poll(&p, 1, TICK_MS) <= 0)
+		audit_tick(w->vault.audit);
+	return NULL;
 }
 
 static void *ticker(void *arg)
@@ -393,7 +404,7 @@ static int open_audit(struct worker *w)
 	gethostname(w->host, sizeof w->host - 1);
 	const struct audit_config config = {
 		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
-		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
+		.durability = o->durability, .segment_size = o->audit_segment_size, .keep_bytes = o->audit_keep_bytes, .keep_seconds = o->audit_keep_seconds, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
 	if (w->segment_fd >= 0)		/* another one is the open one by now */
@@ -566,6 +577,10 @@ static int activate(struct worker *w)
 	if (r)
 		return fatal(w, 1, "thread: %s", strerror(-r));
 	w->ticking = true;
+	r = -pthread_create(&w->log_ticker, NULL, log_ticker, w);
+	if (r)
+		return fatal(w, 1, "thread: %s", strerror(-r));
+	w->log_ticking = true;
 	r = lifecycle_start(v, role_fd(w->args, "runner"), &w->lifecycle);
 	if (r)
 		return fatal(w, 1, "rotation and hooks: %s", strerror(-r));
@@ -580,6 +595,8 @@ static void tear_down(struct worker *w)
 		(void)!write(w->wake[1], "", 1);
 		pthread_join(w->ticker, NULL);
 	}
+	if (w->log_ticking)
+		pthread_join(w->log_ticker, NULL);
 	lifecycle_stop(w->lifecycle);
 	session_free(w->session);
 	lifecycle_free(w->lifecycle);

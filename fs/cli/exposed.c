@@ -156,6 +156,7 @@ static void take(const json_t *record, void *arg)
 	const char *name = json_string_value(json_object_get(record, "secret")), *at = json_string_value(json_object_get(record, "time"));
 	const char *operation = json_string_value(json_object_get(record, "operation")), *result = json_string_value(json_object_get(record, "result"));
 	json_int_t version = json_integer_value(json_object_get(record, "version"));
+	char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
 	struct exposed *e;
 	int64_t t;
 
@@ -171,10 +172,10 @@ static void take(const json_t *record, void *arg)
 		s->short_of_memory = true;
 		return;
 	}
-	e->reads++;
+	e->reads += auditlog_count(record, first, last);
 	if (!*e->first)
-		snprintf(e->first, sizeof(e->first), "%s", at);
-	snprintf(e->last, sizeof(e->last), "%s", at);
+		snprintf(e->first, sizeof(e->first), "%s", first);
+	snprintf(e->last, sizeof(e->last), "%s", last);
 }
 
 static void list_one(const void *node, VISIT visit, void *arg)
