@@ -37,6 +37,13 @@ static void fill_file(struct stat *st, const struct asker *asker, bool can_read,
 	st->st_gid = asker->gid;
 }
 
+/* Of the vault's own. They belong to root, whoever looks: the kernel gives a lease, which keeps others' opens waiting, to whoever a file belongs to. */
+static void fill_own_file(struct stat *st, mode_t mode)
+{
+	fill_file(st, NULL, false, false);
+	st->st_mode |= mode;
+}
+
 static action_set actions_on(struct vault *v, const struct asker *asker, const char *name)
 {
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
@@ -70,31 +77,31 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
 	case OWN_CTL:
-		fill_file(st, asker, who != NULL, who != NULL);
+		fill_own_file(st, who ? 0666 : 0);
 		return 0;
 	case OWN_WHOAMI:
 		st->st_size = MADE_SIZE;
-		fill_file(st, asker, who != NULL, false);
+		fill_own_file(st, who ? 0444 : 0);
 		return 0;
 	case OWN_STATUS:
 		st->st_size = MADE_SIZE;
-		fill_file(st, asker, (can & ACTION_BIT(ACTION_VAULT_STATUS)) || (store_sealed(v->store) && who && who->uid == 0), false);
+		fill_own_file(st, (can & ACTION_BIT(ACTION_VAULT_STATUS)) || (store_sealed(v->store) && who && who->uid == 0) ? 0444 : 0);
 		return 0;
 	case OWN_METRICS:
 		st->st_size = MADE_SIZE;
-		fill_file(st, asker, can & ACTION_BIT(ACTION_VAULT_METRICS), false);
+		fill_own_file(st, can & ACTION_BIT(ACTION_VAULT_METRICS) ? 0444 : 0);
 		return 0;
 	case OWN_AUDIT:
 		if (!audit_first_segment(v->audit, &base) && !audit_size(v->audit, base, &size))
 			st->st_size = (off_t)size;
 		set_times(st, vault_now());
-		fill_file(st, asker, can & ACTION_BIT(ACTION_AUDIT_READ), false);
+		fill_own_file(st, can & ACTION_BIT(ACTION_AUDIT_READ) ? 0444 : 0);
 		return 0;
 	case OWN_EVENTS:
 		store_events_range(v->store, &first, &size);
 		st->st_size = (off_t)(size - first);
 		set_times(st, vault_now());
-		fill_file(st, asker, can & ACTION_BIT(ACTION_AUDIT_READ), false);
+		fill_own_file(st, can & ACTION_BIT(ACTION_AUDIT_READ) ? 0444 : 0);
 		return 0;
 	case OWN_END:
 	default:
