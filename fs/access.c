@@ -83,6 +83,8 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 		j->error = ENOENT;
 	else if (writes && ask->inode.type == INODE_VERSION)
 		j->error = EPERM;	/* a version never changes */
+	else if (v->stackable && (ask->flags & O_NOATIME))
+		j->error = EPERM;	/* so opens overlayfs, for root who mounted it, what it then copies to a disk. Others that want it do without */
 	else if (!writes && (ask->flags & O_TRUNC))
 		j->error = EPERM;	/* the kernel would show an empty file to everybody who has it mapped */
 	else if (!s->enabled || (c && !c->enabled))

@@ -45,6 +45,7 @@ struct vault {
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
 	int64_t next_look, next_ring;	/* removal_tick's */
+	bool stackable;			/* overlayfs can stand on the mount: what its opens can be told by is refused */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
 

@@ -20,6 +20,7 @@
 #include "fs/hot.h"
 #include "fs/lifecycle.h"
 #include "fs/mm_holder.h"
+#include "fs/mount_facts.h"
 #include "fs/ops.h"
 #include "fs/removal.h"
 #include "fs/sandbox.h"
@@ -398,6 +399,7 @@ static int open_rest(struct worker *w)
 
 	v->bell_fd = role_fd(w->args, "bell");
 	v->proc_fd = role_fd(w->args, "proc");
+	v->stackable = mount_can_be_stacked_on(&v->shared->init);
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);

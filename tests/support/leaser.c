@@ -4,6 +4,7 @@
  *   leaser hold KIND FILE            tries for two seconds; prints "held" and keeps it whatever comes, or "refused ERRNO" and ends
  *   leaser try FILE                  each of what is listed in `attempts`, a line each: its name, and "ok" or the errno
  *   leaser map KIND FILE             maps it, looks at each byte, prints "mapped"; then, for each line on stdin, looks again: "same", "other", or "gone" (SIGBUS)
+ *   leaser watch KIND FILE           the same, but looks again and again until SIGTERM, and says so each time that it sees something else than before; SIGUSR1: once more in any case
  *
  * KIND of a lease: read, write. KIND of a map: words of shared, private, populate, lock, joined by commas, and lease-read or lease-write, flock for what is held on the file besides.
  * An error is one line on stderr, and the exit status 1. */
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/fsverity.h>
+#include <linux/userfaultfd.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -23,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/quota.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
@@ -145,12 +148,25 @@ static int try_verity(int fd) { char x[128] = { 1 }; return ioctl(fd, FS_IOC_ENA
 static int try_sync(int fd) { return syncfs(fd); }
 static int try_quota(int fd) { char x[256]; (void)fd; return quotactl(QCMD(Q_GETFMT, USRQUOTA), "/dev/fuse", 0, x); }
 
+static int try_userfault(int fd)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register all = { .range = { .len = 4096 }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	void *map = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+	int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (map == MAP_FAILED || faults < 0 || ioctl(faults, UFFDIO_API, &api))
+		return -1;
+	all.range.start = (uintptr_t)map;
+	return ioctl(faults, UFFDIO_REGISTER, &all);
+}
+
 static const struct { const char *name; int (*run)(int fd); } attempts[] = {
 	{ "lease-read", try_lease_read }, { "lease-write", try_lease_write }, { "flock", try_flock }, { "setlk", try_setlk }, { "ofd-setlk", try_ofd_setlk }, { "setsig", try_setsig },
 	{ "setown", try_setown }, { "async", try_async }, { "dnotify", try_notify }, { "noatime", try_noatime }, { "chmod", try_chmod }, { "chown", try_chown }, { "setxattr", try_setxattr },
 	{ "capability", try_capability }, { "acl", try_acl }, { "getflags", try_getflags }, { "setflags", try_setflags }, { "fssetxattr", try_fsxattr }, { "freeze", try_freeze },
 	{ "clone", try_clone }, { "fallocate", try_fallocate }, { "truncate", try_truncate }, { "seals", try_seals }, { "hint", try_hint }, { "verity", try_verity }, { "syncfs", try_sync },
-	{ "quota", try_quota },
+	{ "quota", try_quota }, { "userfault", try_userfault },
 };
 
 static int run_try(char **words)
@@ -187,7 +203,26 @@ static const char *look(const volatile unsigned char *map, const unsigned char *
 	return "same";
 }
 
-static int run_map(char **words)
+static volatile sig_atomic_t asked;
+static void on_usr1(int signal) { (void)signal; asked = 1; }
+
+static void look_on(const unsigned char *map, const unsigned char *first, size_t len)
+{
+	const char *said = "";
+
+	signal(SIGUSR1, on_usr1);
+	while (!ended) {
+		const char *now = look(map, first, len);
+		if (now == said && !asked)
+			continue;
+		asked = 0;
+		said = now;
+		puts(now);
+		fflush(stdout);
+	}
+}
+
+static int map_and(char **words, bool on)
 {
 	char line[64];
 	struct stat st;
@@ -216,16 +251,21 @@ static int run_map(char **words)
 	}
 	puts("mapped");
 	fflush(stdout);
-	while (fgets(line, sizeof line, stdin)) {
+	if (on)
+		look_on(map, first, len);
+	while (!on && fgets(line, sizeof line, stdin)) {
 		puts(look(map, first, len));
 		fflush(stdout);
 	}
 	return 0;
 }
 
+static int run_map(char **words) { return map_and(words, false); }
+static int run_watch(char **words) { return map_and(words, true); }
+
 int main(int argc, char **argv)
 {
-	static const struct { const char *name; int words; int (*run)(char **words); } acts[] = { { "loop", 2, run_loop }, { "hold", 2, run_hold }, { "try", 1, run_try }, { "map", 2, run_map } };
+	static const struct { const char *name; int words; int (*run)(char **words); } acts[] = { { "loop", 2, run_loop }, { "hold", 2, run_hold }, { "try", 1, run_try }, { "map", 2, run_map }, { "watch", 2, run_watch } };
 	const struct sigaction term = { .sa_handler = on_term }, lease = { .sa_handler = on_break, .sa_flags = SA_RESTART }, gone = { .sa_handler = on_bus, .sa_flags = SA_NODEFER };
 
 	sigaction(SIGTERM, &term, NULL);
