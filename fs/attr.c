@@ -53,9 +53,11 @@ static action_set actions_on(struct vault *v, const struct asker *asker, const c
 /* A version never grows a right to write. */
 static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
 {
-	action_set can = s->deleted ? 0 : actions_on(v, asker, s->name);	/* nobody opens what is deleted */
+	const action_set uses = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_SET) | ACTION_BIT(ACTION_SECRETS_LIST);
+	const action_set can = s->deleted ? 0 : actions_on(v, asker, s->name) & uses;	/* nobody opens what is deleted */
 	st->st_size = c ? c->size : 0;
-	set_times(st, c ? c->created : s->created);
+	/* since when there is a version is for those who may read or write it: what others see says nothing */
+	set_times(st, !can ? v->shared->keeper.started : c ? c->created : s->created);
 	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
 }
 
@@ -115,8 +117,8 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	const struct catalog_version *c = NULL;
 
 	if (i->type == INODE_SECRET || i->type == INODE_VERSIONS) {
-		/* an old incarnation still answers: somebody stands in it */
-		fill_dir(st, s ? s->changed : v->shared->keeper.started);
+		/* An old incarnation still answers: somebody stands in it. Whoever asks: when a secret last changed is not for everybody. */
+		fill_dir(st, v->shared->keeper.started);
 		return 0;
 	}
 	if (!s)

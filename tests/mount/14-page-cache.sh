@@ -37,7 +37,7 @@ answered()
 look() { echo look >&"${MAP_IN[$1]}"; }
 
 note "a map shows nothing after a revoke, whatever is held on the file besides"
-kinds=(private shared private,populate shared,populate,lock private,lease-read private,lease-write shared,flock,lease-write)
+read -r -a kinds <<<"private shared private,populate shared,populate,lock private,lease-read private,lease-write shared,flock,lease-write"
 for file in current versions/1; do
 	grant
 	for kind in "${kinds[@]}"; do
