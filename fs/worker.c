@@ -16,9 +16,11 @@
 
 #include "fs/control.h"
 #include "fs/log.h"
+#include "fs/holds.h"
 #include "fs/hot.h"
 #include "fs/lifecycle.h"
 #include "fs/mm_holder.h"
+#include "fs/mount_facts.h"
 #include "fs/ops.h"
 #include "fs/removal.h"
 #include "fs/sandbox.h"
@@ -454,6 +456,8 @@ static int open_rest(struct worker *w)
 	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
+	v->proc_fd = role_fd(w->args, "proc");
+	v->stackable = mount_can_be_stacked_on(&v->shared->init);
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
@@ -568,6 +572,12 @@ static int activate(struct worker *w)
 	};
 	vault_take_over(v);
 	take_over_stages(v);
+	r = drops_new(v->fuse_fd, v->handles, &v->drops);
+	if (!r)
+		r = holds_new(v, &v->holds);
+	if (r)
+		return fatal(w, 1, "thread: %s", strerror(-r));
+	drops_all(v->drops);		/* a page that the worker before us brought to the kernel may be there still */
 	vault_ring_missed(v);
 	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
@@ -600,6 +610,8 @@ static void tear_down(struct worker *w)
 	lifecycle_stop(w->lifecycle);
 	session_free(w->session);
 	lifecycle_free(w->lifecycle);
+	holds_free(v->holds);
+	const bool dropped = drops_free(v->drops);
 	if (v->audit && stopping && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
@@ -607,7 +619,8 @@ static void tear_down(struct worker *w)
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);
-	handles_free(v->handles);
+	if (dropped)
+		handles_free(v->handles);
 	callers_free(v->callers);
 	store_close(v->store);
 	audit_close(v->audit);

@@ -53,6 +53,7 @@ needs=(
 	command crun crun
 	command catatonit catatonit
 	file /usr/lib/podman/netavark netavark
+	command fuse-overlayfs fuse-overlayfs
 	command systemd-analyze systemd
 	command vim.tiny vim-tiny
 	command nano nano
