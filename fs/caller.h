@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "fs/accounts.h"
 #include "fs/neighbour.h"
 #include "policy/principal.h"
 #include "store/audit.h"
@@ -37,6 +38,7 @@ struct callers_config {
 	int proc_fd;		/* root of a procfs, O_DIRECTORY: the private one, or /proc */
 	int resolver_fd;	/* socket of the resolver (ownership passes), or -1: nothing is host, no exe */
 	bool no_host;		/* the daemon is in a container itself */
+	struct accounts *accounts;	/* the caller's; NULL: no account is known */
 };
 int callers_new(const struct callers_config *config, struct callers **ret_callers);
 void callers_free(struct callers *c);

@@ -394,13 +394,16 @@ static int open_store(struct worker *w, bool migrate)
 static int open_rest(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
+	struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
-	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
+	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
+	callers.accounts = v->accounts;
+	if (!r)
+		r = callers_new(&callers, &v->callers);
 	w->linger_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!r && (w->linger_fd < 0 || pipe(w->wake)))
 		r = -errno;
@@ -546,6 +549,7 @@ static void tear_down(struct worker *w)
 	plain_pool_free(v->plain);
 	handles_free(v->handles);
 	callers_free(v->callers);
+	accounts_free(v->accounts);
 	store_close(v->store);
 	audit_close(v->audit);
 	keys_free(v->keys);

@@ -42,6 +42,8 @@ struct audit_caller {
 	uint32_t uid, gid;
 	int32_t pid;
 	int64_t loginuid;	/* -1: none */
+	bool has_owner;		/* the process is another user's than uid says: */
+	uint32_t owner;
 	uint64_t neighbour;	/* whose share of the log its records take: what it is the log does not know */
 	const char *comm, *exe, *unit, *container;
 	uint16_t json_len;	/* 0: not rendered */

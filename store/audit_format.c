@@ -237,7 +237,7 @@ void audit_names_set(struct audit_names *n, const char *vault, const char *host,
 	snprintf(n->request, sizeof n->request, "\"%016llx-", (unsigned long long)connection);
 }
 
-/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 300 + 200 + 200, and 190 for the rest. */
+/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 300 + 200 + 200, and 210 for the rest. */
 void audit_caller_render(struct audit_caller *c)
 {
 	char *p = LITERAL(c->json, "{\"uid\":");
@@ -253,6 +253,8 @@ void audit_caller_render(struct audit_caller *c)
 	p = c->loginuid < 0 ? LITERAL(p, "null") : put_signed(p, c->loginuid);
 	p = put_string(p, ",\"unit\":", 8, c->unit, 200, 200);
 	p = put_string(p, ",\"container\":", 13, c->container, 200, 200);
+	if (c->has_owner)
+		p = put_number(LITERAL(p, ",\"owner\":"), c->owner);
 	*p++ = '}';
 	c->json_len = (uint16_t)(p - c->json);
 }
