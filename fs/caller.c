@@ -692,11 +692,11 @@ struct neighbours *callers_neighbours(struct callers *c)
 	return c->neighbours;
 }
 
-#define FOLLOW_NS      (1000 * NS_PER_MS)
-#define FOLLOW_WAIT_NS (100 * NS_PER_MS)
+#define FOLLOW_NS (1000 * NS_PER_MS)
 
-void callers_follow(struct callers *c)
+void callers_follow(struct callers *c, int wait_ms)
 {
+	const uint32_t known = neighbours_ranges(c->neighbours);
 	const int64_t now = now_ns();
 	struct subuid_table table;
 	uint32_t number;
@@ -704,8 +704,9 @@ void callers_follow(struct callers *c)
 
 	if (!c->resolver || now < c->follow_at)
 		return;
-	r = resolver_ask_ranges(c->resolver, neighbours_ranges(c->neighbours), now + FOLLOW_WAIT_NS, &table, &number);
+	r = resolver_ask_ranges(c->resolver, known, now + wait_ms * NS_PER_MS, &table, &number);
 	if (r == 0)
 		neighbours_set_ranges(c->neighbours, &table, number);
-	c->follow_at = now + (r == 0 || r == -EALREADY ? FOLLOW_NS : 5 * FOLLOW_NS);
+	/* one that is silent is not waited for each time; but without a table nothing is known */
+	c->follow_at = r == 0 || r == -EALREADY ? now + FOLLOW_NS : known ? now + 5 * FOLLOW_NS : 0;
 }

@@ -53,8 +53,10 @@ int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, str
 
 /* What is known of uids before their threads were looked at: for as long as c lives. */
 struct neighbours *callers_neighbours(struct callers *c);
-/* Asks the resolver for the table of subordinate uids where it is another one than is known; waits 100 ms at most, and no oftener than once a second. For a thread that may. */
-void callers_follow(struct callers *c);
+/* Asks the resolver for the table of subordinate uids where it is another one than is known; waits for so long at most, and asks once a second. For one thread at a time, which may wait. */
+#define CALLERS_FOLLOW_MS 100
+#define CALLERS_FIRST_MS  1000	/* before anybody is served */
+void callers_follow(struct callers *c, int wait_ms);
 
 /* The thread group of tid, from status alone: safe at FLUSH. 0 or -ESRCH. */
 int caller_tgid(struct callers *c, pid_t tid, pid_t *ret_tgid);

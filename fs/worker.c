@@ -271,7 +271,7 @@ static void tick(struct worker *w)
 	if (!busy)
 		tell_tampering(v);
 	backups_expire(v->backups);
-	callers_follow(v->callers);
+	callers_follow(v->callers, CALLERS_FOLLOW_MS);
 	v->shared->tick_began = 0;
 }
 
@@ -483,6 +483,8 @@ static int prepare(struct worker *w)
 	r = open_store(w, false);
 	if (!r)
 		r = open_rest(w);
+	if (!r)
+		callers_follow(w->vault.callers, CALLERS_FIRST_MS);
 	const struct control_message prepared = { .type = CONTROL_PREPARED };
 	return r ? r : control_send(w->vault.control_fd, &prepared, -1);
 }
@@ -522,7 +524,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
-		callers_follow(w->vault.callers);
+		callers_follow(w->vault.callers, CALLERS_FOLLOW_MS);
 	}
 }
 

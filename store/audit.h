@@ -66,6 +66,7 @@ struct audit_event {
 	bool resent;			/* the request carries the resend bit: if (unique, operation, result) was recorded already, nothing is written and 0 is returned. What comes to another result than before is recorded: the last record is what the caller got */
 	uint32_t duration_us;
 	const char *detail;		/* further words for a person, raw, NULL: none (field "detail") */
+	bool self_grant;		/* of a binding: it can mean the caller (field "self", true; else there is none) */
 	bool privileged;		/* an administrator's act: may use the reserve (unless it was denied: anybody can be denied) */
 };
 

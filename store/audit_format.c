@@ -366,6 +366,8 @@ size_t audit_render(char *ret_line, const struct audit_names *names, struct audi
 	p = LITERAL(p, ",\"count\":");
 	p = put_number(p, count);
 	p = STRING(p, ",\"detail\":", e->detail, AUDIT_DETAIL_MAX);
+	if (e->self_grant)
+		p = LITERAL(p, ",\"self\":true");
 	p = LITERAL(p, ",\"prev\":\"");
 	audit_hex(p, prev);
 	p += AUDIT_HEX_LEN;

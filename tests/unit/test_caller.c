@@ -683,7 +683,7 @@ START_TEST(a_silent_resolver_leaves_who_is_in_the_initial_namespace_its_account)
 	ck_assert_int_eq(pthread_create(&thread, NULL, run_half_resolver, &pair[1]), 0);
 	config = (struct callers_config){ .proc_fd = p.fd, .resolver_fd = pair[0] };
 	ck_assert_int_eq(callers_new(&config, &w.callers), 0);
-	callers_follow(w.callers);
+	callers_follow(w.callers, 5000);
 	ck_assert_uint_eq(neighbours_guess(callers_neighbours(w.callers), 100005), 1000);
 	for (size_t n = 0; n < sizeof(silent) / sizeof(silent[0]); n++) {
 		const unsigned uid = silent[n].uid;
