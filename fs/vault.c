@@ -33,6 +33,8 @@ void vault_copy_name(char *ret, size_t room, const char *name)
 	ret[n] = '\0';
 }
 
+#define ACCOUNT_STANDS_NS INT64_C(60000000000)
+
 void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)
 {
 	struct policy_answer a = { 0 };
@@ -57,6 +59,9 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 	ret_verdict->error = 0;
 	ret_verdict->binding = a.binding;
 	ret_verdict->valid_until = a.valid_until;
+	/* an account's groups change without a word to us */
+	if (who->policy.account != POLICY_ACCOUNT_OWN && policy_has_blocks(p) && vault_now() + ACCOUNT_STANDS_NS < a.valid_until)
+		ret_verdict->valid_until = vault_now() + ACCOUNT_STANDS_NS;
 	vault_copy_name(ret_verdict->role, sizeof ret_verdict->role, role ? role->name : "");
 }
 
@@ -289,17 +294,24 @@ bool vault_events_new(const struct vault *v)
 	return atomic_load(&v->events_told) != end;
 }
 
-void vault_events_told(struct vault *v)
+void vault_wake_lifecycle(void *arg)
 {
+	struct vault *v = arg;
 	const int wake = atomic_load(&v->lifecycle_wake) - 1;
 	const uint64_t one = 1;
+
+	if (wake >= 0)
+		(void)!write(wake, &one, sizeof one);
+}
+
+void vault_events_told(struct vault *v)
+{
 	uint64_t first, end;
 
 	store_events_range(v->store, &first, &end);
 	if (atomic_exchange(&v->events_told, end) != end)
 		vault_ring(v, BELL_TOUCH, ".coffer/events");
-	if (wake >= 0)
-		(void)!write(wake, &one, sizeof one);
+	vault_wake_lifecycle(v);
 }
 
 void vault_changed(struct vault *v, bool ring)

@@ -273,7 +273,7 @@ static void tick(struct worker *w)
 		tell_tampering(v);
 	backups_expire(v->backups);
 	log_limits_end();
-	callers_follow(v->callers);
+	callers_follow(v->callers, CALLERS_FOLLOW_MS);
 	v->shared->tick_began = 0;
 }
 
@@ -453,7 +453,7 @@ static int open_store(struct worker *w, bool migrate)
 static int open_rest(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
+	struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
 	v->proc_fd = role_fd(w->args, "proc");
@@ -461,7 +461,10 @@ static int open_rest(struct worker *w)
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
-	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
+	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
+	callers.accounts = v->accounts;
+	if (!r)
+		r = callers_new(&callers, &v->callers);
 	w->linger_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!r && (w->linger_fd < 0 || pipe(w->wake)))
 		r = -errno;
@@ -495,6 +498,8 @@ static int prepare(struct worker *w)
 	r = open_store(w, false);
 	if (!r)
 		r = open_rest(w);
+	if (!r)
+		callers_follow(w->vault.callers, CALLERS_FIRST_MS);
 	const struct control_message prepared = { .type = CONTROL_PREPARED };
 	return r ? r : control_send(w->vault.control_fd, &prepared, -1);
 }
@@ -534,7 +539,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
-		callers_follow(w->vault.callers);
+		callers_follow(w->vault.callers, CALLERS_FOLLOW_MS);
 	}
 }
 
@@ -622,6 +627,7 @@ static void tear_down(struct worker *w)
 	if (dropped)
 		handles_free(v->handles);
 	callers_free(v->callers);
+	accounts_free(v->accounts);
 	store_close(v->store);
 	audit_close(v->audit);
 	keys_free(v->keys);
