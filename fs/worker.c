@@ -16,9 +16,11 @@
 
 #include "fs/control.h"
 #include "fs/log.h"
+#include "fs/holds.h"
 #include "fs/hot.h"
 #include "fs/lifecycle.h"
 #include "fs/mm_holder.h"
+#include "fs/mount_facts.h"
 #include "fs/ops.h"
 #include "fs/removal.h"
 #include "fs/sandbox.h"
@@ -271,7 +273,7 @@ static void tick(struct worker *w)
 		tell_tampering(v);
 	backups_expire(v->backups);
 	log_limits_end();
-	callers_follow(v->callers);
+	callers_follow(v->callers, CALLERS_FOLLOW_MS);
 	v->shared->tick_began = 0;
 }
 
@@ -451,13 +453,18 @@ static int open_store(struct worker *w, bool migrate)
 static int open_rest(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
+	struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
+	v->proc_fd = role_fd(w->args, "proc");
+	v->stackable = mount_can_be_stacked_on(&v->shared->init);
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
-	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
+	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
+	callers.accounts = v->accounts;
+	if (!r)
+		r = callers_new(&callers, &v->callers);
 	w->linger_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!r && (w->linger_fd < 0 || pipe(w->wake)))
 		r = -errno;
@@ -491,6 +498,8 @@ static int prepare(struct worker *w)
 	r = open_store(w, false);
 	if (!r)
 		r = open_rest(w);
+	if (!r)
+		callers_follow(w->vault.callers, CALLERS_FIRST_MS);
 	const struct control_message prepared = { .type = CONTROL_PREPARED };
 	return r ? r : control_send(w->vault.control_fd, &prepared, -1);
 }
@@ -530,7 +539,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
-		callers_follow(w->vault.callers);
+		callers_follow(w->vault.callers, CALLERS_FOLLOW_MS);
 	}
 }
 
@@ -568,6 +577,12 @@ static int activate(struct worker *w)
 	};
 	vault_take_over(v);
 	take_over_stages(v);
+	r = drops_new(v->fuse_fd, v->handles, &v->drops);
+	if (!r)
+		r = holds_new(v, &v->holds);
+	if (r)
+		return fatal(w, 1, "thread: %s", strerror(-r));
+	drops_all(v->drops);		/* a page that the worker before us brought to the kernel may be there still */
 	vault_ring_missed(v);
 	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
@@ -600,6 +615,8 @@ static void tear_down(struct worker *w)
 	lifecycle_stop(w->lifecycle);
 	session_free(w->session);
 	lifecycle_free(w->lifecycle);
+	holds_free(v->holds);
+	const bool dropped = drops_free(v->drops);
 	if (v->audit && stopping && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
@@ -607,8 +624,10 @@ static void tear_down(struct worker *w)
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);
-	handles_free(v->handles);
+	if (dropped)
+		handles_free(v->handles);
 	callers_free(v->callers);
+	accounts_free(v->accounts);
 	store_close(v->store);
 	audit_close(v->audit);
 	keys_free(v->keys);

@@ -45,6 +45,8 @@ struct audit_caller {
 	uint32_t uid, gid;
 	int32_t pid;
 	int64_t loginuid;	/* -1: none */
+	bool has_owner;		/* the process is another user's than uid says: */
+	uint32_t owner;
 	uint64_t neighbour;	/* whose share of the log its records take: what it is the log does not know */
 	uint8_t origin[AUDIT_ORIGIN_LEN];	/* the same for what one process with one identity asks, and for nothing else; zeros: not known, and nothing of it is folded */
 	const char *comm, *exe, *unit, *container;
@@ -66,6 +68,7 @@ struct audit_event {
 	bool resent;			/* the request carries the resend bit: if (unique, operation, result) was recorded already, nothing is written and 0 is returned. What comes to another result than before is recorded: the last record is what the caller got */
 	uint32_t duration_us;
 	const char *detail;		/* further words for a person, raw, NULL: none (field "detail") */
+	bool self_grant;		/* of a binding: it can mean the caller (field "self", true; else there is none) */
 	bool privileged;		/* an administrator's act: may use the reserve (unless it was denied: anybody can be denied) */
 };
 

@@ -263,7 +263,7 @@ static char *put_path(char *p, const char *key, size_t key_len, const char *raw)
 	return p;
 }
 
-/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 160 + 200 + 200, and 190 for the rest. */
+/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 160 + 200 + 200, and 210 for the rest. */
 void audit_caller_render(struct audit_caller *c)
 {
 	char *p = LITERAL(c->json, "{\"uid\":");
@@ -279,6 +279,8 @@ void audit_caller_render(struct audit_caller *c)
 	p = c->loginuid < 0 ? LITERAL(p, "null") : put_signed(p, c->loginuid);
 	p = put_string(p, ",\"unit\":", 8, c->unit, 200, 200);
 	p = put_string(p, ",\"container\":", 13, c->container, 200, 200);
+	if (c->has_owner)
+		p = put_number(LITERAL(p, ",\"owner\":"), c->owner);
 	*p++ = '}';
 	c->json_len = (uint16_t)(p - c->json);
 }
@@ -383,6 +385,8 @@ size_t audit_render(char *ret_line, const struct audit_names *names, struct audi
 	p = LITERAL(p, ",\"count\":");
 	p = put_number(p, count);
 	p = STRING(p, ",\"detail\":", e->detail, AUDIT_DETAIL_MAX);
+	if (e->self_grant)
+		p = LITERAL(p, ",\"self\":true");
 	p = LITERAL(p, ",\"prev\":\"");
 	audit_hex(p, prev);
 	p += AUDIT_HEX_LEN;

@@ -85,9 +85,17 @@ static bool is_container(const char *wanted, const char *there)
 	return !strcmp(wanted, there) || (id && n >= CONTAINER_ID_MIN && !strncmp(wanted, id + 1, n));
 }
 
+/* Whoever ran as a subordinate uid of the user, or in a user namespace of its, was the user: `owner` says so (contrib/doc/AUDIT-FORMAT.md). */
+static bool was_user(const json_t *caller, uint32_t uid)
+{
+	const json_t *owner = json_object_get(caller, "owner");
+
+	return json_integer_value(json_object_get(caller, "uid")) == uid || (owner && json_integer_value(owner) == uid);
+}
+
 static bool is_suspect(const struct suspect *s, const json_t *caller)
 {
-	const json_t *uid = json_object_get(caller, "uid"), *gid = json_object_get(caller, "gid");
+	const json_t *gid = json_object_get(caller, "gid");
 	const char *unit = json_string_value(json_object_get(caller, "unit"));
 
 	if (!json_is_object(caller))
@@ -95,7 +103,7 @@ static bool is_suspect(const struct suspect *s, const json_t *caller)
 	for (size_t i = 0; i < s->principal.n; i++) {
 		const struct principal_condition *c = &s->principal.conditions[i];
 
-		if ((c->kind == PRINCIPAL_USER && json_integer_value(uid) != c->id) || (c->kind == PRINCIPAL_GROUP && json_integer_value(gid) != c->id))
+		if ((c->kind == PRINCIPAL_USER && !was_user(caller, c->id)) || (c->kind == PRINCIPAL_GROUP && json_integer_value(gid) != c->id))
 			return false;
 	}
 	if (s->unit && (!unit || strcmp(unit, s->unit) != 0))
