@@ -141,7 +141,7 @@ static int fold_write(struct audit *a, struct audit_fold *f)
 	time_text(last, f->last);
 	snprintf(detail, sizeof detail, "folded, from %s to %s%s", first, last, overflow ? "; of several callers and operations" : "");
 	caller.json_len = (uint16_t)snprintf(caller.json, sizeof caller.json,
-		"{\"uid\":%lld,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null}",
+		"{\"uid\":%lld,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null,\"groups\":null}",
 		f->uid == UINT32_MAX ? -1LL : (long long)f->uid);
 	r = audit_put(a, &e, f->count, f);
 	if (r < 0)
