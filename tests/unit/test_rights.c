@@ -52,6 +52,15 @@ static int on_seal(void *arg)
 	return 0;
 }
 
+static int on_program_user(void *arg, uint32_t *ret_user, char *why, size_t why_len)
+{
+	(void)arg;
+	(void)why;
+	(void)why_len;
+	*ret_user = 999;
+	return 0;
+}
+
 static int on_segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 {
 	(void)arg;
@@ -131,7 +140,7 @@ static void make_worker(void)
 	v.vault.openers = calloc(HANDLES_MAX, sizeof *v.vault.openers);
 	ck_assert_ptr_nonnull(v.vault.openers);
 	v.vault.ctl = (struct ctl_env){ .vault = "test", .store = v.vault.store, .audit = v.vault.audit, .keys = v.vault.keys, .shared = v.vault.shared, .handles = v.vault.handles,
-					.backups = v.vault.backups, .seal = on_seal };
+					.backups = v.vault.backups, .seal = on_seal, .program_user = on_program_user };
 }
 
 /* ---- asking ---- */
