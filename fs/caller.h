@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "fs/accounts.h"
+#include "fs/neighbour.h"
 #include "policy/principal.h"
 #include "store/audit.h"
 
@@ -22,8 +24,10 @@ struct identity {
 	uint64_t start_time;		/* of the thread group leader, clock ticks; 0: not known (only `shallow` asked) */
 	uint64_t user_ns, pid_ns, mnt_ns;	/* 0: not known */
 	bool host;			/* established, outside every container */
+	uint64_t neighbour;		/* whose share it uses: fs/neighbour.h */
+	uint32_t owner;			/* the user of the machine whose process it is; OWNER_UNKNOWN */
 	bool full;			/* resolver asked: exe, namespaces, start_time are there */
-	uint8_t digest[IDENTITY_DIGEST];	/* of uid, gid, groups, unit, container, namespaces, host: "another identity" is another digest */
+	uint8_t digest[IDENTITY_DIGEST];	/* of uid, gid, groups, unit, container, namespaces, host, owner: "another identity" is another digest */
 	struct policy_caller policy;	/* groups point into this block */
 	struct audit_caller audit;	/* rendered; strings point into this block */
 };
@@ -34,6 +38,7 @@ struct callers_config {
 	int proc_fd;		/* root of a procfs, O_DIRECTORY: the private one, or /proc */
 	int resolver_fd;	/* socket of the resolver (ownership passes), or -1: nothing is host, no exe */
 	bool no_host;		/* the daemon is in a container itself */
+	struct accounts *accounts;	/* the caller's; NULL: no account is known */
 };
 int callers_new(const struct callers_config *config, struct callers **ret_callers);
 void callers_free(struct callers *c);
@@ -45,6 +50,13 @@ struct identity *caller_cached(struct callers *c, uint32_t uid, uint32_t gid, pi
  * caller's exec lock there. 0, or -EACCES: in doubt, and *ret_why is a static word for the log ("kernel thread", "pid 0", "credentials differ", …). *ret_identity is then a minimal one
  * with the header's uid, gid and pid for the audit record (never to be asked of the policy), or NULL when memory is short. */
 int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, struct identity **ret_identity, const char **ret_why);
+
+/* What is known of uids before their threads were looked at: for as long as c lives. */
+struct neighbours *callers_neighbours(struct callers *c);
+/* Asks the resolver for the table of subordinate uids where it is another one than is known; waits for so long at most, and asks once a second. For one thread at a time, which may wait. */
+#define CALLERS_FOLLOW_MS 100
+#define CALLERS_FIRST_MS  1000	/* before anybody is served */
+void callers_follow(struct callers *c, int wait_ms);
 
 /* The thread group of tid, from status alone: safe at FLUSH. 0 or -ESRCH. */
 int caller_tgid(struct callers *c, pid_t tid, pid_t *ret_tgid);

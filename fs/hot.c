@@ -41,6 +41,14 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	}
 	if (!identify(v, in, &a))
 		return;
+	if (access_wants_hold(v, &a, ask.ino)) {
+		if (!request_may_block()) {
+			asker_release(&a);
+			request_defer_hot();
+			return;
+		}
+		holds_take(v->holds, ask.ino);
+	}
 	int r = access_open(v, &a, &ask, &grant);
 	if (!r && grant.kind == HANDLE_CTL) {
 		r = ctl_file_open(v, &a, grant.fh);

@@ -12,6 +12,7 @@
 #include "fs/bell.h"
 #include "fs/caller.h"
 #include "fs/ctl.h"
+#include "fs/drops.h"
 #include "fs/handle.h"
 #include "fs/inode.h"
 #include "fs/plain.h"
@@ -26,13 +27,16 @@ struct vault {
 	struct store *store;
 	struct audit *audit;
 	struct keys *keys;
+	struct accounts *accounts;
 	struct callers *callers;
 	struct handles *handles;
 	struct plain_pool *plain;
 	struct answers *answers;
 	struct backups *backups;
+	struct drops *drops;		/* NULL before it is active, as holds */
+	struct holds *holds;
 	struct ctl_env ctl;
-	int bell_fd, control_fd, fuse_fd;
+	int bell_fd, control_fd, fuse_fd, proc_fd;
 	pthread_mutex_t ctl_lock;	/* of shared->ctl */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
@@ -42,6 +46,7 @@ struct vault {
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
 	int64_t next_look, next_ring;	/* removal_tick's */
+	bool stackable;			/* overlayfs can stand on the mount: what its opens can be told by is refused */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
 
@@ -75,7 +80,7 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 /* One who must be able to act when others have used up what there is: whoever may grant, and root of the host (a sealed vault knows no policy). */
 bool vault_is_administrator(struct vault *v, const struct identity *who);
 
-/* Is the caller the bell: its pid and its user, both from the keeper. */
+/* Is the caller a thread of the bell: its process and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 
 /* Writes the record of a verdict. 0, or -EIO: nothing may be served. *ret_delay_ms may be NULL. */
@@ -90,13 +95,19 @@ void vault_changed(struct vault *v, bool ring);
 void vault_told(struct vault *v, uint64_t epoch);
 /* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
 void vault_ring_missed(struct vault *v);
+/* One that finds the bell's queue full is counted, and comes again with vault_ring_lost. */
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
+/* Rings again for all that may not have been heard for a full queue, where there is any; waits for room. From a thread of its own: stop_fd is readable when it should end, and leave the rest to the next. */
+void vault_ring_lost(struct vault *v, int stop_fd);
 /* A live secret has a new current: for the store's callbacks, arg is the vault. */
 void vault_ring_current(uint32_t secret, void *arg);
 
 /* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
 void vault_events_told(struct vault *v);
 bool vault_events_new(const struct vault *v);	/* Are there some that nobody was told of? */
+
+/* There is something for the thread that does what is due: arg is the vault. */
+void vault_wake_lifecycle(void *arg);
 
 /* Gets the vault key and verifies everything; the active worker records it. 0; -ENOKEY; -EBADMSG. */
 int vault_unlock(struct vault *v, char *why, size_t why_len);

@@ -16,15 +16,18 @@
 
 #include "fs/control.h"
 #include "fs/log.h"
+#include "fs/holds.h"
 #include "fs/hot.h"
 #include "fs/lifecycle.h"
 #include "fs/mm_holder.h"
+#include "fs/mount_facts.h"
 #include "fs/ops.h"
 #include "fs/removal.h"
 #include "fs/sandbox.h"
 #include "fs/staging.h"
 #include "fs/test_hook.h"
 #include "fs/vault.h"
+#include "store/lifecycle.h"
 #include "store/vaultconf.h"
 
 #define TICK_MS       250
@@ -47,8 +50,8 @@ struct worker {
 	struct vaultconf conf;
 	char host[65];
 	pthread_mutex_t control_lock;
-	pthread_t ticker;
-	bool ticking;
+	pthread_t ticker, log_ticker;
+	bool ticking, log_ticking;
 	int segment_fd;			/* of the log, which came with the word to act; -1: none */
 	uint32_t segment;		/* its number */
 	bool store_is_old;		/* its schema is brought up to date when nobody else serves from it any more */
@@ -72,10 +75,30 @@ static int fatal(struct worker *w, int status, const char *format, ...)
 
 /* ---- what the rooms ask back ---- */
 
+/* What the keeper says to m: 0 or its error. An answer that came too late for the one who asked before is not taken for it. ret_fd may be NULL. */
+static int ask_keeper(struct worker *w, const struct control_message *m, struct control_message *ret_answer, int *ret_fd)
+{
+	const int socket = w->vault.control_fd;
+	int late = -1;
+
+	pthread_mutex_lock(&w->control_lock);
+	while (control_receive(socket, ret_answer, &late, 0) == 0)
+		if (late >= 0)
+			close(late);
+	int r = control_send(socket, m, -1);
+	if (!r)
+		r = control_receive(socket, ret_answer, ret_fd, CONTROL_MS);
+	pthread_mutex_unlock(&w->control_lock);
+	if (!r && ret_answer->type != m->type)
+		r = -EPROTO;
+	return r ? r : ret_answer->error;
+}
+
 static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 {
 	struct worker *w = arg;
-	struct control_message m = { .type = CONTROL_SEGMENT, .number = number, .create = create }, answer;
+	const struct control_message m = { .type = CONTROL_SEGMENT, .number = number, .create = create };
+	struct control_message answer;
 	int fd = -1;
 
 	if (!create && w->segment_fd >= 0 && number == w->segment) {
@@ -83,16 +106,8 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 		w->segment_fd = -1;
 		return 0;
 	}
-	pthread_mutex_lock(&w->control_lock);
-	int r = control_send(w->vault.control_fd, &m, -1);
-	if (!r)
-		r = control_receive(w->vault.control_fd, &answer, &fd, CONTROL_MS);
-	pthread_mutex_unlock(&w->control_lock);
-	if (!r && (answer.type != CONTROL_SEGMENT || answer.number != number))
-		r = -EPROTO;
-	if (!r)
-		r = answer.error;
-	if (!r && fd < 0)
+	int r = ask_keeper(w, &m, &answer, &fd);
+	if (!r && (answer.number != number || fd < 0))
 		r = -EPROTO;
 	if (r) {
 		if (fd >= 0)
@@ -101,6 +116,17 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 	}
 	*ret_fd = fd;
 	return 0;
+}
+
+static int retain(void *arg, uint32_t recorded, uint32_t *ret_due)
+{
+	const struct control_message m = { .type = CONTROL_RETAIN, .number = recorded };
+	struct control_message answer;
+	int r = ask_keeper(arg, &m, &answer, NULL);
+
+	if (!r)
+		*ret_due = answer.number;
+	return r;
 }
 
 static bool still_unanswered(void *arg, uint64_t recorded)
@@ -177,7 +203,7 @@ static void try_unlock(struct vault *v)
 static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 {
 	struct vault *v = userdata;
-	struct audit_caller caller = { .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
+	struct audit_caller caller = { .neighbour = neighbours_guess(callers_neighbours(v->callers), in->uid), .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
 	char detail[128];
 
 	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode, (unsigned long long)in->nodeid);
@@ -185,9 +211,9 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	const struct audit_event e = {
 		.operation = AUDIT_REQUEST_GIVE_UP, .result = AUDIT_ERROR, .error = EIO, .caller = &caller, .detail = detail, .unique = request_unique(), .resent = true, .privileged = true,
 	};
-	log_error("a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
+	log_caused(LOG_ERR, "a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
 	if (audit_append(v->audit, &e, NULL))
-		log_error("and the log cannot be written");
+		log_caused(LOG_ERR, "and the log cannot be written");
 	v->shared->keeper.deaths_of_request++;
 	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
 }
@@ -198,6 +224,26 @@ static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
 
 	if (len >= sizeof *in + sizeof *write)
 		staging_lost(userdata, write->fh, in->uid);
+}
+
+/* That somebody removes parts of the log is told to whoever listens, too. A sealed vault keeps it until it is opened. */
+static void tell_tampering(struct vault *v)
+{
+	char detail[EVENT_DETAIL_MAX];
+	const struct event e = { .kind = EVENT_AUDIT_TAMPERED, .name = "*", .detail = detail };
+
+	if (!audit_tampering(v->audit, detail, sizeof detail) || store_sealed(v->store) || store_begin_privileged(v->store) < 0)
+		return;
+	int r = store_event_add(v->store, &e);
+	if (r < 0)
+		store_rollback(v->store);
+	else
+		r = store_commit(v->store);
+	if (r < 0)
+		return;
+	log_error("the files of the audit log were tampered with: %s; coffer audit verify %s tells what is left", detail, v->shared->keeper.store);
+	audit_tampering_told(v->audit);
+	vault_events_told(v);
 }
 
 static void tick(struct worker *w)
@@ -228,14 +274,28 @@ static void tick(struct worker *w)
 		vault_events_told(v);
 	if (!busy)
 		removal_tick(v);
-	audit_tick(v->audit);
+	if (!busy)
+		tell_tampering(v);
 	backups_expire(v->backups);
+	log_limits_end();
+	callers_follow(v->callers, CALLERS_FOLLOW_MS);
 	v->shared->tick_began = 0;
 }
 
 static int sooner(int a, int b)
 {
 	return b >= 0 && b < a ? b : a;
+}
+
+/* What the log has counted is in its file within a second: so nothing that waits for the store, or for the key holder, stands before it. */
+static void *log_ticker(void *arg)
+{
+	struct worker *w = arg;
+	struct pollfd p = { .fd = w->wake[0], .events = POLLIN };
+
+	while (poll(&p, 1, TICK_MS) <= 0)
+		audit_tick(w->vault.audit);
+	return NULL;
 }
 
 static void *ticker(void *arg)
@@ -351,7 +411,7 @@ static int open_audit(struct worker *w)
 	gethostname(w->host, sizeof w->host - 1);
 	const struct audit_config config = {
 		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
-		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .unanswered = still_unanswered, .arg = w,
+		.durability = o->durability, .segment_size = o->audit_segment_size, .keep_bytes = o->audit_keep_bytes, .keep_seconds = o->audit_keep_seconds, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
 	if (w->segment_fd >= 0)		/* another one is the open one by now */
@@ -398,13 +458,18 @@ static int open_store(struct worker *w, bool migrate)
 static int open_rest(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
+	struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
+	v->proc_fd = role_fd(w->args, "proc");
+	v->stackable = mount_can_be_stacked_on(&v->shared->init);
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
-	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
+	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
+	callers.accounts = v->accounts;
+	if (!r)
+		r = callers_new(&callers, &v->callers);
 	w->linger_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!r && (w->linger_fd < 0 || pipe(w->wake)))
 		r = -errno;
@@ -438,6 +503,8 @@ static int prepare(struct worker *w)
 	r = open_store(w, false);
 	if (!r)
 		r = open_rest(w);
+	if (!r)
+		callers_follow(w->vault.callers, CALLERS_FIRST_MS);
 	const struct control_message prepared = { .type = CONTROL_PREPARED };
 	return r ? r : control_send(w->vault.control_fd, &prepared, -1);
 }
@@ -477,6 +544,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
+		callers_follow(w->vault.callers, CALLERS_FOLLOW_MS);
 	}
 }
 
@@ -514,6 +582,12 @@ static int activate(struct worker *w)
 	};
 	vault_take_over(v);
 	take_over_stages(v);
+	r = drops_new(v->fuse_fd, v->handles, &v->drops);
+	if (!r)
+		r = holds_new(v, &v->holds);
+	if (r)
+		return fatal(w, 1, "thread: %s", strerror(-r));
+	drops_all(v->drops);		/* a page that the worker before us brought to the kernel may be there still */
 	vault_ring_missed(v);
 	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
@@ -523,6 +597,10 @@ static int activate(struct worker *w)
 	if (r)
 		return fatal(w, 1, "thread: %s", strerror(-r));
 	w->ticking = true;
+	r = -pthread_create(&w->log_ticker, NULL, log_ticker, w);
+	if (r)
+		return fatal(w, 1, "thread: %s", strerror(-r));
+	w->log_ticking = true;
 	r = lifecycle_start(v, role_fd(w->args, "runner"), &w->lifecycle);
 	if (r)
 		return fatal(w, 1, "rotation and hooks: %s", strerror(-r));
@@ -537,9 +615,13 @@ static void tear_down(struct worker *w)
 		(void)!write(w->wake[1], "", 1);
 		pthread_join(w->ticker, NULL);
 	}
+	if (w->log_ticking)
+		pthread_join(w->log_ticker, NULL);
 	lifecycle_stop(w->lifecycle);
 	session_free(w->session);
 	lifecycle_free(w->lifecycle);
+	holds_free(v->holds);
+	const bool dropped = drops_free(v->drops);
 	if (v->audit && stopping && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
@@ -547,8 +629,10 @@ static void tear_down(struct worker *w)
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);
-	handles_free(v->handles);
+	if (dropped)
+		handles_free(v->handles);
 	callers_free(v->callers);
+	accounts_free(v->accounts);
 	store_close(v->store);
 	audit_close(v->audit);
 	keys_free(v->keys);

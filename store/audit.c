@@ -61,12 +61,12 @@ static void undo(struct audit *a, const struct audit_place *place)
 		a->dirty = true;
 }
 
-int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold, const struct audit_place *place)
+int audit_put_at(struct audit *a, const struct audit_event *e, struct audit_tally *tally, const struct audit_place *place)
 {
 	struct audit_head *h = a->head;
 	struct audit_position *at = audit_at(h), *next = audit_spare(h);
 	char *line = a->line + 1, *from = place->newline ? a->line : line;
-	size_t len, body_len = audit_render(line, &a->names, &a->clock, audit_now(), at->seq, count, e, at->prev);
+	size_t len, body_len = audit_render(line, &a->names, &a->clock, audit_now(), at->seq, tally ? tally->count : 1, e, at->prev);
 	int r = audit_space_take(place->space, place->fd, place->start, body_len + AUDIT_SEAL_LEN + 1, place->reserve);
 
 	if (r < 0)
@@ -79,14 +79,18 @@ int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, s
 	next->segment = place->segment;
 	next->opened = place->opened;
 	next->size = place->start + len;
+	if (place->oldest)
+		next->oldest = place->oldest;
+	if (e->operation == AUDIT_TAMPERED)
+		next->tampered = next->segment;
 	*audit_allocated(h, next) = place->space->allocated;
-	if (fold)
-		fold->written_as = at->seq;
+	if (tally)
+		tally->written_as = at->seq;
 	r = audit_write(place->fd, from, len);
 	if (r < 0) {
 		undo(a, place);
-		if (fold)
-			fold->written_as = 0;
+		if (tally)
+			tally->written_as = 0;
 		goto out;
 	}
 	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request noted, at takeover. */
@@ -98,7 +102,7 @@ out:
 	return r;
 }
 
-int audit_put(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold)
+int audit_put(struct audit *a, const struct audit_event *e, struct audit_tally *tally)
 {
 	const struct audit_position *at = audit_at(a->head);
 	struct audit_place place = {
@@ -107,7 +111,10 @@ int audit_put(struct audit *a, const struct audit_event *e, uint64_t count, stru
 		.reserve = e->privileged && e->result != AUDIT_DENY,
 	};
 
-	return audit_put_at(a, e, count, fold, &place);
+	int r = audit_put_at(a, e, tally, &place);
+	if (r == 0 && e->caller && !e->privileged)
+		audit_share_add(a, e->caller->neighbour, audit_at(a->head)->size - place.start);
+	return r;
 }
 
 /* ---- torn tails ---- */
@@ -138,10 +145,17 @@ int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place)
 	snprintf(detail, sizeof detail, AUDIT_TORN_DETAIL, (unsigned long long)len, (unsigned long long)from, place->segment, hex);
 	place->newline = true;
 	place->reserve = true;
-	r = audit_put_at(a, &e, 1, NULL, place);
+	r = audit_put_at(a, &e, NULL, place);
 out:
 	free(data);
 	return r;
+}
+
+/* The open segment is not what we wrote. */
+static void note_lost(struct audit *a)
+{
+	a->untold = a->untold || !a->lost;
+	a->lost = a->tampered = true;
 }
 
 int audit_end_torn(struct audit *a)
@@ -155,7 +169,7 @@ int audit_end_torn(struct audit *a)
 		return -EIO;
 	place.start = (uint64_t)st.st_size;
 	if (place.start < at->size) {
-		a->lost = true;
+		note_lost(a);
 		return -EIO;
 	}
 	if (place.start > at->size)
@@ -193,14 +207,12 @@ static int segment_begin(struct audit *a, struct audit_place *place, const char 
 {
 	char detail[160];
 	struct audit_event e = { .operation = AUDIT_SEGMENT, .result = AUDIT_ALLOW, .detail = detail };
-	uint32_t oldest = place->segment, last;
 
 	if (place->start > 0)	/* a beginning that failed and could not be cut off */
 		return audit_put_torn(a, 0, place);
-	(void)audit_segment_list(a->config.dir_fd, &oldest, &last);
-	snprintf(detail, sizeof detail, AUDIT_SEGMENT_DETAIL "%s%s", place->segment, oldest > place->segment ? place->segment : oldest,
-		 because ? "; " : "", because ? because : "");
-	return audit_put_at(a, &e, 1, NULL, place);
+	/* not what the directory shows: that somebody removed a segment must not make it look removed by retention */
+	snprintf(detail, sizeof detail, AUDIT_SEGMENT_DETAIL "%s%s", place->segment, audit_at(a->head)->oldest, because ? "; " : "", because ? because : "");
+	return audit_put_at(a, &e, NULL, place);
 }
 
 /* Moves on to a new segment; the old one goes on being used where that fails. Not while syncing. */
@@ -305,7 +317,7 @@ static int wait_durable(struct audit *a, uint64_t seq)
 	return 0;
 }
 
-static int durable_point(struct audit *a)
+int audit_durable_point(struct audit *a)
 {
 	struct audit_position at;
 	int r = 0;
@@ -339,9 +351,11 @@ int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_del
 	if (fate == AUDIT_WRITE) {
 		r = audit_ready(a);
 		if (r == 0)
-			r = audit_put(a, e, 1, NULL);
+			r = audit_put(a, e, NULL);
 		a->failing = r;
 	}
+	if (fate == AUDIT_REFUSED)
+		r = -EDQUOT;
 	if (r == 0 && fate != AUDIT_FOLDED && a->config.durability == AUDIT_DURABILITY_FDATASYNC)
 		r = wait_durable(a, audit_at(a->head)->seq);
 	pthread_mutex_unlock(&a->lock);
@@ -362,7 +376,7 @@ static void look_for_tampering(struct audit *a)
 		return;
 	if (held.st_nlink == 0 || (uint64_t)held.st_size < at->size ||
 	    (fstatat(a->config.dir_fd, name, &shown, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT : shown.st_ino != held.st_ino || shown.st_dev != held.st_dev))
-		a->lost = a->tampered = true;
+		note_lost(a);
 	else if ((uint64_t)held.st_size > at->size)
 		a->dirty = true;
 }
@@ -379,9 +393,13 @@ int audit_tick(struct audit *a)
 {
 	int r, synced;
 
+	audit_look(a);
 	pthread_mutex_lock(&a->lock);
+	audit_share_look(a);
 	look_for_tampering(a);
 	r = audit_ready(a);
+	if (r == 0 && a->untold && (r = audit_put_tampered(a, "the segment before this one was removed or cut while it was open")) == 0)
+		a->untold = false;
 	if (r == 0)
 		r = audit_fold_flush(a, false);
 	if (r == 0 && !a->syncing && too_old(a))
@@ -389,9 +407,21 @@ int audit_tick(struct audit *a)
 	int room = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
 	if (room == 0 && a->failing == -ENOSPC)
 		a->failing = 0;
-	synced = durable_point(a);
+	synced = audit_durable_point(a);
 	pthread_mutex_unlock(&a->lock);
+	audit_retention(a);
 	return r < 0 ? r : room < 0 ? room : synced;
+}
+
+int audit_flush(struct audit *a)
+{
+	pthread_mutex_lock(&a->lock);
+	int r = audit_ready(a);
+	if (r == 0)
+		r = audit_fold_flush(a, true);
+	const int synced = audit_durable_point(a);
+	pthread_mutex_unlock(&a->lock);
+	return r < 0 ? r : synced;
 }
 
 void audit_close(struct audit *a)
@@ -401,7 +431,7 @@ void audit_close(struct audit *a)
 	pthread_mutex_lock(&a->lock);
 	if (audit_ready(a) == 0)
 		(void)audit_fold_flush(a, true);	/* what cannot be written stays counted in the head */
-	(void)durable_point(a);
+	(void)audit_durable_point(a);
 	/* before it: who is killed in between has his successor allocate once more */
 	a->head->allocated[0] = a->head->allocated[1] = 0;
 	if (!a->lost && !a->dirty && ftruncate(a->fd, (off_t)audit_at(a->head)->size) < 0)
@@ -440,7 +470,12 @@ void audit_state(struct audit *a, struct audit_state *ret_state)
 	s.failing = a->lost ? -EIO : a->failing;
 	s.append_only = audit_append_only(a->fd);
 	s.reserve_allocated = !a->space.plain;
-	s.tampered = a->tampered;
+	s.tampered = a->tampered || (at->tampered && at->tampered >= at->oldest);
+	s.oldest = at->oldest;
+	s.cap = a->limits.cap;
+	s.at_cap = a->limits.tight;
+	s.refused = a->head->refused;
+	(void)audit_share_heaviest(a, &s.heaviest, &s.heaviest_percent);
 	if (fstatvfs(a->fd, &v) == 0 && v.f_blocks > 0)
 		s.headroom_percent = (uint32_t)(100.0 * (double)v.f_bavail / (double)v.f_blocks);
 	if (s.failing == -ENOSPC)

@@ -29,13 +29,16 @@ enum audit_operation {
 	AUDIT_SEGMENT,		/* first record of each segment; written by audit itself */
 	AUDIT_TORN,		/* names a torn line's length and hash; written by audit itself */
 	AUDIT_REQUEST_GIVE_UP,	/* two workers died on it */
+	AUDIT_SEGMENT_REMOVE,	/* retention is about to remove a segment; written by audit itself */
+	AUDIT_TAMPERED,		/* the directory is not as the log left it; written by audit itself */
 };
 const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … */
 
 enum audit_result { AUDIT_DENY = 0, AUDIT_ALLOW, AUDIT_ERROR };
 
 #define AUDIT_GROUPS_MAX      24	/* are listed; of a caller with more, that there are more */
-#define AUDIT_CALLER_JSON_MAX 1344
+#define AUDIT_CALLER_JSON_MAX 1216
+#define AUDIT_ORIGIN_LEN      16
 
 /* Who, as it stands in the record. The strings are raw (audit escapes them) and may be NULL. audit_caller_render fills json once, so that a caller that opens
  * often is not rendered often. */
@@ -43,6 +46,10 @@ struct audit_caller {
 	uint32_t uid, gid;
 	int32_t pid;
 	int64_t loginuid;	/* -1: none */
+	bool has_owner;		/* the process is another user's than uid says: */
+	uint32_t owner;
+	uint64_t neighbour;	/* whose share of the log its records take: what it is the log does not know */
+	uint8_t origin[AUDIT_ORIGIN_LEN];	/* the same for what one process with one identity asks, and for nothing else; zeros: not known, and nothing of it is folded */
 	const char *comm, *exe, *unit, *container;
 	bool groups_known;
 	const uint32_t *groups;	/* supplementary ones */
@@ -66,38 +73,90 @@ struct audit_event {
 	bool resent;			/* the request carries the resend bit: if (unique, operation, result) was recorded already, nothing is written and 0 is returned. What comes to another result than before is recorded: the last record is what the caller got */
 	uint32_t duration_us;
 	const char *detail;		/* further words for a person, raw, NULL: none (field "detail") */
+	bool self_grant;		/* of a binding: it can mean the caller (field "self", true; else there is none) */
 	bool privileged;		/* an administrator's act: may use the reserve (unless it was denied: anybody can be denied) */
 };
 
 /* ---- the head, in memory that the keeper owns ---- */
 
 #define AUDIT_FOLDS   128	/* the last one takes what finds no room in the others */
-#define AUDIT_RATES   64	/* likewise */
+#define AUDIT_RATES   256	/* likewise */
+#define AUDIT_STREAMS 4096
+#define AUDIT_REPEATS 256
+#define AUDIT_SHARES  256
 #define AUDIT_RECENTS 4096
+#define AUDIT_NAME_MAX 128	/* of what is kept in here */
 #define AUDIT_KEPT    4096	/* more than the records of one request (a set) */
 
 /* Where the next record goes. */
 struct audit_position {
 	uint32_t segment;		/* number of the open segment */
-	uint32_t zero;
+	uint32_t oldest;		/* the lowest one of which no record says that it was removed; 0: not known yet (a head file of before) */
 	uint64_t seq;			/* of the next record */
 	uint64_t size;			/* bytes of the open segment that are accounted for */
 	int64_t opened;			/* when the segment was begun, ns since the epoch */
 	uint8_t prev[DIGEST_LEN];	/* h_{seq-1} */
 	uint8_t key[KEY_LEN];		/* K_seq: this memory is locked and never dumped */
+	uint32_t tampered;		/* the segment in which the last AuditTampered record lies; 0: there is none */
+	uint32_t zero;
 };
 
-/* Denials that were counted, not written. count is stored last when an entry is made, and zeroed first when it is written. */
-struct audit_fold {
-	uint32_t uid;			/* UINT32_MAX: several */
-	uint16_t operation, error;
-	uint8_t result, mixed;		/* mixed: secret was not always the same */
+/* How often, and when. count is stored last when an entry is made, and zeroed first when it is written. */
+struct audit_tally {
 	uint64_t count;			/* 0: free */
 	uint64_t written_as;		/* seq of the record that is being written of it; 0: none */
 	int64_t first, last;		/* ns since the epoch */
-	char secret[128];
 };
-struct audit_rate { uint32_t uid; int64_t due; /* CLOCK_MONOTONIC ns; in the past: free */ };
+
+/* Denials that were counted, not written. */
+struct audit_fold {
+	struct audit_tally tally;
+	uint64_t neighbour;
+	uint32_t uid;			/* UINT32_MAX: several */
+	uint16_t operation, error;
+	uint8_t result, mixed;		/* mixed: secret was not always the same */
+	uint8_t coarse;			/* whatever the neighbour was denied: of several callers and operations */
+	char secret[AUDIT_NAME_MAX];
+};
+struct audit_rate { uint64_t neighbour; int64_t due; /* CLOCK_MONOTONIC ns; in the past: free */ };
+
+/* How fast one process asks for one thing: a bucket, as audit_rate's. In sets, found by a keyed hash. */
+struct audit_stream {
+	uint64_t tag;			/* of process, operation, binding, secret and version */
+	int64_t due;			/* CLOCK_MONOTONIC ns; in the past: free */
+	uint64_t neighbour;
+	uint32_t repeat;		/* where it is being counted, plus one; 0: nowhere */
+	uint32_t zero;
+};
+/* What was allowed, and counted, not written. All but secret (where mixed) is the same for all that are counted here, and for the record of its own that the first of them has. */
+struct audit_repeat {
+	struct audit_tally tally;
+	uint8_t origin[AUDIT_ORIGIN_LEN];
+	uint64_t neighbour, binding;
+	uint32_t version, stream;
+	uint16_t operation;
+	uint8_t mixed;
+	char secret[AUDIT_NAME_MAX], role[64], principal[144];
+	uint16_t caller_len;
+	char caller[AUDIT_CALLER_JSON_MAX];
+};
+/* What a neighbour has written of late: the moment at which all of it will have grown old (CLOCK_MONOTONIC ns; in the past: free). */
+struct audit_share { uint64_t neighbour; int64_t due; };
+
+/* What is being added to a tally: whoever is killed in the middle of it has it finished by the next worker, once. recent is stored last, and zeroed last. */
+struct audit_redo {
+	uint64_t recent;		/* 0: nothing is under way */
+	uint32_t index;
+	uint8_t repeat;			/* in repeats, not in folds */
+	uint64_t count;			/* after it */
+};
+
+/* What was found amiss in the directory, and recorded: so that no worker records it twice, and whoever is to be told of it (audit_tampering) is, though a worker dies in between. */
+struct audit_tampering {
+	uint32_t missing, first_missing, foreign;	/* how many segments are gone and which is the first; one that is there and should not */
+	uint32_t found, told;				/* counts */
+	char detail[160];				/* of the last one */
+};
 
 /* A worker may be killed between any two stores: positions[current & 1] is the valid one, the other is written while it is not looked at and then published by storing current. */
 struct audit_head {
@@ -106,14 +165,22 @@ struct audit_head {
 	struct audit_position positions[2];
 	uint64_t allocated[2];		/* bytes of each one's segment for which there are blocks, from its start */
 	uint64_t connection;		/* random, names this mount in "request" */
+	uint64_t hash_key[2];		/* random: nobody shall choose what meets in a set */
 	uint64_t durable_seq;		/* everything before it was fdatasync'd */
 	uint64_t recents[AUDIT_RECENTS];	/* request and operation of record seq, at seq % AUDIT_RECENTS; 0: none */
 	uint64_t fold_recents[AUDIT_RECENTS];	/* likewise of what was folded, at folded % AUDIT_RECENTS */
 	uint64_t folded;
 	uint64_t kept[AUDIT_KEPT];	/* what would have been pushed out of these two by newer ones, though its request has no answer yet */
 	uint64_t n_kept;
+	struct audit_tampering tampering;
+	uint64_t refused;		/* how often somebody was refused who had used up a share of the log */
+	struct audit_redo redo;
 	struct audit_fold folds[AUDIT_FOLDS];
 	struct audit_rate rates[AUDIT_RATES];
+	struct audit_rate all_denials;	/* of everybody together */
+	struct audit_stream streams[AUDIT_STREAMS];
+	struct audit_repeat repeats[AUDIT_REPEATS];
+	struct audit_share shares[AUDIT_SHARES];
 };
 
 /* The number of the open segment, 0: the head is not initialised. For the keeper: what lies there is the worker's word. */
@@ -133,10 +200,17 @@ struct audit_config {
 	enum audit_durability durability;
 	uint64_t segment_size;		/* bytes; 0: 16 MiB */
 	uint32_t reserve;		/* bytes kept allocated for privileged records; 0: 256 KiB */
-	uint32_t deny_rate, deny_burst;	/* denials (and errors) a second and uid before folding; 0: 20, 100 */
+	uint32_t deny_rate, deny_burst;	/* denials (and errors) a second and neighbour before folding; 0: 20, 100 */
+	uint32_t open_rate, open_burst;	/* opens a second that one process makes of one version, each with its record, before folding; 0: 20, 200 */
+	/* What the log promises: nothing goes that is younger than keep_seconds (0: no promise). Where it has grown to four times keep_bytes (0: only the disk counts), or the disk is nearly full, those are refused who wrote
+	 * more than their share of it: an eighth. */
+	uint64_t keep_bytes;
+	int64_t keep_seconds;
 	uint32_t segment_age;		/* seconds after which audit_tick begins a new segment; 0: a day */
-	/* Opens segment number for appending (O_RDWR|O_APPEND; create: makes it, O_EXCL). The keeper does it for a worker; it also applies retention. */
+	/* Opens segment number for appending (O_RDWR|O_APPEND; create: makes it, O_EXCL). The keeper does it for a worker. */
 	int (*segment_open)(void *arg, uint32_t number, bool create, int *ret_fd);
+	/* Retention: removes what is to go of the segments up to `recorded`, whose removal is in the log and on the disk; *ret_due is the last one that is to go, 0: none. NULL: everything stays. Called without a lock. */
+	int (*retain)(void *arg, uint32_t recorded, uint32_t *ret_due);
 	/* Does the request that was recorded as audit_event.unique still have no answer, so that it may come again? NULL: none does. Called with the log's lock held; must not wait. */
 	bool (*unanswered)(void *arg, uint64_t unique);
 	void *arg;
@@ -149,12 +223,20 @@ struct audit;
 int audit_open(const struct audit_config *config, struct audit **ret_audit, char *why, size_t why_len);
 void audit_close(struct audit *a);	/* flushes folds and makes a durable point; accepts NULL */
 
-/* Writes one record, or folds it (denials and unprivileged errors beyond the rate; never what was allowed). 0; -EIO or -ENOSPC: nothing was written (or, with fdatasync, it is not known to be
- * durable), and nothing may be served. *ret_delay_ms (may be NULL) is how long the caller of a denied request should be kept waiting: 0 to 50. */
+/* Writes one record, or folds it: denials and unprivileged errors beyond the rate; what was allowed, where one process does the same again and again, but never what changes anything, nor what an administrator or the daemon did.
+ * What is folded is counted when this returns, and the count is in the file within a second. 0; -EIO or -ENOSPC: nothing was written (or, with fdatasync, it is not known to be durable), and nothing may be served;
+ * -EDQUOT: likewise, for the caller's neighbour has used up its share, and the log is full. *ret_delay_ms (may be NULL) is how long the caller of a denied request should be kept waiting: 0 to 50. */
 int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms);
+/* Everything that is counted is written, and on the disk: when the vault is sealed. 0, -EIO, -ENOSPC. */
+int audit_flush(struct audit *a);
 
-/* Call about once a second: writes folded records that are due, makes a durable point, moves on to a new segment by age, grows the reserve again. */
+/* Call about once a second, from one thread: writes folded records that are due, makes a durable point, moves on to a new segment by age, grows the reserve again; looks whether the directory is as it was left, and applies
+ * retention. */
 int audit_tick(struct audit *a);
+
+/* Something was found amiss in the directory (and recorded) of which audit_tampering_told has not been called yet: ret says what. */
+bool audit_tampering(struct audit *a, char *ret, size_t len);
+void audit_tampering_told(struct audit *a);
 
 /* For status: seq of the next record, the chain's hash in hex, headroom, whether writing fails at present. */
 struct audit_state {
@@ -165,7 +247,13 @@ struct audit_state {
 	int failing;			/* negative errno of the last record, 0: it was written */
 	bool append_only;		/* the open segment has the attribute */
 	bool reserve_allocated;		/* the reserve is really allocated; false: the file system cannot, free space is watched instead */
-	bool tampered;			/* a segment was removed or cut while it was open */
+	bool tampered;			/* a segment was removed, cut or put in by somebody else, and the record that says so is still kept */
+	uint32_t oldest;		/* the lowest segment that retention has left */
+	uint64_t cap;			/* bytes at which shares count; 0: only the disk's room does */
+	bool at_cap;			/* they count */
+	uint64_t refused;		/* how often somebody was refused for it */
+	uint64_t heaviest;		/* the neighbour that wrote most of late, and how much of its share, in percent; 0: nothing worth a word */
+	uint32_t heaviest_percent;
 };
 void audit_state(struct audit *a, struct audit_state *ret_state);
 
@@ -184,10 +272,11 @@ int audit_create(const char *store_dir, const char *verify_path, const char *vau
 struct audit_verify_report {
 	uint64_t records, segments, torn, first_seq, last_seq;
 	uint32_t first_segment;		/* more than 1: earlier ones were removed */
-	uint32_t unaccounted;		/* removed ones that the log itself last spoke of as still there: not retention's doing */
+	uint32_t unaccounted;		/* removed ones of which the log does not say that retention removed them */
+	uint64_t tampered;		/* AuditTampered records */
 };
 /* Walks every segment under the verify key. Says in why which segment, line and seq fails first; on success why holds a remark for a person, or "".
- * 0; -EBADMSG (*ret then tells how far the log is good); -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a running daemon: a last line without a newline is not an error. */
+ * 0; -EBADMSG (*ret then tells how far the log is good): also where a segment is gone that no record accounts for; -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a running daemon: a last line without a newline is not an error. */
 int audit_verify(const char *store_dir, const char *verify_path, struct audit_verify_report *ret, char *why, size_t why_len);
 /* The same, and the log must contain what the daemon's status (or a checkpoint noted elsewhere) said: audit.seq, audit.head. This finds a log and head file put back together from an old copy. */
 int audit_verify_against(const char *store_dir, const char *verify_path, uint64_t seq, const char *head, struct audit_verify_report *ret, char *why, size_t why_len);
@@ -196,9 +285,9 @@ int audit_verify_against(const char *store_dir, const char *verify_path, uint64_
 int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t group, int *ret_fd);
 /* Lowest and highest number there; holes are not looked for. 0, -ENOENT, -EIO. */
 int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last);
-/* Removes segments beyond keep_bytes in all and older than keep_seconds, never the newest; called by the keeper when it made a new one. */
-/* A bound of 0 is no bound; both 0: everything stays. Negative errno of the first removal that failed. */
-int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds);
+/* Retention, as the keeper applies it. Segments are to go that lie beyond keep_bytes in all and are older than keep_seconds, never the newest two; a bound of 0 is no bound, both 0: everything stays. *ret_due: the last one
+ * that is to go, 0: none. Of those, the ones up to `recorded` are removed: a removal is in the log before it happens. Negative errno of the first removal that failed. */
+int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds, uint32_t recorded, uint32_t *ret_due);
 /* Sets (on) or clears the append-only attribute of every segment; a new segment is made like the one before it. The keeper sets it when it starts: a captured worker can then not cut the segment that it
  * holds open; and clears it when it ends, so that a store can be removed. Needs CAP_LINUX_IMMUTABLE. 0, -EOPNOTSUPP (the file system has none), -EPERM. */
 int audit_protect(int dir_fd, bool on);

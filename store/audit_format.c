@@ -15,7 +15,7 @@
  *   binding      number or null; role: string or null; principal: string or null, in canonical text: what let the caller in
  *   request      "<16 hex digits of the connection>-<unique>" or null: two records with one request, operation and result are never written. One that was sent again to another worker may have two that differ in the result: the later one is what the caller was told
  *   duration_us  number
- *   count        number: 1, or how many requests a folded record stands for
+ *   count        number: 1, or how many requests a folded record stands for (AUDIT-FORMAT.md says which fold)
  *   detail       string or null: further words for a person
  *   prev         64 hex digits: h of the record before, 64 zeros in the very first
  *   mac          64 hex digits: HMAC-SHA-256(K_seq, h)
@@ -27,20 +27,26 @@
  * The key moves by a rule that does not look at the records, so that segments removed by retention can be stepped over.
  *
  * Strings: bytes 0x20 to 0x7e as they are, but \" and \\; other bytes that are valid UTF-8 as \uXXXX (pairs beyond the BMP); any other byte as \\xHH, which reads back as the
- * four characters \xHH. Longer than the limits of audit_internal.h: cut, and ended with "...".
+ * four characters \xHH. Longer than the limits of audit_internal.h: cut, and ended with "..."; exe is cut at its beginning, where "..." then stands.
  *
  * Records that audit writes by itself:
  *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that moment), and after a semicolon why, if it was
  *            neither size nor age: the segment before was removed or cut while it was open
  *            (only a Torn record at 0 may stand there instead)
+ *            M is the lowest number of which no record says that it was removed; until November 2026 it was the lowest one that was there
+ *   SegmentRemove  detail "segment N, last record L, hash <64 hex>": retention is about to remove segment N, which ends with record L, whose h is given. On the disk before the file goes
+ *   AuditTampered  result error; detail says what: segments are gone, cut or there that retention did not remove, or this log did not make
  *   Torn     detail "torn, L bytes at O of segment N, SHA-256 <64 hex>": the L bytes between the record before and the newline that precedes this line are no record (a process or machine died in a
  *            write). Bytes that are no record are accepted nowhere else, and a Torn record only directly after the bytes that it names.
  *
  * The head file, STORE/audit/head, is one block of 4096 bytes with a slot at 0 and one at 2048, written in turn; the valid slot of the higher generation counts. A slot, little-endian:
  *   magic "cofaudh1" | generation u64 | segment u32 | 0 u32 | seq u64 | size u64 | opened i64 | prev[32] | key[32] | SHA-256 of what precedes
+ * and behind it what came later (a slot without it, or with one that does not fit, is one of before; so a slot that an older version wrote is not misread):
+ *   magic "cofaudm1" | oldest u32 | tampered u32 | SHA-256 of the slot and of these 16 bytes
  *
  * What verify finds, with the key K_0 and the head file: a changed bit; a record dropped, doubled, reordered, moved to another segment; a tail cut off before the last durable point; a log cut off and
- * continued, or resealed, by somebody who holds a later key (K_j does not follow from K_n, n > j). What it cannot find: the tail after the last durable point cut off when the machine crashed; the whole
+ * continued, or resealed, by somebody who holds a later key (K_j does not follow from K_n, n > j); segments removed at the beginning that no record accounts for. Accounted for is what lies before the M of the first Segment record
+ * that is there, and what a SegmentRemove record names; in a log of before, up to the first SegmentRemove or AuditTampered record, also what lies before the M of a later Segment record. What it cannot find: the tail after the last durable point cut off when the machine crashed; the whole
  * directory with its head file put back from an old copy, unless it is told the daemon's head; records invented after the moment at which the key was stolen. */
 #include "store/audit_internal.h"
 
@@ -64,6 +70,7 @@ static const struct { const char *name; size_t len; } operations[] = {
 	OP(AUDIT_ROTATION_SET, "RotationSet"), OP(AUDIT_ROTATION_DELETE, "RotationDelete"), OP(AUDIT_ROTATION_LIST, "RotationList"), OP(AUDIT_HOOK_CREATE, "HookCreate"),
 	OP(AUDIT_HOOK_DELETE, "HookDelete"), OP(AUDIT_HOOK_LIST, "HookList"), OP(AUDIT_HOOK_RUN, "HookRun"), OP(AUDIT_EVENTS_READ, "EventsRead"),
 	OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"), OP(AUDIT_REQUEST_GIVE_UP, "RequestGiveUp"),
+	OP(AUDIT_SEGMENT_REMOVE, "SegmentRemove"), OP(AUDIT_TAMPERED, "AuditTampered"),
 #undef OP
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
@@ -254,7 +261,26 @@ static char *put_groups(char *p, const struct audit_caller *c)
 	return p;
 }
 
-/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 300 + 200 + 200, 24 × 11 and 20 for groups, and 190 for the rest. */
+/* Of a path the end says most: of what is too long, the beginning is cut, and "..." says so. Whoever is refused must not choose how much room that takes. */
+static char *put_path(char *p, const char *key, size_t key_len, const char *raw)
+{
+	const size_t len = raw ? strlen(raw) : 0;
+	size_t total = 0, from = 0, used;
+	char one[12];
+
+	for (size_t i = 0; i < len; i += used)
+		total += escape_one(one, (const uint8_t *)raw + i, len - i, &used);
+	if (total <= AUDIT_EXE_MAX)
+		return put_string(p, key, key_len, raw, len, AUDIT_EXE_MAX);
+	for (; total > AUDIT_EXE_MAX - 3; from += used)
+		total -= escape_one(one, (const uint8_t *)raw + from, len - from, &used);
+	p = LITERAL(put(p, key, key_len), "\"...");
+	p += audit_escape(p, AUDIT_EXE_MAX, raw + from, len);
+	*p++ = '"';
+	return p;
+}
+
+/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 160 + 200 + 200, 24 × 11 and 20 for groups, and 210 for the rest. */
 void audit_caller_render(struct audit_caller *c)
 {
 	char *p = LITERAL(c->json, "{\"uid\":");
@@ -265,12 +291,14 @@ void audit_caller_render(struct audit_caller *c)
 	p = LITERAL(p, ",\"pid\":");
 	p = put_signed(p, c->pid);
 	p = put_string(p, ",\"comm\":", 8, c->comm, 96, 96);
-	p = put_string(p, ",\"exe\":", 7, c->exe, 300, 300);
+	p = put_path(p, ",\"exe\":", 7, c->exe);
 	p = LITERAL(p, ",\"loginuid\":");
 	p = c->loginuid < 0 ? LITERAL(p, "null") : put_signed(p, c->loginuid);
 	p = put_string(p, ",\"unit\":", 8, c->unit, 200, 200);
 	p = put_string(p, ",\"container\":", 13, c->container, 200, 200);
 	p = put_groups(p, c);
+	if (c->has_owner)
+		p = put_number(LITERAL(p, ",\"owner\":"), c->owner);
 	*p++ = '}';
 	c->json_len = (uint16_t)(p - c->json);
 }
@@ -376,6 +404,8 @@ size_t audit_render(char *ret_line, const struct audit_names *names, struct audi
 	p = LITERAL(p, ",\"count\":");
 	p = put_number(p, count);
 	p = STRING(p, ",\"detail\":", e->detail, AUDIT_DETAIL_MAX);
+	if (e->self_grant)
+		p = LITERAL(p, ",\"self\":true");
 	p = LITERAL(p, ",\"prev\":\"");
 	audit_hex(p, prev);
 	p += AUDIT_HEX_LEN;
@@ -406,6 +436,8 @@ int audit_seal(char *line, size_t body_len, const struct audit_position *at, str
 	p = LITERAL(p + AUDIT_HEX_LEN, "\"}\n");
 	memcpy(ret_next->prev, hash, sizeof hash);
 	ret_next->segment = at->segment;
+	ret_next->oldest = at->oldest;
+	ret_next->tampered = at->tampered;
 	ret_next->zero = 0;
 	ret_next->opened = at->opened;
 	ret_next->size = at->size;
@@ -534,5 +566,22 @@ bool audit_record_segment(const char *line, const struct audit_record *rec, uint
 	*ret_segment = (uint32_t)segment;
 	*ret_oldest = (uint32_t)oldest;
 	*ret_because = take_number(p, limit, ';', &oldest);
+	return true;
+}
+
+bool audit_record_removed(const char *line, const struct audit_record *rec, struct audit_removed *ret)
+{
+	const char *limit = line + rec->body_len, *p = field(line, rec, ",\"detail\":\"segment ");
+	struct audit_removed got;
+	uint64_t segment;
+
+	if (!audit_record_is(rec, AUDIT_SEGMENT_REMOVE) || !p || !(p = take_number(p, limit, ',', &segment)) || segment == 0 || segment > AUDIT_SEGMENT_NUMBER_MAX)
+		return false;
+	if (!(p = take(p, limit, " last record ")) || !(p = take_number(p, limit, ',', &got.last)) || !(p = take(p, limit, " hash ")))
+		return false;
+	if ((size_t)(limit - p) < AUDIT_HEX_LEN + 1 || p[AUDIT_HEX_LEN] != '"' || audit_unhex(p, got.digest) < 0)
+		return false;
+	got.segment = (uint32_t)segment;
+	*ret = got;
 	return true;
 }

@@ -694,7 +694,7 @@ static int snapshot(struct backup *b)
 	if (r == 0)
 		r = db_begin(b->db, false);
 	if (r == 0)		/* the first read is what fixes the moment */
-		r = head_read(b->db, &b->head, b->head_mac);
+		r = head_read(b->db, NULL, &b->head, b->head_mac);
 	if (r < 0)
 		return r;
 	r = store_lock_reader(s);
@@ -703,6 +703,7 @@ static int snapshot(struct backup *b)
 	if (s->row_keys) {
 		b->keys->row = *s->row_keys;
 		b->holder = s->keys;
+		r = head_read(b->db, &b->keys->row, &b->head, b->head_mac);
 	} else {
 		r = -ENOKEY;
 	}

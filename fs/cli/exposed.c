@@ -98,19 +98,20 @@ static bool is_older(const json_t *record)
 
 static void add(struct survey *s, const json_t *record, bool backup, enum suspicion suspicion)
 {
-	const char *name = json_string_value(json_object_get(record, "secret")), *at = json_string_value(json_object_get(record, "time"));
-	const json_int_t version = json_integer_value(json_object_get(record, "version")), count = json_integer_value(json_object_get(record, "count"));
+	const char *name = json_string_value(json_object_get(record, "secret"));
+	const json_int_t version = json_integer_value(json_object_get(record, "version"));
+	char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
 	struct exposed *e = exposed_of(s, name);
 
 	if (!e || (version > 0 && !add_version(e, (uint32_t)version))) {
 		s->short_of_memory = true;
 		return;
 	}
-	*(backup ? &e->backups : &e->reads) += count > 0 ? count : 1;
+	*(backup ? &e->backups : &e->reads) += auditlog_count(record, first, last);
 	e->certain |= suspicion == SUSPECT_CERTAINLY;
 	if (!*e->first)
-		snprintf(e->first, sizeof(e->first), "%s", at);
-	snprintf(e->last, sizeof(e->last), "%s", at);
+		snprintf(e->first, sizeof(e->first), "%s", first);
+	snprintf(e->last, sizeof(e->last), "%s", last);
 }
 
 static void take(const json_t *record, void *arg)

@@ -128,7 +128,8 @@ static bool principal_names(const json_t *record, uint32_t gid)
 /* A record that is older than the field has none; one of a caller with many groups ends with a text. */
 static enum suspicion look_at_group(struct suspect *s, size_t condition, const json_t *record, const json_t *caller)
 {
-	const json_t *gid = json_object_get(caller, "gid"), *groups = json_object_get(caller, "groups"), *uid = json_object_get(caller, "uid"), *one;
+	const json_t *gid = json_object_get(caller, "gid"), *groups = json_object_get(caller, "groups"), *owner = json_object_get(caller, "owner"), *one;
+	const json_t *uid = json_is_integer(owner) ? owner : json_object_get(caller, "uid");	/* whose account it is */
 	const uint32_t wanted = s->principal.conditions[condition].id;
 	bool whole = json_is_array(groups);
 	size_t i;
@@ -145,11 +146,13 @@ static enum suspicion look_at_group(struct suspect *s, size_t condition, const j
 	return account_in(s, condition, (uint32_t)json_integer_value(uid)) ? SUSPECT_POSSIBLY : SUSPECT_NOT;
 }
 
-/* -1 stands for several, in a record that counts what was many. */
+/* -1 stands for several, in a record that counts what was many. Whoever ran as a subordinate uid of the user, or in a user namespace of its, was the user: `owner` says so. */
 static enum suspicion look_at_user(uint32_t wanted, const json_t *caller)
 {
-	const json_t *uid = json_object_get(caller, "uid");
+	const json_t *uid = json_object_get(caller, "uid"), *owner = json_object_get(caller, "owner");
 
+	if (json_is_integer(owner) && json_integer_value(owner) == wanted)
+		return SUSPECT_CERTAINLY;
 	if (!json_is_integer(uid) || json_integer_value(uid) < 0)
 		return SUSPECT_POSSIBLY;
 	return json_integer_value(uid) == wanted ? SUSPECT_CERTAINLY : SUSPECT_NOT;

@@ -439,7 +439,7 @@ END_TEST
 
 static int deny(struct log *l, uint32_t uid, const char *name, enum audit_operation op, uint32_t *ret_delay)
 {
-	struct audit_caller who = { .uid = uid, .gid = uid, .pid = 5, .loginuid = -1, .comm = "flood" };
+	struct audit_caller who = { .uid = uid, .gid = uid, .neighbour = uid, .pid = 5, .loginuid = -1, .comm = "flood" };
 	struct audit_event e = { .operation = op, .result = AUDIT_DENY, .error = EACCES, .secret = name, .caller = &who, .privileged = true };
 
 	return audit_append(l->a, &e, ret_delay);
@@ -448,7 +448,7 @@ static int deny(struct log *l, uint32_t uid, const char *name, enum audit_operat
 static json_t *flush_one(struct log *l)
 {
 	for (size_t i = 0; i < AUDIT_FOLDS; i++)	/* as if a while had passed */
-		l->head->folds[i].last -= 2 * (int64_t)AUDIT_NS;
+		l->head->folds[i].tally.last -= 2 * (int64_t)AUDIT_NS;
 	ck_assert_int_eq(audit_tick(l->a), 0);
 	return last_record(l);
 }
@@ -547,11 +547,11 @@ START_TEST(does_not_write_a_fold_twice_when_killed_in_between)
 	for (int i = 0; i < 50; i++)
 		ck_assert_int_eq(deny(l, 1000, "db", AUDIT_SECRET_GET, NULL), 0);
 	struct audit_fold before = l->head->folds[0];
-	ck_assert_uint_gt(before.count, 0);
+	ck_assert_uint_gt(before.tally.count, 0);
 	json_decref(flush_one(l));
 	uint64_t seq = log_seq(l);
 	log_drop(l);
-	before.written_as = seq - 1;	/* the record is there, the entry not yet cleared */
+	before.tally.written_as = seq - 1;	/* the record is there, the entry not yet cleared */
 	l->head->folds[0] = before;
 	ck_assert_int_eq(log_open(l), 0);
 	json_decref(flush_one(l));
@@ -642,7 +642,8 @@ START_TEST(reads_all_segments_as_one_file)
 	ck_assert_uint_gt(n, 0);
 	ck_assert_int_eq(got[n - 1], '\n');
 	/* a reader keeps its place when retention removes what it has read, and is told when it has not */
-	ck_assert_int_eq(audit_retain(l->dir_fd, 1, 0), 0);
+	l->keep_bytes = 1;
+	ck_assert_int_eq(audit_tick(l->a), 0);
 	ck_assert_int_eq(audit_read(l->a, base, size, got, 10, &n), 0);
 	ck_assert_uint_gt(n, 0);
 	ck_assert_int_eq(audit_read(l->a, base, 4096 * 2 + 1000, got, 10, &n), -ESTALE);
@@ -663,7 +664,7 @@ static void make_old(struct log *l, uint32_t segment, time_t age)
 START_TEST(retains_what_is_young_or_within_bounds)
 {
 	struct log *l = log_new("/tmp");
-	uint32_t first, last;
+	uint32_t first, last, due;
 
 	l->config.segment_size = 4096;
 	ck_assert_int_eq(log_open(l), 0);
@@ -672,14 +673,16 @@ START_TEST(retains_what_is_young_or_within_bounds)
 	ck_assert_uint_ge(last, 5);
 	for (uint32_t s = 1; s <= 3; s++)
 		make_old(l, s, 1000);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 0, 0), 0);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 1 << 20, 500), 0);	/* old, but not too much */
+	ck_assert_int_eq(audit_retain(l->dir_fd, 0, 0, UINT32_MAX, &due), 0);
+	ck_assert_uint_eq(due, 0);
+	ck_assert_int_eq(audit_retain(l->dir_fd, 1 << 20, 500, UINT32_MAX, &due), 0);	/* old, but not too much */
+	ck_assert_uint_eq(due, 0);
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, 1);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 4096, 500), 0);	/* too much, but the later ones are young */
+	log_retain(l, 4096, 500);	/* too much, but the later ones are young */
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, 4);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 1, 0), 0);		/* never the newest, nor the one that may still be written to */
+	log_retain(l, 1, 0);		/* never the newest, nor the one that may still be written to */
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, last - 1);
 	log_verify_clean(l);
@@ -712,7 +715,7 @@ START_TEST(protected_segments_cannot_be_cut)
 		ck_assert_int_eq(write(fd, "torn", 4), 4);
 		close(fd);
 		ck_assert_int_eq(log_open(l), 0);
-		ck_assert_int_eq(audit_retain(l->dir_fd, 1, 0), 0);
+		log_retain(l, 1, 0);
 		log_verify_clean(l);
 		ck_assert_uint_eq(l->report.torn, 1);
 		ck_assert_int_eq(audit_protect(l->dir_fd, false), 0);

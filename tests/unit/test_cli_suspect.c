@@ -28,6 +28,10 @@ static const struct { const char *who, *record; enum suspicion is; } cases[] = {
 	{ "group:3999050", NEW("0", "0", "[]", "null"), SUSPECT_NOT },	/* root's account is known, and not in it */
 	{ "group:0", NEW("0", "3999001", "[]", "null"), SUSPECT_POSSIBLY },	/* it may have left a group that its account is in */
 
+	{ "user:3999001", "{\"caller\":{\"uid\":3999100,\"gid\":1,\"groups\":[],\"owner\":3999001}}", SUSPECT_CERTAINLY },	/* a subordinate uid of the user's */
+	{ "user:3999002", "{\"caller\":{\"uid\":3999100,\"gid\":1,\"groups\":[],\"owner\":3999001}}", SUSPECT_NOT },
+	{ "group:0", "{\"caller\":{\"uid\":3999100,\"gid\":3999100,\"groups\":[],\"owner\":0}}", SUSPECT_POSSIBLY },	/* the account of the owner */
+
 	{ "user:3999001,group:3999050", NEW("3999001", "3999001", "[3999050]", "null"), SUSPECT_CERTAINLY },
 	{ "user:3999001,group:3999050", NEW("3999002", "3999001", "[3999050]", "null"), SUSPECT_NOT },
 	{ "user:3999001,group:3999050", OLD("3999001", "3999001"), SUSPECT_POSSIBLY },
