@@ -35,7 +35,7 @@ void mount_list_changed(struct mount *m);
 bool mount_aborted(const struct mount *m);
 /* Puts m where the dead one is, and detaches that; otherwise as mount_attach. */
 int mount_replace(struct mount *m, struct mount *dead, int *ret_clone, char *why, size_t why_len);
-/* Detaches what a daemon of this store that died left at the directory. True if there was such a mount. */
+/* Ends and detaches what a daemon of this store that died left at the directory; the caller has the store's lock, so that no other serves it. True if there was such a mount. */
 bool mount_clear_dead(const char *directory, const char *store);
 /* Unmounts, lazily if somebody uses it. */
 int mount_detach(struct mount *m);

@@ -156,7 +156,7 @@ enum audit_fate audit_repeat_decide(struct audit *a, const struct audit_event *e
 	const enum folding how = folding_of(e);
 	const bool opens = how == FOLD_OPENS;
 
-	if (how == FOLD_NEVER)
+	if (how == FOLD_NEVER || a->failing)	/* what cannot be written is refused, and not counted */
 		return AUDIT_WRITE;
 	const int64_t interval = AUDIT_NS / (int64_t)(opens ? a->config.open_rate : AUDIT_LOOK_RATE), span = interval * (int64_t)(opens ? a->config.open_burst : AUDIT_LOOK_BURST);
 	const int64_t now = audit_monotonic();
