@@ -148,6 +148,9 @@ static struct identity *identity_new(const struct findings *f)
 	i->audit.exe = append(&at, f->answer.exe);
 	i->audit.unit = append(&at, f->unit);
 	i->audit.container = append(&at, f->container);
+	i->audit.groups_known = true;
+	i->audit.groups = groups;
+	i->audit.n_groups = s->n_groups;
 	audit_caller_render(&i->audit);
 	return i;
 }

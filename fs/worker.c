@@ -147,6 +147,11 @@ static void ctl_changed(void *arg)
 	vault_changed(&((struct worker *)arg)->vault, true);
 }
 
+static int ctl_program_user(void *arg, uint32_t *ret_user, char *why, size_t why_len)
+{
+	return lifecycle_default_user(((struct worker *)arg)->lifecycle, ret_user, why, why_len);
+}
+
 static int ctl_program_check(void *arg, const char *command, uint32_t user, char *why, size_t why_len)
 {
 	return lifecycle_check(((struct worker *)arg)->lifecycle, command, user, why, why_len);
@@ -573,7 +578,7 @@ static int activate(struct worker *w)
 	v->ctl = (struct ctl_env){
 		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
 		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
-		.program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
+		.program_user = ctl_program_user, .program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
 	};
 	vault_take_over(v);
 	take_over_stages(v);

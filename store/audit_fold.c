@@ -273,7 +273,7 @@ static int fold_write(struct audit *a, struct audit_fold *f)
 
 	audit_fold_detail(&f->tally, f->coarse ? "; of several callers and operations" : "", detail);
 	caller.json_len = (uint16_t)snprintf(caller.json, sizeof caller.json,
-		"{\"uid\":%lld,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null}",
+		"{\"uid\":%lld,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null,\"groups\":null}",
 		f->uid == UINT32_MAX ? -1LL : (long long)f->uid);
 	return audit_tally_write(a, &e, &f->tally);
 }
