@@ -10,20 +10,21 @@
 #include "fs/log.h"
 #include "store/lifecycle.h"
 
-int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, bool may_block, struct asker *ret_asker)
+int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, enum patience patience, struct asker *ret_asker)
 {
-	struct asker a = { .uid = uid, .gid = gid, .tid = tid };
+	struct asker a = { .uid = uid, .gid = gid, .tid = tid, .patience = patience };
 	const char *why = NULL;
 
 	a.who = caller_cached(v->callers, uid, gid, tid);
 	if (!a.who) {
-		if (!may_block)
+		if (patience < WAITS_FOR_RESOLVER)
 			return -EAGAIN;
 		if (caller_resolve(v->callers, uid, gid, tid, &a.who, &why)) {
 			a.doubt = true;
 			log_warn("caller %d (uid %u) is in doubt: %s", (int)tid, uid, why ? why : "memory is short");
 		}
 	}
+	a.neighbour = a.who && !a.doubt ? vault_neighbour(a.who) : vault_neighbour_guess(v, uid);
 	*ret_asker = a;
 	return 0;
 }
@@ -166,9 +167,12 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j, enum handle_kind kind, struct handle **ret_handle)
 {
 	struct handle *h = NULL;
-	int r = handle_new(v->handles, asker->uid, ask->unique, &h);
-	if (r == -ENFILE && vault_is_administrator(v, asker_trusted(asker)))
-		r = handle_new_reserved(v->handles, asker->uid, ask->unique, &h);
+	struct handle_ask wanted = { .unique = ask->unique, .neighbour = asker->neighbour, .uid = asker->uid, .kind = kind, .reserved = kind == HANDLE_BELL };
+	int r = handle_new(v->handles, &wanted, &h);
+	if (r == -ENFILE && vault_is_administrator(v, asker_trusted(asker))) {
+		wanted.reserved = true;
+		r = handle_new(v->handles, &wanted, &h);
+	}
 	if (r)
 		return r;
 	fill_handle(h, asker, ask, j, kind);

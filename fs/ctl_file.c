@@ -68,6 +68,8 @@ static void in_order(void)
 /* value_len of a line that cannot be carried out: what follows is thrown away, and the answer is about the line */
 #define NO_LENGTH UINT64_MAX
 
+#define LINE_SHORT 4096u
+
 /* What may not be stored is not staged either: the disk is not for strangers to fill. The answer is a refusal, if the policy then still says so. */
 static void begin_value(struct vault *v, const struct asker *asker, struct ctl_buffer *b)
 {
@@ -132,6 +134,17 @@ static int pass_over(const struct ctl_buffer *b, uint64_t unique, uint64_t offse
 	return 0;
 }
 
+/* The line is gathered in memory, but for a long one not by the thread that everybody waits for: it is parsed at its end. Bytes of a value go to the database. */
+static enum patience patience_for(const struct ctl_buffer *b, const uint8_t *data, size_t len)
+{
+	const uint8_t *newline = b->complete ? NULL : memchr(data, '\n', len);
+	const bool value = b->complete ? len > 0 : newline && newline + 1 < data + len;
+
+	if (value)
+		return WAITS_FOR_ALL;
+	return b->len + len > LINE_SHORT ? WAITS_FOR_RESOLVER : WAITS_FOR_NOTHING;
+}
+
 int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset, const uint8_t *data, size_t len)
 {
 	struct handle *h = ctl_handle(v, fh);
@@ -147,6 +160,8 @@ int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		return 0;
 	if (h->extra2)				/* the answer has been begun: one open, one request */
 		return -EPERM;
+	if (asker->patience < patience_for(b, data, len))
+		return -EAGAIN;
 	int r = pass_over(b, unique, offset, &data, &len);
 	if (r)
 		return r;

@@ -6,6 +6,7 @@
 
 /* Reserves the buffer of a handle that asker has just opened: 0; -ENFILE: this uid has too many requests open, or all have, but for the administrators' reserve. */
 int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh);
+/* -EAGAIN: only a thread that may wait for all can take it, for it has bytes of a value; nothing was done. */
 int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset, const uint8_t *data, size_t len);
 int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, size_t size, struct read_result *ret_result);
 void ctl_file_release(struct vault *v, uint64_t fh);

@@ -223,9 +223,9 @@ uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, u
 		return 0;
 	if (resent && handle_by_unique(v->handles, unique, &fh))
 		return fh;
-	if (handle_new(v->handles, uid, unique, &h))
-		return 0;
-	h->kind = HANDLE_DIR;
+	const struct handle_ask wanted = { .unique = unique, .neighbour = vault_neighbour_guess(v, uid), .uid = uid, .kind = HANDLE_DIR };
+	if (handle_new(v->handles, &wanted, &h))
+		return 0;	/* without one each piece of the listing has a record of its own */
 	h->ino = ino;
 	h->gid = gid;
 	h->tgid = tid;
@@ -318,16 +318,21 @@ static int run_mkdir(struct vault *v, const char *name)
 	return store_secret_create(v->store, name, &id);
 }
 
-int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent, uint64_t *ret_ino)
+int names_check_mkdir(uint64_t parent, const char *name)
 {
-	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = name, .run = run_mkdir };
 	struct inode dir;
-	int r;
 
 	if (strlen(name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
-	if (!inode_unpack(parent, &dir) || dir.type != INODE_ROOT || !name_valid(name))
-		return -EPERM;
-	r = name_change(v, asker, &c, unique, resent);
+	return inode_unpack(parent, &dir) && dir.type == INODE_ROOT && name_valid(name) ? 0 : -EPERM;
+}
+
+int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent, uint64_t *ret_ino)
+{
+	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = name, .run = run_mkdir };
+	int r = names_check_mkdir(parent, name);
+
+	if (!r)
+		r = name_change(v, asker, &c, unique, resent);
 	return r ? r : names_lookup(v, parent, name, ret_ino);
 }

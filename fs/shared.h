@@ -21,16 +21,18 @@
 #define FUSE_MAX_WRITE (128u * 1024)
 /* Room for one request: header, the largest body, and the kernel's insistence on FUSE_MIN_READ_BUFFER. */
 #define SLOT_SIZE  (FUSE_MAX_WRITE + 8192u)
-#define SLOTS      64u
+#define SLOTS      128u
 
 /* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
 struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16]; };
 _Static_assert(SLOTS <= UNANSWERED_THREADS, "each slot's request can be worked on");
 
-/* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back. Pages are touched only when used. */
-#define PARKED         4096u
-#define PARKED_PER_UID 2048u
+/* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back (fs/lanes.h). Pages are touched only when used. */
+#define PARKED         5120u
+#define PARKED_COMMON  4096u		/* the rest is for those under which the kernel holds a lock */
+#define PARKED_MOST    2048u		/* of one neighbour, and of the common ones */
 #define PARKED_RESERVE 256u		/* for root */
+#define PARKED_LOCKED_RESERVE 64u
 #define PARKED_SIZE    640u		/* a RENAME with two names fits */
 struct parked { _Atomic uint32_t len; uint32_t resent, pad[2]; uint8_t data[PARKED_SIZE - 16]; };
 

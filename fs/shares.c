@@ -16,15 +16,17 @@ struct shares {
 
 int shares_new(const struct shares_config *config, struct shares **ret_shares)
 {
+	const size_t most = config->forced > config->units ? config->forced : config->units;
 	size_t capacity = 8;
 
 	assert(config->units && config->reserve <= config->units);
-	while (capacity < 2 * (size_t)config->units)
+	while (capacity < 2 * most)
 		capacity *= 2;
 	struct shares *s = calloc(1, sizeof *s + capacity * sizeof s->holders[0]);
 	if (!s)
 		return -ENOMEM;
 	s->config = *config;
+	s->config.forced = (uint32_t)most;
 	s->mask = (uint32_t)(capacity - 1);
 	*ret_shares = s;
 	return 0;
@@ -89,7 +91,7 @@ void shares_force(struct shares *s, uint64_t neighbour, uint32_t n)
 	h->neighbour = neighbour;
 	h->held += n;
 	s->taken += n;
-	assert(s->taken <= s->config.units);
+	assert(s->taken <= s->config.forced);
 }
 
 bool shares_take(struct shares *s, uint64_t neighbour, uint32_t n, enum share_rank rank)

@@ -21,6 +21,7 @@ struct shares_config {
 	uint32_t units;			/* in all, at least 1 */
 	uint32_t most;			/* of one neighbour; 0: as much as the rule gives */
 	uint32_t reserve;		/* of units, and on top of most: for SHARE_RESERVED */
+	uint32_t forced;		/* what may be held in all by shares_force; 0: units */
 };
 
 enum share_rank { SHARE_ORDINARY, SHARE_RESERVED };
@@ -31,7 +32,7 @@ void shares_free(struct shares *s);	/* accepts NULL */
 
 /* n units more for the neighbour, all or none. False: it has its share already, or nothing is left. */
 bool shares_take(struct shares *s, uint64_t neighbour, uint32_t n, enum share_rank rank);
-/* The same without asking, for what is held already, or cannot be refused. Together they must not be more than units. */
+/* The same without asking, for what is held already, or cannot be refused. In all not more than `forced`. */
 void shares_force(struct shares *s, uint64_t neighbour, uint32_t n);
 void shares_give(struct shares *s, uint64_t neighbour, uint32_t n);
 

@@ -28,7 +28,7 @@ static int check_rights(struct vault *v, const struct asker *asker, struct handl
 	if (r || same || access_opener_stands(v, h, ACTION_SECRETS_SET))
 		return -r;
 	struct asker opener;
-	r = asker_identify(v, h->uid, h->gid, h->tgid, true, &opener);
+	r = asker_identify(v, h->uid, h->gid, h->tgid, WAITS_FOR_ALL, &opener);
 	if (r)
 		return r;
 	if (opener.doubt || memcmp(h->digest, opener.who->digest, IDENTITY_DIGEST))

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SUSPECTS      128u		/* more than there are slots */
+#define SUSPECTS      256u		/* more than there are slots */
 #define SUSPECT_GUILTY 2u		/* deaths */
 
 /* unique is without the kernel's resend bit; 0: free. Uniques are never used again in a connection. */

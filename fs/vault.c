@@ -77,6 +77,17 @@ bool vault_is_administrator(struct vault *v, const struct identity *who)
 	return !j.error && j.decision == POLICY_ALLOW;
 }
 
+uint64_t vault_neighbour(const struct identity *who)
+{
+	return who->uid;
+}
+
+uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid)
+{
+	(void)v;
+	return uid;
+}
+
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)
 {
 	return tid > 0 && tid == v->shared->keeper.bell && uid == v->shared->keeper.bell_uid;
@@ -87,6 +98,11 @@ static bool of_weight(enum audit_operation operation)
 {
 	return operation == AUDIT_VAULT_STATUS || operation == AUDIT_AUDIT_READ || operation == AUDIT_SECRET_DELETE || operation == AUDIT_SECRET_RECOVER ||
 	       operation == AUDIT_SECRET_PURGE;
+}
+
+enum patience vault_record_waits(const struct vault *v)
+{
+	return v->options && v->options->durability == AUDIT_DURABILITY_FDATASYNC ? WAITS_FOR_RESOLVER : WAITS_FOR_NOTHING;
 }
 
 int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,

@@ -14,8 +14,10 @@
 #include "fs/ctl.h"
 #include "fs/handle.h"
 #include "fs/inode.h"
+#include "fs/patience.h"
 #include "fs/plain.h"
 #include "fs/shared.h"
+#include "fs/shares.h"
 #include "policy/policy.h"
 #include "store/audit.h"
 #include "store/store.h"
@@ -74,9 +76,15 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 /* One who must be able to act when others have used up what there is: whoever may grant, and root of the host (a sealed vault knows no policy). */
 bool vault_is_administrator(struct vault *v, const struct identity *who);
 
+/* Whose share of things a caller uses (fs/shares.h): once it is known who that is, and before, without asking anybody. */
+uint64_t vault_neighbour(const struct identity *who);
+uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid);
+
 /* Is the caller the bell: its pid and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 
+/* What a thread must be able to wait for to write a record. */
+enum patience vault_record_waits(const struct vault *v);
 /* Writes the record of a verdict. 0, or -EIO: nothing may be served. *ret_delay_ms may be NULL. */
 int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
 		 uint32_t *ret_delay_ms);

@@ -7,7 +7,7 @@ static struct shares *s;
 
 static void begin(uint32_t units, uint32_t most, uint32_t reserve)
 {
-	const struct shares_config config = { units, most, reserve };
+	const struct shares_config config = { .units = units, .most = most, .reserve = reserve };
 
 	ck_assert_int_eq(shares_new(&config, &s), 0);
 }

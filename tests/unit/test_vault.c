@@ -202,8 +202,7 @@ static struct handle *open_handle(enum handle_kind kind, uint32_t secret, uint64
 {
 	struct handle *h;
 
-	ck_assert_int_eq(handle_new(w.vault.handles, 1000, w.unique++, &h), 0);
-	h->kind = kind;
+	ck_assert_int_eq(handle_new(w.vault.handles, &(struct handle_ask){ .unique = w.unique++, .neighbour = 1000, .uid = 1000, .kind = kind }, &h), 0);
 	h->secret = secret;
 	h->open_flags = O_WRONLY | O_TRUNC;
 	h->gid = 1000;
@@ -244,7 +243,7 @@ END_TEST
 /* As cp writes, which goes on to the close when one of its writes fails. */
 START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 {
-	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100 };
+	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
 	uint32_t id = add_secret(fx.store, "db", "old");
 	struct handle *h;
 	uint64_t fh;
@@ -283,7 +282,7 @@ END_TEST
 
 static int ctl_write(uint64_t fh, uint64_t unique, uint64_t offset, const char *text, size_t len)
 {
-	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100 };
+	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
 
 	return ctl_file_write(&w.vault, &a, fh, unique, offset, (const uint8_t *)text, len);
 }
@@ -302,7 +301,7 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 	char got[16];
 	size_t n;
 	uint64_t fh;
-	const struct asker me = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100 };
+	const struct asker me = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
 	struct handle *h = open_handle(HANDLE_CTL, 0, &fh);
 
 	ck_assert_int_eq(ctl_file_open(&w.vault, &me, fh), 0);
@@ -340,8 +339,7 @@ START_TEST(ctl_has_a_reserve_for_administrators)
 	stranger.uid = stranger.policy.uid = 65534;
 	for (uint32_t uid = 2000; uid < 2020; uid++)
 		for (int n = 0; n < 20; n++) {
-			ck_assert_int_eq(handle_new(w.vault.handles, uid, w.unique++, &h), 0);
-			h->kind = HANDLE_CTL;
+			ck_assert_int_eq(handle_new(w.vault.handles, &(struct handle_ask){ .unique = w.unique++, .neighbour = uid, .uid = uid, .kind = HANDLE_CTL }, &h), 0);
 			fh = handle_publish(w.vault.handles, h);
 			if (ctl_file_open(&w.vault, &nobody, fh) == 0)
 				taken++;
