@@ -16,7 +16,7 @@ install -m 666 /dev/null "$SCRATCH/count"
 # crowd_start NAME KIND N: of the intruder; root's process, for each thread becomes that uid at each step, and so is looked at anew
 crowd_start()
 {
-	CROWD_COUNT=${CROWD_COUNT:-} crowd "$2" "$MNT" "$3" $SECRETS $intruder 1 >"$SCRATCH/crowd.$1" 2>&1 &
+	crowd "$2" "$MNT" "$3" $SECRETS $intruder 1 >"$SCRATCH/crowd.$1" 2>&1 &
 	CROWDS+=($!)
 	STARTED+=("$(process_of $!)")
 	wait_for -t 120 grep -q begun "$SCRATCH/crowd.$1"
