@@ -81,8 +81,8 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 		j->error = EACCES;
 	else if (reads && !writes && !c)
 		j->error = ENOENT;
-	else if (c && reads && !store_version_valid(store_settings(v->store), c, vault_now()))
-		j->error = EKEYEXPIRED;
+	else if (c && (reads || copies) && !store_version_valid(store_settings(v->store), c, vault_now()))
+		j->error = EKEYEXPIRED;	/* a copy would be a version that does not expire */
 	if (reads)
 		bound_by_version(v, c, j);
 	if (c)

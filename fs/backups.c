@@ -178,7 +178,7 @@ int backups_request(struct backups *b, const struct identity *who, const char *s
 }
 
 /* The session is busy, so that nobody else touches it. */
-static int next_chunk(struct session *s)
+static int next_chunk(struct session *s, const struct backup_judge *judge)
 {
 	size_t len = 0;
 	int r;
@@ -187,7 +187,9 @@ static int next_chunk(struct session *s)
 		s->chunk = malloc(BACKUP_CHUNK);
 	if (!s->chunk)
 		return -ENOMEM;
+	backup_set_judge(s->backup, judge);
 	r = backup_read(s->backup, s->chunk, BACKUP_CHUNK, &len);
+	backup_set_judge(s->backup, NULL);
 	if (r < 0)
 		return r;
 	s->len = len;
@@ -196,11 +198,34 @@ static int next_chunk(struct session *s)
 	return 0;
 }
 
-int backups_read(struct backups *b, const struct identity *who, const char *session, uint64_t n, uint8_t **ret_bytes, size_t *ret_len, bool *ret_last,
-		 struct backup_counts *ret_counts)
+static int copy_chunk(const struct session *s, struct backups_chunk *chunk)
+{
+	const struct backup_left *left = backup_left(s->backup, &chunk->n_left, &chunk->more_left);
+
+	chunk->bytes = malloc(s->len ? s->len : 1);
+	if (!chunk->bytes)
+		return -ENOMEM;
+	memcpy(chunk->bytes, s->chunk, s->len);
+	chunk->len = s->len;
+	chunk->last = s->last;
+	backup_counts(s->backup, &chunk->counts);
+	if (!s->last || !chunk->n_left) {
+		chunk->n_left = 0;
+		return 0;
+	}
+	chunk->left = reallocarray(NULL, chunk->n_left, sizeof *left);
+	if (!chunk->left) {
+		free(chunk->bytes);
+		chunk->bytes = NULL;
+		return -ENOMEM;
+	}
+	memcpy(chunk->left, left, chunk->n_left * sizeof *left);
+	return 0;
+}
+
+int backups_read(struct backups *b, const struct identity *who, const char *session, const struct backup_judge *judge, struct backups_chunk *chunk)
 {
 	struct session *s;
-	uint8_t *copy = NULL;
 	int r = 0;
 
 	pthread_mutex_lock(&b->lock);
@@ -210,21 +235,12 @@ int backups_read(struct backups *b, const struct identity *who, const char *sess
 	pthread_mutex_unlock(&b->lock);
 	if (!s)
 		return -ESTALE;
-	if (n == s->next && !s->last)
-		r = next_chunk(s);
-	else if (n + 1 != s->next)
+	if (chunk->n == s->next && !s->last)
+		r = next_chunk(s, judge);
+	else if (chunk->n + 1 != s->next)
 		r = -ESTALE;
-	if (r == 0) {
-		copy = malloc(s->len ? s->len : 1);
-		r = copy ? 0 : -ENOMEM;
-	}
-	if (r == 0) {
-		memcpy(copy, s->chunk, s->len);
-		*ret_bytes = copy;
-		*ret_len = s->len;
-		*ret_last = s->last;
-		backup_counts(s->backup, ret_counts);
-	}
+	if (r == 0)
+		r = copy_chunk(s, chunk);
 	pthread_mutex_lock(&b->lock);
 	s->busy = false;
 	s->used = now_s();

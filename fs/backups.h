@@ -23,9 +23,18 @@ void backups_free(struct backups *b);		/* accepts NULL */
 int backups_add(struct backups *b, const struct identity *who, struct backup *backup, const char *request, size_t len, char ret_session[BACKUP_SESSION_ID]);
 /* That request, malloc'd. -ESTALE: no such session of this process's. */
 int backups_request(struct backups *b, const struct identity *who, const char *session, char **ret_request, size_t *ret_len);
-/* Chunk n, which must be the next one, or the last one again; a malloc'd copy. -ESTALE: no such session of this process's, or another chunk. */
-int backups_read(struct backups *b, const struct identity *who, const char *session, uint64_t n, uint8_t **ret_bytes, size_t *ret_len, bool *ret_last,
-		 struct backup_counts *ret_counts);
+struct backups_chunk {
+	uint64_t n;			/* which one is wanted */
+	uint8_t *bytes;			/* malloc'd */
+	size_t len;
+	bool last;
+	struct backup_counts counts;	/* so far */
+	struct backup_left *left;	/* with the last one: what was left out; malloc'd, NULL: nothing */
+	size_t n_left;
+	uint64_t more_left;
+};
+/* A chunk, which must be the next one, or the last one again. judge is asked about what is in it, once. -ESTALE: no such session of this process's, or another chunk. */
+int backups_read(struct backups *b, const struct identity *who, const char *session, const struct backup_judge *judge, struct backups_chunk *chunk);
 void backups_end(struct backups *b, const struct identity *who, const char *session);
 void backups_expire(struct backups *b);		/* from time to time */
 void backups_drop(struct backups *b);		/* all: the vault is sealed; accepts NULL */

@@ -42,6 +42,8 @@ struct callers {
 	struct resolver_client *resolver;	/* NULL: there is none */
 	bool no_host;
 	bool pidfd_thread;		/* the kernel has pidfds of single threads */
+	struct neighbours *neighbours;
+	int64_t follow_at;		/* when the table of subordinate uids is asked for again */
 	atomic_bool silent;		/* the last one who asked the resolver got no answer in all the time that he had */
 	_Atomic uint32_t sweep;
 	struct set sets[CACHE_SETS];
@@ -78,6 +80,8 @@ struct findings {
 	bool cgroup_known, answered, full, host;
 	char unit[UNIT_MAX], container[CONTAINER_MAX];
 	struct resolver_answer answer;
+	uint64_t neighbour;
+	uint32_t owner;
 };
 
 static char *append(char **at, const char *text)
@@ -119,12 +123,15 @@ static struct identity *identity_new(const struct findings *f)
 	i->pid_ns = f->answer.pid_ns;
 	i->mnt_ns = f->answer.mnt_ns;
 	i->host = f->host;
+	i->neighbour = f->neighbour;
+	i->owner = f->owner;
 	i->full = f->full;
 	i->policy = (struct policy_caller){ .uid = f->uid, .gid = f->gid, .groups = groups, .n_groups = s->n_groups, .host = f->host };
 	i->audit.uid = f->uid;
 	i->audit.gid = f->gid;
 	i->audit.pid = i->tgid;
 	i->audit.loginuid = f->loginuid;
+	i->audit.neighbour = f->neighbour;
 	i->audit.comm = append(&at, s->comm);
 	i->audit.exe = append(&at, f->answer.exe);
 	i->audit.unit = append(&at, f->unit);
@@ -135,14 +142,14 @@ static struct identity *identity_new(const struct findings *f)
 
 /* The digest of an identity is the first 16 bytes of SHA-256 over
  *
- *   "coffer identity 1" NUL | uid u32 | gid u32 | host u32 | number of groups u32 | groups u32… | user_ns u64 | pid_ns u64 | mnt_ns u64 | unit NUL | container NUL
+ *   "coffer identity 2" NUL | uid u32 | gid u32 | host u32 | owner u32 | number of groups u32 | groups u32… | user_ns u64 | pid_ns u64 | mnt_ns u64 | unit NUL | container NUL
  *
  * with integers as they lie in memory (a digest never leaves the machine) and groups sorted without duplicates. Neither string can hold a NUL, and every count stands before what it
  * counts: no two identities have one encoding. */
 static int identity_digest(struct identity *i, const struct findings *f)
 {
-	static const char label[] = "coffer identity 1";
-	uint32_t head[4] = { i->uid, i->gid, i->host, (uint32_t)i->policy.n_groups };
+	static const char label[] = "coffer identity 2";
+	uint32_t head[5] = { i->uid, i->gid, i->host, i->owner, (uint32_t)i->policy.n_groups };
 	uint64_t ns[3] = { i->user_ns, i->pid_ns, i->mnt_ns };
 	struct bytes parts[] = {
 		{ label, sizeof(label) }, { head, sizeof(head) }, { i->policy.groups, i->policy.n_groups * sizeof(uint32_t) }, { ns, sizeof(ns) },
@@ -385,7 +392,7 @@ static void sort_groups(struct proc_status *s)
 /* One question, until deadline. 0: the resolver has spoken; -EPIPE: there is none; else a later question may have better luck. */
 static int ask_once(struct callers *c, struct findings *f, int64_t deadline)
 {
-	int r = resolver_ask(c->resolver, f->tid, deadline, &f->answer);
+	int r = resolver_ask(c->resolver, f->tid, f->uid, deadline, &f->answer);
 
 	return r == 0 && (f->answer.error == -ETIMEDOUT || f->answer.error == -EBUSY) ? f->answer.error : r;
 }
@@ -409,6 +416,20 @@ static void ask_resolver(struct callers *c, struct findings *f)
 	c->silent = r < 0;
 	f->answered = r == 0;
 	f->full = f->answered && f->answer.error == 0;
+}
+
+static void find_neighbour(struct callers *c, struct findings *f)
+{
+	const struct resolver_answer *a = &f->answer;
+	const struct neighbour_facts facts = {
+		.uid = f->uid, .host = f->host, .answered = f->answered, .ancestry = a->ancestry, .of_uid = a->of_uid, .of_owner = a->of_owner,
+		.mnt_ns = a->mnt_ns, .our_mnt_ns = a->own_mnt_ns, .container = f->container,
+	};
+
+	f->owner = neighbour_owner(&facts);
+	f->neighbour = f->answered ? neighbour_of(&facts) : neighbours_guess(c->neighbours, f->uid);
+	if (f->answered)
+		neighbours_learn(c->neighbours, f->uid, f->neighbour, now_ns());
 }
 
 /* Every sign must be there: one that is missing is a container. */
@@ -447,9 +468,9 @@ static const char *look(struct callers *c, struct findings *f)
 }
 
 /* For the log alone: what the header says, and the name if it could be read. */
-static struct identity *minimal(const struct findings *f)
+static struct identity *minimal(const struct callers *c, const struct findings *f)
 {
-	struct findings m = { .uid = f->uid, .gid = f->gid, .tid = f->tid, .loginuid = -1 };
+	struct findings m = { .uid = f->uid, .gid = f->gid, .tid = f->tid, .loginuid = -1, .owner = OWNER_UNKNOWN, .neighbour = neighbours_guess(c->neighbours, f->uid) };
 
 	m.status.tgid = f->status.tgid;
 	memcpy(m.status.comm, f->status.comm, sizeof(m.status.comm));
@@ -470,6 +491,7 @@ static const char *resolve(struct callers *c, struct findings *f, struct identit
 		goto out;
 	ask_resolver(c, f);
 	f->host = is_host(c, f);
+	find_neighbour(c, f);
 	why = "out of memory";
 	i = identity_new(f);
 	if (!i)
@@ -512,7 +534,7 @@ int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, str
 	else
 		why = resolve(c, f, ret_identity);
 	if (why)
-		*ret_identity = minimal(f);
+		*ret_identity = minimal(c, f);
 	*ret_why = why;
 	free(f->status.groups);
 	free(f);
@@ -559,8 +581,11 @@ int callers_new(const struct callers_config *config, struct callers **ret_caller
 	if (!c)
 		return -ENOMEM;
 	memset(c, 0, sizeof(*c));
-	r = config->resolver_fd >= 0 ? resolver_client_new(config->resolver_fd, &c->resolver) : 0;
+	r = neighbours_new(&c->neighbours);
+	if (r == 0 && config->resolver_fd >= 0)
+		r = resolver_client_new(config->resolver_fd, &c->resolver);
 	if (r < 0) {
+		neighbours_free(c->neighbours);
 		free(c);
 		return r;
 	}
@@ -583,5 +608,29 @@ void callers_free(struct callers *c)
 		pthread_mutex_destroy(&c->sets[i].lock);
 	}
 	resolver_client_free(c->resolver);
+	neighbours_free(c->neighbours);
 	free(c);
+}
+
+struct neighbours *callers_neighbours(struct callers *c)
+{
+	return c->neighbours;
+}
+
+#define FOLLOW_NS      (1000 * NS_PER_MS)
+#define FOLLOW_WAIT_NS (100 * NS_PER_MS)
+
+void callers_follow(struct callers *c)
+{
+	const int64_t now = now_ns();
+	struct subuid_table table;
+	uint32_t number;
+	int r;
+
+	if (!c->resolver || now < c->follow_at)
+		return;
+	r = resolver_ask_ranges(c->resolver, neighbours_ranges(c->neighbours), now + FOLLOW_WAIT_NS, &table, &number);
+	if (r == 0)
+		neighbours_set_ranges(c->neighbours, &table, number);
+	c->follow_at = now + (r == 0 || r == -EALREADY ? FOLLOW_NS : 5 * FOLLOW_NS);
 }

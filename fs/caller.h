@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "fs/neighbour.h"
 #include "policy/principal.h"
 #include "store/audit.h"
 
@@ -22,8 +23,10 @@ struct identity {
 	uint64_t start_time;		/* of the thread group leader, clock ticks; 0: not known (only `shallow` asked) */
 	uint64_t user_ns, pid_ns, mnt_ns;	/* 0: not known */
 	bool host;			/* established, outside every container */
+	uint64_t neighbour;		/* whose share it uses: fs/neighbour.h */
+	uint32_t owner;			/* the user of the machine whose process it is; OWNER_UNKNOWN */
 	bool full;			/* resolver asked: exe, namespaces, start_time are there */
-	uint8_t digest[IDENTITY_DIGEST];	/* of uid, gid, groups, unit, container, namespaces, host: "another identity" is another digest */
+	uint8_t digest[IDENTITY_DIGEST];	/* of uid, gid, groups, unit, container, namespaces, host, owner: "another identity" is another digest */
 	struct policy_caller policy;	/* groups point into this block */
 	struct audit_caller audit;	/* rendered; strings point into this block */
 };
@@ -45,6 +48,11 @@ struct identity *caller_cached(struct callers *c, uint32_t uid, uint32_t gid, pi
  * caller's exec lock there. 0, or -EACCES: in doubt, and *ret_why is a static word for the log ("kernel thread", "pid 0", "credentials differ", …). *ret_identity is then a minimal one
  * with the header's uid, gid and pid for the audit record (never to be asked of the policy), or NULL when memory is short. */
 int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, struct identity **ret_identity, const char **ret_why);
+
+/* What is known of uids before their threads were looked at: for as long as c lives. */
+struct neighbours *callers_neighbours(struct callers *c);
+/* Asks the resolver for the table of subordinate uids where it is another one than is known; waits 100 ms at most, and no oftener than once a second. For a thread that may. */
+void callers_follow(struct callers *c);
 
 /* The thread group of tid, from status alone: safe at FLUSH. 0 or -ESRCH. */
 int caller_tgid(struct callers *c, pid_t tid, pid_t *ret_tgid);

@@ -68,6 +68,7 @@ static int run_keyholder(const struct role_args *args)
 static int run_resolver(const struct role_args *args)
 {
 	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
+	const int etc = open("/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, CAP_SYS_PTRACE);
@@ -77,7 +78,7 @@ static int run_resolver(const struct role_args *args)
 		log_error("giving up root: %s", strerror(-r));
 		return 1;
 	}
-	return resolver_run(role_fd(args, "proc"), clients, 2);
+	return resolver_run(role_fd(args, "proc"), etc, clients, 2);
 }
 
 static int run_bell(const struct role_args *args)

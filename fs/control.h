@@ -12,6 +12,7 @@ enum control_type {
 	CONTROL_FATAL,		/* worker: cannot serve; text says why, number is the exit status for the person who started the daemon */
 	CONTROL_HOLDER,		/* worker: process `number` keeps its memory (fs/mm_holder.h); first of all */
 	CONTROL_SEGMENT,	/* worker: segment `number` of the log, made if `create`; answered with the same type, error, and a descriptor */
+	CONTROL_RETAIN,		/* worker: that segments up to `number` are removed is in the log: the keeper removes what is to go of them; answered with the same type, error, and the last one that is to go */
 };
 
 #define CONTROL_TEXT_MAX 512

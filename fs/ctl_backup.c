@@ -1,7 +1,7 @@
 /* Requests about backups: writing one, who may recover them.
  *
  * A backup is read in chunks from a snapshot that lives in the worker. What is encrypted to a registered recipient needs secrets/backup alone: the recipient was chosen by an administrator. Any other recipient (a passphrase, a key of the
- * caller's) could be the caller himself, who would read with it what he may not: that needs secrets/get on all that is in it. */
+ * caller's) could be the caller itself, who would read with it what it may not: that needs secrets/get on all that is in it, and gives what the caller could open now (ctl_handout.c). */
 #include "fs/ctl_internal.h"
 
 #include <errno.h>
@@ -69,9 +69,13 @@ static int ask_backup_by(struct ctl *c, const json_t *request)
 	if (names)
 		return 0;
 	r = ask_backup_of(c, request, "*");
-	/* Roles, bindings and settings are in it. */
+	/* Roles, bindings and settings are in it; who can open it finds all names in it, too, and what programs hooks run. */
 	if (r == 0)
 		r = ctl_ask(c, ACTION_BINDINGS_LIST, "*");
+	if (r == 0 && ad_hoc(request))
+		r = ctl_ask(c, ACTION_SECRETS_LIST, "*");
+	if (r == 0 && ad_hoc(request))
+		r = ctl_ask(c, ACTION_VAULT_STATUS, NULL);
 	if (r == 0)
 		c->secret = NULL;
 	return r;
@@ -174,7 +178,7 @@ static int record_names(struct ctl *c)
 
 static int begin_backup(struct ctl *c, const struct backup_recipient *recipient, const uint32_t *ids, size_t n)
 {
-	const struct backup_scope scope = { .all = !ids, .ids = ids, .n = n };
+	const struct backup_scope scope = { .all = !ids, .ids = ids, .n = n, .judged = true };
 	char session[BACKUP_SESSION_ID];
 	struct backup *backup = NULL;
 	struct backup_header header;
@@ -263,21 +267,24 @@ static int ask_backup_read(struct ctl *c)
 
 static int run_backup_read(struct ctl *c)
 {
-	const json_t *chunk = json_object_get(c->in, "chunk");
-	struct backup_counts counts;
-	bool last = false;
-	int r;
+	struct backups_chunk chunk = { .n = (uint64_t)json_integer_value(json_object_get(c->in, "chunk")) };
+	const struct backup_judge judge = ctl_handout(c);
+	int r = backups_read(c->env->backups, c->who, ctl_string(c, "session"), &judge, &chunk);
 
-	r = backups_read(c->env->backups, c->who, ctl_string(c, "session"), (uint64_t)json_integer_value(chunk), &c->raw, &c->raw_len, &last, &counts);
 	if (r == -ESTALE)
 		return fail_gone(c);
 	if (r < 0)
 		return ctl_fail_store(c, r, "write the backup");
-	c->unrecorded = true;
-	ctl_set(c, "length", json_integer((json_int_t)c->raw_len));
-	ctl_set(c, "last", json_boolean(last));
-	ctl_set(c, "secrets", json_integer((json_int_t)counts.secrets));
-	ctl_set(c, "versions", json_integer((json_int_t)counts.versions));
+	c->unrecorded = true;	/* its pieces are */
+	c->raw = chunk.bytes;
+	c->raw_len = chunk.len;
+	ctl_set(c, "length", json_integer((json_int_t)chunk.len));
+	ctl_set(c, "last", json_boolean(chunk.last));
+	ctl_set(c, "secrets", json_integer((json_int_t)chunk.counts.secrets));
+	ctl_set(c, "versions", json_integer((json_int_t)chunk.counts.versions));
+	if (chunk.last)
+		ctl_set_left_out(c, chunk.left, chunk.n_left, chunk.more_left);
+	free(chunk.left);
 	return 0;
 }
 
@@ -293,6 +300,16 @@ static int run_backup_end(struct ctl *c)
 static int ask_update(struct ctl *c)
 {
 	return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
+}
+
+/* Whoever is registered can open all that is backed up from then on, disabled and deleted too: more than any action short of all gives. */
+static int ask_recipient_add(struct ctl *c)
+{
+	int r = ask_update(c);
+
+	if (r < 0 || ctl_ask_administrator(c, NULL) == 0)
+		return r;
+	return ctl_fail(c, EACCES, "a recipient can open every backup that is made to it, so only an administrator of the vault may register one");
 }
 
 static int check_recipient(struct ctl *c)
@@ -420,7 +437,7 @@ const struct ctl_op ctl_backup_ops[] = {
 	{ .name = "backup", .operation = AUDIT_SECRET_BACKUP, .fields = backup_fields, .check = check_backup, .ask = ask_backup, .run = run_backup },
 	{ .name = "backup-read", .operation = AUDIT_SECRET_BACKUP, .fields = read_fields, .ask = ask_backup_read, .run = run_backup_read },
 	{ .name = "backup-end", .operation = AUDIT_SECRET_BACKUP, .fields = end_fields, .run = run_backup_end },
-	{ .name = "recipient-add", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = recipient_fields, .check = check_recipient, .ask = ask_update,
+	{ .name = "recipient-add", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = recipient_fields, .check = check_recipient, .ask = ask_recipient_add,
 	  .run = run_recipient_add },
 	{ .name = "recipient-remove", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = remove_fields, .check = check_recipient, .ask = ask_update,
 	  .run = run_recipient_remove },

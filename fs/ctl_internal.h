@@ -9,6 +9,7 @@
 #include "fs/exitcode.h"
 #include "fs/timefmt.h"
 #include "policy/scope.h"
+#include "store/backup.h"
 #include "store/lifecycle.h"
 
 #define CTL_DEPTH_MAX    4	/* the deepest request there is has two levels */
@@ -48,6 +49,7 @@ struct ctl_op {
 
 /* The tables of the files that are named so; each ends with a NULL name. */
 extern const struct ctl_op ctl_look_ops[], ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_can_i_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[], ctl_restore_ops[];
+extern const struct ctl_op *const ctl_tables[];	/* all of these; ends with NULL */
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
@@ -187,6 +189,13 @@ int ctl_find(struct ctl *c, uint32_t version, struct ctl_view *ret);
 int ctl_ask_named(struct ctl *c, enum action action);
 /* The secret that args.name names, which is there and not disabled; or -ENOENT, -EACCES after ctl_fail. */
 int ctl_find_live(struct ctl *c, uint32_t *ret_id);
+
+/* ---- what a backup hands out (ctl_handout.c) ---- */
+
+/* Decides about each piece as things stand when it is read, and records it. Borrows c. */
+struct backup_judge ctl_handout(struct ctl *c);
+/* The fields left_out and left_out_more of an answer. */
+void ctl_set_left_out(struct ctl *c, const struct backup_left *left, size_t n, uint64_t more);
 
 /* ---- answers (ctl_answer.c) ---- */
 

@@ -230,14 +230,14 @@ bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const 
 	return may;
 }
 
+const struct ctl_op *const ctl_tables[] = {
+	ctl_look_ops, ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_can_i_ops, ctl_blocks_ops, ctl_vault_ops, ctl_rotation_ops, ctl_backup_ops, ctl_restore_ops, NULL,
+};
+
 static const struct ctl_op *find_op(const char *name)
 {
-	static const struct ctl_op *const tables[] = {
-		ctl_look_ops, ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_can_i_ops, ctl_blocks_ops, ctl_vault_ops, ctl_rotation_ops, ctl_backup_ops, ctl_restore_ops,
-	};
-
-	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
-		for (const struct ctl_op *op = tables[t]; op->name; op++)
+	for (size_t t = 0; ctl_tables[t]; t++)
+		for (const struct ctl_op *op = ctl_tables[t]; op->name; op++)
 			if (!strcmp(op->name, name))
 				return op;
 	return NULL;

@@ -73,13 +73,24 @@ static void answer_segment(struct keeper *k, int seat, const struct control_mess
 		k->segment = m->number;
 	if (!answer.error && m->create && m->number > 2)
 		close_up_to(k, m->number - 2);	/* but for the one before it: whoever dies over this one is followed by one that goes on there */
-	/* before the answer: the segment's first record says which one is the oldest */
-	if (!answer.error && m->create)
-		audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds);
 	if (control_send(k->seats[seat].control, &answer, fd))
 		log_warn("the worker did not take its log segment");
 	if (fd >= 0)
 		close(fd);
+}
+
+/* Which segments go is decided here, from what lies on the disk, and a worker that is somebody else's cannot have one more removed; but none goes of which it does not say that the log has a record. One that lies is found by
+ * coffer audit verify. */
+static void answer_retain(struct keeper *k, int seat, const struct control_message *m)
+{
+	struct control_message answer = { .type = CONTROL_RETAIN };
+
+	if (seat != k->active)
+		answer.error = -EPERM;
+	else
+		answer.error = audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds, m->number, &answer.number);
+	if (control_send(k->seats[seat].control, &answer, -1))
+		log_warn("the worker did not hear which log segments are to go");
 }
 
 static void note_fatal(struct keeper *k, const struct control_message *m)
@@ -139,6 +150,9 @@ void control_read(struct keeper *k, int seat)
 		break;
 	case CONTROL_SEGMENT:
 		answer_segment(k, seat, &m);
+		break;
+	case CONTROL_RETAIN:
+		answer_retain(k, seat, &m);
 		break;
 	case CONTROL_FATAL:
 		note_fatal(k, &m);

@@ -179,8 +179,16 @@ static int first_error(int a, int b)
 	return a < 0 ? a : b;
 }
 
+static struct subordinate look_up(struct subuids *subuids, uint32_t uid)
+{
+	struct subordinate s = { 0 };
+
+	s.in_range = subuids_owner(subuids, uid, &s.owner, &s.first);
+	return s;
+}
+
 /* All that can be read of a thread; the first thing that could not is the error. */
-static void resolve(int proc_fd, pid_t tid, struct resolver_answer *a)
+static void resolve(int proc_fd, const struct namespaces *own, pid_t tid, struct resolver_answer *a)
 {
 	struct namespaces ns = { 0 };
 	char path[16];
@@ -197,6 +205,7 @@ static void resolve(int proc_fd, pid_t tid, struct resolver_answer *a)
 	a->user_ns = ns.user;
 	a->pid_ns = ns.pid;
 	a->mnt_ns = ns.mnt;
+	ancestry_read(fd, own->user, own->pid, ns.user, ns.pid, &a->ancestry);
 	a->error = first_error(a->error, read_exe(fd, a->exe));
 	r = read_tgid(fd, &tgid);
 	if (r == 0)
@@ -281,12 +290,13 @@ static bool find_init(int proc_fd, struct namespaces *ret)
 
 enum job_state { JOB_FREE = 0, JOB_QUEUED, JOB_RUNNING, JOB_ABANDONED /* answered; its thread still hangs */ };
 
-struct job { enum job_state state; size_t client; uint64_t number; pid_t tid; int64_t deadline; };
+struct job { enum job_state state; size_t client; struct resolver_question asked; int64_t deadline; };
 
 struct resolver {
 	int proc_fd;
 	bool init_known;
-	struct namespaces init;
+	struct namespaces init, own;
+	struct subuids *subuids;
 	pthread_mutex_t lock;		/* of all below; held while an answer is sent, which never blocks */
 	pthread_cond_t work, end;	/* for idle threads; for resolver_run */
 	bool leading, stop;
@@ -303,13 +313,14 @@ static void *reader(void *arg);
 /* A client that does not read loses answers, and nobody waits for it. */
 static void answer(struct resolver *r, const struct job *job, struct resolver_answer *a)
 {
-	a->number = job->number;
+	a->number = job->asked.number;
 	a->init_known = r->init_known;
 	if (r->init_known) {
 		a->init_user_ns = r->init.user;
 		a->init_pid_ns = r->init.pid;
 		a->init_mnt_ns = r->init.mnt;
 	}
+	a->own_mnt_ns = r->init_known ? r->init.mnt : r->own.mnt;
 	if (r->clients[job->client] >= 0)
 		(void)send(r->clients[job->client], a, sizeof(*a), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
@@ -331,6 +342,19 @@ static struct job *next_job(struct resolver *r)
 	return NULL;
 }
 
+static void work(struct resolver *r, const struct resolver_question *q, struct resolver_answer *a)
+{
+	subuids_follow(r->subuids);
+	if (q->kind == RESOLVER_RANGES) {
+		a->n_ranges = (uint32_t)subuids_copy(r->subuids, q->from, a->ranges, sizeof(a->ranges) / sizeof(a->ranges[0]), &a->all_ranges, &a->table);
+		return;
+	}
+	resolve(r->proc_fd, &r->own, q->tid, a);
+	a->of_uid = look_up(r->subuids, q->uid);
+	if (a->ancestry.user_ns)
+		a->of_owner = look_up(r->subuids, a->ancestry.owner);
+}
+
 static void run_job(struct resolver *r, struct job *job)
 {
 	struct resolver_answer a = { 0 };
@@ -338,7 +362,7 @@ static void run_job(struct resolver *r, struct job *job)
 	job->state = JOB_RUNNING;
 	r->first = (size_t)(job - r->jobs + 1) % JOBS_MAX;
 	pthread_mutex_unlock(&r->lock);
-	resolve(r->proc_fd, job->tid, &a);	/* tid does not change while the job is not free */
+	work(r, &job->asked, &a);	/* the question does not change while the job is not free */
 	pthread_mutex_lock(&r->lock);
 	if (job->state == JOB_RUNNING)
 		answer(r, job, &a);
@@ -347,13 +371,14 @@ static void run_job(struct resolver *r, struct job *job)
 
 static void take_question(struct resolver *r, size_t client, const struct resolver_question *q)
 {
-	struct job job = { .state = JOB_QUEUED, .client = client, .number = q->number, .tid = q->tid, .deadline = now_ns() + RESOLVER_PATIENCE_MS * INT64_C(1000000) };
+	struct job job = { .state = JOB_QUEUED, .client = client, .asked = *q, .deadline = now_ns() + RESOLVER_PATIENCE_MS * INT64_C(1000000) };
+	const bool sound = q->kind == RESOLVER_RANGES || (q->kind == RESOLVER_THREAD && q->tid > 0);
 	size_t i = 0;
 
 	while (i < JOBS_MAX && r->jobs[i].state != JOB_FREE)
 		i++;
-	if (q->tid <= 0 || i == JOBS_MAX)
-		answer_error(r, &job, q->tid <= 0 ? -EINVAL : -EBUSY);
+	if (!sound || i == JOBS_MAX)
+		answer_error(r, &job, sound ? -EBUSY : -EINVAL);
 	else
 		r->jobs[i] = job;
 }
@@ -517,19 +542,20 @@ static bool start_readers(struct resolver *r)
 	return started;
 }
 
-int resolver_run(int proc_fd, const int *clients, size_t n_clients)
+static struct resolver *resolver_new(int proc_fd, int etc_fd, const int *clients, size_t n_clients)
 {
 	pthread_condattr_t attr;
-	struct resolver *r;
-	int status = EXIT_FAILURE;
+	struct resolver *r = calloc(1, sizeof(*r));
 
-	if (n_clients > CLIENTS_MAX)
-		return EXIT_FAILURE;
-	r = calloc(1, sizeof(*r));
-	if (!r)
-		return EXIT_FAILURE;
+	if (!r || subuids_new(etc_fd, &r->subuids) < 0) {
+		free(r);
+		return NULL;
+	}
+	subuids_follow(r->subuids);
 	r->proc_fd = proc_fd;
 	r->init_known = find_init(proc_fd, &r->init);
+	if (read_namespaces_of(proc_fd, "self", &r->own) < 0)
+		r->own = (struct namespaces){ 0 };
 	r->n_clients = n_clients;
 	memcpy(r->clients, clients, n_clients * sizeof(*clients));
 	pthread_mutex_init(&r->lock, NULL);
@@ -538,13 +564,28 @@ int resolver_run(int proc_fd, const int *clients, size_t n_clients)
 	pthread_cond_init(&r->work, NULL);
 	pthread_cond_init(&r->end, &attr);
 	pthread_condattr_destroy(&attr);
+	return r;
+}
+
+static void resolver_free(struct resolver *r)
+{
+	pthread_cond_destroy(&r->work);
+	pthread_cond_destroy(&r->end);
+	pthread_mutex_destroy(&r->lock);
+	subuids_free(r->subuids);
+	free(r);
+}
+
+int resolver_run(int proc_fd, int etc_fd, const int *clients, size_t n_clients)
+{
+	struct resolver *r = n_clients <= CLIENTS_MAX ? resolver_new(proc_fd, etc_fd, clients, n_clients) : NULL;
+	int status = EXIT_FAILURE;
+
+	if (!r)
+		return EXIT_FAILURE;
 	if (start_readers(r))
 		status = EXIT_SUCCESS;
-	if (wait_for_end(r)) {
-		pthread_cond_destroy(&r->work);
-		pthread_cond_destroy(&r->end);
-		pthread_mutex_destroy(&r->lock);
-		free(r);
-	}
+	if (wait_for_end(r))
+		resolver_free(r);
 	return status;
 }

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -103,19 +104,79 @@ static int wait_for(struct resolver_client *c, const struct asking *me, int64_t 
 	return me->done ? 0 : r;
 }
 
-int resolver_ask(struct resolver_client *c, pid_t tid, int64_t deadline, struct resolver_answer *ret_answer)
+static int ask(struct resolver_client *c, struct resolver_question *q, int64_t deadline, struct resolver_answer *ret_answer)
 {
 	struct asking me = { .answer = ret_answer };
 
 	enter(c, &me);
-	const struct resolver_question q = { .number = me.number, .tid = tid };
-	int r = send(c->fd, &q, sizeof(q), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(q) ? 0 : errno == EAGAIN ? -EAGAIN : -EPIPE;
+	q->number = me.number;
+	int r = send(c->fd, q, sizeof(*q), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*q) ? 0 : errno == EAGAIN ? -EAGAIN : -EPIPE;
 	pthread_mutex_lock(&c->lock);
 	if (!r)
 		r = wait_for(c, &me, deadline);
 	leave(c, &me);
 	pthread_mutex_unlock(&c->lock);
 	return r;
+}
+
+int resolver_ask(struct resolver_client *c, pid_t tid, uint32_t uid, int64_t deadline, struct resolver_answer *ret_answer)
+{
+	struct resolver_question q = { .kind = RESOLVER_THREAD, .tid = tid, .uid = uid };
+
+	return ask(c, &q, deadline, ret_answer);
+}
+
+/* Ranges never overlap: each line begins one at most, and ends one. */
+#define RANGES_MAX (2 * SUBUID_LINES_MAX)
+
+/* The first answer says how many there are. */
+static int begin_table(const struct resolver_answer *a, uint32_t known, struct subuid_table *t)
+{
+	if (a->table == known)
+		return -EALREADY;
+	t->ranges = a->all_ranges <= RANGES_MAX ? calloc(a->all_ranges + 1, sizeof(*t->ranges)) : NULL;
+	return t->ranges ? 0 : -ENOMEM;
+}
+
+/* Of a resolver that may be somebody else's: no more than there is room for, and some. */
+static int add_ranges(const struct resolver_answer *a, uint32_t number, uint32_t all, struct subuid_table *t)
+{
+	if (a->table != number || a->n_ranges > all - t->n || a->n_ranges > sizeof(a->ranges) / sizeof(a->ranges[0]) || (a->n_ranges == 0 && t->n < all))
+		return -EAGAIN;
+	memcpy(t->ranges + t->n, a->ranges, a->n_ranges * sizeof(*t->ranges));
+	t->n += a->n_ranges;
+	return 0;
+}
+
+int resolver_ask_ranges(struct resolver_client *c, uint32_t known, int64_t deadline, struct subuid_table *ret_table, uint32_t *ret_number)
+{
+	struct resolver_question q = { .kind = RESOLVER_RANGES };
+	struct subuid_table t = { 0 };
+	struct resolver_answer a = { 0 };
+	int r = ask(c, &q, deadline, &a);
+
+	if (!r)
+		r = a.error;
+	if (!r)
+		r = begin_table(&a, known, &t);
+	const uint32_t all = a.all_ranges, number = a.table;
+	if (!r)
+		r = add_ranges(&a, number, all, &t);
+	while (!r && t.n < all) {
+		q.from = (uint32_t)t.n;
+		r = ask(c, &q, deadline, &a);
+		if (!r)
+			r = a.error;
+		if (!r)
+			r = add_ranges(&a, number, all, &t);
+	}
+	if (r) {
+		free(t.ranges);
+		return r;
+	}
+	*ret_table = t;
+	*ret_number = number;
+	return 0;
 }
 
 int resolver_client_new(int fd, struct resolver_client **ret_client)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -130,7 +131,7 @@ static const int worker[] = {
 /* The key holder beside that: visitors with a passphrase, on a socket that is there. */
 static const int keyholder[] = { SCMP_SYS(recvmsg), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(getsockopt), SCMP_SYS(pread64), SCMP_SYS(mlock), SCMP_SYS(munlock) };
 
-/* The resolver reads /proc. It has no Landlock domain: from within one no thread outside may be looked at, which is all that it does. */
+/* The resolver reads /proc, and /etc/subuid. It has no Landlock domain: from within one no thread outside may be looked at, which is all that it does. */
 static const int resolver[] = { SCMP_SYS(openat), SCMP_SYS(readlinkat), SCMP_SYS(readlink), SCMP_SYS(pread64), SCMP_SYS(getdents64) };
 
 /* The bell opens, touches and removes through the mount. */
@@ -200,6 +201,19 @@ static int allow_some_of_worker(scmp_filter_ctx ctx)
 
 	for (size_t i = 0; i < sizeof some / sizeof *some && !r; i++)
 		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, some[i].call, 1, &some[i].only);
+	return r;
+}
+
+/* Where a namespace comes from: of an open one, nothing but numbers and another open one. */
+static int allow_some_of_resolver(scmp_filter_ctx ctx)
+{
+	static const unsigned long questions[] = { NS_GET_PARENT, NS_GET_USERNS, NS_GET_OWNER_UID };
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof questions / sizeof *questions && !r; i++) {
+		const struct scmp_arg_cmp only = SCMP_A1(SCMP_CMP_EQ, questions[i]);
+		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, &only);
+	}
 	return r;
 }
 
@@ -277,6 +291,8 @@ static int fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
 		r = allow_some(ctx);
 	if (!r && role == SANDBOX_WORKER)
 		r = allow_some_of_worker(ctx);
+	if (!r && role == SANDBOX_RESOLVER)
+		r = allow_some_of_resolver(ctx);
 	if (!r && (role == SANDBOX_WORKER || role == SANDBOX_KEYHOLDER))
 		r = allow_messages(ctx);
 	return r ? r : refuse_some(ctx);

@@ -99,7 +99,7 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static uint64_t neighbour_of(const struct session *s, const struct fuse_in_header *in, size_t len)
+static uint64_t whose_it_is(const struct session *s, const struct fuse_in_header *in, size_t len)
 {
 	return current.neighbour_known ? current.neighbour : s->config.neighbour(s->config.userdata, in, len);
 }
@@ -110,7 +110,7 @@ static bool refuse_later(struct session *s, const struct fuse_in_header *in, siz
 {
 	if (!s->config.shared->keeper.resend || lanes_locked(in, len))
 		return false;
-	const uint64_t neighbour = neighbour_of(s, in, len);
+	const uint64_t neighbour = whose_it_is(s, in, len);
 	const int64_t now = now_ms();
 	const uint32_t brake = delayed_brake(s->delayed, neighbour, now);
 	if (brake > delay_ms)
@@ -306,7 +306,7 @@ static enum parking defer_locked(struct session *s, struct slot *slot, bool rese
 	const struct fuse_in_header *in = (const void *)slot->data;
 	const enum lane lane = lanes_of(in, slot->len, current.wants);
 	uint64_t lost;
-	const enum parking parking = lanes_put(s->lanes, (uint32_t)(slot - s->config.shared->slots), resent, lane, neighbour_of(s, in, slot->len), &lost);
+	const enum parking parking = lanes_put(s->lanes, (uint32_t)(slot - s->config.shared->slots), resent, lane, whose_it_is(s, in, slot->len), &lost);
 
 	if (lost)
 		answer(s, lost, -EAGAIN, NULL, 0);

@@ -80,6 +80,7 @@ static json_t *groups_of(const struct policy_caller *caller)
 json_t *text_whoami_object(const struct ctl_env *env, const struct identity *who)
 {
 	struct held h = { .caller = &who->policy, .now = time_now(), .roles = json_array(), .bindings = json_array() };
+	char neighbour[NEIGHBOUR_TEXT_MAX];
 	int r;
 
 	store_rdlock(env->store);
@@ -91,9 +92,11 @@ json_t *text_whoami_object(const struct ctl_env *env, const struct identity *who
 		json_decref(h.bindings);
 		return NULL;
 	}
-	return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:b, s:o, s:o}", "uid", (json_int_t)who->policy.uid, "gid", (json_int_t)who->policy.gid,
+	neighbour_print(who->neighbour, neighbour);
+	return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:b, s:o, s:s, s:o, s:o}", "uid", (json_int_t)who->policy.uid, "gid", (json_int_t)who->policy.gid,
 			 "groups", groups_of(&who->policy), "pid", (json_int_t)who->audit.pid, "container", text_or_null(who->audit.container),
-			 "unit", text_or_null(who->audit.unit), "host", (int)who->policy.host, "roles", h.roles, "bindings", h.bindings);
+			 "unit", text_or_null(who->audit.unit), "host", (int)who->policy.host,
+			 "owner", who->owner == OWNER_UNKNOWN ? json_null() : json_integer(who->owner), "neighbour", neighbour, "roles", h.roles, "bindings", h.bindings);
 }
 
 int text_whoami(const struct ctl_env *env, const struct identity *who, char **ret_text, size_t *ret_len)
@@ -186,9 +189,9 @@ static json_t *audit_object(const struct ctl_env *env)
 	struct audit_state s;
 
 	audit_state(env->audit, &s);
-	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
+	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:I}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
 			 "bytes", (json_int_t)s.bytes, "headroom_percent", (int)s.headroom_percent, "failing", s.failing != 0,
-			 "append_only", (int)s.append_only);
+			 "append_only", (int)s.append_only, "tampered", (int)s.tampered, "oldest", (json_int_t)s.oldest);
 }
 
 static json_t *memory_object(void)
@@ -347,6 +350,7 @@ static void metrics_of_audit(FILE *f, struct audit *audit)
 	metric(f, "coffer_audit_seq", "counter", "Number of the next audit record.", s.seq);
 	metric(f, "coffer_audit_segments", "gauge", "Segments of the audit log that are kept.", s.segments);
 	metric(f, "coffer_audit_bytes", "gauge", "Bytes of the audit log that are kept.", s.bytes);
+	metric(f, "coffer_audit_tampered", "gauge", "1 while a record of the audit log says that somebody removed, cut or put in a segment.", s.tampered);
 	metric(f, "coffer_audit_failing", "gauge", "1 while the audit log cannot be written: opens fail.", s.failing != 0);
 	fprintf(f, "# HELP coffer_audit_headroom_ratio Share of the audit log's file system that is free.\n"
 		   "# TYPE coffer_audit_headroom_ratio gauge\ncoffer_audit_headroom_ratio %u.%02u\n",

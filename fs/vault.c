@@ -79,13 +79,12 @@ bool vault_is_administrator(struct vault *v, const struct identity *who)
 
 uint64_t vault_neighbour(const struct identity *who)
 {
-	return who->uid;
+	return who->neighbour;
 }
 
 uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid)
 {
-	(void)v;
-	return uid;
+	return neighbours_guess(callers_neighbours(v->callers), uid);
 }
 
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)

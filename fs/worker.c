@@ -25,6 +25,7 @@
 #include "fs/staging.h"
 #include "fs/test_hook.h"
 #include "fs/vault.h"
+#include "store/lifecycle.h"
 #include "store/vaultconf.h"
 
 #define TICK_MS       250
@@ -72,10 +73,30 @@ static int fatal(struct worker *w, int status, const char *format, ...)
 
 /* ---- what the rooms ask back ---- */
 
+/* What the keeper says to m: 0 or its error. An answer that came too late for the one who asked before is not taken for it. ret_fd may be NULL. */
+static int ask_keeper(struct worker *w, const struct control_message *m, struct control_message *ret_answer, int *ret_fd)
+{
+	const int socket = w->vault.control_fd;
+	int late = -1;
+
+	pthread_mutex_lock(&w->control_lock);
+	while (control_receive(socket, ret_answer, &late, 0) == 0)
+		if (late >= 0)
+			close(late);
+	int r = control_send(socket, m, -1);
+	if (!r)
+		r = control_receive(socket, ret_answer, ret_fd, CONTROL_MS);
+	pthread_mutex_unlock(&w->control_lock);
+	if (!r && ret_answer->type != m->type)
+		r = -EPROTO;
+	return r ? r : ret_answer->error;
+}
+
 static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 {
 	struct worker *w = arg;
-	struct control_message m = { .type = CONTROL_SEGMENT, .number = number, .create = create }, answer;
+	const struct control_message m = { .type = CONTROL_SEGMENT, .number = number, .create = create };
+	struct control_message answer;
 	int fd = -1;
 
 	if (!create && w->segment_fd >= 0 && number == w->segment) {
@@ -83,16 +104,8 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 		w->segment_fd = -1;
 		return 0;
 	}
-	pthread_mutex_lock(&w->control_lock);
-	int r = control_send(w->vault.control_fd, &m, -1);
-	if (!r)
-		r = control_receive(w->vault.control_fd, &answer, &fd, CONTROL_MS);
-	pthread_mutex_unlock(&w->control_lock);
-	if (!r && (answer.type != CONTROL_SEGMENT || answer.number != number))
-		r = -EPROTO;
-	if (!r)
-		r = answer.error;
-	if (!r && fd < 0)
+	int r = ask_keeper(w, &m, &answer, &fd);
+	if (!r && (answer.number != number || fd < 0))
 		r = -EPROTO;
 	if (r) {
 		if (fd >= 0)
@@ -101,6 +114,17 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 	}
 	*ret_fd = fd;
 	return 0;
+}
+
+static int retain(void *arg, uint32_t recorded, uint32_t *ret_due)
+{
+	const struct control_message m = { .type = CONTROL_RETAIN, .number = recorded };
+	struct control_message answer;
+	int r = ask_keeper(arg, &m, &answer, NULL);
+
+	if (!r)
+		*ret_due = answer.number;
+	return r;
 }
 
 static bool still_unanswered(void *arg, uint64_t recorded)
@@ -195,6 +219,26 @@ static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
 		staging_lost(userdata, write->fh, in->uid);
 }
 
+/* That somebody removes parts of the log is told to whoever listens, too. A sealed vault keeps it until it is opened. */
+static void tell_tampering(struct vault *v)
+{
+	char detail[EVENT_DETAIL_MAX];
+	const struct event e = { .kind = EVENT_AUDIT_TAMPERED, .name = "*", .detail = detail };
+
+	if (!audit_tampering(v->audit, detail, sizeof detail) || store_sealed(v->store) || store_begin_privileged(v->store) < 0)
+		return;
+	int r = store_event_add(v->store, &e);
+	if (r < 0)
+		store_rollback(v->store);
+	else
+		r = store_commit(v->store);
+	if (r < 0)
+		return;
+	log_error("the files of the audit log were tampered with: %s; coffer audit verify %s tells what is left", detail, v->shared->keeper.store);
+	audit_tampering_told(v->audit);
+	vault_events_told(v);
+}
+
 static void tick(struct worker *w)
 {
 	struct vault *v = &w->vault;
@@ -224,7 +268,10 @@ static void tick(struct worker *w)
 	if (!busy)
 		removal_tick(v);
 	audit_tick(v->audit);
+	if (!busy)
+		tell_tampering(v);
 	backups_expire(v->backups);
+	callers_follow(v->callers);
 	v->shared->tick_began = 0;
 }
 
@@ -346,7 +393,7 @@ static int open_audit(struct worker *w)
 	gethostname(w->host, sizeof w->host - 1);
 	const struct audit_config config = {
 		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
-		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .unanswered = still_unanswered, .arg = w,
+		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
 	if (w->segment_fd >= 0)		/* another one is the open one by now */
@@ -472,6 +519,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
+		callers_follow(w->vault.callers);
 	}
 }
 

@@ -19,7 +19,7 @@ int store_pending_act_add(struct store *s, const char *act_json)
 	query_text(&q, act_json);
 	r = query_run(&q);
 	if (r == 0)
-		r = row_stamp(s->write, s->row_keys->row, ROW_PENDING_ACT, sqlite3_last_insert_rowid(db_handle(s->write)));
+		r = trail_in(s, ROW_PENDING_ACT, sqlite3_last_insert_rowid(db_handle(s->write)));
 	return transaction_fail(s, r);
 }
 
@@ -65,16 +65,21 @@ int store_pending_acts(struct store *s, int (*fn)(uint64_t id, const char *act_j
 	}
 }
 
+static int act_done(struct store *s, void *arg)
+{
+	const int64_t *id = arg;
+
+	return trail_remove(s, ROW_PENDING_ACT, *id, *id);
+}
+
 int store_pending_act_done(struct store *s, uint64_t id)
 {
-	struct query q;
+	int64_t row = (int64_t)id;
 	int r = store_lock_writer(s);
 
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "DELETE FROM pending_acts WHERE id = ?");
-	query_int(&q, (int64_t)id);
-	r = query_run(&q);
+	r = s->row_keys ? transaction_run(s, act_done, &row) : -ENOKEY;
 	pthread_mutex_unlock(&s->write_mutex);
 	return r;
 }

@@ -79,6 +79,10 @@ int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, s
 	next->segment = place->segment;
 	next->opened = place->opened;
 	next->size = place->start + len;
+	if (place->oldest)
+		next->oldest = place->oldest;
+	if (e->operation == AUDIT_TAMPERED)
+		next->tampered = next->segment;
 	*audit_allocated(h, next) = place->space->allocated;
 	if (fold)
 		fold->written_as = at->seq;
@@ -144,6 +148,13 @@ out:
 	return r;
 }
 
+/* The open segment is not what we wrote. */
+static void note_lost(struct audit *a)
+{
+	a->untold = a->untold || !a->lost;
+	a->lost = a->tampered = true;
+}
+
 int audit_end_torn(struct audit *a)
 {
 	const struct audit_position *at = audit_at(a->head);
@@ -155,7 +166,7 @@ int audit_end_torn(struct audit *a)
 		return -EIO;
 	place.start = (uint64_t)st.st_size;
 	if (place.start < at->size) {
-		a->lost = true;
+		note_lost(a);
 		return -EIO;
 	}
 	if (place.start > at->size)
@@ -193,13 +204,11 @@ static int segment_begin(struct audit *a, struct audit_place *place, const char 
 {
 	char detail[160];
 	struct audit_event e = { .operation = AUDIT_SEGMENT, .result = AUDIT_ALLOW, .detail = detail };
-	uint32_t oldest = place->segment, last;
 
 	if (place->start > 0)	/* a beginning that failed and could not be cut off */
 		return audit_put_torn(a, 0, place);
-	(void)audit_segment_list(a->config.dir_fd, &oldest, &last);
-	snprintf(detail, sizeof detail, AUDIT_SEGMENT_DETAIL "%s%s", place->segment, oldest > place->segment ? place->segment : oldest,
-		 because ? "; " : "", because ? because : "");
+	/* not what the directory shows: that somebody removed a segment must not make it look removed by retention */
+	snprintf(detail, sizeof detail, AUDIT_SEGMENT_DETAIL "%s%s", place->segment, audit_at(a->head)->oldest, because ? "; " : "", because ? because : "");
 	return audit_put_at(a, &e, 1, NULL, place);
 }
 
@@ -305,7 +314,7 @@ static int wait_durable(struct audit *a, uint64_t seq)
 	return 0;
 }
 
-static int durable_point(struct audit *a)
+int audit_durable_point(struct audit *a)
 {
 	struct audit_position at;
 	int r = 0;
@@ -362,7 +371,7 @@ static void look_for_tampering(struct audit *a)
 		return;
 	if (held.st_nlink == 0 || (uint64_t)held.st_size < at->size ||
 	    (fstatat(a->config.dir_fd, name, &shown, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT : shown.st_ino != held.st_ino || shown.st_dev != held.st_dev))
-		a->lost = a->tampered = true;
+		note_lost(a);
 	else if ((uint64_t)held.st_size > at->size)
 		a->dirty = true;
 }
@@ -379,9 +388,12 @@ int audit_tick(struct audit *a)
 {
 	int r, synced;
 
+	audit_look(a);
 	pthread_mutex_lock(&a->lock);
 	look_for_tampering(a);
 	r = audit_ready(a);
+	if (r == 0 && a->untold && (r = audit_put_tampered(a, "the segment before this one was removed or cut while it was open")) == 0)
+		a->untold = false;
 	if (r == 0)
 		r = audit_fold_flush(a, false);
 	if (r == 0 && !a->syncing && too_old(a))
@@ -389,8 +401,9 @@ int audit_tick(struct audit *a)
 	int room = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
 	if (room == 0 && a->failing == -ENOSPC)
 		a->failing = 0;
-	synced = durable_point(a);
+	synced = audit_durable_point(a);
 	pthread_mutex_unlock(&a->lock);
+	audit_retention(a);
 	return r < 0 ? r : room < 0 ? room : synced;
 }
 
@@ -401,7 +414,7 @@ void audit_close(struct audit *a)
 	pthread_mutex_lock(&a->lock);
 	if (audit_ready(a) == 0)
 		(void)audit_fold_flush(a, true);	/* what cannot be written stays counted in the head */
-	(void)durable_point(a);
+	(void)audit_durable_point(a);
 	/* before it: who is killed in between has his successor allocate once more */
 	a->head->allocated[0] = a->head->allocated[1] = 0;
 	if (!a->lost && !a->dirty && ftruncate(a->fd, (off_t)audit_at(a->head)->size) < 0)
@@ -440,7 +453,8 @@ void audit_state(struct audit *a, struct audit_state *ret_state)
 	s.failing = a->lost ? -EIO : a->failing;
 	s.append_only = audit_append_only(a->fd);
 	s.reserve_allocated = !a->space.plain;
-	s.tampered = a->tampered;
+	s.tampered = a->tampered || (at->tampered && at->tampered >= at->oldest);
+	s.oldest = at->oldest;
 	if (fstatvfs(a->fd, &v) == 0 && v.f_blocks > 0)
 		s.headroom_percent = (uint32_t)(100.0 * (double)v.f_bavail / (double)v.f_blocks);
 	if (s.failing == -ENOSPC)

@@ -29,6 +29,8 @@ enum audit_operation {
 	AUDIT_SEGMENT,		/* first record of each segment; written by audit itself */
 	AUDIT_TORN,		/* names a torn line's length and hash; written by audit itself */
 	AUDIT_REQUEST_GIVE_UP,	/* two workers died on it */
+	AUDIT_SEGMENT_REMOVE,	/* retention is about to remove a segment; written by audit itself */
+	AUDIT_TAMPERED,		/* the directory is not as the log left it; written by audit itself */
 };
 const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … */
 
@@ -42,6 +44,7 @@ struct audit_caller {
 	uint32_t uid, gid;
 	int32_t pid;
 	int64_t loginuid;	/* -1: none */
+	uint64_t neighbour;	/* whose share of the log its records take: what it is the log does not know */
 	const char *comm, *exe, *unit, *container;
 	uint16_t json_len;	/* 0: not rendered */
 	char json[AUDIT_CALLER_JSON_MAX];
@@ -74,12 +77,14 @@ struct audit_event {
 /* Where the next record goes. */
 struct audit_position {
 	uint32_t segment;		/* number of the open segment */
-	uint32_t zero;
+	uint32_t oldest;		/* the lowest one of which no record says that it was removed; 0: not known yet (a head file of before) */
 	uint64_t seq;			/* of the next record */
 	uint64_t size;			/* bytes of the open segment that are accounted for */
 	int64_t opened;			/* when the segment was begun, ns since the epoch */
 	uint8_t prev[DIGEST_LEN];	/* h_{seq-1} */
 	uint8_t key[KEY_LEN];		/* K_seq: this memory is locked and never dumped */
+	uint32_t tampered;		/* the segment in which the last AuditTampered record lies; 0: there is none */
+	uint32_t zero;
 };
 
 /* Denials that were counted, not written. count is stored last when an entry is made, and zeroed first when it is written. */
@@ -94,6 +99,13 @@ struct audit_fold {
 };
 struct audit_rate { uint32_t uid; int64_t due; /* CLOCK_MONOTONIC ns; in the past: free */ };
 
+/* What was found amiss in the directory, and recorded: so that no worker records it twice, and whoever is to be told of it (audit_tampering) is, though a worker dies in between. */
+struct audit_tampering {
+	uint32_t missing, first_missing, foreign;	/* how many segments are gone and which is the first; one that is there and should not */
+	uint32_t found, told;				/* counts */
+	char detail[160];				/* of the last one */
+};
+
 /* A worker may be killed between any two stores: positions[current & 1] is the valid one, the other is written while it is not looked at and then published by storing current. */
 struct audit_head {
 	uint32_t magic;			/* 0: not initialised: audit_open takes it from the head file */
@@ -107,6 +119,7 @@ struct audit_head {
 	uint64_t folded;
 	uint64_t kept[AUDIT_KEPT];	/* what would have been pushed out of these two by newer ones, though its request has no answer yet */
 	uint64_t n_kept;
+	struct audit_tampering tampering;
 	struct audit_fold folds[AUDIT_FOLDS];
 	struct audit_rate rates[AUDIT_RATES];
 };
@@ -130,8 +143,10 @@ struct audit_config {
 	uint32_t reserve;		/* bytes kept allocated for privileged records; 0: 256 KiB */
 	uint32_t deny_rate, deny_burst;	/* denials (and errors) a second and uid before folding; 0: 20, 100 */
 	uint32_t segment_age;		/* seconds after which audit_tick begins a new segment; 0: a day */
-	/* Opens segment number for appending (O_RDWR|O_APPEND; create: makes it, O_EXCL). The keeper does it for a worker; it also applies retention. */
+	/* Opens segment number for appending (O_RDWR|O_APPEND; create: makes it, O_EXCL). The keeper does it for a worker. */
 	int (*segment_open)(void *arg, uint32_t number, bool create, int *ret_fd);
+	/* Retention: removes what is to go of the segments up to `recorded`, whose removal is in the log and on the disk; *ret_due is the last one that is to go, 0: none. NULL: everything stays. Called without a lock. */
+	int (*retain)(void *arg, uint32_t recorded, uint32_t *ret_due);
 	/* Does the request that was recorded as audit_event.unique still have no answer, so that it may come again? NULL: none does. Called with the log's lock held; must not wait. */
 	bool (*unanswered)(void *arg, uint64_t unique);
 	void *arg;
@@ -148,8 +163,13 @@ void audit_close(struct audit *a);	/* flushes folds and makes a durable point; a
  * durable), and nothing may be served. *ret_delay_ms (may be NULL) is how long the caller of a denied request should be kept waiting: 0 to 50. */
 int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms);
 
-/* Call about once a second: writes folded records that are due, makes a durable point, moves on to a new segment by age, grows the reserve again. */
+/* Call about once a second, from one thread: writes folded records that are due, makes a durable point, moves on to a new segment by age, grows the reserve again; looks whether the directory is as it was left, and applies
+ * retention. */
 int audit_tick(struct audit *a);
+
+/* Something was found amiss in the directory (and recorded) of which audit_tampering_told has not been called yet: ret says what. */
+bool audit_tampering(struct audit *a, char *ret, size_t len);
+void audit_tampering_told(struct audit *a);
 
 /* For status: seq of the next record, the chain's hash in hex, headroom, whether writing fails at present. */
 struct audit_state {
@@ -160,7 +180,8 @@ struct audit_state {
 	int failing;			/* negative errno of the last record, 0: it was written */
 	bool append_only;		/* the open segment has the attribute */
 	bool reserve_allocated;		/* the reserve is really allocated; false: the file system cannot, free space is watched instead */
-	bool tampered;			/* a segment was removed or cut while it was open */
+	bool tampered;			/* a segment was removed, cut or put in by somebody else, and the record that says so is still kept */
+	uint32_t oldest;		/* the lowest segment that retention has left */
 };
 void audit_state(struct audit *a, struct audit_state *ret_state);
 
@@ -179,10 +200,11 @@ int audit_create(const char *store_dir, const char *verify_path, const char *vau
 struct audit_verify_report {
 	uint64_t records, segments, torn, first_seq, last_seq;
 	uint32_t first_segment;		/* more than 1: earlier ones were removed */
-	uint32_t unaccounted;		/* removed ones that the log itself last spoke of as still there: not retention's doing */
+	uint32_t unaccounted;		/* removed ones of which the log does not say that retention removed them */
+	uint64_t tampered;		/* AuditTampered records */
 };
 /* Walks every segment under the verify key. Says in why which segment, line and seq fails first; on success why holds a remark for a person, or "".
- * 0; -EBADMSG (*ret then tells how far the log is good); -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a running daemon: a last line without a newline is not an error. */
+ * 0; -EBADMSG (*ret then tells how far the log is good): also where a segment is gone that no record accounts for; -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a running daemon: a last line without a newline is not an error. */
 int audit_verify(const char *store_dir, const char *verify_path, struct audit_verify_report *ret, char *why, size_t why_len);
 /* The same, and the log must contain what the daemon's status (or a checkpoint noted elsewhere) said: audit.seq, audit.head. This finds a log and head file put back together from an old copy. */
 int audit_verify_against(const char *store_dir, const char *verify_path, uint64_t seq, const char *head, struct audit_verify_report *ret, char *why, size_t why_len);
@@ -191,9 +213,9 @@ int audit_verify_against(const char *store_dir, const char *verify_path, uint64_
 int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t group, int *ret_fd);
 /* Lowest and highest number there; holes are not looked for. 0, -ENOENT, -EIO. */
 int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last);
-/* Removes segments beyond keep_bytes in all and older than keep_seconds, never the newest; called by the keeper when it made a new one. */
-/* A bound of 0 is no bound; both 0: everything stays. Negative errno of the first removal that failed. */
-int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds);
+/* Retention, as the keeper applies it. Segments are to go that lie beyond keep_bytes in all and are older than keep_seconds, never the newest two; a bound of 0 is no bound, both 0: everything stays. *ret_due: the last one
+ * that is to go, 0: none. Of those, the ones up to `recorded` are removed: a removal is in the log before it happens. Negative errno of the first removal that failed. */
+int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds, uint32_t recorded, uint32_t *ret_due);
 /* Sets (on) or clears the append-only attribute of every segment; a new segment is made like the one before it. The keeper sets it when it starts: a captured worker can then not cut the segment that it
  * holds open; and clears it when it ends, so that a store can be removed. Needs CAP_LINUX_IMMUTABLE. 0, -EOPNOTSUPP (the file system has none), -EPERM. */
 int audit_protect(int dir_fd, bool on);

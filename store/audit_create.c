@@ -121,7 +121,7 @@ static int directory_create(const char *path, uint32_t group, int *ret_fd)
 
 static int log_create(int dir_fd, const char *vault, uint32_t group, int verify_fd)
 {
-	struct audit_position at = { .segment = 1, .opened = audit_now() };
+	struct audit_position at = { .segment = 1, .oldest = 1, .opened = audit_now() };
 	int fd = -1, r = random_bytes(at.key, sizeof at.key);
 
 	if (r < 0)

@@ -33,14 +33,20 @@
  *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that moment), and after a semicolon why, if it was
  *            neither size nor age: the segment before was removed or cut while it was open
  *            (only a Torn record at 0 may stand there instead)
+ *            M is the lowest number of which no record says that it was removed; until November 2026 it was the lowest one that was there
+ *   SegmentRemove  detail "segment N, last record L, hash <64 hex>": retention is about to remove segment N, which ends with record L, whose h is given. On the disk before the file goes
+ *   AuditTampered  result error; detail says what: segments are gone, cut or there that retention did not remove, or this log did not make
  *   Torn     detail "torn, L bytes at O of segment N, SHA-256 <64 hex>": the L bytes between the record before and the newline that precedes this line are no record (a process or machine died in a
  *            write). Bytes that are no record are accepted nowhere else, and a Torn record only directly after the bytes that it names.
  *
  * The head file, STORE/audit/head, is one block of 4096 bytes with a slot at 0 and one at 2048, written in turn; the valid slot of the higher generation counts. A slot, little-endian:
  *   magic "cofaudh1" | generation u64 | segment u32 | 0 u32 | seq u64 | size u64 | opened i64 | prev[32] | key[32] | SHA-256 of what precedes
+ * and behind it what came later (a slot without it, or with one that does not fit, is one of before; so a slot that an older version wrote is not misread):
+ *   magic "cofaudm1" | oldest u32 | tampered u32 | SHA-256 of the slot and of these 16 bytes
  *
  * What verify finds, with the key K_0 and the head file: a changed bit; a record dropped, doubled, reordered, moved to another segment; a tail cut off before the last durable point; a log cut off and
- * continued, or resealed, by somebody who holds a later key (K_j does not follow from K_n, n > j). What it cannot find: the tail after the last durable point cut off when the machine crashed; the whole
+ * continued, or resealed, by somebody who holds a later key (K_j does not follow from K_n, n > j); segments removed at the beginning that no record accounts for. Accounted for is what lies before the M of the first Segment record
+ * that is there, and what a SegmentRemove record names; in a log of before, up to the first SegmentRemove or AuditTampered record, also what lies before the M of a later Segment record. What it cannot find: the tail after the last durable point cut off when the machine crashed; the whole
  * directory with its head file put back from an old copy, unless it is told the daemon's head; records invented after the moment at which the key was stolen. */
 #include "store/audit_internal.h"
 
@@ -64,6 +70,7 @@ static const struct { const char *name; size_t len; } operations[] = {
 	OP(AUDIT_ROTATION_SET, "RotationSet"), OP(AUDIT_ROTATION_DELETE, "RotationDelete"), OP(AUDIT_ROTATION_LIST, "RotationList"), OP(AUDIT_HOOK_CREATE, "HookCreate"),
 	OP(AUDIT_HOOK_DELETE, "HookDelete"), OP(AUDIT_HOOK_LIST, "HookList"), OP(AUDIT_HOOK_RUN, "HookRun"), OP(AUDIT_EVENTS_READ, "EventsRead"),
 	OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"), OP(AUDIT_REQUEST_GIVE_UP, "RequestGiveUp"),
+	OP(AUDIT_SEGMENT_REMOVE, "SegmentRemove"), OP(AUDIT_TAMPERED, "AuditTampered"),
 #undef OP
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
@@ -387,6 +394,8 @@ int audit_seal(char *line, size_t body_len, const struct audit_position *at, str
 	p = LITERAL(p + AUDIT_HEX_LEN, "\"}\n");
 	memcpy(ret_next->prev, hash, sizeof hash);
 	ret_next->segment = at->segment;
+	ret_next->oldest = at->oldest;
+	ret_next->tampered = at->tampered;
 	ret_next->zero = 0;
 	ret_next->opened = at->opened;
 	ret_next->size = at->size;
@@ -515,5 +524,22 @@ bool audit_record_segment(const char *line, const struct audit_record *rec, uint
 	*ret_segment = (uint32_t)segment;
 	*ret_oldest = (uint32_t)oldest;
 	*ret_because = take_number(p, limit, ';', &oldest);
+	return true;
+}
+
+bool audit_record_removed(const char *line, const struct audit_record *rec, struct audit_removed *ret)
+{
+	const char *limit = line + rec->body_len, *p = field(line, rec, ",\"detail\":\"segment ");
+	struct audit_removed got;
+	uint64_t segment;
+
+	if (!audit_record_is(rec, AUDIT_SEGMENT_REMOVE) || !p || !(p = take_number(p, limit, ',', &segment)) || segment == 0 || segment > AUDIT_SEGMENT_NUMBER_MAX)
+		return false;
+	if (!(p = take(p, limit, " last record ")) || !(p = take_number(p, limit, ',', &got.last)) || !(p = take(p, limit, " hash ")))
+		return false;
+	if ((size_t)(limit - p) < AUDIT_HEX_LEN + 1 || p[AUDIT_HEX_LEN] != '"' || audit_unhex(p, got.digest) < 0)
+		return false;
+	got.segment = (uint32_t)segment;
+	*ret = got;
 	return true;
 }

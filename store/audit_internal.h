@@ -68,7 +68,11 @@ bool audit_record_request(const char *line, const struct audit_record *rec, uint
 struct audit_torn { uint64_t len, offset, segment; uint8_t digest[DIGEST_LEN]; };
 bool audit_record_torn(const char *line, const struct audit_record *rec, struct audit_torn *ret);
 bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest, bool *ret_because);
+/* A removal by retention: the segment's number, the number of its last record and that one's h. */
+struct audit_removed { uint32_t segment; uint64_t last; uint8_t digest[DIGEST_LEN]; };
+bool audit_record_removed(const char *line, const struct audit_record *rec, struct audit_removed *ret);
 /* Details that audit itself writes and reads. */
+#define AUDIT_REMOVED_DETAIL "segment %u, last record %llu, hash %.64s"
 #define AUDIT_SEGMENT_DETAIL "segment %u, oldest %u"
 #define AUDIT_TORN_DETAIL    "torn, %llu bytes at %llu of segment %u, SHA-256 %.64s"
 
@@ -85,6 +89,8 @@ static inline uint64_t audit_recent(uint64_t unique, enum audit_operation operat
 bool audit_append_only(int fd);
 bool audit_segment_missing(int dir_fd, uint32_t number);	/* without asking whoever may open it for writing */
 int audit_segment_open_reading(int dir_fd, uint32_t number, int *ret_fd);	/* 0, -ENOENT, -EIO */
+struct audit_scan { uint32_t first, last, within; };	/* lowest and highest number, 0: there is none; how many lie in [from, to] */
+int audit_segment_scan(int dir_fd, uint32_t from, uint32_t to, struct audit_scan *ret);	/* 0, -EIO */
 void audit_segment_name(uint32_t number, char ret[AUDIT_SEGMENT_NAME_LEN]);
 
 struct audit_space {
@@ -134,6 +140,7 @@ struct audit {
 	bool syncing;			/* a thread is in fdatasync without the lock; fd may not be closed */
 	bool dirty;			/* bytes that are no record lie behind the head */
 	bool lost;			/* the open segment was removed or cut: nothing is written before a new one is begun */
+	bool untold;			/* and no record says so yet */
 	bool tampered, append_only;
 	int failing;
 	int fd;				/* the open segment */
@@ -141,6 +148,11 @@ struct audit {
 	int64_t rotate_after;		/* CLOCK_MONOTONIC ns: a rotation that failed is not tried again before */
 	struct audit_space space;
 	uint64_t headfile_generation, headfile_seq;
+	/* audit_retain.c's, of the thread that ticks */
+	struct timespec looked_mtime;	/* of the directory, when it was last gone through */
+	int64_t look_after, retain_after;	/* CLOCK_MONOTONIC ns: go through it, ask what is to go, though nothing seems to have changed */
+	uint32_t front;			/* the lowest segment then; 0: not looked yet */
+	uint32_t retained_at;		/* the open segment when it was last asked what is to go */
 	uint64_t failed_seq;		/* records before it, and not durable, failed to become so */
 	/* audit_read.c's; before lock, where both are taken */
 	pthread_mutex_t reading_lock;
@@ -176,6 +188,7 @@ struct audit_place {
 	int64_t opened;
 	bool newline;		/* end what stands there first */
 	bool reserve;		/* the reserve may be used */
+	uint32_t oldest;	/* the oldest segment from this record on; 0: as before */
 };
 /* Renders, seals, writes and publishes one record, whatever the rates say; with lock, which it keeps. fold: the entry that the record tells of, or NULL. A write that failed is undone, or the log is dirty.
  * 0, -EIO, -ENOSPC. */
@@ -188,9 +201,21 @@ int audit_ready(struct audit *a);
 int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place);
 /* Ends the bytes that lie behind the head. */
 int audit_end_torn(struct audit *a);
+int audit_durable_point(struct audit *a);	/* with lock, which it lets go of meanwhile: everything written, and the head file, are on the disk. 0, -EIO */
 void audit_free(struct audit *a);	/* closes and releases, writes nothing; accepts NULL and what audit_open half built */
 int64_t audit_monotonic(void);
 void audit_why(char *why, size_t why_len, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- audit_retain.c ---- */
+
+/* The oldest segment as the open one's first record has it, for a head that does not say. */
+uint32_t audit_oldest_of_before(struct audit *a);
+/* Without lock, from the ticking thread: is the directory as it was left? What is not is recorded. */
+void audit_look(struct audit *a);
+/* Likewise: what is to go by retention is recorded, and then removed. */
+void audit_retention(struct audit *a);
+/* With lock, after audit_ready: an AuditTampered record, of which whoever asks is told. 0, -EIO, -ENOSPC. */
+int audit_put_tampered(struct audit *a, const char *detail);
 
 /* ---- audit_fold.c; with lock ---- */
 

@@ -100,6 +100,12 @@ static int note_request(struct audit_walk *w, const char *line, const struct aud
 	struct audit *a = w->arg;
 	uint64_t connection, recent;
 
+	struct audit_removed removed;
+
+	if (audit_record_removed(line, rec, &removed) && removed.segment >= w->at.oldest)
+		w->at.oldest = removed.segment + 1;
+	if (audit_record_is(rec, AUDIT_TAMPERED))
+		w->at.tampered = w->at.segment;
 	bool ours = audit_record_request(line, rec, &connection, &recent) && connection == a->head->connection;
 	audit_recent_put(a, &a->head->recents[rec->seq % AUDIT_RECENTS], ours ? recent : 0);
 	return 0;
@@ -183,6 +189,8 @@ static int take_over(struct audit *a, char *why, size_t why_len)
 	r = roll_forward(a, in_memory, why, why_len);
 	if (r < 0)
 		return r;
+	if (audit_at(a->head)->oldest == 0)	/* a log of before: it is accounted for from here on */
+		audit_at(a->head)->oldest = audit_oldest_of_before(a);
 	audit_fold_settle(a->head);
 	return 0;
 }

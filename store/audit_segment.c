@@ -40,12 +40,12 @@ static uint32_t segment_number(const char *name)
 	return strcmp(again, name) ? 0 : n;
 }
 
-int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last)
+int audit_segment_scan(int dir_fd, uint32_t from, uint32_t to, struct audit_scan *ret)
 {
 	/* A descriptor of its own: the position of readdir belongs to the open file. */
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	uint32_t first = UINT32_MAX, last = 0;
+	struct audit_scan scan = { 0 };
 
 	if (!dir) {
 		if (fd >= 0)
@@ -56,16 +56,28 @@ int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last)
 		uint32_t n = segment_number(d->d_name);
 		if (!n)
 			continue;
-		if (n < first)
-			first = n;
-		if (n > last)
-			last = n;
+		if (!scan.first || n < scan.first)
+			scan.first = n;
+		if (n > scan.last)
+			scan.last = n;
+		scan.within += n >= from && n <= to;
 	}
 	closedir(dir);
-	if (!last)
+	*ret = scan;
+	return 0;
+}
+
+int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last)
+{
+	struct audit_scan scan;
+	int r = audit_segment_scan(dir_fd, 0, 0, &scan);
+
+	if (r < 0)
+		return r;
+	if (!scan.last)
 		return -ENOENT;
-	*ret_first = first;
-	*ret_last = last;
+	*ret_first = scan.first;
+	*ret_last = scan.last;
 	return 0;
 }
 
@@ -220,13 +232,13 @@ static int segment_remove(int dir_fd, uint32_t number)
 	return unlinkat(dir_fd, name, 0) < 0 ? -errno : 0;
 }
 
-int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds)
+int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds, uint32_t recorded, uint32_t *ret_due)
 {
 	char name[AUDIT_SEGMENT_NAME_LEN];
-	uint32_t first, last;
+	uint32_t first, last, due = 0;
 	uint64_t total = 0;
 	struct stat st;
-	bool stay = false;
+	bool stay = false, removed = false;
 	int r = audit_segment_list(dir_fd, &first, &last);
 
 	if (r < 0)
@@ -247,12 +259,17 @@ int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds)
 			segment_trim(dir_fd, n);
 			continue;
 		}
-		r = segment_remove(dir_fd, n);
+		due = n;
+		total -= (uint64_t)st.st_size;
+		r = n <= recorded ? segment_remove(dir_fd, n) : 0;
 		if (r < 0)
 			return r;
-		total -= (uint64_t)st.st_size;
+		removed |= n <= recorded;
 	}
-	return fsync(dir_fd) < 0 ? -EIO : 0;
+	if (removed && fsync(dir_fd) < 0)
+		return -EIO;
+	*ret_due = due;
+	return 0;
 }
 
 /* ---- room ---- */
@@ -370,11 +387,45 @@ struct slot {
 _Static_assert(sizeof(struct slot) == 144 && offsetof(struct slot, sum) == 112, "a slot has no padding");
 static const uint8_t slot_magic[8] = "cofaudh1";
 
+/* What came later stands behind the slot: whoever knows the slot alone reads and writes it as before, and what it writes does not fit this any more. */
+struct slot_more {
+	uint8_t magic[8];
+	uint32_t oldest, tampered;
+	uint8_t sum[DIGEST_LEN];
+};
+_Static_assert(sizeof(struct slot_more) == 48 && offsetof(struct slot_more, sum) == 16, "nor has what stands behind it");
+static const uint8_t more_magic[8] = "cofaudm1";
+struct slot_whole { struct slot slot; struct slot_more more; };
+_Static_assert(sizeof(struct slot_whole) == 192, "and they stand side by side");
+
 static int slot_sum(const struct slot *s, uint8_t ret[DIGEST_LEN])
 {
 	struct bytes part = { s, offsetof(struct slot, sum) };
 
 	return sha256(&part, 1, ret);
+}
+
+static int more_sum(const struct slot_whole *w, uint8_t ret[DIGEST_LEN])
+{
+	struct bytes part = { w, offsetof(struct slot_whole, more.sum) };
+
+	return sha256(&part, 1, ret);
+}
+
+/* Of a slot that is whole. */
+static void more_decode(const uint8_t *data, struct audit_position *ret)
+{
+	struct slot_whole w;
+	uint8_t sum[DIGEST_LEN];
+
+	memcpy(&w, data, sizeof w);
+	ret->oldest = ret->tampered = 0;
+	if (!memcmp(w.more.magic, more_magic, sizeof more_magic) && more_sum(&w, sum) == 0 && !memcmp(sum, w.more.sum, sizeof sum) && le32toh(w.more.oldest) <= ret->segment &&
+	    le32toh(w.more.tampered) <= ret->segment) {
+		ret->oldest = le32toh(w.more.oldest);
+		ret->tampered = le32toh(w.more.tampered);
+	}
+	secmem_wipe(&w, sizeof w);
 }
 
 static int slot_decode(const uint8_t *data, struct audit_position *ret, uint64_t *ret_generation)
@@ -396,6 +447,7 @@ static int slot_decode(const uint8_t *data, struct audit_position *ret, uint64_t
 	ret->opened = (int64_t)le64toh((uint64_t)s.opened);
 	memcpy(ret->prev, s.prev, sizeof s.prev);
 	memcpy(ret->key, s.key, sizeof s.key);
+	more_decode(data, ret);
 	*ret_generation = le64toh(s.generation);
 	r = 0;
 out:
@@ -445,18 +497,22 @@ static int pwrite_full(int fd, const void *data, size_t len, off_t offset)
 
 int audit_headfile_write(int fd, const struct audit_position *p, uint64_t generation)
 {
-	static const uint8_t nothing[sizeof(struct slot)];
-	struct slot s = {
-		.generation = htole64(generation), .segment = htole32(p->segment), .seq = htole64(p->seq), .size = htole64(p->size),
-		.opened = (int64_t)htole64((uint64_t)p->opened),
+	static const uint8_t nothing[sizeof(struct slot_whole)];
+	struct slot_whole s = {
+		.slot = {
+			.generation = htole64(generation), .segment = htole32(p->segment), .seq = htole64(p->seq), .size = htole64(p->size),
+			.opened = (int64_t)htole64((uint64_t)p->opened),
+		},
+		.more = { .oldest = htole32(p->oldest), .tampered = htole32(p->tampered) },
 	};
 	off_t at = (off_t)(generation & 1) * AUDIT_HEADFILE_SLOT;
 	int r = -EIO;
 
-	memcpy(s.magic, slot_magic, sizeof s.magic);
-	memcpy(s.prev, p->prev, sizeof s.prev);
-	memcpy(s.key, p->key, sizeof s.key);
-	if (slot_sum(&s, s.sum) < 0 || pwrite_full(fd, &s, sizeof s, at) < 0 || fdatasync(fd) < 0)
+	memcpy(s.slot.magic, slot_magic, sizeof s.slot.magic);
+	memcpy(s.more.magic, more_magic, sizeof s.more.magic);
+	memcpy(s.slot.prev, p->prev, sizeof s.slot.prev);
+	memcpy(s.slot.key, p->key, sizeof s.slot.key);
+	if (slot_sum(&s.slot, s.slot.sum) < 0 || more_sum(&s, s.more.sum) < 0 || pwrite_full(fd, &s, sizeof s, at) < 0 || fdatasync(fd) < 0)
 		goto out;
 	/* Only now: until the new slot was on the disk, the old one was the only way back. It reaches the disk with the next durable point at the latest. */
 	(void)pwrite_full(fd, nothing, sizeof nothing, AUDIT_HEADFILE_SLOT - at);

@@ -146,8 +146,14 @@ struct verification {
 	uint8_t claimed[DIGEST_LEN];
 	bool head_wrong, claim_wrong;
 	bool begun;				/* the segment's first record was seen */
-	uint32_t oldest;			/* as the last Segment record says */
 	uint32_t first, last;
+	uint32_t accounted;			/* the lowest segment whose removal the log has not told of yet */
+	uint32_t unaccounted, unaccounted_first;	/* before the first one that is there; how many, and which */
+	struct audit_removed removed;		/* the one right before the first that is there, as its removal was recorded; segment 0: it was not */
+	uint64_t first_seq;			/* of the first record that is there, and the hash that it names */
+	uint8_t first_prev[DIGEST_LEN];
+	bool records_removals;			/* from here on each removal has a record */
+	uint64_t tampered, tampered_at;		/* AuditTampered records, the last one */
 	uint32_t segment;
 	struct audit_walk walk;
 	char *why;
@@ -165,18 +171,57 @@ static void compare_at(struct verification *v, const struct audit_position *at)
 		v->claim_wrong = secret_cmp(at->prev, v->claimed, DIGEST_LEN);
 }
 
+/* The log has come to speak of `upto`: what lies between the last one that it accounted for and this one is gone without a record, if it is gone. */
+static void note_unaccounted(struct verification *v, uint32_t upto)
+{
+	const uint32_t limit = upto < v->first ? upto : v->first;
+
+	if (limit <= v->accounted)
+		return;
+	if (!v->unaccounted)
+		v->unaccounted_first = v->accounted;
+	v->unaccounted += limit - v->accounted;
+}
+
+/* A Segment record says from which one on it knows of no removal. The first record that is there is the beginning of what can be checked; a later one adds nothing, but in a log of before. */
+static void account_segment(struct verification *v, uint32_t oldest)
+{
+	if (!v->accounted || (!v->records_removals && oldest > v->accounted))
+		v->accounted = oldest;
+}
+
+static void account_removal(struct verification *v, const struct audit_removed *removed)
+{
+	v->records_removals = true;
+	if (removed->segment < v->accounted)
+		return;
+	note_unaccounted(v, removed->segment);
+	v->accounted = removed->segment + 1;
+	if (removed->segment + 1 == v->first)
+		v->removed = *removed;
+}
+
 static int verified(struct audit_walk *w, const char *line, const struct audit_record *rec)
 {
 	struct verification *v = w->arg;
+	struct audit_removed removed;
 	uint32_t number, oldest;
 	bool because;
 
 	if (audit_record_segment(line, rec, &number, &oldest, &because)) {
 		if (because && number == v->segment && number == v->first)	/* no gap in the chain shows it: nothing is left before it */
 			return FAIL(v, "segment %u was removed while the daemon wrote to it", number - 1);
-		v->oldest = oldest;
+		account_segment(v, oldest);
 		v->begun = v->begun || number == v->segment;
+	} else if (audit_record_removed(line, rec, &removed)) {
+		account_removal(v, &removed);
+	} else if (audit_record_is(rec, AUDIT_TAMPERED)) {
+		v->records_removals = true;
+		v->tampered++;
+		v->tampered_at = rec->seq;
 	}
+	if (!v->accounted)	/* a torn beginning does not say what came before it; the head file does */
+		v->accounted = v->head.oldest && v->head.oldest < v->first ? v->head.oldest : v->first;
 	/* A torn beginning names its place, so that no other part of a segment can be made to look like its beginning. */
 	if (!v->begun && !audit_record_is(rec, AUDIT_TORN))
 		return FAIL(v, "segment %u, line %llu (record %llu): the segment does not begin with its Segment record", v->segment, (unsigned long long)w->line,
@@ -259,7 +304,8 @@ static int begin(struct verification *v, int fd)
 		return FAIL(v, "segment %u, line 1: record %llu is later than the head file knows", v->segment, (unsigned long long)seq);
 	if (seq == 0)
 		memset(v->walk.at.prev, 0, DIGEST_LEN);
-	v->walk.at.seq = seq;
+	v->walk.at.seq = v->first_seq = seq;
+	memcpy(v->first_prev, v->walk.at.prev, DIGEST_LEN);
 	memcpy(v->walk.at.key, v->key, KEY_LEN);
 	for (uint64_t i = 0; i < seq && r == 0; i++) {
 		r = audit_evolve(v->walk.at.key, next);
@@ -286,13 +332,21 @@ static int tail_check(struct verification *v, int fd, bool last)
 	return 0;
 }
 
-/* 0, and *ret_next says whether there is one more segment. */
+/* Retention beside us has removed what we were about to read. */
+static bool overtaken(struct verification *v)
+{
+	uint32_t first, last;
+
+	return audit_segment_list(v->dir_fd, &first, &last) == 0 && first > v->segment;
+}
+
+/* 0, and *ret_next says whether there is one more segment; -ESTALE: begin again. */
 static int segment_check(struct verification *v, bool *ret_next)
 {
 	int fd = -1, next = -1, r = audit_segment_open_reading(v->dir_fd, v->segment, &fd);
 
-	if (r == -ENOENT && v->segment > v->first)
-		return FAIL(v, "segment %u is missing", v->segment);
+	if (r == -ENOENT)
+		return overtaken(v) ? -ESTALE : FAIL(v, "segment %u is missing", v->segment);
 	if (r < 0)
 		return r;
 	v->walk.line = 0;
@@ -333,6 +387,7 @@ static int segments_check(struct verification *v, struct audit_verify_report *re
 		return r;
 	}
 	report->first_segment = v->first;
+	report->segments = 0;
 	for (v->segment = v->first; more; v->segment++) {
 		r = segment_check(v, &more);
 		if (v->segment == v->first)
@@ -353,6 +408,11 @@ static int ends_check(struct verification *v)
 		return FAIL(v, "the log has been cut: it ends before record %llu, the head file knows %llu records", (unsigned long long)seq, (unsigned long long)v->head.seq);
 	if (v->head_wrong)
 		return FAIL(v, "the head file is not this log's: at record %llu hash or key differ", (unsigned long long)v->head.seq);
+	note_unaccounted(v, v->first);
+	if (v->unaccounted)
+		return FAIL(v, "%u of the segments before %u, from %u on, are gone, and the log does not say that retention removed them", v->unaccounted, v->first, v->unaccounted_first);
+	if (v->removed.segment && (v->removed.last + 1 != v->first_seq || memcmp(v->removed.digest, v->first_prev, DIGEST_LEN)))
+		return FAIL(v, "segment %u, which retention removed, is not the one that stood before segment %u", v->removed.segment, v->first);
 	if (v->claimed_seq && seq < v->claimed_seq)
 		return FAIL(v, "the log has been cut or put back from an old copy: it ends before record %llu, the daemon knows %llu records", (unsigned long long)seq,
 			    (unsigned long long)v->claimed_seq);
@@ -361,16 +421,46 @@ static int ends_check(struct verification *v)
 	return 0;
 }
 
+static int log_check(struct verification *v, struct audit_verify_report *report)
+{
+	int r;
+
+	memset(&v->walk, 0, sizeof v->walk);
+	memset(&v->removed, 0, sizeof v->removed);
+	v->walk.accepted = verified;
+	v->walk.arg = v;
+	v->head_wrong = v->claim_wrong = true;
+	v->accounted = v->unaccounted = v->unaccounted_first = 0;
+	v->records_removals = false;
+	v->tampered = 0;
+	r = head_read(v);	/* before the segments: they can only be further on */
+	if (r == 0)
+		r = segments_check(v, report);
+	return r < 0 ? r : ends_check(v);
+}
+
+/* On success, what a person should know. */
+static void remark(struct verification *v)
+{
+	char more[128] = "";
+
+	if (v->tampered)
+		snprintf(more, sizeof more, "%s%llu record%s of tampering with the log's files, the last one is %llu: coffer audit shows what was found", v->first > 1 ? "; " : "",
+			 (unsigned long long)v->tampered, v->tampered == 1 ? "" : "s", (unsigned long long)v->tampered_at);
+	if (v->first > 1)
+		audit_why(v->why, v->why_len, "segments 1 to %u are no longer there (removed by retention)%s", v->first - 1, more);
+	else if (v->tampered)
+		audit_why(v->why, v->why_len, "%s", more);
+}
+
 int audit_verify_against(const char *store_dir, const char *verify_path, uint64_t seq, const char *head, struct audit_verify_report *ret, char *why, size_t why_len)
 {
-	struct verification v = { .dir_fd = -1, .head_wrong = true, .claim_wrong = true, .claimed_seq = head ? seq : 0, .why = why, .why_len = why_len };
+	struct verification v = { .dir_fd = -1, .claimed_seq = head ? seq : 0, .why = why, .why_len = why_len };
 	struct audit_verify_report report = { 0 };
 	char path[4096];
 	int r;
 
 	audit_why(why, why_len, "%s", "");
-	v.walk.accepted = verified;
-	v.walk.arg = &v;
 	if (head && (strlen(head) != AUDIT_HEX_LEN || audit_unhex(head, v.claimed) < 0))
 		return FAIL(&v, "the daemon's head is not a hash");
 	r = key_read(&v, verify_path);
@@ -381,23 +471,20 @@ int audit_verify_against(const char *store_dir, const char *verify_path, uint64_
 		audit_why(why, why_len, "there is no log in %s: %s", store_dir, strerror(errno));
 		goto out;
 	}
-	r = head_read(&v);	/* before the segments: they can only be further on */
-	if (r == 0)
-		r = segments_check(&v, &report);
-	if (r == 0)
-		r = ends_check(&v);
+	r = log_check(&v, &report);
+	for (int tries = 0; r == -ESTALE && tries < 20; tries++)
+		r = log_check(&v, &report);
+	if (r == -ESTALE)
+		r = FAIL(&v, "its segments are removed faster than they can be read");
 	report.records = v.walk.records;
 	report.torn = v.walk.torn;
 	report.last_seq = v.walk.records ? v.walk.at.seq - 1 : 0;
-	if (r == -EBADMSG)	/* how far it is good */
+	report.unaccounted = v.unaccounted;
+	report.tampered = v.tampered;
+	if (r == 0)
+		remark(&v);
+	if (r == 0 || r == -EBADMSG)	/* how far it is good */
 		*ret = report;
-	if (r < 0)
-		goto out;
-	report.unaccounted = v.oldest && v.first > v.oldest ? v.first - v.oldest : 0;
-	if (v.first > 1)
-		audit_why(why, why_len, "segments 1 to %u are no longer there%s", v.first - 1,
-			  report.unaccounted ? "; the last of them were not removed by retention" : " (removed by retention)");
-	*ret = report;
 out:
 	if (v.dir_fd >= 0)
 		close(v.dir_fd);

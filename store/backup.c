@@ -39,6 +39,12 @@ struct backup {
 	uint32_t *ids;			/* of what is backed up; NULL: everything */
 	size_t n_ids, next_id;
 	int64_t after;			/* the last object's id */
+	char name[NAME_LEN_MAX + 1];	/* … and name */
+	bool judged;
+	const struct backup_judge *judge;
+	struct backup_left *left;
+	size_t n_left;
+	uint64_t more_left;
 	enum stage stage;
 	struct backup_counts counts;
 	struct buffer plain;		/* records that are not in a frame yet */
@@ -297,6 +303,39 @@ static int put_rules(struct backup *b)
 	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
 }
 
+/* ---- what may go in ---- */
+
+static int leave_out(struct backup *b, const struct backup_piece *piece)
+{
+	if (b->n_left == BACKUP_LEFT_MAX) {
+		b->more_left++;
+		return 0;
+	}
+	if (!b->left)
+		b->left = calloc(BACKUP_LEFT_MAX, sizeof *b->left);
+	if (!b->left)
+		return -ENOMEM;
+	struct backup_left *left = &b->left[b->n_left++];
+	snprintf(left->name, sizeof left->name, "%s", piece->name);
+	left->version = piece->version;
+	left->why = piece->why;
+	return 0;
+}
+
+/* Of the object that the walk is at: 1, 0 (it is left out), or negative errno. */
+static int judge(struct backup *b, uint32_t version)
+{
+	struct backup_piece piece = { .header = &b->header, .name = b->name, .secret = (uint32_t)b->after, .version = version, .why = "is left out" };
+	int r;
+
+	if (!b->judge)
+		return b->judged ? -EACCES : 1;
+	r = b->judge->decide(b->judge->arg, &piece);
+	return r == 0 ? leave_out(b, &piece) : r;
+}
+
+/* ---- secrets ---- */
+
 static void put_object(struct backup *b, const struct query *q)
 {
 	size_t at = buffer_record(&b->plain, RECORD_OBJECT);
@@ -315,39 +354,56 @@ static void put_object(struct backup *b, const struct query *q)
 	b->counts.secrets++;
 }
 
+/* The beginning of a version's record, up to its seed. Of one that is left out its number and date are told, no more. */
+static size_t begin_version(struct backup *b, const struct query *q, bool left_out)
+{
+	size_t at = buffer_record(&b->plain, RECORD_VERSION);
+
+	buffer_u32(&b->plain, VERSION_NUMBER(column_int(q, 0)));
+	buffer_u32(&b->plain, left_out ? 0 : (uint32_t)column_int(q, 1));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, 2));
+	buffer_u64(&b->plain, left_out ? (uint64_t)INT64_MIN : (uint64_t)column_int(q, 3));
+	buffer_u64(&b->plain, left_out ? (uint64_t)INT64_MAX : (uint64_t)column_int(q, 4));
+	buffer_u8(&b->plain, !left_out && column_int(q, 5) != 0);
+	buffer_text(&b->plain, left_out ? NULL : column_text(q, 6));
+	buffer_text(&b->plain, left_out ? NULL : column_text(q, 7));
+	return at;
+}
+
+static int end_version(struct backup *b, size_t at, const uint8_t *envelope, size_t len)
+{
+	static const uint8_t later[SEALED_SEED_LEN];	/* the seed, when the key holder has moved it; zeros where there is no content */
+
+	buffer_bytes(&b->plain, later, sizeof later);
+	buffer_bytes(&b->plain, envelope, len);
+	buffer_record_end(&b->plain, at);
+	b->counts.versions++;
+	return b->plain.error;
+}
+
 static int put_version(struct backup *b, const struct query *q)
 {
-	static const uint8_t later[SEALED_SEED_LEN];
 	struct keys_item *item = &b->items[b->n_items];
 	int64_t id = column_int(q, 0);
 	uint8_t *envelope = NULL;
 	size_t len = 0, at;
 	int r;
 
+	if (version_destroyed(q))
+		return end_version(b, begin_version(b, q, false), NULL, 0);
+	r = judge(b, VERSION_NUMBER(id));
+	if (r <= 0)
+		return r < 0 ? r : end_version(b, begin_version(b, q, true), NULL, 0);
 	*item = (struct keys_item){ .was = { .type = WRAP_DEK, .secret = VERSION_OBJECT(id), .version = VERSION_NUMBER(id) } };
 	memcpy(item->was.vault, b->header.vault, sizeof item->was.vault);
-	bool destroyed = version_destroyed(q);
-
-	r = destroyed ? 0 : version_fetch(b->db, q, &envelope, &len, item->data, &item->len);
+	r = version_fetch(b->db, q, &envelope, &len, item->data, &item->len);
 	if (r < 0)
 		return r;
-	at = buffer_record(&b->plain, RECORD_VERSION);
-	buffer_u32(&b->plain, VERSION_NUMBER(id));
-	buffer_u32(&b->plain, (uint32_t)column_int(q, 1));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 2));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 3));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 4));
-	buffer_u8(&b->plain, column_int(q, 5) != 0);
-	buffer_text(&b->plain, column_text(q, 6));
-	buffer_text(&b->plain, column_text(q, 7));
-	if (!destroyed)
-		b->sealed_at[b->n_items++] = b->plain.len;
-	buffer_bytes(&b->plain, later, sizeof later);
-	buffer_bytes(&b->plain, envelope, len);
-	buffer_record_end(&b->plain, at);
-	b->counts.versions++;
+	at = begin_version(b, q, false);
+	b->sealed_at[b->n_items++] = b->plain.len;
+	r = end_version(b, at, envelope, len);
 	free(envelope);
-	return b->plain.error;
+	return r;
 }
 
 static void put_end(struct backup *b)
@@ -509,8 +565,8 @@ static int seal_batch(struct backup *b)
 	return r < 0 ? r : seal_frames(b, false);
 }
 
-/* All versions of an object: what they come to is bounded by the batch, so that an object with many of them is no exception. */
-static int walk_versions(struct backup *b, int64_t object)
+/* All versions of an object: what they come to is bounded by the batch, so that an object with many of them is no exception. Those of a secret that is left out are verified and summed alone. */
+static int walk_versions(struct backup *b, int64_t object, bool kept)
 {
 	struct query q = db_query(b->db, row_table(ROW_VERSION)->range);
 	int r;
@@ -519,7 +575,7 @@ static int walk_versions(struct backup *b, int64_t object)
 	query_int(&q, VERSION_ID(object, UINT32_MAX));
 	while ((r = query_step(&q)) > 0) {
 		r = take_row(b, ROW_VERSION, &q);
-		if (r == 0)
+		if (r == 0 && kept)
 			r = put_version(b, &q);
 		if (r == 0 && batch_full(b))
 			r = seal_batch(b);
@@ -533,20 +589,21 @@ static int walk_versions(struct backup *b, int64_t object)
 static int walk_object(struct backup *b)
 {
 	struct query q = { 0 };
-	int r = next_object(b, &q);
+	int r = next_object(b, &q), kept = 0;
 
 	if (r > 0) {
 		b->after = column_int(&q, 0);
+		snprintf(b->name, sizeof b->name, "%s", column_text(&q, 2));
 		r = take_row(b, ROW_OBJECT, &q);
-		if (r == 0)
+		kept = r == 0 ? judge(b, 0) : r;
+		if (kept > 0)
 			put_object(b, &q);
-		if (r == 0)
-			r = 1;
+		r = kept < 0 ? kept : 1;
 	}
 	query_end(&q);
 	if (r <= 0)
 		return r;
-	r = walk_versions(b, b->after);
+	r = walk_versions(b, b->after, kept > 0);
 	return r < 0 ? r : 1;
 }
 
@@ -637,7 +694,7 @@ static int snapshot(struct backup *b)
 	if (r == 0)
 		r = db_begin(b->db, false);
 	if (r == 0)		/* the first read is what fixes the moment */
-		r = head_read(b->db, &b->head, b->head_mac);
+		r = head_read(b->db, NULL, &b->head, b->head_mac);
 	if (r < 0)
 		return r;
 	r = store_lock_reader(s);
@@ -646,6 +703,7 @@ static int snapshot(struct backup *b)
 	if (s->row_keys) {
 		b->keys->row = *s->row_keys;
 		b->holder = s->keys;
+		r = head_read(b->db, &b->keys->row, &b->head, b->head_mac);
 	} else {
 		r = -ENOKEY;
 	}
@@ -677,6 +735,7 @@ int backup_open(struct store *s, const struct backup_scope *scope, const struct 
 	if (!scope->all)
 		memcpy(b->ids, scope->ids, scope->n * sizeof *b->ids);
 	b->n_ids = scope->n;
+	b->judged = scope->judged;
 	r = snapshot(b);
 	if (r < 0)
 		goto out;
@@ -698,6 +757,18 @@ void backup_counts(const struct backup *b, struct backup_counts *ret_counts)
 	*ret_counts = b->counts;
 }
 
+void backup_set_judge(struct backup *b, const struct backup_judge *judge)
+{
+	b->judge = judge;
+}
+
+const struct backup_left *backup_left(const struct backup *b, size_t *ret_n, uint64_t *ret_more)
+{
+	*ret_n = b->n_left;
+	*ret_more = b->more_left;
+	return b->left;
+}
+
 const struct backup_header *backup_header_of(const struct backup *b)
 {
 	return &b->header;
@@ -714,5 +785,6 @@ void backup_close(struct backup *b)
 	buffer_free(&b->out);
 	free(b->items);
 	free(b->ids);
+	free(b->left);
 	free(b);
 }

@@ -76,7 +76,21 @@ struct backup_scope {
 	bool all;
 	const uint32_t *ids;		/* of the secrets, ascending; not with all */
 	size_t n;
+	bool judged;			/* nothing goes into the stream that no judge was asked about */
 };
+
+/* A secret (version 0), or a version of it that has content. */
+struct backup_piece {
+	const struct backup_header *header;
+	const char *name;
+	uint32_t secret, version;
+	const char *why;		/* of what is left out, by the judge: "is disabled"; static */
+};
+/* Whoever hands a stream out says what goes into it, and records it: 1: it goes in; 0: it is left out (of a version its number and date remain, as of one that was destroyed); negative errno: the backup ends. */
+struct backup_judge { int (*decide)(void *arg, struct backup_piece *piece); void *arg; };
+
+#define BACKUP_LEFT_MAX 1000		/* are listed; more are counted */
+struct backup_left { char name[NAME_LEN_MAX + 1]; uint32_t version; const char *why; };
 
 struct backup;
 /* Takes a snapshot, which does not move while the vault is written to, and which keeps SQLite's log from being reused: read on, and close soon. */
@@ -84,6 +98,10 @@ int backup_open(struct store *s, const struct backup_scope *scope, const struct 
 /* The next bytes; *ret_len 0: that was all. -EBADMSG: the vault itself is damaged. Blocks on the key holder and the disk. One thread at a time. */
 int backup_read(struct backup *b, void *ret, size_t room, size_t *ret_len);
 void backup_counts(const struct backup *b, struct backup_counts *ret_counts);	/* so far */
+/* For the reads that follow; borrowed. NULL: none. */
+void backup_set_judge(struct backup *b, const struct backup_judge *judge);
+/* What was left out so far, and how much more than is listed; borrowed. */
+const struct backup_left *backup_left(const struct backup *b, size_t *ret_n, uint64_t *ret_more);
 const struct backup_header *backup_header_of(const struct backup *b);
 void backup_close(struct backup *b);	/* accepts NULL */
 

@@ -36,7 +36,7 @@
  *   5 recipient  text: name | X25519 public key[32] | created i64 | text: by whom
  *   6 object     id u64 | kind u8 | text: name | enabled u8 | deleted u8 | deleted at i64 | to be purged at i64 | created i64 | changed i64 | last version u32
  *   7 version    of the object before it, ascending: number u32 | size u32 | created i64 | not before i64 | expires i64 | enabled u8 | text: content type | text: tags |
- *                sealed seed[48] (transport.h) | the envelope, to the record's end; of a destroyed version zeros and nothing
+ *                sealed seed[48] (transport.h) | the envelope, to the record's end; of a version that was destroyed, or left out, zeros and nothing
  *   8 end        how many of each there were: objects u64 | versions u64 | roles u64 | bindings u64 | blocks u64 | recipients u64 | settings u64 |
  *                from format 2 on also: rotation policies u64 | hooks u64 | near-expiry days u64
  *   9 rotation   text: scope | action u8 (1 rotate, 2 notify) | every i64 | before expiry i64 | expiry i64 | text: generator | text: command | user u32 | timeout u32 |

@@ -281,6 +281,8 @@ int store_drill_put(struct store *s, const struct drill *d)
 	struct query q;
 	int r = transaction_check(s);
 
+	if (r == 0)
+		r = trail_out(s, ROW_DRILL, 1);
 	if (r < 0)
 		return r;
 	q = db_query(s->write, "INSERT OR REPLACE INTO drills(id, at, backup_created, secrets, versions, mac) VALUES(1, ?, ?, ?, ?, x'')");
@@ -290,7 +292,7 @@ int store_drill_put(struct store *s, const struct drill *d)
 	query_int(&q, (int64_t)d->versions);
 	r = query_run(&q);
 	if (r == 0)
-		r = row_stamp(s->write, s->row_keys->row, ROW_DRILL, 1);
+		r = trail_in(s, ROW_DRILL, 1);
 	return transaction_fail(s, r);
 }
 

@@ -176,11 +176,8 @@ int store_binding_remove(struct store *s, uint64_t id)
 	q = db_query(s->write, "DELETE FROM bindings WHERE id = ?");
 	query_int(&q, change.row);
 	r = query_run(&q);
-	if (r == 0) {
-		q = db_query(s->write, "DELETE FROM binding_use WHERE id = ?");
-		query_int(&q, change.row);
-		r = query_run(&q);
-	}
+	if (r == 0)
+		r = trail_remove(s, ROW_BINDING_USE, change.row, change.row);
 	return r < 0 ? transaction_fail(s, r) : row_gone(s, &change);
 }
 
@@ -280,29 +277,40 @@ void store_binding_used(struct store *s, uint64_t binding, int64_t now)
 
 static int write_use(struct store *s, uint64_t binding, int64_t at)
 {
-	struct query q = db_query(s->write, "INSERT INTO binding_use(id, last_used) SELECT id, ? FROM bindings WHERE id = ?"
-					    " ON CONFLICT(id) DO UPDATE SET last_used = excluded.last_used");
+	struct query q = db_query(s->write, "SELECT 1 FROM bindings WHERE id = ?");
+	int r;
 
-	query_int(&q, at);
 	query_int(&q, (int64_t)binding);
-	return query_run(&q);
+	r = query_step(&q);
+	query_end(&q);
+	if (r <= 0)
+		return r;
+	r = trail_out(s, ROW_BINDING_USE, (int64_t)binding);
+	if (r < 0)
+		return r;
+	q = db_query(s->write, "INSERT OR REPLACE INTO binding_use(id, last_used) VALUES(?, ?)");
+	query_int(&q, (int64_t)binding);
+	query_int(&q, at);
+	r = query_run(&q);
+	return r < 0 ? r : trail_in(s, ROW_BINDING_USE, (int64_t)binding);
+}
+
+static int write_uses(struct store *s, void *arg)
+{
+	int r = 0;
+
+	(void)arg;
+	for (size_t i = 0; i < BINDING_USES && r == 0; i++)
+		if (atomic_load(&s->uses[i].at))
+			r = write_use(s, atomic_load(&s->uses[i].binding), atomic_exchange(&s->uses[i].at, 0));
+	return r;
 }
 
 int binding_uses_flush(struct store *s)
 {
-	bool begun = false;
-	int r = 0;
+	size_t i = 0;
 
-	for (size_t i = 0; i < BINDING_USES && r == 0; i++) {
-		if (atomic_load(&s->uses[i].at) == 0)
-			continue;
-		if (!begun)
-			r = db_begin(s->write, true);
-		begun = true;
-		if (r == 0)
-			r = write_use(s, atomic_load(&s->uses[i].binding), atomic_exchange(&s->uses[i].at, 0));
-	}
-	if (r < 0)
-		db_rollback(s->write);
-	return r < 0 || !begun ? r : db_commit(s->write);
+	while (i < BINDING_USES && atomic_load(&s->uses[i].at) == 0)
+		i++;
+	return i < BINDING_USES ? transaction_run(s, write_uses, NULL) : 0;
 }

@@ -72,24 +72,15 @@ static bool worth_keeping(const struct store *s)
 	return s->counts && s->tables.clock.there && counts.deleted > 0 && clock_counted(s) - s->tables.clock.counted >= KEEP_NS;
 }
 
+static int write_clock(struct store *s, void *arg)
+{
+	(void)arg;
+	return clock_write(s, NULL);
+}
+
 int clock_keep(struct store *s)
 {
-	struct idset *touched = NULL;
-	int r;
-
-	if (!worth_keeping(s))
-		return 0;
-	r = transaction_begin(s, false);
-	if (r < 0)
-		return r;
-	r = clock_write(s, NULL);
-	if (r < 0) {
-		transaction_abort(s);
-		return r;
-	}
-	r = transaction_finish(s, &touched);
-	idset_free(touched);
-	return r;
+	return worth_keeping(s) ? transaction_run(s, write_clock, NULL) : 0;
 }
 
 int64_t store_purge_left(const struct store *s, const struct catalog_secret *c)

@@ -15,7 +15,7 @@ static int fill(struct store *s, struct keys *keys, const struct store_settings 
 
 	if (r < 0)
 		return r;
-	s->transaction.head = (struct head){ .next_object = 1, .next_role = ROLE_CUSTOM_FIRST, .next_binding = 1 };
+	s->transaction.head = (struct head){ .next_object = 1, .next_role = ROLE_CUSTOM_FIRST, .next_binding = 1, .has_trail = true };
 	r = schema_create(s->write, s->schema);
 	if (r == 0)
 		r = settings_insert(s, settings);

@@ -5,8 +5,7 @@
  *   {"at":1234,"time":"2026-08-01T12:00:00.000000000Z","event":"NewVersionCreated","kind":"secret","name":"db","version":3,"detail":"…"}\n
  *
  * at is where the line begins in the stream of all lines that ever were; version and detail are there where there is something to say. The row's id is the same number:
- * one look-up finds the line that any byte belongs to. Rows carry a MAC, but are no members of the set: the stream tells programs that something happened, and what
- * happened is proved by the log. The newest line never goes, so that no number is given twice. */
+ * one look-up finds the line that any byte belongs to. The stream tells programs that something happened, and what happened is proved by the log. The newest line never goes, so that no number is given twice. */
 #include "store/lifecycle.h"
 #include "store/internal.h"
 
@@ -16,13 +15,16 @@
 #include <string.h>
 #include <time.h>
 
-#define PRUNE_ROWS 10000	/* at a time: writers wait meanwhile */
+#define PRUNE_ROWS 2000		/* at a time: writers wait meanwhile */
 
 static const char *const names[EVENT_KINDS] = {
 	[EVENT_NEW_VERSION] = "NewVersionCreated", [EVENT_NEAR_EXPIRY] = "NearExpiry", [EVENT_EXPIRED] = "Expired", [EVENT_DELETED] = "Deleted",
 	[EVENT_RECOVERED] = "Recovered", [EVENT_PURGED] = "Purged", [EVENT_BINDING_CHANGED] = "BindingChanged", [EVENT_ROTATION_FAILED] = "RotationFailed",
-	[EVENT_HOOK_FAILED] = "HookFailed",
+	[EVENT_HOOK_FAILED] = "HookFailed", [EVENT_AUDIT_TAMPERED] = "AuditTampered",
 };
+
+/* What the event is about, where it is not a secret. */
+static const char *const subjects[EVENT_KINDS] = { [EVENT_BINDING_CHANGED] = "binding", [EVENT_HOOK_FAILED] = "hook", [EVENT_AUDIT_TAMPERED] = "log" };
 
 const char *event_name(enum event_kind kind)
 {
@@ -109,7 +111,7 @@ static size_t print_line(const struct event *e, uint64_t at, int64_t now, char r
 	if (detail[0])
 		snprintf(more, sizeof more, ",\"detail\":\"%s\"", detail);
 	int n = snprintf(ret_line, EVENT_LINE_MAX, "{\"at\":%llu,\"time\":\"%s\",\"event\":\"%s\",\"kind\":\"%s\",\"name\":\"%s\"%s%s}\n", (unsigned long long)at, time,
-			 event_name(e->kind), e->kind == EVENT_BINDING_CHANGED ? "binding" : e->kind == EVENT_HOOK_FAILED ? "hook" : "secret", e->name, version, more);
+			 event_name(e->kind), subjects[e->kind] ? subjects[e->kind] : "secret", e->name, version, more);
 	return n > 0 && n < EVENT_LINE_MAX ? (size_t)n : 0;
 }
 
@@ -143,7 +145,7 @@ int store_event_add(struct store *s, const struct event *e)
 	query_text(&q, line);
 	r = query_run(&q);
 	if (r == 0)
-		r = row_stamp(s->write, s->row_keys->row, ROW_EVENT, (int64_t)at);
+		r = trail_in(s, ROW_EVENT, (int64_t)at);
 	if (r < 0)
 		return transaction_fail(s, r);
 	t->events_end = at + len;
@@ -184,10 +186,25 @@ static int kept_from(struct store *s, uint64_t end, uint64_t *ret_from)
 	return 0;
 }
 
+static int prune_before(struct store *s, void *arg)
+{
+	const uint64_t *from = arg;
+	struct query q = db_query(s->write, "SELECT max(id) FROM (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)");
+	int64_t last = -1;
+	int r;
+
+	query_int(&q, (int64_t)*from);
+	query_int(&q, PRUNE_ROWS);
+	r = query_step(&q);
+	if (r > 0 && !column_null(&q, 0))
+		last = column_int(&q, 0);
+	query_end(&q);
+	return r < 0 ? r : trail_remove(s, ROW_EVENT, 0, last);
+}
+
 int events_prune(struct store *s)
 {
 	uint64_t first = atomic_load(&s->events_first), end = atomic_load(&s->events_end), from = 0;
-	struct query q;
 	int r;
 
 	if (end - first <= EVENTS_KEPT + EVENTS_KEPT / 8)
@@ -195,10 +212,7 @@ int events_prune(struct store *s)
 	r = kept_from(s, end, &from);
 	if (r < 0 || from <= first)
 		return r;
-	q = db_query(s->write, "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)");
-	query_int(&q, (int64_t)from);
-	query_int(&q, PRUNE_ROWS);
-	r = query_run(&q);
+	r = transaction_run(s, prune_before, &from);
 	if (r == 0)
 		r = events_range(s->write, &first, &end);
 	if (r == 0)

@@ -136,13 +136,13 @@ static int check_table(struct check *c, enum row_kind kind)
 
 	while ((r = query_step(&q)) > 0) {
 		int64_t id = column_int(&q, 0);
-		if (row_is_member(kind))
-			c->sum.members++;
+		c->sum.members += row_is_member(kind);
+		c->sum.trail_members += row_is_trail(kind);
 		r = row_verify(c->row_keys->row, kind, &q, mac);
 		if (r == -EBADMSG)
 			finding(c, "%s row %lld: not authentic", row_table(kind)->name, (long long)id);
-		else if (r == 0 && row_is_member(kind))
-			r = set_add(c->row_keys, mac, &c->sum.hash);
+		else if (r == 0)
+			r = set_add(c->row_keys, mac, row_is_member(kind) ? &c->sum.hash : &c->sum.trail);
 		if (r < 0 && r != -EBADMSG)
 			break;
 		check_values(c, kind, &q);
@@ -160,11 +160,22 @@ static int check_table(struct check *c, enum row_kind kind)
 	return r;
 }
 
+static void check_trail(struct check *c, const struct head *head)
+{
+	if (!head->has_trail)
+		finding(c, "state: sealed by a coffer of before schema 6, which did not cover events, answers and acts: start cofferd, and unseal it, so that they are");
+	else if (head->trail_members != c->sum.trail_members)
+		finding(c, "set: %lld rows of events, answers, acts and the like are there, the head counts %lld", (long long)c->sum.trail_members,
+			(long long)head->trail_members);
+	else if (secret_cmp(&head->trail, &c->sum.trail, sizeof head->trail) != 0)
+		finding(c, "set: the rows of events, answers, acts and the like are not those that the head was sealed over");
+}
+
 static int check_set(struct check *c)
 {
 	struct head head;
 	uint8_t stored[DIGEST_LEN], mac[DIGEST_LEN];
-	int r = head_read(c->s->read, &head, stored);
+	int r = head_read(c->s->read, c->row_keys, &head, stored);
 
 	if (r == -EBADMSG) {
 		finding(c, "state: the head is missing or damaged");
@@ -178,6 +189,8 @@ static int check_set(struct check *c)
 	r = head_mac(c->row_keys, c->s->vault, &head, mac);
 	if (r == 0 && secret_cmp(mac, stored, DIGEST_LEN) != 0)
 		finding(c, "set: the rows are not those that the head was sealed over");
+	if (r == 0)
+		check_trail(c, &head);
 	return r;
 }
 
@@ -211,7 +224,7 @@ static int check_all(struct check *c)
 {
 	static const enum row_kind kinds[] = {
 		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_BACKUP_KEY, ROW_ROTATION, ROW_HOOK, ROW_NOTICE,
-		ROW_REQUEST, ROW_PENDING_ACT, ROW_DRILL, ROW_EVENT, ROW_MARK, ROW_HOOK_PLACE,
+		ROW_REQUEST, ROW_PENDING_ACT, ROW_DRILL, ROW_EVENT, ROW_MARK, ROW_HOOK_PLACE, ROW_CHANGE, ROW_BINDING_USE, ROW_KEK,
 	};
 	int r = check_file(c);
 

@@ -26,12 +26,17 @@
 #define BACKUP_KEY_COLUMNS "id, kind, name, public_key, record, created, created_by, mac"
 #define DRILL_COLUMNS    "id, at, backup_created, secrets, versions, mac"
 
-#define TABLE(table, columns) { \
-	table, \
+#define CHANGE_COLUMNS   "id, kind, row, old_mac, new_mac"
+#define USE_COLUMNS      "id, last_used"
+#define KEK_COLUMNS      "id, kek"
+
+#define QUERIES(table, columns) \
 	"SELECT " columns " FROM " table " ORDER BY id", \
 	"SELECT " columns " FROM " table " WHERE id = ?", \
-	"SELECT " columns " FROM " table " WHERE id > ? AND id <= ? ORDER BY id", \
-	"UPDATE " table " SET mac = ? WHERE id = ?" }
+	"SELECT " columns " FROM " table " WHERE id > ? AND id <= ? ORDER BY id"
+#define REMOVE(table) "DELETE FROM " table " WHERE id > ? AND id <= ?"
+#define TABLE(table, columns) { table, false, QUERIES(table, columns), "UPDATE " table " SET mac = ? WHERE id = ?", REMOVE(table) }
+#define BARE(table, columns)  { table, true, QUERIES(table, columns), NULL, REMOVE(table) }
 
 const struct row_table *row_table(enum row_kind kind)
 {
@@ -54,6 +59,9 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),
 		[ROW_BACKUP_KEY] = TABLE("backup_keys", BACKUP_KEY_COLUMNS),
 		[ROW_DRILL] = TABLE("drills", DRILL_COLUMNS),
+		[ROW_CHANGE] = BARE("changes", CHANGE_COLUMNS),
+		[ROW_BINDING_USE] = BARE("binding_use", USE_COLUMNS),
+		[ROW_KEK] = BARE("keks", KEK_COLUMNS),
 	};
 	assert(kind < ROW_KINDS && tables[kind].name);
 	return &tables[kind];
@@ -67,7 +75,7 @@ int row_keys_derive(const uint8_t vault_key[KEY_LEN], const uint8_t vault[16], s
 	return r < 0 ? r : hkdf256(vault_key, "coffer set key 1", context, ret_keys->set);
 }
 
-/* The columns as MACed: for each of all but the last (mac itself) and the nulls before it, in the order of row_table,
+/* The columns as MACed: for each of all but mac itself and the nulls before it, in the order of row_table,
  *   'N'                                  null
  *   'I' | value, 64 bits, big-endian     integer
  *   'T' | length, 32 bits | bytes        text
@@ -146,7 +154,7 @@ int row_mac(const uint8_t key[KEY_LEN], enum row_kind kind, const struct query *
 	static const char label[] = "coffer row 1";
 	const char *table = row_table(kind)->name;
 	struct encoder e;
-	int columns = sqlite3_column_count(q->stmt) - 1;
+	int columns = sqlite3_column_count(q->stmt) - (row_table(kind)->bare ? 0 : 1);
 	uint8_t n;
 	int r = 0;
 
@@ -177,6 +185,10 @@ int row_verify(const uint8_t key[KEY_LEN], enum row_kind kind, const struct quer
 
 	if (r < 0)
 		return r;
+	if (row_table(kind)->bare) {
+		memcpy(ret_mac, mac, DIGEST_LEN);
+		return 0;
+	}
 	stored = column_blob(q, sqlite3_column_count(q->stmt) - 1, &len);
 	if (len != DIGEST_LEN || secret_cmp(stored, mac, DIGEST_LEN) != 0)
 		return -EBADMSG;
@@ -236,9 +248,75 @@ int set_remove(const struct row_keys *keys, const uint8_t mac[DIGEST_LEN], struc
 	return r;
 }
 
-int head_read(struct db *db, struct head *ret_head, uint8_t ret_mac[DIGEST_LEN])
+/* ---- the head ---- */
+
+#define TRAIL_NONCE_LEN 16
+#define TRAIL_LEN       (TRAIL_NONCE_LEN + DIGEST_LEN)
+
+static int trail_pad(const struct row_keys *keys, const uint8_t nonce[TRAIL_NONCE_LEN], struct set_hash *ret_pad)
 {
-	struct query q = db_query(db, "SELECT epoch, members, next_object, next_role, next_binding, mac FROM state WHERE id = 1");
+	static const char label[] = "coffer trail 1";
+	const struct bytes parts[] = { { label, sizeof label }, { nonce, TRAIL_NONCE_LEN } };
+	uint8_t digest[DIGEST_LEN];
+	int r = hmac256(keys->set, parts, 2, digest);
+
+	if (r == 0)
+		memcpy(ret_pad->limbs, digest, sizeof ret_pad->limbs);
+	explicit_bzero(digest, sizeof digest);
+	return r;
+}
+
+/* A pad must not serve twice, and a serial does when a transaction is rolled back: its bytes stay in the database's log. So the nonce is random. */
+static int trail_seal(const struct row_keys *keys, const struct set_hash *hash, uint8_t ret_sealed[TRAIL_LEN])
+{
+	struct set_hash pad = { 0 };
+	int r = random_bytes(ret_sealed, TRAIL_NONCE_LEN);
+
+	if (r == 0)
+		r = trail_pad(keys, ret_sealed, &pad);
+	for (size_t i = 0; i < 4 && r == 0; i++) {
+		uint64_t limb = pad.limbs[i] ^ htobe64(hash->limbs[3 - i]);
+		memcpy(ret_sealed + TRAIL_NONCE_LEN + 8 * i, &limb, sizeof limb);
+	}
+	explicit_bzero(&pad, sizeof pad);
+	return r;
+}
+
+static int trail_unseal(const struct row_keys *keys, const uint8_t sealed[TRAIL_LEN], struct set_hash *ret_hash)
+{
+	struct set_hash pad = { 0 };
+	int r = trail_pad(keys, sealed, &pad);
+
+	for (size_t i = 0; i < 4 && r == 0; i++) {
+		uint64_t limb;
+		memcpy(&limb, sealed + TRAIL_NONCE_LEN + 8 * i, sizeof limb);
+		ret_hash->limbs[3 - i] = be64toh(limb ^ pad.limbs[i]);
+	}
+	explicit_bzero(&pad, sizeof pad);
+	return r;
+}
+
+/* All three columns of the trail are there, or none. */
+static int trail_read(const struct query *q, const struct row_keys *keys, struct head *head)
+{
+	size_t len = 0;
+	const uint8_t *sealed = column_blob(q, 8, &len);
+
+	head->has_trail = !column_null(q, 6);
+	if (column_null(q, 7) == head->has_trail || column_null(q, 8) == head->has_trail)
+		return -EBADMSG;
+	if (!head->has_trail)
+		return 0;
+	head->serial = (uint64_t)column_int(q, 6);
+	head->trail_members = column_int(q, 7);
+	if (len != TRAIL_LEN || column_int(q, 6) < 1 || head->trail_members < 0)
+		return -EBADMSG;
+	return keys ? trail_unseal(keys, sealed, &head->trail) : 0;
+}
+
+int head_read(struct db *db, const struct row_keys *keys, struct head *ret_head, uint8_t ret_mac[DIGEST_LEN])
+{
+	struct query q = db_query(db, "SELECT epoch, members, next_object, next_role, next_binding, mac, serial, trail_members, trail, id FROM state");
 	struct head head = { 0 };
 	size_t len = 0;
 	int r = query_step(&q);
@@ -254,27 +332,45 @@ int head_read(struct db *db, struct head *ret_head, uint8_t ret_mac[DIGEST_LEN])
 	head.next_binding = column_int(&q, 4);
 	const void *mac = column_blob(&q, 5, &len);
 	r = -EBADMSG;
-	if (len != DIGEST_LEN || head.members < 0 || head.next_object < 1 || head.next_role < 1 || head.next_binding < 1)
+	if (column_int(&q, 9) != 1 || len != DIGEST_LEN || head.members < 0 || head.next_object < 1 || head.next_role < 1 || head.next_binding < 1)
 		goto out;
 	memcpy(ret_mac, mac, DIGEST_LEN);
-	*ret_head = head;
-	r = 0;
+	r = trail_read(&q, keys, &head);
+	if (r == 0)
+		r = query_step(&q);	/* a second one would not be looked at */
+	if (r > 0)
+		r = -EBADMSG;
+	if (r == 0)
+		*ret_head = head;
 out:
 	query_end(&q);
 	return r;
 }
 
+static size_t put_hash(uint64_t *to, const struct set_hash *hash)
+{
+	for (size_t i = 0; i < 4; i++)
+		to[i] = htobe64(hash->limbs[3 - i]);
+	return 4;
+}
+
 int head_mac(const struct row_keys *keys, const uint8_t vault[16], const struct head *head, uint8_t ret_mac[DIGEST_LEN])
 {
-	static const char label[] = "coffer set 1";
-	uint64_t numbers[9] = {
+	static const char before[] = "coffer set 1", label[] = "coffer set 2";
+	uint64_t numbers[15] = {
 		htobe64(head->epoch), htobe64((uint64_t)head->members), htobe64((uint64_t)head->next_object),
 		htobe64((uint64_t)head->next_role), htobe64((uint64_t)head->next_binding),
 	};
-	const struct bytes parts[] = { { label, sizeof label }, { vault, 16 }, { numbers, sizeof numbers } };
+	size_t n = 5;
 
-	for (size_t i = 0; i < 4; i++)
-		numbers[5 + i] = htobe64(head->hash.limbs[3 - i]);
+	n += put_hash(numbers + n, &head->hash);
+	if (head->has_trail) {
+		numbers[n++] = htobe64(head->serial);
+		numbers[n++] = htobe64((uint64_t)head->trail_members);
+		n += put_hash(numbers + n, &head->trail);
+	}
+	const struct bytes parts[] = { { head->has_trail ? label : before, sizeof label }, { vault, 16 }, { numbers, n * sizeof numbers[0] } };
+	_Static_assert(sizeof label == sizeof before, "one length for both");
 	int r = hmac256(keys->set, parts, 3, ret_mac);
 	explicit_bzero(numbers, sizeof numbers);
 	return r;
@@ -282,18 +378,25 @@ int head_mac(const struct row_keys *keys, const uint8_t vault[16], const struct 
 
 int head_write(struct db *db, const struct row_keys *keys, const uint8_t vault[16], const struct head *head)
 {
-	uint8_t mac[DIGEST_LEN];
+	uint8_t mac[DIGEST_LEN], trail[TRAIL_LEN];
 	int r = head_mac(keys, vault, head, mac);
 	struct query q;
 
+	assert(head->has_trail);
+	if (r == 0)
+		r = trail_seal(keys, &head->trail, trail);
 	if (r < 0)
 		return r;
-	q = db_query(db, "INSERT OR REPLACE INTO state(id, epoch, members, next_object, next_role, next_binding, mac) VALUES(1, ?, ?, ?, ?, ?, ?)");
+	q = db_query(db, "INSERT OR REPLACE INTO state(id, epoch, members, next_object, next_role, next_binding, mac, serial, trail_members, trail)"
+			 " VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 	query_int(&q, (int64_t)head->epoch);
 	query_int(&q, head->members);
 	query_int(&q, head->next_object);
 	query_int(&q, head->next_role);
 	query_int(&q, head->next_binding);
 	query_blob(&q, mac, sizeof mac);
+	query_int(&q, (int64_t)head->serial);
+	query_int(&q, head->trail_members);
+	query_blob(&q, trail, sizeof trail);
 	return query_run(&q);
 }

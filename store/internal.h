@@ -100,6 +100,7 @@ struct transaction {
 	struct change *changes;	/* those of grants, and of all others the first CHANGES_LISTED */
 	size_t n_changes, capacity;
 	uint64_t changed;	/* how many there were */
+	bool trailed;		/* rows of the trail changed */
 	struct idset *touched;	/* objects; NULL: none */
 	bool events_known;	/* events_end is where the next event's line begins */
 	uint64_t events_end;
@@ -195,8 +196,13 @@ int grant_parse(enum row_kind kind, const struct query *q, struct policy_change 
 int settings_parse(const struct query *q, const uint8_t vault[16], const char *name, struct store_settings *ret_settings);
 uint32_t versions_current(const struct catalog_version *versions, uint32_t n);
 
-/* Loads everything in the transaction that db is in. keys NULL: unverified, and without roles and bindings. */
-int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[16], const char *name, struct tables *ret_tables,
+enum load_trail {
+	TRAIL_FROM_HEAD,	/* as the head has it, whose rows were summed before */
+	TRAIL_SUMMED,		/* its rows are read, too */
+	TRAIL_ADOPTED,		/* the same, and a head from before schema 6 may have none */
+};
+/* Loads everything in the transaction that db is in. keys NULL: unverified, and without roles and bindings. -ESTALE: the head has no trail, and is not to be adopted. */
+int tables_load(struct db *db, const struct row_keys *keys, enum load_trail trail, const uint8_t vault[16], const char *name, struct tables *ret_tables,
 		char *why, size_t why_len);
 void tables_free(struct tables *t);
 
@@ -249,7 +255,14 @@ int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret
 int row_in(struct store *s, const struct change *change);
 int row_gone(struct store *s, const struct change *change);
 struct change row_new(enum row_kind kind, int64_t row);
-/* The MAC of a row that is not a member of the set. */
+/* The same for rows of the trail, which nobody follows. trail_out verifies the row as it is and takes it out of the set: 1, or 0 when there is none; then change it, and trail_in puts it
+ * in. trail_remove takes out and deletes the rows with ids from `from` to `to`. A failure breaks the transaction. */
+int trail_out(struct store *s, enum row_kind kind, int64_t row);
+int trail_in(struct store *s, enum row_kind kind, int64_t row);
+int trail_remove(struct store *s, enum row_kind kind, int64_t from, int64_t to);
+/* A transaction of housekeeping: the writer's mutex is held, no transaction open, the store unlocked. fn changes rows; what it changed is committed when it gives 0. */
+int transaction_run(struct store *s, int (*fn)(struct store *s, void *arg), void *arg);
+/* The MAC of a row that is not a member of either set. */
 int row_stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row);
 
 /* ---- clock.c: the time that has passed, as nobody can set it ---- */

@@ -22,6 +22,7 @@ enum event_kind {
 	EVENT_BINDING_CHANGED,
 	EVENT_ROTATION_FAILED,
 	EVENT_HOOK_FAILED,
+	EVENT_AUDIT_TAMPERED,	/* AuditTampered: of the log, not of a secret */
 	EVENT_KINDS
 };
 #define EVENT_BIT(kind) (1u << (kind))

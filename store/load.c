@@ -136,6 +136,7 @@ struct load {
 	const struct row_keys *keys;	/* NULL: rows are taken as they are */
 	struct tables *tables;
 	struct head sum;
+	enum load_trail trail;
 	char *why;
 	size_t why_len;
 	struct catalog_version *versions;	/* of the object at hand */
@@ -149,14 +150,42 @@ static int load_row(struct load *l, enum row_kind kind, const struct query *q)
 	uint8_t mac[DIGEST_LEN];
 	int r;
 
-	l->sum.members++;
+	if (row_is_trail(kind))
+		l->sum.trail_members++;
+	else
+		l->sum.members++;
 	if (!l->keys)
 		return 0;
 	r = row_verify(l->keys->row, kind, q, mac);
 	if (r == -EBADMSG)
 		store_why(l->why, l->why_len, "row %lld of %s is not authentic: it was changed from outside; see coffer fsck, or restore a backup",
 			  (long long)column_int(q, 0), row_table(kind)->name);
-	return r < 0 ? r : set_add(l->keys, mac, &l->sum.hash);
+	return r < 0 ? r : set_add(l->keys, mac, row_is_trail(kind) ? &l->sum.trail : &l->sum.hash);
+}
+
+/* Nothing serves from the rows of this kind: they are counted and summed. */
+static int load_counted(struct load *l, enum row_kind kind)
+{
+	struct query q = db_query(l->db, row_table(kind)->all);
+	int r;
+
+	while ((r = query_step(&q)) > 0) {
+		r = load_row(l, kind, &q);
+		if (r < 0)
+			break;
+	}
+	query_end(&q);
+	return r;
+}
+
+/* There may be one row: a second one would not be looked at, and not be missed. */
+static int no_second(struct load *l, enum row_kind kind, struct query *q)
+{
+	int r = query_step(q);
+
+	if (r > 0)
+		store_why(l->why, l->why_len, "there is more than one row in %s: it was changed from outside; see coffer fsck, or restore a backup", row_table(kind)->name);
+	return r > 0 ? -EBADMSG : r;
 }
 
 static int load_settings(struct load *l, const uint8_t vault[16], const char *name)
@@ -173,6 +202,8 @@ static int load_settings(struct load *l, const uint8_t vault[16], const char *na
 		if (r < 0)
 			store_why(l->why, l->why_len, "the settings are not this vault's: vault.conf and the database do not belong together");
 	}
+	if (r == 0)
+		r = no_second(l, ROW_SETTINGS, &q);
 	query_end(&q);
 	return r;
 }
@@ -187,6 +218,8 @@ static int load_clock(struct load *l)
 		r = load_row(l, ROW_CLOCK, &q);
 		if (r == 0)
 			r = clock_parse(&q, &l->tables->clock);
+		if (r == 0)
+			r = no_second(l, ROW_CLOCK, &q);
 	}
 	query_end(&q);
 	return r;
@@ -366,32 +399,53 @@ static int load_policy(struct load *l)
 	return r;
 }
 
-/* Nothing serves from them: they are counted and summed. */
-static int load_backup_keys(struct load *l)
+static int load_trail(struct load *l)
 {
-	struct query q = db_query(l->db, row_table(ROW_BACKUP_KEY)->all);
-	int r;
+	int r = 0;
 
-	while ((r = query_step(&q)) > 0) {
-		r = load_row(l, ROW_BACKUP_KEY, &q);
-		if (r < 0)
-			break;
-	}
-	query_end(&q);
+	for (int kind = ROW_REQUEST; kind < ROW_STAGE && r == 0; kind++)
+		r = load_counted(l, (enum row_kind)kind);
 	return r;
 }
 
-int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[16], const char *name, struct tables *ret_tables,
+/* What the rows add up to is what the head was sealed over. */
+static int check_head(struct load *l, const uint8_t vault[16], const uint8_t stored[DIGEST_LEN])
+{
+	struct head *head = &l->tables->head;
+	uint8_t mac[DIGEST_LEN];
+	int r;
+
+	if (!head->has_trail && l->trail != TRAIL_ADOPTED)
+		return -ESTALE;
+	head->hash = l->sum.hash;
+	r = head_mac(l->keys, vault, head, mac);
+	if (r < 0)
+		return r;
+	if (head->members == l->sum.members && secret_cmp(mac, stored, DIGEST_LEN) == 0) {
+		if (!head->has_trail) {
+			head->trail_members = l->sum.trail_members;
+			head->trail = l->sum.trail;
+			return 0;
+		}
+		if (l->trail == TRAIL_FROM_HEAD ||
+		    (head->trail_members == l->sum.trail_members && secret_cmp(&head->trail, &l->sum.trail, sizeof head->trail) == 0))
+			return 0;
+	}
+	store_why(l->why, l->why_len, "rows are missing from the database, or there are old ones in it: see coffer fsck, or restore a backup");
+	return -EBADMSG;
+}
+
+int tables_load(struct db *db, const struct row_keys *keys, enum load_trail trail, const uint8_t vault[16], const char *name, struct tables *ret_tables,
 		char *why, size_t why_len)
 {
 	struct tables tables = { 0 };
-	struct load l = { .db = db, .keys = keys, .tables = &tables, .why = why, .why_len = why_len };
-	uint8_t stored[DIGEST_LEN], mac[DIGEST_LEN];
+	struct load l = { .db = db, .keys = keys, .tables = &tables, .trail = trail, .why = why, .why_len = why_len };
+	uint8_t stored[DIGEST_LEN];
 	int r = catalog_new(&tables.catalog);
 
 	store_why(why, why_len, "the database is damaged: see coffer fsck, or restore a backup");
 	if (r == 0)
-		r = head_read(db, &tables.head, stored);
+		r = head_read(db, keys, &tables.head, stored);
 	if (r == 0)
 		r = load_settings(&l, vault, name);
 	if (r == 0)
@@ -403,15 +457,11 @@ int tables_load(struct db *db, const struct row_keys *keys, const uint8_t vault[
 	if (r == 0)
 		r = load_policy(&l);
 	if (r == 0)
-		r = load_backup_keys(&l);
-	if (r == 0 && keys) {
-		tables.head.hash = l.sum.hash;
-		r = head_mac(keys, vault, &tables.head, mac);
-		if (r == 0 && (tables.head.members != l.sum.members || secret_cmp(mac, stored, DIGEST_LEN) != 0)) {
-			r = -EBADMSG;
-			store_why(why, why_len, "rows are missing from the database, or there are old ones in it: see coffer fsck, or restore a backup");
-		}
-	}
+		r = load_counted(&l, ROW_BACKUP_KEY);
+	if (r == 0 && keys && trail != TRAIL_FROM_HEAD)
+		r = load_trail(&l);
+	if (r == 0 && keys)
+		r = check_head(&l, vault, stored);
 	free(l.versions);
 	free(l.changes);
 	if (r < 0) {

@@ -68,6 +68,8 @@ int store_mark_put(struct store *s, const struct mark *m)
 	struct query q;
 	int r = transaction_check(s);
 
+	if (r == 0)
+		r = trail_out(s, ROW_MARK, m->secret);
 	if (r < 0)
 		return r;
 	q = db_query(s->write, "INSERT OR REPLACE INTO marks(id, version, expires, told, failures, retry, mac) VALUES(?, ?, ?, ?, ?, ?, x'')");
@@ -79,16 +81,13 @@ int store_mark_put(struct store *s, const struct mark *m)
 	query_int(&q, m->retry);
 	r = query_run(&q);
 	if (r == 0)
-		r = row_stamp(s->write, s->row_keys->row, ROW_MARK, m->secret);
+		r = trail_in(s, ROW_MARK, m->secret);
 	return transaction_fail(s, r);
 }
 
 int mark_forget(struct store *s, uint32_t secret)
 {
-	struct query q = db_query(s->write, "DELETE FROM marks WHERE id = ?");
-
-	query_int(&q, secret);
-	return transaction_fail(s, query_run(&q));
+	return trail_remove(s, ROW_MARK, secret, secret);
 }
 
 /* ---- places of hooks ---- */
@@ -126,6 +125,8 @@ int store_hook_place_put(struct store *s, uint64_t hook, const struct hook_place
 	struct query q;
 	int r = transaction_check(s);
 
+	if (r == 0)
+		r = trail_out(s, ROW_HOOK_PLACE, (int64_t)hook);
 	if (r < 0)
 		return r;
 	q = db_query(s->write, "INSERT OR REPLACE INTO hook_places(id, delivered, attempts, retry, mac) VALUES(?, ?, ?, ?, x'')");
@@ -135,7 +136,7 @@ int store_hook_place_put(struct store *s, uint64_t hook, const struct hook_place
 	query_int(&q, place->retry);
 	r = query_run(&q);
 	if (r == 0)
-		r = row_stamp(s->write, s->row_keys->row, ROW_HOOK_PLACE, (int64_t)hook);
+		r = trail_in(s, ROW_HOOK_PLACE, (int64_t)hook);
 	return transaction_fail(s, r);
 }
 

@@ -68,25 +68,43 @@ int store_request_find(struct store *s, const struct request_key *key, const uin
 	return r;
 }
 
+/* Removes the row whose id q comes to: 1, or 0 when there is none. Ends q. */
+static int drop_found(struct store *s, struct query *q)
+{
+	int64_t id = 0;
+	int r = query_step(q);
+
+	if (r > 0)
+		id = column_int(q, 0);
+	query_end(q);
+	if (r > 0)
+		r = trail_remove(s, ROW_REQUEST, id, id);
+	return r < 0 ? r : id > 0;
+}
+
 static int drop_expired_of(struct store *s, const struct request_key *key)
 {
-	struct query q = db_query(s->write, "DELETE FROM requests WHERE uid = ? AND user_ns = ? AND request = ?");
+	struct query q = db_query(s->write, "SELECT id FROM requests WHERE uid = ? AND user_ns = ? AND request = ?");
 
 	query_int(&q, key->uid);
 	query_int(&q, (int64_t)key->user_ns);
 	query_blob(&q, key->id, sizeof key->id);
-	return query_run(&q);
+	return drop_found(s, &q);
 }
 
 /* Who floods loses the oldest of its own answers, nobody else's. */
 static int drop_beyond_cap(struct store *s, uint32_t uid)
 {
-	struct query q = db_query(s->write, "DELETE FROM requests WHERE id IN"
-					    " (SELECT id FROM requests WHERE uid = ? ORDER BY id DESC LIMIT -1 OFFSET ?)");
+	struct query q;
+	int r;
 
-	query_int(&q, uid);
-	query_int(&q, REQUESTS_PER_UID);
-	return query_run(&q);
+	do {
+		q = db_query(s->write, "SELECT id FROM requests WHERE uid = ? ORDER BY id DESC LIMIT 1 OFFSET ?");
+		query_int(&q, uid);
+		query_int(&q, REQUESTS_PER_UID);
+		r = drop_found(s, &q);
+	} while (r > 0);
+	return r;
 }
 
 int store_request_put(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], const char *answer)
@@ -115,10 +133,25 @@ int store_request_put(struct store *s, const struct request_key *key, const uint
 	query_int(&q, store_now(s));
 	r = query_run(&q);
 	if (r == 0)
-		r = row_stamp(s->write, s->row_keys->row, ROW_REQUEST, sqlite3_last_insert_rowid(db_handle(s->write)));
+		r = trail_in(s, ROW_REQUEST, sqlite3_last_insert_rowid(db_handle(s->write)));
 	if (r == 0)
 		r = drop_beyond_cap(s, key->uid);
 	return transaction_fail(s, r);
+}
+
+#define EXPIRE_ROWS 1000	/* at a time: writers wait meanwhile */
+
+static int drop_created_before(struct store *s, void *arg)
+{
+	const int64_t *before = arg;
+	int r = 1;
+
+	for (int i = 0; i < EXPIRE_ROWS && r > 0; i++) {
+		struct query q = db_query(s->write, "SELECT id FROM requests WHERE created <= ? LIMIT 1");
+		query_int(&q, *before);
+		r = drop_found(s, &q);
+	}
+	return r < 0 ? r : 0;
 }
 
 int requests_expire(struct store *s)
@@ -130,9 +163,5 @@ int requests_expire(struct store *s)
 	query_int(&q, before);
 	r = query_step(&q);
 	query_end(&q);
-	if (r <= 0)
-		return r;
-	q = db_query(s->write, "DELETE FROM requests WHERE created <= ?");
-	query_int(&q, before);
-	return query_run(&q);
+	return r <= 0 ? r : transaction_run(s, drop_created_before, &before);
 }

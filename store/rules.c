@@ -332,16 +332,13 @@ int store_hook_add(struct store *s, const struct hook *hook, uint64_t *ret_id)
 
 int store_hook_remove(struct store *s, uint64_t id)
 {
-	struct query q;
 	int r = transaction_check(s);
 
 	if (r == 0)
 		r = row_remove(s, ROW_HOOK, "DELETE FROM hooks WHERE id = ?", id);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "DELETE FROM hook_places WHERE id = ?");
-	query_int(&q, (int64_t)id);
-	return transaction_fail(s, query_run(&q));
+	return trail_remove(s, ROW_HOOK_PLACE, (int64_t)id, (int64_t)id);
 }
 
 int store_near_expiry_put(struct store *s, uint32_t days)

@@ -102,6 +102,12 @@ static const char to_5[] =
 	"\tmac BLOB NOT NULL\n"
 	") STRICT";
 
+/* The trail. Its hash is made when the vault is opened for the first time after it. */
+static const char to_6[] =
+	"ALTER TABLE state ADD COLUMN serial INTEGER;\n"
+	"ALTER TABLE state ADD COLUMN trail_members INTEGER;\n"
+	"ALTER TABLE state ADD COLUMN trail BLOB;\n";
+
 static const struct migration migrations[] = {
 	{ 1, "CREATE TABLE clock(\n"
 	     "\tid INTEGER PRIMARY KEY CHECK(id = 1),\n"
@@ -122,10 +128,11 @@ static const struct migration migrations[] = {
 	     ") STRICT;\n" },
 	{ 3, to_4 },
 	{ 4, to_5 },
+	{ 5, to_6 },
 };
 
 static const struct schema current = {
-	.version = 5, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
+	.version = 6, .sql = store_schema_sql, .migrations = migrations, .n_migrations = sizeof migrations / sizeof migrations[0],
 };
 
 const struct schema *schema_current(void)

@@ -1,13 +1,15 @@
--- Schema 5 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
+-- Schema 6 of the store. Comments stand between the statements only: text inside a statement is kept in sqlite_schema, and that is compared with
 -- this file at each open.
 --
 -- A row with a mac carries an HMAC-SHA-256 over all of its other columns (integrity.c). Rows of settings, objects, versions, roles, bindings, blocks,
--- clock, backup_keys, rotations, hooks and notices are members of the set whose hash is sealed in state.mac. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
+-- clock, backup_keys, rotations, hooks and notices are members of the main set, rows of requests, pending_acts, drills, events, marks, hook_places, changes, binding_use and keks are
+-- members of the trail; state.mac seals the hashes of both. version_data is bound by versions.envelope_hash; stages, stage_chunks and restore_pieces go when a daemon starts. Times are nanoseconds since the epoch; INT64_MIN and INT64_MAX stand for "none".
 --
 -- A column that came with a later schema stands last, where ALTER TABLE puts it and as it writes it, and may be null: the MAC leaves trailing nulls out, so
 -- that rows of before stay authentic.
 
--- The head: moves with every commit. next_* are ids that were never used. mac seals epoch, counters and the hash of the set.
+-- The head: serial moves with every commit, epoch with those of the main set. next_* are ids that were never used. trail is the hash of the trail, behind a pad. mac seals all of it and
+-- the hash of the main set. The last three are null from a migration until the vault is opened, which needs the key.
 CREATE TABLE state(
 	id INTEGER PRIMARY KEY CHECK(id = 1),
 	epoch INTEGER NOT NULL,
@@ -16,7 +18,7 @@ CREATE TABLE state(
 	next_role INTEGER NOT NULL,
 	next_binding INTEGER NOT NULL,
 	mac BLOB NOT NULL
-) STRICT;
+, serial INTEGER, trail_members INTEGER, trail BLOB) STRICT;
 
 CREATE TABLE settings(
 	id INTEGER PRIMARY KEY CHECK(id = 1),
@@ -113,7 +115,7 @@ CREATE TABLE blocks(
 	mac BLOB NOT NULL
 ) STRICT;
 
--- For people only, not authenticated: it moves with every use.
+-- For people only. Without a mac of its own: it moves with every use.
 CREATE TABLE binding_use(
 	id INTEGER PRIMARY KEY,
 	last_used INTEGER NOT NULL

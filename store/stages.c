@@ -13,7 +13,7 @@
  * random all the same: a transaction that was rolled back leaves its bytes in the WAL, and the next one uses its counters again.
  *
  * The stage's row is under a MAC of the stage key, so size, counter and the last unique cannot be forged. Whoever can write the database can put
- * an older chunk of the same stage and index back while the daemon lives: stages are not members of the set. */
+ * an older chunk of the same stage and index back while the daemon lives: stages are not members of a set, whose head they would move with each WRITE. */
 #define CHUNK_BYTES    (16u << 10)
 #define CHUNKS         (STAGE_SET_MAX / CHUNK_BYTES)
 #define CHUNK_OVERHEAD (NONCE_LEN + TAG_LEN)

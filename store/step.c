@@ -356,7 +356,7 @@ int step_reload(struct store *s, struct db *db, struct step *ret_step)
 {
 	struct step step = { 0 };
 	char why[256];
-	int r = tables_load(db, s->row_keys, s->vault, s->name, &step.fresh, why, sizeof why);
+	int r = tables_load(db, s->row_keys, TRAIL_FROM_HEAD, s->vault, s->name, &step.fresh, why, sizeof why);
 
 	if (r == 0)
 		*ret_step = step;
@@ -541,13 +541,13 @@ int follow_apply(struct store *s, struct db *db)
 	struct head head, stored;
 	uint8_t stored_mac[DIGEST_LEN], mac[DIGEST_LEN];
 	size_t n = 0;
-	int r = head_read(db, &stored, stored_mac);
+	int r = head_read(db, s->row_keys, &stored, stored_mac);
 
 	if (r < 0)
 		return r;
 	if (!s->row_keys)
 		return stored.epoch == s->tables.head.epoch ? 0 : follow_reload(s, db);
-	if (stored.epoch < s->tables.head.epoch)
+	if (stored.epoch < s->tables.head.epoch || !stored.has_trail || stored.serial < s->tables.head.serial)
 		return -EBADMSG;	/* an older store was put in this one's place */
 	head = stored;
 	head.members = s->tables.head.members;

@@ -171,7 +171,7 @@ static void events_set(struct store *s, uint64_t first, uint64_t end)
 }
 
 /* Loads in one snapshot. Mutexes are held, or nobody else knows the store yet. */
-static int load_snapshot(struct store *s, const struct row_keys *keys, struct tables *ret_tables, char *why, size_t why_len)
+static int load_snapshot(struct store *s, const struct row_keys *keys, enum load_trail trail, struct tables *ret_tables, char *why, size_t why_len)
 {
 	uint64_t first = 0, end = 0;
 	int r = db_begin(s->read, false);
@@ -183,7 +183,7 @@ static int load_snapshot(struct store *s, const struct row_keys *keys, struct ta
 	if (r == 0)
 		events_set(s, first, end);
 	if (r == 0)
-		r = tables_load(s->read, keys, s->vault, s->name, ret_tables, why, why_len);
+		r = tables_load(s->read, keys, trail, s->vault, s->name, ret_tables, why, why_len);
 	db_rollback(s->read);
 	return r;
 }
@@ -207,7 +207,7 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 		r = open_databases(s, config, why, why_len);
 	}
 	if (r == 0)
-		r = load_snapshot(s, NULL, &s->tables, why, why_len);
+		r = load_snapshot(s, NULL, TRAIL_FROM_HEAD, &s->tables, why, why_len);
 	if (s)
 		reserve_return(&s->reserve);
 	if (r == 0 && s->fills_reserve)
@@ -233,7 +233,7 @@ void store_close(struct store *s)
 {
 	if (!s)
 		return;
-	if (s->write)
+	if (s->write && s->row_keys)
 		binding_uses_flush(s);
 	db_close(s->stage);
 	db_close(s->read);
@@ -319,6 +319,43 @@ static struct tables tables_swap(struct store *s, struct tables fresh)
 	return old;
 }
 
+/* A store that an older coffer wrote has no hash of its trail yet: it is made of the rows that are there, which are taken as they are, once. That a head is so old proves itself by its MAC: to pass
+ * for one, the whole main set would have to be put back to what it was then. */
+static int adopt_trail(struct store *s, const struct row_keys *keys, char *why, size_t why_len)
+{
+	struct tables tables = { 0 };
+	int r;
+
+	reserve_lend(&s->reserve);
+	r = db_begin(s->write, true);
+	if (r == 0)
+		r = tables_load(s->write, keys, TRAIL_ADOPTED, s->vault, s->name, &tables, why, why_len);
+	/* Another process may have been faster. */
+	if (r == 0 && !tables.head.has_trail) {
+		tables.head.has_trail = true;
+		tables.head.serial = 1;
+		r = head_write(s->write, keys, s->vault, &tables.head);
+		if (r == 0)
+			r = db_commit(s->write);
+	}
+	db_rollback(s->write);
+	reserve_return(&s->reserve);
+	tables_free(&tables);
+	if (r < 0 && r != -EBADMSG)
+		store_why(why, why_len, "the database cannot be brought up to date: %s", strerror(-r));
+	return r;
+}
+
+static int load_summed(struct store *s, const struct row_keys *keys, struct tables *ret_tables, char *why, size_t why_len)
+{
+	int r = load_snapshot(s, keys, TRAIL_SUMMED, ret_tables, why, why_len);
+
+	if (r != -ESTALE)
+		return r;
+	r = adopt_trail(s, keys, why, why_len);
+	return r < 0 ? r : load_snapshot(s, keys, TRAIL_SUMMED, ret_tables, why, why_len);
+}
+
 int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len)
 {
 	struct row_keys *row_keys = NULL;
@@ -335,7 +372,7 @@ int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len)
 		return r;
 	r = lock_both(s);
 	if (r == 0) {
-		r = s->row_keys ? -EALREADY : load_snapshot(s, row_keys, &fresh, why, why_len);
+		r = s->row_keys ? -EALREADY : load_summed(s, row_keys, &fresh, why, why_len);
 		if (r == 0) {
 			old = tables_swap(s, fresh);
 			s->keys = keys;
@@ -393,7 +430,7 @@ static int follow_database(struct store *s)
 	if (r == 0)
 		r = db_get_int(s->read, "PRAGMA data_version", &data_version);
 	if (r == 0 && data_version != s->data_version) {
-		r = head_read(s->read, &head, mac);
+		r = head_read(s->read, NULL, &head, mac);
 		if (r == 0 && head.epoch != s->tables.head.epoch)
 			r = follow_apply(s, s->read);
 		if (r == 0)
@@ -416,7 +453,10 @@ static int housekeep(struct store *s)
 	if (now - s->housekept < HOUSEKEEPING_NS && now >= s->housekept)
 		return 0;
 	s->housekept = now;
-	r = s->row_keys ? clock_keep(s) : 0;
+	/* While it is sealed nothing of it is authentic, and nothing that is can be changed. */
+	if (!s->row_keys)
+		return restores_expire(s);
+	r = clock_keep(s);
 	if (r == 0)
 		r = binding_uses_flush(s);
 	if (r == 0)

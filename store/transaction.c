@@ -106,6 +106,7 @@ int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret
 	return 0;
 }
 
+/* Gives the row its MAC; a bare one has none to keep. */
 static int stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row, uint8_t ret_mac[DIGEST_LEN])
 {
 	struct query q = db_query(db, row_table(kind)->one);
@@ -118,7 +119,7 @@ static int stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, 
 	if (r > 0)
 		r = row_mac(key, kind, &q, ret_mac);
 	query_end(&q);
-	if (r < 0)
+	if (r < 0 || row_table(kind)->bare)
 		return r;
 	q = db_query(db, row_table(kind)->set_mac);
 	query_blob(&q, ret_mac, DIGEST_LEN);
@@ -155,6 +156,68 @@ int row_gone(struct store *s, const struct change *change)
 	return transaction_fail(s, change_log(s, &done));
 }
 
+/* ---- rows of the trail ---- */
+
+/* Takes the row out on which q stands. */
+static int trail_take(struct store *s, enum row_kind kind, const struct query *q)
+{
+	struct head *head = &s->transaction.head;
+	uint8_t mac[DIGEST_LEN];
+	int r = row_verify(s->row_keys->row, kind, q, mac);
+
+	if (r == 0)
+		r = set_remove(s->row_keys, mac, &head->trail);
+	if (r < 0)
+		return r;
+	head->trail_members--;
+	s->transaction.trailed = true;
+	return 1;
+}
+
+int trail_out(struct store *s, enum row_kind kind, int64_t row)
+{
+	struct query q = db_query(s->write, row_table(kind)->one);
+	int r;
+
+	query_int(&q, row);
+	r = query_step(&q);
+	if (r > 0)
+		r = trail_take(s, kind, &q);
+	query_end(&q);
+	return transaction_fail(s, r);
+}
+
+int trail_in(struct store *s, enum row_kind kind, int64_t row)
+{
+	uint8_t mac[DIGEST_LEN];
+	int r = stamp(s->write, s->row_keys->row, kind, row, mac);
+
+	if (r == 0)
+		r = set_add(s->row_keys, mac, &s->transaction.head.trail);
+	s->transaction.head.trail_members++;
+	s->transaction.trailed = true;
+	return transaction_fail(s, r);
+}
+
+int trail_remove(struct store *s, enum row_kind kind, int64_t from, int64_t to)
+{
+	struct query q = db_query(s->write, row_table(kind)->range);
+	bool any = false;
+	int r;
+
+	query_int(&q, from - 1);
+	query_int(&q, to);
+	while ((r = query_step(&q)) > 0 && (r = trail_take(s, kind, &q)) > 0)
+		any = true;
+	query_end(&q);
+	if (r < 0 || !any)
+		return transaction_fail(s, r);
+	q = db_query(s->write, row_table(kind)->remove);
+	query_int(&q, from - 1);
+	query_int(&q, to);
+	return transaction_fail(s, query_run(&q));
+}
+
 /* ---- begin, commit, rollback ---- */
 
 static void touched_forget(struct store *s)
@@ -180,16 +243,23 @@ void transaction_abort(struct store *s)
 /* Another process may have committed since; and what lies on disk as the head must be what this process left there, or moved to from it. */
 static int head_current(struct store *s)
 {
-	struct head head;
+	struct head head, *mine = &s->tables.head;
 	uint8_t stored[DIGEST_LEN], mac[DIGEST_LEN];
-	int r = head_read(s->write, &head, stored);
+	int r = head_read(s->write, s->row_keys, &head, stored);
 
-	if (r == 0 && head.epoch != s->tables.head.epoch)
+	if (r == 0 && head.epoch != mine->epoch)
 		r = follow_apply(s, s->write);
-	if (r == 0 && head.epoch == s->tables.head.epoch)
-		r = head_mac(s->row_keys, s->vault, &s->tables.head, mac);
+	if (r < 0)
+		return r;
+	if (!head.has_trail || head.serial < mine->serial ||
+	    (head.serial == mine->serial && secret_cmp(&head.trail, &mine->trail, sizeof head.trail) != 0))
+		return -EBADMSG;
+	head.hash = mine->hash;	/* the trail is as whoever wrote the head left it; the main set is as we know it */
+	r = head_mac(s->row_keys, s->vault, &head, mac);
 	if (r == 0 && secret_cmp(mac, stored, DIGEST_LEN) != 0)
 		r = -EBADMSG;
+	if (r == 0)
+		*mine = head;
 	return r;
 }
 
@@ -237,8 +307,10 @@ int store_begin_privileged(struct store *s)
 static int write_change(struct store *s, size_t i, const struct change *c)
 {
 	struct query q = db_query(s->write, "INSERT INTO changes(id, kind, row, old_mac, new_mac) VALUES(?, ?, ?, ?, ?)");
+	int64_t id = (int64_t)(s->transaction.head.epoch << CHANGE_BITS | i);
+	int r;
 
-	query_int(&q, (int64_t)(s->transaction.head.epoch << CHANGE_BITS | i));
+	query_int(&q, id);
 	query_int(&q, c->kind);
 	query_int(&q, c->row);
 	if (c->before)
@@ -249,13 +321,13 @@ static int write_change(struct store *s, size_t i, const struct change *c)
 		query_blob(&q, c->new_mac, DIGEST_LEN);
 	else
 		query_text(&q, NULL);
-	return query_run(&q);
+	r = query_run(&q);
+	return r < 0 ? r : trail_in(s, ROW_CHANGE, id);
 }
 
 static int write_changes(struct store *s)
 {
 	struct transaction *t = &s->transaction;
-	struct query q;
 	int r = 0;
 
 	if (t->changed > s->changes_listed) {
@@ -265,11 +337,8 @@ static int write_changes(struct store *s)
 		for (size_t i = 0; i < t->n_changes && r == 0; i++)
 			r = write_change(s, i, &t->changes[i]);
 	}
-	if (r == 0 && t->head.epoch > CHANGES_KEPT) {
-		q = db_query(s->write, "DELETE FROM changes WHERE id < ?");
-		query_int(&q, (int64_t)((t->head.epoch - CHANGES_KEPT) << CHANGE_BITS));
-		r = query_run(&q);
-	}
+	if (r == 0 && t->head.epoch > CHANGES_KEPT)
+		r = trail_remove(s, ROW_CHANGE, 0, (int64_t)((t->head.epoch - CHANGES_KEPT) << CHANGE_BITS) - 1);
 	return r;
 }
 
@@ -283,9 +352,11 @@ int transaction_finish(struct store *s, struct idset **ret_touched)
 	if (r == 0 && t->changed > 0) {
 		t->head.epoch++;
 		r = write_changes(s);
-		if (r == 0)
-			r = head_write(s->write, s->row_keys, s->vault, &t->head);
-		if (r == 0)
+	}
+	if (r == 0 && (t->changed > 0 || t->trailed)) {
+		t->head.serial++;
+		r = head_write(s->write, s->row_keys, s->vault, &t->head);
+		if (r == 0 && t->changed > 0)
 			r = t->changed > s->changes_listed ? step_reload(s, s->write, &step) : step_prepare(s, s->write, t->changes, t->n_changes, &step);
 	}
 	if (r == 0)
@@ -302,8 +373,27 @@ int transaction_finish(struct store *s, struct idset **ret_touched)
 	t->touched = NULL;
 	if (t->changed > 0)
 		step_apply(s, &step, &head);
+	else
+		s->tables.head = head;
 	transaction_end(s);
 	return 0;
+}
+
+int transaction_run(struct store *s, int (*fn)(struct store *s, void *arg), void *arg)
+{
+	struct idset *touched = NULL;
+	int r = transaction_begin(s, false);
+
+	if (r < 0)
+		return r;
+	r = fn(s, arg);
+	if (r < 0) {
+		transaction_abort(s);
+		return r;
+	}
+	r = transaction_finish(s, &touched);
+	idset_free(touched);
+	return r;
 }
 
 int store_commit(struct store *s)

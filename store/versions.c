@@ -116,20 +116,27 @@ static int last_version(struct store *s, uint32_t id, uint32_t *ret_last)
 
 int kek_row(struct store *s, const uint8_t kek[KEK_ID_LEN], int64_t *ret_id)
 {
-	struct query q = db_query(s->write, "INSERT OR IGNORE INTO keks(kek) VALUES(?)");
+	struct query q = db_query(s->write, "SELECT id FROM keks WHERE kek = ?");
+	int64_t id = 0;
 	int r;
 
 	query_blob(&q, kek, KEK_ID_LEN);
-	r = query_run(&q);
-	if (r < 0)
-		return r;
-	q = db_query(s->write, "SELECT id FROM keks WHERE kek = ?");
-	query_blob(&q, kek, KEK_ID_LEN);
 	r = query_step(&q);
 	if (r > 0)
-		*ret_id = column_int(&q, 0);
+		id = column_int(&q, 0);
 	query_end(&q);
-	return r > 0 ? 0 : r == 0 ? -EIO : r;
+	if (r == 0) {
+		q = db_query(s->write, "INSERT INTO keks(kek) VALUES(?)");
+		query_blob(&q, kek, KEK_ID_LEN);
+		r = query_run(&q);
+		id = sqlite3_last_insert_rowid(db_handle(s->write));
+		if (r == 0)
+			r = trail_in(s, ROW_KEK, id);
+	}
+	if (r < 0)
+		return r;
+	*ret_id = id;
+	return 0;
 }
 
 struct sealed {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/lines.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
 #include "fs/timefmt.h"
@@ -176,6 +177,25 @@ static int write_backup(struct cli *c, const json_t *request, uint64_t *ret_byte
 	return fail(EXIT_UNAVAILABLE, "the daemon's worker was replaced again and again while it wrote; there is no backup; see: coffer doctor");
 }
 
+/* What is not in it, though it was asked for: a backup for oneself has what oneself could open. */
+static void print_left_out(const json_t *last)
+{
+	const json_int_t more = json_integer_value(json_object_get(last, "left_out_more"));
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(last, "left_out"), i, one) {
+		const json_t *version = json_object_get(one, "version");
+		char number[32] = "";
+
+		if (json_is_integer(version))
+			snprintf(number, sizeof number, " version %" JSON_INTEGER_FORMAT, json_integer_value(version));
+		note("left out: %s%s %s", lines_text(one, "name"), number, lines_text(one, "why"));
+	}
+	if (more > 0)
+		note("left out: %" JSON_INTEGER_FORMAT " more", more);
+}
+
 int cmd_backup(struct cli *c, const struct args *a)
 {
 	json_t *request = json_pack("{s:s}", "op", "backup"), *last = NULL;
@@ -191,6 +211,8 @@ int cmd_backup(struct cli *c, const struct args *a)
 		status = write_backup(c, request, &bytes, &last);
 	if (status == EXIT_DONE && fsync(STDOUT_FILENO) < 0 && errno != EINVAL && errno != EROFS)
 		status = fail(EXIT_ERROR, "the backup could not be written: %s; what is there is not a whole backup", strerror(errno));
+	if (status == EXIT_DONE)
+		print_left_out(last);
 	if (status == EXIT_DONE)
 		note("%" JSON_INTEGER_FORMAT " secrets with %" JSON_INTEGER_FORMAT " versions in %" PRIu64 " bytes; to restore them the signer is needed that coffer status shows",
 		     json_integer_value(json_object_get(last, "secrets")), json_integer_value(json_object_get(last, "versions")), bytes);

@@ -198,6 +198,8 @@ static void check_audit(struct doctor *d, const json_t *status)
 
 	if (!headroom)
 		headroom = json_object_get(audit, "headroom");
+	if (json_is_true(json_object_get(audit, "tampered")))
+		say(d, BAD, "audit log", "somebody removed, cut or put in files of it: coffer audit shows what was found (AuditTampered), and coffer audit verify what is left; ask who had root here");
 	if (failing)
 		say(d, BAD, "audit log", "cannot be written (%s), so nothing is served: make room where the store lies", strerror((int)llabs(failing)));
 	else if (json_is_number(headroom) && json_number_value(headroom) < 20)

@@ -25,11 +25,20 @@ struct log {
 	struct audit *a;
 	char why[512];
 	struct audit_verify_report report;
+	uint64_t keep_bytes;		/* retention, as the keeper applies it; both 0: none */
+	int64_t keep_seconds;
 };
 
 static inline int log_segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 {
 	return audit_segment_open_at(((struct log *)arg)->dir_fd, number, create, 0, ret_fd);
+}
+
+static inline int log_retain_callback(void *arg, uint32_t recorded, uint32_t *ret_due)
+{
+	const struct log *l = arg;
+
+	return audit_retain(l->dir_fd, l->keep_bytes, l->keep_seconds, recorded, ret_due);
 }
 
 static inline int log_open(struct log *l)
@@ -51,7 +60,7 @@ static inline struct log *log_new(const char *where)
 	l->head_fd = openat(l->dir_fd, "head", O_RDWR | O_CLOEXEC);
 	l->head = mmap(NULL, sizeof *l->head, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert(l->head != MAP_FAILED);
-	l->config = (struct audit_config){ .dir_fd = l->dir_fd, .head_fd = l->head_fd, .head = l->head, .vault = "test", .host = "box", .segment_open = log_segment_open, .arg = l };
+	l->config = (struct audit_config){ .dir_fd = l->dir_fd, .head_fd = l->head_fd, .head = l->head, .vault = "test", .host = "box", .segment_open = log_segment_open, .retain = log_retain_callback, .arg = l };
 	return l;
 }
 
@@ -99,6 +108,17 @@ static inline int log_verify(struct log *l)
 }
 
 #define log_verify_clean(l) do { int r_ = log_verify(l); ck_assert_msg(r_ == 0, "verify: %d %s", r_, (l)->why); } while (0)
+
+/* Retention with these bounds, from a tick. */
+static inline void log_retain(struct log *l, uint64_t keep_bytes, int64_t keep_seconds)
+{
+	l->keep_bytes = keep_bytes;
+	l->keep_seconds = keep_seconds;
+	l->a->retain_after = 0;
+	ck_assert_int_eq(audit_tick(l->a), 0);
+	l->keep_bytes = 0;
+	l->keep_seconds = 0;
+}
 
 /* One open of `name` by uid 1000. */
 static inline int log_event(struct log *l, enum audit_result result, const char *name, uint64_t unique, bool resent)

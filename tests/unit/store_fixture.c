@@ -157,6 +157,21 @@ void forget_signer(struct store *s)
 	ck_assert_int_eq(store_commit(s), 0);
 }
 
+void older_head(struct fixture *f)
+{
+	struct head head = f->store->tables.head;
+	uint8_t mac[DIGEST_LEN];
+	char sql[256], hex[2 * DIGEST_LEN + 1];
+
+	head.has_trail = false;
+	ck_assert_int_eq(head_mac(f->store->row_keys, f->store->vault, &head, mac), 0);
+	for (size_t i = 0; i < DIGEST_LEN; i++)
+		snprintf(hex + 2 * i, 3, "%02x", mac[i]);
+	vault_close(f);
+	snprintf(sql, sizeof sql, "UPDATE state SET mac = x'%s', serial = NULL, trail_members = NULL, trail = NULL", hex);
+	raw(f, sql);
+}
+
 uint32_t add_secret(struct store *s, const char *name, const char *value)
 {
 	uint32_t id = 0, version = 0;

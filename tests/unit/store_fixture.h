@@ -35,6 +35,8 @@ int vault_attach(struct fixture *f, const char *dir);
 
 /* In a transaction of their own; they fail the test. */
 void forget_signer(struct store *s);	/* as a store that an older coffer made */
+/* Closes the store, with the head that a coffer of schema 5 would have left. */
+void older_head(struct fixture *f);
 uint32_t add_secret(struct store *s, const char *name, const char *value);
 uint32_t add_version(struct store *s, uint32_t id, const char *value);
 uint64_t add_binding(struct store *s, uint32_t uid, const char *role, const char *scope);

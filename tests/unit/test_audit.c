@@ -631,7 +631,8 @@ START_TEST(reads_all_segments_as_one_file)
 	ck_assert_uint_gt(n, 0);
 	ck_assert_int_eq(got[n - 1], '\n');
 	/* a reader keeps its place when retention removes what it has read, and is told when it has not */
-	ck_assert_int_eq(audit_retain(l->dir_fd, 1, 0), 0);
+	l->keep_bytes = 1;
+	ck_assert_int_eq(audit_tick(l->a), 0);
 	ck_assert_int_eq(audit_read(l->a, base, size, got, 10, &n), 0);
 	ck_assert_uint_gt(n, 0);
 	ck_assert_int_eq(audit_read(l->a, base, 4096 * 2 + 1000, got, 10, &n), -ESTALE);
@@ -652,7 +653,7 @@ static void make_old(struct log *l, uint32_t segment, time_t age)
 START_TEST(retains_what_is_young_or_within_bounds)
 {
 	struct log *l = log_new("/tmp");
-	uint32_t first, last;
+	uint32_t first, last, due;
 
 	l->config.segment_size = 4096;
 	ck_assert_int_eq(log_open(l), 0);
@@ -661,14 +662,16 @@ START_TEST(retains_what_is_young_or_within_bounds)
 	ck_assert_uint_ge(last, 5);
 	for (uint32_t s = 1; s <= 3; s++)
 		make_old(l, s, 1000);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 0, 0), 0);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 1 << 20, 500), 0);	/* old, but not too much */
+	ck_assert_int_eq(audit_retain(l->dir_fd, 0, 0, UINT32_MAX, &due), 0);
+	ck_assert_uint_eq(due, 0);
+	ck_assert_int_eq(audit_retain(l->dir_fd, 1 << 20, 500, UINT32_MAX, &due), 0);	/* old, but not too much */
+	ck_assert_uint_eq(due, 0);
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, 1);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 4096, 500), 0);	/* too much, but the later ones are young */
+	log_retain(l, 4096, 500);	/* too much, but the later ones are young */
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, 4);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 1, 0), 0);		/* never the newest, nor the one that may still be written to */
+	log_retain(l, 1, 0);		/* never the newest, nor the one that may still be written to */
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, last - 1);
 	log_verify_clean(l);
@@ -700,7 +703,7 @@ START_TEST(protected_segments_cannot_be_cut)
 		ck_assert_int_eq(write(fd, "torn", 4), 4);
 		close(fd);
 		ck_assert_int_eq(log_open(l), 0);
-		ck_assert_int_eq(audit_retain(l->dir_fd, 1, 0), 0);
+		log_retain(l, 1, 0);
 		log_verify_clean(l);
 		ck_assert_uint_eq(l->report.torn, 1);
 		ck_assert_int_eq(audit_protect(l->dir_fd, false), 0);

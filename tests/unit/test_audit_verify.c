@@ -329,22 +329,14 @@ END_TEST
 START_TEST(reports_segments_that_are_no_longer_there_at_the_beginning)
 {
 	struct log *l = three_segments();
-	char path[400];
 	size_t len, line_len;
 
-	log_path(l, 1, path);
-	ck_assert_int_eq(unlink(path), 0);
+	log_retain(l, 1, 0);
 	log_verify_clean(l);
 	ck_assert_uint_eq(l->report.first_segment, 2);
 	ck_assert_uint_gt(l->report.first_seq, 0);
-	ck_assert_uint_eq(l->report.unaccounted, 1);	/* segment 3 still spoke of it */
-	ck_assert_str_ne(l->why, "");
-
-	/* what retention did before a new segment was begun, the log knows of */
-	while (audit_at(l->head)->segment < 4)
-		log_allow(l, 1);
-	log_verify_clean(l);
 	ck_assert_uint_eq(l->report.unaccounted, 0);
+	ck_assert_msg(strstr(l->why, "removed by retention") != NULL, "%s", l->why);
 
 	/* a segment can go as a whole only */
 	char *text = log_text(l, 2, &len), *second = line_at(text, 1, &line_len);

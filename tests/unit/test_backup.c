@@ -245,6 +245,62 @@ START_TEST(destroyed_versions_and_blocks_come_back_as_such)
 }
 END_TEST
 
+static int all_but_second(void *arg, struct backup_piece *piece)
+{
+	++*(unsigned *)arg;
+	piece->why = "is closed";
+	return piece->version != 2 && strcmp(piece->name, "web") != 0;
+}
+
+/* With a judge, a piece at a time. */
+static int read_judged(const struct backup_judge *judge, struct memory *m)
+{
+	struct backup *b = NULL;
+	uint64_t more;
+	size_t n, left;
+	int r;
+
+	*m = (struct memory){ .data = malloc(1 << 20) };
+	ck_assert_int_eq(backup_open(fx.store, &(struct backup_scope){ .all = true, .judged = true }, &recipient, &b), 0);
+	backup_set_judge(b, judge);
+	while ((r = backup_read(b, m->data + m->len, 1000, &n)) == 0 && n)
+		m->len += n;
+	if (r == 0) {
+		const struct backup_left *list = backup_left(b, &left, &more);
+		ck_assert(left == 2 && more == 0);
+		ck_assert(!strcmp(list[0].name, "db") && list[0].version == 2 && !strcmp(list[0].why, "is closed"));
+		ck_assert(!strcmp(list[1].name, "web") && list[1].version == 0);
+	}
+	backup_close(b);
+	return r;
+}
+
+START_TEST(what_a_judge_leaves_out_is_not_in_a_backup)
+{
+	unsigned asked = 0;
+	const struct backup_judge judge = { .decide = all_but_second, .arg = &asked };
+	struct memory m;
+	uint32_t id = add_secret(fx.store, "db", "one");
+
+	add_version(fx.store, id, "two");
+	add_version(fx.store, id, "three");
+	add_secret(fx.store, "web", "w");
+	ck_assert_int_eq(read_judged(&judge, &m), 0);
+	ck_assert_uint_eq(asked, 5);
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
+	ck_assert_uint_eq(counts.secrets, 1);
+	ck_assert_uint_eq(id_of(other.store, "web"), 0);
+	id = id_of(other.store, "db");
+	ck_assert_int_eq(value_is(other.store, id, 1, "one"), 0);
+	ck_assert_int_eq(value_is(other.store, id, 2, "two"), -ENOENT);	/* its number is taken */
+	ck_assert_int_eq(value_is(other.store, id, 3, "three"), 0);
+	ck_assert_int_eq(fsck_quiet(&other, true), 0);
+	free(m.data);
+	ck_assert_int_eq(read_judged(NULL, &m), -EACCES);	/* nobody was asked */
+	free(m.data);
+}
+END_TEST
+
 START_TEST(no_plaintext_lies_in_a_backup)
 {
 	struct memory m;
@@ -1292,9 +1348,10 @@ START_TEST(older_store_gets_its_signing_key_when_it_needs_one)
 
 	/* As an older coffer left it: without the key, and without the tables. */
 	forget_signer(fx.store);
-	vault_close(&fx);
+	older_head(&fx);
 	raw(&fx, "DROP TABLE rotations; DROP TABLE hooks; DROP TABLE notices; DROP TABLE events; DROP TABLE marks; DROP TABLE hook_places;"
-		 " DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; PRAGMA user_version = 3");
+		 " DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces;"
+		 " ALTER TABLE state DROP COLUMN trail; ALTER TABLE state DROP COLUMN trail_members; ALTER TABLE state DROP COLUMN serial; PRAGMA user_version = 3");
 	ck_assert_int_eq(vault_open(&fx), -ESTALE);
 	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = true };
 	ck_assert_int_eq(store_open(&config, &fx.store, why, sizeof why), 0);
@@ -1328,6 +1385,7 @@ int main(void)
 
 	tcase_add_test(t, whole_vault_comes_back_under_another_kek);
 	tcase_add_test(t, destroyed_versions_and_blocks_come_back_as_such);
+	tcase_add_test(t, what_a_judge_leaves_out_is_not_in_a_backup);
 	tcase_add_test(t, no_plaintext_lies_in_a_backup);
 	tcase_add_test(t, existing_name_is_refused_skipped_or_appended_to);
 	tcase_add_test(t, what_was_deleted_comes_back_deleted);

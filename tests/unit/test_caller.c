@@ -32,7 +32,7 @@ static void *run_resolver(void *arg)
 {
 	const struct world *w = arg;
 
-	resolver_run(w->proc_fd, &w->theirs, 1);
+	resolver_run(w->proc_fd, -1, &w->theirs, 1);
 	return NULL;
 }
 

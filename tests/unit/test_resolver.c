@@ -23,19 +23,20 @@ static int64_t now_ns(void)
 }
 
 /* A resolver in a thread, with two clients. */
-struct running { int proc_fd, theirs[2], ours[2], status; pthread_t thread; };
+struct running { int proc_fd, etc_fd, theirs[2], ours[2], status; pthread_t thread; };
 
 static void *run(void *arg)
 {
 	struct running *r = arg;
 
-	r->status = resolver_run(r->proc_fd, r->theirs, 2);
+	r->status = resolver_run(r->proc_fd, r->etc_fd, r->theirs, 2);
 	return NULL;
 }
 
-static void start(struct running *r, int proc_fd)
+static void start_with(struct running *r, int proc_fd, int etc_fd)
 {
 	r->proc_fd = proc_fd;
+	r->etc_fd = etc_fd;
 	r->status = -1;
 	for (int i = 0; i < 2; i++) {
 		int pair[2];
@@ -44,6 +45,11 @@ static void start(struct running *r, int proc_fd)
 		r->ours[i] = pair[1];
 	}
 	ck_assert_int_eq(pthread_create(&r->thread, NULL, run, r), 0);
+}
+
+static void start(struct running *r, int proc_fd)
+{
+	start_with(r, proc_fd, -1);
 }
 
 static void stop(struct running *r)
@@ -63,7 +69,7 @@ static struct resolver_answer ask(const struct running *r, pid_t tid)
 
 	memset(&a, 0x55, sizeof(a));
 	ck_assert_int_eq(resolver_client_new(dup(r->ours[0]), &client), 0);
-	ck_assert_int_eq(resolver_ask(client, tid, now_ns() + INT64_C(5000000000), &a), 0);
+	ck_assert_int_eq(resolver_ask(client, tid, 1000, now_ns() + INT64_C(5000000000), &a), 0);
 	resolver_client_free(client);
 	return a;
 }
@@ -183,6 +189,199 @@ START_TEST(sees_a_user_namespace)
 	close(end[1]);
 	waitpid(pid, NULL, 0);
 	close(proc_fd);
+}
+END_TEST
+
+/* ---- where namespaces come from ---- */
+
+struct nested { pid_t pid; bool made; };
+
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	const bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* A child, as uid, in `depth` user namespaces one within the other, each with uid and gid mapped to themselves. */
+static struct nested nested_new(uid_t uid, int depth)
+{
+	int ready[2];
+	char c = 0, map[64];
+
+	ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		c = uid == 0 || (setresgid(uid, uid, uid) == 0 && setresuid(uid, uid, uid) == 0);
+		prctl(PR_SET_DUMPABLE, 1);
+		snprintf(map, sizeof(map), "%u %u 1", uid, uid);
+		for (int i = 0; i < depth && c; i++)
+			c = unshare(CLONE_NEWUSER) == 0 && write_text("/proc/self/uid_map", map) && write_text("/proc/self/setgroups", "deny") && write_text("/proc/self/gid_map", map);
+		(void)!write(ready[1], &c, 1);
+		for (;;)
+			pause();
+	}
+	ck_assert_int_eq(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return (struct nested){ .pid = pid, .made = c };
+}
+
+static void nested_free(const struct nested *n)
+{
+	kill(n->pid, SIGKILL);
+	waitpid(n->pid, NULL, 0);
+}
+
+static struct resolver_answer ask_as(const struct running *r, pid_t tid, uint32_t uid)
+{
+	struct resolver_client *client;
+	struct resolver_answer a;
+
+	ck_assert_int_eq(resolver_client_new(dup(r->ours[0]), &client), 0);
+	ck_assert_int_eq(resolver_ask(client, tid, uid, now_ns() + INT64_C(5000000000), &a), 0);
+	resolver_client_free(client);
+	return a;
+}
+
+START_TEST(finds_who_made_the_outermost_user_namespace)
+{
+	struct running r;
+	int proc_fd = open_proc();
+
+	if (geteuid() != 0)
+		return;
+	start(&r, proc_fd);
+	struct resolver_answer a = ask(&r, getpid());
+	ck_assert(a.ancestry.known && a.ancestry.user_ns == 0 && a.ancestry.pid_ns == 0 && a.ancestry.owner == 0);
+	struct nested one = nested_new(1234, 1), three = nested_new(1234, 3), roots = nested_new(0, 2);
+	ck_assert(three.made == one.made && roots.made);
+	if (one.made) {
+		a = ask(&r, one.pid);
+		ck_assert(a.ancestry.known && a.ancestry.user_ns == a.user_ns && a.ancestry.owner == 1234 && a.ancestry.pid_ns == 0);
+		a = ask(&r, three.pid);
+		ck_assert(a.ancestry.known && a.ancestry.user_ns != a.user_ns && a.ancestry.user_ns != 0 && a.ancestry.owner == 1234);
+		a = ask(&r, roots.pid);
+		ck_assert(a.ancestry.known && a.ancestry.user_ns != a.user_ns && a.ancestry.user_ns != 0 && a.ancestry.owner == 0);
+	}
+	nested_free(&one);
+	nested_free(&three);
+	nested_free(&roots);
+	stop(&r);
+	close(proc_fd);
+}
+END_TEST
+
+/* A pid namespace holds for children: the child of one that has made one. */
+static pid_t child_of(pid_t pid)
+{
+	char path[64], text[32] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	if (fd >= 0)
+		close(fd);
+	return (pid_t)atoi(text);
+}
+
+START_TEST(finds_who_made_the_outermost_pid_namespace)
+{
+	static const struct { int user, ours; } made[] = { { 0, 1 }, { CLONE_NEWUSER, 0 } };
+	int proc_fd = open_proc(), ready[2];
+	struct running r;
+	char c;
+
+	if (geteuid() != 0)
+		return;
+	start(&r, proc_fd);
+	for (size_t i = 0; i < 2; i++) {
+		ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+		pid_t pid = fork();
+		if (pid == 0) {
+			if (unshare(CLONE_NEWPID | made[i].user) == 0 && fork() == 0) {
+				/* and one more inside, which changes nothing */
+				c = unshare(CLONE_NEWPID) == 0;
+				(void)!write(ready[1], &c, 1);
+				pause();
+			}
+			pause();
+		}
+		ck_assert_int_eq(read(ready[0], &c, 1), 1);
+		const pid_t inside = child_of(pid);
+		ck_assert_int_gt(inside, 0);
+		struct resolver_answer a = ask(&r, inside);
+		ck_assert(a.ancestry.known && a.ancestry.pid_ns == a.pid_ns && a.ancestry.pid_ns_ours == (bool)made[i].ours);
+		ck_assert((a.ancestry.user_ns != 0) == (made[i].user != 0));
+		kill(inside, SIGKILL);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		close(ready[0]);
+		close(ready[1]);
+	}
+	stop(&r);
+	close(proc_fd);
+}
+END_TEST
+
+START_TEST(where_a_namespace_comes_from_is_not_guessed)
+{
+	struct fake_proc p;
+	struct running r;
+
+	fake_proc_new(&p);
+	fake_machine(&p);
+	fake_process(&p, "77", "x", 1);
+	fake_process(&p, "78", "x", 1);
+	fake_namespace(&p, "77", "user", 4026532000u);
+	start(&r, p.fd);
+	struct resolver_answer a = ask(&r, 77);
+	ck_assert(a.error == 0 && !a.ancestry.known && a.ancestry.user_ns == 0);
+	ck_assert(ask(&r, 78).ancestry.known);
+	stop(&r);
+	fake_proc_free(&p);
+}
+END_TEST
+
+/* ---- subordinate uids ---- */
+
+START_TEST(says_whose_uids_these_are)
+{
+	struct fake_proc p, etc;
+	struct running r;
+	struct subuid_table t;
+	struct resolver_client *client;
+	uint32_t number, again;
+	char text[8192];
+	size_t len = 0;
+
+	fake_proc_new(&p);
+	fake_machine(&p);
+	fake_process(&p, "77", "x", 1);
+	fake_proc_new(&etc);
+	for (unsigned i = 0; i < 200; i++)	/* more than fit into one answer */
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%u:%u:100\n", 1000 + i, 100000 + 200 * i);
+	fake_file(&etc, ".", "subuid", text);
+	start_with(&r, p.fd, etc.fd);
+	struct resolver_answer a = ask_as(&r, 77, 100205);
+	ck_assert(a.of_uid.in_range && a.of_uid.owner == 1001 && a.of_uid.first == 100200);
+	ck_assert(!ask_as(&r, 77, 100199).of_uid.in_range);
+
+	ck_assert_int_eq(resolver_client_new(dup(r.ours[0]), &client), 0);
+	ck_assert_int_eq(resolver_ask_ranges(client, 0, now_ns() + INT64_C(5000000000), &t, &number), 0);
+	ck_assert_uint_eq(t.n, 200);
+	for (unsigned i = 0; i < 200; i++)
+		ck_assert(t.ranges[i].first == 100000 + 200 * i && t.ranges[i].last == 100099 + 200 * i && t.ranges[i].owner == 1000 + i);
+	free(t.ranges);
+	ck_assert_int_eq(resolver_ask_ranges(client, number, now_ns() + INT64_C(5000000000), &t, &again), -EALREADY);
+	resolver_client_free(client);
+	stop(&r);
+	fake_proc_free(&etc);
+	fake_proc_free(&p);
 }
 END_TEST
 
@@ -395,7 +594,7 @@ struct one { struct resolver_client *client; pid_t tid; int r; struct resolver_a
 static void *ask_one(void *arg)
 {
 	struct one *o = arg;
-	o->r = resolver_ask(o->client, o->tid, now_ns() + INT64_C(10000000000), &o->got);
+	o->r = resolver_ask(o->client, o->tid, 0, now_ns() + INT64_C(10000000000), &o->got);
 	return NULL;
 }
 
@@ -433,10 +632,10 @@ START_TEST(the_client_keeps_its_deadline)
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	ck_assert_int_eq(resolver_client_new(pair[1], &client), 0);
-	ck_assert_int_eq(resolver_ask(client, 1, began + 20000000, &got), -ETIMEDOUT);
+	ck_assert_int_eq(resolver_ask(client, 1, 0, began + 20000000, &got), -ETIMEDOUT);
 	ck_assert_int_ge(now_ns() - began, 20000000);
 	close(pair[0]);
-	ck_assert_int_eq(resolver_ask(client, 1, now_ns() + 1000000000, &got), -EPIPE);
+	ck_assert_int_eq(resolver_ask(client, 1, 0, now_ns() + 1000000000, &got), -EPIPE);
 	resolver_client_free(client);
 }
 END_TEST
@@ -453,6 +652,10 @@ int main(void)
 	tcase_add_test(t, a_thread_has_the_start_time_of_its_leader);
 	tcase_add_test(t, says_that_a_thread_is_gone);
 	tcase_add_test(t, sees_a_user_namespace);
+	tcase_add_test(t, finds_who_made_the_outermost_user_namespace);
+	tcase_add_test(t, finds_who_made_the_outermost_pid_namespace);
+	tcase_add_test(t, where_a_namespace_comes_from_is_not_guessed);
+	tcase_add_test(t, says_whose_uids_these_are);
 	tcase_add_loop_test(t, knows_init_only_from_the_initial_namespaces, 0, (int)(sizeof(machines) / sizeof(machines[0])));
 	tcase_add_test(t, answers_with_what_could_be_read);
 	tcase_add_test(t, cuts_a_long_path);

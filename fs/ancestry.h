@@ -1,0 +1,20 @@
+/* Where a thread's namespaces come from: namespaces nest, and the outermost one below our own says whose all those within it are (ioctl_ns(2)).
+ *
+ * Whoever is in a user namespace can make others in it, as many as it likes; but none of them is outside it, and its owner, the user that made it, stays. So for pid namespaces. */
+#ifndef COFFER_FS_ANCESTRY_H
+#define COFFER_FS_ANCESTRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ancestry {
+	bool known;			/* false: all below is 0 */
+	uint64_t user_ns, pid_ns;	/* the outermost one below ours that the thread is in; 0: it is in ours */
+	uint32_t owner;			/* who made user_ns, as ours counts users; 0 without one */
+	bool pid_ns_ours;		/* pid_ns belongs to our user namespace: who made it was powerful in ours, as a container engine that is root */
+};
+
+/* Of a thread's directory in /proc. our_user, our_pid: this process's own namespaces; theirs: the thread's. Opens no more than four descriptors at a time. */
+void ancestry_read(int thread_fd, uint64_t our_user, uint64_t our_pid, uint64_t user_ns, uint64_t pid_ns, struct ancestry *ret_ancestry);
+
+#endif

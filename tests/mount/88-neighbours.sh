@@ -1,0 +1,124 @@
+#!/bin/bash
+# Whose share a caller uses: a user of the machine with all its subordinate uids is one neighbour, in and out of user namespaces; a container that root made is one, whatever it makes inside.
+. "$(dirname "$0")/../support/lib.sh"
+
+# Lines of our own in /etc/subuid, of uids that no account has: nobody else's file is disturbed.
+alice=20101 bob=20102 alices=1410065408 bobs=1410130944 nobodys=1410196480
+subuid_lines="$alice:$alices:65536
+$bob:$bobs:65536
+no-such-user-$$:$nobodys:65536"
+take_lines()
+{
+	local lock
+	exec {lock}>/etc/subuid.coffer-test
+	flock "$lock"
+	touch /etc/subuid
+	# shellcheck disable=SC2002  # the file itself must stay the one that it is
+	cat /etc/subuid | grep -vxF "$subuid_lines" >"$SCRATCH/subuid" || true
+	[ "${1:-}" != back ] || printf '%s\n' "$subuid_lines" >>"$SCRATCH/subuid"
+	cat "$SCRATCH/subuid" >/etc/subuid
+	exec {lock}>&-
+	rm -f /etc/subuid.coffer-test
+}
+AT_EXIT+=(take_lines)
+chmod 644 /etc/subuid 2>/dev/null || true
+take_lines back
+
+vault_start
+printf 'the value' >"$SCRATCH/value"
+expect_ok coffer put db --file "$SCRATCH/value"
+[ "$(jq -r .host <"$MNT/.coffer/whoami")" = true ] || { echo "this machine's tests run in a container themselves: no caller is host"; exit 77; }
+as 20101 unshare --user true 2>/dev/null || { echo "users may make no user namespaces here"; exit 77; }
+
+# sees COMMAND…: the neighbour that what this command starts is
+sees() { "$@" jq -r .neighbour "$MNT/.coffer/whoami"; }
+owned_by() { "$@" jq -r .owner "$MNT/.coffer/whoami"; }
+expect_neighbour()
+{
+	local want=$1
+	shift
+	[ "$(sees "$@")" = "$want" ] || fail "$(sees "$@"), not $want: $*"
+}
+
+note "users, and root of the host"
+expect_neighbour user:0 env
+expect_neighbour user:$alice as $alice
+expect_neighbour user:20103 as 20103
+
+note "a subordinate uid in the initial namespace, as a setuid file gives it: the user; /etc/subuid is followed"
+expect_neighbour user:$alice as $((alices + 5))
+expect_neighbour user:$alice as $((alices + 65535))
+expect_neighbour user:$bob as $((bobs))
+expect_neighbour "subordinate-uids-from:$nobodys" as $((nobodys + 7))
+[ "$(owned_by as $((alices + 5)))" = $alice ] || fail "the owner of a subordinate uid"
+[ "$(owned_by as $((nobodys + 7)))" = null ] || fail "an owner that nobody knows"
+grep -q '/etc/subuid: .* names a user that /etc/passwd does not have (line [0-9]*)' "$DAEMON_LOG" || fail "the log does not name the line"
+take_lines
+wait_for expect_neighbour "user:$((alices + 5))" as $((alices + 5))
+take_lines back
+wait_for expect_neighbour user:$alice as $((alices + 5))
+
+note "user namespaces of a user: made by it, with one uid or with all, and nested"
+expect_neighbour user:$alice as $alice unshare --user --map-root-user
+expect_neighbour user:$alice as $alice unshare --user
+expect_neighbour user:$alice as $alice unshare --user --map-root-user unshare --user --map-root-user unshare --user --pid --fork --mount
+# in_namespace UID_OWNER COMMAND…: a namespace of that user's in which its 65,536 subordinate uids are 1 to 65536, as newuidmap makes it; the command runs in it, with the words of nsenter first
+in_namespace()
+{
+	local owner=$1 range=$2 pid
+	shift 2
+	caller_words "$owner"
+	start setpriv "${CALLER_WORDS[@]}" unshare --user sleep 600
+	pid=$!
+	other_namespace() { [ "$(readlink "/proc/$pid/ns/user")" != "$(readlink /proc/self/ns/user)" ] && [ "$(readlink "/proc/$pid/exe")" != "$(command -v unshare)" ]; }
+	wait_for other_namespace
+	printf '0 %s 1\n1 %s 65536\n' "$owner" "$range" >"$SCRATCH/map"
+	cat "$SCRATCH/map" >"/proc/$pid/uid_map"	# in one write, as the kernel wants it
+	cat "$SCRATCH/map" >"/proc/$pid/gid_map"
+	NAMESPACE=$pid
+}
+in_namespace $alice $alices
+inside() { local uid=$1; shift; nsenter --target "$NAMESPACE" --user --setuid "$uid" --setgid "$uid" "$@"; }
+[ "$(inside 5 jq -r .uid "$MNT/.coffer/whoami")" = $((alices + 4)) ] || fail "the namespace is not as it should be"
+for uid in 0 1 5 65536; do
+	expect_neighbour user:$alice inside $uid
+	[ "$(owned_by inside $uid)" = $alice ] || fail "the owner in a user's namespace"
+done
+expect_neighbour user:$alice inside 5 unshare --user --map-root-user
+note "one that a subordinate uid made, inside and outside of the user's"
+expect_neighbour user:$alice as $((alices + 9)) unshare --user --map-root-user
+[ "$(owned_by as $((alices + 9)) unshare --user --map-root-user)" = $alice ] || fail "the owner of a namespace of a subordinate uid"
+expect_neighbour user:$bob as $((bobs + 9)) unshare --user --map-root-user
+note "without a line in /etc/subuid a namespace still tells"
+take_lines
+expect_neighbour user:$alice inside 5
+wait_for expect_neighbour "user:$((alices + 9))" as $((alices + 9)) unshare --user --map-root-user
+take_lines back
+wait_for expect_neighbour user:$alice as $((alices + 5))
+
+note "what root made: each is a neighbour of its own, and what is made inside it is inside"
+first=$(sees unshare --user --map-root-user)
+[[ $first = user-namespace:* ]] || fail "a user namespace of root's is $first"
+start unshare --pid --fork --kill-child --mount-proc sleep 600
+pid_namespace_made() { PID_INIT=$(cat "/proc/$1/task/$1/children") && [ -n "$PID_INIT" ] && [ "$(readlink "/proc/${PID_INIT% }/exe")" = "$(readlink -f "$(command -v sleep)")" ]; }
+leader=$!
+wait_for pid_namespace_made $leader
+pid_namespace_made $leader
+in_pid() { nsenter --target "${PID_INIT% }" --pid --mount "$@"; }
+box=$(sees in_pid)
+[[ $box = pid-namespace:* ]] || fail "root's pid namespace is $box"
+expect_neighbour "$box" in_pid setpriv --reuid=$alice --regid=$alice --clear-groups
+expect_neighbour "$box" in_pid setpriv --reuid=$((bobs + 1)) --regid=1 --clear-groups
+expect_neighbour "$box" in_pid unshare --user --map-root-user
+expect_neighbour "$box" in_pid unshare --pid --fork
+expect_neighbour "$box" in_pid setpriv --reuid=$alice --regid=$alice --clear-groups unshare --user --map-root-user unshare --user --pid --fork
+expect_neighbour user:$alice as $alice unshare --user --map-root-user --pid --fork --mount
+third=$(sees unshare --mount)
+[[ $third = mount-namespace:* ]] || fail "root in a mount namespace of its own is $third"
+
+note "a worker that takes over knows the same"
+DEATHS_EXPECTED=1
+kill_worker
+expect_neighbour user:$alice inside 5
+expect_neighbour user:$alice as $((alices + 5))
+expect_neighbour "$box" in_pid
