@@ -141,7 +141,9 @@ static bool take_share(struct lanes *l, enum pool pool, uint64_t neighbour, uint
 	if (pool == POOL_WRITES || shares_taken(s) + pools[pool].reserve < pools[pool].units)
 		return false;		/* it has its share */
 	*ret_lost = drop_one(l, pool, neighbour);
-	return *ret_lost && shares_take(s, neighbour, 1, SHARE_ORDINARY);
+	if (*ret_lost)
+		shares_force(s, neighbour, 1);		/* what was taken from the other */
+	return *ret_lost != 0;
 }
 
 static enum pool pool_of(enum lane lane)

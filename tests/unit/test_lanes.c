@@ -139,6 +139,7 @@ START_TEST(a_write_waits_in_its_slot_and_nobody_has_all_of_them)
 	ck_assert_int_eq(e, PARKED);
 	lanes_done(l, LANE_LOCKED_ASK, neighbour);
 	lanes_gone(l, (lane_entry)e);
+	arrives(n + 1, FUSE_WRITE);
 	ck_assert_int_eq(lanes_put(l, n + 1, false, LANE_LOCKED_ASK, 1000, &lost), PARKING_NONE);
 }
 END_TEST
