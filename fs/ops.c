@@ -68,12 +68,14 @@ static void reply_error(fuse_req_t req, int negative_errno)
 
 /* ---- names and attributes ---- */
 
-/* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. */
+/* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. Those of requests are used once. */
 static double entry_timeout(uint64_t parent)
 {
 	struct inode dir;
 
-	return inode_unpack(parent, &dir) && at_is_volatile(&dir) ? 0 : FOREVER;
+	if (!inode_unpack(parent, &dir))
+		return FOREVER;
+	return at_is_volatile(&dir) || (dir.type == INODE_OWN && dir.low == OWN_REQUESTS) ? 0 : FOREVER;
 }
 
 static void entry_begin(uint64_t ino, struct fuse_entry_param *e)
@@ -168,12 +170,14 @@ static int judge_own_setattr(struct vault *v, const struct fuse_ctx *c, const st
 
 	if (vault_is_bell(v, c->uid, c->pid))
 		return 0;
+	if (inode_is_dir(i))
+		return -EPERM;
 	const int r = attr_fill(v, NULL, inode_pack(i), &st);
 	if (r)
 		return r;
 	const bool changes = ((to_set & FUSE_SET_ATTR_MODE) && (want->st_mode & 07777) != (st.st_mode & 07777)) || (to_set & FUSE_SET_ATTR_SIZE) ||
 			     ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid);
-	return i->low == OWN_CTL && !changes ? 0 : -EPERM;
+	return (i->type == INODE_REQUEST || i->low == OWN_CTL) && !changes ? 0 : -EPERM;
 }
 
 /* Decided without knowing who asks: 0 or an error, and *ret_decided. */
@@ -185,7 +189,7 @@ static int judge_setattr_early(struct vault *v, const struct fuse_ctx *c, uint64
 	*ret_decided = true;
 	if (!inode_unpack(ino, &i))
 		return -ENOENT;
-	if (i.type == INODE_OWN && !inode_is_dir(&i))
+	if (i.type == INODE_OWN || i.type == INODE_REQUEST || at_is_volatile(&i))
 		return judge_own_setattr(v, c, &i, want, to_set);
 	if ((to_set & FUSE_SET_ATTR_SIZE) && !fi)
 		return -EPERM;
@@ -246,6 +250,10 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct vault *v = vault_of(req);
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const bool replayed = request_current()->resent && !v->shared->keeper.resend;
+	if (ino == inode_own(OWN_REQUESTS)) {	/* whose lock nobody is to hold */
+		fuse_reply_err(req, EACCES);
+		return;
+	}
 	fi->fh = names_opendir(v, c->uid, c->gid, c->pid, ino, request_unique(), request_current()->resent);
 	fi->cache_readdir = 0;
 	fi->keep_cache = 0;
@@ -403,7 +411,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		return;
 	int r = -EAGAIN;
 	if (h->kind == HANDLE_CTL)
-		r = ctl_file_write(v, &a, fi->fh, request_unique(), (uint64_t)offset, (const uint8_t *)buf, size);
+		r = ctl_file_write(v, &a, fi->fh, request_unique(), fi->flags & O_APPEND ? CTL_APPEND : (uint64_t)offset, (const uint8_t *)buf, size);
 	else if (request_may_block())
 		r = staging_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf, size);
 	asker_release(&a);

@@ -38,13 +38,13 @@ struct parked { _Atomic uint32_t len; uint32_t resent, pad[2]; uint8_t data[PARK
 
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
-#define CTL_BUFFERS_PER_UID 32u
-#define CTL_BUFFERS_RESERVE 16u	/* of all, and on top of a uid's share: for administrators */
+#define CTL_BUFFERS_MOST    32u	/* of one neighbour */
+#define CTL_BUFFERS_RESERVE 16u	/* of all, and on top of a neighbour's share: for administrators */
 struct ctl_buffer {
 	_Atomic uint64_t owner;		/* fh, 0: free */
 	uint32_t len, dead, complete, error, refused, pad;
 	uint64_t value_len, value_got;
-	uint64_t under_way;		/* unique of the WRITE that was begun last: a part of it may be here already when it comes again */
+	uint64_t under_way, under_way_at;	/* unique of the WRITE that was begun last, and where it began: a part of it may be here already when it comes again */
 	uint8_t line[CTL_LINE_MAX + 1024];
 };
 

@@ -587,6 +587,7 @@ static void tear_down(struct worker *w)
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
 	}
+	shares_free(v->ctl_shares);
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);

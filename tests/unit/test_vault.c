@@ -326,36 +326,80 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 }
 END_TEST
 
-/* Many uids together take all that they can have. */
+static int open_ctl(const struct asker *who, uint64_t neighbour, uint64_t *ret_fh)
+{
+	struct handle *h;
+
+	ck_assert_int_eq(handle_new(w.vault.handles, &(struct handle_ask){ .unique = w.unique++, .neighbour = neighbour, .kind = HANDLE_CTL }, &h), 0);
+	*ret_fh = handle_publish(w.vault.handles, h);
+	int r = ctl_file_open(&w.vault, who, *ret_fh);
+	if (r)
+		handle_release(w.vault.handles, *ret_fh);
+	return r;
+}
+
+static uint32_t buffers_of(uint64_t neighbour)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < CTL_BUFFERS; i++) {
+		const struct handle *h = w.vault.shared->ctl[i].owner ? handle_get(w.vault.handles, w.vault.shared->ctl[i].owner) : NULL;
+		n += h && h->neighbour == neighbour;
+	}
+	return n;
+}
+
+START_TEST(many_idle_requests_keep_nobody_out)
+{
+	struct identity stranger = w.who;
+	const struct asker nobody = { .who = &stranger, .uid = 65534, .neighbour = 65534, .patience = WAITS_FOR_ALL };
+	uint64_t fh, first[CTL_BUFFERS_MOST];
+
+	stranger.uid = stranger.policy.uid = 65534;
+	for (uint32_t i = 0; i < CTL_BUFFERS_MOST; i++)
+		ck_assert_int_eq(open_ctl(&nobody, 7, &first[i]), 0);
+	ck_assert_int_eq(open_ctl(&nobody, 7, &fh), -ENFILE);
+	for (uint64_t neighbour = 2000; neighbour < 2100; neighbour++)	/* all that is left, and a little more */
+		ck_assert_int_eq(open_ctl(&nobody, neighbour, &fh), 0);
+	for (uint64_t neighbour = 2000; neighbour < 2100; neighbour++)
+		for (int i = 0; i < 20; i++)
+			open_ctl(&nobody, neighbour, &fh);
+	for (uint64_t neighbour = 3000; neighbour < 3010; neighbour++)
+		ck_assert_int_eq(open_ctl(&nobody, neighbour, &fh), 0);
+	uint32_t all = 0;
+	const uint32_t mine = buffers_of(7);
+	for (size_t i = 0; i < CTL_BUFFERS; i++)
+		all += w.vault.shared->ctl[i].owner != 0;
+	ck_assert_uint_eq(all, CTL_BUFFERS - CTL_BUFFERS_RESERVE);
+	ck_assert_uint_lt(mine, CTL_BUFFERS_MOST);	/* the heaviest */
+	/* the one that lost its request hears of it, and nothing of another's */
+	ck_assert_int_eq(ctl_file_write(&w.vault, &nobody, first[0], 77, 0, (const uint8_t *)"x", 1), -ESTALE);
+	ctl_file_release(&w.vault, first[0]);
+	ck_assert_uint_eq(buffers_of(7), mine);
+	/* counted again by a worker that takes over */
+	shares_free(w.vault.ctl_shares);
+	w.vault.ctl_shares = NULL;
+	ck_assert_int_eq(open_ctl(&nobody, 99999, &fh), 0);
+	ck_assert_uint_eq(buffers_of(99999), 1);
+}
+END_TEST
+
 START_TEST(ctl_has_a_reserve_for_administrators)
 {
 	struct identity root = w.who, stranger = w.who;
 	const struct asker admin = { .who = &w.who, .uid = FIXTURE_ADMIN }, host_root = { .who = &root, .uid = 0 }, nobody = { .who = &stranger, .uid = 65534 };
-	struct handle *h;
 	uint64_t fh;
-	uint32_t taken = 0;
 
 	root.uid = root.policy.uid = 0;
 	stranger.uid = stranger.policy.uid = 65534;
-	for (uint32_t uid = 2000; uid < 2020; uid++)
-		for (int n = 0; n < 20; n++) {
-			ck_assert_int_eq(handle_new(w.vault.handles, &(struct handle_ask){ .unique = w.unique++, .neighbour = uid, .uid = uid, .kind = HANDLE_CTL }, &h), 0);
-			fh = handle_publish(w.vault.handles, h);
-			if (ctl_file_open(&w.vault, &nobody, fh) == 0)
-				taken++;
-			else
-				handle_release(w.vault.handles, fh);
-		}
-	ck_assert_uint_eq(taken, CTL_BUFFERS - CTL_BUFFERS_RESERVE);
-	open_handle(HANDLE_CTL, 0, &fh);
-	ck_assert_int_eq(ctl_file_open(&w.vault, &nobody, fh), -ENFILE);
-	ck_assert_int_eq(ctl_file_open(&w.vault, &admin, fh), 0);
-	open_handle(HANDLE_CTL, 0, &fh);
-	ck_assert_int_eq(ctl_file_open(&w.vault, &host_root, fh), 0);
+	for (uint64_t neighbour = 1; neighbour <= 300; neighbour++)	/* one each: nobody is the heaviest */
+		open_ctl(&nobody, neighbour, &fh);
+	ck_assert_int_eq(open_ctl(&nobody, 1000, &fh), -ENFILE);
+	ck_assert_int_eq(open_ctl(&admin, 1000, &fh), 0);
+	ck_assert_int_eq(open_ctl(&host_root, NEIGHBOUR_ROOT, &fh), 0);
 	/* a container's root is none */
 	root.host = root.policy.host = false;
-	open_handle(HANDLE_CTL, 0, &fh);
-	ck_assert_int_eq(ctl_file_open(&w.vault, &host_root, fh), -ENFILE);
+	ck_assert_int_eq(open_ctl(&host_root, 5000, &fh), -ENFILE);
 }
 END_TEST
 
@@ -375,6 +419,7 @@ int main(void)
 	tcase_add_test(t, of_a_file_that_a_write_was_lost_of_no_version_is_made);
 	tcase_add_loop_test(t, a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again, 0, (int)(sizeof cuts / sizeof *cuts));
 	tcase_add_test(t, ctl_has_a_reserve_for_administrators);
+	tcase_add_test(t, many_idle_requests_keep_nobody_out);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);
