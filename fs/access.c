@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/log.h"
+#include "fs/staged.h"
 #include "store/lifecycle.h"
 
 int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, enum patience patience, struct asker *ret_asker)
@@ -447,7 +448,7 @@ static int make_text(struct vault *v, const struct asker *asker, struct handle *
 		r = text_status(&v->ctl, &text, &len);
 	else if (inode.low == OWN_METRICS)
 		r = text_metrics(&v->ctl, &text, &len);
-	return r ? r : answers_put(v->answers, fh, text, len);
+	return r ? r : answers_put(v->answers, fh, h->neighbour, text, len);
 }
 
 static int read_text(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
@@ -547,6 +548,7 @@ void access_close(struct vault *v, uint64_t fh)
 	if (!h)
 		return;
 	uint32_t secret = h->secret, version = h->version, kind = h->kind;
+	staged_drop(v, h);
 	identity_unref(v->openers[(uint32_t)fh]);
 	v->openers[(uint32_t)fh] = NULL;
 	if (kind == HANDLE_TEXT || kind == HANDLE_CTL)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/staged.h"
+
 /* handle.extra: the buffer's index + 1. handle.extra2: where in the file the answer begins, + 1: at the end of the request for who goes on reading, at 0 for who seeks back. */
 
 static struct ctl_buffer *buffer_of(struct vault *v, const struct handle *h)
@@ -194,6 +196,8 @@ static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, 
 	if (keep && !h->stage)
 		r = store_stage_new(v->store, &h->stage);
 	if (!r && keep)
+		r = staged_grow(v, h, b->value_got + len);
+	if (!r && keep)
 		r = store_stage_write_set(v->store, h->stage, unique, b->value_got, data, len);	/* the limit of one value is ctl's to judge */
 	in_order();
 	if (!r)
@@ -318,7 +322,7 @@ static int read_piece(struct vault *v, const struct asker *asker, struct handle 
 	if (r == -ENOENT) {
 		r = execute(v, asker, h, b, w->unique, w->resent, &text, &len);
 		if (!r)
-			r = answers_put(v->answers, fh, text, len);
+			r = answers_put_done(v->answers, fh, h->neighbour, text, len);
 		if (!r)
 			r = answers_read(v->answers, fh, 0, w->size, &ret_result->text, &ret_result->len);
 	}

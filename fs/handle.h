@@ -51,6 +51,7 @@ struct handle {
 	uint8_t digest[IDENTITY_DIGEST];
 	struct handle_reader reader[2];	/* the opener; the last other identity */
 	uint64_t stage;			/* 0: none */
+	uint32_t staged, pad;		/* chunks that are counted for it: fs/staged.h */
 	uint64_t binding;
 	uint64_t extra;			/* kind's own: ctl's buffer, audit's first segment */
 	uint64_t extra2;

@@ -38,6 +38,8 @@ struct vault {
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
 	struct shares *ctl_shares;	/* of its buffers; NULL: not counted yet */
 	bool ctl_busy[CTL_BUFFERS];	/* a thread is at it */
+	pthread_mutex_t staged_lock;	/* of handles' staged chunks, and: */
+	struct shares *staged;		/* of these; NULL: not counted yet */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
 	_Atomic uint64_t events_told;	/* how far in the stream of events watchers were told */

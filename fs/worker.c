@@ -208,7 +208,7 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	if (audit_append(v->audit, &e, NULL))
 		log_error("and the log cannot be written");
 	v->shared->keeper.deaths_of_request++;
-	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
+	return suspects_penalty(&v->shared->suspects, vault_neighbour_guess(v, in->uid), now_ms());
 }
 
 static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
@@ -445,6 +445,7 @@ static int open_rest(struct worker *w)
 	v->bell_fd = role_fd(w->args, "bell");
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
+	pthread_mutex_init(&v->staged_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
 	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
 	w->linger_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -588,6 +589,7 @@ static void tear_down(struct worker *w)
 		audit_append(v->audit, &e, NULL);
 	}
 	shares_free(v->ctl_shares);
+	shares_free(v->staged);
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/ctl_file.h"
+#include "fs/staged.h"
 #include "fs/staging.h"
 #include "store_fixture.h"
 
@@ -326,6 +327,14 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 }
 END_TEST
 
+static uint64_t fh_of(const struct handle *h)
+{
+	uint64_t fh = 0;
+
+	ck_assert_ptr_eq(handle_by_unique(w.vault.handles, h->unique, &fh), h);
+	return fh;
+}
+
 static int open_ctl(const struct asker *who, uint64_t neighbour, uint64_t *ret_fh)
 {
 	struct handle *h;
@@ -403,6 +412,52 @@ START_TEST(ctl_has_a_reserve_for_administrators)
 }
 END_TEST
 
+START_TEST(staged_bytes_are_a_share_of_what_all_may_have)
+{
+	enum { EACH = 64 };	/* chunks of a file */
+	struct handle *h, *first = NULL;
+	uint64_t fh;
+	uint32_t n = 0;
+	int r;
+
+	do {
+		h = open_handle(HANDLE_VALUE, 1, &fh);
+		if (!first)
+			first = h;
+		r = staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1);
+		n += !r;
+	} while (!r);
+	ck_assert_int_eq(r, -EDQUOT);
+	ck_assert_uint_eq(n, (STAGED_MAX - STAGED_RESERVE) / 3 / EACH);
+	ck_assert_int_eq(staged_grow(&w.vault, first, 1), 0);	/* it has them */
+	access_close(&w.vault, fh_of(first));
+	ck_assert_int_eq(staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1), 0);
+	/* counted again */
+	shares_free(w.vault.staged);
+	w.vault.staged = NULL;
+	h = open_handle(HANDLE_VALUE, 1, &fh);
+	ck_assert_int_eq(staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1), -EDQUOT);
+	access_close(&w.vault, fh);
+}
+END_TEST
+
+START_TEST(kept_answers_are_a_share_of_what_all_may_have)
+{
+	const size_t len = 1 << 20;
+	uint64_t fh = 1;
+
+	while (answers_put(w.vault.answers, fh, 1000, calloc(1, len), len) == 0)
+		fh++;
+	ck_assert_uint_eq(fh - 1, (ANSWERS_MAX - ANSWERS_RESERVE) / 3 / (len / ANSWERS_BLOCK + 1));
+	ck_assert_int_eq(answers_put(w.vault.answers, fh, 1001, calloc(1, len), len), 0);
+	/* what was done is said */
+	ck_assert_int_eq(answers_put_done(w.vault.answers, fh + 1, 1000, calloc(1, ANSWER_SMALL), ANSWER_SMALL), 0);
+	ck_assert_int_eq(answers_put_done(w.vault.answers, fh + 2, 1000, calloc(1, len), len), -EAGAIN);
+	answers_drop(w.vault.answers, 1);
+	ck_assert_int_eq(answers_put(w.vault.answers, fh + 2, 1000, calloc(1, len), len), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vault");
@@ -419,6 +474,8 @@ int main(void)
 	tcase_add_test(t, of_a_file_that_a_write_was_lost_of_no_version_is_made);
 	tcase_add_loop_test(t, a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again, 0, (int)(sizeof cuts / sizeof *cuts));
 	tcase_add_test(t, ctl_has_a_reserve_for_administrators);
+	tcase_add_test(t, staged_bytes_are_a_share_of_what_all_may_have);
+	tcase_add_test(t, kept_answers_are_a_share_of_what_all_may_have);
 	tcase_add_test(t, many_idle_requests_keep_nobody_out);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
