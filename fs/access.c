@@ -241,6 +241,8 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 	}
 	ret_grant->kind = kind;
 	ret_grant->fh = handle_publish(v->handles, h);
+	if (kind == HANDLE_VALUE)
+		vault_note_known(v, asker->neighbour);
 	if (writes && kind == HANDLE_VALUE && asker->who)
 		v->openers[(uint32_t)ret_grant->fh] = identity_ref(asker->who);
 	return 0;

@@ -156,6 +156,11 @@ static void handle_release_request(struct vault *v, uint64_t fh)
 	}
 }
 
+bool hot_known(void *userdata, uint64_t neighbour)
+{
+	return vault_is_known(userdata, neighbour);
+}
+
 uint64_t hot_neighbour(void *userdata, const struct fuse_in_header *in, size_t len)
 {
 	struct vault *v = userdata;

@@ -9,18 +9,20 @@
 
 const struct lane_shape lane_shapes[LANES] = {
 	[LANE_ASK] = { 3, 2, WAITS_FOR_RESOLVER },
+	[LANE_ASK_KNOWN] = { 3, 2, WAITS_FOR_RESOLVER },
 	[LANE_WAIT] = { 8, 4, WAITS_FOR_ALL },
 	[LANE_LOCKED_ASK] = { 3, 2, WAITS_FOR_RESOLVER },
 	[LANE_LOCKED_WAIT] = { 3, 2, WAITS_FOR_ALL },
 };
-_Static_assert(LANE_THREADS == 3 + 8 + 3 + 3, "each thread has a slot");
+_Static_assert(LANE_THREADS == 3 + 3 + 8 + 3 + 3, "each thread has a slot");
 
 /* What waiting requests take from: places to be copied to, for each kind of lane, and slots. */
-enum pool { NO_POOL, POOL_COMMON, POOL_LOCKED, POOL_WRITES, POOLS };
+enum pool { NO_POOL, POOL_COMMON, POOL_KNOWN, POOL_LOCKED, POOL_WRITES, POOLS };
 static const struct shares_config pools[POOLS] = {
-	[POOL_COMMON] = { PARKED_COMMON, PARKED_MOST, PARKED_RESERVE },
-	[POOL_LOCKED] = { PARKED - PARKED_COMMON, 0, PARKED_LOCKED_RESERVE },
-	[POOL_WRITES] = { SLOTS - LANE_THREADS - 1, 0, 2 },	/* one is always there to read into */
+	[POOL_COMMON] = { .units = PARKED_COMMON, .most = PARKED_MOST, .reserve = PARKED_RESERVE },
+	[POOL_KNOWN] = { .units = PARKED_KNOWN, .reserve = PARKED_LOCKED_RESERVE },
+	[POOL_LOCKED] = { .units = PARKED_LOCKED, .reserve = PARKED_LOCKED_RESERVE },
+	[POOL_WRITES] = { .units = SLOTS - LANE_THREADS - 1, .reserve = 2 },	/* one is always there to read into */
 };
 
 struct waiting { uint64_t neighbour; enum pool pool; enum lane lane; };
@@ -63,11 +65,13 @@ bool lanes_locked(const struct fuse_in_header *in, size_t len)
 	}
 }
 
-enum lane lanes_of(const struct fuse_in_header *in, size_t len, enum patience wants)
+enum lane lanes_of(const struct fuse_in_header *in, size_t len, enum patience wants, bool known)
 {
 	if (lanes_locked(in, len))
 		return wants == WAITS_FOR_ALL ? LANE_LOCKED_WAIT : LANE_LOCKED_ASK;
-	return wants == WAITS_FOR_ALL ? LANE_WAIT : LANE_ASK;
+	if (wants == WAITS_FOR_ALL)
+		return LANE_WAIT;
+	return known ? LANE_ASK_KNOWN : LANE_ASK;
 }
 
 int lanes_new(struct shared *shared, struct lanes **ret_lanes)
@@ -109,7 +113,7 @@ static void wait_in(struct lanes *l, lane_entry entry, enum lane lane, enum pool
 /* One of the heaviest neighbour's, for one that has less. What is worked on, or is nobody's to refuse, stays. Returns its unique, 0: there is none. */
 static uint64_t drop_one(struct lanes *l, enum pool pool, uint64_t neighbour)
 {
-	static const enum lane of[POOLS][2] = { [POOL_COMMON] = { LANE_ASK, LANE_WAIT }, [POOL_LOCKED] = { LANE_LOCKED_ASK, LANE_LOCKED_WAIT } };
+	static const enum lane of[POOLS][2] = { [POOL_COMMON] = { LANE_ASK, LANE_WAIT }, [POOL_KNOWN] = { LANE_ASK_KNOWN, LANE_ASK_KNOWN }, [POOL_LOCKED] = { LANE_LOCKED_ASK, LANE_LOCKED_WAIT } };
 	uint32_t held;
 	const uint64_t heaviest = shares_heaviest(l->shares[pool], &held);
 	int64_t entry = -1;
@@ -148,7 +152,10 @@ static bool take_share(struct lanes *l, enum pool pool, uint64_t neighbour, uint
 
 static enum pool pool_of(enum lane lane)
 {
-	return lane == LANE_ASK || lane == LANE_WAIT ? POOL_COMMON : POOL_LOCKED;
+	static const enum pool of[LANES] = {
+		[LANE_ASK] = POOL_COMMON, [LANE_WAIT] = POOL_COMMON, [LANE_ASK_KNOWN] = POOL_KNOWN, [LANE_LOCKED_ASK] = POOL_LOCKED, [LANE_LOCKED_WAIT] = POOL_LOCKED,
+	};
+	return of[lane];
 }
 
 static bool force_share(struct lanes *l, enum pool pool, uint64_t neighbour)
@@ -170,6 +177,8 @@ static enum parking park(struct lanes *l, const struct slot *slot, bool resent, 
 	if (!l->n_free)
 		return must ? PARKING_NONE : PARKING_REFUSED;
 	bool counted = take_share(l, pool, neighbour, ret_lost);
+	if (!counted && lane == LANE_ASK_KNOWN)
+		return park(l, slot, resent, LANE_ASK, neighbour, ret_lost);
 	if (!counted && !must)
 		return PARKING_REFUSED;
 	if (!counted)

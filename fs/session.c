@@ -304,9 +304,10 @@ static void lose(const struct session *s, const struct slot *slot)
 static enum parking defer_locked(struct session *s, struct slot *slot, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
-	const enum lane lane = lanes_of(in, slot->len, current.wants);
+	const uint64_t neighbour = whose_it_is(s, in, slot->len);
+	const enum lane lane = lanes_of(in, slot->len, current.wants, s->config.known(s->config.userdata, neighbour));
 	uint64_t lost;
-	const enum parking parking = lanes_put(s->lanes, (uint32_t)(slot - s->config.shared->slots), resent, lane, whose_it_is(s, in, slot->len), &lost);
+	const enum parking parking = lanes_put(s->lanes, (uint32_t)(slot - s->config.shared->slots), resent, lane, neighbour, &lost);
 
 	if (lost)
 		answer(s, lost, -EAGAIN, NULL, 0);
@@ -316,6 +317,8 @@ static enum parking defer_locked(struct session *s, struct slot *slot, bool rese
 			answer(s, in->unique, -EAGAIN, NULL, 0);
 	} else {
 		pthread_cond_signal(&s->work[lane]);
+		if (lane == LANE_ASK_KNOWN)
+			pthread_cond_signal(&s->work[LANE_ASK]);
 	}
 	return parking;
 }
@@ -555,7 +558,7 @@ static void run_parked(struct session *s)
 		if (!s->config.shared->keeper.resend && p->len >= sizeof(struct fuse_in_header) && p->len <= sizeof p->data) {
 			const struct fuse_in_header *in = (const void *)p->data;
 			p->resent = 1;	/* another worker may have begun it */
-			lanes_put_left(s->lanes, i, lanes_of(in, p->len, WAITS_FOR_RESOLVER), s->config.neighbour(s->config.userdata, in, p->len));
+			lanes_put_left(s->lanes, i, lanes_of(in, p->len, WAITS_FOR_RESOLVER, false), s->config.neighbour(s->config.userdata, in, p->len));
 			continue;
 		}
 		if (p->len)

@@ -28,11 +28,14 @@ struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16
 _Static_assert(SLOTS <= UNANSWERED_THREADS, "each slot's request can be worked on");
 
 /* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back (fs/lanes.h). Pages are touched only when used. */
-#define PARKED         5120u
-#define PARKED_COMMON  4096u		/* the rest is for those under which the kernel holds a lock */
+#define PARKED         5632u
+#define PARKED_COMMON  4096u
+#define PARKED_KNOWN   512u		/* for those of whom the policy has let in lately */
+#define PARKED_LOCKED  1024u		/* for those under which the kernel holds a lock */
 #define PARKED_MOST    2048u		/* of one neighbour, and of the common ones */
 #define PARKED_RESERVE 256u		/* for root */
-#define PARKED_LOCKED_RESERVE 64u
+#define PARKED_LOCKED_RESERVE 64u	/* of each of the other two */
+_Static_assert(PARKED == PARKED_COMMON + PARKED_KNOWN + PARKED_LOCKED, "each has a place");
 #define PARKED_SIZE    640u		/* a RENAME with two names fits */
 struct parked { _Atomic uint32_t len; uint32_t resent, pad[2]; uint8_t data[PARKED_SIZE - 16]; };
 

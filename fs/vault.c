@@ -87,6 +87,22 @@ uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid)
 	return neighbours_guess(callers_neighbours(v->callers), uid);
 }
 
+static _Atomic uint64_t *known_place(struct vault *v, uint64_t neighbour)
+{
+	return &v->known[(neighbour * 0x9e3779b97f4a7c15u >> 32) % KNOWN_MAX];
+}
+
+bool vault_is_known(struct vault *v, uint64_t neighbour)
+{
+	return atomic_load_explicit(known_place(v, neighbour), memory_order_relaxed) == neighbour + 1;
+}
+
+void vault_note_known(struct vault *v, uint64_t neighbour)
+{
+	if (!vault_is_known(v, neighbour))
+		atomic_store_explicit(known_place(v, neighbour), neighbour + 1, memory_order_relaxed);
+}
+
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)
 {
 	return tid > 0 && tid == v->shared->keeper.bell && uid == v->shared->keeper.bell_uid;

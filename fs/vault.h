@@ -22,6 +22,8 @@
 #include "store/audit.h"
 #include "store/store.h"
 
+#define KNOWN_MAX 1024u
+
 struct vault {
 	struct shared *shared;
 	const struct options *options;
@@ -35,6 +37,7 @@ struct vault {
 	struct backups *backups;
 	struct ctl_env ctl;
 	int bell_fd, control_fd, fuse_fd;
+	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
 	struct shares *ctl_shares;	/* of its buffers; NULL: not counted yet */
 	bool ctl_busy[CTL_BUFFERS];	/* a thread is at it */
@@ -83,6 +86,10 @@ bool vault_is_administrator(struct vault *v, const struct identity *who);
 /* Whose share of things a caller uses (fs/shares.h): once it is known who that is, and before, without asking anybody. */
 uint64_t vault_neighbour(const struct identity *who);
 uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid);
+
+/* Was an open of a value ever allowed to the neighbour? Whoever is let in now and then does not wait behind those who never are. Forgotten when many others were, and with the worker. */
+bool vault_is_known(struct vault *v, uint64_t neighbour);
+void vault_note_known(struct vault *v, uint64_t neighbour);
 
 /* Is the caller the bell: its pid and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);

@@ -45,7 +45,7 @@ static enum parking put(uint32_t opcode, enum patience wants, uint64_t neighbour
 	const struct fuse_in_header *in = (const void *)shared->slots[SLOT].data;
 
 	arrives(SLOT, opcode);
-	const enum parking p = lanes_put(l, SLOT, false, lanes_of(in, in->len, wants), neighbour, &lost);
+	const enum parking p = lanes_put(l, SLOT, false, lanes_of(in, in->len, wants, false), neighbour, &lost);
 	ck_assert_uint_eq(lost, 0);
 	return p;
 }
