@@ -17,59 +17,58 @@ install -m 666 /dev/null "$SCRATCH/count"
 crowd_start()
 {
 	crowd "$2" "$MNT" "$3" $SECRETS $intruder 1 >"$SCRATCH/crowd.$1" 2>&1 &
-	CROWDS+=($!)
+	CROWDS[$1]=$!
 	STARTED+=("$(process_of $!)")
 	wait_for -t 120 grep -q begun "$SCRATCH/crowd.$1"
 }
-CROWDS=()
-
-answered() { od -An -t u8 "$SCRATCH/count" | tr -d ' '; }
-all_ask() { [ "$(answered)" -ge $CROWD ]; }
-
-# soon COMMAND…: before two thirds of the crowd, all of which came before it, have had another answer
-soon()
+crowd_end()
 {
-	local before after
-	before=$(answered)
-	"$@"
-	after=$(answered)
-	[ $((after - before)) -lt $((CROWD * 2 / 3)) ] || fail "$((after - before)) of the crowd of $CROWD had an answer before: $*"
+	kill -TERM "${CROWDS[$1]}"
+	wait "${CROWDS[$1]}" || fail "the crowd of $1 ended with $?: $(cat "$SCRATCH/crowd.$1")"
+	unset "CROWDS[$1]"
 }
+declare -A CROWDS=()
+
+answered() { od -An -t u8 "$SCRATCH/$1" | tr -d ' '; }
+has_answers() { [ "$(answered "$1")" -ge "$2" ]; }
 
 note "$CROWD opens of one uid are refused again and again"
 ulimit -n 8192
 CROWD_COUNT=$SCRATCH/count crowd_start opens opens $CROWD
-wait_for -t 120 all_ask
+wait_for -t 120 has_answers count $CROWD
 
-note "what the kernel locks for it waits for none of them"
-soon expect_errno EACCES as $intruder sysop mkdir "$MNT/mine"
-soon expect_errno EPERM as $intruder sysop mkdir "$MNT/-mine"
-soon expect_errno EACCES as $intruder sysop rmdir "$MNT/s000001"
-soon expect_errno EPERM as $intruder sysop rename "$MNT/s000001" "$MNT/s000002"
-soon expect_errno EPERM as $intruder sysop chmod 0444 "$MNT/s000001/current"
-soon expect_errno EPERM as $intruder sysop chmod 0444 "$MNT/.coffer/ctl"
-soon as $intruder ls "$MNT" >"$SCRATCH/listed"
+note "what the kernel locks for the same uid waits for none of them"
+for kind in mkdirs chmods writes lists seeks; do
+	rm -f "$SCRATCH/own"
+	CROWD_COUNT=$SCRATCH/own CROWD_WATCH=$SCRATCH/count crowd_start $kind $kind 1
+	wait_for -t 120 has_answers own 30
+	crowd_end $kind
+	[ "$(grep -vcE '^((ok|EACCES|EPERM|meanwhile) [0-9]+|begun)$' "$SCRATCH/crowd.$kind")" = 0 ] || fail "$kind: $(cat "$SCRATCH/crowd.$kind")"
+	meanwhile=$(sed -n 's/^meanwhile //p' "$SCRATCH/crowd.$kind")
+	[ "$meanwhile" -le $((CROWD / 3)) ] || fail "of $CROWD that came before it $meanwhile had an answer before each of $kind, in the median"
+done
+expect_errno EACCES as $intruder sysop mkdir "$MNT/mine"
+expect_errno EPERM as $intruder sysop mkdir "$MNT/-mine"
+expect_errno EACCES as $intruder sysop rmdir "$MNT/s000001"
+expect_errno EPERM as $intruder sysop rename "$MNT/s000001" "$MNT/s000002"
+expect_errno EPERM as $intruder sysop chmod 0444 "$MNT/s000001/current"
+expect_errno EPERM as $intruder sysop chmod 0444 "$MNT/.coffer/whoami"
+as $intruder ls "$MNT" >"$SCRATCH/listed"
 [ ! -s "$SCRATCH/listed" ] || fail "listed to who may not: $(head -n 3 "$SCRATCH/listed")"
 
-note "and nobody else waits for the locks, though it does such things again and again"
+note "and others get what they came for, though it does such things again and again"
 for kind in mkdirs chmods writes lists seeks; do
 	crowd_start $kind $kind 4
 done
-soon expect_ok coffer whoami
-soon expect_ok ls "$MNT"
-soon as $reader cat "$MNT/s000003/current" >"$SCRATCH/read"
-soon expect_ok mkdir "$MNT/ours"
-soon expect_ok coffer put ours --file "$SCRATCH/read"
+expect_ok coffer whoami
+expect_ok ls "$MNT"
+as $reader cat "$MNT/s000003/current" >"$SCRATCH/read"
+expect_ok mkdir "$MNT/ours"
+expect_ok coffer put ours --file "$SCRATCH/read"
 
 note "it goes, and nothing is left of it"
-for crowd in "${CROWDS[@]}"; do
-	kill -TERM "$crowd"
-done
-for crowd in "${CROWDS[@]}"; do
-	wait "$crowd" || fail "a crowd ended with $?"
-done
-for kind in mkdirs lists seeks; do
-	[ "$(grep -vcE '^(begun|refused|ok|EACCES) *[0-9]*$' "$SCRATCH/crowd.$kind")" = 0 ] || fail "$kind: $(cat "$SCRATCH/crowd.$kind")"
+for kind in "${!CROWDS[@]}"; do
+	crowd_end "$kind"
 done
 few_open() { [ "$(awk '$1 == "coffer_open_files" { print $2 }' "$MNT/.coffer/metrics")" -le 3 ]; }
 wait_for few_open

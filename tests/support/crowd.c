@@ -15,7 +15,8 @@
  *   writes  write a byte to ctl                   seeks   seek to the end of ctl
  *   stages  open a secret to write, write 64 KiB, and keep it open
  *
- * What keeps lets go of all, and begins again, when it is refused. The file that the environment's CROWD_COUNT names holds the number of answers so far, as 8 bytes. */
+ * What keeps lets go of all, and begins again, when it is refused. The file that the environment's CROWD_COUNT names holds the number of answers so far, as 8 bytes. With CROWD_WATCH it is another crowd's, and "meanwhile 12" says
+ * in the end how many answers that one had, in the median, while a thread of this one waited for its own. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +43,11 @@ static atomic_uint answers[256];	/* by errno */
 static atomic_uint begun;
 static atomic_uint next_number;
 static atomic_bool stop;
-static _Atomic uint64_t own_count, *count = &own_count;
+static _Atomic uint64_t own_count, *count = &own_count, *watched;
+
+#define SAMPLES_MAX 65536u
+static uint64_t samples[SAMPLES_MAX];
+static atomic_uint n_samples;
 
 /* ---- what a thread does once: 0 or an errno. *kept is a descriptor that stays open, -1: none ---- */
 
@@ -205,7 +210,10 @@ static void *again_and_again(void *arg)
 		const unsigned number = atomic_fetch_add(&next_number, 1);
 		int fd = -1;
 		become(number);
+		const uint64_t before = watched ? atomic_load(watched) : 0;
 		const int error = what(number, &fd);
+		if (watched)
+			samples[atomic_fetch_add(&n_samples, 1) % SAMPLES_MAX] = atomic_load(watched) - before;
 		if (fd >= 0)
 			kept[n++] = fd;
 		note(error);
@@ -235,21 +243,39 @@ static int kind_of(const char *name)
 	return -1;
 }
 
-static int open_count(void)
+/* The number in the file that a variable of the environment names; without one, what is given. */
+static int open_count(const char *variable, _Atomic uint64_t **ret_count)
 {
-	const char *path = getenv("CROWD_COUNT");
+	const char *path = getenv(variable);
 	int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
 
 	if (!path)
 		return 0;
-	if (fd < 0 || ftruncate(fd, sizeof *count))
+	if (fd < 0 || ftruncate(fd, sizeof **ret_count))
 		return -1;
-	void *p = mmap(NULL, sizeof *count, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *p = mmap(NULL, sizeof **ret_count, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (p == MAP_FAILED)
 		return -1;
-	count = p;
+	*ret_count = p;
 	return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void print_meanwhile(void)
+{
+	const size_t n = n_samples < SAMPLES_MAX ? n_samples : SAMPLES_MAX;
+
+	if (!n)
+		return;
+	qsort(samples, n, sizeof *samples, compare);
+	printf("meanwhile %llu\n", (unsigned long long)samples[n / 2]);
 }
 
 static int run(unsigned n, void *(*body)(void *), int kind)
@@ -276,6 +302,7 @@ static int run(unsigned n, void *(*body)(void *), int kind)
 	for (int i = 0; i < 256; i++)
 		if (answers[i])
 			printf("%s %u\n", i ? strerrorname_np(i) : "ok", answers[i]);
+	print_meanwhile();
 	free(threads);
 	return 0;
 }
@@ -292,7 +319,7 @@ int main(int argc, char **argv)
 	mount_point = words[1];
 	const unsigned n = (unsigned)strtoul(words[2], NULL, 10);
 	secrets = (unsigned)strtoul(words[3], NULL, 10);
-	if (!n || !secrets || open_count())
+	if (!n || !secrets || open_count("CROWD_COUNT", &count) || open_count("CROWD_WATCH", &watched))
 		return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 4)
