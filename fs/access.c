@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/attr.h"
+#include "fs/holds.h"
 #include "fs/log.h"
 #include "fs/staged.h"
 #include "store/lifecycle.h"
@@ -22,7 +24,7 @@ int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, enum 
 			return -EAGAIN;
 		if (caller_resolve(v->callers, uid, gid, tid, &a.who, &why)) {
 			a.doubt = true;
-			log_warn("caller %d (uid %u) is in doubt: %s", (int)tid, uid, why ? why : "memory is short");
+			log_caused(LOG_WARNING, "caller %d (uid %u) is in doubt: %s", (int)tid, uid, why ? why : "memory is short");
 		}
 	}
 	a.neighbour = a.who && !a.doubt ? vault_neighbour(a.who) : vault_neighbour_guess(v, uid);
@@ -37,6 +39,13 @@ void asker_release(struct asker *a)
 }
 
 /* ---- open ---- */
+
+bool access_wants_hold(struct vault *v, const struct asker *asker, uint64_t ino)
+{
+	struct stat st;
+
+	return !holds_ready(v->holds, ino) && !vault_is_bell(v, asker->uid, asker->tid) && !attr_fill(v, asker, ino, &st) && (st.st_mode & 0600);
+}
 
 /* A decision about reading lasts no longer than the version, where the vault enforces validity. Under the table lock. */
 static void bound_by_version(struct vault *v, const struct catalog_version *c, struct verdict *j)
@@ -76,6 +85,8 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 		j->error = ENOENT;
 	else if (writes && ask->inode.type == INODE_VERSION)
 		j->error = EPERM;	/* a version never changes */
+	else if (v->stackable && (ask->flags & O_NOATIME))
+		j->error = EPERM;	/* so opens overlayfs, for root who mounted it, what it then copies to a disk. Others that want it do without */
 	else if (!writes && (ask->flags & O_TRUNC))
 		j->error = EPERM;	/* the kernel would show an empty file to everybody who has it mapped */
 	else if (!s->enabled || (c && !c->enabled))
@@ -211,10 +222,12 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 			return 0;
 		}
 	}
-	if (vault_is_bell(v, asker->uid, asker->tid)) {
-		kind = HANDLE_BELL;
-		operation = 0;
-	} else if (ask->inode.type == INODE_OWN) {
+	if (vault_is_bell(v, asker->uid, asker->tid)) {	/* what it has open needs no entry: it is asked for nothing but times */
+		ret_grant->kind = HANDLE_BELL;
+		ret_grant->fh = 0;
+		return 0;
+	}
+	if (ask->inode.type == INODE_OWN) {
 		judge_own(v, asker, ask, &j, &operation, &kind);
 	} else {
 		judge_value(v, asker, ask, &j);
@@ -369,24 +382,6 @@ static int judge_page_cache(struct vault *v, const struct handle *h)
 	return newest ? 0 : EINVAL;
 }
 
-static void drop_pages(struct vault *v, const struct handle *h)
-{
-	struct inode inode;
-	char path[BELL_PATH_MAX] = "";
-
-	if (!inode_unpack(h->ino, &inode))
-		return;
-	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, h->secret);
-	if (s && inode.type == INODE_VERSION)
-		snprintf(path, sizeof path, "%s/versions/%u", s->name, inode.low);
-	else if (s)
-		snprintf(path, sizeof path, "%s/current", s->name);
-	store_unlock_tables(v->store);
-	if (path[0])
-		vault_ring(v, BELL_DROP, path);
-}
-
 /* A reader that takes the whole value at once, as cat does, needs no copy of it to be kept: it is decrypted where the answer is sent from. Unless it comes again and again. */
 static int read_whole(struct vault *v, const struct handle *h, const struct read_ask *ask, struct read_result *ret)
 {
@@ -409,14 +404,12 @@ static int read_value(struct vault *v, const struct asker *asker, struct handle 
 	if (ask->offset >= h->extra)	/* nothing to decrypt for the read that finds the end */
 		return 0;
 	ret->secret = true;
+	ret->drop = ask->page_cache ? h->ino : 0;
 	x = plain_get(v->plain, h->secret, h->version);
 	if (!x) {
 		r = read_whole(v, h, ask, ret);
-		if (r != -EAGAIN) {
-			if (!r && ask->page_cache)
-				drop_pages(v, h);
+		if (r != -EAGAIN)
 			return r == -EBADMSG ? -EIO : r;
-		}
 		if (!may_block && !store_version_ready(v->store, h->secret, h->version))
 			return -EAGAIN;
 		r = plain_load(v->plain, v->store, h->secret, h->version, &x);
@@ -430,8 +423,6 @@ static int read_value(struct vault *v, const struct asker *asker, struct handle 
 		ret->data = secbuf_cdata(b) + ask->offset;
 		ret->len = len - (size_t)ask->offset < ask->size ? len - (size_t)ask->offset : ask->size;
 	}
-	if (ask->page_cache)
-		drop_pages(v, h);
 	return 0;
 }
 
@@ -541,6 +532,8 @@ void read_done(struct vault *v, struct read_result *r)
 	if (r->plain)
 		plain_put(v->plain, r->plain);
 	free(r->text);
+	if (r->drop)
+		drops_add(v->drops, r->drop);
 	*r = (struct read_result){ .data = "" };
 }
 

@@ -23,6 +23,8 @@ static inline const struct identity *asker_trusted(const struct asker *a) { retu
 struct open_ask { struct inode inode; uint64_t ino; int flags; uint64_t unique; bool resent; };
 struct open_grant { uint64_t fh; enum handle_kind kind; bool writable; uint32_t delay_ms; };
 
+/* The asker could open it, and then have a lease on it, for the bell does not hold it yet: holds_take (fs/holds.h) comes first. */
+bool access_wants_hold(struct vault *v, const struct asker *asker, uint64_t ino);
 /* Decides, records, and enters the handle. 0 or negative errno. */
 int access_open(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct open_grant *ret_grant);
 
@@ -30,10 +32,11 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 struct read_ask { uint64_t fh; uint64_t offset; size_t size; bool page_cache; uint64_t unique; bool resent; void *room; };
 
 /* What a read gives: bytes borrowed from locked memory until read_done, bytes in the caller's room, or a malloc'd copy of text. */
-struct read_result { const void *data; size_t len; bool secret; struct plain *plain; char *text; };
+struct read_result { const void *data; size_t len; bool secret; struct plain *plain; char *text; uint64_t drop; /* the inode whose page cache it goes to, 0: to none */ };
 
 /* 0; -EAGAIN: only a thread that may block; negative errno. */
 int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result);
+/* After the answer: what goes to the page cache leaves it from then on. */
 void read_done(struct vault *v, struct read_result *r);
 
 /* The handle's end: forgets it, wipes what nobody reads any more. Staged bytes are staging.c's. */

@@ -37,6 +37,13 @@ static void fill_file(struct stat *st, const struct asker *asker, bool can_read,
 	st->st_gid = asker->gid;
 }
 
+/* Of the vault's own. They belong to root, whoever looks: the kernel gives a lease, which keeps others' opens waiting, to whoever a file belongs to. */
+static void fill_own_file(struct stat *st, mode_t mode)
+{
+	fill_file(st, NULL, false, false);
+	st->st_mode |= mode;
+}
+
 static action_set actions_on(struct vault *v, const struct asker *asker, const char *name)
 {
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
@@ -46,9 +53,11 @@ static action_set actions_on(struct vault *v, const struct asker *asker, const c
 /* A version never grows a right to write. */
 static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
 {
-	action_set can = s->deleted ? 0 : actions_on(v, asker, s->name);	/* nobody opens what is deleted */
+	const action_set uses = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_SET) | ACTION_BIT(ACTION_SECRETS_LIST);
+	const action_set can = s->deleted ? 0 : actions_on(v, asker, s->name) & uses;	/* nobody opens what is deleted */
 	st->st_size = c ? c->size : 0;
-	set_times(st, c ? c->created : s->created);
+	/* since when there is a version is for those who may read or write it: what others see says nothing */
+	set_times(st, !can ? v->shared->keeper.started : c ? c->created : s->created);
 	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
 }
 
@@ -78,32 +87,32 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 		st->st_mode = S_IFDIR | 0711;
 		return 0;
 	case OWN_CTL:
-		fill_file(st, asker, who != NULL, who != NULL);
+		fill_own_file(st, who ? 0666 : 0);
 		st->st_size = CTL_SIZE;
 		return 0;
 	case OWN_WHOAMI:
 		st->st_size = MADE_SIZE;
-		fill_file(st, asker, who != NULL, false);
+		fill_own_file(st, who ? 0444 : 0);
 		return 0;
 	case OWN_STATUS:
 		st->st_size = MADE_SIZE;
-		fill_file(st, asker, (can & ACTION_BIT(ACTION_VAULT_STATUS)) || (store_sealed(v->store) && who && who->uid == 0), false);
+		fill_own_file(st, (can & ACTION_BIT(ACTION_VAULT_STATUS)) || (store_sealed(v->store) && who && who->uid == 0) ? 0444 : 0);
 		return 0;
 	case OWN_METRICS:
 		st->st_size = MADE_SIZE;
-		fill_file(st, asker, can & ACTION_BIT(ACTION_VAULT_METRICS), false);
+		fill_own_file(st, can & ACTION_BIT(ACTION_VAULT_METRICS) ? 0444 : 0);
 		return 0;
 	case OWN_AUDIT:
 		if (!audit_first_segment(v->audit, &base) && !audit_size(v->audit, base, &size))
 			st->st_size = (off_t)size;
 		set_times(st, vault_now());
-		fill_file(st, asker, can & ACTION_BIT(ACTION_AUDIT_READ), false);
+		fill_own_file(st, can & ACTION_BIT(ACTION_AUDIT_READ) ? 0444 : 0);
 		return 0;
 	case OWN_EVENTS:
 		store_events_range(v->store, &first, &size);
 		st->st_size = (off_t)(size - first);
 		set_times(st, vault_now());
-		fill_file(st, asker, can & ACTION_BIT(ACTION_AUDIT_READ), false);
+		fill_own_file(st, can & ACTION_BIT(ACTION_AUDIT_READ) ? 0444 : 0);
 		return 0;
 	case OWN_END:
 	default:
@@ -117,8 +126,8 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	const struct catalog_version *c = NULL;
 
 	if (i->type == INODE_SECRET || i->type == INODE_VERSIONS) {
-		/* an old incarnation still answers: somebody stands in it */
-		fill_dir(st, s ? s->changed : v->shared->keeper.started);
+		/* An old incarnation still answers: somebody stands in it. Whoever asks: when a secret last changed is not for everybody. */
+		fill_dir(st, v->shared->keeper.started);
 		return 0;
 	}
 	if (!s)

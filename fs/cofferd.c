@@ -85,6 +85,7 @@ static int run_bell(const struct role_args *args)
 {
 	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
 	const struct sandbox_place mount = { role_fd(args, "root"), SANDBOX_TIDY };
+	bell_catch_signal();
 	int r = role_harden();
 	if (!r)
 		r = role_confine(args, -1);

@@ -28,7 +28,7 @@ enum handle_pool { HANDLES_OF_VALUES, HANDLES_OF_OWN_FILES, HANDLES_OF_DIRECTORI
 
 enum handle_state { HANDLE_FREE = 0, HANDLE_BUSY, HANDLE_OPEN };
 
-enum handle_kind { HANDLE_NONE = 0, HANDLE_VALUE, HANDLE_CTL, HANDLE_TEXT /* whoami, status, metrics */, HANDLE_AUDIT, HANDLE_BELL, HANDLE_DIR, HANDLE_EVENTS };
+enum handle_kind { HANDLE_NONE = 0, HANDLE_VALUE, HANDLE_CTL, HANDLE_TEXT /* whoami, status, metrics */, HANDLE_AUDIT, HANDLE_BELL /* no entry: fh 0 */, HANDLE_DIR, HANDLE_EVENTS };
 
 /* Whoever was last found to have a right through this handle: to each right its own decision, for who may read need not be who may write. valid_until 0: not decided. */
 enum handle_right { HANDLE_MAY_GET, HANDLE_MAY_SET, HANDLE_RIGHTS };

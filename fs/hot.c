@@ -34,8 +34,8 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	struct open_grant grant = { 0 };
 	struct asker a;
 
-	const bool known = inode_unpack(ask.ino, &ask.inode);
-	if (known && ask.inode.type == INODE_REQUEST)
+	const bool known = inode_unpack(ask.ino, &ask.inode), own_request = known && ask.inode.type == INODE_REQUEST;
+	if (own_request)
 		ask.inode = (struct inode){ .type = INODE_OWN, .low = OWN_CTL };
 	if (!known || inode_is_dir(&ask.inode)) {
 		request_reply(-EISDIR, NULL, 0);
@@ -48,6 +48,14 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	}
 	if (!identify(v, in, &a))
 		return;
+	if (!own_request && access_wants_hold(v, &a, ask.ino)) {	/* nobody else knows the name of a request */
+		if (!request_may_block()) {
+			asker_release(&a);
+			request_defer_hot(WAITS_FOR_ALL);
+			return;
+		}
+		holds_take(v->holds, ask.ino);
+	}
 	int r = access_open(v, &a, &ask, &grant);
 	if (!r && grant.kind == HANDLE_CTL) {
 		r = ctl_file_open(v, &a, grant.fh);

@@ -50,7 +50,7 @@ static int make_signals(struct keeper *k)
 {
 	sigset_t set;
 	sigemptyset(&set);
-	const int wanted[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP };
+	const int wanted[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
 		sigaddset(&set, wanted[i]);
 	signal(SIGPIPE, SIG_IGN);
@@ -94,6 +94,8 @@ static int step(struct keeper *k, int timeout_ms)
 				k->stop = (int)s.ssi_signo;
 			else if (s.ssi_signo == SIGHUP)
 				k->reload = true;
+			else if (s.ssi_signo == SIGUSR1 && k->helpers[HELPER_BELL].pid)
+				kill(k->helpers[HELPER_BELL].pid, SIGUSR1);	/* what it has open for writing would keep the mount from becoming read-only */
 		children_reap(k);
 	}
 	for (int i = 0; i < SEATS; i++)

@@ -14,16 +14,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fs/mount_facts.h"
+
 /* <sys/mount.h> and <linux/mount.h> of Debian 12 cannot both be included; these three are what we need of the former. */
 extern int umount2(const char *target, int flags);
 #define COFFER_MNT_DETACH 2
 #define COFFER_UMOUNT_NOFOLLOW 8
 #define COFFER_MOVE_MOUNT_BENEATH 0x200
 
-/* Newer than Debian 12's headers */
-#define INIT_HAS_RESEND             (1ULL << 39)
-#define INIT_DIRECT_IO_ALLOW_MMAP   (1ULL << 36)
-#define NOTIFY_RESEND               7
+#define NOTIFY_RESEND 7	/* newer than Debian 12's headers */
 
 struct mount {
 	int fuse_fd;
@@ -52,11 +51,17 @@ static int fail(char *why, size_t why_len, int error, const char *format, ...)
 	return error ? -error : -EIO;
 }
 
-/* The flags that the keeper answers are the mount's for its life: a worker's libfuse may use fewer, never more. */
-#define WANTED_FLAGS ((uint64_t)(FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS | \
-		      FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_INIT_EXT) | \
-		      INIT_HAS_RESEND | INIT_DIRECT_IO_ALLOW_MMAP)
+/* For tests: as an older binary mounted. */
+static uint64_t flags_to_want(void)
+{
+#ifdef COFFER_TEST_HOOKS
+	if (getenv("COFFER_TEST_OLD_MOUNT"))
+		return mount_flags_wanted() & ~INIT_PASSTHROUGH;
+#endif
+	return mount_flags_wanted();
+}
 
+/* The flags that the keeper answers are the mount's for its life: a worker's libfuse may use fewer, never more. */
 static int answer_init(int fd, struct shared_init *ret_init, char *why, size_t why_len)
 {
 	_Alignas(8) uint8_t buf[FUSE_MIN_READ_BUFFER];
@@ -77,7 +82,7 @@ static int answer_init(int fd, struct shared_init *ret_init, char *why, size_t w
 	uint64_t offered = init->flags;
 	if (init->flags & FUSE_INIT_EXT)
 		offered |= (uint64_t)init->flags2 << 32;
-	uint64_t flags = WANTED_FLAGS & offered;
+	uint64_t flags = flags_to_want() & offered;
 	struct { struct fuse_out_header header; struct fuse_init_out out; } answer = {
 		.header = { .len = sizeof answer, .unique = in->unique },
 		.out = {
@@ -92,6 +97,7 @@ static int answer_init(int fd, struct shared_init *ret_init, char *why, size_t w
 			.max_write = FUSE_MAX_WRITE,
 			.time_gran = 1,
 			.max_pages = FUSE_MAX_WRITE / 4096,
+			.INIT_STACK_DEPTH = flags & INIT_PASSTHROUGH ? STACK_DEPTH : 0,
 		},
 	};
 	if (write(fd, &answer, sizeof answer) != (ssize_t)sizeof answer)

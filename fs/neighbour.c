@@ -166,6 +166,20 @@ uint64_t neighbours_guess(struct neighbours *n, uint32_t uid)
 	return guess;
 }
 
+uint32_t neighbours_owner(struct neighbours *n, uint32_t uid, bool *ret_in_range)
+{
+	const struct subuid_range *range;
+
+	pthread_mutex_lock(&n->lock);
+	uint32_t owner = subuid_owner(&n->ranges, uid, &range);
+	const struct subordinate s = { .in_range = range != NULL, .owner = owner };
+	owner = n->number ? owner_of(uid, &s) : OWNER_UNKNOWN;
+	pthread_mutex_unlock(&n->lock);
+	if (ret_in_range)
+		*ret_in_range = s.in_range;
+	return owner;
+}
+
 static unsigned places_of(const struct neighbours *n, const struct set *set, uint64_t neighbour)
 {
 	unsigned count = 0;

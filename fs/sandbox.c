@@ -134,7 +134,7 @@ static const int keyholder[] = { SCMP_SYS(recvmsg), SCMP_SYS(accept4), SCMP_SYS(
 /* The resolver reads /proc, and /etc/subuid. It has no Landlock domain: from within one no thread outside may be looked at, which is all that it does. */
 static const int resolver[] = { SCMP_SYS(openat), SCMP_SYS(readlinkat), SCMP_SYS(readlink), SCMP_SYS(pread64), SCMP_SYS(getdents64) };
 
-/* The bell opens, touches and removes through the mount. */
+/* The bell opens, touches and removes through the mount; it has threads. */
 static const int bell[] = { SCMP_SYS(openat), SCMP_SYS(utimensat), SCMP_SYS(unlinkat) };
 
 /* The test read. */

@@ -11,6 +11,7 @@
 
 #include "fs/ctl.h"
 #include "fs/handle.h"
+#include "fs/holds.h"
 #include "fs/options.h"
 #include "fs/suspects.h"
 #include "fs/unanswered.h"
@@ -55,7 +56,7 @@ struct ctl_buffer {
 #define RINGS 16u			/* more than threads that commit */
 struct shared_rings {
 	_Atomic uint64_t told;		/* watchers know of everything up to here that was not committed by this daemon's own threads, and of what these committed, but for: */
-	_Atomic uint64_t lost;		/* what was rung from here on may have been lost with the bell: the keeper's word at a hand-over */
+	_Atomic uint64_t lost;		/* what was rung from here on may have been lost: the keeper's word at a hand-over, or the bell's queue was full */
 	_Atomic uint64_t under_way[RINGS];	/* the epoch before a commit whose watchers are not told yet */
 };
 
@@ -100,6 +101,7 @@ struct shared {
 	struct unanswered unanswered;
 	struct suspects suspects;
 	struct shared_rings rings;
+	struct shared_holds holds;
 	struct audit_head audit_head;
 	struct handle_table handles;
 	struct slot slots[SLOTS] __attribute__((aligned(4096)));

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/capability.h>
 
+#include "fs/mount_facts.h"
 #include "fs/protection.h"
 #include "fs/sandbox.h"
 #include "fs/shared.h"
@@ -186,12 +187,16 @@ static json_t *kek(const struct ctl_env *env, const struct sealing *s)
 
 static json_t *audit_object(const struct ctl_env *env)
 {
+	char heaviest[NEIGHBOUR_TEXT_MAX] = "";
 	struct audit_state s;
 
 	audit_state(env->audit, &s);
-	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:I}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
+	if (s.heaviest_percent)
+		neighbour_print(s.heaviest, heaviest);
+	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:I, s:I, s:b, s:I, s:o, s:I}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
 			 "bytes", (json_int_t)s.bytes, "headroom_percent", (int)s.headroom_percent, "failing", s.failing != 0,
-			 "append_only", (int)s.append_only, "tampered", (int)s.tampered, "oldest", (json_int_t)s.oldest);
+			 "append_only", (int)s.append_only, "tampered", (int)s.tampered, "oldest", (json_int_t)s.oldest, "cap", (json_int_t)s.cap, "at_cap", (int)s.at_cap, "refused", (json_int_t)s.refused,
+			 "heaviest", text_or_null(heaviest), "heaviest_percent", (json_int_t)s.heaviest_percent);
 }
 
 static json_t *memory_object(void)
@@ -243,6 +248,28 @@ static json_t *sandbox_object(const struct ctl_env *env)
 			 "runner", protection_object(env, &k->runner, false));
 }
 
+/* ---- status: watchers and the mount ---- */
+
+/* How it is with the bell: what it keeps open, what it could not do yet, and since when. */
+static json_t *bell_object(struct shared *shared)
+{
+	if (!shared)
+		return json_object();
+	const int64_t since = atomic_load(&shared->holds.since);
+	return json_pack("{s:I, s:I, s:o, s:I}", "held", (json_int_t)atomic_load(&shared->holds.n), "waiting", (json_int_t)atomic_load(&shared->holds.waiting),
+			 "since", since ? ctl_time(since) : json_null(), "lost", (json_int_t)atomic_load(&shared->bell_lost));
+}
+
+static json_t *lacks_array(const struct shared *shared)
+{
+	json_t *all = json_array();
+	struct mount_lack lack;
+
+	for (size_t at = 0; all && shared && mount_lacks(&shared->init, &at, &lack);)
+		json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "name", lack.name, "why", lack.why, "how", lack.how));
+	return all;
+}
+
 static json_t *settings_object(const struct store_settings *s, uint32_t near_days)
 {
 	return json_pack("{s:I, s:b, s:b, s:I, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
@@ -290,8 +317,8 @@ json_t *text_status_object(const struct ctl_env *env)
 		near_days = store_rules(env->store)->near_days;
 	store_unlock_tables(env->store);
 
-	return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-			 "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
+	return json_pack("{s:o, s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "bell", bell_object(shared), "mount_lacks", lacks_array(shared), "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
 			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
 			 "bindings", (json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
@@ -351,6 +378,8 @@ static void metrics_of_audit(FILE *f, struct audit *audit)
 	metric(f, "coffer_audit_segments", "gauge", "Segments of the audit log that are kept.", s.segments);
 	metric(f, "coffer_audit_bytes", "gauge", "Bytes of the audit log that are kept.", s.bytes);
 	metric(f, "coffer_audit_tampered", "gauge", "1 while a record of the audit log says that somebody removed, cut or put in a segment.", s.tampered);
+	metric(f, "coffer_audit_at_cap", "gauge", "1 while the audit log has no room for whoever has used up a share of it.", s.at_cap);
+	metric(f, "coffer_audit_refused_total", "counter", "Accesses refused since the daemon started to callers that had used up their share of the audit log.", s.refused);
 	metric(f, "coffer_audit_failing", "gauge", "1 while the audit log cannot be written: opens fail.", s.failing != 0);
 	fprintf(f, "# HELP coffer_audit_headroom_ratio Share of the audit log's file system that is free.\n"
 		   "# TYPE coffer_audit_headroom_ratio gauge\ncoffer_audit_headroom_ratio %u.%02u\n",

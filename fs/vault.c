@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +33,8 @@ void vault_copy_name(char *ret, size_t room, const char *name)
 	ret[n] = '\0';
 }
 
+#define ACCOUNT_STANDS_NS INT64_C(60000000000)
+
 void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)
 {
 	struct policy_answer a = { 0 };
@@ -55,6 +59,9 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 	ret_verdict->error = 0;
 	ret_verdict->binding = a.binding;
 	ret_verdict->valid_until = a.valid_until;
+	/* an account's groups change without a word to us */
+	if (who->policy.account != POLICY_ACCOUNT_OWN && policy_has_blocks(p) && vault_now() + ACCOUNT_STANDS_NS < a.valid_until)
+		ret_verdict->valid_until = vault_now() + ACCOUNT_STANDS_NS;
 	vault_copy_name(ret_verdict->role, sizeof ret_verdict->role, role ? role->name : "");
 }
 
@@ -105,7 +112,16 @@ void vault_note_known(struct vault *v, uint64_t neighbour)
 
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)
 {
-	return tid > 0 && tid == v->shared->keeper.bell && uid == v->shared->keeper.bell_uid;
+	const int32_t bell = v->shared->keeper.bell;
+	char path[48];
+	struct stat st;
+
+	if (uid != v->shared->keeper.bell_uid || tid <= 0 || bell <= 0)
+		return false;
+	if (tid == bell)
+		return true;
+	snprintf(path, sizeof path, "%d/task/%d", (int)bell, (int)tid);
+	return v->proc_fd > 0 && fstatat(v->proc_fd, path, &st, 0) == 0;	/* takes no lock of anybody's */
 }
 
 /* Whoever administers the vault must be able to see that the log has no room, and what filled it; and to act. */
@@ -143,15 +159,11 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 	if (verdict->binding)
 		store_binding_used(v->store, verdict->binding, now);
 	TEST_POINT("record-before", 0);
-	int r = audit_append(v->audit, &e, ret_delay_ms) ? -EIO : 0;
+	int r = audit_append(v->audit, &e, ret_delay_ms);
 	TEST_POINT("record-after", 0);
-	return r;
-}
-
-void vault_ring(struct vault *v, enum bell_action action, const char *path)
-{
-	if (bell_send(v->bell_fd, action, path))
-		atomic_fetch_add_explicit(&v->shared->bell_lost, 1, memory_order_relaxed);
+	if (r == -EDQUOT)
+		log_caused(LOG_WARNING, "uid %u is refused, for it and its neighbours have used up their share of the audit log, which is full: coffer doctor says more", e.caller->uid);
+	return r ? -EIO : 0;
 }
 
 /* True once for each id. */
@@ -194,6 +206,54 @@ static void owe_nothing(void)
 	if (owed)
 		atomic_store(owed, 0);
 	owed = NULL;
+}
+
+/* Of a thread that rings for what others may have left: since when; and if it may wait for room, what it looks at meanwhile. */
+static __thread uint64_t rings_since;
+static __thread int rings_stop_fd = -1;
+
+static void note_lost(struct vault *v)
+{
+	struct shared_rings *rings = &v->shared->rings;
+	const uint64_t since = rings_since ? rings_since : owed ? atomic_load(owed) : atomic_load(&rings->told);
+	uint64_t before = atomic_load(&rings->lost);
+
+	atomic_fetch_add_explicit(&v->shared->bell_lost, 1, memory_order_relaxed);
+	while (since && (!before || since < before))
+		if (atomic_compare_exchange_weak(&rings->lost, &before, since))
+			break;
+}
+
+static bool wait_for_room(const struct vault *v)
+{
+	struct pollfd p[] = { { .fd = v->bell_fd, .events = POLLOUT }, { .fd = rings_stop_fd, .events = POLLIN } };
+
+	return rings_stop_fd >= 0 && poll(p, 2, 1000) > 0 && !p[1].revents;
+}
+
+void vault_ring(struct vault *v, enum bell_action action, const char *path)
+{
+	int r = bell_send(v->bell_fd, action, path, 0);
+
+	while (r == -EAGAIN && wait_for_room(v))
+		r = bell_send(v->bell_fd, action, path, 0);
+	if (r)
+		note_lost(v);
+}
+
+void vault_ring_lost(struct vault *v, int stop_fd)
+{
+	rings_since = atomic_exchange(&v->shared->rings.lost, 0);
+	if (!rings_since)
+		return;
+	rings_stop_fd = stop_fd;
+	int r = store_changed_since(v->store, rings_since - 1, vault_ring_current, v);
+	if (r)
+		log_warn("what changed while the bell was not heard cannot be told to watchers: %s", strerror(-r));
+	vault_ring(v, BELL_TOUCH_DIR, ".");
+	vault_ring(v, BELL_TOUCH, ".coffer/events");
+	rings_since = 0;
+	rings_stop_fd = -1;
 }
 
 int vault_commit(struct vault *v)
@@ -240,6 +300,8 @@ void vault_ring_missed(struct vault *v)
 		if (before && before < from)
 			from = before;
 	}
+	const uint64_t lost_before = atomic_load(&v->shared->bell_lost);
+	rings_since = from;
 	if (from && from <= now) {
 		int r = store_changed_since(v->store, from - 1, vault_ring_current, v);
 		if (r)
@@ -247,7 +309,9 @@ void vault_ring_missed(struct vault *v)
 		vault_ring(v, BELL_TOUCH_DIR, ".");
 	}
 	/* only now: whoever is killed in the middle of it leaves it to the next */
-	atomic_store(&rings->lost, 0);
+	rings_since = 0;
+	if (atomic_load(&v->shared->bell_lost) == lost_before)
+		atomic_store(&rings->lost, 0);
 	vault_told(v, now);
 	for (size_t i = 0; i < RINGS; i++)
 		atomic_store(&rings->under_way[i], 0);
@@ -261,17 +325,24 @@ bool vault_events_new(const struct vault *v)
 	return atomic_load(&v->events_told) != end;
 }
 
-void vault_events_told(struct vault *v)
+void vault_wake_lifecycle(void *arg)
 {
+	struct vault *v = arg;
 	const int wake = atomic_load(&v->lifecycle_wake) - 1;
 	const uint64_t one = 1;
+
+	if (wake >= 0)
+		(void)!write(wake, &one, sizeof one);
+}
+
+void vault_events_told(struct vault *v)
+{
 	uint64_t first, end;
 
 	store_events_range(v->store, &first, &end);
 	if (atomic_exchange(&v->events_told, end) != end)
 		vault_ring(v, BELL_TOUCH, ".coffer/events");
-	if (wake >= 0)
-		(void)!write(wake, &one, sizeof one);
+	vault_wake_lifecycle(v);
 }
 
 void vault_changed(struct vault *v, bool ring)
@@ -281,15 +352,17 @@ void vault_changed(struct vault *v, bool ring)
 
 	/* whoever still has a right decrypts again: rights may have gone with this commit */
 	plain_drop_all(v->plain);
+	drops_hurry(v->drops);
 	for (uint32_t id = 0; (id = store_touched_next(v->store, id));) {
 		store_rdlock(v->store);
 		const struct catalog_secret *s = store_get(v->store, id);
 		const bool deleted = s && s->deleted;
 		if (s)
-			snprintf(path, sizeof path, "%s%s/current", deleted ? ".coffer/deleted/" : "", s->name);
+			snprintf(path, sizeof path, "%s/current", s->name);
 		store_unlock_tables(v->store);
-		if (s)
-			vault_ring(v, ring && !deleted ? BELL_TOUCH : BELL_DROP, path);
+		if (s && ring && !deleted)
+			vault_ring(v, BELL_TOUCH, path);
+		drops_add(v->drops, inode_pack(&(struct inode){ .type = INODE_CURRENT, .secret = id }));
 		names |= is_new(v, id);
 	}
 	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */
@@ -353,10 +426,13 @@ int vault_seal(struct vault *v)
 {
 	v->shared->keeper.seals++;		/* first: whoever takes over from here on finds it */
 	int r = keys_seal(v->keys);
+	if (audit_flush(v->audit))
+		log_warn("what the audit log has counted is not on the disk yet");
 	/* our own keys go in any case: doubt means deny */
 	store_lock(v->store);
 	backups_drop(v->backups);
 	plain_drop_all(v->plain);
+	drops_hurry(v->drops);
 	v->shared->keeper.unsealed = 0;
 	return r;
 }

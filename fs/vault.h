@@ -12,6 +12,7 @@
 #include "fs/bell.h"
 #include "fs/caller.h"
 #include "fs/ctl.h"
+#include "fs/drops.h"
 #include "fs/handle.h"
 #include "fs/inode.h"
 #include "fs/patience.h"
@@ -30,13 +31,16 @@ struct vault {
 	struct store *store;
 	struct audit *audit;
 	struct keys *keys;
+	struct accounts *accounts;
 	struct callers *callers;
 	struct handles *handles;
 	struct plain_pool *plain;
 	struct answers *answers;
 	struct backups *backups;
+	struct drops *drops;		/* NULL before it is active, as holds */
+	struct holds *holds;
 	struct ctl_env ctl;
-	int bell_fd, control_fd, fuse_fd;
+	int bell_fd, control_fd, fuse_fd, proc_fd;
 	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
 	struct shares *ctl_shares;	/* of its buffers; NULL: not counted yet */
@@ -51,6 +55,7 @@ struct vault {
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
 	int64_t next_look, next_ring;	/* removal_tick's */
+	bool stackable;			/* overlayfs can stand on the mount: what its opens can be told by is refused */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
 
@@ -91,7 +96,7 @@ uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid);
 bool vault_is_known(struct vault *v, uint64_t neighbour);
 void vault_note_known(struct vault *v, uint64_t neighbour);
 
-/* Is the caller the bell: its pid and its user, both from the keeper. */
+/* Is the caller a thread of the bell: its process and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 
 /* What a thread must be able to wait for to write a record. */
@@ -108,13 +113,19 @@ void vault_changed(struct vault *v, bool ring);
 void vault_told(struct vault *v, uint64_t epoch);
 /* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
 void vault_ring_missed(struct vault *v);
+/* One that finds the bell's queue full is counted, and comes again with vault_ring_lost. */
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
+/* Rings again for all that may not have been heard for a full queue, where there is any; waits for room. From a thread of its own: stop_fd is readable when it should end, and leave the rest to the next. */
+void vault_ring_lost(struct vault *v, int stop_fd);
 /* A live secret has a new current: for the store's callbacks, arg is the vault. */
 void vault_ring_current(uint32_t secret, void *arg);
 
 /* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
 void vault_events_told(struct vault *v);
 bool vault_events_new(const struct vault *v);	/* Are there some that nobody was told of? */
+
+/* There is something for the thread that does what is due: arg is the vault. */
+void vault_wake_lifecycle(void *arg);
 
 /* Gets the vault key and verifies everything; the active worker records it. 0; -ENOKEY; -EBADMSG. */
 int vault_unlock(struct vault *v, char *why, size_t why_len);

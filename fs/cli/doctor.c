@@ -27,6 +27,7 @@
 #define CLOCK_EARLIEST     1767225600	/* 2026-01-01: before this program was written */
 #define SPACE_WARN_PERCENT 10
 #define MEMLOCK_WANTED     (4u << 20)
+#define LEASE_SECONDS      5
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif
@@ -101,6 +102,34 @@ static void check_timeout(struct doctor *d, const char *name)
 	else
 		say(d, GOOD, "fuse timeout", "fs.fuse.%s is 0", name);
 	close(fd);
+}
+
+/* "" where there is no such setting. */
+static void read_setting(const char *path, char text[32])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, 31);
+
+	text[n > 0 ? n : 0] = '\0';
+	if (fd >= 0)
+		close(fd);
+}
+
+/* What the daemon keeps open has no leases; that is not all, nor at every moment. */
+static void check_leases(struct doctor *d)
+{
+	char enabled[32], seconds[32];
+
+	read_setting("/proc/sys/fs/leases-enable", enabled);
+	read_setting("/proc/sys/fs/lease-break-time", seconds);
+	const unsigned long wait = strtoul(seconds, NULL, 10);
+	if (strtoul(enabled, NULL, 10) == 0)
+		say(d, GOOD, "leases", "the kernel gives none");
+	else if (wait > LEASE_SECONDS)
+		say(d, WARN, "leases", "a lease on a file that the daemon does not hold open (more than 4,096 in use, or the bell just died) keeps others waiting for %lu s: sysctl -w fs.lease-break-time=%d, or, where neither Samba nor an NFS server "
+		    "runs, sysctl -w fs.leases-enable=0", wait, LEASE_SECONDS);
+	else
+		say(d, GOOD, "leases", "keep nobody waiting for longer than %lu s", wait);
 }
 
 /* The users of a vault: its worker's is the one whose the database is. */
@@ -191,6 +220,23 @@ static void check_processes(struct doctor *d, const json_t *status)
 		say(d, GOOD, "processes", "are all running");
 }
 
+/* Whether those who wrote most are refused, or soon will be. */
+static void check_shares(struct doctor *d, const json_t *audit)
+{
+	const double cap = json_number_value(json_object_get(audit, "cap")), bytes = json_number_value(json_object_get(audit, "bytes"));
+	const char *heaviest = json_string_value(json_object_get(audit, "heaviest"));
+	const json_int_t percent = json_integer_value(json_object_get(audit, "heaviest_percent"));
+	char who[96] = "";
+
+	if (heaviest)
+		snprintf(who, sizeof(who), "; %s wrote most of late, %" JSON_INTEGER_FORMAT " %% of a share", heaviest, percent);
+	if (json_is_true(json_object_get(audit, "at_cap")))
+		say(d, BAD, "audit log", "is full, and those who have used up their share of it are refused (%" JSON_INTEGER_FORMAT " times until now)%s; stop what asks so often, or raise -o audit_keep",
+		    json_integer_value(json_object_get(audit, "refused")), who);
+	else if (cap > 0 && bytes > 0.8 * cap)
+		say(d, WARN, "audit log", "has grown to %.0f %% of where those who have used up their share of it are refused%s; stop what asks so often, or raise -o audit_keep", 100 * bytes / cap, who);
+}
+
 static void check_audit(struct doctor *d, const json_t *status)
 {
 	const json_t *audit = json_object_get(status, "audit"), *headroom = json_object_get(audit, "headroom_percent");
@@ -200,12 +246,36 @@ static void check_audit(struct doctor *d, const json_t *status)
 		headroom = json_object_get(audit, "headroom");
 	if (json_is_true(json_object_get(audit, "tampered")))
 		say(d, BAD, "audit log", "somebody removed, cut or put in files of it: coffer audit shows what was found (AuditTampered), and coffer audit verify what is left; ask who had root here");
+	check_shares(d, audit);
 	if (failing)
 		say(d, BAD, "audit log", "cannot be written (%s), so nothing is served: make room where the store lies", strerror((int)llabs(failing)));
 	else if (json_is_number(headroom) && json_number_value(headroom) < 20)
 		say(d, WARN, "audit log", "only %.0f %% of its space is left: make room where the store lies", json_number_value(headroom));
 	else
 		say(d, GOOD, "audit log", "is being written");
+}
+
+static void check_lacks(struct doctor *d, const json_t *status)
+{
+	const json_t *lacks = json_object_get(status, "mount_lacks"), *lack;
+	size_t i;
+
+	json_array_foreach(lacks, i, lack)
+		say(d, WARN, "mount", "lacks %s: %s. %s", json_string_value(json_object_get(lack, "name")), json_string_value(json_object_get(lack, "why")), json_string_value(json_object_get(lack, "how")));
+	if (json_is_array(lacks) && json_array_size(lacks) == 0)
+		say(d, GOOD, "mount", "has all that this daemon asks of the kernel; no overlay can stand on it");
+}
+
+static void check_bell(struct doctor *d, const json_t *status)
+{
+	const json_t *bell = json_object_get(status, "bell");
+	const json_int_t waiting = json_integer_value(json_object_get(bell, "waiting"));
+
+	if (waiting > 0)
+		say(d, WARN, "watchers", "of %" JSON_INTEGER_FORMAT " files they have not heard since %s, for somebody's lease or a request that hangs; it is tried again until it is done", waiting,
+		    json_string_value(json_object_get(bell, "since")));
+	else if (json_is_object(bell))
+		say(d, GOOD, "watchers", "have heard of all that changed");
 }
 
 static void check_locked(struct doctor *d, const json_t *status)
@@ -326,6 +396,8 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 		check_processes(d, status);
 		check_audit(d, status);
 		check_locked(d, status);
+		check_lacks(d, status);
+		check_bell(d, status);
 		check_sandbox(d, status);
 	}
 	json_decref(answer);
@@ -439,6 +511,7 @@ int cmd_doctor(struct cli *c, const struct args *a)
 	check_fuse(&d);
 	check_timeout(&d, "default_request_timeout");
 	check_timeout(&d, "max_request_timeout");
+	check_leases(&d);
 	check_memory(&d);
 	check_clock(&d);
 	const bool mounted = check_mount(&d, c, &m);

@@ -78,6 +78,17 @@ expect_errno EACCES as 20002 sysop access w "$MNT/db/current"
 expect_errno ok as 20001 sysop access rw "$MNT/db/current"
 expect_errno EACCES as 20003 sysop access r "$MNT/db/current"
 
+note "who may not use a secret sees neither when it changed nor how many there are; its length is the same for everybody"
+started=$(stat -c %.9Y "$MNT")
+[ "$(as 20001 stat -c %.9Y "$MNT/db/current")" != "$started" ] || fail "who may read it does not see its time"
+[ "$(as 20003 stat -c '%.9Y %.9Z' "$MNT/db/current")" = "$started $started" ] || fail "$(as 20003 stat -c '%.9Y %.9Z' "$MNT/db/current"), not $started"
+[ "$(as 20003 stat -c '%.9Y %.9Z' "$MNT/db/versions/1")" = "$started $started" ] || fail "the time of a version is seen by everybody"
+[ "$(as 20003 stat -c %s "$MNT/db/current")" = "$(as 20001 stat -c %s "$MNT/db/current")" ] || fail "lengths differ"
+for name in "$MNT/db" "$MNT/db/versions"; do
+	[ "$(as 20003 stat -c '%.9Y %.9Z' "$name")" = "$started $started" ] || fail "the time of $name is seen by everybody"
+done
+expect_output '0 0 0 0 0' stat -f -c '%b %f %a %c %d' "$MNT"
+
 note "versions cannot be written, and nothing of it has changed anything"
 expect_errno EPERM as 20001 sysop open w "$MNT/db/versions/1"
 expect_output 'one' as 20001 cat "$MNT/db/current"

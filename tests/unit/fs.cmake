@@ -1,4 +1,4 @@
-foreach(subject log schedule runner inode handle shares turns lanes delayed caller_proc caller subuid neighbour resolver bell control protection notify suspects unanswered)
+foreach(subject log schedule runner inode handle shares turns lanes delayed caller_proc caller subuid neighbour accounts resolver bell control protection notify suspects unanswered)
 	coffer_unit_test(${subject} coffer_fs Threads::Threads)
 endforeach()
 # Parts of a worker on a store of their own.
@@ -10,6 +10,7 @@ set_tests_properties(unit-runner PROPERTIES SKIP_RETURN_CODE 77)
 coffer_unit_test(sandbox coffer_fs PkgConfig::CAP PkgConfig::SECCOMP)
 target_sources(test_sandbox PRIVATE ${CMAKE_SOURCE_DIR}/fs/sandbox.c)
 coffer_unit_test(mount coffer_fs)
+coffer_unit_test(mount_facts coffer_fs)
 target_sources(test_mount PRIVATE ${CMAKE_SOURCE_DIR}/fs/mount.c)
 coffer_unit_test(mm_holder coffer_fs PkgConfig::CAP PkgConfig::SECCOMP)
 target_sources(test_mm_holder PRIVATE ${CMAKE_SOURCE_DIR}/fs/sandbox.c ${CMAKE_SOURCE_DIR}/fs/mm_holder.c)

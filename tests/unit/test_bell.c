@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +71,7 @@ static void ring(enum bell_action action, const char *path)
 	int pair[2];
 
 	make_socket(pair);
-	ck_assert_int_eq(bell_send(pair[1], action, path), 0);
+	ck_assert_int_eq(bell_send(pair[1], action, path, 0), 0);
 	close(pair[1]);
 	ck_assert_int_eq(bell_run(root_fd, pair, 1), EXIT_SUCCESS);
 	close(pair[0]);
@@ -118,15 +120,6 @@ START_TEST(touch_is_heard_as_a_write)
 }
 END_TEST
 
-START_TEST(drop_opens_for_reading_and_closes)
-{
-	watch("db/current");
-	ring(BELL_DROP, "db/current");
-	struct seen s = events();
-	ck_assert(s.open == 1 && s.close_nowrite == 1 && s.close_write == 0 && s.modify == 0);
-}
-END_TEST
-
 START_TEST(touches_a_directory_and_the_root)
 {
 	struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
@@ -151,15 +144,13 @@ START_TEST(what_is_queued_twice_is_rung_once)
 	watch("outside");
 	make_socket(pair);
 	for (int n = 0; n < 20; n++)
-		ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, "db/current"), 0);
-	ck_assert_int_eq(bell_send(pair[1], BELL_DROP, "db/current"), 0);
-	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, "outside"), 0);
+		ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, "db/current", 0), 0);
+	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, "outside", 0), 0);
 	close(pair[1]);
 	ck_assert_int_eq(bell_run(root_fd, pair, 1), EXIT_SUCCESS);
 	close(pair[0]);
 	struct seen s = events();
 	ck_assert_uint_eq(s.close_write, 2);
-	ck_assert_uint_eq(s.close_nowrite, 1);
 }
 END_TEST
 
@@ -171,7 +162,7 @@ START_TEST(stays_below_its_root)
 	watch("outside");
 	watch("db");
 	ring(BELL_TOUCH, bad_paths[_i]);
-	ring(BELL_DROP, bad_paths[_i]);
+	ring(BELL_HOLD, bad_paths[_i]);
 	struct seen s = events();
 	ck_assert(s.open == 0 && s.modify == 0);
 }
@@ -196,7 +187,7 @@ START_TEST(ignores_messages_that_are_none)
 	memcpy(large, &m, sizeof(m));
 	ck_assert_int_eq(send(pair[1], large, sizeof(large), 0), sizeof(large));
 	ck_assert_uint_eq(events().open, 0);
-	ck_assert_int_eq(bell_send(pair[1], BELL_DROP, "db/current"), 0);
+	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, "db/current", 0), 0);
 	close(pair[1]);
 	ck_assert_int_eq(bell_run(root_fd, pair, 1), EXIT_SUCCESS);
 	close(pair[0]);
@@ -212,7 +203,7 @@ START_TEST(a_full_queue_is_reported_and_nothing_blocks)
 	make_socket(pair);
 	do {
 		snprintf(path, sizeof(path), "secret%d/current", n++);
-		r = bell_send(pair[1], BELL_TOUCH, path);
+		r = bell_send(pair[1], BELL_TOUCH, path, 0);
 	} while (r == 0 && n < 100000);
 	ck_assert_int_eq(r, -EAGAIN);
 	close(pair[1]);
@@ -229,14 +220,16 @@ START_TEST(the_client_says_what_it_cannot_send)
 	make_socket(pair);
 	memset(path, 'a', sizeof(path));
 	path[BELL_PATH_MAX] = '\0';
-	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, path), -ENAMETOOLONG);
+	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, path, 0), -ENAMETOOLONG);
 	path[BELL_PATH_MAX - 1] = '\0';
-	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, path), 0);
+	ck_assert_int_eq(bell_send(pair[1], BELL_TOUCH, path, 0), 0);
 	close(pair[0]);
-	ck_assert_int_lt(bell_send(pair[1], BELL_TOUCH, "db/current"), 0);
+	ck_assert_int_lt(bell_send(pair[1], BELL_TOUCH, "db/current", 0), 0);
 	close(pair[1]);
 }
 END_TEST
+
+/* ---- a bell that runs beside the test ---- */
 
 struct running { int fds[2]; int r; };
 
@@ -261,13 +254,183 @@ START_TEST(goes_on_until_the_last_client_has_closed)
 	b.fds[1] = two[0];
 	ck_assert_int_eq(pthread_create(&t, NULL, run, &b), 0);
 	close(one[1]);
-	ck_assert_int_eq(bell_send(two[1], BELL_DROP, "db/current"), 0);
+	ck_assert_int_eq(bell_send(two[1], BELL_TOUCH, "db/current", 0), 0);
 	close(two[1]);
 	pthread_join(t, NULL);
 	ck_assert_int_eq(b.r, EXIT_SUCCESS);
 	ck_assert_uint_eq(events().open, 1);
 	close(one[0]);
 	close(two[0]);
+}
+END_TEST
+
+static struct running beside;
+static pthread_t beside_thread;
+static int client;
+
+static void start_beside(void)
+{
+	int one[2], two[2];
+
+	make_socket(one);
+	make_socket(two);
+	beside = (struct running){ { one[0], two[0] }, -1 };
+	client = one[1];
+	close(two[1]);
+	ck_assert_int_eq(pthread_create(&beside_thread, NULL, run, &beside), 0);
+}
+
+static void end_beside(void)
+{
+	close(client);
+	pthread_join(beside_thread, NULL);
+	ck_assert_int_eq(beside.r, EXIT_SUCCESS);
+	close(beside.fds[0]);
+	close(beside.fds[1]);
+}
+
+/* The next answer of this kind, of those that come. */
+static struct bell_answer answer(enum bell_word word)
+{
+	struct bell_answer a;
+
+	do
+		ck_assert_int_eq(recv(client, &a, sizeof a, 0), (ssize_t)sizeof a);
+	while (a.word != word);
+	return a;
+}
+
+static int open_file(const char *path)
+{
+	int fd = openat(root_fd, path, O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+/* A broken lease is told by SIGIO, which would end this. */
+static int take_lease(const char *path, int kind)
+{
+	int fd = open_file(path);
+
+	signal(SIGIO, SIG_IGN);
+	ck_assert_int_eq(fcntl(fd, F_SETLEASE, kind), 0);
+	return fd;
+}
+
+static void wait_for_events(struct seen *s, unsigned modify, unsigned close_write)
+{
+	while (s->modify < modify || s->close_write < close_write) {
+		const struct seen more = events();
+		s->open += more.open;
+		s->modify += more.modify;
+		s->close_write += more.close_write;
+		poll(NULL, 0, 1);
+	}
+}
+
+static const int lease_kinds[] = { F_RDLCK, F_WRLCK };
+
+START_TEST(what_a_lease_forbids_is_done_when_it_goes_and_others_do_not_wait)
+{
+	struct seen s = { 0 };
+
+	make_file("db/other");
+	int lease = take_lease("db/current", lease_kinds[_i]);
+	watch("db/current");
+	start_beside();
+	ck_assert_int_eq(bell_send(client, BELL_LISTEN, "", 0), 0);
+	ck_assert_int_eq(bell_send(client, BELL_TOUCH, "db/current", 0), 0);
+	wait_for_events(&s, 1, 0);			/* at once */
+	ck_assert_uint_eq(s.close_write, 0);
+	ck_assert_int_eq(bell_send(client, BELL_TOUCH, "db/current", 0), 0);
+	watch("db/other");
+	ck_assert_int_eq(bell_send(client, BELL_TOUCH, "db/other", 0), 0);
+	s = (struct seen){ 0 };
+	wait_for_events(&s, 1, 1);			/* of the other */
+	const struct bell_answer state = answer(BELL_STATE);
+	ck_assert(state.waiting == 1 && state.since > 0);
+	ck_assert_int_eq(fcntl(lease, F_SETLEASE, F_UNLCK), 0);
+	s = (struct seen){ 0 };
+	wait_for_events(&s, 1, 1);
+	ck_assert_uint_eq(answer(BELL_STATE).waiting, 0);
+	end_beside();
+	close(lease);
+}
+END_TEST
+
+START_TEST(what_is_held_has_no_lease_and_is_rung_as_ever)
+{
+	struct seen s = { 0 };
+	int fd;
+
+	start_beside();
+	ck_assert_int_eq(bell_send(client, BELL_LISTEN, "", 0), 0);
+	ck_assert_int_eq(answer(BELL_HELLO).pid, getpid());
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(bell_send(client, BELL_HOLD, "db/current", 77), 0);
+		const struct bell_answer held = answer(BELL_HELD);
+		ck_assert(held.ino == 77 && held.error == 0);
+	}
+	fd = open_file("db/current");
+	for (size_t i = 0; i < 2; i++)
+		ck_assert(fcntl(fd, F_SETLEASE, lease_kinds[i]) < 0 && errno == EAGAIN);
+	watch("db/current");
+	for (int i = 0; i < 3; i++) {
+		s = (struct seen){ 0 };
+		ck_assert_int_eq(bell_send(client, BELL_TOUCH, "db/current", 0), 0);
+		wait_for_events(&s, 1, 1);
+		ck_assert(s.open == 1 && s.modify == 1 && s.close_write == 1);
+	}
+	ck_assert(fcntl(fd, F_SETLEASE, F_RDLCK) < 0 && errno == EAGAIN);
+	s = (struct seen){ 0 };
+	ck_assert_int_eq(bell_send(client, BELL_LET_GO, "db/current", 77), 0);
+	wait_for_events(&s, 1, 1);
+	ck_assert_uint_eq(s.open, 0);
+	while (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+		poll(NULL, 0, 1);
+	close(fd);
+	ck_assert_int_eq(bell_send(client, BELL_HOLD, "db/gone", 78), 0);
+	ck_assert_int_eq(answer(BELL_HELD).error, -ENOENT);
+	end_beside();
+}
+END_TEST
+
+START_TEST(a_file_in_the_place_of_one_that_was_held_is_not_taken_for_it)
+{
+	struct seen s = { 0 };
+
+	start_beside();
+	ck_assert_int_eq(bell_send(client, BELL_LISTEN, "", 0), 0);
+	ck_assert_int_eq(bell_send(client, BELL_HOLD, "db/current", 77), 0);
+	ck_assert_int_eq(answer(BELL_HELD).error, 0);
+	ck_assert_int_eq(unlinkat(root_fd, "db/current", 0), 0);
+	make_file("db/current");
+	watch("db/current");
+	ck_assert_int_eq(bell_send(client, BELL_TOUCH, "db/current", 0), 0);
+	wait_for_events(&s, 1, 1);
+	ck_assert_uint_eq(answer(BELL_LOST).ino, 77);
+	end_beside();
+}
+END_TEST
+
+START_TEST(asked_by_a_signal_it_gives_up_what_it_holds)
+{
+	struct seen s = { 0 };
+
+	bell_catch_signal();
+	start_beside();
+	ck_assert_int_eq(bell_send(client, BELL_LISTEN, "", 0), 0);
+	ck_assert_int_eq(bell_send(client, BELL_HOLD, "db/current", 77), 0);
+	ck_assert_int_eq(answer(BELL_HELD).error, 0);
+	watch("db/current");
+	kill(getpid(), SIGUSR1);
+	wait_for_events(&s, 1, 1);
+	ck_assert_uint_eq(answer(BELL_LOST).ino, 0);
+	close(take_lease("db/current", F_WRLCK));
+	ck_assert_int_eq(bell_send(client, BELL_HOLD, "db/current", 77), 0);	/* not so soon */
+	ck_assert_int_eq(answer(BELL_HELD).error, -EBUSY);
+	end_beside();
 }
 END_TEST
 
@@ -280,7 +443,6 @@ int main(void)
 	suite_add_tcase(s, t);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, touch_is_heard_as_a_write);
-	tcase_add_test(t, drop_opens_for_reading_and_closes);
 	tcase_add_test(t, touches_a_directory_and_the_root);
 	tcase_add_test(t, what_is_queued_twice_is_rung_once);
 	tcase_add_loop_test(t, stays_below_its_root, 0, (int)(sizeof(bad_paths) / sizeof(bad_paths[0])));
@@ -288,6 +450,10 @@ int main(void)
 	tcase_add_test(t, a_full_queue_is_reported_and_nothing_blocks);
 	tcase_add_test(t, the_client_says_what_it_cannot_send);
 	tcase_add_test(t, goes_on_until_the_last_client_has_closed);
+	tcase_add_loop_test(t, what_a_lease_forbids_is_done_when_it_goes_and_others_do_not_wait, 0, 2);
+	tcase_add_test(t, what_is_held_has_no_lease_and_is_rung_as_ever);
+	tcase_add_test(t, a_file_in_the_place_of_one_that_was_held_is_not_taken_for_it);
+	tcase_add_test(t, asked_by_a_signal_it_gives_up_what_it_holds);
 	srunner_run_all(r, CK_NORMAL);
 	int failed = srunner_ntests_failed(r);
 	srunner_free(r);

@@ -81,7 +81,7 @@ static void teardown(void)
 /* What the bell heard next: "touch db/current"; "" if nothing. */
 static const char *heard(void)
 {
-	static const char *const acts[] = { [BELL_TOUCH] = "touch", [BELL_DROP] = "drop", [BELL_TOUCH_DIR] = "dir" };
+	static const char *const acts[] = { [BELL_TOUCH] = "touch", [BELL_TOUCH_DIR] = "dir" };
 	static char text[BELL_PATH_MAX + 16];
 	struct bell_message m;
 
