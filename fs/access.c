@@ -10,22 +10,24 @@
 #include "fs/attr.h"
 #include "fs/holds.h"
 #include "fs/log.h"
+#include "fs/staged.h"
 #include "store/lifecycle.h"
 
-int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, bool may_block, struct asker *ret_asker)
+int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, enum patience patience, struct asker *ret_asker)
 {
-	struct asker a = { .uid = uid, .gid = gid, .tid = tid };
+	struct asker a = { .uid = uid, .gid = gid, .tid = tid, .patience = patience };
 	const char *why = NULL;
 
 	a.who = caller_cached(v->callers, uid, gid, tid);
 	if (!a.who) {
-		if (!may_block)
+		if (patience < WAITS_FOR_RESOLVER)
 			return -EAGAIN;
 		if (caller_resolve(v->callers, uid, gid, tid, &a.who, &why)) {
 			a.doubt = true;
 			log_caused(LOG_WARNING, "caller %d (uid %u) is in doubt: %s", (int)tid, uid, why ? why : "memory is short");
 		}
 	}
+	a.neighbour = a.who && !a.doubt ? vault_neighbour(a.who) : vault_neighbour_guess(v, uid);
 	*ret_asker = a;
 	return 0;
 }
@@ -177,9 +179,12 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j, enum handle_kind kind, struct handle **ret_handle)
 {
 	struct handle *h = NULL;
-	int r = handle_new(v->handles, asker->uid, ask->unique, &h);
-	if (r == -ENFILE && vault_is_administrator(v, asker_trusted(asker)))
-		r = handle_new_reserved(v->handles, asker->uid, ask->unique, &h);
+	struct handle_ask wanted = { .unique = ask->unique, .neighbour = asker->neighbour, .uid = asker->uid, .kind = kind, .reserved = kind == HANDLE_BELL };
+	int r = handle_new(v->handles, &wanted, &h);
+	if (r == -ENFILE && vault_is_administrator(v, asker_trusted(asker))) {
+		wanted.reserved = true;
+		r = handle_new(v->handles, &wanted, &h);
+	}
 	if (r)
 		return r;
 	fill_handle(h, asker, ask, j, kind);
@@ -249,6 +254,8 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 	}
 	ret_grant->kind = kind;
 	ret_grant->fh = handle_publish(v->handles, h);
+	if (kind == HANDLE_VALUE)
+		vault_note_known(v, asker->neighbour);
 	if (writes && kind == HANDLE_VALUE && asker->who)
 		v->openers[(uint32_t)ret_grant->fh] = identity_ref(asker->who);
 	return 0;
@@ -434,7 +441,7 @@ static int make_text(struct vault *v, const struct asker *asker, struct handle *
 		r = text_status(&v->ctl, &text, &len);
 	else if (inode.low == OWN_METRICS)
 		r = text_metrics(&v->ctl, &text, &len);
-	return r ? r : answers_put(v->answers, fh, text, len);
+	return r ? r : answers_put(v->answers, fh, h->neighbour, text, len);
 }
 
 static int read_text(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
@@ -536,6 +543,7 @@ void access_close(struct vault *v, uint64_t fh)
 	if (!h)
 		return;
 	uint32_t secret = h->secret, version = h->version, kind = h->kind;
+	staged_drop(v, h);
 	identity_unref(v->openers[(uint32_t)fh]);
 	v->openers[(uint32_t)fh] = NULL;
 	if (kind == HANDLE_TEXT || kind == HANDLE_CTL)

@@ -10,10 +10,12 @@ struct asker {
 	bool doubt;		/* who is for the record only */
 	uint32_t uid, gid;
 	pid_t tid;
+	uint64_t neighbour;	/* whose share it uses */
+	enum patience patience;	/* of the thread that works on the request */
 };
 
-/* 0 (also when in doubt: asker.doubt); -EAGAIN: only a thread that may block can tell. Release with asker_release. */
-int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, bool may_block, struct asker *ret_asker);
+/* 0 (also when in doubt: asker.doubt); -EAGAIN: only a thread that may wait for the resolver can tell. Release with asker_release. */
+int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, enum patience patience, struct asker *ret_asker);
 void asker_release(struct asker *a);
 /* The identity for the policy: NULL in doubt. */
 static inline const struct identity *asker_trusted(const struct asker *a) { return a->doubt ? NULL : a->who; }

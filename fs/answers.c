@@ -5,16 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/shares.h"
+
 #define BUCKETS 256u
 
-struct answer { struct answer *next; uint64_t fh; char *text; size_t len; };
-struct answers { pthread_mutex_t lock; struct answer *buckets[BUCKETS]; };
+struct answer { struct answer *next; uint64_t fh; char *text; size_t len; uint64_t neighbour; uint32_t blocks; /* that are counted */ };
+struct answers { pthread_mutex_t lock; struct shares *shares; struct answer *buckets[BUCKETS]; };
 
 int answers_new(struct answers **ret_answers)
 {
 	struct answers *a = calloc(1, sizeof *a);
 	if (!a)
 		return -ENOMEM;
+	const struct shares_config config = { .units = ANSWERS_MAX, .reserve = ANSWERS_RESERVE };
+	if (shares_new(&config, &a->shares)) {
+		free(a);
+		return -ENOMEM;
+	}
 	pthread_mutex_init(&a->lock, NULL);
 	*ret_answers = a;
 	return 0;
@@ -36,6 +43,7 @@ void answers_free(struct answers *a)
 			destroy(x);
 		}
 	pthread_mutex_destroy(&a->lock);
+	shares_free(a->shares);
 	free(a);
 }
 
@@ -47,23 +55,52 @@ static struct answer **place(struct answers *a, uint64_t fh)
 	return at;
 }
 
-int answers_put(struct answers *a, uint64_t fh, char *text, size_t len)
+static bool take_share(struct answers *a, const struct answer *x)
 {
-	struct answer *x = calloc(1, sizeof *x);
+	return shares_take(a->shares, x->neighbour, x->blocks, SHARE_ORDINARY) ||
+	       (x->neighbour == NEIGHBOUR_ROOT && shares_take(a->shares, x->neighbour, x->blocks, SHARE_RESERVED));
+}
+
+static int put(struct answers *a, const struct answer *answer)
+{
+	struct answer *x = malloc(sizeof *x), *old = NULL;
+
 	if (!x) {
-		free(text);
+		free(answer->text);
 		return -ENOMEM;
 	}
-	*x = (struct answer){ .fh = fh, .text = text, .len = len };
+	*x = *answer;
 	pthread_mutex_lock(&a->lock);
-	struct answer **at = place(a, fh), *old = *at;
-	if (old)
-		x->next = old->next;
-	*at = x;
+	const bool may = take_share(a, x);
+	if (may) {
+		struct answer **at = place(a, x->fh);
+		old = *at;
+		x->next = old ? old->next : NULL;
+		*at = x;
+		if (old)
+			shares_give(a->shares, old->neighbour, old->blocks);
+	}
 	pthread_mutex_unlock(&a->lock);
+	if (!may)
+		old = x;
 	if (old)
 		destroy(old);
-	return 0;
+	return may ? 0 : -EAGAIN;
+}
+
+static uint32_t blocks_of(size_t len)
+{
+	return len / ANSWERS_BLOCK < ANSWERS_MAX ? (uint32_t)(len / ANSWERS_BLOCK) + 1 : ANSWERS_MAX;
+}
+
+int answers_put(struct answers *a, uint64_t fh, uint64_t neighbour, char *text, size_t len)
+{
+	return put(a, &(struct answer){ .fh = fh, .neighbour = neighbour, .text = text, .len = len, .blocks = blocks_of(len) });
+}
+
+int answers_put_done(struct answers *a, uint64_t fh, uint64_t neighbour, char *text, size_t len)
+{
+	return put(a, &(struct answer){ .fh = fh, .neighbour = neighbour, .text = text, .len = len, .blocks = len <= ANSWER_SMALL ? 0 : blocks_of(len) });
 }
 
 int answers_read(struct answers *a, uint64_t fh, uint64_t offset, size_t want, char **ret_piece, size_t *ret_len)
@@ -91,8 +128,10 @@ void answers_drop(struct answers *a, uint64_t fh)
 {
 	pthread_mutex_lock(&a->lock);
 	struct answer **at = place(a, fh), *x = *at;
-	if (x)
+	if (x) {
 		*at = x->next;
+		shares_give(a->shares, x->neighbour, x->blocks);
+	}
 	pthread_mutex_unlock(&a->lock);
 	if (x)
 		destroy(x);

@@ -64,6 +64,10 @@ static void fill_value(struct vault *v, const struct asker *asker, const struct 
 /* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat) takes it for empty and never asks. */
 #define MADE_SIZE 4096
 
+/* Above the end of any request: within its size the kernel has several write to a file at a time (FOPEN_PARALLEL_DIRECT_WRITES). No blocks go with it. */
+#define CTL_SIZE (32 << 20)
+_Static_assert(CTL_SIZE > STAGE_SET_MAX + CTL_LINE_MAX, "no request reaches the end");
+
 static int fill_own(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)
 {
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
@@ -78,8 +82,13 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 	case OWN_AT:
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
+	case OWN_REQUESTS:		/* whoever lists a directory holds its lock for as long as it likes: this one is not listed */
+		fill_dir(st, v->shared->keeper.started);
+		st->st_mode = S_IFDIR | 0711;
+		return 0;
 	case OWN_CTL:
 		fill_own_file(st, who ? 0666 : 0);
+		st->st_size = CTL_SIZE;
 		return 0;
 	case OWN_WHOAMI:
 		st->st_size = MADE_SIZE;
@@ -142,6 +151,8 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 		fill_dir(&st, v->shared->keeper.started);
 	else if (at_is_volatile(&i))
 		fill_dir(&st, v->shared->keeper.started);
+	else if (i.type == INODE_REQUEST)
+		r = fill_own(v, asker, &(struct inode){ .type = INODE_OWN, .low = OWN_CTL }, &st);
 	else if (i.type == INODE_OWN)
 		r = fill_own(v, asker, &i, &st);
 	else
@@ -186,6 +197,8 @@ int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int ma
 	if (r || !inode_unpack(ino, &i))
 		return r ? r : -ENOENT;
 	if (inode_is_dir(&i)) {
+		if ((mask & R_OK) && i.type == INODE_OWN && i.low == OWN_REQUESTS)
+			return -EACCES;
 		if (!(mask & W_OK))
 			return 0;
 		return i.type == INODE_ROOT && attr_may_set(v, asker, ino) ? 0 : -EACCES;

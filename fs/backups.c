@@ -7,10 +7,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "fs/shares.h"
+
 struct session {
 	char id[BACKUP_SESSION_ID];	/* empty: free */
 	bool busy;			/* a thread reads; the others leave it alone */
 	uint32_t uid;
+	uint64_t neighbour;
 	pid_t tgid;
 	uint64_t start_time, user_ns;
 	time_t used;			/* CLOCK_MONOTONIC */
@@ -25,6 +28,7 @@ struct session {
 
 struct backups {
 	pthread_mutex_t lock;
+	struct shares *shares;
 	struct session sessions[BACKUPS_MAX];
 };
 
@@ -42,13 +46,20 @@ int backups_new(struct backups **ret_backups)
 
 	if (!b)
 		return -ENOMEM;
+	const struct shares_config config = { .units = BACKUPS_MAX, .most = BACKUPS_MOST, .reserve = BACKUPS_RESERVE };
+	if (shares_new(&config, &b->shares)) {
+		free(b);
+		return -ENOMEM;
+	}
 	pthread_mutex_init(&b->lock, NULL);
 	*ret_backups = b;
 	return 0;
 }
 
-static void session_clear(struct session *s)
+static void session_clear(struct backups *b, struct session *s)
 {
+	if (s->id[0])
+		shares_give(b->shares, s->neighbour, 1);
 	backup_close(s->backup);
 	free(s->request);
 	free(s->chunk);
@@ -60,8 +71,9 @@ void backups_free(struct backups *b)
 	if (!b)
 		return;
 	for (size_t i = 0; i < BACKUPS_MAX; i++)
-		session_clear(&b->sessions[i]);
+		session_clear(b, &b->sessions[i]);
 	pthread_mutex_destroy(&b->lock);
+	shares_free(b->shares);
 	free(b);
 }
 
@@ -71,7 +83,7 @@ static void drop(struct backups *b, time_t before)
 	for (size_t i = 0; i < BACKUPS_MAX; i++) {
 		struct session *s = &b->sessions[i];
 		if (s->id[0] && !s->busy && s->used < before)
-			session_clear(s);
+			session_clear(b, s);
 	}
 	pthread_mutex_unlock(&b->lock);
 }
@@ -109,11 +121,20 @@ static char *copy_of(const char *text, size_t len)
 	return copy;
 }
 
+/* There is one for each share. */
+static struct session *free_session(struct backups *b)
+{
+	size_t i = 0;
+
+	while (b->sessions[i].id[0])
+		i++;
+	return &b->sessions[i];
+}
+
 int backups_add(struct backups *b, const struct identity *who, struct backup *backup, const char *request, size_t len, char ret_session[BACKUP_SESSION_ID])
 {
 	struct session *found = NULL;
 	char id[BACKUP_SESSION_ID], *copy = copy_of(request, len);
-	size_t mine = 0;
 	int r = copy ? session_id(id) : -ENOMEM;
 
 	if (r < 0) {
@@ -123,15 +144,10 @@ int backups_add(struct backups *b, const struct identity *who, struct backup *ba
 	}
 	backups_expire(b);
 	pthread_mutex_lock(&b->lock);
-	for (size_t i = 0; i < BACKUPS_MAX; i++) {
-		struct session *s = &b->sessions[i];
-		if (!s->id[0])
-			found = s;
-		else
-			mine += s->uid == who->uid;
-	}
-	if (found && mine < BACKUPS_PER_UID) {
-		*found = (struct session){ .uid = who->uid, .tgid = who->tgid, .start_time = who->start_time, .user_ns = who->user_ns, .used = now_s(), .backup = backup,
+	if (shares_take(b->shares, who->neighbour, 1, SHARE_ORDINARY) || (who->host && who->uid == 0 && shares_take(b->shares, who->neighbour, 1, SHARE_RESERVED)))
+		found = free_session(b);
+	if (found) {
+		*found = (struct session){ .uid = who->uid, .neighbour = who->neighbour, .tgid = who->tgid, .start_time = who->start_time, .user_ns = who->user_ns, .used = now_s(), .backup = backup,
 					    .request = copy, .request_len = len };
 		memcpy(found->id, id, sizeof id);
 		memcpy(ret_session, id, sizeof id);
@@ -245,7 +261,7 @@ int backups_read(struct backups *b, const struct identity *who, const char *sess
 	s->busy = false;
 	s->used = now_s();
 	if (r < 0 && r != -ESTALE && r != -ENOMEM)
-		session_clear(s);
+		session_clear(b, s);
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
@@ -257,6 +273,6 @@ void backups_end(struct backups *b, const struct identity *who, const char *sess
 	pthread_mutex_lock(&b->lock);
 	s = find(b, who, session);
 	if (s)
-		session_clear(s);
+		session_clear(b, s);
 	pthread_mutex_unlock(&b->lock);
 }

@@ -10,8 +10,9 @@
 #include "store/backup.h"
 
 #define BACKUP_CHUNK	  (1u << 20)	/* bytes; all but the last chunk */
-#define BACKUPS_MAX	  4
-#define BACKUPS_PER_UID	  2
+#define BACKUPS_MAX	  6
+#define BACKUPS_MOST	  2	/* of one neighbour (fs/shares.h) */
+#define BACKUPS_RESERVE	  1	/* for root of the host */
 #define BACKUP_IDLE_S	  60		/* a snapshot keeps SQLite's log from being reused: who does not read on loses it */
 #define BACKUP_SESSION_ID 33		/* hex, with the NUL */
 

@@ -80,6 +80,7 @@ static const struct { int error; const char *message, *hint, *after; } store_err
 	{ EAGAIN, "too many keys were asked of the key holder", "try again in a moment", NULL },
 	{ EBADMSG, "the store is damaged: a seal does not match", "run `coffer fsck` on the store, and restore what it names from a backup", NULL },
 	{ ENOSPC, "no space is left for the store", "make room on the store's file system, and try again", NULL },
+	{ EDQUOT, "this user has too many bytes under way that are no version yet", "close or commit some of the files that are being written, and try again", NULL },
 	{ EROFS, "the store's file system is read-only", "mount it writable, and try again", NULL },
 	{ ENOMEM, "memory is short", "try again; how much locked memory is in use is shown by: ", " status" },
 	{ EIO, "the store could not be read or written", "see the daemon's messages and the kernel's log for the disk", NULL },

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/staged.h"
+
 /* handle.extra: the buffer's index + 1. handle.extra2: where in the file the answer begins, + 1: at the end of the request for who goes on reading, at 0 for who seeks back. */
 
 static struct ctl_buffer *buffer_of(struct vault *v, const struct handle *h)
@@ -17,38 +19,119 @@ static struct handle *ctl_handle(struct vault *v, uint64_t fh)
 	return h && h->kind == HANDLE_CTL ? h : NULL;
 }
 
+/* ---- whose the buffers are: all under ctl_lock ---- */
+
+static const struct shares_config pool = { .units = CTL_BUFFERS, .most = CTL_BUFFERS_MOST, .reserve = CTL_BUFFERS_RESERVE };
+
+/* Counted when it is first asked for: a worker that took over finds the buffers as they are, some of which nobody has any more. NULL: memory is short. */
+static struct shares *shares_of(struct vault *v)
+{
+	if (v->ctl_shares || shares_new(&pool, &v->ctl_shares))
+		return v->ctl_shares;
+	for (size_t i = 0; i < CTL_BUFFERS; i++) {
+		struct ctl_buffer *b = &v->shared->ctl[i];
+		const struct handle *h = b->owner ? ctl_handle(v, b->owner) : NULL;
+		if (h)
+			shares_force(v->ctl_shares, h->neighbour, 1);
+		else
+			b->owner = 0;
+	}
+	return v->ctl_shares;
+}
+
+static void let_go(struct vault *v, struct ctl_buffer *b)
+{
+	const struct handle *h = ctl_handle(v, b->owner);
+
+	if (h)
+		shares_give(shares_of(v), h->neighbour, 1);
+	b->owner = 0;
+}
+
+/* Where nothing is left, the heaviest neighbour loses one to whoever has less: the first that no thread is at. */
+static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
+{
+	struct shares *s = shares_of(v);
+	uint32_t held;
+	const uint64_t heaviest = shares_heaviest(s, &held);
+
+	if (shares_taken(s) < CTL_BUFFERS - CTL_BUFFERS_RESERVE || held <= shares_held(s, neighbour) + 1)
+		return false;
+	for (size_t i = 0; i < CTL_BUFFERS; i++) {
+		struct ctl_buffer *b = &v->shared->ctl[i];
+		const struct handle *h = b->owner && !v->ctl_busy[i] ? ctl_handle(v, b->owner) : NULL;
+		if (h && h->neighbour == heaviest) {
+			let_go(v, b);
+			shares_force(s, neighbour, 1);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool take_share(struct vault *v, const struct asker *asker, const struct handle *h)
+{
+	struct shares *s = shares_of(v);
+
+	if (!s)
+		return false;
+	if (shares_take(s, h->neighbour, 1, SHARE_ORDINARY))
+		return true;
+	if (vault_is_administrator(v, asker_trusted(asker)) && shares_take(s, h->neighbour, 1, SHARE_RESERVED))
+		return true;
+	return take_from_heaviest(v, h->neighbour);
+}
+
 int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 {
 	struct handle *h = ctl_handle(v, fh);
-	size_t mine = 0, all = 0, found = CTL_BUFFERS;
+	struct ctl_buffer *b = v->shared->ctl;
 
 	if (!h)
 		return -EBADF;
 	if (h->extra)			/* the OPEN came again */
 		return 0;
-	const size_t reserve = vault_is_administrator(v, asker_trusted(asker)) ? CTL_BUFFERS_RESERVE : 0;
 	pthread_mutex_lock(&v->ctl_lock);
-	for (size_t i = 0; i < CTL_BUFFERS; i++) {
-		uint64_t owner = v->shared->ctl[i].owner;
-		struct handle *other = owner ? handle_get(v->handles, owner) : NULL;
-		if (!other && found == CTL_BUFFERS)
-			found = i;	/* free, or its handle is gone */
-		if (other && other->uid == h->uid)
-			mine++;
-		all += other != NULL;
-	}
-	if (mine >= CTL_BUFFERS_PER_UID + reserve || all >= CTL_BUFFERS - CTL_BUFFERS_RESERVE + reserve)
-		found = CTL_BUFFERS;
-	if (found < CTL_BUFFERS) {
-		struct ctl_buffer *b = &v->shared->ctl[found];
+	const bool may = take_share(v, asker, h);
+	if (may) {
+		while (b->owner)	/* there are as many as there are shares */
+			b++;
 		b->len = b->dead = b->error = b->refused = 0;
-		b->value_len = b->value_got = b->under_way = 0;
+		b->value_len = b->value_got = b->under_way = b->under_way_at = 0;
 		b->complete = 0;
 		b->owner = fh;
-		h->extra = found + 1;
+		h->extra = (uint64_t)(b - v->shared->ctl) + 1;
 	}
 	pthread_mutex_unlock(&v->ctl_lock);
-	return found < CTL_BUFFERS ? 0 : -ENFILE;
+	return may ? 0 : -ENFILE;
+}
+
+/* The handle's buffer, for this thread alone until end_use. -EBADF; -ESTALE: it went to another neighbour; -EAGAIN: another thread is at it. */
+static int begin_use(struct vault *v, struct handle *h, uint64_t fh, struct ctl_buffer **ret_buffer)
+{
+	struct ctl_buffer *b = h ? buffer_of(v, h) : NULL;
+	int r = 0;
+
+	if (!b)
+		return -EBADF;
+	pthread_mutex_lock(&v->ctl_lock);
+	if (b->owner != fh)
+		r = -ESTALE;
+	else if (v->ctl_busy[b - v->shared->ctl])
+		r = -EAGAIN;
+	else
+		v->ctl_busy[b - v->shared->ctl] = true;
+	pthread_mutex_unlock(&v->ctl_lock);
+	if (!r)
+		*ret_buffer = b;
+	return r;
+}
+
+static void end_use(struct vault *v, const struct ctl_buffer *b)
+{
+	pthread_mutex_lock(&v->ctl_lock);
+	v->ctl_busy[b - v->shared->ctl] = false;
+	pthread_mutex_unlock(&v->ctl_lock);
 }
 
 /* One process speaks, whatever happens to its descriptor: a setuid program must not lend it its voice. */
@@ -67,6 +150,8 @@ static void in_order(void)
 
 /* value_len of a line that cannot be carried out: what follows is thrown away, and the answer is about the line */
 #define NO_LENGTH UINT64_MAX
+
+#define LINE_SHORT 4096u
 
 /* What may not be stored is not staged either: the disk is not for strangers to fill. The answer is a refusal, if the policy then still says so. */
 static void begin_value(struct vault *v, const struct asker *asker, struct ctl_buffer *b)
@@ -111,6 +196,8 @@ static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, 
 	if (keep && !h->stage)
 		r = store_stage_new(v->store, &h->stage);
 	if (!r && keep)
+		r = staged_grow(v, h, b->value_got + len);
+	if (!r && keep)
 		r = store_stage_write_set(v->store, h->stage, unique, b->value_got, data, len);	/* the limit of one value is ctl's to judge */
 	in_order();
 	if (!r)
@@ -123,6 +210,8 @@ static int pass_over(const struct ctl_buffer *b, uint64_t unique, uint64_t offse
 {
 	const uint64_t got = b->len + b->complete + b->value_got;
 
+	if (offset == CTL_APPEND)
+		offset = b->under_way == unique ? b->under_way_at : got;
 	if (offset == got || b->len == sizeof b->line)	/* a line that is longer than any request has lost its count, and everything of it */
 		return 0;
 	if (b->under_way != unique || offset > got || got - offset > *len)
@@ -132,13 +221,25 @@ static int pass_over(const struct ctl_buffer *b, uint64_t unique, uint64_t offse
 	return 0;
 }
 
-int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset, const uint8_t *data, size_t len)
+/* The line is gathered in memory, but for a long one not by the thread that everybody waits for: it is parsed at its end. Bytes of a value go to the database. */
+static enum patience patience_for(const struct ctl_buffer *b, const uint8_t *data, size_t len)
 {
-	struct handle *h = ctl_handle(v, fh);
-	struct ctl_buffer *b = h ? buffer_of(v, h) : NULL;
+	const uint8_t *newline = b->complete ? NULL : memchr(data, '\n', len);
+	const bool value = b->complete ? len > 0 : newline && newline + 1 < data + len;
 
-	if (!b)
-		return -EBADF;
+	if (value)
+		return WAITS_FOR_ALL;
+	return b->len + len > LINE_SHORT ? WAITS_FOR_RESOLVER : WAITS_FOR_NOTHING;
+}
+
+struct piece { uint64_t unique, offset; const uint8_t *data; size_t len; };
+
+static int write_piece(struct vault *v, const struct asker *asker, struct handle *h, struct ctl_buffer *b, const struct piece *p)
+{
+	const uint64_t unique = p->unique;
+	const uint8_t *data = p->data;
+	size_t len = p->len;
+
 	if (b->dead || !same_process(asker, h)) {
 		b->dead = 1;
 		return -EPERM;
@@ -147,9 +248,15 @@ int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		return 0;
 	if (h->extra2)				/* the answer has been begun: one open, one request */
 		return -EPERM;
-	int r = pass_over(b, unique, offset, &data, &len);
+	if (asker->patience < patience_for(b, data, len))
+		return -EAGAIN;
+	int r = pass_over(b, unique, p->offset, &data, &len);
 	if (r)
 		return r;
+	if (b->under_way != unique) {
+		b->under_way_at = b->len + b->complete + b->value_got;
+		in_order();
+	}
 	b->under_way = unique;
 	in_order();
 	if (!b->complete)
@@ -163,6 +270,19 @@ int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	in_order();
 	h->last_unique = unique;
 	return 0;
+}
+
+int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset, const uint8_t *data, size_t len)
+{
+	struct handle *h = ctl_handle(v, fh);
+	struct ctl_buffer *b = NULL;
+	int r = begin_use(v, h, fh, &b);
+
+	if (r)
+		return r;
+	r = write_piece(v, asker, h, b, &(struct piece){ .unique = unique, .offset = offset, .data = data, .len = len });
+	end_use(v, b);
+	return r;
 }
 
 static int execute(struct vault *v, const struct asker *asker, const struct handle *h, const struct ctl_buffer *b, uint64_t unique, bool resent, char **ret_text, size_t *ret_len)
@@ -179,15 +299,14 @@ static int execute(struct vault *v, const struct asker *asker, const struct hand
 	return ctl_execute(&v->ctl, asker->who, &request, ret_text, ret_len);
 }
 
-int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, size_t size, struct read_result *ret_result)
+struct wanted { uint64_t fh, unique, offset; size_t size; bool resent; };
+
+static int read_piece(struct vault *v, const struct asker *asker, struct handle *h, struct ctl_buffer *b, const struct wanted *w, struct read_result *ret_result)
 {
-	struct handle *h = ctl_handle(v, fh);
-	struct ctl_buffer *b = h ? buffer_of(v, h) : NULL;
+	const uint64_t fh = w->fh, offset = w->offset;
 	char *text;
 	size_t len;
 
-	if (!b)
-		return -EBADF;
 	if (b->dead || !same_process(asker, h)) {
 		b->dead = 1;
 		return -EPERM;
@@ -197,17 +316,30 @@ int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 	uint64_t base = h->extra2 - 1;
 	if (offset < base)
 		return -EINVAL;
-	int r = answers_read(v->answers, fh, offset - base, size, &ret_result->text, &ret_result->len);
+	int r = answers_read(v->answers, fh, offset - base, w->size, &ret_result->text, &ret_result->len);
 	if (r == -ENOENT && offset > base)
 		return -ESTALE;		/* the worker that had the answer is gone: the client asks again, with the same id */
 	if (r == -ENOENT) {
-		r = execute(v, asker, h, b, unique, resent, &text, &len);
+		r = execute(v, asker, h, b, w->unique, w->resent, &text, &len);
 		if (!r)
-			r = answers_put(v->answers, fh, text, len);
+			r = answers_put_done(v->answers, fh, h->neighbour, text, len);
 		if (!r)
-			r = answers_read(v->answers, fh, 0, size, &ret_result->text, &ret_result->len);
+			r = answers_read(v->answers, fh, 0, w->size, &ret_result->text, &ret_result->len);
 	}
 	ret_result->data = ret_result->text;
+	return r;
+}
+
+int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, size_t size, struct read_result *ret_result)
+{
+	struct handle *h = ctl_handle(v, fh);
+	struct ctl_buffer *b = NULL;
+	int r = begin_use(v, h, fh, &b);
+
+	if (r)
+		return r;
+	r = read_piece(v, asker, h, b, &(struct wanted){ .fh = fh, .unique = unique, .offset = offset, .size = size, .resent = resent }, ret_result);
+	end_use(v, b);
 	return r;
 }
 
@@ -222,7 +354,7 @@ void ctl_file_release(struct vault *v, uint64_t fh)
 	if (b) {
 		pthread_mutex_lock(&v->ctl_lock);
 		if (b->owner == fh)
-			b->owner = 0;
+			let_go(v, b);
 		pthread_mutex_unlock(&v->ctl_lock);
 	}
 	access_close(v, fh);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/shares.h"
+
 #define TABLE_MAGIC   0x63666831u	/* "cfh1" */
 #define CAPACITY_MIN  256u
 #define EACH_BATCH    128u
@@ -23,7 +25,7 @@ struct handles {
 	uint32_t live;			/* BUSY or OPEN */
 	uint32_t open;
 	uint32_t capacity;		/* slots of each index: a power of two, at least 2 * live */
-	struct counts per_uid;
+	struct shares *shares[HANDLE_POOLS];
 	struct counts readers;
 	struct counts read_writers;
 	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
@@ -178,7 +180,7 @@ static void push_free(struct handles *h, struct handle *e)
 /* Room in every index for n live entries, so that publish and release need no memory. 0 or -ENOMEM. */
 static int reserve(struct handles *h, uint32_t n)
 {
-	struct count *per_uid = NULL, *readers = NULL, *read_writers = NULL;
+	struct count *readers = NULL, *read_writers = NULL;
 	uint32_t *uniques = NULL, capacity = h->capacity ? h->capacity : CAPACITY_MIN;
 	uint32_t old_capacity = h->capacity, *old = h->uniques;
 
@@ -186,21 +188,16 @@ static int reserve(struct handles *h, uint32_t n)
 		capacity *= 2;
 	if (capacity == h->capacity)
 		return 0;
-	per_uid = calloc(capacity, sizeof(*per_uid));
 	readers = calloc(capacity, sizeof(*readers));
 	read_writers = calloc(capacity, sizeof(*read_writers));
 	uniques = calloc(capacity, sizeof(*uniques));
-	if (!per_uid || !readers || !read_writers || !uniques) {
-		free(per_uid);
+	if (!readers || !read_writers || !uniques) {
 		free(readers);
 		free(read_writers);
 		free(uniques);
 		return -ENOMEM;
 	}
-	struct counts moved = counts_moved(&h->per_uid, per_uid, capacity);
-	free(h->per_uid.slots);
-	h->per_uid = moved;
-	moved = counts_moved(&h->readers, readers, capacity);
+	struct counts moved = counts_moved(&h->readers, readers, capacity);
 	free(h->readers.slots);
 	h->readers = moved;
 	moved = counts_moved(&h->read_writers, read_writers, capacity);
@@ -231,6 +228,20 @@ static int table_check(struct handle_table *t)
 	return t->magic == TABLE_MAGIC && t->size == sizeof(*t) && atomic_load(&t->high) <= HANDLES_MAX ? 0 : -EPROTO;
 }
 
+static const struct shares_config pools[HANDLE_POOLS] = {
+	[HANDLES_OF_VALUES] = { VALUES_MAX, VALUES_MOST, HANDLES_RESERVE, HANDLES_MAX },
+	[HANDLES_OF_OWN_FILES] = { OWN_FILES_MAX, OWN_FILES_MOST, HANDLES_RESERVE, HANDLES_MAX },
+	[HANDLES_OF_DIRECTORIES] = { DIRECTORIES_MAX, DIRECTORIES_MOST, HANDLES_RESERVE, HANDLES_MAX },
+};
+_Static_assert(VALUES_MAX + OWN_FILES_MAX + DIRECTORIES_MAX == HANDLES_MAX, "the pools are the table");
+
+static struct shares *pool_of(const struct handles *h, uint32_t kind)
+{
+	if (kind == HANDLE_VALUE)
+		return h->shares[HANDLES_OF_VALUES];
+	return h->shares[kind == HANDLE_DIR ? HANDLES_OF_DIRECTORIES : HANDLES_OF_OWN_FILES];
+}
+
 static int take_over(struct handles *h)
 {
 	uint32_t end = high(h), n = 0;
@@ -249,7 +260,7 @@ static int take_over(struct handles *h)
 			continue;
 		}
 		account(h, e);
-		counts_add(&h->per_uid, e->uid, 1);
+		shares_force(pool_of(h, e->kind), e->neighbour, 1);
 		h->live++;
 	}
 	return 0;
@@ -268,7 +279,10 @@ int handles_new(struct handle_table *table, struct handles **ret_handles)
 		return -ENOMEM;
 	h->table = table;
 	pthread_mutex_init(&h->lock, NULL);
-	r = take_over(h);
+	for (int i = 0; i < HANDLE_POOLS && r == 0; i++)
+		r = shares_new(&pools[i], &h->shares[i]);
+	if (r == 0)
+		r = take_over(h);
 	if (r < 0) {
 		handles_free(h);
 		return r;
@@ -282,7 +296,8 @@ void handles_free(struct handles *h)
 	if (!h)
 		return;
 	pthread_mutex_destroy(&h->lock);
-	free(h->per_uid.slots);
+	for (int i = 0; i < HANDLE_POOLS; i++)
+		shares_free(h->shares[i]);
 	free(h->readers.slots);
 	free(h->read_writers.slots);
 	free(h->uniques);
@@ -306,45 +321,45 @@ static struct handle *take_free(struct handles *h)
 	return &h->table->entries[end];
 }
 
-static int take(struct handles *h, uint32_t uid, uint64_t unique, uint32_t extra, struct handle **ret_handle)
+static bool has_share(struct handles *h, const struct handle_ask *ask)
+{
+	struct shares *s = pool_of(h, ask->kind);
+
+	return shares_take(s, ask->neighbour, 1, SHARE_ORDINARY) || (ask->reserved && shares_take(s, ask->neighbour, 1, SHARE_RESERVED));
+}
+
+int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **ret_handle)
 {
 	struct handle *e = NULL;
-	int r = -ENFILE;
+	int r;
 
 	pthread_mutex_lock(&h->lock);
-	if (counts_slot(&h->per_uid, uid)->n >= HANDLES_PER_UID + extra || h->live >= HANDLES_MAX - HANDLES_RESERVE + extra)
-		goto out;
 	r = reserve(h, h->live + 1);
 	if (r < 0)
 		goto out;
 	r = -ENFILE;
-	e = take_free(h);
-	if (!e)
+	if (!has_share(h, ask))
 		goto out;
+	e = take_free(h);
+	if (!e) {
+		shares_give(pool_of(h, ask->kind), ask->neighbour, 1);
+		goto out;
+	}
 	/* An fh of the entry's last life must not match its next one; 0 is never a generation, so that no fh is 0. */
 	uint32_t generation = generation_of(e) + 1;
 	__atomic_store_n(&e->generation, generation ? generation : 1, __ATOMIC_RELAXED);
 	atomic_store_explicit(&e->state, HANDLE_BUSY, memory_order_release);
 	memset((char *)e + offsetof(struct handle, unique), 0, sizeof(*e) - offsetof(struct handle, unique));
-	e->uid = uid;
-	e->unique = unique;
-	counts_add(&h->per_uid, uid, 1);
+	e->uid = ask->uid;
+	e->unique = ask->unique;
+	e->neighbour = ask->neighbour;
+	e->kind = ask->kind;
 	h->live++;
 	*ret_handle = e;
 	r = 0;
 out:
 	pthread_mutex_unlock(&h->lock);
 	return r;
-}
-
-int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle)
-{
-	return take(h, uid, unique, 0, ret_handle);
-}
-
-int handle_new_reserved(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle)
-{
-	return take(h, uid, unique, HANDLES_RESERVE, ret_handle);
 }
 
 uint64_t handle_publish(struct handles *h, struct handle *e)
@@ -361,7 +376,7 @@ uint64_t handle_publish(struct handles *h, struct handle *e)
 
 static void give_back(struct handles *h, struct handle *e)
 {
-	counts_drop(&h->per_uid, e->uid);
+	shares_give(pool_of(h, e->kind), e->neighbour, 1);
 	h->live--;
 	push_free(h, e);
 }

@@ -13,10 +13,18 @@
 
 #include "fs/caller.h"
 
-#define HANDLES_MAX     65536
-#define HANDLES_PER_UID 8192
-#define HANDLE_COMM     16	/* bytes of the opener's name, with the NUL */
-#define HANDLES_RESERVE 1024	/* of the table, and on top of a uid's share: for administrators */
+#define HANDLES_MAX  65536
+#define HANDLE_COMM  16		/* bytes of the opener's name, with the NUL */
+
+/* Entries are shared among neighbours (fs/shares.h) in three pools, so that files which anybody may open leave room for values, which only those have open who may. */
+enum handle_pool { HANDLES_OF_VALUES, HANDLES_OF_OWN_FILES, HANDLES_OF_DIRECTORIES, HANDLE_POOLS };
+#define VALUES_MAX      40960
+#define VALUES_MOST     8192	/* of one neighbour */
+#define OWN_FILES_MAX   12288
+#define OWN_FILES_MOST  2048
+#define DIRECTORIES_MAX 12288
+#define DIRECTORIES_MOST 2048
+#define HANDLES_RESERVE 512	/* of each pool, and on top of a neighbour's share: for administrators */
 
 enum handle_state { HANDLE_FREE = 0, HANDLE_BUSY, HANDLE_OPEN };
 
@@ -36,12 +44,14 @@ struct handle {
 	uint32_t open_flags;		/* O_ACCMODE | O_APPEND | O_TRUNC as the caller gave them */
 	uint32_t secret, version;
 	uint32_t uid, gid;		/* opener */
+	uint64_t neighbour;		/* whose share it is of */
 	int32_t tgid;
 	uint32_t next;			/* private to handle.c: chain of the free, or of the open with one hash; rebuilt at each takeover */
 	uint64_t start_time, user_ns, pid_ns, mnt_ns;
 	uint8_t digest[IDENTITY_DIGEST];
 	struct handle_reader reader[2];	/* the opener; the last other identity */
 	uint64_t stage;			/* 0: none */
+	uint32_t staged, pad;		/* chunks that are counted for it: fs/staged.h */
 	uint64_t binding;
 	uint64_t extra;			/* kind's own: ctl's buffer, audit's first segment */
 	uint64_t extra2;
@@ -56,16 +66,16 @@ struct handle_table { uint32_t magic; uint32_t size; _Atomic uint32_t high; uint
 
 struct handles;	/* one process's view */
 
-/* Takes the table over (an all-zero one is initialised): frees entries left BUSY, counts handles per uid, indexes uniques. 0; -ENOMEM; -EPROTO: the table has another layout.
+/* Takes the table over (an all-zero one is initialised): frees entries left BUSY, counts shares, indexes uniques. 0; -ENOMEM; -EPROTO: the table has another layout.
  * What entries left BUSY had taken (a stage, a ctl buffer) is then nobody's: whoever owns those looks for the ones that no open handle names. */
 int handles_new(struct handle_table *table, struct handles **ret_handles);
 void handles_free(struct handles *h);
 
-/* A BUSY entry for the opener's uid, zeroed but for uid and unique: -ENFILE (this uid has HANDLES_PER_UID; or the table is full but for the reserve), -ENOMEM. Fill it, then publish or abandon.
- * uid, unique, kind, secret, version and open_flags must not change once it is published: what is counted by them is taken off again by them. */
-int handle_new(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle);
-/* The same for an administrator, who must be able to act when others have filled the table (or, in a container, his uid's share). */
-int handle_new_reserved(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret_handle);
+/* reserved: for an administrator, who must be able to act when others have all that they can. */
+struct handle_ask { uint64_t unique, neighbour; uint32_t uid; enum handle_kind kind; bool reserved; };
+/* A BUSY entry, zeroed but for what ask says: -ENFILE (this neighbour has its share of the pool), -ENOMEM. Fill it, then publish or abandon.
+ * unique, neighbour, kind, secret, version and open_flags must not change once it is published: what is counted by them is taken off again by them. */
+int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **ret_handle);
 uint64_t handle_publish(struct handles *h, struct handle *e);	/* returns fh */
 void handle_abandon(struct handles *h, struct handle *e);
 

@@ -8,19 +8,23 @@
 #include "fs/ctl_file.h"
 #include "fs/staging.h"
 
+/* FOPEN_PARALLEL_DIRECT_WRITES, since 7.38; unknown bits are passed over. One whose write waits for its own memory then keeps no other from writing. */
+#define OPEN_PARALLEL_WRITES (1u << 6)
+
 /* Finds out who asks. False: the request went to a thread that may block. */
 static bool identify(struct vault *v, const struct fuse_in_header *in, struct asker *ret_asker)
 {
 	const pid_t tid = (pid_t)in->pid;
 
 	if (vault_is_bell(v, in->uid, tid)) {	/* never looked at: its requests must not wait for anything */
-		*ret_asker = (struct asker){ .uid = in->uid, .gid = in->gid, .tid = tid, .doubt = true };
+		*ret_asker = (struct asker){ .uid = in->uid, .gid = in->gid, .tid = tid, .neighbour = NEIGHBOUR_ROOT, .doubt = true };
 		return true;
 	}
-	if (asker_identify(v, in->uid, in->gid, tid, request_may_block(), ret_asker)) {
-		request_defer_hot();
+	if (asker_identify(v, in->uid, in->gid, tid, request_current()->patience, ret_asker)) {
+		request_defer_hot(WAITS_FOR_RESOLVER);
 		return false;
 	}
+	request_is_of(ret_asker->neighbour);
 	return true;
 }
 
@@ -30,21 +34,24 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	struct open_grant grant = { 0 };
 	struct asker a;
 
-	if (!inode_unpack(ask.ino, &ask.inode) || inode_is_dir(&ask.inode)) {
+	const bool known = inode_unpack(ask.ino, &ask.inode), own_request = known && ask.inode.type == INODE_REQUEST;
+	if (own_request)
+		ask.inode = (struct inode){ .type = INODE_OWN, .low = OWN_CTL };
+	if (!known || inode_is_dir(&ask.inode)) {
 		request_reply(-EISDIR, NULL, 0);
 		return;
 	}
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
-	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_block() && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
-		request_defer_hot();
+	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_ask() && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+		request_defer_hot(WAITS_FOR_RESOLVER);
 		return;
 	}
 	if (!identify(v, in, &a))
 		return;
-	if (access_wants_hold(v, &a, ask.ino)) {
+	if (!own_request && access_wants_hold(v, &a, ask.ino)) {	/* nobody else knows the name of a request */
 		if (!request_may_block()) {
 			asker_release(&a);
-			request_defer_hot();
+			request_defer_hot(WAITS_FOR_ALL);
 			return;
 		}
 		holds_take(v->holds, ask.ino);
@@ -64,6 +71,8 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	/* a writer's FLUSH is where the error of close comes from; a reader's says nothing */
 	if (!(grant.kind == HANDLE_VALUE && grant.writable))
 		out.open_flags |= FOPEN_NOFLUSH;
+	if (grant.kind == HANDLE_CTL)
+		out.open_flags |= OPEN_PARALLEL_WRITES;
 	/* Where we replay from memory, the worker before us may have answered already, and died before it noted that: the file is open then. Else the caller was killed meanwhile, and no RELEASE
 	 * will come. */
 	const bool replayed = ask.resent && !v->shared->keeper.resend;
@@ -99,30 +108,33 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 		.room = request_room(),
 		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),	/* read, pread and preadv name an owner; who fills the page cache does not */
 	};
-	int r;
+	int r = h ? 0 : -EBADF;
 
-	/* bytes that are staged, or may be, are this handle's alone: in the page cache everybody who has the file open could splice or map them */
-	if (stages && ask.page_cache) {
-		request_reply(-EINVAL, NULL, 0);
-		return;
-	}
-	if ((stages || ctl) && !request_may_block()) {
-		request_defer_hot();
+	/* Before anything that waits, for every open of the file waits meanwhile: only values go to the page cache, and of these not bytes that are staged, or may be, which are this handle's alone. */
+	if (!r && ask.page_cache && (stages || h->kind != HANDLE_VALUE || v->options->nopagecache))
+		r = -EINVAL;
+	if (r) {
+		request_reply(r, NULL, 0);
 		return;
 	}
 	if (!identify(v, in, &a))
 		return;
+	if ((stages || ctl) && !request_may_block()) {
+		asker_release(&a);
+		request_defer_hot(WAITS_FOR_ALL);
+		return;
+	}
 	if (stages && read_stage(v, &a, &ask) != -ENOENT) {
 		asker_release(&a);
 		return;
 	}
 	if (ctl)
-		r = ask.page_cache ? -EINVAL : ctl_file_read(v, &a, ask.fh, ask.unique, ask.resent, ask.offset, ask.size, &result);
+		r = ctl_file_read(v, &a, ask.fh, ask.unique, ask.resent, ask.offset, ask.size, &result);
 	else
 		r = access_read(v, &a, &ask, request_may_block(), &result);
 	asker_release(&a);
 	if (r == -EAGAIN && !request_may_block())
-		request_defer_hot();
+		request_defer_hot(WAITS_FOR_ALL);
 	else if (r)
 		request_reply(r, NULL, 0);
 	else if (result.secret)
@@ -137,7 +149,7 @@ static void handle_release_request(struct vault *v, uint64_t fh)
 	const struct handle *h = handle_get(v->handles, fh);
 
 	if (h && (h->kind == HANDLE_CTL || (h->kind == HANDLE_VALUE && h->stage)) && !request_may_block()) {
-		request_defer_hot();
+		request_defer_hot(WAITS_FOR_ALL);
 		return;
 	}
 	if (h && h->kind == HANDLE_CTL) {
@@ -152,14 +164,19 @@ static void handle_release_request(struct vault *v, uint64_t fh)
 	}
 }
 
-uint32_t hot_owner(void *userdata, const struct fuse_in_header *in, size_t len)
+bool hot_known(void *userdata, uint64_t neighbour)
 {
-	const struct vault *v = userdata;
+	return vault_is_known(userdata, neighbour);
+}
+
+uint64_t hot_neighbour(void *userdata, const struct fuse_in_header *in, size_t len)
+{
+	struct vault *v = userdata;
 	const struct handle *h = NULL;
 
 	if (in->opcode == FUSE_RELEASE && len - sizeof *in >= sizeof(struct fuse_release_in))
 		h = handle_get(v->handles, ((const struct fuse_release_in *)(const void *)(in + 1))->fh);
-	return h ? h->uid : in->uid;
+	return h ? h->neighbour : vault_neighbour_guess(v, in->uid);
 }
 
 bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len)

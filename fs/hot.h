@@ -8,7 +8,10 @@
 /* Session's hook; userdata is struct vault. True: the request was one of the three, and is answered or deferred. */
 bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len);
 
-/* The uid whose request this is: of a RELEASE, that of the file. */
-uint32_t hot_owner(void *userdata, const struct fuse_in_header *in, size_t len);
+/* Whose share of things the request uses, as far as that is known without asking anybody: of a RELEASE, the opener's. */
+uint64_t hot_neighbour(void *userdata, const struct fuse_in_header *in, size_t len);
+
+/* Has the policy let this neighbour in lately? */
+bool hot_known(void *userdata, uint64_t neighbour);
 
 #endif

@@ -12,6 +12,8 @@
  *   bits 59..28  epoch                          (1 to 2^32 - 1)
  *   bits 27..0   secret id, 0 for the epoch's own directory
  *
+ * What lies in .coffer/requests has 56 bits of its own below the type: its name, which whoever asks makes up.
+ *
  * The root is 1 (FUSE_ROOT_ID); the vault's own files are INODE_OWN with their number in the low bits. */
 #ifndef COFFER_FS_INODE_H
 #define COFFER_FS_INODE_H
@@ -29,9 +31,10 @@ enum inode_type {
 	INODE_VERSION,		/* (secret, version) */
 	INODE_EPOCH,		/* .coffer/at/EPOCH; low is the epoch */
 	INODE_AT,		/* .coffer/at/EPOCH/NAME of (secret, epoch) */
+	INODE_REQUEST,		/* .coffer/requests/NAME: as ctl, with a lock of its own; secret is the upper half of the name's bits */
 };
 
-enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_END };
+enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_REQUESTS, OWN_END };
 
 #define INODE_LOW_MAX    ((1u << 28) - 1)
 #define INODE_SECRET_MAX ((1u << 28) - 1)
@@ -48,7 +51,7 @@ static inline uint64_t inode_own(enum inode_own o) { return inode_pack(&(struct 
 static inline bool inode_is_dir(const struct inode *i)
 {
 	return i->type == INODE_ROOT || i->type == INODE_SECRET || i->type == INODE_VERSIONS || i->type == INODE_EPOCH || i->type == INODE_AT ||
-	       (i->type == INODE_OWN && (i->low == OWN_DIR || i->low == OWN_DELETED || i->low == OWN_AT));
+	       (i->type == INODE_OWN && (i->low == OWN_DIR || i->low == OWN_DELETED || i->low == OWN_AT || i->low == OWN_REQUESTS));
 }
 
 #endif

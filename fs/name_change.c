@@ -63,6 +63,8 @@ int name_change(struct vault *v, const struct asker *asker, const struct name_ch
 	char *answer = NULL;
 	int r;
 
+	if (resent && asker->patience < WAITS_FOR_ALL)
+		return -EAGAIN;		/* the database knows whether it was done */
 	r = sha256(parts, 2, digest);
 	if (r)
 		return r;
@@ -72,6 +74,8 @@ int name_change(struct vault *v, const struct asker *asker, const struct name_ch
 		return 0;
 	}
 	decide(v, asker, c, &j);
+	if (asker->patience < (j.error ? vault_record_waits(v) : WAITS_FOR_ALL))
+		return -EAGAIN;
 	vault_copy_name(j.name, sizeof j.name, c->name);
 	r = j.error ? -j.error : carry_out(v, asker, c, &key, digest, &j, unique, resent, began, &promised);
 	if (r) {

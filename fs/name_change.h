@@ -12,7 +12,8 @@ struct name_change {
 	int (*run)(struct vault *v, const char *name);	/* in the transaction: 0 or negative errno */
 };
 
-/* Blocks. 0, also when an earlier worker did it; -EACCES, -ENOKEY, -EIO, or what run says. */
+/* Waits for the database, but to refuse: that is done at once, for the kernel holds the directories' locks meanwhile. 0, also when an earlier worker did it; -EAGAIN: only a thread that may wait for all can do it (asker's
+ * patience); -EACCES, -ENOKEY, -EIO, or what run says. */
 int name_change(struct vault *v, const struct asker *asker, const struct name_change *change, uint64_t unique, bool resent);
 
 #endif

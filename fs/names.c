@@ -7,8 +7,11 @@
 
 #include "fs/name_change.h"
 
+#define REQUEST_NAME_LEN 14u
+
 static const struct { const char *name; enum inode_own own; } own_names[] = {
 	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "at", OWN_AT }, { "events", OWN_EVENTS },
+	{ "requests", OWN_REQUESTS },	/* the last, and not listed */
 };
 #define OWN_NAMES (sizeof own_names / sizeof *own_names)
 
@@ -24,6 +27,23 @@ static uint32_t parse_version(const char *name)
 		n = n * 10 + (uint32_t)(*name - '0');
 	}
 	return n <= INODE_LOW_MAX ? n : 0;
+}
+
+/* 14 hex digits, as the bits of a request's inode. */
+static int lookup_request(const char *name, struct inode *ret)
+{
+	uint64_t bits = 0;
+
+	for (size_t i = 0; i < REQUEST_NAME_LEN; i++) {
+		const char c = name[i];
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+			return -ENOENT;
+		bits = bits << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+	}
+	if (name[REQUEST_NAME_LEN])
+		return -ENOENT;
+	*ret = (struct inode){ .type = INODE_REQUEST, .secret = (uint32_t)(bits >> 28), .low = (uint32_t)(bits & INODE_LOW_MAX) };
+	return 0;
 }
 
 static struct inode secret_dir(const struct catalog_secret *s)
@@ -95,6 +115,12 @@ int names_lookup(struct vault *v, uint64_t parent, const char *name, uint64_t *r
 				return 0;
 			}
 		return -ENOENT;
+	}
+	if (dir.type == INODE_OWN && dir.low == OWN_REQUESTS) {
+		r = lookup_request(name, &found);
+		if (!r)
+			*ret_ino = inode_pack(&found);
+		return r;
 	}
 	store_rdlock(v->store);
 	if (dir.type == INODE_ROOT)
@@ -197,10 +223,10 @@ static int list_secret(struct vault *v, const struct inode *dir, uint64_t offset
 
 static int list_own(uint64_t offset, entry_fn fn, void *arg)
 {
-	struct names_entry e[OWN_NAMES];
-	for (size_t k = 0; k < OWN_NAMES; k++)
+	struct names_entry e[OWN_NAMES - 1];
+	for (size_t k = 0; k < OWN_NAMES - 1; k++)
 		e[k] = (struct names_entry){ own_names[k].name, inode_own(own_names[k].own), 0 };
-	return list_fixed(e, OWN_NAMES, offset, fn, arg);
+	return list_fixed(e, OWN_NAMES - 1, offset, fn, arg);
 }
 
 static bool is_deleted(const struct inode *dir)
@@ -223,9 +249,9 @@ uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, u
 		return 0;
 	if (resent && handle_by_unique(v->handles, unique, &fh))
 		return fh;
-	if (handle_new(v->handles, uid, unique, &h))
-		return 0;
-	h->kind = HANDLE_DIR;
+	const struct handle_ask wanted = { .unique = unique, .neighbour = vault_neighbour_guess(v, uid), .uid = uid, .kind = HANDLE_DIR };
+	if (handle_new(v->handles, &wanted, &h))
+		return 0;	/* without one each piece of the listing has a record of its own */
 	h->ino = ino;
 	h->gid = gid;
 	h->tgid = tid;
@@ -318,16 +344,21 @@ static int run_mkdir(struct vault *v, const char *name)
 	return store_secret_create(v->store, name, &id);
 }
 
-int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent, uint64_t *ret_ino)
+int names_check_mkdir(uint64_t parent, const char *name)
 {
-	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = name, .run = run_mkdir };
 	struct inode dir;
-	int r;
 
 	if (strlen(name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
-	if (!inode_unpack(parent, &dir) || dir.type != INODE_ROOT || !name_valid(name))
-		return -EPERM;
-	r = name_change(v, asker, &c, unique, resent);
+	return inode_unpack(parent, &dir) && dir.type == INODE_ROOT && name_valid(name) ? 0 : -EPERM;
+}
+
+int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent, uint64_t *ret_ino)
+{
+	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = name, .run = run_mkdir };
+	int r = names_check_mkdir(parent, name);
+
+	if (!r)
+		r = name_change(v, asker, &c, unique, resent);
 	return r ? r : names_lookup(v, parent, name, ret_ino);
 }

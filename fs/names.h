@@ -16,7 +16,9 @@ struct names_entry { const char *name; uint64_t ino; uint64_t next; };	/* next: 
  * identity's first call through an open directory (fh), whatever its offset, and each that begins at 0; without one (fh 0), each call. 0 or negative errno (versions/: -EACCES; -EIO: it cannot be recorded). */
 int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, int (*fn)(const struct names_entry *e, void *arg), void *arg);
 
-/* A secret without a version. Blocks. 0; -EPERM (not a name, or not in the root); -ENAMETOOLONG; -EEXIST; -EACCES; -ENOKEY. */
+/* Could there be such a name at all? 0, -EPERM, -ENAMETOOLONG: what names_mkdir says first, whoever asks. */
+int names_check_mkdir(uint64_t parent, const char *name);
+/* A secret without a version; waits as name_change. 0; -EPERM (not a name, or not in the root); -ENAMETOOLONG; -EEXIST; -EACCES; -ENOKEY. */
 int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent, uint64_t *ret_ino);
 
 /* user.coffer.*: 0 and a malloc'd value; -ENODATA: no such attribute, or not for this asker. The list is names with their NULs. Blocks. */

@@ -29,22 +29,36 @@ static bool identify(fuse_req_t req, struct asker *ret_asker)
 	struct vault *v = vault_of(req);
 
 	if (vault_is_bell(v, c->uid, c->pid)) {	/* never looked at: its requests must not wait for anything */
-		*ret_asker = (struct asker){ .uid = c->uid, .gid = c->gid, .tid = c->pid, .doubt = true };
+		*ret_asker = (struct asker){ .uid = c->uid, .gid = c->gid, .tid = c->pid, .neighbour = NEIGHBOUR_ROOT, .doubt = true, .patience = request_current()->patience };
 		return true;
 	}
-	if (asker_identify(v, c->uid, c->gid, c->pid, request_may_block(), ret_asker)) {
-		request_defer(req);
+	if (asker_identify(v, c->uid, c->gid, c->pid, request_current()->patience, ret_asker)) {
+		request_defer(req, WAITS_FOR_RESOLVER);
 		return false;
 	}
+	request_is_of(ret_asker->neighbour);
 	return true;
 }
 
-static bool blocks(fuse_req_t req)
+/* The same for what then waits for the database or the key holder: once it is known whose turn that is. */
+static bool identify_and_wait(fuse_req_t req, struct asker *ret_asker)
 {
+	if (!identify(req, ret_asker))
+		return false;
 	if (request_may_block())
 		return true;
-	request_defer(req);
+	asker_release(ret_asker);
+	request_defer(req, WAITS_FOR_ALL);
 	return false;
+}
+
+/* True: it was found that only a thread that may wait can do it, and one is asked. */
+static bool has_to_wait(fuse_req_t req, int r)
+{
+	if (r != -EAGAIN || request_may_block())
+		return false;
+	request_defer(req, WAITS_FOR_ALL);
+	return true;
 }
 
 static void reply_error(fuse_req_t req, int negative_errno)
@@ -54,12 +68,14 @@ static void reply_error(fuse_req_t req, int negative_errno)
 
 /* ---- names and attributes ---- */
 
-/* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. */
+/* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. Those of requests are used once. */
 static double entry_timeout(uint64_t parent)
 {
 	struct inode dir;
 
-	return inode_unpack(parent, &dir) && at_is_volatile(&dir) ? 0 : FOREVER;
+	if (!inode_unpack(parent, &dir))
+		return FOREVER;
+	return at_is_volatile(&dir) || (dir.type == INODE_OWN && dir.low == OWN_REQUESTS) ? 0 : FOREVER;
 }
 
 static void entry_begin(uint64_t ino, struct fuse_entry_param *e)
@@ -116,12 +132,12 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct asker a = { 0 };
 	struct inode i;
 	struct stat st;
-	(void)fi;
 
-	const bool dir = inode_unpack(ino, &i) && inode_is_dir(&i);	/* the same for everybody */
-	if (!dir && !identify(req, &a))
+	/* a directory's are the same for everybody; and lseek(2) to the end, which names the open file, wants nothing but the size, while others wait for the file's lock */
+	const bool same = fi || (inode_unpack(ino, &i) && inode_is_dir(&i));
+	if (!same && !identify(req, &a))
 		return;
-	int r = attr_fill(v, dir ? NULL : &a, ino, &st);
+	int r = attr_fill(v, same ? NULL : &a, ino, &st);
 	asker_release(&a);
 	if (r)
 		reply_error(req, r);
@@ -147,29 +163,70 @@ static int judge_setattr(struct vault *v, const struct asker *a, uint64_t ino, c
 	return 0;
 }
 
+/* Of the vault's own files, at once and whoever asks, for everybody who opens or writes one waits for its lock meanwhile: only what changes nothing, of the one that all may write to. */
+static int judge_own_setattr(struct vault *v, const struct fuse_ctx *c, const struct inode *i, const struct stat *want, int to_set)
+{
+	struct stat st;
+
+	if (vault_is_bell(v, c->uid, c->pid))
+		return 0;
+	if (inode_is_dir(i))
+		return -EPERM;
+	const int r = attr_fill(v, NULL, inode_pack(i), &st);
+	if (r)
+		return r;
+	const bool changes = ((to_set & FUSE_SET_ATTR_MODE) && (want->st_mode & 07777) != (st.st_mode & 07777)) || (to_set & FUSE_SET_ATTR_SIZE) ||
+			     ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid);
+	return (i->type == INODE_REQUEST || i->low == OWN_CTL) && !changes ? 0 : -EPERM;
+}
+
+/* Decided without knowing who asks: 0 or an error, and *ret_decided. */
+static int judge_setattr_early(struct vault *v, const struct fuse_ctx *c, uint64_t ino, const struct stat *want, int to_set, const struct fuse_file_info *fi, bool *ret_decided)
+{
+	struct inode i;
+	const struct handle *h = fi ? handle_get(v->handles, fi->fh) : NULL;
+
+	*ret_decided = true;
+	if (!inode_unpack(ino, &i))
+		return -ENOENT;
+	if (i.type == INODE_OWN || i.type == INODE_REQUEST || at_is_volatile(&i))
+		return judge_own_setattr(v, c, &i, want, to_set);
+	if ((to_set & FUSE_SET_ATTR_SIZE) && !fi)
+		return -EPERM;
+	if ((to_set & FUSE_SET_ATTR_SIZE) && (!h || h->kind != HANDLE_VALUE))
+		return -EBADF;
+	*ret_decided = false;
+	return 0;
+}
+
+static int set_attributes(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set, const struct fuse_file_info *fi)
+{
+	if (!(to_set & FUSE_SET_ATTR_SIZE))
+		return judge_setattr(v, a, ino, want, to_set);
+	if (a->patience < WAITS_FOR_ALL)
+		return -EAGAIN;
+	return staging_truncate(v, a, fi->fh, request_unique(), request_current()->resent, (uint64_t)want->st_size);
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to_set, struct fuse_file_info *fi)
 {
 	struct vault *v = vault_of(req);
-	struct asker a;
+	struct asker a = { 0 };
 	struct stat st;
-	int r;
+	bool decided;
 
-	if (!identify(req, &a))
+	int r = judge_setattr_early(v, fuse_req_ctx(req), ino, want, to_set, fi, &decided);
+	if (!decided && !identify(req, &a))
 		return;
-	if ((to_set & FUSE_SET_ATTR_SIZE) && !request_may_block()) {
-		asker_release(&a);
-		request_defer(req);
-		return;
-	}
-	if (to_set & FUSE_SET_ATTR_SIZE)
-		r = fi ? staging_truncate(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)want->st_size) : -EPERM;
-	else
-		r = judge_setattr(v, &a, ino, want, to_set);
+	if (!decided)
+		r = set_attributes(v, &a, ino, want, to_set, fi);
 	if (!r)
-		r = attr_fill(v, &a, ino, &st);
+		r = attr_fill(v, decided ? NULL : &a, ino, &st);
 	if (!r && (to_set & FUSE_SET_ATTR_SIZE))
 		st.st_size = want->st_size;
 	asker_release(&a);
+	if (has_to_wait(req, r))
+		return;
 	if (r)
 		reply_error(req, r);
 	else
@@ -193,6 +250,10 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct vault *v = vault_of(req);
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const bool replayed = request_current()->resent && !v->shared->keeper.resend;
+	if (ino == inode_own(OWN_REQUESTS)) {	/* whose lock nobody is to hold */
+		fuse_reply_err(req, EACCES);
+		return;
+	}
 	fi->fh = names_opendir(v, c->uid, c->gid, c->pid, ino, request_unique(), request_current()->resent);
 	fi->cache_readdir = 0;
 	fi->keep_cache = 0;
@@ -250,8 +311,10 @@ static void list(fuse_req_t req, fuse_ino_t ino, uint64_t fh, size_t size, off_t
 	struct asker a;
 
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
-	if (l.v->options->durability == AUDIT_DURABILITY_FDATASYNC && !blocks(req))
+	if (request_current()->patience < vault_record_waits(l.v)) {
+		request_defer(req, WAITS_FOR_RESOLVER);
 		return;
+	}
 	if (!identify(req, &a))
 		return;
 	l.asker = &a;
@@ -279,14 +342,18 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 {
 	struct vault *v = vault_of(req);
 	struct fuse_entry_param e;
-	struct asker a;
+	struct asker a = { 0 };
 	uint64_t ino = 0;
 	(void)mode;
 
-	if (!blocks(req) || !identify(req, &a))
+	int r = names_check_mkdir(parent, name);
+	if (!r && !identify(req, &a))
 		return;
-	int r = names_mkdir(v, &a, parent, name, request_unique(), request_current()->resent, &ino);
+	if (!r)
+		r = names_mkdir(v, &a, parent, name, request_unique(), request_current()->resent, &ino);
 	asker_release(&a);
+	if (has_to_wait(req, r))
+		return;
 	if (!r)
 		r = entry_for(v, NULL, ino, &e);
 	if (r)
@@ -297,24 +364,30 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct asker a;
+	struct asker a = { 0 };
 
-	if (!blocks(req) || !identify(req, &a))
+	int r = removal_check_rmdir(parent, name);
+	if (!r && !identify(req, &a))
 		return;
-	int r = removal_rmdir(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
+	if (!r)
+		r = removal_rmdir(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
 	asker_release(&a);
-	reply_error(req, r);
+	if (!has_to_wait(req, r))
+		reply_error(req, r);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
 {
-	struct asker a;
+	struct asker a = { 0 };
 
-	if (!blocks(req) || !identify(req, &a))
+	int r = removal_check_rename(parent, name, to, to_name, flags);
+	if (!r && !identify(req, &a))
 		return;
-	int r = removal_rename(vault_of(req), &a, parent, name, to, to_name, flags, request_unique(), request_current()->resent);
+	if (!r)
+		r = removal_rename(vault_of(req), &a, parent, name, to, to_name, flags, request_unique(), request_current()->resent);
 	asker_release(&a);
-	reply_error(req, r);
+	if (!has_to_wait(req, r))
+		reply_error(req, r);
 }
 
 /* ---- files: OPEN, READ and RELEASE are in hot.c ---- */
@@ -329,15 +402,21 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, EPERM);
 		return;
 	}
-	if (!blocks(req) || !identify(req, &a))
-		return;
 	const struct handle *h = handle_get(v->handles, fi->fh);
-	int r;
-	if (h && h->kind == HANDLE_CTL)
-		r = ctl_file_write(v, &a, fi->fh, request_unique(), (uint64_t)offset, (const uint8_t *)buf, size);
-	else
+	if (!h || (h->kind != HANDLE_CTL && h->kind != HANDLE_VALUE)) {
+		fuse_reply_err(req, EBADF);
+		return;
+	}
+	if (!identify(req, &a))
+		return;
+	int r = -EAGAIN;
+	if (h->kind == HANDLE_CTL)
+		r = ctl_file_write(v, &a, fi->fh, request_unique(), fi->flags & O_APPEND ? CTL_APPEND : (uint64_t)offset, (const uint8_t *)buf, size);
+	else if (request_may_block())
 		r = staging_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf, size);
 	asker_release(&a);
+	if (has_to_wait(req, r))
+		return;
 	if (r)
 		reply_error(req, r);
 	else
@@ -354,8 +433,11 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)ino;
 
 	if (h && h->kind == HANDLE_VALUE && h->stage) {
-		if (!blocks(req))
+		if (!request_may_block()) {
+			request_is_of(h->neighbour);
+			request_defer(req, WAITS_FOR_ALL);
 			return;
+		}
 		if (!caller_tgid(v->callers, fuse_req_ctx(req)->pid, &tgid) && tgid == h->tgid)
 			r = staging_commit(v, NULL, fi->fh, request_unique(), request_current()->resent, false);
 	}
@@ -372,7 +454,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	(void)datasync;
 
 	if (h && h->kind == HANDLE_VALUE && h->stage) {
-		if (!blocks(req) || !identify(req, &a))
+		if (!identify_and_wait(req, &a))
 			return;
 		r = staging_commit(v, &a, fi->fh, request_unique(), request_current()->resent, true);
 		asker_release(&a);
@@ -402,7 +484,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		fuse_reply_err(req, ENODATA);
 		return;
 	}
-	if (!blocks(req) || !identify(req, &a))
+	if (!identify_and_wait(req, &a))
 		return;
 	int r = names_getxattr(vault_of(req), &a, ino, name, &value, &len);
 	asker_release(&a);
@@ -419,7 +501,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	char *value = NULL;
 	size_t len = 0;
 
-	if (!blocks(req) || !identify(req, &a))
+	if (!identify_and_wait(req, &a))
 		return;
 	int r = names_listxattr(vault_of(req), &a, ino, &value, &len);
 	asker_release(&a);

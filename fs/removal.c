@@ -73,23 +73,32 @@ static void forget_names(struct vault *v)
 	(void)!write(v->fuse_fd, &notice, sizeof notice);
 }
 
+int removal_check_rmdir(uint64_t parent, const char *name)
+{
+	return name_valid(name) && (is_deleted_dir(parent) || is_root(parent)) ? 0 : -EPERM;
+}
+
+int removal_check_rename(uint64_t parent, const char *name, uint64_t to, const char *to_name, unsigned flags)
+{
+	const bool recovers = is_deleted_dir(parent) && is_root(to) && !strcmp(name, to_name) && !(flags & ~(unsigned)RENAME_NOREPLACE);
+
+	return recovers && name_valid(name) ? 0 : -EPERM;
+}
+
 int removal_rmdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent)
 {
 	static const struct name_change delete = { .verb = "delete", .action = ACTION_SECRETS_DELETE, .operation = AUDIT_SECRET_DELETE, .run = run_delete };
 	static const struct name_change purge = { .verb = "purge", .action = ACTION_SECRETS_PURGE, .operation = AUDIT_SECRET_PURGE, .run = run_purge };
 	static const struct name_change forget = { .verb = "forget", .run = run_forget };
-	struct name_change c;
+	struct name_change c = delete;
+	int r = removal_check_rmdir(parent, name);
 
-	if (!name_valid(name))
-		return -EPERM;
+	if (r)
+		return r;
 	if (is_deleted_dir(parent))
 		c = vault_is_bell(v, asker->uid, asker->tid) ? forget : purge;
-	else if (is_root(parent))
-		c = delete;
-	else
-		return -EPERM;
 	c.name = name;
-	int r = name_change(v, asker, &c, unique, resent);
+	r = name_change(v, asker, &c, unique, resent);
 	if (!r)
 		forget_names(v);
 	return r;
@@ -101,9 +110,9 @@ int removal_rename(struct vault *v, const struct asker *asker, uint64_t parent, 
 		.verb = "recover", .action = ACTION_SECRETS_RECOVER, .operation = AUDIT_SECRET_RECOVER, .name = name, .run = run_recover,
 	};
 
-	if (!is_deleted_dir(parent) || !is_root(to) || strcmp(name, to_name) || (flags & ~(unsigned)RENAME_NOREPLACE) || !name_valid(name))
-		return -EPERM;
-	return name_change(v, asker, &recover, unique, resent);
+	const int r = removal_check_rename(parent, name, to, to_name, flags);
+
+	return r ? r : name_change(v, asker, &recover, unique, resent);
 }
 
 /* ---- by itself ---- */

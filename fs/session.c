@@ -10,46 +10,37 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/delayed.h"
+#include "fs/lanes.h"
 #include "fs/log.h"
 #include "fs/test_hook.h"
-#include "fs/turns.h"
 #include "store/secbuf.h"
 
 #define INIT_UNIQUE ((uint64_t)1 << 62)		/* the kernel's are small and even */
 #define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
-#define THREADS     8			/* the first slots are theirs */
-#define SHARE       (THREADS / 2)	/* of one uid */
-#define WRITES_PER_UID 40		/* that hold a slot */
-#define WRITES_RESERVE 2		/* slots that only root's may have */
 #define ALONE_NS    INT64_C(250000000)	/* how long a suspect is waited for */
 #define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
+#define SEND_BATCH  64u				/* delayed answers that are sent between two looks at who else wants the lock */
 
-#define DELAYED_MAX 256			/* refusals kept waiting; beyond that they go at once */
-
-struct delayed { uint64_t unique; int error; int64_t due_ms; };
+struct pool_thread { struct session *session; enum lane lane; struct slot *own; pthread_t thread; };
 
 struct session {
 	struct session_config config;
 	struct fuse_session *fuse;
 	bool init_seen;
 	pthread_mutex_t lock;
-	pthread_cond_t work, slot_free, quiet;
+	pthread_cond_t work[LANES], slot_free, quiet;
 	size_t n_busy;			/* pool threads within a handler … */
 	size_t n_given_up;		/* … of which so many were waited for in vain */
 	bool alone;			/* the hot thread wants no other to be */
 	int alone_entry;		/* but one, on this; -1: taken, or none */
 	uint8_t free_slots[SLOTS];
 	size_t n_free;
-	uint32_t writers[SLOTS];	/* whose WRITE waits in the slot, or is run from it */
-	bool held[SLOTS];
-	uint16_t free_parked[PARKED];
-	size_t n_free_parked;
-	struct turns *turns;		/* of entries: parked requests, and behind those slots */
+	struct lanes *lanes;
 	bool ending;
-	pthread_t threads[THREADS];
-	size_t n_threads, n_started;
-	struct delayed delayed[DELAYED_MAX];
-	size_t n_delayed;
+	struct pool_thread threads[LANE_THREADS];
+	size_t n_threads;
+	struct delayed *delayed;
 };
 
 static __thread struct request current;
@@ -61,15 +52,16 @@ uint64_t request_unique(void)
 	return current.header->unique & ~RESEND_BIT;
 }
 
-void request_defer(fuse_req_t req)
+void request_defer_hot(enum patience wants)
 {
 	current.deferred = true;
-	fuse_reply_none(req);		/* frees it and sends nothing */
+	current.wants = wants;
 }
 
-void request_defer_hot(void)
+void request_defer(fuse_req_t req, enum patience wants)
 {
-	current.deferred = true;
+	request_defer_hot(wants);
+	fuse_reply_none(req);		/* frees it and sends nothing */
 }
 
 /* Straight system calls: libc's are cancellation points, which cost more than they do here, and no thread of ours is ever cancelled. */
@@ -107,22 +99,39 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* The slot is free again before the answer goes: only where the kernel can send the request again, should this worker die meanwhile. */
+static uint64_t whose_it_is(const struct session *s, const struct fuse_in_header *in, size_t len)
+{
+	return current.neighbour_known ? current.neighbour : s->config.neighbour(s->config.userdata, in, len);
+}
+
+/* Sends a refusal, or has it wait: only where the kernel can send the request again, should this worker die meanwhile, and where others do not wait for a lock until then. What was recorded is known as unanswered. With the
+ * lock. True: it waits. */
+static bool refuse_later(struct session *s, const struct fuse_in_header *in, size_t len, int error, uint32_t delay_ms, bool recorded)
+{
+	if (!s->config.shared->keeper.resend || lanes_locked(in, len))
+		return false;
+	const uint64_t neighbour = whose_it_is(s, in, len);
+	const int64_t now = now_ms();
+	const uint32_t brake = delayed_brake(s->delayed, neighbour, now);
+	if (brake > delay_ms)
+		delay_ms = brake;
+	const struct delayed_answer a = { .unique = in->unique, .neighbour = neighbour, .error = error, .due_ms = now + delay_ms };
+	if (!delay_ms || !delayed_put(s->delayed, &a))
+		return false;
+	if (recorded)
+		unanswered_wait(&s->config.shared->unanswered, in->unique & ~RESEND_BIT);
+	return true;
+}
+
+/* The slot is free again before the answer goes. */
 void request_refuse(int error, uint32_t delay_ms)
 {
 	struct session *s = current.session;
-	bool kept = false;
 
-	if (delay_ms && s->config.shared->keeper.resend) {
-		pthread_mutex_lock(&s->lock);
-		if (s->n_delayed < DELAYED_MAX) {
-			s->delayed[s->n_delayed++] = (struct delayed){ current.header->unique, error, now_ms() + delay_ms };
-			unanswered_wait(&s->config.shared->unanswered, request_unique());
-			kept = current.waits = true;
-		}
-		pthread_mutex_unlock(&s->lock);
-	}
-	if (!kept)
+	pthread_mutex_lock(&s->lock);
+	current.waits = refuse_later(s, current.header, current.slot->len, error, delay_ms, true);
+	pthread_mutex_unlock(&s->lock);
+	if (!current.waits)
 		request_reply(error, NULL, 0);
 }
 
@@ -157,23 +166,23 @@ void request_reply_secret(const void *data, size_t len)
 
 int session_send_delayed(struct session *s)
 {
-	const int64_t now = now_ms();
-	int64_t next = -1;
+	struct delayed_answer due[SEND_BATCH];
+	size_t n;
+	int64_t next;
 
-	pthread_mutex_lock(&s->lock);
-	for (size_t i = 0; i < s->n_delayed;) {
-		struct delayed d = s->delayed[i];
-		if (d.due_ms > now) {
-			if (next < 0 || d.due_ms - now < next)
-				next = d.due_ms - now;
-			i++;
-			continue;
+	do {
+		n = 0;
+		pthread_mutex_lock(&s->lock);
+		const int64_t now = now_ms();
+		while (n < SEND_BATCH && delayed_take(s->delayed, now, &due[n]))
+			n++;
+		next = delayed_next(s->delayed, now);
+		pthread_mutex_unlock(&s->lock);
+		for (size_t i = 0; i < n; i++) {
+			answer(s, due[i].unique, due[i].error, NULL, 0);
+			unanswered_waits_no_more(&s->config.shared->unanswered, due[i].unique & ~RESEND_BIT);
 		}
-		s->delayed[i] = s->delayed[--s->n_delayed];
-		answer(s, d.unique, d.error, NULL, 0);
-		unanswered_waits_no_more(&s->config.shared->unanswered, d.unique & ~RESEND_BIT);
-	}
-	pthread_mutex_unlock(&s->lock);
+	} while (n == SEND_BATCH);
 	return (int)next;
 }
 
@@ -235,13 +244,13 @@ static bool answer_interrupt(const struct session *s, const struct fuse_in_heade
 	return true;
 }
 
-/* Runs the handler. True: answered (or none is due); false: it wants a thread that may block. */
-static bool process(struct session *s, struct slot *slot, bool may_block, bool resent)
+/* Runs the handler. True: answered (or none is due); false: it wants a thread that may wait for more, as current says. */
+static bool process(struct session *s, struct slot *slot, enum patience patience, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	struct unanswered *unanswered = &s->config.shared->unanswered;
 	const uint32_t number = (uint32_t)(slot - s->config.shared->slots);
-	current = (struct request){ .header = in, .session = s, .slot = slot, .may_block = may_block, .resent = resent || (in->unique & RESEND_BIT) };
+	current = (struct request){ .header = in, .session = s, .slot = slot, .patience = patience, .resent = resent || (in->unique & RESEND_BIT) };
 	unanswered_begin(unanswered, number, request_unique());
 	TEST_POINT("before", in->opcode);
 	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {
@@ -260,7 +269,6 @@ static bool process(struct session *s, struct slot *slot, bool may_block, bool r
 	if (done && current.resent && !current.waits)
 		unanswered_waits_no_more(unanswered, request_unique());
 	unanswered_end(unanswered, number);
-	current = (struct request){ .session = s };
 	return done;
 }
 
@@ -284,35 +292,86 @@ static void unpark(struct parked *p, struct slot *slot)
 	atomic_store_explicit(&p->len, 0, memory_order_release);
 }
 
-/* Runs what entry stands for, in its own slot or in the thread's. */
-static void run_entry(struct session *s, uint32_t entry, struct slot *own, bool resent)
+static void lose(const struct session *s, const struct slot *slot)
 {
-	struct slot *slot = entry < PARKED ? own : &s->config.shared->slots[entry - PARKED];
+	const struct fuse_in_header *in = (const void *)slot->data;
 
-	if (entry < PARKED) {
+	if (in->opcode == FUSE_WRITE)
+		s->config.lost(s->config.userdata, in, slot->len);
+}
+
+/* Gives the request in a slot to the lane that it wants, as current says. With the lock. PARKING_REFUSED: its answer is sent, or waits. */
+static enum parking defer_locked(struct session *s, struct slot *slot, bool resent)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+	const uint64_t neighbour = whose_it_is(s, in, slot->len);
+	const enum lane lane = lanes_of(in, slot->len, current.wants, s->config.known(s->config.userdata, neighbour));
+	uint64_t lost;
+	const enum parking parking = lanes_put(s->lanes, (uint32_t)(slot - s->config.shared->slots), resent, lane, neighbour, &lost);
+
+	if (lost)
+		answer(s, lost, -EAGAIN, NULL, 0);
+	if (parking == PARKING_REFUSED) {
+		lose(s, slot);
+		if (!refuse_later(s, in, slot->len, -EAGAIN, 0, false))
+			answer(s, in->unique, -EAGAIN, NULL, 0);
+	} else {
+		pthread_cond_signal(&s->work[lane]);
+		if (lane == LANE_ASK_KNOWN)
+			pthread_cond_signal(&s->work[LANE_ASK]);
+	}
+	return parking;
+}
+
+/* From the hot thread. False: the slot goes along. */
+static bool defer(struct session *s, struct slot *slot)
+{
+	pthread_mutex_lock(&s->lock);
+	const enum parking parking = defer_locked(s, slot, current.resent);
+	pthread_mutex_unlock(&s->lock);
+	if (parking == PARKING_NONE)
+		return false;
+	finish(slot);
+	return true;
+}
+
+static void free_slot(struct session *s, uint32_t number)
+{
+	s->free_slots[s->n_free++] = (uint8_t)number;
+	pthread_cond_signal(&s->slot_free);
+}
+
+/* Of the pool: it runs what entry stands for, in its own slot or in the thread's. */
+static void run_entry(struct pool_thread *t, lane_entry entry, bool suspect)
+{
+	struct session *s = t->session;
+	struct slot *slot = entry_is_parked(entry) ? t->own : &s->config.shared->slots[entry - PARKED];
+	bool resent = suspect, slot_is_free = true;
+
+	if (entry_is_parked(entry)) {
 		resent = s->config.shared->parked[entry].resent;
 		unpark(&s->config.shared->parked[entry], slot);
 	}
 	const uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->data)->unique & ~RESEND_BIT;
-	process(s, slot, true, resent);
-	if (resent)
+	const bool done = process(s, slot, suspect ? WAITS_FOR_ALL : lane_shapes[t->lane].patience, resent);
+	if (done && resent)
 		suspects_clear(&s->config.shared->suspects, unique);
-	finish(slot);
-}
-
-static void give_back(struct session *s, uint32_t entry)
-{
-	if (entry < PARKED) {
-		s->free_parked[s->n_free_parked++] = (uint16_t)entry;
-		return;
+	if (done)
+		finish(slot);
+	pthread_mutex_lock(&s->lock);
+	if (!suspect)
+		lanes_gone(s->lanes, entry);
+	if (!done) {
+		slot_is_free = defer_locked(s, slot, current.resent) != PARKING_NONE;	/* one that was parked finds the place that it has left */
+		if (slot_is_free)
+			finish(slot);
 	}
-	s->held[entry - PARKED] = false;
-	s->free_slots[s->n_free++] = (uint8_t)(entry - PARKED);
-	pthread_cond_signal(&s->slot_free);
+	if (!entry_is_parked(entry) && slot_is_free)
+		free_slot(s, entry - PARKED);
 }
 
 /* What comes next, -1: nothing. A suspect before all others; it is in nobody's turn. */
-static int64_t next_entry(struct session *s, uint32_t *ret_uid, bool *ret_suspect)
+static int64_t next_entry(struct session *s, enum lane lane, uint64_t *ret_neighbour, bool *ret_suspect)
 {
 	const int suspect = s->alone_entry;
 
@@ -322,116 +381,41 @@ static int64_t next_entry(struct session *s, uint32_t *ret_uid, bool *ret_suspec
 		pthread_cond_signal(&s->quiet);		/* there is room for the next one */
 		return suspect;
 	}
-	return s->alone ? -1 : turns_take(s->turns, ret_uid);
+	return s->alone ? -1 : lanes_take(s->lanes, lane, ret_neighbour);
 }
 
 static void *pool_thread(void *arg)
 {
-	struct session *s = arg;
-	uint32_t uid = 0;
+	struct pool_thread *t = arg;
+	struct session *s = t->session;
+	uint64_t neighbour = 0;
 	int64_t entry;
 	bool suspect;
 
 	pthread_mutex_lock(&s->lock);
-	struct slot *own = &s->config.shared->slots[s->n_started++];
 	for (;;) {
-		while ((entry = next_entry(s, &uid, &suspect)) < 0 && !s->ending)
-			pthread_cond_wait(&s->work, &s->lock);
-		if (entry < 0)	/* what waits still is of a uid that has its share: its threads come back for it */
+		while ((entry = next_entry(s, t->lane, &neighbour, &suspect)) < 0 && !s->ending)
+			pthread_cond_wait(&s->work[t->lane], &s->lock);
+		if (entry < 0)	/* what waits still is of a neighbour that has its share: its threads come back for it */
 			break;
 		s->n_busy++;
 		pthread_mutex_unlock(&s->lock);
-		run_entry(s, (uint32_t)entry, own, suspect);
-		pthread_mutex_lock(&s->lock);
+		run_entry(t, (lane_entry)entry, suspect);	/* comes back with the lock */
 		s->n_busy--;
 		if (s->n_given_up > s->n_busy)
 			s->n_given_up = s->n_busy;
 		pthread_cond_signal(&s->quiet);
 		if (!suspect)
-			turns_done(s->turns, uid);
-		give_back(s, (uint32_t)entry);
+			lanes_done(s->lanes, t->lane, neighbour);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
 
-static uint32_t owner_of(const struct session *s, const void *request, size_t len)
+static void wake_all(struct session *s)
 {
-	return s->config.owner(s->config.userdata, request, len);
-}
-
-static void enqueue(struct session *s, uint32_t entry, uint32_t uid)
-{
-	turns_wait(s->turns, entry, uid);
-	pthread_cond_signal(&s->work);
-}
-
-enum parking { PARKING_NONE, PARKING_DONE, PARKING_REFUSED };
-
-/* Slots are few. Those of whoever writes many files at once must not be all: the hot thread would have none to read the next request into, whoever's it is. */
-static bool may_hold(const struct session *s, uint32_t uid)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < SLOTS; i++)
-		n += s->held[i] && s->writers[i] == uid;
-	return uid == 0 || (n < WRITES_PER_UID && s->n_free > WRITES_RESERVE);
-}
-
-/* Copies a request that has to wait out of its slot. A RELEASE is never refused: nobody would send it again. */
-static enum parking park(struct session *s, const struct slot *slot, uint32_t uid)
-{
-	const struct fuse_in_header *in = (const void *)slot->data;
-	const bool must = in->opcode == FUSE_RELEASE;
-
-	if (in->opcode == FUSE_WRITE)
-		return may_hold(s, uid) ? PARKING_NONE : PARKING_REFUSED;
-	if (slot->len > sizeof s->config.shared->parked[0].data)
-		return PARKING_NONE;
-	if (!must && (turns_waiting(s->turns, uid) >= PARKED_PER_UID || s->n_free_parked <= (uid ? PARKED_RESERVE : 0)))
-		return PARKING_REFUSED;
-	if (!s->n_free_parked)
-		return PARKING_NONE;
-	const uint16_t i = s->free_parked[--s->n_free_parked];
-	struct parked *p = &s->config.shared->parked[i];
-	memcpy(p->data, slot->data, slot->len);
-	p->resent = 0;
-	atomic_store_explicit(&p->len, slot->len, memory_order_release);
-	enqueue(s, i, uid);
-	return PARKING_DONE;
-}
-
-static void lose(const struct session *s, const struct slot *slot)
-{
-	const struct fuse_in_header *in = (const void *)slot->data;
-
-	if (in->opcode == FUSE_WRITE)
-		s->config.lost(s->config.userdata, in, slot->len);
-}
-
-/* Gives a request to the pool. False: its slot goes along. */
-static bool defer(struct session *s, uint8_t i)
-{
-	struct slot *slot = &s->config.shared->slots[i];
-	const struct fuse_in_header *in = (const void *)slot->data;
-	const uint32_t uid = owner_of(s, in, slot->len);
-
-	pthread_mutex_lock(&s->lock);
-	enum parking parking = park(s, slot, uid);
-	if (parking == PARKING_NONE) {
-		s->held[i] = in->opcode == FUSE_WRITE;
-		s->writers[i] = uid;
-		enqueue(s, PARKED + i, uid);
-	}
-	pthread_mutex_unlock(&s->lock);
-	if (parking == PARKING_NONE)
-		return false;
-	if (parking == PARKING_REFUSED) {
-		lose(s, slot);
-		answer(s, in->unique, -EAGAIN, NULL, 0);
-	}
-	finish(slot);
-	return true;
+	for (int i = 0; i < LANES; i++)
+		pthread_cond_broadcast(&s->work[i]);
 }
 
 static uint8_t take_slot(struct session *s)
@@ -459,7 +443,6 @@ static void give_up(struct session *s, struct slot *slot)
 	lose(s, slot);
 	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)	/* these have no answer */
 		request_refuse(-EIO, delay_ms);
-	current = (struct request){ .session = s };
 }
 
 /* Until no other works, or has for so long that it is waited for no more: it may wait for a program, or for the key holder. */
@@ -495,10 +478,10 @@ static bool run_alone(struct session *s, uint8_t i)
 	while (s->alone_entry >= 0)	/* each thread has a deadline */
 		pthread_cond_wait(&s->quiet, &s->lock);
 	s->alone_entry = (int)(PARKED + i);
-	pthread_cond_broadcast(&s->work);
+	wake_all(s);
 	wait_quiet(s);
 	s->alone = false;
-	pthread_cond_broadcast(&s->work);
+	wake_all(s);
 	pthread_mutex_unlock(&s->lock);
 	return true;
 }
@@ -526,7 +509,7 @@ static int run_leftover(struct session *s, struct slot *left)
 	const int i = take_clean_slot(s);
 
 	if (i < 0) {
-		process(s, left, true, true);
+		process(s, left, WAITS_FOR_ALL, true);
 		return -1;
 	}
 	struct slot *slot = &s->config.shared->slots[i];
@@ -536,7 +519,7 @@ static int run_leftover(struct session *s, struct slot *left)
 		return i;
 	finish(slot);
 	pthread_mutex_lock(&s->lock);
-	s->free_slots[s->n_free++] = (uint8_t)i;
+	free_slot(s, (uint32_t)i);
 	pthread_mutex_unlock(&s->lock);
 	return -1;
 }
@@ -573,14 +556,16 @@ static void run_parked(struct session *s)
 	for (uint32_t i = 0; i < PARKED; i++) {
 		struct parked *p = &s->config.shared->parked[i];
 		if (!s->config.shared->keeper.resend && p->len >= sizeof(struct fuse_in_header) && p->len <= sizeof p->data) {
+			const struct fuse_in_header *in = (const void *)p->data;
 			p->resent = 1;	/* another worker may have begun it */
-			enqueue(s, i, owner_of(s, (const void *)p->data, p->len));
+			lanes_put_left(s->lanes, i, lanes_of(in, p->len, WAITS_FOR_RESOLVER, false), s->config.neighbour(s->config.userdata, in, p->len));
 			continue;
 		}
 		if (p->len)
 			p->len = 0;	/* the kernel sends it again */
-		s->free_parked[s->n_free_parked++] = (uint16_t)i;
+		lanes_put_free(s->lanes, i);
 	}
+	wake_all(s);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -608,9 +593,9 @@ int session_run(struct session *s)
 				i = take_slot(s);
 			else
 				finish(slot);
-		} else if (process(s, slot, false, false)) {
+		} else if (process(s, slot, WAITS_FOR_NOTHING, false)) {
 			finish(slot);
-		} else if (!defer(s, i)) {
+		} else if (!defer(s, slot)) {
 			i = take_slot(s);
 		}
 	}
@@ -621,10 +606,16 @@ static int start_threads(struct session *s)
 {
 	pthread_attr_t attr;
 	int r = 0;
+
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	while (s->n_threads < THREADS && !r)
-		r = -pthread_create(&s->threads[s->n_threads], &attr, pool_thread, s) ?: (s->n_threads++, 0);
+	for (enum lane lane = 0; lane < LANES; lane++)
+		for (uint32_t i = 0; i < lane_shapes[lane].threads && !r; i++) {
+			struct pool_thread *t = &s->threads[s->n_threads];
+			*t = (struct pool_thread){ .session = s, .lane = lane, .own = &s->config.shared->slots[s->n_threads] };
+			r = -pthread_create(&t->thread, &attr, pool_thread, t);
+			s->n_threads += !r;
+		}
 	pthread_attr_destroy(&attr);
 	return r;
 }
@@ -642,7 +633,8 @@ int session_new(const struct session_config *config, struct session **ret_sessio
 		return -ENOMEM;
 	s->config = *config;
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->work, NULL);
+	for (int i = 0; i < LANES; i++)
+		pthread_cond_init(&s->work[i], NULL);
 	pthread_cond_init(&s->slot_free, NULL);
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
@@ -650,10 +642,12 @@ int session_new(const struct session_config *config, struct session **ret_sessio
 	pthread_cond_init(&s->quiet, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	s->alone_entry = -1;
-	for (uint8_t i = THREADS; i < SLOTS; i++)
+	for (uint8_t i = LANE_THREADS; i < SLOTS; i++)
 		s->free_slots[s->n_free++] = i;
 	s->fuse = fuse_session_new(&args, config->ops, sizeof *config->ops, config->userdata);
-	r = s->fuse ? turns_new(PARKED + SLOTS, THREADS, SHARE, &s->turns) : -ENOMEM;
+	r = s->fuse ? lanes_new(config->shared, &s->lanes) : -ENOMEM;
+	if (!r)
+		r = delayed_new(&s->delayed);
 	if (!r)
 		r = fuse_session_custom_io(s->fuse, &io, config->fuse_fd) ? -EIO : 0;
 	if (!r)
@@ -674,12 +668,13 @@ void session_free(struct session *s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->ending = true;
-	pthread_cond_broadcast(&s->work);
+	wake_all(s);
 	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < s->n_threads; i++)
-		pthread_join(s->threads[i], NULL);
+		pthread_join(s->threads[i].thread, NULL);
 	if (s->fuse)
 		fuse_session_destroy(s->fuse);
-	turns_free(s->turns);
+	lanes_free(s->lanes);
+	delayed_free(s->delayed);
 	free(s);
 }

@@ -1,11 +1,8 @@
 /* Receiving requests: our own loop around libfuse's low-level session.
  *
- * One hot thread reads /dev/fuse into a slot and runs the handler at once. A handler that finds that it would block (key holder, resolver, disk) says request_defer(); the request then goes to
- * a pool thread, which runs the same handler from its start with request_may_block(). So one slow open does not stall the others, and no handler needs a second form.
- *
- * Threads are shared between uids (fs/turns.h). A request that waits is copied out of its slot, so that however many of one uid wait, the hot thread has a slot to read into. Beyond PARKED_PER_UID
- * that wait, a uid's are answered EAGAIN. Only a WRITE waits in its slot, for its bytes may be a value's: the kernel sends one at a time of each file, and a uid that writes more than 16 files at once is
- * answered EAGAIN for those beyond. */
+ * One hot thread reads /dev/fuse into a slot and runs the handler at once. A handler that finds that it would wait (for the resolver, the key holder, the disk) says so by request_defer(); the request then goes to a
+ * thread that may, which runs the same handler from its start. So one slow open does not stall the others, and no handler needs a second form. Requests wait for these threads in lanes (fs/lanes.h); what has no
+ * place there is answered EAGAIN. */
 #ifndef COFFER_FS_SESSION_H
 #define COFFER_FS_SESSION_H
 
@@ -14,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fs/patience.h"
 #include "fs/shared.h"
 
 struct session;
@@ -25,8 +23,10 @@ struct session_config {
 	void *userdata;		/* of the callbacks: struct vault */
 	/* Answers the requests of the read path without libfuse, which allocates and locks for each; false: not one of them. */
 	bool (*hot)(void *userdata, const struct fuse_in_header *in, size_t len);
-	/* Whose request it is, in the count of threads: a RELEASE names nobody. */
-	uint32_t (*owner)(void *userdata, const struct fuse_in_header *in, size_t len);
+	/* Whose request it is, as far as that is known without asking anybody: a RELEASE names nobody. */
+	uint64_t (*neighbour)(void *userdata, const struct fuse_in_header *in, size_t len);
+	/* Has the policy let this neighbour in lately? */
+	bool (*known)(void *userdata, uint64_t neighbour);
 	/* A request that two workers died on is answered EIO: raises the alarm, and says how long its caller is to wait for that (ms). */
 	uint32_t (*given_up)(void *userdata, const struct fuse_in_header *in);
 	/* A WRITE is answered with an error, and its bytes are nowhere. */
@@ -46,17 +46,23 @@ struct request {
 	const struct fuse_in_header *header;	/* NULL outside of a request */
 	struct session *session;
 	struct slot *slot;
-	bool may_block;
+	enum patience patience;
 	bool deferred;
+	enum patience wants;		/* of the thread that it goes to */
+	uint64_t neighbour;		/* whose request it is, once who asks is known */
+	bool neighbour_known;
 	bool resent;			/* another worker may have seen it */
 	bool waits;			/* its answer is delayed */
 	size_t secret_len;		/* bytes of plaintext that the answer left in the slot */
 };
 struct request *request_current(void);
-static inline bool request_may_block(void) { return request_current()->may_block; }
-/* Gives the request to a pool thread: request_defer consumes req without an answer. The handler returns at once. */
-void request_defer(fuse_req_t req);
-void request_defer_hot(void);
+static inline bool request_may_ask(void) { return request_current()->patience >= WAITS_FOR_RESOLVER; }
+static inline bool request_may_block(void) { return request_current()->patience == WAITS_FOR_ALL; }
+/* It is known by now whose request this is. */
+static inline void request_is_of(uint64_t neighbour) { request_current()->neighbour = neighbour; request_current()->neighbour_known = true; }
+/* Gives the request to a thread that may wait for more: request_defer consumes req without an answer. The handler returns at once. */
+void request_defer(fuse_req_t req, enum patience wants);
+void request_defer_hot(enum patience wants);
 
 /* Answers of handlers that were called without libfuse. error is negative or 0; body may be NULL. The result is 0, or -ENOENT: the caller was killed meanwhile. */
 int request_reply(int error, const void *body, size_t len);

@@ -22,28 +22,33 @@
 #define FUSE_MAX_WRITE (128u * 1024)
 /* Room for one request: header, the largest body, and the kernel's insistence on FUSE_MIN_READ_BUFFER. */
 #define SLOT_SIZE  (FUSE_MAX_WRITE + 8192u)
-#define SLOTS      64u
+#define SLOTS      128u
 
 /* A request between the kernel and its answer: a worker reads straight into it, and zeroes len after the answer. */
 struct slot { _Atomic uint32_t len; uint32_t pad[3]; uint8_t data[SLOT_SIZE - 16]; };
 _Static_assert(SLOTS <= UNANSWERED_THREADS, "each slot's request can be worked on");
 
-/* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back. Pages are touched only when used. */
-#define PARKED         4096u
-#define PARKED_PER_UID 2048u
+/* Requests that wait for a thread and hold no bytes of a value (all but WRITE): they give their slot back (fs/lanes.h). Pages are touched only when used. */
+#define PARKED         5632u
+#define PARKED_COMMON  4096u
+#define PARKED_KNOWN   512u		/* for those of whom the policy has let in lately */
+#define PARKED_LOCKED  1024u		/* for those under which the kernel holds a lock */
+#define PARKED_MOST    2048u		/* of one neighbour, and of the common ones */
 #define PARKED_RESERVE 256u		/* for root */
+#define PARKED_LOCKED_RESERVE 64u	/* of each of the other two */
+_Static_assert(PARKED == PARKED_COMMON + PARKED_KNOWN + PARKED_LOCKED, "each has a place");
 #define PARKED_SIZE    640u		/* a RENAME with two names fits */
 struct parked { _Atomic uint32_t len; uint32_t resent, pad[2]; uint8_t data[PARKED_SIZE - 16]; };
 
 /* Requests that were being written to .coffer/ctl. Pages are touched only when used. */
 #define CTL_BUFFERS         256u
-#define CTL_BUFFERS_PER_UID 32u
-#define CTL_BUFFERS_RESERVE 16u	/* of all, and on top of a uid's share: for administrators */
+#define CTL_BUFFERS_MOST    32u	/* of one neighbour */
+#define CTL_BUFFERS_RESERVE 16u	/* of all, and on top of a neighbour's share: for administrators */
 struct ctl_buffer {
 	_Atomic uint64_t owner;		/* fh, 0: free */
 	uint32_t len, dead, complete, error, refused, pad;
 	uint64_t value_len, value_got;
-	uint64_t under_way;		/* unique of the WRITE that was begun last: a part of it may be here already when it comes again */
+	uint64_t under_way, under_way_at;	/* unique of the WRITE that was begun last, and where it began: a part of it may be here already when it comes again */
 	uint8_t line[CTL_LINE_MAX + 1024];
 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fs/log.h"
+#include "fs/staged.h"
 
 /* handle.extra2 of a value */
 #define RELEASED 1u	/* RELEASE was answered */
@@ -28,7 +29,7 @@ static int check_rights(struct vault *v, const struct asker *asker, struct handl
 	if (r || same || access_opener_stands(v, h, ACTION_SECRETS_SET))
 		return -r;
 	struct asker opener;
-	r = asker_identify(v, h->uid, h->gid, h->tgid, true, &opener);
+	r = asker_identify(v, h->uid, h->gid, h->tgid, WAITS_FOR_ALL, &opener);
 	if (r)
 		return r;
 	if (opener.doubt || memcmp(h->digest, opener.who->digest, IDENTITY_DIGEST))
@@ -45,7 +46,9 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	uint64_t stage;
 	if (h->stage)
 		return 0;
-	int r = store_stage_new(v->store, &stage);
+	int r = staged_grow(v, h, !(h->open_flags & O_TRUNC) && h->version ? h->extra : 0);
+	if (!r)
+		r = store_stage_new(v->store, &stage);
 	if (r)
 		return r;
 	if (!(h->open_flags & O_TRUNC) && h->version)
@@ -55,6 +58,16 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	else
 		h->stage = stage;
 	return r;
+}
+
+/* Before the bytes are there. What is beyond any value is the store's to refuse. */
+static int make_room(struct vault *v, struct handle *h, uint64_t offset, size_t len)
+{
+	struct stage_info info = { 0 };
+	int r = h->open_flags & O_APPEND ? store_stage_stat(v->store, h->stage, &info) : 0;
+	const uint64_t end = (h->open_flags & O_APPEND ? info.size : offset) + len;
+
+	return r || end > VALUE_MAX ? r : staged_grow(v, h, end);
 }
 
 /* cp that met the limit half-way closes all the same: half a key under the name of the whole one is worse than none. A writer without a right spoils nothing. */
@@ -73,6 +86,8 @@ int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 	int r = check_rights(v, asker, h, unique, resent);
 	if (!r)
 		r = spoil(h, ensure_stage(v, h));
+	if (!r)
+		r = spoil(h, make_room(v, h, offset, len));
 	if (!r)
 		r = spoil(h, store_stage_write(v->store, h->stage, unique, h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
 	return r;
@@ -93,6 +108,8 @@ int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, ui
 	int r = check_rights(v, asker, h, unique, resent);
 	if (!r)
 		r = ensure_stage(v, h);
+	if (!r && len <= VALUE_MAX)
+		r = staged_grow(v, h, len);
 	if (!r)
 		r = store_stage_truncate(v->store, h->stage, unique, len);
 	return r;

@@ -42,20 +42,20 @@ void suspects_clear(struct suspects *s, uint64_t unique)
 		atomic_store(&e->unique, 0);
 }
 
-uint32_t suspects_penalty(struct suspects *s, uint32_t uid, int64_t now_ms)
+uint32_t suspects_penalty(struct suspects *s, uint64_t neighbour, int64_t now_ms)
 {
 	struct penalty *p = NULL;
 
 	for (size_t i = 0; i < PENALTIES; i++)
-		if (s->penalties[i].uid == uid && s->penalties[i].forgiven_ms > now_ms)
+		if (s->penalties[i].neighbour == neighbour && s->penalties[i].forgiven_ms > now_ms)
 			p = &s->penalties[i];
 	for (size_t i = 0; i < PENALTIES && !p; i++)
 		if (s->penalties[i].forgiven_ms <= now_ms)
 			p = &s->penalties[i];
 	if (!p)
-		p = &s->penalties[uid % PENALTIES];
-	if (p->uid != uid || p->forgiven_ms <= now_ms)
-		*p = (struct penalty){ .uid = uid };
+		p = &s->penalties[neighbour % PENALTIES];
+	if (p->neighbour != neighbour || p->forgiven_ms <= now_ms)
+		*p = (struct penalty){ .neighbour = neighbour };
 	const uint32_t delay = PENALTY_MS << (p->count < DOUBLINGS ? p->count : DOUBLINGS);
 	p->count++;
 	p->forgiven_ms = now_ms + FORGIVEN_MS;

@@ -9,15 +9,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SUSPECTS      128u		/* more than there are slots */
+#define SUSPECTS      256u		/* more than there are slots */
 #define SUSPECT_GUILTY 2u		/* deaths */
 
 /* unique is without the kernel's resend bit; 0: free. Uniques are never used again in a connection. */
 struct suspect { _Atomic uint64_t unique; _Atomic uint32_t deaths; };
 
 #define PENALTIES 16u
-/* A uid whose requests kill workers waits for its errors, each time twice as long. */
-struct penalty { uint32_t uid, count; int64_t forgiven_ms; };
+/* A neighbour (fs/shares.h) whose requests kill workers waits for its errors, each time twice as long. */
+struct penalty { uint64_t neighbour; uint32_t count, pad; int64_t forgiven_ms; };
 
 struct suspects { struct suspect of[SUSPECTS]; _Atomic uint32_t next; struct penalty penalties[PENALTIES]; };
 
@@ -26,7 +26,7 @@ void suspects_add(struct suspects *s, uint64_t unique);
 /* The worker: how many died on it. */
 uint32_t suspects_deaths(struct suspects *s, uint64_t unique);
 void suspects_clear(struct suspects *s, uint64_t unique);
-/* How long a uid waits for the answer to a request that was given up (ms): 1 s, 2 s, … 16 s; a minute without another forgives. */
-uint32_t suspects_penalty(struct suspects *s, uint32_t uid, int64_t now_ms);
+/* How long a neighbour waits for the answer to a request that was given up (ms): 1 s, 2 s, … 16 s; a minute without another forgives. */
+uint32_t suspects_penalty(struct suspects *s, uint64_t neighbour, int64_t now_ms);
 
 #endif

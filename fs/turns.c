@@ -8,9 +8,9 @@
 #define BUCKETS 64u
 #define NONE    UINT32_MAX
 
-/* One for each uid that waits or runs; there can be no more of them than entries and threads together. */
+/* One for each neighbour that waits or runs; there can be no more of them than entries and threads together. */
 struct queue {
-	uint32_t uid;
+	uint64_t neighbour;
 	uint32_t first, last, waiting;	/* entries */
 	uint32_t running;
 	uint32_t chain;			/* the next of its bucket, or of the free ones */
@@ -19,7 +19,7 @@ struct queue {
 
 struct turns {
 	uint32_t threads, share;
-	uint32_t others;		/* threads that uids but 0 have */
+	uint32_t others;		/* threads that others than root have */
 	uint32_t now;			/* whose turn it is in the ring; NONE: nobody waits */
 	uint32_t free;
 	uint32_t buckets[BUCKETS];
@@ -58,40 +58,40 @@ void turns_free(struct turns *t)
 	free(t);
 }
 
-static uint32_t bucket(uint32_t uid)
+static uint32_t bucket(uint64_t neighbour)
 {
-	return uid * 0x9e3779b9u >> 26;
+	return (uint32_t)(neighbour * 0x9e3779b97f4a7c15u >> 58);
 }
-_Static_assert(BUCKETS == 1u << (32 - 26), "bucket takes the top bits of the product");
+_Static_assert(BUCKETS == 1u << (64 - 58), "bucket takes the top bits of the product");
 
-/* ---- a uid's queue ---- */
+/* ---- a neighbour's queue ---- */
 
-static uint32_t find(const struct turns *t, uint32_t uid)
+static uint32_t find(const struct turns *t, uint64_t neighbour)
 {
-	uint32_t q = t->buckets[bucket(uid)];
+	uint32_t q = t->buckets[bucket(neighbour)];
 
-	while (q != NONE && t->queues[q].uid != uid)
+	while (q != NONE && t->queues[q].neighbour != neighbour)
 		q = t->queues[q].chain;
 	return q;
 }
 
-static uint32_t find_or_make(struct turns *t, uint32_t uid)
+static uint32_t find_or_make(struct turns *t, uint64_t neighbour)
 {
-	uint32_t q = find(t, uid);
+	uint32_t q = find(t, neighbour);
 
 	if (q != NONE)
 		return q;
 	q = t->free;
 	assert(q != NONE);
 	t->free = t->queues[q].chain;
-	t->queues[q] = (struct queue){ .uid = uid, .chain = t->buckets[bucket(uid)] };
-	t->buckets[bucket(uid)] = q;
+	t->queues[q] = (struct queue){ .neighbour = neighbour, .chain = t->buckets[bucket(neighbour)] };
+	t->buckets[bucket(neighbour)] = q;
 	return q;
 }
 
 static void drop_idle(struct turns *t, uint32_t q)
 {
-	uint32_t *link = &t->buckets[bucket(t->queues[q].uid)];
+	uint32_t *link = &t->buckets[bucket(t->queues[q].neighbour)];
 
 	if (t->queues[q].waiting || t->queues[q].running)
 		return;
@@ -131,9 +131,9 @@ static void ring_leave(struct turns *t, uint32_t q)
 
 /* ---- turns ---- */
 
-void turns_wait(struct turns *t, uint32_t entry, uint32_t uid)
+void turns_wait(struct turns *t, uint32_t entry, uint64_t neighbour)
 {
-	const uint32_t q = find_or_make(t, uid);
+	const uint32_t q = find_or_make(t, neighbour);
 	struct queue *x = &t->queues[q];
 
 	if (x->waiting++ == 0) {
@@ -145,19 +145,19 @@ void turns_wait(struct turns *t, uint32_t entry, uint32_t uid)
 	x->last = entry;
 }
 
-uint32_t turns_waiting(const struct turns *t, uint32_t uid)
+uint32_t turns_waiting(const struct turns *t, uint64_t neighbour)
 {
-	const uint32_t q = find(t, uid);
+	const uint32_t q = find(t, neighbour);
 
 	return q == NONE ? 0 : t->queues[q].waiting;
 }
 
 static bool may_run(const struct turns *t, const struct queue *x)
 {
-	return x->running < t->share && (x->uid == 0 || t->others + 1 < t->threads);
+	return x->running < t->share && (x->neighbour == NEIGHBOUR_ROOT || t->others + 1 < t->threads);
 }
 
-/* Passes over no more uids than have their share of the threads, but for the moments in which all but one are taken. */
+/* Passes over no more neighbours than have their share of the threads, but for the moments in which all but one are taken. */
 static uint32_t next_turn(const struct turns *t)
 {
 	uint32_t q = t->now;
@@ -165,7 +165,7 @@ static uint32_t next_turn(const struct turns *t)
 	if (q == NONE)
 		return NONE;
 	if (t->others + 1 >= t->threads) {
-		q = find(t, 0);
+		q = find(t, NEIGHBOUR_ROOT);
 		return q != NONE && t->queues[q].waiting && may_run(t, &t->queues[q]) ? q : NONE;
 	}
 	do {
@@ -176,30 +176,49 @@ static uint32_t next_turn(const struct turns *t)
 	return NONE;
 }
 
-int64_t turns_take(struct turns *t, uint32_t *ret_uid)
+/* The first of the queue, which is in the ring. */
+static uint32_t take_first(struct turns *t, uint32_t q)
+{
+	struct queue *x = &t->queues[q];
+	const uint32_t entry = x->first;
+
+	x->first = t->next[entry];
+	if (--x->waiting == 0)
+		ring_leave(t, q);
+	return entry;
+}
+
+int64_t turns_take(struct turns *t, uint64_t *ret_neighbour)
 {
 	const uint32_t q = next_turn(t);
 
 	if (q == NONE)
 		return -1;
 	struct queue *x = &t->queues[q];
-	const uint32_t entry = x->first;
 	t->now = x->after;
-	x->first = t->next[entry];
 	x->running++;
-	t->others += x->uid != 0;
-	if (--x->waiting == 0)
-		ring_leave(t, q);
-	*ret_uid = x->uid;
+	t->others += x->neighbour != NEIGHBOUR_ROOT;
+	*ret_neighbour = x->neighbour;
+	return take_first(t, q);
+}
+
+int64_t turns_drop(struct turns *t, uint64_t neighbour)
+{
+	const uint32_t q = find(t, neighbour);
+
+	if (q == NONE || !t->queues[q].waiting)
+		return -1;
+	const uint32_t entry = take_first(t, q);
+	drop_idle(t, q);
 	return entry;
 }
 
-void turns_done(struct turns *t, uint32_t uid)
+void turns_done(struct turns *t, uint64_t neighbour)
 {
-	const uint32_t q = find(t, uid);
+	const uint32_t q = find(t, neighbour);
 
 	assert(q != NONE && t->queues[q].running);
 	t->queues[q].running--;
-	t->others -= uid != 0;
+	t->others -= neighbour != NEIGHBOUR_ROOT;
 	drop_idle(t, q);
 }

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define UNANSWERED_THREADS 64u
+#define UNANSWERED_THREADS 128u
 #define UNANSWERED_WAITING 256u
 
 /* unique is without the kernel's resend bit; 0: none. began: shared_clock(). */

@@ -87,6 +87,32 @@ bool vault_is_administrator(struct vault *v, const struct identity *who)
 	return !j.error && j.decision == POLICY_ALLOW;
 }
 
+uint64_t vault_neighbour(const struct identity *who)
+{
+	return who->neighbour;
+}
+
+uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid)
+{
+	return neighbours_guess(callers_neighbours(v->callers), uid);
+}
+
+static _Atomic uint64_t *known_place(struct vault *v, uint64_t neighbour)
+{
+	return &v->known[(neighbour * 0x9e3779b97f4a7c15u >> 32) % KNOWN_MAX];
+}
+
+bool vault_is_known(struct vault *v, uint64_t neighbour)
+{
+	return atomic_load_explicit(known_place(v, neighbour), memory_order_relaxed) == neighbour + 1;
+}
+
+void vault_note_known(struct vault *v, uint64_t neighbour)
+{
+	if (!vault_is_known(v, neighbour))
+		atomic_store_explicit(known_place(v, neighbour), neighbour + 1, memory_order_relaxed);
+}
+
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)
 {
 	const int32_t bell = v->shared->keeper.bell;
@@ -106,6 +132,11 @@ static bool of_weight(enum audit_operation operation)
 {
 	return operation == AUDIT_VAULT_STATUS || operation == AUDIT_AUDIT_READ || operation == AUDIT_SECRET_DELETE || operation == AUDIT_SECRET_RECOVER ||
 	       operation == AUDIT_SECRET_PURGE;
+}
+
+enum patience vault_record_waits(const struct vault *v)
+{
+	return v->options && v->options->durability == AUDIT_DURABILITY_FDATASYNC ? WAITS_FOR_RESOLVER : WAITS_FOR_NOTHING;
 }
 
 int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,

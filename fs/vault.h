@@ -15,11 +15,15 @@
 #include "fs/drops.h"
 #include "fs/handle.h"
 #include "fs/inode.h"
+#include "fs/patience.h"
 #include "fs/plain.h"
 #include "fs/shared.h"
+#include "fs/shares.h"
 #include "policy/policy.h"
 #include "store/audit.h"
 #include "store/store.h"
+
+#define KNOWN_MAX 1024u
 
 struct vault {
 	struct shared *shared;
@@ -37,7 +41,12 @@ struct vault {
 	struct holds *holds;
 	struct ctl_env ctl;
 	int bell_fd, control_fd, fuse_fd, proc_fd;
-	pthread_mutex_t ctl_lock;	/* of shared->ctl */
+	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
+	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
+	struct shares *ctl_shares;	/* of its buffers; NULL: not counted yet */
+	bool ctl_busy[CTL_BUFFERS];	/* a thread is at it */
+	pthread_mutex_t staged_lock;	/* of handles' staged chunks, and: */
+	struct shares *staged;		/* of these; NULL: not counted yet */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
 	_Atomic uint64_t events_told;	/* how far in the stream of events watchers were told */
@@ -80,9 +89,19 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 /* One who must be able to act when others have used up what there is: whoever may grant, and root of the host (a sealed vault knows no policy). */
 bool vault_is_administrator(struct vault *v, const struct identity *who);
 
+/* Whose share of things a caller uses (fs/shares.h): once it is known who that is, and before, without asking anybody. */
+uint64_t vault_neighbour(const struct identity *who);
+uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid);
+
+/* Was an open of a value ever allowed to the neighbour? Whoever is let in now and then does not wait behind those who never are. Forgotten when many others were, and with the worker. */
+bool vault_is_known(struct vault *v, uint64_t neighbour);
+void vault_note_known(struct vault *v, uint64_t neighbour);
+
 /* Is the caller a thread of the bell: its process and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 
+/* What a thread must be able to wait for to write a record. */
+enum patience vault_record_waits(const struct vault *v);
 /* Writes the record of a verdict. 0, or -EIO: nothing may be served. *ret_delay_ms may be NULL. */
 int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
 		 uint32_t *ret_delay_ms);

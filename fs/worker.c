@@ -215,7 +215,7 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	if (audit_append(v->audit, &e, NULL))
 		log_caused(LOG_ERR, "and the log cannot be written");
 	v->shared->keeper.deaths_of_request++;
-	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
+	return suspects_penalty(&v->shared->suspects, vault_neighbour_guess(v, in->uid), now_ms());
 }
 
 static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
@@ -465,6 +465,7 @@ static int open_rest(struct worker *w)
 	v->stackable = mount_can_be_stacked_on(&v->shared->init);
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
+	pthread_mutex_init(&v->staged_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
 	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
 	callers.accounts = v->accounts;
@@ -482,7 +483,7 @@ static int open_rest(struct worker *w)
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .owner = hot_owner, .userdata = v, .given_up = given_up, .lost = lost, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .neighbour = hot_neighbour, .known = hot_known, .userdata = v, .given_up = given_up, .lost = lost, .stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)
@@ -626,6 +627,8 @@ static void tear_down(struct worker *w)
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
 	}
+	shares_free(v->ctl_shares);
+	shares_free(v->staged);
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);

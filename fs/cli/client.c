@@ -97,11 +97,28 @@ struct message {
 	bool sent;		/* some of it left here once: it may have been carried out */
 };
 
-static int attempt(const char *path, struct message *m, char **ret_text, size_t *ret_len)
+/* A file of its own for each request, so that nobody can hold its lock: while one process writes to .coffer/ctl, others may have to wait. A daemon of an earlier version has only that. */
+static int open_request(const char *mount)
+{
+	char path[PATH_MAX + 64];
+	uint64_t name = 0;
+	int fd = -1;
+
+	if (getrandom(&name, sizeof(name), 0) == (ssize_t)sizeof(name)) {
+		snprintf(path, sizeof(path), "%s/.coffer/requests/%014llx", mount, (unsigned long long)(name >> 8));
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd >= 0 || (errno != ENOENT && errno != ENOTDIR))
+			return fd;
+	}
+	snprintf(path, sizeof(path), "%s/.coffer/ctl", mount);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+static int attempt(const char *mount, struct message *m, char **ret_text, size_t *ret_len)
 {
 	int fd, r, written;
 
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	fd = open_request(mount);
 	if (fd < 0)
 		return -errno;
 	m->sent = true;
@@ -157,7 +174,7 @@ static int add_id(json_t *request)
 	return json_object_set_new(request, "id", json_string(hex)) < 0 ? -ENOMEM : 0;
 }
 
-static int converse(const char *path, struct message *m, char **ret_text, size_t *ret_len)
+static int converse(const char *mount, struct message *m, char **ret_text, size_t *ret_len)
 {
 	int64_t start = now_ms(), pause = PAUSE_FIRST_MS;
 	unsigned refusals = 0;
@@ -166,7 +183,7 @@ static int converse(const char *path, struct message *m, char **ret_text, size_t
 	for (;;) {
 		struct timespec rest = { .tv_sec = pause / 1000, .tv_nsec = pause % 1000 * 1000000 };
 
-		r = attempt(path, m, ret_text, ret_len);
+		r = attempt(mount, m, ret_text, ret_len);
 		if (r == 0 || !lost(r))
 			return r;
 		if (r == -EPERM && ++refusals >= REFUSALS_MAX)
@@ -181,7 +198,7 @@ static int converse(const char *path, struct message *m, char **ret_text, size_t
 /* ret_bytes (may be NULL): what followed the line. */
 static int exchange(const char *mount, json_t *request, bool changes, struct message m, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len)
 {
-	char path[PATH_MAX + 32], *dump = NULL, *line = NULL, *text = NULL;
+	char *dump = NULL, *line = NULL, *text = NULL;
 	size_t text_len = 0, line_len;
 	json_t *answer;
 	int r;
@@ -191,7 +208,6 @@ static int exchange(const char *mount, json_t *request, bool changes, struct mes
 		if (r < 0)
 			return r;
 	}
-	snprintf(path, sizeof(path), "%s/.coffer/ctl", mount);
 	dump = json_dumps(request, JSON_COMPACT);
 	r = -ENOMEM;
 	if (!dump || asprintf(&line, "%s\n", dump) < 0) {
@@ -200,7 +216,7 @@ static int exchange(const char *mount, json_t *request, bool changes, struct mes
 	}
 	m.line = line;
 	m.line_len = strlen(line);
-	r = converse(path, &m, &text, &text_len);
+	r = converse(mount, &m, &text, &text_len);
 	if (r < 0 && !m.sent && lost(r))
 		r = -EHOSTDOWN;
 	if (r < 0)

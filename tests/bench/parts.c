@@ -193,11 +193,10 @@ static void handles_open_close(void *arg, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct handle *e;
-		int r = handle_new(arg, UID, 2ull * i + 2, &e);
+		int r = handle_new(arg, &(struct handle_ask){ .unique = 2ull * i + 2, .neighbour = UID, .uid = UID, .kind = HANDLE_VALUE }, &e);
 
 		if (r < 0)
 			die("handle_new", r, NULL);
-		e->kind = HANDLE_VALUE;
 		e->secret = 42;
 		e->version = 1;
 		handle_release(arg, handle_publish(arg, e));

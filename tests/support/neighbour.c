@@ -175,7 +175,7 @@ static void enter_namespace(unsigned owner)
 
 int main(int argc, char **argv)
 {
-	const struct rlimit files = { 1048576, 1048576 };
+	struct rlimit files = { 1024, 1024 };
 	pthread_attr_t attr;
 
 	if (argc != 8 && argc != 9)
@@ -193,6 +193,8 @@ int main(int argc, char **argv)
 	snprintf(secret_path, sizeof secret_path, "%s/%s/current", argv[1], argv[2]);
 	snprintf(ctl_path, sizeof ctl_path, "%s/.coffer/ctl", argv[1]);
 	snprintf(whoami_path, sizeof whoami_path, "%s/.coffer/whoami", argv[1]);
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	if (argc == 9)
 		enter_namespace((unsigned)strtoul(argv[8], NULL, 10));

@@ -1540,7 +1540,7 @@ START_TEST(a_file_operation_whose_commit_fails_when_it_comes_again_is_recorded_a
 {
 	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = "db", .run = run_nothing };
 	struct vault vault = { .store = v.store, .audit = v.audit, .keys = v.keys, .shared = v.env.shared };
-	const struct asker asker = { .who = &admin };
+	const struct asker asker = { .who = &admin, .patience = WAITS_FOR_ALL };
 	const rlim_t limit = wal_filled();
 	struct verdict verdict;
 	size_t n;

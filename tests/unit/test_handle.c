@@ -28,11 +28,22 @@ static struct handles *take_over(struct handle_table *t)
 	return h;
 }
 
+/* A value, of whoever is its own neighbour. */
+static int new_value(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret)
+{
+	return handle_new(h, &(struct handle_ask){ .unique = unique, .neighbour = uid, .uid = uid, .kind = HANDLE_VALUE }, ret);
+}
+
+static int new_reserved(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret)
+{
+	return handle_new(h, &(struct handle_ask){ .unique = unique, .neighbour = uid, .uid = uid, .kind = HANDLE_VALUE, .reserved = true }, ret);
+}
+
 static uint64_t open_one(struct handles *h, uint32_t uid, uint64_t unique, uint32_t secret, uint32_t version, uint32_t flags)
 {
 	struct handle *e;
 
-	ck_assert_int_eq(handle_new(h, uid, unique, &e), 0);
+	ck_assert_int_eq(new_value(h, uid, unique, &e), 0);
 	e->kind = HANDLE_VALUE;
 	e->secret = secret;
 	e->version = version;
@@ -63,7 +74,7 @@ START_TEST(a_busy_entry_is_not_found)
 	struct handle *e;
 	uint64_t fh;
 
-	ck_assert_int_eq(handle_new(h, 0, 5, &e), 0);
+	ck_assert_int_eq(new_value(h, 0, 5, &e), 0);
 	fh = (uint64_t)e->generation << 32;
 	ck_assert_ptr_null(handle_get(h, fh));
 	ck_assert_ptr_null(handle_by_unique(h, 5, &fh));
@@ -100,33 +111,35 @@ END_TEST
 START_TEST(a_new_entry_keeps_nothing_of_the_last_one)
 {
 	struct handles *h = take_over(table_new());
-	struct handle *e, zero = { 0 };
+	struct handle *e, zero = { .kind = HANDLE_VALUE };
 
-	ck_assert_int_eq(handle_new(h, 9, 9, &e), 0);
+	ck_assert_int_eq(new_value(h, 9, 9, &e), 0);
 	memset(&e->ino, 0xff, sizeof(*e) - offsetof(struct handle, ino));
+	e->kind = HANDLE_VALUE;
 	e->uid = 9;
+	e->neighbour = 9;
 	handle_release(h, handle_publish(h, e));
-	ck_assert_int_eq(handle_new(h, 0, 0, &e), 0);
+	ck_assert_int_eq(new_value(h, 0, 0, &e), 0);
 	ck_assert_mem_eq(&e->unique, &zero.unique, sizeof(zero) - offsetof(struct handle, unique));
 	handle_abandon(h, e);
 	handles_free(h);
 }
 END_TEST
 
-START_TEST(limits_each_uid_and_no_other)
+START_TEST(limits_each_neighbour_and_no_other)
 {
 	struct handles *h = take_over(table_new());
 	struct handle *e;
 	uint64_t first = open_one(h, 1000, 2, 1, 1, O_RDONLY);
 
-	for (uint64_t n = 1; n < HANDLES_PER_UID; n++)
+	for (uint64_t n = 1; n < VALUES_MOST; n++)
 		open_one(h, 1000, 2 + 2 * n, 1, 1, O_RDONLY);
-	ck_assert_int_eq(handle_new(h, 1000, 1, &e), -ENFILE);
-	ck_assert_int_eq(handle_new(h, 1001, 1, &e), 0);
+	ck_assert_int_eq(new_value(h, 1000, 1, &e), -ENFILE);
+	ck_assert_int_eq(new_value(h, 1001, 1, &e), 0);
 	handle_abandon(h, e);
 	handle_release(h, first);
-	ck_assert_int_eq(handle_new(h, 1000, 1, &e), 0);
-	ck_assert_int_eq(handle_new(h, 1000, 3, &e), -ENFILE);
+	ck_assert_int_eq(new_value(h, 1000, 1, &e), 0);
+	ck_assert_int_eq(new_value(h, 1000, 3, &e), -ENFILE);
 	handle_abandon(h, e);
 	handles_free(h);
 }
@@ -137,44 +150,73 @@ START_TEST(counts_busy_entries_against_the_limit)
 	struct handles *h = take_over(table_new());
 	struct handle *e;
 
-	for (uint32_t n = 0; n < HANDLES_PER_UID; n++)
-		ck_assert_int_eq(handle_new(h, 5, n, &e), 0);
-	ck_assert_int_eq(handle_new(h, 5, 1, &e), -ENFILE);
+	for (uint32_t n = 0; n < VALUES_MOST; n++)
+		ck_assert_int_eq(new_value(h, 5, n, &e), 0);
+	ck_assert_int_eq(new_value(h, 5, 1, &e), -ENFILE);
 	handle_abandon(h, e);
-	ck_assert_int_eq(handle_new(h, 5, 1, &e), 0);
+	ck_assert_int_eq(new_value(h, 5, 1, &e), 0);
 	/* a container's root has the uid of the host's: its share is not all that this one has */
 	for (uint32_t n = 0; n < HANDLES_RESERVE; n++)
-		ck_assert_int_eq(handle_new_reserved(h, 5, 1 + n, &e), 0);
-	ck_assert_int_eq(handle_new_reserved(h, 5, 1, &e), -ENFILE);
+		ck_assert_int_eq(new_reserved(h, 5, 1 + n, &e), 0);
+	ck_assert_int_eq(new_reserved(h, 5, 1, &e), -ENFILE);
 	handles_free(h);
 }
 END_TEST
 
-START_TEST(a_full_table_refuses_and_recovers)
+START_TEST(a_full_pool_refuses_and_recovers)
 {
 	struct handle_table *t = table_new();
 	struct handles *h = take_over(t);
 	struct handle *e;
-	uint64_t *fhs = calloc(HANDLES_MAX, sizeof(*fhs));
+	uint64_t *fhs = calloc(VALUES_MAX, sizeof(*fhs));
+	uint32_t n = 0;
 
-	for (uint32_t n = 0; n < HANDLES_MAX - HANDLES_RESERVE; n++)
-		fhs[n] = open_one(h, n % 64, 2 * n, n % 100, n % 7, O_RDONLY);
-	ck_assert_int_eq(handle_new(h, 999, 1, &e), -ENFILE);
+	/* each takes what it can, until there is nothing for anybody */
+	for (uint32_t uid = 1; n < VALUES_MAX - HANDLES_RESERVE; uid++)
+		while (new_value(h, uid, 2 * n, &e) == 0) {
+			e->version = n % 7;
+			fhs[n++] = handle_publish(h, e);
+		}
+	ck_assert_int_eq(new_value(h, 999999, 1, &e), -ENFILE);
 	/* what others cannot have is left for an administrator */
-	for (uint32_t n = HANDLES_MAX - HANDLES_RESERVE; n < HANDLES_MAX; n++) {
-		ck_assert_int_eq(handle_new_reserved(h, 0, 2 * n, &e), 0);
+	for (; n < VALUES_MAX; n++) {
+		ck_assert_int_eq(new_reserved(h, 0, 2 * n, &e), 0);
 		fhs[n] = handle_publish(h, e);
 	}
-	ck_assert_int_eq(handle_new_reserved(h, 0, 1, &e), -ENFILE);
-	ck_assert_uint_eq(handle_count(h), HANDLES_MAX);
+	ck_assert_int_eq(new_reserved(h, 0, 1, &e), -ENFILE);
+	ck_assert_uint_eq(handle_count(h), VALUES_MAX);
 	handles_free(h);
 	h = take_over(t);
-	ck_assert_int_eq(handle_new(h, 999, 1, &e), -ENFILE);
-	for (uint32_t n = 0; n < HANDLES_MAX; n++)
-		handle_release(h, fhs[n]);
+	ck_assert_int_eq(new_value(h, 999999, 1, &e), -ENFILE);
+	for (uint32_t i = 0; i < VALUES_MAX; i++)
+		handle_release(h, fhs[i]);
 	ck_assert_uint_eq(handle_count(h), 0);
-	ck_assert_int_eq(handle_new(h, 999, 1, &e), 0);
+	ck_assert_int_eq(new_value(h, 999999, 1, &e), 0);
 	free(fhs);
+	handles_free(h);
+}
+END_TEST
+
+START_TEST(whoever_has_its_own_files_and_directories_open_takes_no_value_from_anybody)
+{
+	struct handle_table *t = table_new();
+	struct handles *h = take_over(t);
+	struct handle *e;
+	uint32_t n = 0;
+
+	for (uint64_t neighbour = 1; neighbour <= 70000; neighbour++)
+		for (enum handle_kind kind = HANDLE_VALUE; kind <= HANDLE_EVENTS; kind++)
+			if (kind != HANDLE_VALUE && handle_new(h, &(struct handle_ask){ .unique = 2 * n++, .neighbour = neighbour, .uid = 5, .kind = kind }, &e) == 0)
+				handle_publish(h, e);
+	ck_assert_uint_le(handle_count(h), OWN_FILES_MAX + DIRECTORIES_MAX - 2 * HANDLES_RESERVE);
+	for (uint32_t i = 0; i < VALUES_MOST; i++)
+		open_one(h, 7, 2 * n++, 1, 1, O_RDONLY);
+	handles_free(h);
+	h = take_over(t);
+	ck_assert_int_eq(new_value(h, 7, 1, &e), -ENFILE);
+	ck_assert_int_eq(new_value(h, 8, 1, &e), 0);
+	ck_assert_int_eq(handle_new(h, &(struct handle_ask){ .unique = 1, .neighbour = 8, .kind = HANDLE_TEXT }, &e), -ENFILE);
+	ck_assert_int_eq(handle_new(h, &(struct handle_ask){ .unique = 1, .neighbour = 8, .kind = HANDLE_TEXT, .reserved = true }, &e), 0);
 	handles_free(h);
 }
 END_TEST
@@ -190,7 +232,7 @@ START_TEST(counts_readers_of_a_version)
 	ck_assert_uint_eq(handle_read_writers(h, 8), 0);
 	ck_assert_uint_eq(handle_readers(h, 7, 2), 0);
 	ck_assert_uint_eq(handle_readers(h, 3, 7), 0);
-	ck_assert_int_eq(handle_new(h, 1, 8, &e), 0);
+	ck_assert_int_eq(new_value(h, 1, 8, &e), 0);
 	e->kind = HANDLE_CTL;
 	e->secret = 7;
 	e->version = 3;
@@ -238,7 +280,7 @@ START_TEST(the_next_worker_takes_everything_over)
 	uint64_t open = open_one(first, 1000, 10, 7, 3, O_RDONLY), gone = open_one(first, 1000, 12, 7, 3, O_RDONLY), found;
 	struct handle *busy, *e;
 
-	ck_assert_int_eq(handle_new(first, 1000, 14, &busy), 0);
+	ck_assert_int_eq(new_value(first, 1000, 14, &busy), 0);
 	uint64_t busy_fh = (uint64_t)busy->generation << 32 | (uint32_t)(busy - t->entries);
 	handle_release(first, gone);
 
@@ -253,14 +295,14 @@ START_TEST(the_next_worker_takes_everything_over)
 	ck_assert_uint_eq(busy->state, HANDLE_FREE);
 	/* both free entries are used again, under new numbers, before a third is touched */
 	for (int n = 0; n < 2; n++) {
-		ck_assert_int_eq(handle_new(second, 1000, 20, &e), 0);
+		ck_assert_int_eq(new_value(second, 1000, 20, &e), 0);
 		uint64_t fh = handle_publish(second, e);
 		ck_assert(fh != gone && fh != busy_fh);
 	}
 	ck_assert_uint_eq(t->high, 3);
-	for (int n = 3; n < HANDLES_PER_UID; n++)
+	for (int n = 3; n < VALUES_MOST; n++)
 		open_one(second, 1000, 30, 1, 1, O_RDONLY);
-	ck_assert_int_eq(handle_new(second, 1000, 1, &e), -ENFILE);
+	ck_assert_int_eq(new_value(second, 1000, 1, &e), -ENFILE);
 	handles_free(first);
 	handles_free(second);
 }
@@ -331,7 +373,7 @@ START_TEST(each_visits_the_open_handles_of_a_secret)
 
 	for (uint64_t n = 0; n < 900; n++)
 		open_one(h, 1, n, (uint32_t)(n % 3 + 1), 1, O_RDONLY);
-	ck_assert_int_eq(handle_new(h, 1, 5000, &busy), 0);
+	ck_assert_int_eq(new_value(h, 1, 5000, &busy), 0);
 	busy->secret = 2;
 	handle_each(h, 2, count_each, seen);
 	ck_assert(seen[1] == 0 && seen[2] == 300 && seen[3] == 0);
@@ -358,7 +400,7 @@ static void *open_and_release(void *arg)
 		uint64_t *fh = &fhs[n % 16], found;
 		handle_release(w->h, *fh);
 		w->failed |= *fh && handle_get(w->h, *fh);
-		if (handle_new(w->h, w->uid, (uint64_t)w->uid << 32 | n, &e) < 0) {
+		if (new_value(w->h, w->uid, (uint64_t)w->uid << 32 | n, &e) < 0) {
 			w->failed = true;
 			break;
 		}
@@ -411,7 +453,7 @@ static void live_until_killed(struct handle_table *t, struct diary *d, unsigned 
 		if (fh) {
 			d->open[s] = 0;
 			handle_release(h, fh);
-		} else if (handle_new(h, s % 4, 2 * d->steps + 2, &e) == 0) {
+		} else if (new_value(h, s % 4, 2 * d->steps + 2, &e) == 0) {
 			e->kind = HANDLE_VALUE;
 			e->secret = s + 1;
 			e->version = 1;
@@ -493,9 +535,10 @@ int main(void)
 	tcase_add_test(t, a_busy_entry_is_not_found);
 	tcase_add_test(t, rejects_stale_and_wild_fhs);
 	tcase_add_test(t, a_new_entry_keeps_nothing_of_the_last_one);
-	tcase_add_test(t, limits_each_uid_and_no_other);
+	tcase_add_test(t, limits_each_neighbour_and_no_other);
 	tcase_add_test(t, counts_busy_entries_against_the_limit);
-	tcase_add_test(t, a_full_table_refuses_and_recovers);
+	tcase_add_test(t, a_full_pool_refuses_and_recovers);
+	tcase_add_test(t, whoever_has_its_own_files_and_directories_open_takes_no_value_from_anybody);
 	tcase_add_test(t, counts_readers_of_a_version);
 	tcase_add_test(t, counts_survive_growth_and_removal);
 	tcase_add_test(t, the_next_worker_takes_everything_over);

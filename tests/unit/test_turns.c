@@ -13,9 +13,9 @@ static struct turns *t;
 static void setup(void) { ck_assert_int_eq(turns_new(ENTRIES, THREADS, SHARE, &t), 0); }
 static void teardown(void) { turns_free(t); }
 
-static void takes(int64_t entry, uint32_t uid)
+static void takes(int64_t entry, uint64_t uid)
 {
-	uint32_t got = 0;
+	uint64_t got = 0;
 
 	ck_assert_int_eq(turns_take(t, &got), entry);
 	if (entry >= 0)
@@ -89,7 +89,8 @@ START_TEST(a_million_random_steps_keep_the_rules)
 
 	srandom(42);
 	for (int step = 0; step < 1000000; step++) {
-		uint32_t e = (uint32_t)random() % ENTRIES, uid = (uint32_t)random() % 16, got;
+		uint32_t e = (uint32_t)random() % ENTRIES, uid = (uint32_t)random() % 16;
+		uint64_t got;
 		if (random() % 2) {
 			if (!waits[e]) {
 				waits[e] = true;
@@ -124,6 +125,28 @@ START_TEST(a_million_random_steps_keep_the_rules)
 }
 END_TEST
 
+START_TEST(what_has_waited_longest_is_dropped)
+{
+	const uint64_t far = UINT64_C(7) << 40;	/* no uid */
+
+	ck_assert_int_eq(turns_drop(t, far), -1);
+	for (uint32_t i = 0; i < 6; i++)
+		turns_wait(t, i, i % 2 ? 1000 : far);
+	takes(0, far);
+	ck_assert_int_eq(turns_drop(t, far), 2);
+	ck_assert_uint_eq(turns_waiting(t, far), 1);
+	ck_assert_int_eq(turns_drop(t, far), 4);
+	ck_assert_int_eq(turns_drop(t, far), -1);
+	turns_done(t, far);
+	ck_assert_int_eq(turns_drop(t, 1000), 1);
+	takes(3, 1000);
+	turns_wait(t, 0, far);
+	takes(5, 1000);
+	takes(0, far);
+	takes(-1, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("turns");
@@ -135,6 +158,7 @@ int main(void)
 	tcase_add_test(c, a_crowd_has_no_more_than_its_share_of_the_threads);
 	tcase_add_test(c, uids_take_turns);
 	tcase_add_test(c, root_finds_a_thread_whatever_the_others_do);
+	tcase_add_test(c, what_has_waited_longest_is_dropped);
 	tcase_add_test(c, a_million_random_steps_keep_the_rules);
 	suite_add_tcase(s, c);
 	SRunner *runner = srunner_create(s);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/ctl_file.h"
+#include "fs/staged.h"
 #include "fs/staging.h"
 #include "store_fixture.h"
 
@@ -202,8 +203,7 @@ static struct handle *open_handle(enum handle_kind kind, uint32_t secret, uint64
 {
 	struct handle *h;
 
-	ck_assert_int_eq(handle_new(w.vault.handles, 1000, w.unique++, &h), 0);
-	h->kind = kind;
+	ck_assert_int_eq(handle_new(w.vault.handles, &(struct handle_ask){ .unique = w.unique++, .neighbour = 1000, .uid = 1000, .kind = kind }, &h), 0);
 	h->secret = secret;
 	h->open_flags = O_WRONLY | O_TRUNC;
 	h->gid = 1000;
@@ -244,7 +244,7 @@ END_TEST
 /* As cp writes, which goes on to the close when one of its writes fails. */
 START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 {
-	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100 };
+	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
 	uint32_t id = add_secret(fx.store, "db", "old");
 	struct handle *h;
 	uint64_t fh;
@@ -283,7 +283,7 @@ END_TEST
 
 static int ctl_write(uint64_t fh, uint64_t unique, uint64_t offset, const char *text, size_t len)
 {
-	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100 };
+	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
 
 	return ctl_file_write(&w.vault, &a, fh, unique, offset, (const uint8_t *)text, len);
 }
@@ -302,7 +302,7 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 	char got[16];
 	size_t n;
 	uint64_t fh;
-	const struct asker me = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100 };
+	const struct asker me = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
 	struct handle *h = open_handle(HANDLE_CTL, 0, &fh);
 
 	ck_assert_int_eq(ctl_file_open(&w.vault, &me, fh), 0);
@@ -327,37 +327,134 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 }
 END_TEST
 
-/* Many uids together take all that they can have. */
+static uint64_t fh_of(const struct handle *h)
+{
+	uint64_t fh = 0;
+
+	ck_assert_ptr_eq(handle_by_unique(w.vault.handles, h->unique, &fh), h);
+	return fh;
+}
+
+static int open_ctl(const struct asker *who, uint64_t neighbour, uint64_t *ret_fh)
+{
+	struct handle *h;
+
+	ck_assert_int_eq(handle_new(w.vault.handles, &(struct handle_ask){ .unique = w.unique++, .neighbour = neighbour, .kind = HANDLE_CTL }, &h), 0);
+	*ret_fh = handle_publish(w.vault.handles, h);
+	int r = ctl_file_open(&w.vault, who, *ret_fh);
+	if (r)
+		handle_release(w.vault.handles, *ret_fh);
+	return r;
+}
+
+static uint32_t buffers_of(uint64_t neighbour)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < CTL_BUFFERS; i++) {
+		const struct handle *h = w.vault.shared->ctl[i].owner ? handle_get(w.vault.handles, w.vault.shared->ctl[i].owner) : NULL;
+		n += h && h->neighbour == neighbour;
+	}
+	return n;
+}
+
+START_TEST(many_idle_requests_keep_nobody_out)
+{
+	struct identity stranger = w.who;
+	const struct asker nobody = { .who = &stranger, .uid = 65534, .neighbour = 65534, .patience = WAITS_FOR_ALL };
+	uint64_t fh, first[CTL_BUFFERS_MOST];
+
+	stranger.uid = stranger.policy.uid = 65534;
+	for (uint32_t i = 0; i < CTL_BUFFERS_MOST; i++)
+		ck_assert_int_eq(open_ctl(&nobody, 7, &first[i]), 0);
+	ck_assert_int_eq(open_ctl(&nobody, 7, &fh), -ENFILE);
+	for (uint64_t neighbour = 2000; neighbour < 2100; neighbour++)	/* all that is left, and a little more */
+		ck_assert_int_eq(open_ctl(&nobody, neighbour, &fh), 0);
+	for (uint64_t neighbour = 2000; neighbour < 2100; neighbour++)
+		for (int i = 0; i < 20; i++)
+			open_ctl(&nobody, neighbour, &fh);
+	for (uint64_t neighbour = 3000; neighbour < 3010; neighbour++)
+		ck_assert_int_eq(open_ctl(&nobody, neighbour, &fh), 0);
+	uint32_t all = 0;
+	const uint32_t mine = buffers_of(7);
+	for (size_t i = 0; i < CTL_BUFFERS; i++)
+		all += w.vault.shared->ctl[i].owner != 0;
+	ck_assert_uint_eq(all, CTL_BUFFERS - CTL_BUFFERS_RESERVE);
+	ck_assert_uint_lt(mine, CTL_BUFFERS_MOST);	/* the heaviest */
+	/* the one that lost its request hears of it, and nothing of another's */
+	ck_assert_int_eq(ctl_file_write(&w.vault, &nobody, first[0], 77, 0, (const uint8_t *)"x", 1), -ESTALE);
+	ctl_file_release(&w.vault, first[0]);
+	ck_assert_uint_eq(buffers_of(7), mine);
+	/* counted again by a worker that takes over */
+	shares_free(w.vault.ctl_shares);
+	w.vault.ctl_shares = NULL;
+	ck_assert_int_eq(open_ctl(&nobody, 99999, &fh), 0);
+	ck_assert_uint_eq(buffers_of(99999), 1);
+}
+END_TEST
+
 START_TEST(ctl_has_a_reserve_for_administrators)
 {
 	struct identity root = w.who, stranger = w.who;
 	const struct asker admin = { .who = &w.who, .uid = FIXTURE_ADMIN }, host_root = { .who = &root, .uid = 0 }, nobody = { .who = &stranger, .uid = 65534 };
-	struct handle *h;
 	uint64_t fh;
-	uint32_t taken = 0;
 
 	root.uid = root.policy.uid = 0;
 	stranger.uid = stranger.policy.uid = 65534;
-	for (uint32_t uid = 2000; uid < 2020; uid++)
-		for (int n = 0; n < 20; n++) {
-			ck_assert_int_eq(handle_new(w.vault.handles, uid, w.unique++, &h), 0);
-			h->kind = HANDLE_CTL;
-			fh = handle_publish(w.vault.handles, h);
-			if (ctl_file_open(&w.vault, &nobody, fh) == 0)
-				taken++;
-			else
-				handle_release(w.vault.handles, fh);
-		}
-	ck_assert_uint_eq(taken, CTL_BUFFERS - CTL_BUFFERS_RESERVE);
-	open_handle(HANDLE_CTL, 0, &fh);
-	ck_assert_int_eq(ctl_file_open(&w.vault, &nobody, fh), -ENFILE);
-	ck_assert_int_eq(ctl_file_open(&w.vault, &admin, fh), 0);
-	open_handle(HANDLE_CTL, 0, &fh);
-	ck_assert_int_eq(ctl_file_open(&w.vault, &host_root, fh), 0);
+	for (uint64_t neighbour = 1; neighbour <= 300; neighbour++)	/* one each: nobody is the heaviest */
+		open_ctl(&nobody, neighbour, &fh);
+	ck_assert_int_eq(open_ctl(&nobody, 1000, &fh), -ENFILE);
+	ck_assert_int_eq(open_ctl(&admin, 1000, &fh), 0);
+	ck_assert_int_eq(open_ctl(&host_root, NEIGHBOUR_ROOT, &fh), 0);
 	/* a container's root is none */
 	root.host = root.policy.host = false;
-	open_handle(HANDLE_CTL, 0, &fh);
-	ck_assert_int_eq(ctl_file_open(&w.vault, &host_root, fh), -ENFILE);
+	ck_assert_int_eq(open_ctl(&host_root, 5000, &fh), -ENFILE);
+}
+END_TEST
+
+START_TEST(staged_bytes_are_a_share_of_what_all_may_have)
+{
+	enum { EACH = 64 };	/* chunks of a file */
+	struct handle *h, *first = NULL;
+	uint64_t fh;
+	uint32_t n = 0;
+	int r;
+
+	do {
+		h = open_handle(HANDLE_VALUE, 1, &fh);
+		if (!first)
+			first = h;
+		r = staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1);
+		n += !r;
+	} while (!r);
+	ck_assert_int_eq(r, -EDQUOT);
+	ck_assert_uint_eq(n, (STAGED_MAX - STAGED_RESERVE) / 3 / EACH);
+	ck_assert_int_eq(staged_grow(&w.vault, first, 1), 0);	/* it has them */
+	access_close(&w.vault, fh_of(first));
+	ck_assert_int_eq(staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1), 0);
+	/* counted again */
+	shares_free(w.vault.staged);
+	w.vault.staged = NULL;
+	h = open_handle(HANDLE_VALUE, 1, &fh);
+	ck_assert_int_eq(staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1), -EDQUOT);
+	access_close(&w.vault, fh);
+}
+END_TEST
+
+START_TEST(kept_answers_are_a_share_of_what_all_may_have)
+{
+	const size_t len = 1 << 20;
+	uint64_t fh = 1;
+
+	while (answers_put(w.vault.answers, fh, 1000, calloc(1, len), len) == 0)
+		fh++;
+	ck_assert_uint_eq(fh - 1, (ANSWERS_MAX - ANSWERS_RESERVE) / 3 / (len / ANSWERS_BLOCK + 1));
+	ck_assert_int_eq(answers_put(w.vault.answers, fh, 1001, calloc(1, len), len), 0);
+	/* what was done is said */
+	ck_assert_int_eq(answers_put_done(w.vault.answers, fh + 1, 1000, calloc(1, ANSWER_SMALL), ANSWER_SMALL), 0);
+	ck_assert_int_eq(answers_put_done(w.vault.answers, fh + 2, 1000, calloc(1, len), len), -EAGAIN);
+	answers_drop(w.vault.answers, 1);
+	ck_assert_int_eq(answers_put(w.vault.answers, fh + 2, 1000, calloc(1, len), len), 0);
 }
 END_TEST
 
@@ -377,6 +474,9 @@ int main(void)
 	tcase_add_test(t, of_a_file_that_a_write_was_lost_of_no_version_is_made);
 	tcase_add_loop_test(t, a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again, 0, (int)(sizeof cuts / sizeof *cuts));
 	tcase_add_test(t, ctl_has_a_reserve_for_administrators);
+	tcase_add_test(t, staged_bytes_are_a_share_of_what_all_may_have);
+	tcase_add_test(t, kept_answers_are_a_share_of_what_all_may_have);
+	tcase_add_test(t, many_idle_requests_keep_nobody_out);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);

@@ -1,0 +1,82 @@
+#!/bin/bash
+# What users without any right take of what there is: open files, requests under way, places to wait. Whoever has a right reads all the same, each time.
+. "$(dirname "$0")/../support/lib.sh"
+SECRETS=200
+reader=20009
+others="20001 8"	# the first of them, and how many
+
+vault_init
+expect_ok "$COFFER_SUPPORT/build_store" "$STORE" --secrets $SECRETS --bindings 0
+vault_mount
+expect_ok coffer grant secrets-user user:$reader --on '*'
+install -m 755 "$COFFER_SUPPORT/crowd" "$SCRATCH/bin"
+ulimit -n 20000
+
+# crowd_start KIND THREADS FIRST UIDS [PROCESSES]
+crowd_start()
+{
+	local i
+	CROWDS=()
+	for ((i = 0; i < ${5:-1}; i++)); do
+		crowd "$1" "$MNT" "$2" $SECRETS "$3" "$4" >"$SCRATCH/crowd.$i" 2>&1 &
+		CROWDS+=($!)
+		STARTED+=("$(process_of $!)")
+	done
+	for ((i = 0; i < ${5:-1}; i++)); do
+		wait_for -t 120 grep -q begun "$SCRATCH/crowd.$i"
+	done
+}
+crowd_end()
+{
+	local i
+	kill -TERM "${CROWDS[@]}"
+	for i in "${!CROWDS[@]}"; do
+		wait "${CROWDS[i]}" || fail "a crowd ended with $?"
+		cat "$SCRATCH/crowd.$i"
+	done
+}
+
+# each is a process that was never seen before, and most a secret whose key is not known yet
+reads_succeed()
+{
+	local i
+	for ((i = 0; i < 40; i++)); do
+		expect_ok as $reader cat "$(printf '%s/s%06d/current' "$MNT" $i)"
+	done
+}
+open_files() { awk '$1 == "coffer_open_files" { print $2 }' "$MNT/.coffer/metrics"; }
+few_open() { [ "$(open_files)" -le 3 ]; }
+
+note "whoami open 65,536 times, by eight users"
+# shellcheck disable=SC2086
+crowd_start holds 280 $others 4
+many_open() { [ "$(open_files)" -ge 8000 ]; }
+wait_for -t 120 many_open
+reads_succeed
+expect_ok coffer whoami
+expect_ok as $reader coffer whoami
+crowd_end
+wait_for few_open
+
+note "ctl open, and nothing asked, by eight users"
+# shellcheck disable=SC2086
+crowd_start ctls 16 $others
+some_open() { [ "$(open_files)" -ge 150 ]; }
+wait_for some_open
+for _ in {1..10}; do
+	expect_ok as $reader coffer whoami
+	expect_ok coffer whoami
+done
+crowd_end
+wait_for few_open
+
+note "more opens at a time than can wait, by two users"
+crowd_start opens 4300 20001 2
+wait_for -t 120 grep -q refused "$SCRATCH/crowd.0"
+reads_succeed
+expect_ok coffer whoami
+expect_ok as $reader coffer whoami
+crowd_end
+[ "$(status .restarts)" = 0 ] || fail "a worker ended"
+vault_umount
+audit_verify
