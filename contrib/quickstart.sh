@@ -5,15 +5,15 @@
 #
 # Installs the packages that the build needs, builds a release, installs coffer and cofferd, makes the system users, a vault in /var/lib/coffer/default with its key in /etc/coffer/default.kek,
 # mounts it at /vault and stores a demonstration secret. Run it again whenever you like: what is there is left as it is.
-# With --prefix DIR everything lies under DIR, which must be root's like all that is above it: DIR/bin, DIR/sbin, DIR/var/lib/coffer/default, DIR/etc/coffer/default.kek, mounted at DIR/vault.
+# With --prefix DIR everything lies under DIR, which must be root's like all that is above it, or nothing is done: DIR/bin, DIR/sbin, DIR/var/lib/coffer/default, DIR/etc/coffer/default.kek, mounted at DIR/vault.
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-prefix=/usr/local
 root=
 demo=demo
 PATH=$PATH:/usr/sbin:/sbin
 unset COFFER_MOUNT
+umask 022		# what is installed and made is root's to change, and everybody's to run
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -49,27 +49,26 @@ done
 [ "$(id -u)" = 0 ] || die "this installs packages, makes users and mounts: run it as root, with sudo $0"
 [ "$(uname -s)" = Linux ] || die "this is for Linux; here is $(uname -s)"
 
-if [ -n "$root" ]; then
-	mkdir -p -- "$root" 2>/dev/null || die "$root cannot be made; choose another --prefix"
-	root=$(cd -- "$root" && pwd)
-	prefix=$root
-	[ "$root" != / ] || die "--prefix / would fill the top of the file system; leave it away, or choose a directory"
-fi
-store=$root/var/lib/coffer/default
-kek=$root/etc/coffer/default.kek
-mount=$root/vault
+# set_places: what lies where, from $root
+set_places()
+{
+	prefix=${root:-/usr/local}
+	store=$root/var/lib/coffer/default
+	kek=$root/etc/coffer/default.kek
+	mount=$root/vault
+}
+
+case $root in
+'' | /*) ;;
+*) root=$PWD/$root ;;
+esac
+[ -z "$root" ] || [ "$(realpath -m -- "$root")" != / ] || die "--prefix / would fill the top of the file system; leave it away, or choose a directory; nothing was changed"
+set_places
 
 # Who is to read the secret: whoever called sudo, else root. Who is to be refused: nobody.
 user_id=${SUDO_UID:-0}
 group_id=${SUDO_GID:-0}
 
-# How the command is typed by a person.
-typed=coffer
-where="man coffer"
-if [ -n "$root" ]; then
-	typed="$root/bin/coffer -m $mount"
-	where="man -l $root/share/man/man1/coffer.1"
-fi
 case $user_id$group_id in
 *[!0-9]*) die "SUDO_UID and SUDO_GID are no numbers; unset them, or call this with sudo" ;;
 esac
@@ -89,6 +88,109 @@ as_user()
 		as_uid "$user_id" "$group_id" "$@"
 	fi
 }
+
+# ---- the way to where all will lie ----
+
+# Whoever can write to a directory on the way can put another in its place: root's programs, the key and the vault would be that user's. So this is looked at before anything is done.
+
+# why_weak DIRECTORY [PASSED]: why another than root can change what lies in it; nothing if nobody can, or if it is not there yet. In one with the sticky bit nobody takes away or renames what is root's: it may be passed,
+# not filled.
+why_weak()
+{
+	local uid mode type
+	read -r uid mode type < <(stat -c '%u %a %F' -- "$1" 2>/dev/null) || return 0
+	if [ "$uid" != 0 ]; then
+		echo "$1 belongs to uid $uid"
+	elif [ "$type" = 'symbolic link' ]; then
+		:
+	elif [ "$type" != directory ]; then
+		echo "$1 is not a directory"
+	elif [ $((8#$mode & 8#22)) != 0 ] && { [ -z "$2" ] || [ $((8#$mode & 8#1000)) = 0 ]; }; then
+		echo "others than root may write to $1"
+	fi
+}
+
+# weak_step PATH: what is weak first, from the root directory on; PATH itself is to be filled
+weak_step()
+{
+	local rest=${1#/} at='' why step
+	why=$(why_weak / passed)
+	while [ -z "$why" ] && [ -n "$rest" ]; do
+		step=${rest%%/*}
+		rest=${rest#"$step"}
+		rest=${rest#"${rest%%[!/]*}"}
+		at=$at/$step
+		why=$(why_weak "$at" "${rest:+passed}")
+	done
+	printf %s "$why"
+}
+
+# check_way PATH: as it is written, and where links lead to
+check_way()
+{
+	local why
+	why=$(weak_step "$1")
+	[ -n "$why" ] || why=$(weak_step "$(realpath -m -- "$1")")
+	[ -z "$why" ] || die "$why, so nothing below it would be root's alone; ${root:+choose another --prefix, or }give it to root (chown root, chmod go-w); nothing was changed"
+}
+
+# What is filled below --prefix, besides the store and the key.
+filled=(
+	bin sbin etc var var/lib var/lib/coffer
+	lib lib/systemd lib/systemd/system lib/sysusers.d lib/tmpfiles.d
+	share share/doc share/doc/coffer share/man share/man/man1 share/man/man5 share/man/man8
+	share/bash-completion share/bash-completion/completions share/zsh share/zsh/site-functions
+)
+
+check_ways()
+{
+	local below
+	check_way "$store"
+	check_way "$(dirname "$kek")"
+	check_way "$mount"
+	# without --prefix it is /usr/local, which some distributions give to a group
+	[ -n "$root" ] || return 0
+	check_way "$root"
+	for below in "${filled[@]}"; do
+		[ -e "$root/$below" ] || [ -L "$root/$below" ] || continue
+		check_way "$root/$below"
+	done
+}
+
+# Others must reach the prefix to see anything in the vault. What is made below is passable.
+check_reach()
+{
+	local up
+	up=$(dirname "$root")
+	while [ ! -d "$up" ]; do
+		up=$(dirname "$up")
+	done
+	! command -v setpriv >/dev/null || as_uid "$stranger_id" "$stranger_id" test -x "$up" ||
+		die "other users cannot reach what lies in $up, and so would see no vault there; chmod a+x it and the directories above it, or choose another --prefix; nothing was changed"
+}
+
+# make_way DIRECTORY: one step after the other, for mkdir -p would follow what somebody has put there since it was looked at
+make_way()
+{
+	[ -d "$1" ] || { make_way "$(dirname "$1")" && mkdir -- "$1"; }
+}
+
+check_ways
+if [ -n "$root" ]; then
+	check_reach
+	make_way "$root" || die "$root cannot be made; choose another --prefix"
+	check_ways
+	root=$(cd -- "$root" && pwd)
+	set_places
+fi
+
+# How the command is typed by a person.
+typed=coffer
+where="man coffer"
+if [ -n "$root" ]; then
+	typed="$root/bin/coffer -m $mount"
+	where="man -l $root/share/man/man1/coffer.1"
+fi
 
 # Shows a command the way that it could be typed, runs it, and sets what it printed off.
 show()

@@ -23,7 +23,7 @@ int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, bool 
 			return -EAGAIN;
 		if (caller_resolve(v->callers, uid, gid, tid, &a.who, &why)) {
 			a.doubt = true;
-			log_warn("caller %d (uid %u) is in doubt: %s", (int)tid, uid, why ? why : "memory is short");
+			log_caused(LOG_WARNING, "caller %d (uid %u) is in doubt: %s", (int)tid, uid, why ? why : "memory is short");
 		}
 	}
 	*ret_asker = a;

@@ -26,6 +26,7 @@
 #define UNIT_MAX      256
 #define RESOLVER_PAUSE_MS 10	/* before a question is put again to a resolver that is busy */
 #define CONTAINER_MAX 288
+#define MAP_MAX       64	/* of the initial user namespace: one line of three numbers */
 
 /* pidfd_open(2): PIDFD_THREAD (Linux 6.9) is O_EXCL; older headers do not have the word. */
 #define PIDFD_OF_THREAD ((unsigned)O_EXCL)
@@ -43,6 +44,8 @@ struct callers {
 	bool no_host;
 	bool pidfd_thread;		/* the kernel has pidfds of single threads */
 	struct neighbours *neighbours;
+	struct accounts *accounts;
+	char initial_map[MAP_MAX];	/* this process's own map of uids, as /proc shows it to this process */
 	int64_t follow_at;		/* when the table of subordinate uids is asked for again */
 	atomic_bool silent;		/* the last one who asked the resolver got no answer in all the time that he had */
 	_Atomic uint32_t sweep;
@@ -82,6 +85,9 @@ struct findings {
 	struct resolver_answer answer;
 	uint64_t neighbour;
 	uint32_t owner;
+	enum policy_account account;
+	uint32_t *account_groups;	/* owned */
+	size_t n_account_groups;
 };
 
 static char *append(char **at, const char *text)
@@ -101,7 +107,7 @@ static struct identity *identity_new(const struct findings *f)
 {
 	const struct proc_status *s = &f->status;
 	const char *strings[] = { s->comm, f->answer.exe, f->unit, f->container };
-	size_t size = sizeof(struct identity) + s->n_groups * sizeof(uint32_t);
+	size_t size = sizeof(struct identity) + (s->n_groups + f->n_account_groups) * sizeof(uint32_t);
 	struct identity *i;
 
 	for (size_t k = 0; k < sizeof(strings) / sizeof(strings[0]); k++)
@@ -110,9 +116,12 @@ static struct identity *identity_new(const struct findings *f)
 	if (!i)
 		return NULL;
 	uint32_t *groups = (uint32_t *)(i + 1);
-	char *at = (char *)(groups + s->n_groups);
+	uint32_t *account_groups = groups + s->n_groups;
+	char *at = (char *)(account_groups + f->n_account_groups);
 	if (s->n_groups > 0)
 		memcpy(groups, s->groups, s->n_groups * sizeof(*groups));
+	if (f->n_account_groups > 0)
+		memcpy(account_groups, f->account_groups, f->n_account_groups * sizeof(*account_groups));
 	atomic_init(&i->refs, 1);
 	i->uid = f->uid;
 	i->gid = f->gid;
@@ -126,11 +135,14 @@ static struct identity *identity_new(const struct findings *f)
 	i->neighbour = f->neighbour;
 	i->owner = f->owner;
 	i->full = f->full;
-	i->policy = (struct policy_caller){ .uid = f->uid, .gid = f->gid, .groups = groups, .n_groups = s->n_groups, .host = f->host };
+	i->policy = (struct policy_caller){ .uid = f->uid, .gid = f->gid, .groups = groups, .n_groups = s->n_groups, .host = f->host,
+					    .account = f->account, .owner = f->owner, .account_groups = account_groups, .n_account_groups = f->n_account_groups };
 	i->audit.uid = f->uid;
 	i->audit.gid = f->gid;
 	i->audit.pid = i->tgid;
 	i->audit.loginuid = f->loginuid;
+	i->audit.has_owner = f->owner != f->uid && f->owner != OWNER_UNKNOWN;
+	i->audit.owner = f->owner;
 	i->audit.neighbour = f->neighbour;
 	i->audit.comm = append(&at, s->comm);
 	i->audit.exe = append(&at, f->answer.exe);
@@ -161,6 +173,22 @@ static int identity_digest(struct identity *i, const struct findings *f)
 	r = sha256(parts, sizeof(parts) / sizeof(parts[0]), digest);
 	if (r == 0)
 		memcpy(i->digest, digest, sizeof(i->digest));
+	return r;
+}
+
+/* What the log may fold is of one process with one identity: the first bytes of SHA-256 over digest | tgid | start time | executable. Of a process that nobody could look at nothing is folded. */
+static int identity_origin(struct identity *i)
+{
+	const char *exe = i->audit.exe ? i->audit.exe : "";
+	const int64_t tgid = i->tgid;
+	const struct bytes parts[] = { { i->digest, sizeof(i->digest) }, { &tgid, sizeof(tgid) }, { &i->start_time, sizeof(i->start_time) }, { exe, strlen(exe) } };
+	uint8_t digest[DIGEST_LEN];
+
+	if (!i->full || !i->start_time)
+		return 0;
+	int r = sha256(parts, sizeof(parts) / sizeof(parts[0]), digest);
+	if (r == 0)
+		memcpy(i->audit.origin, digest, sizeof(i->audit.origin));
 	return r;
 }
 
@@ -358,12 +386,38 @@ static int64_t read_loginuid(int thread_fd)
 	return end == text || uid >= UINT32_MAX ? -1 : (int64_t)uid;
 }
 
+/* False: it could not be read, or is longer than the initial one's ever is. */
+static bool read_map(int thread_fd, char ret[MAP_MAX])
+{
+	int fd = openat(thread_fd, "uid_map", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret, MAP_MAX);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0 || n == MAP_MAX)
+		return false;
+	ret[n] = '\0';
+	return true;
+}
+
 static int open_thread(const struct callers *c, pid_t tid)
 {
 	char path[16];
 
 	(void)snprintf(path, sizeof(path), "%d", tid);
 	return openat(c->proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* A user namespace shows in a thread's map of uids, which anybody may read: in the same one the map looks as our own does. It tells less than the resolver does, but it tells when that is silent. */
+static bool in_our_user_namespace(const struct callers *c, pid_t tid)
+{
+	char map[MAP_MAX];
+	int fd = open_thread(c, tid);
+	const bool same = fd >= 0 && c->initial_map[0] && read_map(fd, map) && !strcmp(map, c->initial_map);
+
+	if (fd >= 0)
+		close(fd);
+	return same;
 }
 
 static int compare_groups(const void *a, const void *b)
@@ -418,12 +472,35 @@ static void ask_resolver(struct callers *c, struct findings *f)
 	f->full = f->answered && f->answer.error == 0;
 }
 
+/* For what refuses: does the uid say whose process it is, and are its groups those that it was given? */
+static void find_account(struct callers *c, struct findings *f)
+{
+	const struct ancestry *a = &f->answer.ancestry;
+	const bool known = f->answered && a->known;
+	bool in_range;
+
+	if (!known && in_our_user_namespace(c, f->tid)) {	/* the resolver is silent: by what is known here */
+		f->owner = neighbours_owner(c->neighbours, f->uid, &in_range);
+		f->account = in_range || f->owner != f->uid ? POLICY_ACCOUNT_UNKNOWN : POLICY_ACCOUNT_OWN;
+		return;
+	}
+	f->account = POLICY_ACCOUNT_UNKNOWN;
+	if (!known)
+		return;
+	if (!a->user_ns && f->owner == f->uid)
+		f->account = POLICY_ACCOUNT_OWN;
+	else if (a->user_ns && a->owner == 0 && f->answer.of_uid.in_range && f->answer.of_uid.owner == SUBUID_ROOT)
+		f->account = POLICY_ACCOUNT_KNOWN;	/* root's container, and no account has this uid */
+	else if (c->accounts && f->owner != OWNER_UNKNOWN && !(a->pid_ns && a->pid_ns_ours) && !(a->user_ns && a->owner == 0 && !f->answer.of_uid.in_range))
+		f->account = accounts_groups(c->accounts, f->owner, true, &f->account_groups, &f->n_account_groups);
+}
+
 static void find_neighbour(struct callers *c, struct findings *f)
 {
 	const struct resolver_answer *a = &f->answer;
 	const struct neighbour_facts facts = {
 		.uid = f->uid, .host = f->host, .answered = f->answered, .ancestry = a->ancestry, .of_uid = a->of_uid, .of_owner = a->of_owner,
-		.mnt_ns = a->mnt_ns, .our_mnt_ns = a->own_mnt_ns, .container = f->container,
+		.mnt_ns = a->mnt_ns, .our_mnt_ns = a->own_mnt_ns, .container = f->container, .unit = f->unit,
 	};
 
 	f->owner = neighbour_owner(&facts);
@@ -492,12 +569,13 @@ static const char *resolve(struct callers *c, struct findings *f, struct identit
 	ask_resolver(c, f);
 	f->host = is_host(c, f);
 	find_neighbour(c, f);
+	find_account(c, f);
 	why = "out of memory";
 	i = identity_new(f);
 	if (!i)
 		goto out;
 	why = "no digest";
-	if (identity_digest(i, f) < 0) {
+	if (identity_digest(i, f) < 0 || identity_origin(i) < 0) {
 		identity_unref(i);
 		goto out;
 	}
@@ -537,6 +615,7 @@ int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, str
 		*ret_identity = minimal(c, f);
 	*ret_why = why;
 	free(f->status.groups);
+	free(f->account_groups);
 	free(f);
 	return why ? -EACCES : 0;
 }
@@ -572,6 +651,16 @@ static bool kernel_has_pidfd_thread(void)
 	return true;
 }
 
+static void find_map(struct callers *c)
+{
+	int fd = openat(c->proc_fd, "self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || !read_map(fd, c->initial_map))
+		c->initial_map[0] = '\0';
+	if (fd >= 0)
+		close(fd);
+}
+
 int callers_new(const struct callers_config *config, struct callers **ret_callers)
 {
 	struct callers *c;
@@ -591,7 +680,9 @@ int callers_new(const struct callers_config *config, struct callers **ret_caller
 	}
 	c->proc_fd = config->proc_fd;
 	c->no_host = config->no_host;
+	c->accounts = config->accounts;
 	c->pidfd_thread = kernel_has_pidfd_thread();
+	find_map(c);
 	for (size_t i = 0; i < CACHE_SETS; i++)
 		pthread_mutex_init(&c->sets[i].lock, NULL);
 	*ret_callers = c;
@@ -617,11 +708,11 @@ struct neighbours *callers_neighbours(struct callers *c)
 	return c->neighbours;
 }
 
-#define FOLLOW_NS      (1000 * NS_PER_MS)
-#define FOLLOW_WAIT_NS (100 * NS_PER_MS)
+#define FOLLOW_NS (1000 * NS_PER_MS)
 
-void callers_follow(struct callers *c)
+void callers_follow(struct callers *c, int wait_ms)
 {
+	const uint32_t known = neighbours_ranges(c->neighbours);
 	const int64_t now = now_ns();
 	struct subuid_table table;
 	uint32_t number;
@@ -629,8 +720,9 @@ void callers_follow(struct callers *c)
 
 	if (!c->resolver || now < c->follow_at)
 		return;
-	r = resolver_ask_ranges(c->resolver, neighbours_ranges(c->neighbours), now + FOLLOW_WAIT_NS, &table, &number);
+	r = resolver_ask_ranges(c->resolver, known, now + wait_ms * NS_PER_MS, &table, &number);
 	if (r == 0)
 		neighbours_set_ranges(c->neighbours, &table, number);
-	c->follow_at = now + (r == 0 || r == -EALREADY ? FOLLOW_NS : 5 * FOLLOW_NS);
+	/* one that is silent is not waited for each time; but without a table nothing is known */
+	c->follow_at = r == 0 || r == -EALREADY ? now + FOLLOW_NS : known ? now + 5 * FOLLOW_NS : 0;
 }

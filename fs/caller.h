@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "fs/accounts.h"
 #include "fs/neighbour.h"
 #include "policy/principal.h"
 #include "store/audit.h"
@@ -37,6 +38,7 @@ struct callers_config {
 	int proc_fd;		/* root of a procfs, O_DIRECTORY: the private one, or /proc */
 	int resolver_fd;	/* socket of the resolver (ownership passes), or -1: nothing is host, no exe */
 	bool no_host;		/* the daemon is in a container itself */
+	struct accounts *accounts;	/* the caller's; NULL: no account is known */
 };
 int callers_new(const struct callers_config *config, struct callers **ret_callers);
 void callers_free(struct callers *c);
@@ -51,8 +53,10 @@ int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, str
 
 /* What is known of uids before their threads were looked at: for as long as c lives. */
 struct neighbours *callers_neighbours(struct callers *c);
-/* Asks the resolver for the table of subordinate uids where it is another one than is known; waits 100 ms at most, and no oftener than once a second. For a thread that may. */
-void callers_follow(struct callers *c);
+/* Asks the resolver for the table of subordinate uids where it is another one than is known; waits for so long at most, and asks once a second. For one thread at a time, which may wait. */
+#define CALLERS_FOLLOW_MS 100
+#define CALLERS_FIRST_MS  1000	/* before anybody is served */
+void callers_follow(struct callers *c, int wait_ms);
 
 /* The thread group of tid, from status alone: safe at FLUSH. 0 or -ESRCH. */
 int caller_tgid(struct callers *c, pid_t tid, pid_t *ret_tgid);

@@ -29,7 +29,7 @@ int ctl_record(struct ctl *c, enum audit_result result, int error, bool again)
 		.operation = c->operation ? c->operation : c->op->operation, .result = result, .error = error, .secret = c->secret, .version = c->version,
 		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .unique = c->request->unique ? c->request->unique + (c->part << AUDIT_PART_SHIFT) : 0,
 		.resent = c->request->resent && !again, .duration_us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us,
-		.detail = c->detail[0] ? c->detail : NULL,
+		.detail = c->detail[0] ? c->detail : NULL, .self_grant = c->self_grant,
 		/* looking does not eat the reserve, but for the look that tells that the log is full */
 		.privileged = c->role == ROLE_ADMINISTRATOR && (c->op->changes || c->op->operation == AUDIT_VAULT_STATUS),
 	};
@@ -39,7 +39,10 @@ int ctl_record(struct ctl *c, enum audit_result result, int error, bool again)
 
 	if (r == 0 && c->request->delay_ms)
 		*c->request->delay_ms = delay;
-	if (r < 0) {
+	if (r == -EDQUOT) {
+		ctl_hint(c, "an administrator sees with `%s doctor` who wrote how much of it; cofferd -o audit_keep=SIZE makes it larger", ctl_command(c, command, sizeof(command)));
+		ctl_fail(c, EIO, "the audit log is full, and you have used up your share of it, so nothing was done");
+	} else if (r < 0) {
 		ctl_hint(c, "make room for the log (STORE/audit); `%s status` shows audit.failing; nothing is served that cannot be recorded", ctl_command(c, command, sizeof(command)));
 		ctl_fail(c, EIO, "the audit log cannot be written (%s), so nothing was done", strerror(-r));
 	}

@@ -187,6 +187,8 @@ static int run_grant(struct ctl *c)
 	principal_print(&b.principal, principal);
 	snprintf(by, sizeof(by), "user:%u", c->who->policy.uid);
 	r = store_binding_add(c->env->store, &b, c->args.reason, by, &id);
+	if (r == 0)
+		r = ctl_note_self_grant(c, &b.principal, role.name, b.scope);
 	if (r < 0)
 		return ctl_fail_store(c, r, "add the binding");
 	snprintf(c->detail, sizeof(c->detail), "binding %llu: %s to %s on %s", (unsigned long long)id, role.name, principal, b.scope);
@@ -195,6 +197,7 @@ static int run_grant(struct ctl *c)
 	ctl_set(c, "role", json_string(role.name));
 	ctl_set(c, "principal", json_string(principal));
 	ctl_set(c, "scope", json_string(b.scope));
+	ctl_set(c, "self", json_boolean(c->self_grant));
 	return 0;
 }
 

@@ -56,11 +56,12 @@ static int fail_block(struct ctl *c, int r, const char *principal)
 static int run_block(struct ctl *c)
 {
 	char principal[PRINCIPAL_TEXT_MAX], by[32], command[256];
+	const struct block asked = { .principal = c->args.principal };
 	uint64_t id = 0;
 	int r;
 
 	principal_print(&c->args.principal, principal);
-	if (!c->args.force && principal_match(&c->args.principal, &c->who->policy)) {
+	if (!c->args.force && block_speaks_of(&asked, &c->who->policy)) {
 		ctl_hint(c, "--force does it all the same; another administrator would have to lift it");
 		return ctl_fail(c, EBUSY, "%s is yourself, too", principal);
 	}

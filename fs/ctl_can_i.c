@@ -70,6 +70,18 @@ static int parse_as(const char *text, struct hypothetical *h)
 	return 0;
 }
 
+/* Somebody who runs as a subordinate uid is blocked with its user. Of its groups those are asked about that are named. */
+static void find_owner(const struct ctl *c, struct policy_caller *caller)
+{
+	bool in_range = false;
+
+	if (!c->env->callers || caller->uid == UINT32_MAX)
+		return;
+	caller->owner = neighbours_owner(callers_neighbours(c->env->callers), caller->uid, &in_range);
+	if (in_range && caller->owner != caller->uid)
+		caller->account = POLICY_ACCOUNT_KNOWN;
+}
+
 /* Is there nothing in `other` that the caller is not? Then the question is about oneself. */
 static bool is_oneself(const struct policy_caller *self, const struct policy_caller *other)
 {
@@ -235,6 +247,7 @@ static int run_can_i(struct ctl *c)
 		r = ctl_fail(c, EINVAL, "as: \"%.128s\" is nobody", c->args.principal_text);
 		goto out;
 	}
+	find_owner(c, &h->caller);
 	if (!is_oneself(&c->who->policy, &h->caller)) {
 		c->secret = c->args.scope;
 		r = ctl_ask(c, ACTION_BINDINGS_LIST, c->args.scope);

@@ -81,6 +81,14 @@ static json_t *harmless(const char *text)
 	return json_string(copy);
 }
 
+/* The user of the machine whose process it is, or was by its uid. */
+static json_t *owner_json(const struct ctl *c, const struct holder *h, const struct identity *who)
+{
+	const uint32_t owner = who ? who->owner : c->env->callers ? neighbours_owner(callers_neighbours(c->env->callers), h->uid, NULL) : h->uid;
+
+	return owner == OWNER_UNKNOWN ? json_null() : json_integer(owner);
+}
+
 /* The opener as it is now; where that is another process, or none, what stands in the handle is left. A descriptor that a child inherited is the child's business: no file system is told of it. */
 static json_t *holder_json(struct ctl *c, const struct holder *h, bool look_up)
 {
@@ -91,7 +99,7 @@ static json_t *holder_json(struct ctl *c, const struct holder *h, bool look_up)
 
 	if (look_up && c->env->callers && !caller_resolve(c->env->callers, h->uid, h->gid, h->tgid, &who, &why))
 		running = who->start_time == h->start_time;
-	o = json_pack("{s:i, s:I, s:o, s:o, s:o, s:I, s:o, s:I, s:o}", "pid", (int)h->tgid, "uid", (json_int_t)h->uid, "comm", harmless(running && who->audit.comm ? who->audit.comm : h->comm),
+	o = json_pack("{s:i, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:o}", "pid", (int)h->tgid, "uid", (json_int_t)h->uid, "owner", owner_json(c, h, running ? who : NULL), "comm", harmless(running && who->audit.comm ? who->audit.comm : h->comm),
 		      "container", harmless(running ? who->audit.container : NULL), "unit", harmless(running ? who->audit.unit : NULL), "version", (json_int_t)h->version, "since",
 		      ctl_time(h->since), "files", (json_int_t)h->files, "running", look_up ? json_boolean(running) : json_null());
 	identity_unref(who);

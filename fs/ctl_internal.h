@@ -108,6 +108,7 @@ struct ctl {
 	bool unrecorded;		/* of no weight: what everybody may know */
 	const char *secret;
 	uint32_t version;
+	bool self_grant;		/* a binding that can mean the caller */
 	uint64_t binding;
 	uint32_t role;
 	char role_name[ROLE_NAME_MAX];
@@ -144,6 +145,9 @@ int ctl_fail_add(struct ctl *c, int r);
 int ctl_ask(struct ctl *c, enum action action, const char *name);
 /* The same, content with the right to any name at all: the single names are filtered later. */
 int ctl_ask_any(struct ctl *c, enum action action);
+/* In the transaction that gives the role to the principal on the scope: does the caller give it to itself, now or by another of its names? Then it is an event, and the record says so. 0 or negative errno. */
+int ctl_note_self_grant(struct ctl *c, const struct principal *principal, const char *role, const char *scope);
+
 /* Does the caller hold every right on this scope (NULL: the vault)? Else -EACCES with a hint, and a message to say better. */
 int ctl_ask_administrator(struct ctl *c, const char *scope);
 /* The bare answer, for what a list shows: nothing is noted. */

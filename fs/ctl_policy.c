@@ -138,3 +138,25 @@ void ctl_forgive(struct ctl *c)
 	c->error = 0;
 	c->message[0] = c->hint[0] = '\0';
 }
+
+/* ---- grants to oneself ---- */
+
+static uint32_t owner_of_user(const struct ctl *c, const struct principal *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->conditions[i].kind == PRINCIPAL_USER)
+			return c->env->callers ? neighbours_owner(callers_neighbours(c->env->callers), p->conditions[i].id, NULL) : p->conditions[i].id;
+	return POLICY_OWNER_UNKNOWN;	/* not asked */
+}
+
+int ctl_note_self_grant(struct ctl *c, const struct principal *principal, const char *role, const char *scope)
+{
+	char text[PRINCIPAL_TEXT_MAX], detail[EVENT_DETAIL_MAX];
+
+	if (!principal_could_mean(principal, &c->who->policy, owner_of_user(c, principal)))
+		return 0;
+	c->self_grant = true;
+	principal_print(principal, text);
+	snprintf(detail, sizeof(detail), "user:%u can be meant: %s to %.160s", c->who->policy.uid, role, text);
+	return store_event_add(c->env->store, &(struct event){ .kind = EVENT_SELF_GRANTED, .name = scope, .detail = detail });
+}

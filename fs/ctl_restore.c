@@ -180,7 +180,9 @@ static int ask_item(const struct restore_item *item, void *arg)
 		return ctl_ask(c, ACTION_ROLES_CREATE, NULL);
 	case RESTORE_ITEM_BINDING:
 		r = ctl_ask(c, ACTION_BINDINGS_CREATE, item->binding->scope);
-		return r < 0 || role_is_data_role(&role) ? r : ask_administrator(c, item->binding->scope);
+		if (r == 0 && !role_is_data_role(&role))
+			r = ask_administrator(c, item->binding->scope);
+		return r < 0 ? r : ctl_note_self_grant(c, &item->binding->principal, item->name, item->binding->scope);
 	case RESTORE_ITEM_BLOCK:
 	case RESTORE_ITEM_RECIPIENT:
 		return ask_administrator(c, "*");

@@ -271,7 +271,7 @@ static void failed(struct delivery *d, struct waiting *w, const struct program_r
 	for (uint32_t i = 1; i < place.attempts && wait < BACKOFF_MAX; i++)
 		wait *= 2;
 	place.retry = vault_now() + wait * 1000000;
-	log_warn("hook %llu (%s) failed: %s", (unsigned long long)w->hook.id, w->hook.command, result->why);
+	log_caused(LOG_WARNING, "hook %llu (%s) failed: %s", (unsigned long long)w->hook.id, w->hook.command, result->why);
 	if (place.attempts < ATTEMPTS) {
 		w->due = now_ms() + wait;
 		if (move(d, w, &place, NULL) < 0)
@@ -280,7 +280,7 @@ static void failed(struct delivery *d, struct waiting *w, const struct program_r
 	}
 	/* what a program says for itself is for the log alone */
 	snprintf(detail, sizeof detail, "hook %llu was given up after %d attempts", (unsigned long long)w->hook.id, ATTEMPTS);
-	log_error("%s", detail);
+	log_caused(LOG_ERR, "%s", detail);
 	place = (struct hook_place){ .delivered = result->cookie ? result->cookie : result->tag };
 	w->pending = true;
 	if (move(d, w, &place, detail) < 0)

@@ -74,7 +74,7 @@ static void answer_segment(struct keeper *k, int seat, const struct control_mess
 	if (!answer.error && m->create && m->number > 2)
 		close_up_to(k, m->number - 2);	/* but for the one before it: whoever dies over this one is followed by one that goes on there */
 	if (control_send(k->seats[seat].control, &answer, fd))
-		log_warn("the worker did not take its log segment");
+		log_caused(LOG_WARNING, "the worker did not take its log segment");
 	if (fd >= 0)
 		close(fd);
 }
@@ -90,7 +90,7 @@ static void answer_retain(struct keeper *k, int seat, const struct control_messa
 	else
 		answer.error = audit_retain(k->store.audit_dir, k->options.audit_keep_bytes, k->options.audit_keep_seconds, m->number, &answer.number);
 	if (control_send(k->seats[seat].control, &answer, -1))
-		log_warn("the worker did not hear which log segments are to go");
+		log_caused(LOG_WARNING, "the worker did not hear which log segments are to go");
 }
 
 static void note_fatal(struct keeper *k, const struct control_message *m)
@@ -158,6 +158,6 @@ void control_read(struct keeper *k, int seat)
 		note_fatal(k, &m);
 		break;
 	default:
-		log_warn("the worker sent a message of unknown type %u", m.type);
+		log_caused(LOG_WARNING, "the worker sent a message of unknown type %u", m.type);
 	}
 }

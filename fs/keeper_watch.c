@@ -107,6 +107,7 @@ int watch(struct keeper *k)
 	const int64_t now = keeper_now_ms();
 	bool dying = false;
 
+	log_limits_end();
 	for (int i = 0; i < SEATS; i++) {
 		if (now >= k->next_look_ms)
 			look_at_worker(k, i);

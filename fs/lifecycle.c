@@ -225,7 +225,7 @@ static int rotation_failed(struct lifecycle *l, const struct subject *s, int err
 	char detail[EVENT_DETAIL_MAX];
 	int r = store_mark_get(l->v->store, s->id, &before);
 
-	log_warn("%s was not rotated: %s", s->name, why);
+	log_caused(LOG_WARNING, "%s was not rotated: %s", s->name, why);
 	if (r < 0)
 		return r;
 	m = mark_for(s, &before);
@@ -411,6 +411,40 @@ static int until_next(const struct lifecycle *l)
 	return next - now > LOOK_MS * (int64_t)1000000 ? LOOK_MS : (int)((next - now) / 1000000) + 1;
 }
 
+/* ---- accounts that callers' identities need ---- */
+
+/* "how many" u32, and each: from a process that ran foreign code. */
+static void account_ended(struct lifecycle *l, struct program_result *result)
+{
+	const size_t len = result->value ? secbuf_len(result->value) : 0;
+	uint32_t groups[ACCOUNT_GROUPS_MAX + 1];
+	int error = result->error;
+
+	if (!error && (len < sizeof groups[0] || len > sizeof groups))
+		error = -EBADMSG;
+	if (!error) {
+		memcpy(groups, secbuf_cdata(result->value), len);
+		error = groups[0] == len / sizeof groups[0] - 1 && len % sizeof groups[0] == 0 ? 0 : -EBADMSG;
+	}
+	accounts_found(l->v->accounts, (uint32_t)result->subject, error, groups + 1, error ? 0 : groups[0]);
+	result->value = secbuf_free(result->value);
+}
+
+static void look_up_accounts(struct lifecycle *l)
+{
+	struct program_result result;
+	uint32_t uid;
+	int r;
+
+	while (programs_take(l->programs, PROGRAM_OF_ACCOUNT, &result))
+		account_ended(l, &result);
+	while (!programs_full(l->programs) && accounts_next(l->v->accounts, &uid)) {
+		r = programs_groups(l->programs, uid);
+		if (r < 0)
+			accounts_found(l->v->accounts, uid, r, NULL, 0);
+	}
+}
+
 static int step(struct lifecycle *l)
 {
 	struct program_result result;
@@ -420,6 +454,7 @@ static int step(struct lifecycle *l)
 	programs_step(l->programs);
 	if (store_sealed(l->v->store))
 		return SEALED_MS;
+	look_up_accounts(l);
 	look_at_changes(l);
 	while (programs_take(l->programs, PROGRAM_OF_ROTATION, &result))
 		rotation_ended(l, &result);

@@ -1,6 +1,7 @@
 #include "fs/log.h"
 
 #include <paths.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +101,78 @@ void log_line(int priority, const char *format, ...)
 			    : snprintf(out, sizeof out, TAG "[%d] %s: %s\n", (int)getpid(), log_role, line);
 	if (n > 0)
 		(void)!write(STDERR_FILENO, out, (size_t)n < sizeof out ? (size_t)n : sizeof out - 1);
+}
+
+/* ---- lines that a caller can cause ---- */
+
+static pthread_mutex_t limits_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct log_limit *limits;
+
+static int64_t monotonic_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Begins a new time where the old one is over; ret is what is to be said of that. With the lock. */
+static bool limit_over(struct log_limit *l, int64_t now, struct log_limit *ret)
+{
+	if (now - l->began < LOG_LIMIT_NS)
+		return false;
+	*ret = *l;
+	l->began = now;
+	l->written = l->left_out = 0;
+	return ret->left_out > 0;
+}
+
+static void say_left_out(const struct log_limit *l)
+{
+	log_line(l->priority, "%u more lines of this kind were left out in %d s, the last one: %s", l->left_out, (int)(LOG_LIMIT_NS / 1000000000), l->last);
+}
+
+void log_limited(struct log_limit *l, int priority, const char *format, ...)
+{
+	char line[1024];
+	struct log_limit before = { 0 };
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(line, sizeof line, format, ap);
+	va_end(ap);
+	pthread_mutex_lock(&limits_lock);
+	if (!l->known) {
+		*l = (struct log_limit){ .began = monotonic_ns(), .known = true, .priority = priority, .next = limits };
+		limits = l;
+	}
+	const bool over = limit_over(l, monotonic_ns(), &before), write = l->written < LOG_LIMIT;
+	if (write) {
+		l->written++;
+	} else {
+		l->left_out++;
+		snprintf(l->last, sizeof l->last, "%.*s", (int)sizeof l->last - 1, line);
+	}
+	pthread_mutex_unlock(&limits_lock);
+	if (over)
+		say_left_out(&before);
+	if (write)
+		log_line(priority, "%s", line);
+}
+
+void log_limits_end(void)
+{
+	struct log_limit said;
+
+	pthread_mutex_lock(&limits_lock);
+	for (struct log_limit *l = limits; l; l = l->next) {
+		if (!limit_over(l, monotonic_ns(), &said))
+			continue;
+		pthread_mutex_unlock(&limits_lock);	/* places stay where they are, and in the list */
+		say_left_out(&said);
+		pthread_mutex_lock(&limits_lock);
+	}
+	pthread_mutex_unlock(&limits_lock);
 }
 
 /* ---- from a signal handler: no stdio, no locks, no clock ---- */

@@ -49,10 +49,22 @@ static uint64_t of_subordinate(uint32_t uid, const struct subordinate *s)
 	return make(NEIGHBOUR_USER, s->owner);
 }
 
-/* Root's own doing, and its pid namespace does not tell it apart. Its cgroup's name is believed here alone: a user could give its own cgroups the names of any number of containers. */
+/* An engine that is root put it into a container, so that whoever is in there may have any uid. A namespace of root's alone does not say so: programs that are setuid root (firejail, bubblewrap) make them for
+ * any user, as many as it likes. Below its manager, which the user's own unit is named after, a user gives cgroups any name. */
+static bool in_roots_container(const struct neighbour_facts *f)
+{
+	static const char *const users[] = { "user@", "session-" };
+
+	for (size_t i = 0; i < sizeof users / sizeof *users; i++)
+		if (!strncmp(f->unit, users[i], strlen(users[i])))
+			return false;
+	return f->container[0] != '\0';
+}
+
+/* Root's own doing, and its pid namespace does not tell it apart. */
 static uint64_t of_root(const struct neighbour_facts *f)
 {
-	if (f->container[0] && !f->ancestry.pid_ns)
+	if (in_roots_container(f) && !f->ancestry.pid_ns)
 		return make(NEIGHBOUR_CGROUP, hash(f->container));
 	if (f->ancestry.user_ns)
 		return make(NEIGHBOUR_USER_NS, f->ancestry.user_ns);
@@ -64,12 +76,14 @@ static uint64_t of_root(const struct neighbour_facts *f)
 uint64_t neighbour_of(const struct neighbour_facts *f)
 {
 	const struct ancestry *a = &f->ancestry;
+	const bool roots = f->uid == 0 || in_roots_container(f);
 
-	/* docker, podman as root: whoever is in there may have any uid, as the kernel counts them outside */
-	if (a->pid_ns && a->pid_ns_ours)
+	if (a->pid_ns && a->pid_ns_ours && roots)
 		return make(NEIGHBOUR_PID_NS, a->pid_ns);
-	if (a->user_ns)
-		return a->owner == 0 ? of_root(f) : of_subordinate(a->owner, &f->of_owner);
+	if (a->user_ns && a->owner != 0)
+		return of_subordinate(a->owner, &f->of_owner);
+	if (a->user_ns && (roots || f->of_uid.in_range))
+		return of_root(f);
 	if (f->uid == 0 && f->answered && !f->host)
 		return of_root(f);
 	return of_subordinate(f->uid, &f->of_uid);
@@ -164,6 +178,20 @@ uint64_t neighbours_guess(struct neighbours *n, uint32_t uid)
 	const uint64_t guess = l ? l->neighbour : by_range(n, uid);
 	pthread_mutex_unlock(&n->lock);
 	return guess;
+}
+
+uint32_t neighbours_owner(struct neighbours *n, uint32_t uid, bool *ret_in_range)
+{
+	const struct subuid_range *range;
+
+	pthread_mutex_lock(&n->lock);
+	uint32_t owner = subuid_owner(&n->ranges, uid, &range);
+	const struct subordinate s = { .in_range = range != NULL, .owner = owner };
+	owner = n->number ? owner_of(uid, &s) : OWNER_UNKNOWN;
+	pthread_mutex_unlock(&n->lock);
+	if (ret_in_range)
+		*ret_in_range = s.in_range;
+	return owner;
 }
 
 static unsigned places_of(const struct neighbours *n, const struct set *set, uint64_t neighbour)

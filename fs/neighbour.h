@@ -35,7 +35,7 @@ struct neighbour_facts {
 	struct ancestry ancestry;
 	struct subordinate of_uid, of_owner;	/* of_owner: of ancestry.owner */
 	uint64_t mnt_ns, our_mnt_ns;	/* 0: not known */
-	const char *container;		/* of its cgroup, "" without */
+	const char *container, *unit;	/* of its cgroup, "" without */
 };
 uint64_t neighbour_of(const struct neighbour_facts *f);
 /* The user of the machine whose processes these are: the one who made the outermost user namespace, or whose subordinate uid this is, else the uid. Where root made the container, the uid (or who has it as a
@@ -51,6 +51,8 @@ void neighbours_free(struct neighbours *n);	/* accepts NULL */
 /* The neighbour that a thread of this uid will most likely turn out to be: what was learned of the uid within the last minute, else the owner of its range in /etc/subuid, else the uid.
  * Never waits for anything slow: a table in memory, under a lock that is held for as long as a look at it takes. uid 0 is root until its thread was looked at. */
 uint64_t neighbours_guess(struct neighbours *n, uint32_t uid);
+/* The user whose subordinate uid this is by the table, else uid itself (root's are nobody's). OWNER_UNKNOWN: the table is not here yet, or does not know. *ret_in_range (may be NULL). */
+uint32_t neighbours_owner(struct neighbours *n, uint32_t uid, bool *ret_in_range);
 /* A thread of this uid is this neighbour. Only what a guess would not say is kept, and one neighbour never takes another one's last place. */
 void neighbours_learn(struct neighbours *n, uint32_t uid, uint64_t neighbour, int64_t now_ns);
 /* Takes the table, numbered as the resolver numbers them. */

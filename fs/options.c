@@ -16,8 +16,8 @@ const char options_usage[] =
 	"  -o nopagecache              refuse sendfile, splice and mmap, so that no value ever lies in the page cache\n"
 	"  -o audit_durability=WHEN    process (default): a record survives any process; fdatasync: the machine too\n"
 	"  -o audit_segment=SIZE       start a new segment of the log at this size (default 16M)\n"
-	"  -o audit_keep=SIZE          keep at most this much of finished segments (default 1G), and what is younger than\n"
-	"  -o audit_keep_days=DAYS     this many days (default 0)\n"
+	"  -o audit_keep=SIZE          keep at most this much of finished segments (default 1G; 0: all), and what is younger than\n"
+	"  -o audit_keep_days=DAYS     this many days (default 30; 0: size alone counts); beyond four times SIZE who wrote most is refused\n"
 	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
@@ -107,6 +107,7 @@ static int set_option(struct options *o, const char *word)
 		if (size_parse(value, &size) || size > 36500)
 			return -EINVAL;
 		o->audit_keep_seconds = (int64_t)size * 86400;
+		o->audit_days_given = true;
 	} else if (IS("watchdog")) {
 		if (size_parse(value, &size) || size > 3600)
 			return -EINVAL;
@@ -177,7 +178,7 @@ static bool called_by_mount(const char *name)
 
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
 {
-	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .users = "coffer", .watchdog = 30 };
+	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .audit_keep_seconds = 30 * 86400, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .users = "coffer", .watchdog = 30 };
 	const char *paths[2] = { NULL, NULL };
 	const bool helper = called_by_mount(argv[0]);
 	size_t n_paths = 0;
@@ -224,6 +225,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 		if (r)
 			return r;
 	}
+	if (o.audit_keep_bytes == 0 && !o.audit_days_given)	/* everything is kept: an age alone would be a bound */
+		o.audit_keep_seconds = 0;
 	*ret_options = o;
 	return 0;
 }

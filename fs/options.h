@@ -28,6 +28,7 @@ struct options {
 	uint64_t audit_segment_size;	/* bytes, 0: default */
 	uint64_t audit_keep_bytes;	/* retention: beyond this much … */
 	int64_t audit_keep_seconds;	/* … what is older than this goes */
+	bool audit_days_given;
 	size_t cipher_cache;		/* bytes */
 	size_t plain_pool;		/* bytes of locked memory for plaintext */
 	enum secmem_choice locked_memory;

@@ -9,11 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/accounts.h"
 #include "store/aead.h"
 
 #define JOBS_MAX   (PROGRAMS_POLL - 1)
 #define GRACE_MS   5000		/* beyond a program's own deadline, which the runner keeps */
 #define CHECK_S    5
+#define LOOK_UP_S  5
 #define LOOK_MS    200		/* for a runner that died */
 
 enum job_state { JOB_FREE = 0, JOB_SENT, JOB_RUNNING, JOB_DONE };
@@ -349,6 +351,13 @@ int programs_start(struct programs *p, const struct runner_request *request, siz
 int programs_resume(struct programs *p, const struct runner_request *request, enum program_owner owner, uint64_t subject, uint64_t tag)
 {
 	return start(p, RUNNER_RESUME, request, 0, owner, subject, tag);
+}
+
+int programs_groups(struct programs *p, uint32_t uid)
+{
+	const struct runner_request q = { .user = uid, .timeout = LOOK_UP_S, .wants_value = 1, .name = "x" };
+
+	return start(p, RUNNER_GROUPS, &q, (ACCOUNT_GROUPS_MAX + 1) * sizeof(uint32_t), PROGRAM_OF_ACCOUNT, uid, 0);
 }
 
 bool programs_full(struct programs *p)

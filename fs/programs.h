@@ -11,7 +11,7 @@
 #include "fs/runner.h"
 #include "store/secbuf.h"
 
-enum program_owner { PROGRAM_OF_CALLER = 1, PROGRAM_OF_ROTATION, PROGRAM_OF_HOOK };
+enum program_owner { PROGRAM_OF_CALLER = 1, PROGRAM_OF_ROTATION, PROGRAM_OF_HOOK, PROGRAM_OF_ACCOUNT };
 
 /* What came of it. Text is one line for a person. */
 struct program_result {
@@ -33,6 +33,8 @@ void programs_free(struct programs *p);	/* accepts NULL */
 int programs_start(struct programs *p, const struct runner_request *request, size_t value_max, enum program_owner owner, uint64_t subject, uint64_t tag);
 /* Asks for a run that a worker before us may have begun under the request's key: its result, or at once -ENOENT (-EINVAL of a runner that is older than the question). */
 int programs_resume(struct programs *p, const struct runner_request *request, enum program_owner owner, uint64_t subject, uint64_t tag);
+/* Asks for the groups of an account: the subject of the result is uid, its value what RUNNER_GROUPS promises. As programs_start. */
+int programs_groups(struct programs *p, uint32_t uid);
 /* Would a start find no room now? Would a value by hand? */
 bool programs_full(struct programs *p);
 bool programs_by_hand_full(struct programs *p);

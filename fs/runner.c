@@ -25,6 +25,7 @@
 #define RUNS_MAX     16
 #define RESULTS_KEPT 64		/* of runs with a key, for a worker that asks again */
 #define FILES_MAX    1024	/* a program's descriptors */
+#define OURS_MAX     1024	/* the runner has no higher one: it opens a few for each run */
 
 struct run {
 	pid_t pid;		/* 0: free */
@@ -128,8 +129,8 @@ static void limit(int what, rlim_t n)
 	(void)setrlimit(what, &l);
 }
 
-/* Between fork and exec: system calls alone. */
-static _Noreturn void become(const struct program *p, int out, int err, pid_t runner)
+/* What a child of ours has in common, before it becomes a program or looks an account up. */
+static void stand_alone(int out, int err)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
@@ -141,11 +142,17 @@ static _Noreturn void become(const struct program *p, int out, int err, pid_t ru
 	setsid();
 	if (null < 0 || dup2(null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 || dup2(err >= 0 ? err : null, 2) < 0)
 		_exit(126);
-	(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);	/* all of ours are already; kernels before 5.11 go without this second lock */
 	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_NOFILE, FILES_MAX);
-	limit(RLIMIT_CPU, p->timeout + 1);
 	umask(022);
+}
+
+/* Between fork and exec: system calls alone. */
+static _Noreturn void become(const struct program *p, int out, int err, pid_t runner)
+{
+	stand_alone(out, err);
+	limit(RLIMIT_CPU, p->timeout + 1);
+	(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);	/* all of ours are already; kernels before 5.11 go without this second lock */
 	/* capabilities go with exec: nothing is inheritable, and the bounding set is empty */
 	if (setgroups(0, NULL) || setresgid(p->gid, p->gid, p->gid) || setresuid(p->uid, p->uid, p->uid) || chdir("/"))
 		_exit(126);
@@ -154,6 +161,18 @@ static _Noreturn void become(const struct program *p, int out, int err, pid_t ru
 		_exit(126);
 	execve(p->argv[0], p->argv, p->envp);
 	_exit(127);
+}
+
+/* This process has one thread: a child of it may do what it likes. */
+static _Noreturn void look_up(uint32_t uid, int out, pid_t runner)
+{
+	stand_alone(out, -1);
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) || getppid() != runner)
+		_exit(126);
+	/* ours close with an exec, and here is none; kernels before 5.9 know no ranges */
+	for (int fd = 3; close_range(3, ~0u, 0) && fd < OURS_MAX; fd++)
+		close(fd);
+	_exit(runner_groups(uid, 1));
 }
 
 static struct run *free_run(struct runner *r)
@@ -184,6 +203,8 @@ static int start(int client, const struct runner_request *q, const struct progra
 		e = -errno;
 	if (!e && (pid = fork()) < 0)
 		e = -errno;
+	if (pid == 0 && q->type == RUNNER_GROUPS)
+		look_up(q->user, out[1], a.runner);
 	if (pid == 0)
 		become(p, out[1], err[1], a.runner);
 	if (!e) {
@@ -238,7 +259,20 @@ static bool asked_before(struct runner *r, int client, const struct runner_reque
 static bool sound(struct runner_request *q)
 {
 	return memchr(q->name, '\0', sizeof q->name) && memchr(q->command, '\0', sizeof q->command) && scope_valid(q->name) && q->event < EVENT_KINDS && q->timeout >= 1 &&
-	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_CHECK || q->type == RUNNER_RUN || q->type == RUNNER_RESUME);
+	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_GROUPS || q->type == RUNNER_CHECK || q->type == RUNNER_RUN || q->type == RUNNER_RESUME);
+}
+
+/* Anybody on the machine may ask for the groups of an account: there is nothing to allow. */
+static void serve_groups(struct runner *r, int client, struct runner_request *q)
+{
+	struct run *run = free_run(r);
+	int e = -EAGAIN;
+
+	q->wants_value = 1;
+	if (run)
+		e = start(client, q, NULL, run);
+	if (e < 0)
+		refuse(client, q, e, strerror(-e));
 }
 
 static void serve(struct runner *r, int client, struct runner_request *q)
@@ -250,6 +284,8 @@ static void serve(struct runner *r, int client, struct runner_request *q)
 
 	if (!sound(q))
 		return refuse(client, q, -EINVAL, "a malformed request");
+	if (q->type == RUNNER_GROUPS)
+		return serve_groups(r, client, q);
 	if (q->type != RUNNER_CHECK && asked_before(r, client, q))
 		return;
 	if (q->type == RUNNER_RESUME)

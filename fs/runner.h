@@ -18,10 +18,10 @@
 #define RUNNER_ALLOW "hooks.allow"	/* in the store's directory: lines of "UID COMMAND" */
 #define RUNNER_TEXT_MAX 200
 
-enum runner_type { RUNNER_CHECK = 1, RUNNER_RUN, RUNNER_STARTED, RUNNER_ENDED, RUNNER_RESUME };
+enum runner_type { RUNNER_CHECK = 1, RUNNER_RUN, RUNNER_STARTED, RUNNER_ENDED, RUNNER_RESUME, RUNNER_GROUPS };
 
 struct runner_request {
-	uint32_t type;		/* RUNNER_CHECK: would it run? RUNNER_RESUME: only if it does already, or did: else it is answered -ENOENT, which nothing else is */
+	uint32_t type;		/* RUNNER_GROUPS: no program; the "value" is the groups of the account `user`, as u32: how many, and each (fs/runner_groups.c). RUNNER_CHECK: would it run? RUNNER_RESUME: only if it does already, or did: else it is answered -ENOENT, which nothing else is */
 	uint32_t number;	/* of the question, for its answers */
 	uint64_t key[2];	/* what this run is: the same again is answered by the run under way or its result, also to another worker. 0, 0: no such thing */
 	uint64_t cookie;	/* comes back with the answers; that of the first question, if this was asked before */
@@ -57,6 +57,11 @@ int runner_expand(const struct runner_request *request, char **ret_buf, char *re
 int runner_command_check(uint32_t user, const char *command, char *why, size_t why_len);
 /* Is the command allowed to run as this user? dir is the store's. 0; -EPERM with one line in why. */
 int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_t why_len);
+
+/* ---- accounts ---- */
+
+/* For a process of its own, which may hang in a name service and be killed: writes what RUNNER_GROUPS promises to out. The exit status: 0; 2: there is no such account, or it has too many groups. */
+int runner_groups(uint32_t uid, int out);
 
 /* ---- the role ---- */
 

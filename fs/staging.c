@@ -112,23 +112,21 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 	return r ? r : secbuf_set_len(ret, got);
 }
 
-/* Could the block speak of this uid? Of an opener's groups nothing is known any more after another worker took over: doubt denies. */
-static int may_speak_of(const struct block *b, void *arg)
+static int speaks_of(const struct block *b, void *arg)
 {
-	const uint32_t *uid = arg;
-
-	for (size_t i = 0; i < b->principal.n; i++)
-		if (b->principal.conditions[i].kind == PRINCIPAL_USER && b->principal.conditions[i].id != *uid)
-			return 0;
-	return 1;
+	return block_speaks_of(b, arg);
 }
 
+/* Of an opener's groups and namespaces nothing is known any more after another worker took over: doubt denies. */
 static bool opener_blocked(struct vault *v, const struct policy *p, const struct handle *h, uint64_t fh)
 {
 	const struct identity *opener = v->openers[(uint32_t)fh];
-	uint32_t uid = h->uid;
+	struct policy_caller left = { .uid = h->uid, .gid = h->gid, .account = POLICY_ACCOUNT_UNKNOWN };
 
-	return opener ? policy_blocked(p, &opener->policy) != NULL : policy_each_block(p, may_speak_of, &uid) != 0;
+	if (opener)
+		return policy_blocked(p, &opener->policy) != NULL;
+	left.owner = neighbours_owner(callers_neighbours(v->callers), h->uid, NULL);
+	return policy_each_block(p, speaks_of, &left) != 0;
 }
 
 /* At RELEASE nobody asks: what was written was written with a right. Whether that right still stands is told by its binding. */
@@ -196,7 +194,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 
 	struct verdict j = { .secret = h->secret };
 	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in the handle is left of him */
-	struct identity gone = { .audit = { .uid = h->uid, .gid = h->gid, .pid = h->tgid, .loginuid = -1 } };
+	struct identity gone = { .audit = { .neighbour = neighbours_guess(callers_neighbours(v->callers), h->uid), .uid = h->uid, .gid = h->gid, .pid = h->tgid, .loginuid = -1 } };
 	const struct identity *actor = asker ? asker->who : v->openers[(uint32_t)fh];
 	if (!actor) {
 		actor = &gone;
@@ -256,7 +254,7 @@ static void release(struct vault *v, uint64_t fh, bool again)
 		return;
 	int r = staging_commit(v, NULL, fh, 0, again, true);
 	if (r)
-		log_warn("what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
+		log_caused(LOG_WARNING, "what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
 	if (h->stage)
 		store_stage_drop(v->store, h->stage);
 	access_close(v, fh);

@@ -187,12 +187,16 @@ static json_t *kek(const struct ctl_env *env, const struct sealing *s)
 
 static json_t *audit_object(const struct ctl_env *env)
 {
+	char heaviest[NEIGHBOUR_TEXT_MAX] = "";
 	struct audit_state s;
 
 	audit_state(env->audit, &s);
-	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:I}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
+	if (s.heaviest_percent)
+		neighbour_print(s.heaviest, heaviest);
+	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:I, s:I, s:b, s:I, s:o, s:I}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
 			 "bytes", (json_int_t)s.bytes, "headroom_percent", (int)s.headroom_percent, "failing", s.failing != 0,
-			 "append_only", (int)s.append_only, "tampered", (int)s.tampered, "oldest", (json_int_t)s.oldest);
+			 "append_only", (int)s.append_only, "tampered", (int)s.tampered, "oldest", (json_int_t)s.oldest, "cap", (json_int_t)s.cap, "at_cap", (int)s.at_cap, "refused", (json_int_t)s.refused,
+			 "heaviest", text_or_null(heaviest), "heaviest_percent", (json_int_t)s.heaviest_percent);
 }
 
 static json_t *memory_object(void)
@@ -374,6 +378,8 @@ static void metrics_of_audit(FILE *f, struct audit *audit)
 	metric(f, "coffer_audit_segments", "gauge", "Segments of the audit log that are kept.", s.segments);
 	metric(f, "coffer_audit_bytes", "gauge", "Bytes of the audit log that are kept.", s.bytes);
 	metric(f, "coffer_audit_tampered", "gauge", "1 while a record of the audit log says that somebody removed, cut or put in a segment.", s.tampered);
+	metric(f, "coffer_audit_at_cap", "gauge", "1 while the audit log has no room for whoever has used up a share of it.", s.at_cap);
+	metric(f, "coffer_audit_refused_total", "counter", "Accesses refused since the daemon started to callers that had used up their share of the audit log.", s.refused);
 	metric(f, "coffer_audit_failing", "gauge", "1 while the audit log cannot be written: opens fail.", s.failing != 0);
 	fprintf(f, "# HELP coffer_audit_headroom_ratio Share of the audit log's file system that is free.\n"
 		   "# TYPE coffer_audit_headroom_ratio gauge\ncoffer_audit_headroom_ratio %u.%02u\n",

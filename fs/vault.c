@@ -33,6 +33,8 @@ void vault_copy_name(char *ret, size_t room, const char *name)
 	ret[n] = '\0';
 }
 
+#define ACCOUNT_STANDS_NS INT64_C(60000000000)
+
 void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)
 {
 	struct policy_answer a = { 0 };
@@ -57,6 +59,9 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 	ret_verdict->error = 0;
 	ret_verdict->binding = a.binding;
 	ret_verdict->valid_until = a.valid_until;
+	/* an account's groups change without a word to us */
+	if (who->policy.account != POLICY_ACCOUNT_OWN && policy_has_blocks(p) && vault_now() + ACCOUNT_STANDS_NS < a.valid_until)
+		ret_verdict->valid_until = vault_now() + ACCOUNT_STANDS_NS;
 	vault_copy_name(ret_verdict->role, sizeof ret_verdict->role, role ? role->name : "");
 }
 
@@ -123,9 +128,11 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 	if (verdict->binding)
 		store_binding_used(v->store, verdict->binding, now);
 	TEST_POINT("record-before", 0);
-	int r = audit_append(v->audit, &e, ret_delay_ms) ? -EIO : 0;
+	int r = audit_append(v->audit, &e, ret_delay_ms);
 	TEST_POINT("record-after", 0);
-	return r;
+	if (r == -EDQUOT)
+		log_caused(LOG_WARNING, "uid %u is refused, for it and its neighbours have used up their share of the audit log, which is full: coffer doctor says more", e.caller->uid);
+	return r ? -EIO : 0;
 }
 
 /* True once for each id. */
@@ -287,17 +294,24 @@ bool vault_events_new(const struct vault *v)
 	return atomic_load(&v->events_told) != end;
 }
 
-void vault_events_told(struct vault *v)
+void vault_wake_lifecycle(void *arg)
 {
+	struct vault *v = arg;
 	const int wake = atomic_load(&v->lifecycle_wake) - 1;
 	const uint64_t one = 1;
+
+	if (wake >= 0)
+		(void)!write(wake, &one, sizeof one);
+}
+
+void vault_events_told(struct vault *v)
+{
 	uint64_t first, end;
 
 	store_events_range(v->store, &first, &end);
 	if (atomic_exchange(&v->events_told, end) != end)
 		vault_ring(v, BELL_TOUCH, ".coffer/events");
-	if (wake >= 0)
-		(void)!write(wake, &one, sizeof one);
+	vault_wake_lifecycle(v);
 }
 
 void vault_changed(struct vault *v, bool ring)
@@ -381,6 +395,8 @@ int vault_seal(struct vault *v)
 {
 	v->shared->keeper.seals++;		/* first: whoever takes over from here on finds it */
 	int r = keys_seal(v->keys);
+	if (audit_flush(v->audit))
+		log_warn("what the audit log has counted is not on the disk yet");
 	/* our own keys go in any case: doubt means deny */
 	store_lock(v->store);
 	backups_drop(v->backups);

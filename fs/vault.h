@@ -27,6 +27,7 @@ struct vault {
 	struct store *store;
 	struct audit *audit;
 	struct keys *keys;
+	struct accounts *accounts;
 	struct callers *callers;
 	struct handles *handles;
 	struct plain_pool *plain;
@@ -103,6 +104,9 @@ void vault_ring_current(uint32_t secret, void *arg);
 /* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
 void vault_events_told(struct vault *v);
 bool vault_events_new(const struct vault *v);	/* Are there some that nobody was told of? */
+
+/* There is something for the thread that does what is due: arg is the vault. */
+void vault_wake_lifecycle(void *arg);
 
 /* Gets the vault key and verifies everything; the active worker records it. 0; -ENOKEY; -EBADMSG. */
 int vault_unlock(struct vault *v, char *why, size_t why_len);

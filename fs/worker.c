@@ -50,8 +50,8 @@ struct worker {
 	struct vaultconf conf;
 	char host[65];
 	pthread_mutex_t control_lock;
-	pthread_t ticker;
-	bool ticking;
+	pthread_t ticker, log_ticker;
+	bool ticking, log_ticking;
 	int segment_fd;			/* of the log, which came with the word to act; -1: none */
 	uint32_t segment;		/* its number */
 	bool store_is_old;		/* its schema is brought up to date when nobody else serves from it any more */
@@ -198,7 +198,7 @@ static void try_unlock(struct vault *v)
 static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 {
 	struct vault *v = userdata;
-	struct audit_caller caller = { .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
+	struct audit_caller caller = { .neighbour = neighbours_guess(callers_neighbours(v->callers), in->uid), .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
 	char detail[128];
 
 	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode, (unsigned long long)in->nodeid);
@@ -206,9 +206,9 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	const struct audit_event e = {
 		.operation = AUDIT_REQUEST_GIVE_UP, .result = AUDIT_ERROR, .error = EIO, .caller = &caller, .detail = detail, .unique = request_unique(), .resent = true, .privileged = true,
 	};
-	log_error("a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
+	log_caused(LOG_ERR, "a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
 	if (audit_append(v->audit, &e, NULL))
-		log_error("and the log cannot be written");
+		log_caused(LOG_ERR, "and the log cannot be written");
 	v->shared->keeper.deaths_of_request++;
 	return suspects_penalty(&v->shared->suspects, in->uid, now_ms());
 }
@@ -269,17 +269,28 @@ static void tick(struct worker *w)
 		vault_events_told(v);
 	if (!busy)
 		removal_tick(v);
-	audit_tick(v->audit);
 	if (!busy)
 		tell_tampering(v);
 	backups_expire(v->backups);
-	callers_follow(v->callers);
+	log_limits_end();
+	callers_follow(v->callers, CALLERS_FOLLOW_MS);
 	v->shared->tick_began = 0;
 }
 
 static int sooner(int a, int b)
 {
 	return b >= 0 && b < a ? b : a;
+}
+
+/* What the log has counted is in its file within a second: so nothing that waits for the store, or for the key holder, stands before it. */
+static void *log_ticker(void *arg)
+{
+	struct worker *w = arg;
+	struct pollfd p = { .fd = w->wake[0], .events = POLLIN };
+
+	while (poll(&p, 1, TICK_MS) <= 0)
+		audit_tick(w->vault.audit);
+	return NULL;
 }
 
 static void *ticker(void *arg)
@@ -395,7 +406,7 @@ static int open_audit(struct worker *w)
 	gethostname(w->host, sizeof w->host - 1);
 	const struct audit_config config = {
 		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
-		.durability = o->durability, .segment_size = o->audit_segment_size, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
+		.durability = o->durability, .segment_size = o->audit_segment_size, .keep_bytes = o->audit_keep_bytes, .keep_seconds = o->audit_keep_seconds, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
 	if (w->segment_fd >= 0)		/* another one is the open one by now */
@@ -442,7 +453,7 @@ static int open_store(struct worker *w, bool migrate)
 static int open_rest(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	const struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
+	struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
 	v->proc_fd = role_fd(w->args, "proc");
@@ -450,7 +461,10 @@ static int open_rest(struct worker *w)
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
-	int r = v->openers ? callers_new(&callers, &v->callers) : -ENOMEM;
+	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
+	callers.accounts = v->accounts;
+	if (!r)
+		r = callers_new(&callers, &v->callers);
 	w->linger_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!r && (w->linger_fd < 0 || pipe(w->wake)))
 		r = -errno;
@@ -484,6 +498,8 @@ static int prepare(struct worker *w)
 	r = open_store(w, false);
 	if (!r)
 		r = open_rest(w);
+	if (!r)
+		callers_follow(w->vault.callers, CALLERS_FIRST_MS);
 	const struct control_message prepared = { .type = CONTROL_PREPARED };
 	return r ? r : control_send(w->vault.control_fd, &prepared, -1);
 }
@@ -523,7 +539,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
-		callers_follow(w->vault.callers);
+		callers_follow(w->vault.callers, CALLERS_FOLLOW_MS);
 	}
 }
 
@@ -576,6 +592,10 @@ static int activate(struct worker *w)
 	if (r)
 		return fatal(w, 1, "thread: %s", strerror(-r));
 	w->ticking = true;
+	r = -pthread_create(&w->log_ticker, NULL, log_ticker, w);
+	if (r)
+		return fatal(w, 1, "thread: %s", strerror(-r));
+	w->log_ticking = true;
 	r = lifecycle_start(v, role_fd(w->args, "runner"), &w->lifecycle);
 	if (r)
 		return fatal(w, 1, "rotation and hooks: %s", strerror(-r));
@@ -590,6 +610,8 @@ static void tear_down(struct worker *w)
 		(void)!write(w->wake[1], "", 1);
 		pthread_join(w->ticker, NULL);
 	}
+	if (w->log_ticking)
+		pthread_join(w->log_ticker, NULL);
 	lifecycle_stop(w->lifecycle);
 	drops_stop(v->drops);
 	session_end(w->session);
@@ -609,6 +631,7 @@ static void tear_down(struct worker *w)
 	if (dropped)
 		handles_free(v->handles);
 	callers_free(v->callers);
+	accounts_free(v->accounts);
 	store_close(v->store);
 	audit_close(v->audit);
 	keys_free(v->keys);

@@ -176,15 +176,48 @@ static int visit_blocks(struct shared *value, void *arg)
 
 	if (q->block && q->block->id < b->id)
 		return VISIT_ENOUGH;
-	if (!principal_match(&b->principal, q->caller))
+	if (!block_speaks_of(b, q->caller))
 		return VISIT_NEXT;
 	q->block = b;
 	return VISIT_ENOUGH;
 }
 
+/* Blocks at several conditions do not. */
+static int visit_any_blocks(struct shared *value, void *arg)
+{
+	struct question *q = arg;
+	const struct block *b = block_of(value);
+
+	if ((!q->block || b->id < q->block->id) && block_speaks_of(b, q->caller))
+		q->block = b;
+	return VISIT_NEXT;
+}
+
 static void visit_condition_blocks(struct question *q, struct tree_cursor at)
 {
 	tree_each(at, visit_blocks, q);
+}
+
+/* The conditions that could hold beside those that do. What is not known is all of a kind: there are few blocks. */
+static void visit_account_blocks(struct question *q, const struct tree_node *index)
+{
+	const struct policy_caller *c = q->caller;
+	struct tree_cursor at;
+
+	if (find_kind(index, PRINCIPAL_USER, &at)) {
+		if (c->owner == POLICY_OWNER_UNKNOWN)
+			tree_each(at, visit_any_blocks, q);
+		else
+			visit_condition(q, at, visit_condition_blocks, c->owner);
+	}
+	if (!find_kind(index, PRINCIPAL_GROUP, &at))
+		return;
+	if (c->account == POLICY_ACCOUNT_UNKNOWN) {
+		tree_each(at, visit_any_blocks, q);
+		return;
+	}
+	for (size_t i = 0; i < c->n_account_groups; i++)
+		visit_condition(q, at, visit_condition_blocks, c->account_groups[i]);
 }
 
 const struct block *policy_blocked(const struct policy *p, const struct policy_caller *caller)
@@ -194,6 +227,8 @@ const struct block *policy_blocked(const struct policy *p, const struct policy_c
 	if (!p || !caller || !p->by_block)
 		return NULL;
 	visit_conditions(&q, p->by_block, visit_condition_blocks);
+	if (caller->account != POLICY_ACCOUNT_OWN)
+		visit_account_blocks(&q, p->by_block);
 	return q.block;
 }
 

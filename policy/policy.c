@@ -404,6 +404,11 @@ int policy_each_binding(const struct policy *p, int (*fn)(const struct binding *
 	return tree_each(tree_cursor(p->by_id), visit_binding, &v);
 }
 
+bool policy_has_blocks(const struct policy *p)
+{
+	return p && p->blocks;
+}
+
 struct block_visit {
 	int (*fn)(const struct block *b, void *arg);
 	void *arg;

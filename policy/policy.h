@@ -78,6 +78,9 @@ action_set policy_actions(const struct policy *p, const struct policy_caller *ca
 enum policy_decision policy_decide_any(const struct policy *p, const struct policy_caller *caller, enum action action,
 				       int64_t now);
 
+/* Is there any block? Then what is known of a caller's account counts, and may change. */
+bool policy_has_blocks(const struct policy *p);
+
 /* The block with the lowest id that speaks of the caller, borrowed, or NULL. */
 const struct block *policy_blocked(const struct policy *p, const struct policy_caller *caller);
 

@@ -185,18 +185,16 @@ void principal_print(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX
 	}
 }
 
-static bool in_group(const struct policy_caller *caller, uint32_t gid)
+bool principal_has_group(const uint32_t *groups, size_t n, uint32_t gid)
 {
-	size_t lo = 0, hi = caller->n_groups;
+	size_t lo = 0, hi = n;
 
-	if (caller->gid == gid)
-		return true;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (caller->groups[mid] == gid)
+		if (groups[mid] == gid)
 			return true;
-		if (caller->groups[mid] < gid)
+		if (groups[mid] < gid)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -204,12 +202,17 @@ static bool in_group(const struct policy_caller *caller, uint32_t gid)
 	return false;
 }
 
+bool principal_in_group(const struct policy_caller *caller, uint32_t gid)
+{
+	return caller->gid == gid || principal_has_group(caller->groups, caller->n_groups, gid);
+}
+
 static bool condition_holds(const struct principal_condition *c, const struct policy_caller *caller)
 {
 	switch (c->kind) {
 	case PRINCIPAL_EVERYONE: return true;
 	case PRINCIPAL_USER: return caller->uid == c->id;
-	case PRINCIPAL_GROUP: return in_group(caller, c->id);
+	case PRINCIPAL_GROUP: return principal_in_group(caller, c->id);
 	case PRINCIPAL_HOST: return caller->host;
 	case PRINCIPAL_NONE: break;
 	}

@@ -17,7 +17,15 @@
 #define PRINCIPAL_CONDITIONS 8
 #define PRINCIPAL_TEXT_MAX   256	/* bytes with the NUL, of the canonical text */
 
-/* What is known of the process that asks. groups is borrowed, sorted ascending, without duplicates, and need not
+/* What else is known of whose process it is, for what refuses (policy/block.h). */
+enum policy_account {
+	POLICY_ACCOUNT_OWN = 0,	/* uid and groups say all */
+	POLICY_ACCOUNT_KNOWN,	/* in a user namespace, or by a subordinate uid: owner and account_groups say the rest */
+	POLICY_ACCOUNT_UNKNOWN,	/* the same, and its groups could not be looked up */
+};
+#define POLICY_OWNER_UNKNOWN UINT32_MAX
+
+/* What is known of the process that asks. Groups are borrowed, sorted ascending, without duplicates, and need not
  * contain gid. host is true only where it was established; doubt is false. */
 struct policy_caller {
 	uint32_t uid;
@@ -25,6 +33,10 @@ struct policy_caller {
 	const uint32_t *groups;
 	size_t n_groups;
 	bool host;
+	enum policy_account account;
+	uint32_t owner;			/* but for OWN: the user of the machine whose process it is, or POLICY_OWNER_UNKNOWN */
+	const uint32_t *account_groups;	/* KNOWN: every group that the owner's and the uid's accounts are in */
+	size_t n_account_groups;
 };
 
 enum principal_kind {
@@ -61,7 +73,11 @@ bool principal_valid(const struct principal *p);
  * print equal. Always NUL-terminated. */
 void principal_print(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX]);
 
-/* True when every condition holds and there is at least one. */
+/* True when every condition holds and there is at least one. Says nothing of the caller's account: who gives a right asks this. */
 bool principal_match(const struct principal *p, const struct policy_caller *caller);
+
+/* Is a group among the caller's own? Among these, sorted? */
+bool principal_in_group(const struct policy_caller *caller, uint32_t gid);
+bool principal_has_group(const uint32_t *groups, size_t n, uint32_t gid);
 
 #endif

@@ -61,12 +61,12 @@ static void undo(struct audit *a, const struct audit_place *place)
 		a->dirty = true;
 }
 
-int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold, const struct audit_place *place)
+int audit_put_at(struct audit *a, const struct audit_event *e, struct audit_tally *tally, const struct audit_place *place)
 {
 	struct audit_head *h = a->head;
 	struct audit_position *at = audit_at(h), *next = audit_spare(h);
 	char *line = a->line + 1, *from = place->newline ? a->line : line;
-	size_t len, body_len = audit_render(line, &a->names, &a->clock, audit_now(), at->seq, count, e, at->prev);
+	size_t len, body_len = audit_render(line, &a->names, &a->clock, audit_now(), at->seq, tally ? tally->count : 1, e, at->prev);
 	int r = audit_space_take(place->space, place->fd, place->start, body_len + AUDIT_SEAL_LEN + 1, place->reserve);
 
 	if (r < 0)
@@ -84,13 +84,13 @@ int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, s
 	if (e->operation == AUDIT_TAMPERED)
 		next->tampered = next->segment;
 	*audit_allocated(h, next) = place->space->allocated;
-	if (fold)
-		fold->written_as = at->seq;
+	if (tally)
+		tally->written_as = at->seq;
 	r = audit_write(place->fd, from, len);
 	if (r < 0) {
 		undo(a, place);
-		if (fold)
-			fold->written_as = 0;
+		if (tally)
+			tally->written_as = 0;
 		goto out;
 	}
 	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request noted, at takeover. */
@@ -102,16 +102,19 @@ out:
 	return r;
 }
 
-int audit_put(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold)
+int audit_put(struct audit *a, const struct audit_event *e, struct audit_tally *tally)
 {
 	const struct audit_position *at = audit_at(a->head);
 	struct audit_place place = {
 		.fd = a->fd, .space = &a->space, .segment = at->segment, .start = at->size, .opened = at->opened,
-		/* anybody can be denied an administrator's act: that must not eat the reserve */
-		.reserve = e->privileged && e->result != AUDIT_DENY,
+		/* anybody can be denied an administrator's act: that must not eat the reserve; but what was allowed and counted has been answered, and is to have its record */
+		.reserve = (e->privileged && e->result != AUDIT_DENY) || (tally && e->result == AUDIT_ALLOW),
 	};
 
-	return audit_put_at(a, e, count, fold, &place);
+	int r = audit_put_at(a, e, tally, &place);
+	if (r == 0 && e->caller && !e->privileged)
+		audit_share_add(a, e->caller->neighbour, audit_at(a->head)->size - place.start);
+	return r;
 }
 
 /* ---- torn tails ---- */
@@ -142,7 +145,7 @@ int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place)
 	snprintf(detail, sizeof detail, AUDIT_TORN_DETAIL, (unsigned long long)len, (unsigned long long)from, place->segment, hex);
 	place->newline = true;
 	place->reserve = true;
-	r = audit_put_at(a, &e, 1, NULL, place);
+	r = audit_put_at(a, &e, NULL, place);
 out:
 	free(data);
 	return r;
@@ -209,7 +212,7 @@ static int segment_begin(struct audit *a, struct audit_place *place, const char 
 		return audit_put_torn(a, 0, place);
 	/* not what the directory shows: that somebody removed a segment must not make it look removed by retention */
 	snprintf(detail, sizeof detail, AUDIT_SEGMENT_DETAIL "%s%s", place->segment, audit_at(a->head)->oldest, because ? "; " : "", because ? because : "");
-	return audit_put_at(a, &e, 1, NULL, place);
+	return audit_put_at(a, &e, NULL, place);
 }
 
 /* Moves on to a new segment; the old one goes on being used where that fails. Not while syncing. */
@@ -348,9 +351,11 @@ int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_del
 	if (fate == AUDIT_WRITE) {
 		r = audit_ready(a);
 		if (r == 0)
-			r = audit_put(a, e, 1, NULL);
+			r = audit_put(a, e, NULL);
 		a->failing = r;
 	}
+	if (fate == AUDIT_REFUSED)
+		r = -EDQUOT;
 	if (r == 0 && fate != AUDIT_FOLDED && a->config.durability == AUDIT_DURABILITY_FDATASYNC)
 		r = wait_durable(a, audit_at(a->head)->seq);
 	pthread_mutex_unlock(&a->lock);
@@ -390,6 +395,7 @@ int audit_tick(struct audit *a)
 
 	audit_look(a);
 	pthread_mutex_lock(&a->lock);
+	audit_share_look(a);
 	look_for_tampering(a);
 	r = audit_ready(a);
 	if (r == 0 && a->untold && (r = audit_put_tampered(a, "the segment before this one was removed or cut while it was open")) == 0)
@@ -399,12 +405,25 @@ int audit_tick(struct audit *a)
 	if (r == 0 && !a->syncing && too_old(a))
 		(void)rotate_when_quiet(a, NULL);
 	int room = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
-	if (room == 0 && a->failing == -ENOSPC)
+	if (r < 0 || room < 0)	/* nothing is counted then that could not be written */
+		a->failing = r < 0 ? r : room;
+	else if (a->failing == -ENOSPC)
 		a->failing = 0;
 	synced = audit_durable_point(a);
 	pthread_mutex_unlock(&a->lock);
 	audit_retention(a);
 	return r < 0 ? r : room < 0 ? room : synced;
+}
+
+int audit_flush(struct audit *a)
+{
+	pthread_mutex_lock(&a->lock);
+	int r = audit_ready(a);
+	if (r == 0)
+		r = audit_fold_flush(a, true);
+	const int synced = audit_durable_point(a);
+	pthread_mutex_unlock(&a->lock);
+	return r < 0 ? r : synced;
 }
 
 void audit_close(struct audit *a)
@@ -455,6 +474,10 @@ void audit_state(struct audit *a, struct audit_state *ret_state)
 	s.reserve_allocated = !a->space.plain;
 	s.tampered = a->tampered || (at->tampered && at->tampered >= at->oldest);
 	s.oldest = at->oldest;
+	s.cap = a->limits.cap;
+	s.at_cap = a->limits.tight;
+	s.refused = a->head->refused;
+	(void)audit_share_heaviest(a, &s.heaviest, &s.heaviest_percent);
 	if (fstatvfs(a->fd, &v) == 0 && v.f_blocks > 0)
 		s.headroom_percent = (uint32_t)(100.0 * (double)v.f_bavail / (double)v.f_blocks);
 	if (s.failing == -ENOSPC)

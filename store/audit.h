@@ -37,6 +37,7 @@ const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … *
 enum audit_result { AUDIT_DENY = 0, AUDIT_ALLOW, AUDIT_ERROR };
 
 #define AUDIT_CALLER_JSON_MAX 1024
+#define AUDIT_ORIGIN_LEN      16
 
 /* Who, as it stands in the record. The strings are raw (audit escapes them) and may be NULL. audit_caller_render fills json once, so that a caller that opens
  * often is not rendered often. */
@@ -44,7 +45,10 @@ struct audit_caller {
 	uint32_t uid, gid;
 	int32_t pid;
 	int64_t loginuid;	/* -1: none */
+	bool has_owner;		/* the process is another user's than uid says: */
+	uint32_t owner;
 	uint64_t neighbour;	/* whose share of the log its records take: what it is the log does not know */
+	uint8_t origin[AUDIT_ORIGIN_LEN];	/* the same for what one process with one identity asks, and for nothing else; zeros: not known, and nothing of it is folded */
 	const char *comm, *exe, *unit, *container;
 	uint16_t json_len;	/* 0: not rendered */
 	char json[AUDIT_CALLER_JSON_MAX];
@@ -64,14 +68,19 @@ struct audit_event {
 	bool resent;			/* the request carries the resend bit: if (unique, operation, result) was recorded already, nothing is written and 0 is returned. What comes to another result than before is recorded: the last record is what the caller got */
 	uint32_t duration_us;
 	const char *detail;		/* further words for a person, raw, NULL: none (field "detail") */
+	bool self_grant;		/* of a binding: it can mean the caller (field "self", true; else there is none) */
 	bool privileged;		/* an administrator's act: may use the reserve (unless it was denied: anybody can be denied) */
 };
 
 /* ---- the head, in memory that the keeper owns ---- */
 
 #define AUDIT_FOLDS   128	/* the last one takes what finds no room in the others */
-#define AUDIT_RATES   64	/* likewise */
+#define AUDIT_RATES   256	/* likewise */
+#define AUDIT_STREAMS 4096
+#define AUDIT_REPEATS 256
+#define AUDIT_SHARES  256
 #define AUDIT_RECENTS 4096
+#define AUDIT_NAME_MAX 128	/* of what is kept in here */
 #define AUDIT_KEPT    4096	/* more than the records of one request (a set) */
 
 /* Where the next record goes. */
@@ -87,17 +96,55 @@ struct audit_position {
 	uint32_t zero;
 };
 
-/* Denials that were counted, not written. count is stored last when an entry is made, and zeroed first when it is written. */
-struct audit_fold {
-	uint32_t uid;			/* UINT32_MAX: several */
-	uint16_t operation, error;
-	uint8_t result, mixed;		/* mixed: secret was not always the same */
+/* How often, and when. count is stored last when an entry is made, and zeroed first when it is written. */
+struct audit_tally {
 	uint64_t count;			/* 0: free */
 	uint64_t written_as;		/* seq of the record that is being written of it; 0: none */
 	int64_t first, last;		/* ns since the epoch */
-	char secret[128];
 };
-struct audit_rate { uint32_t uid; int64_t due; /* CLOCK_MONOTONIC ns; in the past: free */ };
+
+/* Denials that were counted, not written. */
+struct audit_fold {
+	struct audit_tally tally;
+	uint64_t neighbour;
+	uint32_t uid;			/* UINT32_MAX: several */
+	uint16_t operation, error;
+	uint8_t result, mixed;		/* mixed: secret was not always the same */
+	uint8_t coarse;			/* whatever the neighbour was denied: of several callers and operations */
+	char secret[AUDIT_NAME_MAX];
+};
+struct audit_rate { uint64_t neighbour; int64_t due; /* CLOCK_MONOTONIC ns; in the past: free */ };
+
+/* How fast one process asks for one thing: a bucket, as audit_rate's. In sets, found by a keyed hash. */
+struct audit_stream {
+	uint64_t tag;			/* of process, operation, binding, secret and version */
+	int64_t due;			/* CLOCK_MONOTONIC ns; in the past: free */
+	uint64_t neighbour;
+	uint32_t repeat;		/* where it is being counted, plus one; 0: nowhere */
+	uint32_t zero;
+};
+/* What was allowed, and counted, not written. All but secret (where mixed) is the same for all that are counted here, and for the record of its own that the first of them has. */
+struct audit_repeat {
+	struct audit_tally tally;
+	uint8_t origin[AUDIT_ORIGIN_LEN];
+	uint64_t neighbour, binding;
+	uint32_t version, stream;
+	uint16_t operation;
+	uint8_t mixed;
+	char secret[AUDIT_NAME_MAX], role[64];
+	uint16_t caller_len;
+	char caller[AUDIT_CALLER_JSON_MAX];
+};
+/* What a neighbour has written of late: the moment at which all of it will have grown old (CLOCK_MONOTONIC ns; in the past: free). */
+struct audit_share { uint64_t neighbour; int64_t due; };
+
+/* What is being added to a tally: whoever is killed in the middle of it has it finished by the next worker, once. recent is stored last, and zeroed last. */
+struct audit_redo {
+	uint64_t recent;		/* 0: nothing is under way */
+	uint32_t index;
+	uint8_t repeat;			/* in repeats, not in folds */
+	uint64_t count;			/* after it */
+};
 
 /* What was found amiss in the directory, and recorded: so that no worker records it twice, and whoever is to be told of it (audit_tampering) is, though a worker dies in between. */
 struct audit_tampering {
@@ -113,6 +160,7 @@ struct audit_head {
 	struct audit_position positions[2];
 	uint64_t allocated[2];		/* bytes of each one's segment for which there are blocks, from its start */
 	uint64_t connection;		/* random, names this mount in "request" */
+	uint64_t hash_key[2];		/* random: nobody shall choose what meets in a set */
 	uint64_t durable_seq;		/* everything before it was fdatasync'd */
 	uint64_t recents[AUDIT_RECENTS];	/* request and operation of record seq, at seq % AUDIT_RECENTS; 0: none */
 	uint64_t fold_recents[AUDIT_RECENTS];	/* likewise of what was folded, at folded % AUDIT_RECENTS */
@@ -120,8 +168,14 @@ struct audit_head {
 	uint64_t kept[AUDIT_KEPT];	/* what would have been pushed out of these two by newer ones, though its request has no answer yet */
 	uint64_t n_kept;
 	struct audit_tampering tampering;
+	uint64_t refused;		/* how often somebody was refused who had used up a share of the log */
+	struct audit_redo redo;
 	struct audit_fold folds[AUDIT_FOLDS];
 	struct audit_rate rates[AUDIT_RATES];
+	struct audit_rate all_denials;	/* of everybody together */
+	struct audit_stream streams[AUDIT_STREAMS];
+	struct audit_repeat repeats[AUDIT_REPEATS];
+	struct audit_share shares[AUDIT_SHARES];
 };
 
 /* The number of the open segment, 0: the head is not initialised. For the keeper: what lies there is the worker's word. */
@@ -141,7 +195,12 @@ struct audit_config {
 	enum audit_durability durability;
 	uint64_t segment_size;		/* bytes; 0: 16 MiB */
 	uint32_t reserve;		/* bytes kept allocated for privileged records; 0: 256 KiB */
-	uint32_t deny_rate, deny_burst;	/* denials (and errors) a second and uid before folding; 0: 20, 100 */
+	uint32_t deny_rate, deny_burst;	/* denials (and errors) a second and neighbour before folding; 0: 20, 100 */
+	uint32_t open_rate, open_burst;	/* opens a second that one process makes of one version, each with its record, before folding; 0: 20, 200 */
+	/* What the log promises: nothing goes that is younger than keep_seconds (0: no promise). Where it has grown to four times keep_bytes (0: only the disk counts), or the disk is nearly full, those are refused who wrote
+	 * more than their share of it: an eighth. */
+	uint64_t keep_bytes;
+	int64_t keep_seconds;
 	uint32_t segment_age;		/* seconds after which audit_tick begins a new segment; 0: a day */
 	/* Opens segment number for appending (O_RDWR|O_APPEND; create: makes it, O_EXCL). The keeper does it for a worker. */
 	int (*segment_open)(void *arg, uint32_t number, bool create, int *ret_fd);
@@ -159,9 +218,12 @@ struct audit;
 int audit_open(const struct audit_config *config, struct audit **ret_audit, char *why, size_t why_len);
 void audit_close(struct audit *a);	/* flushes folds and makes a durable point; accepts NULL */
 
-/* Writes one record, or folds it (denials and unprivileged errors beyond the rate; never what was allowed). 0; -EIO or -ENOSPC: nothing was written (or, with fdatasync, it is not known to be
- * durable), and nothing may be served. *ret_delay_ms (may be NULL) is how long the caller of a denied request should be kept waiting: 0 to 50. */
+/* Writes one record, or folds it: denials and unprivileged errors beyond the rate; what was allowed, where one process does the same again and again, but never what changes anything, nor what an administrator or the daemon did.
+ * What is folded is counted when this returns, and the count is in the file within a second. 0; -EIO or -ENOSPC: nothing was written (or, with fdatasync, it is not known to be durable), and nothing may be served;
+ * -EDQUOT: likewise, for the caller's neighbour has used up its share, and the log is full. *ret_delay_ms (may be NULL) is how long the caller of a denied request should be kept waiting: 0 to 50. */
 int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms);
+/* Everything that is counted is written, and on the disk: when the vault is sealed. 0, -EIO, -ENOSPC. */
+int audit_flush(struct audit *a);
 
 /* Call about once a second, from one thread: writes folded records that are due, makes a durable point, moves on to a new segment by age, grows the reserve again; looks whether the directory is as it was left, and applies
  * retention. */
@@ -182,6 +244,11 @@ struct audit_state {
 	bool reserve_allocated;		/* the reserve is really allocated; false: the file system cannot, free space is watched instead */
 	bool tampered;			/* a segment was removed, cut or put in by somebody else, and the record that says so is still kept */
 	uint32_t oldest;		/* the lowest segment that retention has left */
+	uint64_t cap;			/* bytes at which shares count; 0: only the disk's room does */
+	bool at_cap;			/* they count */
+	uint64_t refused;		/* how often somebody was refused for it */
+	uint64_t heaviest;		/* the neighbour that wrote most of late, and how much of its share, in percent; 0: nothing worth a word */
+	uint32_t heaviest_percent;
 };
 void audit_state(struct audit *a, struct audit_state *ret_state);
 

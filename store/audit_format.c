@@ -15,7 +15,7 @@
  *   binding      number or null; role: string or null: what let the caller in
  *   request      "<16 hex digits of the connection>-<unique>" or null: two records with one request, operation and result are never written. One that was sent again to another worker may have two that differ in the result: the later one is what the caller was told
  *   duration_us  number
- *   count        number: 1, or how many requests a folded record stands for
+ *   count        number: 1, or how many requests a folded record stands for (AUDIT-FORMAT.md says which fold)
  *   detail       string or null: further words for a person
  *   prev         64 hex digits: h of the record before, 64 zeros in the very first
  *   mac          64 hex digits: HMAC-SHA-256(K_seq, h)
@@ -27,7 +27,7 @@
  * The key moves by a rule that does not look at the records, so that segments removed by retention can be stepped over.
  *
  * Strings: bytes 0x20 to 0x7e as they are, but \" and \\; other bytes that are valid UTF-8 as \uXXXX (pairs beyond the BMP); any other byte as \\xHH, which reads back as the
- * four characters \xHH. Longer than the limits of audit_internal.h: cut, and ended with "...".
+ * four characters \xHH. Longer than the limits of audit_internal.h: cut, and ended with "..."; exe is cut at its beginning, where "..." then stands.
  *
  * Records that audit writes by itself:
  *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that moment), and after a semicolon why, if it was
@@ -244,7 +244,26 @@ void audit_names_set(struct audit_names *n, const char *vault, const char *host,
 	snprintf(n->request, sizeof n->request, "\"%016llx-", (unsigned long long)connection);
 }
 
-/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 300 + 200 + 200, and 190 for the rest. */
+/* Of a path the end says most: of what is too long, the beginning is cut, and "..." says so. Whoever is refused must not choose how much room that takes. */
+static char *put_path(char *p, const char *key, size_t key_len, const char *raw)
+{
+	const size_t len = raw ? strlen(raw) : 0;
+	size_t total = 0, from = 0, used;
+	char one[12];
+
+	for (size_t i = 0; i < len; i += used)
+		total += escape_one(one, (const uint8_t *)raw + i, len - i, &used);
+	if (total <= AUDIT_EXE_MAX)
+		return put_string(p, key, key_len, raw, len, AUDIT_EXE_MAX);
+	for (; total > AUDIT_EXE_MAX - 3; from += used)
+		total -= escape_one(one, (const uint8_t *)raw + from, len - from, &used);
+	p = LITERAL(put(p, key, key_len), "\"...");
+	p += audit_escape(p, AUDIT_EXE_MAX, raw + from, len);
+	*p++ = '"';
+	return p;
+}
+
+/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 160 + 200 + 200, and 210 for the rest. */
 void audit_caller_render(struct audit_caller *c)
 {
 	char *p = LITERAL(c->json, "{\"uid\":");
@@ -255,11 +274,13 @@ void audit_caller_render(struct audit_caller *c)
 	p = LITERAL(p, ",\"pid\":");
 	p = put_signed(p, c->pid);
 	p = put_string(p, ",\"comm\":", 8, c->comm, 96, 96);
-	p = put_string(p, ",\"exe\":", 7, c->exe, 300, 300);
+	p = put_path(p, ",\"exe\":", 7, c->exe);
 	p = LITERAL(p, ",\"loginuid\":");
 	p = c->loginuid < 0 ? LITERAL(p, "null") : put_signed(p, c->loginuid);
 	p = put_string(p, ",\"unit\":", 8, c->unit, 200, 200);
 	p = put_string(p, ",\"container\":", 13, c->container, 200, 200);
+	if (c->has_owner)
+		p = put_number(LITERAL(p, ",\"owner\":"), c->owner);
 	*p++ = '}';
 	c->json_len = (uint16_t)(p - c->json);
 }
@@ -364,6 +385,8 @@ size_t audit_render(char *ret_line, const struct audit_names *names, struct audi
 	p = LITERAL(p, ",\"count\":");
 	p = put_number(p, count);
 	p = STRING(p, ",\"detail\":", e->detail, AUDIT_DETAIL_MAX);
+	if (e->self_grant)
+		p = LITERAL(p, ",\"self\":true");
 	p = LITERAL(p, ",\"prev\":\"");
 	audit_hex(p, prev);
 	p += AUDIT_HEX_LEN;

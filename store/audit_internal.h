@@ -20,9 +20,18 @@
 #define AUDIT_DENY_RATE    20u
 #define AUDIT_DENY_BURST   100u
 #define AUDIT_DELAY_MS     50u
+#define AUDIT_DENY_ALL_RATE  100u	/* of everybody together */
+#define AUDIT_DENY_ALL_BURST 1000u
+#define AUDIT_OPEN_RATE    20u
+#define AUDIT_OPEN_BURST   200u
+#define AUDIT_LOOK_RATE    1u		/* listings and the like */
+#define AUDIT_LOOK_BURST   20u
+#define AUDIT_CAP_FACTOR   4u
+#define AUDIT_SHARE_PARTS  8u
 
 /* ---- audit_format.c: rendering and parsing ---- */
 
+#define AUDIT_EXE_MAX     160		/* escaped bytes */
 #define AUDIT_VAULT_MAX   64		/* raw bytes; each may become six */
 #define AUDIT_SECRET_MAX  255
 #define AUDIT_ROLE_MAX    64
@@ -89,7 +98,7 @@ static inline uint64_t audit_recent(uint64_t unique, enum audit_operation operat
 bool audit_append_only(int fd);
 bool audit_segment_missing(int dir_fd, uint32_t number);	/* without asking whoever may open it for writing */
 int audit_segment_open_reading(int dir_fd, uint32_t number, int *ret_fd);	/* 0, -ENOENT, -EIO */
-struct audit_scan { uint32_t first, last, within; };	/* lowest and highest number, 0: there is none; how many lie in [from, to] */
+struct audit_scan { uint32_t first, last, within; uint64_t bytes; };	/* lowest and highest number, 0: there is none; how many lie in [from, to]; with `to`: how long those up to it are together */
 int audit_segment_scan(int dir_fd, uint32_t from, uint32_t to, struct audit_scan *ret);	/* 0, -EIO */
 void audit_segment_name(uint32_t number, char ret[AUDIT_SEGMENT_NAME_LEN]);
 
@@ -147,6 +156,12 @@ struct audit {
 	int next_fd;			/* the next one, made but not begun (the disk was full), or -1 */
 	int64_t rotate_after;		/* CLOCK_MONOTONIC ns: a rotation that failed is not tried again before */
 	struct audit_space space;
+	struct audit_limits {		/* what shares are, as of the last tick */
+		uint64_t finished;	/* bytes of finished segments */
+		uint64_t cap;
+		int64_t window, ns_per_byte;	/* 0: no shares */
+		bool tight;		/* they count */
+	} limits;
 	uint64_t headfile_generation, headfile_seq;
 	/* audit_retain.c's, of the thread that ticks */
 	struct timespec looked_mtime;	/* of the directory, when it was last gone through */
@@ -190,11 +205,11 @@ struct audit_place {
 	bool reserve;		/* the reserve may be used */
 	uint32_t oldest;	/* the oldest segment from this record on; 0: as before */
 };
-/* Renders, seals, writes and publishes one record, whatever the rates say; with lock, which it keeps. fold: the entry that the record tells of, or NULL. A write that failed is undone, or the log is dirty.
+/* Renders, seals, writes and publishes one record, whatever the rates say; with lock, which it keeps. tally: what the record tells of, or NULL. A write that failed is undone, or the log is dirty.
  * 0, -EIO, -ENOSPC. */
-int audit_put_at(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold, const struct audit_place *place);
-/* The same at the end of the open segment, after audit_ready. */
-int audit_put(struct audit *a, const struct audit_event *e, uint64_t count, struct audit_fold *fold);
+int audit_put_at(struct audit *a, const struct audit_event *e, struct audit_tally *tally, const struct audit_place *place);
+/* The same at the end of the open segment, after audit_ready; its bytes are the caller's neighbour's. */
+int audit_put(struct audit *a, const struct audit_event *e, struct audit_tally *tally);
 /* Ends a torn tail and begins a new segment where that is due; may let go of the lock for a moment. 0, -EIO, -ENOSPC. */
 int audit_ready(struct audit *a);
 /* A Torn record for what lies in the place's file from `from` to its start. */
@@ -219,11 +234,44 @@ int audit_put_tampered(struct audit *a, const char *detail);
 
 /* ---- audit_fold.c; with lock ---- */
 
-enum audit_fate { AUDIT_WRITE = 0, AUDIT_FOLDED, AUDIT_KNOWN };
+enum audit_fate { AUDIT_WRITE = 0, AUDIT_FOLDED, AUDIT_KNOWN, AUDIT_REFUSED };
 enum audit_fate audit_fold_decide(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms);
-/* Writes entries that are due, or all. The first error. */
+/* Writes entries that are due, or all; lets go of the lock in between. The first error. */
 int audit_fold_flush(struct audit *a, bool all);
-/* After a takeover: an entry whose record was written is not written again. */
-void audit_fold_settle(struct audit_head *h);
+/* After a takeover: what was being counted is counted, once; an entry whose record was written is not written again. */
+void audit_fold_settle(struct audit *a);
+/* One more in a tally, which belongs to folds or repeats at index: it and the request's name together, whoever is killed meanwhile. */
+void audit_count(struct audit *a, struct audit_tally *t, bool repeat, size_t index, const struct audit_event *e);
+/* "folded, from … to …" */
+void audit_fold_detail(const struct audit_tally *t, const char *more, char ret[128]);
+/* Ends with the record of a tally, which is free then. */
+int audit_tally_write(struct audit *a, const struct audit_event *e, struct audit_tally *t);
+
+/* Is a bucket, which empties at one of interval each, not full (span)? *due is the moment at which it will be empty (GCRA, ITU-T I.371): one word, so that it is never half written. What does not fit is not added. */
+static inline bool audit_bucket_fits(int64_t due, int64_t now, int64_t interval, int64_t span)
+{
+	return (due > now ? due - now : 0) + interval <= span;
+}
+
+/* ---- audit_repeat.c; with lock ---- */
+
+/* AUDIT_WRITE, or counted and AUDIT_FOLDED. For what was allowed, to whom it is no act of an administrator. */
+enum audit_fate audit_repeat_decide(struct audit *a, const struct audit_event *e);
+int audit_repeat_flush(struct audit *a, bool all);
+
+/* ---- audit_share.c; with lock ---- */
+
+/* Works out anew what shares are. */
+void audit_share_look(struct audit *a);
+/* Has the neighbour written its share? */
+bool audit_share_over(struct audit *a, uint64_t neighbour);
+void audit_share_add(struct audit *a, uint64_t neighbour, uint64_t bytes);
+/* The one that has written most, and how many percent of a share; false: nobody anything. */
+bool audit_share_heaviest(struct audit *a, uint64_t *ret_neighbour, uint32_t *ret_percent);
+/* SipHash-2-4 (Aumasson, Bernstein 2012), under the head's key. */
+struct audit_hash { uint64_t v[4]; };
+void audit_hash_begin(const struct audit_head *h, struct audit_hash *ret);
+void audit_hash_word(struct audit_hash *x, uint64_t word);
+uint64_t audit_hash_end(struct audit_hash *x);
 
 #endif

@@ -36,6 +36,8 @@ static int head_from_file(struct audit *a, char *why, size_t why_len)
 		return r;
 	}
 	r = random_bytes(&h->connection, sizeof h->connection);
+	if (r == 0)
+		r = random_bytes(h->hash_key, sizeof h->hash_key);
 	if (r < 0)
 		return r;
 	h->durable_seq = h->positions[0].seq;
@@ -158,12 +160,11 @@ out:
 	return r;
 }
 
-static int take_over(struct audit *a, char *why, size_t why_len)
+static int take_over(struct audit *a, bool *ret_in_memory, char *why, size_t why_len)
 {
 	const struct audit_position *at;
-	bool in_memory;
 	struct stat st;
-	int r = head_take(a, &in_memory, why, why_len);
+	int r = head_take(a, ret_in_memory, why, why_len);
 
 	if (r < 0)
 		return r;
@@ -186,12 +187,12 @@ static int take_over(struct audit *a, char *why, size_t why_len)
 		audit_why(why, why_len, "segment %u: the record before byte %llu is not the one that the head names", at->segment, (unsigned long long)at->size);
 		return r;
 	}
-	r = roll_forward(a, in_memory, why, why_len);
+	r = roll_forward(a, *ret_in_memory, why, why_len);
 	if (r < 0)
 		return r;
 	if (audit_at(a->head)->oldest == 0)	/* a log of before: it is accounted for from here on */
 		audit_at(a->head)->oldest = audit_oldest_of_before(a);
-	audit_fold_settle(a->head);
+	audit_fold_settle(a);
 	return 0;
 }
 
@@ -209,11 +210,16 @@ static void defaults(struct audit_config *c)
 		c->deny_rate = AUDIT_DENY_RATE;
 	if (!c->deny_burst)
 		c->deny_burst = AUDIT_DENY_BURST;
+	if (!c->open_rate)
+		c->open_rate = AUDIT_OPEN_RATE;
+	if (!c->open_burst)
+		c->open_burst = AUDIT_OPEN_BURST;
 }
 
 int audit_open(const struct audit_config *config, struct audit **ret_audit, char *why, size_t why_len)
 {
 	struct audit *a = calloc(1, sizeof *a);
+	bool in_memory = false;
 	int r = -ENOMEM;
 
 	audit_why(why, why_len, "%s", "");
@@ -227,7 +233,7 @@ int audit_open(const struct audit_config *config, struct audit **ret_audit, char
 	pthread_cond_init(&a->synced, NULL);
 	defaults(&a->config);
 	a->space.reserve = a->config.reserve;
-	r = take_over(a, why, why_len);
+	r = take_over(a, &in_memory, why, why_len);
 	if (r < 0)
 		goto out;
 	audit_names_set(&a->names, config->vault, config->host, a->head->connection);
@@ -242,6 +248,12 @@ int audit_open(const struct audit_config *config, struct audit **ret_audit, char
 	}
 	a->space.allocated = *audit_allocated(a->head, audit_at(a->head));
 	a->failing = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
+	/* what the one before had counted comes first. What cannot be written stays counted. */
+	pthread_mutex_lock(&a->lock);
+	audit_share_look(a);
+	if (in_memory && audit_ready(a) == 0)
+		(void)audit_fold_flush(a, true);
+	pthread_mutex_unlock(&a->lock);
 	*ret_audit = a;
 	a = NULL;
 out:

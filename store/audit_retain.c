@@ -79,7 +79,7 @@ int audit_put_tampered(struct audit *a, const char *detail)
 {
 	struct audit_tampering *t = &a->head->tampering;
 	struct audit_event e = { .operation = AUDIT_TAMPERED, .result = AUDIT_ERROR, .detail = detail, .privileged = true };
-	int r = audit_put(a, &e, 1, NULL);
+	int r = audit_put(a, &e, NULL);
 
 	if (r < 0)
 		return r;
@@ -166,6 +166,7 @@ void audit_look(struct audit *a)
 		return;
 	a->looked_mtime = st.st_mtim;
 	a->look_after = audit_monotonic() + LOOK_AGAIN;
+	a->limits.finished = seen.bytes;
 	now.missing = e.segment - e.oldest - seen.within;
 	now.first_missing = now.missing ? first_missing(a, &e) : 0;
 	now.foreign = foreign(a, &e, &seen);
@@ -212,7 +213,7 @@ static int put_removed(struct audit *a, const struct audit_removed *removed)
 		struct audit_place place = {
 			.fd = a->fd, .space = &a->space, .segment = at->segment, .start = at->size, .opened = at->opened, .reserve = true, .oldest = removed->segment + 1,
 		};
-		r = audit_put_at(a, &e, 1, NULL, &place);
+		r = audit_put_at(a, &e, NULL, &place);
 	}
 	pthread_mutex_unlock(&a->lock);
 	return r;

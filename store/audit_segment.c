@@ -40,12 +40,14 @@ static uint32_t segment_number(const char *name)
 	return strcmp(again, name) ? 0 : n;
 }
 
+/* fd is the directory's own, and open until it is closed. */
 int audit_segment_scan(int dir_fd, uint32_t from, uint32_t to, struct audit_scan *ret)
 {
 	/* A descriptor of its own: the position of readdir belongs to the open file. */
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct audit_scan scan = { 0 };
+	struct stat st;
 
 	if (!dir) {
 		if (fd >= 0)
@@ -61,6 +63,8 @@ int audit_segment_scan(int dir_fd, uint32_t from, uint32_t to, struct audit_scan
 		if (n > scan.last)
 			scan.last = n;
 		scan.within += n >= from && n <= to;
+		if (n <= to && fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			scan.bytes += (uint64_t)st.st_size;
 	}
 	closedir(dir);
 	*ret = scan;

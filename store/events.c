@@ -20,11 +20,11 @@
 static const char *const names[EVENT_KINDS] = {
 	[EVENT_NEW_VERSION] = "NewVersionCreated", [EVENT_NEAR_EXPIRY] = "NearExpiry", [EVENT_EXPIRED] = "Expired", [EVENT_DELETED] = "Deleted",
 	[EVENT_RECOVERED] = "Recovered", [EVENT_PURGED] = "Purged", [EVENT_BINDING_CHANGED] = "BindingChanged", [EVENT_ROTATION_FAILED] = "RotationFailed",
-	[EVENT_HOOK_FAILED] = "HookFailed", [EVENT_AUDIT_TAMPERED] = "AuditTampered",
+	[EVENT_HOOK_FAILED] = "HookFailed", [EVENT_AUDIT_TAMPERED] = "AuditTampered", [EVENT_SELF_GRANTED] = "SelfGranted",
 };
 
 /* What the event is about, where it is not a secret. */
-static const char *const subjects[EVENT_KINDS] = { [EVENT_BINDING_CHANGED] = "binding", [EVENT_HOOK_FAILED] = "hook", [EVENT_AUDIT_TAMPERED] = "log" };
+static const char *const subjects[EVENT_KINDS] = { [EVENT_BINDING_CHANGED] = "binding", [EVENT_HOOK_FAILED] = "hook", [EVENT_AUDIT_TAMPERED] = "log", [EVENT_SELF_GRANTED] = "binding" };
 
 const char *event_name(enum event_kind kind)
 {

@@ -528,6 +528,7 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 	const struct kek_source *src = &config->source;
 
 	h->config = config;
+	h->kek = config->kek;
 	h->refilled = kh_now_ms();
 	h->tokens = (int64_t)(config->unwrap_burst ? config->unwrap_burst : KEYHOLDER_BURST) * 1000;
 	h->n_clients = config->n_clients;
@@ -551,6 +552,8 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 	h->ops = kek_ops_for(src->uri);
 	if (config->announce)
 		notify_all(h);
+	if (h->kek)
+		return 0;
 	if (h->ops && h->ops->needs_passphrase && !src->passphrase)
 		return 0;	/* sealed */
 	return unlock(h, src->passphrase, src->passphrase_len, why, why_len);

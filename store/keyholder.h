@@ -65,6 +65,7 @@ bool keys_state_changed(struct keys *k);
  *   check        the vault key's record (vault.conf keeps a copy in hex), with which a passphrase or file is proven to be the right one before the holder calls itself unsealed */
 struct keyholder_config {
 	struct kek_source source;
+	struct kek *kek;		/* opened and proven by the caller: passes to the holder, and nothing is read from source; NULL: the holder opens source */
 	const int *clients;
 	size_t n_clients;
 	int unseal_fd;

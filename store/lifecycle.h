@@ -23,6 +23,7 @@ enum event_kind {
 	EVENT_ROTATION_FAILED,
 	EVENT_HOOK_FAILED,
 	EVENT_AUDIT_TAMPERED,	/* AuditTampered: of the log, not of a secret */
+	EVENT_SELF_GRANTED,	/* SelfGranted: a binding whose principal can mean who made it */
 	EVENT_KINDS
 };
 #define EVENT_BIT(kind) (1u << (kind))

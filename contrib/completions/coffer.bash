@@ -58,7 +58,7 @@ _coffer_words()
 	--output) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
 	--enforce-validity) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
 	--generator) mapfile -t COMPREPLY < <(compgen -W 'random:32 password:32 uuid rsa:3072 ec:p256 ed25519' -- "$cur"); return ;;
-	--event) mapfile -t COMPREPLY < <(compgen -W 'NewVersionCreated NearExpiry Expired Deleted Recovered Purged BindingChanged RotationFailed' -- "$cur"); return ;;
+	--event) mapfile -t COMPREPLY < <(compgen -W 'NewVersionCreated NearExpiry Expired Deleted Recovered Purged BindingChanged SelfGranted RotationFailed' -- "$cur"); return ;;
 	--user) mapfile -t COMPREPLY < <(compgen -u -- "$cur"); return ;;
 	--hook|--exec) mapfile -t COMPREPLY < <(compgen -c -- "$cur"); return ;;
 	--value-max) mapfile -t COMPREPLY < <(compgen -W '64K 256K 1M' -- "$cur"); return ;;

@@ -83,6 +83,19 @@ int auditlog_each(struct cli *c, const char *word, void (*fn)(const json_t *reco
 	return lines_each(c, &audit, word, fn, arg);
 }
 
+json_int_t auditlog_count(const json_t *record, char ret_first[TIME_TEXT_MAX], char ret_last[TIME_TEXT_MAX])
+{
+	const json_int_t count = json_integer_value(json_object_get(record, "count"));
+	int64_t t;
+
+	_Static_assert(TIME_TEXT_MAX == 40, "the widths below");
+	if (sscanf(lines_text(record, "detail"), "folded, from %39[0-9TZ:.-] to %39[0-9TZ:.-]", ret_first, ret_last) != 2 || time_parse_rfc3339(ret_first, &t) < 0 || time_parse_rfc3339(ret_last, &t) < 0) {
+		snprintf(ret_first, TIME_TEXT_MAX, "%s", lines_text(record, "time"));
+		snprintf(ret_last, TIME_TEXT_MAX, "%s", lines_text(record, "time"));
+	}
+	return count > 1 ? count : 1;
+}
+
 int cmd_audit(struct cli *c, const struct args *a)
 {
 	return lines_run(c, a, &audit, (struct lines_filter){ .denied = args_has(a, "denied") });

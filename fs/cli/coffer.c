@@ -10,6 +10,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "fs/cli/offline_keys.h"
+
 #define SUMMARY_AT  20		/* column of the summaries in --help */
 #define OPTION_AT   30		/* of an option's explanation */
 
@@ -251,6 +253,8 @@ int main(int argc, char **argv)
 	static const struct option_spec *const tables[] = { globals, listing, leading, NULL };
 	struct args a = { 0 };
 	struct cli c = { 0 };
+	struct role_args role = { 0 };
+	bool is_role = false;
 	char why[256];
 	int status;
 
@@ -258,6 +262,8 @@ int main(int argc, char **argv)
 	harden();
 	if (argc < 1)
 		return EXIT_USAGE;
+	if (role_args_parse(argc, argv, &role, &is_role) < 0 || is_role)
+		return offline_keys_role(&role);
 	if (args_parse_leading((size_t)argc - 1, argv + 1, tables, &a, why, sizeof(why)) < 0)
 		return fail(EXIT_USAGE, "%s (coffer --help)", why);
 	if (args_has(&a, "help"))

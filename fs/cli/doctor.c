@@ -220,6 +220,23 @@ static void check_processes(struct doctor *d, const json_t *status)
 		say(d, GOOD, "processes", "are all running");
 }
 
+/* Whether those who wrote most are refused, or soon will be. */
+static void check_shares(struct doctor *d, const json_t *audit)
+{
+	const double cap = json_number_value(json_object_get(audit, "cap")), bytes = json_number_value(json_object_get(audit, "bytes"));
+	const char *heaviest = json_string_value(json_object_get(audit, "heaviest"));
+	const json_int_t percent = json_integer_value(json_object_get(audit, "heaviest_percent"));
+	char who[96] = "";
+
+	if (heaviest)
+		snprintf(who, sizeof(who), "; %s wrote most of late, %" JSON_INTEGER_FORMAT " %% of a share", heaviest, percent);
+	if (json_is_true(json_object_get(audit, "at_cap")))
+		say(d, BAD, "audit log", "is full, and those who have used up their share of it are refused (%" JSON_INTEGER_FORMAT " times until now)%s; stop what asks so often, or raise -o audit_keep",
+		    json_integer_value(json_object_get(audit, "refused")), who);
+	else if (cap > 0 && bytes > 0.8 * cap)
+		say(d, WARN, "audit log", "has grown to %.0f %% of where those who have used up their share of it are refused%s; stop what asks so often, or raise -o audit_keep", 100 * bytes / cap, who);
+}
+
 static void check_audit(struct doctor *d, const json_t *status)
 {
 	const json_t *audit = json_object_get(status, "audit"), *headroom = json_object_get(audit, "headroom_percent");
@@ -229,6 +246,7 @@ static void check_audit(struct doctor *d, const json_t *status)
 		headroom = json_object_get(audit, "headroom");
 	if (json_is_true(json_object_get(audit, "tampered")))
 		say(d, BAD, "audit log", "somebody removed, cut or put in files of it: coffer audit shows what was found (AuditTampered), and coffer audit verify what is left; ask who had root here");
+	check_shares(d, audit);
 	if (failing)
 		say(d, BAD, "audit log", "cannot be written (%s), so nothing is served: make room where the store lies", strerror((int)llabs(failing)));
 	else if (json_is_number(headroom) && json_number_value(headroom) < 20)

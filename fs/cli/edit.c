@@ -1,19 +1,17 @@
-/* coffer edit: the value lies in a file of a private directory in memory while the editor runs. A janitor wipes it with whatever the editor left beside the file. */
+/* coffer edit: the value lies in a file of a private directory in memory while the editor runs. A janitor wipes it with all that the editor left. */
 #include "fs/cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/wait.h>
 #include <linux/magic.h>
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/editor.h"
 #include "fs/cli/input.h"
 #include "fs/cli/janitor.h"
 #include "fs/cli/output.h"
@@ -24,8 +22,9 @@
 #define MEMORY_DIR "/dev/shm"	/* tmpfs: never on a disk, but for swap */
 
 struct workplace {
+	struct editor editor;
 	struct janitor janitor;
-	char file[PATH_MAX + NAME_LEN_MAX + 2];
+	char file[PATH_MAX + sizeof(EDITOR_FILES) + NAME_LEN_MAX + 2];
 };
 
 static int workplace_open(struct workplace *w, const char *name)
@@ -38,8 +37,8 @@ static int workplace_open(struct workplace *w, const char *name)
 	r = janitor_open(MEMORY_DIR "/coffer-edit.XXXXXX", true, &w->janitor);
 	if (r < 0)
 		return fail(EXIT_ERROR, "cannot make a directory in " MEMORY_DIR ": %s", strerror(-r));
-	snprintf(w->file, sizeof(w->file), "%s/%s", w->janitor.dir, name);
-	return EXIT_DONE;
+	snprintf(w->file, sizeof(w->file), "%s" EDITOR_FILES "/%s", w->janitor.dir, name);
+	return editor_make_home(w->janitor.dir);
 }
 
 static int write_file(const char *path, const struct secbuf *value)
@@ -67,58 +66,6 @@ static int read_file(const char *path, struct secbuf *ret_value)
 		return fail(EXIT_ERROR, "the value has become too long; nothing was changed");
 	if (r < 0)
 		return fail(EXIT_ERROR, "cannot read %s: %s; nothing was changed", path, strerror(-r));
-	return EXIT_DONE;
-}
-
-static pid_t editor_pid;
-
-static void pass_on(int signal_number)
-{
-	if (editor_pid > 0)
-		kill(editor_pid, signal_number);
-}
-
-/* Runs the editor. Ctrl-C and Ctrl-\ are its own, as with system(3); what would end this process ends the editor first. */
-static int run_editor(const struct workplace *w)
-{
-	const char *editor = getenv("VISUAL");
-	struct sigaction ignore = { .sa_handler = SIG_IGN }, pass = { .sa_handler = pass_on }, old_int, old_quit, old_term, old_hup;
-	char command[PATH_MAX];
-	int wait_status = 0, r;
-
-	if (!editor || !*editor)
-		editor = getenv("EDITOR");
-	if (!editor || !*editor)
-		editor = "vi";
-	if ((size_t)snprintf(command, sizeof(command), "%s \"$1\"", editor) >= sizeof(command))
-		return fail(EXIT_USAGE, "$VISUAL or $EDITOR is longer than %d bytes; put it into a script", PATH_MAX);
-	sigaction(SIGINT, &ignore, &old_int);
-	sigaction(SIGQUIT, &ignore, &old_quit);
-	editor_pid = fork();
-	if (editor_pid == 0) {
-		sigaction(SIGINT, &old_int, NULL);
-		sigaction(SIGQUIT, &old_quit, NULL);
-		setenv("TMPDIR", w->janitor.dir, 1);	/* for the editor's own temporary files */
-		execl("/bin/sh", "sh", "-c", command, "sh", w->file, (char *)NULL);
-		_exit(127);
-	}
-	sigaction(SIGTERM, &pass, &old_term);
-	sigaction(SIGHUP, &pass, &old_hup);
-	r = editor_pid < 0 ? -errno : 0;
-	while (r == 0 && waitpid(editor_pid, &wait_status, 0) < 0)
-		if (errno != EINTR)
-			r = -errno;
-	editor_pid = 0;
-	sigaction(SIGINT, &old_int, NULL);
-	sigaction(SIGQUIT, &old_quit, NULL);
-	sigaction(SIGTERM, &old_term, NULL);
-	sigaction(SIGHUP, &old_hup, NULL);
-	if (r < 0)
-		return fail(EXIT_ERROR, "cannot start the editor: %s", strerror(-r));
-	if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 127)
-		return fail(EXIT_ERROR, "cannot run the editor \"%s\"; set $EDITOR", editor);
-	if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0)
-		return fail(EXIT_ERROR, "the editor ended with an error; nothing was changed");
 	return EXIT_DONE;
 }
 
@@ -215,7 +162,7 @@ static int edit_and_store(struct cli *c, const char *name, const json_t *before,
 
 	do {
 		if (choice == EDIT_AGAIN) {
-			status = run_editor(w);
+			status = editor_run(&w->editor, w->janitor.dir, w->file);
 			if (status)
 				return status;
 			status = read_file(w->file, new);
@@ -241,6 +188,8 @@ int cmd_edit(struct cli *c, const struct args *a)
 	json_t *before = NULL;
 	int status = secret_name_check(name), fd = -1, r;
 
+	if (status == EXIT_DONE)
+		status = editor_choose(&w.editor);
 	if (status == EXIT_DONE)
 		status = input_prepare(2);
 	if (status == EXIT_DONE)

@@ -85,9 +85,17 @@ static bool is_container(const char *wanted, const char *there)
 	return !strcmp(wanted, there) || (id && n >= CONTAINER_ID_MIN && !strncmp(wanted, id + 1, n));
 }
 
+/* Whoever ran as a subordinate uid of the user, or in a user namespace of its, was the user: `owner` says so (contrib/doc/AUDIT-FORMAT.md). */
+static bool was_user(const json_t *caller, uint32_t uid)
+{
+	const json_t *owner = json_object_get(caller, "owner");
+
+	return json_integer_value(json_object_get(caller, "uid")) == uid || (owner && json_integer_value(owner) == uid);
+}
+
 static bool is_suspect(const struct suspect *s, const json_t *caller)
 {
-	const json_t *uid = json_object_get(caller, "uid"), *gid = json_object_get(caller, "gid");
+	const json_t *gid = json_object_get(caller, "gid");
 	const char *unit = json_string_value(json_object_get(caller, "unit"));
 
 	if (!json_is_object(caller))
@@ -95,7 +103,7 @@ static bool is_suspect(const struct suspect *s, const json_t *caller)
 	for (size_t i = 0; i < s->principal.n; i++) {
 		const struct principal_condition *c = &s->principal.conditions[i];
 
-		if ((c->kind == PRINCIPAL_USER && json_integer_value(uid) != c->id) || (c->kind == PRINCIPAL_GROUP && json_integer_value(gid) != c->id))
+		if ((c->kind == PRINCIPAL_USER && !was_user(caller, c->id)) || (c->kind == PRINCIPAL_GROUP && json_integer_value(gid) != c->id))
 			return false;
 	}
 	if (s->unit && (!unit || strcmp(unit, s->unit) != 0))
@@ -156,6 +164,7 @@ static void take(const json_t *record, void *arg)
 	const char *name = json_string_value(json_object_get(record, "secret")), *at = json_string_value(json_object_get(record, "time"));
 	const char *operation = json_string_value(json_object_get(record, "operation")), *result = json_string_value(json_object_get(record, "result"));
 	json_int_t version = json_integer_value(json_object_get(record, "version"));
+	char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
 	struct exposed *e;
 	int64_t t;
 
@@ -171,10 +180,10 @@ static void take(const json_t *record, void *arg)
 		s->short_of_memory = true;
 		return;
 	}
-	e->reads++;
+	e->reads += auditlog_count(record, first, last);
 	if (!*e->first)
-		snprintf(e->first, sizeof(e->first), "%s", at);
-	snprintf(e->last, sizeof(e->last), "%s", at);
+		snprintf(e->first, sizeof(e->first), "%s", first);
+	snprintf(e->last, sizeof(e->last), "%s", last);
 }
 
 static void list_one(const void *node, VISIT visit, void *arg)

@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define CLOSED_DEPTH_MAX 64
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
@@ -36,6 +38,32 @@ static int wipe_entry(const char *path, const struct stat *st, int type, struct 
 	return remove_entry(path, st, type, ftw);
 }
 
+static bool closed_found;
+
+/* What was closed to its owner (a cache's directories that nobody is to write to, for one) is opened: else it would stay, and all that lies in it. */
+static int open_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)ftw;
+	if (type == FTW_DNR)
+		closed_found = true;
+	if (type == FTW_D || type == FTW_DNR)
+		chmod(path, 0700);
+	else if (type == FTW_F && S_ISREG(st->st_mode))
+		chmod(path, 0600);
+	return 0;
+}
+
+/* Each turn looks one directory deeper into what was closed. */
+static void open_tree_up(const char *path)
+{
+	for (int turn = 0; turn < CLOSED_DEPTH_MAX; turn++) {
+		closed_found = false;
+		nftw(path, open_entry, 8, FTW_PHYS);
+		if (!closed_found)
+			return;
+	}
+}
+
 void remove_tree(const char *path)
 {
 	nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
@@ -51,6 +79,7 @@ static void run(const char *dir, bool wipe, int pipe_fd)
 	do
 		n = read(pipe_fd, &byte, 1);
 	while (n < 0 && errno == EINTR);
+	open_tree_up(dir);
 	nftw(dir, wipe ? wipe_entry : remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 	_exit(0);
 }

@@ -16,6 +16,7 @@
 #include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/cli/store_access.h"
+#include "fs/subuid.h"
 #include "fs/timefmt.h"
 #include "store/audit.h"
 
@@ -160,10 +161,10 @@ static int64_t login_uid(void)
 #define GROUPS_MAX 256
 #define CLEARED_MAX 64
 
-/* The principal as a caller on this machine: his groups are looked up, for a block may mean him by one of them. */
+/* The principal as a caller on this machine: its groups are looked up, for a block may mean it by one of them. */
 struct rescued {
 	struct policy_caller caller;
-	uint32_t groups[PRINCIPAL_CONDITIONS + GROUPS_MAX];
+	uint32_t groups[PRINCIPAL_CONDITIONS + 2 * GROUPS_MAX];
 	uint64_t blocks[CLEARED_MAX];
 	size_t n_blocks;
 };
@@ -175,24 +176,50 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void rescued_fill(struct rescued *r, const struct principal *principal)
+/* An account's groups are added to those that are there. */
+static void add_groups_of(struct rescued *r, uint32_t uid)
 {
-	const struct passwd *pw = NULL;
+	const struct passwd *pw = getpwuid(uid);
 	gid_t groups[GROUPS_MAX];
 	int n = GROUPS_MAX;
 
-	*r = (struct rescued){ .caller = { .uid = UINT32_MAX, .gid = UINT32_MAX, .groups = r->groups, .host = true } };
-	for (size_t i = 0; i < principal->n; i++) {
-		if (principal->conditions[i].kind == PRINCIPAL_USER) {
-			r->caller.uid = principal->conditions[i].id;
-			pw = getpwuid(r->caller.uid);
-		} else if (principal->conditions[i].kind == PRINCIPAL_GROUP) {
-			r->groups[r->caller.n_groups++] = principal->conditions[i].id;
-		}
-	}
 	if (pw && getgrouplist(pw->pw_name, pw->pw_gid, groups, &n) >= 0)
 		for (int i = 0; i < n; i++)
 			r->groups[r->caller.n_groups++] = groups[i];
+}
+
+/* Whoever is let in by a subordinate uid is blocked with its user. */
+static void find_owner(struct rescued *r)
+{
+	const int etc = open("/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct subuids *subuids;
+	uint32_t first;
+
+	if (subuids_new(etc, &subuids) == 0) {
+		subuids_follow(subuids);
+		if (subuids_owner(subuids, r->caller.uid, &r->caller.owner, &first) && r->caller.owner != SUBUID_ROOT)
+			r->caller.account = POLICY_ACCOUNT_KNOWN;
+		subuids_free(subuids);
+	}
+	if (etc >= 0)
+		close(etc);
+	if (r->caller.account == POLICY_ACCOUNT_KNOWN && r->caller.owner != SUBUID_UNKNOWN)
+		add_groups_of(r, r->caller.owner);
+}
+
+static void rescued_fill(struct rescued *r, const struct principal *principal)
+{
+	*r = (struct rescued){ .caller = { .uid = UINT32_MAX, .gid = UINT32_MAX, .groups = r->groups, .host = true } };
+	for (size_t i = 0; i < principal->n; i++) {
+		if (principal->conditions[i].kind == PRINCIPAL_USER)
+			r->caller.uid = principal->conditions[i].id;
+		else if (principal->conditions[i].kind == PRINCIPAL_GROUP)
+			r->groups[r->caller.n_groups++] = principal->conditions[i].id;
+	}
+	if (r->caller.uid != UINT32_MAX) {
+		add_groups_of(r, r->caller.uid);
+		find_owner(r);
+	}
 	qsort(r->groups, r->caller.n_groups, sizeof(r->groups[0]), by_number);
 }
 
@@ -200,7 +227,7 @@ static int match_block(const struct block *b, void *arg)
 {
 	struct rescued *r = arg;
 
-	if (principal_match(&b->principal, &r->caller) && r->n_blocks < CLEARED_MAX)
+	if (block_speaks_of(b, &r->caller) && r->n_blocks < CLEARED_MAX)
 		r->blocks[r->n_blocks++] = b->id;
 	return 0;
 }

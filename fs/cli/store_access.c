@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/cli/input.h"
+#include "fs/cli/offline_keys.h"
 #include "store/aead.h"
 
 #define WHY_MAX 512
@@ -106,50 +108,25 @@ int offline_find(const char *given, struct offline *ret)
 	return EXIT_DONE;
 }
 
-static int open_keys(struct offline *o, const char *uri)
+/* Whose the database is, its directory says: each vault may have a user of its own. */
+static int database_owner(const char *dir, struct stat *ret)
 {
-	struct kek_source source = { .uri = uri, .params = o->conf.kek_params, .fd = -1 };
-	const struct kek_ops *ops = kek_ops_for(uri);
-	struct secbuf *passphrase = NULL;
-	struct kek *kek = NULL;
-	char why[WHY_MAX] = "";
-	int status, r;
+	char db[PATH_MAX + 8];
 
-	if (!ops)
-		return fail(EXIT_USAGE, "no key provider for \"%s\"; there are: %s", uri, kek_schemes());
-	if (ops->needs_passphrase) {
-		status = input_passphrase("Passphrase: ", false, &passphrase);
-		if (status)
-			return status;
-		source.passphrase = secbuf_cdata(passphrase);
-		source.passphrase_len = secbuf_len(passphrase);
-	}
-	r = kek_open(&source, &kek, why, sizeof(why));
-	secbuf_free(passphrase);
-	if (r == -ENOENT || r == -EINVAL)
-		return fail(EXIT_UNAVAILABLE, "%s; bring it back from its copy, or name where it is with --kek", why);
-	if (r < 0)
-		return fail(EXIT_UNAVAILABLE, "the vault's key: %s", *why ? why : strerror(-r));
-	if (keys_new_local(kek, &o->keys) < 0) {
-		kek_close(kek);
-		return fail(EXIT_ERROR, "not enough memory");
-	}
+	snprintf(db, sizeof(db), "%s/db", dir);
+	if (lstat(db, ret) < 0)
+		return fail(exit_for_errno(errno), "%s: %s", db, strerror(errno));
+	if (!S_ISDIR(ret->st_mode) || ret->st_uid == 0)
+		return fail(EXIT_INTEGRITY, "%s must be a directory of the vault's own user; give it back: chown -R " USER_WORKER ": %s", db, db);
 	return EXIT_DONE;
 }
 
-/* SQLite's files get the owner that the daemon expects, and a hostile database meets an ordinary user's rights. Whose the database is, its directory says: each vault may have a user of its own. */
-static int become_worker(const char *dir)
+/* SQLite's files get the owner that the daemon expects, and a hostile database meets an ordinary user's rights. Other processes of that user must not look into this one: a change of user may have let them. */
+static int become_worker(const char *dir, const struct stat *owner)
 {
-	char db[PATH_MAX + 8];
-	struct stat st;
-
-	snprintf(db, sizeof(db), "%s/db", dir);
-	if (lstat(db, &st) < 0)
-		return fail(exit_for_errno(errno), "%s: %s", db, strerror(errno));
-	if (!S_ISDIR(st.st_mode) || st.st_uid == 0)
-		return fail(EXIT_INTEGRITY, "%s must be a directory of the vault's own user; give it back: chown -R " USER_WORKER ": %s", db, db);
-	if (setgroups(0, NULL) < 0 || setresgid(st.st_gid, st.st_gid, st.st_gid) < 0 || setresuid(st.st_uid, st.st_uid, st.st_uid) < 0)
-		return fail(EXIT_ERROR, "cannot become uid %u, whose %s is: %s", (unsigned)st.st_uid, db, strerror(errno));
+	if (setgroups(0, NULL) < 0 || setresgid(owner->st_gid, owner->st_gid, owner->st_gid) < 0 || setresuid(owner->st_uid, owner->st_uid, owner->st_uid) < 0 ||
+	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return fail(EXIT_ERROR, "cannot become uid %u, whose %s/db is: %s", (unsigned)owner->st_uid, dir, strerror(errno));
 	return EXIT_DONE;
 }
 
@@ -191,14 +168,17 @@ static int check_key(struct offline *o)
 
 int offline_open(struct offline *o, const char *kek_uri)
 {
+	struct stat owner;
 	int status = input_prepare(2);
 
 	if (status == EXIT_DONE && crypto_init() < 0)
 		status = fail(EXIT_ERROR, "OpenSSL lacks an algorithm that the vault needs (AES-256-GCM, AES-KW, SHA-256)");
 	if (status == EXIT_DONE)
-		status = open_keys(o, kek_uri ? kek_uri : o->conf.kek);
+		status = database_owner(o->dir, &owner);
 	if (status == EXIT_DONE)
-		status = become_worker(o->dir);
+		status = offline_keys_start(o, kek_uri ? kek_uri : o->conf.kek, owner.st_uid);
+	if (status == EXIT_DONE)
+		status = become_worker(o->dir, &owner);
 	if (status == EXIT_DONE)
 		status = check_key(o);
 	if (status == EXIT_DONE)
@@ -209,7 +189,6 @@ int offline_open(struct offline *o, const char *kek_uri)
 void offline_close(struct offline *o)
 {
 	store_close(o->store);
-	keys_free(o->keys);
 	o->store = NULL;
-	o->keys = NULL;
+	offline_keys_end(o);
 }

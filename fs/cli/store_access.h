@@ -3,6 +3,7 @@
 #define COFFER_CLI_STORE_ACCESS_H
 
 #include <limits.h>
+#include <sys/types.h>
 
 #include "fs/cli/cli.h"
 #include "store/keyholder.h"
@@ -21,7 +22,8 @@ struct offline {
 	char dir[PATH_MAX];		/* the store's absolute path */
 	char verify_path[PATH_MAX];	/* where init put the log's verify key */
 	struct vaultconf conf;
-	struct keys *keys;
+	struct keys *keys;		/* over the socket of a key holder: this process never has the KEK */
+	pid_t holder;			/* which is a child of ours */
 	struct store *store;
 };
 
@@ -31,7 +33,7 @@ int offline_need_root(const char *command);
 /* Absolute path of a store that exists, and its vault.conf. EXIT_DONE, or with the error printed. */
 int offline_find(const char *given, struct offline *ret);
 
-/* The KEK from where the store says, or from kek_uri; then gives up root for the worker's user for good; opens the store, still locked.
+/* Starts a key holder, with the KEK from where the store says, or from kek_uri; then gives up root for the worker's user for good; opens the store, still locked.
  * EXIT_DONE, or with the error printed. */
 int offline_open(struct offline *o, const char *kek_uri);
 /* Verifies every row and makes the store usable. EXIT_DONE, or with the error printed. */

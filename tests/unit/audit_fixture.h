@@ -123,7 +123,7 @@ static inline void log_retain(struct log *l, uint64_t keep_bytes, int64_t keep_s
 /* One open of `name` by uid 1000. */
 static inline int log_event(struct log *l, enum audit_result result, const char *name, uint64_t unique, bool resent)
 {
-	struct audit_caller who = { .uid = 1000, .gid = 1000, .pid = 77, .loginuid = -1, .comm = "cat" };
+	struct audit_caller who = { .uid = 1000, .gid = 1000, .pid = 77, .neighbour = 1000, .loginuid = -1, .comm = "cat" };
 	struct audit_event e = {
 		.operation = AUDIT_SECRET_GET, .result = result, .error = result == AUDIT_ALLOW ? 0 : EACCES, .secret = name, .caller = &who, .unique = unique, .resent = resent,
 	};

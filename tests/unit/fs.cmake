@@ -1,4 +1,4 @@
-foreach(subject log schedule runner inode handle turns caller_proc caller subuid neighbour resolver bell control protection notify suspects unanswered)
+foreach(subject log schedule runner inode handle turns caller_proc caller subuid neighbour accounts resolver bell control protection notify suspects unanswered)
 	coffer_unit_test(${subject} coffer_fs Threads::Threads)
 endforeach()
 # Parts of a worker on a store of their own.

@@ -428,7 +428,7 @@ END_TEST
 
 static int deny(struct log *l, uint32_t uid, const char *name, enum audit_operation op, uint32_t *ret_delay)
 {
-	struct audit_caller who = { .uid = uid, .gid = uid, .pid = 5, .loginuid = -1, .comm = "flood" };
+	struct audit_caller who = { .uid = uid, .gid = uid, .neighbour = uid, .pid = 5, .loginuid = -1, .comm = "flood" };
 	struct audit_event e = { .operation = op, .result = AUDIT_DENY, .error = EACCES, .secret = name, .caller = &who, .privileged = true };
 
 	return audit_append(l->a, &e, ret_delay);
@@ -437,7 +437,7 @@ static int deny(struct log *l, uint32_t uid, const char *name, enum audit_operat
 static json_t *flush_one(struct log *l)
 {
 	for (size_t i = 0; i < AUDIT_FOLDS; i++)	/* as if a while had passed */
-		l->head->folds[i].last -= 2 * (int64_t)AUDIT_NS;
+		l->head->folds[i].tally.last -= 2 * (int64_t)AUDIT_NS;
 	ck_assert_int_eq(audit_tick(l->a), 0);
 	return last_record(l);
 }
@@ -536,11 +536,11 @@ START_TEST(does_not_write_a_fold_twice_when_killed_in_between)
 	for (int i = 0; i < 50; i++)
 		ck_assert_int_eq(deny(l, 1000, "db", AUDIT_SECRET_GET, NULL), 0);
 	struct audit_fold before = l->head->folds[0];
-	ck_assert_uint_gt(before.count, 0);
+	ck_assert_uint_gt(before.tally.count, 0);
 	json_decref(flush_one(l));
 	uint64_t seq = log_seq(l);
 	log_drop(l);
-	before.written_as = seq - 1;	/* the record is there, the entry not yet cleared */
+	before.tally.written_as = seq - 1;	/* the record is there, the entry not yet cleared */
 	l->head->folds[0] = before;
 	ck_assert_int_eq(log_open(l), 0);
 	json_decref(flush_one(l));

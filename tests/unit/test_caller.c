@@ -647,6 +647,63 @@ START_TEST(a_dead_resolver_makes_nobody_host)
 }
 END_TEST
 
+/* A resolver that answers questions about the table, and none about threads. */
+static void *run_half_resolver(void *arg)
+{
+	const int fd = *(const int *)arg;
+	struct resolver_question q;
+
+	while (recv(fd, &q, sizeof(q), 0) == (ssize_t)sizeof(q)) {
+		struct resolver_answer a = { .number = q.number, .table = 3, .n_ranges = 1, .all_ranges = 1, .ranges = { { 100000, 165535, 1000 } } };
+		if (q.kind == RESOLVER_RANGES)
+			ck_assert_int_eq(send(fd, &a, sizeof(a), 0), sizeof(a));
+	}
+	return NULL;
+}
+
+/* For what refuses: by the map of uids, and what was known of subordinate ones before. */
+START_TEST(a_silent_resolver_leaves_who_is_in_the_initial_namespace_its_account)
+{
+	static const struct { uint32_t uid; const char *map; enum policy_account account; uint32_t owner; } silent[] = {
+		{ 1000, "0 0 4294967295\n", POLICY_ACCOUNT_OWN, 1000 }, { 1000, "0 1000 1\n", POLICY_ACCOUNT_UNKNOWN, OWNER_UNKNOWN },
+		{ 100005, "0 0 4294967295\n", POLICY_ACCOUNT_UNKNOWN, 1000 },
+	};
+	struct callers_config config;
+	struct fake_proc p;
+	struct world w = { 0 };
+	pthread_t thread;
+	char status[512];
+	int pair[2];
+
+	fake_proc_new(&p);
+	fake_machine(&p);
+	fake_process(&p, "77", "x", 4711);
+	fake_file(&p, "self", "uid_map", "0 0 4294967295\n");
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_half_resolver, &pair[1]), 0);
+	config = (struct callers_config){ .proc_fd = p.fd, .resolver_fd = pair[0] };
+	ck_assert_int_eq(callers_new(&config, &w.callers), 0);
+	callers_follow(w.callers, 5000);
+	ck_assert_uint_eq(neighbours_guess(callers_neighbours(w.callers), 100005), 1000);
+	for (size_t n = 0; n < sizeof(silent) / sizeof(silent[0]); n++) {
+		const unsigned uid = silent[n].uid;
+		fake_file(&p, "77", "uid_map", silent[n].map);
+		snprintf(status, sizeof(status), "Name:\tx\nTgid:\t77\nPid:\t77\nPPid:\t1\nUid:\t%u\t%u\t%u\t%u\nGid:\t5\t5\t5\t5\nGroups:\t\nKthread:\t0\nThreads:\t1\n", uid, uid, uid, uid);
+		fake_file(&p, "77", "status", status);
+		struct identity *i = resolve(&w, uid, 5, 77);
+		ck_assert(!i->full && !i->host);
+		ck_assert_int_eq(i->policy.account, silent[n].account);
+		ck_assert_uint_eq(i->policy.owner, silent[n].owner);
+		identity_unref(i);
+	}
+	shutdown(pair[1], SHUT_RDWR);
+	pthread_join(thread, NULL);
+	callers_free(w.callers);
+	close(pair[1]);
+	fake_proc_free(&p);
+}
+END_TEST
+
 /* A resolver that loses the first question, as one does that is killed over it, has no time for the second, and answers the third. */
 static void *run_late_resolver(void *arg)
 {
@@ -782,6 +839,7 @@ int main(void)
 	tcase_add_loop_test(t, host_needs_every_sign, 0, (int)(sizeof(cases) / sizeof(cases[0])));
 	tcase_add_loop_test(t, doubt_is_denial, 0, (int)(sizeof(doubts) / sizeof(doubts[0])));
 	tcase_add_test(t, a_dead_resolver_makes_nobody_host);
+	tcase_add_test(t, a_silent_resolver_leaves_who_is_in_the_initial_namespace_its_account);
 	tcase_add_test(t, a_late_answer_still_makes_a_host);
 	tcase_add_test(t, tgid_reads_nothing_but_status);
 	tcase_add_test(t, records_what_a_log_wants);

@@ -51,6 +51,38 @@ START_TEST(says_name_and_pid_elsewhere)
 }
 END_TEST
 
+/* Whoever can cause a line can cause any number: a few are written, and then how many there were. */
+START_TEST(lines_that_a_caller_can_cause_are_few_and_counted)
+{
+	static struct log_limit one, other;
+	const int kept = dup(STDERR_FILENO), fd = memfd_create("stderr", MFD_CLOEXEC);
+	char text[4096] = "", line[200];
+	unsigned n = 0;
+
+	unsetenv("JOURNAL_STREAM");
+	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	log_open("worker", true);
+	for (int i = 1; i <= 1000; i++)
+		log_limited(&one, LOG_WARNING, "caller %d", i);
+	log_limited(&other, LOG_WARNING, "another kind");
+	log_limits_end();	/* its time is not over */
+	one.began -= LOG_LIMIT_NS;
+	log_limits_end();
+	log_limits_end();
+	log_limited(&one, LOG_WARNING, "caller again");
+	ck_assert_int_eq(dup2(kept, STDERR_FILENO), STDERR_FILENO);
+	ck_assert_int_gt(pread(fd, text, sizeof text - 1, 0), 0);
+	for (char *p = text; (p = strchr(p, '\n')); p++)
+		n++;
+	ck_assert_uint_eq(n, LOG_LIMIT + 3);
+	snprintf(line, sizeof line, "worker: %u more lines of this kind were left out in 10 s, the last one: caller 1000\n", 1000 - LOG_LIMIT);
+	ck_assert_msg(strstr(text, line) != NULL, "%s", text);
+	ck_assert(strstr(text, "another kind\n") && strstr(text, "caller again\n") && strstr(text, "caller 5\n") && !strstr(text, "caller 6\n"));
+	close(kept);
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("log");
@@ -58,6 +90,7 @@ int main(void)
 
 	tcase_add_test(t, leaves_name_and_pid_to_the_journal);
 	tcase_add_test(t, says_name_and_pid_elsewhere);
+	tcase_add_test(t, lines_that_a_caller_can_cause_are_few_and_counted);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

@@ -764,6 +764,58 @@ START_TEST(blocks_speak_of_groups_and_narrow_by_commas)
 }
 END_TEST
 
+/* What is known of whose process it is, what blocks there are, and which of them denies. */
+static const struct { struct policy_caller c; uint32_t account_group; const char *blocks[2]; uint64_t denies; } accounts[] = {
+	/* uid and groups say all */
+	{ { .uid = 1000, .gid = 1000 }, 0, { "user:1001", "group:50" }, 0 },
+	{ { .uid = 1000, .gid = 1000, .owner = 1001 }, 50, { "user:1001", "group:50" }, 0 },
+	/* a subordinate uid: its user's blocks too, and not another's */
+	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 0, { "user:1002", "user:1001" }, 2 },
+	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 0, { "user:100005", "user:1001" }, 1 },
+	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 0, { "user:1001,group:7", "user:1001,group:8" }, 1 },
+	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 0, { "user:1001,group:8", "user:1002" }, 0 },
+	/* groups that were given up */
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 50, { "group:51", "group:50" }, 2 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 50, { "group:7,group:50", "group:50" }, 1 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 50, { "user:1002,group:50", "user:1001,group:51" }, 0 },
+	/* what is not known holds */
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = 1001 }, 0, { "user:1002", "group:51" }, 2 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = 1001 }, 0, { "user:1002,group:51", "user:1003" }, 0 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = POLICY_OWNER_UNKNOWN }, 0, { "user:1003", "user:1002" }, 1 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = POLICY_OWNER_UNKNOWN }, 0, { "group:51", "user:1002" }, 2 },
+};
+
+START_TEST(a_block_holds_for_whoever_it_means)
+{
+	for (size_t i = 0; i < sizeof(accounts) / sizeof(accounts[0]); i++) {
+		const struct policy_change changes[] = { add(9, "secrets-user", "everyone", "*"), block(1, accounts[i].blocks[0]), block(2, accounts[i].blocks[1]) };
+		struct policy *p = policy_of(changes, 3);
+		struct policy_caller c = accounts[i].c;
+
+		c.account_groups = &accounts[i].account_group;
+		c.n_account_groups = accounts[i].account_group != 0;
+		const struct policy_answer a = ask(p, &c, ACTION_SECRETS_GET, "db", NOW);
+		ck_assert_msg(a.block == accounts[i].denies, "%zu: block %llu", i, (unsigned long long)a.block);
+		ck_assert_int_eq(a.decision, a.block ? POLICY_DENY : POLICY_ALLOW);
+		ck_assert_int_eq(policy_decide_any(p, &c, ACTION_SECRETS_GET, NOW), a.decision);
+		policy_unref(p);
+	}
+}
+END_TEST
+
+/* A right is given to the uid and the groups that a process has. */
+START_TEST(an_account_gives_no_right)
+{
+	static const uint32_t groups[] = { 50 };
+	const struct policy_caller c = { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001, .account_groups = groups, .n_account_groups = 1 };
+	const struct policy_change grants[] = { add(1, "secrets-user", "user:1001", "*"), add(2, "secrets-user", "group:50", "*") };
+	struct policy *p = policy_of(grants, 2);
+
+	ck_assert_int_eq(ask(p, &c, ACTION_SECRETS_GET, "db", NOW).decision, POLICY_DENY);
+	policy_unref(p);
+}
+END_TEST
+
 START_TEST(refuses_blocks_that_make_no_sense)
 {
 	const struct policy_change first = block(3, "user:1000");
@@ -812,7 +864,7 @@ int main(void)
 		ten_thousand_bindings_load_and_go, bindings_come_in_ascending_id, roles_come_built_in_first,
 		roles_are_found_by_id_and_name, only_lasting_administrators_of_the_vault_count,
 		a_block_overrides_every_binding_until_it_is_gone, blocks_speak_of_groups_and_narrow_by_commas, refuses_blocks_that_make_no_sense,
-		administrators_that_a_block_covers_do_not_count,
+		administrators_that_a_block_covers_do_not_count, a_block_holds_for_whoever_it_means, an_account_gives_no_right,
 	};
 	Suite *s = suite_create("policy");
 	TCase *c = tcase_create("policy");

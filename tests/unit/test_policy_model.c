@@ -1,5 +1,6 @@
 /* A million random questions, answered by the policy and by a model that shares no code with it: bindings in an array, every
- * one asked each time, and blocks before them. Bindings, blocks, roles and snapshots change in between; older snapshots go on being asked. */
+ * one asked each time, and blocks before them. A third of the callers come out of a user namespace, or by a subordinate uid; and of
+ * each binding it is asked whether the caller would grant it to itself. Bindings, blocks, roles and snapshots change in between; older snapshots go on being asked. */
 #include "policy/policy.h"
 
 #include <check.h>
@@ -62,10 +63,13 @@ struct model {
 	uint64_t custom[CUSTOM_ROLES];
 };
 
+/* owners: bit i, the process may be uids[i]'s; uid's own is among them. may: bit i, it may be in gids[i] but for its own groups. Both are all ones where nothing is known. */
 struct model_caller {
 	int uid;
 	unsigned gid, gids;	/* index of the primary one; bits of the others */
 	bool host;
+	int owner;		/* index; -1: not known */
+	unsigned owners, may;
 };
 
 static bool model_covers(const char *scope, const char *resource)
@@ -97,12 +101,20 @@ static uint64_t model_blocked(const struct model *m, const struct model_caller *
 
 	for (size_t i = 0; i < m->n_blocks; i++) {
 		const struct model_block *b = &m->blocks[i];
-		unsigned has = c->gids | 1u << c->gid;
+		unsigned has = c->gids | 1u << c->gid | c->may;
 
-		if ((b->uid < 0 || b->uid == c->uid) && (b->gids & ~has) == 0 && (!lowest || b->id < lowest))
+		if ((b->uid < 0 || (c->owners >> b->uid & 1)) && (b->gids & ~has) == 0 && (!lowest || b->id < lowest))
 			lowest = b->id;
 	}
 	return lowest;
+}
+
+/* Would the caller, who makes this binding, be one whom it means? The owner of the binding's user is given, -1: not known. */
+static bool model_self_grant(const struct model_binding *b, const struct model_caller *c, int owner)
+{
+	if (b->gids & ~(c->gids | 1u << c->gid | c->may))
+		return false;
+	return b->uid < 0 || (c->owners >> b->uid & 1) || owner < 0 || c->owner < 0 || owner == c->owner;
 }
 
 /* Written out, so that a slip in role.c is not repeated here. */
@@ -334,21 +346,69 @@ static void change(struct pair *to, const struct pair *from)
 	to->model = m;
 }
 
-static void compare(const struct pair *pair, uint64_t *allowed, uint64_t *blocked)
+struct asked { struct model_caller model; struct policy_caller policy; uint32_t groups[GIDS], account[GIDS]; };
+
+static size_t list_groups(unsigned bits, uint32_t *to)
 {
-	struct model_caller mc = { .uid = (int)below(UIDS), .gid = below(GIDS), .gids = (unsigned)rng() & (unsigned)rng() & 0xff,
-				   .host = below(2) };
-	uint32_t groups[GIDS];
-	struct policy_caller c = { .uid = uids[mc.uid], .gid = gids[mc.gid], .groups = groups, .host = mc.host };
+	size_t n = 0;
+
+	for (unsigned i = 0; i < GIDS; i++)
+		if (bits & 1u << i)
+			to[n++] = gids[i];
+	return n;
+}
+
+/* One in three is not known by its uid and groups alone. What the policy is told is told of the model's bits: who is known to be one owner's, or anybody's. */
+static void random_caller(struct asked *a)
+{
+	struct model_caller *m = &a->model;
+	struct policy_caller *c = &a->policy;
+
+	*m = (struct model_caller){ .uid = (int)below(UIDS), .gid = below(GIDS), .gids = (unsigned)rng() & (unsigned)rng() & 0xff, .host = below(2) };
+	*c = (struct policy_caller){ .uid = uids[m->uid], .gid = gids[m->gid], .groups = a->groups, .host = m->host };
+	c->n_groups = list_groups(m->gids, a->groups);
+	m->owner = m->uid;
+	m->owners = 1u << m->uid;
+	if (below(3))
+		return;
+	m->owner = (int)below(UIDS + 1) - 1;
+	c->owner = m->owner < 0 ? POLICY_OWNER_UNKNOWN : uids[m->owner];
+	m->owners |= m->owner < 0 ? ~0u : 1u << m->owner;
+	if (below(4)) {
+		c->account = POLICY_ACCOUNT_KNOWN;
+		m->may = (unsigned)rng() & (unsigned)rng() & 0xff;
+		c->account_groups = a->account;
+		c->n_account_groups = list_groups(m->may, a->account);
+	} else {
+		c->account = POLICY_ACCOUNT_UNKNOWN;
+		m->may = ~0u;
+	}
+}
+
+static void compare_self_grant(const struct asked *a, uint64_t *own)
+{
+	const struct model_binding b = random_binding(1);
+	const struct policy_change c = add(&b);
+	const int owner = (int)below(UIDS + 1) - 1;
+	const bool want = model_self_grant(&b, &a->model, owner);
+	const bool got = principal_could_mean(&c.binding.principal, &a->policy, owner < 0 ? POLICY_OWNER_UNKNOWN : uids[owner]);
+	*own += got;
+	if (got != want)
+		ck_abort_msg("self-grant: uid %u, account %d, to user index %d with groups %x", a->policy.uid, a->policy.account, b.uid, b.gids);
+}
+
+static void compare(const struct pair *pair, uint64_t *allowed, uint64_t *blocked, uint64_t *own)
+{
+	struct asked a;
 	char buf[16];
 	const char *resource = random_resource(buf);
 	unsigned action = below(ACTION_COUNT);
 	int64_t now = (int64_t)below(20) - 5;
 	struct policy_answer got;
 
-	for (unsigned i = 0; i < GIDS; i++)
-		if (mc.gids & 1u << i)
-			groups[c.n_groups++] = gids[i];
+	random_caller(&a);
+	const struct model_caller mc = a.model;
+	const struct policy_caller c = a.policy;
 	struct model_answer want = model_ask(&pair->model, &mc, action, resource, now);
 
 	policy_decide(pair->policy, &c, (enum action)action, resource, now, &got);
@@ -368,6 +428,7 @@ static void compare(const struct pair *pair, uint64_t *allowed, uint64_t *blocke
 		ck_abort_msg("actions: uid %u to %s at %lld", c.uid, resource ? resource : "the vault", (long long)now);
 	if (policy_decide_any(pair->policy, &c, (enum action)action, now) != (want.any ? POLICY_ALLOW : POLICY_DENY))
 		ck_abort_msg("any: uid %u, %s at %lld", c.uid, action_name((enum action)action), (long long)now);
+	compare_self_grant(&a, own);
 }
 
 /* A block that covers the binding whoever asks: told of the model's two numbers, not of conditions. */
@@ -421,7 +482,7 @@ START_TEST(policy_agrees_with_the_model_on_a_million_questions)
 {
 	static struct pair pairs[SNAPSHOTS];
 	struct policy_change roles[CUSTOM_ROLES];
-	uint64_t allowed = 0, blocked = 0;
+	uint64_t allowed = 0, blocked = 0, own = 0;
 
 	model_init_roles();
 	for (unsigned i = 0; i < CUSTOM_ROLES; i++)
@@ -440,13 +501,15 @@ START_TEST(policy_agrees_with_the_model_on_a_million_questions)
 			if (q % (64 * QUESTIONS_A_CHANGE) == 0)
 				compare_whole(&pairs[to]);
 		}
-		compare(&pairs[below(SNAPSHOTS)], &allowed, &blocked);
+		compare(&pairs[below(SNAPSHOTS)], &allowed, &blocked, &own);
 	}
 	/* a comparison of denials alone would prove little */
 	ck_assert_uint_gt(allowed, QUESTIONS / 10);
 	ck_assert_uint_lt(allowed, QUESTIONS - QUESTIONS / 10);
 	ck_assert_uint_gt(blocked, QUESTIONS / 10);
 	ck_assert_uint_lt(blocked, QUESTIONS / 2);
+	ck_assert_uint_gt(own, QUESTIONS / 10);
+	ck_assert_uint_lt(own, QUESTIONS - QUESTIONS / 10);
 	for (unsigned i = 0; i < SNAPSHOTS; i++)
 		policy_unref(pairs[i].policy);
 }

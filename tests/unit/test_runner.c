@@ -106,6 +106,44 @@ static int ask(const struct runner_request *q)
 	return last.error;
 }
 
+static size_t read_groups(uint32_t *ret, size_t max)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	struct pollfd p = { .fd = last_fd, .events = POLLIN };
+	while (poll(&p, 1, 20000) == 1 && (n = read(last_fd, (char *)ret + len, max * sizeof *ret - len)) > 0)
+		len += (size_t)n;
+	close(last_fd);
+	return len / sizeof *ret;
+}
+
+/* The groups of an account, without any line of hooks.allow. */
+START_TEST(looks_up_an_account)
+{
+	struct runner_request q = request(RUNNER_GROUPS, 0, "");
+	uint32_t groups[4097];
+
+	q.timeout = 5;
+	ck_assert_int_eq(runner_send(ends[0][0], &q), 0);
+	receive(0);
+	ck_assert(last.type == RUNNER_STARTED && last_fd >= 0 && last.cookie == 99);
+	const size_t n = read_groups(groups, 4097);
+	ck_assert_uint_ge(n, 2);
+	ck_assert_uint_eq(groups[0], n - 1);
+	ck_assert_uint_eq(groups[1], 0);	/* root's own */
+	receive(0);
+	ck_assert(last.type == RUNNER_ENDED && last.error == 0 && last.status == 0);
+
+	q = request(RUNNER_GROUPS, 3999999999u, "");
+	ck_assert_int_eq(runner_send(ends[0][0], &q), 0);
+	receive(0);
+	ck_assert_uint_eq(read_groups(groups, 4097), 0);
+	receive(0);
+	ck_assert(last.type == RUNNER_ENDED && WIFEXITED(last.status) && WEXITSTATUS(last.status) == 2);
+}
+END_TEST
+
 START_TEST(command_becomes_words_and_nothing_else_is_put_in)
 {
 	struct runner_request q = request(RUNNER_RUN, 0, "/bin/x  a%nb %v,%e %% ");
@@ -401,7 +439,7 @@ int main(void)
 	const TTest *const tests[] = {
 		command_becomes_words_and_nothing_else_is_put_in, only_the_very_line_of_a_file_of_roots_is_allowed, only_a_program_that_nobody_else_can_replace_is_allowed, value_comes_by_a_pipe_and_the_end_by_an_answer,
 		what_a_captured_worker_could_ask_for_is_refused, same_key_is_the_same_run_for_another_client_too, results_reach_who_asked,
-		few_threads_wait_for_programs_by_hand,
+		few_threads_wait_for_programs_by_hand, looks_up_an_account,
 	};
 
 	Suite *suite = suite_create("runner");
