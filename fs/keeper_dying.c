@@ -11,7 +11,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* The state in /proc/PID[/task/TID]/stat; '\0': it is gone, '?': nobody knows, which is no death. The name before it may hold anything but its last ')'. */
@@ -39,6 +41,7 @@ char dying_letter(pid_t pid)
 }
 
 #define THREAD_DIR 48
+#define DEV_FUSE   makedev(10, 229)	/* MISC_MAJOR, FUSE_MINOR */
 
 /* What a thread that waits in the kernel is at, of /proc/PID/task/TID/syscall: doubt is yes. Its descriptors are looked for below itself: the first thread of the process may have given up its own already. To /dev/fuse goes what the kernel is told. In place are written the log's head, whose next state would be lost, and SQLite's files, which are nobody
  * else's before the process has given up its locks. */
@@ -47,6 +50,7 @@ static bool is_writing(const char thread[THREAD_DIR])
 	char text[256], path[THREAD_DIR + 32], to[PATH_MAX];
 	long number;
 	unsigned long fd;
+	struct stat st;
 	snprintf(path, sizeof path, "%s/syscall", thread);
 	int file = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = file < 0 ? -1 : read(file, text, sizeof text - 1);
@@ -63,14 +67,16 @@ static bool is_writing(const char thread[THREAD_DIR])
 	if (!in_place && number != SYS_write && number != SYS_writev)	/* -1: in no system call, at a page of its memory */
 		return false;
 	snprintf(path, sizeof path, "%s/fd/%lu", thread, fd);
+	if (!in_place)			/* by its number: the worker may be of another mount namespace, where it has another name */
+		return stat(path, &st) || !S_ISCHR(st.st_mode) || st.st_rdev != DEV_FUSE;
 	n = readlink(path, to, sizeof to - 1);
 	to[n > 0 ? n : 0] = '\0';
-	return in_place ? n <= 0 || strstr(to, "/audit/") : strcmp(to, "/dev/fuse") != 0;
+	return n <= 0 || strstr(to, "/audit/");
 }
 
 bool dying_cannot_act(pid_t pid)
 {
-	char path[32], thread[THREAD_DIR], stat[THREAD_DIR + 8];
+	char path[32], thread[THREAD_DIR], of_stat[THREAD_DIR + 8];
 	bool none = true;
 
 	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
@@ -79,8 +85,8 @@ bool dying_cannot_act(pid_t pid)
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
 		snprintf(thread, sizeof thread, "%s/%.10s", path, e->d_name);
-		snprintf(stat, sizeof stat, "%s/stat", thread);
-		const char letter = letter_in(stat);
+		snprintf(of_stat, sizeof of_stat, "%s/stat", thread);
+		const char letter = letter_in(of_stat);
 		none = letter == 'Z' || letter == 'X' || letter == '\0' || (letter == 'D' && !is_writing(thread));
 	}
 	if (d)

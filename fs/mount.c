@@ -410,6 +410,13 @@ static void abort_connection(unsigned minor)
 			close(all[i]);
 }
 
+void mount_abort(const struct mount *m)
+{
+	/* one that has ended is no more: its number may be another's by now */
+	if (m->major == 0 && m->minor != 0 && m->fuse_fd >= 0 && !mount_aborted(m))
+		abort_connection(m->minor);
+}
+
 bool mount_clear_dead(const char *directory, const char *store)
 {
 	const struct dead dead = { directory, store };

@@ -619,10 +619,14 @@ static void tear_down(struct worker *w)
 	if (w->log_ticking)
 		pthread_join(w->log_ticker, NULL);
 	lifecycle_stop(w->lifecycle);
-	session_free(w->session);
+	drops_stop(v->drops);
+	session_end(w->session);
 	lifecycle_free(w->lifecycle);
 	holds_free(v->holds);
+	/* A thread of it may wait for a page whose READ is for the next worker to answer. What it writes to stays open then, so that the keeper sees what it is at, and what it comes back to stays, too. */
 	const bool dropped = drops_free(v->drops);
+	if (dropped)
+		session_free(w->session);
 	if (v->audit && stopping && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
