@@ -194,7 +194,7 @@ build_vault()
 }
 
 # the log of a million opens need not fill the disk
-daemon_options=(-o audit_keep=48M)
+daemon_options=(-o audit_keep=48M,audit_keep_days=0)
 
 start_vault()
 {
