@@ -256,7 +256,7 @@ void vault_ring_lost(struct vault *v, int stop_fd)
 	rings_stop_fd = stop_fd;
 	int r = store_changed_since(v->store, rings_since - 1, vault_ring_current, v);
 	if (r)
-		log_warn("what changed while the bell was not heard cannot be told to watchers: %s", strerror(-r));
+		log_caused(LOG_WARNING, "what changed while the bell was not heard cannot be told to watchers: %s", strerror(-r));
 	vault_ring(v, BELL_TOUCH_DIR, ".");
 	vault_ring(v, BELL_TOUCH, ".coffer/events");
 	rings_since = 0;

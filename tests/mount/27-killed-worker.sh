@@ -75,13 +75,17 @@ rounds()
 
 	note "one record for each request"
 	# a line that a killed worker tore stays where it is: it is no record
-	all_records >"$SCRATCH/log"
+	all_recorded()		# what is counted comes to the file within a second
+	{
+		all_records >"$SCRATCH/log"
+		n=$(jq -n "[inputs | select(.operation == \"SecretGet\" and .result == \"allow\" and .secret == \"db\" and .caller.uid == $reader) | .count] | add" "$SCRATCH/log")
+		[ "$n" = "$reads" ] || fail "$n accesses are recorded of $reads reads"
+	}
+	wait_for -t 10 all_recorded
 	[ -z "$(jq -r 'select(.request != null) | .request' "$SCRATCH/log" | sort | uniq -d | tee "$SCRATCH/twice" | head -n 3)" ] || {
 		grep -aF "$(head -n 1 "$SCRATCH/twice")" "$SCRATCH/log" >&2
 		fail "requests that are recorded twice: $(wc -l <"$SCRATCH/twice")"
 	}
-	n=$(jq -n "[inputs | select(.operation == \"SecretGet\" and .result == \"allow\" and .secret == \"db\" and .caller.uid == $reader) | .count // 1] | add" "$SCRATCH/log")
-	[ "$n" = "$reads" ] || fail "$n records of $reads reads"
 	n=$(jq -n '[inputs | select(.operation == "SecretSet" and .result == "allow" and .secret == "written" and .version != null and .caller.uid != 0)] | length' "$SCRATCH/log")
 	[ "$n" = "$writes" ] || fail "$n records of $writes versions written"
 	n=$(jq -n "[inputs | select(.operation == \"SecretSet\" and .result == \"allow\" and .secret == \"put\" and .caller.uid == $putter)] | length" "$SCRATCH/log")

@@ -60,7 +60,7 @@ for round in 1 2 3; do
 done
 hammer_stop reads
 hammer_stop preads
-[ "$(jq -n '[inputs | select(.operation == "SecretGet" and .result == "allow") | .request] | group_by(.) | map(select(length > 1)) | length' < <(records <"$MNT/.coffer/audit"))" = 0 ] || fail "a request is in the log twice"
+[ "$(jq -n '[inputs | select(.operation == "SecretGet" and .result == "allow" and .request != null) | .request] | group_by(.) | map(select(length > 1)) | length' < <(records <"$MNT/.coffer/audit"))" = 0 ] || fail "a request is in the log twice"
 expect_held ok writer write -and-half
 expect_held ok writer fsync
 expect_held ok writer close
