@@ -277,7 +277,7 @@ echo "$coffer and $cofferd: $("$coffer" --version)"
 # ---- users ----
 
 step "system users"
-for user in coffer coffer-keys coffer-helper; do
+for user in coffer coffer-keys coffer-helper coffer-hooks; do
 	if getent passwd "$user" >/dev/null; then
 		echo "$user is there"
 	else

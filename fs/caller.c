@@ -148,6 +148,9 @@ static struct identity *identity_new(const struct findings *f)
 	i->audit.exe = append(&at, f->answer.exe);
 	i->audit.unit = append(&at, f->unit);
 	i->audit.container = append(&at, f->container);
+	i->audit.groups_known = true;
+	i->audit.groups = groups;
+	i->audit.n_groups = s->n_groups;
 	audit_caller_render(&i->audit);
 	return i;
 }
@@ -500,7 +503,7 @@ static void find_neighbour(struct callers *c, struct findings *f)
 	const struct resolver_answer *a = &f->answer;
 	const struct neighbour_facts facts = {
 		.uid = f->uid, .host = f->host, .answered = f->answered, .ancestry = a->ancestry, .of_uid = a->of_uid, .of_owner = a->of_owner,
-		.mnt_ns = a->mnt_ns, .our_mnt_ns = a->own_mnt_ns, .container = f->container,
+		.mnt_ns = a->mnt_ns, .our_mnt_ns = a->own_mnt_ns, .container = f->container, .unit = f->unit,
 	};
 
 	f->owner = neighbour_owner(&facts);

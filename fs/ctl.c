@@ -27,7 +27,7 @@ int ctl_record(struct ctl *c, enum audit_result result, int error, bool again)
 	int64_t us = (ctl_monotonic() - c->started) / 1000;
 	struct audit_event e = {
 		.operation = c->operation ? c->operation : c->op->operation, .result = result, .error = error, .secret = c->secret, .version = c->version,
-		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .unique = c->request->unique ? c->request->unique + (c->part << AUDIT_PART_SHIFT) : 0,
+		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .principal = c->principal[0] ? c->principal : NULL, .unique = c->request->unique ? c->request->unique + (c->part << AUDIT_PART_SHIFT) : 0,
 		.resent = c->request->resent && !again, .duration_us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us,
 		.detail = c->detail[0] ? c->detail : NULL, .self_grant = c->self_grant,
 		/* looking does not eat the reserve, but for the look that tells that the log is full */

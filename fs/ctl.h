@@ -36,6 +36,8 @@ struct ctl_env {
 	void (*changed)(void *arg);
 	/* The vault was sealed / is to be unlocked with the keys at hand. 0 or negative errno. */
 	int (*seal)(void *arg);
+	/* As whom a program runs that names no user: 0, or a negative errno with a line in why. NULL: there is no runner. */
+	int (*program_user)(void *arg, uint32_t *ret_user, char *why, size_t why_len);
 	/* Would the runner run this command as that user? 0, or a negative errno with a line in why. NULL: there is no runner. */
 	int (*program_check)(void *arg, const char *command, uint32_t user, char *why, size_t why_len);
 	/* Runs a policy's program and takes the new value from it; blocks for as long as that may run. unique: the request that waits. Likewise. */

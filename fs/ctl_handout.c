@@ -12,7 +12,7 @@ struct state {
 	const char *why;		/* NULL: it may be opened */
 	int error;			/* what open(2) gives */
 	uint64_t binding;		/* that lets the backup be made */
-	char role[ROLE_NAME_MAX];
+	char role[ROLE_NAME_MAX], principal[PRINCIPAL_TEXT_MAX];
 };
 
 static void hinder(struct state *state, int error, const char *why)
@@ -58,6 +58,7 @@ static struct state look(const struct ctl *c, const struct backup_piece *piece, 
 	struct state state = { 0 };
 	struct policy_answer answer;
 	const struct catalog_secret *s;
+	const struct binding *binding;
 	const struct role *role;
 
 	store_rdlock(c->env->store);
@@ -66,6 +67,9 @@ static struct state look(const struct ctl *c, const struct backup_piece *piece, 
 	role = answer.decision == POLICY_ALLOW ? policy_role(policy, answer.role) : NULL;
 	state.binding = role ? answer.binding : 0;
 	snprintf(state.role, sizeof state.role, "%s", role ? role->name : "");
+	binding = role ? policy_binding(policy, answer.binding) : NULL;
+	if (binding)
+		principal_print(&binding->principal, state.principal);
 	if (!role)
 		hinder(&state, EACCES, "is not the caller's to back up any more");
 	if (own) {
@@ -93,7 +97,8 @@ static int record(const struct ctl *c, const struct backup_piece *piece, const s
 	char detail[128 + RECIPIENT_NAME_MAX];
 	struct audit_event e = {
 		.operation = AUDIT_SECRET_BACKUP, .result = state->why ? AUDIT_ERROR : AUDIT_ALLOW, .error = state->error, .secret = piece->name, .version = piece->version,
-		.caller = &c->who->audit, .binding = state->binding, .role = state->binding ? state->role : NULL, .detail = detail,
+		.caller = &c->who->audit, .binding = state->binding, .role = state->binding ? state->role : NULL,
+		.principal = state->principal[0] ? state->principal : NULL, .detail = detail,
 	};
 
 	snprintf(detail, sizeof detail, "%s%s%s to %s%s, epoch %llu", state->why ? "left out: it " : "handed out", state->why ? state->why : "", state->why ? ";" : "",

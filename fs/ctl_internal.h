@@ -112,6 +112,7 @@ struct ctl {
 	uint64_t binding;
 	uint32_t role;
 	char role_name[ROLE_NAME_MAX];
+	char principal[PRINCIPAL_TEXT_MAX];	/* whom the binding speaks of */
 	char detail[CTL_MESSAGE_MAX];
 };
 

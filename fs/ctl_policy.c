@@ -42,7 +42,7 @@ void ctl_deny(struct ctl *c)
 	c->denied = true;
 	c->binding = 0;
 	c->role = 0;
-	c->role_name[0] = '\0';
+	c->role_name[0] = c->principal[0] = '\0';
 }
 
 static int deny_blocked(struct ctl *c, uint64_t block)
@@ -72,6 +72,7 @@ static int deny(struct ctl *c, enum action action, const char *name)
 int ctl_ask(struct ctl *c, enum action action, const char *name)
 {
 	struct policy_answer answer;
+	const struct binding *binding;
 	const struct role *role;
 
 	c->asked = true;
@@ -80,6 +81,9 @@ int ctl_ask(struct ctl *c, enum action action, const char *name)
 	role = answer.decision == POLICY_ALLOW ? policy_role(store_policy(c->env->store), answer.role) : NULL;
 	if (role)
 		memcpy(c->role_name, role->name, sizeof(c->role_name));
+	binding = role ? policy_binding(store_policy(c->env->store), answer.binding) : NULL;
+	if (binding)
+		principal_print(&binding->principal, c->principal);
 	store_unlock_tables(c->env->store);
 
 	if (answer.block)

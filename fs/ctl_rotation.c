@@ -45,8 +45,12 @@ static int check_number(struct ctl *c, const char *field, json_int_t low, json_i
 static int check_command(struct ctl *c, char ret_command[HOOK_COMMAND_MAX], uint32_t *ret_user, uint32_t *ret_timeout)
 {
 	const char *command = ctl_string(c, "command");
-	int r = check_number(c, "user", 0, UINT32_MAX - 1, HOOK_USER_DEFAULT, ret_user);
+	int r = check_number(c, "user", 0, UINT32_MAX - 1, HOOK_USER_ABSENT, ret_user);
 
+	if (r == 0 && *ret_user == HOOK_USER_NOBODY) {
+		ctl_hint(c, "leave user out: programs then run as a user of their own");
+		return ctl_fail(c, EINVAL, "user: %u is nobody, whose every process could take what the program prints", *ret_user);
+	}
 	if (r == 0)
 		r = check_number(c, "timeout", 1, HOOK_TIMEOUT_MAX, TIMEOUT_DEFAULT, ret_timeout);
 	if (r < 0 || !command)
@@ -61,16 +65,31 @@ static int check_command(struct ctl *c, char ret_command[HOOK_COMMAND_MAX], uint
 	return 0;
 }
 
-/* What the runner would not run is no rule: said now, not at night. */
-static int check_allowed(struct ctl *c, const char *command, uint32_t user)
+static int find_program_user(struct ctl *c, uint32_t *user)
 {
 	char why[CTL_MESSAGE_MAX] = "";
-	int r = c->env->program_check ? c->env->program_check(c->env->arg, command, user, why, sizeof why) : 0;
+	int r = -ENOTSUP;
 
+	if (*user != HOOK_USER_ABSENT)
+		return 0;
+	if (c->env->program_user)
+		r = c->env->program_user(c->env->arg, user, why, sizeof why);
+	return r < 0 ? ctl_fail(c, r == -EPIPE ? ETIMEDOUT : -r, "user: %s", why[0] ? why : strerror(-r)) : 0;
+}
+
+/* What the runner would not run is no rule: said now, not at night. */
+static int check_allowed(struct ctl *c, const char *command, uint32_t *user)
+{
+	char why[CTL_MESSAGE_MAX] = "";
+	int r = find_program_user(c, user);
+
+	if (r < 0)
+		return r;
+	r = c->env->program_check ? c->env->program_check(c->env->arg, command, *user, why, sizeof why) : 0;
 	if (r == 0)
 		return 0;
 	if (r == -EPERM)
-		ctl_hint(c, "root adds the line \"%u %s\" to hooks.allow in the store's directory; coffer does it when root makes the rule", user, command);
+		ctl_hint(c, "root adds the line \"%u %s\" to hooks.allow in the store's directory; coffer does it when root makes the rule", *user, command);
 	return ctl_fail(c, r == -EPIPE ? ETIMEDOUT : -r, "command: %s", why[0] ? why : strerror(-r));
 }
 
@@ -130,7 +149,7 @@ static int ask_rotation_set(struct ctl *c)
 
 static int load_rotation_set(struct ctl *c)
 {
-	return c->args.rotation.command[0] ? check_allowed(c, c->args.rotation.command, c->args.rotation.user) : 0;
+	return c->args.rotation.command[0] ? check_allowed(c, c->args.rotation.command, &c->args.rotation.user) : 0;
 }
 
 static void describe_rotation(const struct rotation *p, char *ret, size_t len)
@@ -411,7 +430,7 @@ static int ask_hook_change(struct ctl *c)
 
 static int load_hook_add(struct ctl *c)
 {
-	return check_allowed(c, c->args.hook.command, c->args.hook.user);
+	return check_allowed(c, c->args.hook.command, &c->args.hook.user);
 }
 
 static int run_hook_add(struct ctl *c)

@@ -16,7 +16,7 @@ struct set_item {
 	bool created;
 	uint64_t binding;	/* that let it in */
 	uint32_t role;
-	char role_name[ROLE_NAME_MAX];
+	char role_name[ROLE_NAME_MAX], principal[PRINCIPAL_TEXT_MAX];
 };
 
 static int by_name(const void *a, const void *b)
@@ -97,6 +97,7 @@ static int ask_set(struct ctl *c)
 		item->binding = c->binding;
 		item->role = c->role;
 		memcpy(item->role_name, c->role_name, sizeof(item->role_name));
+		memcpy(item->principal, c->principal, sizeof(item->principal));
 	}
 	return 0;
 }
@@ -167,6 +168,7 @@ static int record_set(struct ctl *c)
 		c->role = item->role;
 		c->part = i;
 		memcpy(c->role_name, item->role_name, sizeof(c->role_name));
+		memcpy(c->principal, item->principal, sizeof(c->principal));
 		snprintf(c->detail, sizeof(c->detail), "set %s, %zu of %zu", json_string_value(id), i + 1, c->n_ids);
 		r = ctl_record(c, AUDIT_ALLOW, 0, false);
 	}

@@ -12,7 +12,7 @@
 #define WAITING    1024			/* inodes; where there are more, every open file's go */
 #define LINGER_MS  10
 #define STACK_SIZE (128u * 1024)
-#define END_MS     1000
+#define END_MS     20
 
 struct waiting { uint64_t ino; int64_t due_ms; };
 
@@ -177,14 +177,23 @@ int drops_new(int fuse_fd, struct handles *handles, struct drops **ret_drops)
 	return 0;
 }
 
+void drops_stop(struct drops *d)
+{
+	if (!d)
+		return;
+	pthread_mutex_lock(&d->lock);
+	__atomic_store_n(&d->ending, true, __ATOMIC_RELAXED);
+	pthread_cond_broadcast(&d->work);
+	pthread_mutex_unlock(&d->lock);
+}
+
 bool drops_free(struct drops *d)
 {
 	if (!d)
 		return true;
 	const int64_t until = now_ms() + END_MS;
+	drops_stop(d);
 	pthread_mutex_lock(&d->lock);
-	__atomic_store_n(&d->ending, true, __ATOMIC_RELAXED);
-	pthread_cond_broadcast(&d->work);
 	while (d->n_threads && now_ms() < until)
 		wait_for_work(d, until - now_ms());
 	const bool gone = !d->n_threads;

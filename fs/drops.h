@@ -15,7 +15,9 @@ struct drops;
 
 /* Starts the threads. fuse_fd: where the notices are written to. handles: where the inodes are that somebody has open. */
 int drops_new(int fuse_fd, struct handles *handles, struct drops **ret_drops);
-/* False: a thread still waits in the kernel, and may yet look at the handles: they must not be freed. Accepts NULL. */
+/* Nothing more is begun. Accepts NULL. */
+void drops_stop(struct drops *d);
+/* Stops it, and waits a moment. False: a thread still waits in the kernel, and comes back to this, to fuse_fd, and perhaps to the handles: they must stay. Accepts NULL. */
 bool drops_free(struct drops *d);
 
 /* The pages of an inode go, in a moment: those that a reader has just been given are not taken from it before it could look at them, or it would ask for ever. Never blocks; accepts NULL. */

@@ -168,6 +168,8 @@ static void shut_down(struct keeper *k)
 	if (k->attached && mount_detach(k->mount))
 		log_error("%s cannot be unmounted: %s", k->options.mount, strerror(errno));
 	stop_workers(k, STOP_TIMEOUT_MS);
+	if (k->mount)
+		mount_abort(k->mount);
 	children_stop_helper(k, HELPER_RUNNER);
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_KEYHOLDER);

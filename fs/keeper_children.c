@@ -363,6 +363,8 @@ void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 			poll(NULL, 0, 10);
 		if (waitpid(s->pid, NULL, WNOHANG) == s->pid)
 			s->pid = 0;
+		else if (dying_letter(s->pid) == 'Z' && dying_cannot_act(s->pid))	/* a thread of it waits for what the next one brings */
+			break;
 	}
 	if (s->pid) {
 		kill(s->pid, SIGKILL);

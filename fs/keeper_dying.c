@@ -11,7 +11,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* The state in /proc/PID[/task/TID]/stat; '\0': it is gone, '?': nobody knows, which is no death. The name before it may hold anything but its last ')'. */
@@ -38,14 +40,19 @@ char dying_letter(pid_t pid)
 	return letter_in(path);
 }
 
-/* What a thread that waits in the kernel is at, of /proc/PID/task/TID/syscall: doubt is yes. To /dev/fuse goes what the kernel is told. In place are written the log's head, whose next state would be lost, and SQLite's files, which are nobody
+#define THREAD_DIR 48
+#define DEV_FUSE   makedev(10, 229)	/* MISC_MAJOR, FUSE_MINOR */
+
+/* What a thread that waits in the kernel is at, of /proc/PID/task/TID/syscall: doubt is yes. Its descriptors are looked for below itself: the first thread of the process may have given up its own already. To /dev/fuse goes what the kernel is told. In place are written the log's head, whose next state would be lost, and SQLite's files, which are nobody
  * else's before the process has given up its locks. */
-static bool is_writing(pid_t pid, const char *syscall_of)
+static bool is_writing(const char thread[THREAD_DIR])
 {
-	char text[256], path[64], to[PATH_MAX];
+	char text[256], path[THREAD_DIR + 32], to[PATH_MAX];
 	long number;
 	unsigned long fd;
-	int file = open(syscall_of, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	snprintf(path, sizeof path, "%s/syscall", thread);
+	int file = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = file < 0 ? -1 : read(file, text, sizeof text - 1);
 	const bool gone = n < 0 && (errno == ENOENT || errno == ESRCH);
 
@@ -59,15 +66,17 @@ static bool is_writing(pid_t pid, const char *syscall_of)
 	const bool in_place = number == SYS_pwrite64 || number == SYS_ftruncate;
 	if (!in_place && number != SYS_write && number != SYS_writev)	/* -1: in no system call, at a page of its memory */
 		return false;
-	snprintf(path, sizeof path, "/proc/%d/fd/%lu", (int)pid, fd);
+	snprintf(path, sizeof path, "%s/fd/%lu", thread, fd);
+	if (!in_place)			/* by its number: the worker may be of another mount namespace, where it has another name */
+		return stat(path, &st) || !S_ISCHR(st.st_mode) || st.st_rdev != DEV_FUSE;
 	n = readlink(path, to, sizeof to - 1);
 	to[n > 0 ? n : 0] = '\0';
-	return in_place ? n <= 0 || strstr(to, "/audit/") : strcmp(to, "/dev/fuse") != 0;
+	return n <= 0 || strstr(to, "/audit/");
 }
 
 bool dying_cannot_act(pid_t pid)
 {
-	char path[64], of_thread[sizeof path + sizeof ((struct dirent *)0)->d_name + 8];
+	char path[32], thread[THREAD_DIR], of_stat[THREAD_DIR + 8];
 	bool none = true;
 
 	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
@@ -75,10 +84,10 @@ bool dying_cannot_act(pid_t pid)
 	for (struct dirent *e; none && d && (e = readdir(d));) {
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
-		snprintf(of_thread, sizeof of_thread, "%s/%s/stat", path, e->d_name);
-		const char letter = letter_in(of_thread);
-		snprintf(of_thread, sizeof of_thread, "%s/%s/syscall", path, e->d_name);
-		none = letter == 'Z' || letter == 'X' || letter == '\0' || (letter == 'D' && !is_writing(pid, of_thread));
+		snprintf(thread, sizeof thread, "%s/%.10s", path, e->d_name);
+		snprintf(of_stat, sizeof of_stat, "%s/stat", thread);
+		const char letter = letter_in(of_stat);
+		none = letter == 'Z' || letter == 'X' || letter == '\0' || (letter == 'D' && !is_writing(thread));
 	}
 	if (d)
 		closedir(d);

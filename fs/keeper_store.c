@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "fs/log.h"
+
 #define LOCK_PATIENCE_MS 10000
 #define LOCK_POLL_MS	 20
 
@@ -33,6 +35,21 @@ static int find_user(const char *name, uid_t *ret_uid, gid_t *ret_gid, char *why
 	return 0;
 }
 
+/* Secrets are served without it; which programs then do not run, each says by itself. */
+static void warn_of_hooks_user(const char *prefix, const struct keeper_users *u)
+{
+	char name[USERS_MAX + 8];
+	const struct passwd *p;
+
+	snprintf(name, sizeof name, "%s-hooks", prefix);
+	p = getpwnam(name);
+	if (!p)
+		log_warn("system user %s is missing: programs of hooks and rotation policies that name no user do not run; run: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s",
+			 name, name);
+	else if (p->pw_uid == 0 || p->pw_uid == u->worker || p->pw_uid == u->keys || p->pw_uid == u->helper)
+		log_warn("system user %s must be a user of its own: a program that runs as it could reach into the daemon's processes", name);
+}
+
 static int find_users(const char *prefix, struct keeper_users *u, char *why, size_t why_len)
 {
 	char keys[USERS_MAX + 8], helper[USERS_MAX + 8];
@@ -48,6 +65,8 @@ static int find_users(const char *prefix, struct keeper_users *u, char *why, siz
 		snprintf(why, why_len, "%s, %s and %s must be three different users: each guards something from the others", prefix, keys, helper);
 		return 1;
 	}
+	if (!r)
+		warn_of_hooks_user(prefix, u);
 	return r;
 }
 

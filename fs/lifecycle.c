@@ -539,6 +539,11 @@ void lifecycle_stop(struct lifecycle *l)
 
 /* ---- for requests ---- */
 
+int lifecycle_default_user(struct lifecycle *l, uint32_t *ret_user, char *why, size_t why_len)
+{
+	return programs_default_user(l->programs, ret_user, why, why_len);
+}
+
 int lifecycle_check(struct lifecycle *l, const char *command, uint32_t user, char *why, size_t why_len)
 {
 	return programs_check(l->programs, command, user, why, why_len);

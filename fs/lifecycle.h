@@ -12,6 +12,7 @@ void lifecycle_stop(struct lifecycle *l);
 void lifecycle_free(struct lifecycle *l);	/* when nobody can ask any more */
 
 /* For ctl_env. */
+int lifecycle_default_user(struct lifecycle *l, uint32_t *ret_user, char *why, size_t why_len);
 int lifecycle_check(struct lifecycle *l, const char *command, uint32_t user, char *why, size_t why_len);
 int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const char *name, uint64_t unique, struct secbuf **ret_value, char *why, size_t why_len);
 

@@ -391,15 +391,46 @@ static bool is_dead(const void *by, const struct seen *seen)
 	return !strcmp(seen->point, d->directory) && !strncmp(seen->source, "coffer:", 7) && !strcmp(seen->source + 7, d->store);
 }
 
+/* Through a fusectl of our own: nobody need have mounted one. */
+static void abort_connection(unsigned minor)
+{
+	char path[32];
+	int fs = sys_fsopen("fusectl"), root = -1, fd = -1;
+
+	if (fs >= 0 && !sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL))
+		root = sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	snprintf(path, sizeof path, "%u/abort", minor);
+	if (root >= 0)
+		fd = openat(root, path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)!write(fd, "1", 1);
+	const int all[] = { fd, root, fs };
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (all[i] >= 0)
+			close(all[i]);
+}
+
+void mount_abort(const struct mount *m)
+{
+	/* one that has ended is no more: its number may be another's by now */
+	if (m->major == 0 && m->minor != 0 && m->fuse_fd >= 0 && !mount_aborted(m))
+		abort_connection(m->minor);
+}
+
 bool mount_clear_dead(const char *directory, const char *store)
 {
 	const struct dead dead = { directory, store };
 	struct seen seen;
 	struct stat st;
 
+	if (find_mount(is_dead, &dead, &seen) != 1)
+		return false;
+	/* What is left of its daemon may wait in the kernel, /dev/fuse still open, for an answer that nobody gives any more: and so would we. */
+	if (seen.major == 0)
+		abort_connection(seen.minor);
 	if (!lstat(directory, &st) || errno != ENOTCONN)
 		return false;
-	return find_mount(is_dead, &dead, &seen) == 1 && !umount2(directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH);
+	return !umount2(directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH);
 }
 
 int mount_list_fd(const struct mount *m) { return m->list_fd; }

@@ -28,6 +28,8 @@ int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *w
 bool mount_is_here(const struct mount *m);
 /* Is it still where it was attached? True also where it cannot be seen, and where nobody can tell just now. Reads /proc/self/mountinfo, which may have thousands of lines, where that has changed; does no path I/O on the mount. */
 bool mount_attached(struct mount *m);
+/* Ends the connection: whoever waits for an answer gets ECONNABORTED. Closing what is open does not do that while somebody waits in the kernel with it. */
+void mount_abort(const struct mount *m);
 /* For poll(2): POLLPRI when any mount of this namespace has come or gone; say so then. -1: it cannot be had, and mount_attached reads the list each time. */
 int mount_list_fd(const struct mount *m);
 void mount_list_changed(struct mount *m);
@@ -35,7 +37,7 @@ void mount_list_changed(struct mount *m);
 bool mount_aborted(const struct mount *m);
 /* Puts m where the dead one is, and detaches that; otherwise as mount_attach. */
 int mount_replace(struct mount *m, struct mount *dead, int *ret_clone, char *why, size_t why_len);
-/* Detaches what a daemon of this store that died left at the directory. True if there was such a mount. */
+/* Ends and detaches what a daemon of this store that died left at the directory; the caller has the store's lock, so that no other serves it. True if there was such a mount. */
 bool mount_clear_dead(const char *directory, const char *store);
 /* Unmounts, lazily if somebody uses it. */
 int mount_detach(struct mount *m);

@@ -49,10 +49,22 @@ static uint64_t of_subordinate(uint32_t uid, const struct subordinate *s)
 	return make(NEIGHBOUR_USER, s->owner);
 }
 
-/* Root's own doing, and its pid namespace does not tell it apart. Its cgroup's name is believed here alone: a user could give its own cgroups the names of any number of containers. */
+/* An engine that is root put it into a container, so that whoever is in there may have any uid. A namespace of root's alone does not say so: programs that are setuid root (firejail, bubblewrap) make them for
+ * any user, as many as it likes. Below its manager, which the user's own unit is named after, a user gives cgroups any name. */
+static bool in_roots_container(const struct neighbour_facts *f)
+{
+	static const char *const users[] = { "user@", "session-" };
+
+	for (size_t i = 0; i < sizeof users / sizeof *users; i++)
+		if (!strncmp(f->unit, users[i], strlen(users[i])))
+			return false;
+	return f->container[0] != '\0';
+}
+
+/* Root's own doing, and its pid namespace does not tell it apart. */
 static uint64_t of_root(const struct neighbour_facts *f)
 {
-	if (f->container[0] && !f->ancestry.pid_ns)
+	if (in_roots_container(f) && !f->ancestry.pid_ns)
 		return make(NEIGHBOUR_CGROUP, hash(f->container));
 	if (f->ancestry.user_ns)
 		return make(NEIGHBOUR_USER_NS, f->ancestry.user_ns);
@@ -64,12 +76,14 @@ static uint64_t of_root(const struct neighbour_facts *f)
 uint64_t neighbour_of(const struct neighbour_facts *f)
 {
 	const struct ancestry *a = &f->ancestry;
+	const bool roots = f->uid == 0 || in_roots_container(f);
 
-	/* docker, podman as root: whoever is in there may have any uid, as the kernel counts them outside */
-	if (a->pid_ns && a->pid_ns_ours)
+	if (a->pid_ns && a->pid_ns_ours && roots)
 		return make(NEIGHBOUR_PID_NS, a->pid_ns);
-	if (a->user_ns)
-		return a->owner == 0 ? of_root(f) : of_subordinate(a->owner, &f->of_owner);
+	if (a->user_ns && a->owner != 0)
+		return of_subordinate(a->owner, &f->of_owner);
+	if (a->user_ns && (roots || f->of_uid.in_range))
+		return of_root(f);
 	if (f->uid == 0 && f->answered && !f->host)
 		return of_root(f);
 	return of_subordinate(f->uid, &f->of_uid);

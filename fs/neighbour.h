@@ -35,7 +35,7 @@ struct neighbour_facts {
 	struct ancestry ancestry;
 	struct subordinate of_uid, of_owner;	/* of_owner: of ancestry.owner */
 	uint64_t mnt_ns, our_mnt_ns;	/* 0: not known */
-	const char *container;		/* of its cgroup, "" without */
+	const char *container, *unit;	/* of its cgroup, "" without */
 };
 uint64_t neighbour_of(const struct neighbour_facts *f);
 /* The user of the machine whose processes these are: the one who made the outermost user namespace, or whose subordinate uid this is, else the uid. Where root made the container, the uid (or who has it as a

@@ -447,6 +447,21 @@ static int ask(struct programs *p, const struct runner_request *q, size_t value_
 	return r;
 }
 
+int programs_default_user(struct programs *p, uint32_t *ret_user, char *why, size_t why_len)
+{
+	struct runner_request q = { .type = RUNNER_DEFAULT, .timeout = CHECK_S, .name = "x" };
+	struct program_result result;
+	int r = ask(p, &q, 0, NULL, NULL, &result);
+
+	if (r < 0) {
+		snprintf(why, why_len, "the runner takes no requests: %s", strerror(-r));
+		return r;
+	}
+	snprintf(why, why_len, "%s", result.why);
+	*ret_user = (uint32_t)result.cookie;
+	return result.error;
+}
+
 int programs_check(struct programs *p, const char *command, uint32_t user, char *why, size_t why_len)
 {
 	struct runner_request q = { .type = RUNNER_CHECK, .user = user, .timeout = CHECK_S, .name = "x" };

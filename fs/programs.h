@@ -51,6 +51,8 @@ void programs_step(struct programs *p);
 /* For others, who wait for it. */
 #define PROGRAMS_BY_HAND 2
 #define PROGRAMS_BY_HAND_FULL "others are being rotated by programs; try again when one of these has ended"
+/* As whom a program runs that names no user. 0; -ENOENT (there is no such user), -EPERM, or that the runner did not answer, with one line in why. */
+int programs_default_user(struct programs *p, uint32_t *ret_user, char *why, size_t why_len);
 int programs_check(struct programs *p, const char *command, uint32_t user, char *why, size_t why_len);
 /* At most PROGRAMS_BY_HAND wait at a time, for each keeps a thread of the pool: -EAGAIN.
  * still (may be NULL) is called from time to time while it waits: a program may run for longer than anything else that a request waits for. */

@@ -106,6 +106,43 @@ static int find_user(uint32_t uid, struct program *p)
 	return 0;
 }
 
+/* As whom programs run that name no user: PREFIX-hooks, beside our own PREFIX-helper. 0, or a negative errno with one line in why. */
+static int find_default_user(uint32_t *ret_uid, char *why, size_t why_len)
+{
+	static const char own[] = "-helper";
+	struct passwd pw, *found = NULL;
+	char buf[4096], name[64] = "coffer-hooks";
+	size_t len;
+
+	if (getpwuid_r(getuid(), &pw, buf, sizeof buf, &found) == 0 && found) {
+		len = strlen(pw.pw_name);
+		if (len > sizeof own - 1 && strcmp(pw.pw_name + len - (sizeof own - 1), own) == 0)
+			snprintf(name, sizeof name, "%.*s-hooks", (int)(len - (sizeof own - 1)), pw.pw_name);
+	}
+	found = NULL;
+	if (getpwnam_r(name, &pw, buf, sizeof buf, &found) || !found) {
+		snprintf(why, why_len, "no user %s; run: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s; or name another with --user", name, name);
+		return -ENOENT;
+	}
+	if (pw.pw_uid == 0 || pw.pw_uid == getuid()) {
+		snprintf(why, why_len, "user %s must be neither root nor one of the daemon's own; name another with --user", name);
+		return -EPERM;
+	}
+	*ret_uid = pw.pw_uid;
+	return runner_user_check(pw.pw_uid, why, why_len);
+}
+
+static void tell_default_user(int client, const struct runner_request *q)
+{
+	struct runner_request named = *q;
+	char why[RUNNER_TEXT_MAX] = "";
+	uint32_t uid = 0;
+	int e = find_default_user(&uid, why, sizeof why);
+
+	named.cookie = uid;
+	refuse(client, &named, e, why);
+}
+
 static void make_environment(const struct runner_request *q, struct program *p)
 {
 	size_t n = 0;
@@ -259,7 +296,7 @@ static bool asked_before(struct runner *r, int client, const struct runner_reque
 static bool sound(struct runner_request *q)
 {
 	return memchr(q->name, '\0', sizeof q->name) && memchr(q->command, '\0', sizeof q->command) && scope_valid(q->name) && q->event < EVENT_KINDS && q->timeout >= 1 &&
-	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_GROUPS || q->type == RUNNER_CHECK || q->type == RUNNER_RUN || q->type == RUNNER_RESUME);
+	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_GROUPS || q->type == RUNNER_CHECK || q->type == RUNNER_RUN || q->type == RUNNER_RESUME || q->type == RUNNER_DEFAULT);
 }
 
 /* Anybody on the machine may ask for the groups of an account: there is nothing to allow. */
@@ -284,6 +321,8 @@ static void serve(struct runner *r, int client, struct runner_request *q)
 
 	if (!sound(q))
 		return refuse(client, q, -EINVAL, "a malformed request");
+	if (q->type == RUNNER_DEFAULT)
+		return tell_default_user(client, q);
 	if (q->type == RUNNER_GROUPS)
 		return serve_groups(r, client, q);
 	if (q->type != RUNNER_CHECK && asked_before(r, client, q))

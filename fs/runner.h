@@ -18,10 +18,10 @@
 #define RUNNER_ALLOW "hooks.allow"	/* in the store's directory: lines of "UID COMMAND" */
 #define RUNNER_TEXT_MAX 200
 
-enum runner_type { RUNNER_CHECK = 1, RUNNER_RUN, RUNNER_STARTED, RUNNER_ENDED, RUNNER_RESUME, RUNNER_GROUPS };
+enum runner_type { RUNNER_CHECK = 1, RUNNER_RUN, RUNNER_STARTED, RUNNER_ENDED, RUNNER_RESUME, RUNNER_GROUPS, RUNNER_DEFAULT };
 
 struct runner_request {
-	uint32_t type;		/* RUNNER_GROUPS: no program; the "value" is the groups of the account `user`, as u32: how many, and each (fs/runner_groups.c). RUNNER_CHECK: would it run? RUNNER_RESUME: only if it does already, or did: else it is answered -ENOENT, which nothing else is */
+	uint32_t type;		/* RUNNER_GROUPS: no program; the "value" is the groups of the account `user`, as u32: how many, and each (fs/runner_groups.c). RUNNER_CHECK: would it run? RUNNER_DEFAULT: as whom does a program run that names no user? The answer's cookie is the uid. RUNNER_RESUME: only if it does already, or did: else it is answered -ENOENT, which nothing else is */
 	uint32_t number;	/* of the question, for its answers */
 	uint64_t key[2];	/* what this run is: the same again is answered by the run under way or its result, also to another worker. 0, 0: no such thing */
 	uint64_t cookie;	/* comes back with the answers; that of the first question, if this was asked before */
@@ -53,6 +53,8 @@ bool runner_command_varies(const char *command);
 /* The words with what stands for the percents; *ret_buf is malloc'd and holds them. 0; -EINVAL (another %, too many words); -ENOMEM. */
 int runner_expand(const struct runner_request *request, char **ret_buf, char *ret_argv[RUNNER_WORDS_MAX + 1]);
 
+/* May programs run as this user at all? Not as nobody, by number or name. 0; -EPERM with one line in why. Looks users up. */
+int runner_user_check(uint32_t user, char *why, size_t why_len);
 /* Could the command run as this user, if a line allowed it? Its words, and who could write the program. 0; -EPERM with one line in why. */
 int runner_command_check(uint32_t user, const char *command, char *why, size_t why_len);
 /* Is the command allowed to run as this user? dir is the store's. 0; -EPERM with one line in why. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,12 +180,26 @@ static int check_program(const char *path, uint32_t user, char *why, size_t why_
 	return 0;
 }
 
+/* Whoever runs as the same user as a program can take the pipe that the program prints a new value into. */
+int runner_user_check(uint32_t user, char *why, size_t why_len)
+{
+	struct passwd pw, *found = NULL;
+	char buf[4096];
+
+	if (user != HOOK_USER_NOBODY && (getpwuid_r(user, &pw, buf, sizeof buf, &found) || !found || strcmp(pw.pw_name, "nobody") != 0))
+		return 0;
+	snprintf(why, why_len, "uid %u is nobody, whose every process could take what the program prints: set the rule again without --user, or with a user of its own", user);
+	return -EPERM;
+}
+
 int runner_command_check(uint32_t user, const char *command, char *why, size_t why_len)
 {
 	struct runner_request q = { .user = user, .name = "x", .version = 1 };
 	char *argv[RUNNER_WORDS_MAX + 1], *buf = NULL;
-	int r;
+	int r = runner_user_check(user, why, why_len);
 
+	if (r < 0)
+		return r;
 	/* a percent in the path would let whoever names a secret choose among programs */
 	if ((size_t)snprintf(q.command, sizeof q.command, "%s", command) >= sizeof q.command || command[0] != '/' || memchr(command, '%', strcspn(command, " ")) ||
 	    runner_expand(&q, &buf, argv) < 0) {
@@ -200,8 +215,10 @@ int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_
 {
 	char wanted[HOOK_COMMAND_MAX + 16], *text = NULL, *rest;
 	bool found = false;
-	int r = read_list(dir, &text, why, why_len);
+	int r = runner_user_check(user, why, why_len);
 
+	if (r == 0)
+		r = read_list(dir, &text, why, why_len);
 	if (r < 0)
 		return r;
 	snprintf(wanted, sizeof wanted, "%u %s", user, command);

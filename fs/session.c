@@ -662,7 +662,7 @@ int session_new(const struct session_config *config, struct session **ret_sessio
 	return 0;
 }
 
-void session_free(struct session *s)
+void session_end(struct session *s)
 {
 	if (!s)
 		return;
@@ -672,6 +672,14 @@ void session_free(struct session *s)
 	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < s->n_threads; i++)
 		pthread_join(s->threads[i].thread, NULL);
+	s->n_threads = 0;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+	session_end(s);
 	if (s->fuse)
 		fuse_session_destroy(s->fuse);
 	lanes_free(s->lanes);

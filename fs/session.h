@@ -39,6 +39,7 @@ int session_new(const struct session_config *config, struct session **ret_sessio
 /* Serves until *stop or the connection's end. Before the first read it goes through requests that a dead worker left in the slots (only where the kernel cannot send them again). */
 int session_run(struct session *s);
 /* No handler runs any more after it returns. */
+void session_end(struct session *s);	/* what waits is answered, and the threads end; accepts NULL */
 void session_free(struct session *s);
 
 /* Within a handler, of its own request: */

@@ -163,6 +163,7 @@ static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t 
 		j->error = 0;
 		j->decision = POLICY_ALLOW;
 		j->binding = b->id;
+		j->principal = b->principal;
 		snprintf(j->role, sizeof j->role, "%s", role->name);
 	}
 	store_unlock_tables(v->store);

@@ -299,6 +299,22 @@ static json_t *drill(const struct ctl_env *env)
 	return json_pack("{s:o, s:o, s:I, s:I}", "at", ctl_time(d.at), "backup", ctl_time(d.backup_created), "secrets", (json_int_t)d.secrets, "versions", (json_int_t)d.versions);
 }
 
+/* Policies and hooks of an older coffer, whose programs are not run any more. */
+static size_t rules_as_nobody(const struct ctl_env *env)
+{
+	const struct rules *rules;
+	size_t n = 0;
+
+	store_rdlock(env->store);
+	rules = store_rules(env->store);
+	for (size_t i = 0; rules && i < rules->n_rotations; i++)
+		n += rules->rotations[i].command[0] && rules->rotations[i].user == HOOK_USER_NOBODY;
+	for (size_t i = 0; rules && i < rules->n_hooks; i++)
+		n += rules->hooks[i].user == HOOK_USER_NOBODY;
+	store_unlock_tables(env->store);
+	return n;
+}
+
 json_t *text_status_object(const struct ctl_env *env)
 {
 	struct shared *shared = env->shared;
@@ -317,7 +333,7 @@ json_t *text_status_object(const struct ctl_env *env)
 		near_days = store_rules(env->store)->near_days;
 	store_unlock_tables(env->store);
 
-	return json_pack("{s:o, s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+	json_t *status = json_pack("{s:o, s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "bell", bell_object(shared), "mount_lacks", lacks_array(shared), "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
 			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
 			 "bindings", (json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
@@ -326,6 +342,13 @@ json_t *text_status_object(const struct ctl_env *env)
 			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "supervision", supervision(shared), "signer", signer(env), "drill", drill(env),
 			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings, near_days),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
+	json_t *as_nobody = sealed ? json_null() : json_integer((json_int_t)rules_as_nobody(env));
+
+	if (json_object_set_new(status, "programs_as_nobody", as_nobody) < 0) {
+		json_decref(status);
+		return NULL;
+	}
+	return status;
 }
 
 int text_status(const struct ctl_env *env, char **ret_text, size_t *ret_len)

@@ -56,6 +56,9 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 	if (a.decision != POLICY_ALLOW)
 		return;
 	const struct role *role = policy_role(p, a.role);
+	const struct binding *binding = policy_binding(p, a.binding);
+	if (binding)
+		ret_verdict->principal = binding->principal;
 	ret_verdict->error = 0;
 	ret_verdict->binding = a.binding;
 	ret_verdict->valid_until = a.valid_until;
@@ -140,6 +143,7 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 		 uint32_t *ret_delay_ms)
 {
 	int64_t now = vault_now();
+	char principal[PRINCIPAL_TEXT_MAX];
 	const struct audit_event e = {
 		.operation = operation,
 		.result = verdict->error == 0 ? AUDIT_ALLOW : verdict->decision == POLICY_ALLOW || verdict->error == ENOKEY || verdict->error == ETIMEDOUT ? AUDIT_ERROR : AUDIT_DENY,
@@ -149,11 +153,14 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 		.caller = who ? &who->audit : NULL,
 		.binding = verdict->binding,
 		.role = verdict->binding ? verdict->role : NULL,
+		.principal = verdict->binding && verdict->principal.n ? principal : NULL,
 		.unique = unique,
 		.resent = resent,
 		.privileged = of_weight(operation) && !strcmp(verdict->role, "administrator"),
 		.duration_us = now > began ? (uint32_t)((now - began) / 1000) : 0,
 	};
+	if (e.principal)
+		principal_print(&verdict->principal, principal);
 	if (e.result == AUDIT_DENY)
 		atomic_fetch_add_explicit(&v->shared->denials, 1, memory_order_relaxed);
 	if (verdict->binding)

@@ -72,6 +72,7 @@ struct verdict {
 	int64_t valid_until;
 	uint64_t epoch;
 	char role[ROLE_NAME_MAX];
+	struct principal principal;	/* whom the binding speaks of */
 	char name[NAME_LEN_MAX + 1];
 	uint32_t secret, version, size;
 	bool newest;			/* version is what current serves */

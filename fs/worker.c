@@ -147,6 +147,11 @@ static void ctl_changed(void *arg)
 	vault_changed(&((struct worker *)arg)->vault, true);
 }
 
+static int ctl_program_user(void *arg, uint32_t *ret_user, char *why, size_t why_len)
+{
+	return lifecycle_default_user(((struct worker *)arg)->lifecycle, ret_user, why, why_len);
+}
+
 static int ctl_program_check(void *arg, const char *command, uint32_t user, char *why, size_t why_len)
 {
 	return lifecycle_check(((struct worker *)arg)->lifecycle, command, user, why, why_len);
@@ -574,7 +579,7 @@ static int activate(struct worker *w)
 	v->ctl = (struct ctl_env){
 		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
 		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
-		.program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
+		.program_user = ctl_program_user, .program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
 	};
 	vault_take_over(v);
 	take_over_stages(v);
@@ -614,10 +619,14 @@ static void tear_down(struct worker *w)
 	if (w->log_ticking)
 		pthread_join(w->log_ticker, NULL);
 	lifecycle_stop(w->lifecycle);
-	session_free(w->session);
+	drops_stop(v->drops);
+	session_end(w->session);
 	lifecycle_free(w->lifecycle);
 	holds_free(v->holds);
+	/* A thread of it may wait for a page whose READ is for the next worker to answer. What it writes to stays open then, so that the keeper sees what it is at, and what it comes back to stays, too. */
 	const bool dropped = drops_free(v->drops);
+	if (dropped)
+		session_free(w->session);
 	if (v->audit && stopping && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);

@@ -158,31 +158,43 @@ int principal_parse(const char *text, principal_resolve_fn resolve, void *arg, s
 	return 0;
 }
 
+/* Text and number, without printf: each record of an open has one. */
+static char *put_condition(char *to, const struct principal_condition *c)
+{
+	static const char *const words[] = { [PRINCIPAL_NONE] = "nobody", [PRINCIPAL_EVERYONE] = "everyone", [PRINCIPAL_USER] = "user:", [PRINCIPAL_GROUP] = "group:", [PRINCIPAL_HOST] = "host" };
+	const char *word = (unsigned)c->kind < sizeof words / sizeof *words ? words[c->kind] : words[PRINCIPAL_NONE];
+	const size_t len = strlen(word);
+	char digits[10];
+	size_t n = sizeof digits;
+
+	memcpy(to, word, len);
+	to += len;
+	if (word[len - 1] != ':')
+		return to;
+	uint32_t id = c->id;
+	do {
+		digits[--n] = (char)('0' + id % 10);
+		id /= 10;
+	} while (id);
+	memcpy(to, digits + n, sizeof digits - n);
+	return to + sizeof digits - n;
+}
+_Static_assert(PRINCIPAL_CONDITIONS * 17 < PRINCIPAL_TEXT_MAX, "eight times \",group:4294967295\" fits");
+
 void principal_print(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX])
 {
 	struct principal sorted = *p;
-	size_t at = 0;
+	char *to = ret_text;
 
 	if (sorted.n > PRINCIPAL_CONDITIONS)
 		sorted.n = 0;
 	sort_conditions(&sorted);
-	ret_text[0] = '\0';
 	for (size_t i = 0; i < sorted.n; i++) {
-		const struct principal_condition *c = &sorted.conditions[i];
-		const char *comma = i ? "," : "";
-		char *to = ret_text + at;
-		size_t room = PRINCIPAL_TEXT_MAX - at;
-		int n = 0;
-
-		switch (c->kind) {
-		case PRINCIPAL_USER: n = snprintf(to, room, "%suser:%u", comma, c->id); break;
-		case PRINCIPAL_GROUP: n = snprintf(to, room, "%sgroup:%u", comma, c->id); break;
-		case PRINCIPAL_HOST: n = snprintf(to, room, "%shost", comma); break;
-		case PRINCIPAL_EVERYONE: n = snprintf(to, room, "%severyone", comma); break;
-		case PRINCIPAL_NONE: n = snprintf(to, room, "%snobody", comma); break;
-		}
-		at += (size_t)n;	/* 8 × ",group:4294967295" is far below PRINCIPAL_TEXT_MAX */
+		if (i)
+			*to++ = ',';
+		to = put_condition(to, &sorted.conditions[i]);
 	}
+	*to = '\0';
 }
 
 bool principal_has_group(const uint32_t *groups, size_t n, uint32_t gid)

@@ -107,8 +107,8 @@ int audit_put(struct audit *a, const struct audit_event *e, struct audit_tally *
 	const struct audit_position *at = audit_at(a->head);
 	struct audit_place place = {
 		.fd = a->fd, .space = &a->space, .segment = at->segment, .start = at->size, .opened = at->opened,
-		/* anybody can be denied an administrator's act: that must not eat the reserve */
-		.reserve = e->privileged && e->result != AUDIT_DENY,
+		/* anybody can be denied an administrator's act: that must not eat the reserve; but what was allowed and counted has been answered, and is to have its record */
+		.reserve = (e->privileged && e->result != AUDIT_DENY) || (tally && e->result == AUDIT_ALLOW),
 	};
 
 	int r = audit_put_at(a, e, tally, &place);
@@ -405,7 +405,9 @@ int audit_tick(struct audit *a)
 	if (r == 0 && !a->syncing && too_old(a))
 		(void)rotate_when_quiet(a, NULL);
 	int room = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
-	if (room == 0 && a->failing == -ENOSPC)
+	if (r < 0 || room < 0)	/* nothing is counted then that could not be written */
+		a->failing = r < 0 ? r : room;
+	else if (a->failing == -ENOSPC)
 		a->failing = 0;
 	synced = audit_durable_point(a);
 	pthread_mutex_unlock(&a->lock);

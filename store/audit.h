@@ -36,7 +36,8 @@ const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … *
 
 enum audit_result { AUDIT_DENY = 0, AUDIT_ALLOW, AUDIT_ERROR };
 
-#define AUDIT_CALLER_JSON_MAX 1024
+#define AUDIT_GROUPS_MAX      24	/* are listed; of a caller with more, that there are more */
+#define AUDIT_CALLER_JSON_MAX 1216
 #define AUDIT_ORIGIN_LEN      16
 
 /* Who, as it stands in the record. The strings are raw (audit escapes them) and may be NULL. audit_caller_render fills json once, so that a caller that opens
@@ -50,6 +51,9 @@ struct audit_caller {
 	uint64_t neighbour;	/* whose share of the log its records take: what it is the log does not know */
 	uint8_t origin[AUDIT_ORIGIN_LEN];	/* the same for what one process with one identity asks, and for nothing else; zeros: not known, and nothing of it is folded */
 	const char *comm, *exe, *unit, *container;
+	bool groups_known;
+	const uint32_t *groups;	/* supplementary ones */
+	size_t n_groups;
 	uint16_t json_len;	/* 0: not rendered */
 	char json[AUDIT_CALLER_JSON_MAX];
 };
@@ -64,6 +68,7 @@ struct audit_event {
 	const struct audit_caller *caller;	/* NULL: the daemon itself */
 	uint64_t binding;		/* 0: none */
 	const char *role;		/* NULL: none */
+	const char *principal;		/* of the binding: canonical text; NULL: none */
 	uint64_t unique;		/* of the FUSE request, without the resend bit; 0: none */
 	bool resent;			/* the request carries the resend bit: if (unique, operation, result) was recorded already, nothing is written and 0 is returned. What comes to another result than before is recorded: the last record is what the caller got */
 	uint32_t duration_us;
@@ -131,7 +136,7 @@ struct audit_repeat {
 	uint32_t version, stream;
 	uint16_t operation;
 	uint8_t mixed;
-	char secret[AUDIT_NAME_MAX], role[64];
+	char secret[AUDIT_NAME_MAX], role[64], principal[144];
 	uint16_t caller_len;
 	char caller[AUDIT_CALLER_JSON_MAX];
 };

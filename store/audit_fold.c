@@ -222,10 +222,9 @@ enum audit_fate audit_fold_decide(struct audit *a, const struct audit_event *e, 
 	/* What an administrator did and what the daemon did by itself is never folded, nor refused. */
 	if (!e->caller || (e->privileged && e->result != AUDIT_DENY))
 		return AUDIT_WRITE;
-	const bool over = audit_share_over(a, e->caller->neighbour);
 	if (e->result != AUDIT_ALLOW)
-		return deny_decide(a, e, over, ret_delay_ms);
-	if (over && a->limits.tight)
+		return deny_decide(a, e, audit_share_over(a, e->caller->neighbour), ret_delay_ms);
+	if (a->limits.tight && audit_share_over(a, e->caller->neighbour))
 		return refuse(a, e);
 	return audit_repeat_decide(a, e);
 }
@@ -273,7 +272,7 @@ static int fold_write(struct audit *a, struct audit_fold *f)
 
 	audit_fold_detail(&f->tally, f->coarse ? "; of several callers and operations" : "", detail);
 	caller.json_len = (uint16_t)snprintf(caller.json, sizeof caller.json,
-		"{\"uid\":%lld,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null}",
+		"{\"uid\":%lld,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null,\"groups\":null}",
 		f->uid == UINT32_MAX ? -1LL : (long long)f->uid);
 	return audit_tally_write(a, &e, &f->tally);
 }

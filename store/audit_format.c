@@ -10,9 +10,9 @@
  *   errno        string such as "EACCES", or null
  *   secret       string or null; in a folded record "*" if there were several
  *   version      number or null
- *   caller       null: the daemon itself; else {uid, gid, pid: numbers; comm, exe: strings; loginuid: number; unit, container: strings}, any of them null if not known
- *                (loginuid null: none)
- *   binding      number or null; role: string or null: what let the caller in
+ *   caller       null: the daemon itself; else {uid, gid, pid: numbers; comm, exe: strings; loginuid: number; unit, container: strings; groups: array of numbers},
+ *                any of them null if not known (loginuid null: none). groups are the supplementary ones; of more than 24 the first ones, and then the string "..."
+ *   binding      number or null; role: string or null; principal: string or null, in canonical text: what let the caller in
  *   request      "<16 hex digits of the connection>-<unique>" or null: two records with one request, operation and result are never written. One that was sent again to another worker may have two that differ in the result: the later one is what the caller was told
  *   duration_us  number
  *   count        number: 1, or how many requests a folded record stands for (AUDIT-FORMAT.md says which fold)
@@ -244,6 +244,23 @@ void audit_names_set(struct audit_names *n, const char *vault, const char *host,
 	snprintf(n->request, sizeof n->request, "\"%016llx-", (unsigned long long)connection);
 }
 
+static char *put_groups(char *p, const struct audit_caller *c)
+{
+	p = LITERAL(p, ",\"groups\":");
+	if (!c->groups_known)
+		return LITERAL(p, "null");
+	*p++ = '[';
+	for (size_t i = 0; i < c->n_groups && i < AUDIT_GROUPS_MAX; i++) {
+		if (i)
+			*p++ = ',';
+		p = put_number(p, c->groups[i]);
+	}
+	if (c->n_groups > AUDIT_GROUPS_MAX)
+		p = LITERAL(p, ",\"...\"");
+	*p++ = ']';
+	return p;
+}
+
 /* Of a path the end says most: of what is too long, the beginning is cut, and "..." says so. Whoever is refused must not choose how much room that takes. */
 static char *put_path(char *p, const char *key, size_t key_len, const char *raw)
 {
@@ -263,7 +280,7 @@ static char *put_path(char *p, const char *key, size_t key_len, const char *raw)
 	return p;
 }
 
-/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 160 + 200 + 200, and 210 for the rest. */
+/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 160 + 200 + 200, 24 × 11 and 20 for groups, and 210 for the rest. */
 void audit_caller_render(struct audit_caller *c)
 {
 	char *p = LITERAL(c->json, "{\"uid\":");
@@ -279,6 +296,7 @@ void audit_caller_render(struct audit_caller *c)
 	p = c->loginuid < 0 ? LITERAL(p, "null") : put_signed(p, c->loginuid);
 	p = put_string(p, ",\"unit\":", 8, c->unit, 200, 200);
 	p = put_string(p, ",\"container\":", 13, c->container, 200, 200);
+	p = put_groups(p, c);
 	if (c->has_owner)
 		p = put_number(LITERAL(p, ",\"owner\":"), c->owner);
 	*p++ = '}';
@@ -372,6 +390,7 @@ size_t audit_render(char *ret_line, const struct audit_names *names, struct audi
 	p = put_caller(p, e->caller);
 	p = OPTIONAL(p, ",\"binding\":", e->binding);
 	p = STRING(p, ",\"role\":", e->role, AUDIT_ROLE_MAX);
+	p = put_string(p, ",\"principal\":", 13, e->principal, AUDIT_PRINCIPAL_MAX, AUDIT_PRINCIPAL_MAX);
 	p = LITERAL(p, ",\"request\":");
 	if (e->unique) {
 		p = put(p, names->request, 18);
@@ -394,7 +413,7 @@ size_t audit_render(char *ret_line, const struct audit_names *names, struct audi
 	return (size_t)(p - ret_line);
 }
 /* The worst case: every string full of bytes that become six (\u001f), the rest generously. */
-_Static_assert(6 * (2 * AUDIT_VAULT_MAX + AUDIT_SECRET_MAX + AUDIT_ROLE_MAX + AUDIT_DETAIL_MAX) + AUDIT_CALLER_JSON_MAX + 700 + 77 < AUDIT_LINE_MAX, "a record fits its buffer");
+_Static_assert(6 * (2 * AUDIT_VAULT_MAX + AUDIT_SECRET_MAX + AUDIT_ROLE_MAX + AUDIT_DETAIL_MAX) + AUDIT_PRINCIPAL_MAX + AUDIT_CALLER_JSON_MAX + 720 + 77 < AUDIT_LINE_MAX, "a record fits its buffer");
 
 int audit_evolve(const uint8_t key[KEY_LEN], uint8_t ret_key[KEY_LEN])
 {

@@ -36,6 +36,7 @@
 #define AUDIT_SECRET_MAX  255
 #define AUDIT_ROLE_MAX    64
 #define AUDIT_DETAIL_MAX  512
+#define AUDIT_PRINCIPAL_MAX 144		/* ASCII that needs no escapes: eight conditions are 135 bytes; audit_repeat has room for it */
 
 /* What is the same in every record, rendered once. */
 struct audit_names {

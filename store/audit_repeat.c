@@ -10,6 +10,8 @@
 #define REPEAT_AGE (700 * (int64_t)1000000)	/* with a tick of 250 ms: in the file within a second */
 #define FLUSH_BATCH 16
 
+_Static_assert(sizeof ((struct audit_repeat *)0)->principal >= AUDIT_PRINCIPAL_MAX, "a principal is not cut");
+
 /* ---- which operations ---- */
 
 /* Looks at lists and texts give no value away: of them it does not matter at what. Whatever changes anything has its record. */
@@ -119,6 +121,7 @@ static struct audit_repeat *repeat_new(struct audit_head *h, const struct audit_
 	r->mixed = 0;
 	snprintf(r->secret, sizeof r->secret, "%s", name_of(e));
 	snprintf(r->role, sizeof r->role, "%s", e->role ? e->role : "");
+	snprintf(r->principal, sizeof r->principal, "%s", e->principal ? e->principal : "");
 	struct audit_caller rendered = { .json_len = e->caller->json_len };
 	const struct audit_caller *who = e->caller;
 	if (!rendered.json_len) {
@@ -153,7 +156,7 @@ enum audit_fate audit_repeat_decide(struct audit *a, const struct audit_event *e
 	const enum folding how = folding_of(e);
 	const bool opens = how == FOLD_OPENS;
 
-	if (how == FOLD_NEVER)
+	if (how == FOLD_NEVER || a->failing)	/* what cannot be written is refused, and not counted */
 		return AUDIT_WRITE;
 	const int64_t interval = AUDIT_NS / (int64_t)(opens ? a->config.open_rate : AUDIT_LOOK_RATE), span = interval * (int64_t)(opens ? a->config.open_burst : AUDIT_LOOK_BURST);
 	const int64_t now = audit_monotonic();
@@ -177,7 +180,7 @@ static int repeat_write(struct audit *a, struct audit_repeat *r)
 	char detail[128];
 	const struct audit_event e = {
 		.operation = (enum audit_operation)r->operation, .result = AUDIT_ALLOW, .secret = r->mixed ? "*" : r->secret[0] ? r->secret : NULL, .version = r->mixed ? 0 : r->version,
-		.caller = &caller, .binding = r->binding, .role = r->role[0] ? r->role : NULL, .detail = detail,
+		.caller = &caller, .binding = r->binding, .role = r->role[0] ? r->role : NULL, .principal = r->principal[0] ? r->principal : NULL, .detail = detail,
 	};
 	struct audit_stream *s = r->stream < AUDIT_STREAMS ? &a->head->streams[r->stream] : NULL;
 

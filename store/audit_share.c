@@ -118,7 +118,7 @@ void audit_share_look(struct audit *a)
 {
 	struct audit_limits *l = &a->limits;
 	const uint64_t kept = l->finished + audit_at(a->head)->size;
-	uint64_t room, left, size;
+	uint64_t left, size;
 	struct statvfs v;
 
 	l->cap = AUDIT_CAP_FACTOR * a->config.keep_bytes;
@@ -130,10 +130,8 @@ void audit_share_look(struct audit *a)
 	}
 	left = (uint64_t)v.f_bavail * v.f_frsize;
 	size = (uint64_t)v.f_blocks * v.f_frsize;
-	room = kept + left;
-	if (l->cap && l->cap < room)
-		room = l->cap;
-	const uint64_t share = room / AUDIT_SHARE_PARTS > ONE_RECORD ? room / AUDIT_SHARE_PARTS : ONE_RECORD, floor = size / FLOOR_PARTS < FLOOR_MAX ? size / FLOOR_PARTS : FLOOR_MAX;
+	/* not of what is free: who has written little must not be over a share because something else fills the disk */
+	const uint64_t whole = l->cap && l->cap < size ? l->cap : size, share = whole / AUDIT_SHARE_PARTS > ONE_RECORD ? whole / AUDIT_SHARE_PARTS : ONE_RECORD, floor = size / FLOOR_PARTS < FLOOR_MAX ? size / FLOOR_PARTS : FLOOR_MAX;
 	l->ns_per_byte = l->window / (int64_t)share + 1;
 	l->tight = (l->cap && kept >= l->cap) || left < floor;
 }

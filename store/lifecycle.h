@@ -70,7 +70,8 @@ int store_events_next(struct store *s, uint64_t at, struct event_row *ret_rows, 
 #define RULES_MAX         1024		/* of each kind */
 #define HOOK_COMMAND_MAX  512		/* bytes with the NUL */
 #define GENERATOR_TEXT_MAX 64
-#define HOOK_USER_DEFAULT 65534		/* nobody */
+#define HOOK_USER_NOBODY  65534		/* no program runs as it: any process of nobody could take what the program prints (pidfd_getfd(2), ptrace(2)) */
+#define HOOK_USER_ABSENT  UINT32_MAX	/* no user was named: the daemon's own for programs, PREFIX-hooks, which the runner knows */
 #define HOOK_TIMEOUT_MAX  3600		/* s */
 #define HOOK_DEBOUNCE_MAX (3600 * 1000)	/* ms */
 #define ROTATION_LEAST_NS (7 * 86400 * (int64_t)1000000000)	/* after creation */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/store_access.h"
 #include "fs/runner.h"
 
 /* ---- arguments ---- */
@@ -50,20 +51,40 @@ int command_argument(const char *option, const char *given, char *ret_command, s
 	return EXIT_DONE;
 }
 
-int user_argument(const char *given, uint32_t *ret_uid)
+static int default_user(struct cli *c, uint32_t *ret_uid)
+{
+	char prefix[USER_MAX + 8], name[USER_MAX + 8];
+	const struct passwd *pw;
+	const struct mount *m;
+	int status = cli_mount(c, &m);
+
+	if (status)
+		return status;
+	offline_prefix(m->store, prefix);
+	offline_hooks_user(prefix, name);
+	pw = getpwnam(name);
+	*ret_uid = pw ? pw->pw_uid : HOOK_USER_ABSENT;
+	return EXIT_DONE;
+}
+
+int user_argument(struct cli *c, const char *given, uint32_t *ret_uid)
 {
 	const struct passwd *pw = given ? getpwnam(given) : NULL;
-	char *end;
+	char *end, why[256];
 	unsigned long n;
 
-	if (!given || pw) {
-		*ret_uid = pw ? pw->pw_uid : HOOK_USER_DEFAULT;
-		return EXIT_DONE;
+	if (!given)
+		return default_user(c, ret_uid);
+	if (pw) {
+		n = pw->pw_uid;
+	} else {
+		errno = 0;
+		n = strtoul(given, &end, 10);
+		if (errno || *end || given[0] < '0' || given[0] > '9' || n >= UINT32_MAX)
+			return fail(EXIT_NOT_FOUND, "--user: there is no user \"%s\" on this machine", given);
 	}
-	errno = 0;
-	n = strtoul(given, &end, 10);
-	if (errno || *end || given[0] < '0' || given[0] > '9' || n >= UINT32_MAX)
-		return fail(EXIT_NOT_FOUND, "--user: there is no user \"%s\" on this machine", given);
+	if (runner_user_check((uint32_t)n, why, sizeof(why)) < 0)
+		return fail(EXIT_USAGE, "--user %s: %s", given, why);
 	*ret_uid = (uint32_t)n;
 	return EXIT_DONE;
 }
@@ -142,9 +163,14 @@ static int open_list(int dir)
 
 static int allow(const struct mount *m, const char *command, uint32_t user)
 {
-	char path[PATH_MAX + 32], line[HOOK_COMMAND_MAX + 16], why[512] = "";
+	char path[PATH_MAX + 32], line[HOOK_COMMAND_MAX + 16], why[512] = "", prefix[USER_MAX + 8], name[USER_MAX + 8];
 	int dir, fd, r;
 
+	if (user == HOOK_USER_ABSENT) {
+		offline_prefix(m->store, prefix);
+		offline_hooks_user(prefix, name);
+		return fail(EXIT_NOT_FOUND, "there is no user %s, as whom programs run: %s %s; or name another with --user", name, USERADD, name);
+	}
 	/* A line for what cannot run would stay, and count once it can. */
 	if (runner_command_check(user, command, why, sizeof(why)) < 0)
 		return fail(EXIT_DENIED, "%s; nothing was allowed", why);

@@ -66,7 +66,7 @@ static const struct option_spec vault_options[] = {
 	END
 };
 #define RUN_AS \
-	{ .name = "user", .value = "USER", .help = "who runs the program (default nobody)" }, \
+	{ .name = "user", .value = "USER", .help = "who runs the program, never nobody (default coffer-hooks)" }, \
 	{ .name = "timeout", .value = "SPAN", .help = "after which the program is killed (default 30s)" }
 #define GENERATOR { .name = "generator", .value = "GENERATOR", .help = "how the value is made, such as password:32, uuid or ec:p256" }
 
@@ -114,7 +114,7 @@ static const struct option_spec init_options[] = {
 	{ .name = "admin", .value = "PRINCIPAL", .help = "an administrator instead of yourself; may be given more than once", .many = true },
 	{ .name = "retention", .value = "DAYS", .help = "days that deleted secrets are kept, 7 to 90 (default 90)" },
 	{ .name = "purge-protection", .help = "nobody can purge before that; cannot be undone" },
-	{ .name = "users", .value = "NAME", .help = "the vault's users are NAME, NAME-keys, NAME-helper (default coffer)" },
+	{ .name = "users", .value = "NAME", .help = "the vault's users are NAME, NAME-keys, NAME-helper, NAME-hooks (default coffer)" },
 	END
 };
 static const struct option_spec fsck_options[] = { KEK, { .name = "deep", .help = "open every value, too" }, END };

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/doctor_programs.h"
 #include "fs/cli/harmless.h"
 #include "fs/cli/output.h"
 #include "fs/cli/store_access.h"
@@ -38,6 +39,7 @@ struct doctor {
 	bool bad;
 	bool json;
 	json_t *lines;
+	pid_t runner;			/* 0: not known */
 	char kek_from[KEK_URI_MAX];	/* what the daemon was told of the key's place; "": where the store says */
 };
 
@@ -135,20 +137,20 @@ static void check_leases(struct doctor *d)
 /* The users of a vault: its worker's is the one whose the database is. */
 static void check_users(struct doctor *d, const char *store)
 {
-	char path[PATH_MAX + 8], users[USERS][USER_MAX + 8];
-	const struct passwd *pw;
+	char prefix[USER_MAX + 8], users[USERS][USER_MAX + 8], hooks[USER_MAX + 8];
 	bool all = true;
-	struct stat st;
 
-	snprintf(path, sizeof(path), "%s/db", store ? store : "");
-	pw = store && stat(path, &st) == 0 ? getpwuid(st.st_uid) : NULL;
-	offline_users(pw ? pw->pw_name : USER_WORKER, users);
+	offline_prefix(store, prefix);
+	offline_users(prefix, users);
+	offline_hooks_user(prefix, hooks);
 	for (size_t i = 0; i < USERS; i++)
 		if (!getpwnam(users[i])) {
 			say(d, BAD, "users", "there is no user %s: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s", users[i],
 			    users[i]);
 			all = false;
 		}
+	if (!getpwnam(hooks))
+		say(d, WARN, "users", "there is no user %s, as whom programs of hooks and rotation policies run: " USERADD " %s", hooks, hooks);
 	if (all)
 		say(d, GOOD, "users", "%s, %s and %s are there", users[0], users[1], users[2]);
 }
@@ -394,6 +396,7 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 		const char *from = json_string_value(json_object_get(json_object_get(status, "kek"), "from"));
 		snprintf(d->kek_from, sizeof(d->kek_from), "%s", from ? from : "");
 		check_processes(d, status);
+		d->runner = (pid_t)json_integer_value(json_object_get(json_object_get(status, "processes"), "runner"));
 		check_audit(d, status);
 		check_locked(d, status);
 		check_lacks(d, status);
@@ -401,6 +404,13 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 		check_sandbox(d, status);
 	}
 	json_decref(answer);
+}
+
+/* ---- programs ---- */
+
+static void say_of_programs(void *arg, bool warn, const char *text)
+{
+	say(arg, warn ? WARN : GOOD, "programs", "%s", text);
 }
 
 /* ---- the store ---- */
@@ -519,6 +529,7 @@ int cmd_doctor(struct cli *c, const struct args *a)
 	if (mounted) {
 		check_daemon(&d, &m);
 		check_store(&d, m.store);
+		doctor_programs(m.store, d.runner, say_of_programs, &d);
 	}
 	if (d.json)
 		output_list(c, d.lines, NULL, 0, "");

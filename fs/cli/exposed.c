@@ -13,107 +13,24 @@
 #include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
+#include "fs/cli/suspect.h"
 #include "fs/timefmt.h"
 #include "policy/scope.h"
 
-#define CONTAINER_ID_MIN 12	/* characters of an id that are enough, as docker and podman show them */
 #define POLL_FIRST_MS 100
 #define POLL_LAST_MS  1000
 #define TIMEOUT_NS    INT64_MAX
 
-/* ---- who ---- */
-
-/* What the log can tell of a caller: all conditions must hold. */
-struct suspect {
-	struct principal principal;	/* users and groups; n may be 0 */
-	char *unit, *container;
-};
-
-static void suspect_free(struct suspect *s)
-{
-	free(s->unit);
-	free(s->container);
-}
-
-static int set_word(char **word, const char *value, const char *kind)
-{
-	if (*word || !*value)
-		return fail(EXIT_USAGE, "%s: one name is expected", kind);
-	*word = strdup(value);
-	return *word ? EXIT_DONE : fail(EXIT_ERROR, "not enough memory");
-}
-
-static int add_condition(struct suspect *s, const char *text)
-{
-	char canonical[PRINCIPAL_TEXT_MAX];
-	struct principal one;
-	int status;
-
-	if (!strncmp(text, "unit:", 5))
-		return set_word(&s->unit, text + 5, "unit");
-	if (!strncmp(text, "container:", 10))
-		return set_word(&s->container, text + 10, "container");
-	if (!strcmp(text, "host"))
-		return fail(EXIT_USAGE, "the log does not tell who was host; leave host out: without container: it is everybody");
-	status = principal_argument(text, &one, canonical);
-	if (status)
-		return status;
-	if (s->principal.n == PRINCIPAL_CONDITIONS)
-		return fail(EXIT_USAGE, "too many conditions");
-	s->principal.conditions[s->principal.n++] = one.conditions[0];
-	return EXIT_DONE;
-}
-
-static int suspect_parse(const char *text, struct suspect *ret)
-{
-	char *copy = strdup(text), *rest = copy, *part;
-	int status = copy ? EXIT_DONE : fail(EXIT_ERROR, "not enough memory");
-
-	while (status == EXIT_DONE && (part = strsep(&rest, ",")))
-		status = add_condition(ret, part);
-	free(copy);
-	return status;
-}
-
-static bool is_container(const char *wanted, const char *there)
-{
-	const char *id = there ? strchr(there, ':') : NULL;
-	size_t n = strlen(wanted);
-
-	if (!there)
-		return false;
-	return !strcmp(wanted, there) || (id && n >= CONTAINER_ID_MIN && !strncmp(wanted, id + 1, n));
-}
-
-/* Whoever ran as a subordinate uid of the user, or in a user namespace of its, was the user: `owner` says so (contrib/doc/AUDIT-FORMAT.md). */
-static bool was_user(const json_t *caller, uint32_t uid)
-{
-	const json_t *owner = json_object_get(caller, "owner");
-
-	return json_integer_value(json_object_get(caller, "uid")) == uid || (owner && json_integer_value(owner) == uid);
-}
-
-static bool is_suspect(const struct suspect *s, const json_t *caller)
-{
-	const json_t *gid = json_object_get(caller, "gid");
-	const char *unit = json_string_value(json_object_get(caller, "unit"));
-
-	if (!json_is_object(caller))
-		return false;
-	for (size_t i = 0; i < s->principal.n; i++) {
-		const struct principal_condition *c = &s->principal.conditions[i];
-
-		if ((c->kind == PRINCIPAL_USER && !was_user(caller, c->id)) || (c->kind == PRINCIPAL_GROUP && json_integer_value(gid) != c->id))
-			return false;
-	}
-	if (s->unit && (!unit || strcmp(unit, s->unit) != 0))
-		return false;
-	return !s->container || is_container(s->container, json_string_value(json_object_get(caller, "container")));
-}
-
 /* ---- what ---- */
 
-struct exposed { char name[NAME_LEN_MAX + 1]; uint32_t *versions; size_t n; json_int_t reads; char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX]; };
+struct exposed {
+	char name[NAME_LEN_MAX + 1];
+	uint32_t *versions;
+	size_t n;
+	json_int_t reads, backups;
+	bool certain;			/* that it was the one who is asked about */
+	char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
+};
 
 struct survey {
 	struct suspect who;
@@ -121,6 +38,7 @@ struct survey {
 	int64_t since;
 	char begins[TIME_TEXT_MAX];	/* time of the log's first record */
 	void *names;			/* of struct exposed, by tsearch(3) */
+	char whole[TIME_TEXT_MAX];	/* when the whole vault was backed up, by records that name no secret; "": never */
 	bool short_of_memory;
 	json_t *list;			/* while it is printed */
 };
@@ -158,32 +76,63 @@ static bool add_version(struct exposed *e, uint32_t version)
 	return true;
 }
 
+static bool is_word(const json_t *record, const char *field, const char *wanted)
+{
+	const char *text = json_string_value(json_object_get(record, field));
+
+	return text && !strcmp(text, wanted);
+}
+
+/* An open, or a backup that was handed out. One to a registered recipient is not for the eyes of whoever makes it, but what becomes of it nobody knows. */
+static bool gives_away(const json_t *record, bool *ret_backup)
+{
+	*ret_backup = is_word(record, "operation", "SecretBackup");
+	return (*ret_backup || is_word(record, "operation", "SecretGet")) && is_word(record, "result", "allow");
+}
+
+/* Of a backup's beginning, which names no version: the versions follow, each in a record of its own. Before records had a principal they did not. */
+static bool is_older(const json_t *record)
+{
+	return !json_object_get(record, "principal");
+}
+
+static void add(struct survey *s, const json_t *record, bool backup, enum suspicion suspicion)
+{
+	const char *name = json_string_value(json_object_get(record, "secret"));
+	const json_int_t version = json_integer_value(json_object_get(record, "version"));
+	char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
+	struct exposed *e = exposed_of(s, name);
+
+	if (!e || (version > 0 && !add_version(e, (uint32_t)version))) {
+		s->short_of_memory = true;
+		return;
+	}
+	*(backup ? &e->backups : &e->reads) += auditlog_count(record, first, last);
+	e->certain |= suspicion == SUSPECT_CERTAINLY;
+	if (!*e->first)
+		snprintf(e->first, sizeof(e->first), "%s", first);
+	snprintf(e->last, sizeof(e->last), "%s", last);
+}
+
 static void take(const json_t *record, void *arg)
 {
 	struct survey *s = arg;
 	const char *name = json_string_value(json_object_get(record, "secret")), *at = json_string_value(json_object_get(record, "time"));
-	const char *operation = json_string_value(json_object_get(record, "operation")), *result = json_string_value(json_object_get(record, "result"));
-	json_int_t version = json_integer_value(json_object_get(record, "version"));
-	char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
-	struct exposed *e;
+	const json_int_t version = json_integer_value(json_object_get(record, "version"));
+	enum suspicion suspicion;
+	bool backup;
 	int64_t t;
 
 	if (!at || time_parse_rfc3339(at, &t) < 0)
 		return;
 	if (!*s->begins)
 		snprintf(s->begins, sizeof(s->begins), "%s", at);
-	if ((s->since_given && t < s->since) || !operation || strcmp(operation, "SecretGet") || !result || strcmp(result, "allow") || !name || version < 1 ||
-	    !is_suspect(&s->who, json_object_get(record, "caller")))
+	if ((s->since_given && t < s->since) || !gives_away(record, &backup) || (suspicion = suspect_look(&s->who, record)) == SUSPECT_NOT)
 		return;
-	e = exposed_of(s, name);
-	if (!e || !add_version(e, (uint32_t)version)) {
-		s->short_of_memory = true;
-		return;
-	}
-	e->reads += auditlog_count(record, first, last);
-	if (!*e->first)
-		snprintf(e->first, sizeof(e->first), "%s", first);
-	snprintf(e->last, sizeof(e->last), "%s", last);
+	if (name && (version > 0 || (backup && is_older(record))))
+		add(s, record, backup, suspicion);
+	else if (backup && !name && is_older(record))
+		snprintf(s->whole, sizeof(s->whole), "%s", at);
 }
 
 static void list_one(const void *node, VISIT visit, void *arg)
@@ -197,7 +146,8 @@ static void list_one(const void *node, VISIT visit, void *arg)
 	versions = json_array();
 	for (size_t i = 0; i < e->n; i++)
 		json_array_append_new(versions, json_integer(e->versions[i]));
-	if (json_array_append_new(s->list, json_pack("{s:s, s:o, s:I, s:s, s:s}", "name", e->name, "versions", versions, "reads", e->reads, "first", e->first, "last", e->last)) < 0)
+	if (json_array_append_new(s->list, json_pack("{s:s, s:o, s:I, s:I, s:s, s:s, s:b}", "name", e->name, "versions", versions, "reads", e->reads, "backups", e->backups, "first", e->first,
+							  "last", e->last, "certain", (int)e->certain)) < 0)
 		s->short_of_memory = true;
 }
 
@@ -213,7 +163,7 @@ static void exposed_free(void *node)
 static int print_exposed(struct cli *c, const json_t *list)
 {
 	static const struct column columns[] = {
-		{ "NAME", "name" }, { "VERSIONS", "versions" }, { "READS", "reads" }, { "FIRST", "first" }, { "LAST", "last" },
+		{ "NAME", "name" }, { "VERSIONS", "versions" }, { "READS", "reads" }, { "BACKUPS", "backups" }, { "FIRST", "first" }, { "LAST", "last" }, { "CERTAIN", "certain" },
 	};
 	const json_t *one;
 	size_t i;
@@ -227,6 +177,20 @@ static int print_exposed(struct cli *c, const json_t *list)
 	return EXIT_DONE;
 }
 
+/* What the list alone does not say. */
+static void print_doubts(const struct survey *s)
+{
+	size_t possibly = 0, i;
+	const json_t *one;
+
+	json_array_foreach(s->list, i, one)
+		possibly += !json_is_true(json_object_get(one, "certain"));
+	if (possibly)
+		note("%zu of these possibly: the log does not tell for certain who it was (--output table shows which)", possibly);
+	if (*s->whole)
+		note("and a backup of the whole vault, the last at %s: of every secret that there was; the log names none of them", s->whole);
+}
+
 int cmd_exposed(struct cli *c, const struct args *a)
 {
 	const char *since = args_value(a, "since");
@@ -237,7 +201,7 @@ int cmd_exposed(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE && since && time_parse_since(since, time_now(), &s.since) < 0)
 		status = fail(EXIT_USAGE, "--since \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span such as 12h for the last 12 hours", since);
 	if (status == EXIT_DONE)
-		status = auditlog_each(c, "SecretGet", take, &s);
+		status = auditlog_each(c, "\"Secret", take, &s);
 	if (status)
 		goto out;
 	s.list = json_array();
@@ -249,6 +213,7 @@ int cmd_exposed(struct cli *c, const struct args *a)
 	if (since && *s.begins && time_parse_rfc3339(s.begins, &begins) == 0 && begins > s.since)
 		note("the log that is kept begins at %s: what was read before is not in it", s.begins);
 	status = print_exposed(c, s.list);
+	print_doubts(&s);
 out:
 	json_decref(s.list);
 	tdestroy(s.names, exposed_free);

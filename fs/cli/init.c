@@ -154,7 +154,7 @@ static int read_admins(const struct args *a, struct init *i)
 static int find_users(const char *given, struct init *i)
 {
 	const char *prefix = given ? given : USER_WORKER;
-	char users[USERS][USER_MAX + 8], missing[512] = "";
+	char users[USERS][USER_MAX + 8], hooks[USER_MAX + 8], missing[512] = "";
 	const struct passwd *pw;
 
 	if (!*prefix || strlen(prefix) >= USER_MAX)
@@ -167,8 +167,15 @@ static int find_users(const char *given, struct init *i)
 			snprintf(missing + len, sizeof(missing) - len, "%suseradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s",
 				 len ? " && " : "", users[k]);
 	}
+	offline_hooks_user(prefix, hooks);
+	if (*missing && !getpwnam(hooks)) {
+		size_t len = strlen(missing);
+		snprintf(missing + len, sizeof(missing) - len, " && " USERADD " %s", hooks);
+	}
 	if (*missing)
 		return fail(EXIT_ERROR, "system users are missing; make them with: %s", missing);
+	if (!getpwnam(hooks))
+		note("there is no user %s: programs of hooks and rotation policies then need --user; make it with: " USERADD " %s", hooks, hooks);
 	pw = getpwnam(prefix);
 	if (!pw || pw->pw_uid == 0)
 		return fail(EXIT_ERROR, "user %s must be there, and must not be root: callers' requests are worked on under it", prefix);

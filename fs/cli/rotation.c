@@ -38,17 +38,18 @@ static int span_argument(const struct args *a, const char *option, int64_t least
 }
 
 /* --timeout in seconds, --user, and the command into the request. */
-static int set_command(json_t *request, const struct args *a, const char *command, uint32_t *ret_user)
+static int set_command(struct cli *c, json_t *request, const struct args *a, const char *command, uint32_t *ret_user)
 {
 	int64_t timeout = 30 * (int64_t)1000000000;
 	int status = span_argument(a, "timeout", 1000000000, HOOK_TIMEOUT_MAX * (int64_t)1000000000, &timeout);
 
 	if (status == EXIT_DONE)
-		status = user_argument(args_value(a, "user"), ret_user);
+		status = user_argument(c, args_value(a, "user"), ret_user);
 	if (status)
 		return status;
 	client_set(request, "command", command);
-	json_object_set_new(request, "user", json_integer(*ret_user));
+	if (*ret_user != HOOK_USER_ABSENT)
+		json_object_set_new(request, "user", json_integer(*ret_user));
 	json_object_set_new(request, "timeout", json_integer(timeout / 1000000000));
 	return EXIT_DONE;
 }
@@ -104,7 +105,7 @@ int cmd_rotation_set(struct cli *c, const struct args *a)
 	client_set(request, "expiry", args_value(a, "expiry"));
 	client_set(request, "generator", generator);
 	if (hook)
-		status = set_command(request, a, command, &user);
+		status = set_command(c, request, a, command, &user);
 	if (status)
 		json_decref(request);
 	else
@@ -268,7 +269,7 @@ int cmd_hook_add(struct cli *c, const struct args *a)
 	request = json_pack("{s:s, s:s, s:I}", "op", "hook-add", "on", on, "debounce_ms", (json_int_t)(debounce / 1000000));
 	status = set_events(request, a);
 	if (status == EXIT_DONE)
-		status = set_command(request, a, command, &user);
+		status = set_command(c, request, a, command, &user);
 	if (status)
 		json_decref(request);
 	else

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Measures what coffer costs beside a server that does nothing, gocryptfs and tmpfs, and prints tables. Nothing here passes or fails by time.
 #
-#   tests/bench/run.sh [--quick] [--build DIR] [--cpu N] [--keep FILE]
+#   tests/bench/run.sh [--quick] [--build DIR] [--beside DIR] [--cpu N] [--keep FILE]
 #
 #   --quick      fewer rounds and smaller stores: within a minute
 #   --build DIR  a build tree to take the programs from (default: .build/bench, which is built first)
+#   --beside DIR a build tree of another commit, whose coffer takes its turn in every round and is compared
 #   --cpu N      the CPU that every server and client is pinned to (default: the last)
 #   --keep FILE  keep the raw figures: ROUND LABEL CLIENTS NANOSECONDS
 #
@@ -12,7 +13,7 @@
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
-build="" keep="" rounds=60 cycles=1000 scale=100000 middle=10000 starts=3
+build="" beside="" keep="" rounds=60 cycles=1000 scale=100000 middle=10000 starts=3
 cpu=$(($(nproc --all) - 1))
 sizes=(256 4096 65536)
 read_secrets=100		# these are read each time, however many there are
@@ -28,6 +29,7 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) rounds=10 cycles=400 scale=10000 middle='' starts=1 ;;
 	--build) build=${2:?}; shift ;;
+	--beside) beside=${2:?}; shift ;;
 	--cpu) cpu=${2:?}; shift ;;
 	--keep) keep=${2:?}; shift ;;
 	*) die "unknown option $1; see the head of $0" ;;
@@ -46,12 +48,19 @@ find_program()
 {
 	local path
 	path=$(find "$build" -type f -name "$1" -perm -u+x -print -quit)
-	[ -n "$path" ] || die "$1 is not in $build; build it, or leave --build away"
+	[ -n "$path" ] || die "$1 is not in $build; build it, or leave the option that names it away"
 	echo "$path"
 }
-coffer=$(find_program coffer)
-cofferd=$(find_program cofferd)
-build_store=$(find_program build_store)
+# use_build DIR: whose vaults are made from here on
+use_build()
+{
+	build=$1
+	coffer=$(find_program coffer)
+	cofferd=$(find_program cofferd)
+	build_store=$(find_program build_store)
+}
+[ -z "$beside" ] || (use_build "$beside")
+use_build "$build"
 nullfs=$(find_program bench_nullfs)
 cycle=$(find_program bench_cycle)
 parts=$(find_program bench_parts)
@@ -185,7 +194,7 @@ build_vault()
 }
 
 # the log of a million opens need not fill the disk
-daemon_options=(-o audit_keep=48M)
+daemon_options=(-o audit_keep=48M,audit_keep_days=0)
 
 start_vault()
 {
@@ -232,6 +241,13 @@ targets=()
 for size in "${sizes[@]}"; do
 	make_coffer "coffer-$size" "$read_secrets" 10 "$size"
 	targets+=("coffer:$size=$work/coffer-$size.list")
+	if [ -n "$beside" ]; then
+		this=$build
+		use_build "$beside"
+		make_coffer "beside-$size" "$read_secrets" 10 "$size"
+		targets+=("beside:$size=$work/beside-$size.list")
+		use_build "$this"
+	fi
 	for system in "${systems[@]}"; do
 		targets+=("$system:$size=$work/$system.$size.list")
 	done
@@ -351,6 +367,15 @@ END {
 		for (c = 1; c <= 4; c += 3)
 			for (k = 1; k <= n_systems; k++)
 				row(sprintf("%s, %s bytes", sys[k], thousands(size[i])), sys[k] ":" size[i], "nullfs:" size[i], c)
+}' "$work/raw"
+
+[ -z "$beside" ] || awk -v sizes="${sizes[*]}" "$statistics"'
+END {
+	n_sizes = split(sizes, size, " ")
+	head("beside the other build", "it")
+	for (i = 1; i <= n_sizes; i++)
+		for (c = 1; c <= 4; c += 3)
+			row("coffer, " thousands(size[i]) " bytes", "coffer:" size[i], "beside:" size[i], c)
 }' "$work/raw"
 
 awk -v names="${scaled[*]}" -v small="$read_secrets" "$statistics"'

@@ -1,4 +1,4 @@
-foreach(subject proc_status proc_cgroup inode)
+foreach(subject proc_status proc_cgroup subuid inode)
 	coffer_fuzz_target(${subject} coffer_fs)
 endforeach()
 coffer_fuzz_target(tar coffer_cli)

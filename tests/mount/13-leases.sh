@@ -91,3 +91,49 @@ for name in "${!LOOPS[@]}"; do
 	[ "$LEASES" = 0 ] || fail "$LEASES leases by $name"
 	unset "LOOPS[$name]"
 done
+
+note "a write from a buffer that is never there hangs its own file, and the bell on that alone: others' watchers hear"
+printf 'value' | coffer put hung
+expect_ok coffer grant secrets-officer user:20003 --on hung
+mkdir "$SCRATCH/stuck"
+chmod 755 "$SCRATCH/stuck"
+start "$COFFER_SUPPORT/stuckfs" "$SCRATCH/stuck" >"$SCRATCH/stuck.out"
+STUCK=${STARTED[-1]}
+is_stuck_there() { [ -e "$SCRATCH/stuck/file" ]; }
+wait_for is_stuck_there
+caller_words 20003
+start setpriv "${CALLER_WORDS[@]}" leaser write "$SCRATCH/stuck/file" "$MNT/hung/current" >"$SCRATCH/write.out" 2>&1
+stuck() { grep -q 'a read waits' "$SCRATCH/stuck.out"; }
+wait_for stuck
+inotifywait -m -q -e modify,close_write --format '%e' "$MNT/hung/current" >"$SCRATCH/events-hung" 2>"$SCRATCH/events-err" &
+STARTED+=("$(process_of $!)")
+wait_for inotify_ready
+before=$(grep -c CLOSE_WRITE "$SCRATCH/events")
+printf 'another' | coffer put hung
+for i in 1 2 3; do
+	printf 'value %d' $((i + 3)) | coffer put db
+	wait_for -t 20 heard $((before + i))
+done
+waits() { [ "$(status '.bell | "\(.waiting) \(.since != null)"')" = "$1" ]; }
+wait_for waits '1 true'
+coffer doctor >"$OUT" 2>&1 || true
+grep -q '^warn .*watchers' "$OUT" || fail "doctor does not warn: $(cat "$OUT")"
+end_process "$STUCK"
+heard_hung() { grep -q CLOSE_WRITE "$SCRATCH/events-hung"; }
+wait_for heard_hung
+wait_for waits '0 false'
+for process in "${STARTED[@]}"; do
+	end_process "$process"
+done
+vault_umount
+
+note "more files in use than the bell holds: opens go on, and one that nobody has open makes room"
+expect_ok "$COFFER_SUPPORT/build_store" "$STORE" --secrets 4200 --bindings 0
+vault_mount
+cat "$MNT"/s*/current >"$SCRATCH/all"
+bell_holds() { [ "$(status .bell.held)" "$@" ]; }
+wait_for bell_holds -ge 4095
+bell_holds -le 4096 || fail "$(status .bell.held) files are held"
+expect_ok timeout 20 cat "$MNT/db/current" "$MNT/.coffer/whoami"
+took() { [ "$(status .bell.held)" = 4095 ]; }
+wait_for took

@@ -111,6 +111,22 @@ expect_ok cat "$MNT/db/current"
 for process in "${STARTED[@]}"; do
 	end_process "$process"
 done
+
+note "a daemon that is killed, and whose connection lives on in a process that waits in the kernel: the next daemon ends it, and serves"
+start leaser keep "${DAEMON%:*}" >"$SCRATCH/kept"
+kept() { grep -q kept "$SCRATCH/kept"; }
+wait_for kept
+mapfile -t DAEMON_CHILDREN < <(daemon_children)
+kill -KILL "${DAEMON%:*}"
+for process in "$DAEMON" "${DAEMON_CHILDREN[@]}"; do
+	wait_for dead "$process"
+done
+wait "${DAEMON%:*}" || true
+cofferd -f "$STORE" "$MNT" 2>>"$DAEMON_LOG" &
+DAEMON=$(process_of $!)
+serves() { timeout 5 cat "$MNT/db/current" >"$OUT" 2>&1; }
+wait_for serves
+end_process "${STARTED[-1]}"
 vault_umount
 
 [ -n "${COFFER_HOOKS_BIN:-}" ] || { echo "no build with hooks (COFFER_HOOKS_BIN): not tested that the next worker drops what a dead one gave out"; exit 0; }

@@ -83,8 +83,13 @@ rounds()
 	wait_for grep -q CLOSE_WRITE "$SCRATCH/events"
 	all_records >"$SCRATCH/log"
 	[ -z "$(jq -r 'select(.request != null) | .request' "$SCRATCH/log" | sort | uniq -d | head -n 3)" ] || fail "requests that are recorded twice"
-	n=$(jq -n "[inputs | select(.operation == \"SecretGet\" and .result == \"allow\" and .secret == \"db\" and .caller.uid == $reader) | .count // 1] | add" "$SCRATCH/log")
-	[ "$n" -ge "$reads" ] || fail "$n records of $reads reads"
+	# what is counted comes to the file within a second
+	all_recorded()
+	{
+		n=$(all_records | jq -n "[inputs | select(.operation == \"SecretGet\" and .result == \"allow\" and .secret == \"db\" and .caller.uid == $reader) | .count // 1] | add")
+		[ "$n" -ge "$reads" ] || fail "$n records of $reads reads"
+	}
+	wait_for -t 10 all_recorded
 	n=$(jq -n "[inputs | select(.operation == \"SecretSet\" and .result == \"allow\" and .secret == \"rotated\" and .caller.uid == $rotator)] | length" "$SCRATCH/log")
 	[ "$n" = "$rotations" ] || fail "$n records of $rotations rotations"
 	vault_umount

@@ -246,7 +246,7 @@ expect_ok systemd-analyze verify --man=no "$SCRATCH/units/coffer.service" "$SCRA
 	"$SCRATCH/units/coffer.service" || fail "this would hide the mount"
 sed 's/NAME/db/g' "$top/contrib/systemd/coffer-vault.sysusers" >"$SCRATCH/vault.sysusers"
 expect_ok systemd-sysusers --root="$SCRATCH/root" "$top/contrib/systemd/coffer.sysusers" "$SCRATCH/vault.sysusers"
-for user in coffer coffer-keys coffer-helper coffer-db coffer-db-keys coffer-db-helper; do
+for user in coffer coffer-keys coffer-helper coffer-hooks coffer-db coffer-db-keys coffer-db-helper coffer-db-hooks; do
 	grep -q "^$user:.*:/nonexistent:/usr/sbin/nologin$" "$SCRATCH/root/etc/passwd" || fail "no user $user came of it: $(cat "$SCRATCH/root/etc/passwd" "$ERR")"
 done
 expect_ok systemd-tmpfiles --root="$SCRATCH/root" --create "$top/contrib/systemd/coffer.tmpfiles"

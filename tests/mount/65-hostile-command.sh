@@ -62,7 +62,7 @@ start setpriv --reuid=20001 --regid=20001 --clear-groups flock --no-fork "$STORE
 wait_for sh -c "! flock --nonblock '$STORE/hooks.allow' true"
 expect_ok timeout 30 coffer hook add --on db --exec '/bin/true %n' --user root
 expect_ok coffer rotation set db --every 90d --hook /bin/true
-printf '# by hand\n0 /bin/true %%n\n65534 /bin/true %%n\n' | diff - "$STORE/hooks.allow" || fail "other lines"
+printf '# by hand\n0 /bin/true %%n\n%d /bin/true %%n\n' "$(id -u coffer-hooks)" | diff - "$STORE/hooks.allow" || fail "other lines"
 expect_ok coffer rotation remove db
 expect_message "in $STORE/hooks.allow stays"
 expect_ok coffer rotation set db --every 90d --generator uuid

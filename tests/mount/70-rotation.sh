@@ -115,7 +115,7 @@ grep -Eqz '^[A-Za-z0-9]{32}$' "$MNT/due000000/current" || fail "due000000: $(cat
 at_version young000000 1 && at_version noticed000000 1 || fail "rotated too early"
 audit_has '.operation == "SecretSet" and .secret == "due000000" and .version == 2 and .result == "allow" and .caller == null and (.detail | contains("rotated by policy"))'
 
-note "a program: it gets the name, and its bytes become the value; it runs as nobody, or as the user it is to run as, with nothing else"
+note "a program: it gets the name, and its bytes become the value; it runs as coffer-hooks, or as the user it is to run as, with nothing else"
 program good <<-'END'
 	#!/bin/sh
 	printf 'for %s, by %s in %s\n' "$1" "$(id -u):$(id -g):$(id -G)" "$PWD"
@@ -125,15 +125,15 @@ program good <<-'END'
 	cat
 END
 expect_ok coffer rotation set mine --every 90d --hook "$programs/good"
-expect_message 'hooks.allow: 65534'
+expect_message "hooks.allow: $(id -u coffer-hooks)"
 expect_ok coffer rotate mine
 cat >"$SCRATCH/want" <<-END
-	for mine, by 65534:65534:65534 in /
+	for mine, by $(id -u coffer-hooks):$(id -g coffer-hooks):$(id -g coffer-hooks) in /
 	COFFER_EVENT=Rotate
 	COFFER_NAME=mine
 	COFFER_VERSION=16
-	LOGNAME=nobody
-	USER=nobody
+	LOGNAME=coffer-hooks
+	USER=coffer-hooks
 	CapPrm:	0000000000000000
 	CapBnd:	0000000000000000
 	CapAmb:	0000000000000000

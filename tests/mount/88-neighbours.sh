@@ -107,11 +107,32 @@ pid_namespace_made $leader
 in_pid() { nsenter --target "${PID_INIT% }" --pid --mount "$@"; }
 box=$(sees in_pid)
 [[ $box = pid-namespace:* ]] || fail "root's pid namespace is $box"
-expect_neighbour "$box" in_pid setpriv --reuid=$alice --regid=$alice --clear-groups
-expect_neighbour "$box" in_pid setpriv --reuid=$((bobs + 1)) --regid=1 --clear-groups
 expect_neighbour "$box" in_pid unshare --user --map-root-user
 expect_neighbour "$box" in_pid unshare --pid --fork
-expect_neighbour "$box" in_pid setpriv --reuid=$alice --regid=$alice --clear-groups unshare --user --map-root-user unshare --user --pid --fork
+note "  a user that a program of root's put there is the user still; in a container's cgroup all are the container"
+in_pid_as() { in_pid setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"; }
+expect_neighbour user:$alice in_pid_as $alice
+expect_neighbour user:$bob in_pid_as $((bobs + 1)) unshare --user --map-root-user
+id=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+cgroup=
+leave_cgroup() { [ -z "$cgroup" ] || rmdir "$cgroup" 2>/dev/null || true; }
+AT_EXIT+=(leave_cgroup)
+for root in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup/pids /sys/fs/cgroup; do
+	if [ -w "$root/cgroup.procs" ] && mkdir "$root/docker-$id.scope" 2>/dev/null; then
+		cgroup=$root/docker-$id.scope
+		break
+	fi
+done
+if [ -n "$cgroup" ]; then
+	# shellcheck disable=SC2016
+	contained() { bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$cgroup" "$@"; }
+	boxed() { contained nsenter --target "${PID_INIT% }" --pid --mount setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"; }
+	expect_neighbour "$box" boxed $alice
+	expect_neighbour "$box" boxed $((bobs + 1))
+	expect_neighbour "$box" boxed $alice unshare --user --map-root-user unshare --user --pid --fork
+	[[ $(sees contained unshare --mount) = container:* ]] || fail "root in a container of the host's pid namespace is $(sees contained unshare --mount)"
+	expect_neighbour user:$alice contained setpriv --reuid=$alice --regid=$alice --clear-groups
+fi
 expect_neighbour user:$alice as $alice unshare --user --map-root-user --pid --fork --mount
 third=$(sees unshare --mount)
 [[ $third = mount-namespace:* ]] || fail "root in a mount namespace of its own is $third"

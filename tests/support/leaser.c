@@ -6,6 +6,9 @@
  *   leaser map KIND FILE             maps it, looks at each byte, prints "mapped"; then, for each line on stdin, looks again: "same", "other", or "gone" (SIGBUS)
  *   leaser watch KIND FILE           the same, but looks again and again until SIGTERM, and says so each time that it sees something else than before; SIGUSR1: once more in any case
  *
+ *   leaser write BUFFER FILE         writes to FILE from a map of BUFFER, which may lie on a file system that never answers
+ *   leaser keep PID                  has what the process has of /dev/fuse, prints "kept", and waits: as a dead daemon's thread that waits in the kernel would
+ *
  * KIND of a lease: read, write. KIND of a map: words of shared, private, populate, lock, joined by commas, and lease-read or lease-write, flock for what is held on the file besides.
  * An error is one line on stderr, and the exit status 1. */
 #include <errno.h>
@@ -263,9 +266,43 @@ static int map_and(char **words, bool on)
 static int run_map(char **words) { return map_and(words, false); }
 static int run_watch(char **words) { return map_and(words, true); }
 
+static int run_write(char **words)
+{
+	int from = open(words[0], O_RDONLY), to = open(words[1], O_WRONLY);
+	char *map = from < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, from, 0);
+
+	if (to < 0 || map == MAP_FAILED)
+		return die("open or mmap");
+	puts("writing");
+	fflush(stdout);
+	return write(to, map, 4096) < 0 ? die("write") : 0;
+}
+
+static int run_keep(char **words)
+{
+	const int pid = atoi(words[0]), process = (int)syscall(SYS_pidfd_open, pid, 0);
+	char path[64], to[64];
+	int kept = 0;
+
+	for (int fd = 0; process >= 0 && fd < 1024; fd++) {
+		snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+		ssize_t n = readlink(path, to, sizeof to - 1);
+		to[n > 0 ? n : 0] = '\0';
+		if (!strcmp(to, "/dev/fuse"))
+			kept += syscall(SYS_pidfd_getfd, process, fd, 0) >= 0;
+	}
+	if (!kept)
+		return die("pidfd_getfd");
+	puts("kept");
+	fflush(stdout);
+	while (!ended)
+		pause();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	static const struct { const char *name; int words; int (*run)(char **words); } acts[] = { { "loop", 2, run_loop }, { "hold", 2, run_hold }, { "try", 1, run_try }, { "map", 2, run_map }, { "watch", 2, run_watch } };
+	static const struct { const char *name; int words; int (*run)(char **words); } acts[] = { { "loop", 2, run_loop }, { "hold", 2, run_hold }, { "try", 1, run_try }, { "map", 2, run_map }, { "watch", 2, run_watch }, { "write", 2, run_write }, { "keep", 1, run_keep } };
 	const struct sigaction term = { .sa_handler = on_term }, lease = { .sa_handler = on_break, .sa_flags = SA_RESTART }, gone = { .sa_handler = on_bus, .sa_flags = SA_NODEFER };
 
 	sigaction(SIGTERM, &term, NULL);

@@ -91,7 +91,7 @@ note "systemd $(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p'), ke
 [ "$(cat /proc/1/comm)" = systemd ] || fail "no systemd"
 
 note "sysusers and tmpfiles, as booted"
-for user in coffer coffer-keys coffer-helper; do
+for user in coffer coffer-keys coffer-helper coffer-hooks; do
 	getent passwd $user >/dev/null || fail "no user $user"
 done
 [ "$(stat -c '%a %U' /etc/coffer)" = '700 root' ] && [ -d /vault ] && [ -d /vaults ] && [ -d /var/lib/coffer ] || fail "directories are missing"

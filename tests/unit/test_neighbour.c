@@ -27,9 +27,17 @@ static const struct { struct neighbour_facts f; uint64_t neighbour; uint32_t own
 	{ { .uid = 500000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 0 }, .of_uid = SUB(110, 500000), .container = "docker:1" }, OF(NEIGHBOUR_USER_NS, 7), 110 },
 	{ { .uid = 0, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1" }, OF(NEIGHBOUR_PID_NS, 8), 0 },
 	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .container = "docker:1" }, OF(NEIGHBOUR_PID_NS, 8), 1000 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .container = "docker:1", .unit = "docker-1.scope" }, OF(NEIGHBOUR_PID_NS, 8), 1000 },
+	{ { .uid = 700000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8 }, .container = "machine:a" }, OF(NEIGHBOUR_USER_NS, 7), 700000 },
+	/* what a program that is setuid root makes for a user, as often as the user likes */
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6 }, 1000, 1000 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .container = "docker:1", .unit = "user@1000.service" }, 1000, 1000 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .container = "docker:1", .unit = "session-3.scope" }, 1000, 1000 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 0 } }, 1000, 1000 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 1000 } }, 1000, 1000 },
 	/* namespaces that a container's root makes inside are inside */
 	{ { .uid = 0, .answered = true, .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 0 } }, OF(NEIGHBOUR_PID_NS, 8), 0 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 1000 } }, OF(NEIGHBOUR_PID_NS, 8), 1000 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 1000 }, .container = "docker:1" }, OF(NEIGHBOUR_PID_NS, 8), 1000 },
 	/* --pid=host: by the cgroup, else by the mount namespace */
 	{ { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6 }, OF(NEIGHBOUR_MNT_NS, 5), 0 },
 	{ { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 6, .our_mnt_ns = 6 }, 0, 0 },
@@ -48,8 +56,8 @@ START_TEST(tells_neighbours_apart)
 {
 	struct neighbour_facts f = cases[_i].f;
 
-	if (!f.container)
-		f.container = "";
+	f.container = f.container ? f.container : "";
+	f.unit = f.unit ? f.unit : "";
 	ck_assert_msg(neighbour_of(&f) == cases[_i].neighbour, "%d: %llx", _i, (unsigned long long)neighbour_of(&f));
 	ck_assert_msg(neighbour_owner(&f) == cases[_i].owner, "%d: %u", _i, neighbour_owner(&f));
 }
@@ -57,7 +65,7 @@ END_TEST
 
 START_TEST(containers_of_the_hosts_pid_namespace_are_told_apart_by_their_cgroup)
 {
-	struct neighbour_facts f = { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1" }, g = f;
+	struct neighbour_facts f = { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1", .unit = "" }, g = f;
 	uint64_t one = neighbour_of(&f);
 
 	ck_assert_uint_eq(one >> 56, NEIGHBOUR_CGROUP);

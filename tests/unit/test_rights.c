@@ -52,6 +52,15 @@ static int on_seal(void *arg)
 	return 0;
 }
 
+static int on_program_user(void *arg, uint32_t *ret_user, char *why, size_t why_len)
+{
+	(void)arg;
+	(void)why;
+	(void)why_len;
+	*ret_user = 999;
+	return 0;
+}
+
 static int on_segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 {
 	(void)arg;
@@ -131,7 +140,7 @@ static void make_worker(void)
 	v.vault.openers = calloc(HANDLES_MAX, sizeof *v.vault.openers);
 	ck_assert_ptr_nonnull(v.vault.openers);
 	v.vault.ctl = (struct ctl_env){ .vault = "test", .store = v.vault.store, .audit = v.vault.audit, .keys = v.vault.keys, .shared = v.vault.shared, .handles = v.vault.handles,
-					.backups = v.vault.backups, .seal = on_seal };
+					.backups = v.vault.backups, .seal = on_seal, .program_user = on_program_user };
 }
 
 /* ---- asking ---- */
@@ -749,6 +758,73 @@ START_TEST(who_may_read_and_write_gets_no_copy_of_what_has_expired)
 }
 END_TEST
 
+/* All actions on other names are none here, but for what may be asked of any name: a list that is empty, pieces that wait. */
+START_TEST(every_action_elsewhere_gives_nothing_here)
+{
+	static const char *const anywhere[] = { "`list`", "`rotations`", "`restore-key`", "`restore-put`", "`restore-drop`" };
+	const struct row *row = &rows[_i];
+	const struct identity who = identity_of(9100, true);
+	bool any = !strcmp(row->needs, "nothing");
+
+	must(OP("grant") ",\"role\":\"administrator\",\"principal\":\"user:9100\",\"on\":\"elsewhere-*\"");
+	for (size_t i = 0; i < sizeof anywhere / sizeof *anywhere; i++)
+		any |= !strcmp(row->what, anywhere[i]);
+	int r = row->act ? row->act(&who) : request(&who, row->fields, changes(row->fields));
+	ck_assert_msg((r != -EACCES) == any, "%s on another scope is %s", row->what, r == -EACCES ? "denied" : "allowed");
+}
+END_TEST
+
+/* ---- what is withdrawn while a backup is read ---- */
+
+static json_t *answer_of(const struct identity *who, const char *fields)
+{
+	char line[512], *answer = NULL;
+	struct ctl_request q = { .line = line, .unique = ++v.unique };
+	size_t len = 0;
+	json_t *o;
+
+	snprintf(line, sizeof line, "{%s}", fields);
+	q.len = strlen(line);
+	ck_assert_int_eq(ctl_execute(&v.vault.ctl, who, &q, &answer, &len), 0);
+	o = json_loadb(answer, len, JSON_DISABLE_EOF_CHECK, NULL);
+	free(answer);
+	ck_assert_ptr_nonnull(o);
+	return o;
+}
+
+START_TEST(what_is_withdrawn_before_it_is_read_is_left_out)
+{
+	static const char *const withdraw[] = {
+		OP("disable") ",\"name\":\"db\",\"version\":2", OP("destroy") ",\"name\":\"db\",\"version\":2", OP("attr") ",\"name\":\"db\",\"version\":2,\"expires\":\"2001-01-01T00:00:00Z\"",
+		OP("disable") ",\"name\":\"db\"",
+	};
+	static const char *const why[] = { "is disabled", "is destroyed", "has expired", "is disabled" };
+	const struct identity who = identity_of(9000, true);
+	char fields[128];
+	json_t *a;
+
+	must(OP("grant") ",\"role\":\"secrets-officer\",\"principal\":\"user:9000\",\"on\":\"db\"");
+	must(OP("vault") ",\"enforce_validity\":true");
+	a = answer_of(&who, OP("backup") ",\"names\":[\"db\"],\"public_key\":\"" PUBLIC_KEY "\"");
+	ck_assert(json_is_string(json_object_get(a, "session")));
+	snprintf(fields, sizeof fields, OP("backup-read") ",\"session\":\"%s\",\"chunk\":0", json_string_value(json_object_get(a, "session")));
+	json_decref(a);
+	must(withdraw[_i]);
+	for (int i = 0; i < 2; i++) {	/* whoever lost the answer gets the same one */
+		a = answer_of(&who, fields);
+		const json_t *left = json_object_get(a, "left_out"), *one = json_array_get(left, 0);
+		ck_assert_uint_eq(json_array_size(left), 1);
+		ck_assert_str_eq(json_string_value(json_object_get(one, "name")), "db");
+		ck_assert_str_eq(json_string_value(json_object_get(one, "why")), why[_i]);
+		if (_i < 3)
+			ck_assert_int_eq(json_integer_value(json_object_get(one, "version")), 2);
+		else
+			ck_assert(json_is_null(json_object_get(one, "version")));
+		json_decref(a);
+	}
+}
+END_TEST
+
 START_TEST(each_operation_has_a_row)
 {
 	for (size_t t = 0; ctl_tables[t]; t++)
@@ -791,6 +867,8 @@ int main(void)
 	tcase_add_checked_fixture(pairs, setup, teardown);
 	tcase_set_timeout(pairs, 120);
 	tcase_add_loop_test(pairs, no_pair_of_actions_gives_more_than_the_operation_needs, 0, (int)ROWS);
+	tcase_add_loop_test(pairs, every_action_elsewhere_gives_nothing_here, 0, (int)ROWS);
+	tcase_add_loop_test(pairs, what_is_withdrawn_before_it_is_read_is_left_out, 0, 4);
 	tcase_add_test(pairs, who_may_read_and_write_gets_no_copy_of_what_has_expired);
 	suite_add_tcase(s, table);
 	suite_add_tcase(s, pairs);

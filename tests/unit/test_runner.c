@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -68,7 +69,7 @@ static void setup(void)
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends[i]), 0);
-	write_file(RUNNER_ALLOW, 0644, "# programs\n65534 /bin/echo %n %v %e %%\n0 /bin/sleep 5\n0 /bin/sleep 60\n0 /bin/true\n0 /bin/false\n65534 /bin/cat /proc/self/status\n0 /bin/sh DIR/slow\n");
+	write_file(RUNNER_ALLOW, 0644, "# programs\n1 /bin/echo %n %v %e %%\n0 /bin/sleep 5\n0 /bin/sleep 60\n0 /bin/true\n0 /bin/false\n1 /bin/cat /proc/self/status\n0 /bin/sh DIR/slow\n");
 	start_runner();
 }
 
@@ -175,7 +176,7 @@ START_TEST(only_the_very_line_of_a_file_of_roots_is_allowed)
 
 	ck_assert_int_eq(runner_allowed(dir_fd, 0, "/bin/true", why, sizeof why), 0);
 	static const struct { uint32_t user; const char *command; } bad[] = {
-		{ 1, "/bin/true" }, { 0, "/bin/true " }, { 0, "/bin/true x" }, { 0, "/bin/tru" }, { 0, "true" }, { 0, "# programs" }, { 65534, "/bin/echo %n %v %e" }, { 0, "/bin/sh DIR/slow\n" },
+		{ 2, "/bin/true" }, { 0, "/bin/true " }, { 0, "/bin/true x" }, { 0, "/bin/tru" }, { 0, "true" }, { 0, "# programs" }, { 1, "/bin/echo %n %v %e" }, { 0, "/bin/sh DIR/slow\n" },
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		ck_assert_msg(runner_allowed(dir_fd, bad[i].user, bad[i].command, why, sizeof why) == -EPERM, "%s", bad[i].command);
@@ -196,10 +197,43 @@ START_TEST(only_the_very_line_of_a_file_of_roots_is_allowed)
 END_TEST
 
 /* Programs below the test's directory: the list names them all, and the way to them is what counts. */
+/* Any process of nobody could take what such a program prints. */
+START_TEST(nothing_runs_as_nobody)
+{
+	char why[RUNNER_TEXT_MAX] = "";
+
+	write_file(RUNNER_ALLOW, 0644, "65534 /bin/true\n");
+	ck_assert_int_eq(runner_allowed(dir_fd, 65534, "/bin/true", why, sizeof why), -EPERM);
+	ck_assert_ptr_nonnull(strstr(why, "is nobody"));
+	ck_assert_ptr_nonnull(strstr(why, "--user"));
+	ck_assert_int_eq(runner_command_check(65534, "/bin/true", why, sizeof why), -EPERM);
+	struct runner_request q = request(RUNNER_RUN, 65534, "/bin/true");
+	ck_assert_int_eq(ask(&q), -EPERM);
+	ck_assert_ptr_nonnull(strstr(last.text, "is nobody"));
+}
+END_TEST
+
+/* This runner is root's, and so knows no prefix: it looks for coffer-hooks. */
+START_TEST(tells_as_whom_programs_run_that_name_no_user)
+{
+	struct runner_request q = request(RUNNER_DEFAULT, 0, "");
+	const struct passwd *pw = getpwnam("coffer-hooks");
+	int r = ask(&q);
+
+	if (pw) {
+		ck_assert_int_eq(r, 0);
+		ck_assert_uint_eq(last.cookie, pw->pw_uid);
+	} else {
+		ck_assert_int_eq(r, -ENOENT);
+		ck_assert_ptr_nonnull(strstr(last.text, "useradd "));
+	}
+}
+END_TEST
+
 START_TEST(only_a_program_that_nobody_else_can_replace_is_allowed)
 {
 	static const struct { const char *program; mode_t mode; uid_t owner; int result; } ways[] = {
-		{ "way/prog", 0755, 0, 0 }, { "way/prog", 0775, 0, -EPERM }, { "way/prog", 0757, 0, -EPERM }, { "way/prog", 01777, 0, 0 }, { "way/prog", 0755, 65534, 0 },
+		{ "way/prog", 0755, 0, 0 }, { "way/prog", 0775, 0, -EPERM }, { "way/prog", 0757, 0, -EPERM }, { "way/prog", 01777, 0, 0 }, { "way/prog", 0755, 1, 0 },
 		{ "way/prog", 0755, 1000, -EPERM }, { "link", 0755, 0, 0 }, { "link", 0777, 0, -EPERM },
 	};
 	char why[RUNNER_TEXT_MAX], command[128], line[160];
@@ -211,18 +245,18 @@ START_TEST(only_a_program_that_nobody_else_can_replace_is_allowed)
 		ck_assert_int_eq(fchownat(dir_fd, "way", ways[i].owner, 0, 0), 0);
 		ck_assert_int_eq(fchmodat(dir_fd, "way", ways[i].mode, 0), 0);
 		snprintf(command, sizeof command, "%s/%s", dir, ways[i].program);
-		snprintf(line, sizeof line, "65534 %s\n", command);
+		snprintf(line, sizeof line, "1 %s\n", command);
 		write_file(RUNNER_ALLOW, 0644, line);
-		ck_assert_msg(runner_allowed(dir_fd, 65534, command, why, sizeof why) == ways[i].result, "%zu: %s", i, why);
+		ck_assert_msg(runner_allowed(dir_fd, 1, command, why, sizeof why) == ways[i].result, "%zu: %s", i, why);
 	}
 	/* the name of a secret chooses no program */
 	snprintf(command, sizeof command, "%s/way/%%n", dir);
-	snprintf(line, sizeof line, "65534 %s\n", command);
+	snprintf(line, sizeof line, "1 %s\n", command);
 	write_file(RUNNER_ALLOW, 0644, line);
 	ck_assert_int_eq(fchownat(dir_fd, "way", 0, 0, 0), 0);
 	ck_assert_int_eq(fchmodat(dir_fd, "way", 0755, 0), 0);
 	write_file("way/x", 0755, "#!/bin/sh\n");
-	ck_assert_int_eq(runner_allowed(dir_fd, 65534, command, why, sizeof why), -EPERM);
+	ck_assert_int_eq(runner_allowed(dir_fd, 1, command, why, sizeof why), -EPERM);
 	unlinkat(dir_fd, "way/x", 0);
 	unlinkat(dir_fd, "way/prog", 0);
 	unlinkat(dir_fd, "link", 0);
@@ -232,7 +266,7 @@ END_TEST
 
 START_TEST(value_comes_by_a_pipe_and_the_end_by_an_answer)
 {
-	struct runner_request q = request(RUNNER_RUN, 65534, "/bin/echo %n %v %e %%");
+	struct runner_request q = request(RUNNER_RUN, 1, "/bin/echo %n %v %e %%");
 	char text[64] = "";
 
 	q.wants_value = 1;
@@ -335,7 +369,7 @@ static void take(struct program_result *result)
 
 START_TEST(results_reach_who_asked)
 {
-	struct rotation policy = { .user = 65534, .timeout = 20, .command = "/bin/echo %n %v %e %%" };
+	struct rotation policy = { .user = 1, .timeout = 20, .command = "/bin/echo %n %v %e %%" };
 	struct runner_request q = request(RUNNER_RUN, 0, "/bin/false");
 	struct program_result result = { 0 };
 	struct secbuf *value = NULL;
@@ -437,7 +471,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		command_becomes_words_and_nothing_else_is_put_in, only_the_very_line_of_a_file_of_roots_is_allowed, only_a_program_that_nobody_else_can_replace_is_allowed, value_comes_by_a_pipe_and_the_end_by_an_answer,
+		command_becomes_words_and_nothing_else_is_put_in, only_the_very_line_of_a_file_of_roots_is_allowed, nothing_runs_as_nobody, tells_as_whom_programs_run_that_name_no_user, only_a_program_that_nobody_else_can_replace_is_allowed, value_comes_by_a_pipe_and_the_end_by_an_answer,
 		what_a_captured_worker_could_ask_for_is_refused, same_key_is_the_same_run_for_another_client_too, results_reach_who_asked,
 		few_threads_wait_for_programs_by_hand, looks_up_an_account,
 	};
