@@ -32,6 +32,13 @@ int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, enum 
 	return 0;
 }
 
+bool asker_had_answer(struct vault *v, const struct asker *a, bool resent)
+{
+	pid_t tgid;
+
+	return resent && !v->shared->keeper.resend && a->doubt && a->tid > 0 && caller_tgid(v->callers, a->tid, &tgid) != 0;
+}
+
 void asker_release(struct asker *a)
 {
 	identity_unref(a->who);

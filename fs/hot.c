@@ -11,7 +11,7 @@
 /* FOPEN_PARALLEL_DIRECT_WRITES, since 7.38; unknown bits are passed over. One whose write waits for its own memory then keeps no other from writing. */
 #define OPEN_PARALLEL_WRITES (1u << 6)
 
-/* Finds out who asks. False: the request went to a thread that may block. */
+/* Finds out who asks. False: the request went to a thread that may wait, or has its answer. */
 static bool identify(struct vault *v, const struct fuse_in_header *in, struct asker *ret_asker)
 {
 	const pid_t tid = (pid_t)in->pid;
@@ -22,6 +22,11 @@ static bool identify(struct vault *v, const struct fuse_in_header *in, struct as
 	}
 	if (asker_identify(v, in->uid, in->gid, tid, request_current()->patience, ret_asker)) {
 		request_defer_hot(WAITS_FOR_RESOLVER);
+		return false;
+	}
+	if (asker_had_answer(v, ret_asker, request_current()->resent)) {
+		asker_release(ret_asker);
+		request_reply(-EINTR, NULL, 0);
 		return false;
 	}
 	request_is_of(ret_asker->neighbour);
@@ -76,7 +81,11 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	/* Where we replay from memory, the worker before us may have answered already, and died before it noted that: the file is open then. Else the caller was killed meanwhile, and no RELEASE
 	 * will come. */
 	const bool replayed = ask.resent && !v->shared->keeper.resend;
-	if (request_reply(0, &out, sizeof out) == -ENOENT && !replayed)
+	if (request_reply(0, &out, sizeof out) != -ENOENT || replayed)
+		return;
+	if (grant.kind == HANDLE_CTL)
+		ctl_file_release(v, grant.fh);
+	else
 		access_close(v, grant.fh);
 }
 

@@ -22,7 +22,12 @@ static struct vault *vault_of(fuse_req_t req)
 	return fuse_req_userdata(req);
 }
 
-/* Finds out who asks. False: the request went to a thread that may block. */
+static void reply_error(fuse_req_t req, int negative_errno)
+{
+	fuse_reply_err(req, -negative_errno);
+}
+
+/* Finds out who asks. False: the request went to a thread that may wait, or has its answer. */
 static bool identify(fuse_req_t req, struct asker *ret_asker)
 {
 	const struct fuse_ctx *c = fuse_req_ctx(req);
@@ -34,6 +39,11 @@ static bool identify(fuse_req_t req, struct asker *ret_asker)
 	}
 	if (asker_identify(v, c->uid, c->gid, c->pid, request_current()->patience, ret_asker)) {
 		request_defer(req, WAITS_FOR_RESOLVER);
+		return false;
+	}
+	if (asker_had_answer(v, ret_asker, request_current()->resent)) {
+		asker_release(ret_asker);
+		reply_error(req, -EINTR);
 		return false;
 	}
 	request_is_of(ret_asker->neighbour);
@@ -59,11 +69,6 @@ static bool has_to_wait(fuse_req_t req, int r)
 		return false;
 	request_defer(req, WAITS_FOR_ALL);
 	return true;
-}
-
-static void reply_error(fuse_req_t req, int negative_errno)
-{
-	fuse_reply_err(req, -negative_errno);
 }
 
 /* ---- names and attributes ---- */

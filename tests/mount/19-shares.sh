@@ -70,6 +70,20 @@ done
 crowd_end
 wait_for few_open
 
+note "callers that are killed while they open requests leave none behind"
+for _ in {1..6}; do
+	crowd_start ctls 600 20001 600
+	kill -KILL "${CROWDS[@]}"
+	wait "${CROWDS[@]}" || true
+done
+wait_for few_open
+for _ in {1..20}; do	# as many as one neighbour may have, at once
+	expect_ok as $reader coffer whoami
+done
+hold_all() { as $reader bash -c 'for i in {1..32}; do exec {fd}<>"$1" || exit 1; done' sh "$MNT/.coffer/ctl"; }
+wait_for hold_all
+wait_for few_open
+
 note "more opens at a time than can wait, by two users"
 crowd_start opens 4300 20001 2
 wait_for -t 120 grep -q refused "$SCRATCH/crowd.0"
