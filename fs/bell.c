@@ -463,8 +463,8 @@ static bool drain(struct bell *b, int fd)
 		ssize_t n = recv(fd, &m, sizeof(m), MSG_DONTWAIT | MSG_TRUNC);
 		if (n == (ssize_t)sizeof(m))
 			take_message(b, &m, fd);
-		else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			return false;
+		else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNRESET))
+			return false;	/* ECONNRESET: it closed without reading our last answer, which is said once, and before what it had sent */
 		else if (n < 0 && errno == EAGAIN)
 			return true;
 	}

@@ -131,7 +131,7 @@ note "more files in use than the bell holds: opens go on, and one that nobody ha
 expect_ok "$COFFER_SUPPORT/build_store" "$STORE" --secrets 4200 --bindings 0
 vault_mount
 cat "$MNT"/s*/current >"$SCRATCH/all"
-bell_holds() { [ "$(status .bell.held)" "$@" ]; }
+bell_holds() { test "$(status .bell.held)" "$@"; }
 wait_for bell_holds -ge 4095
 bell_holds -le 4096 || fail "$(status .bell.held) files are held"
 expect_ok timeout 20 cat "$MNT/db/current" "$MNT/.coffer/whoami"
