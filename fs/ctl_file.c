@@ -31,6 +31,7 @@ static struct shares *shares_of(struct vault *v)
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
 		struct ctl_buffer *b = &v->shared->ctl[i];
 		const struct handle *h = b->owner ? ctl_handle(v, b->owner) : NULL;
+		v->ctl_reserved[i] = h && h->neighbour == NEIGHBOUR_ROOT;
 		if (h)
 			shares_force(v->ctl_shares, h->neighbour, 1);
 		else
@@ -48,7 +49,7 @@ static void let_go(struct vault *v, struct ctl_buffer *b)
 	b->owner = 0;
 }
 
-/* Where nothing is left, the heaviest neighbour loses one to whoever has less: the first that no thread is at. */
+/* Where nothing is left, the heaviest neighbour loses one to whoever has less: the first that no thread is at. What was had of the reserve goes back to it. */
 static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 {
 	struct shares *s = shares_of(v);
@@ -59,7 +60,7 @@ static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 		return false;
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
 		struct ctl_buffer *b = &v->shared->ctl[i];
-		const struct handle *h = b->owner && !v->ctl_busy[i] ? ctl_handle(v, b->owner) : NULL;
+		const struct handle *h = b->owner && !v->ctl_busy[i] && !v->ctl_reserved[i] ? ctl_handle(v, b->owner) : NULL;
 		if (h && h->neighbour == heaviest) {
 			let_go(v, b);
 			shares_force(s, neighbour, 1);
@@ -69,17 +70,17 @@ static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 	return false;
 }
 
-static bool take_share(struct vault *v, const struct asker *asker, const struct handle *h)
+static bool take_share(struct vault *v, const struct asker *asker, const struct handle *h, bool *ret_reserved)
 {
 	struct shares *s = shares_of(v);
 
+	*ret_reserved = false;
 	if (!s)
 		return false;
 	if (shares_take(s, h->neighbour, 1, SHARE_ORDINARY))
 		return true;
-	if (vault_is_administrator(v, asker_trusted(asker)) && shares_take(s, h->neighbour, 1, SHARE_RESERVED))
-		return true;
-	return take_from_heaviest(v, h->neighbour);
+	*ret_reserved = vault_is_administrator(v, asker_trusted(asker)) && shares_take(s, h->neighbour, 1, SHARE_RESERVED);
+	return *ret_reserved || take_from_heaviest(v, h->neighbour);
 }
 
 int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
@@ -92,7 +93,8 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 	if (h->extra)			/* the OPEN came again */
 		return 0;
 	pthread_mutex_lock(&v->ctl_lock);
-	const bool may = take_share(v, asker, h);
+	bool reserved;
+	const bool may = take_share(v, asker, h, &reserved);
 	if (may) {
 		while (b->owner)	/* there are as many as there are shares */
 			b++;
@@ -100,6 +102,7 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 		b->value_len = b->value_got = b->under_way = b->under_way_at = 0;
 		b->complete = 0;
 		b->owner = fh;
+		v->ctl_reserved[b - v->shared->ctl] = reserved;
 		h->extra = (uint64_t)(b - v->shared->ctl) + 1;
 	}
 	pthread_mutex_unlock(&v->ctl_lock);

@@ -45,6 +45,7 @@ struct vault {
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
 	struct shares *ctl_shares;	/* of its buffers; NULL: not counted yet */
 	bool ctl_busy[CTL_BUFFERS];	/* a thread is at it */
+	bool ctl_reserved[CTL_BUFFERS];	/* of the reserve: nobody else's to take */
 	pthread_mutex_t staged_lock;	/* of handles' staged chunks, and: */
 	struct shares *staged;		/* of these; NULL: not counted yet */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
