@@ -16,7 +16,7 @@ install -m 666 /dev/null "$SCRATCH/count"
 # crowd_start NAME KIND N: of the intruder; root's process, for each thread becomes that uid at each step, and so is looked at anew
 crowd_start()
 {
-	crowd "$2" "$MNT" "$3" $SECRETS $intruder 1 >"$SCRATCH/crowd.$1" 2>&1 &
+	crowd "$2" "$MNT" "$3" "$SECRETS" "$intruder" 1 >"$SCRATCH/crowd.$1" 2>&1 &
 	CROWDS[$1]=$!
 	STARTED+=("$(process_of $!)")
 	wait_for -t 120 grep -q begun "$SCRATCH/crowd.$1"
@@ -34,15 +34,15 @@ has_answers() { [ "$(answered "$1")" -ge "$2" ]; }
 
 note "$CROWD opens of one uid are refused again and again"
 ulimit -n 8192
-CROWD_COUNT=$SCRATCH/count crowd_start opens opens $CROWD
-wait_for -t 120 has_answers count $CROWD
+CROWD_COUNT=$SCRATCH/count crowd_start opens opens "$CROWD"
+wait_for -t 120 has_answers count "$CROWD"
 
 note "what the kernel locks for the same uid waits for none of them"
 for kind in mkdirs chmods writes lists seeks; do
 	rm -f "$SCRATCH/own"
-	CROWD_COUNT=$SCRATCH/own CROWD_WATCH=$SCRATCH/count crowd_start $kind $kind 1
+	CROWD_COUNT=$SCRATCH/own CROWD_WATCH=$SCRATCH/count crowd_start "$kind" "$kind" 1
 	wait_for -t 120 has_answers own 30
-	crowd_end $kind
+	crowd_end "$kind"
 	[ "$(grep -vcE '^((ok|EACCES|EPERM|EAGAIN|meanwhile) [0-9]+|begun|refused)$' "$SCRATCH/crowd.$kind")" = 0 ] || fail "$kind: $(cat "$SCRATCH/crowd.$kind")"
 	meanwhile=$(sed -n 's/^meanwhile //p' "$SCRATCH/crowd.$kind")
 	[ "$meanwhile" -le $((CROWD / 3)) ] || fail "of $CROWD that came before it $meanwhile had an answer before each of $kind, in the median"
@@ -58,7 +58,7 @@ as $intruder ls "$MNT" >"$SCRATCH/listed"
 
 note "and others get what they came for, though it does such things again and again"
 for kind in mkdirs chmods writes lists seeks; do
-	crowd_start $kind $kind 4
+	crowd_start "$kind" "$kind" 4
 done
 expect_ok coffer whoami
 expect_ok ls "$MNT"

@@ -34,7 +34,7 @@ unstick()
 
 for how in write append past after mapped; do
 	note "a write to ctl that does not end: $how"
-	stuck $how "$MNT/.coffer/ctl"
+	stuck "$how" "$MNT/.coffer/ctl"
 	expect_ok timeout 30 coffer whoami
 	expect_ok timeout 30 coffer put db --file "$SCRATCH/value"
 	expect_ok timeout 30 coffer list
