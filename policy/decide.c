@@ -132,7 +132,7 @@ static void visit_condition(struct question *q, struct tree_cursor at, visit_con
 		fn(q, at);
 }
 
-/* The place of a kind of condition: where no binding speaks of groups, a caller with thousands of them costs nothing. */
+/* The place of a kind of condition. */
 static bool find_kind(const struct tree_node *index, enum principal_kind kind, struct tree_cursor *ret_at)
 {
 	const uint8_t byte = (uint8_t)kind;
@@ -141,14 +141,48 @@ static bool find_kind(const struct tree_node *index, enum principal_kind kind, s
 	return tree_step(ret_at, &byte, 1);
 }
 
-static void visit_groups(struct question *q, struct tree_cursor at, visit_condition_fn fn)
+static uint32_t from_be32(const uint8_t b[4])
 {
-	const struct policy_caller *caller = q->caller;
+	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
 
-	visit_condition(q, at, fn, caller->gid);
-	for (size_t i = 0; i < caller->n_groups; i++)
-		if (caller->groups[i] != caller->gid)
-			visit_condition(q, at, fn, caller->groups[i]);
+/* The first of the sorted groups that is not below id. */
+static size_t groups_from(const uint32_t *groups, size_t n, uint32_t id)
+{
+	size_t low = 0;
+
+	while (low < n) {
+		const size_t mid = low + (n - low) / 2;
+		if (groups[mid] < id)
+			low = mid + 1;
+		else
+			n = mid;
+	}
+	return low;
+}
+
+/* Groups that something speaks of. A caller can have 65,536, in a user namespace of its own any: whoever is asked about each name of the vault must not look at each of them again, so the two sorted lists leap over what the
+ * other one does not have. */
+static void visit_groups(struct question *q, struct tree_cursor at, visit_condition_fn fn, const uint32_t *groups, size_t n)
+{
+	uint8_t bytes[4];
+
+	for (size_t i = 0; i < n;) {
+		be32(bytes, groups[i]);
+		if (!tree_next(at, bytes, sizeof(bytes)))
+			return;
+		const uint32_t id = from_be32(bytes);
+		if (id == groups[i])
+			visit_condition(q, at, fn, groups[i++]);
+		else
+			i += groups_from(groups + i, n - i, id);
+	}
+}
+
+static void visit_own_groups(struct question *q, struct tree_cursor at, visit_condition_fn fn)
+{
+	visit_condition(q, at, fn, q->caller->gid);
+	visit_groups(q, at, fn, q->caller->groups, q->caller->n_groups);
 }
 
 /* Each condition that holds for the caller, and so each binding that could. */
@@ -159,7 +193,7 @@ static void visit_conditions(struct question *q, const struct tree_node *index, 
 	if (find_kind(index, PRINCIPAL_USER, &at))
 		visit_condition(q, at, fn, q->caller->uid);
 	if (find_kind(index, PRINCIPAL_GROUP, &at))
-		visit_groups(q, at, fn);
+		visit_own_groups(q, at, fn);
 	if (q->caller->host && find_kind(index, PRINCIPAL_HOST, &at))
 		visit_condition(q, at, fn, 0);
 	if (find_kind(index, PRINCIPAL_EVERYONE, &at))
@@ -216,8 +250,7 @@ static void visit_account_blocks(struct question *q, const struct tree_node *ind
 		tree_each(at, visit_any_blocks, q);
 		return;
 	}
-	for (size_t i = 0; i < c->n_account_groups; i++)
-		visit_condition(q, at, visit_condition_blocks, c->account_groups[i]);
+	visit_groups(q, at, visit_condition_blocks, c->account_groups, c->n_account_groups);
 }
 
 const struct block *policy_blocked(const struct policy *p, const struct policy_caller *caller)

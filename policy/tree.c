@@ -344,6 +344,33 @@ bool tree_step(struct tree_cursor *c, const uint8_t *bytes, size_t len)
 	return node != NULL;
 }
 
+/* any: what is written so far is above what was asked for, so that the least will do. As deep as len. */
+static bool next(const struct tree_node *node, size_t at, uint8_t *bytes, size_t len, bool any)
+{
+	for (; len && at < node->path_len; at++, bytes++, len--) {
+		const uint8_t b = path_bytes(node)[at];
+
+		if (!any && b < *bytes)
+			return false;
+		any |= b > *bytes;
+		*bytes = b;
+	}
+	if (!len)
+		return true;
+	const uint8_t least = any ? 0 : *bytes;
+	for (size_t i = 0; i < node->n; i++) {
+		*bytes = lead_bytes(node)[i];
+		if (*bytes >= least && next(node->child[i], 0, bytes + 1, len - 1, any || *bytes > least))
+			return true;
+	}
+	return false;
+}
+
+bool tree_next(struct tree_cursor c, uint8_t *bytes, size_t len)
+{
+	return c.node && next(c.node, c.at, bytes, len, false);
+}
+
 /* Where a path is common to all keys below, a mark on it means that all of them bear it here: none goes on with bytes. */
 bool tree_walk(struct tree_cursor *c, const uint8_t *bytes, size_t len, uint8_t mark, tree_fn fn, void *arg)
 {

@@ -53,6 +53,9 @@ struct tree_cursor tree_cursor(const struct tree_node *root);
 /* Goes on by len bytes. False when no key continues so; the cursor then is nowhere. */
 bool tree_step(struct tree_cursor *c, const uint8_t *bytes, size_t len);
 
+/* The least of the ways on that are len bytes long and not below bytes, written over them. False: there is none, and bytes are anything. No key ends within len bytes. */
+bool tree_next(struct tree_cursor c, uint8_t *bytes, size_t len);
+
 /* Calls fn for each value under the cursor, in the order of keys, until it returns non-zero, which is returned. */
 typedef int (*tree_fn)(struct shared *value, void *arg);
 int tree_each(struct tree_cursor c, tree_fn fn, void *arg);

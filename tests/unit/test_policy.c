@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define NOW 1000
 
@@ -176,6 +177,54 @@ START_TEST(supplementary_groups_count)
 	ck_assert_uint_eq(who_lets(p, &c, "both"), 5);
 	ck_assert_uint_eq(who_lets(p, &c, "half"), 0);
 	ck_assert_uint_eq(who_lets(p, &alice, "first"), 0);
+	policy_unref(p);
+}
+END_TEST
+
+static int64_t spent_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The shortest of some tries, each of 100 questions. */
+static int64_t time_of_questions(const struct policy *p, const struct policy_caller *c)
+{
+	int64_t least = INT64_MAX;
+
+	for (int try = 0; try < 10; try++) {
+		const int64_t began = spent_ns();
+		for (int i = 0; i < 100; i++)
+			ck_assert_uint_eq(who_lets(p, c, "other"), 0);
+		const int64_t took = spent_ns() - began;
+		least = took < least ? took : least;
+	}
+	return least;
+}
+
+/* Whoever has a user namespace with 65,536 subordinate gids can be in all of them, and is asked about each name of the vault when it lists it. */
+START_TEST(all_groups_that_there_can_be_cost_little_more_than_one)
+{
+	enum { MANY = 65536, FIRST = 100000 };
+	static uint32_t groups[MANY];
+	struct policy_change changes[] = {
+		add(1, "secrets-user", "group:4", "below"),	 add(2, "secrets-user", "group:100000", "first"), add(3, "secrets-user", "group:123456", "middle"),
+		add(4, "secrets-user", "group:165535", "last"), add(5, "secrets-user", "group:165536", "above"), add(6, "secrets-user", "group:4000000000", "far"),
+	};
+	const char *const of_caller[] = { "first", "middle", "last" }, *const of_others[] = { "below", "above", "far" };
+	struct policy *p = policy_of(changes, 6);
+
+	for (uint32_t i = 0; i < MANY; i++)
+		groups[i] = FIRST + i;
+	const struct policy_caller one = { .uid = 1000, .gid = 1000, .groups = groups, .n_groups = 1 }, all = { .uid = 1000, .gid = 1000, .groups = groups, .n_groups = MANY };
+	for (uint64_t i = 0; i < 3; i++) {
+		ck_assert_uint_eq(who_lets(p, &all, of_caller[i]), i + 2);
+		ck_assert_uint_eq(who_lets(p, &all, of_others[i]), 0);
+	}
+	const int64_t with_one = time_of_questions(p, &one), with_all = time_of_questions(p, &all);
+	ck_assert_msg(with_all < 100 * with_one, "%lld ns with one group, %lld ns with %d", (long long)with_one, (long long)with_all, MANY);
 	policy_unref(p);
 }
 END_TEST
@@ -853,7 +902,7 @@ int main(void)
 	const TTest *const tests[] = {
 		denies_everybody_everything_while_there_are_no_bindings, denies_caller_without_binding,
 		denies_root_without_binding, denies_where_something_is_missing, denies_names_that_cannot_be,
-		supplementary_groups_count, commas_narrow, root_of_a_container_does_not_inherit_the_vault,
+		supplementary_groups_count, all_groups_that_there_can_be_cost_little_more_than_one, commas_narrow, root_of_a_container_does_not_inherit_the_vault,
 		host_and_everyone_stand_alone, scopes_decide_as_they_cover, the_longest_names_and_prefixes_are_found,
 		windows_open_and_close_at_the_nanosecond, forever_has_no_end, times_before_the_epoch_are_times,
 		the_binding_that_holds_longest_decides, among_equals_the_lowest_id_decides, reader_sees_no_value,
