@@ -233,6 +233,11 @@ void audit_retention(struct audit *a);
 /* With lock, after audit_ready: an AuditTampered record, of which whoever asks is told. 0, -EIO, -ENOSPC. */
 int audit_put_tampered(struct audit *a, const char *detail);
 
+/* ---- audit_inherit.c ---- */
+
+/* At a takeover, before anything reads them: the tables of the head hold what can be used, whoever wrote them. */
+void audit_inherit_tables(struct audit *a);
+
 /* ---- audit_fold.c; with lock ---- */
 
 enum audit_fate { AUDIT_WRITE = 0, AUDIT_FOLDED, AUDIT_KNOWN, AUDIT_REFUSED };

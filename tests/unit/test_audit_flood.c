@@ -320,6 +320,102 @@ START_TEST(a_request_that_comes_again_is_counted_once)
 }
 END_TEST
 
+/* A worker that was somebody else's has written what it likes into the tables: the next one reads no further than they reach, loses no count, and what it writes is a record. */
+START_TEST(whoever_takes_over_believes_no_length)
+{
+	struct log *l = new_log();
+	const struct who w = { .uid = 1000, .pid = 5, .result = AUDIT_ALLOW }, refused = { .uid = 2000, .pid = 6, .result = AUDIT_DENY };
+	struct audit_head *h = l->head;
+
+	for (int i = 0; i < 1300; i++)
+		ck_assert_int_eq(asks(l, i < 300 ? &w : &refused), 0);
+	struct audit_repeat *r = &h->repeats[AUDIT_REPEATS - 1];
+	struct audit_fold *f = &h->folds[0];
+	ck_assert_uint_eq(r->tally.count, 100);
+	ck_assert_uint_gt(f->tally.count, 0);
+	const uint64_t folded = f->tally.count;
+	switch (_i) {
+	case 0:
+		r->caller_len = UINT16_MAX;
+		break;
+	case 1:		/* a line of its own */
+		r->caller[20] = '\n';
+		break;
+	case 2:
+		memset(r->secret, 'a', sizeof r->secret);
+		memset(r->role, 'b', sizeof r->role);
+		memset(r->principal, 'c', sizeof r->principal);
+		memset(f->secret, 'd', sizeof f->secret);
+		break;
+	case 3:
+		r->operation = f->operation = UINT16_MAX;
+		f->result = UINT8_MAX;
+		r->tally.first = r->tally.last = f->tally.first = f->tally.last = INT64_MIN;
+		break;
+	default:
+		r->caller_len = 0;
+		break;
+	}
+	r->stream = UINT32_MAX;
+	for (size_t i = 0; i < AUDIT_STREAMS; i++)
+		h->streams[i].repeat = UINT32_MAX;
+	memset(h->tampering.detail, 'e', sizeof h->tampering.detail);
+	log_drop(l);
+	ck_assert_int_eq(log_open(l), 0);
+	log_verify_clean(l);
+	size_t len;
+	char *text = log_text(l, 1, &len), count[32];
+	snprintf(count, sizeof count, "\"count\":%llu", (unsigned long long)folded);
+	ck_assert_ptr_nonnull(strstr(text, "\"count\":100"));
+	ck_assert_ptr_nonnull(strstr(text, count));
+	if (_i == 2)
+		for (const char *p = text; (p = strstr(p, "aaaa")); p += strspn(p, "a"))
+			ck_assert_uint_lt(strspn(p, "a"), sizeof r->secret);
+	free(text);
+	json_decref(records(l));
+	done(l);
+}
+END_TEST
+
+/* Nor that a bucket stays full for ever, or that a place is taken which is free. */
+START_TEST(whoever_takes_over_believes_no_bucket_that_never_empties)
+{
+	struct log *l = new_log();
+	struct who w = { .uid = 1000, .pid = 5, .result = AUDIT_ALLOW }, refused = { .uid = 2000, .pid = 6, .result = AUDIT_DENY };
+	uint64_t before, after;
+
+	ck_assert_int_eq(asks(l, &w), 0);
+	ck_assert_int_eq(asks(l, &refused), 0);
+	for (size_t i = 0; i < AUDIT_STREAMS; i++) {
+		l->head->streams[i].due = INT64_MAX;
+		l->head->streams[i].repeat = 1 + (uint32_t)(i % AUDIT_REPEATS);
+	}
+	for (size_t i = 0; i < AUDIT_RATES; i++)
+		l->head->rates[i].due = INT64_MAX;
+	l->head->all_denials.due = INT64_MAX;
+	for (size_t i = 0; i < AUDIT_SHARES; i++)
+		l->head->shares[i].due = INT64_MAX;
+	log_drop(l);
+	ck_assert_int_eq(log_open(l), 0);
+	clock_ns += 60 * (int64_t)AUDIT_NS;
+	ck_assert_int_eq(audit_tick(l->a), 0);
+	counted(l, 1000, "allow", &before);
+	ck_assert_int_eq(asks(l, &w), 0);
+	counted(l, 1000, "allow", &after);
+	ck_assert_uint_eq(after, before + 1);
+	counted(l, 2000, "deny", &before);
+	ck_assert_int_eq(asks(l, &refused), 0);
+	counted(l, 2000, "deny", &after);
+	ck_assert_uint_eq(after, before + 1);
+	/* another one's opens find a place to be counted */
+	w.pid = 77;
+	for (int i = 0; i < 1000; i++)
+		ck_assert_int_eq(asks(l, &w), 0);
+	ck_assert_uint_lt(log_seq(l), 500);
+	done(l);
+}
+END_TEST
+
 /* One neighbour does all that it can to fill the tables: another one's opens are counted as before. */
 START_TEST(no_neighbour_takes_the_places_of_another)
 {
@@ -571,6 +667,8 @@ int main(void)
 	tcase_add_test(counting, listings_of_one_process_are_counted_whatever_they_list);
 	tcase_add_loop_test(counting, counts_survive_the_worker_and_come_to_the_file_when_it_ends, 0, 3);
 	tcase_add_loop_test(counting, a_request_that_comes_again_is_counted_once, 0, 3);
+	tcase_add_loop_test(counting, whoever_takes_over_believes_no_length, 0, 5);
+	tcase_add_test(counting, whoever_takes_over_believes_no_bucket_that_never_empties);
 	tcase_add_test(counting, no_neighbour_takes_the_places_of_another);
 	tcase_add_loop_test(counting, a_record_costs_no_more_however_long_the_path, 0, 4);
 	tcase_add_loop_test(shares, an_hour_at_full_speed_pushes_out_nothing, 0, ATTACKS);
