@@ -4,5 +4,6 @@ target_compile_definitions(test_audit_verify PRIVATE AUDIT_FORMAT_DOC="${CMAKE_S
 coffer_unit_test(audit_anomaly coffer_audit coffer_crypto)
 target_link_options(test_audit_anomaly PRIVATE -Wl,--wrap=write,--wrap=pread,--wrap=ftruncate,--wrap=fallocate,--wrap=fdatasync,--wrap=malloc,--wrap=calloc,--wrap=realloc)
 coffer_unit_test(audit_retain coffer_audit coffer_crypto)
+target_link_options(test_audit_retain PRIVATE -Wl,--wrap=audit_segment_list)
 coffer_unit_test(audit_flood coffer_audit coffer_crypto PkgConfig::JANSSON)
 target_link_options(test_audit_flood PRIVATE -Wl,--wrap=clock_gettime)

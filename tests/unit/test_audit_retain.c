@@ -441,6 +441,55 @@ START_TEST(whoever_is_killed_in_a_retention_leaves_a_whole_log)
 }
 END_TEST
 
+/* Retention goes on, `behind_verify` segments of it, when the verifier has read the head file and is about to look which segments there are. */
+static struct log *beside_verify;
+static uint32_t behind_verify;
+int __real_audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last);
+int __wrap_audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last);
+
+int __wrap_audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last)
+{
+	struct log *l = beside_verify;
+
+	beside_verify = NULL;	/* once: what it does lists segments, too */
+	for (uint32_t i = 0; l && i < behind_verify; i++)
+		next_segment(l);
+	if (l)
+		log_retain(l, 1, 0);
+	return __real_audit_segment_list(dir_fd, ret_first, ret_last);
+}
+
+START_TEST(verifies_though_all_that_the_head_file_named_was_removed_meanwhile)
+{
+	struct log *l = segments(3);
+
+	behind_verify = (uint32_t)_i;
+	beside_verify = l;
+	log_verify_clean(l);
+	ck_assert_ptr_null(beside_verify);
+	ck_assert_uint_eq(l->report.first_segment, 2 + (uint32_t)_i);	/* the open one, and the one before it */
+	log_free(l);
+}
+END_TEST
+
+/* Nobody moves the head file on: then it is an old one that was put back, or the records are. */
+START_TEST(finds_a_head_file_from_before_the_first_segment)
+{
+	struct log *l = segments(3);
+	uint8_t old[AUDIT_HEADFILE_SIZE];
+	char path[400];
+
+	ck_assert_int_eq(audit_pread_full(l->head_fd, old, sizeof old, 0), 0);
+	next_segment(l);
+	next_segment(l);
+	log_retain(l, 1, 0);
+	snprintf(path, sizeof path, "%s/head", l->audit);
+	file_put(path, old, sizeof old);
+	ck_found(l, "later than the head file knows");
+	log_free(l);
+}
+END_TEST
+
 START_TEST(verifies_beside_retention)
 {
 	struct log *l = segments(4);
@@ -486,6 +535,8 @@ int main(void)
 	tcase_add_test(retention, removes_nothing_that_it_cannot_record);
 	tcase_add_loop_test(retention, whoever_is_killed_in_a_retention_leaves_a_whole_log, 1, 6);
 	tcase_add_test(retention, verifies_beside_retention);
+	tcase_add_loop_test(retention, verifies_though_all_that_the_head_file_named_was_removed_meanwhile, 0, 3);
+	tcase_add_test(retention, finds_a_head_file_from_before_the_first_segment);
 	tcase_add_test(before, accounts_for_a_log_of_before_from_its_first_record_on);
 	tcase_add_test(before, finds_what_went_before_the_first_start_of_this_version);
 	return suite_run(all, sizeof all / sizeof all[0], "audit retention");

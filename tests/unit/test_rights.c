@@ -148,6 +148,7 @@ static void make_worker(void)
 /* 0, or the errno's name (static for the caller's next request). */
 static const char *error_of(const struct identity *who, const char *line, uint64_t stage, uint64_t value_len)
 {
+	static const char good[] = "{\"ok\":true,";
 	static char error[32];
 	const struct ctl_request request = { .line = line, .len = strlen(line), .stage = stage, .value_len = value_len, .unique = ++v.unique };
 	char *answer = NULL;
@@ -155,6 +156,10 @@ static const char *error_of(const struct identity *who, const char *line, uint64
 	json_t *o;
 
 	ck_assert_int_eq(ctl_execute(&v.vault.ctl, who, &request, &answer, &len), 0);
+	if (len > strlen(good) && !memcmp(answer, good, strlen(good))) {	/* a list of all roles is long */
+		free(answer);
+		return "";
+	}
 	o = json_loadb(answer, len, JSON_DISABLE_EOF_CHECK, NULL);
 	ck_assert_msg(json_is_object(o), "%.*s", (int)len, answer);
 	free(answer);
@@ -723,21 +728,59 @@ static void held_text(action_set held, char *ret, size_t len)
 			n += (size_t)snprintf(ret + n, len - n, " %s", action_name((enum action)a));
 }
 
-START_TEST(no_pair_of_actions_gives_more_than_the_operation_needs)
+/* Backups that were begun and are not ended take the place of others'. */
+static void end_backups(void)
 {
-	const struct row *row = &rows[_i];
-	const bool change = row->fields && changes(row->fields);
+	backups_free(v.vault.backups);
+	v.vault.backups = NULL;
+	ck_assert_int_eq(backups_new(&v.vault.backups), 0);
+	v.vault.ctl.backups = v.vault.backups;
+}
 
+static int try(const struct row *row, const struct identity *who)
+{
+	return row->act ? row->act(who) : request(who, row->fields, changes(row->fields));
+}
+
+/* What is wrong with a row, and how often; the first of it in words. A test has several rows, so that a vault need not be made for each: none hides another. */
+static struct { unsigned n; char first[1024]; } wrong;
+
+static void note_wrong(const struct row *row, const char *who, int r, const char *than)
+{
+	const size_t len = strlen(wrong.first);
+
+	wrong.n++;
+	snprintf(wrong.first + len, sizeof wrong.first - len, "\n%s with%s is %s, but %s", row->what, who, r == -EACCES ? "denied" : "allowed", than);
+}
+
+static void try_callers(const struct row *row)
+{
+	char needs[256], held[128];
+
+	end_backups();
+	snprintf(needs, sizeof needs, "it needs %s", row->needs);
 	for (size_t i = 0; i < CALLERS; i++) {
-		struct identity who = identity_of(FIRST_UID + (uint32_t)i, true);
-		char held[128];
-		int r = row->act ? row->act(&who) : request(&who, row->fields, change);
-
+		const struct identity who = identity_of(FIRST_UID + (uint32_t)i, true);
+		const int r = try(row, &who);
+		if ((r != -EACCES) == enough(v.held[i], row->needs))
+			continue;
 		held_text(v.held[i], held, sizeof held);
-		ck_assert_msg((r != -EACCES) == enough(v.held[i], row->needs), "%s with%s is %s, but it needs %s", row->what, held, r == -EACCES ? "denied" : "allowed", row->needs);
+		note_wrong(row, held, r, needs);
 	}
 	/* with every action nothing is denied: so it is the actions that are asked for, and nothing else */
-	ck_assert_int_ne(row->act ? row->act(&admin) : request(&admin, row->fields, change), -EACCES);
+	const int r = try(row, &admin);
+	if (r == -EACCES)
+		note_wrong(row, " every action", r, "nothing is denied to an administrator");
+}
+
+#define GROUP 12u	/* rows on one vault */
+#define GROUPS ((int)((ROWS + GROUP - 1) / GROUP))
+
+START_TEST(no_pair_of_actions_gives_more_than_the_operation_needs)
+{
+	for (size_t i = (size_t)_i * GROUP; i < ROWS && i < ((size_t)_i + 1) * GROUP; i++)
+		try_callers(&rows[i]);
+	ck_assert_msg(wrong.n == 0, "%u are wrong:%s", wrong.n, wrong.first);
 }
 END_TEST
 
@@ -762,15 +805,19 @@ END_TEST
 START_TEST(every_action_elsewhere_gives_nothing_here)
 {
 	static const char *const anywhere[] = { "`list`", "`rotations`", "`restore-key`", "`restore-put`", "`restore-drop`" };
-	const struct row *row = &rows[_i];
 	const struct identity who = identity_of(9100, true);
-	bool any = !strcmp(row->needs, "nothing");
 
 	must(OP("grant") ",\"role\":\"administrator\",\"principal\":\"user:9100\",\"on\":\"elsewhere-*\"");
-	for (size_t i = 0; i < sizeof anywhere / sizeof *anywhere; i++)
-		any |= !strcmp(row->what, anywhere[i]);
-	int r = row->act ? row->act(&who) : request(&who, row->fields, changes(row->fields));
-	ck_assert_msg((r != -EACCES) == any, "%s on another scope is %s", row->what, r == -EACCES ? "denied" : "allowed");
+	for (const struct row *row = rows; row < rows + ROWS; row++) {
+		end_backups();
+		bool any = !strcmp(row->needs, "nothing");
+		for (size_t i = 0; i < sizeof anywhere / sizeof *anywhere; i++)
+			any |= !strcmp(row->what, anywhere[i]);
+		const int r = try(row, &who);
+		if ((r != -EACCES) != any)
+			note_wrong(row, " every action on another scope", r, any ? "it may be asked of any name" : "it is of this one");
+	}
+	ck_assert_msg(wrong.n == 0, "%u are wrong:%s", wrong.n, wrong.first);
 }
 END_TEST
 
@@ -866,8 +913,8 @@ int main(void)
 	tcase_add_test(table, the_guide_says_what_each_operation_needs);
 	tcase_add_checked_fixture(pairs, setup, teardown);
 	tcase_set_timeout(pairs, 120);
-	tcase_add_loop_test(pairs, no_pair_of_actions_gives_more_than_the_operation_needs, 0, (int)ROWS);
-	tcase_add_loop_test(pairs, every_action_elsewhere_gives_nothing_here, 0, (int)ROWS);
+	tcase_add_loop_test(pairs, no_pair_of_actions_gives_more_than_the_operation_needs, 0, GROUPS);
+	tcase_add_test(pairs, every_action_elsewhere_gives_nothing_here);
 	tcase_add_loop_test(pairs, what_is_withdrawn_before_it_is_read_is_left_out, 0, 4);
 	tcase_add_test(pairs, who_may_read_and_write_gets_no_copy_of_what_has_expired);
 	suite_add_tcase(s, table);
