@@ -36,6 +36,8 @@ struct lanes {
 	size_t n_free;
 };
 
+#define CROWD 64u	/* no more than any of the reserves */
+
 static const void *body_of(const struct fuse_in_header *in)
 {
 	return in + 1;
@@ -148,6 +150,15 @@ static bool take_share(struct lanes *l, enum pool pool, uint64_t neighbour, uint
 	if (*ret_lost)
 		shares_force(s, neighbour, 1);		/* what was taken from the other */
 	return *ret_lost != 0;
+}
+
+bool lanes_crowded(const struct lanes *l, uint64_t neighbour)
+{
+	uint32_t n = 0;
+
+	for (int i = NO_POOL + 1; i < POOLS; i++)
+		n += shares_held(l->shares[i], neighbour);
+	return n >= CROWD;
 }
 
 static enum pool pool_of(enum lane lane)
