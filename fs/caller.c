@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fs/resolver.h"
+#include "fs/shares.h"
 #include "store/aead.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -621,6 +622,18 @@ int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, str
 	free(f->account_groups);
 	free(f);
 	return why ? -EACCES : 0;
+}
+
+uint64_t caller_guess_root(struct callers *c, pid_t tid)
+{
+	struct findings f = { 0 };
+	const int fd = tid > 0 ? open_thread(c, tid) : -1;
+
+	if (fd < 0)
+		return NEIGHBOUR_ROOT;
+	read_cgroup(fd, &f);
+	close(fd);
+	return neighbour_of_cgroup(f.container, f.unit);
 }
 
 int caller_tgid(struct callers *c, pid_t tid, pid_t *ret_tgid)

@@ -51,6 +51,9 @@ struct identity *caller_cached(struct callers *c, uint32_t uid, uint32_t gid, pi
  * with the header's uid, gid and pid for the audit record (never to be asked of the policy), or NULL when memory is short. */
 int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, struct identity **ret_identity, const char **ret_why);
 
+/* Whose share a thread of root's most likely uses: its container's, by its cgroup, or root's. Asks nobody; but the kernel may be changing cgroups. */
+uint64_t caller_guess_root(struct callers *c, pid_t tid);
+
 /* What is known of uids before their threads were looked at: for as long as c lives. */
 struct neighbours *callers_neighbours(struct callers *c);
 /* Asks the resolver for the table of subordinate uids where it is another one than is known; waits for so long at most, and asks once a second. For one thread at a time, which may wait. */

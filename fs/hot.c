@@ -188,6 +188,13 @@ uint64_t hot_neighbour(void *userdata, const struct fuse_in_header *in, size_t l
 	return h ? h->neighbour : vault_neighbour_guess(v, in->uid);
 }
 
+uint64_t hot_container(void *userdata, const struct fuse_in_header *in)
+{
+	struct vault *v = userdata;
+
+	return caller_guess_root(v->callers, (pid_t)in->pid);
+}
+
 bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len)
 {
 	const void *arg = in + 1;

@@ -11,6 +11,9 @@ bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len);
 /* Whose share of things the request uses, as far as that is known without asking anybody: of a RELEASE, the opener's. */
 uint64_t hot_neighbour(void *userdata, const struct fuse_in_header *in, size_t len);
 
+/* The same of one of root's: its container's, where its thread is in one. */
+uint64_t hot_container(void *userdata, const struct fuse_in_header *in);
+
 /* Has the policy let this neighbour in lately? */
 bool hot_known(void *userdata, uint64_t neighbour);
 

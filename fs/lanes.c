@@ -36,6 +36,8 @@ struct lanes {
 	size_t n_free;
 };
 
+#define CROWD 64u	/* no more than any of the reserves */
+
 static const void *body_of(const struct fuse_in_header *in)
 {
 	return in + 1;
@@ -56,6 +58,8 @@ bool lanes_locked(const struct fuse_in_header *in, size_t len)
 	case FUSE_READDIR:
 	case FUSE_READDIRPLUS:
 		return true;
+	case FUSE_OPEN:		/* the kernel's own, while FS_IOC_SETFLAGS or file_setattr(2) holds the file's lock: every other has O_LARGEFILE, but for those of 32-bit programs without it */
+		return body >= sizeof(struct fuse_open_in) && ((const struct fuse_open_in *)body_of(in))->flags == 0;
 	case FUSE_GETATTR:	/* of lseek(2) to the end */
 		return body >= sizeof(struct fuse_getattr_in) && (((const struct fuse_getattr_in *)body_of(in))->getattr_flags & FUSE_GETATTR_FH);
 	case FUSE_READ:		/* into the page cache: every open of the file waits for its pages, which it drops */
@@ -148,6 +152,15 @@ static bool take_share(struct lanes *l, enum pool pool, uint64_t neighbour, uint
 	if (*ret_lost)
 		shares_force(s, neighbour, 1);		/* what was taken from the other */
 	return *ret_lost != 0;
+}
+
+bool lanes_crowded(const struct lanes *l, uint64_t neighbour)
+{
+	uint32_t n = 0;
+
+	for (int i = NO_POOL + 1; i < POOLS; i++)
+		n += shares_held(l->shares[i], neighbour);
+	return n >= CROWD;
 }
 
 static enum pool pool_of(enum lane lane)

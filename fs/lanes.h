@@ -33,6 +33,9 @@ struct lanes;
 int lanes_new(struct shared *shared, struct lanes **ret_lanes);
 void lanes_free(struct lanes *l);	/* accepts NULL */
 
+/* So many requests of this neighbour wait that it matters whether it is this one's. */
+bool lanes_crowded(const struct lanes *l, uint64_t neighbour);
+
 /* What waits, or is worked on: a parked request, or PARKED and the number of its slot. */
 typedef uint32_t lane_entry;
 static inline bool entry_is_parked(lane_entry e) { return e < PARKED; }

@@ -95,6 +95,13 @@ static uint32_t owner_of(uint32_t uid, const struct subordinate *s)
 }
 _Static_assert(OWNER_UNKNOWN == SUBUID_UNKNOWN, "an unknown owner is one");
 
+uint64_t neighbour_of_cgroup(const char *container, const char *unit)
+{
+	const struct neighbour_facts f = { .container = container, .unit = unit };
+
+	return of_root(&f);
+}
+
 uint32_t neighbour_owner(const struct neighbour_facts *f)
 {
 	if (!f->answered || !f->ancestry.known)

@@ -38,6 +38,8 @@ struct neighbour_facts {
 	const char *container, *unit;	/* of its cgroup, "" without */
 };
 uint64_t neighbour_of(const struct neighbour_facts *f);
+/* Of a thread of root's, by its cgroup alone ("" without a container, or a unit). */
+uint64_t neighbour_of_cgroup(const char *container, const char *unit);
 /* The user of the machine whose processes these are: the one who made the outermost user namespace, or whose subordinate uid this is, else the uid. Where root made the container, the uid (or who has it as a
  * subordinate one). OWNER_UNKNOWN: somebody's, but it is not known whose. */
 uint32_t neighbour_owner(const struct neighbour_facts *f);

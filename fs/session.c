@@ -13,6 +13,7 @@
 #include "fs/delayed.h"
 #include "fs/lanes.h"
 #include "fs/log.h"
+#include "fs/shares.h"
 #include "fs/test_hook.h"
 #include "store/secbuf.h"
 
@@ -323,10 +324,24 @@ static enum parking defer_locked(struct session *s, struct slot *slot, bool rese
 	return parking;
 }
 
+/* The root of a container that asks for more than it gets is not to use up what is root's until its threads were looked at. With the lock, which is let go of meanwhile. */
+static void look_closer(struct session *s, const struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+
+	if (!in->pid || whose_it_is(s, in, slot->len) != NEIGHBOUR_ROOT || !lanes_crowded(s->lanes, NEIGHBOUR_ROOT))
+		return;
+	pthread_mutex_unlock(&s->lock);
+	request_is_of(s->config.container(s->config.userdata, in));
+	pthread_mutex_lock(&s->lock);
+}
+
 /* From the hot thread. False: the slot goes along. */
 static bool defer(struct session *s, struct slot *slot)
 {
 	pthread_mutex_lock(&s->lock);
+	if (!current.neighbour_known)
+		look_closer(s, slot);
 	const enum parking parking = defer_locked(s, slot, current.resent);
 	pthread_mutex_unlock(&s->lock);
 	if (parking == PARKING_NONE)

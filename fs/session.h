@@ -25,6 +25,8 @@ struct session_config {
 	bool (*hot)(void *userdata, const struct fuse_in_header *in, size_t len);
 	/* Whose request it is, as far as that is known without asking anybody: a RELEASE names nobody. */
 	uint64_t (*neighbour)(void *userdata, const struct fuse_in_header *in, size_t len);
+	/* The same of one that is root's, as far as is known: its container's, where it has one. Takes longer. */
+	uint64_t (*container)(void *userdata, const struct fuse_in_header *in);
 	/* Has the policy let this neighbour in lately? */
 	bool (*known)(void *userdata, uint64_t neighbour);
 	/* A request that two workers died on is answered EIO: raises the alarm, and says how long its caller is to wait for that (ms). */

@@ -91,6 +91,33 @@ reads_succeed
 expect_ok coffer whoami
 expect_ok as $reader coffer whoami
 crowd_end
+
+# Its root has root's uid, and until its thread was looked at that is all that is known of it.
+note "more opens at a time than can wait, by a container's root"
+cgroup=/sys/fs/cgroup/cpu/docker-$(printf '%064x' $$).scope
+[ -d /sys/fs/cgroup/cpu ] || cgroup=/sys/fs/cgroup/${cgroup##*/}
+forget_cgroup() { [ ! -d "$cgroup" ] || rmdir "$cgroup" 2>/dev/null || true; }
+if mkdir "$cgroup" 2>/dev/null; then
+	AT_EXIT+=(forget_cgroup)
+	for _ in {1..5}; do	# it is when they all come at once that there is not enough
+		sh -c 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"' sh "$cgroup" crowd opens "$MNT" 3500 $SECRETS 0 1 >"$SCRATCH/crowd.0" 2>&1 &
+		CROWDS=($!)
+		STARTED+=("$(process_of $!)")
+		until grep -q refused "$SCRATCH/crowd.0"; do
+			alive "$(process_of "${CROWDS[0]}")" || fail "the crowd ended: $(cat "$SCRATCH/crowd.0")"
+			expect_ok coffer whoami
+		done
+		for _ in {1..5}; do
+			expect_ok coffer whoami
+			expect_ok ls "$MNT"
+		done
+		crowd_end
+	done
+	reads_succeed
+	forget_cgroup
+else
+	note "there is no cgroup to be had"
+fi
 [ "$(status .restarts)" = 0 ] || fail "a worker ended"
 vault_umount
 audit_verify

@@ -14,12 +14,14 @@
  *   ctls    open ctl, and keep it open            mkdirs  make a directory of a new name
  *   writes  write a byte to ctl                   seeks   seek to the end of ctl
  *   stages  open a secret to write, write 64 KiB, and keep it open
+ *   flags   set the flags of s000000, as chattr(1) does, once it is disabled; the caller has opened it before
  *
  * What keeps lets go of all, and begins again, when it is refused. The file that the environment's CROWD_COUNT names holds the number of answers so far, as 8 bytes. With CROWD_WATCH it is another crowd's, and "meanwhile 12" says
  * in the end how many answers that one had, in the median, while a thread of this one waited for its own. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -28,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -166,8 +169,28 @@ static int stages(unsigned number, int *kept)
 	return error;
 }
 
+static int flags(unsigned number, int *kept)
+{
+	static _Thread_local int fd = -1;
+	const int none = 0;
+	struct stat st;
+	int again;
+
+	(void)number;
+	(void)kept;
+	if (fd < 0) {
+		fd = open_secret(0, O_RDONLY);
+		printf("open %d\n", fd >= 0);
+		while ((again = open_secret(0, O_RDONLY)) >= 0) {
+			close(again);
+			usleep(1000);
+		}
+	}
+	return fd < 0 || fstat(fd, &st) || ioctl(fd, FS_IOC_SETFLAGS, &none) ? errno : 0;
+}
+
 static const struct { const char *name; act act; } kinds[] = {
-	{ "opens", opens }, { "holds", holds }, { "ctls", ctls }, { "writes", writes }, { "seeks", seeks }, { "chmods", chmods }, { "mkdirs", mkdirs }, { "lists", lists }, { "stages", stages },
+	{ "opens", opens }, { "holds", holds }, { "ctls", ctls }, { "writes", writes }, { "seeks", seeks }, { "chmods", chmods }, { "mkdirs", mkdirs }, { "lists", lists }, { "stages", stages }, { "flags", flags },
 };
 
 /* ---- threads ---- */

@@ -27,6 +27,7 @@ static void teardown(void)
 }
 
 #define SLOT (SLOTS - 1)
+#define LARGEFILE 0100000u	/* the kernel's, which the C library says is 0 */
 
 /* A request in a slot. */
 static void arrives(uint32_t slot, uint32_t opcode)
@@ -36,6 +37,8 @@ static void arrives(uint32_t slot, uint32_t opcode)
 
 	memset(s->data, 0, 256);
 	*in = (struct fuse_in_header){ .len = sizeof *in + 64, .opcode = opcode, .unique = unique += 2 };
+	if (opcode == FUSE_OPEN)
+		((struct fuse_open_in *)(void *)(in + 1))->flags = LARGEFILE;
 	s->len = in->len;
 }
 
@@ -62,11 +65,11 @@ static uint32_t fill(uint32_t opcode, uint64_t neighbour)
 START_TEST(it_is_known_where_the_kernel_holds_a_lock)
 {
 	static const struct { uint32_t opcode; bool locked; } cases[] = {
-		{ FUSE_OPEN, false }, { FUSE_RELEASE, false }, { FUSE_FLUSH, false }, { FUSE_OPENDIR, false }, { FUSE_ACCESS, false }, { FUSE_GETXATTR, false },
+		{ FUSE_RELEASE, false }, { FUSE_FLUSH, false }, { FUSE_OPENDIR, false }, { FUSE_ACCESS, false }, { FUSE_GETXATTR, false },
 		{ FUSE_WRITE, true }, { FUSE_FSYNC, true }, { FUSE_SETATTR, true }, { FUSE_MKDIR, true }, { FUSE_RMDIR, true }, { FUSE_RENAME, true }, { FUSE_RENAME2, true },
 		{ FUSE_READDIR, true }, { FUSE_READDIRPLUS, true },
 	};
-	struct { struct fuse_in_header in; union { struct fuse_getattr_in getattr; struct fuse_read_in read; } u; } r = { 0 };
+	struct { struct fuse_in_header in; union { struct fuse_getattr_in getattr; struct fuse_read_in read; struct fuse_open_in open; } u; } r = { 0 };
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		r.in.opcode = cases[i].opcode;
@@ -80,6 +83,11 @@ START_TEST(it_is_known_where_the_kernel_holds_a_lock)
 	r.u.read = (struct fuse_read_in){ .read_flags = FUSE_READ_LOCKOWNER };
 	ck_assert(!lanes_locked(&r.in, sizeof r));
 	r.u.read.read_flags = 0;
+	ck_assert(lanes_locked(&r.in, sizeof r));
+	r.in.opcode = FUSE_OPEN;
+	r.u.open = (struct fuse_open_in){ .flags = LARGEFILE };
+	ck_assert(!lanes_locked(&r.in, sizeof r));
+	r.u.open.flags = 0;	/* the kernel's own, for FS_IOC_SETFLAGS */
 	ck_assert(lanes_locked(&r.in, sizeof r));
 	ck_assert(!lanes_locked(&r.in, sizeof r.in));
 }

@@ -52,6 +52,18 @@ static const struct { struct neighbour_facts f; uint64_t neighbour; uint32_t own
 	{ { .uid = 1000, .answered = true }, 1000, OWNER_UNKNOWN },
 };
 
+/* What is known of a thread of root's at once. */
+START_TEST(a_cgroup_tells_containers_from_root)
+{
+	const struct neighbour_facts f = { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1", .unit = "" };
+
+	ck_assert_uint_eq(neighbour_of_cgroup("docker:1", ""), neighbour_of(&f));
+	ck_assert_uint_ne(neighbour_of_cgroup("docker:2", ""), neighbour_of(&f));
+	ck_assert_uint_eq(neighbour_of_cgroup("", ""), 0);
+	ck_assert_uint_eq(neighbour_of_cgroup("docker:1", "session-3.scope"), 0);	/* which a user has named */
+}
+END_TEST
+
 START_TEST(tells_neighbours_apart)
 {
 	struct neighbour_facts f = cases[_i].f;
@@ -195,6 +207,7 @@ int main(void)
 
 	suite_add_tcase(s, facts);
 	tcase_add_loop_test(facts, tells_neighbours_apart, 0, (int)(sizeof cases / sizeof *cases));
+	tcase_add_test(facts, a_cgroup_tells_containers_from_root);
 	tcase_add_test(facts, containers_of_the_hosts_pid_namespace_are_told_apart_by_their_cgroup);
 	tcase_add_test(facts, prints_for_people);
 	suite_add_tcase(s, guesses);
