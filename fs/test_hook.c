@@ -225,6 +225,16 @@ static int lose_the_requests(void)
 	return 0;
 }
 
+/* How much is in them already is where the next worker goes on. */
+static int spoil_the_buffers(void)
+{
+	for (size_t i = 0; i < CTL_BUFFERS; i++) {
+		cell.shared->ctl[i].len = UINT32_MAX - 4095;
+		cell.shared->ctl[i].value_got = UINT64_MAX - 7;
+	}
+	return 0;
+}
+
 /* The socket's other end answers to each, or it reads none of them; each of them could have a line in the log. */
 static int speak_without_end(void)
 {
@@ -244,7 +254,7 @@ static const struct { const char *name; int (*make)(void); } attempts[] = {
 	ATTEMPT(send_elsewhere), ATTEMPT(write_the_log), ATTEMPT(remove_the_log), ATTEMPT(shorten_the_log), ATTEMPT(write_over_the_log), ATTEMPT(punch_the_log), ATTEMPT(map_the_log), ATTEMPT(run_a_program),
 	ATTEMPT(fork_a_process), ATTEMPT(trace_the_keeper), ATTEMPT(read_the_keepers_memory), ATTEMPT(signal_the_keeper), ATTEMPT(run_new_code), ATTEMPT(make_memory_executable), ATTEMPT(make_a_program),
 	ATTEMPT(become_root), ATTEMPT(mount_something), ATTEMPT(use_io_uring), ATTEMPT(catch_the_guard), ATTEMPT(skip_segments), ATTEMPT(open_an_old_segment), ATTEMPT(spoil_the_options),
-	ATTEMPT(lose_the_requests), ATTEMPT(speak_without_end),
+	ATTEMPT(spoil_the_buffers), ATTEMPT(lose_the_requests), ATTEMPT(speak_without_end),
 };
 
 static void *wait_for_order(void *arg)
