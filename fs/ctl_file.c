@@ -109,6 +109,12 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 	return may ? 0 : -ENFILE;
 }
 
+/* The worker before us may have been somebody else's, and have left any numbers in it: whoever is at it would write where they say. */
+static bool is_sound(const struct ctl_buffer *b)
+{
+	return b->len <= sizeof b->line && b->complete <= 1 && b->value_got < UINT64_MAX / 2 && b->error <= INT32_MAX;
+}
+
 /* The handle's buffer, for this thread alone until end_use. -EBADF; -ESTALE: it went to another neighbour; -EAGAIN: another thread is at it. */
 static int begin_use(struct vault *v, struct handle *h, uint64_t fh, struct ctl_buffer **ret_buffer)
 {
@@ -125,6 +131,13 @@ static int begin_use(struct vault *v, struct handle *h, uint64_t fh, struct ctl_
 	else
 		v->ctl_busy[b - v->shared->ctl] = true;
 	pthread_mutex_unlock(&v->ctl_lock);
+	if (!r && !is_sound(b)) {
+		b->len = 0;
+		b->complete = 0;
+		b->value_got = 0;
+		b->error = 0;
+		b->dead = 1;
+	}
 	if (!r)
 		*ret_buffer = b;
 	return r;

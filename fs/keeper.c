@@ -186,7 +186,7 @@ static int make_served_mount(struct keeper *k)
 	int r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
 	if (r)
 		return 1;
-	k->shared->keeper.resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
+	k->resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
 	if (children_start_worker(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;

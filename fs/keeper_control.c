@@ -95,7 +95,7 @@ static void answer_retain(struct keeper *k, int seat, const struct control_messa
 
 static void note_fatal(struct keeper *k, const struct control_message *m)
 {
-	log_error("worker: %s", m->text);
+	log_caused(LOG_ERR, "worker: %s", m->text);
 	snprintf(k->fatal, sizeof k->fatal, "%s", m->text);
 	k->fatal_status = m->number ? (int)m->number : 1;
 }

@@ -61,6 +61,7 @@ struct keeper {
 	struct mount *mount;
 	int shared_fd, self_fd, proc_fd, signal_fd, clone_fd;
 	bool attached;
+	bool resend;			/* the kernel can send unanswered requests again; what the shared memory says of it is for workers */
 	char exe[PATH_MAX];		/* the binary on disk */
 	int next_fd;			/* the binary of an upgrade under way, -1: none */
 	int before_fd;			/* the one before it, until a worker of the new one serves; -1: none */
@@ -111,7 +112,7 @@ int memory_make(struct keeper *k);
 /* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new. */
 int memory_reset(struct keeper *k);
 int memory_lock(struct keeper *k);
-/* Writes into the shared memory who the keeper is, its paths and options; before each worker, for the one before it could have written there, too. */
+/* Writes into the shared memory who the keeper is, its paths and options; before each worker starts and has its word, for the one before it could have written there, too. */
 void memory_sign(struct keeper *k);
 
 /* ---- keeper_children.c: starting and reaping ---- */
@@ -172,6 +173,8 @@ struct keeper_state {
 	struct seat seats[SEATS];
 	int active;
 	pid_t lingering;
+	uint32_t segment, closed;
+	bool resend;
 };
 size_t state_descriptors(struct keeper_state *s, int *ret[STATE_FDS]);
 void state_save(const struct keeper *k, struct keeper_state *ret);

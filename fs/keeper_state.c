@@ -33,7 +33,7 @@ void state_save(const struct keeper *k, struct keeper_state *ret)
 		.magic = STATE_MAGIC, .size = sizeof *ret, .shared_size = sizeof(struct shared), .list = sandbox_keeper_list(), .options = k->options, .conf = k->store.conf, .users = k->store.users,
 		.shared = k->shared_fd, .fuse = mount_fuse_fd(k->mount), .proc = k->proc_fd, .clone = k->clone_fd, .dir = k->store.dir, .lock = k->store.lock,
 		.audit_dir = k->store.audit_dir, .audit_head = k->store.audit_head, .kek = k->store.kek, .unseal = k->store.unseal, .asked = k->asked_fd, .worker = -1,
-		.active = k->active, .lingering = k->lingering,
+		.active = k->active, .lingering = k->lingering, .segment = k->segment, .closed = k->closed, .resend = k->resend,
 	};
 	mount_save(k->mount, &ret->mount);
 	memcpy(ret->channels, k->channels, sizeof ret->channels);
@@ -75,6 +75,9 @@ int state_restore(struct keeper *k, const struct keeper_state *s)
 	k->giver_worker = s->worker;
 	k->active = s->active;
 	k->lingering = s->lingering;
+	k->segment = s->segment;
+	k->closed = s->closed;
+	k->resend = s->resend;
 	k->attached = true;
 	memcpy(k->channels, s->channels, sizeof k->channels);
 	memcpy(k->helpers, s->helpers, sizeof k->helpers);

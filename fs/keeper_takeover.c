@@ -17,7 +17,9 @@ static void activate(struct keeper *k, int seat)
 	k->active = seat;
 	k->seats[seat].state = SEAT_ACTIVATING;
 	k->seats[seat].since_ms = keeper_now_ms();
-	if (word.number && audit_segment_open_at(k->store.audit_dir, word.number, false, 0, &segment))
+	memory_sign(k);
+	/* where the head is the word of one that was somebody else's, it opens nothing that is closed */
+	if (word.number > k->closed && audit_segment_open_at(k->store.audit_dir, word.number, false, 0, &segment))
 		segment = -1;	/* it asks, and hears why */
 	int r = control_send(k->seats[seat].control, &word, segment);
 	if (segment >= 0)
@@ -32,7 +34,7 @@ static void activate(struct keeper *k, int seat)
 /* What a worker had read and not answered goes back to the queue for the next one. Before that one has its word: what it has read itself must not come to it again, and be done twice at the same time. */
 static void send_again(struct keeper *k)
 {
-	if (k->shared->keeper.resend && mount_resend(k->mount))
+	if (k->resend && mount_resend(k->mount))
 		log_error("unanswered requests cannot be sent again: %s", strerror(errno));
 }
 

@@ -21,6 +21,7 @@
 
 #include "fs/control.h"
 #include "fs/log.h"
+#include "fs/shared.h"
 
 #define PIECE      16
 #define MARKER_MAX 16384
@@ -209,8 +210,42 @@ static int open_an_old_segment(void) { return ask_for_segment(1, false); }
 /* All of the shared memory is a worker's to write. */
 static int spoil_the_options(void)
 {
-	cell.options->plain_pool = SIZE_MAX / 2;
+	cell.shared->keeper.options.plain_pool = SIZE_MAX / 2;
 	return 0;
+}
+
+/* Those who wait for an answer would wait for ever, and cannot be killed. */
+static int lose_the_requests(void)
+{
+	cell.shared->keeper.resend = 0;
+	for (size_t i = 0; i < SLOTS; i++) {
+		memset(cell.shared->slots[i].data, 0, sizeof(struct fuse_in_header));
+		cell.shared->slots[i].len = 0;
+	}
+	return 0;
+}
+
+/* How much is in them already is where the next worker goes on. */
+static int spoil_the_buffers(void)
+{
+	for (size_t i = 0; i < CTL_BUFFERS; i++) {
+		cell.shared->ctl[i].len = UINT32_MAX - 4095;
+		cell.shared->ctl[i].value_got = UINT64_MAX - 7;
+	}
+	return 0;
+}
+
+/* The socket's other end answers to each, or it reads none of them; each of them could have a line in the log. */
+static int speak_without_end(void)
+{
+	struct control_message m = { .type = CONTROL_FATAL, .text = "a lie" };
+	int r = 0;
+
+	for (int i = 0; i < 2000 && !r; i++) {
+		m.type = i % 2 ? CONTROL_FATAL : CONTROL_RETAIN;
+		r = control_send(cell.control, &m, -1);
+	}
+	return r;
 }
 
 #define ATTEMPT(function) { #function, function }
@@ -219,6 +254,7 @@ static const struct { const char *name; int (*make)(void); } attempts[] = {
 	ATTEMPT(send_elsewhere), ATTEMPT(write_the_log), ATTEMPT(remove_the_log), ATTEMPT(shorten_the_log), ATTEMPT(write_over_the_log), ATTEMPT(punch_the_log), ATTEMPT(map_the_log), ATTEMPT(run_a_program),
 	ATTEMPT(fork_a_process), ATTEMPT(trace_the_keeper), ATTEMPT(read_the_keepers_memory), ATTEMPT(signal_the_keeper), ATTEMPT(run_new_code), ATTEMPT(make_memory_executable), ATTEMPT(make_a_program),
 	ATTEMPT(become_root), ATTEMPT(mount_something), ATTEMPT(use_io_uring), ATTEMPT(catch_the_guard), ATTEMPT(skip_segments), ATTEMPT(open_an_old_segment), ATTEMPT(spoil_the_options),
+	ATTEMPT(spoil_the_buffers), ATTEMPT(lose_the_requests), ATTEMPT(speak_without_end),
 };
 
 static void *wait_for_order(void *arg)

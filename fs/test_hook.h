@@ -2,10 +2,9 @@
 #ifndef COFFER_FS_TEST_HOOK_H
 #define COFFER_FS_TEST_HOOK_H
 
-#include "fs/options.h"
-
 /* What a captured worker would have at hand. memory: /proc/PID/mem of the key holder. */
-struct test_cell { const char *kek, *conf, *memory; int audit_dir, control, keeper; struct options *options; };
+struct shared;
+struct test_cell { const char *kek, *conf, *memory; int audit_dir, control, keeper; struct shared *shared; };
 
 /* Starts two threads, before any other thread is started: they inherit the signal mask. 0 or negative errno.
  * - At each SIGUSR1 one searches every readable mapping for the pieces of 16 bytes of the file that the environment's COFFER_TEST_MARKER names, and logs what it found. The file holds the marker with every

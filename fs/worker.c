@@ -656,7 +656,7 @@ static int start_hooks(const struct worker *w)
 	snprintf(conf, sizeof conf, "%s/vault.conf", k->store);
 	snprintf(memory, sizeof memory, "/proc/%d/mem", (int)k->keyholder);
 	const struct test_cell cell = {
-		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper, .options = &w->vault.shared->keeper.options,
+		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper, .shared = w->vault.shared,
 	};
 	return test_hook_start(&cell);
 }

@@ -126,7 +126,8 @@ install -m 755 "$COFFER_HOOKS_BIN/coffer" "$COFFER_HOOKS_BIN/cofferd" "$SCRATCH/
 # readable by anybody, so that nothing but the cell keeps the worker from it; the daemon itself wants it closed
 install -m 644 "$KEK" "$SCRATCH/kek-copy"
 CALLS_EXPECTED=1
-export COFFER_TEST_KEK=$SCRATCH/kek-copy
+install -m 666 /dev/null "$SCRATCH/die"
+export COFFER_TEST_KEK=$SCRATCH/kek-copy COFFER_TEST_DIE=$SCRATCH/die
 vault_mount -o audit_segment=64K
 segments() { ls "$STORE"/audit/*.jsonl | wc -l; }
 until [ "$(segments)" -ge 4 ]; do
@@ -206,6 +207,9 @@ catch_the_guard killed
 skip_segments EAGAIN
 open_an_old_segment EPERM
 spoil_the_options done
+spoil_the_buffers done
+lose_the_requests done
+speak_without_end done
 END
 answers=$(log_lines 'there are [0-9]* attempts')
 env kill --queue 999 --signal USR2 "$(status .processes.worker)"
@@ -218,6 +222,39 @@ kill_worker
 wait_for all_there
 kill_worker
 expect_ok cmp /etc/hostname "$MNT/db/current"
+
+[ "$(log_lines 'worker: a lie')" -le 50 ] || fail "a worker fills the log of the machine: $(log_lines 'worker: a lie') lines"
+
+note "who was in the middle of a request to ctl hears that it is dead, and no worker dies of it"
+mkfifo "$SCRATCH/go"
+start perl -e 'open(my $f, "+>>", $ARGV[0]) or die; syswrite($f, "{") or die; open(my $o, ">", $ARGV[2]); print $o "begun\n"; close $o; open(my $go, "<", $ARGV[1]); <$go>;
+	my $r = syswrite($f, " " x 4096); my $e = defined $r ? "taken" : 0 + $!; open($o, ">", $ARGV[2]); print $o "$e\n"' "$MNT/.coffer/ctl" "$SCRATCH/go" "$SCRATCH/said"
+talker=$!
+begun() { [ "$(cat "$SCRATCH/said")" = begun ]; }
+wait_for begun
+crashes=$(log_lines 'was ended by signal (6|7|11)')
+env kill --queue "$((n - 3))" --signal USR2 "$(status .processes.worker)"
+spoilt() { [ "$(log_lines 'test hook: spoil_the_buffers was answered')" -ge 2 ]; }
+wait_for spoilt
+kill_worker
+echo >"$SCRATCH/go"
+wait "$talker"
+[ "$(cat "$SCRATCH/said")" = 1 ] || fail "the rest of a request to a buffer that is spoilt: $(cat "$SCRATCH/said")"
+[ "$(log_lines 'was ended by signal (6|7|11)')" = "$crashes" ] || fail "a worker believed how much there was"
+
+note "a request that is under way is answered by the next worker, though this one says that there was none"
+worker=$(status .processes.worker)
+echo 'hang 14 1' >"$COFFER_TEST_DIE"
+start timeout 60 cat "$MNT/db/current" >"$SCRATCH/late"
+late=$!
+hangs() { [ "$(cat "$COFFER_TEST_DIE")" = 'hang 14 0' ]; }
+wait_for hangs
+env kill --queue "$((n - 2))" --signal USR2 "$worker"
+lost() { [ "$(log_lines 'test hook: lose_the_requests was answered')" -ge 2 ]; }
+wait_for lost
+kill -9 "$worker"
+wait "$late" || fail "who was waiting is not answered"
+cmp /etc/hostname "$SCRATCH/late" || fail "who was waiting is answered something else"
 
 note "nothing came of it: the log is whole"
 vault_umount
