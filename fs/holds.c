@@ -18,6 +18,7 @@
 #define PAUSE_MS   1000			/* the bell can hold nothing just now: it is not asked before this */
 #define LOOK_MS    1000			/* between two files that are let go */
 #define STRANGE_MS 50			/* between two questions who the bell is */
+#define EXPECT_MS  1000			/* a bell that is started greets long before this */
 #define STACK_SIZE (128u * 1024)
 
 /* late: an open has waited for it in vain; no other does. ino 0: free. */
@@ -30,6 +31,7 @@ struct holds {
 	pthread_cond_t answered;
 	struct asked asked[ASKED];
 	int64_t not_before_ms;
+	_Atomic int64_t strange_ms;	/* since when the bell has not greeted, as far as the thread saw; 0: it has */
 	uint32_t hand;			/* of the clock that finds what was not opened for the longest time */
 	int64_t next_look_ms;
 	pthread_t thread;
@@ -138,6 +140,20 @@ static bool can_hold(const struct holds *h)
 	return bell && atomic_load_explicit(&h->shared->bell, memory_order_relaxed) == bell && h->shared->n < BELL_HOLDS && now_ms() >= h->not_before_ms;
 }
 
+/* A greeting may have come before the keeper had written down who the bell is. */
+static bool knows_bell(const struct holds *h)
+{
+	return h->shared->bell == h->v->shared->keeper.bell;
+}
+
+/* The daemon has just started, or its bell has: what is opened before the bell greets would be held by nobody. */
+static bool expects_bell(const struct holds *h)
+{
+	const int64_t since = h->strange_ms;
+
+	return !(h->shared->bell && knows_bell(h)) && (!since || now_ms() - since < EXPECT_MS);
+}
+
 bool holds_ready(struct holds *h, uint64_t ino)
 {
 	if (!h)
@@ -150,7 +166,7 @@ bool holds_ready(struct holds *h, uint64_t ino)
 	}
 	pthread_mutex_lock(&h->lock);
 	const struct asked *a = find_asked(h, ino);
-	const bool ready = !can_hold(h) || (a ? a->late : !find_asked(h, 0));
+	const bool ready = can_hold(h) ? (a ? a->late : !find_asked(h, 0)) : !expects_bell(h);
 	pthread_mutex_unlock(&h->lock);
 	return ready;
 }
@@ -203,6 +219,8 @@ void holds_take(struct holds *h, uint64_t ino)
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
 	pthread_mutex_lock(&h->lock);
+	while (expects_bell(h) && pthread_cond_timedwait(&h->answered, &h->lock, &until) != ETIMEDOUT)
+		;
 	if (slot_of(h->shared, ino) < 0 && (find_asked(h, ino) || ask(h, ino)))
 		while ((a = find_asked(h, ino)) && !a->late)
 			if (pthread_cond_timedwait(&h->answered, &h->lock, &until) == ETIMEDOUT) {
@@ -339,10 +357,13 @@ static void recount(struct shared_holds *s)
 	}
 }
 
-/* Its greeting may have come before the keeper had written down who it is. */
-static bool knows_bell(const struct holds *h)
+/* For how long the bell has not greeted. */
+static void note_strange(struct holds *h)
 {
-	return h->shared->bell == h->v->shared->keeper.bell;
+	if (h->shared->bell && knows_bell(h))
+		h->strange_ms = 0;
+	else if (!h->strange_ms)
+		h->strange_ms = now_ms();
 }
 
 static void *listen_to_bell(void *arg)
@@ -361,6 +382,7 @@ static void *listen_to_bell(void *arg)
 			bell_send(h->v->bell_fd, BELL_LISTEN, "", 0);
 		while (recv(h->v->bell_fd, &m, sizeof m, MSG_DONTWAIT | MSG_TRUNC) == (ssize_t)sizeof m)
 			hear(h, &m);
+		note_strange(h);
 		make_room(h);
 		forget_unanswered(h);
 		pthread_mutex_unlock(&h->lock);

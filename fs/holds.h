@@ -1,6 +1,6 @@
 /* Files that the bell keeps open for writing, so that the kernel gives nobody a lease on them: a lease would keep everybody else's open waiting for as long as fs.lease-break-time says.
  *
- * A lease needs an open file. So the first open of a file is answered only when the bell has it, or cannot have it; the open of one that is held costs one look at a table. Which files are held stands in
+ * A lease needs an open file. So the first open of a file is answered only when the bell has it, or cannot have it (it greets within a moment of its start, for which opens wait, too); the open of one that is held costs one look at a table. Which files are held stands in
  * shared memory, for the bell outlives a worker; it counts only while the bell is the one that said so. Where the table is full, a file that nobody has open, and that was not opened for the longest time, is
  * let go, at most one each second, for that is a ring that its watchers hear. */
 #ifndef COFFER_FS_HOLDS_H
