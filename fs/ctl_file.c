@@ -83,19 +83,36 @@ static bool take_share(struct vault *v, const struct asker *asker, const struct 
 	return *ret_reserved || take_from_heaviest(v, h->neighbour);
 }
 
+/* Somebody has this request open. Names of requests are hard to guess, but whoever watches their directory hears of one when it is opened, and a write to it that does not end would hold its lock. */
+static bool is_taken(struct vault *v, uint64_t ino)
+{
+	struct inode i;
+
+	if (!inode_unpack(ino, &i) || i.type != INODE_REQUEST)
+		return false;
+	for (size_t k = 0; k < CTL_BUFFERS; k++) {
+		const struct ctl_buffer *b = &v->shared->ctl[k];
+		const struct handle *h = b->owner ? ctl_handle(v, b->owner) : NULL;
+		if (h && h->ino == ino)
+			return true;
+	}
+	return false;
+}
+
 int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 {
 	struct handle *h = ctl_handle(v, fh);
 	struct ctl_buffer *b = v->shared->ctl;
+	int r;
 
 	if (!h)
 		return -EBADF;
 	if (h->extra)			/* the OPEN came again */
 		return 0;
 	pthread_mutex_lock(&v->ctl_lock);
-	bool reserved;
-	const bool may = take_share(v, asker, h, &reserved);
-	if (may) {
+	bool reserved = false;
+	r = is_taken(v, h->ino) ? -EBUSY : take_share(v, asker, h, &reserved) ? 0 : -ENFILE;
+	if (!r) {
 		while (b->owner)	/* there are as many as there are shares */
 			b++;
 		b->len = b->dead = b->error = b->refused = 0;
@@ -106,7 +123,7 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 		h->extra = (uint64_t)(b - v->shared->ctl) + 1;
 	}
 	pthread_mutex_unlock(&v->ctl_lock);
-	return may ? 0 : -ENFILE;
+	return r;
 }
 
 /* The worker before us may have been somebody else's, and have left any numbers in it: whoever is at it would write where they say. */

@@ -4,7 +4,7 @@
 
 #include "fs/access.h"
 
-/* Reserves the buffer of a handle that asker has just opened: 0; -ENFILE: this neighbour has its share of them (fs/shares.h), which others
+/* Reserves the buffer of a handle that asker has just opened: 0; -EBUSY: somebody has this request open; -ENFILE: this neighbour has its share of them (fs/shares.h), which others
  * with less may take from it: -ESTALE is then what its next call says. */
 int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh);
 /* -EAGAIN: only a thread that may wait for all can take it, for it has bytes of a value; nothing was done. */

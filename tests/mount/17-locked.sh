@@ -47,6 +47,7 @@ for kind in mkdirs chmods writes lists seeks; do
 	meanwhile=$(sed -n 's/^meanwhile //p' "$SCRATCH/crowd.$kind")
 	[ "$meanwhile" -le $((CROWD / 3)) ] || fail "of $CROWD that came before it $meanwhile had an answer before each of $kind, in the median"
 done
+
 note "the kernel itself opens a file while it sets its flags"
 expect_ok coffer grant secrets-user user:$intruder --on s000000
 rm -f "$SCRATCH/own"
@@ -57,6 +58,8 @@ wait_for -t 120 has_answers own 10
 crowd_end flags
 meanwhile=$(sed -n 's/^meanwhile //p' "$SCRATCH/crowd.flags")
 [ "$meanwhile" -le $((CROWD / 3)) ] || fail "of $CROWD that came before it $meanwhile had an answer before each of flags, in the median: $(cat "$SCRATCH/crowd.flags")"
+expect_ok coffer revoke secrets-user user:$intruder --on s000000
+
 expect_errno EACCES as $intruder sysop mkdir "$MNT/mine"
 expect_errno EPERM as $intruder sysop mkdir "$MNT/-mine"
 expect_errno EACCES as $intruder sysop rmdir "$MNT/s000001"

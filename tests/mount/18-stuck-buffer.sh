@@ -58,6 +58,15 @@ expect_errno ok as $intruder sysop open rw "$MNT/.coffer/requests/0123456789abcd
 ls -A "$MNT/.coffer" >"$SCRATCH/listed"
 ! grep -q requests "$SCRATCH/listed" || fail "requests is listed"
 
+note "nor a request: whoever watches the directory hears of its name"
+hold ours 0
+expect_held ok ours open rw "$MNT/.coffer/requests/00112233445566"
+expect_errno EBUSY as $intruder sysop open rw "$MNT/.coffer/requests/00112233445566"
+expect_errno EBUSY sysop open ro "$MNT/.coffer/requests/00112233445566"
+expect_errno ok as $intruder sysop open rw "$MNT/.coffer/requests/00112233445567"
+let_go ours
+expect_errno ok as $intruder sysop open rw "$MNT/.coffer/requests/00112233445566"
+
 note "a listing that does not end: reads and requests go on"
 stuck list "$MNT"
 expect_output "the value" timeout 30 cat "$MNT/db/current"
