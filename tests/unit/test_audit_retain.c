@@ -127,6 +127,24 @@ START_TEST(finds_what_somebody_removed_while_it_was_stopped)
 }
 END_TEST
 
+/* Two changes of a directory within one tick of the clock leave the same time. */
+START_TEST(finds_what_somebody_removed_right_after_it_looked)
+{
+	struct log *l = segments(6);
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+	struct stat st;
+
+	next_segment(l);
+	ck_assert_int_eq(audit_tick(l->a), 0);
+	ck_assert_int_eq(fstat(l->dir_fd, &st), 0);
+	remove_segment(l, 1);
+	times[1] = st.st_mtim;
+	ck_assert_int_eq(futimens(l->dir_fd, times), 0);
+	found_and_told(l, "are gone");
+	log_free(l);
+}
+END_TEST
+
 START_TEST(does_not_tell_again_after_a_worker_died)
 {
 	struct log *l = segments(4);
@@ -597,6 +615,7 @@ int main(void)
 		tcase_set_timeout(all[i], 120);
 	tcase_add_loop_test(tampering, finds_what_somebody_removed_while_it_ran, 0, sizeof removals / sizeof removals[0]);
 	tcase_add_loop_test(tampering, finds_what_somebody_removed_while_it_was_stopped, 0, sizeof removals / sizeof removals[0]);
+	tcase_add_test(tampering, finds_what_somebody_removed_right_after_it_looked);
 	tcase_add_test(tampering, does_not_tell_again_after_a_worker_died);
 	tcase_add_loop_test(tampering, finds_what_somebody_put_in, 0, 2);
 	tcase_add_test(tampering, says_for_how_long_it_was_tampered_with);
