@@ -259,6 +259,7 @@ static int take_over(struct handles *h)
 			push_free(h, e);
 			continue;
 		}
+		e->comm[HANDLE_COMM - 1] = '\0';	/* whoever wrote it may have been somebody else's */
 		account(h, e);
 		shares_force(pool_of(h, e->kind), e->neighbour, 1);
 		h->live++;

@@ -124,7 +124,7 @@ int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place)
 	size_t len = place->start - from;
 	uint8_t *data = malloc(len), digest[DIGEST_LEN];
 	struct bytes part = { data, len };
-	char hex[AUDIT_HEX_LEN], detail[160];
+	char hex[AUDIT_HEX_LEN], detail[192];
 	struct audit_event e = { .operation = AUDIT_TORN, .result = AUDIT_ERROR, .detail = detail };
 	int r = -EIO;
 
@@ -142,7 +142,9 @@ int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place)
 	if (sha256(&part, 1, digest) < 0)
 		goto out;
 	audit_hex(hex, digest);
-	snprintf(detail, sizeof detail, AUDIT_TORN_DETAIL, (unsigned long long)len, (unsigned long long)from, place->segment, hex);
+	int end = snprintf(detail, sizeof detail, AUDIT_TORN_DETAIL, (unsigned long long)len, (unsigned long long)from, place->segment, hex);
+	if (from == 0)
+		snprintf(detail + end, sizeof detail - (size_t)end, AUDIT_TORN_OLDEST, audit_at(a->head)->oldest);
 	place->newline = true;
 	place->reserve = true;
 	r = audit_put_at(a, &e, NULL, place);

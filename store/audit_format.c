@@ -33,7 +33,8 @@
  *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that moment), and after a semicolon why, if it was
  *            neither size nor age: the segment before was removed or cut while it was open
  *            (only a Torn record at 0 may stand there instead)
- *            M is the lowest number of which no record says that it was removed; until November 2026 it was the lowest one that was there
+ *            M is the lowest number of which no record says that it was removed; until November 2026 it was the lowest one that was there.
+ *            A Torn record at 0 has "; oldest M" behind its detail
  *   SegmentRemove  detail "segment N, last record L, hash <64 hex>": retention is about to remove segment N, which ends with record L, whose h is given. On the disk before the file goes
  *   AuditTampered  result error; detail says what: segments are gone, cut or there that retention did not remove, or this log did not make
  *   Torn     detail "torn, L bytes at O of segment N, SHA-256 <64 hex>": the L bytes between the record before and the newline that precedes this line are no record (a process or machine died in a
@@ -46,7 +47,7 @@
  *
  * What verify finds, with the key K_0 and the head file: a changed bit; a record dropped, doubled, reordered, moved to another segment; a tail cut off before the last durable point; a log cut off and
  * continued, or resealed, by somebody who holds a later key (K_j does not follow from K_n, n > j); segments removed at the beginning that no record accounts for. Accounted for is what lies before the M of the first Segment record
- * that is there, and what a SegmentRemove record names; in a log of before, up to the first SegmentRemove or AuditTampered record, also what lies before the M of a later Segment record. What it cannot find: the tail after the last durable point cut off when the machine crashed; the whole
+ * that is there, and what a SegmentRemove record names; in a log of before, up to the first record that has a principal, also what lies before the M of a later Segment record. The head file accounts for nothing. What it cannot find: the tail after the last durable point cut off when the machine crashed; the whole
  * directory with its head file put back from an old copy, unless it is told the daemon's head; records invented after the moment at which the key was stolen. */
 #include "store/audit_internal.h"
 
@@ -536,6 +537,11 @@ bool audit_record_request(const char *line, const struct audit_record *rec, uint
 	return false;
 }
 
+bool audit_record_is_of_now(const char *line, const struct audit_record *rec)
+{
+	return field(line, rec, ",\"principal\":") != NULL;	/* no string holds a quotation mark as it is */
+}
+
 bool audit_record_torn(const char *line, const struct audit_record *rec, struct audit_torn *ret)
 {
 	const char *limit = line + rec->body_len, *p = field(line, rec, ",\"detail\":\"torn, ");
@@ -547,8 +553,16 @@ bool audit_record_torn(const char *line, const struct audit_record *rec, struct 
 		return false;
 	if (!(p = take(p, limit, "of segment ")) || !(p = take_number(p, limit, ',', &t.segment)) || !(p = take(p, limit, " SHA-256 ")))
 		return false;
-	if ((size_t)(limit - p) < AUDIT_HEX_LEN + 1 || p[AUDIT_HEX_LEN] != '"' || audit_unhex(p, t.digest) < 0)
+	if ((size_t)(limit - p) < AUDIT_HEX_LEN + 1 || audit_unhex(p, t.digest) < 0)
 		return false;
+	p += AUDIT_HEX_LEN;
+	t.oldest = 0;
+	if (*p != '"') {
+		uint64_t oldest;
+		if (!(p = take(p, limit, "; oldest ")) || !take_number(p, limit, '"', &oldest) || oldest == 0 || oldest > AUDIT_SEGMENT_NUMBER_MAX)
+			return false;
+		t.oldest = (uint32_t)oldest;
+	}
 	*ret = t;
 	return true;
 }

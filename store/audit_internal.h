@@ -75,7 +75,9 @@ int audit_parse(const char *line, size_t len, struct audit_record *ret);
 /* Of a record whose seal is right. */
 bool audit_record_is(const struct audit_record *rec, enum audit_operation op);
 bool audit_record_request(const char *line, const struct audit_record *rec, uint64_t *ret_connection, uint64_t *ret_recent);
-struct audit_torn { uint64_t len, offset, segment; uint8_t digest[DIGEST_LEN]; };
+struct audit_torn { uint64_t len, offset, segment; uint32_t oldest; /* of one that begins a segment; 0: it does not say */ uint8_t digest[DIGEST_LEN]; };
+/* Was it written by a version that records each removal by retention? The ones before knew no principals. */
+bool audit_record_is_of_now(const char *line, const struct audit_record *rec);
 bool audit_record_torn(const char *line, const struct audit_record *rec, struct audit_torn *ret);
 bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest, bool *ret_because);
 /* A removal by retention: the segment's number, the number of its last record and that one's h. */
@@ -85,6 +87,7 @@ bool audit_record_removed(const char *line, const struct audit_record *rec, stru
 #define AUDIT_REMOVED_DETAIL "segment %u, last record %llu, hash %.64s"
 #define AUDIT_SEGMENT_DETAIL "segment %u, oldest %u"
 #define AUDIT_TORN_DETAIL    "torn, %llu bytes at %llu of segment %u, SHA-256 %.64s"
+#define AUDIT_TORN_OLDEST    "; oldest %u"	/* where it stands for the Segment record */
 
 /* What names in the recents what became of a request: operations have numbers below 64, results below 4. */
 static inline uint64_t audit_recent(uint64_t unique, enum audit_operation operation, enum audit_result result)

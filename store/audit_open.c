@@ -197,6 +197,18 @@ static int take_over(struct audit *a, bool *ret_in_memory, char *why, size_t why
 	return 0;
 }
 
+/* As far as the blocks that the file has can bear it out. */
+static uint64_t allocated(struct audit *a)
+{
+	const uint64_t said = *audit_allocated(a->head, audit_at(a->head));
+	struct stat st;
+
+	if (fstat(a->fd, &st) < 0)
+		return 0;
+	const uint64_t there = (uint64_t)st.st_blocks * 512;
+	return said < there ? said : there;
+}
+
 static void defaults(struct audit_config *c)
 {
 	if (!c->segment_size)
@@ -247,7 +259,7 @@ int audit_open(const struct audit_config *config, struct audit **ret_audit, char
 		r = -EIO;
 		goto out;
 	}
-	a->space.allocated = *audit_allocated(a->head, audit_at(a->head));
+	a->space.allocated = allocated(a);
 	a->failing = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
 	/* what the one before had counted comes first. What cannot be written stays counted. */
 	pthread_mutex_lock(&a->lock);

@@ -151,6 +151,14 @@ static void record_difference(struct audit *a, const struct expected *e, const s
 	pthread_mutex_unlock(&a->lock);
 }
 
+/* What is done to the directory from now on may leave the same time. */
+static bool is_recent(const struct timespec *t)
+{
+	const int64_t age = audit_now() - ((int64_t)t->tv_sec * AUDIT_NS + t->tv_nsec);
+
+	return age < AUDIT_NS;
+}
+
 void audit_look(struct audit *a)
 {
 	struct audit_tampering now = { 0 };
@@ -165,7 +173,7 @@ void audit_look(struct audit *a)
 	if (audit_segment_scan(a->config.dir_fd, e.oldest, e.segment - 1, &seen) < 0 || !seen.last)
 		return;
 	a->looked_mtime = st.st_mtim;
-	a->look_after = audit_monotonic() + LOOK_AGAIN;
+	a->look_after = audit_monotonic() + (is_recent(&st.st_mtim) ? 0 : LOOK_AGAIN);
 	a->limits.finished = seen.bytes;
 	now.missing = e.segment - e.oldest - seen.within;
 	now.first_missing = now.missing ? first_missing(a, &e) : 0;

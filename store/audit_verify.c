@@ -152,7 +152,7 @@ struct verification {
 	struct audit_removed removed;		/* the one right before the first that is there, as its removal was recorded; segment 0: it was not */
 	uint64_t first_seq;			/* of the first record that is there, and the hash that it names */
 	uint8_t first_prev[DIGEST_LEN];
-	bool records_removals;			/* from here on each removal has a record */
+	bool records_removals;			/* from here on each removal has a record, and nothing else accounts for one */
 	uint64_t tampered, tampered_at;		/* AuditTampered records, the last one */
 	uint32_t segment;
 	struct audit_walk walk;
@@ -183,7 +183,8 @@ static void note_unaccounted(struct verification *v, uint32_t upto)
 	v->unaccounted += limit - v->accounted;
 }
 
-/* A Segment record says from which one on it knows of no removal. The first record that is there is the beginning of what can be checked; a later one adds nothing, but in a log of before. */
+/* A Segment record says from which one on it knows of no removal. The first record that is there is the beginning of what can be checked; a later one adds nothing, but in a log of before: it has that from the head file, which root
+ * can write. */
 static void account_segment(struct verification *v, uint32_t oldest)
 {
 	if (!v->accounted || (!v->records_removals && oldest > v->accounted))
@@ -192,7 +193,6 @@ static void account_segment(struct verification *v, uint32_t oldest)
 
 static void account_removal(struct verification *v, const struct audit_removed *removed)
 {
-	v->records_removals = true;
 	if (removed->segment < v->accounted)
 		return;
 	note_unaccounted(v, removed->segment);
@@ -205,9 +205,11 @@ static int verified(struct audit_walk *w, const char *line, const struct audit_r
 {
 	struct verification *v = w->arg;
 	struct audit_removed removed;
+	struct audit_torn torn;
 	uint32_t number, oldest;
 	bool because;
 
+	v->records_removals = v->records_removals || audit_record_is_of_now(line, rec);
 	if (audit_record_segment(line, rec, &number, &oldest, &because)) {
 		if (because && number == v->segment && number == v->first)	/* no gap in the chain shows it: nothing is left before it */
 			return FAIL(v, "segment %u was removed while the daemon wrote to it", number - 1);
@@ -215,13 +217,14 @@ static int verified(struct audit_walk *w, const char *line, const struct audit_r
 		v->begun = v->begun || number == v->segment;
 	} else if (audit_record_removed(line, rec, &removed)) {
 		account_removal(v, &removed);
+	} else if (!v->begun && audit_record_torn(line, rec, &torn) && torn.oldest) {
+		account_segment(v, torn.oldest);
 	} else if (audit_record_is(rec, AUDIT_TAMPERED)) {
-		v->records_removals = true;
 		v->tampered++;
 		v->tampered_at = rec->seq;
 	}
-	if (!v->accounted)	/* a torn beginning does not say what came before it; the head file does */
-		v->accounted = v->head.oldest && v->head.oldest < v->first ? v->head.oldest : v->first;
+	if (!v->accounted)	/* a torn beginning of before does not say what came before it */
+		v->accounted = v->records_removals ? 1 : v->head.oldest && v->head.oldest < v->first ? v->head.oldest : v->first;
 	/* A torn beginning names its place, so that no other part of a segment can be made to look like its beginning. */
 	if (!v->begun && !audit_record_is(rec, AUDIT_TORN))
 		return FAIL(v, "segment %u, line %llu (record %llu): the segment does not begin with its Segment record", v->segment, (unsigned long long)w->line,

@@ -370,6 +370,23 @@ START_TEST(a_takeover_allocates_nothing_anew)
 }
 END_TEST
 
+/* That there is room is not believed of a worker that may have been somebody else's: administrators would have no reserve. */
+START_TEST(a_takeover_looks_whether_the_reserve_is_there)
+{
+	struct log *l = log_new_open();
+	struct stat st;
+
+	log_allow(l, 3);
+	l->head->allocated[0] = l->head->allocated[1] = UINT64_MAX / 2;
+	log_drop(l);
+	ck_assert_int_eq(log_open(l), 0);
+	ck_assert_int_eq(fstat(l->a->fd, &st), 0);
+	ck_assert_uint_le(l->a->space.allocated, (uint64_t)st.st_blocks * 512);
+	log_verify_clean(l);
+	log_free(l);
+}
+END_TEST
+
 /* To cut off what a failed write left gives back what was allocated ahead, the reserve among it. */
 START_TEST(room_that_was_cut_off_is_taken_again)
 {
@@ -611,6 +628,7 @@ int main(void)
 	tcase_add_test(faults, who_reads_keeps_nobody_from_writing);
 	tcase_add_test(faults, a_record_that_is_rolled_forward_over_is_known_by_its_result);
 	tcase_add_test(faults, a_takeover_allocates_nothing_anew);
+	tcase_add_test(faults, a_takeover_looks_whether_the_reserve_is_there);
 	tcase_add_test(faults, room_that_was_cut_off_is_taken_again);
 	tcase_add_test(faults, writes_that_go_on_failing_are_reported_and_recovered_from);
 	tcase_add_test(faults, a_sync_that_fails_is_told);

@@ -127,6 +127,24 @@ START_TEST(finds_what_somebody_removed_while_it_was_stopped)
 }
 END_TEST
 
+/* Two changes of a directory within one tick of the clock leave the same time. */
+START_TEST(finds_what_somebody_removed_right_after_it_looked)
+{
+	struct log *l = segments(6);
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+	struct stat st;
+
+	next_segment(l);
+	ck_assert_int_eq(audit_tick(l->a), 0);
+	ck_assert_int_eq(fstat(l->dir_fd, &st), 0);
+	remove_segment(l, 1);
+	times[1] = st.st_mtim;
+	ck_assert_int_eq(futimens(l->dir_fd, times), 0);
+	found_and_told(l, "are gone");
+	log_free(l);
+}
+END_TEST
+
 START_TEST(does_not_tell_again_after_a_worker_died)
 {
 	struct log *l = segments(4);
@@ -334,18 +352,83 @@ START_TEST(removes_nothing_that_it_cannot_record)
 }
 END_TEST
 
+static void first_key(struct log *l, uint8_t ret[KEY_LEN])
+{
+	size_t len;
+	char *text = file_get(l->verify, &len);
+
+	ck_assert_int_eq(audit_unhex(strstr(text, "\nkey ") + strlen("\nkey "), ret), 0);
+	free(text);
+}
+
+/* The line as the version before would have written it after `at`, which moves on. */
+static size_t line_of_before(const char *line, struct audit_position *at, bool first, char ret[AUDIT_LINE_MAX])
+{
+	static const char principal[] = ",\"principal\":null";
+	struct audit_position next;
+	struct audit_record rec;
+	size_t len;
+
+	ck_assert_int_eq(audit_parse(line, strlen(line), &rec), 0);
+	for (; at->seq < rec.seq; at->seq++) {
+		ck_assert_int_eq(audit_evolve(at->key, next.key), 0);
+		memcpy(at->key, next.key, KEY_LEN);
+	}
+	if (first)
+		memcpy(at->prev, rec.prev, DIGEST_LEN);
+	const char *cut = memmem(line, rec.body_len, principal, strlen(principal));
+	ck_assert_ptr_nonnull(cut);
+	len = (size_t)(cut - line);
+	memcpy(ret, line, len);
+	memcpy(ret + len, cut + strlen(principal), rec.body_len - len - strlen(principal));
+	len = rec.body_len - strlen(principal);
+	audit_hex(ret + len - 1 - AUDIT_HEX_LEN, at->prev);
+	ck_assert_int_eq(audit_seal(ret, len, at, &next, &len), 0);
+	next.size = at->size + len;
+	*at = next;
+	return len;
+}
+
+/* What is there of the log, sealed anew as the version before would have: its records do not say which principal let anybody in. */
+static void lines_of_before(struct log *l, struct audit_position *at)
+{
+	bool first = true;
+
+	first_key(l, at->key);
+	at->seq = 0;
+	for (uint32_t s = 1; s <= at->segment; s++) {
+		char path[400], *save = NULL;
+		size_t len, got = 0;
+		log_path(l, s, path);
+		if (access(path, F_OK) < 0)
+			continue;
+		char *text = log_text(l, s, &len), *to = calloc(1, len + AUDIT_LINE_MAX);
+		at->size = 0;
+		for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+			got += line_of_before(line, at, first, to + got);
+			first = false;
+		}
+		log_text_put(l, s, to, got);
+		free(to);
+		free(text);
+	}
+}
+
 /* A log of the version before: its head file does not say which segment is the oldest, and removals have no records. */
 static void as_before(struct log *l)
 {
+	struct audit_position at = *audit_at(l->head);
 	uint8_t block[AUDIT_HEADFILE_SIZE];
 	char path[400];
 
 	audit_close(l->a);
 	l->a = NULL;
 	memset(l->head, 0, sizeof *l->head);
+	lines_of_before(l, &at);
+	ck_assert_int_eq(audit_headfile_write(l->head_fd, &at, 1000000), 0);
 	ck_assert_int_eq(audit_pread_full(l->head_fd, block, sizeof block, 0), 0);
-	for (size_t at = 0; at < sizeof block; at += AUDIT_HEADFILE_SLOT)
-		memset(block + at + 144, 0, AUDIT_HEADFILE_SLOT - 144);
+	for (size_t slot = 0; slot < sizeof block; slot += AUDIT_HEADFILE_SLOT)
+		memset(block + slot + 144, 0, AUDIT_HEADFILE_SLOT - 144);
 	snprintf(path, sizeof path, "%s/head", l->audit);
 	file_put(path, block, sizeof block);
 }
@@ -387,6 +470,62 @@ START_TEST(finds_what_went_before_the_first_start_of_this_version)
 	remove_segment(l, 1);
 	ck_assert_int_eq(log_open(l), 0);
 	found_and_told(l, "are gone");
+	ck_found(l, "retention");
+	log_free(l);
+}
+END_TEST
+
+/* Root, while the daemon is down: the head file says then that retention removed what is gone. */
+static void head_says_oldest(struct log *l, uint32_t oldest)
+{
+	struct audit_position at;
+	uint64_t generation;
+
+	ck_assert_int_eq(audit_headfile_read(l->head_fd, &at, &generation), 0);
+	at.oldest = oldest;
+	ck_assert_int_eq(audit_headfile_write(l->head_fd, &at, generation + 1), 0);
+}
+
+START_TEST(what_the_head_file_says_accounts_for_nothing)
+{
+	struct log *l = segments(6);
+
+	audit_close(l->a);
+	l->a = NULL;
+	memset(l->head, 0, sizeof *l->head);
+	remove_segment(l, 1);
+	remove_segment(l, 2);
+	head_says_oldest(l, 3);
+	ck_found(l, "retention");
+	ck_assert_int_eq(log_open(l), 0);
+	for (int i = 0; i < 3; i++)
+		next_segment(l);
+	ck_assert_int_eq(audit_tick(l->a), 0);
+	ck_found(l, "retention");
+	log_free(l);
+}
+END_TEST
+
+/* Root puts something where the next segment will be: it begins with a Torn record then, and not with one that says what was there before. */
+START_TEST(a_torn_beginning_accounts_for_nothing)
+{
+	struct log *l = segments(3);
+
+	log_text_put(l, 4, "of somebody else", 16);
+	next_segment(l);
+	ck_assert_uint_eq(in_log(l, "\"operation\":\"Torn\""), 1);
+	if (_i)
+		log_retain(l, 1, 0);	/* and what retention removed is told all the same */
+	log_verify_clean(l);
+	next_segment(l);
+	log_allow(l, 1);
+	audit_close(l->a);
+	l->a = NULL;
+	memset(l->head, 0, sizeof *l->head);
+	log_verify_clean(l);
+	for (uint32_t n = first_there(l); n < 4; n++)
+		remove_segment(l, n);
+	head_says_oldest(l, 4);
 	ck_found(l, "retention");
 	log_free(l);
 }
@@ -525,6 +664,7 @@ int main(void)
 		tcase_set_timeout(all[i], 120);
 	tcase_add_loop_test(tampering, finds_what_somebody_removed_while_it_ran, 0, sizeof removals / sizeof removals[0]);
 	tcase_add_loop_test(tampering, finds_what_somebody_removed_while_it_was_stopped, 0, sizeof removals / sizeof removals[0]);
+	tcase_add_test(tampering, finds_what_somebody_removed_right_after_it_looked);
 	tcase_add_test(tampering, does_not_tell_again_after_a_worker_died);
 	tcase_add_loop_test(tampering, finds_what_somebody_put_in, 0, 2);
 	tcase_add_test(tampering, says_for_how_long_it_was_tampered_with);
@@ -539,5 +679,7 @@ int main(void)
 	tcase_add_test(retention, finds_a_head_file_from_before_the_first_segment);
 	tcase_add_test(before, accounts_for_a_log_of_before_from_its_first_record_on);
 	tcase_add_test(before, finds_what_went_before_the_first_start_of_this_version);
+	tcase_add_test(before, what_the_head_file_says_accounts_for_nothing);
+	tcase_add_loop_test(before, a_torn_beginning_accounts_for_nothing, 0, 2);
 	return suite_run(all, sizeof all / sizeof all[0], "audit retention");
 }

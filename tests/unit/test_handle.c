@@ -308,6 +308,21 @@ START_TEST(the_next_worker_takes_everything_over)
 }
 END_TEST
 
+/* One that was somebody else's has left a name without an end: whoever lists holders would read what lies behind it. */
+START_TEST(the_next_worker_finds_the_end_of_each_name)
+{
+	struct handle_table *t = table_new();
+	struct handles *h = take_over(t);
+	uint64_t fh = open_one(h, 1000, 4242, 7, 3, O_RDONLY);
+
+	memset(handle_get(h, fh)->comm, 'a', HANDLE_COMM);
+	handles_free(h);
+	h = take_over(t);
+	ck_assert_uint_eq(strnlen(handle_get(h, fh)->comm, HANDLE_COMM), HANDLE_COMM - 1);
+	handles_free(h);
+}
+END_TEST
+
 START_TEST(refuses_a_table_of_another_layout)
 {
 	struct handle_table *t = table_new();
@@ -542,6 +557,7 @@ int main(void)
 	tcase_add_test(t, counts_readers_of_a_version);
 	tcase_add_test(t, counts_survive_growth_and_removal);
 	tcase_add_test(t, the_next_worker_takes_everything_over);
+	tcase_add_test(t, the_next_worker_finds_the_end_of_each_name);
 	tcase_add_test(t, refuses_a_table_of_another_layout);
 	tcase_add_test(t, leaves_unused_entries_untouched);
 	tcase_add_test(t, each_visits_the_open_handles_of_a_secret);
