@@ -10,7 +10,6 @@
 
 static int fill(struct store *s, struct keys *keys, const struct store_settings *settings, const struct principal *admins, size_t n_admins)
 {
-	struct idset *touched = NULL;
 	int r = transaction_begin(s, true);
 
 	if (r < 0)
@@ -26,13 +25,7 @@ static int fill(struct store *s, struct keys *keys, const struct store_settings 
 		uint64_t id;
 		r = store_binding_add(s, &b, "made with the vault", NULL, &id);
 	}
-	if (r < 0) {
-		transaction_abort(s);
-		return r;
-	}
-	r = transaction_finish(s, &touched);
-	idset_free(touched);
-	return r;
+	return transaction_settle(s, r);
 }
 
 static int make_database(struct store *s, struct keys *keys, const struct store_settings *settings, const struct principal *admins, size_t n_admins)

@@ -262,6 +262,8 @@ int trail_in(struct store *s, enum row_kind kind, int64_t row);
 int trail_remove(struct store *s, enum row_kind kind, int64_t from, int64_t to);
 /* A transaction of housekeeping: the writer's mutex is held, no transaction open, the store unlocked. fn changes rows; what it changed is committed when it gives 0. */
 int transaction_run(struct store *s, int (*fn)(struct store *s, void *arg), void *arg);
+/* The end of a transaction whose work ended with r: committed, and who is touched forgotten; or taken back, and r. */
+int transaction_settle(struct store *s, int r);
 /* The MAC of a row that is not a member of either set. */
 int row_stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row);
 

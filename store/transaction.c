@@ -379,14 +379,10 @@ int transaction_finish(struct store *s, struct idset **ret_touched)
 	return 0;
 }
 
-int transaction_run(struct store *s, int (*fn)(struct store *s, void *arg), void *arg)
+int transaction_settle(struct store *s, int r)
 {
 	struct idset *touched = NULL;
-	int r = transaction_begin(s, false);
 
-	if (r < 0)
-		return r;
-	r = fn(s, arg);
 	if (r < 0) {
 		transaction_abort(s);
 		return r;
@@ -394,6 +390,13 @@ int transaction_run(struct store *s, int (*fn)(struct store *s, void *arg), void
 	r = transaction_finish(s, &touched);
 	idset_free(touched);
 	return r;
+}
+
+int transaction_run(struct store *s, int (*fn)(struct store *s, void *arg), void *arg)
+{
+	int r = transaction_begin(s, false);
+
+	return r < 0 ? r : transaction_settle(s, fn(s, arg));
 }
 
 int store_commit(struct store *s)

@@ -125,8 +125,10 @@ static void check_leases(struct doctor *d)
 	read_setting("/proc/sys/fs/leases-enable", enabled);
 	read_setting("/proc/sys/fs/lease-break-time", seconds);
 	const unsigned long wait = strtoul(seconds, NULL, 10);
-	if (strtoul(enabled, NULL, 10) == 0)
+	if (enabled[0] == '0')
 		say(d, GOOD, "leases", "the kernel gives none");
+	else if (!seconds[0])
+		say(d, WARN, "leases", "/proc/sys/fs/lease-break-time cannot be read: a lease on a file that the daemon does not hold open keeps others waiting for as long as it says");
 	else if (wait > LEASE_SECONDS)
 		say(d, WARN, "leases", "a lease on a file that the daemon does not hold open (more than 4,096 in use, or the bell just died) keeps others waiting for %lu s: sysctl -w fs.lease-break-time=%d, or, where neither Samba nor an NFS server "
 		    "runs, sysctl -w fs.leases-enable=0", wait, LEASE_SECONDS);

@@ -48,6 +48,25 @@ for file in status metrics audit events; do
 	expect_output 'root:root 0' as 20009 stat -c %U:%G\ %a "$MNT/.coffer/$file"
 done
 
+note "doctor says what the kernel leaves possible, and that it cannot see it"
+# doctor_sees ENABLED SECONDS LINE: on a machine that is set so; "" stands for a setting that cannot be read
+doctor_sees()
+{
+	local status=0
+	printf '%s' "$1" >"$SCRATCH/enabled"
+	printf '%s' "$2" >"$SCRATCH/seconds"
+	# shellcheck disable=SC2016
+	unshare -m sh -c 'mount --bind "$1" /proc/sys/fs/leases-enable && mount --bind "$2" /proc/sys/fs/lease-break-time || exit 50; shift 2; exec "$@"' - \
+		"$SCRATCH/enabled" "$SCRATCH/seconds" coffer doctor >"$OUT" 2>&1 || status=$?
+	[ "$status" != 50 ] || fail "no setting can be put in place of the machine's: $(cat "$OUT")"
+	grep -qE "^$3" "$OUT" || fail "doctor does not say $3: $(cat "$OUT")"
+}
+doctor_sees 1 45 'warn +leases .*for 45 s: sysctl -w fs.lease-break-time=5'
+doctor_sees 1 5 'ok +leases .*5 s'
+doctor_sees 0 45 'ok +leases .*none'
+doctor_sees '' 45 'warn +leases .*45 s'
+doctor_sees 1 '' 'warn +leases .*cannot be read'
+
 note "a stranger who loops for leases on them holds no command up"
 for file in ctl whoami; do
 	for kind in read write; do

@@ -3,21 +3,7 @@
 . "$(dirname "$0")/../support/lib.sh"
 
 alice=20121 alices=1412065280
-line="$alice:$alices:65536"
-take_line()
-{
-	local lock
-	exec {lock}>/etc/subuid.coffer-test
-	flock "$lock"
-	touch /etc/subuid
-	grep -vxF "$line" /etc/subuid >"$SCRATCH/subuid" || true
-	[ "${1:-}" != back ] || echo "$line" >>"$SCRATCH/subuid"
-	cat "$SCRATCH/subuid" >/etc/subuid
-	exec {lock}>&-
-	rm -f /etc/subuid.coffer-test
-}
-AT_EXIT+=(take_line)
-take_line back
+subordinate_uids "$alice:$alices:65536"
 
 vault_start
 expect_ok coffer put db --file /etc/hostname

@@ -2,27 +2,10 @@
 # Whose share a caller uses: a user of the machine with all its subordinate uids is one neighbour, in and out of user namespaces; a container that root made is one, whatever it makes inside.
 . "$(dirname "$0")/../support/lib.sh"
 
-# Lines of our own in /etc/subuid, of uids that no account has: nobody else's file is disturbed.
 alice=20101 bob=20102 alices=1410065408 bobs=1410130944 nobodys=1410196480
-subuid_lines="$alice:$alices:65536
+subordinate_uids "$alice:$alices:65536
 $bob:$bobs:65536
 no-such-user-$$:$nobodys:65536"
-take_lines()
-{
-	local lock
-	exec {lock}>/etc/subuid.coffer-test
-	flock "$lock"
-	touch /etc/subuid
-	# shellcheck disable=SC2002  # the file itself must stay the one that it is
-	cat /etc/subuid | grep -vxF "$subuid_lines" >"$SCRATCH/subuid" || true
-	[ "${1:-}" != back ] || printf '%s\n' "$subuid_lines" >>"$SCRATCH/subuid"
-	cat "$SCRATCH/subuid" >/etc/subuid
-	exec {lock}>&-
-	rm -f /etc/subuid.coffer-test
-}
-AT_EXIT+=(take_lines)
-chmod 644 /etc/subuid 2>/dev/null || true
-take_lines back
 
 vault_start
 printf 'the value' >"$SCRATCH/value"
@@ -53,9 +36,9 @@ expect_neighbour "subordinate-uids-from:$nobodys" as $((nobodys + 7))
 [ "$(owned_by as $((alices + 5)))" = $alice ] || fail "the owner of a subordinate uid"
 [ "$(owned_by as $((nobodys + 7)))" = null ] || fail "an owner that nobody knows"
 grep -q '/etc/subuid: .* names a user that /etc/passwd does not have (line [0-9]*)' "$DAEMON_LOG" || fail "the log does not name the line"
-take_lines
+subordinate_uids_away
 wait_for expect_neighbour "user:$((alices + 5))" as $((alices + 5))
-take_lines back
+subordinate_uids_back
 wait_for expect_neighbour user:$alice as $((alices + 5))
 
 note "user namespaces of a user: made by it, with one uid or with all, and nested"
@@ -90,10 +73,10 @@ expect_neighbour user:$alice as $((alices + 9)) unshare --user --map-root-user
 [ "$(owned_by as $((alices + 9)) unshare --user --map-root-user)" = $alice ] || fail "the owner of a namespace of a subordinate uid"
 expect_neighbour user:$bob as $((bobs + 9)) unshare --user --map-root-user
 note "without a line in /etc/subuid a namespace still tells"
-take_lines
+subordinate_uids_away
 expect_neighbour user:$alice inside 5
 wait_for expect_neighbour "user:$((alices + 9))" as $((alices + 9)) unshare --user --map-root-user
-take_lines back
+subordinate_uids_back
 wait_for expect_neighbour user:$alice as $((alices + 5))
 
 note "what root made: each is a neighbour of its own, and what is made inside it is inside"

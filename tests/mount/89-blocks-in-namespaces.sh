@@ -3,21 +3,7 @@
 . "$(dirname "$0")/../support/lib.sh"
 
 alice=20111 alices=1411065408
-line="$alice:$alices:65536"
-take_line()
-{
-	local lock
-	exec {lock}>/etc/subuid.coffer-test
-	flock "$lock"
-	touch /etc/subuid
-	grep -vxF "$line" /etc/subuid >"$SCRATCH/subuid" || true
-	[ "${1:-}" != back ] || echo "$line" >>"$SCRATCH/subuid"
-	cat "$SCRATCH/subuid" >/etc/subuid
-	exec {lock}>&-
-	rm -f /etc/subuid.coffer-test
-}
-AT_EXIT+=(take_line)
-take_line back
+subordinate_uids "$alice:$alices:65536"
 
 # of the system's accounts: one with a group, and one without it
 member=$(id -u nobody) group=$(id -g nobody) other=$(id -u daemon)

@@ -270,6 +270,33 @@ expect_message()
 	[ "$(wc -l <"$ERR")" -le 2 ] || fail "more than two lines on stderr: $(cat "$ERR")"
 }
 
+# ---- subordinate uids ----
+
+# subordinate_uids LINES: stand in /etc/subuid until the test ends, or subordinate_uids_away. Uids that no account has: nobody else's lines are disturbed, and other tests do the same at the same time.
+subordinate_uids()
+{
+	SUBORDINATE=$1
+	AT_EXIT+=(subordinate_uids_away)
+	[ -e /etc/subuid ] || install -m 644 /dev/null /etc/subuid
+	subordinate_uids_back
+}
+
+subordinate_uids_away() { subuid_write; }
+subordinate_uids_back() { subuid_write put; }
+
+# Never empty in between, for a daemon may read it at any moment; and the file stays the one that it is. What is locked is the directory, for a file of our own would have to be removed while others wait for it.
+subuid_write()
+{
+	local lock
+	exec {lock}</etc
+	flock "$lock"
+	grep -vxF "$SUBORDINATE" /etc/subuid >"$SCRATCH/subuid" || true
+	[ -z "${1:-}" ] || printf '%s\n' "$SUBORDINATE" >>"$SCRATCH/subuid"
+	dd if="$SCRATCH/subuid" of=/etc/subuid bs=1M conv=notrunc status=none
+	truncate -s "$(stat -c %s "$SCRATCH/subuid")" /etc/subuid
+	exec {lock}<&-
+}
+
 # ---- the log ----
 
 # Records of a log, one a line. A worker that is killed at the end of a page leaves a torn line, which is none and which jq would end at.

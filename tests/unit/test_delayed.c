@@ -1,4 +1,5 @@
 #include "fs/delayed.h"
+#include "suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -84,9 +85,5 @@ int main(void)
 	tcase_add_test(c, nobody_has_more_than_its_share_of_them);
 	tcase_add_test(c, whoever_is_refused_much_waits_the_longer);
 	suite_add_tcase(s, c);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

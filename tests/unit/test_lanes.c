@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "fs/shares.h"
+#include "suite.h"
 
 static struct shared *shared;
 static struct lanes *l;
@@ -187,9 +188,5 @@ int main(void)
 	tcase_add_test(c, a_write_waits_in_its_slot_and_nobody_has_all_of_them);
 	tcase_add_test(c, where_nothing_is_left_the_heaviest_loses);
 	suite_add_tcase(s, c);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

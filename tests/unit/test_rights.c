@@ -21,6 +21,7 @@
 #include "fs/shared.h"
 #include "store/backup.h"
 #include "store/vaultconf.h"
+#include "suite.h"
 
 #define CALLERS (ACTION_COUNT + ACTION_COUNT * (ACTION_COUNT - 1) / 2 + ACTION_COUNT)
 #define FIRST_UID 2000u
@@ -906,8 +907,6 @@ int main(void)
 {
 	Suite *s = suite_create("rights");
 	TCase *table = tcase_create("table"), *pairs = tcase_create("pairs");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(table, each_operation_has_a_row);
 	tcase_add_test(table, the_guide_says_what_each_operation_needs);
@@ -919,9 +918,5 @@ int main(void)
 	tcase_add_test(pairs, who_may_read_and_write_gets_no_copy_of_what_has_expired);
 	suite_add_tcase(s, table);
 	suite_add_tcase(s, pairs);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

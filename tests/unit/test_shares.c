@@ -1,4 +1,5 @@
 #include "fs/shares.h"
+#include "suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -183,9 +184,5 @@ int main(void)
 	tcase_add_test(c, what_is_held_is_counted_again);
 	tcase_add_test(c, a_million_random_steps_keep_the_rules);
 	suite_add_tcase(suite, c);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

@@ -1,4 +1,5 @@
 #include "fs/turns.h"
+#include "suite.h"
 
 #include <check.h>
 #include <stdbool.h>
@@ -161,9 +162,5 @@ int main(void)
 	tcase_add_test(c, what_has_waited_longest_is_dropped);
 	tcase_add_test(c, a_million_random_steps_keep_the_rules);
 	suite_add_tcase(s, c);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -1,4 +1,5 @@
 #include "fs/unanswered.h"
+#include "suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -83,9 +84,5 @@ int main(void)
 	tcase_add_test(t, of_too_many_that_wait_an_old_one_goes);
 	tcase_add_test(t, whose_worker_died_is_blamed_or_waits);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }
