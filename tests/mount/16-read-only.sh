@@ -33,6 +33,11 @@ wait_for heard 1
 expect_output 'value 1' as 20001 cat "$MNT/db/current"
 expect_errno EROFS sysop mkdir "$MNT/new"
 expect_ok cat "$MNT/.coffer/status"
+expect_exit 7 coffer list
+expect_message 'read-only.*mount -i -o remount,rw'
+expect_exit 1 coffer doctor
+grep -q '^FAIL *daemon .*read-only' "$OUT" || fail "doctor: $(cat "$OUT")"
+! grep -q 'umount -l' "$OUT" || fail "doctor wants a daemon that serves unmounted: $(cat "$OUT")"
 [ "$(status .processes.bell)" != null ] || fail "there is no bell"
 
 note "writable again, it serves as before, and files are held again"
