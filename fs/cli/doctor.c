@@ -154,6 +154,8 @@ static void check_users(struct doctor *d, const char *store)
 		say(d, WARN, "users", "there is no user %s, as whom programs of hooks and rotation policies run: " USERADD " %s", hooks, hooks);
 	if (all && programs)
 		say(d, GOOD, "users", "%s, %s, %s and %s are there", users[0], users[1], users[2], hooks);
+	else if (all)
+		say(d, GOOD, "users", "%s, %s and %s are there", users[0], users[1], users[2]);
 }
 
 static void check_memory(struct doctor *d)
