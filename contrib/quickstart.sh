@@ -131,7 +131,11 @@ check_way()
 	local why
 	why=$(weak_step "$1")
 	[ -n "$why" ] || why=$(weak_step "$(realpath -m -- "$1")")
-	[ -z "$why" ] || die "$why, so nothing below it would be root's alone; ${root:+choose another --prefix, or }give it to root (chown root, chmod go-w); nothing was changed"
+	[ -n "$why" ] || return 0
+	case $why in
+	"others than root may write to $1") [ -z "$root" ] || [ ! -k "$1" ] || die "$why; choose a directory in it, such as --prefix $1/coffer; nothing was changed" ;;
+	esac
+	die "$why, so nothing below it would be root's alone; ${root:+choose another --prefix, or }give it to root (chown root, chmod go-w); nothing was changed"
 }
 
 # What is filled below --prefix, besides the store and the key.

@@ -305,10 +305,12 @@ static int ask_update(struct ctl *c)
 /* Whoever is registered can open all that is backed up from then on, disabled and deleted too: more than any action short of all gives. */
 static int ask_recipient_add(struct ctl *c)
 {
+	char command[256];
 	int r = ask_update(c);
 
-	if (r < 0 || ctl_ask_administrator(c, NULL) == 0)
+	if (r != -EACCES && (r < 0 || ctl_ask_administrator(c, NULL) == 0))
 		return r;
+	ctl_hint(c, "ask an administrator of the vault to register it; to back up for yourself: %s backup --public-key FILE", ctl_command(c, command, sizeof(command)));
 	return ctl_fail(c, EACCES, "a recipient can open every backup that is made to it, so only an administrator of the vault may register one");
 }
 

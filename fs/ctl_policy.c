@@ -161,6 +161,6 @@ int ctl_note_self_grant(struct ctl *c, const struct principal *principal, const 
 		return 0;
 	c->self_grant = true;
 	principal_print(principal, text);
-	snprintf(detail, sizeof(detail), "user:%u can be meant: %s to %.160s", c->who->policy.uid, role, text);
+	snprintf(detail, sizeof(detail), "user:%u granted %s to %.160s, which can mean itself", c->who->policy.uid, role, text);
 	return store_event_add(c->env->store, &(struct event){ .kind = EVENT_SELF_GRANTED, .name = scope, .detail = detail });
 }

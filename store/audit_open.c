@@ -172,7 +172,7 @@ static int take_over(struct audit *a, bool *ret_in_memory, char *why, size_t why
 	r = a->config.segment_open(a->config.arg, at->segment, false, &a->fd);
 	if (r < 0) {
 		a->fd = -1;
-		audit_why(why, why_len, "segment %u, where the log goes on, cannot be opened: %s", at->segment, strerror(-r));
+		audit_why(why, why_len, "segment %u, where the log goes on, cannot be opened: %s; bring it back, or restore a backup into a new vault", at->segment, strerror(-r));
 		return r == -ENOENT ? -EBADMSG : r;
 	}
 	if (fstat(a->fd, &st) < 0)

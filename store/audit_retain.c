@@ -134,7 +134,7 @@ static void record_difference(struct audit *a, const struct expected *e, const s
 
 	pthread_mutex_lock(&a->lock);
 	if (now->missing && (now->missing != t->missing || now->first_missing != t->first_missing))
-		snprintf(detail, sizeof detail, "%u of the segments %u to %u, from %u on, are gone, and retention did not remove them", now->missing, e->oldest, e->segment - 1, now->first_missing);
+		snprintf(detail, sizeof detail, "%u of the segments %u to %u are gone (the first is %u), and retention did not remove them", now->missing, e->oldest, e->segment - 1, now->first_missing);
 	else if (now->foreign && now->foreign != t->foreign)
 		snprintf(detail, sizeof detail, "segment %u is there, which %s", now->foreign, now->foreign > e->segment ? "this log has not begun" : "retention had removed");
 	if (detail[0])

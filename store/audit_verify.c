@@ -423,7 +423,7 @@ static int ends_check(struct verification *v)
 		return FAIL(v, "the head file is not this log's: at record %llu hash or key differ", (unsigned long long)v->head.seq);
 	note_unaccounted(v, v->first);
 	if (v->unaccounted)
-		return FAIL(v, "%u of the segments before %u, from %u on, are gone, and the log does not say that retention removed them", v->unaccounted, v->first, v->unaccounted_first);
+		return FAIL(v, "%u of the segments before %u are gone (the first is %u), and the log does not say that retention removed them", v->unaccounted, v->first, v->unaccounted_first);
 	if (v->removed.segment && (v->removed.last + 1 != v->first_seq || memcmp(v->removed.digest, v->first_prev, DIGEST_LEN)))
 		return FAIL(v, "segment %u, which retention removed, is not the one that stood before segment %u", v->removed.segment, v->first);
 	if (v->claimed_seq && seq < v->claimed_seq)

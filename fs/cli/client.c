@@ -302,7 +302,9 @@ static int report_lost(const struct mount *m, int r, bool changes)
 	if (r == -EPERM)
 		return fail(EXIT_DENIED, "the daemon refuses to take requests from this process; see: coffer whoami");
 	if (r == -ENFILE || r == -EMFILE)
-		return fail(EXIT_ERROR, "too many requests of yours are under way; try again");
+		return fail(EXIT_ERROR, "you have too many requests under way, or files of the vault open; close some, or try again");
+	if (r == -EROFS)
+		return fail(EXIT_UNAVAILABLE, "%s is read-only here: files can be read, but requests are written; as root: mount -i -o remount,rw %s", m->path, m->path);
 	if (r == -EPROTO)
 		return fail(EXIT_ERROR, "the answer from %s is not JSON; look at: coffer doctor", m->path);
 	if (r == -ENOMEM)

@@ -67,7 +67,7 @@ static int explain_delete(struct cli *c, const struct mount *m, const char *name
 	if (error != ENOENT || ask_deleted(m, name, &secret) < 0)
 		return secret_explain(c, name, NULL, "secrets/delete", error);
 	json_decref(secret);
-	return fail(EXIT_NOT_FOUND, "%s is deleted already; coffer recover %s brings it back, coffer purge %s destroys it", name, name, name);
+	return fail(EXIT_NOT_FOUND, "%s is deleted already; `%s recover %s` brings it back, `%s purge %s` destroys it", name, mount_command(m->path), name, mount_command(m->path), name);
 }
 
 int cmd_delete(struct cli *c, const struct args *a)
@@ -85,7 +85,7 @@ int cmd_delete(struct cli *c, const struct args *a)
 		return explain_delete(c, m, name, path, errno);
 	r = ask_deleted(m, name, &secret);
 	if (r == 0)
-		output_line("%s deleted; until %s, when it is purged, it can be brought back: coffer recover %s", name, text(secret, "purge"), name);
+		output_line("%s deleted; until %s, when it is purged, it can be brought back: %s recover %s", name, text(secret, "purge"), mount_command(m->path), name);
 	else if (r != -ENOENT)
 		printf("%s deleted\n", name);
 	else

@@ -140,7 +140,7 @@ static void check_leases(struct doctor *d)
 static void check_users(struct doctor *d, const char *store)
 {
 	char prefix[USER_MAX + 8], users[USERS][USER_MAX + 8], hooks[USER_MAX + 8];
-	bool all = true;
+	bool all = true, programs;
 
 	offline_prefix(store, prefix);
 	offline_users(prefix, users);
@@ -151,9 +151,12 @@ static void check_users(struct doctor *d, const char *store)
 			    users[i]);
 			all = false;
 		}
-	if (!getpwnam(hooks))
+	programs = getpwnam(hooks);
+	if (!programs)
 		say(d, WARN, "users", "there is no user %s, as whom programs of hooks and rotation policies run: " USERADD " %s", hooks, hooks);
-	if (all)
+	if (all && programs)
+		say(d, GOOD, "users", "%s, %s, %s and %s are there", users[0], users[1], users[2], hooks);
+	else if (all)
 		say(d, GOOD, "users", "%s, %s and %s are there", users[0], users[1], users[2]);
 }
 
@@ -357,7 +360,7 @@ static void check_append_only(struct doctor *d, const json_t *status, const json
 	json_array_foreach(caps, i, name)
 		may = may || strcmp(json_string_value(name) ? json_string_value(name) : "", "cap_linux_immutable") == 0;
 	if (may)
-		say(d, WARN, "append-only", "the log's file system has no such attribute (ext4, XFS, Btrfs and, since 6.6, tmpfs have it): a worker that is taken over could cut the log, which coffer audit verify would find");
+		say(d, WARN, "append-only", "segments do not have the attribute: somebody took it off (chattr -a), or the log's file system has none (ext4, XFS, Btrfs and, since 6.6, tmpfs have it). A worker that is taken over could cut the log, which coffer audit verify would find");
 	else
 		say(d, WARN, "append-only", "the daemon was started without CAP_LINUX_IMMUTABLE (in a container: --cap-add LINUX_IMMUTABLE): a worker that is taken over could cut the log, which coffer audit verify would find");
 }
@@ -373,6 +376,18 @@ static void check_sandbox(struct doctor *d, const json_t *status)
 	check_append_only(d, status, sandbox);
 }
 
+/* Only a daemon that is gone is to be started anew: what refuses this one caller is mended otherwise, and to unmount would take the vault from everybody else. */
+static void say_no_answer(struct doctor *d, const struct mount *m, int r)
+{
+	if (r == -EROFS)
+		say(d, BAD, "daemon", "%s is read-only here: files can be read, but requests are written, so what the daemon knows is not checked; as root: mount -i -o remount,rw %s", m->path, m->path);
+	else if (r == -ENFILE || r == -EMFILE)
+		say(d, BAD, "daemon", "does not answer you: you have too many requests under way, or files of the vault open; close some, or ask as another user");
+	else
+		say(d, BAD, "daemon", "no answer from %s (%s); restart it: umount -l %s; cofferd %s %s", m->path,
+		    r == -EHOSTDOWN ? "nobody is behind it" : strerror(-r), m->path, m->store, m->path);
+}
+
 static void check_daemon(struct doctor *d, const struct mount *m)
 {
 	json_t *request = json_pack("{s:s}", "op", "status"), *answer = NULL;
@@ -381,8 +396,7 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 
 	json_decref(request);
 	if (r < 0) {
-		say(d, BAD, "daemon", "no answer from %s (%s); restart it: umount -l %s; cofferd %s %s", m->path,
-		    r == -EHOSTDOWN ? "nobody is behind it" : strerror(-r), m->path, m->store, m->path);
+		say_no_answer(d, m, r);
 		return;
 	}
 	say(d, GOOD, "daemon", "answers at %s", m->path);

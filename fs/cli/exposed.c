@@ -294,8 +294,8 @@ int cmd_wait_drained(struct cli *c, const struct args *a)
 		if (status || open == 0)
 			break;
 		if (monotonic_ns() - began >= limit) {
-			status = fail(EXIT_UNAVAILABLE, "version %s of %s is still open in %" JSON_INTEGER_FORMAT " place%s; see: coffer holders %s", args_value(a, "version"), a->operands[0],
-				      open, open == 1 ? "" : "s", a->operands[0]);
+			status = fail(EXIT_UNAVAILABLE, "version %s of %s is still open in %" JSON_INTEGER_FORMAT " place%s; see: %s holders %s", args_value(a, "version"), a->operands[0],
+				      open, open == 1 ? "" : "s", mount_command(c->mount.path), a->operands[0]);
 			break;
 		}
 		nanosleep(&(struct timespec){ .tv_sec = pause / 1000, .tv_nsec = pause % 1000 * 1000000 }, NULL);

@@ -66,13 +66,13 @@ static int explain_missing(struct cli *c, const char *name, const char *version)
 
 	snprintf(path, sizeof(path), "%s/.coffer/deleted/%s", c->mount.path, name);
 	if (stat(path, &st) == 0)
-		return fail(EXIT_NOT_FOUND, "%s is deleted; whoever may recover it can: coffer recover %s", name, name);
+		return fail(EXIT_NOT_FOUND, "%s is deleted; whoever may recover it can: %s recover %s", name, mount_command(c->mount.path), name);
 	snprintf(path, sizeof(path), "%s/%s", c->mount.path, name);
 	if (stat(path, &st) < 0)
-		return fail(EXIT_NOT_FOUND, "there is no secret %s; see: coffer list", name);
+		return fail(EXIT_NOT_FOUND, "there is no secret %s; see: %s list", name, mount_command(c->mount.path));
 	if (version)
-		return fail(EXIT_NOT_FOUND, "%s has no version %s; see: coffer versions %s", name, version, name);
-	return fail(EXIT_NOT_FOUND, "%s has no version to serve (none yet, or all disabled); see: coffer versions %s", name, name);
+		return fail(EXIT_NOT_FOUND, "%s has no version %s; see: %s versions %s", name, version, mount_command(c->mount.path), name);
+	return fail(EXIT_NOT_FOUND, "%s has no version to serve (none yet, or all disabled); see: %s versions %s", name, mount_command(c->mount.path), name);
 }
 
 int secret_explain(struct cli *c, const char *name, const char *version, const char *action, int error)
@@ -85,7 +85,7 @@ int secret_explain(struct cli *c, const char *name, const char *version, const c
 	case ENOKEY:
 		return fail(EXIT_UNAVAILABLE, "the vault is sealed; as root: %s unseal", mount_command(c->mount.path));
 	case EKEYEXPIRED:
-		return fail(EXIT_DENIED, "%s has expired, or is not valid yet, and the vault enforces that; see: coffer versions %s", name, name);
+		return fail(EXIT_DENIED, "%s has expired, or is not valid yet, and the vault enforces that; see: %s versions %s", name, mount_command(c->mount.path), name);
 	case EKEYREVOKED:
 		return fail(EXIT_DENIED, "your right to %s was taken away while it was read", name);
 	case ENOTCONN:
@@ -96,7 +96,8 @@ int secret_explain(struct cli *c, const char *name, const char *version, const c
 	case ENFILE:
 		return fail(EXIT_ERROR, "you have too many files of the vault open; close some");
 	case EIO:
-		return fail(EXIT_ERROR, "%s could not be served: it is damaged, or the access could not be logged; see: coffer status, coffer doctor", name);
+		return fail(EXIT_ERROR, "%s could not be served: the access could not be logged (perhaps your share of the log is used up: `coffer list` tells), or it is damaged; an administrator sees which with `%s doctor`",
+			    name, mount_command(c->mount.path));
 	default:
 		return fail(exit_for_errno(error), "%s: %s; see: coffer doctor", name, strerror(error));
 	}

@@ -7,9 +7,10 @@ printf 'value 1' | coffer put db
 expect_ok coffer grant secrets-user user:20001 --on db
 
 bell_holds() { [ "$(status .bell.held)" -ge "$1" ]; }
-# ctl, whoami, status, metrics, audit, events; current. An open waits for the bell for a moment only, so that on a busy machine it may take another one.
-all_held() { as 20001 cat "$MNT/db/current" >/dev/null && bell_holds 7; }
-wait_for all_held
+# an open that comes before the bell is there is not held until there is another
+read_and_held() { [ "$(as 20001 cat "$MNT/db/current")" = "$1" ] && bell_holds 7; }
+# ctl, whoami, status, metrics, audit, events; current
+wait_for read_and_held 'value 1'
 
 note "a read-only bind mount, and one made so later, are nobody's business"
 mkdir "$SCRATCH/bind"
@@ -33,6 +34,11 @@ wait_for heard 1
 expect_output 'value 1' as 20001 cat "$MNT/db/current"
 expect_errno EROFS sysop mkdir "$MNT/new"
 expect_ok cat "$MNT/.coffer/status"
+expect_exit 7 coffer list
+expect_message 'read-only.*mount -i -o remount,rw'
+expect_exit 1 coffer doctor
+grep -q '^FAIL *daemon .*read-only' "$OUT" || fail "doctor: $(cat "$OUT")"
+! grep -q 'umount -l' "$OUT" || fail "doctor wants a daemon that serves unmounted: $(cat "$OUT")"
 [ "$(status .processes.bell)" != null ] || fail "there is no bell"
 
 note "writable again, it serves as before, and files are held again"
@@ -54,14 +60,12 @@ vault_umount
 
 note "lazily unmounted, and ended by a signal, with files held"
 vault_mount
-expect_output 'value 2' as 20001 cat "$MNT/db/current"
-wait_for all_held
+wait_for read_and_held 'value 2'
 umount -l "$MNT"
 wait_for dead "$DAEMON"
 daemon_status_check
 vault_mount
-expect_output 'value 2' as 20001 cat "$MNT/db/current"
-wait_for all_held
+wait_for read_and_held 'value 2'
 kill -TERM "${DAEMON%:*}"
 wait_for dead "$DAEMON"
 daemon_status_check
@@ -70,12 +74,10 @@ daemon_status_check
 note "a bell that dies holds nothing; the next one holds what is opened from then on, and no lease was had in between that lasts"
 vault_mount
 DEATHS_EXPECTED=1
-expect_output 'value 2' as 20001 cat "$MNT/db/current"
-wait_for all_held
+wait_for read_and_held 'value 2'
 bell=$(status .processes.bell)
 kill -9 "$bell"
 other_bell() { [ "$(status .processes.bell)" != "$bell" ] && [ "$(status .processes.bell)" != null ]; }
 wait_for other_bell
 wait_for bell_holds 6
-expect_output 'value 2' as 20001 cat "$MNT/db/current"
-wait_for all_held
+wait_for read_and_held 'value 2'

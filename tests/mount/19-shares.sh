@@ -83,6 +83,11 @@ done
 hold_all() { as $reader bash -c 'for i in {1..32}; do exec {fd}<>"$1" || exit 1; done' sh "$MNT/.coffer/ctl"; }
 wait_for hold_all
 wait_for few_open
+doctor_beside() { as $reader bash -c 'for i in {1..32}; do exec {fd}<>"$1" || exit 2; done; exec coffer doctor' sh "$MNT/.coffer/ctl" >"$OUT"; [ $? = 1 ]; }
+wait_for doctor_beside
+grep -q '^FAIL *daemon .*close some' "$OUT" || fail "doctor: $(cat "$OUT")"
+! grep -q 'umount -l' "$OUT" || fail "doctor wants a daemon that serves unmounted: $(cat "$OUT")"
+wait_for few_open
 
 note "more opens at a time than can wait, by two users"
 crowd_start opens 4300 20001 2

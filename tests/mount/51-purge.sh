@@ -72,7 +72,7 @@ for command in 'get db' 'show db' 'versions db' 'enable db' 'disable db' 'rollba
 	expect_exit 4 coffer $command
 done
 expect_exit 4 coffer get db
-expect_message 'db is deleted; .* coffer recover db'
+expect_message 'db is deleted; .* coffer -m .* recover db'
 expect_exit 4 coffer purge none
 expect_ok as $officer coffer list --deleted
 grep -q '^db ' "$OUT" || fail "$(cat "$OUT")"

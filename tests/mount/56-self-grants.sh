@@ -34,7 +34,7 @@ granted 4 "user:$((alices + 7))" as $alice
 granted 5 "group:$alice" as $alice
 granted 6 "user:$alice,group:20129" as $alice:$alice:20129
 granted 7 everyone as $alice
-grep -qx "user:$alice can be meant: secrets-user to everyone" <(events) || fail "$(events)"
+grep -qx "user:$alice granted secrets-user to everyone, which can mean itself" <(events) || fail "$(events)"
 note "also when it asks by a subordinate uid itself, and out of a namespace"
 expect_ok coffer grant data-access-administrator "user:$((alices + 3))" --on '*'
 granted 8 "user:$alice,group:20128,group:20129" as "$((alices + 3)):20129:20128"
@@ -62,7 +62,7 @@ expect_ok bring --dry-run
 told 10 || fail "a dry run raised an event: $(events)"
 expect_ok bring
 told 11 || fail "no event: $(events)"
-[ "$(events | tail -n 1)" = 'user:0 can be meant: secrets-user to everyone' ] || fail "$(events | tail -n 1)"
+[ "$(events | tail -n 1)" = 'user:0 granted secrets-user to everyone, which can mean itself' ] || fail "$(events | tail -n 1)"
 audit_has '.operation == "SecretRestore" and .self == true and .result == "allow"'
 vault_umount
 audit_verify

@@ -62,7 +62,7 @@ note "directories that others may write to: one with the sticky bit may be passe
 refused "others than root may write to $way/open" "$way/open/mine"
 refused "others than root may write to $way/open" "$way/open/new"
 refused "others than root may write to $way/group" "$way/group/mine"
-refused "others than root may write to $way/sticky" "$way/sticky"
+refused "others than root may write to $way/sticky; choose a directory in it, such as --prefix $way/sticky/coffer" "$way/sticky"
 
 note "links, of others and to others"
 refused "$way/sticky/link belongs to uid 20001" "$way/sticky/link"

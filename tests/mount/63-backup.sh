@@ -69,6 +69,7 @@ expect_ok coffer recipient add safe --public-key "$pub"
 expect_exit 5 coffer recipient add safe --public-key "$pub"
 expect_exit 2 coffer recipient add other --public-key "$key"
 expect_exit 3 as 20001 coffer recipient add mine --public-key "$pub"
+expect_message 'only an administrator of the vault may register'
 expect_ok coffer recipient list
 grep -q '^safe ' "$OUT" || fail "$(cat "$OUT")"
 
