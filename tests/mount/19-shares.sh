@@ -116,7 +116,14 @@ crowd_end
 note "more opens at a time than can wait, by a container's root"
 cgroup=/sys/fs/cgroup/cpu/docker-$(printf '%064x' $$).scope
 [ -d /sys/fs/cgroup/cpu ] || cgroup=/sys/fs/cgroup/${cgroup##*/}
-forget_cgroup() { [ ! -d "$cgroup" ] || rmdir "$cgroup" 2>/dev/null || true; }
+# whatever ends the test: who is in there must go first
+forget_cgroup()
+{
+	[ -d "$cgroup" ] || return 0
+	kill -KILL "${CROWDS[@]}" 2>/dev/null || true
+	wait "${CROWDS[@]}" 2>/dev/null || true
+	rmdir "$cgroup" 2>/dev/null || true
+}
 if mkdir "$cgroup" 2>/dev/null; then
 	AT_EXIT+=(forget_cgroup)
 	for _ in {1..5}; do	# it is when they all come at once that there is not enough
