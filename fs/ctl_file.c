@@ -21,7 +21,8 @@ static struct handle *ctl_handle(struct vault *v, uint64_t fh)
 
 /* ---- whose the buffers are: all under ctl_lock ---- */
 
-static const struct shares_config pool = { .units = CTL_BUFFERS, .most = CTL_BUFFERS_MOST, .reserve = CTL_BUFFERS_RESERVE };
+/* The reserve is counted apart: who takes from it must not become the heaviest by that, and lose it to those whom it is kept from. */
+static const struct shares_config pool = { .units = CTL_BUFFERS - CTL_BUFFERS_RESERVE, .most = CTL_BUFFERS_MOST, .forced = CTL_BUFFERS };
 
 /* Counted when it is first asked for: a worker that took over finds the buffers as they are, some of which nobody has any more. NULL: memory is short. */
 static struct shares *shares_of(struct vault *v)
@@ -31,8 +32,11 @@ static struct shares *shares_of(struct vault *v)
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
 		struct ctl_buffer *b = &v->shared->ctl[i];
 		const struct handle *h = b->owner ? ctl_handle(v, b->owner) : NULL;
-		v->ctl_reserved[i] = h && h->neighbour == NEIGHBOUR_ROOT;
-		if (h)
+		/* Who else had it of the reserve is not known any more: that counts among the others. */
+		v->ctl_reserve[i] = h && h->neighbour == NEIGHBOUR_ROOT && v->ctl_reserved < CTL_BUFFERS_RESERVE;
+		if (v->ctl_reserve[i])
+			v->ctl_reserved++;
+		else if (h)
 			shares_force(v->ctl_shares, h->neighbour, 1);
 		else
 			b->owner = 0;
@@ -43,9 +47,13 @@ static struct shares *shares_of(struct vault *v)
 static void let_go(struct vault *v, struct ctl_buffer *b)
 {
 	const struct handle *h = ctl_handle(v, b->owner);
+	const size_t i = (size_t)(b - v->shared->ctl);
 
-	if (h)
+	if (v->ctl_reserve[i])
+		v->ctl_reserved--;
+	else if (h)
 		shares_give(shares_of(v), h->neighbour, 1);
+	v->ctl_reserve[i] = false;
 	b->owner = 0;
 }
 
@@ -56,11 +64,11 @@ static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 	uint32_t held;
 	const uint64_t heaviest = shares_heaviest(s, &held);
 
-	if (shares_taken(s) < CTL_BUFFERS - CTL_BUFFERS_RESERVE || held <= shares_held(s, neighbour) + 1)
+	if (shares_taken(s) < pool.units || held <= shares_held(s, neighbour) + 1)
 		return false;
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
 		struct ctl_buffer *b = &v->shared->ctl[i];
-		const struct handle *h = b->owner && !v->ctl_busy[i] && !v->ctl_reserved[i] ? ctl_handle(v, b->owner) : NULL;
+		const struct handle *h = b->owner && !v->ctl_busy[i] && !v->ctl_reserve[i] ? ctl_handle(v, b->owner) : NULL;
 		if (h && h->neighbour == heaviest) {
 			let_go(v, b);
 			shares_force(s, neighbour, 1);
@@ -70,17 +78,23 @@ static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 	return false;
 }
 
-static bool take_share(struct vault *v, const struct asker *asker, const struct handle *h, bool *ret_reserved)
+enum taken { TAKEN_NONE, TAKEN_SHARE, TAKEN_RESERVE };
+
+static enum taken take_share(struct vault *v, const struct asker *asker, const struct handle *h)
 {
 	struct shares *s = shares_of(v);
 
 	*ret_reserved = false;
 	if (!s)
-		return false;
-	if (shares_take(s, h->neighbour, 1, SHARE_ORDINARY))
-		return true;
-	*ret_reserved = vault_is_administrator(v, asker_trusted(asker)) && shares_take(s, h->neighbour, 1, SHARE_RESERVED);
-	return *ret_reserved || take_from_heaviest(v, h->neighbour);
+		return TAKEN_NONE;
+	const bool room = shares_taken(s) + v->ctl_reserved < CTL_BUFFERS;
+	if (room && shares_take(s, h->neighbour, 1, SHARE_ORDINARY))
+		return TAKEN_SHARE;
+	if (room && v->ctl_reserved < CTL_BUFFERS_RESERVE && vault_is_administrator(v, asker_trusted(asker))) {
+		v->ctl_reserved++;
+		return TAKEN_RESERVE;
+	}
+	return take_from_heaviest(v, h->neighbour) ? TAKEN_SHARE : TAKEN_NONE;
 }
 
 /* Somebody has this request open. Names of requests are hard to guess, but whoever watches their directory hears of one when it is opened, and a write to it that does not end would hold its lock. */
@@ -103,15 +117,18 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 {
 	struct handle *h = ctl_handle(v, fh);
 	struct ctl_buffer *b = v->shared->ctl;
-	int r;
+	enum taken taken = TAKEN_NONE;
+	int r = 0;
 
 	if (!h)
 		return -EBADF;
 	if (h->extra)			/* the OPEN came again */
 		return 0;
 	pthread_mutex_lock(&v->ctl_lock);
-	bool reserved = false;
-	r = is_taken(v, h->ino) ? -EBUSY : take_share(v, asker, h, &reserved) ? 0 : -ENFILE;
+	if (is_taken(v, h->ino))
+		r = -EBUSY;
+	else if ((taken = take_share(v, asker, h)) == TAKEN_NONE)
+		r = -ENFILE;
 	if (!r) {
 		while (b->owner)	/* there are as many as there are shares */
 			b++;
@@ -119,8 +136,8 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 		b->value_len = b->value_got = b->under_way = b->under_way_at = 0;
 		b->complete = 0;
 		b->owner = fh;
-		v->ctl_reserved[b - v->shared->ctl] = reserved;
 		h->extra = (uint64_t)(b - v->shared->ctl) + 1;
+		v->ctl_reserve[b - v->shared->ctl] = taken == TAKEN_RESERVE;
 	}
 	pthread_mutex_unlock(&v->ctl_lock);
 	return r;

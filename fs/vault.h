@@ -43,9 +43,10 @@ struct vault {
 	int bell_fd, control_fd, fuse_fd, proc_fd;
 	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
-	struct shares *ctl_shares;	/* of its buffers; NULL: not counted yet */
+	struct shares *ctl_shares;	/* of its buffers but the reserve; NULL: not counted yet */
+	uint32_t ctl_reserved;		/* how many are taken from the reserve, and which: */
+	bool ctl_reserve[CTL_BUFFERS];
 	bool ctl_busy[CTL_BUFFERS];	/* a thread is at it */
-	bool ctl_reserved[CTL_BUFFERS];	/* of the reserve: nobody else's to take */
 	pthread_mutex_t staged_lock;	/* of handles' staged chunks, and: */
 	struct shares *staged;		/* of these; NULL: not counted yet */
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */

@@ -70,6 +70,26 @@ done
 crowd_end
 wait_for few_open
 
+# Each of them is a neighbour of its own, and all together they have all but the reserve.
+note "ctl opened again and again, and kept, by very many users"
+"$COFFER_SUPPORT/neighbour" "$MNT" s000001 ctl 400 3000000 70000 120 >"$SCRATCH/neighbours" 2>&1 &
+neighbours=$(process_of $!)
+STARTED+=("$neighbours")
+wait_for -t 120 grep -q begun "$SCRATCH/neighbours"
+many_requests() { [ "$(open_files)" -ge 200 ]; }
+wait_for many_requests
+commands() { local i; for ((i = 0; i < 25; i++)); do coffer whoami >/dev/null || return 1; done; }
+running=()
+for _ in {1..4}; do
+	commands 2>>"$SCRATCH/commands" &
+	running+=($!)
+done
+for i in "${running[@]}"; do
+	wait "$i" || fail "root's command: $(cat "$SCRATCH/commands")"
+done
+end_process "$neighbours"
+wait_for few_open
+
 note "callers that are killed while they open requests leave none behind"
 for _ in {1..6}; do
 	crowd_start ctls 600 20001 600
@@ -101,7 +121,14 @@ crowd_end
 note "more opens at a time than can wait, by a container's root"
 cgroup=/sys/fs/cgroup/cpu/docker-$(printf '%064x' $$).scope
 [ -d /sys/fs/cgroup/cpu ] || cgroup=/sys/fs/cgroup/${cgroup##*/}
-forget_cgroup() { [ ! -d "$cgroup" ] || rmdir "$cgroup" 2>/dev/null || true; }
+# whatever ends the test: who is in there must go first
+forget_cgroup()
+{
+	[ -d "$cgroup" ] || return 0
+	kill -KILL "${CROWDS[@]}" 2>/dev/null || true
+	wait "${CROWDS[@]}" 2>/dev/null || true
+	rmdir "$cgroup" 2>/dev/null || true
+}
 if mkdir "$cgroup" 2>/dev/null; then
 	AT_EXIT+=(forget_cgroup)
 	for _ in {1..5}; do	# it is when they all come at once that there is not enough
