@@ -84,7 +84,6 @@ static enum taken take_share(struct vault *v, const struct asker *asker, const s
 {
 	struct shares *s = shares_of(v);
 
-	*ret_reserved = false;
 	if (!s)
 		return TAKEN_NONE;
 	const bool room = shares_taken(s) + v->ctl_reserved < CTL_BUFFERS;
