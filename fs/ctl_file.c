@@ -46,13 +46,14 @@ static struct shares *shares_of(struct vault *v)
 
 static void let_go(struct vault *v, struct ctl_buffer *b)
 {
+	struct shares *s = shares_of(v);	/* first: it is what finds out whose the reserve is */
 	const struct handle *h = ctl_handle(v, b->owner);
 	const size_t i = (size_t)(b - v->shared->ctl);
 
 	if (v->ctl_reserve[i])
 		v->ctl_reserved--;
-	else if (h)
-		shares_give(shares_of(v), h->neighbour, 1);
+	else if (h && s)
+		shares_give(s, h->neighbour, 1);
 	v->ctl_reserve[i] = false;
 	b->owner = 0;
 }
