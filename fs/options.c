@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fs/sizefmt.h"
+#include "store/vaultconf.h"
 
 const char options_usage[] =
 	"usage: cofferd STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
@@ -220,6 +221,10 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 			return -EINVAL;
 		}
 		r = absolute(strncmp(paths[0], "coffer:", 7) ? paths[0] : paths[0] + 7, o.store, "store", "coffer init", why, why_len);
+		if (!r && strlen(o.store) > STORE_PATH_MAX) {
+			snprintf(why, why_len, "the store's path is longer than the %d bytes that the kernel takes; serve it under a shorter one: mkdir /var/lib/coffer/NAME && mount --bind . /var/lib/coffer/NAME, in the store's directory", STORE_PATH_MAX);
+			r = -EINVAL;
+		}
 		if (!r)
 			r = absolute(paths[1], o.mount, "mount point", "mkdir", why, why_len);
 		if (r)

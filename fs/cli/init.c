@@ -396,6 +396,8 @@ static int gather(const struct args *a, struct init *i)
 	status = read_retention(args_value(a, "retention"), &i->settings.retention_days);
 	if (status == EXIT_DONE)
 		status = read_dir(a->operands[0], i->dir);
+	if (status == EXIT_DONE && strlen(i->dir) > STORE_PATH_MAX)
+		status = fail(EXIT_USAGE, "the store's path is longer than the %d bytes that can be mounted; choose a shorter one", STORE_PATH_MAX);
 	if (status == EXIT_DONE)
 		status = read_name(i->dir, i->conf.name);
 	if (status == EXIT_DONE)
