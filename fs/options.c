@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/sizefmt.h"
 #include "store/vaultconf.h"
@@ -154,6 +155,11 @@ static int absolute(const char *path, char ret_path[PATH_MAX], const char *what,
 	if (realpath(path, ret_path))
 		return 0;
 	int r = -errno;
+	char here[PATH_MAX];
+	if (path[0] != '/' && !getcwd(here, sizeof here)) {
+		snprintf(why, why_len, "%s %s: the current directory is gone; give the whole path", what, path);
+		return r;
+	}
 	snprintf(why, why_len, "%s %s: %s; %s %s makes one", what, path, strerror(-r), what_to_do, path);
 	return r == -EINVAL ? -EIO : r;
 }
