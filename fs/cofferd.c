@@ -283,5 +283,11 @@ int main(int argc, char **argv)
 		return 0;
 	if (settle())
 		return 1;
+	if (options.remount) {
+		if (!keeper_remount(&options, why, sizeof why))
+			return 0;
+		fprintf(stderr, "cofferd: %s\n", why);
+		return 1;
+	}
 	return options.foreground ? run_in_foreground(&options) : run_in_background(&options);
 }

@@ -70,7 +70,16 @@ static int sooner(int a, int b)
 /* Somebody has taken the mount away. */
 static bool unmounted(struct keeper *k)
 {
-	return k->attached && !mount_attached(k->mount);
+	if (!k->attached)
+		return false;
+	if (!mount_attached(k->mount))
+		return true;
+	if (mount_place(k->mount)[0] && strcmp(mount_place(k->mount), k->options.mount)) {
+		log_info("%s was moved to %s", k->options.mount, mount_place(k->mount));
+		snprintf(k->options.mount, sizeof k->options.mount, "%s", mount_place(k->mount));
+		memory_sign(k);
+	}
+	return false;
 }
 
 /* Waits for something to happen and deals with it. Returns the signal that asks us to end, or 0. */
@@ -183,7 +192,7 @@ static void shut_down(struct keeper *k)
 /* A detached mount that a worker serves. 0, or the exit status with the line in k->fatal. */
 static int make_served_mount(struct keeper *k)
 {
-	int r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
+	int r = mount_new(&k->options, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
 	if (r)
 		return 1;
 	k->resend = mount_can_resend(&k->shared->init) && !k->options.noresend;

@@ -12,6 +12,8 @@
  *   the kernel sends again what is unanswered;
  *   its worker is made active                    ends, without unmounting
  *
+ * The same socket takes READ_ONLY and READ_WRITE from mount -o remount, which is answered DONE.
+ *
  * Until READY the old one serves as ever, and goes on doing so if the new one goes away. Where it cannot hand over any more, it says HANDOVER_NO: an end without a word is that of a keeper that died. */
 #include "fs/keeper_internal.h"
 
@@ -32,7 +34,7 @@
 #define DRAIN_MS    8000
 #define ANSWER_MS   10000
 
-enum handover_word { HANDOVER_ASK = 1, HANDOVER_STATE, HANDOVER_READY, HANDOVER_GONE, HANDOVER_NO };
+enum handover_word { HANDOVER_ASK = 1, HANDOVER_STATE, HANDOVER_READY, HANDOVER_GONE, HANDOVER_NO, HANDOVER_READ_ONLY, HANDOVER_READ_WRITE, HANDOVER_DONE };
 
 struct handover_message {
 	uint32_t magic, word;
@@ -133,6 +135,16 @@ static int send_state(struct keeper *k, int peer)
 	return r;
 }
 
+static bool set_read_only(struct keeper *k, uint32_t word)
+{
+	if ((word != HANDOVER_READ_ONLY && word != HANDOVER_READ_WRITE) || k->taker_fd >= 0)	/* another has its options already */
+		return false;
+	k->options.read_only = word == HANDOVER_READ_ONLY;
+	memory_sign(k);
+	log_info(k->options.read_only ? "the vault is read-only from now on" : "the vault takes changes from now on");
+	return true;
+}
+
 void handover_accept(struct keeper *k)
 {
 	struct ucred peer;
@@ -142,7 +154,12 @@ void handover_accept(struct keeper *k)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0 || hear(fd, 1000, &m, NULL, NULL) || m.word != HANDOVER_ASK) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0 || hear(fd, 1000, &m, NULL, NULL) || (m.word != HANDOVER_ASK && !set_read_only(k, m.word))) {
+		close(fd);
+		return;
+	}
+	if (m.word != HANDOVER_ASK) {
+		say(fd, HANDOVER_DONE, NULL, NULL, 0, NULL);
 		close(fd);
 		return;
 	}
@@ -321,5 +338,36 @@ int handover_finish(struct keeper *k, char *why, size_t why_len)
 	k->giver_worker = -1;
 	close(k->giver_fd);
 	k->giver_fd = -1;
+	return r;
+}
+
+/* ---- mount -o remount ---- */
+
+int keeper_remount(const struct options *options, char *why, size_t why_len)
+{
+	static struct handover_message m;
+	struct sockaddr_un a;
+	int dir = open(options->store, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
+
+	address(dir, &a);
+	if (geteuid() != 0) {
+		r = -EPERM;
+		snprintf(why, why_len, "remounting is for root");
+	} else if (dir < 0 || fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) || !is_roots(fd)) {
+		r = -ENOTCONN;
+		snprintf(why, why_len, "no daemon serves %s, so there is nothing to remount; mount it", options->store);
+	} else {
+		r = say(fd, options->read_only ? HANDOVER_READ_ONLY : HANDOVER_READ_WRITE, NULL, NULL, 0, NULL);
+		if (!r)
+			r = hear(fd, ANSWER_MS, &m, NULL, NULL);
+		if (!r && m.word != HANDOVER_DONE)
+			r = -EPROTO;
+		if (r)
+			snprintf(why, why_len, "the daemon that serves %s did not do it (%s); unmount it and mount it again with -o %s", options->store, strerror(-r), options->read_only ? "ro" : "rw");
+	}
+	if (dir >= 0)
+		close(dir);
+	if (fd >= 0)
+		close(fd);
 	return r;
 }

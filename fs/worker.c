@@ -272,7 +272,7 @@ static void tick(struct worker *w)
 		store_pending_acts(v->store, log_pending, v);
 	if (vault_events_new(v))	/* of other processes */
 		vault_events_told(v);
-	if (!busy)
+	if (!busy && !vault_read_only(v))
 		removal_tick(v);
 	if (!busy)
 		tell_tampering(v);

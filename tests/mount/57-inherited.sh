@@ -2,6 +2,10 @@
 # What whoever starts the daemon or the command leaves to it: ignored and blocked signals, an alarm, closed descriptors, limits, a umask, a directory that is gone.
 . "$(dirname "$0")/../support/lib.sh"
 
+# daemons in the background are no children of the test
+background_down() { ! mounted || umount -l "$MNT"; }
+AT_EXIT+=(background_down)
+
 vault_init
 
 # served: the daemon that a command started serves, is told to end, and does
