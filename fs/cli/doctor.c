@@ -524,7 +524,7 @@ static void check_store(struct doctor *d, const char *store)
 	snprintf(path, sizeof(path), "%s/audit", store);
 	check_owner(d, path, false);
 	check_space(d, store);
-	offline_verify_path(o.conf.kek, o.conf.name, o.verify_path);
+	offline_verify_path(&o.conf, o.verify_path);
 	check_kek(d, &o);
 }
 
