@@ -20,6 +20,7 @@
 
 #define STOP_TIMEOUT_MS  8000
 #define REMOUNT_WAIT_MS  5000
+#define OUTLIVED_MS      (60 * 60000)	/* what is open when the mount is taken away is served for so long */
 
 int64_t keeper_now_ms(void)
 {
@@ -70,7 +71,7 @@ static int sooner(int a, int b)
 /* Somebody has taken the mount away. */
 static bool unmounted(struct keeper *k)
 {
-	if (!k->attached)
+	if (!k->attached || k->outlived)
 		return false;
 	if (!mount_attached(k->mount))
 		return true;
@@ -431,21 +432,51 @@ static void report(int fd, int status, const char *text)
 	close(fd);
 }
 
+static void turn(struct keeper *k)
+{
+	if (k->aborted && !k->outlived && keeper_now_ms() >= k->next_remount_ms)
+		remount(k);
+	if (k->reload && !k->outlived)
+		upgrade_begin(k);
+	k->reload = false;
+	const bool serving = k->active >= 0 && k->seats[k->active].state == SEAT_SERVING;
+	int wait = sooner(children_start_due(k), watch(k));
+	wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
+	wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
+	wait = sooner(wait, children_end_holders(k, false));
+	step(k, wait);
+}
+
+/* As every file system does: what was open when the mount went is served until it is closed. The kernel ends the connection with the last of it, which may be at once. */
+static void serve_what_is_open(struct keeper *k)
+{
+	const int64_t end = keeper_now_ms() + OUTLIVED_MS;
+
+	upgrade_abandon(k, "the mount is gone");
+	handover_refuse(k, "the mount is gone");
+	kept_forget(k);
+	k->shared->keeper.ending = 1;
+	k->outlived = true;
+	/* the bell's view of the mount would keep the file system alive */
+	children_stop_helper(k, HELPER_BELL);
+	if (k->clone_fd >= 0)
+		close(k->clone_fd);
+	k->clone_fd = -1;
+	for (int i = 0; i < 25 && !mount_aborted(k->mount); i++)
+		poll(NULL, 0, 2);
+	if (mount_aborted(k->mount))
+		return;
+	log_info("%s is unmounted; what is open is served until it is closed, for %d minutes at most", k->options.mount, OUTLIVED_MS / 60000);
+	while (!k->stop && !mount_aborted(k->mount) && keeper_now_ms() < end)
+		turn(k);
+}
+
 static void serve(struct keeper *k)
 {
-	while (!k->stop && !k->handed_over && mount_attached(k->mount)) {
-		if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
-			remount(k);
-		if (k->reload)
-			upgrade_begin(k);
-		k->reload = false;
-		const bool serving = k->active >= 0 && k->seats[k->active].state == SEAT_SERVING;
-		int wait = sooner(children_start_due(k), watch(k));
-		wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
-		wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
-		wait = sooner(wait, children_end_holders(k, false));
-		step(k, wait);
-	}
+	while (!k->stop && !k->handed_over && mount_attached(k->mount))
+		turn(k);
+	if (!k->stop && !k->handed_over)
+		serve_what_is_open(k);
 	if (k->handed_over) {
 		log_info("another keeper serves; ending");
 		return;

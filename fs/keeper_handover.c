@@ -12,7 +12,7 @@
  *   the kernel sends again what is unanswered;
  *   its worker is made active                    ends, without unmounting
  *
- * The same socket takes READ_ONLY and READ_WRITE from mount -o remount, which is answered DONE.
+ * The same socket takes READ_ONLY and READ_WRITE from mount -o remount, and YIELD from a keeper that would mount the store while this one, whose mount is gone, serves what is still open; they are answered DONE.
  *
  * Until READY the old one serves as ever, and goes on doing so if the new one goes away. Where it cannot hand over any more, it says HANDOVER_NO: an end without a word is that of a keeper that died. */
 #include "fs/keeper_internal.h"
@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,7 +35,7 @@
 #define DRAIN_MS    8000
 #define ANSWER_MS   10000
 
-enum handover_word { HANDOVER_ASK = 1, HANDOVER_STATE, HANDOVER_READY, HANDOVER_GONE, HANDOVER_NO, HANDOVER_READ_ONLY, HANDOVER_READ_WRITE, HANDOVER_DONE };
+enum handover_word { HANDOVER_ASK = 1, HANDOVER_STATE, HANDOVER_READY, HANDOVER_GONE, HANDOVER_NO, HANDOVER_READ_ONLY, HANDOVER_READ_WRITE, HANDOVER_YIELD, HANDOVER_DONE };
 
 struct handover_message {
 	uint32_t magic, word;
@@ -145,6 +146,18 @@ static bool set_read_only(struct keeper *k, uint32_t word)
 	return true;
 }
 
+/* What is asked in one word. False: it is none of these. */
+static bool obey(struct keeper *k, uint32_t word)
+{
+	if (word != HANDOVER_YIELD)
+		return set_read_only(k, word);
+	if (!k->outlived)
+		return false;
+	log_info("the store is mounted again; what was still open is given up");
+	k->stop = SIGTERM;
+	return true;
+}
+
 void handover_accept(struct keeper *k)
 {
 	struct ucred peer;
@@ -154,7 +167,7 @@ void handover_accept(struct keeper *k)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0 || hear(fd, 1000, &m, NULL, NULL) || (m.word != HANDOVER_ASK && !set_read_only(k, m.word))) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0 || hear(fd, 1000, &m, NULL, NULL) || (m.word != HANDOVER_ASK && !obey(k, m.word))) {
 		close(fd);
 		return;
 	}
@@ -163,7 +176,7 @@ void handover_accept(struct keeper *k)
 		close(fd);
 		return;
 	}
-	if (k->taker_fd >= 0 || k->upgrade != UPGRADE_NONE || k->aborted || k->active < 0) {
+	if (k->taker_fd >= 0 || k->upgrade != UPGRADE_NONE || k->aborted || k->outlived || k->active < 0) {
 		say(fd, HANDOVER_NO, NULL, NULL, 0, "the daemon that serves has something else under way; try again");
 		close(fd);
 		return;
@@ -339,6 +352,19 @@ int handover_finish(struct keeper *k, char *why, size_t why_len)
 	close(k->giver_fd);
 	k->giver_fd = -1;
 	return r;
+}
+
+void handover_yield(int store_dir)
+{
+	static struct handover_message m;
+	struct sockaddr_un a;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	address(store_dir, &a);
+	if (fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a) && is_roots(fd) && !say(fd, HANDOVER_YIELD, NULL, NULL, 0, NULL))
+		(void)hear(fd, ANSWER_MS, &m, NULL, NULL);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* ---- mount -o remount ---- */

@@ -58,6 +58,7 @@ struct worker {
 	int wake[2];
 	int linger_fd;			/* eventfd: there is plaintext in the pool */
 	struct lifecycle *lifecycle;
+	bool unmounted;			/* the kernel ended the connection */
 };
 
 /* Says why this worker cannot serve, to the keeper and so to whoever started the daemon. number is an exit status. */
@@ -627,7 +628,7 @@ static void tear_down(struct worker *w)
 	const bool dropped = drops_free(v->drops);
 	if (dropped)
 		session_free(w->session);
-	if (v->audit && stopping && v->shared->keeper.ending) {
+	if (v->audit && (stopping || w->unmounted) && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
 	}
@@ -689,8 +690,10 @@ int worker_run(const struct role_args *args)
 		r = stand_by(w);
 	if (!r)
 		r = activate(w);
-	if (!r)
+	if (!r) {
 		r = session_run(w->session);
+		w->unmounted = !r;
+	}
 	if (r)
 		log_error("worker ends: %s", strerror(-r));
 	tear_down(w);

@@ -128,6 +128,20 @@ for limit in 'nofile=32 open files .*1024.*ulimit -n.*LimitNOFILE=' 'nproc=10 pr
 	! mounted || fail "it is mounted all the same"
 done
 
+note "when memory is short others end first, and programs of hooks are among the others"
+score_of() { cat "/proc/$(jq ".processes.$1" "$MNT/.coffer/status")/oom_score_adj"; }
+want=0
+(echo -500 >/proc/$BASHPID/oom_score_adj) 2>/dev/null && want=-500
+expect_ok "${daemon[@]}"
+for role in keeper worker keyholder resolver bell; do
+	[ "$(score_of $role)" = $want ] || fail "the $role's score is $(score_of $role), not $want"
+done
+[ "$(score_of runner)" = 0 ] || fail "the runner's score is $(score_of runner)"
+served
+expect_ok env INVOCATION_ID=1 "${daemon[@]}"
+[ "$(score_of worker)" = 0 ] || fail "what a service manager has set is changed"
+served
+
 note "init under a limit on files makes a vault or nothing"
 expect_exit 1 prlimit --fsize=4096:4096 setpriv --bounding-set -sys_resource --inh-caps -sys_resource coffer init "$SCRATCH/store/small" --kek "file:$SCRATCH/keys/small/k"
 for left in store keys; do

@@ -54,3 +54,57 @@ kill -TERM "${DAEMON%:*}"
 wait_for dead "$DAEMON"
 daemon_status_check
 ! grep -q "coffer:$STORE " /proc/self/mounts || fail "the moved mount is left behind"
+
+note "lazily unmounted: what is open is served, through a worker's death too, until the last is closed"
+vault_mount
+expect_ok coffer grant secrets-user user:20001 --on db
+for who in reader cwd; do
+	hold $who 20001
+done
+hold writer 0
+# what has no name any more, and the directory below which names are found
+opened()
+{
+	expect_held ok reader open r "$MNT/db/current"
+	expect_held ok cwd open r "$MNT/db"
+	expect_held ok writer open w,t "$MNT/db/current"
+	umount -l "$MNT"
+	! mounted || fail "still mounted"
+}
+opened
+below=/proc/${HOLD_PROCESS[cwd]%:*}/fd/$(find "/proc/${HOLD_PROCESS[cwd]%:*}/fd" -lname "*/db" -printf '%f')
+expect_held ok reader read
+alive "$DAEMON" || fail "the daemon has ended"
+worker=$(pgrep -P "${DAEMON%:*}" -u coffer -o)
+kill -KILL "$worker"
+expect_held ok reader pread 0 100
+expect_output 'value 1' cat "$below/current"
+expect_held ok writer write second
+expect_held ok writer close
+expect_output second cat "$below/current"
+expect_held ok reader close
+perl -e 'select undef, undef, undef, 0.5'
+alive "$DAEMON" || fail "the daemon has ended before the last was closed"
+expect_held ok cwd close
+wait_for dead "$DAEMON"
+daemon_status_check
+[ "$(all_records | jq -rs '.[-1].operation')" = VaultStop ] || fail "the log does not end with VaultStop"
+
+note "a keeper that mounts it again does not wait for them; a signal ends it at once"
+vault_mount
+opened
+before=$DAEMON
+vault_mount
+wait_for dead "$before"
+[[ $(held reader read) != ok* ]] || fail "served by nobody"
+expect_output second cat "$MNT/db/current"
+for who in reader cwd writer; do
+	held $who close >/dev/null
+done
+opened
+kill -TERM "${DAEMON%:*}"
+wait_for dead "$DAEMON"
+daemon_status_check
+for who in reader cwd writer; do
+	let_go $who
+done
