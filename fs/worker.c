@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fs/control.h"
+#include "fs/heap.h"
 #include "fs/log.h"
 #include "fs/holds.h"
 #include "fs/hot.h"
@@ -58,6 +59,7 @@ struct worker {
 	int wake[2];
 	int linger_fd;			/* eventfd: there is plaintext in the pool */
 	struct lifecycle *lifecycle;
+	struct heap heap;
 	bool unmounted;			/* the kernel ended the connection */
 };
 
@@ -279,6 +281,7 @@ static void tick(struct worker *w)
 		tell_tampering(v);
 	backups_expire(v->backups);
 	log_limits_end();
+	heap_give_back(&w->heap, now_ms());
 	callers_follow(v->callers, CALLERS_FOLLOW_MS);
 	v->shared->tick_began = 0;
 }
@@ -546,6 +549,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
+		heap_give_back(&w->heap, now_ms());
 		callers_follow(w->vault.callers, CALLERS_FOLLOW_MS);
 	}
 }
