@@ -166,7 +166,7 @@ static int find_users(const char *given, struct init *i)
 		size_t len = strlen(missing);
 
 		if (!getpwnam(users[k]))
-			snprintf(missing + len, sizeof(missing) - len, "%suseradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s",
+			snprintf(missing + len, sizeof(missing) - len, "%s" USERADD " %s",
 				 len ? " && " : "", users[k]);
 	}
 	offline_hooks_user(prefix, hooks);
