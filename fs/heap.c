@@ -14,6 +14,11 @@ static size_t free_bytes(void)
 #endif
 }
 
+void heap_share(void)
+{
+	(void)mallopt(M_ARENA_MAX, 2);
+}
+
 void heap_give_back(struct heap *h, int64_t now_ms)
 {
 	if (now_ms - h->looked_ms < LOOK_MS)

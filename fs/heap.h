@@ -7,6 +7,9 @@
 
 struct heap { int64_t looked_ms; size_t least; };	/* all zero at first */
 
+/* Before there are threads: all share few heaps, so that what one frees another uses. Else each of the twenty has one of its own, which only grows. */
+void heap_share(void);
+
 /* Called often; looks every few seconds, and gives free pages back where there are more than were left the last time. It may wait for threads that allocate, and they for it, for as long as that takes: not for the thread that everybody waits for. */
 void heap_give_back(struct heap *h, int64_t now_ms);
 

@@ -673,6 +673,7 @@ int worker_run(const struct role_args *args)
 	struct worker *w = &worker;
 	struct sigaction term = { .sa_handler = on_term };	/* no SA_RESTART: it ends the read of /dev/fuse */
 
+	heap_share();
 	w->args = args;
 	w->segment_fd = -1;
 	w->vault.control_fd = role_fd(args, "control");

@@ -42,7 +42,7 @@ print "$done operations\n";
 END
 chmod 755 "$SCRATCH/bin/mixed"
 
-# pages KIB: of a process, without those that it shares
+# KiB of a process, without what it shares
 anonymous() { sed -n 's/^Anonymous: *\([0-9]*\) kB/\1/p' "/proc/$1/smaps_rollup"; }
 process() { status ".processes.$1" 2>/dev/null; }
 is_new() { local now; now=$(process "$1") && [ "$now" != null ] && [ "$now" != "$2" ]; }
@@ -59,6 +59,34 @@ settled() # PID: two looks in a row without less
 	sleep 6			# it looks every five seconds
 	[ "$(anonymous "$1")" -ge $((now - 256)) ]
 }
+
+# README.md's figure: 56 MiB, and half a MiB for each 1,000 secrets
+confined=/sys/fs/cgroup/memory/coffer-test-$$
+limit=memory.limit_in_bytes
+[ -d /sys/fs/cgroup/memory ] || { confined=/sys/fs/cgroup/coffer-test-$$ && limit=memory.max; }
+no_cgroup() { ! mounted || umount -l "$MNT"; for ((i = 0; i < 50; i++)); do rmdir "$confined" 2>/dev/null && break; sleep 0.1; done; }
+if mkdir "$confined" 2>/dev/null && echo $((61 << 20)) >"$confined/$limit" 2>/dev/null; then
+	AT_EXIT+=(no_cgroup)
+	note "10,000 secrets in 61 MiB: start, a takeover, a change"
+	vault_init
+	expect_ok "$COFFER_SUPPORT/build_store" "$STORE" --secrets 10000 --bindings 10
+	# shellcheck disable=SC2016
+	expect_ok sh -c 'echo $$ >"$1/cgroup.procs" && exec cofferd "$2" "$3"' sh "$confined" "$STORE" "$MNT"
+	wait_for is_new standby ''
+	kill_worker
+	wait_for is_new standby ''
+	printf value | coffer put added >/dev/null
+	expect_output value cat "$MNT/added/current"
+	[ "$(status .restarts)" = 1 ] || fail "processes were ended: $(status .restarts) restarts"
+	keeper=$(process_of "$(process keeper)")
+	umount "$MNT"
+	wait_for dead "$keeper"
+	chattr -R -a "$STORE" 2>/dev/null || true
+	rm -r "$STORE" "$SCRATCH/keys/"*
+else
+	rmdir "$confined" 2>/dev/null || true
+	note "no cgroup with a limit on memory can be made here: that is left out"
+fi
 
 vault_init
 vault_mount
