@@ -141,7 +141,7 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 
 int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat)
 {
-	struct stat st = { .st_ino = ino };
+	struct stat st = { .st_ino = inode_shown(ino, v->options && v->options->ino32) };
 	struct inode i;
 	int r = 0;
 

@@ -294,7 +294,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 			return 0;
 	}
 	if (dot || !l->plus) {
-		e.attr.st_ino = n->ino;
+		e.attr.st_ino = inode_shown(n->ino, l->v->options->ino32);
 		e.attr.st_mode = S_IFDIR;
 		struct inode i;
 		if (inode_unpack(n->ino, &i) && !inode_is_dir(&i))

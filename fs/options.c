@@ -25,6 +25,7 @@ const char options_usage[] =
 	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
 	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: no watchdog)\n"
+	"  -o ino32                    show inode numbers below 2^32, for 32-bit programs that know no larger ones\n"
 	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
 	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses it\n"
@@ -75,6 +76,8 @@ static int set_option(struct options *o, const char *word)
 		return 0;
 	if (IS("nopagecache") && !eq) {
 		o->nopagecache = true;
+	} else if (IS("ino32") && !eq) {
+		o->ino32 = true;
 	} else if (IS("takeover") && !eq) {
 		o->takeover = true;
 	} else if (IS("require_sandbox") && !eq) {

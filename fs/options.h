@@ -22,6 +22,7 @@ struct options {
 	bool pretend;			/* mount -f: everything but the mount */
 	bool require_sandbox;		/* a kernel without Landlock or seccomp is not served on */
 	bool nopagecache;		/* sendfile, splice and mmap are refused: nothing ever lies in the page cache */
+	bool ino32;			/* st_ino and d_ino fit 32 bits */
 	bool takeover;			/* from the keeper that serves this store already */
 	bool noresend;			/* replay unanswered requests from the slots, as on kernels before 6.9 */
 	enum audit_durability durability;
