@@ -134,7 +134,7 @@ static uint64_t show_narrow(const struct inode *i, uint64_t ino)
 {
 	switch (i->type) {
 	case INODE_ROOT:
-		return ROOT_INO << 2;
+		return ROOT_INO;
 	case INODE_OWN:
 		return (ROOT_INO + i->low) << 2;
 	case INODE_SECRET:

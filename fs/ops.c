@@ -568,9 +568,11 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
+	const struct vault *v = vault_of(req);
+	struct statvfs st;
 	(void)ino;
-	/* how many secrets there are is for who may list them */
-	const struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LEN_MAX };
+
+	space_fill(&v->space, v->options->ino32, &st);
 	fuse_reply_statfs(req, &st);
 }
 

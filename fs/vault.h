@@ -19,6 +19,7 @@
 #include "fs/plain.h"
 #include "fs/shared.h"
 #include "fs/shares.h"
+#include "fs/space.h"
 #include "policy/policy.h"
 #include "store/audit.h"
 #include "store/store.h"
@@ -57,6 +58,7 @@ struct vault {
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
 	int64_t next_look, next_ring;	/* removal_tick's */
+	struct space space;		/* looked at now and then, for the thread that answers must not wait for the store's file system */
 	bool stackable;			/* overlayfs can stand on the mount: what its opens can be told by is refused */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };

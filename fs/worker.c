@@ -276,6 +276,7 @@ static void tick(struct worker *w)
 		removal_tick(v);
 	if (!busy)
 		tell_tampering(v);
+	space_look(&v->space, v->shared->keeper.store);
 	backups_expire(v->backups);
 	log_limits_end();
 	callers_follow(v->callers, CALLERS_FOLLOW_MS);
