@@ -10,6 +10,7 @@
 #include "fs/attr.h"
 #include "fs/ctl_file.h"
 #include "fs/log.h"
+#include "fs/measure.h"
 #include "fs/names.h"
 #include "fs/removal.h"
 #include "fs/staging.h"
@@ -142,7 +143,13 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	const bool same = fi || (inode_unpack(ino, &i) && inode_is_dir(&i));
 	if (!same && !identify(req, &a))
 		return;
-	int r = attr_fill(v, same ? NULL : &a, ino, &st);
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	const struct asker named = { .uid = c->uid, .gid = c->gid, .tid = c->pid };
+	const struct measure_ask ask = {
+		.ino = ino, .fh = fi ? fi->fh : 0, .unique = request_unique(), .resent = request_current()->resent, .may_record = request_current()->patience >= vault_record_waits(v),
+	};
+	const struct attr_shown shown = measure(v, same ? &named : &a, &ask);
+	int r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
 	asker_release(&a);
 	if (r)
 		reply_error(req, r);

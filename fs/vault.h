@@ -25,6 +25,7 @@
 #include "store/store.h"
 
 #define KNOWN_MAX 1024u
+#define TOLD_MAX  1024u
 
 struct vault {
 	struct shared *shared;
@@ -43,6 +44,7 @@ struct vault {
 	struct ctl_env ctl;
 	int bell_fd, control_fd, fuse_fd, proc_fd;
 	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
+	_Atomic uint32_t told[TOLD_MAX];	/* secrets, by hash, of whose current an older size was told last: fs/measure.h */
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
 	struct shares *ctl_shares;	/* of its buffers but the reserve; NULL: not counted yet */
 	uint32_t ctl_reserved;		/* how many are taken from the reserve, and which: */
