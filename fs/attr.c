@@ -208,6 +208,24 @@ bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
 	return may;
 }
 
+/* What a listing would say: there is something to list for the caller, or could be. Indexers (plocate) believe it. */
+static bool may_list(struct vault *v, const struct asker *asker, const struct inode *i)
+{
+	const struct identity *who = asker_trusted(asker);
+	const struct catalog_secret *s;
+	bool may = false;
+
+	store_rdlock(v->store);
+	if (i->type == INODE_VERSIONS)
+		may = (s = store_get(v->store, i->secret)) && (actions_on(v, asker, s->name) & (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET)));
+	else if (i->type == INODE_ROOT || i->type == INODE_EPOCH || (i->type == INODE_OWN && i->low == OWN_DELETED))
+		may = who && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, vault_now()) == POLICY_ALLOW;
+	else
+		may = i->type != INODE_OWN || i->low != OWN_REQUESTS;
+	store_unlock_tables(v->store);
+	return may;
+}
+
 int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask)
 {
 	struct stat st;
@@ -217,7 +235,7 @@ int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int ma
 	if (r || !inode_unpack(ino, &i))
 		return r ? r : -ENOENT;
 	if (inode_is_dir(&i)) {
-		if ((mask & R_OK) && i.type == INODE_OWN && i.low == OWN_REQUESTS)
+		if ((mask & R_OK) && !may_list(v, asker, &i))
 			return -EACCES;
 		if (!(mask & W_OK))
 			return 0;

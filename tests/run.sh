@@ -65,6 +65,7 @@ needs=(
 	command prometheus-node-exporter prometheus-node-exporter
 	command curl curl
 	command rsync rsync
+	command plocate plocate
 )
 
 missing_packages()
