@@ -72,6 +72,18 @@ static bool has_to_wait(fuse_req_t req, int r)
 	return true;
 }
 
+/* True: the vault is mounted read-only, and the answer is given. As with any such mount it comes before who asks matters, and nothing is recorded. */
+static bool refused_read_only(fuse_req_t req)
+{
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	struct vault *v = vault_of(req);
+
+	if (!vault_read_only(v) || vault_is_bell(v, c->uid, c->pid))
+		return false;
+	fuse_reply_err(req, EROFS);
+	return true;
+}
+
 /* ---- names and attributes ---- */
 
 /* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. Those of requests are used once. */
@@ -224,9 +236,12 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to
 {
 	struct vault *v = vault_of(req);
 	struct asker a = { 0 };
+	struct inode i;
 	struct stat st;
 	bool decided;
 
+	if (inode_unpack(ino, &i) && i.type != INODE_OWN && i.type != INODE_REQUEST && refused_read_only(req))
+		return;
 	int r = judge_setattr_early(v, fuse_req_ctx(req), ino, want, to_set, fi, &decided);
 	if (!decided && !identify(req, &a))
 		return;
@@ -248,6 +263,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to
 static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
 {
 	struct asker a;
+	struct inode i;
+
+	if ((mask & W_OK) && inode_unpack(ino, &i) && (inode_is_dir(&i) || (i.type != INODE_OWN && i.type != INODE_REQUEST)) && refused_read_only(req))
+		return;
 	if (!identify(req, &a))
 		return;
 	int r = attr_access(vault_of(req), &a, ino, mask);
@@ -358,6 +377,8 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	uint64_t ino = 0;
 	(void)mode;
 
+	if (refused_read_only(req))
+		return;
 	int r = names_check_mkdir(parent, name);
 	if (!r && !identify(req, &a))
 		return;
@@ -378,6 +399,8 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct asker a = { 0 };
 
+	if (refused_read_only(req))
+		return;
 	int r = removal_check_rmdir(parent, name);
 	if (!r && !identify(req, &a))
 		return;
@@ -393,6 +416,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	const struct rename n = { .from = parent, .name = name, .to = to, .to_name = to_name, .flags = flags };
 	struct asker a = { 0 };
 
+	if (refused_read_only(req))
+		return;
 	int r = removal_check_rename(&n);
 	if (!r && !identify(req, &a))
 		return;
@@ -420,6 +445,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, EBADF);
 		return;
 	}
+	if (h->kind == HANDLE_VALUE && refused_read_only(req))	/* what was taken before it became so is committed */
+		return;
 	if (!identify(req, &a))
 		return;
 	int r = -EAGAIN;
@@ -534,43 +561,50 @@ static int xattr_refusal(const char *name)
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	(void)ino; (void)value; (void)size; (void)flags;
-	fuse_reply_err(req, xattr_refusal(name));
+	if (!refused_read_only(req))
+		fuse_reply_err(req, xattr_refusal(name));
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	(void)ino;
-	fuse_reply_err(req, xattr_refusal(name));
+	if (!refused_read_only(req))
+		fuse_reply_err(req, xattr_refusal(name));
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
 	(void)parent; (void)name; (void)mode; (void)rdev;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	(void)parent; (void)name; (void)mode; (void)fi;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	(void)parent; (void)name;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
 	(void)link; (void)parent; (void)name;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
 	(void)ino; (void)parent; (void)name;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)

@@ -15,6 +15,9 @@ const char options_usage[] =
 	"Serves the vault in STORE at MOUNTPOINT. Goes to the background once the mount has answered a test read.\n"
 	"\n"
 	"  -f                          stay in the foreground; log to stderr\n"
+	"  -o ro                       nothing is changed: every change is EROFS, and what is due by itself waits\n"
+	"  -o remount,ro               make the vault that is served read-only; -o remount,rw: writable again\n"
+	"  -o context=LABEL            SELinux's label for the files; fscontext=, defcontext=, rootcontext= as mount(8) has them\n"
 	"  -o nopagecache              refuse sendfile, splice and mmap, so that no value ever lies in the page cache\n"
 	"  -o audit_durability=WHEN    process (default): a record survives any process; fdatasync: the machine too\n"
 	"  -o audit_segment=SIZE       start a new segment of the log at this size (default 16M)\n"
@@ -35,17 +38,46 @@ const char options_usage[] =
 	"\n"
 	"Example: cofferd /var/lib/coffer/default /vault\n";
 
-/* mount(8) hands fstab's own words to every helper; these mean nothing here. nosuid, nodev and noexec are always on. */
+/* mount(8) hands fstab's own words to every helper, and for remount what the kernel says of the mount. These ask for what is so anyway, or for what a vault cannot give and nobody is harmed without: nosuid, nodev and noexec are always on, a write
+ * is always synchronous, no time of access is kept, and root alone mounts. */
 static bool is_mount_word(const char *name)
 {
 	static const char *const words[] = {
-		"rw", "defaults", "auto", "noauto", "nofail", "_netdev", "nosuid", "nodev", "noexec", "user", "nouser",
-		"allow_other", "async", "relatime", "noatime",
+		"defaults", "auto", "noauto", "nofail", "_netdev", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup",
+		"allow_other", "user_id=0", "group_id=0", "rootmode=40000", "async", "sync", "dirsync", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
+		"iversion", "noiversion", "mand", "nomand", "silent", "loud", "nosymfollow", "symfollow",
 	};
+	static const char *const beginnings[] = { "x-", "X-", "comment=", "user=", "uhelper=", "helper=" };
+
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (!strcmp(name, words[i]))
 			return true;
-	return !strncmp(name, "x-", 2) || !strncmp(name, "comment=", 8);
+	for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)
+		if (!strncmp(name, beginnings[i], strlen(beginnings[i])))
+			return true;
+	return false;
+}
+
+/* context="system_u:object_r:t:s0:c1,c2" and its like. 0; 1: it is none of them; -EINVAL. */
+static int set_label(struct options *o, const char *word)
+{
+	const struct { const char *name; char *to; } labels[] = {
+		{ "context=", o->labels.context }, { "fscontext=", o->labels.fscontext }, { "defcontext=", o->labels.defcontext }, { "rootcontext=", o->labels.rootcontext },
+	};
+	for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
+		const size_t n = strlen(labels[i].name);
+		if (strncmp(word, labels[i].name, n))
+			continue;
+		size_t len = strlen(word + n);
+		const bool quoted = len >= 2 && word[n] == '"' && word[n + len - 1] == '"';
+		len -= quoted ? 2 : 0;
+		if (len == 0 || len >= LABEL_MAX)
+			return -EINVAL;
+		memcpy(labels[i].to, word + n + quoted, len);
+		labels[i].to[len] = '\0';
+		return strchr(labels[i].to, '"') ? -EINVAL : 0;
+	}
+	return 1;
 }
 
 /* As useradd(8) has it. */
@@ -76,7 +108,14 @@ static int set_option(struct options *o, const char *word)
 #define IS(name) (n == strlen(name) && !strncmp(word, name, n))
 	if (!*word || is_mount_word(word))
 		return 0;
-	if (IS("nopagecache") && !eq) {
+	const int label = set_label(o, word);
+	if (label <= 0)
+		return label;
+	if ((IS("ro") || IS("rw")) && !eq) {
+		o->read_only = word[1] == 'o';
+	} else if (IS("remount") && !eq) {
+		o->remount = true;
+	} else if (IS("nopagecache") && !eq) {
 		o->nopagecache = true;
 	} else if (IS("ino32") && !eq) {
 		o->ino32 = true;
@@ -138,12 +177,27 @@ static int set_option(struct options *o, const char *word)
 	return 0;
 }
 
+/* Up to the next comma that is not quoted. NULL: there is none left. */
+static char *next_word(char **rest)
+{
+	char *word = *rest, *end = word;
+	bool quoted = false;
+
+	if (!word)
+		return NULL;
+	for (; *end && (quoted || *end != ','); end++)
+		quoted ^= *end == '"';
+	*rest = *end ? end + 1 : NULL;
+	*end = '\0';
+	return word;
+}
+
 static int set_options(struct options *o, const char *list, char *why, size_t why_len)
 {
-	char *copy = strdup(list), *save = NULL;
+	char *copy = strdup(list), *rest = copy, *word;
 	int r = copy ? 0 : -ENOMEM;
 
-	for (char *word = copy ? strtok_r(copy, ",", &save) : NULL; word && !r; word = strtok_r(NULL, ",", &save)) {
+	while (!r && (word = next_word(&rest))) {
 		r = set_option(o, word);
 		if (r)
 			snprintf(why, why_len, "option '%s' is not known, or its value does not fit; see cofferd --help", word);

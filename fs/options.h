@@ -14,12 +14,17 @@
 
 #define USERS_MAX 24			/* bytes of a prefix of users' names, with the NUL: the longest, PREFIX-helper, then fits into the 31 that Linux has */
 
+#define LABEL_MAX 256
+
 struct options {
 	char store[PATH_MAX];		/* absolute, symlinks resolved */
 	char mount[PATH_MAX];
 	bool foreground;
 	bool help, version;
 	bool pretend;			/* mount -f: everything but the mount */
+	bool read_only;			/* every change is EROFS */
+	bool remount;			/* of the one that serves: only whether it is read-only is changed */
+	struct { char context[LABEL_MAX], fscontext[LABEL_MAX], defcontext[LABEL_MAX], rootcontext[LABEL_MAX]; } labels;	/* of SELinux; "": the machine's own for this type */
 	bool require_sandbox;		/* a kernel without Landlock or seccomp is not served on */
 	bool nopagecache;		/* sendfile, splice and mmap are refused: nothing ever lies in the page cache */
 	bool ino32;			/* st_ino and d_ino fit 32 bits */

@@ -75,6 +75,7 @@ struct shared_keeper {
 	char trouble[256];			/* what was last not as it should be */
 	int64_t started;			/* ns */
 	uint32_t in_container;
+	_Atomic uint32_t read_only;		/* every change is EROFS; the kernel's mount stays writable, for the bell */
 	uint32_t resend;			/* the kernel can send unanswered requests again */
 	char mount[PATH_MAX], store[PATH_MAX];
 	uint8_t boot[16];			/* names this boot of this machine */

@@ -106,6 +106,9 @@ void vault_note_known(struct vault *v, uint64_t neighbour);
 /* Is the caller a thread of the bell: its process and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 
+/* Mounted read-only: nothing that a caller or a clock asks for is changed. */
+static inline bool vault_read_only(const struct vault *v) { return atomic_load(&v->shared->keeper.read_only); }
+
 /* What a thread must be able to wait for to write a record. */
 enum patience vault_record_waits(const struct vault *v);
 /* Writes the record of a verdict. 0, or -EIO: nothing may be served. *ret_delay_ms may be NULL. */

@@ -380,7 +380,7 @@ static void check_sandbox(struct doctor *d, const json_t *status)
 static void say_no_answer(struct doctor *d, const struct mount *m, int r)
 {
 	if (r == -EROFS)
-		say(d, BAD, "daemon", "%s is read-only here: files can be read, but requests are written, so what the daemon knows is not checked; as root: mount -i -o remount,rw %s", m->path, m->path);
+		say(d, BAD, "daemon", "%s; what the daemon knows is not checked", mount_read_only(m));
 	else if (r == -ENFILE || r == -EMFILE)
 		say(d, BAD, "daemon", "does not answer you: you have too many requests under way, or files of the vault open; close some, or ask as another user");
 	else
@@ -409,6 +409,8 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 	if (json_is_true(json_object_get(answer, "ok"))) {
 		if (!json_is_true(json_object_get(status, "sealed")))
 			say(d, GOOD, "sealed", "no");
+		if (json_is_true(json_object_get(status, "read_only")))
+			say(d, WARN, "read-only", "%s", mount_read_only(m));
 		const char *from = json_string_value(json_object_get(json_object_get(status, "kek"), "from"));
 		snprintf(d->kek_from, sizeof(d->kek_from), "%s", from ? from : "");
 		check_processes(d, status);
@@ -527,7 +529,7 @@ static void check_store(struct doctor *d, const char *store)
 	snprintf(path, sizeof(path), "%s/audit", store);
 	check_owner(d, path, false);
 	check_space(d, store);
-	offline_verify_path(o.conf.kek, o.conf.name, o.verify_path);
+	offline_verify_path(&o.conf, o.verify_path);
 	check_kek(d, &o);
 }
 
