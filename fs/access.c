@@ -77,8 +77,10 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 	const struct catalog_version *c = s ? catalog_version(s, j->version) : NULL;
 	const bool copies = writes && !(ask->flags & O_TRUNC) && c;	/* the stage starts as a copy of what is there */
 
-	j->error = 0;
+	j->error = s ? 0 : ENOENT;	/* purged: a name that the kernel kept for whoever stands there */
 	j->valid_until = INT64_MAX;
+	if (j->error)
+		goto out;
 	if (writes)
 		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
 	j->set_binding = j->binding;

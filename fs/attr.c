@@ -126,7 +126,7 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	const struct catalog_version *c = NULL;
 
 	if (i->type == INODE_SECRET || i->type == INODE_VERSIONS) {
-		/* An old incarnation still answers: somebody stands in it. Whoever asks: when a secret last changed is not for everybody. */
+		/* One that is purged still answers: somebody may stand in it. Whoever asks: when a secret last changed is not for everybody. */
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
 	}

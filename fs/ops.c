@@ -390,13 +390,14 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
 {
+	const struct rename n = { .from = parent, .name = name, .to = to, .to_name = to_name, .flags = flags };
 	struct asker a = { 0 };
 
-	int r = removal_check_rename(parent, name, to, to_name, flags);
+	int r = removal_check_rename(&n);
 	if (!r && !identify(req, &a))
 		return;
 	if (!r)
-		r = removal_rename(vault_of(req), &a, parent, name, to, to_name, flags, request_unique(), request_current()->resent);
+		r = removal_rename(vault_of(req), &a, &n, request_unique(), request_current()->resent);
 	asker_release(&a);
 	if (!has_to_wait(req, r))
 		reply_error(req, r);

@@ -122,7 +122,7 @@ void vault_ring_missed(struct vault *v);
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
 /* Rings again for all that may not have been heard for a full queue, where there is any; waits for room. From a thread of its own: stop_fd is readable when it should end, and leave the rest to the next. */
 void vault_ring_lost(struct vault *v, int stop_fd);
-/* A live secret has a new current: for the store's callbacks, arg is the vault. */
+/* A secret's current is another, or came or went with it: for the store's callbacks, arg is the vault. */
 void vault_ring_current(uint32_t secret, void *arg);
 
 /* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
