@@ -1,6 +1,8 @@
 #include "fs/measure.h"
 
-#include <fcntl.h>
+#include <errno.h>
+
+#include "fs/made.h"
 
 static const struct attr_shown newest;
 
@@ -18,7 +20,7 @@ static const struct handle *reader(struct vault *v, uint64_t fh, uint32_t secret
 {
 	const struct handle *h = fh ? handle_get(v->handles, fh) : NULL;
 
-	return h && h->kind == HANDLE_VALUE && h->tid && h->secret == secret && (h->open_flags & O_ACCMODE) != O_WRONLY && !h->stage ? h : NULL;
+	return h && h->object == secret && !h->stage ? h : NULL;
 }
 
 /* What an fstat is likely to be about. */
@@ -95,14 +97,28 @@ static struct attr_shown choose(struct vault *v, const struct asker *asker, cons
 	return (struct attr_shown){ shown.version, shown.size };
 }
 
-struct attr_shown measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask)
+bool measure_asks(const struct inode *i, bool named)
 {
+	return !inode_is_dir(i) && (!named || made_is(i));
+}
+
+int measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask, struct attr_shown *ret_shown)
+{
+	size_t size = 0;
 	struct inode i;
 	bool older;
 
-	if (!inode_unpack(ask->ino, &i) || i.type != INODE_CURRENT)
-		return newest;
-	const struct attr_shown shown = choose(v, asker, ask, i.secret, &older);
+	*ret_shown = newest;
+	if (!inode_unpack(ask->ino, &i))
+		return 0;
+	if (made_is(&i)) {
+		const int r = made_size(v, asker, &i, ask->fh, ask->may_block, &size);
+		ret_shown->size = r ? 0 : (uint32_t)size;
+		return r == -EAGAIN ? r : 0;
+	}
+	if (i.type != INODE_CURRENT)
+		return 0;
+	*ret_shown = choose(v, asker, ask, i.secret, &older);
 	note(v, i.secret, older);
-	return shown;
+	return 0;
 }

@@ -257,6 +257,7 @@ static uint64_t follow_one(struct handles *h, uint64_t unique, uint32_t secret, 
 
 	ck_assert_int_eq(new_value(h, 1, unique, &e), 0);
 	e->secret = secret;
+	e->object = secret;
 	e->tid = tid;
 	e->tgid = tgid;
 	handle_show(e, 3, 100);
