@@ -183,7 +183,7 @@ static void shut_down(struct keeper *k)
 /* A detached mount that a worker serves. 0, or the exit status with the line in k->fatal. */
 static int make_served_mount(struct keeper *k)
 {
-	int r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
+	int r = mount_new(&k->options, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
 	if (r)
 		return 1;
 	k->resend = mount_can_resend(&k->shared->init) && !k->options.noresend;

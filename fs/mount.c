@@ -115,13 +115,15 @@ bool mount_can_resend(const struct shared_init *init)
 	return ((uint64_t)out->flags2 << 32) & INIT_HAS_RESEND;
 }
 
-static int configure(int fs, int fuse_fd, const char *store)
+static int configure(int fs, int fuse_fd, const struct options *o)
 {
-	char number[16], source[PATH_MAX + 16];
+	char number[16], max_read[16], source[PATH_MAX + 16];
 	snprintf(number, sizeof number, "%d", fuse_fd);
-	snprintf(source, sizeof source, "coffer:%s", store);
+	snprintf(max_read, sizeof max_read, "%u", o->max_read);
+	snprintf(source, sizeof source, "coffer:%s", o->store);
 	const char *const pairs[][2] = {
 		{ "source", source }, { "subtype", "coffer" }, { "fd", number }, { "rootmode", "40000" }, { "user_id", "0" }, { "group_id", "0" },
+		{ "max_read", max_read },	/* the kernel takes hold of so much of a reader's buffer for each request, however little there is to read */
 	};
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
 		if (sys_fsconfig(fs, FSCONFIG_SET_STRING, pairs[i][0], pairs[i][1]))
@@ -160,7 +162,7 @@ static struct mount *make(void)
 	return m;
 }
 
-int mount_new(const char *store, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len)
+int mount_new(const struct options *options, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len)
 {
 	int r, fs = -1;
 	struct mount *m = make();
@@ -176,7 +178,7 @@ int mount_new(const char *store, struct shared_init *ret_init, struct mount **re
 		r = fail(why, why_len, errno, "fsopen(fuse): %s; mounting needs root with CAP_SYS_ADMIN and Linux 5.4 or later", strerror(errno));
 		goto out;
 	}
-	r = configure(fs, m->fuse_fd, store);
+	r = configure(fs, m->fuse_fd, options);
 	if (r) {
 		fail(why, why_len, -r, "mount of a fuse file system: %s", strerror(-r));
 		goto out;

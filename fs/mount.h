@@ -9,8 +9,8 @@
 
 struct mount;
 
-/* Opens /dev/fuse, makes the detached mount of a file system whose source is "coffer:STORE", and answers FUSE_INIT. 0; negative errno with one line in why. */
-int mount_new(const char *store, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len);
+/* Opens /dev/fuse, makes the detached mount of a file system of options->store, whose source is "coffer:STORE", and answers FUSE_INIT. 0; negative errno with one line in why. */
+int mount_new(const struct options *options, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len);
 void mount_free(struct mount *m);	/* closes the descriptors; does not unmount */
 
 /* What another keeper, or this one after an exec, goes on with. id -1: not known in the new one's mount namespace, found by the device and the directory. */

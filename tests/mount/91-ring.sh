@@ -16,6 +16,17 @@ for size in 0 1 6 4095 4096 4097 65536 131073 1048576; do
 	cat "$OUT"
 done
 
+note "in many small requests"
+vault_umount
+vault_mount -o max_read=4K
+for size in 6 65536 131073; do
+	head -c "$size" /dev/urandom >"$SCRATCH/value"
+	expect_ok coffer put "v$size" --file "$SCRATCH/value"
+	expect_ok as 20001 ring --quick "$MNT/v$size/current" "$SCRATCH/value"
+done
+vault_umount
+vault_mount
+
 note "node with its io_uring; without a start its streams leave the position to the kernel, which does not move it here (contrib/doc/guide/programs.md)"
 expect_ok coffer put db --file <(printf secret)
 if command -v node >/dev/null; then
