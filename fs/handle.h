@@ -105,9 +105,8 @@ void handle_end(struct handle *e);			/* somebody has found its end */
 bool handle_show_again(struct handle *e, uint32_t version, uint32_t size, uint32_t *ret_before);
 /* Moves one that nobody has read yet to another version. False: somebody has, or it is closed. */
 bool handle_move(struct handles *h, uint64_t fh, uint32_t version, uint32_t size);
-/* The last opened of those (fh, 0: none) through which a thread, or a process, reads an object. O(1). */
-uint64_t handle_of_thread(struct handles *h, uint32_t object, pid_t tid);
-uint64_t handle_of_process(struct handles *h, uint32_t object, pid_t tgid);
+/* The last opened of those (fh, 0: none) through which a thread reads an object; else, and *ret_own is false then, its process. O(1). */
+uint64_t handle_last(struct handles *h, uint32_t object, pid_t tid, pid_t tgid, bool *ret_own);
 
 /* Calls fn for each open handle of a secret (0: of all), without a lock: entries may be released meanwhile, by fn too; those opened meanwhile may be missed. */
 void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg);

@@ -51,11 +51,10 @@ int made_read(struct vault *v, const struct asker *asker, struct handle *h, cons
 int made_size(struct vault *v, const struct asker *asker, const struct inode *i, uint64_t fh, bool may_block, size_t *ret_size)
 {
 	const uint32_t object = HANDLE_OWN + i->low;
+	bool own;
 
-	if (!fh)
-		fh = handle_of_thread(v->handles, object, asker->tid);
 	if (!fh && asker->who)
-		fh = handle_of_process(v->handles, object, asker->who->tgid);
+		fh = handle_last(v->handles, object, asker->tid, asker->who->tgid, &own);
 	struct handle *h = fh ? handle_get(v->handles, fh) : NULL;
 	if (!h || h->object != object || !is_opener(asker, h))
 		return -ENOENT;

@@ -23,20 +23,6 @@ static const struct handle *reader(struct vault *v, uint64_t fh, uint32_t secret
 	return h && h->object == secret && !h->stage ? h : NULL;
 }
 
-/* What an fstat is likely to be about. */
-static uint64_t last_opened(struct vault *v, const struct asker *asker, uint32_t secret, bool *ret_own)
-{
-	const struct identity *who = asker_trusted(asker);
-
-	*ret_own = false;
-	if (!who)
-		return 0;
-	const uint64_t fh = handle_of_thread(v->handles, secret, asker->tid);
-	const struct handle *h = reader(v, fh, secret);
-	*ret_own = h && h->tgid == who->tgid;	/* numbers of threads are used again */
-	return *ret_own ? fh : handle_of_process(v->handles, secret, who->tgid);
-}
-
 /* Who asks, if that is known without a wait: others wait for the lock of a file whose end is looked for. */
 static bool move(struct vault *v, const struct asker *asker, uint64_t fh, const struct measure_ask *ask)
 {
@@ -74,12 +60,13 @@ static void note(struct vault *v, uint32_t secret, bool older)
 
 static struct attr_shown choose(struct vault *v, const struct asker *asker, const struct measure_ask *ask, uint32_t secret, bool *ret_older)
 {
+	const struct identity *who = asker_trusted(asker);
 	uint64_t fh = ask->fh;
 	bool own = fh != 0;
 
 	*ret_older = false;
-	if (!fh)
-		fh = last_opened(v, asker, secret, &own);
+	if (!fh && who)
+		fh = handle_last(v->handles, secret, asker->tid, who->tgid, &own);
 	const struct handle *h = reader(v, fh, secret);
 	if (!h)
 		return newest;
