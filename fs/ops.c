@@ -148,21 +148,26 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct vault *v = vault_of(req);
 	struct asker a = { 0 };
+	struct attr_shown shown;
 	struct inode i;
 	struct stat st;
 
-	/* a directory's are the same for everybody; and lseek(2) to the end, which names the open file, wants nothing but the size, while others wait for the file's lock */
-	const bool same = fi || (inode_unpack(ino, &i) && inode_is_dir(&i));
+	/* a directory's are the same for everybody */
+	const bool same = !inode_unpack(ino, &i) || !measure_asks(&i, fi);
 	if (!same && !identify(req, &a))
 		return;
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const struct asker named = { .uid = c->uid, .gid = c->gid, .tid = c->pid };
 	const struct measure_ask ask = {
 		.ino = ino, .fh = fi ? fi->fh : 0, .unique = request_unique(), .resent = request_current()->resent, .may_record = request_current()->patience >= vault_record_waits(v),
+		.may_block = request_may_block(),
 	};
-	const struct attr_shown shown = measure(v, same ? &named : &a, &ask);
-	int r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
+	int r = measure(v, same ? &named : &a, &ask, &shown);
+	if (!r)
+		r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
 	asker_release(&a);
+	if (has_to_wait(req, r))
+		return;
 	if (r)
 		reply_error(req, r);
 	else

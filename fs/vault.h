@@ -27,6 +27,10 @@
 #define KNOWN_MAX 1024u
 #define TOLD_MAX  1024u
 
+/* How long a file was that only grows, when somebody last looked, and since when. */
+struct grown { _Atomic uint64_t size; _Atomic int64_t since; };
+enum { GROWN_AUDIT, GROWN_EVENTS, GROWN };
+
 struct vault {
 	struct shared *shared;
 	const struct options *options;
@@ -45,6 +49,7 @@ struct vault {
 	int bell_fd, control_fd, fuse_fd, proc_fd;
 	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
 	_Atomic uint32_t told[TOLD_MAX];	/* secrets, by hash, of whose current an older size was told last: fs/measure.h */
+	struct grown grown[GROWN];	/* log and events */
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
 	struct shares *ctl_shares;	/* of its buffers but the reserve; NULL: not counted yet */
 	uint32_t ctl_reserved;		/* how many are taken from the reserve, and which: */

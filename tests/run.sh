@@ -59,6 +59,8 @@ needs=(
 	command nano nano
 	command nvi nvi
 	command ed ed
+	command git git
+	command python3 python3-minimal
 	command smbd samba
 	command smbclient smbclient
 	command restic restic
