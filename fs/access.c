@@ -183,6 +183,27 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 	}
 }
 
+static void forget_plain(struct vault *v, enum handle_kind kind, uint32_t secret, uint32_t version)
+{
+	if (kind == HANDLE_VALUE && !handle_readers(v->handles, secret, version))
+		plain_linger(v->plain, secret, version);
+}
+
+/* The neighbour that has most loses what it did not use for the longest time. Its reads fail from now on (ESTALE), whatever the entry is used for next. */
+static int take_back(struct vault *v, const struct handle_ask *wanted, struct handle **ret_handle)
+{
+	uint64_t fh;
+	struct handle *h = handle_take_back(v->handles, wanted, &fh);
+
+	if (!h)
+		return -ENFILE;
+	answers_drop(v->answers, fh);
+	forget_plain(v, (enum handle_kind)h->kind, h->secret, h->version);
+	handle_pass_on(v->handles, h, wanted);
+	*ret_handle = h;
+	return 0;
+}
+
 static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j, enum handle_kind kind, struct handle **ret_handle)
 {
 	struct handle *h = NULL;
@@ -192,6 +213,8 @@ static int enter(struct vault *v, const struct asker *asker, const struct open_a
 		wanted.reserved = true;
 		r = handle_new(v->handles, &wanted, &h);
 	}
+	if (r == -ENFILE)
+		r = take_back(v, &wanted, &h);
 	if (r)
 		return r;
 	fill_handle(h, asker, ask, j, kind);
@@ -502,12 +525,12 @@ static int read_events(struct vault *v, const struct asker *asker, struct handle
 
 int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result)
 {
-	struct handle *h = handle_get(v->handles, ask->fh);
+	struct handle *h = handle_hold(v->handles, ask->fh);
 	int r;
 
 	*ret_result = (struct read_result){ .data = "" };
 	if (!h)
-		return -EBADF;
+		return handle_gone(v->handles, ask->fh);
 	switch ((enum handle_kind)h->kind) {
 	case HANDLE_VALUE:
 		atomic_fetch_add_explicit(&v->shared->reads, 1, memory_order_relaxed);
@@ -529,6 +552,7 @@ int access_read(struct vault *v, const struct asker *asker, const struct read_as
 	default:
 		r = -EACCES;
 	}
+	handle_let(v->handles, h);
 	if (r)
 		read_done(v, ret_result);
 	return r;
@@ -556,6 +580,5 @@ void access_close(struct vault *v, uint64_t fh)
 	if (kind == HANDLE_TEXT || kind == HANDLE_CTL)
 		answers_drop(v->answers, fh);
 	handle_release(v->handles, fh);
-	if (kind == HANDLE_VALUE && !handle_readers(v->handles, secret, version))
-		plain_linger(v->plain, secret, version);
+	forget_plain(v, (enum handle_kind)kind, secret, version);
 }

@@ -5,7 +5,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "fs/counts.h"
 #include "fs/shares.h"
 
 #define TABLE_MAGIC   0x63666831u	/* "cfh1" */
@@ -13,9 +15,10 @@
 #define EACH_BATCH    128u
 #define NO_ENTRY      0u		/* links are index + 1 */
 
-/* How many of each key there are: open addressing, linear probing, never more than half full. */
-struct count { uint64_t key; uint32_t n; /* 0: empty */ };
-struct counts { struct count *slots; uint32_t mask; };
+#define NOBODYS UINT64_MAX
+struct use { uint64_t neighbour; /* NOBODYS: not open */ uint32_t at; /* coarse seconds: opened, or read last */ _Atomic uint32_t held; /* by how many threads */ };
+/* For one to be taken back. */
+struct search { uint32_t at; /* coarse seconds */ uint32_t most; /* of what could be taken back nobody had more */ };
 
 /* Everything here can be rebuilt from the table, and is, by whoever takes it over: a kill -9 in the middle of a change loses nothing. */
 struct handles {
@@ -29,62 +32,17 @@ struct handles {
 	struct counts readers;
 	struct counts read_writers;
 	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
+	struct use *uses;		/* of each entry, beside it: a look at all of them is short */
+	struct search searches[HANDLE_POOLS];
 };
 
-/* ---- counts ---- */
 
-static uint32_t hash(uint64_t key, uint32_t mask)
+static uint32_t coarse_now(void)
 {
-	return (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 40) & mask;
-}
+	struct timespec t;
 
-static struct count *counts_slot(const struct counts *c, uint64_t key)
-{
-	uint32_t i = hash(key, c->mask);
-
-	while (c->slots[i].n != 0 && c->slots[i].key != key)
-		i = (i + 1) & c->mask;
-	return &c->slots[i];
-}
-
-static void counts_add(struct counts *c, uint64_t key, uint32_t n)
-{
-	struct count *slot = counts_slot(c, key);
-
-	slot->key = key;
-	slot->n += n;
-}
-
-/* Removal closes the gap at once: a tombstone for each uid that was ever here would fill the table. */
-static void counts_drop(struct counts *c, uint64_t key)
-{
-	struct count *slot = counts_slot(c, key);
-	uint32_t gap, i;
-
-	if (slot->n == 0 || --slot->n != 0)
-		return;
-	gap = i = (uint32_t)(slot - c->slots);
-	for (;;) {
-		i = (i + 1) & c->mask;
-		if (c->slots[i].n == 0)
-			return;
-		uint32_t home = hash(c->slots[i].key, c->mask);
-		if (((i - home) & c->mask) < ((i - gap) & c->mask))
-			continue;	/* it would be moved in front of its home */
-		c->slots[gap] = c->slots[i];
-		c->slots[i].n = 0;
-		gap = i;
-	}
-}
-
-static struct counts counts_moved(const struct counts *from, struct count *slots, uint32_t capacity)
-{
-	struct counts to = { .slots = slots, .mask = capacity - 1 };
-
-	for (uint32_t i = 0; from->slots && i <= from->mask; i++)
-		if (from->slots[i].n != 0)
-			counts_add(&to, from->slots[i].key, from->slots[i].n);
-	return to;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint32_t)t.tv_sec + 1;
 }
 
 /* ---- the index of uniques ---- */
@@ -96,7 +54,7 @@ static uint32_t index_of(const struct handles *h, const struct handle *e)
 
 static void uniques_insert(struct handles *h, struct handle *e)
 {
-	uint32_t *head = &h->uniques[hash(e->unique, h->capacity - 1)];
+	uint32_t *head = &h->uniques[counts_hash(e->unique, h->capacity - 1)];
 
 	e->next = *head;
 	*head = index_of(h, e) + 1;
@@ -104,7 +62,7 @@ static void uniques_insert(struct handles *h, struct handle *e)
 
 static void uniques_remove(struct handles *h, struct handle *e)
 {
-	uint32_t *link = &h->uniques[hash(e->unique, h->capacity - 1)];
+	uint32_t *link = &h->uniques[counts_hash(e->unique, h->capacity - 1)];
 
 	while (*link != NO_ENTRY && *link != index_of(h, e) + 1)
 		link = &h->table->entries[*link - 1].next;
@@ -157,6 +115,7 @@ static void account(struct handles *h, struct handle *e)
 		counts_add(&h->readers, reader_key(e->secret, e->version), 1);
 	if (is_read_writer(e))
 		counts_add(&h->read_writers, e->secret, 1);
+	h->uses[index_of(h, e)].neighbour = e->neighbour;
 	h->open++;
 }
 
@@ -167,6 +126,7 @@ static void unaccount(struct handles *h, struct handle *e)
 		counts_drop(&h->readers, reader_key(e->secret, e->version));
 	if (is_read_writer(e))
 		counts_drop(&h->read_writers, e->secret);
+	h->uses[index_of(h, e)].neighbour = NOBODYS;
 	h->open--;
 }
 
@@ -235,11 +195,16 @@ static const struct shares_config pools[HANDLE_POOLS] = {
 };
 _Static_assert(VALUES_MAX + OWN_FILES_MAX + DIRECTORIES_MAX == HANDLES_MAX, "the pools are the table");
 
-static struct shares *pool_of(const struct handles *h, uint32_t kind)
+static enum handle_pool pool_kind(uint32_t kind)
 {
 	if (kind == HANDLE_VALUE)
-		return h->shares[HANDLES_OF_VALUES];
-	return h->shares[kind == HANDLE_DIR ? HANDLES_OF_DIRECTORIES : HANDLES_OF_OWN_FILES];
+		return HANDLES_OF_VALUES;
+	return kind == HANDLE_DIR ? HANDLES_OF_DIRECTORIES : HANDLES_OF_OWN_FILES;
+}
+
+static struct shares *pool_of(const struct handles *h, uint32_t kind)
+{
+	return h->shares[pool_kind(kind)];
 }
 
 static int take_over(struct handles *h)
@@ -280,6 +245,8 @@ int handles_new(struct handle_table *table, struct handles **ret_handles)
 		return -ENOMEM;
 	h->table = table;
 	pthread_mutex_init(&h->lock, NULL);
+	h->uses = calloc(HANDLES_MAX, sizeof *h->uses);	/* one that was never open is no candidate: it lies above `high` */
+	r = h->uses ? 0 : -ENOMEM;
 	for (int i = 0; i < HANDLE_POOLS && r == 0; i++)
 		r = shares_new(&pools[i], &h->shares[i]);
 	if (r == 0)
@@ -302,6 +269,7 @@ void handles_free(struct handles *h)
 	free(h->readers.slots);
 	free(h->read_writers.slots);
 	free(h->uniques);
+	free(h->uses);
 	free(h);
 }
 
@@ -329,6 +297,20 @@ static bool has_share(struct handles *h, const struct handle_ask *ask)
 	return shares_take(s, ask->neighbour, 1, SHARE_ORDINARY) || (ask->reserved && shares_take(s, ask->neighbour, 1, SHARE_RESERVED));
 }
 
+static void begin_life(struct handle *e, const struct handle_ask *ask)
+{
+	/* An fh of the entry's last life must not match its next one; 0 is never a generation, so that no fh is 0. */
+	const uint32_t generation = generation_of(e) + 1;
+
+	__atomic_store_n(&e->generation, generation ? generation : 1, __ATOMIC_RELAXED);
+	atomic_store_explicit(&e->state, HANDLE_BUSY, memory_order_release);
+	memset((char *)e + offsetof(struct handle, unique), 0, sizeof(*e) - offsetof(struct handle, unique));
+	e->uid = ask->uid;
+	e->unique = ask->unique;
+	e->neighbour = ask->neighbour;
+	e->kind = ask->kind;
+}
+
 int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **ret_handle)
 {
 	struct handle *e = NULL;
@@ -346,15 +328,7 @@ int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **
 		shares_give(pool_of(h, ask->kind), ask->neighbour, 1);
 		goto out;
 	}
-	/* An fh of the entry's last life must not match its next one; 0 is never a generation, so that no fh is 0. */
-	uint32_t generation = generation_of(e) + 1;
-	__atomic_store_n(&e->generation, generation ? generation : 1, __ATOMIC_RELAXED);
-	atomic_store_explicit(&e->state, HANDLE_BUSY, memory_order_release);
-	memset((char *)e + offsetof(struct handle, unique), 0, sizeof(*e) - offsetof(struct handle, unique));
-	e->uid = ask->uid;
-	e->unique = ask->unique;
-	e->neighbour = ask->neighbour;
-	e->kind = ask->kind;
+	begin_life(e, ask);
 	h->live++;
 	*ret_handle = e;
 	r = 0;
@@ -369,6 +343,7 @@ uint64_t handle_publish(struct handles *h, struct handle *e)
 
 	pthread_mutex_lock(&h->lock);
 	account(h, e);
+	__atomic_store_n(&h->uses[index_of(h, e)].at, coarse_now(), __ATOMIC_RELAXED);
 	fh = fh_of(h, e);
 	atomic_store_explicit(&e->state, HANDLE_OPEN, memory_order_release);
 	pthread_mutex_unlock(&h->lock);
@@ -401,12 +376,132 @@ struct handle *handle_get(struct handles *h, uint64_t fh)
 	return state_of(e) == HANDLE_OPEN && generation_of(e) == (uint32_t)(fh >> 32) ? e : NULL;
 }
 
+int handle_gone(struct handles *h, uint64_t fh)
+{
+	const uint32_t i = (uint32_t)fh;
+	const uint32_t was = (uint32_t)(fh >> 32);
+
+	return i < high(h) && was && was <= generation_of(&h->table->entries[i]) ? -ESTALE : -EBADF;
+}
+
+/* Between its count and its look nobody takes an entry back; who was about to is waited for. */
+struct handle *handle_hold(struct handles *h, uint64_t fh)
+{
+	struct handle *e = handle_get(h, fh);
+
+	if (!e)
+		return NULL;
+	_Atomic uint32_t *held = &h->uses[(uint32_t)fh].held;
+	atomic_fetch_add(held, 1);
+	if (handle_get(h, fh) == e)
+		return e;
+	pthread_mutex_lock(&h->lock);
+	if (!handle_get(h, fh)) {
+		atomic_fetch_sub(held, 1);
+		e = NULL;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return e;
+}
+
+void handle_let(struct handles *h, struct handle *e)
+{
+	struct use *u = &h->uses[index_of(h, e)];
+
+	__atomic_store_n(&u->at, coarse_now(), __ATOMIC_RELAXED);
+	atomic_fetch_sub(&u->held, 1);
+}
+
+static bool can_be_taken(const struct handle *e)
+{
+	switch ((enum handle_kind)e->kind) {
+	case HANDLE_VALUE:
+		return (e->open_flags & O_ACCMODE) == O_RDONLY && !e->stage;
+	case HANDLE_TEXT:
+	case HANDLE_AUDIT:
+	case HANDLE_EVENTS:
+		return true;
+	case HANDLE_NONE:
+	case HANDLE_CTL:
+	case HANDLE_BELL:
+	case HANDLE_DIR:
+	default:
+		return false;
+	}
+}
+
+/* In that pool, of the neighbour that has most and more than `least`, the one that was not used for the longest time. *ret_most: nobody has more that could be taken. */
+static struct handle *find_idle(struct handles *h, const struct shares *pool, uint32_t least, uint32_t *ret_most)
+{
+	const uint32_t end = high(h);
+	struct handle *found = NULL;
+	uint64_t last = NEIGHBOUR_ROOT;	/* who keeps what it has: it must be able to act */
+	uint32_t oldest = UINT32_MAX, most = least, has = 0;
+
+	for (uint32_t i = 0; i < end; i++) {
+		const struct use *u = &h->uses[i];
+		if (u->neighbour != last) {
+			last = u->neighbour;
+			has = last == NEIGHBOUR_ROOT || last == NOBODYS ? 0 : shares_held(pool, last);
+		}
+		const uint32_t at = __atomic_load_n(&u->at, __ATOMIC_RELAXED);
+		if (has < most || has <= least || (has == most && at >= oldest) || atomic_load(&u->held))
+			continue;
+		struct handle *e = &h->table->entries[i];
+		if (state_of(e) != HANDLE_OPEN || pool_of(h, e->kind) != pool || !can_be_taken(e))
+			continue;
+		found = e;
+		most = has;
+		oldest = at;
+	}
+	*ret_most = most;
+	return found;
+}
+
+struct handle *handle_take_back(struct handles *h, const struct handle_ask *ask, uint64_t *ret_fh)
+{
+	const uint32_t now = coarse_now();
+	struct search *last = &h->searches[pool_kind(ask->kind)];
+	struct shares *pool = pool_of(h, ask->kind);
+	struct handle *e = NULL;
+
+	pthread_mutex_lock(&h->lock);
+	const uint32_t least = shares_held(pool, ask->neighbour) + 1;
+	/* a search is no short one: whoever has nothing to hope for of it is told so by the last one, for a second */
+	if (!shares_full(pool) || (last->at == now && last->most <= least))
+		goto out;
+	last->at = now;
+	e = find_idle(h, pool, least, &last->most);
+	if (!e)
+		goto out;
+	atomic_store(&e->state, HANDLE_BUSY);
+	if (atomic_load(&h->uses[index_of(h, e)].held)) {	/* since we looked */
+		atomic_store(&e->state, HANDLE_OPEN);
+		e = NULL;
+		goto out;
+	}
+	unaccount(h, e);
+	*ret_fh = fh_of(h, e);
+out:
+	pthread_mutex_unlock(&h->lock);
+	return e;
+}
+
+void handle_pass_on(struct handles *h, struct handle *e, const struct handle_ask *ask)
+{
+	pthread_mutex_lock(&h->lock);
+	shares_give(pool_of(h, e->kind), e->neighbour, 1);
+	shares_force(pool_of(h, ask->kind), ask->neighbour, 1);
+	begin_life(e, ask);
+	pthread_mutex_unlock(&h->lock);
+}
+
 struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh)
 {
 	struct handle *found = NULL;
 
 	pthread_mutex_lock(&h->lock);
-	for (uint32_t link = h->uniques[hash(unique, h->capacity - 1)]; link != NO_ENTRY && !found;) {
+	for (uint32_t link = h->uniques[counts_hash(unique, h->capacity - 1)]; link != NO_ENTRY && !found;) {
 		struct handle *e = &h->table->entries[link - 1];
 		if (e->unique == unique)
 			found = e;
@@ -468,7 +563,7 @@ uint32_t handle_readers(struct handles *h, uint32_t secret, uint32_t version)
 	uint32_t n;
 
 	pthread_mutex_lock(&h->lock);
-	n = counts_slot(&h->readers, reader_key(secret, version))->n;
+	n = counts_of(&h->readers, reader_key(secret, version));
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }
@@ -478,7 +573,7 @@ uint32_t handle_read_writers(struct handles *h, uint32_t secret)
 	uint32_t n;
 
 	pthread_mutex_lock(&h->lock);
-	n = counts_slot(&h->read_writers, secret)->n;
+	n = counts_of(&h->read_writers, secret);
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }
