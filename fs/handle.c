@@ -1,97 +1,36 @@
-#include "fs/handle.h"
+#include "fs/handle_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "fs/counts.h"
-#include "fs/shares.h"
-
-#define TABLE_MAGIC   0x63666831u	/* "cfh1" */
+#define TABLE_MAGIC   0x63666832u	/* "cfh2" */
 #define CAPACITY_MIN  256u
 #define EACH_BATCH    128u
 #define NO_ENTRY      0u		/* links are index + 1 */
 
-#define NOBODYS UINT64_MAX
-struct use { uint64_t neighbour; /* NOBODYS: not open */ uint32_t at; /* coarse seconds: opened, or read last */ _Atomic uint32_t held; /* by how many threads */ };
-/* For one to be taken back. */
-struct search { uint32_t at; /* coarse seconds */ uint32_t most; /* of what could be taken back nobody had more */ };
-
-/* Everything here can be rebuilt from the table, and is, by whoever takes it over: a kill -9 in the middle of a change loses nothing. */
-struct handles {
-	struct handle_table *table;
-	pthread_mutex_t lock;		/* of all below, and of every change of a state in the table */
-	uint32_t free;			/* head of the free list */
-	uint32_t live;			/* BUSY or OPEN */
-	uint32_t open;
-	uint32_t capacity;		/* slots of each index: a power of two, at least 2 * live */
-	struct shares *shares[HANDLE_POOLS];
-	struct counts readers;
-	struct counts read_writers;
-	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
-	struct use *uses;		/* of each entry, beside it: a look at all of them is short */
-	struct search searches[HANDLE_POOLS];
-};
-
-
-static uint32_t coarse_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint32_t)t.tv_sec + 1;
-}
-
 /* ---- the index of uniques ---- */
-
-static uint32_t index_of(const struct handles *h, const struct handle *e)
-{
-	return (uint32_t)(e - h->table->entries);
-}
 
 static void uniques_insert(struct handles *h, struct handle *e)
 {
 	uint32_t *head = &h->uniques[counts_hash(e->unique, h->capacity - 1)];
 
 	e->next = *head;
-	*head = index_of(h, e) + 1;
+	*head = handles_index_of(h, e) + 1;
 }
 
 static void uniques_remove(struct handles *h, struct handle *e)
 {
 	uint32_t *link = &h->uniques[counts_hash(e->unique, h->capacity - 1)];
 
-	while (*link != NO_ENTRY && *link != index_of(h, e) + 1)
+	while (*link != NO_ENTRY && *link != handles_index_of(h, e) + 1)
 		link = &h->table->entries[*link - 1].next;
 	if (*link != NO_ENTRY)
 		*link = e->next;
 }
 
 /* ---- entries ---- */
-
-static uint32_t high(const struct handles *h)
-{
-	return atomic_load_explicit(&h->table->high, memory_order_acquire);
-}
-
-static uint32_t state_of(struct handle *e)
-{
-	return atomic_load_explicit(&e->state, memory_order_acquire);
-}
-
-/* handle_get compares the generation without the lock. */
-static uint32_t generation_of(const struct handle *e)
-{
-	return __atomic_load_n(&e->generation, __ATOMIC_RELAXED);
-}
-
-static uint64_t fh_of(const struct handles *h, const struct handle *e)
-{
-	return (uint64_t)generation_of(e) << 32 | index_of(h, e);
-}
 
 static bool is_reader(const struct handle *e)
 {
@@ -103,6 +42,11 @@ static bool is_read_writer(const struct handle *e)
 	return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) == O_RDWR;
 }
 
+static bool follows(const struct handle *e)
+{
+	return is_reader(e) && e->tid != 0;
+}
+
 static uint64_t reader_key(uint32_t secret, uint32_t version)
 {
 	return (uint64_t)secret << 32 | version;
@@ -112,21 +56,23 @@ static void account(struct handles *h, struct handle *e)
 {
 	uniques_insert(h, e);
 	if (is_reader(e))
-		counts_add(&h->readers, reader_key(e->secret, e->version), 1);
+		counts_add(&h->readers, reader_key(e->secret, handle_shown(e).version), 1);
 	if (is_read_writer(e))
 		counts_add(&h->read_writers, e->secret, 1);
-	h->uses[index_of(h, e)].neighbour = e->neighbour;
+	h->uses[handles_index_of(h, e)].neighbour = e->neighbour;
 	h->open++;
 }
 
-static void unaccount(struct handles *h, struct handle *e)
+void handles_unaccount(struct handles *h, struct handle *e)
 {
 	uniques_remove(h, e);
 	if (is_reader(e))
-		counts_drop(&h->readers, reader_key(e->secret, e->version));
+		counts_drop(&h->readers, reader_key(e->secret, handle_shown(e).version));
 	if (is_read_writer(e))
 		counts_drop(&h->read_writers, e->secret);
-	h->uses[index_of(h, e)].neighbour = NOBODYS;
+	h->uses[handles_index_of(h, e)].neighbour = NOBODYS;
+	if (follows(e))
+		follow_drop(&h->follow, e);
 	h->open--;
 }
 
@@ -134,35 +80,21 @@ static void push_free(struct handles *h, struct handle *e)
 {
 	atomic_store_explicit(&e->state, HANDLE_FREE, memory_order_release);
 	e->next = h->free;
-	h->free = index_of(h, e) + 1;
+	h->free = handles_index_of(h, e) + 1;
 }
 
-/* Room in every index for n live entries, so that publish and release need no memory. 0 or -ENOMEM. */
-static int reserve(struct handles *h, uint32_t n)
+static void move_counts(struct counts *c, struct count *slots, uint32_t capacity)
 {
-	struct count *readers = NULL, *read_writers = NULL;
-	uint32_t *uniques = NULL, capacity = h->capacity ? h->capacity : CAPACITY_MIN;
+	struct counts moved = counts_moved(c, slots, capacity);
+
+	free(c->slots);
+	*c = moved;
+}
+
+static void move_chains(struct handles *h, uint32_t *uniques, uint32_t capacity)
+{
 	uint32_t old_capacity = h->capacity, *old = h->uniques;
 
-	while (capacity < 2 * n)
-		capacity *= 2;
-	if (capacity == h->capacity)
-		return 0;
-	readers = calloc(capacity, sizeof(*readers));
-	read_writers = calloc(capacity, sizeof(*read_writers));
-	uniques = calloc(capacity, sizeof(*uniques));
-	if (!readers || !read_writers || !uniques) {
-		free(readers);
-		free(read_writers);
-		free(uniques);
-		return -ENOMEM;
-	}
-	struct counts moved = counts_moved(&h->readers, readers, capacity);
-	free(h->readers.slots);
-	h->readers = moved;
-	moved = counts_moved(&h->read_writers, read_writers, capacity);
-	free(h->read_writers.slots);
-	h->read_writers = moved;
 	h->uniques = uniques;
 	h->capacity = capacity;
 	for (uint32_t i = 0; i < old_capacity; i++) {
@@ -173,6 +105,28 @@ static int reserve(struct handles *h, uint32_t n)
 		}
 	}
 	free(old);
+}
+
+/* Room in every index for n live entries, so that publish and release need no memory. 0 or -ENOMEM. */
+static int reserve(struct handles *h, uint32_t n)
+{
+	uint32_t capacity = h->capacity ? h->capacity : CAPACITY_MIN;
+
+	while (capacity < 2 * n)
+		capacity *= 2;
+	if (capacity == h->capacity)
+		return 0;
+	struct count *readers = calloc(capacity, sizeof(*readers)), *read_writers = calloc(capacity, sizeof(*read_writers));
+	uint32_t *uniques = calloc(capacity, sizeof(*uniques));
+	if (!readers || !read_writers || !uniques || follow_reserve(&h->follow, capacity) < 0) {
+		free(readers);
+		free(read_writers);
+		free(uniques);
+		return -ENOMEM;
+	}
+	move_counts(&h->readers, readers, capacity);
+	move_counts(&h->read_writers, read_writers, capacity);
+	move_chains(h, uniques, capacity);
 	return 0;
 }
 
@@ -195,41 +149,52 @@ static const struct shares_config pools[HANDLE_POOLS] = {
 };
 _Static_assert(VALUES_MAX + OWN_FILES_MAX + DIRECTORIES_MAX == HANDLES_MAX, "the pools are the table");
 
-static enum handle_pool pool_kind(uint32_t kind)
+struct shares *handles_pool(const struct handles *h, uint32_t kind)
 {
-	if (kind == HANDLE_VALUE)
-		return HANDLES_OF_VALUES;
-	return kind == HANDLE_DIR ? HANDLES_OF_DIRECTORIES : HANDLES_OF_OWN_FILES;
+	return h->shares[handles_pool_kind(kind)];
 }
 
-static struct shares *pool_of(const struct handles *h, uint32_t kind)
+/* In the order in which they were opened. 0 or -ENOMEM. */
+static int follow_all(struct handles *h, uint32_t n)
 {
-	return h->shares[pool_kind(kind)];
+	struct handle **all = calloc(n + 1, sizeof(struct handle *));
+	uint32_t found = 0;
+
+	if (!all)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < handles_high(h) && found < n; i++) {
+		struct handle *e = &h->table->entries[i];
+		if (handles_state_of(e) == HANDLE_OPEN && follows(e))
+			all[found++] = e;
+	}
+	follow_add_all(&h->follow, all, found);
+	free(all);
+	return 0;
 }
 
 static int take_over(struct handles *h)
 {
-	uint32_t end = high(h), n = 0;
+	uint32_t end = handles_high(h), n = 0;
 	int r;
 
 	for (uint32_t i = 0; i < end; i++)
-		n += state_of(&h->table->entries[i]) == HANDLE_OPEN;
+		n += handles_state_of(&h->table->entries[i]) == HANDLE_OPEN;
 	r = reserve(h, n + 1);
 	if (r < 0)
 		return r;
 	/* downwards, so that the lowest entries are used first */
 	for (uint32_t i = end; i-- > 0;) {
 		struct handle *e = &h->table->entries[i];
-		if (state_of(e) != HANDLE_OPEN) {
+		if (handles_state_of(e) != HANDLE_OPEN) {
 			push_free(h, e);
 			continue;
 		}
 		e->comm[HANDLE_COMM - 1] = '\0';	/* whoever wrote it may have been somebody else's */
 		account(h, e);
-		shares_force(pool_of(h, e->kind), e->neighbour, 1);
+		shares_force(handles_pool(h, e->kind), e->neighbour, 1);
 		h->live++;
 	}
-	return 0;
+	return follow_all(h, n);
 }
 
 int handles_new(struct handle_table *table, struct handles **ret_handles)
@@ -247,6 +212,7 @@ int handles_new(struct handle_table *table, struct handles **ret_handles)
 	pthread_mutex_init(&h->lock, NULL);
 	h->uses = calloc(HANDLES_MAX, sizeof *h->uses);	/* one that was never open is no candidate: it lies above `high` */
 	r = h->uses ? 0 : -ENOMEM;
+	follow_init(&h->follow, table->entries);
 	for (int i = 0; i < HANDLE_POOLS && r == 0; i++)
 		r = shares_new(&pools[i], &h->shares[i]);
 	if (r == 0)
@@ -270,13 +236,14 @@ void handles_free(struct handles *h)
 	free(h->read_writers.slots);
 	free(h->uniques);
 	free(h->uses);
+	follow_free(&h->follow);
 	free(h);
 }
 
 /* An entry to use next: one that was released, else the first that was never used. NULL: the table is full. */
 static struct handle *take_free(struct handles *h)
 {
-	uint32_t end = high(h);
+	uint32_t end = handles_high(h);
 
 	if (h->free != NO_ENTRY) {
 		struct handle *e = &h->table->entries[h->free - 1];
@@ -292,15 +259,15 @@ static struct handle *take_free(struct handles *h)
 
 static bool has_share(struct handles *h, const struct handle_ask *ask)
 {
-	struct shares *s = pool_of(h, ask->kind);
+	struct shares *s = handles_pool(h, ask->kind);
 
 	return shares_take(s, ask->neighbour, 1, SHARE_ORDINARY) || (ask->reserved && shares_take(s, ask->neighbour, 1, SHARE_RESERVED));
 }
 
-static void begin_life(struct handle *e, const struct handle_ask *ask)
+void handles_begin_life(struct handle *e, const struct handle_ask *ask)
 {
 	/* An fh of the entry's last life must not match its next one; 0 is never a generation, so that no fh is 0. */
-	const uint32_t generation = generation_of(e) + 1;
+	const uint32_t generation = handles_generation_of(e) + 1;
 
 	__atomic_store_n(&e->generation, generation ? generation : 1, __ATOMIC_RELAXED);
 	atomic_store_explicit(&e->state, HANDLE_BUSY, memory_order_release);
@@ -325,10 +292,10 @@ int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **
 		goto out;
 	e = take_free(h);
 	if (!e) {
-		shares_give(pool_of(h, ask->kind), ask->neighbour, 1);
+		shares_give(handles_pool(h, ask->kind), ask->neighbour, 1);
 		goto out;
 	}
-	begin_life(e, ask);
+	handles_begin_life(e, ask);
 	h->live++;
 	*ret_handle = e;
 	r = 0;
@@ -342,9 +309,12 @@ uint64_t handle_publish(struct handles *h, struct handle *e)
 	uint64_t fh;
 
 	pthread_mutex_lock(&h->lock);
+	e->order = ++h->table->orders;
 	account(h, e);
-	__atomic_store_n(&h->uses[index_of(h, e)].at, coarse_now(), __ATOMIC_RELAXED);
-	fh = fh_of(h, e);
+	__atomic_store_n(&h->uses[handles_index_of(h, e)].at, handles_coarse_now(), __ATOMIC_RELAXED);
+	if (follows(e))
+		follow_add(&h->follow, e);
+	fh = handles_fh_of(h, e);
 	atomic_store_explicit(&e->state, HANDLE_OPEN, memory_order_release);
 	pthread_mutex_unlock(&h->lock);
 	return fh;
@@ -352,7 +322,7 @@ uint64_t handle_publish(struct handles *h, struct handle *e)
 
 static void give_back(struct handles *h, struct handle *e)
 {
-	shares_give(pool_of(h, e->kind), e->neighbour, 1);
+	shares_give(handles_pool(h, e->kind), e->neighbour, 1);
 	h->live--;
 	push_free(h, e);
 }
@@ -369,131 +339,11 @@ struct handle *handle_get(struct handles *h, uint64_t fh)
 	uint32_t i = (uint32_t)fh;
 	struct handle *e;
 
-	if (i >= high(h))
+	if (i >= handles_high(h))
 		return NULL;
 	e = &h->table->entries[i];
 	/* the state first: an entry that was taken again in between has another generation */
-	return state_of(e) == HANDLE_OPEN && generation_of(e) == (uint32_t)(fh >> 32) ? e : NULL;
-}
-
-int handle_gone(struct handles *h, uint64_t fh)
-{
-	const uint32_t i = (uint32_t)fh;
-	const uint32_t was = (uint32_t)(fh >> 32);
-
-	return i < high(h) && was && was <= generation_of(&h->table->entries[i]) ? -ESTALE : -EBADF;
-}
-
-/* Between its count and its look nobody takes an entry back; who was about to is waited for. */
-struct handle *handle_hold(struct handles *h, uint64_t fh)
-{
-	struct handle *e = handle_get(h, fh);
-
-	if (!e)
-		return NULL;
-	_Atomic uint32_t *held = &h->uses[(uint32_t)fh].held;
-	atomic_fetch_add(held, 1);
-	if (handle_get(h, fh) == e)
-		return e;
-	pthread_mutex_lock(&h->lock);
-	if (!handle_get(h, fh)) {
-		atomic_fetch_sub(held, 1);
-		e = NULL;
-	}
-	pthread_mutex_unlock(&h->lock);
-	return e;
-}
-
-void handle_let(struct handles *h, struct handle *e)
-{
-	struct use *u = &h->uses[index_of(h, e)];
-
-	__atomic_store_n(&u->at, coarse_now(), __ATOMIC_RELAXED);
-	atomic_fetch_sub(&u->held, 1);
-}
-
-static bool can_be_taken(const struct handle *e)
-{
-	switch ((enum handle_kind)e->kind) {
-	case HANDLE_VALUE:
-		return (e->open_flags & O_ACCMODE) == O_RDONLY && !e->stage;
-	case HANDLE_TEXT:
-	case HANDLE_AUDIT:
-	case HANDLE_EVENTS:
-		return true;
-	case HANDLE_NONE:
-	case HANDLE_CTL:
-	case HANDLE_BELL:
-	case HANDLE_DIR:
-	default:
-		return false;
-	}
-}
-
-/* In that pool, of the neighbour that has most and more than `least`, the one that was not used for the longest time. *ret_most: nobody has more that could be taken. */
-static struct handle *find_idle(struct handles *h, const struct shares *pool, uint32_t least, uint32_t *ret_most)
-{
-	const uint32_t end = high(h);
-	struct handle *found = NULL;
-	uint64_t last = NEIGHBOUR_ROOT;	/* who keeps what it has: it must be able to act */
-	uint32_t oldest = UINT32_MAX, most = least, has = 0;
-
-	for (uint32_t i = 0; i < end; i++) {
-		const struct use *u = &h->uses[i];
-		if (u->neighbour != last) {
-			last = u->neighbour;
-			has = last == NEIGHBOUR_ROOT || last == NOBODYS ? 0 : shares_held(pool, last);
-		}
-		const uint32_t at = __atomic_load_n(&u->at, __ATOMIC_RELAXED);
-		if (has < most || has <= least || (has == most && at >= oldest) || atomic_load(&u->held))
-			continue;
-		struct handle *e = &h->table->entries[i];
-		if (state_of(e) != HANDLE_OPEN || pool_of(h, e->kind) != pool || !can_be_taken(e))
-			continue;
-		found = e;
-		most = has;
-		oldest = at;
-	}
-	*ret_most = most;
-	return found;
-}
-
-struct handle *handle_take_back(struct handles *h, const struct handle_ask *ask, uint64_t *ret_fh)
-{
-	const uint32_t now = coarse_now();
-	struct search *last = &h->searches[pool_kind(ask->kind)];
-	struct shares *pool = pool_of(h, ask->kind);
-	struct handle *e = NULL;
-
-	pthread_mutex_lock(&h->lock);
-	const uint32_t least = shares_held(pool, ask->neighbour) + 1;
-	/* a search is no short one: whoever has nothing to hope for of it is told so by the last one, for a second */
-	if (!shares_full(pool) || (last->at == now && last->most <= least))
-		goto out;
-	last->at = now;
-	e = find_idle(h, pool, least, &last->most);
-	if (!e)
-		goto out;
-	atomic_store(&e->state, HANDLE_BUSY);
-	if (atomic_load(&h->uses[index_of(h, e)].held)) {	/* since we looked */
-		atomic_store(&e->state, HANDLE_OPEN);
-		e = NULL;
-		goto out;
-	}
-	unaccount(h, e);
-	*ret_fh = fh_of(h, e);
-out:
-	pthread_mutex_unlock(&h->lock);
-	return e;
-}
-
-void handle_pass_on(struct handles *h, struct handle *e, const struct handle_ask *ask)
-{
-	pthread_mutex_lock(&h->lock);
-	shares_give(pool_of(h, e->kind), e->neighbour, 1);
-	shares_force(pool_of(h, ask->kind), ask->neighbour, 1);
-	begin_life(e, ask);
-	pthread_mutex_unlock(&h->lock);
+	return handles_state_of(e) == HANDLE_OPEN && handles_generation_of(e) == (uint32_t)(fh >> 32) ? e : NULL;
 }
 
 struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh)
@@ -508,7 +358,7 @@ struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *re
 		link = e->next;
 	}
 	if (found)
-		*ret_fh = fh_of(h, found);
+		*ret_fh = handles_fh_of(h, found);
 	pthread_mutex_unlock(&h->lock);
 	return found;
 }
@@ -520,10 +370,44 @@ void handle_release(struct handles *h, uint64_t fh)
 	pthread_mutex_lock(&h->lock);
 	e = handle_get(h, fh);
 	if (e) {
-		unaccount(h, e);
+		handles_unaccount(h, e);
 		give_back(h, e);
 	}
 	pthread_mutex_unlock(&h->lock);
+}
+
+bool handle_move(struct handles *h, uint64_t fh, uint32_t version, uint32_t size)
+{
+	uint32_t before;
+
+	pthread_mutex_lock(&h->lock);
+	struct handle *e = handle_get(h, fh);
+	const bool moved = e && handle_show_again(e, version, size, &before);
+	if (moved && is_reader(e)) {
+		counts_drop(&h->readers, reader_key(e->secret, before));
+		counts_add(&h->readers, reader_key(e->secret, version), 1);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return moved;
+}
+
+static uint64_t last_of(struct handles *h, enum follow_by by, uint32_t secret, pid_t id)
+{
+	pthread_mutex_lock(&h->lock);
+	const struct handle *e = follow_last(&h->follow, by, secret, id);
+	const uint64_t fh = e ? handles_fh_of(h, e) : 0;
+	pthread_mutex_unlock(&h->lock);
+	return fh;
+}
+
+uint64_t handle_of_thread(struct handles *h, uint32_t secret, pid_t tid)
+{
+	return last_of(h, FOLLOW_THREAD, secret, tid);
+}
+
+uint64_t handle_of_process(struct handles *h, uint32_t secret, pid_t tgid)
+{
+	return last_of(h, FOLLOW_PROCESS, secret, tgid);
 }
 
 /* Up to EACH_BATCH open handles of the secret from entry *at on; moves *at. */
@@ -532,11 +416,11 @@ static uint32_t collect(struct handles *h, uint32_t secret, uint32_t *at, uint64
 	uint32_t n = 0, end, i;
 
 	pthread_mutex_lock(&h->lock);
-	end = high(h);
+	end = handles_high(h);
 	for (i = *at; i < end && n < EACH_BATCH; i++) {
 		struct handle *e = &h->table->entries[i];
-		if (state_of(e) == HANDLE_OPEN && (secret == 0 || e->secret == secret))
-			ret_fhs[n++] = fh_of(h, e);
+		if (handles_state_of(e) == HANDLE_OPEN && (secret == 0 || e->secret == secret))
+			ret_fhs[n++] = handles_fh_of(h, e);
 	}
 	pthread_mutex_unlock(&h->lock);
 	*at = i;
@@ -548,7 +432,7 @@ void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, str
 	uint64_t fhs[EACH_BATCH];
 	uint32_t at = 0;
 
-	while (at < high(h)) {
+	while (at < handles_high(h)) {
 		uint32_t n = collect(h, secret, &at, fhs);
 		for (uint32_t i = 0; i < n; i++) {
 			struct handle *e = handle_get(h, fhs[i]);

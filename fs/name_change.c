@@ -48,7 +48,7 @@ static int carry_out(struct vault *v, const struct asker *asker, const struct na
 	*ret_promised = true;
 	r = vault_commit(v);
 	if (!r)
-		vault_changed(v, false);
+		vault_changed(v, c->rings);
 	return r;
 }
 
@@ -74,6 +74,9 @@ int name_change(struct vault *v, const struct asker *asker, const struct name_ch
 		return 0;
 	}
 	decide(v, asker, c, &j);
+	r = !j.error && c->check ? c->check(v, c->name) : 0;
+	if (r)
+		return r;
 	if (asker->patience < (j.error ? vault_record_waits(v) : WAITS_FOR_ALL))
 		return -EAGAIN;
 	vault_copy_name(j.name, sizeof j.name, c->name);
