@@ -86,6 +86,9 @@ uint64_t neighbour_of(const struct neighbour_facts *f)
 		return of_root(f);
 	if (f->uid == 0 && f->answered && !f->host)
 		return of_root(f);
+	/* --pid=host: its cgroup says which container it is, and its mount namespace that it is one. A cgroup of a user's own can have such a name, too; but only root makes a mount namespace that is not in a user namespace. */
+	if (!a->user_ns && !a->pid_ns && a->mnt_ns_ours && in_roots_container(f))
+		return of_root(f);
 	return of_subordinate(f->uid, &f->of_uid);
 }
 
