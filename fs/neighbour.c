@@ -28,6 +28,13 @@ void neighbour_print(uint64_t neighbour, char ret_text[NEIGHBOUR_TEXT_MAX])
 		(void)snprintf(ret_text, NEIGHBOUR_TEXT_MAX, "%s:%llu", kind < NEIGHBOUR_KINDS ? kinds[kind] : "?", (unsigned long long)value);
 }
 
+bool neighbour_lasts(uint64_t neighbour)
+{
+	const uint64_t kind = neighbour >> KIND_SHIFT;
+
+	return kind == NEIGHBOUR_USER || kind == NEIGHBOUR_CGROUP || kind == NEIGHBOUR_RANGE;
+}
+
 /* ---- of a thread ---- */
 
 /* FNV-1a: two containers whose names fall together would share a share, and that is all. */
