@@ -90,8 +90,19 @@ int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **
 uint64_t handle_publish(struct handles *h, struct handle *e);	/* returns fh */
 void handle_abandon(struct handles *h, struct handle *e);
 
-/* NULL: no such open handle (a wrong index or generation: answer EBADF). */
+/* NULL: no such open handle (a wrong index or generation). One that can be taken back may be another one's at any moment: what is done with it beside a look is done between handle_hold and handle_let. */
 struct handle *handle_get(struct handles *h, uint64_t fh);
+/* What to answer then: -ESTALE for one that was taken back (its RELEASE is yet to come), -EBADF for one that never was. */
+int handle_gone(struct handles *h, uint64_t fh);
+/* The same as handle_get, and it stays the caller's until handle_let. */
+struct handle *handle_hold(struct handles *h, uint64_t fh);
+void handle_let(struct handles *h, struct handle *e);
+
+/* Where handle_new said -ENFILE, and nearly nothing is left in the pool: an open handle of the neighbour that has most there, if that is more than this one would have; of those that no thread holds, the one that was not used for
+ * the longest time. Only what can be read and not written is taken back, and nothing of root's. NULL: there is none. It is BUSY now, and nobody finds it any more: forget what hangs on *ret_fh, then handle_pass_on it. */
+struct handle *handle_take_back(struct handles *h, const struct handle_ask *ask, uint64_t *ret_fh);
+/* It is this neighbour's, as handle_new has it. */
+void handle_pass_on(struct handles *h, struct handle *e, const struct handle_ask *ask);
 struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh);	/* for a resent OPEN */
 void handle_release(struct handles *h, uint64_t fh);	/* idempotent */
 

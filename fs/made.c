@@ -48,16 +48,8 @@ int made_read(struct vault *v, const struct asker *asker, struct handle *h, cons
 	return r;
 }
 
-int made_size(struct vault *v, const struct asker *asker, const struct inode *i, uint64_t fh, bool may_block, size_t *ret_size)
+static int size_of(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, bool may_block, size_t *ret_size)
 {
-	const uint32_t object = HANDLE_OWN + i->low;
-	bool own;
-
-	if (!fh && asker->who)
-		fh = handle_last(v->handles, object, asker->tid, asker->who->tgid, &own);
-	struct handle *h = fh ? handle_get(v->handles, fh) : NULL;
-	if (!h || h->object != object || !is_opener(asker, h))
-		return -ENOENT;
 	int r = answers_size(v->answers, fh, ret_size);
 	if (r != -ENOENT)
 		return r;
@@ -67,4 +59,21 @@ int made_size(struct vault *v, const struct asker *asker, const struct inode *i,
 	if (r)
 		return r == -EAGAIN ? -ENOBUFS : r;
 	return answers_size(v->answers, fh, ret_size);
+}
+
+int made_size(struct vault *v, const struct asker *asker, const struct inode *i, uint64_t fh, bool may_block, size_t *ret_size)
+{
+	const uint32_t object = HANDLE_OWN + i->low;
+	int r = -ENOENT;
+	bool own;
+
+	if (!fh && asker->who)
+		fh = handle_last(v->handles, object, asker->tid, asker->who->tgid, &own);
+	struct handle *h = fh ? handle_hold(v->handles, fh) : NULL;	/* or the text would be that of a file which was taken back */
+	if (!h)
+		return -ENOENT;
+	if (h->object == object && is_opener(asker, h))
+		r = size_of(v, asker, h, fh, may_block, ret_size);
+	handle_let(v->handles, h);
+	return r;
 }

@@ -81,7 +81,8 @@ static struct attr_shown choose(struct vault *v, const struct asker *asker, cons
 		else
 			*ret_older = true;
 	}
-	return (struct attr_shown){ shown.version, shown.size };
+	/* one that was taken back meanwhile says nothing */
+	return handle_get(v->handles, fh) == h ? (struct attr_shown){ shown.version, shown.size } : newest;
 }
 
 bool measure_asks(const struct inode *i, bool named)
