@@ -188,6 +188,8 @@ static int ask_item(const struct restore_item *item, void *arg)
 		return ask_administrator(c, "*");
 	case RESTORE_ITEM_SETTINGS:
 		return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
+	case RESTORE_ITEM_HISTORY:
+		return ctl_ask(c, ACTION_SECRETS_PURGE, item->name);
 	case RESTORE_ITEM_ROTATION:
 	case RESTORE_ITEM_HOOK:
 		return ask_rule(restoring, item);
@@ -280,6 +282,7 @@ static int restore(struct ctl *c)
 	ctl_set(c, "settings", json_boolean(counts.settings));
 	ctl_set(c, "rotations", json_integer((json_int_t)counts.rotations));
 	ctl_set(c, "hooks", json_integer((json_int_t)counts.hooks));
+	ctl_set(c, "histories", json_integer((json_int_t)counts.histories));
 	ctl_set(c, "programs", restoring.programs);
 	ctl_set(c, "programs_more", json_integer((json_int_t)restoring.more));
 	return 0;

@@ -102,11 +102,21 @@ static const char to_5[] =
 	"\tmac BLOB NOT NULL\n"
 	") STRICT";
 
-/* The trail. Its hash is made when the vault is opened for the first time after it. */
+/* How much history is kept; and the trail, whose hash is made when the vault is opened for the first time after it. */
 static const char to_6[] =
 	"ALTER TABLE state ADD COLUMN serial INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail_members INTEGER;\n"
-	"ALTER TABLE state ADD COLUMN trail BLOB;\n";
+	"ALTER TABLE state ADD COLUMN trail BLOB;\n"
+	"CREATE TABLE histories(\n"
+	"\tid INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	"\tscope TEXT NOT NULL UNIQUE,\n"
+	"\tversions INTEGER NOT NULL,\n"
+	"\tspan INTEGER NOT NULL,\n"
+	"\tcreated_by INTEGER NOT NULL,\n"
+	"\tcreated INTEGER NOT NULL,\n"
+	"\tcounted INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n";
 
 static const struct migration migrations[] = {
 	{ 1, "CREATE TABLE clock(\n"

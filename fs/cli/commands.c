@@ -8,6 +8,10 @@
 	{ .name = "expires", .value = "TIME", .help = "when it ends to be valid" }, \
 	{ .name = "tag", .value = "NAME=VALUE", .help = "a label; may be given more than once", .many = true }
 #define VERSION { .name = "version", .value = "N", .help = "this version instead of the current one" }
+#define YES { .name = "yes", .help = "do it without asking" }
+#define KEEPS \
+	{ .name = "keep-versions", .value = "N", .help = "keep the newest N versions; none: not by number" }, \
+	{ .name = "keep-for", .value = "SPAN", .help = "keep each so long after it was replaced; none: not by time" }
 #define KEK { .name = "kek", .value = "URI", .help = "the key, if it is not where the store says" }
 
 static const struct option_spec none[] = { END };
@@ -27,10 +31,14 @@ static const struct option_spec attr_options[] = {
 	VERSION,
 	ATTRIBUTES,
 	{ .name = "untag", .value = "NAME", .help = "remove a label; may be given more than once", .many = true },
+	KEEPS,
+	YES,
 	END
 };
 static const struct option_spec switch_options[] = { { .name = "version", .value = "N", .help = "only this version, not the whole secret" }, END };
-static const struct option_spec destroy_options[] = { { .name = "version", .value = "N", .help = "which version" }, END };
+static const struct option_spec destroy_options[] = { { .name = "version", .value = "N", .help = "which version" }, YES, END };
+static const struct option_spec sure_options[] = { YES, END };
+static const struct option_spec history_options[] = { KEEPS, YES, END };
 static const struct option_spec list_options[] = { { .name = "deleted", .help = "those that were deleted, and when they are purged" }, END };
 static const struct option_spec grant_options[] = {
 	{ .name = "on", .value = "SCOPE", .help = "a secret's name, a prefix such as 'db-*', or '*'" },
@@ -63,6 +71,8 @@ static const struct option_spec vault_options[] = {
 	{ .name = "enforce-validity", .value = "STATE", .help = "on: what has expired, or is not valid yet, is not served" },
 	{ .name = "purge-protection", .value = "STATE", .help = "on: nobody can purge before the retention has passed; cannot be undone" },
 	{ .name = "near-expiry", .value = "DAYS", .help = "how long before its expiry a version is told of as NearExpiry (default 30)" },
+	KEEPS,
+	YES,
 	END
 };
 #define RUN_AS \
@@ -140,7 +150,7 @@ static const struct option_spec restore_options[] = {
 	OPENS,
 	SIGNER,
 	{ .name = "existing", .value = "POLICY", .help = "of names that are there: refuse (default), skip, append" },
-	{ .name = "with-grants", .help = "roles, bindings, blocks, recipients, settings, rotation policies and hooks too" },
+	{ .name = "with-grants", .help = "roles, bindings, blocks, recipients, settings, rotation policies, hooks and history rules" },
 	{ .name = "dry-run", .help = "say what would be restored, and change nothing" },
 	{ .name = "into", .value = "STORE", .help = "into this store, without its daemon (root)" },
 	{ .name = "kek", .value = "URI", .help = "with --into: the key, if it is not where the store says" },
@@ -162,7 +172,7 @@ const struct command commands[] = {
 	  .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_versions },
 	{ .name = "edit", .synopsis = "NAME", .summary = "change a value with $VISUAL or $EDITOR, in memory", .example = "EDITOR=nano coffer edit db",
 	  .options = none, .min_operands = 1, .max_operands = 1, .run = cmd_edit },
-	{ .name = "attr", .synopsis = "NAME [--version N] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--untag NAME]...",
+	{ .name = "attr", .synopsis = "NAME [--version N] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag NAME=VALUE]... [--untag NAME]... [--keep-versions N] [--keep-for SPAN]",
 	  .summary = "change what a version is labelled with; none removes", .example = "coffer attr db --expires none --tag owner=billing",
 	  .options = attr_options, .min_operands = 1, .max_operands = 1, .run = cmd_attr },
 	{ .name = "enable", .synopsis = "NAME [--version N]", .summary = "serve a secret, or a version, again", .example = "coffer enable db",
@@ -173,9 +183,9 @@ const struct command commands[] = {
 	  .min_operands = 1, .max_operands = 1, .run = cmd_delete },
 	{ .name = "recover", .synopsis = "NAME", .summary = "bring a deleted secret back, whole", .example = "coffer recover db", .options = none,
 	  .min_operands = 1, .max_operands = 1, .run = cmd_recover },
-	{ .name = "purge", .synopsis = "NAME", .summary = "destroy a deleted secret for ever", .example = "coffer purge db", .options = none,
+	{ .name = "purge", .synopsis = "NAME [--yes]", .summary = "destroy a deleted secret for ever", .example = "coffer purge db", .options = sure_options,
 	  .min_operands = 1, .max_operands = 1, .run = cmd_purge },
-	{ .name = "destroy", .synopsis = "NAME --version N", .summary = "destroy the content of one version for ever", .example = "coffer destroy db --version 3",
+	{ .name = "destroy", .synopsis = "NAME --version N [--yes]", .summary = "destroy the content of one version for ever", .example = "coffer destroy db --version 3",
 	  .options = destroy_options, .min_operands = 1, .max_operands = 1, .run = cmd_destroy },
 	{ .name = "rollback", .synopsis = "NAME N", .summary = "make a new version with the content of version N", .example = "coffer rollback db 3",
 	  .options = none, .min_operands = 2, .max_operands = 2, .run = cmd_rollback },
@@ -212,7 +222,7 @@ const struct command commands[] = {
 	  .flags = COMMAND_LISTS, .run = cmd_status },
 	{ .name = "vault show", .synopsis = "", .summary = "the settings of the vault", .example = "coffer vault show", .options = none, .flags = COMMAND_LISTS,
 	  .run = cmd_vault_show },
-	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on] [--near-expiry DAYS]", .summary = "change the settings of the vault",
+	{ .name = "vault set", .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on] [--near-expiry DAYS] [--keep-versions N] [--keep-for SPAN]", .summary = "change the settings of the vault",
 	  .example = "coffer vault set --enforce-validity on", .options = vault_options, .flags = COMMAND_LISTS, .run = cmd_vault_set },
 	{ .name = "rotate", .synopsis = "[NAME...] [--from FILE] [--generator GENERATOR]", .summary = "make a new value now, as the rotation policy says",
 	  .example = "coffer rotate db web", .options = rotate_options, .min_operands = 0, .max_operands = 1024, .run = cmd_rotate },
@@ -226,6 +236,14 @@ const struct command commands[] = {
 	  .run = cmd_rotation_list },
 	{ .name = "rotation remove", .synopsis = "SCOPE", .summary = "rotate no more", .example = "coffer rotation remove 'db-*'", .options = none, .min_operands = 1,
 	  .max_operands = 1, .run = cmd_rotation_remove },
+	{ .name = "history set", .synopsis = "SCOPE [--keep-versions N] [--keep-for SPAN] [--yes]", .summary = "destroy old versions by themselves, beyond what is kept",
+	  .example = "coffer history set 'db-*' --keep-versions 10 --keep-for 90d", .options = history_options, .min_operands = 1, .max_operands = 1, .run = cmd_history_set },
+	{ .name = "history show", .synopsis = "NAME", .summary = "how much of a secret's history is kept", .example = "coffer history show db-main", .options = none,
+	  .min_operands = 1, .max_operands = 1, .flags = COMMAND_LISTS, .run = cmd_history_show },
+	{ .name = "history list", .synopsis = "", .summary = "all history rules", .example = "coffer history list", .options = none, .flags = COMMAND_LISTS,
+	  .run = cmd_history_list },
+	{ .name = "history remove", .synopsis = "SCOPE", .summary = "destroy no more by this rule", .example = "coffer history remove 'db-*'", .options = none, .min_operands = 1,
+	  .max_operands = 1, .run = cmd_history_remove },
 	{ .name = "hook add", .synopsis = "--on SCOPE [--event EVENT]... --exec COMMAND [--user USER] [--timeout SPAN] [--debounce SPAN]",
 	  .summary = "run a program when a secret changes (root allows it)", .example = "sudo coffer hook add --on 'tls-*' --exec 'systemctl reload nginx' --user root",
 	  .options = hook_add_options, .run = cmd_hook_add },
@@ -261,7 +279,7 @@ const struct command commands[] = {
 	{ .name = "recipient keygen", .synopsis = "FILE", .summary = "make a key pair: private in FILE, public on standard output",
 	  .example = "coffer recipient keygen /media/usb/safe.key > safe.pub", .options = none, .min_operands = 1, .max_operands = 1, .flags = COMMAND_OFFLINE,
 	  .run = cmd_recipient_keygen },
-	{ .name = "seal", .synopsis = "", .summary = "throw the key away until it is given again", .example = "coffer seal", .options = none, .run = cmd_seal },
+	{ .name = "seal", .synopsis = "[--yes]", .summary = "throw the key away until it is given again", .example = "coffer seal", .options = sure_options, .run = cmd_seal },
 	{ .name = "unseal", .synopsis = "", .summary = "give the vault its key, or passphrase (root)", .example = "sudo coffer unseal", .options = none,
 	  .run = cmd_unseal },
 	{ .name = "doctor", .synopsis = "", .summary = "look for what is wrong, and say what to do", .example = "sudo coffer doctor", .options = none,

@@ -162,6 +162,9 @@ int cmd_purge(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	deleted_path(m, name, path);
+	status = confirm(a, "All versions of %s are destroyed for ever.", name);
+	if (status)
+		return status;
 	if (rmdir(path) < 0)
 		return explain_purge(c, m, name, path, errno);
 	printf("%s purged: its versions are destroyed, and its name is free\n", name);
@@ -181,6 +184,8 @@ int cmd_destroy(struct cli *c, const struct args *a)
 		status = fail(EXIT_USAGE, "which version of %s is to be destroyed? Give --version N; coffer delete %s deletes all of it", name, name);
 	if (status == EXIT_DONE)
 		status = version_check(given, &version);
+	if (status == EXIT_DONE)
+		status = confirm(a, "The content of %s version %lld is destroyed for ever.", name, version);
 	if (status)
 		return status;
 	status = client_change(c, json_pack("{s:s, s:s, s:I}", "op", "destroy", "name", name, "version", (json_int_t)version), NULL, 0, &answer);

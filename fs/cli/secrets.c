@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/history.h"
 #include "fs/cli/input.h"
 #include "fs/cli/output.h"
 #include "fs/timefmt.h"
@@ -270,15 +271,21 @@ int cmd_attr(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	status = set_attributes(request, a, true);
+	if (status == EXIT_DONE && history_given(a)) {
+		status = history_set(c, a, a->operands[0]);
+		if (status || json_object_size(request) == 2u + args_has(a, "version"))
+			goto out;
+	}
 	/* op and name, and perhaps version, stand in it already. */
 	if (status == EXIT_DONE && json_object_size(request) == 2u + args_has(a, "version"))
-		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag or --untag");
+		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag, --untag, --keep-versions or --keep-for");
 	if (status == EXIT_DONE)
 		status = client_change(c, json_incref(request), NULL, 0, &answer);
 	if (status == EXIT_DONE) {
 		printf("%s version %" JSON_INTEGER_FORMAT " updated\n", a->operands[0], integer(answer, "version"));
 		warn(answer);
 	}
+out:
 	json_decref(answer);
 	json_decref(request);
 	return status;

@@ -46,9 +46,10 @@ int cmd_status(struct cli *c, const struct args *a)
 int cmd_seal(struct cli *c, const struct args *a)
 {
 	json_t *answer = NULL;
-	int status;
+	int status = confirm(a, "Sealing stops the vault: nothing is served until root gives it its key again.");
 
-	(void)a;
+	if (status)
+		return status;
 	status = client_change(c, json_pack("{s:s}", "op", "seal"), NULL, 0, &answer);
 	if (status == EXIT_DONE)
 		printf("sealed; nothing is served until: %s unseal\n", mount_command(c->mount.path));
