@@ -102,7 +102,7 @@ static const char to_5[] =
 	"\tmac BLOB NOT NULL\n"
 	") STRICT";
 
-/* How much history is kept; and the trail, whose hash is made when the vault is opened for the first time after it. */
+/* How much history is kept; and the trail. Its hash is made when the vault is opened for the first time after it. Answers of before have no neighbour, and go after ten minutes. */
 static const char to_6[] =
 	"ALTER TABLE state ADD COLUMN serial INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail_members INTEGER;\n"
@@ -116,7 +116,9 @@ static const char to_6[] =
 	"\tcreated INTEGER NOT NULL,\n"
 	"\tcounted INTEGER NOT NULL,\n"
 	"\tmac BLOB NOT NULL\n"
-	") STRICT;\n";
+	") STRICT;\n"
+	"ALTER TABLE requests ADD COLUMN neighbour INTEGER;\n"
+	"CREATE INDEX requests_neighbour ON requests(neighbour);\n";
 
 static const struct migration migrations[] = {
 	{ 1, "CREATE TABLE clock(\n"

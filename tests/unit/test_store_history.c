@@ -188,14 +188,13 @@ START_TEST(nothing_goes_of_a_deleted_secret_nor_under_purge_protection)
 {
 	struct store_settings settings;
 	uint32_t db, web;
-	bool gone;
 
 	clocks();
 	db = aged("db");
 	web = aged("web");
 	put_rule("*", 1, 0);
 	ck_assert_int_eq(store_begin(fx.store), 0);
-	ck_assert_int_eq(store_secret_delete(fx.store, db, &gone), 0);
+	ck_assert_int_eq(store_secret_delete(fx.store, db), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	ck_assert_uint_eq(store_goes(db, NULL), 0);
 	ck_assert_uint_eq(store_goes(web, NULL), 2);
