@@ -231,7 +231,8 @@ static int fail_restore(struct ctl *c, int r, const char *why)
 	if (c->error)			/* the policy said so, and said why */
 		return r;
 	if (r == -EEXIST) {
-		ctl_hint(c, "--existing skip leaves what is there, --existing append adds the backup's versions to it");
+		ctl_hint(c, "%s", json_string_value(json_object_get(c->in, "existing")) && !strcmp(json_string_value(json_object_get(c->in, "existing")), "append") ?
+				  "--existing skip leaves it as it is" : "--existing skip leaves what is there, --existing append adds the backup's versions to it; both leave alone what is deleted here");
 		return ctl_fail(c, EEXIST, "%s; nothing was restored", *why ? why : "something is there already");
 	}
 	if (r == -EKEYREJECTED) {
@@ -275,6 +276,8 @@ static int restore(struct ctl *c)
 	ctl_set(c, "deleted", json_integer((json_int_t)counts.deleted));
 	ctl_set(c, "appended", json_integer((json_int_t)counts.appended));
 	ctl_set(c, "skipped", json_integer((json_int_t)counts.skipped));
+	ctl_set(c, "deleted_here", json_integer((json_int_t)counts.deleted_here));
+	ctl_set(c, "deleted_name", counts.deleted_here ? json_string(counts.deleted_name) : json_null());
 	ctl_set(c, "roles", json_integer((json_int_t)counts.roles));
 	ctl_set(c, "bindings", json_integer((json_int_t)counts.bindings));
 	ctl_set(c, "blocks", json_integer((json_int_t)counts.blocks));

@@ -131,6 +131,8 @@ struct restore_counts {
 	uint64_t secrets, versions;	/* made anew */
 	uint64_t deleted;		/* of these secrets: soft-deleted ones */
 	uint64_t appended, skipped;	/* secrets that were there */
+	uint64_t deleted_here;		/* of the skipped ones: those that are deleted here, and keep their names; the first of them: */
+	char deleted_name[NAME_LEN_MAX + 1];
 	uint64_t roles, bindings, blocks, recipients, rotations, hooks, histories;
 	bool settings;			/* or the near-expiry days */
 };

@@ -73,6 +73,7 @@ int store_events_next(struct store *s, uint64_t at, struct event_row *ret_rows, 
 #define GENERATOR_TEXT_MAX 64
 #define HOOK_USER_NOBODY  65534		/* no program runs as it: any process of nobody could take what the program prints (pidfd_getfd(2), ptrace(2)) */
 #define HOOK_USER_ABSENT  UINT32_MAX	/* no user was named: the daemon's own for programs, PREFIX-hooks, which the runner knows */
+#define HOOK_WHY_MAX      256
 #define HOOK_TIMEOUT_MAX  3600		/* s */
 #define HOOK_DEBOUNCE_MAX (3600 * 1000)	/* ms */
 #define ROTATION_LEAST_NS (7 * 86400 * (int64_t)1000000000)	/* after creation */
@@ -190,6 +191,7 @@ struct hook_place {
 	uint64_t delivered;
 	uint32_t attempts;	/* of what comes next, that failed */
 	int64_t retry;		/* ns */
+	char why[HOOK_WHY_MAX];	/* of the last one that failed; "": none. Nothing that a program said */
 };
 int store_hook_place(struct store *s, uint64_t hook, struct hook_place *ret);	/* -ENOENT */
 int store_hook_place_put(struct store *s, uint64_t hook, const struct hook_place *place);	/* in the transaction */

@@ -107,6 +107,7 @@ static const char to_6[] =
 	"ALTER TABLE state ADD COLUMN serial INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail_members INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail BLOB;\n"
+	"ALTER TABLE hook_places ADD COLUMN why TEXT;\n"
 	"CREATE TABLE histories(\n"
 	"\tid INTEGER PRIMARY KEY AUTOINCREMENT,\n"
 	"\tscope TEXT NOT NULL UNIQUE,\n"

@@ -284,4 +284,4 @@ CREATE TABLE hook_places(
 	attempts INTEGER NOT NULL,
 	retry INTEGER NOT NULL,
 	mac BLOB NOT NULL
-) STRICT;
+, why TEXT) STRICT;

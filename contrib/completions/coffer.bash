@@ -22,7 +22,7 @@ _coffer_words()
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
 	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks exposed holders wait-drained roles role can-i whoami status vault
 		rotate rotation history hook events audit backup restore recipient seal unseal doctor init fsck break-glass version help'
-	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
+	local roles='administrator reader secrets-officer secrets-user secrets-writer certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
 	local actions='secrets/get secrets/list secrets/set secrets/update secrets/delete secrets/recover secrets/backup secrets/restore
 		secrets/purge bindings/list bindings/create bindings/delete roles/create vault/update vault/seal vault/status vault/metrics audit/read'
@@ -32,7 +32,7 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--timeout|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into|--purge-protection|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--exec|--event|--debounce|--keep-versions|--keep-for) ((i++)) ;;
+		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--timeout|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into|--purge-protection|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--exec|--event|--debounce|--keep-versions|--keep-for|--prefix) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
@@ -66,7 +66,7 @@ _coffer_words()
 	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
 	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
 	--at) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/at" 2>/dev/null)" -- "$cur"); return ;;
-	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--until|--reason|--since|--retention|--recipient|--signer|--near-expiry|--every|--before-expiry|--expiry|--timeout|--debounce|--keep-versions|--keep-for) return ;;
+	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--until|--reason|--since|--retention|--recipient|--signer|--near-expiry|--every|--before-expiry|--expiry|--timeout|--debounce|--keep-versions|--keep-for|--prefix) return ;;
 	esac
 
 	if [[ -z $command ]]; then
@@ -74,7 +74,7 @@ _coffer_words()
 		return
 	fi
 	case $command in
-	put) options='--file --content-type --not-before --expires --tag --trim --set' ;;
+	put) options='--file --content-type --not-before --expires --tag --trim --set --prefix --follow' ;;
 	get) options='--version --at' ;;
 	enable|disable) options='--version' ;;
 	destroy) options='--version --yes' ;;

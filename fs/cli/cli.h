@@ -22,6 +22,7 @@ struct cli {
 enum command_flags {
 	COMMAND_LISTS = 1,	/* takes --output */
 	COMMAND_OFFLINE = 2,	/* works on a STORE, not on a mount */
+	COMMAND_LOOKS = 4,	/* changes and stops nothing: whoever mistypes a word may be told of it */
 };
 
 struct command {
@@ -37,6 +38,10 @@ struct command {
 
 /* Every command, in the order of --help; the last one's name is NULL. */
 extern const struct command commands[];
+
+/* In what fail() and note() print: the command as it has to be written for the vault that this run is about, such as "coffer -m /srv/vault". */
+#define COFFER "\1"
+void message_command(const char *command);	/* copied; "coffer" until then */
 
 /* Prints "coffer: …" as one line on stderr (control bytes are made harmless) and returns status. */
 int fail(enum exit_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -86,7 +86,7 @@ static int wait_unsealed(const struct mount *m)
 		nanosleep(&pause, NULL);
 	}
 	if (r > 0)
-		return fail(EXIT_UNAVAILABLE, "the key was accepted but the vault has not opened yet; see: coffer status");
+		return fail(EXIT_UNAVAILABLE, "the key was accepted but the vault has not opened yet; see: " COFFER " status");
 	/* Not everybody who may unseal may see the status. */
 	printf("unsealed\n");
 	return EXIT_DONE;
@@ -141,8 +141,8 @@ int cmd_unseal(struct cli *c, const struct args *a)
 	if (r == -EKEYREJECTED)
 		return fail(EXIT_DENIED, "%s; try again", *why ? why : wants ? "that is not the passphrase" : "that is not the vault's key");
 	if (r == -ENOENT || r == -ECONNREFUSED)
-		return fail(EXIT_UNAVAILABLE, "nobody listens at %s; is the daemon running? see: coffer doctor", path);
+		return fail(EXIT_UNAVAILABLE, "nobody listens at %s; is the daemon running? see: " COFFER " doctor", path);
 	if (r < 0)
-		return fail(exit_for_errno(r), "cannot unseal: %s; see: coffer doctor", *why ? why : strerror(-r));
+		return fail(exit_for_errno(r), "cannot unseal: %s; see: " COFFER " doctor", *why ? why : strerror(-r));
 	return wait_unsealed(m);
 }
