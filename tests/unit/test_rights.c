@@ -647,6 +647,9 @@ static const struct row rows[] = {
 	{ "`rotation-set` with a program", "secrets/set + vault/update", OP("rotation-set") ",\"on\":\"y\",\"every\":\"90d\",\"command\":\"/usr/bin/true\"", NULL },
 	{ "`rotations`", "secrets/list", OP("rotations"), NULL },
 	{ "`rotation-remove`", "secrets/set", OP("rotation-remove") ",\"on\":\"z\"", NULL },
+	{ "`history-set`", "secrets/purge", OP("history-set") ",\"on\":\"x\",\"keep_versions\":5", NULL },
+	{ "`histories`", "secrets/list", OP("histories"), NULL },
+	{ "`history-remove`", "secrets/purge", OP("history-remove") ",\"on\":\"z\"", NULL },
 	{ "`rotate`", "secrets/set", OP("rotate") ",\"name\":\"db\",\"generator\":\"uuid\"", NULL },
 	{ "`hook-add`", "vault/update", OP("hook-add") ",\"on\":\"z\",\"command\":\"/usr/bin/true\"", NULL },
 	{ "`hooks`", "vault/status", OP("hooks"), NULL },
@@ -804,7 +807,7 @@ END_TEST
 /* All actions on other names are none here, but for what may be asked of any name: a list that is empty, pieces that wait. */
 START_TEST(every_action_elsewhere_gives_nothing_here)
 {
-	static const char *const anywhere[] = { "`list`", "`rotations`", "`restore-key`", "`restore-put`", "`restore-drop`" };
+	static const char *const anywhere[] = { "`list`", "`rotations`", "`histories`", "`restore-key`", "`restore-put`", "`restore-drop`" };
 	const struct identity who = identity_of(9100, true);
 
 	must(OP("grant") ",\"role\":\"administrator\",\"principal\":\"user:9100\",\"on\":\"elsewhere-*\"");
