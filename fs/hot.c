@@ -121,7 +121,7 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 		.room = request_room(),
 		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),	/* read, pread and preadv name an owner; who fills the page cache does not */
 	};
-	int r = h ? 0 : -EBADF;
+	int r = h ? 0 : handle_gone(v->handles, arg->fh);
 
 	/* Before anything that waits, for every open of the file waits meanwhile: only values go to the page cache, and of these not bytes that are staged, or may be, which are this handle's alone. */
 	if (!r && ask.page_cache && (stages || h->kind != HANDLE_VALUE || v->options->nopagecache))

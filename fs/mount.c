@@ -131,11 +131,13 @@ static int set_labels(int fs, const struct options *o)
 
 static int configure(int fs, int fuse_fd, const struct options *o)
 {
-	char number[16], source[PATH_MAX + 16];
+	char number[16], max_read[16], source[PATH_MAX + 16];
 	snprintf(number, sizeof number, "%d", fuse_fd);
+	snprintf(max_read, sizeof max_read, "%u", o->max_read);
 	snprintf(source, sizeof source, "coffer:%s", o->store);
 	const char *const pairs[][2] = {
 		{ "source", source }, { "subtype", "coffer" }, { "fd", number }, { "rootmode", "40000" }, { "user_id", "0" }, { "group_id", "0" },
+		{ "max_read", max_read },	/* the kernel takes hold of so much of a reader's buffer for each request, however little there is to read */
 	};
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
 		if (sys_fsconfig(fs, FSCONFIG_SET_STRING, pairs[i][0], pairs[i][1]))

@@ -9,7 +9,7 @@
 
 struct mount;
 
-/* Opens /dev/fuse, makes the detached mount of a file system whose source is "coffer:STORE", and answers FUSE_INIT. 0; negative errno with one line in why. */
+/* Opens /dev/fuse, makes the detached mount of a file system of options->store, whose source is "coffer:STORE", and answers FUSE_INIT. 0; negative errno with one line in why. */
 int mount_new(const struct options *options, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len);
 void mount_free(struct mount *m);	/* closes the descriptors; does not unmount */
 

@@ -148,21 +148,26 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct vault *v = vault_of(req);
 	struct asker a = { 0 };
+	struct attr_shown shown;
 	struct inode i;
 	struct stat st;
 
-	/* a directory's are the same for everybody; and lseek(2) to the end, which names the open file, wants nothing but the size, while others wait for the file's lock */
-	const bool same = fi || (inode_unpack(ino, &i) && inode_is_dir(&i));
+	/* a directory's are the same for everybody */
+	const bool same = !inode_unpack(ino, &i) || !measure_asks(&i, fi);
 	if (!same && !identify(req, &a))
 		return;
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const struct asker named = { .uid = c->uid, .gid = c->gid, .tid = c->pid };
 	const struct measure_ask ask = {
 		.ino = ino, .fh = fi ? fi->fh : 0, .unique = request_unique(), .resent = request_current()->resent, .may_record = request_current()->patience >= vault_record_waits(v),
+		.may_block = request_may_block(),
 	};
-	const struct attr_shown shown = measure(v, same ? &named : &a, &ask);
-	int r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
+	int r = measure(v, same ? &named : &a, &ask, &shown);
+	if (!r)
+		r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
 	asker_release(&a);
+	if (has_to_wait(req, r))
+		return;
 	if (r)
 		reply_error(req, r);
 	else
@@ -320,7 +325,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 			return 0;
 	}
 	if (dot || !l->plus) {
-		e.attr.st_ino = n->ino;
+		e.attr.st_ino = inode_shown(n->ino, l->v->options->ino32);
 		e.attr.st_mode = S_IFDIR;
 		struct inode i;
 		if (inode_unpack(n->ino, &i) && !inode_is_dir(&i))
@@ -609,9 +614,11 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
+	const struct vault *v = vault_of(req);
+	struct statvfs st;
 	(void)ino;
-	/* how many secrets there are is for who may list them */
-	const struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LEN_MAX };
+
+	space_fill(&v->space, v->options->ino32, &st);
 	fuse_reply_statfs(req, &st);
 }
 

@@ -25,11 +25,13 @@ const char options_usage[] =
 	"  -o audit_keep_days=DAYS     this many days (default 30; 0: size alone counts); beyond four times SIZE who wrote most is refused\n"
 	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
+	"  -o max_read=SIZE            the kernel asks for so much at a time (4K to 128K, default 64K)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
 	"  -o users=NAME               run as NAME, NAME-keys, NAME-helper (default coffer)\n"
 	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
 	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: no watchdog)\n"
+	"  -o ino32                    show inode numbers below 2^32, for 32-bit programs that know no larger ones\n"
 	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
 	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses it\n"
@@ -116,6 +118,8 @@ static int set_option(struct options *o, const char *word)
 		o->remount = true;
 	} else if (IS("nopagecache") && !eq) {
 		o->nopagecache = true;
+	} else if (IS("ino32") && !eq) {
+		o->ino32 = true;
 	} else if (IS("takeover") && !eq) {
 		o->takeover = true;
 	} else if (IS("require_sandbox") && !eq) {
@@ -163,6 +167,10 @@ static int set_option(struct options *o, const char *word)
 		o->audit_keep_bytes = size;
 	} else if (IS("cipher_cache")) {
 		o->cipher_cache = (size_t)size;
+	} else if (IS("max_read")) {
+		if (size < MAX_READ_LEAST || size > MAX_READ_MOST || size % 4096)
+			return -EINVAL;
+		o->max_read = (uint32_t)size;
 	} else if (IS("plain_pool")) {
 		if (size < 8u << 20)
 			return -EINVAL;
@@ -239,7 +247,7 @@ static bool called_by_mount(const char *name)
 
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
 {
-	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .audit_keep_seconds = 30 * 86400, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .users = "coffer", .watchdog = 30 };
+	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .audit_keep_seconds = 30 * 86400, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .max_read = MAX_READ_DEFAULT, .users = "coffer", .watchdog = 30 };
 	const char *paths[2] = { NULL, NULL };
 	const bool helper = called_by_mount(argv[0]);
 	size_t n_paths = 0;

@@ -20,6 +20,7 @@
 #define SHARED_MAGIC 0x63666531u
 
 #define FUSE_MAX_WRITE (128u * 1024)
+_Static_assert(MAX_READ_MOST <= FUSE_MAX_WRITE, "an answer fits in a slot");
 /* Room for one request: header, the largest body, and the kernel's insistence on FUSE_MIN_READ_BUFFER. */
 #define SLOT_SIZE  (FUSE_MAX_WRITE + 8192u)
 #define SLOTS      128u

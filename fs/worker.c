@@ -279,6 +279,7 @@ static void tick(struct worker *w)
 		removal_tick(v);
 	if (!busy)
 		tell_tampering(v);
+	space_look(&v->space, v->shared->keeper.store);
 	backups_expire(v->backups);
 	log_limits_end();
 	heap_give_back(&w->heap, now_ms());
@@ -412,10 +413,15 @@ static int open_audit(struct worker *w)
 {
 	char why[256] = "";
 	const struct options *o = w->vault.options;
+	/* beside the database, where we can make it; without it shares of the log begin anew with each daemon */
+	const int shares = openat(role_fd(w->args, "store"), "db/log-shares", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (shares < 0)
+		log_warn("STORE/db/log-shares: %s: who has written how much of the log is forgotten when the daemon ends", strerror(errno));
 	gethostname(w->host, sizeof w->host - 1);
 	const struct audit_config config = {
 		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
 		.durability = o->durability, .segment_size = o->audit_segment_size, .keep_bytes = o->audit_keep_bytes, .keep_seconds = o->audit_keep_seconds, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
+		.shares_fd = shares > 0 ? shares : 0, .boot = w->vault.shared->keeper.boot, .lasts = neighbour_lasts,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
 	if (w->segment_fd >= 0)		/* another one is the open one by now */

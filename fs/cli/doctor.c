@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/doctor_indexers.h"
 #include "fs/cli/doctor_programs.h"
 #include "fs/cli/harmless.h"
 #include "fs/cli/output.h"
@@ -430,6 +431,11 @@ static void say_of_programs(void *arg, bool warn, const char *text)
 	say(arg, warn ? WARN : GOOD, "programs", "%s", text);
 }
 
+static void say_of_indexers(void *arg, bool warn, const char *text)
+{
+	say(arg, warn ? WARN : GOOD, "indexers", "%s", text);
+}
+
 /* ---- the store ---- */
 
 /* Whoever can change the store's directory can put another store in its place. */
@@ -547,6 +553,7 @@ int cmd_doctor(struct cli *c, const struct args *a)
 		check_daemon(&d, &m);
 		check_store(&d, m.store);
 		doctor_programs(m.store, d.runner, say_of_programs, &d);
+		doctor_indexers(m.path, say_of_indexers, &d);
 	}
 	if (d.json)
 		output_list(c, d.lines, NULL, 0, "");
