@@ -10,6 +10,7 @@
 #include "fs/attr.h"
 #include "fs/holds.h"
 #include "fs/log.h"
+#include "fs/made.h"
 #include "fs/measure.h"
 #include "fs/staged.h"
 #include "store/lifecycle.h"
@@ -161,6 +162,7 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 	h->secret = j->secret;
 	h->uid = asker->uid;
 	h->gid = asker->gid;
+	h->tid = asker->tid;
 	h->tgid = asker->who ? asker->who->tgid : asker->tid;
 	if (asker->who) {
 		h->start_time = asker->who->start_time;
@@ -183,8 +185,10 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 		if (mode != O_RDONLY)
 			h->reader[0].may[HANDLE_MAY_SET] = decision;
 		handle_show(h, j->version, j->size);	/* a version's size never changes */
-		if (ask->inode.type == INODE_CURRENT)
-			h->tid = asker->tid;
+		if (ask->inode.type == INODE_CURRENT && mode != O_WRONLY)
+			h->object = j->secret;
+	} else if (kind == HANDLE_TEXT) {
+		h->object = HANDLE_OWN + ask->inode.low;
 	}
 }
 
@@ -472,41 +476,6 @@ bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 	return moved;
 }
 
-static int make_text(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh)
-{
-	char *text = NULL;
-	size_t len = 0;
-	struct inode inode;
-	int r = -EIO;
-
-	if (!inode_unpack(h->ino, &inode))
-		return -EIO;
-	if (inode.low == OWN_WHOAMI)
-		r = text_whoami(&v->ctl, asker->who, &text, &len);
-	else if (inode.low == OWN_STATUS)
-		r = text_status(&v->ctl, &text, &len);
-	else if (inode.low == OWN_METRICS)
-		r = text_metrics(&v->ctl, &text, &len);
-	return r ? r : answers_put(v->answers, fh, h->neighbour, text, len);
-}
-
-static int read_text(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
-{
-	/* what it says was made for its opener: nobody else reads it */
-	if (!asker_trusted(asker) || memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST))
-		return -EACCES;
-	int r = answers_read(v->answers, ask->fh, ask->offset, ask->size, &ret->text, &ret->len);
-	if (r == -ENOENT) {
-		if (!may_block)
-			return -EAGAIN;
-		r = make_text(v, asker, h, ask->fh);
-		if (!r)
-			r = answers_read(v->answers, ask->fh, ask->offset, ask->size, &ret->text, &ret->len);
-	}
-	ret->data = ret->text;
-	return r;
-}
-
 /* The right to the log and the events, asked at each read, and room for what is read. */
 static int begin_stream(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
 {
@@ -553,7 +522,7 @@ int access_read(struct vault *v, const struct asker *asker, const struct read_as
 		r = read_value(v, asker, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_TEXT:
-		r = ask->page_cache ? -EINVAL : read_text(v, asker, h, ask, may_block, ret_result);
+		r = ask->page_cache ? -EINVAL : made_read(v, asker, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_AUDIT:
 		r = ask->page_cache ? -EINVAL : read_audit(v, asker, h, ask, may_block, ret_result);

@@ -44,7 +44,7 @@ static bool is_read_writer(const struct handle *e)
 
 static bool follows(const struct handle *e)
 {
-	return is_reader(e) && e->tid != 0;
+	return e->object != 0;
 }
 
 static uint64_t reader_key(uint32_t secret, uint32_t version)
@@ -391,23 +391,16 @@ bool handle_move(struct handles *h, uint64_t fh, uint32_t version, uint32_t size
 	return moved;
 }
 
-static uint64_t last_of(struct handles *h, enum follow_by by, uint32_t secret, pid_t id)
+uint64_t handle_last(struct handles *h, uint32_t object, pid_t tid, pid_t tgid, bool *ret_own)
 {
 	pthread_mutex_lock(&h->lock);
-	const struct handle *e = follow_last(&h->follow, by, secret, id);
+	const struct handle *e = follow_last(&h->follow, FOLLOW_THREAD, object, tid);
+	*ret_own = e && e->tgid == tgid;	/* numbers of threads are used again */
+	if (!*ret_own)
+		e = follow_last(&h->follow, FOLLOW_PROCESS, object, tgid);
 	const uint64_t fh = e ? handles_fh_of(h, e) : 0;
 	pthread_mutex_unlock(&h->lock);
 	return fh;
-}
-
-uint64_t handle_of_thread(struct handles *h, uint32_t secret, pid_t tid)
-{
-	return last_of(h, FOLLOW_THREAD, secret, tid);
-}
-
-uint64_t handle_of_process(struct handles *h, uint32_t secret, pid_t tgid)
-{
-	return last_of(h, FOLLOW_PROCESS, secret, tgid);
 }
 
 /* Up to EACH_BATCH open handles of the secret from entry *at on; moves *at. */

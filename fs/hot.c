@@ -46,6 +46,10 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		request_reply(-EISDIR, NULL, 0);
 		return;
 	}
+	if (((ask.flags & O_ACCMODE) != O_RDONLY || (ask.flags & O_TRUNC)) && ask.inode.type != INODE_OWN && vault_read_only(v) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+		request_reply(-EROFS, NULL, 0);
+		return;
+	}
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
 	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_ask() && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
 		request_defer_hot(WAITS_FOR_RESOLVER);

@@ -31,6 +31,7 @@ enum audit_operation {
 	AUDIT_REQUEST_GIVE_UP,	/* two workers died on it */
 	AUDIT_SEGMENT_REMOVE,	/* retention is about to remove a segment; written by audit itself */
 	AUDIT_TAMPERED,		/* the directory is not as the log left it; written by audit itself */
+	AUDIT_HISTORY_SET, AUDIT_HISTORY_DELETE, AUDIT_HISTORY_LIST,	/* a head on disk has numbers: what is new goes to the end */
 };
 const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … */
 

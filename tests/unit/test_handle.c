@@ -438,10 +438,28 @@ static uint64_t follow_one(struct handles *h, uint64_t unique, uint32_t secret, 
 
 	ck_assert_int_eq(new_value(h, 1, unique, &e), 0);
 	e->secret = secret;
+	e->object = secret;
 	e->tid = tid;
 	e->tgid = tgid;
 	handle_show(e, 3, 100);
 	return handle_publish(h, e);
+}
+
+static uint64_t of_thread(struct handles *h, uint32_t object, pid_t tid, pid_t tgid)
+{
+	bool own;
+	const uint64_t fh = handle_last(h, object, tid, tgid, &own);
+
+	return own ? fh : 0;
+}
+
+static uint64_t of_process(struct handles *h, uint32_t object, pid_t tgid)
+{
+	bool own;
+	const uint64_t fh = handle_last(h, object, 1, tgid, &own);
+
+	ck_assert(!own);
+	return fh;
 }
 
 START_TEST(the_last_opened_of_a_thread_and_of_a_process_is_found)
@@ -451,21 +469,22 @@ START_TEST(the_last_opened_of_a_thread_and_of_a_process_is_found)
 	const uint64_t a = follow_one(h, 2, 7, 11, 10), b = follow_one(h, 4, 7, 12, 10), c = follow_one(h, 6, 7, 11, 10), other = follow_one(h, 8, 8, 11, 10);
 
 	for (int again = 0; again < 2; again++) {
-		ck_assert_uint_eq(handle_of_thread(h, 7, 11), c);
-		ck_assert_uint_eq(handle_of_thread(h, 7, 12), b);
-		ck_assert_uint_eq(handle_of_thread(h, 8, 11), other);
-		ck_assert_uint_eq(handle_of_thread(h, 7, 13), 0);
-		ck_assert_uint_eq(handle_of_process(h, 7, 10), c);
-		ck_assert_uint_eq(handle_of_process(h, 7, 11), 0);
+		ck_assert_uint_eq(of_thread(h, 7, 11, 10), c);
+		ck_assert_uint_eq(of_thread(h, 7, 12, 10), b);
+		ck_assert_uint_eq(of_thread(h, 8, 11, 10), other);
+		ck_assert_uint_eq(of_thread(h, 7, 13, 10), 0);
+		ck_assert_uint_eq(of_thread(h, 7, 11, 9), 0);	/* another's thread had the number */
+		ck_assert_uint_eq(of_process(h, 7, 10), c);
+		ck_assert_uint_eq(of_process(h, 7, 11), 0);
 		handles_free(h);
 		h = take_over(t);	/* the next worker knows the order as well */
 	}
 	handle_release(h, c);
-	ck_assert_uint_eq(handle_of_thread(h, 7, 11), a);
-	ck_assert_uint_eq(handle_of_process(h, 7, 10), b);
+	ck_assert_uint_eq(of_thread(h, 7, 11, 10), a);
+	ck_assert_uint_eq(of_process(h, 7, 10), b);
 	handle_release(h, a);
 	handle_release(h, b);
-	ck_assert_uint_eq(handle_of_process(h, 7, 10), 0);
+	ck_assert_uint_eq(of_process(h, 7, 10), 0);
 	handles_free(h);
 }
 END_TEST
@@ -479,8 +498,8 @@ START_TEST(the_order_stays_when_the_index_grows)
 	for (int i = 0; i < MANY; i++)
 		fhs[i] = follow_one(h, 2u * (unsigned)i + 2, 7, 100 + i % 2, 50);
 	for (int i = MANY; i-- > 2;) {
-		ck_assert_uint_eq(handle_of_thread(h, 7, 100 + i % 2), fhs[i]);
-		ck_assert_uint_eq(handle_of_process(h, 7, 50), fhs[i]);
+		ck_assert_uint_eq(of_thread(h, 7, 100 + i % 2, 50), fhs[i]);
+		ck_assert_uint_eq(of_process(h, 7, 50), fhs[i]);
 		handle_release(h, fhs[i]);
 	}
 	handles_free(h);
