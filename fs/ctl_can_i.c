@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NEIGHBOUR_UNKNOWN UINT64_MAX	/* who has written nothing */
+
 /* ---- who is asked about ---- */
 
 /* Somebody who may not exist: as many groups as a process can have would not fit a binding's principal, so conditions are read one by one. */
@@ -151,6 +153,17 @@ static void find_obstacle(const struct ctl *c, struct obstacle *o)
 		       c->now < v->not_before ? " --not-before TIME" : " --expires TIME");
 }
 
+/* What is allowed, and cannot be recorded, is not served. */
+static void find_full_log(struct ctl *c, uint64_t neighbour, struct obstacle *o)
+{
+	char command[CTL_COMMAND_MAX];
+
+	if (o->error || !c->env->audit || !audit_would_refuse(c->env->audit, neighbour))
+		return;
+	*o = (struct obstacle){ .error = EIO, .why = "would have to be recorded, but the audit log is full, and this user (or container) has used up its share of it" };
+	ctl_hint(c, "an administrator sees with `%s doctor` who wrote how much of it", ctl_command(c, command, sizeof(command)));
+}
+
 /* Reading ends when the version does, where that is enforced. Under the table lock. */
 static int64_t until(const struct ctl *c, int64_t valid_until)
 {
@@ -194,7 +207,7 @@ static void answer_unserved(struct ctl *c)
 	ctl_set(c, "why", json_string(why));
 }
 
-static void answer_can_i(struct ctl *c, const struct policy_caller *caller, const char *principal)
+static void answer_can_i(struct ctl *c, const struct policy_caller *caller, uint64_t neighbour, const char *principal)
 {
 	const bool opens = (c->args.action == ACTION_SECRETS_GET || c->args.action == ACTION_SECRETS_SET) && !strchr(c->args.scope, '*');
 	char missing[NAME_LEN_MAX + 64], grant[CTL_COMMAND_MAX];
@@ -221,6 +234,8 @@ static void answer_can_i(struct ctl *c, const struct policy_caller *caller, cons
 		answer.valid_until = until(c, answer.valid_until);
 	}
 	store_unlock_tables(c->env->store);
+	if (right && opens)
+		find_full_log(c, neighbour, &o);
 
 	allowed = right && served && (o.error == 0 || o.absent);
 	snprintf(missing, sizeof(missing), "%s on %s", action_name(c->args.action), c->args.scope);
@@ -244,12 +259,13 @@ static void answer_can_i(struct ctl *c, const struct policy_caller *caller, cons
 static int run_can_i(struct ctl *c)
 {
 	struct hypothetical *h = NULL;
+	uint64_t neighbour = NEIGHBOUR_UNKNOWN;
 	char self[32];
 	int r = 0;
 
 	snprintf(self, sizeof(self), "user:%u", c->who->policy.uid);
 	if (!c->args.principal_text) {
-		answer_can_i(c, &c->who->policy, self);
+		answer_can_i(c, &c->who->policy, c->who->neighbour, self);
 		return 0;
 	}
 	h = malloc(sizeof(*h));
@@ -261,13 +277,17 @@ static int run_can_i(struct ctl *c)
 		goto out;
 	}
 	find_owner(c, &h->caller);
-	if (!is_oneself(&c->who->policy, &h->caller)) {
+	if (is_oneself(&c->who->policy, &h->caller)) {
+		neighbour = c->who->neighbour;
+	} else {
 		c->secret = c->args.scope;
 		r = ctl_ask(c, ACTION_BINDINGS_LIST, c->args.scope);
 		if (r < 0)
 			goto out;
+		if (c->env->callers)
+			neighbour = neighbours_guess(callers_neighbours(c->env->callers), h->caller.uid);
 	}
-	answer_can_i(c, &h->caller, c->args.principal_text);
+	answer_can_i(c, &h->caller, neighbour, c->args.principal_text);
 out:
 	free(h);
 	return r;

@@ -233,6 +233,8 @@ void audit_close(struct audit *a);	/* flushes folds and makes a durable point; a
  * What is folded is counted when this returns, and the count is in the file within a second. 0; -EIO or -ENOSPC: nothing was written (or, with fdatasync, it is not known to be durable), and nothing may be served;
  * -EDQUOT: likewise, for the caller's neighbour has used up its share, and the log is full. *ret_delay_ms (may be NULL) is how long the caller of a denied request should be kept waiting: 0 to 50. */
 int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms);
+/* Would audit_append answer -EDQUOT to this neighbour now, whatever else it says? */
+bool audit_would_refuse(struct audit *a, uint64_t neighbour);
 /* Everything that is counted is written, and on the disk: when the vault is sealed. 0, -EIO, -ENOSPC. */
 int audit_flush(struct audit *a);
 

@@ -86,6 +86,14 @@ bool audit_share_over(struct audit *a, uint64_t neighbour)
 	return s && !audit_bucket_fits(s->due, now, l->ns_per_byte * ONE_RECORD, l->window);
 }
 
+bool audit_would_refuse(struct audit *a, uint64_t neighbour)
+{
+	pthread_mutex_lock(&a->lock);
+	const bool refused = a->limits.tight && audit_share_over(a, neighbour);
+	pthread_mutex_unlock(&a->lock);
+	return refused;
+}
+
 /* What is written grows old at the rate of a share in the time for which it is promised: whoever has used up a share goes on at that rate. */
 void audit_share_add(struct audit *a, uint64_t neighbour, uint64_t bytes)
 {

@@ -74,6 +74,12 @@ done
 wait_for refused
 expect_errno EIO as $reader sysop open r "$MNT/db/current"
 expect_output 'a value' as $other cat "$MNT/db/current"
+note "  and can-i says so"
+expect_exit 3 as $reader coffer can-i secrets/get db
+grep -q '^no: db would have to be recorded, but the audit log is full.*: opening it gives EIO' "$OUT" || fail "can-i: $(cat "$OUT")"
+expect_exit 3 coffer can-i secrets/get db --as user:$reader
+grep -q 'audit log is full' "$OUT" || fail "can-i --as: $(cat "$OUT")"
+expect_ok coffer can-i secrets/get db --as user:$other
 printf 'third' | coffer put third
 expect_ok coffer grant secrets-user user:20003 --on third
 [ -e "$first" ] || fail "the first segment is gone"
