@@ -38,6 +38,7 @@ struct ctl_op {
 	enum audit_operation operation;
 	bool changes;		/* carries an id; run is in a transaction */
 	bool while_sealed;
+	bool while_read_only;	/* a change all the same */
 	const struct ctl_field *fields;	/* ends with a NULL name */
 	int (*check)(struct ctl *c);	/* pure: the fields' values into args. Before anything is asked or told */
 	int (*ask)(struct ctl *c);	/* the policy. For changes it is called again in the transaction */

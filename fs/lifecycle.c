@@ -474,6 +474,8 @@ static int step(struct lifecycle *l)
 	if (store_sealed(l->v->store))
 		return SEALED_MS;
 	look_up_accounts(l);
+	if (vault_read_only(l->v))
+		return SEALED_MS;
 	look_at_changes(l);
 	while (programs_take(l->programs, PROGRAM_OF_ROTATION, &result))
 		rotation_ended(l, &result);

@@ -358,7 +358,7 @@ json_t *text_status_object(const struct ctl_env *env)
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
 	json_t *as_nobody = sealed ? json_null() : json_integer((json_int_t)rules_as_nobody(env));
 
-	if (json_object_set_new(status, "programs_as_nobody", as_nobody) < 0) {
+	if (json_object_set_new(status, "programs_as_nobody", as_nobody) < 0 || json_object_set_new(status, "read_only", json_boolean(shared && atomic_load(&shared->keeper.read_only))) < 0) {
 		json_decref(status);
 		return NULL;
 	}

@@ -305,7 +305,7 @@ static int report_lost(const struct mount *m, int r, bool changes)
 	if (r == -ENFILE || r == -EMFILE)
 		return fail(EXIT_ERROR, "you have too many requests under way, or files of the vault open; close some, or try again");
 	if (r == -EROFS)
-		return fail(EXIT_UNAVAILABLE, "%s is read-only here: files can be read, but requests are written; as root: mount -i -o remount,rw %s", m->path, m->path);
+		return fail(EXIT_UNAVAILABLE, "%s", mount_read_only(m));
 	if (r == -EPROTO)
 		return fail(EXIT_ERROR, "the answer from %s is not JSON; look at: " COFFER " doctor", m->path);
 	if (r == -ENOMEM)

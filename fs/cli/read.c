@@ -93,6 +93,8 @@ int secret_explain(struct cli *c, const char *name, const char *version, const c
 		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: " COFFER " doctor", c->mount.path);
 	case ETIMEDOUT:
 		return fail(EXIT_UNAVAILABLE, "the key provider did not answer in time; try again, and see: " COFFER " status");
+	case EROFS:
+		return fail(c->mount.read_only_here || c->mount.read_only ? EXIT_UNAVAILABLE : EXIT_ERROR, "%s", mount_read_only(&c->mount));
 	case ENFILE:
 		return fail(EXIT_ERROR, "you have too many files of the vault open; close some");
 	case EIO:
