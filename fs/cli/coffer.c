@@ -110,7 +110,7 @@ static int half_command(const char *word)
 	for (const struct command *cmd = commands; cmd->name; cmd++)
 		if (strncmp(cmd->name, word, len) == 0 && cmd->name[len] == ' ')
 			snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", *list ? ", " : "", cmd->name);
-	return fail(EXIT_USAGE, "%s alone is no command; what begins with it: %s", word, list);
+	return fail(EXIT_USAGE, "there is no command %s; there %s %s", word, strchr(list, ',') ? "are" : "is", list);
 }
 
 static int unknown_command(const char *word)

@@ -18,7 +18,7 @@ done
 expect_exit 2 "$plain" lst
 expect_message 'did you mean list\?'
 expect_exit 2 "$plain" role
-expect_message 'role alone is no command; what begins with it: role create'
+expect_message 'there is no command role; there is role create'
 expect_exit 2 "$plain" block user:1 --forse
 grep -q 'mean --force' "$ERR" && fail "$(cat "$ERR")"
 expect_exit 2 here put x --trin

@@ -33,7 +33,7 @@ expect 0 - help -h
 expect 0 - role create --help
 expect 2 'no command'
 expect 2 'did you mean list?' lst
-expect 2 'did you mean role create?' role
+expect 2 'there is role create$' role
 expect 2 'there are vault show, vault set$' vault
 expect 2 'there are rotation set, rotation show, rotation list, rotation remove$' rotation
 expect 2 'no command xyzzy' xyzzy
