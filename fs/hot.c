@@ -61,6 +61,14 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		}
 		holds_take(v->holds, ask.ino);
 	}
+	if (staging_emptying(v, ask.ino) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+		if (!request_may_block()) {
+			asker_release(&a);
+			request_defer_hot(WAITS_FOR_ALL);
+			return;
+		}
+		staging_settle(v, ask.ino);
+	}
 	int r = access_open(v, &a, &ask, &grant);
 	if (!r && grant.kind == HANDLE_CTL) {
 		r = ctl_file_open(v, &a, grant.fh);
@@ -156,15 +164,16 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 static void handle_release_request(struct vault *v, uint64_t fh)
 {
 	const struct handle *h = handle_get(v->handles, fh);
+	const bool left = staging_mark_released(v, fh);
 
-	if (h && (h->kind == HANDLE_CTL || (h->kind == HANDLE_VALUE && h->stage)) && !request_may_block()) {
+	if (h && (h->kind == HANDLE_CTL || left) && !request_may_block()) {
 		request_defer_hot(WAITS_FOR_ALL);
 		return;
 	}
 	if (h && h->kind == HANDLE_CTL) {
 		ctl_file_release(v, fh);
 		request_reply(0, NULL, 0);
-	} else if (staging_mark_released(v, fh)) {
+	} else if (left) {
 		request_reply(0, NULL, 0);	/* never waited for; what is left is in the handle, whoever commits it */
 		staging_release(v, fh);
 	} else {

@@ -142,6 +142,14 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	const bool same = fi || (inode_unpack(ino, &i) && inode_is_dir(&i));
 	if (!same && !identify(req, &a))
 		return;
+	if (!same && staging_emptying(v, ino)) {
+		if (!request_may_block()) {
+			asker_release(&a);
+			request_defer(req, WAITS_FOR_ALL);
+			return;
+		}
+		staging_settle(v, ino);
+	}
 	int r = attr_fill(v, same ? NULL : &a, ino, &st);
 	asker_release(&a);
 	if (r)
@@ -458,10 +466,10 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	(void)ino;
 	(void)datasync;
 
-	if (h && h->kind == HANDLE_VALUE && h->stage) {
+	if (h && staging_to_sync(v, h)) {
 		if (!identify_and_wait(req, &a))
 			return;
-		r = staging_commit(v, &a, fi->fh, request_unique(), request_current()->resent, true);
+		r = staging_sync(v, &a, fi->fh, request_unique(), request_current()->resent);
 		asker_release(&a);
 	}
 	reply_error(req, r);

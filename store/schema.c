@@ -102,11 +102,14 @@ static const char to_5[] =
 	"\tmac BLOB NOT NULL\n"
 	") STRICT";
 
-/* The trail. Its hash is made when the vault is opened for the first time after it. */
+/* The trail. Its hash is made when the vault is opened for the first time after it. And what becomes of a stage whose secret has another version by then. */
 static const char to_6[] =
 	"ALTER TABLE state ADD COLUMN serial INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail_members INTEGER;\n"
-	"ALTER TABLE state ADD COLUMN trail BLOB;\n";
+	"ALTER TABLE state ADD COLUMN trail BLOB;\n"
+	"ALTER TABLE stages ADD COLUMN manner INTEGER;\n"
+	"ALTER TABLE stages ADD COLUMN base INTEGER;\n"
+	"ALTER TABLE stages ADD COLUMN start INTEGER;\n";
 
 static const struct migration migrations[] = {
 	{ 1, "CREATE TABLE clock(\n"
