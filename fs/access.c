@@ -523,6 +523,7 @@ int access_read(struct vault *v, const struct asker *asker, const struct read_as
 		r = ask->page_cache ? -EINVAL : read_events(v, asker, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_BELL:
+	case HANDLE_TEMP:
 	case HANDLE_CTL:
 	case HANDLE_DIR:
 	case HANDLE_NONE:

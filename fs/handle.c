@@ -237,7 +237,7 @@ _Static_assert(VALUES_MAX + OWN_FILES_MAX + DIRECTORIES_MAX == HANDLES_MAX, "the
 
 static struct shares *pool_of(const struct handles *h, uint32_t kind)
 {
-	if (kind == HANDLE_VALUE)
+	if (kind == HANDLE_VALUE || kind == HANDLE_TEMP)
 		return h->shares[HANDLES_OF_VALUES];
 	return h->shares[kind == HANDLE_DIR ? HANDLES_OF_DIRECTORIES : HANDLES_OF_OWN_FILES];
 }

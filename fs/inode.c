@@ -30,6 +30,8 @@ static bool inode_valid(const struct inode *i)
 		return i->secret == 0 && i->low >= 1;
 	case INODE_AT:
 		return secret && i->low >= 1;
+	case INODE_TEMP:
+		return i->secret <= INODE_SECRET_MAX && i->low <= INODE_LOW_MAX && (i->secret || i->low);
 	case INODE_REQUEST:
 		return i->secret <= INODE_SECRET_MAX && i->low <= INODE_LOW_MAX;
 	case INODE_NONE:

@@ -8,6 +8,7 @@
 
 #include "fs/log.h"
 #include "fs/staged.h"
+#include "fs/temps.h"
 
 /* handle.extra2 of a value */
 #define RELEASED 1u	/* RELEASE was answered */
@@ -441,11 +442,9 @@ void staging_settle(struct vault *v, uint64_t ino)
 
 struct stages { uint64_t *ids; size_t n, room; bool short_of_memory; };
 
-static void collect_stage(uint64_t fh, struct handle *h, void *arg)
+static void collect_id(struct stages *s, uint64_t stage)
 {
-	struct stages *s = arg;
-	(void)fh;
-	if (!h->stage || s->short_of_memory)
+	if (!stage || s->short_of_memory)
 		return;
 	if (s->n == s->room) {
 		size_t room = s->room ? 2 * s->room : 64;
@@ -456,7 +455,18 @@ static void collect_stage(uint64_t fh, struct handle *h, void *arg)
 		s->ids = grown;
 		s->room = room;
 	}
-	s->ids[s->n++] = h->stage;
+	s->ids[s->n++] = stage;
+}
+
+static void collect_stage(uint64_t fh, struct handle *h, void *arg)
+{
+	(void)fh;
+	collect_id(arg, h->stage);
+}
+
+static void collect_stage_of_temp(struct temp *t, void *arg)
+{
+	collect_id(arg, t->stage);
 }
 
 /* Whoever made a stage and died before he noted it in the handle left one that nobody will ever drop. */
@@ -464,6 +474,7 @@ static void drop_orphans(struct vault *v)
 {
 	struct stages s = { 0 };
 	handle_each(v->handles, 0, collect_stage, &s);
+	temps_each(v->temps, collect_stage_of_temp, &s);
 	int r = s.short_of_memory ? -ENOMEM : store_stages_retain(v->store, s.ids, s.n);
 	if (r)
 		log_warn("bytes that a worker left behind stay in the store until the next start: %s", strerror(-r));

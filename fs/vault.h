@@ -34,6 +34,8 @@ struct vault {
 	struct accounts *accounts;
 	struct callers *callers;
 	struct handles *handles;
+	struct temps *temps;
+	_Atomic uint64_t renames[32];	/* secrets over whose current a temporary file is being renamed (fs/temporary.c); 0: none */
 	struct plain_pool *plain;
 	struct answers *answers;
 	struct backups *backups;

@@ -25,6 +25,7 @@
 #include "fs/removal.h"
 #include "fs/sandbox.h"
 #include "fs/staging.h"
+#include "fs/temporary.h"
 #include "fs/test_hook.h"
 #include "fs/vault.h"
 #include "store/lifecycle.h"
@@ -222,8 +223,10 @@ static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
 {
 	const struct fuse_write_in *write = (const void *)(in + 1);
 
-	if (len >= sizeof *in + sizeof *write)
+	if (len >= sizeof *in + sizeof *write) {
 		staging_lost(userdata, write->fh, in->uid);
+		temporary_lost(userdata, write->fh, in->uid);
+	}
 }
 
 /* That somebody removes parts of the log is told to whoever listens, too. A sealed vault keeps it until it is opened. */
@@ -272,8 +275,10 @@ static void tick(struct worker *w)
 		store_pending_acts(v->store, log_pending, v);
 	if (vault_events_new(v))	/* of other processes */
 		vault_events_told(v);
-	if (!busy)
+	if (!busy) {
 		removal_tick(v);
+		temporary_tick(v);
+	}
 	if (!busy)
 		tell_tampering(v);
 	backups_expire(v->backups);
@@ -577,6 +582,9 @@ static int activate(struct worker *w)
 	r = handles_new(&v->shared->handles, &v->handles);
 	if (r)
 		return fatal(w, 1, "open files: %s", strerror(-r));
+	r = temps_new(&v->shared->temps, v->handles, &v->temps);
+	if (r)
+		return fatal(w, 1, "temporary files: %s", strerror(-r));
 	v->ctl = (struct ctl_env){
 		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
 		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
@@ -637,6 +645,7 @@ static void tear_down(struct worker *w)
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);
+	temps_free(v->temps);
 	if (dropped)
 		handles_free(v->handles);
 	callers_free(v->callers);

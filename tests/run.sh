@@ -59,6 +59,9 @@ needs=(
 	command nano nano
 	command nvi nvi
 	command ed ed
+	command git git
+	command rsync rsync
+	command python3 python3
 )
 
 missing_packages()

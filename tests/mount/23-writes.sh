@@ -248,11 +248,20 @@ expect_errno EPERM as $reader sysop open r,t "$MNT/db/current"
 note "touch, cp -p, chmod and truncate"
 run 'touch "$0"; touch -d 2001-01-01 "$0"; chmod 600 "$0"; chown "$(id -u):$(id -g)" "$0"'
 expect_versions 0 small
-expect_exit 1 as $officer chmod 640 "$f"
+expect_ok as $officer chmod 644 "$f"
+[ "$(as $officer stat -c '%a %u' "$f")" = "600 $officer" ] || fail "chmod did something"
+expect_exit 1 as $officer chmod 200 "$f"
+expect_exit 1 as $officer chmod 4700 "$f"
+expect_exit 1 as $officer chmod 700 "$MNT/db"
+expect_exit 1 as $officer chown 20009 "$f"
+expect_exit 1 as 20009 chmod 644 "$f"
 expect_exit 1 as $reader touch "$f"
 expect_exit 1 as $reader chmod 400 "$f"
 install -m 600 -o $officer -g $officer /dev/null "$mine/private"
 printf private >"$mine/private"
+run 'cp -p "$1/private" "$0"'
+expect_versions 1 private
+chmod 644 "$mine/private"
 run 'cp -p "$1/private" "$0"'
 expect_versions 1 private
 run 'truncate -s 4 "$0" && cat "$0"'
