@@ -45,7 +45,7 @@ static int check_rights(struct vault *v, const struct asker *asker, struct handl
 }
 
 /* What the stage begins as. Bytes that are appended by who does not read are all that it needs; of who appended after O_TRUNC, the first go in the place of what is there. */
-static int begin_stage(struct vault *v, const struct handle *h, uint64_t stage)
+static int begin_stage(struct vault *v, const struct handle *h, uint64_t stage, uint32_t version)
 {
 	const bool appends = h->open_flags & O_APPEND;
 
@@ -55,7 +55,7 @@ static int begin_stage(struct vault *v, const struct handle *h, uint64_t stage)
 		int r = appends ? store_stage_tail(v->store, stage) : 0;
 		return r || !appends ? r : store_stage_truncate(v->store, stage, 0, 0);
 	}
-	return store_stage_copy_version(v->store, stage, h->secret, h->version, appends ? STAGE_APPENDS : STAGE_EDITS);
+	return store_stage_copy_version(v->store, stage, h->secret, version, appends ? STAGE_APPENDS : STAGE_EDITS);
 }
 
 /* The stage is made at the first byte: shells open and flush files that they never write. */
@@ -64,12 +64,14 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	uint64_t stage;
 	if (h->stage)
 		return 0;
-	int r = staged_grow(v, h, !(h->open_flags & O_TRUNC) && h->version ? h->extra : 0);
+	const struct handle_shown shown = handle_begin(h);	/* what it starts from does not change under it */
+	const bool copies = !(h->open_flags & O_TRUNC) && shown.version;
+	int r = staged_grow(v, h, copies ? shown.size : 0);
 	if (!r)
 		r = store_stage_new(v->store, &stage);
 	if (r)
 		return r;
-	r = begin_stage(v, h, stage);
+	r = begin_stage(v, h, stage, shown.version);
 	if (r)		/* each try would leave another one in the database */
 		store_stage_drop(v->store, stage);
 	else
@@ -157,7 +159,7 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 	size_t got = 0;
 	if (!h)
 		return -EBADF;
-	if (!h->stage && !(h->open_flags & O_TRUNC) && h->version)
+	if (!h->stage && !(h->open_flags & O_TRUNC) && handle_shown(h).version)
 		return -ENOENT;
 	int r = -access_recheck(v, asker, h, ACTION_SECRETS_GET, unique, resent);	/* the stage may have begun as a copy: the right to write it is none to see it */
 	if (!r && h->stage)
@@ -285,7 +287,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 			return 0;
 		if (r == -ESTALE) {
 			h->extra2 |= STALE;
-			log_caused(LOG_WARNING, "what uid %u changed in a copy of version %u of %s is not kept: another version is served by now", h->uid, h->version, j.name);
+			log_caused(LOG_WARNING, "what uid %u changed in a copy of version %u of %s is not kept: another version is served by now", h->uid, handle_shown(h).version, j.name);
 		}
 		j.error = -r;
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
@@ -319,7 +321,7 @@ static bool empties(struct vault *v, const struct handle *h)
 		return false;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
-	const bool same = s && !s->deleted && s->current == h->version;
+	const bool same = s && !s->deleted && s->current == h->extra;
 	store_unlock_tables(v->store);
 	return same;
 }

@@ -52,7 +52,7 @@ static bool is_present(struct vault *v, const struct inode *dir)
 {
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
-	const bool present = s && !s->deleted && s->incarnation == dir->low;
+	const bool present = s && !s->deleted;
 	store_unlock_tables(v->store);
 	return present;
 }

@@ -10,6 +10,7 @@ struct temps {
 	pthread_mutex_t lock;		/* of the states, and all below */
 	struct shares *shares;
 	uint32_t opens[TEMPS_MAX];
+	bool going[TEMPS_MAX];		/* temps_due gave it out: nobody opens it any more */
 	_Atomic uint32_t n;		/* that are not free: most vaults have none, and each name that is not there asks */
 };
 
@@ -60,7 +61,7 @@ static uint32_t index_of(const struct temps *t, const struct temp *e)
 static struct temp *by_id(struct temps *t, uint64_t id)
 {
 	for (uint32_t i = 0; t && id && i < TEMPS_MAX; i++)
-		if (t->table->entries[i].id == id && is_there(&t->table->entries[i]))
+		if (t->table->entries[i].id == id && is_there(&t->table->entries[i]) && !t->going[i])
 			return &t->table->entries[i];
 	return NULL;
 }
@@ -69,7 +70,7 @@ static struct temp *by_name(struct temps *t, uint32_t secret, const char *name)
 {
 	for (uint32_t i = 0; i < TEMPS_MAX; i++) {
 		struct temp *e = &t->table->entries[i];
-		if (e->secret == secret && state_of(e) == TEMP_LIVE && !strcmp(e->name, name))
+		if (e->secret == secret && state_of(e) == TEMP_LIVE && !t->going[i] && !strcmp(e->name, name))
 			return e;
 	}
 	return NULL;
@@ -158,7 +159,7 @@ bool temps_next(struct temps *t, uint32_t secret, uint32_t *at, struct temp *ret
 	pthread_mutex_lock(&t->lock);
 	for (; *at < TEMPS_MAX && !found; ++*at) {
 		const struct temp *e = &t->table->entries[*at];
-		found = e->secret == secret && state_of(e) == TEMP_LIVE && copy(t, e, ret_copy);
+		found = e->secret == secret && state_of(e) == TEMP_LIVE && !t->going[*at] && copy(t, e, ret_copy);
 	}
 	pthread_mutex_unlock(&t->lock);
 	return found;
@@ -258,11 +259,11 @@ struct temp *temps_due(struct temps *t, int64_t now)
 	pthread_mutex_lock(&t->lock);
 	for (uint32_t i = 0; i < TEMPS_MAX && !due; i++) {
 		struct temp *e = &t->table->entries[i];
-		if (is_there(e) && !t->opens[i] && (state_of(e) != TEMP_LIVE || now - e->used > TEMP_LIFE_NS))
+		if (is_there(e) && !t->going[i] && !t->opens[i] && (state_of(e) != TEMP_LIVE || now - e->used > TEMP_LIFE_NS))
 			due = e;
 	}
-	if (due)
-		atomic_store(&due->state, TEMP_BUSY);
+	if (due)	/* it stays counted until temps_drop: what it has is given back, and a worker that takes over meanwhile does that again */
+		t->going[index_of(t, due)] = true;
 	pthread_mutex_unlock(&t->lock);
 	return due;
 }
@@ -272,6 +273,7 @@ void temps_drop(struct temps *t, struct temp *e)
 	pthread_mutex_lock(&t->lock);
 	shares_give(t->shares, e->neighbour, 1);
 	t->n--;
+	t->going[index_of(t, e)] = false;
 	atomic_store_explicit(&e->state, TEMP_FREE, memory_order_release);
 	pthread_mutex_unlock(&t->lock);
 }

@@ -73,7 +73,7 @@ void temps_close(struct temps *t, uint64_t id, int64_t now);
 /* LIVE to UNLINKED or REPLACED. */
 void temps_end(struct temps *t, uint64_t id, enum temp_state state);
 
-/* Takes one out whose time has come, BUSY from then on, until temps_drop; NULL: none. now: monotonic. */
+/* One whose time has come, which nobody finds from then on, until temps_drop; NULL: none. now: monotonic. */
 struct temp *temps_due(struct temps *t, int64_t now);
 void temps_drop(struct temps *t, struct temp *e);
 /* Calls fn for each that is there, under no lock: at a takeover. */

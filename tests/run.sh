@@ -59,8 +59,13 @@ needs=(
 	command nano nano
 	command nvi nvi
 	command ed ed
-	command git git
+	command smbd samba
+	command smbclient smbclient
+	command restic restic
+	command prometheus-node-exporter prometheus-node-exporter
+	command curl curl
 	command rsync rsync
+	command git git
 	command python3 python3
 )
 
