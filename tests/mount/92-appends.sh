@@ -4,6 +4,7 @@
 WRITERS=${WRITERS:-8}	# by hand: 40
 APPENDS=${APPENDS:-12}	# by hand: 200
 KILLS=${KILLS:-4}	# by hand: 50
+# shellcheck disable=SC2034	# lib.sh's
 DEATHS_EXPECTED=1
 
 writer=20001

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Temporary files while the worker dies, also at each step of making one and of renaming it over `current`: no call fails, each rename is a version once, with one record, and nothing is left behind.
 . "$(dirname "$0")/../support/lib.sh"
-KILLS=${KILLS:-12}	# by hand: 200
+KILLS=${KILLS:-5}	# by hand: 200
 # shellcheck disable=SC2034	# lib.sh's
 DEATHS_EXPECTED=1
 
