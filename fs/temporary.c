@@ -351,9 +351,9 @@ bool temporary_is_rename(struct vault *v, uint64_t parent, const char *name, uin
 }
 
 /* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was done. */
-static struct request_key key_of(struct vault *v, uint64_t unique)
+static struct request_key key_of(struct vault *v, const struct asker *a, uint64_t unique)
 {
-	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection };
+	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection, .neighbour = a->neighbour };
 
 	memcpy(key.id, "replace", 8);
 	memcpy(key.id + 8, &unique, sizeof unique);
@@ -478,7 +478,7 @@ void temporary_looked_up(struct vault *v, uint64_t ino)
 
 int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique, bool resent)
 {
-	const struct request_key key = key_of(v, unique);
+	const struct request_key key = key_of(v, a, unique);
 	const struct bytes parts[] = { { &parent, sizeof parent }, { name, strlen(name) } };
 	uint8_t digest[DIGEST_LEN];
 	struct verdict j = { 0 };

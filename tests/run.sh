@@ -59,12 +59,15 @@ needs=(
 	command nano nano
 	command nvi nvi
 	command ed ed
+	command git git
+	command python3 python3-minimal
 	command smbd samba
 	command smbclient smbclient
 	command restic restic
 	command prometheus-node-exporter prometheus-node-exporter
 	command curl curl
 	command rsync rsync
+	command plocate plocate
 	command git git
 	command python3 python3
 )
