@@ -184,6 +184,7 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 			h->reader[0].may[HANDLE_MAY_GET] = decision;
 		if (mode != O_RDONLY)
 			h->reader[0].may[HANDLE_MAY_SET] = decision;
+		h->extra = j->version;
 		handle_show(h, j->version, j->size);	/* a version's size never changes */
 		if (ask->inode.type == INODE_CURRENT && mode != O_WRONLY)
 			h->object = j->secret;
@@ -531,6 +532,7 @@ int access_read(struct vault *v, const struct asker *asker, const struct read_as
 		r = ask->page_cache ? -EINVAL : read_events(v, asker, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_BELL:
+	case HANDLE_TEMP:
 	case HANDLE_CTL:
 	case HANDLE_DIR:
 	case HANDLE_NONE:

@@ -1,5 +1,6 @@
 #include "fs/attr.h"
 #include "fs/at.h"
+#include "fs/temporary.h"
 #include "store/lifecycle.h"
 
 #include <errno.h>
@@ -59,6 +60,8 @@ static void fill_value(struct vault *v, const struct asker *asker, const struct 
 	/* since when there is a version is for those who may read or write it: what others see says nothing */
 	set_times(st, !can ? v->shared->keeper.started : c ? c->created : s->created);
 	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
+	if (i->type == INODE_CURRENT)
+		st->st_nlink = temporary_links(v, s->id);
 }
 
 /* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat) takes it for empty and never asks. */
@@ -161,6 +164,8 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 		fill_dir(&st, v->shared->keeper.started);
 	else if (at_is_volatile(&i))
 		fill_dir(&st, v->shared->keeper.started);
+	else if (i.type == INODE_TEMP)
+		r = temporary_stat(v, asker, ino, &st);
 	else if (i.type == INODE_REQUEST)
 		r = fill_own(v, asker, &(struct inode){ .type = INODE_OWN, .low = OWN_CTL }, &st);
 	else if (i.type == INODE_OWN)
@@ -218,7 +223,7 @@ bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
 	store_rdlock(v->store);
 	if (i.type == INODE_ROOT)
 		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, vault_now()) == POLICY_ALLOW;
-	else if (i.type != INODE_OWN && !at_is_volatile(&i) && (s = store_get(v->store, i.secret)))
+	else if (i.type != INODE_OWN && i.type != INODE_TEMP && !at_is_volatile(&i) && (s = store_get(v->store, i.secret)))
 		may = actions_on(v, asker, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
 	store_unlock_tables(v->store);
 	return may;
@@ -255,7 +260,7 @@ int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int ma
 			return -EACCES;
 		if (!(mask & W_OK))
 			return 0;
-		return i.type == INODE_ROOT && attr_may_set(v, asker, ino) ? 0 : -EACCES;
+		return (i.type == INODE_ROOT || i.type == INODE_SECRET) && attr_may_set(v, asker, ino) ? 0 : -EACCES;
 	}
 	if (((mask & R_OK) && !(st.st_mode & 0400)) || ((mask & W_OK) && !(st.st_mode & 0200)) || (mask & X_OK))
 		return -EACCES;

@@ -22,6 +22,7 @@
 #define STACK_SIZE   (256u * 1024)
 #define STALLED_MS   20			/* nothing was done for so long: one more thread */
 #define RETRY_MS     250
+#define LOOKS        20			/* so often is a file looked at, until the kernel knows of two links */
 #define SLOW_MS      1000		/* what waits longer is told of */
 #define QUIET_MS     2000		/* at the end: for what is under way */
 
@@ -29,7 +30,7 @@
 struct path {
 	struct path *next_in_bucket, *next;	/* next: in the queue */
 	bool queued, busy;
-	bool touch, touch_dir, remove, hold, let_go;
+	bool touch, touch_dir, remove, hold, let_go, look;
 	bool heard;			/* of this touch a MODIFY was raised already */
 	int fd;				/* held; -1: not */
 	uint64_t ino;			/* of what is held, or is to be */
@@ -167,7 +168,7 @@ static struct path *find_path(struct bell *b, const char *name)
 
 static bool has_work(const struct path *p)
 {
-	return p->touch || p->touch_dir || p->remove || p->hold || p->let_go;
+	return p->touch || p->touch_dir || p->remove || p->hold || p->let_go || p->look;
 }
 
 static void enqueue(struct bell *b, struct path *p)
@@ -247,7 +248,7 @@ static int open_past_lease(struct bell *b, const char *name)
 }
 
 /* What one thread does for a path, without the lock: what was asked for, and what is held; then what became of it. */
-struct act { char name[BELL_PATH_MAX]; bool touch, touch_dir, remove, hold, let_go, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
+struct act { char name[BELL_PATH_MAX]; bool touch, touch_dir, remove, hold, let_go, look, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
 
 static int open_for_writing(struct bell *b, struct act *a)
 {
@@ -300,8 +301,21 @@ static void ring(struct bell *b, struct act *a)
 		close(fd);
 }
 
+/* An answer that was on its way before may come to the kernel between ours and its effect, and then ours has none. So it is asked for what it knows by now: whoever looks wants it to know of two links. */
+static void look(struct bell *b, const char *name)
+{
+	struct statx known;
+
+	for (int i = 0; i < LOOKS; i++)
+		if (statx(b->root_fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, STATX_NLINK, &known) ||
+		    statx(b->root_fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_NLINK, &known) || known.stx_nlink >= 2)
+			return;
+}
+
 static void do_act(struct bell *b, struct act *a)
 {
+	if (a->look)
+		look(b, a->name);
 	if (a->remove)			/* EBUSY while something is mounted there */
 		(void)unlinkat(b->root_fd, a->name, AT_REMOVEDIR);
 	if (a->touch_dir && utimensat(b->root_fd, a->name, mtime_now, AT_SYMLINK_NOFOLLOW) && passes(errno))
@@ -314,14 +328,14 @@ static void do_act(struct bell *b, struct act *a)
 
 static struct act begin(struct bell *b, struct path *p)
 {
-	struct act a = { .touch = p->touch, .touch_dir = p->touch_dir, .remove = p->remove, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .heard = p->heard, .held = p->fd, .ino = p->ino };
+	struct act a = { .touch = p->touch, .touch_dir = p->touch_dir, .remove = p->remove, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .look = p->look, .heard = p->heard, .held = p->fd, .ino = p->ino };
 
 	memcpy(a.name, p->name, sizeof a.name);
 	if (a.hold && a.held < 0 && b->n_held >= BELL_HOLDS)
 		a.hold = false;
 	if (p->hold && !a.hold)
 		tell(b, BELL_HELD, p->ino, p->fd >= 0 ? 0 : -EBUSY);
-	p->touch = p->touch_dir = p->remove = p->hold = p->let_go = p->heard = false;
+	p->touch = p->touch_dir = p->remove = p->hold = p->let_go = p->heard = p->look = false;
 	p->busy = true;
 	return a;
 }
@@ -334,6 +348,8 @@ static void end(struct bell *b, struct path *p, const struct act *a)
 	p->fd = a->held;
 	b->n_held += p->fd >= 0;
 	b->done_ms = now_ms();
+	if (a->look)
+		tell(b, BELL_LOOKED, a->ino, 0);
 	if (a->lost)
 		tell(b, BELL_LOST, a->ino, 0);
 	if (a->hold && !passes(a->error))
@@ -443,6 +459,10 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 	p->touch_dir |= m->action == BELL_TOUCH_DIR;
 	p->remove |= m->action == BELL_RMDIR;
 	p->let_go |= m->action == BELL_LET_GO;
+	if (m->action == BELL_LOOK) {
+		p->look = true;
+		p->ino = m->ino;
+	}
 	if (m->action == BELL_TOUCH)
 		p->heard = false;
 	if (m->action == BELL_HOLD) {

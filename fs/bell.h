@@ -15,6 +15,7 @@ enum bell_action {
 	BELL_TOUCH_DIR,		/* utimensat on a directory (UTIME_OMIT, UTIME_NOW) */
 	BELL_HOLD,		/* keeps the file open for writing from now on; answered with its ino */
 	BELL_LET_GO,		/* ends that, with a ring, for the close raises CLOSE_WRITE */
+	BELL_LOOK,		/* a stat, until the kernel knows of two links of the file; answered with BELL_LOOKED */
 	BELL_LISTEN,		/* from now on this client gets the answers; the first is BELL_HELLO. It has no path */
 };
 
@@ -27,6 +28,7 @@ enum bell_word {
 	BELL_HELLO = 1,		/* the bell has started, or was told BELL_LISTEN: what another one held is held no more */
 	BELL_HELD,		/* of BELL_HOLD: error 0: it is held; -EBUSY: held files are given up just now; or the errno of the open */
 	BELL_LOST,		/* this ino is not held any more; 0: nothing is */
+	BELL_LOOKED,		/* of BELL_LOOK, whatever came of it */
 	BELL_STATE,		/* waiting and since have changed */
 };
 

@@ -28,7 +28,7 @@ enum handle_pool { HANDLES_OF_VALUES, HANDLES_OF_OWN_FILES, HANDLES_OF_DIRECTORI
 
 enum handle_state { HANDLE_FREE = 0, HANDLE_BUSY, HANDLE_OPEN };
 
-enum handle_kind { HANDLE_NONE = 0, HANDLE_VALUE, HANDLE_CTL, HANDLE_TEXT /* whoami, status, metrics */, HANDLE_AUDIT, HANDLE_BELL /* no entry: fh 0 */, HANDLE_DIR, HANDLE_EVENTS };
+enum handle_kind { HANDLE_NONE = 0, HANDLE_VALUE, HANDLE_CTL, HANDLE_TEXT /* whoami, status, metrics */, HANDLE_AUDIT, HANDLE_BELL /* no entry: fh 0 */, HANDLE_DIR, HANDLE_EVENTS, HANDLE_TEMP };
 
 /* Whoever was last found to have a right through this handle: to each right its own decision, for who may read need not be who may write. valid_until 0: not decided. */
 enum handle_right { HANDLE_MAY_GET, HANDLE_MAY_SET, HANDLE_RIGHTS };
@@ -64,7 +64,7 @@ struct handle {
 	uint64_t order;			/* of its publishing */
 	int64_t opened;			/* monotonic, ns */
 	struct handle_link follow[2];	/* private to handle.c, as next: by thread, by process */
-	uint64_t extra;			/* kind's own: ctl's buffer, audit's first segment */
+	uint64_t extra;			/* kind's own: ctl's buffer, audit's first segment, a value's version when it was opened, the temporary file's id */
 	uint64_t extra2;
 	int64_t since;			/* when it was opened, ns */
 	char comm[HANDLE_COMM];		/* of the opener, then */

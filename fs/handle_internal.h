@@ -68,7 +68,7 @@ static inline uint64_t handles_fh_of(const struct handles *h, const struct handl
 
 static inline enum handle_pool handles_pool_kind(uint32_t kind)
 {
-	if (kind == HANDLE_VALUE)
+	if (kind == HANDLE_VALUE || kind == HANDLE_TEMP)
 		return HANDLES_OF_VALUES;
 	return kind == HANDLE_DIR ? HANDLES_OF_DIRECTORIES : HANDLES_OF_OWN_FILES;
 }

@@ -52,6 +52,7 @@ static bool can_be_taken(const struct handle *e)
 	case HANDLE_NONE:
 	case HANDLE_CTL:
 	case HANDLE_BELL:
+	case HANDLE_TEMP:
 	case HANDLE_DIR:
 	default:
 		return false;

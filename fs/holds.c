@@ -232,6 +232,48 @@ void holds_take(struct holds *h, uint64_t ino)
 	pthread_mutex_unlock(&h->lock);
 }
 
+/* Another path to the same file, for the bell does one thing at a time for each, and may wait at the file for the very rename. */
+static bool look_path_of(struct vault *v, uint64_t ino, char path[BELL_PATH_MAX])
+{
+	char *slash;
+
+	if (!path_of(v, ino, path) || !(slash = strrchr(path, '/')) || strlen(path) + 3 > BELL_PATH_MAX)
+		return false;
+	memmove(slash + 2, slash, strlen(slash) + 1);
+	memcpy(slash, "/.", 2);
+	return true;
+}
+
+#define LOOK_BIT (UINT64_C(1) << 63)	/* of no inode */
+
+static bool ask_look(struct holds *h, uint64_t ino)
+{
+	struct asked *a = find_asked(h, 0);
+	char path[BELL_PATH_MAX];
+
+	if (!a || !h->shared->bell || !knows_bell(h) || !look_path_of(h->v, ino, path) || bell_send(h->v->bell_fd, BELL_LOOK, path, ino | LOOK_BIT))
+		return false;
+	*a = (struct asked){ .ino = ino | LOOK_BIT, .at_ms = now_ms() };
+	return true;
+}
+
+void holds_look(struct holds *h, uint64_t ino)
+{
+	struct timespec until;
+
+	if (!h)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += WAIT_MS * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&h->lock);
+	if (find_asked(h, ino | LOOK_BIT) || ask_look(h, ino))
+		while (find_asked(h, ino | LOOK_BIT) && pthread_cond_timedwait(&h->answered, &h->lock, &until) != ETIMEDOUT)
+			;
+	pthread_mutex_unlock(&h->lock);
+}
+
 /* ---- what the bell says ---- */
 
 /* Another bell than the one whose files these are: it has none of them. What anybody may open is asked for at once. */
@@ -266,6 +308,15 @@ static void note_held(struct holds *h, const struct bell_answer *m)
 	pthread_cond_broadcast(&h->answered);
 }
 
+static void note_looked(struct holds *h, uint64_t ino)
+{
+	struct asked *a = ino ? find_asked(h, ino) : NULL;
+
+	if (a)
+		*a = (struct asked){ 0 };
+	pthread_cond_broadcast(&h->answered);
+}
+
 static void hear(struct holds *h, const struct bell_answer *m)
 {
 	if (m->word == BELL_HELLO)
@@ -276,6 +327,9 @@ static void hear(struct holds *h, const struct bell_answer *m)
 	case BELL_HELD:
 		if (m->ino > HOLD_GONE)
 			note_held(h, m);
+		break;
+	case BELL_LOOKED:
+		note_looked(h, m->ino);
 		break;
 	case BELL_LOST:
 		if (m->ino) {

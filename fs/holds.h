@@ -37,5 +37,7 @@ void holds_free(struct holds *h);	/* accepts NULL */
 bool holds_ready(struct holds *h, uint64_t ino);
 /* Asks the bell, and waits for its word for a short time. Whatever comes of it, the open goes on. */
 void holds_take(struct holds *h, uint64_t ino);
+/* The bell stats the file, until the kernel has heard that it has two links: waits for a short time, whatever comes of it. */
+void holds_look(struct holds *h, uint64_t ino);
 
 #endif

@@ -7,6 +7,7 @@
 #include "fs/access.h"
 #include "fs/ctl_file.h"
 #include "fs/staging.h"
+#include "fs/temporary.h"
 
 /* FOPEN_PARALLEL_DIRECT_WRITES, since 7.38; unknown bits are passed over. One whose write waits for its own memory then keeps no other from writing. */
 #define OPEN_PARALLEL_WRITES (1u << 6)
@@ -57,7 +58,8 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	}
 	if (!identify(v, in, &a))
 		return;
-	if (!own_request && access_wants_hold(v, &a, ask.ino)) {	/* nobody else knows the name of a request */
+	const bool temporary = ask.inode.type == INODE_TEMP;	/* which is its maker's alone */
+	if (!own_request && !temporary && access_wants_hold(v, &a, ask.ino)) {	/* nobody else knows the name of a request */
 		if (!request_may_block()) {
 			asker_release(&a);
 			request_defer_hot(WAITS_FOR_ALL);
@@ -65,13 +67,26 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		}
 		holds_take(v->holds, ask.ino);
 	}
-	int r = access_open(v, &a, &ask, &grant);
+	if (staging_emptying(v, ask.ino) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+		if (!request_may_block()) {
+			asker_release(&a);
+			request_defer_hot(WAITS_FOR_ALL);
+			return;
+		}
+		staging_settle(v, ask.ino);
+	}
+	grant.kind = HANDLE_TEMP;
+	int r = temporary ? temporary_open(v, &a, &ask, &grant.fh) : access_open(v, &a, &ask, &grant);
 	if (!r && grant.kind == HANDLE_CTL) {
 		r = ctl_file_open(v, &a, grant.fh);
 		if (r)
 			access_close(v, grant.fh);
 	}
 	asker_release(&a);
+	if (r == -EAGAIN && temporary && !request_may_block()) {
+		request_defer_hot(WAITS_FOR_ALL);
+		return;
+	}
 	if (r) {
 		request_refuse(r, grant.delay_ms);
 		return;
@@ -89,6 +104,8 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		return;
 	if (grant.kind == HANDLE_CTL)
 		ctl_file_release(v, grant.fh);
+	else if (grant.kind == HANDLE_TEMP)
+		temporary_close(v, grant.fh);
 	else
 		access_close(v, grant.fh);
 }
@@ -97,9 +114,11 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 static int read_stage(struct vault *v, const struct asker *a, const struct read_ask *ask)
 {
 	struct secbuf *buf = NULL;
+	const struct handle *h = handle_get(v->handles, ask->fh);
+	const bool temporary = h && h->kind == HANDLE_TEMP;
 	int r = secbuf_new(ask->size, &buf);
 	if (!r)
-		r = staging_read(v, a, ask->fh, ask->unique, ask->resent, ask->offset, buf);
+		r = temporary ? temporary_read(v, a, ask, buf) : staging_read(v, a, ask->fh, ask->unique, ask->resent, ask->offset, buf);
 	if (!r)
 		request_reply_secret(secbuf_cdata(buf), secbuf_len(buf));
 	else if (r != -ENOENT)
@@ -113,7 +132,7 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 	struct read_result result = { 0 };
 	struct asker a;
 	const struct handle *h = handle_get(v->handles, arg->fh);
-	const bool stages = h && h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR;
+	const bool stages = h && (h->kind == HANDLE_TEMP || (h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR));
 	const bool ctl = h && h->kind == HANDLE_CTL;
 	const struct read_ask ask = {
 		.fh = arg->fh, .offset = arg->offset, .size = arg->size < FUSE_MAX_WRITE ? arg->size : FUSE_MAX_WRITE,
@@ -160,15 +179,19 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 static void handle_release_request(struct vault *v, uint64_t fh)
 {
 	const struct handle *h = handle_get(v->handles, fh);
+	const bool left = staging_mark_released(v, fh);
 
-	if (h && (h->kind == HANDLE_CTL || (h->kind == HANDLE_VALUE && h->stage)) && !request_may_block()) {
+	if (h && (h->kind == HANDLE_CTL || left) && !request_may_block()) {
 		request_defer_hot(WAITS_FOR_ALL);
 		return;
 	}
 	if (h && h->kind == HANDLE_CTL) {
 		ctl_file_release(v, fh);
 		request_reply(0, NULL, 0);
-	} else if (staging_mark_released(v, fh)) {
+	} else if (h && h->kind == HANDLE_TEMP) {
+		temporary_close(v, fh);
+		request_reply(0, NULL, 0);
+	} else if (left) {
 		request_reply(0, NULL, 0);	/* never waited for; what is left is in the handle, whoever commits it */
 		staging_release(v, fh);
 	} else {

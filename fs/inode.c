@@ -29,6 +29,8 @@ static bool inode_valid(const struct inode *i)
 		return i->secret == 0 && i->low >= 1;
 	case INODE_AT:
 		return secret && i->low >= 1;
+	case INODE_TEMP:
+		return i->secret <= INODE_SECRET_MAX && i->low <= INODE_LOW_MAX && (i->secret || i->low);
 	case INODE_REQUEST:
 		return i->secret <= INODE_SECRET_MAX && i->low <= INODE_LOW_MAX;
 	case INODE_NONE:
@@ -82,7 +84,7 @@ bool inode_unpack(uint64_t ino, struct inode *ret_inode)
  *   0        root, the vault's own files                   0        secret id << 2 | 1, 2, 3: its directory, versions/, current; 0: root and the vault's own
  *   1, 2, 3  secret id: its directory, versions/, current  1        secret id << 11 | version
  *   4        secret id << 24 | version                     2, 3     31 bits of a hash
- *   5, 6, 7  a hash: below at/, requests/, other versions */
+ *   5, 6, 7  a hash: below at/, requests/ and temporary files, other versions */
 #define KIND_SHIFT        50
 #define NARROW_HASHED     0x80000000u
 #define NARROW_VERSION    0x40000000u
@@ -123,6 +125,7 @@ static uint64_t show_wide(const struct inode *i, uint64_t ino)
 	case INODE_AT:
 		return wide(5, scatter(ino));
 	case INODE_REQUEST:
+	case INODE_TEMP:
 		return wide(6, scatter(ino));
 	case INODE_NONE:
 		break;
@@ -148,6 +151,7 @@ static uint64_t show_narrow(const struct inode *i, uint64_t ino)
 	case INODE_EPOCH:
 	case INODE_AT:
 	case INODE_REQUEST:
+	case INODE_TEMP:
 		return NARROW_HASHED | (uint32_t)scatter(ino);
 	case INODE_NONE:
 		break;

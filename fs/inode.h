@@ -12,6 +12,7 @@
  *   bits 59..28  epoch                          (1 to 2^32 - 1)
  *   bits 27..0   secret id, 0 for the epoch's own directory
  *
+ * A temporary file has 56 bits below the type: its number, which is never used again while the daemon lives.
  * What lies in .coffer/requests has 56 bits of its own below the type: its name, which whoever asks makes up.
  *
  * The root is 1 (FUSE_ROOT_ID); the vault's own files are INODE_OWN with their number in the low bits.
@@ -34,6 +35,7 @@ enum inode_type {
 	INODE_EPOCH,		/* .coffer/at/EPOCH; low is the epoch */
 	INODE_AT,		/* .coffer/at/EPOCH/NAME of (secret, epoch) */
 	INODE_REQUEST,		/* .coffer/requests/NAME: as ctl, with a lock of its own; secret is the upper half of the name's bits */
+	INODE_TEMP,		/* a temporary file beside a secret's current (fs/temps.h): secret and low are the halves of its id */
 };
 
 enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_REQUESTS, OWN_END };

@@ -55,6 +55,8 @@ bool lanes_locked(const struct fuse_in_header *in, size_t len)
 	case FUSE_RMDIR:
 	case FUSE_RENAME:
 	case FUSE_RENAME2:
+	case FUSE_CREATE:
+	case FUSE_UNLINK:
 	case FUSE_READDIR:
 	case FUSE_READDIRPLUS:
 		return true;

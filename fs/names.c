@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fs/name_change.h"
+#include "fs/temporary.h"
 
 #define REQUEST_NAME_LEN 14u
 
@@ -56,6 +57,7 @@ static int lookup_in_secret(struct vault *v, const struct inode *dir, const char
 {
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	const struct catalog_version *c;
+	struct temp temp;
 
 	if (!s)
 		return -ENOENT;
@@ -65,6 +67,8 @@ static int lookup_in_secret(struct vault *v, const struct inode *dir, const char
 		*ret = (struct inode){ .type = INODE_VERSIONS, .secret = s->id };
 	} else if (dir->type == INODE_VERSIONS && (c = catalog_version(s, parse_version(name))) && !c->destroyed) {
 		*ret = (struct inode){ .type = INODE_VERSION, .secret = s->id, .low = c->number };
+	} else if (dir->type == INODE_SECRET && temps_find(v->temps, s->id, name, &temp)) {
+		*ret = (struct inode){ .type = INODE_TEMP, .secret = (uint32_t)(temp.id >> 28), .low = (uint32_t)(temp.id & INODE_LOW_MAX) };
 	} else {
 		return -ENOENT;
 	}
@@ -204,7 +208,40 @@ static int list_fixed(const struct names_entry *entries, size_t n, uint64_t offs
 	return 0;
 }
 
-static int list_secret(struct vault *v, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
+struct stopping { entry_fn fn; void *arg; bool *full; };
+
+static int until_full(const struct names_entry *e, void *arg)
+{
+	const struct stopping *s = arg;
+	const int r = s->fn(e, s->arg);
+
+	*s->full = r != 0;
+	return r;
+}
+
+/* Behind what each secret has; the place in the table is the offset. */
+#define TEMPS_FROM 16u
+
+static int list_temps(struct vault *v, const struct asker *asker, const struct catalog_secret *s, uint64_t offset, entry_fn fn, void *arg)
+{
+	const struct identity *who = asker_trusted(asker);
+	uint32_t at = offset > TEMPS_FROM ? (uint32_t)(offset - TEMPS_FROM) : 0;
+	struct temp t;
+	int may_set = -1;	/* not asked yet */
+
+	while (who && offset < TEMPS_FROM + TEMPS_MAX && temps_next(v->temps, s->id, &at, &t)) {
+		if (may_set < 0)
+			may_set = (policy_actions(store_policy(v->store), &who->policy, s->name, vault_now()) & ACTION_BIT(ACTION_SECRETS_SET)) != 0;
+		if (!temporary_listed(asker, &t, may_set))
+			continue;
+		struct inode i = { .type = INODE_TEMP, .secret = (uint32_t)(t.id >> 28), .low = (uint32_t)(t.id & INODE_LOW_MAX) };
+		if (fn(&(struct names_entry){ t.name, inode_pack(&i), TEMPS_FROM + at }, arg))
+			return 0;
+	}
+	return 0;
+}
+
+static int list_secret(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
 {
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	if (!s)
@@ -212,7 +249,11 @@ static int list_secret(struct vault *v, const struct inode *dir, uint64_t offset
 	struct inode current = { .type = INODE_CURRENT, .secret = s->id };
 	struct inode versions = { .type = INODE_VERSIONS, .secret = s->id };
 	const struct names_entry e[] = { { "current", inode_pack(&current), 0 }, { "versions", inode_pack(&versions), 0 } };
-	return list_fixed(e, 2, offset, fn, arg);
+	bool full = false;
+	struct stopping stopping = { fn, arg, &full };
+	if (offset < TEMPS_FROM)
+		list_fixed(e, 2, offset, until_full, &stopping);
+	return full ? 0 : list_temps(v, asker, s, offset, fn, arg);
 }
 
 static int list_own(uint64_t offset, entry_fn fn, void *arg)
@@ -325,7 +366,7 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t
 	else if (dir.type == INODE_VERSIONS)
 		r = list_versions(v, asker_trusted(asker), &dir, offset, fn, arg);
 	else
-		r = list_secret(v, &dir, offset, fn, arg);
+		r = list_secret(v, asker, &dir, offset, fn, arg);
 	store_unlock_tables(v->store);
 	return r;
 }

@@ -14,6 +14,7 @@
 #include "fs/names.h"
 #include "fs/removal.h"
 #include "fs/staging.h"
+#include "fs/temporary.h"
 
 /* Entries may be cached for as long as the kernel likes: OPEN always reaches us, and every removal of a name goes through the mount. */
 #define FOREVER (10.0 * 365 * 86400)
@@ -110,6 +111,13 @@ static int entry_for(struct vault *v, const struct asker *asker, uint64_t ino, s
 	return attr_fill(v, asker, ino, &e->attr);
 }
 
+static bool is_temporary(uint64_t ino)
+{
+	struct inode i;
+
+	return inode_unpack(ino, &i) && i.type == INODE_TEMP;
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct vault *v = vault_of(req);
@@ -117,9 +125,11 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	uint64_t ino;
 	int r = names_lookup(v, parent, name, &ino);
 
+	if (!r)
+		temporary_looked_up(v, ino);
 	if (!r)		/* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
 		r = entry_for(v, NULL, ino, &e);
-	e.entry_timeout = entry_timeout(parent);
+	e.entry_timeout = r || !is_temporary(ino) ? entry_timeout(parent) : 0;
 	if (r == -ENOENT) {
 		memset(&e, 0, sizeof e);
 		reply_error(req, r);	/* and so not cached: a name that is put shows at once */
@@ -156,6 +166,14 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	const bool same = !inode_unpack(ino, &i) || !measure_asks(&i, fi);
 	if (!same && !identify(req, &a))
 		return;
+	if (!same && staging_emptying(v, ino)) {
+		if (!request_may_block()) {
+			asker_release(&a);
+			request_defer(req, WAITS_FOR_ALL);
+			return;
+		}
+		staging_settle(v, ino);
+	}
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const struct asker named = { .uid = c->uid, .gid = c->gid, .tid = c->pid };
 	const struct measure_ask ask = {
@@ -174,6 +192,12 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		fuse_reply_attr(req, &st, 0);
 }
 
+/* cp -p wants the mode of its source, which for a value is what its bindings say: nothing comes of it. But who would shut its owner out is told that this is not how. */
+static bool mode_will_do(const struct stat *st, mode_t want)
+{
+	return (want & 07777) == (st->st_mode & 07777) || (S_ISREG(st->st_mode) && !(want & 07000) && (want & 0400));
+}
+
 /* touch and cp -p ask for what changes nothing here; who may set is told that it is done. */
 static int judge_setattr(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set)
 {
@@ -186,8 +210,7 @@ static int judge_setattr(struct vault *v, const struct asker *a, uint64_t ino, c
 	/* a directory's mode is the same for everybody, and watchers would hear of a stranger's touch */
 	if (S_ISDIR(st.st_mode) ? !attr_may_set(v, a, ino) : !(st.st_mode & 0200))
 		return -EPERM;
-	if (((to_set & FUSE_SET_ATTR_MODE) && (want->st_mode & 07777) != (st.st_mode & 07777)) ||
-	    ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid))
+	if (((to_set & FUSE_SET_ATTR_MODE) && !mode_will_do(&st, want->st_mode)) || ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid))
 		return -EPERM;
 	return 0;
 }
@@ -237,6 +260,34 @@ static int set_attributes(struct vault *v, const struct asker *a, uint64_t ino, 
 	return staging_truncate(v, a, fi->fh, request_unique(), request_current()->resent, (uint64_t)want->st_size);
 }
 
+static void set_temporary(fuse_req_t req, uint64_t ino, struct stat *want, int to_set)
+{
+	struct vault *v = vault_of(req);
+	struct timespec now;
+	struct stat st;
+	struct asker a;
+	int what = (to_set & FUSE_SET_ATTR_MODE ? TEMPORARY_MODE : 0) | (to_set & FUSE_SET_ATTR_SIZE ? TEMPORARY_SIZE : 0) | (to_set & FUSE_SET_ATTR_ATIME ? TEMPORARY_ATIME : 0) |
+		   (to_set & FUSE_SET_ATTR_MTIME ? TEMPORARY_MTIME : 0);
+
+	if (!identify(req, &a))
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		want->st_atim = now;
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		want->st_mtim = now;
+	int r = temporary_set(v, &a, ino, want, what, request_unique());
+	if (!r)
+		r = attr_fill(v, &a, ino, &st);
+	asker_release(&a);
+	if (has_to_wait(req, r))
+		return;
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_attr(req, &st, 0);
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to_set, struct fuse_file_info *fi)
 {
 	struct vault *v = vault_of(req);
@@ -247,6 +298,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to
 
 	if (inode_unpack(ino, &i) && i.type != INODE_OWN && i.type != INODE_REQUEST && refused_read_only(req))
 		return;
+	if (is_temporary(ino)) {
+		set_temporary(req, ino, want, to_set);
+		return;
+	}
 	int r = judge_setattr_early(v, fuse_req_ctx(req), ino, want, to_set, fi, &decided);
 	if (!decided && !identify(req, &a))
 		return;
@@ -320,7 +375,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 	const bool dot = !strcmp(n->name, ".") || !strcmp(n->name, "..");
 	if (!dot && l->plus) {
 		entry_begin(n->ino, &e);
-		e.entry_timeout = entry_timeout(l->ino);
+		e.entry_timeout = is_temporary(n->ino) ? 0 : entry_timeout(l->ino);
 		if (attr_fill_locked(l->v, l->asker, n->ino, &e.attr))
 			return 0;
 	}
@@ -423,14 +478,21 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 
 	if (refused_read_only(req))
 		return;
-	int r = removal_check_rename(&n);
+	const bool replaces = temporary_is_rename(vault_of(req), parent, name, to, to_name, flags);
+	int r = replaces ? 0 : removal_check_rename(&n);
 	if (!r && !identify(req, &a))
 		return;
-	if (!r)
+	if (!r && replaces)
+		r = temporary_rename(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
+	else if (!r)
 		r = removal_rename(vault_of(req), &a, &n, request_unique(), request_current()->resent);
 	asker_release(&a);
-	if (!has_to_wait(req, r))
-		reply_error(req, r);
+	if (has_to_wait(req, r))
+		return;
+	struct vault *v = vault_of(req);
+	reply_error(req, r);
+	if (replaces)
+		temporary_renamed(v, parent);
 }
 
 /* ---- files: OPEN, READ and RELEASE are in hot.c ---- */
@@ -446,7 +508,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		return;
 	}
 	const struct handle *h = handle_get(v->handles, fi->fh);
-	if (!h || (h->kind != HANDLE_CTL && h->kind != HANDLE_VALUE)) {
+	if (!h || (h->kind != HANDLE_CTL && h->kind != HANDLE_VALUE && h->kind != HANDLE_TEMP)) {
 		fuse_reply_err(req, EBADF);
 		return;
 	}
@@ -457,6 +519,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	int r = -EAGAIN;
 	if (h->kind == HANDLE_CTL)
 		r = ctl_file_write(v, &a, fi->fh, request_unique(), fi->flags & O_APPEND ? CTL_APPEND : (uint64_t)offset, (const uint8_t *)buf, size);
+	else if (request_may_block() && h->kind == HANDLE_TEMP)
+		r = temporary_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf, size);
 	else if (request_may_block())
 		r = staging_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf, size);
 	asker_release(&a);
@@ -498,10 +562,10 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	(void)ino;
 	(void)datasync;
 
-	if (h && h->kind == HANDLE_VALUE && h->stage) {
+	if (h && staging_to_sync(v, h)) {
 		if (!identify_and_wait(req, &a))
 			return;
-		r = staging_commit(v, &a, fi->fh, request_unique(), request_current()->resent, true);
+		r = staging_sync(v, &a, fi->fh, request_unique(), request_current()->resent);
 		asker_release(&a);
 	}
 	reply_error(req, r);
@@ -586,16 +650,48 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
-	(void)parent; (void)name; (void)mode; (void)fi;
-	if (!refused_read_only(req))
-		fuse_reply_err(req, EPERM);
+	const struct temporary_ask ask = { .parent = parent, .name = name, .mode = mode, .flags = fi->flags, .unique = request_unique(), .resent = request_current()->resent };
+	struct vault *v = vault_of(req);
+	const bool replayed = ask.resent && !v->shared->keeper.resend;
+	struct fuse_entry_param e;
+	struct asker a = { 0 };
+	uint64_t ino = 0;
+
+	if (refused_read_only(req))
+		return;
+	int r = temporary_check(parent, name);
+	if (!r && !identify(req, &a))
+		return;
+	if (!r)
+		r = temporary_create(v, &a, &ask, &ino, &fi->fh);
+	if (!r)
+		r = entry_for(v, &a, ino, &e);
+	asker_release(&a);
+	if (has_to_wait(req, r))
+		return;
+	if (r) {
+		reply_error(req, r);
+		return;
+	}
+	e.entry_timeout = 0;	/* the kernel keeps it in the place of `current`, when it is renamed over that */
+	fi->direct_io = fi->noflush = 1;
+	if (fuse_reply_create(req, &e, fi) == -ENOENT && !replayed)
+		temporary_close(v, fi->fh);
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	(void)parent; (void)name;
-	if (!refused_read_only(req))
-		fuse_reply_err(req, EPERM);
+	struct asker a = { 0 };
+
+	if (refused_read_only(req))
+		return;
+	int r = temporary_check(parent, name);
+	if (!r && !identify(req, &a))
+		return;
+	if (!r)
+		r = temporary_unlink(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
+	asker_release(&a);
+	reply_error(req, r);
 }
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)

@@ -14,6 +14,7 @@
 #include "fs/holds.h"
 #include "fs/options.h"
 #include "fs/suspects.h"
+#include "fs/temps.h"
 #include "fs/unanswered.h"
 #include "store/audit.h"
 
@@ -106,6 +107,7 @@ struct shared {
 	struct shared_holds holds;
 	struct audit_head audit_head;
 	struct handle_table handles;
+	struct temp_table temps __attribute__((aligned(4096)));
 	struct slot slots[SLOTS] __attribute__((aligned(4096)));
 	struct ctl_buffer ctl[CTL_BUFFERS] __attribute__((aligned(4096)));
 	struct parked parked[PARKED] __attribute__((aligned(4096)));

@@ -11,6 +11,9 @@
 
 /* The handle's staged bytes are to reach up to end. 0; -EDQUOT: its neighbour has its share; -ENOMEM. */
 int staged_grow(struct vault *v, struct handle *h, uint64_t end);
+/* The same of bytes that are no handle's: *staged says what is counted for them. */
+int staged_grow_of(struct vault *v, uint32_t *staged, uint64_t neighbour, uint64_t end);
+void staged_drop_of(struct vault *v, uint32_t *staged, uint64_t neighbour);
 /* The handle has none any more. */
 void staged_drop(struct vault *v, struct handle *h);
 

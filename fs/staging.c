@@ -8,11 +8,15 @@
 
 #include "fs/log.h"
 #include "fs/staged.h"
+#include "fs/temps.h"
 
 /* handle.extra2 of a value */
 #define RELEASED 1u	/* RELEASE was answered */
 #define TOO_BIG  2u	/* bytes that were sent are not in the stage, for there were too many of them: no version comes of it */
 #define SPOILED  4u	/* the same, for another reason */
+#define REFUSED  8u	/* a WRITE was refused: who wanted to write did not want an empty file */
+#define STALE    32u	/* another version was served when its changed copy of one was to become a version */
+#define EMPTIES  16u	/* RELEASE came of who opened with O_TRUNC and never wrote: an empty version comes of it */
 
 static struct handle *writable(struct vault *v, uint64_t fh)
 {
@@ -40,6 +44,20 @@ static int check_rights(struct vault *v, const struct asker *asker, struct handl
 	return -r;
 }
 
+/* What the stage begins as. Bytes that are appended by who does not read are all that it needs; of who appended after O_TRUNC, the first go in the place of what is there. */
+static int begin_stage(struct vault *v, const struct handle *h, uint64_t stage, uint32_t version)
+{
+	const bool appends = h->open_flags & O_APPEND;
+
+	if (appends && !(h->open_flags & O_TRUNC) && (h->open_flags & O_ACCMODE) == O_WRONLY)
+		return store_stage_tail(v->store, stage);
+	if (h->open_flags & O_TRUNC) {
+		int r = appends ? store_stage_tail(v->store, stage) : 0;
+		return r || !appends ? r : store_stage_truncate(v->store, stage, 0, 0);
+	}
+	return store_stage_copy_version(v->store, stage, h->secret, version, appends ? STAGE_APPENDS : STAGE_EDITS);
+}
+
 /* The stage is made at the first byte: shells open and flush files that they never write. */
 static int ensure_stage(struct vault *v, struct handle *h)
 {
@@ -53,22 +71,36 @@ static int ensure_stage(struct vault *v, struct handle *h)
 		r = store_stage_new(v->store, &stage);
 	if (r)
 		return r;
-	if (copies)
-		r = store_stage_copy_version(v->store, stage, h->secret, shown.version);
+	r = begin_stage(v, h, stage, shown.version);
 	if (r)		/* each try would leave another one in the database */
 		store_stage_drop(v->store, stage);
 	else
 		h->stage = stage;
-	return r;
+	return r == -ENOENT ? -ESTALE : r;	/* the version that was opened is gone */
+}
+
+/* Of what is served, behind which the bytes will go. */
+static uint64_t size_before(struct vault *v, const struct handle *h)
+{
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	const struct catalog_version *c = s ? catalog_version(s, s->current) : NULL;
+	const uint64_t size = c ? c->size : 0;
+	store_unlock_tables(v->store);
+	return size;
 }
 
 /* Before the bytes are there. What is beyond any value is the store's to refuse. */
 static int make_room(struct vault *v, struct handle *h, uint64_t offset, size_t len)
 {
 	struct stage_info info = { 0 };
-	int r = h->open_flags & O_APPEND ? store_stage_stat(v->store, h->stage, &info) : 0;
-	const uint64_t end = (h->open_flags & O_APPEND ? info.size : offset) + len;
+	const bool appends = h->open_flags & O_APPEND;
+	int r = appends ? store_stage_stat(v->store, h->stage, &info) : 0;
+	const uint64_t end = (appends ? info.size : offset) + len;
 
+	if (!r && (info.manner == STAGE_TAIL || (info.manner == STAGE_APPENDS && info.base != STAGE_NO_BASE)) &&
+	    size_before(v, h) + end - info.start > store_settings(v->store)->value_max)
+		return -EFBIG;
 	return r || end > VALUE_MAX ? r : staged_grow(v, h, end);
 }
 
@@ -92,6 +124,8 @@ int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 		r = spoil(h, make_room(v, h, offset, len));
 	if (!r)
 		r = spoil(h, store_stage_write(v->store, h->stage, unique, h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
+	if (r)
+		h->extra2 |= REFUSED;
 	return r;
 }
 
@@ -112,6 +146,8 @@ int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, ui
 		r = ensure_stage(v, h);
 	if (!r && len <= VALUE_MAX)
 		r = staged_grow(v, h, len);
+	if (!r && len && (h->open_flags & O_APPEND))
+		r = store_stage_gather(v->store, h->stage, h->secret);
 	if (!r)
 		r = store_stage_truncate(v->store, h->stage, unique, len);
 	return r;
@@ -171,7 +207,8 @@ static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t 
 	store_unlock_tables(v->store);
 }
 
-static void judge_commit(struct vault *v, const struct asker *asker, const struct handle *h, uint64_t fh, struct verdict *j)
+/* joins: its bytes go behind what is served. */
+static void judge_commit(struct vault *v, const struct asker *asker, const struct handle *h, uint64_t fh, bool joins, struct verdict *j)
 {
 	if (!asker) {
 		decide_by_binding(v, h, fh, j);
@@ -189,6 +226,11 @@ static void judge_commit(struct vault *v, const struct asker *asker, const struc
 		j->error = ENOENT;
 	else if (!j->error && !s->enabled)
 		j->error = EACCES;
+	else if (!j->error && joins) {		/* a copy would be a version that does not expire */
+		const struct catalog_version *c = catalog_version(s, s->current);
+		if (c && !store_version_valid(store_settings(v->store), c, vault_now()))
+			j->error = EKEYEXPIRED;
+	}
 	store_unlock_tables(v->store);
 }
 
@@ -207,11 +249,14 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	r = store_stage_stat(v->store, h->stage, &info);
 	if (r || !info.dirty)
 		return r == -ENOENT ? 0 : r;
+	if (h->extra2 & STALE)
+		return -ESTALE;
 	if (h->extra2 & (TOO_BIG | SPOILED))
 		return h->extra2 & TOO_BIG ? -EFBIG : -EIO;
 	if (!unique)	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE, which may have one of its own */
 		unique = info.unique + (UINT64_C(1) << AUDIT_PART_SHIFT);
 
+	const bool joins = info.manner == STAGE_TAIL || info.manner == STAGE_APPENDS;
 	struct verdict j = { .secret = h->secret };
 	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in the handle is left of him */
 	struct identity gone = { .audit = { .neighbour = neighbours_guess(callers_neighbours(v->callers), h->uid), .uid = h->uid, .gid = h->gid, .pid = h->tgid, .loginuid = -1 } };
@@ -220,7 +265,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		actor = &gone;
 		audit_caller_render(&gone.audit);
 	}
-	judge_commit(v, asker, h, fh, &j);
+	judge_commit(v, asker, h, fh, joins, &j);
 	if (j.error) {
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
 		return -j.error;
@@ -229,7 +274,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	if (r)
 		return r;
 	/* what was allowed before the wait for the transaction may have been revoked by the one before */
-	judge_commit(v, asker, h, fh, &j);
+	judge_commit(v, asker, h, fh, joins, &j);
 	if (j.error) {
 		store_rollback(v->store);
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
@@ -240,6 +285,10 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		store_rollback(v->store);
 		if (r == -EALREADY)		/* the worker before us did it */
 			return 0;
+		if (r == -ESTALE) {
+			h->extra2 |= STALE;
+			log_caused(LOG_WARNING, "what uid %u changed in a copy of version %u of %s is not kept: another version is served by now", h->uid, handle_shown(h).version, j.name);
+		}
 		j.error = -r;
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
 		return r;
@@ -258,13 +307,88 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	return 0;
 }
 
+/* ---- emptying: opened with O_TRUNC, and never written ---- */
+
+static _Atomic uint32_t *emptying(struct vault *v, uint32_t secret)
+{
+	return &v->emptying[secret % (sizeof v->emptying / sizeof v->emptying[0])];
+}
+
+/* The file was emptied when it was opened. Another version that came since then was written after that, and stays. */
+static bool empties(struct vault *v, const struct handle *h)
+{
+	if (!(h->open_flags & O_TRUNC) || h->stage || (h->extra2 & (TOO_BIG | SPOILED | REFUSED)))
+		return false;
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	const bool same = s && !s->deleted && s->current == h->extra;
+	store_unlock_tables(v->store);
+	return same;
+}
+
+/* A stage of no bytes that is to become a version. The request is known by the OPEN, which has a record of its own. */
+static int empty(struct vault *v, struct handle *h)
+{
+	int r = ensure_stage(v, h);
+
+	return r ? r : store_stage_truncate(v->store, h->stage, h->unique, 0);
+}
+
+bool staging_to_sync(struct vault *v, const struct handle *h)
+{
+	return h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) != O_RDONLY && (h->stage || empties(v, h));
+}
+
+int staging_sync(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent)
+{
+	struct handle *h = writable(v, fh);
+	int r = h ? 0 : -EBADF;
+
+	if (!r && empties(v, h)) {
+		r = check_rights(v, asker, h, unique, resent);
+		if (!r)
+			r = empty(v, h);
+	}
+	return r ? r : staging_commit(v, asker, fh, unique, resent, true);
+}
+
+bool staging_emptying(struct vault *v, uint64_t ino)
+{
+	struct inode i;
+
+	return inode_unpack(ino, &i) && i.type == INODE_CURRENT && atomic_load(emptying(v, i.secret));
+}
+
+/* ---- the end of an open file ---- */
+
 bool staging_mark_released(struct vault *v, uint64_t fh)
 {
 	struct handle *h = writable(v, fh);
-	if (!h || !h->stage)
+	if (!h)
 		return false;
+	if (h->extra2 & RELEASED)
+		return true;
+	if (!h->stage && !empties(v, h))
+		return false;
+	if (!h->stage) {
+		atomic_fetch_add(emptying(v, h->secret), 1);
+		h->extra2 |= EMPTIES;
+	}
 	h->extra2 |= RELEASED;
 	return true;
+}
+
+static void finish(struct vault *v, uint64_t fh, struct handle *h, bool again)
+{
+	int r = h->extra2 & EMPTIES ? empty(v, h) : 0;
+
+	if (!r)
+		r = staging_commit(v, NULL, fh, 0, again, true);
+	if (r && r != -ESTALE)	/* which is said already */
+		log_caused(LOG_WARNING, "what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
+	if (h->stage)
+		store_stage_drop(v->store, h->stage);
+	access_close(v, fh);
 }
 
 static void release(struct vault *v, uint64_t fh, bool again)
@@ -272,12 +396,20 @@ static void release(struct vault *v, uint64_t fh, bool again)
 	struct handle *h = writable(v, fh);
 	if (!h)
 		return;
-	int r = staging_commit(v, NULL, fh, 0, again, true);
-	if (r)
-		log_caused(LOG_WARNING, "what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
-	if (h->stage)
-		store_stage_drop(v->store, h->stage);
-	access_close(v, fh);
+	if (!(h->extra2 & EMPTIES)) {
+		finish(v, fh, h, again);
+		return;
+	}
+	/* whoever opens the file next does it, too */
+	pthread_mutex_lock(&v->emptying_lock);
+	h = writable(v, fh);
+	if (h) {
+		const uint32_t secret = h->secret;
+		finish(v, fh, h, again);
+		if (!again)	/* what another worker marked, another worker counted */
+			atomic_fetch_sub(emptying(v, secret), 1);
+	}
+	pthread_mutex_unlock(&v->emptying_lock);
 }
 
 void staging_release(struct vault *v, uint64_t fh)
@@ -292,13 +424,29 @@ static void collect(uint64_t fh, struct handle *h, void *arg)
 		list->fhs[list->n++] = fh;
 }
 
+static void collect_emptying(uint64_t fh, struct handle *h, void *arg)
+{
+	if (h->extra2 & EMPTIES)
+		collect(fh, h, arg);
+}
+
+void staging_settle(struct vault *v, uint64_t ino)
+{
+	struct { uint64_t fhs[64]; size_t n; } list = { .n = 0 };
+	struct inode i;
+
+	if (!inode_unpack(ino, &i))
+		return;
+	handle_each(v->handles, i.secret, collect_emptying, &list);
+	for (size_t k = 0; k < list.n; k++)
+		release(v, list.fhs[k], false);
+}
+
 struct stages { uint64_t *ids; size_t n, room; bool short_of_memory; };
 
-static void collect_stage(uint64_t fh, struct handle *h, void *arg)
+static void collect_id(struct stages *s, uint64_t stage)
 {
-	struct stages *s = arg;
-	(void)fh;
-	if (!h->stage || s->short_of_memory)
+	if (!stage || s->short_of_memory)
 		return;
 	if (s->n == s->room) {
 		size_t room = s->room ? 2 * s->room : 64;
@@ -309,7 +457,18 @@ static void collect_stage(uint64_t fh, struct handle *h, void *arg)
 		s->ids = grown;
 		s->room = room;
 	}
-	s->ids[s->n++] = h->stage;
+	s->ids[s->n++] = stage;
+}
+
+static void collect_stage(uint64_t fh, struct handle *h, void *arg)
+{
+	(void)fh;
+	collect_id(arg, h->stage);
+}
+
+static void collect_stage_of_temp(struct temp *t, void *arg)
+{
+	collect_id(arg, t->stage);
 }
 
 /* Whoever made a stage and died before he noted it in the handle left one that nobody will ever drop. */
@@ -317,6 +476,7 @@ static void drop_orphans(struct vault *v)
 {
 	struct stages s = { 0 };
 	handle_each(v->handles, 0, collect_stage, &s);
+	temps_each(v->temps, collect_stage_of_temp, &s);
 	int r = s.short_of_memory ? -ENOMEM : store_stages_retain(v->store, s.ids, s.n);
 	if (r)
 		log_warn("bytes that a worker left behind stay in the store until the next start: %s", strerror(-r));

@@ -15,6 +15,9 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 /* Makes a version of what was written since the last commit, if anything was. asker NULL: at RELEASE, when nobody asks any more, and at a FLUSH, when the caller must not be looked at (it can hold its exec
  * lock): the binding that let the writer in must still stand. ring: the bell tells watchers (the caller's own close does not). */
 int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, bool ring);
+/* FSYNC. Of who opened with O_TRUNC and never wrote it makes an empty version, unless another version came since. staging_to_sync: is there anything to do? */
+bool staging_to_sync(struct vault *v, const struct handle *h);
+int staging_sync(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent);
 /* After RELEASE was answered: commits what is left (errors to the log), drops the stage and the handle. */
 void staging_release(struct vault *v, uint64_t fh);
 /* A worker that takes over ends what others had answered but not committed. */
@@ -22,5 +25,9 @@ void staging_recover(struct vault *v);
 
 /* Marks a handle whose RELEASE was answered; true if there is something left for staging_release. */
 bool staging_mark_released(struct vault *v, uint64_t fh);
+
+/* The kernel waits for no RELEASE: whoever empties a file and opens it again is to find it empty. staging_emptying: something may be under way for this file (ino); staging_settle ends it. */
+bool staging_emptying(struct vault *v, uint64_t ino);
+void staging_settle(struct vault *v, uint64_t ino);
 
 #endif

@@ -40,6 +40,8 @@ struct vault {
 	struct accounts *accounts;
 	struct callers *callers;
 	struct handles *handles;
+	struct temps *temps;
+	_Atomic uint64_t renames[32];	/* secrets over whose current a temporary file is being renamed (fs/temporary.c); 0: none */
 	struct plain_pool *plain;
 	struct answers *answers;
 	struct backups *backups;
@@ -57,6 +59,8 @@ struct vault {
 	bool ctl_busy[CTL_BUFFERS];	/* a thread is at it */
 	pthread_mutex_t staged_lock;	/* of handles' staged chunks, and: */
 	struct shares *staged;		/* of these; NULL: not counted yet */
+	_Atomic uint32_t emptying[64];	/* files that are to be emptied since their RELEASE, by secret; and who does it: */
+	pthread_mutex_t emptying_lock;
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
 	_Atomic uint64_t events_told;	/* how far in the stream of events watchers were told */

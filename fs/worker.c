@@ -26,6 +26,7 @@
 #include "fs/removal.h"
 #include "fs/sandbox.h"
 #include "fs/staging.h"
+#include "fs/temporary.h"
 #include "fs/test_hook.h"
 #include "fs/vault.h"
 #include "store/lifecycle.h"
@@ -225,8 +226,10 @@ static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
 {
 	const struct fuse_write_in *write = (const void *)(in + 1);
 
-	if (len >= sizeof *in + sizeof *write)
+	if (len >= sizeof *in + sizeof *write) {
 		staging_lost(userdata, write->fh, in->uid);
+		temporary_lost(userdata, write->fh, in->uid);
+	}
 }
 
 /* That somebody removes parts of the log is told to whoever listens, too. A sealed vault keeps it until it is opened. */
@@ -275,8 +278,10 @@ static void tick(struct worker *w)
 		store_pending_acts(v->store, log_pending, v);
 	if (vault_events_new(v))	/* of other processes */
 		vault_events_told(v);
-	if (!busy && !vault_read_only(v))
+	if (!busy && !vault_read_only(v)) {
 		removal_tick(v);
+		temporary_tick(v);
+	}
 	if (!busy)
 		tell_tampering(v);
 	space_look(&v->space, v->shared->keeper.store);
@@ -476,6 +481,7 @@ static int open_rest(struct worker *w)
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	pthread_mutex_init(&v->staged_lock, NULL);
+	pthread_mutex_init(&v->emptying_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
 	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
 	callers.accounts = v->accounts;
@@ -587,6 +593,9 @@ static int activate(struct worker *w)
 	r = handles_new(&v->shared->handles, &v->handles);
 	if (r)
 		return fatal(w, 1, "open files: %s", strerror(-r));
+	r = temps_new(&v->shared->temps, v->handles, &v->temps);
+	if (r)
+		return fatal(w, 1, "temporary files: %s", strerror(-r));
 	v->ctl = (struct ctl_env){
 		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
 		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
@@ -647,6 +656,7 @@ static void tear_down(struct worker *w)
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);
+	temps_free(v->temps);
 	if (dropped)
 		handles_free(v->handles);
 	callers_free(v->callers);

@@ -22,7 +22,7 @@
 #define EVENT_COLUMNS    "id, time, kind, object, version, same, name, line, mac"
 #define MARK_COLUMNS     "id, version, expires, told, failures, retry, mac"
 #define PLACE_COLUMNS    "id, delivered, attempts, retry, why, mac"
-#define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
+#define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, manner, base, start, mac"
 
 #define BACKUP_KEY_COLUMNS "id, kind, name, public_key, record, created, created_by, mac"
 #define DRILL_COLUMNS    "id, at, backup_created, secrets, versions, mac"

@@ -155,7 +155,7 @@ CREATE TABLE stages(
 	counter INTEGER NOT NULL,
 	last_unique INTEGER NOT NULL,
 	mac BLOB NOT NULL
-) STRICT;
+, manner INTEGER, base INTEGER, start INTEGER) STRICT;
 
 -- id is stage << 8 | index.
 CREATE TABLE stage_chunks(

@@ -1,4 +1,4 @@
-#include "store/internal.h"
+#include "store/stages_internal.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -14,8 +14,7 @@
  *
  * The stage's row is under a MAC of the stage key, so size, counter and the last unique cannot be forged. Whoever can write the database can put
  * an older chunk of the same stage and index back while the daemon lives: stages are not members of a set, whose head they would move with each WRITE. */
-#define CHUNK_BYTES    (16u << 10)
-#define CHUNKS         (STAGE_SET_MAX / CHUNK_BYTES)
+#define CHUNKS         (STAGE_SET_MAX / STAGE_CHUNK)
 #define CHUNK_OVERHEAD (NONCE_LEN + TAG_LEN)
 #define CHUNK_ROW(stage, index) ((int64_t)((stage) << 12 | (index)))
 #define STAGE_ID_MAX   ((uint64_t)1 << 48)
@@ -23,17 +22,9 @@
 _Static_assert(CHUNKS <= 4096, "an index fits in 12 bits");
 _Static_assert(VALUE_MAX <= STAGE_SET_MAX, "a value is a small set");
 
-struct stage {
-	uint64_t id;
-	uint64_t size;
-	bool dirty;
-	uint64_t counter;
-	uint64_t unique;
-};
-
 /* ---- rows ---- */
 
-static int stage_load(struct store *s, struct db *db, uint64_t id, struct stage *ret_stage)
+int stage_load(struct store *s, struct db *db, uint64_t id, struct stage *ret_stage)
 {
 	struct query q;
 	uint8_t mac[DIGEST_LEN];
@@ -53,23 +44,29 @@ static int stage_load(struct store *s, struct db *db, uint64_t id, struct stage 
 			.dirty = column_int(&q, 2) != 0,
 			.counter = (uint64_t)column_int(&q, 3),
 			.unique = (uint64_t)column_int(&q, 4),
+			.manner = (enum stage_manner)column_int(&q, 5),
+			.base = column_int(&q, 6),
+			.start = (uint64_t)column_int(&q, 7),
 		};
-		if (ret_stage->size > STAGE_SET_MAX)
+		if (ret_stage->size > STAGE_SET_MAX || ret_stage->start > ret_stage->size)
 			r = -EBADMSG;
 	}
 	query_end(&q);
 	return r;
 }
 
-static int stage_save(struct store *s, struct db *db, const struct stage *stage)
+int stage_save(struct store *s, struct db *db, const struct stage *stage)
 {
-	struct query q = db_query(db, "UPDATE stages SET size = ?, dirty = ?, counter = ?, last_unique = ? WHERE id = ?");
+	struct query q = db_query(db, "UPDATE stages SET size = ?, dirty = ?, counter = ?, last_unique = ?, manner = ?, base = ?, start = ? WHERE id = ?");
 	int r;
 
 	query_int(&q, (int64_t)stage->size);
 	query_int(&q, stage->dirty);
 	query_int(&q, (int64_t)stage->counter);
 	query_int(&q, (int64_t)stage->unique);
+	query_int(&q, stage->manner);
+	query_int(&q, stage->base);
+	query_int(&q, (int64_t)stage->start);
 	query_int(&q, (int64_t)stage->id);
 	r = query_run(&q);
 	return r < 0 ? r : row_stamp(db, s->stage_row_key, ROW_STAGE, (int64_t)stage->id);
@@ -111,7 +108,7 @@ static int chunk_seal(struct store *s, const struct stage *stage, uint64_t index
 	return r;
 }
 
-/* plain is locked memory of CHUNK_BYTES. The chunk's bytes, then zeros. */
+/* plain is locked memory of STAGE_CHUNK. The chunk's bytes, then zeros. */
 static int chunk_load(struct store *s, struct db *db, const struct stage *stage, uint64_t index, uint8_t *plain, size_t *ret_len)
 {
 	struct query q = db_query(db, "SELECT counter, sealed FROM stage_chunks WHERE id = ?");
@@ -123,14 +120,14 @@ static int chunk_load(struct store *s, struct db *db, const struct stage *stage,
 	query_int(&q, CHUNK_ROW(stage->id, index));
 	r = query_step(&q);
 	if (r == 0) {
-		memset(plain, 0, CHUNK_BYTES);
+		memset(plain, 0, STAGE_CHUNK);
 		*ret_len = 0;
 	}
 	if (r <= 0)
 		goto out;
 	sealed = column_blob(&q, 1, &len);
 	r = -EBADMSG;
-	if (!sealed || len < CHUNK_OVERHEAD || len > CHUNK_BYTES + CHUNK_OVERHEAD || (uint64_t)column_int(&q, 0) > stage->counter)
+	if (!sealed || len < CHUNK_OVERHEAD || len > STAGE_CHUNK + CHUNK_OVERHEAD || (uint64_t)column_int(&q, 0) > stage->counter)
 		goto out;
 	len -= CHUNK_OVERHEAD;
 	r = chunk_context(s, stage->id, index, (uint64_t)column_int(&q, 0), len, &c);
@@ -138,7 +135,7 @@ static int chunk_load(struct store *s, struct db *db, const struct stage *stage,
 		r = aead_open(c.key, sealed, (struct bytes){ c.aad, c.aad_len }, sealed + NONCE_LEN, len, sealed + NONCE_LEN + len, plain);
 	if (r < 0)
 		goto out;
-	memset(plain + len, 0, CHUNK_BYTES - len);
+	memset(plain + len, 0, STAGE_CHUNK - len);
 	*ret_len = len;
 out:
 	query_end(&q);
@@ -168,7 +165,7 @@ static int chunk_save(struct store *s, struct db *db, struct stage *stage, uint6
 }
 
 /* Chunks from index on go. */
-static int chunks_drop(struct db *db, uint64_t stage, uint64_t index)
+int chunks_drop(struct db *db, uint64_t stage, uint64_t index)
 {
 	struct query q = db_query(db, "DELETE FROM stage_chunks WHERE id BETWEEN ? AND ?");
 
@@ -177,18 +174,18 @@ static int chunks_drop(struct db *db, uint64_t stage, uint64_t index)
 	return index >= CHUNKS ? 0 : query_run(&q);
 }
 
-static int stage_put_bytes(struct store *s, struct db *db, struct stage *stage, uint64_t offset, const uint8_t *data, size_t len)
+int stage_put_bytes(struct store *s, struct db *db, struct stage *stage, uint64_t offset, const uint8_t *data, size_t len)
 {
 	struct secbuf *chunk = NULL;
-	int r = secbuf_new(CHUNK_BYTES, &chunk);
+	int r = secbuf_new(STAGE_CHUNK, &chunk);
 
 	while (r == 0 && len > 0) {
-		uint64_t index = offset / CHUNK_BYTES;
-		size_t at = offset % CHUNK_BYTES;
-		size_t n = len < CHUNK_BYTES - at ? len : CHUNK_BYTES - at;
+		uint64_t index = offset / STAGE_CHUNK;
+		size_t at = offset % STAGE_CHUNK;
+		size_t n = len < STAGE_CHUNK - at ? len : STAGE_CHUNK - at;
 		size_t had = 0;
 
-		r = secbuf_set_len(chunk, CHUNK_BYTES);
+		r = secbuf_set_len(chunk, STAGE_CHUNK);
 		if (r == 0)
 			r = chunk_load(s, db, stage, index, secbuf_data(chunk), &had);
 		if (r < 0)
@@ -207,7 +204,7 @@ static int stage_put_bytes(struct store *s, struct db *db, struct stage *stage, 
 
 static int stage_cut(struct store *s, struct db *db, struct stage *stage, uint64_t len)
 {
-	uint64_t index = len / CHUNK_BYTES, at = len % CHUNK_BYTES;
+	uint64_t index = len / STAGE_CHUNK, at = len % STAGE_CHUNK;
 	struct secbuf *chunk = NULL;
 	size_t had = 0;
 	int r = 0;
@@ -216,9 +213,9 @@ static int stage_cut(struct store *s, struct db *db, struct stage *stage, uint64
 	if (len < stage->size) {
 		r = chunks_drop(db, stage->id, at ? index + 1 : index);
 		if (r == 0 && at)
-			r = secbuf_new(CHUNK_BYTES, &chunk);
+			r = secbuf_new(STAGE_CHUNK, &chunk);
 		if (r == 0 && at)
-			r = secbuf_set_len(chunk, CHUNK_BYTES);
+			r = secbuf_set_len(chunk, STAGE_CHUNK);
 		if (r == 0 && at)
 			r = chunk_load(s, db, stage, index, secbuf_data(chunk), &had);
 		if (r == 0 && had > at)
@@ -230,19 +227,19 @@ static int stage_cut(struct store *s, struct db *db, struct stage *stage, uint64
 	return r;
 }
 
-static int stage_get_bytes(struct store *s, struct db *db, const struct stage *stage, uint64_t offset, uint8_t *ret, size_t len)
+int stage_get_bytes(struct store *s, struct db *db, const struct stage *stage, uint64_t offset, uint8_t *ret, size_t len)
 {
 	struct secbuf *chunk = NULL;
 	size_t had = 0;
-	int r = secbuf_new(CHUNK_BYTES, &chunk);
+	int r = secbuf_new(STAGE_CHUNK, &chunk);
 
 	while (r == 0 && len > 0) {
-		size_t at = offset % CHUNK_BYTES;
-		size_t n = len < CHUNK_BYTES - at ? len : CHUNK_BYTES - at;
+		size_t at = offset % STAGE_CHUNK;
+		size_t n = len < STAGE_CHUNK - at ? len : STAGE_CHUNK - at;
 
-		r = secbuf_set_len(chunk, CHUNK_BYTES);
+		r = secbuf_set_len(chunk, STAGE_CHUNK);
 		if (r == 0)
-			r = chunk_load(s, db, stage, offset / CHUNK_BYTES, secbuf_data(chunk), &had);
+			r = chunk_load(s, db, stage, offset / STAGE_CHUNK, secbuf_data(chunk), &had);
 		if (r < 0)
 			break;
 		memcpy(ret, secbuf_cdata(chunk) + at, n);
@@ -289,7 +286,8 @@ int store_stage_new(struct store *s, uint64_t *ret_stage)
 
 	if (r < 0)
 		return r;
-	q = db_query(s->stage, "INSERT INTO stages(size, dirty, counter, last_unique, mac) VALUES(0, 0, 0, 0, x'')");
+	q = db_query(s->stage, "INSERT INTO stages(size, dirty, counter, last_unique, mac, manner, base, start) VALUES(0, 0, 0, 0, x'', 0, ?, 0)");
+	query_int(&q, STAGE_NO_BASE);
 	r = query_run(&q);
 	if (r == 0) {
 		id = sqlite3_last_insert_rowid(db_handle(s->stage));
@@ -301,15 +299,16 @@ int store_stage_new(struct store *s, uint64_t *ret_stage)
 	return r;
 }
 
-int store_stage_copy_version(struct store *s, uint64_t stage, uint32_t secret, uint32_t version)
+int store_stage_copy_version(struct store *s, uint64_t stage, uint32_t secret, uint32_t version, enum stage_manner manner)
 {
 	struct secbuf *plain = NULL;
 	struct stage st;
-	int r;
+	int r = 0;
 
 	if (!s->stage)
 		return -EOPNOTSUPP;
-	r = store_version_read(s, secret, version, &plain);
+	if (version)
+		r = store_version_read(s, secret, version, &plain);
 	if (r == 0)
 		r = stage_begin(s);
 	if (r < 0)
@@ -318,16 +317,37 @@ int store_stage_copy_version(struct store *s, uint64_t stage, uint32_t secret, u
 	if (r == 0)
 		r = chunks_drop(s->stage, stage, 0);
 	if (r == 0) {
-		st.size = 0;
+		st.size = st.start = 0;
 		st.dirty = false;
-		r = stage_put_bytes(s, s->stage, &st, 0, secbuf_cdata(plain), secbuf_len(plain));
+		r = plain ? stage_put_bytes(s, s->stage, &st, 0, secbuf_cdata(plain), secbuf_len(plain)) : 0;
 	}
-	if (r == 0)
+	if (r == 0) {
+		st.manner = manner;
+		st.base = version;
+		st.start = manner == STAGE_APPENDS ? st.size : 0;
 		r = stage_save(s, s->stage, &st);
+	}
 	r = stage_end(s, r);
 out:
 	secbuf_free(plain);
 	return r;
+}
+
+int store_stage_tail(struct store *s, uint64_t stage)
+{
+	struct stage st;
+	int r = stage_begin(s);
+
+	if (r < 0)
+		return r;
+	r = stage_load(s, s->stage, stage, &st);
+	if (r == 0 && st.size)
+		r = -EINVAL;
+	if (r == 0) {
+		st.manner = STAGE_TAIL;
+		r = stage_save(s, s->stage, &st);
+	}
+	return stage_end(s, r);
 }
 
 /* A limit that was lowered does not take away what a stage has, only what it could grow to. */
@@ -383,6 +403,14 @@ int store_stage_truncate(struct store *s, uint64_t stage, uint64_t unique, uint6
 	r = stage_cut(s, s->stage, &st, len);
 	st.unique = unique;
 	st.dirty = true;
+	/* nothing of what it was a copy of is in it any more; or what it has is no longer only behind that */
+	if (len == 0)
+		st.base = STAGE_NO_BASE;
+	if (st.manner == STAGE_TAIL)
+		st.manner = STAGE_APPENDS;
+	else if (st.manner == STAGE_APPENDS && len)
+		st.manner = STAGE_EDITS;
+	st.start = 0;
 	if (r == 0)
 		r = stage_save(s, s->stage, &st);
 	return stage_end(s, r);
@@ -422,75 +450,7 @@ int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret)
 	r = stage_load(s, s->read, stage, &st);
 	pthread_mutex_unlock(&s->read_mutex);
 	if (r == 0)
-		*ret = (struct stage_info){ .size = st.size, .unique = st.unique, .dirty = st.dirty };
-	return r;
-}
-
-int store_stage_commit_part(struct store *s, uint64_t stage, uint64_t offset, size_t len, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version)
-{
-	struct secbuf *plain = NULL;
-	struct stage st;
-	int r = transaction_check(s);
-
-	if (r == 0)
-		r = stage_load(s, s->write, stage, &st);
-	if (r < 0)
-		return r;
-	if (!st.dirty)
-		return -EALREADY;
-	if (offset > st.size || len > st.size - offset)
-		return -EINVAL;
-	r = secbuf_new(len, &plain);
-	if (r == 0)
-		r = secbuf_set_len(plain, len);
-	if (r == 0)
-		r = stage_get_bytes(s, s->write, &st, offset, secbuf_data(plain), len);
-	if (r == 0)
-		r = store_version_add(s, secret, secbuf_cdata(plain), len, a, ret_version);
-	secbuf_free(plain);
-	return r;
-}
-
-int store_stage_clean(struct store *s, uint64_t stage)
-{
-	struct stage st;
-	int r = transaction_check(s);
-
-	if (r == 0)
-		r = stage_load(s, s->write, stage, &st);
-	if (r < 0)
-		return r;
-	st.dirty = false;
-	return transaction_fail(s, stage_save(s, s->write, &st));
-}
-
-int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version)
-{
-	struct secbuf *plain = NULL;
-	struct stage st;
-	uint32_t version = 0;
-	int r = transaction_check(s);
-
-	if (r == 0)
-		r = stage_load(s, s->write, stage, &st);
-	if (r < 0)
-		return r;
-	if (!st.dirty)
-		return -EALREADY;
-	r = secbuf_new(st.size, &plain);
-	if (r == 0)
-		r = secbuf_set_len(plain, st.size);
-	if (r == 0)
-		r = stage_get_bytes(s, s->write, &st, 0, secbuf_data(plain), st.size);
-	if (r == 0)
-		r = store_version_add(s, secret, secbuf_cdata(plain), st.size, a, &version);
-	secbuf_free(plain);
-	if (r < 0)
-		return r;
-	st.dirty = false;
-	r = transaction_fail(s, stage_save(s, s->write, &st));
-	if (r == 0)
-		*ret_version = version;
+		*ret = (struct stage_info){ .size = st.size, .unique = st.unique, .dirty = st.dirty, .base = st.base, .start = st.start, .manner = st.manner };
 	return r;
 }
 

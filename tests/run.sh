@@ -68,6 +68,8 @@ needs=(
 	command curl curl
 	command rsync rsync
 	command plocate plocate
+	command git git
+	command python3 python3
 )
 
 missing_packages()

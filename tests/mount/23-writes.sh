@@ -15,7 +15,8 @@ expect_errno ok as $officer sysop mkdir "$MNT/db"
 install -d -o $officer "$SCRATCH/mine"
 mine=$SCRATCH/mine
 
-newest() { ls "$MNT/db/versions" | sort -n | tail -n 1; }
+# An empty file is a version when it is looked at the next time: no close waits for its end.
+newest() { stat "$f" >/dev/null; ls "$MNT/db/versions" | sort -n | tail -n 1; }
 
 # expect_versions N WORDS: N more versions than when this was asked last, and current says exactly this
 last=0
@@ -32,12 +33,12 @@ run() { expect_exit 0 as $officer bash -c "$1" "$f" "$mine"; }
 
 note "redirections"
 run ': >"$0"'
-expect_versions 0
+expect_versions 1 ''
 run 'printf one >"$0"'
 expect_versions 1 'one'
-run ': >"$0"'
-expect_versions 0 'one'
-run 'printf " two" >>"$0"'
+run ': >"$0"; test ! -s "$0"'
+expect_versions 1 ''
+run 'printf "one two" >>"$0"'
 expect_versions 1 'one two'
 run ': >>"$0"'
 expect_versions 0 'one two'
@@ -62,7 +63,7 @@ cmp "$mine/random" "$f" || fail "cp"
 last=$((last + 1))
 [ "$(newest)" = $last ] || fail "cp made $(newest), not $last"
 run 'cp /dev/null "$0"'
-[ "$(newest)" = $last ] || fail "cp /dev/null made a version"
+expect_versions 1 ''
 run 'dd if="$1/random" of="$0" bs=7000 conv=fsync status=none'
 cmp "$mine/random" "$f" || fail "dd"
 last=$((last + 1))
@@ -97,6 +98,7 @@ expect_held ok both pwrite 5 x
 expect_held ok both close
 expect_versions 1 'ba\0\0\0x'
 expect_held ok both open rw,t "$f"
+expect_versions 0 'ba\0\0\0x'
 expect_held "ok $(sha256sum </dev/null | cut -d ' ' -f 1) 0" both read
 expect_held ok both write new
 expect_held ok both dup
@@ -104,19 +106,23 @@ expect_versions 1 new
 expect_held ok both close
 expect_versions 0 new
 
-note "O_APPEND appends to the stage, whoever else writes"
+note "O_APPEND appends to what is there when it is closed, whoever else wrote"
 expect_held ok both open w,a "$f"
 expect_held ok both write +1
 expect_held ok both write +2
 run 'printf other >"$0"'
 expect_versions 1 other
 expect_held ok both close
-expect_versions 1 new+1+2
+expect_versions 1 other+1+2
 
-note "an empty value: ftruncate and fsync, or coffer put"
+note "an empty value: ftruncate and fsync, O_TRUNC and fsync, O_TRUNC and close, or coffer put"
 expect_errno ok as $officer sysop open w,t "$f" + ftruncate 0 + fsync + close
 expect_versions 1 ''
 [ "$(stat -c %s "$f")" = 0 ] || fail "not empty"
+run 'printf full >"$0"'
+expect_versions 1 full
+expect_errno ok as $officer sysop open w,t "$f" + fsync + close
+expect_versions 1 ''
 run 'printf full >"$0"'
 expect_versions 1 full
 expect_ok coffer put db --file /dev/null
@@ -155,21 +161,34 @@ expect_held ok both fork
 expect_held ok both close
 expect_versions 1 half+half
 
-note "abandoned: opened and closed, or killed before it wrote, leaves nothing; killed half-way has written half, as with any file"
-for flags in w w,t w,a rw rw,t; do
+note "abandoned: opened and closed, or killed before it wrote, leaves nothing but what O_TRUNC means; killed half-way has written half, as with any file"
+for flags in w w,a rw; do
 	expect_errno ok as $officer sysop open $flags "$f" + close
 done
+expect_versions 0 half+half
+for flags in w,t rw,t; do
+	expect_errno ok as $officer sysop open $flags "$f" + close
+	expect_versions 1 ''
+done
+hold dying $officer
+expect_held ok dying open w "$f"
+kill -KILL "${HOLD_PROCESS[dying]%:*}"
+let_go dying
+expect_versions 0 ''
+is_newest() { [ "$(newest)" = "$1" ]; }
+run 'printf full >"$0"'
+expect_versions 1 full
 hold dying $officer
 expect_held ok dying open w,t "$f"
 kill -KILL "${HOLD_PROCESS[dying]%:*}"
 let_go dying
-expect_versions 0 half+half
+wait_for is_newest $((last + 1))
+expect_versions 1 ''
 hold dying $officer
 expect_held ok dying open w,t "$f"
 expect_held ok dying write killed
 kill -KILL "${HOLD_PROCESS[dying]%:*}"
 let_go dying
-is_newest() { [ "$(newest)" = "$1" ]; }
 wait_for is_newest $((last + 1))
 expect_versions 1 killed
 
@@ -229,11 +248,20 @@ expect_errno EPERM as $reader sysop open r,t "$MNT/db/current"
 note "touch, cp -p, chmod and truncate"
 run 'touch "$0"; touch -d 2001-01-01 "$0"; chmod 600 "$0"; chown "$(id -u):$(id -g)" "$0"'
 expect_versions 0 small
-expect_exit 1 as $officer chmod 640 "$f"
+expect_ok as $officer chmod 644 "$f"
+[ "$(as $officer stat -c '%a %u' "$f")" = "600 $officer" ] || fail "chmod did something"
+expect_exit 1 as $officer chmod 200 "$f"
+expect_exit 1 as $officer chmod 4700 "$f"
+expect_exit 1 as $officer chmod 700 "$MNT/db"
+expect_exit 1 as $officer chown 20009 "$f"
+expect_exit 1 as 20009 chmod 644 "$f"
 expect_exit 1 as $reader touch "$f"
 expect_exit 1 as $reader chmod 400 "$f"
 install -m 600 -o $officer -g $officer /dev/null "$mine/private"
 printf private >"$mine/private"
+run 'cp -p "$1/private" "$0"'
+expect_versions 1 private
+chmod 644 "$mine/private"
 run 'cp -p "$1/private" "$0"'
 expect_versions 1 private
 run 'truncate -s 4 "$0" && cat "$0"'

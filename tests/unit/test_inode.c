@@ -18,6 +18,7 @@ static bool expected_valid(unsigned type, uint32_t secret, uint32_t low)
 	case INODE_EPOCH: return secret == 0 && low != 0;
 	case INODE_AT: return secret != 0 && low != 0;
 	case INODE_REQUEST: return true;
+	case INODE_TEMP: return secret != 0 || low != 0;
 	default: return false;
 	}
 }

@@ -189,11 +189,84 @@ START_TEST(copy_starts_clean)
 	uint32_t id = add_secret(fx.store, "db", "old");
 	uint64_t stage = stage_new();
 
-	ck_assert_int_eq(store_stage_copy_version(fx.store, stage, id, 1), 0);
+	ck_assert_int_eq(store_stage_copy_version(fx.store, stage, id, 1, STAGE_EDITS), 0);
 	ck_assert_int_eq(stage_is(stage, "old", 3, false), 0);
-	ck_assert_int_eq(store_stage_copy_version(fx.store, stage, id, 2), -ENOENT);
+	ck_assert_int_eq(store_stage_copy_version(fx.store, stage, id, 2, STAGE_EDITS), -ENOENT);
 	ck_assert_int_eq(store_stage_write(fx.store, stage, 1, 1, "X", 1), 0);
 	ck_assert_int_eq(stage_is(stage, "oXd", 3, true), 0);
+}
+END_TEST
+
+START_TEST(changed_copy_of_an_older_version_is_stale)
+{
+	uint32_t id = add_secret(fx.store, "db", "old"), version = 0;
+	uint64_t stage = stage_new(), other = stage_new();
+
+	ck_assert_int_eq(store_stage_copy_version(fx.store, stage, id, 1, STAGE_EDITS), 0);
+	ck_assert_int_eq(store_stage_write(fx.store, stage, 1, 0, "X", 1), 0);
+	ck_assert_int_eq(commit(stage, id, &version), 0);
+	ck_assert_int_eq(store_stage_write(fx.store, stage, 2, 1, "Y", 1), 0);
+	ck_assert_int_eq(commit(stage, id, &version), 0);	/* its own version is no other one */
+	ck_assert_int_eq(value_is(fx.store, id, version, "XYd"), 0);
+	ck_assert_int_eq(store_stage_write(fx.store, other, 3, 0, "other", 5), 0);
+	ck_assert_int_eq(commit(other, id, &version), 0);
+	ck_assert_int_eq(store_stage_write(fx.store, stage, 4, 2, "Z", 1), 0);
+	ck_assert_int_eq(commit(stage, id, &version), -ESTALE);
+	ck_assert_int_eq(stage_is(stage, "XYZ", 3, true), 0);
+	ck_assert_int_eq(store_stage_truncate(fx.store, stage, 5, 0), 0);	/* nothing of the copy is left */
+	ck_assert_int_eq(commit(stage, id, &version), 0);
+	ck_assert_int_eq(value_is(fx.store, id, version, ""), 0);
+}
+END_TEST
+
+START_TEST(appended_bytes_go_behind_what_is_served)
+{
+	static const enum stage_manner manners[] = { STAGE_APPENDS, STAGE_TAIL };
+
+	for (size_t i = 0; i < 2; i++) {
+		uint32_t id = add_secret(fx.store, i ? "b" : "a", "old"), version = 0;
+		uint64_t stage = stage_new(), other = stage_new();
+
+		if (manners[i] == STAGE_TAIL)
+			ck_assert_int_eq(store_stage_tail(fx.store, stage), 0);
+		else
+			ck_assert_int_eq(store_stage_copy_version(fx.store, stage, id, 1, STAGE_APPENDS), 0);
+		ck_assert_int_eq(store_stage_write(fx.store, stage, 1, STAGE_APPEND, "+1", 2), 0);
+		ck_assert_int_eq(store_stage_write(fx.store, other, 2, 0, "other", 5), 0);
+		ck_assert_int_eq(commit(other, id, &version), 0);
+		ck_assert_int_eq(commit(stage, id, &version), 0);
+		ck_assert_int_eq(value_is(fx.store, id, version, "other+1"), 0);
+		ck_assert_int_eq(commit(stage, id, &version), -EALREADY);
+		ck_assert_int_eq(store_stage_write(fx.store, stage, 3, STAGE_APPEND, "+2", 2), 0);
+		ck_assert_int_eq(commit(stage, id, &version), 0);
+		ck_assert_int_eq(value_is(fx.store, id, version, "other+1+2"), 0);
+		/* emptied, and begun again: once in the place of what is there, then behind it */
+		ck_assert_int_eq(store_stage_truncate(fx.store, stage, 4, 0), 0);
+		ck_assert_int_eq(store_stage_write(fx.store, stage, 5, STAGE_APPEND, "new", 3), 0);
+		ck_assert_int_eq(commit(stage, id, &version), 0);
+		ck_assert_int_eq(value_is(fx.store, id, version, "new"), 0);
+		ck_assert_int_eq(store_stage_write(fx.store, other, 6, 0, "Other", 5), 0);
+		ck_assert_int_eq(commit(other, id, &version), 0);
+		ck_assert_int_eq(store_stage_write(fx.store, stage, 7, STAGE_APPEND, "+3", 2), 0);
+		ck_assert_int_eq(commit(stage, id, &version), 0);
+		ck_assert_int_eq(value_is(fx.store, id, version, "Other+3"), 0);
+	}
+}
+END_TEST
+
+START_TEST(gathered_tail_is_a_copy_of_what_is_served)
+{
+	uint32_t id = add_secret(fx.store, "db", "old"), version = 0;
+	uint64_t stage = stage_new();
+
+	ck_assert_int_eq(store_stage_tail(fx.store, stage), 0);
+	ck_assert_int_eq(store_stage_write(fx.store, stage, 1, STAGE_APPEND, "+1", 2), 0);
+	ck_assert_int_eq(store_stage_gather(fx.store, stage, id), 0);
+	ck_assert_int_eq(store_stage_gather(fx.store, stage, id), 0);
+	ck_assert_int_eq(stage_is(stage, "old+1", 5, true), 0);
+	ck_assert_int_eq(store_stage_truncate(fx.store, stage, 2, 4), 0);
+	ck_assert_int_eq(commit(stage, id, &version), 0);
+	ck_assert_int_eq(value_is(fx.store, id, version, "old+"), 0);
 }
 END_TEST
 
@@ -268,5 +341,6 @@ END_TEST
 
 STORE_TESTS("store-stage", 120, new_stage_is_empty_and_clean, repeated_write_changes_nothing, repeat_is_known_after_a_new_process_took_over,
 	    random_writes_and_cuts_match_a_plain_file, limit_is_kept, commit_makes_a_version_and_the_stage_clean, rolled_back_commit_leaves_the_stage_dirty,
-	    truncation_alone_makes_it_dirty, copy_starts_clean, clear_removes_all_and_ids_go_on, tampered_stage_is_refused, chunk_of_another_stage_is_refused,
+	    truncation_alone_makes_it_dirty, copy_starts_clean, changed_copy_of_an_older_version_is_stale, appended_bytes_go_behind_what_is_served, gathered_tail_is_a_copy_of_what_is_served,
+	    clear_removes_all_and_ids_go_on, tampered_stage_is_refused, chunk_of_another_stage_is_refused,
 	    staged_bytes_are_not_on_disk)
