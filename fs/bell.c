@@ -24,12 +24,13 @@
 #define RETRY_MS     250
 #define SLOW_MS      1000		/* what waits longer is told of */
 #define QUIET_MS     2000		/* at the end: for what is under way */
+#define MAKES        2048u		/* names that wait to be made; further ones appear without an event */
 
 /* What is to be done for one path, and what is held of it. Of one path one thread does one thing at a time. */
 struct path {
 	struct path *next_in_bucket, *next;	/* next: in the queue */
 	bool queued, busy;
-	bool touch, touch_dir, remove, hold, let_go;
+	bool touch, touch_dir, remove, make, hold, let_go;
 	bool heard;			/* of this touch a MODIFY was raised already */
 	int fd;				/* held; -1: not */
 	uint64_t ino;			/* of what is held, or is to be */
@@ -44,7 +45,8 @@ struct bell {
 	struct path *buckets[BUCKETS];
 	struct path *first, **last;	/* the queue */
 	size_t n_paths, n_held;
-	size_t n_threads, n_idle, n_busy, n_leases;
+	size_t n_threads, n_idle, n_busy, n_leases, n_makes;
+	bool making;			/* a thread is at a new name */
 	int64_t done_ms;		/* when the last act was */
 	int64_t paused_ms;		/* nothing is held before this */
 	int client;			/* who gets the answers; -1: nobody yet */
@@ -167,7 +169,7 @@ static struct path *find_path(struct bell *b, const char *name)
 
 static bool has_work(const struct path *p)
 {
-	return p->touch || p->touch_dir || p->remove || p->hold || p->let_go;
+	return p->touch || p->touch_dir || p->remove || p->make || p->hold || p->let_go;
 }
 
 static void enqueue(struct bell *b, struct path *p)
@@ -192,13 +194,19 @@ static void forget(struct bell *b, struct path *p)
 	free(p);
 }
 
+/* Whoever lists the vault's directory can hold its lock: one thread hangs then, and not all. */
+static bool can_begin(const struct bell *b, const struct path *p, int64_t now)
+{
+	return p->again_ms <= now && !(p->make && b->making);
+}
+
 /* The next that is due. NULL: none is. */
 static struct path *take(struct bell *b)
 {
 	const int64_t now = now_ms();
 
 	for (struct path **link = &b->first, *p; (p = *link); link = &p->next) {
-		if (p->again_ms > now)
+		if (!can_begin(b, p, now))
 			continue;
 		*link = p->next;
 		if (b->last == &p->next)
@@ -247,7 +255,7 @@ static int open_past_lease(struct bell *b, const char *name)
 }
 
 /* What one thread does for a path, without the lock: what was asked for, and what is held; then what became of it. */
-struct act { char name[BELL_PATH_MAX]; bool touch, touch_dir, remove, hold, let_go, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
+struct act { char name[BELL_PATH_MAX]; bool touch, touch_dir, remove, make, hold, let_go, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
 
 static int open_for_writing(struct bell *b, struct act *a)
 {
@@ -302,6 +310,8 @@ static void ring(struct bell *b, struct act *a)
 
 static void do_act(struct bell *b, struct act *a)
 {
+	if (a->make)			/* EEXIST: the kernel knows it already */
+		(void)mkdirat(b->root_fd, a->name, 0755);
 	if (a->remove)			/* EBUSY while something is mounted there */
 		(void)unlinkat(b->root_fd, a->name, AT_REMOVEDIR);
 	if (a->touch_dir && utimensat(b->root_fd, a->name, mtime_now, AT_SYMLINK_NOFOLLOW) && passes(errno))
@@ -314,14 +324,16 @@ static void do_act(struct bell *b, struct act *a)
 
 static struct act begin(struct bell *b, struct path *p)
 {
-	struct act a = { .touch = p->touch, .touch_dir = p->touch_dir, .remove = p->remove, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .heard = p->heard, .held = p->fd, .ino = p->ino };
+	struct act a = { .touch = p->touch, .touch_dir = p->touch_dir, .remove = p->remove, .make = p->make, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .heard = p->heard, .held = p->fd, .ino = p->ino };
 
 	memcpy(a.name, p->name, sizeof a.name);
 	if (a.hold && a.held < 0 && b->n_held >= BELL_HOLDS)
 		a.hold = false;
 	if (p->hold && !a.hold)
 		tell(b, BELL_HELD, p->ino, p->fd >= 0 ? 0 : -EBUSY);
-	p->touch = p->touch_dir = p->remove = p->hold = p->let_go = p->heard = false;
+	b->making |= p->make;
+	b->n_makes -= p->make;
+	p->touch = p->touch_dir = p->remove = p->make = p->hold = p->let_go = p->heard = false;
 	p->busy = true;
 	return a;
 }
@@ -330,6 +342,8 @@ static struct act begin(struct bell *b, struct path *p)
 static void end(struct bell *b, struct path *p, const struct act *a)
 {
 	p->busy = false;
+	if (a->make)
+		b->making = false;
 	b->n_held -= p->fd >= 0;
 	p->fd = a->held;
 	b->n_held += p->fd >= 0;
@@ -386,7 +400,7 @@ static bool is_due(const struct bell *b)
 	const int64_t now = now_ms();
 
 	for (const struct path *p = b->first; p; p = p->next)
-		if (p->again_ms <= now)
+		if (can_begin(b, p, now))
 			return true;
 	return false;
 }
@@ -430,6 +444,8 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 	}
 	if (m->action < BELL_TOUCH || m->action > BELL_LISTEN || !path_allowed(m->path))
 		return;
+	if (m->action == BELL_MAKE && b->n_makes >= MAKES)
+		return;
 	p = find_path(b, m->path);
 	if (!p)
 		return;
@@ -442,6 +458,8 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 	p->touch |= m->action == BELL_TOUCH;
 	p->touch_dir |= m->action == BELL_TOUCH_DIR;
 	p->remove |= m->action == BELL_RMDIR;
+	b->n_makes += m->action == BELL_MAKE && !p->make;
+	p->make |= m->action == BELL_MAKE;
 	p->let_go |= m->action == BELL_LET_GO;
 	if (m->action == BELL_TOUCH)
 		p->heard = false;

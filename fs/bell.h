@@ -13,6 +13,7 @@ enum bell_action {
 	BELL_TOUCH = 1,		/* a ring: open(O_WRONLY) + futimens({UTIME_OMIT},{UTIME_NOW}) + close: MODIFY and CLOSE_WRITE. Where a lease forbids the open, MODIFY comes first and the rest when it can */
 	BELL_RMDIR,		/* rmdir of a name whose secret was purged. Not tried again: whoever asked does that */
 	BELL_TOUCH_DIR,		/* utimensat on a directory (UTIME_OMIT, UTIME_NOW) */
+	BELL_MAKE,		/* mkdir of a new name in the vault's directory, one at a time, for all wait for one lock. Not tried again */
 	BELL_HOLD,		/* keeps the file open for writing from now on; answered with its ino */
 	BELL_LET_GO,		/* ends that, with a ring, for the close raises CLOSE_WRITE */
 	BELL_LISTEN,		/* from now on this client gets the answers; the first is BELL_HELLO. It has no path */

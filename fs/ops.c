@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "fs/appear.h"
 #include "fs/at.h"
 #include "fs/attr.h"
 #include "fs/ctl_file.h"
@@ -97,13 +98,22 @@ static int entry_for(struct vault *v, const struct asker *asker, uint64_t ino, s
 	return attr_fill(v, asker, ino, &e->attr);
 }
 
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+static bool is_bell(fuse_req_t req)
 {
-	struct vault *v = vault_of(req);
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+
+	return vault_is_bell(vault_of(req), c->uid, c->pid);
+}
+
+static void lookup(struct vault *v, fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct inode i;
 	struct fuse_entry_param e = { 0 };
 	uint64_t ino;
 	int r = names_lookup(v, parent, name, &ino);
 
+	if (!r && parent == FUSE_ROOT_ID && inode_unpack(ino, &i) && i.type == INODE_SECRET && appear_gives(v, i.secret, is_bell(req)))
+		r = -ENOENT;
 	if (!r)		/* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
 		r = entry_for(v, NULL, ino, &e);
 	e.entry_timeout = entry_timeout(parent);
@@ -115,6 +125,14 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	} else {
 		fuse_reply_entry(req, &e);
 	}
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct vault *v = vault_of(req);
+
+	if (!appear_holds_back(v, req, parent, name))
+		lookup(v, req, parent, name);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
@@ -138,6 +156,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct inode i;
 	struct stat st;
 
+	if (appear_holds_back(v, req, ino, NULL))
+		return;
 	/* a directory's are the same for everybody; and lseek(2) to the end, which names the open file, wants nothing but the size, while others wait for the file's lock */
 	const bool same = fi || (inode_unpack(ino, &i) && inode_is_dir(&i));
 	if (!same && !identify(req, &a))
@@ -148,6 +168,29 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		reply_error(req, r);
 	else
 		fuse_reply_attr(req, &st, 0);
+}
+
+static void answer_attributes(struct vault *v, fuse_req_t req, fuse_ino_t ino)
+{
+	struct stat st;
+	int r = attr_fill(v, NULL, ino, &st);
+
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_attr(req, &st, 0);
+}
+
+static void forget_request(fuse_req_t req)
+{
+	fuse_reply_none(req);
+}
+
+const struct appear_answers *ops_answers(void)
+{
+	static const struct appear_answers answers = { .attributes = answer_attributes, .lookup = lookup, .forget = forget_request };
+
+	return &answers;
 }
 
 /* touch and cp -p ask for what changes nothing here; who may set is told that it is done. */
@@ -277,6 +320,14 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 
 struct listing { fuse_req_t req; struct vault *v; uint64_t ino; const struct asker *asker; char *buf; size_t size, used; bool plus; };
 
+static void note_given(const struct listing *l, uint64_t ino)
+{
+	struct inode i;
+
+	if (l->ino == FUSE_ROOT_ID && inode_unpack(ino, &i) && i.type == INODE_SECRET)
+		appear_gives(l->v, i.secret, false);
+}
+
 static int add_entry(const struct names_entry *n, void *arg)
 {
 	struct listing *l = arg;
@@ -289,6 +340,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 	const bool dot = !strcmp(n->name, ".") || !strcmp(n->name, "..");
 	if (!dot && l->plus) {
 		entry_begin(n->ino, &e);
+		note_given(l, n->ino);
 		e.entry_timeout = entry_timeout(l->ino);
 		if (attr_fill_locked(l->v, l->asker, n->ino, &e.attr))
 			return 0;
@@ -343,6 +395,22 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	list(req, ino, fi->fh, size, offset, true);
 }
 
+/* The bell makes a name that is there already, so that watchers see it come. */
+static void make_known(fuse_req_t req, const char *name)
+{
+	struct vault *v = vault_of(req);
+	struct fuse_entry_param e;
+	uint64_t ino = 0;
+
+	int r = appear_make(v, name, &ino);
+	if (!r)
+		r = entry_for(v, NULL, ino, &e);
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_entry(req, &e);
+}
+
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	struct vault *v = vault_of(req);
@@ -352,6 +420,10 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	(void)mode;
 
 	int r = names_check_mkdir(parent, name);
+	if (!r && vault_is_bell(v, fuse_req_ctx(req)->uid, fuse_req_ctx(req)->pid)) {
+		make_known(req, name);
+		return;
+	}
 	if (!r && !identify(req, &a))
 		return;
 	if (!r)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/appear.h"
 #include "fs/log.h"
 #include "fs/name_change.h"
 
@@ -110,9 +111,13 @@ int removal_rename(struct vault *v, const struct asker *asker, uint64_t parent, 
 		.verb = "recover", .action = ACTION_SECRETS_RECOVER, .operation = AUDIT_SECRET_RECOVER, .name = name, .run = run_recover,
 	};
 
-	const int r = removal_check_rename(parent, name, to, to_name, flags);
+	int r = removal_check_rename(parent, name, to, to_name, flags);
 
-	return r ? r : name_change(v, asker, &recover, unique, resent);
+	if (!r)
+		r = name_change(v, asker, &recover, unique, resent);
+	if (!r)
+		appear_at_once(v, find(v, name, false));
+	return r;
 }
 
 /* ---- by itself ---- */

@@ -9,6 +9,7 @@
 #include <linux/fuse.h>
 #include <limits.h>
 
+#include "fs/appear.h"
 #include "fs/ctl.h"
 #include "fs/handle.h"
 #include "fs/holds.h"
@@ -102,6 +103,7 @@ struct shared {
 	struct suspects suspects;
 	struct shared_rings rings;
 	struct shared_holds holds;
+	struct shared_appear appear;
 	struct audit_head audit_head;
 	struct handle_table handles;
 	struct slot slots[SLOTS] __attribute__((aligned(4096)));

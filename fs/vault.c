@@ -173,26 +173,6 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 	return r ? -EIO : 0;
 }
 
-/* True once for each id. */
-static bool is_new(struct vault *v, uint32_t secret)
-{
-	uint32_t newest = atomic_load(&v->newest_secret);
-
-	while (secret > newest)
-		if (atomic_compare_exchange_weak(&v->newest_secret, &newest, secret))
-			return true;
-	return false;
-}
-
-static void note_newest(struct vault *v)
-{
-	store_rdlock(v->store);
-	for (int deleted = 0; deleted < 2; deleted++)
-		for (const struct catalog_secret *s = store_next(v->store, 0, deleted); s; s = store_next(v->store, s->id, deleted))
-			is_new(v, s->id);
-	store_unlock_tables(v->store);
-}
-
 /* ---- what is owed to watchers, so that a death between commit and bell loses no event. Too much is rung rather than too little: watchers read the file, not the event. ---- */
 
 static __thread _Atomic uint64_t *owed;
@@ -352,14 +332,32 @@ void vault_events_told(struct vault *v)
 	vault_wake_lifecycle(v);
 }
 
+/* The last of the names that the commit made; 0: it made none. */
+static uint32_t last_new(struct vault *v, uint32_t mark)
+{
+	uint32_t last = 0;
+
+	for (uint32_t id = mark - 1; (id = store_touched_next(v->store, id));) {
+		store_rdlock(v->store);
+		const struct catalog_secret *s = store_get(v->store, id);
+		if (s && !s->deleted)
+			last = id;
+		store_unlock_tables(v->store);
+	}
+	return last;
+}
+
 void vault_changed(struct vault *v, bool ring)
 {
-	bool names = false;
+	const uint32_t mark = appear_mark(v);
 	char path[BELL_PATH_MAX];
 
 	/* whoever still has a right decrypts again: rights may have gone with this commit */
 	plain_drop_all(v->plain);
 	drops_hurry(v->drops);
+	const uint32_t made = ring && mark != UINT32_MAX ? last_new(v, mark) : 0;
+	if (made)
+		appear_wait(v, made);
 	for (uint32_t id = 0; (id = store_touched_next(v->store, id));) {
 		store_rdlock(v->store);
 		const struct catalog_secret *s = store_get(v->store, id);
@@ -367,14 +365,10 @@ void vault_changed(struct vault *v, bool ring)
 		if (s)
 			snprintf(path, sizeof path, "%s/current", s->name);
 		store_unlock_tables(v->store);
-		if (s && ring && !deleted)
+		if (s && ring && !deleted && id < mark)		/* of new ones it is rung with the name */
 			vault_ring(v, BELL_TOUCH, path);
 		drops_add(v->drops, inode_pack(&(struct inode){ .type = INODE_CURRENT, .secret = id }));
-		names |= is_new(v, id);
 	}
-	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */
-	if (names && ring)
-		vault_ring(v, BELL_TOUCH_DIR, ".");
 	vault_events_told(v);
 	owe_nothing();
 }
@@ -404,21 +398,20 @@ int vault_unlock(struct vault *v, char *why, size_t why_len)
 		snprintf(why, why_len, "the unsealing cannot be logged: make room where the log lies");
 		return -EIO;
 	}
-	if (!r)
-		note_newest(v);
 	return r;
 }
 
-static void note_followed(uint32_t secret, void *arg)
+static void pass_over(uint32_t secret, void *arg)
 {
-	is_new(arg, secret);
+	(void)secret;
+	(void)arg;
 }
 
 int vault_stand_by(struct vault *v)
 {
 	if (!store_sealed(v->store) && v->seals != v->shared->keeper.seals)
 		store_lock(v->store);
-	return store_catch_up(v->store, note_followed, v);
+	return store_catch_up(v->store, pass_over, NULL);
 }
 
 void vault_take_over(struct vault *v)

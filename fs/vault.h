@@ -39,6 +39,7 @@ struct vault {
 	struct backups *backups;
 	struct drops *drops;		/* NULL before it is active, as holds */
 	struct holds *holds;
+	struct appear *appear;
 	struct ctl_env ctl;
 	int bell_fd, control_fd, fuse_fd, proc_fd;
 	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
@@ -52,7 +53,6 @@ struct vault {
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
 	_Atomic uint64_t events_told;	/* how far in the stream of events watchers were told */
-	_Atomic uint32_t newest_secret;	/* the highest id that the bell has told of: ids only grow, so that what lies above is new */
 	bool active;			/* it may write: the log, the store, the shared memory. A standby may not */
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
@@ -110,7 +110,7 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 
 /* Ends the transaction and, where it succeeds, owes its watchers the word: vault_changed gives it, on the same thread; if this worker dies before that, the next one's vault_ring_missed does. As store_commit. */
 int vault_commit(struct vault *v);
-/* After a commit: watchers hear of it (but for one that came through the mount: ring is false), those of the vault's directory of new names too, and plaintext that may have lost its readers goes. */
+/* After a commit: watchers hear of it (but for one that came through the mount: ring is false), new names appear in the mount, which is waited for (fs/appear.h), and plaintext that may have lost its readers goes. */
 void vault_changed(struct vault *v, bool ring);
 /* Watchers know of what others committed up to this epoch. */
 void vault_told(struct vault *v, uint64_t epoch);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/appear.h"
 #include "fs/control.h"
 #include "fs/log.h"
 #include "fs/holds.h"
@@ -147,6 +148,11 @@ static void ctl_changed(void *arg)
 	vault_changed(&((struct worker *)arg)->vault, true);
 }
 
+static void ctl_found(void *arg)
+{
+	appear_wait_all(&((struct worker *)arg)->vault);
+}
+
 static int ctl_program_user(void *arg, uint32_t *ret_user, char *why, size_t why_len)
 {
 	return lifecycle_default_user(((struct worker *)arg)->lifecycle, ret_user, why, why_len);
@@ -261,6 +267,7 @@ static void tick(struct worker *w)
 	int r = store_follow(v->store, vault_ring_current, v);
 	if (!r)
 		vault_told(v, epoch);
+	appear_look(v);
 	if (r == -EBADMSG) {
 		log_error("rows in the store are not authentic: sealing; coffer fsck %s says which", v->shared->keeper.store);
 		vault_seal(v);
@@ -578,7 +585,7 @@ static int activate(struct worker *w)
 		return fatal(w, 1, "open files: %s", strerror(-r));
 	v->ctl = (struct ctl_env){
 		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
-		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
+		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .found = ctl_found, .seal = ctl_seal,
 		.program_user = ctl_program_user, .program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
 	};
 	vault_take_over(v);
@@ -586,10 +593,13 @@ static int activate(struct worker *w)
 	r = drops_new(v->fuse_fd, v->handles, &v->drops);
 	if (!r)
 		r = holds_new(v, &v->holds);
+	if (!r)
+		r = appear_new(v, ops_answers(), fresh, &v->appear);
 	if (r)
 		return fatal(w, 1, "thread: %s", strerror(-r));
 	drops_all(v->drops);		/* a page that the worker before us brought to the kernel may be there still */
 	vault_ring_missed(v);
+	appear_look(v);
 	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
 		log_error("the log cannot be written: every open is refused until it can");
@@ -622,6 +632,7 @@ static void tear_down(struct worker *w)
 	drops_stop(v->drops);
 	session_end(w->session);
 	lifecycle_free(w->lifecycle);
+	appear_free(v->appear);
 	holds_free(v->holds);
 	/* A thread of it may wait for a page whose READ is for the next worker to answer. What it writes to stays open then, so that the keeper sees what it is at, and what it comes back to stays, too. */
 	const bool dropped = drops_free(v->drops);
