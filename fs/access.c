@@ -10,6 +10,7 @@
 #include "fs/attr.h"
 #include "fs/holds.h"
 #include "fs/log.h"
+#include "fs/measure.h"
 #include "fs/staged.h"
 #include "store/lifecycle.h"
 
@@ -76,8 +77,10 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 	const struct catalog_version *c = s ? catalog_version(s, j->version) : NULL;
 	const bool copies = writes && !(ask->flags & O_TRUNC) && c;	/* the stage starts as a copy of what is there */
 
-	j->error = 0;
+	j->error = s ? 0 : ENOENT;	/* purged: a name that the kernel kept for whoever stands there */
 	j->valid_until = INT64_MAX;
+	if (j->error)
+		goto out;
 	if (writes)
 		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
 	j->set_binding = j->binding;
@@ -156,7 +159,6 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 	h->kind = kind;
 	h->open_flags = (uint32_t)ask->flags;
 	h->secret = j->secret;
-	h->version = j->version;
 	h->uid = asker->uid;
 	h->gid = asker->gid;
 	h->tgid = asker->who ? asker->who->tgid : asker->tid;
@@ -170,6 +172,7 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 	}
 	h->binding = j->set_binding ? j->set_binding : j->binding;
 	h->since = vault_now();
+	h->opened = vault_monotonic();
 	if (asker->who && asker->who->audit.comm)
 		vault_copy_name(h->comm, sizeof h->comm, asker->who->audit.comm);
 	if (kind == HANDLE_VALUE) {
@@ -179,7 +182,9 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 			h->reader[0].may[HANDLE_MAY_GET] = decision;
 		if (mode != O_RDONLY)
 			h->reader[0].may[HANDLE_MAY_SET] = decision;
-		h->extra = j->size;	/* a version's size never changes */
+		handle_show(h, j->version, j->size);	/* a version's size never changes */
+		if (ask->inode.type == INODE_CURRENT)
+			h->tid = asker->tid;
 	}
 }
 
@@ -343,14 +348,14 @@ int access_recheck(struct vault *v, const struct asker *asker, struct handle *h,
 	if (stands(v, &last, began))
 		return 0;
 
-	struct verdict j = { .secret = h->secret, .version = h->version };
+	struct verdict j = { .secret = h->secret, .version = handle_shown(h).version };
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
-	const struct catalog_version *c = s ? catalog_version(s, h->version) : NULL;
+	const struct catalog_version *c = s ? catalog_version(s, j.version) : NULL;
 	if (s)
 		vault_copy_name(j.name, sizeof j.name, s->name);
 	vault_decide_locked(v, who, action, j.name, &j);
-	if (!j.error && (!s || s->deleted || !s->enabled || (h->version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
+	if (!j.error && (!s || s->deleted || !s->enabled || (j.version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
 		j.error = EACCES;
 	else if (!j.error && c && action == ACTION_SECRETS_GET && !store_version_valid(store_settings(v->store), c, began))
 		j.error = EKEYEXPIRED;
@@ -371,7 +376,7 @@ int access_recheck(struct vault *v, const struct asker *asker, struct handle *h,
 }
 
 /* sendfile, splice and mmap fill the page cache, which knows no callers: only what is newest and allowed to this caller now may go there. */
-static int judge_page_cache(struct vault *v, const struct handle *h)
+static int judge_page_cache(struct vault *v, const struct handle *h, uint32_t version)
 {
 	bool newest;
 	struct inode inode;
@@ -380,21 +385,21 @@ static int judge_page_cache(struct vault *v, const struct handle *h)
 		return EINVAL;
 	/* who has it open for both could write to a page that others map or splice, past policy and log. His own OPEN dropped the pages, and his own faults are refused: so there are none, while there are
 	 * none for anybody. */
-	if (inode.type == INODE_CURRENT && handle_read_writers(v->handles, h->secret))
+	if (inode.type == INODE_CURRENT && (handle_read_writers(v->handles, h->secret) || measure_told_older(v, h->secret)))
 		return EINVAL;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
-	newest = s && (inode.type == INODE_VERSION || s->current == h->version);
+	newest = s && (inode.type == INODE_VERSION || s->current == version);
 	store_unlock_tables(v->store);
 	return newest ? 0 : EINVAL;
 }
 
 /* A reader that takes the whole value at once, as cat does, needs no copy of it to be kept: it is decrypted where the answer is sent from. Unless it comes again and again. */
-static int read_whole(struct vault *v, const struct handle *h, const struct read_ask *ask, struct read_result *ret)
+static int read_whole(struct vault *v, uint32_t secret, const struct handle_shown *shown, const struct read_ask *ask, struct read_result *ret)
 {
-	if (ask->offset != 0 || ask->size < h->extra || plain_hot(v->plain, h->secret, h->version))
+	if (ask->offset != 0 || ask->size < shown->size || plain_hot(v->plain, secret, shown->version))
 		return -EAGAIN;
-	int r = store_version_read_into(v->store, h->secret, h->version, ask->room, ask->size, &ret->len);
+	int r = store_version_read_into(v->store, secret, shown->version, ask->room, ask->size, &ret->len);
 	if (!r)
 		ret->data = ask->room;
 	return r == -ENOBUFS ? -EIO : r;
@@ -403,23 +408,26 @@ static int read_whole(struct vault *v, const struct handle *h, const struct read
 static int read_value(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
 {
 	struct plain *x;
+	const struct handle_shown shown = handle_begin(h);
 	int r = access_recheck(v, asker, h, ACTION_SECRETS_GET, ask->unique, ask->resent);
 	if (!r && ask->page_cache)
-		r = judge_page_cache(v, h);
+		r = judge_page_cache(v, h, shown.version);
 	if (r)
 		return -r;
-	if (ask->offset >= h->extra)	/* nothing to decrypt for the read that finds the end */
+	if (ask->offset >= shown.size) {	/* nothing to decrypt for the read that finds the end */
+		handle_end(h);
 		return 0;
+	}
 	ret->secret = true;
 	ret->drop = ask->page_cache ? h->ino : 0;
-	x = plain_get(v->plain, h->secret, h->version);
+	x = plain_get(v->plain, h->secret, shown.version);
 	if (!x) {
-		r = read_whole(v, h, ask, ret);
+		r = read_whole(v, h->secret, &shown, ask, ret);
 		if (r != -EAGAIN)
 			return r == -EBADMSG ? -EIO : r;
-		if (!may_block && !store_version_ready(v->store, h->secret, h->version))
+		if (!may_block && !store_version_ready(v->store, h->secret, shown.version))
 			return -EAGAIN;
-		r = plain_load(v->plain, v->store, h->secret, h->version, &x);
+		r = plain_load(v->plain, v->store, h->secret, shown.version, &x);
 		if (r)
 			return r == -ENOMEM || r == -EBADMSG || r == -ENOENT ? -EIO : r;
 	}
@@ -431,6 +439,27 @@ static int read_value(struct vault *v, const struct asker *asker, struct handle 
 		ret->len = len - (size_t)ask->offset < ask->size ? len - (size_t)ask->offset : ask->size;
 	}
 	return 0;
+}
+
+bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent)
+{
+	struct handle *h = handle_get(v->handles, fh);
+	const struct identity *who = asker_trusted(asker);
+	const int64_t began = vault_now();
+	struct verdict j = { 0 };
+
+	if (!h || !who || memcmp(h->digest, who->digest, IDENTITY_DIGEST))
+		return false;
+	const struct open_ask again = { .inode = { .type = INODE_CURRENT, .secret = h->secret }, .ino = h->ino, .flags = (int)h->open_flags };
+	const uint32_t before = handle_shown(h).version;
+	judge_value(v, asker, &again, &j);
+	/* the record before the move: what may be read from then on is known. A refusal is none: the file stays what it is, and its next read is judged */
+	if (j.error || !j.version || vault_record(v, AUDIT_SECRET_GET, asker->who, &j, unique, resent, began, NULL) || !handle_move(v->handles, fh, j.version, j.size))
+		return false;
+	keep_decision(h, who, ACTION_SECRETS_GET, &j);
+	if (!handle_readers(v->handles, j.secret, before))
+		plain_linger(v->plain, j.secret, before);
+	return true;
 }
 
 static int make_text(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh)
@@ -549,7 +578,7 @@ void access_close(struct vault *v, uint64_t fh)
 	struct handle *h = handle_get(v->handles, fh);
 	if (!h)
 		return;
-	uint32_t secret = h->secret, version = h->version, kind = h->kind;
+	uint32_t secret = h->secret, version = handle_shown(h).version, kind = h->kind;
 	staged_drop(v, h);
 	identity_unref(v->openers[(uint32_t)fh]);
 	v->openers[(uint32_t)fh] = NULL;

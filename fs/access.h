@@ -38,6 +38,8 @@ struct read_result { const void *data; size_t len; bool secret; struct plain *pl
 
 /* 0; -EAGAIN: only a thread that may block; negative errno. */
 int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result);
+/* An open `current` that nobody has read yet shows its newest version from now on: decided and recorded as an open. False: it stays as it is. */
+bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent);
 /* After the answer: what goes to the page cache leaves it from then on. */
 void read_done(struct vault *v, struct read_result *r);
 

@@ -275,7 +275,7 @@ void appear_look(struct vault *v)
 	if (!a)
 		return;
 	store_rdlock(v->store);
-	const bool hidden = next_hidden(v, appear_mark(v) - 1);
+	const bool hidden = next_hidden(v, appear_mark(v) - 1) || store_next(v->store, appear_mark(v) - 1, true);
 	store_unlock_tables(v->store);
 	if (!hidden)
 		return;
@@ -337,7 +337,7 @@ int appear_make(struct vault *v, const char *name, uint64_t *ret_ino)
 
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_find(v->store, name);
-	const struct inode i = { .type = INODE_SECRET, .secret = s ? s->id : 0, .low = s ? s->incarnation : 0 };
+	const struct inode i = { .type = INODE_SECRET, .secret = s ? s->id : 0 };
 	store_unlock_tables(v->store);
 	if (!i.secret || !a)
 		return -EEXIST;
@@ -364,6 +364,9 @@ static size_t collect(struct vault *v, struct coming *batch, uint32_t *ret_end)
 		batch[n].id = id;
 		vault_copy_name(batch[n++].name, sizeof batch[0].name, store_get(v->store, id)->name);
 	}
+	/* what was restored as deleted is not hidden, and must not be when it is recovered */
+	for (const struct catalog_secret *s = store_next(v->store, appear_mark(v) - 1, true); s; s = store_next(v->store, s->id, true))
+		*ret_end = s->id > *ret_end ? s->id : *ret_end;
 	store_unlock_tables(v->store);
 	return n;
 }
@@ -380,7 +383,7 @@ static void begin_batch(struct appear *a)
 	a->next = a->batch;
 	a->batch = next;
 	a->n_batch = n;
-	a->end = n ? end : a->end;
+	a->end = end ? end : a->end;
 	a->n_left = 0;
 	for (size_t i = 0; i < n; i++) {
 		next[i].made = is_made(a->shared, next[i].id) || resolves(a, next[i].id);
@@ -437,8 +440,10 @@ static void show(struct appear *a)
 	const int64_t until = now_ms() + APPEAR_MS;
 
 	begin_batch(a);
-	if (!a->n_batch)
+	if (!a->n_batch) {
+		raise_mark(a, a->end);
 		return;
+	}
 	const size_t n_left = a->n_left;
 	if (n_left && now_ms() >= a->not_before_ms) {
 		pthread_mutex_unlock(&a->lock);

@@ -126,7 +126,7 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	const struct catalog_version *c = NULL;
 
 	if (i->type == INODE_SECRET || i->type == INODE_VERSIONS) {
-		/* An old incarnation still answers: somebody stands in it. Whoever asks: when a secret last changed is not for everybody. */
+		/* One that is purged still answers: somebody may stand in it. Whoever asks: when a secret last changed is not for everybody. */
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
 	}
@@ -168,6 +168,26 @@ int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct s
 	int r = attr_fill_locked(v, asker, ino, ret_stat);
 	store_unlock_tables(v->store);
 	return r;
+}
+
+int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, const struct attr_shown *shown, struct stat *ret_stat)
+{
+	struct inode i;
+
+	if (!shown->version || !inode_unpack(ino, &i) || i.type != INODE_CURRENT)
+		return attr_fill(v, asker, ino, ret_stat);
+	struct stat st = { .st_ino = ino };
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, i.secret);
+	if (s)
+		fill_value(v, asker, &i, s, catalog_version(s, shown->version), &st);
+	store_unlock_tables(v->store);
+	if (!s)
+		return -ENOENT;
+	st.st_size = shown->size;
+	st.st_blocks = (st.st_size + 511) / 512;
+	*ret_stat = st;
+	return 0;
 }
 
 bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)

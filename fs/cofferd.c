@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fs/bell.h"
+#include "fs/inherited.h"
 #include "fs/keeper.h"
 #include "fs/log.h"
 #include "fs/options.h"
@@ -208,8 +209,6 @@ static int run_in_background(const struct options *options)
 			dup2(null, fd);
 		if (null > 2)
 			close(null);
-		if (chdir("/"))
-			_exit(1);
 		_exit(keeper_run(options, report[1]));
 	}
 	close(report[1]);
@@ -238,6 +237,22 @@ static int run_in_foreground(const struct options *options)
 	return keeper_run(options, report[1]);
 }
 
+/* What the daemon inherits and is not for it: a limit, a directory that it would keep busy, or that is gone. Paths are absolute by now. */
+static int settle(void)
+{
+	char why[512] = "";
+	int r = geteuid() == 0 ? inherited_limits(why, sizeof why) : 0;	/* who is not root is told so */
+
+	if (why[0])
+		fprintf(stderr, "cofferd: %s%s\n", r < 0 ? "" : "warning: ", why);
+	if (r < 0)
+		return r;
+	if (!chdir("/"))
+		return 0;
+	perror("cofferd: the root directory");
+	return -EIO;
+}
+
 int main(int argc, char **argv)
 {
 	static struct options options;
@@ -245,6 +260,7 @@ int main(int argc, char **argv)
 	bool is_role;
 	char why[512] = "";
 
+	inherited_descriptors();
 	if (role_args_parse(argc, argv, &args, &is_role)) {
 		fprintf(stderr, "cofferd: --role is for the daemon's own use\n");
 		return 2;
@@ -253,6 +269,7 @@ int main(int argc, char **argv)
 		return run_role(&args);
 	if (argc == 2 && !strncmp(argv[1], "--resume=", 9))	/* of ourselves, see fs/keeper_upgrade.c */
 		return keeper_resume(atoi(argv[1] + 9));
+	inherited_signals(false);
 	int r = options_parse(argc, argv, &options, why, sizeof why);
 	if (r) {
 		fprintf(stderr, "cofferd: %s\n", why[0] ? why : strerror(-r));
@@ -264,5 +281,7 @@ int main(int argc, char **argv)
 	}
 	if (options.pretend)
 		return 0;
+	if (settle())
+		return 1;
 	return options.foreground ? run_in_foreground(&options) : run_in_background(&options);
 }

@@ -107,7 +107,7 @@ static int request_digest(struct ctl *c, uint8_t ret[DIGEST_LEN])
 
 static struct request_key request_key(const struct ctl *c)
 {
-	struct request_key key = { .uid = c->who->uid, .user_ns = c->who->user_ns };
+	struct request_key key = { .uid = c->who->uid, .user_ns = c->who->user_ns, .neighbour = c->who->neighbour };
 
 	memcpy(key.id, c->id, sizeof(key.id));
 	return key;

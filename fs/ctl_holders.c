@@ -25,7 +25,7 @@ struct holders { struct holder *items; size_t n, room; uint32_t version; int err
 
 static bool same_holder(const struct holder *h, const struct handle *e)
 {
-	return h->tgid == e->tgid && h->start_time == e->start_time && h->version == e->version && h->uid == e->uid;
+	return h->tgid == e->tgid && h->start_time == e->start_time && h->version == handle_shown(e).version && h->uid == e->uid;
 }
 
 static void collect(uint64_t fh, struct handle *e, void *arg)
@@ -34,7 +34,7 @@ static void collect(uint64_t fh, struct handle *e, void *arg)
 	struct holder *grown;
 	(void)fh;
 
-	if (e->kind != HANDLE_VALUE || (e->open_flags & O_ACCMODE) == O_WRONLY || (l->version && e->version != l->version) || l->error)
+	if (e->kind != HANDLE_VALUE || (e->open_flags & O_ACCMODE) == O_WRONLY || (l->version && handle_shown(e).version != l->version) || l->error)
 		return;
 	for (size_t i = 0; i < l->n; i++)
 		if (same_holder(&l->items[i], e)) {
@@ -56,7 +56,7 @@ static void collect(uint64_t fh, struct handle *e, void *arg)
 		l->items = grown;
 		l->room = l->room ? 2 * l->room : 32;
 	}
-	l->items[l->n] = (struct holder){ .uid = e->uid, .gid = e->gid, .version = e->version, .files = 1, .tgid = e->tgid, .start_time = e->start_time, .since = e->since };
+	l->items[l->n] = (struct holder){ .uid = e->uid, .gid = e->gid, .version = handle_shown(e).version, .files = 1, .tgid = e->tgid, .start_time = e->start_time, .since = e->since };
 	memcpy(l->items[l->n++].comm, e->comm, HANDLE_COMM);
 }
 

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/follow.h"
 #include "fs/shares.h"
 
-#define TABLE_MAGIC   0x63666831u	/* "cfh1" */
+#define TABLE_MAGIC   0x63666832u	/* "cfh2" */
 #define CAPACITY_MIN  256u
 #define EACH_BATCH    128u
 #define NO_ENTRY      0u		/* links are index + 1 */
@@ -29,6 +30,7 @@ struct handles {
 	struct counts readers;
 	struct counts read_writers;
 	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
+	struct follow follow;
 };
 
 /* ---- counts ---- */
@@ -145,6 +147,11 @@ static bool is_read_writer(const struct handle *e)
 	return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) == O_RDWR;
 }
 
+static bool follows(const struct handle *e)
+{
+	return is_reader(e) && e->tid != 0;
+}
+
 static uint64_t reader_key(uint32_t secret, uint32_t version)
 {
 	return (uint64_t)secret << 32 | version;
@@ -154,7 +161,7 @@ static void account(struct handles *h, struct handle *e)
 {
 	uniques_insert(h, e);
 	if (is_reader(e))
-		counts_add(&h->readers, reader_key(e->secret, e->version), 1);
+		counts_add(&h->readers, reader_key(e->secret, handle_shown(e).version), 1);
 	if (is_read_writer(e))
 		counts_add(&h->read_writers, e->secret, 1);
 	h->open++;
@@ -164,9 +171,11 @@ static void unaccount(struct handles *h, struct handle *e)
 {
 	uniques_remove(h, e);
 	if (is_reader(e))
-		counts_drop(&h->readers, reader_key(e->secret, e->version));
+		counts_drop(&h->readers, reader_key(e->secret, handle_shown(e).version));
 	if (is_read_writer(e))
 		counts_drop(&h->read_writers, e->secret);
+	if (follows(e))
+		follow_drop(&h->follow, e);
 	h->open--;
 }
 
@@ -177,32 +186,18 @@ static void push_free(struct handles *h, struct handle *e)
 	h->free = index_of(h, e) + 1;
 }
 
-/* Room in every index for n live entries, so that publish and release need no memory. 0 or -ENOMEM. */
-static int reserve(struct handles *h, uint32_t n)
+static void move_counts(struct counts *c, struct count *slots, uint32_t capacity)
 {
-	struct count *readers = NULL, *read_writers = NULL;
-	uint32_t *uniques = NULL, capacity = h->capacity ? h->capacity : CAPACITY_MIN;
+	struct counts moved = counts_moved(c, slots, capacity);
+
+	free(c->slots);
+	*c = moved;
+}
+
+static void move_chains(struct handles *h, uint32_t *uniques, uint32_t capacity)
+{
 	uint32_t old_capacity = h->capacity, *old = h->uniques;
 
-	while (capacity < 2 * n)
-		capacity *= 2;
-	if (capacity == h->capacity)
-		return 0;
-	readers = calloc(capacity, sizeof(*readers));
-	read_writers = calloc(capacity, sizeof(*read_writers));
-	uniques = calloc(capacity, sizeof(*uniques));
-	if (!readers || !read_writers || !uniques) {
-		free(readers);
-		free(read_writers);
-		free(uniques);
-		return -ENOMEM;
-	}
-	struct counts moved = counts_moved(&h->readers, readers, capacity);
-	free(h->readers.slots);
-	h->readers = moved;
-	moved = counts_moved(&h->read_writers, read_writers, capacity);
-	free(h->read_writers.slots);
-	h->read_writers = moved;
 	h->uniques = uniques;
 	h->capacity = capacity;
 	for (uint32_t i = 0; i < old_capacity; i++) {
@@ -213,6 +208,28 @@ static int reserve(struct handles *h, uint32_t n)
 		}
 	}
 	free(old);
+}
+
+/* Room in every index for n live entries, so that publish and release need no memory. 0 or -ENOMEM. */
+static int reserve(struct handles *h, uint32_t n)
+{
+	uint32_t capacity = h->capacity ? h->capacity : CAPACITY_MIN;
+
+	while (capacity < 2 * n)
+		capacity *= 2;
+	if (capacity == h->capacity)
+		return 0;
+	struct count *readers = calloc(capacity, sizeof(*readers)), *read_writers = calloc(capacity, sizeof(*read_writers));
+	uint32_t *uniques = calloc(capacity, sizeof(*uniques));
+	if (!readers || !read_writers || !uniques || follow_reserve(&h->follow, capacity) < 0) {
+		free(readers);
+		free(read_writers);
+		free(uniques);
+		return -ENOMEM;
+	}
+	move_counts(&h->readers, readers, capacity);
+	move_counts(&h->read_writers, read_writers, capacity);
+	move_chains(h, uniques, capacity);
 	return 0;
 }
 
@@ -242,6 +259,24 @@ static struct shares *pool_of(const struct handles *h, uint32_t kind)
 	return h->shares[kind == HANDLE_DIR ? HANDLES_OF_DIRECTORIES : HANDLES_OF_OWN_FILES];
 }
 
+/* In the order in which they were opened. 0 or -ENOMEM. */
+static int follow_all(struct handles *h, uint32_t n)
+{
+	struct handle **all = calloc(n + 1, sizeof(struct handle *));
+	uint32_t found = 0;
+
+	if (!all)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < high(h) && found < n; i++) {
+		struct handle *e = &h->table->entries[i];
+		if (state_of(e) == HANDLE_OPEN && follows(e))
+			all[found++] = e;
+	}
+	follow_add_all(&h->follow, all, found);
+	free(all);
+	return 0;
+}
+
 static int take_over(struct handles *h)
 {
 	uint32_t end = high(h), n = 0;
@@ -264,7 +299,7 @@ static int take_over(struct handles *h)
 		shares_force(pool_of(h, e->kind), e->neighbour, 1);
 		h->live++;
 	}
-	return 0;
+	return follow_all(h, n);
 }
 
 int handles_new(struct handle_table *table, struct handles **ret_handles)
@@ -280,6 +315,7 @@ int handles_new(struct handle_table *table, struct handles **ret_handles)
 		return -ENOMEM;
 	h->table = table;
 	pthread_mutex_init(&h->lock, NULL);
+	follow_init(&h->follow, table->entries);
 	for (int i = 0; i < HANDLE_POOLS && r == 0; i++)
 		r = shares_new(&pools[i], &h->shares[i]);
 	if (r == 0)
@@ -302,6 +338,7 @@ void handles_free(struct handles *h)
 	free(h->readers.slots);
 	free(h->read_writers.slots);
 	free(h->uniques);
+	follow_free(&h->follow);
 	free(h);
 }
 
@@ -368,7 +405,10 @@ uint64_t handle_publish(struct handles *h, struct handle *e)
 	uint64_t fh;
 
 	pthread_mutex_lock(&h->lock);
+	e->order = ++h->table->orders;
 	account(h, e);
+	if (follows(e))
+		follow_add(&h->follow, e);
 	fh = fh_of(h, e);
 	atomic_store_explicit(&e->state, HANDLE_OPEN, memory_order_release);
 	pthread_mutex_unlock(&h->lock);
@@ -429,6 +469,40 @@ void handle_release(struct handles *h, uint64_t fh)
 		give_back(h, e);
 	}
 	pthread_mutex_unlock(&h->lock);
+}
+
+bool handle_move(struct handles *h, uint64_t fh, uint32_t version, uint32_t size)
+{
+	uint32_t before;
+
+	pthread_mutex_lock(&h->lock);
+	struct handle *e = handle_get(h, fh);
+	const bool moved = e && handle_show_again(e, version, size, &before);
+	if (moved && is_reader(e)) {
+		counts_drop(&h->readers, reader_key(e->secret, before));
+		counts_add(&h->readers, reader_key(e->secret, version), 1);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return moved;
+}
+
+static uint64_t last_of(struct handles *h, enum follow_by by, uint32_t secret, pid_t id)
+{
+	pthread_mutex_lock(&h->lock);
+	const struct handle *e = follow_last(&h->follow, by, secret, id);
+	const uint64_t fh = e ? fh_of(h, e) : 0;
+	pthread_mutex_unlock(&h->lock);
+	return fh;
+}
+
+uint64_t handle_of_thread(struct handles *h, uint32_t secret, pid_t tid)
+{
+	return last_of(h, FOLLOW_THREAD, secret, tid);
+}
+
+uint64_t handle_of_process(struct handles *h, uint32_t secret, pid_t tgid)
+{
+	return last_of(h, FOLLOW_PROCESS, secret, tgid);
 }
 
 /* Up to EACH_BATCH open handles of the secret from entry *at on; moves *at. */

@@ -35,6 +35,9 @@ enum handle_right { HANDLE_MAY_GET, HANDLE_MAY_SET, HANDLE_RIGHTS };
 struct handle_decision { uint64_t epoch; int64_t valid_until; };
 struct handle_reader { uint8_t digest[IDENTITY_DIGEST]; struct handle_decision may[HANDLE_RIGHTS]; };
 
+/* Links are index + 1; 0: none. */
+struct handle_link { uint32_t next, prev; };
+
 struct handle {
 	_Atomic uint32_t state;
 	uint32_t generation;
@@ -42,7 +45,8 @@ struct handle {
 	uint64_t ino;
 	uint32_t kind;
 	uint32_t open_flags;		/* O_ACCMODE | O_APPEND | O_TRUNC as the caller gave them */
-	uint32_t secret, version;
+	uint32_t secret;
+	int32_t tid;			/* of who opened `current` to read it; 0: not looked for by thread or process */
 	uint32_t uid, gid;		/* opener */
 	uint64_t neighbour;		/* whose share it is of */
 	int32_t tgid;
@@ -53,6 +57,10 @@ struct handle {
 	uint64_t stage;			/* 0: none */
 	uint32_t staged, pad;		/* chunks that are counted for it: fs/staged.h */
 	uint64_t binding;
+	_Atomic uint64_t shown;		/* of a value: see struct handle_shown */
+	uint64_t order;			/* of its publishing */
+	int64_t opened;			/* monotonic, ns */
+	struct handle_link follow[2];	/* private to handle.c, as next: by thread, by process */
 	uint64_t extra;			/* kind's own: ctl's buffer, audit's first segment */
 	uint64_t extra2;
 	int64_t since;			/* when it was opened, ns */
@@ -62,7 +70,7 @@ struct handle {
 };
 
 /* Entries at and above `high` were never used: their pages are not there yet, and nobody touches them. */
-struct handle_table { uint32_t magic; uint32_t size; _Atomic uint32_t high; uint32_t pad; struct handle entries[HANDLES_MAX]; };
+struct handle_table { uint32_t magic; uint32_t size; _Atomic uint32_t high; uint32_t pad; uint64_t orders; struct handle entries[HANDLES_MAX]; };
 
 struct handles;	/* one process's view */
 
@@ -74,7 +82,7 @@ void handles_free(struct handles *h);
 /* reserved: for an administrator, who must be able to act when others have all that they can. */
 struct handle_ask { uint64_t unique, neighbour; uint32_t uid; enum handle_kind kind; bool reserved; };
 /* A BUSY entry, zeroed but for what ask says: -ENFILE (this neighbour has its share of the pool), -ENOMEM. Fill it, then publish or abandon.
- * unique, neighbour, kind, secret, version and open_flags must not change once it is published: what is counted by them is taken off again by them. */
+ * unique, neighbour, kind, secret, tid, tgid and open_flags must not change once it is published: what is counted by them is taken off again by them. */
 int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **ret_handle);
 uint64_t handle_publish(struct handles *h, struct handle *e);	/* returns fh */
 void handle_abandon(struct handles *h, struct handle *e);
@@ -83,6 +91,20 @@ void handle_abandon(struct handles *h, struct handle *e);
 struct handle *handle_get(struct handles *h, uint64_t fh);
 struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh);	/* for a resent OPEN */
 void handle_release(struct handles *h, uint64_t fh);	/* idempotent */
+
+/* Which version an open value shows, its size, and how far it was read: one word of the entry, for they change together, and a worker may die in between. */
+struct handle_shown { uint32_t version, size; bool begun, ended; };
+struct handle_shown handle_shown(const struct handle *e);
+void handle_show(struct handle *e, uint32_t version, uint32_t size);	/* before it is published */
+struct handle_shown handle_begin(struct handle *e);	/* somebody reads: from now on it stays at its version */
+void handle_end(struct handle *e);			/* somebody has found its end */
+/* Another version, if nobody has begun to read; for handle_move, which counts it. */
+bool handle_show_again(struct handle *e, uint32_t version, uint32_t size, uint32_t *ret_before);
+/* Moves one that nobody has read yet to another version. False: somebody has, or it is closed. */
+bool handle_move(struct handles *h, uint64_t fh, uint32_t version, uint32_t size);
+/* The last opened of those (fh, 0: none) through which a thread, or a process, reads the `current` of a secret. O(1). */
+uint64_t handle_of_thread(struct handles *h, uint32_t secret, pid_t tid);
+uint64_t handle_of_process(struct handles *h, uint32_t secret, pid_t tgid);
 
 /* Calls fn for each open handle of a secret (0: of all), without a lock: entries may be released meanwhile, by fn too; those opened meanwhile may be missed. */
 void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg);

@@ -21,7 +21,6 @@ static bool inode_valid(const struct inode *i)
 		return i->secret == 0 && i->low >= OWN_DIR && i->low < OWN_END;
 	case INODE_SECRET:
 	case INODE_VERSIONS:
-		return secret && i->low <= INODE_LOW_MAX;
 	case INODE_CURRENT:
 		return secret && i->low == 0;
 	case INODE_VERSION:

@@ -4,7 +4,7 @@
  *   bits 63..60  0
  *   bits 59..56  type (enum inode_type)
  *   bits 55..28  secret id                      (below 2^28)
- *   bits 27..0   incarnation (directories) or version number (version files), else 0
+ *   bits 27..0   version number (version files), else 0
  *
  * Directories below .coffer/at have another layout, for they have an epoch:
  *
@@ -25,7 +25,7 @@ enum inode_type {
 	INODE_NONE = 0,
 	INODE_ROOT = 1,
 	INODE_OWN,		/* .coffer/ and what is in it: low bits are enum inode_own */
-	INODE_SECRET,		/* directory of (secret, incarnation) */
+	INODE_SECRET,		/* its directory: one for its life, wherever it stands, for a rename keeps the number in the kernel */
 	INODE_VERSIONS,		/* its versions/ */
 	INODE_CURRENT,		/* one for the secret's life */
 	INODE_VERSION,		/* (secret, version) */

@@ -218,8 +218,8 @@ void mount_save(const struct mount *m, struct mount_state *ret)
 	snprintf(ret->directory, sizeof ret->directory, "%s", m->directory);
 }
 
-/* Of a line of mountinfo. */
-struct seen { int id; unsigned major, minor; char point[PATH_MAX], source[PATH_MAX + 16]; };
+/* Of a line of mountinfo. A byte of a path may be four there. */
+struct seen { int id; unsigned major, minor; char point[4 * PATH_MAX], source[PATH_MAX + 16]; };
 
 /* Blanks and what else would part fields stand there as \040. */
 static void unescape(char *text)
@@ -241,7 +241,7 @@ static bool see(const char *line, struct seen *ret)
 {
 	const char *type = strstr(line, " - fuse.coffer ");
 
-	if (!type || sscanf(line, "%d %*d %u:%u %*s %4095s", &ret->id, &ret->major, &ret->minor, ret->point) != 4 || sscanf(type, " - fuse.coffer %4111s", ret->source) != 1)
+	if (!type || sscanf(line, "%d %*d %u:%u %*s %16383s", &ret->id, &ret->major, &ret->minor, ret->point) != 4 || sscanf(type, " - fuse.coffer %4111s", ret->source) != 1)
 		return false;
 	unescape(ret->point);
 	unescape(ret->source);

@@ -5,9 +5,9 @@
 #include <string.h>
 
 /* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was done. */
-static struct request_key key_of(struct vault *v, const struct name_change *c, uint64_t unique)
+static struct request_key key_of(struct vault *v, const struct asker *asker, const struct name_change *c, uint64_t unique)
 {
-	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection };
+	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection, .neighbour = asker->who->neighbour };
 
 	memcpy(key.id, c->verb, strnlen(c->verb, 8));
 	memcpy(key.id + 8, &unique, sizeof unique);
@@ -48,7 +48,7 @@ static int carry_out(struct vault *v, const struct asker *asker, const struct na
 	*ret_promised = true;
 	r = vault_commit(v);
 	if (!r)
-		vault_changed(v, false);
+		vault_changed(v, c->rings);
 	return r;
 }
 
@@ -56,7 +56,7 @@ int name_change(struct vault *v, const struct asker *asker, const struct name_ch
 {
 	const int64_t began = vault_now();
 	const struct bytes parts[] = { { c->verb, strlen(c->verb) }, { c->name, strlen(c->name) } };
-	const struct request_key key = key_of(v, c, unique);
+	const struct request_key key = key_of(v, asker, c, unique);
 	uint8_t digest[DIGEST_LEN];
 	struct verdict j = { 0 };
 	bool promised = false;
@@ -74,6 +74,9 @@ int name_change(struct vault *v, const struct asker *asker, const struct name_ch
 		return 0;
 	}
 	decide(v, asker, c, &j);
+	r = !j.error && c->check ? c->check(v, c->name) : 0;
+	if (r)
+		return r;
 	if (asker->patience < (j.error ? vault_record_waits(v) : WAITS_FOR_ALL))
 		return -EAGAIN;
 	vault_copy_name(j.name, sizeof j.name, c->name);

@@ -9,7 +9,9 @@ struct name_change {
 	enum action action;
 	enum audit_operation operation;	/* 0: the daemon's own, which is neither asked nor recorded */
 	const char *name;
+	int (*check)(struct vault *v, const char *name);	/* from memory, once it is allowed: an error is the answer, and no record is made. NULL: none */
 	int (*run)(struct vault *v, const char *name);	/* in the transaction: 0 or negative errno */
+	bool rings;			/* watchers of `current` are told: the kernel raises no event on it */
 };
 
 /* Waits for the database, but to refuse: that is done at once, for the kernel holds the directories' locks meanwhile. 0, also when an earlier worker did it; -EAGAIN: only a thread that may wait for all can do it (asker's

@@ -49,19 +49,13 @@ static int lookup_request(const char *name, struct inode *ret)
 
 static struct inode secret_dir(const struct catalog_secret *s)
 {
-	return (struct inode){ .type = INODE_SECRET, .secret = s->id, .low = s->incarnation };
+	return (struct inode){ .type = INODE_SECRET, .secret = s->id };
 }
 
-/* An old incarnation's directory finds nothing: it is the one that was deleted. That of a deleted secret stands in .coffer/deleted, and finds what it will have when it is back. */
-static const struct catalog_secret *present_dir(struct vault *v, const struct inode *i)
-{
-	const struct catalog_secret *s = store_get(v->store, i->secret);
-	return s && s->incarnation == i->low ? s : NULL;
-}
-
+/* Of a deleted secret too: what is bound or stood in goes on resolving, and is whole again when it is recovered. OPEN is what refuses it. Of one that is purged nothing is found. */
 static int lookup_in_secret(struct vault *v, const struct inode *dir, const char *name, struct inode *ret)
 {
-	const struct catalog_secret *s = present_dir(v, dir);
+	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	const struct catalog_version *c;
 
 	if (!s)
@@ -69,7 +63,7 @@ static int lookup_in_secret(struct vault *v, const struct inode *dir, const char
 	if (dir->type == INODE_SECRET && !strcmp(name, "current")) {
 		*ret = (struct inode){ .type = INODE_CURRENT, .secret = s->id };
 	} else if (dir->type == INODE_SECRET && !strcmp(name, "versions")) {
-		*ret = (struct inode){ .type = INODE_VERSIONS, .secret = s->id, .low = s->incarnation };
+		*ret = (struct inode){ .type = INODE_VERSIONS, .secret = s->id };
 	} else if (dir->type == INODE_VERSIONS && (c = catalog_version(s, parse_version(name))) && !c->destroyed) {
 		*ret = (struct inode){ .type = INODE_VERSION, .secret = s->id, .low = c->number };
 	} else {
@@ -181,7 +175,7 @@ static void list_secrets(struct vault *v, const struct identity *who, bool delet
 
 static int list_versions(struct vault *v, const struct identity *who, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
 {
-	const struct catalog_secret *s = present_dir(v, dir);
+	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	char name[16];
 
 	if (!s)
@@ -218,11 +212,11 @@ static int list_fixed(const struct names_entry *entries, size_t n, uint64_t offs
 
 static int list_secret(struct vault *v, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
 {
-	const struct catalog_secret *s = present_dir(v, dir);
+	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	if (!s)
 		return 0;
 	struct inode current = { .type = INODE_CURRENT, .secret = s->id };
-	struct inode versions = { .type = INODE_VERSIONS, .secret = s->id, .low = s->incarnation };
+	struct inode versions = { .type = INODE_VERSIONS, .secret = s->id };
 	const struct names_entry e[] = { { "current", inode_pack(&current), 0 }, { "versions", inode_pack(&versions), 0 } };
 	return list_fixed(e, 2, offset, fn, arg);
 }
@@ -269,7 +263,7 @@ static void judge_listing(struct vault *v, const struct asker *asker, const stru
 	const struct identity *who = asker_trusted(asker);
 
 	if (dir->type == INODE_VERSIONS) {
-		const struct catalog_secret *s = present_dir(v, dir);
+		const struct catalog_secret *s = store_get(v->store, dir->secret);
 		if (!s)
 			return;
 		vault_copy_name(j->name, sizeof j->name, s->name);

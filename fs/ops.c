@@ -11,6 +11,7 @@
 #include "fs/attr.h"
 #include "fs/ctl_file.h"
 #include "fs/log.h"
+#include "fs/measure.h"
 #include "fs/names.h"
 #include "fs/removal.h"
 #include "fs/staging.h"
@@ -162,7 +163,13 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	const bool same = fi || (inode_unpack(ino, &i) && inode_is_dir(&i));
 	if (!same && !identify(req, &a))
 		return;
-	int r = attr_fill(v, same ? NULL : &a, ino, &st);
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	const struct asker named = { .uid = c->uid, .gid = c->gid, .tid = c->pid };
+	const struct measure_ask ask = {
+		.ino = ino, .fh = fi ? fi->fh : 0, .unique = request_unique(), .resent = request_current()->resent, .may_record = request_current()->patience >= vault_record_waits(v),
+	};
+	const struct attr_shown shown = measure(v, same ? &named : &a, &ask);
+	int r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
 	asker_release(&a);
 	if (r)
 		reply_error(req, r);
@@ -455,13 +462,14 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
 {
+	const struct rename n = { .from = parent, .name = name, .to = to, .to_name = to_name, .flags = flags };
 	struct asker a = { 0 };
 
-	int r = removal_check_rename(parent, name, to, to_name, flags);
+	int r = removal_check_rename(&n);
 	if (!r && !identify(req, &a))
 		return;
 	if (!r)
-		r = removal_rename(vault_of(req), &a, parent, name, to, to_name, flags, request_unique(), request_current()->resent);
+		r = removal_rename(vault_of(req), &a, &n, request_unique(), request_current()->resent);
 	asker_release(&a);
 	if (!has_to_wait(req, r))
 		reply_error(req, r);

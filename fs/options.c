@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/sizefmt.h"
+#include "store/vaultconf.h"
 
 const char options_usage[] =
 	"usage: cofferd STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
@@ -153,6 +155,11 @@ static int absolute(const char *path, char ret_path[PATH_MAX], const char *what,
 	if (realpath(path, ret_path))
 		return 0;
 	int r = -errno;
+	char here[PATH_MAX];
+	if (path[0] != '/' && !getcwd(here, sizeof here)) {
+		snprintf(why, why_len, "%s %s: the current directory is gone; give the whole path", what, path);
+		return r;
+	}
 	snprintf(why, why_len, "%s %s: %s; %s %s makes one", what, path, strerror(-r), what_to_do, path);
 	return r == -EINVAL ? -EIO : r;
 }
@@ -220,6 +227,10 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 			return -EINVAL;
 		}
 		r = absolute(strncmp(paths[0], "coffer:", 7) ? paths[0] : paths[0] + 7, o.store, "store", "coffer init", why, why_len);
+		if (!r && strlen(o.store) > STORE_PATH_MAX) {
+			snprintf(why, why_len, "the store's path is longer than the %d bytes that the kernel takes; serve it under a shorter one: mkdir /var/lib/coffer/NAME && mount --bind . /var/lib/coffer/NAME, in the store's directory", STORE_PATH_MAX);
+			r = -EINVAL;
+		}
 		if (!r)
 			r = absolute(paths[1], o.mount, "mount point", "mkdir", why, why_len);
 		if (r)

@@ -1,10 +1,8 @@
 #include "fs/removal.h"
 
 #include <errno.h>
-#include <linux/fuse.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "fs/appear.h"
 #include "fs/log.h"
@@ -24,9 +22,14 @@ static uint32_t find(struct vault *v, const char *name, bool deleted)
 
 static int run_delete(struct vault *v, const char *name)
 {
-	bool gone;
 	uint32_t id = find(v, name, false);
-	return id ? store_secret_delete(v->store, id, &gone) : -ENOENT;
+	return id ? store_secret_delete(v->store, id) : -ENOENT;
+}
+
+static int run_remove(struct vault *v, const char *name)
+{
+	uint32_t id = find(v, name, false);
+	return id ? store_secret_remove(v->store, id) : -ENOENT;
 }
 
 static int run_recover(struct vault *v, const char *name)
@@ -51,6 +54,16 @@ static int run_forget(struct vault *v, const char *name)
 	return id ? store_secret_purge(v->store, id) : -EPERM;
 }
 
+/* As everywhere: a directory goes only when nothing is in it. Said at once: find -delete asks it of every secret. */
+static int check_empty(struct vault *v, const char *name)
+{
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_find(v->store, name);
+	const int r = s && s->n_versions ? -ENOTEMPTY : 0;
+	store_unlock_tables(v->store);
+	return r;
+}
+
 /* ---- requests ---- */
 
 static bool is_deleted_dir(uint64_t ino)
@@ -64,34 +77,26 @@ static bool is_root(uint64_t ino)
 	return inode_unpack(ino, &i) && i.type == INODE_ROOT;
 }
 
-#define NOTIFY_INC_EPOCH 8	/* FUSE_NOTIFY_INC_EPOCH, since 7.44 (Linux 6.16) */
-
-/* What somebody had open while its directory was removed, the kernel still finds there by name. This has every cached name looked up once more, the old directory's too, and takes no lock
- * (an invalidation of single names would, and could hang with us). An older kernel refuses it: there such a file can be found, and opened by who may, until it leaves the cache. */
-static void forget_names(struct vault *v)
-{
-	const struct fuse_out_header notice = { .len = sizeof notice, .error = NOTIFY_INC_EPOCH };
-	(void)!write(v->fuse_fd, &notice, sizeof notice);
-}
-
 int removal_check_rmdir(uint64_t parent, const char *name)
 {
 	return name_valid(name) && (is_deleted_dir(parent) || is_root(parent)) ? 0 : -EPERM;
 }
 
-int removal_check_rename(uint64_t parent, const char *name, uint64_t to, const char *to_name, unsigned flags)
+int removal_check_rename(const struct rename *n)
 {
-	const bool recovers = is_deleted_dir(parent) && is_root(to) && !strcmp(name, to_name) && !(flags & ~(unsigned)RENAME_NOREPLACE);
+	const bool deletes = is_root(n->from) && is_deleted_dir(n->to), recovers = is_deleted_dir(n->from) && is_root(n->to);
 
-	return recovers && name_valid(name) ? 0 : -EPERM;
+	return (deletes || recovers) && !strcmp(n->name, n->to_name) && !(n->flags & ~(unsigned)RENAME_NOREPLACE) && name_valid(n->name) ? 0 : -EPERM;
 }
 
 int removal_rmdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent)
 {
-	static const struct name_change delete = { .verb = "delete", .action = ACTION_SECRETS_DELETE, .operation = AUDIT_SECRET_DELETE, .run = run_delete };
+	static const struct name_change remove = {
+		.verb = "remove", .action = ACTION_SECRETS_DELETE, .operation = AUDIT_SECRET_DELETE, .check = check_empty, .run = run_remove,
+	};
 	static const struct name_change purge = { .verb = "purge", .action = ACTION_SECRETS_PURGE, .operation = AUDIT_SECRET_PURGE, .run = run_purge };
 	static const struct name_change forget = { .verb = "forget", .run = run_forget };
-	struct name_change c = delete;
+	struct name_change c = remove;
 	int r = removal_check_rmdir(parent, name);
 
 	if (r)
@@ -99,24 +104,43 @@ int removal_rmdir(struct vault *v, const struct asker *asker, uint64_t parent, c
 	if (is_deleted_dir(parent))
 		c = vault_is_bell(v, asker->uid, asker->tid) ? forget : purge;
 	c.name = name;
-	r = name_change(v, asker, &c, unique, resent);
-	if (!r)
-		forget_names(v);
-	return r;
+	return name_change(v, asker, &c, unique, resent);
 }
 
-int removal_rename(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t to, const char *to_name, unsigned flags, uint64_t unique, bool resent)
+/* Nothing is kept of what never had a version: its name goes as soon as the kernel has heard that it moved. */
+static void forget_empty(struct vault *v, const char *name)
 {
-	const struct name_change recover = {
-		.verb = "recover", .action = ACTION_SECRETS_RECOVER, .operation = AUDIT_SECRET_RECOVER, .name = name, .run = run_recover,
+	char path[BELL_PATH_MAX];
+
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_find_deleted(v->store, name);
+	const bool empty = s && catalog_emptied(s);
+	store_unlock_tables(v->store);
+	snprintf(path, sizeof path, ".coffer/deleted/%s", name);
+	if (empty)
+		vault_ring(v, BELL_RMDIR, path);
+}
+
+int removal_rename(struct vault *v, const struct asker *asker, const struct rename *n, uint64_t unique, bool resent)
+{
+	/* the kernel tells watchers of the directories; those of `current` itself hear nothing of it */
+	static const struct name_change delete = {
+		.verb = "delete", .action = ACTION_SECRETS_DELETE, .operation = AUDIT_SECRET_DELETE, .run = run_delete, .rings = true,
 	};
+	static const struct name_change recover = {
+		.verb = "recover", .action = ACTION_SECRETS_RECOVER, .operation = AUDIT_SECRET_RECOVER, .run = run_recover, .rings = true,
+	};
+	struct name_change c = is_root(n->from) ? delete : recover;
+	int r = removal_check_rename(n);
 
-	int r = removal_check_rename(parent, name, to, to_name, flags);
-
-	if (!r)
-		r = name_change(v, asker, &recover, unique, resent);
-	if (!r)
-		appear_at_once(v, find(v, name, false));
+	if (r)
+		return r;
+	c.name = n->name;
+	r = name_change(v, asker, &c, unique, resent);
+	if (!r && is_root(n->to))
+		appear_at_once(v, find(v, n->name, false));
+	if (!r && is_deleted_dir(n->to))
+		forget_empty(v, n->name);
 	return r;
 }
 

@@ -46,13 +46,15 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	uint64_t stage;
 	if (h->stage)
 		return 0;
-	int r = staged_grow(v, h, !(h->open_flags & O_TRUNC) && h->version ? h->extra : 0);
+	const struct handle_shown shown = handle_begin(h);	/* what it starts from does not change under it */
+	const bool copies = !(h->open_flags & O_TRUNC) && shown.version;
+	int r = staged_grow(v, h, copies ? shown.size : 0);
 	if (!r)
 		r = store_stage_new(v->store, &stage);
 	if (r)
 		return r;
-	if (!(h->open_flags & O_TRUNC) && h->version)
-		r = store_stage_copy_version(v->store, stage, h->secret, h->version);
+	if (copies)
+		r = store_stage_copy_version(v->store, stage, h->secret, shown.version);
 	if (r)		/* each try would leave another one in the database */
 		store_stage_drop(v->store, stage);
 	else
@@ -121,7 +123,7 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 	size_t got = 0;
 	if (!h)
 		return -EBADF;
-	if (!h->stage && !(h->open_flags & O_TRUNC) && h->version)
+	if (!h->stage && !(h->open_flags & O_TRUNC) && handle_shown(h).version)
 		return -ENOENT;
 	int r = -access_recheck(v, asker, h, ACTION_SECRETS_GET, unique, resent);	/* the stage may have begun as a copy: the right to write it is none to see it */
 	if (!r && h->stage)

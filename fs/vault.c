@@ -259,17 +259,24 @@ void vault_told(struct vault *v, uint64_t epoch)
 	atomic_store(&v->shared->rings.told, epoch + 1);
 }
 
+/* Where it stands; under the table lock. False: nothing is left of it that could be watched. */
+static bool current_path(const struct catalog_secret *s, char path[BELL_PATH_MAX])
+{
+	if (!s || catalog_emptied(s))
+		return false;
+	snprintf(path, BELL_PATH_MAX, "%s%s/current", s->deleted ? ".coffer/deleted/" : "", s->name);
+	return true;
+}
+
 void vault_ring_current(uint32_t secret, void *arg)
 {
 	struct vault *v = arg;
-	char path[BELL_PATH_MAX] = "";
+	char path[BELL_PATH_MAX];
 
 	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, secret);
-	if (s && !s->deleted)
-		snprintf(path, sizeof path, "%s/current", s->name);
+	const bool there = current_path(store_get(v->store, secret), path);
 	store_unlock_tables(v->store);
-	if (path[0])
+	if (there)
 		vault_ring(v, BELL_TOUCH, path);
 }
 
@@ -360,12 +367,9 @@ void vault_changed(struct vault *v, bool ring)
 		appear_wait(v, made);
 	for (uint32_t id = 0; (id = store_touched_next(v->store, id));) {
 		store_rdlock(v->store);
-		const struct catalog_secret *s = store_get(v->store, id);
-		const bool deleted = s && s->deleted;
-		if (s)
-			snprintf(path, sizeof path, "%s/current", s->name);
+		const bool there = current_path(store_get(v->store, id), path);
 		store_unlock_tables(v->store);
-		if (s && ring && !deleted && id < mark)		/* of new ones it is rung with the name */
+		if (there && ring && id < mark)		/* of new ones it is rung with the name */
 			vault_ring(v, BELL_TOUCH, path);
 		drops_add(v->drops, inode_pack(&(struct inode){ .type = INODE_CURRENT, .secret = id }));
 	}

@@ -24,6 +24,7 @@
 #include "store/store.h"
 
 #define KNOWN_MAX 1024u
+#define TOLD_MAX  1024u
 
 struct vault {
 	struct shared *shared;
@@ -43,6 +44,7 @@ struct vault {
 	struct ctl_env ctl;
 	int bell_fd, control_fd, fuse_fd, proc_fd;
 	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
+	_Atomic uint32_t told[TOLD_MAX];	/* secrets, by hash, of whose current an older size was told last: fs/measure.h */
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
 	struct shares *ctl_shares;	/* of its buffers but the reserve; NULL: not counted yet */
 	uint32_t ctl_reserved;		/* how many are taken from the reserve, and which: */
@@ -120,7 +122,7 @@ void vault_ring_missed(struct vault *v);
 void vault_ring(struct vault *v, enum bell_action action, const char *path);
 /* Rings again for all that may not have been heard for a full queue, where there is any; waits for room. From a thread of its own: stop_fd is readable when it should end, and leave the rest to the next. */
 void vault_ring_lost(struct vault *v, int stop_fd);
-/* A live secret has a new current: for the store's callbacks, arg is the vault. */
+/* A secret's current is another, or came or went with it: for the store's callbacks, arg is the vault. */
 void vault_ring_current(uint32_t secret, void *arg);
 
 /* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */

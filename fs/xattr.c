@@ -36,7 +36,7 @@ static int gather(struct vault *v, const struct asker *asker, uint64_t ino, stru
 	const struct catalog_secret *s = store_get(v->store, i.secret);
 	const struct catalog_version *c = s && !dir ? catalog_version(s, i.type == INODE_VERSION ? i.low : s->current) : NULL;
 	/* directories have attributes in .coffer/deleted only; what was destroyed has none */
-	if (s && (i.type == INODE_CURRENT || (dir && s->deleted && s->incarnation == i.low) || (c && !c->destroyed))) {
+	if (s && (i.type == INODE_CURRENT || (dir && s->deleted) || (c && !c->destroyed))) {
 		snprintf(f->name, sizeof f->name, "%s", s->name);
 		f->secret = s->id;
 		f->enabled = s->enabled;

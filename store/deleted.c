@@ -4,24 +4,20 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Directories' inode numbers have 28 bits for it. */
-#define INCARNATION_MAX ((1 << 28) - 1)
-
 struct object {
-	int64_t incarnation, changed, last_version, purge_at;
+	int64_t changed, last_version, purge_at;
 	bool deleted;
 };
 
 static int object_read(struct store *s, uint32_t id, struct object *ret)
 {
-	struct query q = db_query(s->write, "SELECT incarnation, changed, last_version, deleted_at IS NOT NULL, purge_at FROM objects WHERE id = ?");
+	struct query q = db_query(s->write, "SELECT changed, last_version, deleted_at IS NOT NULL, purge_at FROM objects WHERE id = ?");
 	int r;
 
 	query_int(&q, id);
 	r = query_step(&q);
 	if (r > 0)
-		*ret = (struct object){ .incarnation = column_int(&q, 0), .changed = column_int(&q, 1), .last_version = column_int(&q, 2),
-					.deleted = column_int(&q, 3) != 0, .purge_at = column_int(&q, 4) };
+		*ret = (struct object){ .changed = column_int(&q, 0), .last_version = column_int(&q, 1), .deleted = column_int(&q, 2) != 0, .purge_at = column_int(&q, 3) };
 	query_end(&q);
 	return r > 0 ? 0 : r == 0 ? -ENOENT : r;
 }
@@ -51,7 +47,7 @@ static int object_delete(struct store *s, uint32_t id, const struct object *o)
 		r = row_out(s, ROW_OBJECT, id, &change);
 	if (r < 0)
 		return transaction_fail(s, r);
-	q = db_query(s->write, "UPDATE objects SET incarnation = incarnation + 1, deleted_at = ?, purge_at = ? WHERE id = ?");
+	q = db_query(s->write, "UPDATE objects SET deleted_at = ?, purge_at = ? WHERE id = ?");
 	query_int(&q, now > o->changed ? now : o->changed);	/* whatever the wall clock says, not before its last change */
 	query_int(&q, counted + RETENTION_NS(&s->transaction.settings));
 	query_int(&q, id);
@@ -62,23 +58,31 @@ static int object_delete(struct store *s, uint32_t id, const struct object *o)
 	return r < 0 ? r : store_event_add_of(s, EVENT_DELETED, id, 0, false);
 }
 
-int store_secret_delete(struct store *s, uint32_t id, bool *ret_gone)
+static int live_read(struct store *s, uint32_t id, struct object *ret)
 {
-	struct object o = { 0 };
 	int r = transaction_check(s);
 
 	if (r == 0)
-		r = object_read(s, id, &o);
-	if (r == 0 && o.deleted)
-		r = -ENOENT;
-	if (r == 0 && o.incarnation >= INCARNATION_MAX)
-		r = -EOVERFLOW;
-	if (r < 0)
-		return r;
-	r = o.last_version == 0 ? object_remove(s, id) : object_delete(s, id, &o);
-	if (r == 0)
-		*ret_gone = o.last_version == 0;
-	return r;
+		r = object_read(s, id, ret);
+	return r == 0 && ret->deleted ? -ENOENT : r;
+}
+
+int store_secret_delete(struct store *s, uint32_t id)
+{
+	struct object o = { 0 };
+	int r = live_read(s, id, &o);
+
+	return r < 0 ? r : object_delete(s, id, &o);
+}
+
+int store_secret_remove(struct store *s, uint32_t id)
+{
+	struct object o = { 0 };
+	int r = live_read(s, id, &o);
+
+	if (r == 0 && o.last_version != 0)
+		r = -ENOTEMPTY;
+	return r < 0 ? r : object_remove(s, id);
 }
 
 /* Its versions, ascending; malloc'd. */
@@ -132,7 +136,6 @@ int store_secret_recover(struct store *s, uint32_t id)
 		r = row_out(s, ROW_OBJECT, id, &change);
 	if (r < 0)
 		return r;
-	/* The incarnation stays: RENAME keeps the number of the directory. */
 	q = db_query(s->write, "UPDATE objects SET deleted_at = NULL, purge_at = NULL, changed = max(deleted_at, ?) WHERE id = ?");
 	query_int(&q, store_now(s));
 	query_int(&q, id);

@@ -13,7 +13,7 @@
 #define BINDING_COLUMNS  "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
 #define CLOCK_COLUMNS    "id, counted, boot, uptime, mac"
 #define BLOCK_COLUMNS    "id, principal, reason, created_by, created, mac"
-#define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, mac"
+#define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, neighbour, mac"
 #define PENDING_COLUMNS  "id, act, mac"
 #define ROTATION_COLUMNS "id, scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac"
 #define HOOK_COLUMNS     "id, scope, events, command, user, debounce, timeout, created_by, created, mac"

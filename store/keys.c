@@ -697,25 +697,47 @@ bool keys_state_changed(struct keys *k)
 
 /* ---- unsealing ---- */
 
+/* Through a descriptor of its directory, for a socket's address has room for 107 bytes of a path only. Proc's own name of the descriptor is short. */
+static int unseal_address(const char *path, struct sockaddr_un *ret, int *ret_dir)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+	int r = -ENOMEM, n;
+
+	if (!dir)
+		return r;
+	*ret_dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = *ret_dir < 0 ? -errno : 0;
+	free(dir);
+	if (r < 0)
+		return r;
+	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	n = snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", *ret_dir, slash ? slash + 1 : path);
+	return n > 0 && (size_t)n < sizeof(ret->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
 static int unseal_connect(const char *path, char *why, size_t why_len)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd, r;
+	struct sockaddr_un addr;
+	int dir = -1, fd = -1, r = unseal_address(path, &addr, &dir);
 
-	if (strlen(path) >= sizeof(addr.sun_path)) {
-		snprintf(why, why_len, "%.100s: too long for a socket's path", path);
+	if (r < 0)
+		goto out;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	r = fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+out:
+	if (dir >= 0)
+		close(dir);
+	if (r == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	if (r != -EACCES && r != -EPERM) {
+		snprintf(why, why_len, "no key holder answers; is cofferd running? Asked: %s", path);
 		return -EIO;
 	}
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -EIO;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return fd;
-	r = errno == EACCES || errno == EPERM ? -EACCES : -EIO;
-	snprintf(why, why_len, r == -EACCES ? "%.100s: only root may unseal a vault" : "%.100s: no key holder answers; is cofferd running?", path);
-	close(fd);
-	return r;
+	snprintf(why, why_len, "only root may unseal a vault: %s", path);
+	return -EACCES;
 }
 
 static int send_all(int fd, const uint8_t *p, size_t len, int64_t deadline)

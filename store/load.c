@@ -23,7 +23,6 @@ int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64
 		.id = (uint32_t)column_int(q, 0),
 		.kind = (uint8_t)column_int(q, 1),
 		.name = name,
-		.incarnation = (uint32_t)column_int(q, 3),
 		.enabled = column_int(q, 4) != 0,
 		.deleted = !column_null(q, 5),
 		.created = column_int(q, 7),

@@ -92,18 +92,23 @@ static int drop_expired_of(struct store *s, const struct request_key *key)
 	return drop_found(s, &q);
 }
 
-/* Who floods loses the oldest of its own answers, nobody else's. */
-static int drop_beyond_cap(struct store *s, uint32_t uid)
+/* Who floods loses the oldest of its own answers, nobody else's: a uid those of that uid and neighbour (in a container it is somebody else's), a neighbour, which can have very many uids, its own. */
+static int drop_beyond_caps(struct store *s, const struct request_key *key)
 {
-	struct query q;
-	int r;
+	static const struct { const char *sql; uint32_t most; } caps[] = {
+		{ "SELECT id FROM requests WHERE neighbour = ?1 AND uid = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3", REQUESTS_PER_UID },
+		{ "SELECT id FROM requests WHERE neighbour = ?1 AND ?2 IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?3", REQUESTS_PER_NEIGHBOUR },
+	};
+	int r = 0;
 
-	do {
-		q = db_query(s->write, "SELECT id FROM requests WHERE uid = ? ORDER BY id DESC LIMIT 1 OFFSET ?");
-		query_int(&q, uid);
-		query_int(&q, REQUESTS_PER_UID);
-		r = drop_found(s, &q);
-	} while (r > 0);
+	for (size_t i = 0; i < sizeof caps / sizeof *caps && r == 0; i++)
+		do {
+			struct query q = db_query(s->write, caps[i].sql);
+			query_int(&q, (int64_t)key->neighbour);
+			query_int(&q, key->uid);
+			query_int(&q, caps[i].most);
+			r = drop_found(s, &q);
+		} while (r > 0);
 	return r;
 }
 
@@ -123,19 +128,20 @@ int store_request_put(struct store *s, const struct request_key *key, const uint
 	r = drop_expired_of(s, key);
 	if (r < 0)
 		return transaction_fail(s, r);
-	q = db_query(s->write, "INSERT INTO requests(id, uid, user_ns, request, digest, answer, created, mac)"
-			       " VALUES((SELECT ifnull(max(id), 0) + 1 FROM requests), ?, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT INTO requests(id, uid, user_ns, request, digest, answer, created, neighbour, mac)"
+			       " VALUES((SELECT ifnull(max(id), 0) + 1 FROM requests), ?, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, key->uid);
 	query_int(&q, (int64_t)key->user_ns);
 	query_blob(&q, key->id, sizeof key->id);
 	query_blob(&q, digest, DIGEST_LEN);
 	query_text(&q, answer);
 	query_int(&q, store_now(s));
+	query_int(&q, (int64_t)key->neighbour);
 	r = query_run(&q);
 	if (r == 0)
 		r = trail_in(s, ROW_REQUEST, sqlite3_last_insert_rowid(db_handle(s->write)));
 	if (r == 0)
-		r = drop_beyond_cap(s, key->uid);
+		r = drop_beyond_caps(s, key);
 	return transaction_fail(s, r);
 }
 

@@ -102,11 +102,13 @@ static const char to_5[] =
 	"\tmac BLOB NOT NULL\n"
 	") STRICT";
 
-/* The trail. Its hash is made when the vault is opened for the first time after it. */
+/* The trail. Its hash is made when the vault is opened for the first time after it. Answers of before have no neighbour, and go after ten minutes. */
 static const char to_6[] =
 	"ALTER TABLE state ADD COLUMN serial INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail_members INTEGER;\n"
-	"ALTER TABLE state ADD COLUMN trail BLOB;\n";
+	"ALTER TABLE state ADD COLUMN trail BLOB;\n"
+	"ALTER TABLE requests ADD COLUMN neighbour INTEGER;\n"
+	"CREATE INDEX requests_neighbour ON requests(neighbour);\n";
 
 static const struct migration migrations[] = {
 	{ 1, "CREATE TABLE clock(\n"

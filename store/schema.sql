@@ -130,7 +130,7 @@ CREATE TABLE changes(
 	new_mac BLOB
 ) STRICT;
 
--- Answers to requests that may be repeated.
+-- Answers to requests that may be repeated. neighbour: in whose share they are kept (fs/neighbour.h).
 CREATE TABLE requests(
 	id INTEGER PRIMARY KEY,
 	uid INTEGER NOT NULL,
@@ -139,11 +139,13 @@ CREATE TABLE requests(
 	digest BLOB NOT NULL,
 	answer TEXT NOT NULL,
 	created INTEGER NOT NULL,
-	mac BLOB NOT NULL,
+	mac BLOB NOT NULL, neighbour INTEGER,
 	UNIQUE(uid, user_ns, request)
 ) STRICT;
 
 CREATE INDEX requests_created ON requests(created);
+
+CREATE INDEX requests_neighbour ON requests(neighbour);
 
 -- Staged writes, under the daemon's own key.
 CREATE TABLE stages(

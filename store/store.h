@@ -91,7 +91,6 @@ struct catalog_version {
 
 struct catalog_secret {
 	uint32_t id;		/* never reused, below 2^28 */
-	uint32_t incarnation;	/* moves at soft delete */
 	uint8_t kind;		/* enum object_kind */
 	bool enabled;
 	bool deleted;
@@ -114,7 +113,7 @@ const struct catalog_secret *store_find(const struct store *s, const char *name)
 const struct catalog_secret *store_find_deleted(const struct store *s, const char *name);	/* soft-deleted; NULL */
 const struct catalog_secret *store_get(const struct store *s, uint32_t id);			/* either; NULL */
 const struct catalog_secret *store_next(const struct store *s, uint32_t after, bool deleted);	/* ascending id; NULL at the end */
-/* A deleted secret whose scheduled purge has destroyed the content, and only the name is left. */
+/* A deleted secret of which only the name is left: its scheduled purge has destroyed the content, or there never was any. */
 static inline bool catalog_emptied(const struct catalog_secret *c) { return c->deleted && c->n_versions == 0; }
 /* How long it is, in ns, until a deleted secret is purged by itself, and may be where purge protection is on; 0 or less: now. Counted on the vault's own clock, which nobody can set. */
 int64_t store_purge_left(const struct store *s, const struct catalog_secret *c);
@@ -174,8 +173,10 @@ uint32_t store_touched_next(const struct store *s, uint32_t after);
 
 int store_secret_create(struct store *s, const char *name, uint32_t *ret_id);	/* -EEXIST (live or deleted), -EINVAL */
 int store_secret_enable(struct store *s, uint32_t id, bool enabled);		/* -ENOENT */
-/* Soft delete: all of it stays, under its name, with a new incarnation and a date for its purge. *ret_gone: it never had a version, and was removed for good. -ENOENT, -EOVERFLOW. */
-int store_secret_delete(struct store *s, uint32_t id, bool *ret_gone);
+/* Soft delete: all of it stays, under its name, with a date for its purge. Of one that never had a version nothing is kept but the name (catalog_emptied). -ENOENT. */
+int store_secret_delete(struct store *s, uint32_t id);
+/* For ever, of one that never had a version. -ENOENT: it is not there, or deleted; -ENOTEMPTY: it had one. */
+int store_secret_remove(struct store *s, uint32_t id);
 int store_secret_recover(struct store *s, uint32_t id);	/* -ENOENT: not deleted, or its content is destroyed */
 /* For ever: keys and ciphertext are overwritten in the database, and after the commit its log is emptied. -ENOENT: not deleted; -EPERM: purge protection is on, and the time has not come. */
 int store_secret_purge(struct store *s, uint32_t id);
@@ -205,9 +206,10 @@ int store_settings_put(struct store *s, const struct store_settings *settings);
 
 /* ---- answers to requests that may be repeated ---- */
 
-struct request_key { uint32_t uid; uint64_t user_ns; uint8_t id[16]; };
+struct request_key { uint32_t uid; uint64_t user_ns; uint8_t id[16]; uint64_t neighbour; /* whose share the answer is kept in (fs/neighbour.h); does not name the request */ };
 #define REQUEST_ANSWER_MAX 65536
-#define REQUESTS_PER_UID   256
+#define REQUESTS_PER_UID   256		/* of one neighbour */
+#define REQUESTS_PER_NEIGHBOUR 1024
 #define REQUEST_LIFE_S     600
 /* 0 and the first answer (free it); -ENOENT: not seen; -EEXIST: seen with another digest; -ENOKEY. To be sure against the same request in another thread, ask within the transaction. */
 int store_request_find(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], char **ret_answer);

@@ -8,6 +8,10 @@
 
 #define VAULT_NAME_MAX	64	/* bytes with the NUL; [a-z0-9][a-z0-9-]* */
 #define VAULTCONF_MAX	8192	/* bytes of the file */
+/* Bytes of a store's path: its mount's source is "coffer:" and the path, and the kernel takes no longer source than 255 bytes. */
+#define STORE_PATH_MAX	248
+/* What is not mounted may have a longer one: as long as SQLite takes for its files below it. */
+#define STORE_PATH_OFFLINE_MAX 480
 
 struct vaultconf {
 	char name[VAULT_NAME_MAX];

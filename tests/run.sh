@@ -61,6 +61,12 @@ needs=(
 	command nano nano
 	command nvi nvi
 	command ed ed
+	command smbd samba
+	command smbclient smbclient
+	command restic restic
+	command prometheus-node-exporter prometheus-node-exporter
+	command curl curl
+	command rsync rsync
 )
 
 missing_packages()

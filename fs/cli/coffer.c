@@ -2,7 +2,6 @@
 #include "fs/cli/cli.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "fs/cli/offline_keys.h"
+#include "fs/inherited.h"
 
 #define SUMMARY_AT  20		/* column of the summaries in --help */
 #define OPTION_AT   30		/* of an option's explanation */
@@ -224,19 +224,6 @@ static void harden(void)
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
-/* Where standard input, output or error is closed, the next file that is opened would be it: what is printed would lie in a private key, or go to the daemon as a request. What takes its place can neither be read nor
- * written, so that whoever needs it is told. */
-static void fill_standard(void)
-{
-	int fd;
-
-	do
-		fd = open("/", O_PATH | O_CLOEXEC);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd > STDERR_FILENO)
-		close(fd);
-}
-
 /* Output that is lost is an error, also if it was lost on the way (errno is 0 then), or when the file was closed (NFS, quotas). */
 static int finish(int status)
 {
@@ -258,12 +245,13 @@ int main(int argc, char **argv)
 	char why[256];
 	int status;
 
-	fill_standard();
+	inherited_descriptors();
 	harden();
 	if (argc < 1)
 		return EXIT_USAGE;
 	if (role_args_parse(argc, argv, &role, &is_role) < 0 || is_role)
 		return offline_keys_role(&role);
+	inherited_signals(true);
 	if (args_parse_leading((size_t)argc - 1, argv + 1, tables, &a, why, sizeof(why)) < 0)
 		return fail(EXIT_USAGE, "%s (coffer --help)", why);
 	if (args_has(&a, "help"))

@@ -64,6 +64,8 @@ static int explain_delete(struct cli *c, const struct mount *m, const char *name
 
 	if (error == EBUSY)
 		return busy(path);
+	if (error == EXDEV)
+		return fail(EXIT_ERROR, "something is mounted between %s and %s/.coffer/deleted; see: findmnt -R %s", path, m->path, m->path);
 	if (error != ENOENT || ask_deleted(m, name, &secret) < 0)
 		return secret_explain(c, name, NULL, "secrets/delete", error);
 	json_decref(secret);
@@ -73,23 +75,25 @@ static int explain_delete(struct cli *c, const struct mount *m, const char *name
 int cmd_delete(struct cli *c, const struct args *a)
 {
 	const char *name = a->operands[0];
-	char path[PATH_MAX + 256];
+	char path[PATH_MAX + 256], to[PATH_MAX + 256];
 	const struct mount *m;
 	json_t *secret = NULL;
-	int status = start(c, a, &m), r;
+	int status = start(c, a, &m);
 
 	if (status)
 		return status;
 	live_path(m, name, path);
-	if (rmdir(path) < 0)
-		return explain_delete(c, m, name, path, errno);
-	r = ask_deleted(m, name, &secret);
-	if (r == 0)
-		output_line("%s deleted; until %s, when it is purged, it can be brought back: %s recover %s", name, text(secret, "purge"), mount_command(m->path), name);
-	else if (r != -ENOENT)
-		printf("%s deleted\n", name);
-	else
+	deleted_path(m, name, to);
+	if (rmdir(path) == 0) {
 		printf("%s deleted; it never had a version, so nothing is kept\n", name);
+		return EXIT_DONE;
+	}
+	if (errno != ENOTEMPTY || renameat2(AT_FDCWD, path, AT_FDCWD, to, RENAME_NOREPLACE) < 0)
+		return explain_delete(c, m, name, path, errno);
+	if (ask_deleted(m, name, &secret) == 0)
+		output_line("%s deleted; until %s, when it is purged, it can be brought back: %s recover %s", name, text(secret, "purge"), mount_command(m->path), name);
+	else
+		printf("%s deleted\n", name);
 	json_decref(secret);
 	return EXIT_DONE;
 }
@@ -109,7 +113,7 @@ static int explain_recover(struct cli *c, const struct mount *m, const char *nam
 	if (ask_deleted(m, name, &secret) < 0)
 		return fail(EXIT_NOT_FOUND, "there is no deleted secret %s; see: coffer list --deleted", name);
 	json_decref(secret);
-	return fail(EXIT_NOT_FOUND, "the retention of %s has passed: its content is destroyed, and its name will be free in a moment", name);
+	return fail(EXIT_NOT_FOUND, "nothing is left of %s: its content is destroyed, and its name will be free in a moment", name);
 }
 
 int cmd_recover(struct cli *c, const struct args *a)

@@ -147,8 +147,7 @@ static void check_users(struct doctor *d, const char *store)
 	offline_hooks_user(prefix, hooks);
 	for (size_t i = 0; i < USERS; i++)
 		if (!getpwnam(users[i])) {
-			say(d, BAD, "users", "there is no user %s: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s", users[i],
-			    users[i]);
+			say(d, BAD, "users", "there is no user %s: " USERADD " %s", users[i], users[i]);
 			all = false;
 		}
 	programs = getpwnam(hooks);

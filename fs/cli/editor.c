@@ -304,6 +304,7 @@ static int run_and_wait(const struct editor *e, const char *dir, const char *fil
 	if (editor_pid == 0) {
 		sigaction(SIGINT, &old_int, NULL);
 		sigaction(SIGQUIT, &old_quit, NULL);
+		signal(SIGXFSZ, SIG_DFL);	/* ours alone */
 		start(e, dir, file);
 	}
 	r = editor_pid < 0 ? -errno : 0;

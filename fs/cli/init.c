@@ -90,7 +90,7 @@ static int read_retention(const char *given, uint32_t *ret_days)
 /* Absolute, without a slash at the end, through an existing parent. */
 static int read_dir(const char *given, char ret_dir[PATH_MAX])
 {
-	char copy[PATH_MAX], *parent;
+	char copy[PATH_MAX], here[PATH_MAX], *parent;
 	const char *name;
 	char *slash;
 	size_t len;
@@ -108,6 +108,8 @@ static int read_dir(const char *given, char ret_dir[PATH_MAX])
 	if (!parent && errno == ENOENT && slash)
 		return snprintf(ret_dir, PATH_MAX, "%s/%s", copy, name) < PATH_MAX && copy[0] == '/'
 			? EXIT_DONE : fail(EXIT_USAGE, "there is no directory %s; make it, or give an absolute path", copy);
+	if (!parent && given[0] != '/' && !getcwd(here, sizeof(here)))
+		return fail(EXIT_USAGE, "%s: the current directory is gone; give the whole path", given);
 	if (!parent)
 		return fail(EXIT_USAGE, "%s: %s", copy, strerror(errno));
 	len = (size_t)snprintf(ret_dir, PATH_MAX, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name);
@@ -164,7 +166,7 @@ static int find_users(const char *given, struct init *i)
 		size_t len = strlen(missing);
 
 		if (!getpwnam(users[k]))
-			snprintf(missing + len, sizeof(missing) - len, "%suseradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s",
+			snprintf(missing + len, sizeof(missing) - len, "%s" USERADD " %s",
 				 len ? " && " : "", users[k]);
 	}
 	offline_hooks_user(prefix, hooks);
@@ -396,6 +398,8 @@ static int gather(const struct args *a, struct init *i)
 	status = read_retention(args_value(a, "retention"), &i->settings.retention_days);
 	if (status == EXIT_DONE)
 		status = read_dir(a->operands[0], i->dir);
+	if (status == EXIT_DONE && strlen(i->dir) > STORE_PATH_MAX)
+		status = fail(EXIT_USAGE, "the store's path is longer than the %d bytes that can be mounted; choose a shorter one", STORE_PATH_MAX);
 	if (status == EXIT_DONE)
 		status = read_name(i->dir, i->conf.name);
 	if (status == EXIT_DONE)

@@ -18,7 +18,6 @@
 #define WHY_MAX      512
 #define ARENA        (1u << 20)
 #define NO_LIMIT     1000000000u	/* unwraps: who asks is root, and has the KEK anyway */
-#define NOBODY       65534u
 #define READY        "k"
 
 /* ---- the child ---- */
@@ -129,18 +128,22 @@ int offline_keys_role(const struct role_args *args)
 
 /* ---- the parent ---- */
 
-/* The user that guards the keys of this vault's worker, or that of most vaults. Where there is none the cell has to do. */
-static void keys_user(uid_t worker, struct role_args *args)
+/* The user that guards the keys of this vault, beside its worker's. No other will do: nobody is whoever has no user of its own, and another vault's may be anybody's. */
+static int keys_user(uid_t worker, struct role_args *args)
 {
 	char names[USERS][USER_MAX + 8];
 	const struct passwd *pw = getpwuid(worker);
 
 	offline_users(pw ? pw->pw_name : USER_WORKER, names);
 	pw = getpwnam(names[1]);
-	if (!pw || pw->pw_uid == 0)
-		pw = getpwnam(USER_WORKER "-keys");
-	args->uid = pw && pw->pw_uid != 0 ? pw->pw_uid : NOBODY;
-	args->gid = pw && pw->pw_uid != 0 ? pw->pw_gid : NOBODY;
+	if (!pw)
+		return fail(EXIT_ERROR, "there is no user %s, as whom the vault's key is held; make it with: " USERADD " %s", names[1], names[1]);
+	if (pw->pw_uid == 0 || pw->pw_uid == worker)
+		return fail(EXIT_ERROR, "user %s has uid %u, which is %s; it must be a user of its own", names[1], (unsigned)pw->pw_uid,
+			    pw->pw_uid == 0 ? "root's" : "also the uid that the vault's database belongs to");
+	args->uid = pw->pw_uid;
+	args->gid = pw->pw_gid;
+	return EXIT_DONE;
 }
 
 /* Until it has the key, which a person may have to type the passphrase for. */
@@ -189,7 +192,9 @@ int offline_keys_start(struct offline *o, const char *uri, uid_t worker)
 
 	if (strlen(uri) >= KEK_URI_MAX)
 		return fail(EXIT_USAGE, "the key's URI is longer than %d bytes", KEK_URI_MAX - 1);
-	keys_user(worker, &args);
+	status = keys_user(worker, &args);
+	if (status != EXIT_DONE)
+		return status;
 	dir = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, client) < 0 || pipe2(uri_pipe, O_CLOEXEC) < 0 || pipe2(ready, O_CLOEXEC) < 0)
 		return fail(EXIT_ERROR, "cannot start a key holder: %s", strerror(errno));	/* the process ends with it */

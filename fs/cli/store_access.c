@@ -112,6 +112,8 @@ int offline_find(const char *given, struct offline *ret)
 	if (!realpath(given, ret->dir))
 		return fail(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_ERROR, "%s: %s; give the store's directory, such as /var/lib/coffer/default", given,
 			    errno == ENOENT ? "there is no such directory" : strerror(errno));
+	if (strlen(ret->dir) > STORE_PATH_OFFLINE_MAX)
+		return fail(EXIT_USAGE, "the path of this store is longer than %d bytes; give a shorter one: mkdir /mnt/store && mount --bind . /mnt/store, in the store's directory", STORE_PATH_OFFLINE_MAX);
 	fd = open(ret->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(exit_for_errno(errno), "%s: %s; give the store's directory", given, strerror(errno));

@@ -198,7 +198,7 @@ static void handles_open_close(void *arg, unsigned n)
 		if (r < 0)
 			die("handle_new", r, NULL);
 		e->secret = 42;
-		e->version = 1;
+		handle_show(e, 1, 0);
 		handle_release(arg, handle_publish(arg, e));
 	}
 }

@@ -83,7 +83,6 @@ static void fill(const uint8_t recipient[CURVE_LEN])
 	const struct hook hook = { .scope = "tls-*", .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/usr/bin/reload nginx", .debounce = 500, .timeout = 9 };
 	uint32_t id, version, role;
 	uint64_t number;
-	bool gone;
 
 	must(store_begin(v.store));
 	must(store_secret_create(v.store, "db", &id));
@@ -94,7 +93,7 @@ static void fill(const uint8_t recipient[CURVE_LEN])
 	must(store_version_add(v.store, id, "", 0, NULL, &version));
 	must(store_secret_create(v.store, "gone", &id));
 	must(store_version_add(v.store, id, "x", 1, NULL, &version));
-	must(store_secret_delete(v.store, id, &gone));
+	must(store_secret_delete(v.store, id));
 	must(store_role_put(v.store, "rotator", ACTION_BIT(ACTION_SECRETS_SET), &role));
 	must(store_block_add(v.store, &blocked, "leak", "user:0", &number));
 	must(store_recipient_add(v.store, "safe", recipient, "user:0"));

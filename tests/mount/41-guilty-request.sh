@@ -88,13 +88,16 @@ round()
 		died
 		[ ! -e "$MNT/new$made" ] || fail "rmdir under $where"
 		expect_ok as $writer coffer put "gone$made" --file "$SCRATCH/value"
-		expect_errno ok as $writer sysop rmdir "$MNT/gone$made"
+		wait_for standby_ready
+		die $where $RENAME2 1
+		expect_ok as $writer mv "$MNT/gone$made" "$MNT/.coffer/deleted/"
+		died
 		wait_for standby_ready
 		die $where $RENAME2 1
 		expect_ok as $writer mv "$MNT/.coffer/deleted/gone$made" "$MNT/gone$made"
 		died
 		expect_output "the value" as $writer cat "$MNT/gone$made/current"
-		expect_errno ok as $writer sysop rmdir "$MNT/gone$made"
+		expect_ok as $writer mv "$MNT/gone$made" "$MNT/.coffer/deleted/"
 
 		# a request to ctl: its line, its execution, its answer
 		for op in $OPEN $WRITE $READ; do

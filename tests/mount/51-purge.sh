@@ -173,10 +173,10 @@ killed_rounds()
 		until [ -e "$SCRATCH/stop" ]; do
 			n=$((n + 1))
 			printf '%s' "$n" | coffer put "k$n" >/dev/null
-			rmdir "$MNT/k$n"
+			mv "$MNT/k$n" "$deleted/"
 			mv "$deleted/k$n" "$MNT/k$n"
 			[ "$(cat "$MNT/k$n/current")" = "$n" ]
-			rmdir "$MNT/k$n"
+			mv "$MNT/k$n" "$deleted/"
 			rmdir "$deleted/k$n"
 			mkdir "$MNT/k$n"
 			rmdir "$MNT/k$n"

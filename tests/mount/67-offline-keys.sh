@@ -30,6 +30,9 @@ finds_it() { ! "$COFFER_SUPPORT/memscan" "${STARTED[-1]%:*}" "$KEK"; }
 wait_for finds_it
 
 printf 'a value' | coffer put a
+echo 'a passphrase for the backup' >"$SCRATCH/keys/backup"
+coffer backup --all --passphrase-file "$SCRATCH/keys/backup" >"$SCRATCH/backup" 2>"$ERR" || fail "$(cat "$ERR")"
+signer=$(coffer status --output json | jq -r .signer)
 vault_umount
 
 # Findings enough to fill what lies between the command and who does not read them
@@ -103,10 +106,31 @@ expect_exit 2 coffer --role=keyholder
 expect_exit 2 as 20001 coffer --role=keyholder --user=0:0
 ! find /proc -maxdepth 2 -name exe -lname "$SCRATCH/bin/coffer" 2>/dev/null | grep -q . || fail "a key holder stayed"
 
-note "fsck and break-glass with either, and on a machine without the user for keys"
-grep -v '^coffer-keys' /etc/passwd >"$SCRATCH/passwd"
-# shellcheck disable=SC2016
-expect_ok unshare -m sh -c 'mount --bind "$1" /etc/passwd && coffer fsck "$2"' sh "$SCRATCH/passwd" "$SCRATCH/good"
+note "without a user of its own for keys there is no key holder, and nothing is read or changed"
+# without EDIT STORE COMMAND…: where sed's EDIT made another /etc/passwd
+without()
+{
+	sed "$1" /etc/passwd >"$SCRATCH/passwd"
+	# shellcheck disable=SC2016
+	unshare -m sh -c 'mount --bind "$1" /etc/passwd && shift && exec "$@"' sh "$SCRATCH/passwd" "${@:2}"
+}
+# each: a command's words, with GOOD for the store
+while read -r command; do
+	read -r -a words <<<"${command//GOOD/$SCRATCH/good}"
+	expect_exit 1 without '/^coffer-keys:/d' coffer "${words[@]}" <"$SCRATCH/backup"
+	expect_message 'no user coffer-keys, .* useradd --system .* coffer-keys$'
+	[ "$(wc -l <"$ERR")" = 1 ] || fail "not one line: $(cat "$ERR")"
+done <<-END
+	fsck GOOD
+	break-glass GOOD user:20001
+	restore --into GOOD --signer $signer --passphrase-file $SCRATCH/keys/backup --existing skip
+END
+expect_exit 1 without 's/^coffer-keys:x:[0-9]*:/coffer-keys:x:0:/' coffer fsck "$SCRATCH/good"
+expect_message 'root.s; it must be a user of its own'
+expect_exit 1 without "s/^coffer-keys:x:[0-9]*:/coffer-keys:x:$(id -u coffer):/" coffer fsck "$SCRATCH/good"
+expect_message 'must be a user of its own'
+
+note "fsck and break-glass with either"
 expect_ok coffer fsck "$SCRATCH/good" --deep
 expect_ok coffer fsck "$SCRATCH/good-second" --deep <<<"$phrase"
 expect_ok coffer break-glass "$SCRATCH/good-second" user:20001 <<<"$phrase"

@@ -13,6 +13,8 @@
  *   list DIR NAME         the directory has an entry of that name
  *   intrude DIR           everything that somebody without a right may try on a secret's directory; no open may succeed
  *   write PATH            open for writing with O_TRUNC, write, close; the N-th writes "UID N\n"
+ *   commute A B           renames A to B, and B to A: 0, or ENOENT for one that somebody else moved
+ *   glimpse PATH FILE     open, read to the end, close: the bytes of FILE, or ENOENT: it is somewhere else just now
  *   execwrite PATH TIMES  a child opens for writing with O_CLOEXEC, writes and executes true; TIMES times at most */
 #include <dirent.h>
 #include <errno.h>
@@ -197,6 +199,36 @@ static void act_write(char **words)
 		die("close: %s", strerrorname_np(errno));
 }
 
+static void act_commute(char **words)
+{
+	for (int back = 0; back < 2; back++)
+		if (rename(words[back], words[!back]) < 0 && errno != ENOENT)
+			die("rename %s %s: %s", words[back], words[!back], strerrorname_np(errno));
+}
+
+static void act_glimpse(char **words)
+{
+	int fd = open(words[0], O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT)
+		return;
+	if (fd < 0)
+		die("open %s: %s", words[0], strerrorname_np(errno));
+	for (size_t n = 0;;) {
+		ssize_t r = read(fd, got + n, sizeof got - n);
+		if (r < 0 && errno == EKEYREVOKED)	/* it went meanwhile */
+			break;
+		if (r < 0)
+			die("read %s: %s", words[0], strerrorname_np(errno));
+		n += (size_t)r;
+		if (r == 0 && (n != want_len || memcmp(got, want, n) != 0))
+			die("%zu bytes in %s that are not its content", n, words[0]);
+		if (r == 0)
+			break;
+	}
+	close(fd);
+}
+
 static void act_execwrite(char **words)
 {
 	char value[32];
@@ -225,7 +257,7 @@ static const struct act {
 } acts[] = {
 	{ "read", 2, true, act_read }, { "pread", 2, true, act_pread }, { "map", 2, true, act_map }, { "seek", 2, false, act_seek },
 	{ "stat", 2, false, act_stat }, { "list", 2, false, act_list }, { "intrude", 1, false, act_intrude },
-	{ "write", 1, false, act_write }, { "execwrite", 2, false, act_execwrite },
+	{ "commute", 2, false, act_commute }, { "glimpse", 2, true, act_glimpse }, { "write", 1, false, act_write }, { "execwrite", 2, false, act_execwrite },
 };
 
 int main(int argc, char **argv)

@@ -77,6 +77,8 @@ static void change(struct thread *t)
 	snprintf(path, sizeof path, "%s/attack%u", root_path, t->number);
 	count(mkdir(path, 0755));
 	count(rmdir(secret_dir));
+	snprintf(path, sizeof path, "%s/.coffer/deleted/%s", root_path, strrchr(secret_dir, '/') + 1);
+	count(rename(secret_dir, path));
 	count(chmod(secret_path, 0644));
 	count(utimensat(AT_FDCWD, ctl_path, NULL, 0));
 }

@@ -349,10 +349,9 @@ START_TEST(what_was_deleted_comes_back_deleted)
 {
 	struct memory m;
 	uint32_t id = add_secret(fx.store, "gone", "still here");
-	bool emptied;
 
 	ck_assert_int_eq(store_begin(fx.store), 0);
-	ck_assert_int_eq(store_secret_delete(fx.store, id, &emptied), 0);
+	ck_assert_int_eq(store_secret_delete(fx.store, id), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	m = back_up_all(fx.store);
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
@@ -876,12 +875,11 @@ START_TEST(each_restored_secret_is_one_new_version_event)
 	uint64_t first, end;
 	struct memory m;
 	size_t n = 0;
-	bool emptied;
 
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	ck_assert_int_eq(store_version_add(fx.store, db, "three", 5, NULL, &version), 0);
 	ck_assert_int_eq(store_version_enable(fx.store, db, 3, false), 0);	/* current serves the second */
-	ck_assert_int_eq(store_secret_delete(fx.store, gone, &emptied), 0);
+	ck_assert_int_eq(store_secret_delete(fx.store, gone), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	m = back_up_all(fx.store);
 	add_version(other.store, add_secret(other.store, "large", "mine"), "mine too");

@@ -1031,7 +1031,6 @@ START_TEST(dates_of_a_deleted_secret_are_for_who_can_do_something_about_it)
 {
 	static const char line[] = "{\"op\":\"deleted\",\"name\":\"db\"}", list[] = "{\"op\":\"list\",\"deleted\":true}";
 	json_t *a, *secret;
-	bool gone;
 
 	ok(put(&admin, "db", "one"));
 	ok(put(&admin, "api", "two"));
@@ -1041,7 +1040,7 @@ START_TEST(dates_of_a_deleted_secret_are_for_who_can_do_something_about_it)
 	uint32_t id = store_find(v.store, "db")->id;
 	store_unlock_tables(v.store);
 	ck_assert_int_eq(store_begin(v.store), 0);
-	ck_assert_int_eq(store_secret_delete(v.store, id, &gone), 0);
+	ck_assert_int_eq(store_secret_delete(v.store, id), 0);
 	ck_assert_int_eq(store_commit(v.store), 0);
 
 	a = must(ask(&alice, line));
@@ -1683,7 +1682,6 @@ START_TEST(a_rollback_never_brings_the_content_of_a_secret_that_had_the_name_bef
 	struct catalog_secret before;
 	uint32_t id, version;
 	pthread_t thread;
-	bool gone;
 
 	ok(put(&admin, "db", "old"));
 	store_rdlock(v.store);
@@ -1692,7 +1690,7 @@ START_TEST(a_rollback_never_brings_the_content_of_a_secret_that_had_the_name_bef
 	ck_assert_int_eq(store_begin(v.store), 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, execute_in_thread, &p), 0);
 	wait_until_blocked(&p);
-	ck_assert_int_eq(store_secret_delete(v.store, before.id, &gone), 0);
+	ck_assert_int_eq(store_secret_delete(v.store, before.id), 0);
 	ck_assert_int_eq(store_secret_purge(v.store, before.id), 0);
 	ck_assert_int_eq(store_commit(v.store), 0);
 	ck_assert_int_eq(store_begin(v.store), 0);

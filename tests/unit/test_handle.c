@@ -46,7 +46,7 @@ static uint64_t open_one(struct handles *h, uint32_t uid, uint64_t unique, uint3
 	ck_assert_int_eq(new_value(h, uid, unique, &e), 0);
 	e->kind = HANDLE_VALUE;
 	e->secret = secret;
-	e->version = version;
+	handle_show(e, version, 0);
 	e->open_flags = flags;
 	return handle_publish(h, e);
 }
@@ -174,7 +174,7 @@ START_TEST(a_full_pool_refuses_and_recovers)
 	/* each takes what it can, until there is nothing for anybody */
 	for (uint32_t uid = 1; n < VALUES_MAX - HANDLES_RESERVE; uid++)
 		while (new_value(h, uid, 2 * n, &e) == 0) {
-			e->version = n % 7;
+			handle_show(e, n % 7, 0);
 			fhs[n++] = handle_publish(h, e);
 		}
 	ck_assert_int_eq(new_value(h, 999999, 1, &e), -ENFILE);
@@ -235,7 +235,7 @@ START_TEST(counts_readers_of_a_version)
 	ck_assert_int_eq(new_value(h, 1, 8, &e), 0);
 	e->kind = HANDLE_CTL;
 	e->secret = 7;
-	e->version = 3;
+	handle_show(e, 3, 0);
 	handle_publish(h, e);
 	ck_assert_uint_eq(handle_readers(h, 7, 3), 2);
 	handle_release(h, c);
@@ -246,6 +246,85 @@ START_TEST(counts_readers_of_a_version)
 	handle_release(h, b);
 	ck_assert_uint_eq(handle_readers(h, 7, 3), 0);
 	ck_assert_uint_eq(handle_read_writers(h, 7), 0);
+	handles_free(h);
+}
+END_TEST
+
+/* As open_one, of a thread that reads `current`. */
+static uint64_t follow_one(struct handles *h, uint64_t unique, uint32_t secret, pid_t tid, pid_t tgid)
+{
+	struct handle *e;
+
+	ck_assert_int_eq(new_value(h, 1, unique, &e), 0);
+	e->secret = secret;
+	e->tid = tid;
+	e->tgid = tgid;
+	handle_show(e, 3, 100);
+	return handle_publish(h, e);
+}
+
+START_TEST(the_last_opened_of_a_thread_and_of_a_process_is_found)
+{
+	struct handle_table *t = table_new();
+	struct handles *h = take_over(t);
+	const uint64_t a = follow_one(h, 2, 7, 11, 10), b = follow_one(h, 4, 7, 12, 10), c = follow_one(h, 6, 7, 11, 10), other = follow_one(h, 8, 8, 11, 10);
+
+	for (int again = 0; again < 2; again++) {
+		ck_assert_uint_eq(handle_of_thread(h, 7, 11), c);
+		ck_assert_uint_eq(handle_of_thread(h, 7, 12), b);
+		ck_assert_uint_eq(handle_of_thread(h, 8, 11), other);
+		ck_assert_uint_eq(handle_of_thread(h, 7, 13), 0);
+		ck_assert_uint_eq(handle_of_process(h, 7, 10), c);
+		ck_assert_uint_eq(handle_of_process(h, 7, 11), 0);
+		handles_free(h);
+		h = take_over(t);	/* the next worker knows the order as well */
+	}
+	handle_release(h, c);
+	ck_assert_uint_eq(handle_of_thread(h, 7, 11), a);
+	ck_assert_uint_eq(handle_of_process(h, 7, 10), b);
+	handle_release(h, a);
+	handle_release(h, b);
+	ck_assert_uint_eq(handle_of_process(h, 7, 10), 0);
+	handles_free(h);
+}
+END_TEST
+
+START_TEST(the_order_stays_when_the_index_grows)
+{
+	struct handles *h = take_over(table_new());
+	enum { MANY = 4000 };
+	static uint64_t fhs[MANY];
+
+	for (int i = 0; i < MANY; i++)
+		fhs[i] = follow_one(h, 2u * (unsigned)i + 2, 7, 100 + i % 2, 50);
+	for (int i = MANY; i-- > 2;) {
+		ck_assert_uint_eq(handle_of_thread(h, 7, 100 + i % 2), fhs[i]);
+		ck_assert_uint_eq(handle_of_process(h, 7, 50), fhs[i]);
+		handle_release(h, fhs[i]);
+	}
+	handles_free(h);
+}
+END_TEST
+
+START_TEST(an_open_file_moves_to_another_version_until_somebody_reads_it)
+{
+	struct handles *h = take_over(table_new());
+	const uint64_t fh = follow_one(h, 2, 7, 11, 10);
+
+	ck_assert(handle_move(h, fh, 4, 200));
+	ck_assert_uint_eq(handle_readers(h, 7, 3), 0);
+	ck_assert_uint_eq(handle_readers(h, 7, 4), 1);
+	const struct handle_shown shown = handle_begin(handle_get(h, fh));
+	ck_assert_uint_eq(shown.version, 4);
+	ck_assert_uint_eq(shown.size, 200);
+	ck_assert(!handle_move(h, fh, 5, 300));
+	ck_assert_uint_eq(handle_shown(handle_get(h, fh)).version, 4);
+	ck_assert(!handle_shown(handle_get(h, fh)).ended);
+	handle_end(handle_get(h, fh));
+	ck_assert(handle_shown(handle_get(h, fh)).ended);
+	handle_release(h, fh);
+	ck_assert_uint_eq(handle_readers(h, 7, 4), 0);
+	ck_assert(!handle_move(h, fh, 5, 300));
 	handles_free(h);
 }
 END_TEST
@@ -421,7 +500,7 @@ static void *open_and_release(void *arg)
 		}
 		e->kind = HANDLE_VALUE;
 		e->secret = w->uid;
-		e->version = (uint32_t)(n % 3);
+		handle_show(e, (uint32_t)(n % 3), 0);
 		*fh = handle_publish(w->h, e);
 		struct handle *got = handle_get(w->h, *fh);
 		w->failed |= got != e || got->uid != w->uid || handle_by_unique(w->h, (uint64_t)w->uid << 32 | n, &found) != e || found != *fh;
@@ -471,7 +550,7 @@ static void live_until_killed(struct handle_table *t, struct diary *d, unsigned 
 		} else if (new_value(h, s % 4, 2 * d->steps + 2, &e) == 0) {
 			e->kind = HANDLE_VALUE;
 			e->secret = s + 1;
-			e->version = 1;
+			handle_show(e, 1, 0);
 			d->unique[s] = e->unique;
 			fh = handle_publish(h, e);
 			d->open[s] = fh;
@@ -548,6 +627,9 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, finds_a_published_handle_by_fh_and_by_unique);
 	tcase_add_test(t, a_busy_entry_is_not_found);
+	tcase_add_test(t, the_last_opened_of_a_thread_and_of_a_process_is_found);
+	tcase_add_test(t, the_order_stays_when_the_index_grows);
+	tcase_add_test(t, an_open_file_moves_to_another_version_until_somebody_reads_it);
 	tcase_add_test(t, rejects_stale_and_wild_fhs);
 	tcase_add_test(t, a_new_entry_keeps_nothing_of_the_last_one);
 	tcase_add_test(t, limits_each_neighbour_and_no_other);

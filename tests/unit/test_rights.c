@@ -287,7 +287,6 @@ static void fill(void)
 {
 	uint8_t public[CURVE_LEN];
 	char line[256], key[2 * CURVE_LEN + 1];
-	bool gone;
 
 	ck_assert_int_eq(x25519_public(v.recipient, public), 0);
 	hex(key, public, sizeof public);
@@ -303,7 +302,7 @@ static void fill(void)
 	must(line);
 	for (unsigned i = 0; i < 2; i++) {
 		ck_assert_int_eq(store_begin(v.vault.store), 0);
-		ck_assert_int_eq(store_secret_delete(v.vault.store, secret_id(i ? "lost" : "gone"), &gone), 0);
+		ck_assert_int_eq(store_secret_delete(v.vault.store, secret_id(i ? "lost" : "gone")), 0);
 		ck_assert_int_eq(store_commit(v.vault.store), 0);
 	}
 }
@@ -546,12 +545,7 @@ static int list_deleted(const struct identity *who) { return list(who, (struct i
 
 static int list_versions(const struct identity *who)
 {
-	struct inode versions = { .type = INODE_VERSIONS, .secret = secret_id("db") };
-
-	store_rdlock(v.vault.store);
-	versions.low = store_get(v.vault.store, versions.secret)->incarnation;
-	store_unlock_tables(v.vault.store);
-	return list(who, versions);
+	return list(who, (struct inode){ .type = INODE_VERSIONS, .secret = secret_id("db") });
 }
 
 static int get_attribute(const struct identity *who)
@@ -595,17 +589,21 @@ static int remove_dir(const struct identity *who, enum inode_type type, enum ino
 	return removal_rmdir(&v.vault, &asker, inode_pack(&dir), name, ++v.unique, false);
 }
 
-static int delete(const struct identity *who) { return remove_dir(who, INODE_ROOT, 0, "off"); }
+static int remove_empty(const struct identity *who) { return remove_dir(who, INODE_ROOT, 0, "off"); }
 static int purge(const struct identity *who) { return remove_dir(who, INODE_OWN, OWN_DELETED, "lost"); }
 
-static int recover(const struct identity *who)
+static int move(const struct identity *who, bool back, const char *name)
 {
 	const struct asker asker = asker_of(who);
 	const struct inode deleted = { .type = INODE_OWN, .low = OWN_DELETED }, root = { .type = INODE_ROOT };
+	const struct rename n = { .from = inode_pack(back ? &deleted : &root), .name = name, .to = inode_pack(back ? &root : &deleted), .to_name = name };
 
 	deaf();
-	return removal_rename(&v.vault, &asker, inode_pack(&deleted), "none", inode_pack(&root), "none", 0, ++v.unique, false);
+	return removal_rename(&v.vault, &asker, &n, ++v.unique, false);
 }
+
+static int delete(const struct identity *who) { return move(who, false, "off"); }
+static int recover(const struct identity *who) { return move(who, true, "none"); }
 
 /* ---- the table ---- */
 
@@ -679,7 +677,8 @@ static const struct row rows[] = {
 	{ "open `NAME/current` to write without O_TRUNC, or to append", "secrets/get + secrets/set", NULL, open_append },
 	{ "open `NAME/current` to read and write", "secrets/get + secrets/set", NULL, open_both },
 	{ "`mkdir NAME`", "secrets/set", NULL, make_dir },
-	{ "`rmdir NAME`", "secrets/delete", NULL, delete },
+	{ "`rmdir NAME`", "secrets/delete", NULL, remove_empty },
+	{ "`mv NAME .coffer/deleted/`", "secrets/delete", NULL, delete },
 	{ "`mv .coffer/deleted/NAME NAME`", "secrets/recover", NULL, recover },
 	{ "`rmdir .coffer/deleted/NAME`", "secrets/purge", NULL, purge },
 	{ "list `/`: names on which there is", "secrets/list", NULL, list_root },

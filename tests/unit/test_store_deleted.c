@@ -55,10 +55,8 @@ static int begin(void)
 
 static int delete(uint32_t id)
 {
-	bool gone;
-
 	ck_assert_int_eq(begin(), 0);
-	return done(store_secret_delete(fx.store, id, &gone));
+	return done(store_secret_delete(fx.store, id));
 }
 
 static int recover(uint32_t id)
@@ -119,7 +117,6 @@ START_TEST(deleted_secret_keeps_everything_and_its_name)
 		ck_assert_ptr_null(store_find(fx.store, "db"));
 		ck_assert_ptr_nonnull(store_find_deleted(fx.store, "db"));
 		ck_assert(secret(id).deleted);
-		ck_assert_uint_eq(secret(id).incarnation, 2);
 		ck_assert_uint_eq(secret(id).n_versions, 2);
 		ck_assert_int_eq(secret(id).changed, wall);
 		ck_assert_int_eq(date_of(id), wall + 90 * DAY);
@@ -131,8 +128,8 @@ START_TEST(deleted_secret_keeps_everything_and_its_name)
 	ck_assert_int_eq(store_version_add(fx.store, id, "x", 1, NULL, &other), -ENOENT);
 	ck_assert_int_eq(store_version_enable(fx.store, id, 1, false), -ENOENT);
 	ck_assert_int_eq(store_version_destroy(fx.store, id, 1), -ENOENT);
-	bool gone;
-	ck_assert_int_eq(store_secret_delete(fx.store, id, &gone), -ENOENT);
+	ck_assert_int_eq(store_secret_delete(fx.store, id), -ENOENT);
+	ck_assert_int_eq(store_secret_remove(fx.store, id), -ENOENT);
 	store_rollback(fx.store);
 	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
 }
@@ -145,9 +142,7 @@ START_TEST(recovery_brings_it_back_whole_again_and_again)
 	add_version(fx.store, id, "two");
 	for (uint32_t round = 1; round <= 20; round++) {
 		ck_assert_int_eq(delete(id), 0);
-		ck_assert_uint_eq(secret(id).incarnation, round + 1);
 		ck_assert_int_eq(recover(id), 0);
-		ck_assert_uint_eq(secret(id).incarnation, round + 1);
 		ck_assert(!secret(id).deleted);
 		ck_assert_int_eq(value_is(fx.store, id, 1, "one"), 0);
 		ck_assert_int_eq(value_is(fx.store, id, 2, "two"), 0);
@@ -162,14 +157,36 @@ END_TEST
 START_TEST(secret_that_never_had_a_version_goes_for_good)
 {
 	uint32_t id = add_secret(fx.store, "empty", NULL);
-	bool gone = false;
 
 	ck_assert_int_eq(begin(), 0);
-	ck_assert_int_eq(store_secret_delete(fx.store, id, &gone), 0);
-	ck_assert_int_eq(store_commit(fx.store), 0);
-	ck_assert(gone);
+	ck_assert_int_eq(done(store_secret_remove(fx.store, id)), 0);
 	ck_assert_ptr_null(store_get(fx.store, id));
 	ck_assert_uint_gt(add_secret(fx.store, "empty", NULL), id);
+}
+END_TEST
+
+START_TEST(secret_with_a_version_is_not_removed)
+{
+	uint32_t id = add_secret(fx.store, "db", "one");
+
+	ck_assert_int_eq(destroy(id, 1), 0);	/* even if nothing is left of it */
+	ck_assert_int_eq(begin(), 0);
+	ck_assert_int_eq(done(store_secret_remove(fx.store, id)), -ENOTEMPTY);
+	ck_assert(!secret(id).deleted);
+}
+END_TEST
+
+START_TEST(nothing_is_kept_of_a_deleted_secret_that_never_had_a_version)
+{
+	uint32_t id = add_secret(fx.store, "empty", NULL);
+
+	ck_assert_int_eq(delete(id), 0);
+	struct catalog_secret c = secret(id);
+	ck_assert(catalog_emptied(&c));
+	ck_assert_int_eq(recover(id), -ENOENT);
+	ck_assert_int_eq(purge(id), 0);
+	ck_assert_ptr_null(store_get(fx.store, id));
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
 }
 END_TEST
 
@@ -479,7 +496,6 @@ END_TEST
 static int one_change(struct store *s, unsigned n, const char *name, uint32_t *id)
 {
 	uint32_t version;
-	bool gone;
 	int r = store_begin(s);
 
 	if (r < 0)
@@ -492,9 +508,9 @@ static int one_change(struct store *s, unsigned n, const char *name, uint32_t *i
 		break;
 	case 1: r = store_version_add(s, *id, "two", 3, NULL, &version); break;
 	case 2: r = store_version_destroy(s, *id, 2); break;
-	case 3: r = store_secret_delete(s, *id, &gone); break;
+	case 3: r = store_secret_delete(s, *id); break;
 	case 4: r = store_secret_recover(s, *id); break;
-	case 5: r = store_secret_delete(s, *id, &gone); break;
+	case 5: r = store_secret_delete(s, *id); break;
 	default: r = store_secret_purge(s, *id); break;
 	}
 	if (r == 0)
@@ -565,7 +581,7 @@ END_TEST
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
-		deleted_secret_keeps_everything_and_its_name, recovery_brings_it_back_whole_again_and_again, secret_that_never_had_a_version_goes_for_good,
+		deleted_secret_keeps_everything_and_its_name, recovery_brings_it_back_whole_again_and_again, secret_that_never_had_a_version_goes_for_good, secret_with_a_version_is_not_removed, nothing_is_kept_of_a_deleted_secret_that_never_had_a_version,
 		purge_frees_the_name_and_leaves_no_row, nobody_purges_before_the_date_where_purge_protection_is_on,
 		protection_that_comes_later_holds_for_what_is_deleted_already, wall_clock_ahead_or_back_gains_nothing,
 		time_without_a_daemon_counts_and_time_without_power_does_not, clock_that_was_put_back_or_taken_away_is_noticed,

@@ -168,9 +168,7 @@ static int in_transaction(int (*act)(void))
 
 static int do_delete(void)
 {
-	bool gone;
-
-	return store_secret_delete(fx.store, doomed, &gone);
+	return store_secret_delete(fx.store, doomed);
 }
 
 static int do_recover(void) { return store_secret_recover(fx.store, doomed); }

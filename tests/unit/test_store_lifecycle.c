@@ -83,7 +83,6 @@ START_TEST(each_change_is_one_event_in_its_transaction)
 {
 	uint32_t id = add_secret(fx.store, "db", "one"), version;
 	uint64_t binding = add_binding(fx.store, 5, "reader", "db");
-	bool gone;
 	char *text;
 
 	ck_assert_int_eq(store_begin(fx.store), 0);
@@ -91,13 +90,13 @@ START_TEST(each_change_is_one_event_in_its_transaction)
 	store_rollback(fx.store);
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	ck_assert_int_eq(store_binding_remove(fx.store, binding), 0);
-	ck_assert_int_eq(store_secret_delete(fx.store, id, &gone), 0);
+	ck_assert_int_eq(store_secret_delete(fx.store, id), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	ck_assert_int_eq(store_secret_recover(fx.store, id), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	ck_assert_int_eq(store_begin(fx.store), 0);
-	ck_assert_int_eq(store_secret_delete(fx.store, id, &gone), 0);
+	ck_assert_int_eq(store_secret_delete(fx.store, id), 0);
 	ck_assert_int_eq(store_secret_purge(fx.store, id), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 

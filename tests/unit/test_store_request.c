@@ -117,6 +117,46 @@ START_TEST(flood_of_one_uid_drops_only_its_own_oldest)
 }
 END_TEST
 
+static struct request_key key_in(uint64_t neighbour, uint32_t uid, unsigned n)
+{
+	struct request_key key = key_of(uid, n);
+
+	key.neighbour = neighbour;
+	return key;
+}
+
+START_TEST(flood_of_a_neighbour_with_many_uids_drops_only_its_own_oldest)
+{
+	enum { UIDS = 400, EACH = 5 };
+
+	ck_assert_int_eq(put(key_in(7, 1, 1000000), "mine"), 0);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	for (unsigned i = 0; i < UIDS * EACH; i++) {
+		struct request_key key = key_in(8, 1 + i % UIDS, i);
+		ck_assert_int_eq(store_request_put(fx.store, &key, digest, "x"), 0);
+	}
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	ck_assert_int_eq(raw_int(&fx, "SELECT count(*) FROM requests WHERE neighbour = 8"), REQUESTS_PER_NEIGHBOUR);
+	ck_assert_int_eq(find_is(key_in(8, 1, UIDS * EACH - UIDS), digest, "x"), 0);
+	ck_assert_int_eq(find_is(key_in(7, 1, 1000000), digest, "mine"), 0);
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+}
+END_TEST
+
+START_TEST(the_same_uid_elsewhere_drops_nothing_here)
+{
+	ck_assert_int_eq(put(key_in(7, 1, 1000000), "mine"), 0);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	for (unsigned i = 0; i <= REQUESTS_PER_UID; i++) {
+		struct request_key key = key_in(8, 1, i);
+		ck_assert_int_eq(store_request_put(fx.store, &key, digest, "x"), 0);
+	}
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	ck_assert_int_eq(raw_int(&fx, "SELECT count(*) FROM requests WHERE neighbour = 8"), REQUESTS_PER_UID);
+	ck_assert_int_eq(find_is(key_in(7, 1, 1000000), digest, "mine"), 0);
+}
+END_TEST
+
 START_TEST(forged_answer_is_refused)
 {
 	ck_assert_int_eq(put(key_of(1, 1), "a"), 0);
@@ -138,5 +178,6 @@ START_TEST(too_long_an_answer_is_refused)
 END_TEST
 
 STORE_TESTS("store-request", 120, first_answer_is_given_again, another_request_under_the_same_id_is_a_conflict, uid_and_namespace_are_part_of_the_key,
-	    rolled_back_answer_was_never_given, answer_expires, flood_of_one_uid_drops_only_its_own_oldest, forged_answer_is_refused,
+	    rolled_back_answer_was_never_given, answer_expires, flood_of_one_uid_drops_only_its_own_oldest, flood_of_a_neighbour_with_many_uids_drops_only_its_own_oldest,
+	    the_same_uid_elsewhere_drops_nothing_here, forged_answer_is_refused,
 	    too_long_an_answer_is_refused)

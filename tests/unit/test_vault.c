@@ -254,11 +254,11 @@ START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 		h = open_handle(HANDLE_VALUE, id, &fh);
 		h->digest[0] = h->reader[0].digest[0] = 1;
 		h->reader[0].may[HANDLE_MAY_SET] = (struct handle_decision){ store_epoch(fx.store), INT64_MAX };
-		h->version = i == 2 ? 99 : 1;
+		handle_show(h, i == 2 ? 99 : 1, 0);
 		if (i == 2) {	/* its beginning cannot be copied, at first */
 			h->open_flags = O_WRONLY;
 			ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 0, "begin", 5), -ENOENT);
-			h->version = 1;
+			handle_show(h, 1, 0);
 		}
 		ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 5, "end", 3), 0);
 		if (i == 0)	/* somebody else's, who may not write */
