@@ -44,6 +44,13 @@ static void fill_own_file(struct stat *st, mode_t mode)
 	st->st_mode |= mode;
 }
 
+static void fill_marker(struct stat *st)
+{
+	fill_file(st, NULL, false, false);
+	st->st_mode = S_IFLNK | 0777;
+	st->st_size = sizeof BELL_MARKER_LEADS - 1;
+}
+
 static action_set actions_on(struct vault *v, const struct asker *asker, const char *name)
 {
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
@@ -151,6 +158,8 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 		fill_dir(&st, v->shared->keeper.started);
 	else if (at_is_volatile(&i))
 		fill_dir(&st, v->shared->keeper.started);
+	else if (i.type == INODE_MARKER)
+		fill_marker(&st);
 	else if (i.type == INODE_REQUEST)
 		r = fill_own(v, asker, &(struct inode){ .type = INODE_OWN, .low = OWN_CTL }, &st);
 	else if (i.type == INODE_OWN)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,13 +25,14 @@
 #define RETRY_MS     250
 #define SLOW_MS      1000		/* what waits longer is told of */
 #define QUIET_MS     2000		/* at the end: for what is under way */
+#define MARKS        16u		/* threads that wait for a directory, which anybody who lists it can hold; what is to be marked meanwhile is not */
 #define MAKES        2048u		/* names that wait to be made; further ones appear without an event */
 
 /* What is to be done for one path, and what is held of it. Of one path one thread does one thing at a time. */
 struct path {
 	struct path *next_in_bucket, *next;	/* next: in the queue */
 	bool queued, busy;
-	bool touch, touch_dir, remove, make, hold, let_go;
+	bool touch, attrib, mark, touch_dir, remove, make, hold, let_go;
 	bool heard;			/* of this touch a MODIFY was raised already */
 	int fd;				/* held; -1: not */
 	uint64_t ino;			/* of what is held, or is to be */
@@ -45,7 +47,7 @@ struct bell {
 	struct path *buckets[BUCKETS];
 	struct path *first, **last;	/* the queue */
 	size_t n_paths, n_held;
-	size_t n_threads, n_idle, n_busy, n_leases, n_makes;
+	size_t n_threads, n_idle, n_busy, n_leases, n_makes, n_marking;
 	bool making;			/* a thread is at a new name */
 	int64_t done_ms;		/* when the last act was */
 	int64_t paused_ms;		/* nothing is held before this */
@@ -169,7 +171,7 @@ static struct path *find_path(struct bell *b, const char *name)
 
 static bool has_work(const struct path *p)
 {
-	return p->touch || p->touch_dir || p->remove || p->make || p->hold || p->let_go;
+	return p->touch || p->attrib || p->mark || p->touch_dir || p->remove || p->make || p->hold || p->let_go;
 }
 
 static void enqueue(struct bell *b, struct path *p)
@@ -197,7 +199,7 @@ static void forget(struct bell *b, struct path *p)
 /* Whoever lists the vault's directory can hold its lock: one thread hangs then, and not all. */
 static bool can_begin(const struct bell *b, const struct path *p, int64_t now)
 {
-	return p->again_ms <= now && !(p->make && b->making);
+	return p->again_ms <= now && !(p->make && b->making) && !(p->mark && b->n_marking >= MARKS);
 }
 
 /* The next that is due. NULL: none is. */
@@ -255,7 +257,7 @@ static int open_past_lease(struct bell *b, const char *name)
 }
 
 /* What one thread does for a path, without the lock: what was asked for, and what is held; then what became of it. */
-struct act { char name[BELL_PATH_MAX]; bool touch, touch_dir, remove, make, hold, let_go, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
+struct act { char name[BELL_PATH_MAX]; bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
 
 static int open_for_writing(struct bell *b, struct act *a)
 {
@@ -308,8 +310,26 @@ static void ring(struct bell *b, struct act *a)
 		close(fd);
 }
 
+/* Twice: the kernel may have forgotten the new one by the time that it is to be renamed. */
+static void mark(struct bell *b, const char *name)
+{
+	const char *base = strrchr(name, '/');
+	char from[BELL_PATH_MAX + sizeof BELL_MARKER_NEW], to[sizeof from];
+	const int dir = base ? (int)(base - name) : 0;
+
+	snprintf(from, sizeof from, "%.*s/%s", dir, name, BELL_MARKER_NEW);
+	snprintf(to, sizeof to, "%.*s/%s", dir, name, BELL_MARKER);
+	for (int i = 0; i < 2; i++)
+		if ((symlinkat(BELL_MARKER_LEADS, b->root_fd, from) && errno != EEXIST) || !renameat(b->root_fd, from, b->root_fd, to))
+			return;
+}
+
 static void do_act(struct bell *b, struct act *a)
 {
+	if (a->mark)
+		mark(b, a->name);
+	if (a->attrib)
+		(void)utimensat(b->root_fd, a->name, NULL, AT_SYMLINK_NOFOLLOW);
 	if (a->make)			/* EEXIST: the kernel knows it already */
 		(void)mkdirat(b->root_fd, a->name, 0755);
 	if (a->remove)			/* EBUSY while something is mounted there */
@@ -324,7 +344,7 @@ static void do_act(struct bell *b, struct act *a)
 
 static struct act begin(struct bell *b, struct path *p)
 {
-	struct act a = { .touch = p->touch, .touch_dir = p->touch_dir, .remove = p->remove, .make = p->make, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .heard = p->heard, .held = p->fd, .ino = p->ino };
+	struct act a = { .touch = p->touch, .attrib = p->attrib, .mark = p->mark, .touch_dir = p->touch_dir, .remove = p->remove, .make = p->make, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .heard = p->heard, .held = p->fd, .ino = p->ino };
 
 	memcpy(a.name, p->name, sizeof a.name);
 	if (a.hold && a.held < 0 && b->n_held >= BELL_HOLDS)
@@ -332,8 +352,9 @@ static struct act begin(struct bell *b, struct path *p)
 	if (p->hold && !a.hold)
 		tell(b, BELL_HELD, p->ino, p->fd >= 0 ? 0 : -EBUSY);
 	b->making |= p->make;
+	b->n_marking += p->mark;
 	b->n_makes -= p->make;
-	p->touch = p->touch_dir = p->remove = p->make = p->hold = p->let_go = p->heard = false;
+	p->touch = p->attrib = p->mark = p->touch_dir = p->remove = p->make = p->hold = p->let_go = p->heard = false;
 	p->busy = true;
 	return a;
 }
@@ -344,6 +365,7 @@ static void end(struct bell *b, struct path *p, const struct act *a)
 	p->busy = false;
 	if (a->make)
 		b->making = false;
+	b->n_marking -= a->mark;
 	b->n_held -= p->fd >= 0;
 	p->fd = a->held;
 	b->n_held += p->fd >= 0;
@@ -444,7 +466,7 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 	}
 	if (m->action < BELL_TOUCH || m->action > BELL_LISTEN || !path_allowed(m->path))
 		return;
-	if (m->action == BELL_MAKE && b->n_makes >= MAKES)
+	if ((m->action == BELL_MAKE && b->n_makes >= MAKES) || (m->action == BELL_MARK && b->n_marking >= MARKS))
 		return;
 	p = find_path(b, m->path);
 	if (!p)
@@ -456,6 +478,8 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 	if (!has_work(p) && !p->busy)
 		p->since_ms = now_ms();
 	p->touch |= m->action == BELL_TOUCH;
+	p->attrib |= m->action == BELL_ATTRIB;
+	p->mark |= m->action == BELL_MARK;
 	p->touch_dir |= m->action == BELL_TOUCH_DIR;
 	p->remove |= m->action == BELL_RMDIR;
 	b->n_makes += m->action == BELL_MAKE && !p->make;

@@ -26,6 +26,7 @@ static bool inode_valid(const struct inode *i)
 	case INODE_VERSION:
 		return secret && i->low >= 1 && i->low <= INODE_LOW_MAX;
 	case INODE_EPOCH:
+	case INODE_MARKER:
 		return i->secret == 0 && i->low >= 1;
 	case INODE_AT:
 		return secret && i->low >= 1;

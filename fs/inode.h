@@ -31,6 +31,7 @@ enum inode_type {
 	INODE_VERSION,		/* (secret, version) */
 	INODE_EPOCH,		/* .coffer/at/EPOCH; low is the epoch */
 	INODE_AT,		/* .coffer/at/EPOCH/NAME of (secret, epoch) */
+	INODE_MARKER,		/* what the bell makes and renames in a secret's directory, for those who wait for that (fs/bell.h); low is any number */
 	INODE_REQUEST,		/* .coffer/requests/NAME: as ctl, with a lock of its own; secret is the upper half of the name's bits */
 };
 

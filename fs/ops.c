@@ -244,6 +244,8 @@ static int judge_setattr_early(struct vault *v, const struct fuse_ctx *c, uint64
 	*ret_decided = true;
 	if (!inode_unpack(ino, &i))
 		return -ENOENT;
+	if (i.type == INODE_MARKER)
+		return -EPERM;
 	if (i.type == INODE_OWN || i.type == INODE_REQUEST || at_is_volatile(&i))
 		return judge_own_setattr(v, c, &i, want, to_set);
 	if ((to_set & FUSE_SET_ATTR_SIZE) && !fi)
@@ -460,8 +462,37 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		reply_error(req, r);
 }
 
+/* ---- the marker: an event, and nothing that can be looked up ---- */
+
+#define MARKER_S 0.2	/* so long the kernel knows it: the bell renames it at once */
+
+static bool is_marker(fuse_ino_t parent, const char *name, const char *which)
+{
+	struct inode dir;
+
+	return inode_unpack(parent, &dir) && dir.type == INODE_SECRET && !strcmp(name, which);
+}
+
+/* Its inode is another one each time: the kernel renames nothing over itself. */
+static void mark(fuse_req_t req)
+{
+	const struct inode marker = { .type = INODE_MARKER, .low = ((uint32_t)(vault_monotonic() / 1000) & INODE_LOW_MAX) | 1 };
+	struct fuse_entry_param e;
+
+	int r = entry_for(vault_of(req), NULL, inode_pack(&marker), &e);
+	e.entry_timeout = MARKER_S;
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_entry(req, &e);
+}
+
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
 {
+	if (is_bell(req) && parent == to && is_marker(parent, name, BELL_MARKER_NEW) && is_marker(to, to_name, BELL_MARKER)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
 	const struct rename n = { .from = parent, .name = name, .to = to, .to_name = to_name, .flags = flags };
 	struct asker a = { 0 };
 
@@ -635,8 +666,21 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
-	(void)link; (void)parent; (void)name;
-	fuse_reply_err(req, EPERM);
+	(void)link;
+	if (is_bell(req) && is_marker(parent, name, BELL_MARKER_NEW))
+		mark(req);
+	else
+		fuse_reply_err(req, EPERM);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct inode i;
+
+	if (inode_unpack(ino, &i) && i.type == INODE_MARKER)
+		fuse_reply_readlink(req, BELL_MARKER_LEADS);
+	else
+		fuse_reply_err(req, EINVAL);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
@@ -690,6 +734,7 @@ static const struct fuse_lowlevel_ops table = {
 	.rmdir = op_rmdir,
 	.rename = op_rename,
 	.symlink = op_symlink,
+	.readlink = op_readlink,
 	.link = op_link,
 	.statfs = op_statfs,
 };

@@ -242,7 +242,7 @@ void removal_tick(struct vault *v)
 			log_warn("a scheduled purge has to wait: %s", strerror(-r));
 			v->next_look = now + FAILED_NS;
 		} else if (n) {
-			vault_changed(v, false);
+			vault_changed(v, RINGS_NONE);
 			ring_for(v, due, n);
 			v->next_look = now;	/* there may be more */
 		}

@@ -268,6 +268,15 @@ static bool current_path(const struct catalog_secret *s, char path[BELL_PATH_MAX
 	return true;
 }
 
+/* Beside `current`; a path of its own, for the bell may hang there. */
+static void ring_marker(struct vault *v, const char *current)
+{
+	char path[BELL_PATH_MAX];
+
+	snprintf(path, sizeof path, "%.*s" BELL_MARKER, (int)(strlen(current) - strlen("current")), current);
+	vault_ring(v, BELL_MARK, path);
+}
+
 void vault_ring_current(uint32_t secret, void *arg)
 {
 	struct vault *v = arg;
@@ -276,8 +285,10 @@ void vault_ring_current(uint32_t secret, void *arg)
 	store_rdlock(v->store);
 	const bool there = current_path(store_get(v->store, secret), path);
 	store_unlock_tables(v->store);
-	if (there)
-		vault_ring(v, BELL_TOUCH, path);
+	if (!there)
+		return;
+	vault_ring(v, BELL_TOUCH, path);
+	ring_marker(v, path);
 }
 
 void vault_ring_missed(struct vault *v)
@@ -319,6 +330,27 @@ bool vault_events_new(const struct vault *v)
 	return atomic_load(&v->events_told) != end;
 }
 
+#define LOG_QUIET_NS      INT64_C(2000000000)
+#define LOG_QUIET_MOST_NS INT64_C(64000000000)
+
+void vault_ring_log(struct vault *v)
+{
+	const int64_t now = vault_monotonic();
+	uint64_t others, looks;
+
+	audit_written(v->audit, &others, &looks);
+	if (others != v->log_rung.others)
+		v->log_rung.quiet = LOG_QUIET_NS;
+	else if (looks == v->log_rung.looks || now - v->log_rung.at < v->log_rung.quiet)
+		return;
+	else if (v->log_rung.quiet < LOG_QUIET_MOST_NS)
+		v->log_rung.quiet *= 2;
+	v->log_rung.others = others;
+	v->log_rung.looks = looks;
+	v->log_rung.at = now;
+	vault_ring(v, BELL_TOUCH, ".coffer/audit");
+}
+
 void vault_wake_lifecycle(void *arg)
 {
 	struct vault *v = arg;
@@ -354,7 +386,18 @@ static uint32_t last_new(struct vault *v, uint32_t mark)
 	return last;
 }
 
-void vault_changed(struct vault *v, bool ring)
+/* What is rung for a secret that may serve something else, and (attributes) for one that does not. */
+static void ring_secret(struct vault *v, const char *path, bool serves, enum vault_rings rings)
+{
+	if (!serves && rings == RINGS_ALL)
+		vault_ring(v, BELL_ATTRIB, path);
+	if (serves && rings == RINGS_ALL)
+		vault_ring(v, BELL_TOUCH, path);
+	if (serves && rings != RINGS_NONE)
+		ring_marker(v, path);
+}
+
+void vault_changed(struct vault *v, enum vault_rings rings)
 {
 	const uint32_t mark = appear_mark(v);
 	char path[BELL_PATH_MAX];
@@ -362,15 +405,15 @@ void vault_changed(struct vault *v, bool ring)
 	/* whoever still has a right decrypts again: rights may have gone with this commit */
 	plain_drop_all(v->plain);
 	drops_hurry(v->drops);
-	const uint32_t made = ring && mark != UINT32_MAX ? last_new(v, mark) : 0;
+	const uint32_t made = rings == RINGS_ALL && mark != UINT32_MAX ? last_new(v, mark) : 0;
 	if (made)
 		appear_wait(v, made);
 	for (uint32_t id = 0; (id = store_touched_next(v->store, id));) {
 		store_rdlock(v->store);
 		const bool there = current_path(store_get(v->store, id), path);
 		store_unlock_tables(v->store);
-		if (there && ring && id < mark)		/* of new ones it is rung with the name */
-			vault_ring(v, BELL_TOUCH, path);
+		if (there && id < mark)		/* of new ones it is rung with the name */
+			ring_secret(v, path, store_touched_serves(v->store, id), rings);
 		drops_add(v->drops, inode_pack(&(struct inode){ .type = INODE_CURRENT, .secret = id }));
 	}
 	vault_events_told(v);

@@ -58,6 +58,7 @@ struct vault {
 	bool active;			/* it may write: the log, the store, the shared memory. A standby may not */
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
+	struct { uint64_t others, looks; int64_t at, quiet; } log_rung;	/* vault_ring_log's */
 	int64_t next_look, next_ring;	/* removal_tick's */
 	bool stackable;			/* overlayfs can stand on the mount: what its opens can be told by is refused */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
@@ -112,8 +113,9 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 
 /* Ends the transaction and, where it succeeds, owes its watchers the word: vault_changed gives it, on the same thread; if this worker dies before that, the next one's vault_ring_missed does. As store_commit. */
 int vault_commit(struct vault *v);
-/* After a commit: watchers hear of it (but for one that came through the mount: ring is false), new names appear in the mount, which is waited for (fs/appear.h), and plaintext that may have lost its readers goes. */
-void vault_changed(struct vault *v, bool ring);
+/* After a commit: watchers hear of it (of what came through the mount, the kernel tells them: no rings, or of a write the marker alone), new names appear in the mount, which is waited for (fs/appear.h), and plaintext that may have lost its readers goes. */
+enum vault_rings { RINGS_NONE, RINGS_MARKER, RINGS_ALL };
+void vault_changed(struct vault *v, enum vault_rings rings);
 /* Watchers know of what others committed up to this epoch. */
 void vault_told(struct vault *v, uint64_t epoch);
 /* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
@@ -128,6 +130,10 @@ void vault_ring_current(uint32_t secret, void *arg);
 /* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
 void vault_events_told(struct vault *v);
 bool vault_events_new(const struct vault *v);	/* Are there some that nobody was told of? */
+
+/* Watchers of .coffer/audit hear of what was written since. For one thread, as often as they are to hear at most. A watcher that reads the log when it hears makes a record, which is not to ring for it again: records of
+ * reading the log ring only when nothing was rung for a while, which grows with each such ring. */
+void vault_ring_log(struct vault *v);
 
 /* There is something for the thread that does what is due: arg is the vault. */
 void vault_wake_lifecycle(void *arg);

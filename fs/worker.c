@@ -145,7 +145,7 @@ static int ctl_commit(void *arg)
 
 static void ctl_changed(void *arg)
 {
-	vault_changed(&((struct worker *)arg)->vault, true);
+	vault_changed(&((struct worker *)arg)->vault, RINGS_ALL);
 }
 
 static void ctl_found(void *arg)
@@ -300,8 +300,10 @@ static void *log_ticker(void *arg)
 	struct worker *w = arg;
 	struct pollfd p = { .fd = w->wake[0], .events = POLLIN };
 
-	while (poll(&p, 1, TICK_MS) <= 0)
+	while (poll(&p, 1, TICK_MS) <= 0) {
 		audit_tick(w->vault.audit);
+		vault_ring_log(&w->vault);
+	}
 	return NULL;
 }
 
