@@ -444,6 +444,7 @@ static void show(struct appear *a)
 		raise_mark(a, a->end);
 		return;
 	}
+	vault_names_moved(a->v);
 	const size_t n_left = a->n_left;
 	if (n_left && now_ms() >= a->not_before_ms) {
 		pthread_mutex_unlock(&a->lock);

@@ -84,8 +84,10 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 
 	set_times(st, v->shared->keeper.started);
 	switch ((enum inode_own)i->low) {
-	case OWN_DIR:
 	case OWN_DELETED:
+		fill_dir(st, vault_names_time(v));
+		return 0;
+	case OWN_DIR:
 	case OWN_AT:
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
@@ -155,7 +157,7 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 	if (!inode_unpack(ino, &i))
 		return -ENOENT;
 	if (i.type == INODE_ROOT)
-		fill_dir(&st, v->shared->keeper.started);
+		fill_dir(&st, vault_names_time(v));
 	else if (at_is_volatile(&i))
 		fill_dir(&st, v->shared->keeper.started);
 	else if (i.type == INODE_MARKER)

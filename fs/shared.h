@@ -104,6 +104,7 @@ struct shared {
 	struct shared_rings rings;
 	struct shared_holds holds;
 	struct shared_appear appear;
+	_Atomic int64_t names_moved;	/* ns: when a name came or went last; 0: not since the start */
 	struct audit_head audit_head;
 	struct handle_table handles;
 	struct slot slots[SLOTS] __attribute__((aligned(4096)));

@@ -330,6 +330,24 @@ bool vault_events_new(const struct vault *v)
 	return atomic_load(&v->events_told) != end;
 }
 
+void vault_names_moved(struct vault *v)
+{
+	const int64_t now = vault_now();
+	int64_t before = vault_names_time(v);
+	const int64_t next = now > before ? now : before + 1;
+
+	before = atomic_load(&v->shared->names_moved);
+	while (before < next && !atomic_compare_exchange_weak(&v->shared->names_moved, &before, next))
+		;
+}
+
+int64_t vault_names_time(const struct vault *v)
+{
+	const int64_t moved = atomic_load(&v->shared->names_moved), started = v->shared->keeper.started;
+
+	return moved > started ? moved : started;
+}
+
 #define LOG_QUIET_NS      INT64_C(2000000000)
 #define LOG_QUIET_MOST_NS INT64_C(64000000000)
 

@@ -135,6 +135,10 @@ bool vault_events_new(const struct vault *v);	/* Are there some that nobody was 
  * reading the log ring only when nothing was rung for a while, which grows with each such ring. */
 void vault_ring_log(struct vault *v);
 
+/* A name came or went: what stat says of the directories that have names. Never backwards, whatever the wall clock says. */
+void vault_names_moved(struct vault *v);
+int64_t vault_names_time(const struct vault *v);
+
 /* There is something for the thread that does what is due: arg is the vault. */
 void vault_wake_lifecycle(void *arg);
 

@@ -58,6 +58,22 @@ for name in db by-hand; do
 	[ "$(grep -cxF "CREATE,ISDIR $MNT/$name" "$SCRATCH/inotifywait")" = 1 ] || fail "$name: $(grep -F "$name" "$SCRATCH/inotifywait")"
 done
 
+note "the time of the vault's directory moves when a name comes or goes, and only then"
+moved() { stat -c %.Y "$MNT"; }
+at=$(moved)
+later() { [ "$(moved)" != "$at" ] && [ "$(printf '%s\n' "$at" "$(moved)" | sort -n | head -n 1)" = "$at" ]; }
+printf 'x' | expect_ok coffer put came
+later || fail "put: $at, then $(moved)"
+at=$(moved)
+printf 'y' | expect_ok coffer put came
+expect_ok coffer attr came --tag a=b
+[ "$(moved)" = "$at" ] || fail "a version moved it: $at, then $(moved)"
+expect_ok coffer delete came
+later || fail "delete: $at, then $(moved)"
+at=$(moved)
+expect_ok coffer recover came
+later || fail "recover: $at, then $(moved)"
+
 note "a version of a name that is there makes no name"
 printf 'two' | expect_ok coffer put db
 wait_for grep -qF "CLOSE_WRITE,CLOSE $MNT/db/current" "$SCRATCH/inotifywait"
