@@ -26,10 +26,11 @@ static bool inode_valid(const struct inode *i)
 	case INODE_VERSION:
 		return secret && i->low >= 1 && i->low <= INODE_LOW_MAX;
 	case INODE_EPOCH:
-	case INODE_MARKER:
 		return i->secret == 0 && i->low >= 1;
 	case INODE_AT:
 		return secret && i->low >= 1;
+	case INODE_MARKER:
+		return i->secret == 0 && i->low >= 1 && i->low <= INODE_LOW_MAX;
 	case INODE_REQUEST:
 		return i->secret <= INODE_SECRET_MAX && i->low <= INODE_LOW_MAX;
 	case INODE_NONE:

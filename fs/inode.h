@@ -31,8 +31,8 @@ enum inode_type {
 	INODE_VERSION,		/* (secret, version) */
 	INODE_EPOCH,		/* .coffer/at/EPOCH; low is the epoch */
 	INODE_AT,		/* .coffer/at/EPOCH/NAME of (secret, epoch) */
-	INODE_MARKER,		/* what the bell makes and renames in a secret's directory, for those who wait for that (fs/bell.h); low is any number */
 	INODE_REQUEST,		/* .coffer/requests/NAME: as ctl, with a lock of its own; secret is the upper half of the name's bits */
+	INODE_MARKER,		/* what the bell makes and renames in a secret's directory, for those who wait for that (fs/bell.h); low is any number */
 };
 
 enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_REQUESTS, OWN_END };
