@@ -3,8 +3,8 @@
 #
 #   sudo ./contrib/quickstart.sh [--prefix DIR]
 #
-# Installs the packages that the build needs, builds a release, installs coffer and cofferd, makes the system users, a vault in /var/lib/coffer/default with its key in /etc/coffer/default.kek,
-# mounts it at /vault and stores a demonstration secret. Run it again whenever you like: what is there is left as it is.
+# Installs the packages that the build needs, builds a release, installs coffer and cofferd, makes the system users, has updatedb leave vaults out (PRUNEFS in /etc/updatedb.conf, where there
+# is one), makes a vault in /var/lib/coffer/default with its key in /etc/coffer/default.kek, mounts it at /vault and stores a demonstration secret. Run it again whenever you like: what is there is left as it is.
 # With --prefix DIR everything lies under DIR, which must be root's like all that is above it, or nothing is done: DIR/bin, DIR/sbin, DIR/var/lib/coffer/default, DIR/etc/coffer/default.kek, mounted at DIR/vault.
 set -euo pipefail
 
@@ -290,6 +290,23 @@ for user in coffer coffer-keys coffer-helper coffer-hooks; do
 		echo "$user made: no login, no home"
 	fi
 done
+
+# ---- indexers ----
+
+# updatedb runs as root, who may list the vault, and shows what it found to whoever runs locate.
+conf=/etc/updatedb.conf
+if [ -f "$conf" ]; then
+	step "$conf"
+	if grep -q '^[[:space:]]*PRUNEFS[[:space:]]*=.*["[:space:]]fuse\.coffer["[:space:]]' "$conf"; then
+		echo "updatedb leaves vaults out already"
+	elif grep -q '^[[:space:]]*PRUNEFS[[:space:]]*=[[:space:]]*"[^"]*"' "$conf"; then
+		sed -i --follow-symlinks 's/^\([[:space:]]*PRUNEFS[[:space:]]*=[[:space:]]*"[^"]*\)"/\1 fuse.coffer"/' "$conf" || die "fuse.coffer could not be added to PRUNEFS in $conf; its reason is above"
+		echo "fuse.coffer added to PRUNEFS, so that updatedb leaves vaults out"
+	else
+		printf 'PRUNEFS="fuse.coffer"\n' >>"$conf" || die "$conf could not be written to; its reason is above"
+		echo "PRUNEFS added, so that updatedb leaves vaults out"
+	fi
+fi
 
 # ---- vault ----
 

@@ -10,6 +10,7 @@
 #include "fs/attr.h"
 #include "fs/holds.h"
 #include "fs/log.h"
+#include "fs/made.h"
 #include "fs/measure.h"
 #include "fs/staged.h"
 #include "store/lifecycle.h"
@@ -161,6 +162,7 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 	h->secret = j->secret;
 	h->uid = asker->uid;
 	h->gid = asker->gid;
+	h->tid = asker->tid;
 	h->tgid = asker->who ? asker->who->tgid : asker->tid;
 	if (asker->who) {
 		h->start_time = asker->who->start_time;
@@ -183,8 +185,10 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 		if (mode != O_RDONLY)
 			h->reader[0].may[HANDLE_MAY_SET] = decision;
 		handle_show(h, j->version, j->size);	/* a version's size never changes */
-		if (ask->inode.type == INODE_CURRENT)
-			h->tid = asker->tid;
+		if (ask->inode.type == INODE_CURRENT && mode != O_WRONLY)
+			h->object = j->secret;
+	} else if (kind == HANDLE_TEXT) {
+		h->object = HANDLE_OWN + ask->inode.low;
 	}
 }
 
@@ -197,6 +201,8 @@ static int enter(struct vault *v, const struct asker *asker, const struct open_a
 		wanted.reserved = true;
 		r = handle_new(v->handles, &wanted, &h);
 	}
+	if (r == -ENFILE)
+		r = access_take_back(v, &wanted, &h);
 	if (r)
 		return r;
 	fill_handle(h, asker, ask, j, kind);
@@ -441,14 +447,13 @@ static int read_value(struct vault *v, const struct asker *asker, struct handle 
 	return 0;
 }
 
-bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent)
+static bool move(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, uint64_t unique, bool resent)
 {
-	struct handle *h = handle_get(v->handles, fh);
 	const struct identity *who = asker_trusted(asker);
 	const int64_t began = vault_now();
 	struct verdict j = { 0 };
 
-	if (!h || !who || memcmp(h->digest, who->digest, IDENTITY_DIGEST))
+	if (!who || memcmp(h->digest, who->digest, IDENTITY_DIGEST))
 		return false;
 	const struct open_ask again = { .inode = { .type = INODE_CURRENT, .secret = h->secret }, .ino = h->ino, .flags = (int)h->open_flags };
 	const uint32_t before = handle_shown(h).version;
@@ -457,44 +462,18 @@ bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 	if (j.error || !j.version || vault_record(v, AUDIT_SECRET_GET, asker->who, &j, unique, resent, began, NULL) || !handle_move(v->handles, fh, j.version, j.size))
 		return false;
 	keep_decision(h, who, ACTION_SECRETS_GET, &j);
-	if (!handle_readers(v->handles, j.secret, before))
-		plain_linger(v->plain, j.secret, before);
+	access_forget_plain(v, HANDLE_VALUE, j.secret, before);
 	return true;
 }
 
-static int make_text(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh)
+bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent)
 {
-	char *text = NULL;
-	size_t len = 0;
-	struct inode inode;
-	int r = -EIO;
+	struct handle *h = handle_hold(v->handles, fh);
+	const bool moved = h && move(v, asker, h, fh, unique, resent);
 
-	if (!inode_unpack(h->ino, &inode))
-		return -EIO;
-	if (inode.low == OWN_WHOAMI)
-		r = text_whoami(&v->ctl, asker->who, &text, &len);
-	else if (inode.low == OWN_STATUS)
-		r = text_status(&v->ctl, &text, &len);
-	else if (inode.low == OWN_METRICS)
-		r = text_metrics(&v->ctl, &text, &len);
-	return r ? r : answers_put(v->answers, fh, h->neighbour, text, len);
-}
-
-static int read_text(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
-{
-	/* what it says was made for its opener: nobody else reads it */
-	if (!asker_trusted(asker) || memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST))
-		return -EACCES;
-	int r = answers_read(v->answers, ask->fh, ask->offset, ask->size, &ret->text, &ret->len);
-	if (r == -ENOENT) {
-		if (!may_block)
-			return -EAGAIN;
-		r = make_text(v, asker, h, ask->fh);
-		if (!r)
-			r = answers_read(v->answers, ask->fh, ask->offset, ask->size, &ret->text, &ret->len);
-	}
-	ret->data = ret->text;
-	return r;
+	if (h)
+		handle_let(v->handles, h);
+	return moved;
 }
 
 /* The right to the log and the events, asked at each read, and room for what is read. */
@@ -531,19 +510,19 @@ static int read_events(struct vault *v, const struct asker *asker, struct handle
 
 int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result)
 {
-	struct handle *h = handle_get(v->handles, ask->fh);
+	struct handle *h = handle_hold(v->handles, ask->fh);
 	int r;
 
 	*ret_result = (struct read_result){ .data = "" };
 	if (!h)
-		return -EBADF;
+		return handle_gone(v->handles, ask->fh);
 	switch ((enum handle_kind)h->kind) {
 	case HANDLE_VALUE:
 		atomic_fetch_add_explicit(&v->shared->reads, 1, memory_order_relaxed);
 		r = read_value(v, asker, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_TEXT:
-		r = ask->page_cache ? -EINVAL : read_text(v, asker, h, ask, may_block, ret_result);
+		r = ask->page_cache ? -EINVAL : made_read(v, asker, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_AUDIT:
 		r = ask->page_cache ? -EINVAL : read_audit(v, asker, h, ask, may_block, ret_result);
@@ -558,6 +537,7 @@ int access_read(struct vault *v, const struct asker *asker, const struct read_as
 	default:
 		r = -EACCES;
 	}
+	handle_let(v->handles, h);
 	if (r)
 		read_done(v, ret_result);
 	return r;
@@ -571,20 +551,4 @@ void read_done(struct vault *v, struct read_result *r)
 	if (r->drop)
 		drops_add(v->drops, r->drop);
 	*r = (struct read_result){ .data = "" };
-}
-
-void access_close(struct vault *v, uint64_t fh)
-{
-	struct handle *h = handle_get(v->handles, fh);
-	if (!h)
-		return;
-	uint32_t secret = h->secret, version = handle_shown(h).version, kind = h->kind;
-	staged_drop(v, h);
-	identity_unref(v->openers[(uint32_t)fh]);
-	v->openers[(uint32_t)fh] = NULL;
-	if (kind == HANDLE_TEXT || kind == HANDLE_CTL)
-		answers_drop(v->answers, fh);
-	handle_release(v->handles, fh);
-	if (kind == HANDLE_VALUE && !handle_readers(v->handles, secret, version))
-		plain_linger(v->plain, secret, version);
 }

@@ -46,6 +46,11 @@ void read_done(struct vault *v, struct read_result *r);
 /* The handle's end: forgets it, wipes what nobody reads any more. Staged bytes are staging.c's. */
 void access_close(struct vault *v, uint64_t fh);
 
+/* Between the files of access. Nobody reads this version any more? Then its plaintext goes. */
+void access_forget_plain(struct vault *v, enum handle_kind kind, uint32_t secret, uint32_t version);
+/* Where handle_new said -ENFILE: what the neighbour that has most did not use for the longest time is this one's (handle_take_back). Its reads fail from then on, ESTALE, whatever the entry is used for. 0, -ENFILE. */
+int access_take_back(struct vault *v, const struct handle_ask *wanted, struct handle **ret_handle);
+
 /* May this asker act through a handle that somebody else opened, or whose decision has aged? Decides again if need be. 0, or positive errno. */
 int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique, bool resent);
 /* Of an open directory: has this identity been recorded as one who lists it? And: it was. */

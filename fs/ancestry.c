@@ -82,15 +82,31 @@ static int look_at_pid(int thread_fd, uint64_t our_user, uint64_t our_pid, struc
 	return r;
 }
 
-void ancestry_read(int thread_fd, uint64_t our_user, uint64_t our_pid, uint64_t user_ns, uint64_t pid_ns, struct ancestry *ret_ancestry)
+/* A mount namespace has no parent; its user namespace says who could make it. Where that cannot be seen it is not ours. */
+static bool is_mnt_ours(int thread_fd, uint64_t our_user)
+{
+	uint64_t owner = 0;
+	int fd = openat(thread_fd, "ns/mnt", O_RDONLY | O_CLOEXEC), user = fd < 0 ? -1 : ioctl(fd, NS_GET_USERNS);
+	const bool ours = user >= 0 && !number_of(user, &owner) && owner == our_user;
+
+	if (user >= 0)
+		close(user);
+	if (fd >= 0)
+		close(fd);
+	return ours;
+}
+
+void ancestry_read(int thread_fd, const struct namespaces *ours, const struct namespaces *theirs, struct ancestry *ret_ancestry)
 {
 	struct ancestry a = { 0 };
-	int r = our_user && our_pid && user_ns && pid_ns ? 0 : -EINVAL;
+	int r = ours->user && ours->pid && theirs->user && theirs->pid ? 0 : -EINVAL;
 
-	if (!r && user_ns != our_user)
-		r = look_at_user(thread_fd, our_user, &a);
-	if (!r && pid_ns != our_pid)
-		r = look_at_pid(thread_fd, our_user, our_pid, &a);
+	if (!r && theirs->user != ours->user)
+		r = look_at_user(thread_fd, ours->user, &a);
+	if (!r && theirs->pid != ours->pid)
+		r = look_at_pid(thread_fd, ours->user, ours->pid, &a);
+	if (!r && !a.user_ns && ours->mnt && theirs->mnt && theirs->mnt != ours->mnt)
+		a.mnt_ns_ours = is_mnt_ours(thread_fd, ours->user);
 	a.known = !r;
 	*ret_ancestry = r ? (struct ancestry){ 0 } : a;
 }

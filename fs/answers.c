@@ -124,6 +124,16 @@ int answers_read(struct answers *a, uint64_t fh, uint64_t offset, size_t want, c
 	return r;
 }
 
+int answers_size(struct answers *a, uint64_t fh, size_t *ret_len)
+{
+	pthread_mutex_lock(&a->lock);
+	const struct answer *x = *place(a, fh);
+	if (x)
+		*ret_len = x->len;
+	pthread_mutex_unlock(&a->lock);
+	return x ? 0 : -ENOENT;
+}
+
 void answers_drop(struct answers *a, uint64_t fh)
 {
 	pthread_mutex_lock(&a->lock);

@@ -23,6 +23,8 @@ int answers_put(struct answers *a, uint64_t fh, uint64_t neighbour, char *text, 
 int answers_put_done(struct answers *a, uint64_t fh, uint64_t neighbour, char *text, size_t len);
 /* Copies a piece into a new block (free it). 0 and *ret_len (0 at the end); -ENOENT: none is kept; -ENOMEM. */
 int answers_read(struct answers *a, uint64_t fh, uint64_t offset, size_t want, char **ret_piece, size_t *ret_len);
+/* 0 or -ENOENT. */
+int answers_size(struct answers *a, uint64_t fh, size_t *ret_len);
 void answers_drop(struct answers *a, uint64_t fh);
 
 #endif

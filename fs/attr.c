@@ -75,6 +75,16 @@ static void fill_value(struct vault *v, const struct asker *asker, const struct 
 #define CTL_SIZE (32 << 20)
 _Static_assert(CTL_SIZE > STAGE_SET_MAX + CTL_LINE_MAX, "no request reaches the end");
 
+/* The same time as long as nothing is added: tar and others look again when they have read a file. */
+static int64_t grown_since(struct grown *g, uint64_t size)
+{
+	if (atomic_load(&g->size) != size || !atomic_load(&g->since)) {
+		atomic_store(&g->since, vault_now());
+		atomic_store(&g->size, size);
+	}
+	return atomic_load(&g->since);
+}
+
 static int fill_own(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)
 {
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
@@ -114,13 +124,13 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 	case OWN_AUDIT:
 		if (!audit_first_segment(v->audit, &base) && !audit_size(v->audit, base, &size))
 			st->st_size = (off_t)size;
-		set_times(st, vault_now());
+		set_times(st, grown_since(&v->grown[GROWN_AUDIT], size));
 		fill_own_file(st, can & ACTION_BIT(ACTION_AUDIT_READ) ? 0444 : 0);
 		return 0;
 	case OWN_EVENTS:
 		store_events_range(v->store, &first, &size);
 		st->st_size = (off_t)(size - first);
-		set_times(st, vault_now());
+		set_times(st, grown_since(&v->grown[GROWN_EVENTS], size));
 		fill_own_file(st, can & ACTION_BIT(ACTION_AUDIT_READ) ? 0444 : 0);
 		return 0;
 	case OWN_END:
@@ -150,7 +160,7 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 
 int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat)
 {
-	struct stat st = { .st_ino = ino };
+	struct stat st = { .st_ino = inode_shown(ino, v->options && v->options->ino32) };
 	struct inode i;
 	int r = 0;
 
@@ -181,24 +191,30 @@ int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct s
 	return r;
 }
 
-int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, const struct attr_shown *shown, struct stat *ret_stat)
+/* Of an older version, under the table lock. */
+static int fill_version(struct vault *v, const struct asker *asker, uint64_t ino, uint32_t version, struct stat *ret_stat)
 {
-	struct inode i;
-
-	if (!shown->version || !inode_unpack(ino, &i) || i.type != INODE_CURRENT)
-		return attr_fill(v, asker, ino, ret_stat);
 	struct stat st = { .st_ino = ino };
-	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, i.secret);
-	if (s)
-		fill_value(v, asker, &i, s, catalog_version(s, shown->version), &st);
-	store_unlock_tables(v->store);
+	struct inode i;
+	const struct catalog_secret *s = inode_unpack(ino, &i) ? store_get(v->store, i.secret) : NULL;
+
 	if (!s)
 		return -ENOENT;
-	st.st_size = shown->size;
-	st.st_blocks = (st.st_size + 511) / 512;
+	fill_value(v, asker, &i, s, catalog_version(s, version), &st);
 	*ret_stat = st;
 	return 0;
+}
+
+int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, const struct attr_shown *shown, struct stat *ret_stat)
+{
+	store_rdlock(v->store);
+	int r = shown->version ? fill_version(v, asker, ino, shown->version, ret_stat) : attr_fill_locked(v, asker, ino, ret_stat);
+	store_unlock_tables(v->store);
+	if (!r && (shown->version || shown->size)) {
+		ret_stat->st_size = shown->size;
+		ret_stat->st_blocks = (ret_stat->st_size + 511) / 512;
+	}
+	return r;
 }
 
 bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
@@ -219,6 +235,24 @@ bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
 	return may;
 }
 
+/* What a listing would say: there is something to list for the caller, or could be. Indexers (plocate) believe it. */
+static bool may_list(struct vault *v, const struct asker *asker, const struct inode *i)
+{
+	const struct identity *who = asker_trusted(asker);
+	const struct catalog_secret *s;
+	bool may = false;
+
+	store_rdlock(v->store);
+	if (i->type == INODE_VERSIONS)
+		may = (s = store_get(v->store, i->secret)) && (actions_on(v, asker, s->name) & (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET)));
+	else if (i->type == INODE_ROOT || i->type == INODE_EPOCH || (i->type == INODE_OWN && i->low == OWN_DELETED))
+		may = who && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, vault_now()) == POLICY_ALLOW;
+	else
+		may = i->type != INODE_OWN || i->low != OWN_REQUESTS;
+	store_unlock_tables(v->store);
+	return may;
+}
+
 int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask)
 {
 	struct stat st;
@@ -228,7 +262,7 @@ int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int ma
 	if (r || !inode_unpack(ino, &i))
 		return r ? r : -ENOENT;
 	if (inode_is_dir(&i)) {
-		if ((mask & R_OK) && i.type == INODE_OWN && i.low == OWN_REQUESTS)
+		if ((mask & R_OK) && !may_list(v, asker, &i))
 			return -EACCES;
 		if (!(mask & W_OK))
 			return 0;

@@ -10,9 +10,9 @@
 int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat);
 /* The same under the table lock that the caller holds: it must not be taken twice by one thread. */
 int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat);
-/* Of a `current`: a version that it shows to somebody, and its size. Version 0: the newest. */
+/* Of a `current`: a version that it shows to somebody, and its size; of a text that is made: its size. All 0: what everybody is told. */
 struct attr_shown { uint32_t version, size; };
-/* As attr_fill, but with the size and times of that version. */
+/* As attr_fill, but with that size, and the times of that version. */
 int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, const struct attr_shown *shown, struct stat *ret_stat);
 
 /* access(2): 0 or -EACCES, by policy. */

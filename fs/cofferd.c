@@ -104,6 +104,7 @@ static int run_runner(const struct role_args *args)
 {
 	static const int caps[] = { CAP_SETUID, CAP_SETGID, CAP_KILL };
 	const int clients[] = { role_fd(args, "client0"), role_fd(args, "client1") };
+	inherited_oom_as_others();
 	int r = role_harden();
 	if (!r)
 		r = role_confine_with(args, caps, sizeof caps / sizeof *caps);
@@ -247,6 +248,7 @@ static int settle(void)
 		fprintf(stderr, "cofferd: %s%s\n", r < 0 ? "" : "warning: ", why);
 	if (r < 0)
 		return r;
+	inherited_oom_protect();
 	if (!chdir("/"))
 		return 0;
 	perror("cofferd: the root directory");
@@ -283,5 +285,11 @@ int main(int argc, char **argv)
 		return 0;
 	if (settle())
 		return 1;
+	if (options.remount) {
+		if (!keeper_remount(&options, why, sizeof why))
+			return 0;
+		fprintf(stderr, "cofferd: %s\n", why);
+		return 1;
+	}
 	return options.foreground ? run_in_foreground(&options) : run_in_background(&options);
 }

@@ -301,6 +301,10 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 	/* a sealed vault takes no bytes either: that it is sealed is the better word */
 	if (!c->op->while_sealed && store_sealed(c->env->store))
 		return sealed(c, ret_answer, ret_len);
+	if (c->op->changes && !c->op->while_read_only && c->env->shared && atomic_load(&c->env->shared->keeper.read_only)) {
+		ctl_hint(c, "as root: cofferd %.1024s %.1024s -o remount,rw", c->env->shared->keeper.store, c->env->shared->keeper.mount);
+		return ctl_fail(c, EROFS, "the vault is mounted read-only (-o ro), so nothing is changed");
+	}
 	if (c->request->value_error == -EFBIG)
 		return ctl_fail_large(c);
 	if (c->request->value_error)

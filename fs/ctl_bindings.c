@@ -193,6 +193,8 @@ static int run_grant(struct ctl *c)
 		return ctl_fail_store(c, r, "add the binding");
 	snprintf(c->detail, sizeof(c->detail), "binding %llu: %s to %s on %s", (unsigned long long)id, role.name, principal, b.scope);
 	hint_about_containers(c, principal);
+	if (!(role.actions & ~ACTIONS_UNSERVED) && role.actions)
+		ctl_set(c, "unserved", json_string("nothing serves what this role gives yet: the binding opens nothing until something does"));
 	ctl_set(c, "binding", json_integer((json_int_t)id));
 	ctl_set(c, "role", json_string(role.name));
 	ctl_set(c, "principal", json_string(principal));

@@ -185,6 +185,15 @@ static void answer_block(struct ctl *c, const struct block *block)
 	ctl_set(c, "why", json_string(why));
 }
 
+/* A right that opens nothing is no yes. */
+static void answer_unserved(struct ctl *c)
+{
+	char why[128];
+
+	snprintf(why, sizeof(why), "nothing serves %s yet", action_name(c->args.action));
+	ctl_set(c, "why", json_string(why));
+}
+
 static void answer_can_i(struct ctl *c, const struct policy_caller *caller, const char *principal)
 {
 	const bool opens = (c->args.action == ACTION_SECRETS_GET || c->args.action == ACTION_SECRETS_SET) && !strchr(c->args.scope, '*');
@@ -195,6 +204,7 @@ static void answer_can_i(struct ctl *c, const struct policy_caller *caller, cons
 	json_t *role_name = NULL;
 	const struct block *found;
 	struct block block = { 0 };
+	const bool served = !(ACTION_BIT(c->args.action) & ACTIONS_UNSERVED);
 	bool right, allowed;
 
 	store_rdlock(c->env->store);
@@ -212,7 +222,7 @@ static void answer_can_i(struct ctl *c, const struct policy_caller *caller, cons
 	}
 	store_unlock_tables(c->env->store);
 
-	allowed = right && (o.error == 0 || o.absent);
+	allowed = right && served && (o.error == 0 || o.absent);
 	snprintf(missing, sizeof(missing), "%s on %s", action_name(c->args.action), c->args.scope);
 	ctl_grant_command(c, c->args.action, c->args.scope, principal, grant);
 	snprintf(c->detail, sizeof(c->detail), "%s for %.200s: %s", missing, principal, allowed ? "yes" : "no");
@@ -223,6 +233,9 @@ static void answer_can_i(struct ctl *c, const struct policy_caller *caller, cons
 	ctl_set(c, "missing", right ? json_null() : json_string(missing));
 	ctl_set(c, "grant", right ? json_null() : json_string(grant));
 	answer_obstacle(c, &o);
+	ctl_set(c, "served", json_boolean(served));
+	if (right && !served)
+		answer_unserved(c);
 	ctl_set(c, "block", json_null());
 	if (block.id)
 		answer_block(c, &block);

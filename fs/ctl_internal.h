@@ -38,6 +38,7 @@ struct ctl_op {
 	enum audit_operation operation;
 	bool changes;		/* carries an id; run is in a transaction */
 	bool while_sealed;
+	bool while_read_only;	/* a change all the same */
 	const struct ctl_field *fields;	/* ends with a NULL name */
 	int (*check)(struct ctl *c);	/* pure: the fields' values into args. Before anything is asked or told */
 	int (*ask)(struct ctl *c);	/* the policy. For changes it is called again in the transaction */
@@ -48,7 +49,7 @@ struct ctl_op {
 };
 
 /* The tables of the files that are named so; each ends with a NULL name. */
-extern const struct ctl_op ctl_look_ops[], ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_can_i_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_backup_ops[], ctl_restore_ops[];
+extern const struct ctl_op ctl_look_ops[], ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_can_i_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_history_ops[], ctl_backup_ops[], ctl_restore_ops[];
 extern const struct ctl_op *const ctl_tables[];	/* all of these; ends with NULL */
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
@@ -74,6 +75,8 @@ struct ctl_args {
 	uint32_t near_days;		/* 0: not given */
 	struct rotation rotation;
 	struct hook hook;
+	struct history history;
+	bool has_keep_versions, has_keep_for;
 };
 
 struct ctl {
@@ -207,6 +210,7 @@ void ctl_set_left_out(struct ctl *c, const struct backup_left *left, size_t n, u
 /* Puts a field into the answer; takes value, which may be NULL (memory). */
 void ctl_set(struct ctl *c, const char *key, json_t *value);
 json_t *ctl_time(int64_t ns);	/* null at either end of the range */
+json_t *ctl_history_json(const struct history *h);	/* ctl_history.c */
 json_t *ctl_version(uint32_t version);	/* null for 0 */
 int64_t ctl_monotonic(void);
 /* Like json_dumps, which forgets to look whether a key could be written and hands out a damaged text when memory is short (jansson 2.14). malloc'd, with a NUL; NULL: no memory. */

@@ -190,6 +190,7 @@ static int run_show(struct ctl *c)
 	struct store_attributes a = { 0 };
 	struct ctl_view view;
 	action_set set;
+	struct history kept = { 0 };
 	json_t *tags = NULL, *names;
 	int r = ctl_find(c, 0, &view);
 
@@ -202,17 +203,20 @@ static int run_show(struct ctl *c)
 	}
 	store_rdlock(c->env->store);
 	set = policy_actions(store_policy(c->env->store), &c->who->policy, c->args.name, c->now);
+	const struct history *rule = rules_history(store_rules(c->env->store), c->args.name);
+	if (rule)
+		kept = *rule;
 	store_unlock_tables(c->env->store);
 
 	tags = a.tags_json ? json_loads(a.tags_json, 0, NULL) : json_object();
 	names = rights(set);
 	ctl_set(c, "secret",
-		json_pack("{s:s, s:b, s:o, s:i, s:o, s:o, s:s?, s:o, s:o, s:o, s:o, s:I, s:o}", "name", c->args.name, "enabled", (int)view.enabled,
+		json_pack("{s:s, s:b, s:o, s:i, s:o, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "name", c->args.name, "enabled", (int)view.enabled,
 			  "version", ctl_version(view.v.number), "versions", (int)view.n_versions, "created", ctl_time(view.created),
 			  "changed", ctl_time(view.changed), "content_type", a.content_type,
 			  "not_before", ctl_time(view.v.number ? view.v.not_before : INT64_MIN),
 			  "expires", ctl_time(view.v.number ? view.v.expires : INT64_MAX),
-			  "size", view.v.number ? json_integer(view.v.size) : json_null(), "tags", tags,
+			  "size", view.v.number ? json_integer(view.v.size) : json_null(), "history", kept.id ? ctl_history_json(&kept) : json_null(), "tags", tags,
 			  "binding", (json_int_t)c->binding, "rights", names));
 	store_attributes_free(&a);
 	return 0;

@@ -15,26 +15,51 @@ static unsigned role_weight(const struct role *role)
 	return (unsigned)__builtin_popcountll(role->actions & looks) + 16 * (unsigned)__builtin_popcountll(role->actions & ~looks);
 }
 
-static const char *least_role(enum action action)
+static const char *least_role(const struct ctl *c, enum action action)
 {
 	const struct role *least = NULL, *roles;
 	size_t n;
 
 	roles = role_builtin(&n);
+	store_rdlock(c->env->store);
 	for (size_t i = 0; i < n; i++)
-		if ((roles[i].actions & ACTION_BIT(action)) && (!least || role_weight(&roles[i]) < role_weight(least)))
+		if ((roles[i].actions & ACTION_BIT(action)) && (!least || role_weight(&roles[i]) < role_weight(least)) &&
+		    policy_role_by_name(store_policy(c->env->store), roles[i].name) == &roles[i])
 			least = &roles[i];
-	return least ? least->name : "administrator";
+	store_unlock_tables(c->env->store);
+	return least && least->id != ROLE_ADMINISTRATOR ? least->name : NULL;
+}
+
+static bool role_gives(const struct ctl *c, const char *name, enum action action)
+{
+	store_rdlock(c->env->store);
+	const struct role *role = policy_role_by_name(store_policy(c->env->store), name);
+	const bool gives = role && (role->actions & ACTION_BIT(action));
+	store_unlock_tables(c->env->store);
+	return gives;
+}
+
+/* "vault-update", for vault/update: a role that gives this alone. */
+static const char *own_role(enum action action, char ret[ROLE_NAME_MAX])
+{
+	snprintf(ret, ROLE_NAME_MAX, "%s", action_name(action));
+	*strchr(ret, '/') = '-';
+	return ret;
 }
 
 void ctl_grant_command(const struct ctl *c, enum action action, const char *name, const char *principal, char ret[CTL_COMMAND_MAX])
 {
-	char command[256];
+	char command[256], made[ROLE_NAME_MAX], create[CTL_COMMAND_MAX / 2] = "";
 	/* only the vault's own actions are asked of the whole vault; a star needs quotes in a shell */
-	const char *scope = name ? name : "*", *quote = strchr(scope, '*') ? "'" : "";
+	const char *scope = name ? name : "*", *quote = strchr(scope, '*') ? "'" : "", *role = least_role(c, action);
 
-	snprintf(ret, CTL_COMMAND_MAX, "%s grant %s %s --on %s%s%s", ctl_command(c, command, sizeof(command)), least_role(action),
-		 principal, quote, scope, quote);
+	ctl_command(c, command, sizeof(command));
+	if (!role) {	/* no role but the administrator's has it: one of its own, not everything */
+		role = own_role(action, made);
+		if (!role_gives(c, role, action))
+			snprintf(create, sizeof(create), "%s role create %s %s && ", command, role, action_name(action));
+	}
+	snprintf(ret, CTL_COMMAND_MAX, "%s%s grant %s %s --on %s%s%s", create, command, role, principal, quote, scope, quote);
 }
 
 void ctl_deny(struct ctl *c)

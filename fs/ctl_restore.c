@@ -188,6 +188,8 @@ static int ask_item(const struct restore_item *item, void *arg)
 		return ask_administrator(c, "*");
 	case RESTORE_ITEM_SETTINGS:
 		return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
+	case RESTORE_ITEM_HISTORY:
+		return ctl_ask(c, ACTION_SECRETS_PURGE, item->name);
 	case RESTORE_ITEM_ROTATION:
 	case RESTORE_ITEM_HOOK:
 		return ask_rule(restoring, item);
@@ -229,7 +231,8 @@ static int fail_restore(struct ctl *c, int r, const char *why)
 	if (c->error)			/* the policy said so, and said why */
 		return r;
 	if (r == -EEXIST) {
-		ctl_hint(c, "--existing skip leaves what is there, --existing append adds the backup's versions to it");
+		ctl_hint(c, "%s", json_string_value(json_object_get(c->in, "existing")) && !strcmp(json_string_value(json_object_get(c->in, "existing")), "append") ?
+				  "--existing skip leaves it as it is" : "--existing skip leaves what is there, --existing append adds the backup's versions to it; both leave alone what is deleted here");
 		return ctl_fail(c, EEXIST, "%s; nothing was restored", *why ? why : "something is there already");
 	}
 	if (r == -EKEYREJECTED) {
@@ -273,6 +276,8 @@ static int restore(struct ctl *c)
 	ctl_set(c, "deleted", json_integer((json_int_t)counts.deleted));
 	ctl_set(c, "appended", json_integer((json_int_t)counts.appended));
 	ctl_set(c, "skipped", json_integer((json_int_t)counts.skipped));
+	ctl_set(c, "deleted_here", json_integer((json_int_t)counts.deleted_here));
+	ctl_set(c, "deleted_name", counts.deleted_here ? json_string(counts.deleted_name) : json_null());
 	ctl_set(c, "roles", json_integer((json_int_t)counts.roles));
 	ctl_set(c, "bindings", json_integer((json_int_t)counts.bindings));
 	ctl_set(c, "blocks", json_integer((json_int_t)counts.blocks));
@@ -280,6 +285,7 @@ static int restore(struct ctl *c)
 	ctl_set(c, "settings", json_boolean(counts.settings));
 	ctl_set(c, "rotations", json_integer((json_int_t)counts.rotations));
 	ctl_set(c, "hooks", json_integer((json_int_t)counts.hooks));
+	ctl_set(c, "histories", json_integer((json_int_t)counts.histories));
 	ctl_set(c, "programs", restoring.programs);
 	ctl_set(c, "programs_more", json_integer((json_int_t)restoring.more));
 	return 0;

@@ -7,10 +7,11 @@
 #include <string.h>
 
 #include "fs/rotate.h"
+#include "fs/runner.h"
 #include "store/generate.h"
 
 #define TIMEOUT_DEFAULT  30	/* s */
-#define DEBOUNCE_DEFAULT 2000	/* ms */
+#define DEBOUNCE_DEFAULT 200	/* ms: what comes together is one run, and a service has a new value at once */
 
 /* ---- fields ---- */
 
@@ -61,6 +62,10 @@ static int check_command(struct ctl *c, char ret_command[HOOK_COMMAND_MAX], uint
 	}
 	if (strlen(command) >= HOOK_COMMAND_MAX || !ctl_text_clean(command))
 		return ctl_fail(c, EINVAL, "command: at most %d bytes without control characters", HOOK_COMMAND_MAX - 1);
+	if (runner_command_shellish(command)) {
+		ctl_hint(c, "quote it where a word has it; for what a shell does, name a script, or /bin/sh -c '…'");
+		return ctl_fail(c, EINVAL, "command: '%c' means something to a shell, and none reads this", runner_command_shellish(command));
+	}
 	snprintf(ret_command, HOOK_COMMAND_MAX, "%s", command);
 	return 0;
 }
@@ -400,7 +405,7 @@ static int check_hook_events(struct ctl *c, uint32_t *ret_events)
 
 	json_array_foreach(list, i, name) {
 		if (!json_is_string(name) || event_parse(json_string_value(name), &kind) < 0 || kind == EVENT_HOOK_FAILED) {
-			ctl_hint(c, "there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, BindingChanged, SelfGranted and RotationFailed");
+			ctl_hint(c, "there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, VersionDestroyed, BindingChanged, SelfGranted and RotationFailed");
 			return ctl_fail(c, EINVAL, "events: \"%.64s\" is no event that a hook hears", json_is_string(name) ? json_string_value(name) : "");
 		}
 		events |= EVENT_BIT(kind);
@@ -463,9 +468,10 @@ static json_t *hook_json(struct ctl *c, const struct hook *h)
 		if ((h->events & EVENT_BIT(i)) && json_array_append_new(events, json_string(event_name((enum event_kind)i))) < 0)
 			c->short_of_memory = true;
 	store_hook_place(c->env->store, h->id, &place);
-	return json_pack("{s:I, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "id", (json_int_t)h->id, "scope", h->scope, "events", events, "command", h->command, "user",
+	return json_pack("{s:I, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "id", (json_int_t)h->id, "scope", h->scope, "events", events, "command", h->command, "user",
 			 (json_int_t)h->user, "debounce_ms", (json_int_t)h->debounce, "timeout", (json_int_t)h->timeout, "created_by", (json_int_t)h->created_by, "created",
-			 ctl_time(h->created), "delivered", (json_int_t)place.delivered, "attempts", (json_int_t)place.attempts);
+			 ctl_time(h->created), "delivered", (json_int_t)place.delivered, "attempts", (json_int_t)place.attempts,
+			 "failed", text_or_null(place.why), "retry", place.attempts ? ctl_time(place.retry) : json_null());
 }
 
 static int run_hooks(struct ctl *c)

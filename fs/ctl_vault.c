@@ -117,7 +117,7 @@ static const struct ctl_field vault_fields[] = { { "value_max", CTL_INT, false }
 const struct ctl_op ctl_vault_ops[] = {
 	{ .name = "whoami", .while_sealed = true, .fields = no_fields, .run = run_whoami },
 	{ .name = "status", .operation = AUDIT_VAULT_STATUS, .while_sealed = true, .fields = no_fields, .ask = ask_status, .run = run_status },
-	{ .name = "seal", .operation = AUDIT_VAULT_SEAL, .changes = true, .fields = no_fields, .ask = ask_seal, .run = run_seal, .after = after_seal },
+	{ .name = "seal", .operation = AUDIT_VAULT_SEAL, .changes = true, .while_read_only = true, .fields = no_fields, .ask = ask_seal, .run = run_seal, .after = after_seal },
 	{ .name = "vault", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = vault_fields, .check = check_vault, .ask = ask_vault, .run = run_vault },
 	{ 0 },
 };

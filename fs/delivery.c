@@ -230,16 +230,16 @@ static int gather(struct delivery *d, const struct waiting *w, struct batch *ret
 
 /* ---- places ---- */
 
-/* Moves a hook on; with the event that it was given up, if so. */
-static int move(struct delivery *d, struct waiting *w, const struct hook_place *place, const char *gave_up)
+/* Moves a hook on; with the event that it failed, if so. */
+static int move(struct delivery *d, struct waiting *w, const struct hook_place *place, const char *failure)
 {
-	struct event e = { .kind = EVENT_HOOK_FAILED, .name = w->hook.scope, .detail = gave_up };
+	struct event e = { .kind = EVENT_HOOK_FAILED, .name = w->hook.scope, .detail = failure };
 	int r = store_begin(d->v->store);
 
 	if (r < 0)
 		return r;
 	r = store_hook_place_put(d->v->store, w->hook.id, place);
-	if (r == 0 && gave_up)
+	if (r == 0 && failure)
 		r = store_event_add(d->v->store, &e);
 	if (r < 0) {
 		store_rollback(d->v->store);
@@ -261,6 +261,14 @@ static void ask_again(struct waiting *w)
 	w->due = now_ms() + BUSY_MS;
 }
 
+/* What went wrong, for the list of hooks and the events. What a program says for itself could be a value, and is for the daemon's log alone. */
+static void describe(const struct program_result *result, char *ret, size_t len)
+{
+	snprintf(ret, len, "%s", result->why);
+	if (result->error == -ECHILD || result->error == -ETIMEDOUT)
+		ret[strcspn(ret, ":")] = '\0';
+}
+
 static void failed(struct delivery *d, struct waiting *w, const struct program_result *result)
 {
 	struct hook_place place = w->place;
@@ -272,16 +280,19 @@ static void failed(struct delivery *d, struct waiting *w, const struct program_r
 		wait *= 2;
 	place.retry = vault_now() + wait * 1000000;
 	log_caused(LOG_WARNING, "hook %llu (%s) failed: %s", (unsigned long long)w->hook.id, w->hook.command, result->why);
+	describe(result, place.why, sizeof place.why);
 	if (place.attempts < ATTEMPTS) {
 		w->due = now_ms() + wait;
-		if (move(d, w, &place, NULL) < 0)
+		snprintf(detail, sizeof detail, "hook %llu: %.120s; it is tried again", (unsigned long long)w->hook.id, place.why);
+		if (move(d, w, &place, place.attempts == 1 ? detail : NULL) < 0)
 			w->place.attempts = place.attempts;
 		return;
 	}
-	/* what a program says for itself is for the log alone */
-	snprintf(detail, sizeof detail, "hook %llu was given up after %d attempts", (unsigned long long)w->hook.id, ATTEMPTS);
+	snprintf(detail, sizeof detail, "hook %llu was given up after %d attempts: %.120s", (unsigned long long)w->hook.id, ATTEMPTS, place.why);
 	log_caused(LOG_ERR, "%s", detail);
-	place = (struct hook_place){ .delivered = result->cookie ? result->cookie : result->tag };
+	place.delivered = result->cookie ? result->cookie : result->tag;
+	place.attempts = 0;	/* why stays, until a run succeeds */
+	place.retry = 0;
 	w->pending = true;
 	if (move(d, w, &place, detail) < 0)
 		ask_again(w);

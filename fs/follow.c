@@ -8,14 +8,14 @@
 #define NO_ENTRY  0u	/* links are index + 1 */
 #define LOOK_MOST 64u	/* entries that one look goes past: one thread's many files are not another's wait */
 
-static uint64_t make_key(uint32_t secret, pid_t id)
+static uint64_t make_key(uint32_t object, pid_t id)
 {
-	return (uint64_t)secret << 32 | (uint32_t)id;
+	return (uint64_t)object << 32 | (uint32_t)id;
 }
 
 static uint64_t key_of(const struct handle *e, enum follow_by by)
 {
-	return make_key(e->secret, by == FOLLOW_THREAD ? e->tid : e->tgid);
+	return make_key(e->object, by == FOLLOW_THREAD ? e->tid : e->tgid);
 }
 
 static uint32_t *bucket(const struct follow *f, enum follow_by by, uint64_t key)
@@ -129,9 +129,9 @@ void follow_add_all(struct follow *f, struct handle **all, uint32_t n)
 		follow_add(f, all[i]);
 }
 
-const struct handle *follow_last(const struct follow *f, enum follow_by by, uint32_t secret, pid_t id)
+const struct handle *follow_last(const struct follow *f, enum follow_by by, uint32_t object, pid_t id)
 {
-	const uint64_t key = make_key(secret, id);
+	const uint64_t key = make_key(object, id);
 	uint32_t at = f->capacity ? *bucket(f, by, key) : NO_ENTRY;
 
 	for (uint32_t n = 0; at != NO_ENTRY && n < LOOK_MOST; n++) {

@@ -1,4 +1,4 @@
-/* Who reads a `current`: an index of open files by the thread, and by the process, that opened them. Private to handle.c, whose lock guards it; rebuilt at each takeover. */
+/* Who reads what: an index of open files by the thread, and by the process, that opened them. Private to handle.c, whose lock guards it; rebuilt at each takeover. */
 #ifndef COFFER_FS_FOLLOW_H
 #define COFFER_FS_FOLLOW_H
 
@@ -23,7 +23,7 @@ void follow_drop(struct follow *f, struct handle *e);
 /* Many, by handle.order; sorts all. */
 void follow_add_all(struct follow *f, struct handle **all, uint32_t n);
 
-/* The last opened of a secret by this thread or process; NULL: none. */
-const struct handle *follow_last(const struct follow *f, enum follow_by by, uint32_t secret, pid_t id);
+/* The last opened of an object by this thread or process; NULL: none. */
+const struct handle *follow_last(const struct follow *f, enum follow_by by, uint32_t object, pid_t id);
 
 #endif

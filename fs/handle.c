@@ -1,141 +1,36 @@
-#include "fs/handle.h"
+#include "fs/handle_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "fs/follow.h"
-#include "fs/shares.h"
 
 #define TABLE_MAGIC   0x63666832u	/* "cfh2" */
 #define CAPACITY_MIN  256u
 #define EACH_BATCH    128u
 #define NO_ENTRY      0u		/* links are index + 1 */
 
-/* How many of each key there are: open addressing, linear probing, never more than half full. */
-struct count { uint64_t key; uint32_t n; /* 0: empty */ };
-struct counts { struct count *slots; uint32_t mask; };
-
-/* Everything here can be rebuilt from the table, and is, by whoever takes it over: a kill -9 in the middle of a change loses nothing. */
-struct handles {
-	struct handle_table *table;
-	pthread_mutex_t lock;		/* of all below, and of every change of a state in the table */
-	uint32_t free;			/* head of the free list */
-	uint32_t live;			/* BUSY or OPEN */
-	uint32_t open;
-	uint32_t capacity;		/* slots of each index: a power of two, at least 2 * live */
-	struct shares *shares[HANDLE_POOLS];
-	struct counts readers;
-	struct counts read_writers;
-	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
-	struct follow follow;
-};
-
-/* ---- counts ---- */
-
-static uint32_t hash(uint64_t key, uint32_t mask)
-{
-	return (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 40) & mask;
-}
-
-static struct count *counts_slot(const struct counts *c, uint64_t key)
-{
-	uint32_t i = hash(key, c->mask);
-
-	while (c->slots[i].n != 0 && c->slots[i].key != key)
-		i = (i + 1) & c->mask;
-	return &c->slots[i];
-}
-
-static void counts_add(struct counts *c, uint64_t key, uint32_t n)
-{
-	struct count *slot = counts_slot(c, key);
-
-	slot->key = key;
-	slot->n += n;
-}
-
-/* Removal closes the gap at once: a tombstone for each uid that was ever here would fill the table. */
-static void counts_drop(struct counts *c, uint64_t key)
-{
-	struct count *slot = counts_slot(c, key);
-	uint32_t gap, i;
-
-	if (slot->n == 0 || --slot->n != 0)
-		return;
-	gap = i = (uint32_t)(slot - c->slots);
-	for (;;) {
-		i = (i + 1) & c->mask;
-		if (c->slots[i].n == 0)
-			return;
-		uint32_t home = hash(c->slots[i].key, c->mask);
-		if (((i - home) & c->mask) < ((i - gap) & c->mask))
-			continue;	/* it would be moved in front of its home */
-		c->slots[gap] = c->slots[i];
-		c->slots[i].n = 0;
-		gap = i;
-	}
-}
-
-static struct counts counts_moved(const struct counts *from, struct count *slots, uint32_t capacity)
-{
-	struct counts to = { .slots = slots, .mask = capacity - 1 };
-
-	for (uint32_t i = 0; from->slots && i <= from->mask; i++)
-		if (from->slots[i].n != 0)
-			counts_add(&to, from->slots[i].key, from->slots[i].n);
-	return to;
-}
-
 /* ---- the index of uniques ---- */
-
-static uint32_t index_of(const struct handles *h, const struct handle *e)
-{
-	return (uint32_t)(e - h->table->entries);
-}
 
 static void uniques_insert(struct handles *h, struct handle *e)
 {
-	uint32_t *head = &h->uniques[hash(e->unique, h->capacity - 1)];
+	uint32_t *head = &h->uniques[counts_hash(e->unique, h->capacity - 1)];
 
 	e->next = *head;
-	*head = index_of(h, e) + 1;
+	*head = handles_index_of(h, e) + 1;
 }
 
 static void uniques_remove(struct handles *h, struct handle *e)
 {
-	uint32_t *link = &h->uniques[hash(e->unique, h->capacity - 1)];
+	uint32_t *link = &h->uniques[counts_hash(e->unique, h->capacity - 1)];
 
-	while (*link != NO_ENTRY && *link != index_of(h, e) + 1)
+	while (*link != NO_ENTRY && *link != handles_index_of(h, e) + 1)
 		link = &h->table->entries[*link - 1].next;
 	if (*link != NO_ENTRY)
 		*link = e->next;
 }
 
 /* ---- entries ---- */
-
-static uint32_t high(const struct handles *h)
-{
-	return atomic_load_explicit(&h->table->high, memory_order_acquire);
-}
-
-static uint32_t state_of(struct handle *e)
-{
-	return atomic_load_explicit(&e->state, memory_order_acquire);
-}
-
-/* handle_get compares the generation without the lock. */
-static uint32_t generation_of(const struct handle *e)
-{
-	return __atomic_load_n(&e->generation, __ATOMIC_RELAXED);
-}
-
-static uint64_t fh_of(const struct handles *h, const struct handle *e)
-{
-	return (uint64_t)generation_of(e) << 32 | index_of(h, e);
-}
 
 static bool is_reader(const struct handle *e)
 {
@@ -149,7 +44,7 @@ static bool is_read_writer(const struct handle *e)
 
 static bool follows(const struct handle *e)
 {
-	return is_reader(e) && e->tid != 0;
+	return e->object != 0;
 }
 
 static uint64_t reader_key(uint32_t secret, uint32_t version)
@@ -164,16 +59,18 @@ static void account(struct handles *h, struct handle *e)
 		counts_add(&h->readers, reader_key(e->secret, handle_shown(e).version), 1);
 	if (is_read_writer(e))
 		counts_add(&h->read_writers, e->secret, 1);
+	h->uses[handles_index_of(h, e)].neighbour = e->neighbour;
 	h->open++;
 }
 
-static void unaccount(struct handles *h, struct handle *e)
+void handles_unaccount(struct handles *h, struct handle *e)
 {
 	uniques_remove(h, e);
 	if (is_reader(e))
 		counts_drop(&h->readers, reader_key(e->secret, handle_shown(e).version));
 	if (is_read_writer(e))
 		counts_drop(&h->read_writers, e->secret);
+	h->uses[handles_index_of(h, e)].neighbour = NOBODYS;
 	if (follows(e))
 		follow_drop(&h->follow, e);
 	h->open--;
@@ -183,7 +80,7 @@ static void push_free(struct handles *h, struct handle *e)
 {
 	atomic_store_explicit(&e->state, HANDLE_FREE, memory_order_release);
 	e->next = h->free;
-	h->free = index_of(h, e) + 1;
+	h->free = handles_index_of(h, e) + 1;
 }
 
 static void move_counts(struct counts *c, struct count *slots, uint32_t capacity)
@@ -252,11 +149,9 @@ static const struct shares_config pools[HANDLE_POOLS] = {
 };
 _Static_assert(VALUES_MAX + OWN_FILES_MAX + DIRECTORIES_MAX == HANDLES_MAX, "the pools are the table");
 
-static struct shares *pool_of(const struct handles *h, uint32_t kind)
+struct shares *handles_pool(const struct handles *h, uint32_t kind)
 {
-	if (kind == HANDLE_VALUE)
-		return h->shares[HANDLES_OF_VALUES];
-	return h->shares[kind == HANDLE_DIR ? HANDLES_OF_DIRECTORIES : HANDLES_OF_OWN_FILES];
+	return h->shares[handles_pool_kind(kind)];
 }
 
 /* In the order in which they were opened. 0 or -ENOMEM. */
@@ -267,9 +162,9 @@ static int follow_all(struct handles *h, uint32_t n)
 
 	if (!all)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < high(h) && found < n; i++) {
+	for (uint32_t i = 0; i < handles_high(h) && found < n; i++) {
 		struct handle *e = &h->table->entries[i];
-		if (state_of(e) == HANDLE_OPEN && follows(e))
+		if (handles_state_of(e) == HANDLE_OPEN && follows(e))
 			all[found++] = e;
 	}
 	follow_add_all(&h->follow, all, found);
@@ -279,24 +174,24 @@ static int follow_all(struct handles *h, uint32_t n)
 
 static int take_over(struct handles *h)
 {
-	uint32_t end = high(h), n = 0;
+	uint32_t end = handles_high(h), n = 0;
 	int r;
 
 	for (uint32_t i = 0; i < end; i++)
-		n += state_of(&h->table->entries[i]) == HANDLE_OPEN;
+		n += handles_state_of(&h->table->entries[i]) == HANDLE_OPEN;
 	r = reserve(h, n + 1);
 	if (r < 0)
 		return r;
 	/* downwards, so that the lowest entries are used first */
 	for (uint32_t i = end; i-- > 0;) {
 		struct handle *e = &h->table->entries[i];
-		if (state_of(e) != HANDLE_OPEN) {
+		if (handles_state_of(e) != HANDLE_OPEN) {
 			push_free(h, e);
 			continue;
 		}
 		e->comm[HANDLE_COMM - 1] = '\0';	/* whoever wrote it may have been somebody else's */
 		account(h, e);
-		shares_force(pool_of(h, e->kind), e->neighbour, 1);
+		shares_force(handles_pool(h, e->kind), e->neighbour, 1);
 		h->live++;
 	}
 	return follow_all(h, n);
@@ -315,6 +210,8 @@ int handles_new(struct handle_table *table, struct handles **ret_handles)
 		return -ENOMEM;
 	h->table = table;
 	pthread_mutex_init(&h->lock, NULL);
+	h->uses = calloc(HANDLES_MAX, sizeof *h->uses);	/* one that was never open is no candidate: it lies above `high` */
+	r = h->uses ? 0 : -ENOMEM;
 	follow_init(&h->follow, table->entries);
 	for (int i = 0; i < HANDLE_POOLS && r == 0; i++)
 		r = shares_new(&pools[i], &h->shares[i]);
@@ -338,6 +235,7 @@ void handles_free(struct handles *h)
 	free(h->readers.slots);
 	free(h->read_writers.slots);
 	free(h->uniques);
+	free(h->uses);
 	follow_free(&h->follow);
 	free(h);
 }
@@ -345,7 +243,7 @@ void handles_free(struct handles *h)
 /* An entry to use next: one that was released, else the first that was never used. NULL: the table is full. */
 static struct handle *take_free(struct handles *h)
 {
-	uint32_t end = high(h);
+	uint32_t end = handles_high(h);
 
 	if (h->free != NO_ENTRY) {
 		struct handle *e = &h->table->entries[h->free - 1];
@@ -361,9 +259,23 @@ static struct handle *take_free(struct handles *h)
 
 static bool has_share(struct handles *h, const struct handle_ask *ask)
 {
-	struct shares *s = pool_of(h, ask->kind);
+	struct shares *s = handles_pool(h, ask->kind);
 
 	return shares_take(s, ask->neighbour, 1, SHARE_ORDINARY) || (ask->reserved && shares_take(s, ask->neighbour, 1, SHARE_RESERVED));
+}
+
+void handles_begin_life(struct handle *e, const struct handle_ask *ask)
+{
+	/* An fh of the entry's last life must not match its next one; 0 is never a generation, so that no fh is 0. */
+	const uint32_t generation = handles_generation_of(e) + 1;
+
+	__atomic_store_n(&e->generation, generation ? generation : 1, __ATOMIC_RELAXED);
+	atomic_store_explicit(&e->state, HANDLE_BUSY, memory_order_release);
+	memset((char *)e + offsetof(struct handle, unique), 0, sizeof(*e) - offsetof(struct handle, unique));
+	e->uid = ask->uid;
+	e->unique = ask->unique;
+	e->neighbour = ask->neighbour;
+	e->kind = ask->kind;
 }
 
 int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **ret_handle)
@@ -380,18 +292,10 @@ int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **
 		goto out;
 	e = take_free(h);
 	if (!e) {
-		shares_give(pool_of(h, ask->kind), ask->neighbour, 1);
+		shares_give(handles_pool(h, ask->kind), ask->neighbour, 1);
 		goto out;
 	}
-	/* An fh of the entry's last life must not match its next one; 0 is never a generation, so that no fh is 0. */
-	uint32_t generation = generation_of(e) + 1;
-	__atomic_store_n(&e->generation, generation ? generation : 1, __ATOMIC_RELAXED);
-	atomic_store_explicit(&e->state, HANDLE_BUSY, memory_order_release);
-	memset((char *)e + offsetof(struct handle, unique), 0, sizeof(*e) - offsetof(struct handle, unique));
-	e->uid = ask->uid;
-	e->unique = ask->unique;
-	e->neighbour = ask->neighbour;
-	e->kind = ask->kind;
+	handles_begin_life(e, ask);
 	h->live++;
 	*ret_handle = e;
 	r = 0;
@@ -407,9 +311,10 @@ uint64_t handle_publish(struct handles *h, struct handle *e)
 	pthread_mutex_lock(&h->lock);
 	e->order = ++h->table->orders;
 	account(h, e);
+	__atomic_store_n(&h->uses[handles_index_of(h, e)].at, handles_coarse_now(), __ATOMIC_RELAXED);
 	if (follows(e))
 		follow_add(&h->follow, e);
-	fh = fh_of(h, e);
+	fh = handles_fh_of(h, e);
 	atomic_store_explicit(&e->state, HANDLE_OPEN, memory_order_release);
 	pthread_mutex_unlock(&h->lock);
 	return fh;
@@ -417,7 +322,7 @@ uint64_t handle_publish(struct handles *h, struct handle *e)
 
 static void give_back(struct handles *h, struct handle *e)
 {
-	shares_give(pool_of(h, e->kind), e->neighbour, 1);
+	shares_give(handles_pool(h, e->kind), e->neighbour, 1);
 	h->live--;
 	push_free(h, e);
 }
@@ -434,11 +339,11 @@ struct handle *handle_get(struct handles *h, uint64_t fh)
 	uint32_t i = (uint32_t)fh;
 	struct handle *e;
 
-	if (i >= high(h))
+	if (i >= handles_high(h))
 		return NULL;
 	e = &h->table->entries[i];
 	/* the state first: an entry that was taken again in between has another generation */
-	return state_of(e) == HANDLE_OPEN && generation_of(e) == (uint32_t)(fh >> 32) ? e : NULL;
+	return handles_state_of(e) == HANDLE_OPEN && handles_generation_of(e) == (uint32_t)(fh >> 32) ? e : NULL;
 }
 
 struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh)
@@ -446,14 +351,14 @@ struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *re
 	struct handle *found = NULL;
 
 	pthread_mutex_lock(&h->lock);
-	for (uint32_t link = h->uniques[hash(unique, h->capacity - 1)]; link != NO_ENTRY && !found;) {
+	for (uint32_t link = h->uniques[counts_hash(unique, h->capacity - 1)]; link != NO_ENTRY && !found;) {
 		struct handle *e = &h->table->entries[link - 1];
 		if (e->unique == unique)
 			found = e;
 		link = e->next;
 	}
 	if (found)
-		*ret_fh = fh_of(h, found);
+		*ret_fh = handles_fh_of(h, found);
 	pthread_mutex_unlock(&h->lock);
 	return found;
 }
@@ -465,7 +370,7 @@ void handle_release(struct handles *h, uint64_t fh)
 	pthread_mutex_lock(&h->lock);
 	e = handle_get(h, fh);
 	if (e) {
-		unaccount(h, e);
+		handles_unaccount(h, e);
 		give_back(h, e);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -486,23 +391,16 @@ bool handle_move(struct handles *h, uint64_t fh, uint32_t version, uint32_t size
 	return moved;
 }
 
-static uint64_t last_of(struct handles *h, enum follow_by by, uint32_t secret, pid_t id)
+uint64_t handle_last(struct handles *h, uint32_t object, pid_t tid, pid_t tgid, bool *ret_own)
 {
 	pthread_mutex_lock(&h->lock);
-	const struct handle *e = follow_last(&h->follow, by, secret, id);
-	const uint64_t fh = e ? fh_of(h, e) : 0;
+	const struct handle *e = follow_last(&h->follow, FOLLOW_THREAD, object, tid);
+	*ret_own = e && e->tgid == tgid;	/* numbers of threads are used again */
+	if (!*ret_own)
+		e = follow_last(&h->follow, FOLLOW_PROCESS, object, tgid);
+	const uint64_t fh = e ? handles_fh_of(h, e) : 0;
 	pthread_mutex_unlock(&h->lock);
 	return fh;
-}
-
-uint64_t handle_of_thread(struct handles *h, uint32_t secret, pid_t tid)
-{
-	return last_of(h, FOLLOW_THREAD, secret, tid);
-}
-
-uint64_t handle_of_process(struct handles *h, uint32_t secret, pid_t tgid)
-{
-	return last_of(h, FOLLOW_PROCESS, secret, tgid);
 }
 
 /* Up to EACH_BATCH open handles of the secret from entry *at on; moves *at. */
@@ -511,11 +409,11 @@ static uint32_t collect(struct handles *h, uint32_t secret, uint32_t *at, uint64
 	uint32_t n = 0, end, i;
 
 	pthread_mutex_lock(&h->lock);
-	end = high(h);
+	end = handles_high(h);
 	for (i = *at; i < end && n < EACH_BATCH; i++) {
 		struct handle *e = &h->table->entries[i];
-		if (state_of(e) == HANDLE_OPEN && (secret == 0 || e->secret == secret))
-			ret_fhs[n++] = fh_of(h, e);
+		if (handles_state_of(e) == HANDLE_OPEN && (secret == 0 || e->secret == secret))
+			ret_fhs[n++] = handles_fh_of(h, e);
 	}
 	pthread_mutex_unlock(&h->lock);
 	*at = i;
@@ -527,7 +425,7 @@ void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, str
 	uint64_t fhs[EACH_BATCH];
 	uint32_t at = 0;
 
-	while (at < high(h)) {
+	while (at < handles_high(h)) {
 		uint32_t n = collect(h, secret, &at, fhs);
 		for (uint32_t i = 0; i < n; i++) {
 			struct handle *e = handle_get(h, fhs[i]);
@@ -542,7 +440,7 @@ uint32_t handle_readers(struct handles *h, uint32_t secret, uint32_t version)
 	uint32_t n;
 
 	pthread_mutex_lock(&h->lock);
-	n = counts_slot(&h->readers, reader_key(secret, version))->n;
+	n = counts_of(&h->readers, reader_key(secret, version));
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }
@@ -552,7 +450,7 @@ uint32_t handle_read_writers(struct handles *h, uint32_t secret)
 	uint32_t n;
 
 	pthread_mutex_lock(&h->lock);
-	n = counts_slot(&h->read_writers, secret)->n;
+	n = counts_of(&h->read_writers, secret);
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }

@@ -38,6 +38,8 @@ struct handle_reader { uint8_t digest[IDENTITY_DIGEST]; struct handle_decision m
 /* Links are index + 1; 0: none. */
 struct handle_link { uint32_t next, prev; };
 
+#define HANDLE_OWN (UINT32_C(1) << 31)	/* above any secret's number */
+
 struct handle {
 	_Atomic uint32_t state;
 	uint32_t generation;
@@ -46,7 +48,7 @@ struct handle {
 	uint32_t kind;
 	uint32_t open_flags;		/* O_ACCMODE | O_APPEND | O_TRUNC as the caller gave them */
 	uint32_t secret;
-	int32_t tid;			/* of who opened `current` to read it; 0: not looked for by thread or process */
+	int32_t tid;			/* opener's thread */
 	uint32_t uid, gid;		/* opener */
 	uint64_t neighbour;		/* whose share it is of */
 	int32_t tgid;
@@ -55,7 +57,8 @@ struct handle {
 	uint8_t digest[IDENTITY_DIGEST];
 	struct handle_reader reader[2];	/* the opener; the last other identity */
 	uint64_t stage;			/* 0: none */
-	uint32_t staged, pad;		/* chunks that are counted for it: fs/staged.h */
+	uint32_t staged;		/* chunks that are counted for it: fs/staged.h */
+	uint32_t object;		/* by what it is looked for by thread and process: the secret, of who reads its `current`; HANDLE_OWN + enum inode_own, of a text; 0: by nothing */
 	uint64_t binding;
 	_Atomic uint64_t shown;		/* of a value: see struct handle_shown */
 	uint64_t order;			/* of its publishing */
@@ -82,13 +85,24 @@ void handles_free(struct handles *h);
 /* reserved: for an administrator, who must be able to act when others have all that they can. */
 struct handle_ask { uint64_t unique, neighbour; uint32_t uid; enum handle_kind kind; bool reserved; };
 /* A BUSY entry, zeroed but for what ask says: -ENFILE (this neighbour has its share of the pool), -ENOMEM. Fill it, then publish or abandon.
- * unique, neighbour, kind, secret, tid, tgid and open_flags must not change once it is published: what is counted by them is taken off again by them. */
+ * unique, neighbour, kind, secret, object, tid, tgid and open_flags must not change once it is published: what is counted by them is taken off again by them. */
 int handle_new(struct handles *h, const struct handle_ask *ask, struct handle **ret_handle);
 uint64_t handle_publish(struct handles *h, struct handle *e);	/* returns fh */
 void handle_abandon(struct handles *h, struct handle *e);
 
-/* NULL: no such open handle (a wrong index or generation: answer EBADF). */
+/* NULL: no such open handle (a wrong index or generation). One that can be taken back may be another one's at any moment: what is done with it beside a look is done between handle_hold and handle_let. */
 struct handle *handle_get(struct handles *h, uint64_t fh);
+/* What to answer then: -ESTALE for one that was taken back (its RELEASE is yet to come), -EBADF for one that never was. */
+int handle_gone(struct handles *h, uint64_t fh);
+/* The same as handle_get, and it stays the caller's until handle_let. */
+struct handle *handle_hold(struct handles *h, uint64_t fh);
+void handle_let(struct handles *h, struct handle *e);
+
+/* Where handle_new said -ENFILE, and nearly nothing is left in the pool: an open handle of the neighbour that has most there, if that is more than this one would have; of those that no thread holds, the one that was not used for
+ * the longest time. Only what can be read and not written is taken back, and nothing of root's. NULL: there is none. It is BUSY now, and nobody finds it any more: forget what hangs on *ret_fh, then handle_pass_on it. */
+struct handle *handle_take_back(struct handles *h, const struct handle_ask *ask, uint64_t *ret_fh);
+/* It is this neighbour's, as handle_new has it. */
+void handle_pass_on(struct handles *h, struct handle *e, const struct handle_ask *ask);
 struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *ret_fh);	/* for a resent OPEN */
 void handle_release(struct handles *h, uint64_t fh);	/* idempotent */
 
@@ -102,9 +116,8 @@ void handle_end(struct handle *e);			/* somebody has found its end */
 bool handle_show_again(struct handle *e, uint32_t version, uint32_t size, uint32_t *ret_before);
 /* Moves one that nobody has read yet to another version. False: somebody has, or it is closed. */
 bool handle_move(struct handles *h, uint64_t fh, uint32_t version, uint32_t size);
-/* The last opened of those (fh, 0: none) through which a thread, or a process, reads the `current` of a secret. O(1). */
-uint64_t handle_of_thread(struct handles *h, uint32_t secret, pid_t tid);
-uint64_t handle_of_process(struct handles *h, uint32_t secret, pid_t tgid);
+/* The last opened of those (fh, 0: none) through which a thread reads an object; else, and *ret_own is false then, its process. O(1). */
+uint64_t handle_last(struct handles *h, uint32_t object, pid_t tid, pid_t tgid, bool *ret_own);
 
 /* Calls fn for each open handle of a secret (0: of all), without a lock: entries may be released meanwhile, by fn too; those opened meanwhile may be missed. */
 void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg);

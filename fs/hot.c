@@ -46,6 +46,10 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		request_reply(known && ask.inode.type == INODE_MARKER ? -EACCES : -EISDIR, NULL, 0);
 		return;
 	}
+	if (((ask.flags & O_ACCMODE) != O_RDONLY || (ask.flags & O_TRUNC)) && ask.inode.type != INODE_OWN && vault_read_only(v) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+		request_reply(-EROFS, NULL, 0);
+		return;
+	}
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
 	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_ask() && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
 		request_defer_hot(WAITS_FOR_RESOLVER);
@@ -117,7 +121,7 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 		.room = request_room(),
 		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),	/* read, pread and preadv name an owner; who fills the page cache does not */
 	};
-	int r = h ? 0 : -EBADF;
+	int r = h ? 0 : handle_gone(v->handles, arg->fh);
 
 	/* Before anything that waits, for every open of the file waits meanwhile: only values go to the page cache, and of these not bytes that are staged, or may be, which are this handle's alone. */
 	if (!r && ask.page_cache && (stages || h->kind != HANDLE_VALUE || v->options->nopagecache))

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -97,4 +98,31 @@ int inherited_limits(char *why, size_t why_len)
 			at += (size_t)snprintf(why + at, why_len - at, "%s %s (%" PRIu64 ")", at ? "," : "limits were too low for the daemon and are raised:", l->name, (uint64_t)before.rlim_max);
 	}
 	return at > 0;
+}
+
+#define OOM_FILE "/proc/self/oom_score_adj"
+#define OOM_SCORE "-500"
+
+/* Only in this direction. */
+static void oom_move(const char *score, bool lower)
+{
+	char now[16] = "";
+	int fd = open(OOM_FILE, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (read(fd, now, sizeof now - 1) > 0 && (lower ? atoi(now) > atoi(score) : atoi(now) < atoi(score)))
+		(void)!pwrite(fd, score, strlen(score), 0);
+	close(fd);
+}
+
+void inherited_oom_protect(void)
+{
+	if (!getenv("INVOCATION_ID"))
+		oom_move(OOM_SCORE, true);
+}
+
+void inherited_oom_as_others(void)
+{
+	oom_move("0", false);
 }

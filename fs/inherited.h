@@ -16,4 +16,9 @@ void inherited_signals(bool command);
 /* For the daemon, as root: limits that are too low for it are raised. 0: nothing had to be; 1: some had; -EPERM: one may not be. In the last two cases one line in why. */
 int inherited_limits(char *why, size_t why_len);
 
+/* As in the unit of contrib/systemd: when memory is short, others are ended before the daemon, whose death takes the secrets from everybody. A service manager has set its own. Where it is not allowed (no CAP_SYS_RESOURCE), it stays. */
+void inherited_oom_protect(void);
+/* For who runs others' programs: they are not to be spared. */
+void inherited_oom_as_others(void);
+
 #endif

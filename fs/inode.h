@@ -1,4 +1,4 @@
-/* Inode numbers: a pure function of what the store never reuses, so that they are the same in every worker and after every restart (a shifted
+/* Node ids, by which the kernel names inodes to us: a pure function of what the store never reuses, so that they are the same in every worker and after every restart (a shifted
  * number made a bind mount of one secret serve another).
  *
  *   bits 63..60  0
@@ -14,7 +14,9 @@
  *
  * What lies in .coffer/requests has 56 bits of its own below the type: its name, which whoever asks makes up.
  *
- * The root is 1 (FUSE_ROOT_ID); the vault's own files are INODE_OWN with their number in the low bits. */
+ * The root is 1 (FUSE_ROOT_ID); the vault's own files are INODE_OWN with their number in the low bits.
+ *
+ * What programs see as st_ino and d_ino is another number (inode_shown): programs keep one in a double, which has 53 bits, or in 32. */
 #ifndef COFFER_FS_INODE_H
 #define COFFER_FS_INODE_H
 
@@ -47,6 +49,10 @@ struct inode { enum inode_type type; uint32_t secret; uint32_t low; };
 uint64_t inode_pack(const struct inode *i);
 /* False for a number that no inode of ours has. */
 bool inode_unpack(uint64_t ino, struct inode *ret_inode);
+
+/* The number that programs see of a node id, below 2^53, or below 2^32 if narrow (-o ino32). No two objects have the same, nor two of their versions below 2^26 and 2^24 (narrow: 2^19 and 2^11); what lies beyond those, or below
+ * .coffer/at and .coffer/requests, has a hash of 50 bits (narrow: 31). 0 for what no inode of ours is. */
+uint64_t inode_shown(uint64_t ino, bool narrow);
 
 static inline uint64_t inode_own(enum inode_own o) { return inode_pack(&(struct inode){ .type = INODE_OWN, .low = o }); }
 static inline bool inode_is_dir(const struct inode *i)

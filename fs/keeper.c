@@ -20,6 +20,7 @@
 
 #define STOP_TIMEOUT_MS  8000
 #define REMOUNT_WAIT_MS  5000
+#define OUTLIVED_MS      (60 * 60000)	/* what is open when the mount is taken away is served for so long */
 
 int64_t keeper_now_ms(void)
 {
@@ -70,7 +71,16 @@ static int sooner(int a, int b)
 /* Somebody has taken the mount away. */
 static bool unmounted(struct keeper *k)
 {
-	return k->attached && !mount_attached(k->mount);
+	if (!k->attached || k->outlived)
+		return false;
+	if (!mount_attached(k->mount))
+		return true;
+	if (mount_place(k->mount)[0] && strcmp(mount_place(k->mount), k->options.mount)) {
+		log_info("%s was moved to %s", k->options.mount, mount_place(k->mount));
+		snprintf(k->options.mount, sizeof k->options.mount, "%s", mount_place(k->mount));
+		memory_sign(k);
+	}
+	return false;
 }
 
 /* Waits for something to happen and deals with it. Returns the signal that asks us to end, or 0. */
@@ -183,7 +193,7 @@ static void shut_down(struct keeper *k)
 /* A detached mount that a worker serves. 0, or the exit status with the line in k->fatal. */
 static int make_served_mount(struct keeper *k)
 {
-	int r = mount_new(k->options.store, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
+	int r = mount_new(&k->options, &k->shared->init, &k->mount, k->fatal, sizeof k->fatal);
 	if (r)
 		return 1;
 	k->resend = mount_can_resend(&k->shared->init) && !k->options.noresend;
@@ -422,21 +432,51 @@ static void report(int fd, int status, const char *text)
 	close(fd);
 }
 
+static void turn(struct keeper *k)
+{
+	if (k->aborted && !k->outlived && keeper_now_ms() >= k->next_remount_ms)
+		remount(k);
+	if (k->reload && !k->outlived)
+		upgrade_begin(k);
+	k->reload = false;
+	const bool serving = k->active >= 0 && k->seats[k->active].state == SEAT_SERVING;
+	int wait = sooner(children_start_due(k), watch(k));
+	wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
+	wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
+	wait = sooner(wait, children_end_holders(k, false));
+	step(k, wait);
+}
+
+/* As every file system does: what was open when the mount went is served until it is closed. The kernel ends the connection with the last of it, which may be at once. */
+static void serve_what_is_open(struct keeper *k)
+{
+	const int64_t end = keeper_now_ms() + OUTLIVED_MS;
+
+	upgrade_abandon(k, "the mount is gone");
+	handover_refuse(k, "the mount is gone");
+	kept_forget(k);
+	k->shared->keeper.ending = 1;
+	k->outlived = true;
+	/* the bell's view of the mount would keep the file system alive */
+	children_stop_helper(k, HELPER_BELL);
+	if (k->clone_fd >= 0)
+		close(k->clone_fd);
+	k->clone_fd = -1;
+	for (int i = 0; i < 25 && !mount_aborted(k->mount); i++)
+		poll(NULL, 0, 2);
+	if (mount_aborted(k->mount))
+		return;
+	log_info("%s is unmounted; what is open is served until it is closed, for %d minutes at most", k->options.mount, OUTLIVED_MS / 60000);
+	while (!k->stop && !mount_aborted(k->mount) && keeper_now_ms() < end)
+		turn(k);
+}
+
 static void serve(struct keeper *k)
 {
-	while (!k->stop && !k->handed_over && mount_attached(k->mount)) {
-		if (k->aborted && keeper_now_ms() >= k->next_remount_ms)
-			remount(k);
-		if (k->reload)
-			upgrade_begin(k);
-		k->reload = false;
-		const bool serving = k->active >= 0 && k->seats[k->active].state == SEAT_SERVING;
-		int wait = sooner(children_start_due(k), watch(k));
-		wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
-		wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
-		wait = sooner(wait, children_end_holders(k, false));
-		step(k, wait);
-	}
+	while (!k->stop && !k->handed_over && mount_attached(k->mount))
+		turn(k);
+	if (!k->stop && !k->handed_over)
+		serve_what_is_open(k);
 	if (k->handed_over) {
 		log_info("another keeper serves; ending");
 		return;

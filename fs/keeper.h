@@ -14,4 +14,7 @@ int keeper_resume(int state_fd);
 /* For that one: could this binary go on from its state? 0 or 1. */
 int keeper_can_resume(int state_fd);
 
+/* mount -o remount: makes the vault that is served from options->store read-only, or writable. 0, or negative errno with one line in why. */
+int keeper_remount(const struct options *options, char *why, size_t why_len);
+
 #endif

@@ -162,7 +162,7 @@ int children_start_due(struct keeper *k)
 
 	for (int i = 0; i < HELPERS; i++) {
 		struct child *c = &k->helpers[i];
-		if (c->pid || (i == HELPER_BELL && (!k->attached || k->aborted)))
+		if (c->pid || (i == HELPER_BELL && (!k->attached || k->aborted || k->outlived)))
 			continue;
 		if (c->patience.not_before_ms <= now && children_start_helper(k, (enum helper)i))
 			wait_longer(&c->patience);
@@ -280,6 +280,11 @@ static void worker_died(struct keeper *k, int i, int status)
 		close(s->control);
 	children_release(k, s->holder);
 	*s = (struct seat){ .control = -1 };
+	if (k->outlived && mount_aborted(k->mount)) {	/* the last that was open is closed: it had nothing to do any more */
+		if (i == k->active)
+			k->active = -1;
+		return;
+	}
 	if (i == k->active)		/* first of all: callers wait */
 		takeover_after_death(k);
 	log_end(was == SEAT_SERVING || was == SEAT_ACTIVATING ? "worker" : "standby worker", pid, status);

@@ -12,12 +12,15 @@
  *   the kernel sends again what is unanswered;
  *   its worker is made active                    ends, without unmounting
  *
+ * The same socket takes READ_ONLY and READ_WRITE from mount -o remount, and YIELD from a keeper that would mount the store while this one, whose mount is gone, serves what is still open; they are answered DONE.
+ *
  * Until READY the old one serves as ever, and goes on doing so if the new one goes away. Where it cannot hand over any more, it says HANDOVER_NO: an end without a word is that of a keeper that died. */
 #include "fs/keeper_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -32,7 +35,7 @@
 #define DRAIN_MS    8000
 #define ANSWER_MS   10000
 
-enum handover_word { HANDOVER_ASK = 1, HANDOVER_STATE, HANDOVER_READY, HANDOVER_GONE, HANDOVER_NO };
+enum handover_word { HANDOVER_ASK = 1, HANDOVER_STATE, HANDOVER_READY, HANDOVER_GONE, HANDOVER_NO, HANDOVER_READ_ONLY, HANDOVER_READ_WRITE, HANDOVER_YIELD, HANDOVER_DONE };
 
 struct handover_message {
 	uint32_t magic, word;
@@ -133,6 +136,28 @@ static int send_state(struct keeper *k, int peer)
 	return r;
 }
 
+static bool set_read_only(struct keeper *k, uint32_t word)
+{
+	if ((word != HANDOVER_READ_ONLY && word != HANDOVER_READ_WRITE) || k->taker_fd >= 0)	/* another has its options already */
+		return false;
+	k->options.read_only = word == HANDOVER_READ_ONLY;
+	memory_sign(k);
+	log_info(k->options.read_only ? "the vault is read-only from now on" : "the vault takes changes from now on");
+	return true;
+}
+
+/* What is asked in one word. False: it is none of these. */
+static bool obey(struct keeper *k, uint32_t word)
+{
+	if (word != HANDOVER_YIELD)
+		return set_read_only(k, word);
+	if (!k->outlived)
+		return false;
+	log_info("the store is mounted again; what was still open is given up");
+	k->stop = SIGTERM;
+	return true;
+}
+
 void handover_accept(struct keeper *k)
 {
 	struct ucred peer;
@@ -142,11 +167,16 @@ void handover_accept(struct keeper *k)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0 || hear(fd, 1000, &m, NULL, NULL) || m.word != HANDOVER_ASK) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0 || hear(fd, 1000, &m, NULL, NULL) || (m.word != HANDOVER_ASK && !obey(k, m.word))) {
 		close(fd);
 		return;
 	}
-	if (k->taker_fd >= 0 || k->upgrade != UPGRADE_NONE || k->aborted || k->active < 0) {
+	if (m.word != HANDOVER_ASK) {
+		say(fd, HANDOVER_DONE, NULL, NULL, 0, NULL);
+		close(fd);
+		return;
+	}
+	if (k->taker_fd >= 0 || k->upgrade != UPGRADE_NONE || k->aborted || k->outlived || k->active < 0) {
 		say(fd, HANDOVER_NO, NULL, NULL, 0, "the daemon that serves has something else under way; try again");
 		close(fd);
 		return;
@@ -321,5 +351,49 @@ int handover_finish(struct keeper *k, char *why, size_t why_len)
 	k->giver_worker = -1;
 	close(k->giver_fd);
 	k->giver_fd = -1;
+	return r;
+}
+
+void handover_yield(int store_dir)
+{
+	static struct handover_message m;
+	struct sockaddr_un a;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	address(store_dir, &a);
+	if (fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a) && is_roots(fd) && !say(fd, HANDOVER_YIELD, NULL, NULL, 0, NULL))
+		(void)hear(fd, ANSWER_MS, &m, NULL, NULL);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* ---- mount -o remount ---- */
+
+int keeper_remount(const struct options *options, char *why, size_t why_len)
+{
+	static struct handover_message m;
+	struct sockaddr_un a;
+	int dir = open(options->store, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
+
+	address(dir, &a);
+	if (geteuid() != 0) {
+		r = -EPERM;
+		snprintf(why, why_len, "remounting is for root");
+	} else if (dir < 0 || fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) || !is_roots(fd)) {
+		r = -ENOTCONN;
+		snprintf(why, why_len, "no daemon serves %s, so there is nothing to remount; mount it", options->store);
+	} else {
+		r = say(fd, options->read_only ? HANDOVER_READ_ONLY : HANDOVER_READ_WRITE, NULL, NULL, 0, NULL);
+		if (!r)
+			r = hear(fd, ANSWER_MS, &m, NULL, NULL);
+		if (!r && m.word != HANDOVER_DONE)
+			r = -EPROTO;
+		if (r)
+			snprintf(why, why_len, "the daemon that serves %s did not do it (%s); unmount it and mount it again with -o %s", options->store, strerror(-r), options->read_only ? "ro" : "rw");
+	}
+	if (dir >= 0)
+		close(dir);
+	if (fd >= 0)
+		close(fd);
 	return r;
 }

@@ -83,6 +83,7 @@ struct keeper {
 	int active;			/* the seat that serves, or is told to; -1: none */
 	struct patience patience;	/* with workers that never become ready */
 	int64_t served_ms;		/* when the active one began to serve */
+	bool outlived;			/* the mount is gone: what is open is served until it is closed */
 	pid_t lingering;		/* one that was killed, cannot act any more and cannot be reaped yet */
 	const char *lingering_role;	/* NULL: of the binary before this one */
 	uint32_t segment;		/* of the log, the newest that a worker was given */
@@ -198,6 +199,8 @@ int upgrade_watch(struct keeper *k);			/* as watch; -1: nothing is due */
 
 int handover_listen(struct keeper *k);
 void handover_forget(struct keeper *k);
+/* Asks who holds this store's lock to give it up, if all that it serves is what is still open of a mount that is gone. */
+void handover_yield(int store_dir);
 void handover_accept(struct keeper *k);
 bool handover_read(struct keeper *k);			/* true: it has taken over, and this process has nothing left to do */
 int handover_watch(struct keeper *k);			/* as watch; -1: nothing is due */

@@ -46,6 +46,7 @@ void memory_sign(struct keeper *k)
 		s->keeper = getpid();
 	s->bell_uid = k->store.users.helper;
 	s->options = k->options;
+	s->read_only = k->options.read_only;
 	s->resend = k->resend;
 	snprintf(s->vault, sizeof s->vault, "%s", k->store.conf.name);
 	snprintf(s->mount, sizeof s->mount, "%s", k->options.mount);

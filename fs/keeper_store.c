@@ -1,4 +1,4 @@
-#include "fs/keeper_store.h"
+#include "fs/keeper_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -96,9 +96,14 @@ static bool is_mounted(const char *path)
 }
 
 /* umount(8) is back before the daemon has written its last records: who mounts again at once waits for it. One that is mounted is not waited for. */
-static int lock_patiently(int fd, const char *path)
+static int lock_patiently(int fd, int dir, const char *path)
 {
 	int r = flock(fd, LOCK_EX | LOCK_NB);
+
+	if (r && errno == EWOULDBLOCK && !is_mounted(path)) {	/* one may serve what is still open of a mount that is gone */
+		handover_yield(dir);
+		r = flock(fd, LOCK_EX | LOCK_NB);
+	}
 
 	for (int waited = 0; r && errno == EWOULDBLOCK && waited < LOCK_PATIENCE_MS && !is_mounted(path); waited += LOCK_POLL_MS) {
 		poll(NULL, 0, LOCK_POLL_MS);
@@ -115,7 +120,7 @@ static int take_lock(int dir, int *ret_lock, const char *path, char *why, size_t
 		snprintf(why, why_len, "%s/lock: %s", path, strerror(errno));
 		return 1;
 	}
-	if (lock_patiently(fd, path)) {
+	if (lock_patiently(fd, dir, path)) {
 		char pid[16] = "?";
 		ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
 		if (n > 0)

@@ -119,10 +119,10 @@ static uint64_t drop_one(struct lanes *l, enum pool pool, uint64_t neighbour)
 {
 	static const enum lane of[POOLS][2] = { [POOL_COMMON] = { LANE_ASK, LANE_WAIT }, [POOL_KNOWN] = { LANE_ASK_KNOWN, LANE_ASK_KNOWN }, [POOL_LOCKED] = { LANE_LOCKED_ASK, LANE_LOCKED_WAIT } };
 	uint32_t held;
-	const uint64_t heaviest = shares_heaviest(l->shares[pool], &held);
+	const uint64_t heaviest = shares_heaviest_user(l->shares[pool], &held);
 	int64_t entry = -1;
 
-	if (held <= shares_held(l->shares[pool], neighbour) + 1 || heaviest == NEIGHBOUR_ROOT)
+	if (held <= shares_held(l->shares[pool], neighbour) + 1)
 		return 0;
 	for (int i = 0; i < 2 && entry < 0; i++)
 		entry = turns_drop(l->turns[of[pool][i]], heaviest);

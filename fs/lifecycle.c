@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/delivery.h"
+#include "fs/keeping.h"
 #include "fs/log.h"
 #include "fs/programs.h"
 #include "fs/rotate.h"
@@ -34,6 +35,7 @@ struct lifecycle {
 	struct programs *programs;
 	struct delivery *delivery;
 	struct schedule *schedule;
+	struct schedule *keeping;	/* when versions go */
 	bool stale;		/* rules or everything changed: look at all */
 	struct mark *marks;	/* while all is looked at: ascending */
 	size_t n_marks, marks_room;
@@ -96,6 +98,11 @@ static void schedule_one(struct lifecycle *l, uint32_t id)
 	}
 	if (schedule_set(l->schedule, id, at) < 0)
 		l->stale = true;
+	store_rdlock(l->v->store);
+	at = keeping_due(l->v->store, store_get(l->v->store, id));
+	store_unlock_tables(l->v->store);
+	if (schedule_set(l->keeping, id, at) < 0)
+		l->stale = true;
 }
 
 static int add_mark(const struct mark *m, void *arg)
@@ -132,7 +139,8 @@ static int schedule_slice(struct lifecycle *l, uint32_t *after)
 	store_rdlock(l->v->store);
 	for (size_t i = 0; i < SLICE && r == 0 && (c = store_next(l->v->store, *after, false)); i++) {
 		*after = c->id;
-		if (!subject_fill(l->v->store, c, &s))
+		r = schedule_set(l->keeping, c->id, keeping_due(l->v->store, c));
+		if (r < 0 || !subject_fill(l->v->store, c, &s))
 			continue;
 		const struct mark *m = l->n_marks ? bsearch(&c->id, l->marks, l->n_marks, sizeof *l->marks, by_secret) : NULL;
 		r = schedule_set(l->schedule, c->id, due_of(&s, m ? m : &none).at);
@@ -149,6 +157,7 @@ static int schedule_all(struct lifecycle *l)
 	int r;
 
 	schedule_clear(l->schedule);
+	schedule_clear(l->keeping);
 	l->n_marks = 0;
 	r = store_marks_each(l->v->store, add_mark, l);
 	if (r == 0)
@@ -378,6 +387,15 @@ static void act(struct lifecycle *l, uint32_t id)
 		schedule_one(l, id);
 }
 
+/* What is left of it, and what comes next, is looked at again. */
+static void let_go(struct lifecycle *l, uint32_t id)
+{
+	if (keeping_act(l->v, id) < 0)
+		schedule_set(l->keeping, id, vault_now() + AGAIN_NS);
+	else
+		schedule_one(l, id);
+}
+
 /* What commits have touched. */
 static void look_at_changes(struct lifecycle *l)
 {
@@ -404,8 +422,9 @@ static int sooner(int a, int b)
 /* How long until the next thing is due, in ms. */
 static int until_next(const struct lifecycle *l)
 {
-	int64_t next = schedule_next(l->schedule), now = vault_now();
+	int64_t next = schedule_next(l->schedule), goes = schedule_next(l->keeping), now = vault_now();
 
+	next = goes < next ? goes : next;
 	if (next <= now)
 		return 0;
 	return next - now > LOOK_MS * (int64_t)1000000 ? LOOK_MS : (int)((next - now) / 1000000) + 1;
@@ -455,11 +474,15 @@ static int step(struct lifecycle *l)
 	if (store_sealed(l->v->store))
 		return SEALED_MS;
 	look_up_accounts(l);
+	if (vault_read_only(l->v))
+		return SEALED_MS;
 	look_at_changes(l);
 	while (programs_take(l->programs, PROGRAM_OF_ROTATION, &result))
 		rotation_ended(l, &result);
 	for (int i = 0; i < DUE_AT_ONCE && (id = schedule_pop(l->schedule, vault_now())); i++)
 		act(l, id);
+	for (int i = 0; i < DUE_AT_ONCE && (id = schedule_pop(l->keeping, vault_now())); i++)
+		let_go(l, id);
 	delivery_step(l->delivery, &wait);
 	return sooner(sooner(wait, until_next(l)), l->stale ? SEALED_MS : -1);
 }
@@ -490,6 +513,7 @@ void lifecycle_free(struct lifecycle *l)
 	if (!l)
 		return;
 	schedule_free(l->schedule);
+	schedule_free(l->keeping);
 	delivery_free(l->delivery);
 	programs_free(l->programs);
 	if (l->wake >= 0)
@@ -513,6 +537,8 @@ int lifecycle_start(struct vault *v, int runner_fd, struct lifecycle **ret_lifec
 		r = delivery_new(v, l->programs, &l->delivery);
 	if (r == 0)
 		r = schedule_new(&l->schedule);
+	if (r == 0)
+		r = schedule_new(&l->keeping);
 	if (r == 0)
 		r = -pthread_create(&l->thread, NULL, run, l);
 	if (r < 0) {

@@ -1,6 +1,8 @@
 #include "fs/measure.h"
 
-#include <fcntl.h>
+#include <errno.h>
+
+#include "fs/made.h"
 
 static const struct attr_shown newest;
 
@@ -18,21 +20,7 @@ static const struct handle *reader(struct vault *v, uint64_t fh, uint32_t secret
 {
 	const struct handle *h = fh ? handle_get(v->handles, fh) : NULL;
 
-	return h && h->kind == HANDLE_VALUE && h->tid && h->secret == secret && (h->open_flags & O_ACCMODE) != O_WRONLY && !h->stage ? h : NULL;
-}
-
-/* What an fstat is likely to be about. */
-static uint64_t last_opened(struct vault *v, const struct asker *asker, uint32_t secret, bool *ret_own)
-{
-	const struct identity *who = asker_trusted(asker);
-
-	*ret_own = false;
-	if (!who)
-		return 0;
-	const uint64_t fh = handle_of_thread(v->handles, secret, asker->tid);
-	const struct handle *h = reader(v, fh, secret);
-	*ret_own = h && h->tgid == who->tgid;	/* numbers of threads are used again */
-	return *ret_own ? fh : handle_of_process(v->handles, secret, who->tgid);
+	return h && h->object == secret && !h->stage ? h : NULL;
 }
 
 /* Who asks, if that is known without a wait: others wait for the lock of a file whose end is looked for. */
@@ -72,12 +60,13 @@ static void note(struct vault *v, uint32_t secret, bool older)
 
 static struct attr_shown choose(struct vault *v, const struct asker *asker, const struct measure_ask *ask, uint32_t secret, bool *ret_older)
 {
+	const struct identity *who = asker_trusted(asker);
 	uint64_t fh = ask->fh;
 	bool own = fh != 0;
 
 	*ret_older = false;
-	if (!fh)
-		fh = last_opened(v, asker, secret, &own);
+	if (!fh && who)
+		fh = handle_last(v->handles, secret, asker->tid, who->tgid, &own);
 	const struct handle *h = reader(v, fh, secret);
 	if (!h)
 		return newest;
@@ -92,17 +81,32 @@ static struct attr_shown choose(struct vault *v, const struct asker *asker, cons
 		else
 			*ret_older = true;
 	}
-	return (struct attr_shown){ shown.version, shown.size };
+	/* one that was taken back meanwhile says nothing */
+	return handle_get(v->handles, fh) == h ? (struct attr_shown){ shown.version, shown.size } : newest;
 }
 
-struct attr_shown measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask)
+bool measure_asks(const struct inode *i, bool named)
 {
+	return !inode_is_dir(i) && (!named || made_is(i));
+}
+
+int measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask, struct attr_shown *ret_shown)
+{
+	size_t size = 0;
 	struct inode i;
 	bool older;
 
-	if (!inode_unpack(ask->ino, &i) || i.type != INODE_CURRENT)
-		return newest;
-	const struct attr_shown shown = choose(v, asker, ask, i.secret, &older);
+	*ret_shown = newest;
+	if (!inode_unpack(ask->ino, &i))
+		return 0;
+	if (made_is(&i)) {
+		const int r = made_size(v, asker, &i, ask->fh, ask->may_block, &size);
+		ret_shown->size = r ? 0 : (uint32_t)size;
+		return r == -EAGAIN ? r : 0;
+	}
+	if (i.type != INODE_CURRENT)
+		return 0;
+	*ret_shown = choose(v, asker, ask, i.secret, &older);
 	note(v, i.secret, older);
-	return shown;
+	return 0;
 }

@@ -115,17 +115,36 @@ bool mount_can_resend(const struct shared_init *init)
 	return ((uint64_t)out->flags2 << 32) & INIT_HAS_RESEND;
 }
 
-static int configure(int fs, int fuse_fd, const char *store)
+/* A kernel without SELinux knows no such option; mount(8) leaves it out there, too. */
+static int set_labels(int fs, const struct options *o)
 {
-	char number[16], source[PATH_MAX + 16];
+	const char *const pairs[][2] = {
+		{ "context", o->labels.context }, { "fscontext", o->labels.fscontext }, { "defcontext", o->labels.defcontext }, { "rootcontext", o->labels.rootcontext },
+	};
+	if (access("/sys/fs/selinux/enforce", F_OK))
+		return 0;
+	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+		if (*pairs[i][1] && sys_fsconfig(fs, FSCONFIG_SET_STRING, pairs[i][0], pairs[i][1]))
+			return -errno;
+	return 0;
+}
+
+static int configure(int fs, int fuse_fd, const struct options *o)
+{
+	char number[16], max_read[16], source[PATH_MAX + 16];
 	snprintf(number, sizeof number, "%d", fuse_fd);
-	snprintf(source, sizeof source, "coffer:%s", store);
+	snprintf(max_read, sizeof max_read, "%u", o->max_read);
+	snprintf(source, sizeof source, "coffer:%s", o->store);
 	const char *const pairs[][2] = {
 		{ "source", source }, { "subtype", "coffer" }, { "fd", number }, { "rootmode", "40000" }, { "user_id", "0" }, { "group_id", "0" },
+		{ "max_read", max_read },	/* the kernel takes hold of so much of a reader's buffer for each request, however little there is to read */
 	};
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
 		if (sys_fsconfig(fs, FSCONFIG_SET_STRING, pairs[i][0], pairs[i][1]))
 			return -errno;
+	int r = set_labels(fs, o);
+	if (r)
+		return r;
 	/* no default_permissions: the kernel would judge by attributes that differ from caller to caller */
 	if (sys_fsconfig(fs, FSCONFIG_SET_FLAG, "allow_other", NULL) || sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL))
 		return -errno;
@@ -160,7 +179,7 @@ static struct mount *make(void)
 	return m;
 }
 
-int mount_new(const char *store, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len)
+int mount_new(const struct options *options, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len)
 {
 	int r, fs = -1;
 	struct mount *m = make();
@@ -176,7 +195,7 @@ int mount_new(const char *store, struct shared_init *ret_init, struct mount **re
 		r = fail(why, why_len, errno, "fsopen(fuse): %s; mounting needs root with CAP_SYS_ADMIN and Linux 5.4 or later", strerror(errno));
 		goto out;
 	}
-	r = configure(fs, m->fuse_fd, store);
+	r = configure(fs, m->fuse_fd, options);
 	if (r) {
 		fail(why, why_len, -r, "mount of a fuse file system: %s", strerror(-r));
 		goto out;
@@ -433,6 +452,8 @@ bool mount_clear_dead(const char *directory, const char *store)
 	return !umount2(directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH);
 }
 
+const char *mount_place(const struct mount *m) { return m->directory; }
+
 int mount_list_fd(const struct mount *m) { return m->list_fd; }
 void mount_list_changed(struct mount *m) { m->look = true; }
 
@@ -450,6 +471,8 @@ bool mount_attached(struct mount *m)
 			r = find_mount(has_id, m, &seen);
 		m->look = r < 0;
 		m->gone = r == 0;
+		if (r == 1 && m->directory[0] && strlen(seen.point) < sizeof m->directory)	/* mount --move */
+			memcpy(m->directory, seen.point, strlen(seen.point) + 1);
 	}
 	return !m->gone;
 }

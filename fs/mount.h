@@ -9,8 +9,8 @@
 
 struct mount;
 
-/* Opens /dev/fuse, makes the detached mount of a file system whose source is "coffer:STORE", and answers FUSE_INIT. 0; negative errno with one line in why. */
-int mount_new(const char *store, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len);
+/* Opens /dev/fuse, makes the detached mount of a file system of options->store, whose source is "coffer:STORE", and answers FUSE_INIT. 0; negative errno with one line in why. */
+int mount_new(const struct options *options, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len);
 void mount_free(struct mount *m);	/* closes the descriptors; does not unmount */
 
 /* What another keeper, or this one after an exec, goes on with. id -1: not known in the new one's mount namespace, found by the device and the directory. */
@@ -28,6 +28,8 @@ int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *w
 bool mount_is_here(const struct mount *m);
 /* Is it still where it was attached? True also where it cannot be seen, and where nobody can tell just now. Reads /proc/self/mountinfo, which may have thousands of lines, where that has changed; does no path I/O on the mount. */
 bool mount_attached(struct mount *m);
+/* Where it is attached; "": nowhere yet. mount_attached follows it when it is moved. */
+const char *mount_place(const struct mount *m);
 /* Ends the connection: whoever waits for an answer gets ECONNABORTED. Closing what is open does not do that while somebody waits in the kernel with it. */
 void mount_abort(const struct mount *m);
 /* For poll(2): POLLPRI when any mount of this namespace has come or gone; say so then. -1: it cannot be had, and mount_attached reads the list each time. */

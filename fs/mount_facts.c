@@ -15,8 +15,29 @@ static const struct fact { uint64_t flag; const char *name, *why, *newer; } fact
 	{ FUSE_DO_READDIRPLUS, "readdirplus", "a listing with attributes needs a request for each name", "Linux 3.9 has it" },
 	{ FUSE_READDIRPLUS_AUTO, "readdirplus_auto", "a listing without attributes brings them all the same", "Linux 3.9 has it" },
 	{ FUSE_ASYNC_READ, "async_read", "reads of a map wait for each other", "Linux 2.6.20 has it" },
+	{ FUSE_ASYNC_DIO, "async_dio", "reads by io_uring and AIO give a value again and again, until the buffer is full", "Linux 3.7 has it" },
 	{ FUSE_BIG_WRITES, "big_writes", "each page that is written is a request", "Linux 2.6.26 has it" },
 };
+
+/* What else a kernel offers (its include/uapi/linux/fuse.h, up to 7.45), and why it is left. libfuse's default has those with a star.
+ *
+ *   EXPORT_SUPPORT            files would be found by number, past the names that somebody was given
+ *   NO_EXPORT_SUPPORT         fanotify tells of files by such numbers; the policy decides each open in any case
+ *   POSIX_LOCKS, FLOCK_LOCKS  the kernel's own locks serve all who use this mount; ours would die with a worker
+ *   SPLICE_READ *, SPLICE_WRITE *, SPLICE_MOVE *   values lie in locked memory, which cannot be spliced
+ *   AUTO_INVAL_DATA *         pages go when we say so, and a changed size takes them along; it would ask for attributes at each read of a page
+ *   EXPLICIT_INVAL_DATA       a changed size would not take them along
+ *   WRITEBACK_CACHE           what is written would lie in the page cache, and come without its writer
+ *   NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT   each open is decided
+ *   HANDLE_KILLPRIV *, HANDLE_KILLPRIV_V2, DONT_MASK, POSIX_ACL, SETXATTR_EXT, SECURITY_CTX, CREATE_SUPP_GROUP   modes, labels and owners are not for callers to make
+ *   IOCTL_DIR *               there are no ioctls
+ *   CACHE_SYMLINKS            saves a request that nobody counts
+ *   ABORT_ERROR               an aborted connection would say ECONNABORTED where workers go by ENODEV
+ *   HAS_EXPIRE_ONLY           names are never taken from the kernel's cache by a notice
+ *   ALLOW_IDMAP               requests would come without uid and gid
+ *   OVER_IO_URING             what is in flight dies with a worker, and is not sent again
+ *   REQUEST_TIMEOUT           a caller that waits for the next worker must not be given up
+ *   FILE_OPS, MAP_ALIGNMENT, SUBMOUNTS, HAS_INODE_DAX   of older kernels, or of virtiofs alone */
 
 #define FACTS (sizeof facts / sizeof *facts)
 

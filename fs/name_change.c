@@ -7,7 +7,7 @@
 /* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was done. */
 static struct request_key key_of(struct vault *v, const struct asker *asker, const struct name_change *c, uint64_t unique)
 {
-	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection, .neighbour = asker->who->neighbour };
+	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection, .neighbour = asker->neighbour };
 
 	memcpy(key.id, c->verb, strnlen(c->verb, 8));
 	memcpy(key.id + 8, &unique, sizeof unique);

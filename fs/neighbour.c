@@ -28,6 +28,13 @@ void neighbour_print(uint64_t neighbour, char ret_text[NEIGHBOUR_TEXT_MAX])
 		(void)snprintf(ret_text, NEIGHBOUR_TEXT_MAX, "%s:%llu", kind < NEIGHBOUR_KINDS ? kinds[kind] : "?", (unsigned long long)value);
 }
 
+bool neighbour_lasts(uint64_t neighbour)
+{
+	const uint64_t kind = neighbour >> KIND_SHIFT;
+
+	return kind == NEIGHBOUR_USER || kind == NEIGHBOUR_CGROUP || kind == NEIGHBOUR_RANGE;
+}
+
 /* ---- of a thread ---- */
 
 /* FNV-1a: two containers whose names fall together would share a share, and that is all. */
@@ -85,6 +92,9 @@ uint64_t neighbour_of(const struct neighbour_facts *f)
 	if (a->user_ns && (roots || f->of_uid.in_range))
 		return of_root(f);
 	if (f->uid == 0 && f->answered && !f->host)
+		return of_root(f);
+	/* --pid=host: its cgroup says which container it is, and its mount namespace that it is one. A cgroup of a user's own can have such a name, too; but only root makes a mount namespace that is not in a user namespace. */
+	if (!a->user_ns && !a->pid_ns && a->mnt_ns_ours && in_roots_container(f))
 		return of_root(f);
 	return of_subordinate(f->uid, &f->of_uid);
 }

@@ -24,6 +24,9 @@ enum neighbour_kind { NEIGHBOUR_USER = 0, NEIGHBOUR_USER_NS, NEIGHBOUR_PID_NS, N
 /* "user:1000", "user-namespace:4026532345" …, for people. */
 void neighbour_print(uint64_t neighbour, char ret_text[NEIGHBOUR_TEXT_MAX]);
 
+/* Is it the same in another boot of the machine? Numbers of namespaces are given out anew. */
+bool neighbour_lasts(uint64_t neighbour);
+
 /* What /etc/subuid says of a uid. */
 struct subordinate { bool in_range; uint32_t owner, first; /* SUBUID_ROOT, SUBUID_UNKNOWN or a user; where the range begins */ };
 

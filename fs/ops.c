@@ -73,6 +73,18 @@ static bool has_to_wait(fuse_req_t req, int r)
 	return true;
 }
 
+/* True: the vault is mounted read-only, and the answer is given. As with any such mount it comes before who asks matters, and nothing is recorded. */
+static bool refused_read_only(fuse_req_t req)
+{
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	struct vault *v = vault_of(req);
+
+	if (!vault_read_only(v) || vault_is_bell(v, c->uid, c->pid))
+		return false;
+	fuse_reply_err(req, EROFS);
+	return true;
+}
+
 /* ---- names and attributes ---- */
 
 /* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. Those of requests are used once. */
@@ -154,23 +166,28 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct vault *v = vault_of(req);
 	struct asker a = { 0 };
+	struct attr_shown shown;
 	struct inode i;
 	struct stat st;
 
 	if (appear_holds_back(v, req, ino, NULL))
 		return;
-	/* a directory's are the same for everybody; and lseek(2) to the end, which names the open file, wants nothing but the size, while others wait for the file's lock */
-	const bool same = fi || (inode_unpack(ino, &i) && inode_is_dir(&i));
+	/* a directory's are the same for everybody */
+	const bool same = !inode_unpack(ino, &i) || !measure_asks(&i, fi);
 	if (!same && !identify(req, &a))
 		return;
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const struct asker named = { .uid = c->uid, .gid = c->gid, .tid = c->pid };
 	const struct measure_ask ask = {
 		.ino = ino, .fh = fi ? fi->fh : 0, .unique = request_unique(), .resent = request_current()->resent, .may_record = request_current()->patience >= vault_record_waits(v),
+		.may_block = request_may_block(),
 	};
-	const struct attr_shown shown = measure(v, same ? &named : &a, &ask);
-	int r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
+	int r = measure(v, same ? &named : &a, &ask, &shown);
+	if (!r)
+		r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
 	asker_release(&a);
+	if (has_to_wait(req, r))
+		return;
 	if (r)
 		reply_error(req, r);
 	else
@@ -269,9 +286,12 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to
 {
 	struct vault *v = vault_of(req);
 	struct asker a = { 0 };
+	struct inode i;
 	struct stat st;
 	bool decided;
 
+	if (inode_unpack(ino, &i) && i.type != INODE_OWN && i.type != INODE_REQUEST && refused_read_only(req))
+		return;
 	int r = judge_setattr_early(v, fuse_req_ctx(req), ino, want, to_set, fi, &decided);
 	if (!decided && !identify(req, &a))
 		return;
@@ -293,6 +313,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to
 static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
 {
 	struct asker a;
+	struct inode i;
+
+	if ((mask & W_OK) && inode_unpack(ino, &i) && (inode_is_dir(&i) || (i.type != INODE_OWN && i.type != INODE_REQUEST)) && refused_read_only(req))
+		return;
 	if (!identify(req, &a))
 		return;
 	int r = attr_access(vault_of(req), &a, ino, mask);
@@ -355,7 +379,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 			return 0;
 	}
 	if (dot || !l->plus) {
-		e.attr.st_ino = n->ino;
+		e.attr.st_ino = inode_shown(n->ino, l->v->options->ino32);
 		e.attr.st_mode = S_IFDIR;
 		struct inode i;
 		if (inode_unpack(n->ino, &i) && !inode_is_dir(&i))
@@ -428,6 +452,8 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	uint64_t ino = 0;
 	(void)mode;
 
+	if (refused_read_only(req))
+		return;
 	int r = names_check_mkdir(parent, name);
 	if (!r && vault_is_bell(v, fuse_req_ctx(req)->uid, fuse_req_ctx(req)->pid)) {
 		make_known(req, name);
@@ -452,6 +478,8 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct asker a = { 0 };
 
+	if (refused_read_only(req))
+		return;
 	int r = removal_check_rmdir(parent, name);
 	if (!r && !identify(req, &a))
 		return;
@@ -496,6 +524,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	const struct rename n = { .from = parent, .name = name, .to = to, .to_name = to_name, .flags = flags };
 	struct asker a = { 0 };
 
+	if (refused_read_only(req))
+		return;
 	int r = removal_check_rename(&n);
 	if (!r && !identify(req, &a))
 		return;
@@ -523,6 +553,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, EBADF);
 		return;
 	}
+	if (h->kind == HANDLE_VALUE && refused_read_only(req))	/* what was taken before it became so is committed */
+		return;
 	if (!identify(req, &a))
 		return;
 	int r = -EAGAIN;
@@ -637,31 +669,36 @@ static int xattr_refusal(const char *name)
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	(void)ino; (void)value; (void)size; (void)flags;
-	fuse_reply_err(req, xattr_refusal(name));
+	if (!refused_read_only(req))
+		fuse_reply_err(req, xattr_refusal(name));
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	(void)ino;
-	fuse_reply_err(req, xattr_refusal(name));
+	if (!refused_read_only(req))
+		fuse_reply_err(req, xattr_refusal(name));
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
 	(void)parent; (void)name; (void)mode; (void)rdev;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	(void)parent; (void)name; (void)mode; (void)fi;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	(void)parent; (void)name;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
@@ -669,7 +706,7 @@ static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, cons
 	(void)link;
 	if (is_bell(req) && is_marker(parent, name, BELL_MARKER_NEW))
 		mark(req);
-	else
+	else if (!refused_read_only(req))
 		fuse_reply_err(req, EPERM);
 }
 
@@ -686,14 +723,17 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
 	(void)ino; (void)parent; (void)name;
-	fuse_reply_err(req, EPERM);
+	if (!refused_read_only(req))
+		fuse_reply_err(req, EPERM);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
+	const struct vault *v = vault_of(req);
+	struct statvfs st;
 	(void)ino;
-	/* how many secrets there are is for who may list them */
-	const struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LEN_MAX };
+
+	space_fill(&v->space, v->options->ino32, &st);
 	fuse_reply_statfs(req, &st);
 }
 

@@ -15,6 +15,9 @@ const char options_usage[] =
 	"Serves the vault in STORE at MOUNTPOINT. Goes to the background once the mount has answered a test read.\n"
 	"\n"
 	"  -f                          stay in the foreground; log to stderr\n"
+	"  -o ro                       nothing is changed: every change is EROFS, and what is due by itself waits\n"
+	"  -o remount,ro               make the vault that is served read-only; -o remount,rw: writable again\n"
+	"  -o context=LABEL            SELinux's label for the files; fscontext=, defcontext=, rootcontext= as mount(8) has them\n"
 	"  -o nopagecache              refuse sendfile, splice and mmap, so that no value ever lies in the page cache\n"
 	"  -o audit_durability=WHEN    process (default): a record survives any process; fdatasync: the machine too\n"
 	"  -o audit_segment=SIZE       start a new segment of the log at this size (default 16M)\n"
@@ -22,11 +25,13 @@ const char options_usage[] =
 	"  -o audit_keep_days=DAYS     this many days (default 30; 0: size alone counts); beyond four times SIZE who wrote most is refused\n"
 	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
+	"  -o max_read=SIZE            the kernel asks for so much at a time (4K to 128K, default 64K)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
 	"  -o users=NAME               run as NAME, NAME-keys, NAME-helper (default coffer)\n"
 	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
 	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: no watchdog)\n"
+	"  -o ino32                    show inode numbers below 2^32, for 32-bit programs that know no larger ones\n"
 	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
 	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses it\n"
@@ -34,17 +39,46 @@ const char options_usage[] =
 	"\n"
 	"Example: cofferd /var/lib/coffer/default /vault\n";
 
-/* mount(8) hands fstab's own words to every helper; these mean nothing here. nosuid, nodev and noexec are always on. */
+/* mount(8) hands fstab's own words to every helper, and for remount what the kernel says of the mount. These ask for what is so anyway, or for what a vault cannot give and nobody is harmed without: nosuid, nodev and noexec are always on, a write
+ * is always synchronous, no time of access is kept, and root alone mounts. */
 static bool is_mount_word(const char *name)
 {
 	static const char *const words[] = {
-		"rw", "defaults", "auto", "noauto", "nofail", "_netdev", "nosuid", "nodev", "noexec", "user", "nouser",
-		"allow_other", "async", "relatime", "noatime",
+		"defaults", "auto", "noauto", "nofail", "_netdev", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup",
+		"allow_other", "user_id=0", "group_id=0", "rootmode=40000", "async", "sync", "dirsync", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
+		"iversion", "noiversion", "mand", "nomand", "silent", "loud", "nosymfollow", "symfollow",
 	};
+	static const char *const beginnings[] = { "x-", "X-", "comment=", "user=", "uhelper=", "helper=" };
+
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (!strcmp(name, words[i]))
 			return true;
-	return !strncmp(name, "x-", 2) || !strncmp(name, "comment=", 8);
+	for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)
+		if (!strncmp(name, beginnings[i], strlen(beginnings[i])))
+			return true;
+	return false;
+}
+
+/* context="system_u:object_r:t:s0:c1,c2" and its like. 0; 1: it is none of them; -EINVAL. */
+static int set_label(struct options *o, const char *word)
+{
+	const struct { const char *name; char *to; } labels[] = {
+		{ "context=", o->labels.context }, { "fscontext=", o->labels.fscontext }, { "defcontext=", o->labels.defcontext }, { "rootcontext=", o->labels.rootcontext },
+	};
+	for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
+		const size_t n = strlen(labels[i].name);
+		if (strncmp(word, labels[i].name, n))
+			continue;
+		size_t len = strlen(word + n);
+		const bool quoted = len >= 2 && word[n] == '"' && word[n + len - 1] == '"';
+		len -= quoted ? 2 : 0;
+		if (len == 0 || len >= LABEL_MAX)
+			return -EINVAL;
+		memcpy(labels[i].to, word + n + quoted, len);
+		labels[i].to[len] = '\0';
+		return strchr(labels[i].to, '"') ? -EINVAL : 0;
+	}
+	return 1;
 }
 
 /* As useradd(8) has it. */
@@ -75,8 +109,17 @@ static int set_option(struct options *o, const char *word)
 #define IS(name) (n == strlen(name) && !strncmp(word, name, n))
 	if (!*word || is_mount_word(word))
 		return 0;
-	if (IS("nopagecache") && !eq) {
+	const int label = set_label(o, word);
+	if (label <= 0)
+		return label;
+	if ((IS("ro") || IS("rw")) && !eq) {
+		o->read_only = word[1] == 'o';
+	} else if (IS("remount") && !eq) {
+		o->remount = true;
+	} else if (IS("nopagecache") && !eq) {
 		o->nopagecache = true;
+	} else if (IS("ino32") && !eq) {
+		o->ino32 = true;
 	} else if (IS("takeover") && !eq) {
 		o->takeover = true;
 	} else if (IS("require_sandbox") && !eq) {
@@ -124,6 +167,10 @@ static int set_option(struct options *o, const char *word)
 		o->audit_keep_bytes = size;
 	} else if (IS("cipher_cache")) {
 		o->cipher_cache = (size_t)size;
+	} else if (IS("max_read")) {
+		if (size < MAX_READ_LEAST || size > MAX_READ_MOST || size % 4096)
+			return -EINVAL;
+		o->max_read = (uint32_t)size;
 	} else if (IS("plain_pool")) {
 		if (size < 8u << 20)
 			return -EINVAL;
@@ -135,12 +182,27 @@ static int set_option(struct options *o, const char *word)
 	return 0;
 }
 
+/* Up to the next comma that is not quoted. NULL: there is none left. */
+static char *next_word(char **rest)
+{
+	char *word = *rest, *end = word;
+	bool quoted = false;
+
+	if (!word)
+		return NULL;
+	for (; *end && (quoted || *end != ','); end++)
+		quoted ^= *end == '"';
+	*rest = *end ? end + 1 : NULL;
+	*end = '\0';
+	return word;
+}
+
 static int set_options(struct options *o, const char *list, char *why, size_t why_len)
 {
-	char *copy = strdup(list), *save = NULL;
+	char *copy = strdup(list), *rest = copy, *word;
 	int r = copy ? 0 : -ENOMEM;
 
-	for (char *word = copy ? strtok_r(copy, ",", &save) : NULL; word && !r; word = strtok_r(NULL, ",", &save)) {
+	while (!r && (word = next_word(&rest))) {
 		r = set_option(o, word);
 		if (r)
 			snprintf(why, why_len, "option '%s' is not known, or its value does not fit; see cofferd --help", word);
@@ -185,7 +247,7 @@ static bool called_by_mount(const char *name)
 
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
 {
-	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .audit_keep_seconds = 30 * 86400, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .users = "coffer", .watchdog = 30 };
+	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .audit_keep_seconds = 30 * 86400, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .max_read = MAX_READ_DEFAULT, .users = "coffer", .watchdog = 30 };
 	const char *paths[2] = { NULL, NULL };
 	const bool helper = called_by_mount(argv[0]);
 	size_t n_paths = 0;

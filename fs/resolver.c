@@ -28,8 +28,6 @@
 
 #define PF_KTHREAD 0x00200000u
 
-struct namespaces { uint64_t user, pid, mnt; };
-
 static int64_t now_ns(void)
 {
 	struct timespec t;
@@ -205,7 +203,7 @@ static void resolve(int proc_fd, const struct namespaces *own, pid_t tid, struct
 	a->user_ns = ns.user;
 	a->pid_ns = ns.pid;
 	a->mnt_ns = ns.mnt;
-	ancestry_read(fd, own->user, own->pid, ns.user, ns.pid, &a->ancestry);
+	ancestry_read(fd, own, &ns, &a->ancestry);
 	a->error = first_error(a->error, read_exe(fd, a->exe));
 	r = read_tgid(fd, &tgid);
 	if (r == 0)
@@ -310,6 +308,11 @@ struct resolver {
 
 static void *reader(void *arg);
 
+static uint64_t machines_mnt(const struct resolver *r)
+{
+	return r->init_known ? r->init.mnt : r->own.mnt;
+}
+
 /* A client that does not read loses answers, and nobody waits for it. */
 static void answer(struct resolver *r, const struct job *job, struct resolver_answer *a)
 {
@@ -320,7 +323,7 @@ static void answer(struct resolver *r, const struct job *job, struct resolver_an
 		a->init_pid_ns = r->init.pid;
 		a->init_mnt_ns = r->init.mnt;
 	}
-	a->own_mnt_ns = r->init_known ? r->init.mnt : r->own.mnt;
+	a->own_mnt_ns = machines_mnt(r);
 	if (r->clients[job->client] >= 0)
 		(void)send(r->clients[job->client], a, sizeof(*a), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
@@ -349,7 +352,8 @@ static void work(struct resolver *r, const struct resolver_question *q, struct r
 		a->n_ranges = (uint32_t)subuids_copy(r->subuids, q->from, a->ranges, sizeof(a->ranges) / sizeof(a->ranges[0]), &a->all_ranges, &a->table);
 		return;
 	}
-	resolve(r->proc_fd, &r->own, q->tid, a);
+	const struct namespaces ours = { r->own.user, r->own.pid, machines_mnt(r) };
+	resolve(r->proc_fd, &ours, q->tid, a);
 	a->of_uid = look_up(r->subuids, q->uid);
 	if (a->ancestry.user_ns)
 		a->of_owner = look_up(r->subuids, a->ancestry.owner);

@@ -44,13 +44,15 @@ struct runner_answer {
 	char text[RUNNER_TEXT_MAX];	/* one line about the error, or the first line of the program's stderr */
 };
 
-/* ---- commands: words between blanks, without quotes; %n is the secret's name, %v the version, %e the event, %% a percent sign ---- */
+/* ---- commands: words as a shell has them, without a shell: between blanks, with '…', "…" and backslashes; %n is the secret's name, %v the version, %e the event, %% a percent sign ---- */
 
 #define RUNNER_WORDS_MAX 64
 
+/* The first character that a shell would do more with than a word has (| > $ * …), outside the quotes that keep it from that; 0: none. What has one is no command, for nobody would do it. */
+char runner_command_shellish(const char *command);
 /* Does the command depend on what happened? Then each event is a run of its own. */
 bool runner_command_varies(const char *command);
-/* The words with what stands for the percents; *ret_buf is malloc'd and holds them. 0; -EINVAL (another %, too many words); -ENOMEM. */
+/* The words with what stands for the percents; *ret_buf is malloc'd and holds them. 0; -EINVAL (another %, too many words, a quote that does not end); -ENOMEM. */
 int runner_expand(const struct runner_request *request, char **ret_buf, char *ret_argv[RUNNER_WORDS_MAX + 1]);
 
 /* May programs run as this user at all? Not as nobody, by number or name. 0; -EPERM with one line in why. Looks users up. */

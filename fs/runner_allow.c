@@ -75,35 +75,79 @@ static int put_percent(struct words *w, const struct runner_request *q, char wha
 	}
 }
 
+/* Takes what stands at *p, and moves on; quote is the quote that is open. */
+static int take(struct words *w, const struct runner_request *q, const char **p, char *quote)
+{
+	char text[2] = { **p, '\0' };
+
+	if (**p == *quote) {
+		*quote = '\0';
+		(*p)++;
+		return 0;
+	}
+	if (!*quote && (**p == ' ' || **p == '\t')) {
+		end_word(w);
+		(*p)++;
+		return 0;
+	}
+	if (!*quote && (**p == '\'' || **p == '"')) {
+		*quote = *(*p)++;
+		return put(w, "");	/* an empty word is one */
+	}
+	if (**p == '%') {
+		int r = put_percent(w, q, (*p)[1]);
+		*p += (*p)[1] ? 2 : 1;
+		return r;
+	}
+	if (**p == '\\' && *quote != '\'' && (!*quote || ((*p)[1] && strchr("\\\"$`", (*p)[1])))) {
+		text[0] = *++*p;
+		if (!text[0])
+			return -EINVAL;
+	}
+	(*p)++;
+	return put(w, text);
+}
+
 int runner_expand(const struct runner_request *q, char **ret_buf, char *ret_argv[RUNNER_WORDS_MAX + 1])
 {
 	const size_t room = HOOK_COMMAND_MAX * (NAME_LEN_MAX / 2 + 1);	/* every other byte a %n */
-	char *buf = malloc(room);
+	char *buf = malloc(room), quote = '\0';
 	struct words w = { .at = buf, .end = buf + room - 1, .argv = ret_argv };
+	const char *p = q->command;
 	int r = buf ? 0 : -ENOMEM;
 
-	for (const char *p = q->command; r == 0 && *p; p++) {
-		char text[2] = { *p, '\0' };
-		if (*p == ' ')
-			end_word(&w);
-		else if (*p == '%')
-			r = put_percent(&w, q, *++p);
-		else
-			r = put(&w, text);
-		if (!*p)
-			break;
-	}
-	if (r == 0)
-		end_word(&w);
-	if (r == 0 && w.n == 0)
+	while (r == 0 && *p)
+		r = take(&w, q, &p, &quote);
+	if (r == 0 && (quote || (!w.within && w.n == 0)))
 		r = -EINVAL;
 	if (r < 0) {
 		free(buf);
 		return r;
 	}
+	end_word(&w);
 	ret_argv[w.n] = NULL;
 	*ret_buf = buf;
 	return 0;
+}
+
+char runner_command_shellish(const char *command)
+{
+	bool begins = true;
+	char quote = '\0';
+
+	for (const char *p = command; *p; p++) {
+		const bool blank = *p == ' ' || *p == '\t';
+		if (quote == '\'' || (quote && *p == quote))
+			quote = *p == quote ? '\0' : quote;
+		else if (*p == '\\' && p[1])
+			p++;
+		else if (*p == '$' || *p == '`' || (!quote && strchr("|&;<>()*?[", *p)) || (!quote && begins && (*p == '#' || *p == '~')))
+			return *p;
+		else if (!quote && (*p == '\'' || *p == '"'))
+			quote = *p;
+		begins = !quote && blank;
+	}
+	return '\0';
 }
 
 /* ---- the list ---- */
@@ -201,9 +245,9 @@ int runner_command_check(uint32_t user, const char *command, char *why, size_t w
 	if (r < 0)
 		return r;
 	/* a percent in the path would let whoever names a secret choose among programs */
-	if ((size_t)snprintf(q.command, sizeof q.command, "%s", command) >= sizeof q.command || command[0] != '/' || memchr(command, '%', strcspn(command, " ")) ||
+	if ((size_t)snprintf(q.command, sizeof q.command, "%s", command) >= sizeof q.command || command[0] != '/' || strcspn(command, " ") > strcspn(command, "%'\"\\\t") ||
 	    runner_expand(&q, &buf, argv) < 0) {
-		snprintf(why, why_len, "a command is a program's whole path and words between blanks, with %%n, %%v, %%e and %%%% alone for percents, and none in the path");
+		snprintf(why, why_len, "a command is a program's whole path and words as a shell has them, with %%n, %%v, %%e and %%%% alone for percents, each quote closed, and neither in the path");
 		return -EPERM;
 	}
 	r = check_program(argv[0], user, why, why_len);

@@ -21,6 +21,7 @@
 #define SHARED_MAGIC 0x63666531u
 
 #define FUSE_MAX_WRITE (128u * 1024)
+_Static_assert(MAX_READ_MOST <= FUSE_MAX_WRITE, "an answer fits in a slot");
 /* Room for one request: header, the largest body, and the kernel's insistence on FUSE_MIN_READ_BUFFER. */
 #define SLOT_SIZE  (FUSE_MAX_WRITE + 8192u)
 #define SLOTS      128u
@@ -76,6 +77,7 @@ struct shared_keeper {
 	char trouble[256];			/* what was last not as it should be */
 	int64_t started;			/* ns */
 	uint32_t in_container;
+	_Atomic uint32_t read_only;		/* every change is EROFS; the kernel's mount stays writable, for the bell */
 	uint32_t resend;			/* the kernel can send unanswered requests again */
 	char mount[PATH_MAX], store[PATH_MAX];
 	uint8_t boot[16];			/* names this boot of this machine */

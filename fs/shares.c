@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define NEARLY 64u	/* a part of the whole that is nearly nothing */
+
 /* Open addressing with linear probing, never more than half full: each neighbour in it holds at least one unit. */
 struct holder { uint64_t neighbour; uint32_t held; /* 0: empty */ };
 
@@ -124,13 +126,33 @@ uint32_t shares_taken(const struct shares *s)
 	return s->taken;
 }
 
-uint64_t shares_heaviest(const struct shares *s, uint32_t *ret_held)
+static uint64_t heaviest_but(const struct shares *s, const uint64_t *spared, uint32_t *ret_held)
 {
-	const struct holder *most = &s->holders[0];
+	static const struct holder none = { .neighbour = NEIGHBOUR_ROOT };
+	const struct holder *most = &none;
 
-	for (uint32_t i = 1; i <= s->mask; i++)
-		if (s->holders[i].held > most->held)
+	for (uint32_t i = 0; i <= s->mask; i++)
+		if (s->holders[i].held > most->held && (!spared || s->holders[i].neighbour != *spared))
 			most = &s->holders[i];
 	*ret_held = most->held;
-	return most->held ? most->neighbour : NEIGHBOUR_ROOT;
+	return most->neighbour;
+}
+
+uint64_t shares_heaviest(const struct shares *s, uint32_t *ret_held)
+{
+	return heaviest_but(s, NULL, ret_held);
+}
+
+uint64_t shares_heaviest_user(const struct shares *s, uint32_t *ret_held)
+{
+	static const uint64_t root = NEIGHBOUR_ROOT;
+
+	return heaviest_but(s, &root, ret_held);
+}
+
+bool shares_full(const struct shares *s)
+{
+	const uint32_t whole = s->config.units - s->config.reserve;
+
+	return s->taken + whole / NEARLY >= whole;
 }

@@ -40,5 +40,9 @@ uint32_t shares_held(const struct shares *s, uint64_t neighbour);
 uint32_t shares_taken(const struct shares *s);	/* by all together */
 /* Who holds most, and how much; 0 units: nobody holds anything. Looks at all of them. */
 uint64_t shares_heaviest(const struct shares *s, uint32_t *ret_held);
+/* The same of all but root of the host, who is to be able to act. */
+uint64_t shares_heaviest_user(const struct shares *s, uint32_t *ret_held);
+/* Is nearly nothing left of what is not reserved? */
+bool shares_full(const struct shares *s);
 
 #endif

@@ -270,10 +270,20 @@ static json_t *lacks_array(const struct shared *shared)
 	return all;
 }
 
-static json_t *settings_object(const struct store_settings *s, uint32_t near_days)
+static json_t *settings_object(const struct store_settings *s, uint32_t near_days, const struct history *whole)
 {
-	return json_pack("{s:I, s:b, s:b, s:I, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
+	char span[SPAN_TEXT_MAX];
+	json_t *settings = json_pack("{s:I, s:b, s:b, s:I, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
 			 "enforce_validity", (int)s->enforce_validity, "value_max", (json_int_t)s->value_max, "near_expiry_days", (json_int_t)near_days);
+
+	/* where the whole vault has a rule of its own */
+	if (whole->versions)
+		json_object_set_new(settings, "keep_versions", json_integer(whole->versions));
+	if (whole->span) {
+		time_print_span(whole->span, span);
+		json_object_set_new(settings, "keep_for", json_string(span));
+	}
+	return settings;
 }
 
 /* The fingerprint of the vault's signing key; null while sealed, and until an older vault makes its first backup. */
@@ -322,6 +332,7 @@ json_t *text_status_object(const struct ctl_env *env)
 	const struct sealing sealing = sealing_of(env);
 	struct store_counts counts;
 	struct store_settings settings = { 0 };
+	struct history whole = { 0 };
 	uint32_t near_days = 0;
 	int64_t now = time_now(), since = shared ? shared->keeper.started : 0;
 
@@ -331,6 +342,9 @@ json_t *text_status_object(const struct ctl_env *env)
 		settings = *store_settings(env->store);
 	if (!sealed)
 		near_days = store_rules(env->store)->near_days;
+	for (size_t i = 0; !sealed && i < store_rules(env->store)->n_histories; i++)
+		if (!strcmp(store_rules(env->store)->histories[i].scope, "*"))
+			whole = store_rules(env->store)->histories[i];
 	store_unlock_tables(env->store);
 
 	json_t *status = json_pack("{s:o, s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
@@ -340,11 +354,11 @@ json_t *text_status_object(const struct ctl_env *env)
 			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
 			 "kek", kek(env, &sealing), "audit", audit_object(env), "processes", processes(shared),
 			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "supervision", supervision(shared), "signer", signer(env), "drill", drill(env),
-			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings, near_days),
+			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings, near_days, &whole),
 			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
 	json_t *as_nobody = sealed ? json_null() : json_integer((json_int_t)rules_as_nobody(env));
 
-	if (json_object_set_new(status, "programs_as_nobody", as_nobody) < 0) {
+	if (json_object_set_new(status, "programs_as_nobody", as_nobody) < 0 || json_object_set_new(status, "read_only", json_boolean(shared && atomic_load(&shared->keeper.read_only))) < 0) {
 		json_decref(status);
 		return NULL;
 	}

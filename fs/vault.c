@@ -482,6 +482,7 @@ int vault_stand_by(struct vault *v)
 void vault_take_over(struct vault *v)
 {
 	v->active = true;
+	space_look(&v->space, v->shared->keeper.store);
 	/* to the log, which worker has the key is no event */
 	if (!store_sealed(v->store) && !v->shared->keeper.unsealed && record_unseal(v, 0))
 		log_error("the unsealing cannot be logged: the vault stays sealed until there is room where the log lies");

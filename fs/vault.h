@@ -19,12 +19,17 @@
 #include "fs/plain.h"
 #include "fs/shared.h"
 #include "fs/shares.h"
+#include "fs/space.h"
 #include "policy/policy.h"
 #include "store/audit.h"
 #include "store/store.h"
 
 #define KNOWN_MAX 1024u
 #define TOLD_MAX  1024u
+
+/* How long a file was that only grows, when somebody last looked, and since when. */
+struct grown { _Atomic uint64_t size; _Atomic int64_t since; };
+enum { GROWN_AUDIT, GROWN_EVENTS, GROWN };
 
 struct vault {
 	struct shared *shared;
@@ -45,6 +50,7 @@ struct vault {
 	int bell_fd, control_fd, fuse_fd, proc_fd;
 	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
 	_Atomic uint32_t told[TOLD_MAX];	/* secrets, by hash, of whose current an older size was told last: fs/measure.h */
+	struct grown grown[GROWN];	/* log and events */
 	pthread_mutex_t ctl_lock;	/* of shared->ctl, and: */
 	struct shares *ctl_shares;	/* of its buffers but the reserve; NULL: not counted yet */
 	uint32_t ctl_reserved;		/* how many are taken from the reserve, and which: */
@@ -60,6 +66,7 @@ struct vault {
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
 	struct { uint64_t others, looks; int64_t at, quiet; } log_rung;	/* vault_ring_log's */
 	int64_t next_look, next_ring;	/* removal_tick's */
+	struct space space;		/* looked at now and then, for the thread that answers must not wait for the store's file system */
 	bool stackable;			/* overlayfs can stand on the mount: what its opens can be told by is refused */
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
@@ -104,6 +111,9 @@ void vault_note_known(struct vault *v, uint64_t neighbour);
 
 /* Is the caller a thread of the bell: its process and its user, both from the keeper. */
 bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
+
+/* Mounted read-only: nothing that a caller or a clock asks for is changed. */
+static inline bool vault_read_only(const struct vault *v) { return atomic_load(&v->shared->keeper.read_only); }
 
 /* What a thread must be able to wait for to write a record. */
 enum patience vault_record_waits(const struct vault *v);

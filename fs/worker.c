@@ -16,6 +16,7 @@
 
 #include "fs/appear.h"
 #include "fs/control.h"
+#include "fs/heap.h"
 #include "fs/log.h"
 #include "fs/holds.h"
 #include "fs/hot.h"
@@ -59,6 +60,8 @@ struct worker {
 	int wake[2];
 	int linger_fd;			/* eventfd: there is plaintext in the pool */
 	struct lifecycle *lifecycle;
+	struct heap heap;
+	bool unmounted;			/* the kernel ended the connection */
 };
 
 /* Says why this worker cannot serve, to the keeper and so to whoever started the daemon. number is an exit status. */
@@ -279,12 +282,14 @@ static void tick(struct worker *w)
 		store_pending_acts(v->store, log_pending, v);
 	if (vault_events_new(v))	/* of other processes */
 		vault_events_told(v);
-	if (!busy)
+	if (!busy && !vault_read_only(v))
 		removal_tick(v);
 	if (!busy)
 		tell_tampering(v);
+	space_look(&v->space, v->shared->keeper.store);
 	backups_expire(v->backups);
 	log_limits_end();
+	heap_give_back(&w->heap, now_ms());
 	callers_follow(v->callers, CALLERS_FOLLOW_MS);
 	v->shared->tick_began = 0;
 }
@@ -417,10 +422,15 @@ static int open_audit(struct worker *w)
 {
 	char why[256] = "";
 	const struct options *o = w->vault.options;
+	/* beside the database, where we can make it; without it shares of the log begin anew with each daemon */
+	const int shares = openat(role_fd(w->args, "store"), "db/log-shares", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (shares < 0)
+		log_warn("STORE/db/log-shares: %s: who has written how much of the log is forgotten when the daemon ends", strerror(errno));
 	gethostname(w->host, sizeof w->host - 1);
 	const struct audit_config config = {
 		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
 		.durability = o->durability, .segment_size = o->audit_segment_size, .keep_bytes = o->audit_keep_bytes, .keep_seconds = o->audit_keep_seconds, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
+		.shares_fd = shares > 0 ? shares : 0, .boot = w->vault.shared->keeper.boot, .lasts = neighbour_lasts,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
 	if (w->segment_fd >= 0)		/* another one is the open one by now */
@@ -554,6 +564,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
+		heap_give_back(&w->heap, now_ms());
 		callers_follow(w->vault.callers, CALLERS_FOLLOW_MS);
 	}
 }
@@ -640,7 +651,7 @@ static void tear_down(struct worker *w)
 	const bool dropped = drops_free(v->drops);
 	if (dropped)
 		session_free(w->session);
-	if (v->audit && stopping && v->shared->keeper.ending) {
+	if (v->audit && (stopping || w->unmounted) && v->shared->keeper.ending) {
 		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
 		audit_append(v->audit, &e, NULL);
 	}
@@ -702,8 +713,10 @@ int worker_run(const struct role_args *args)
 		r = stand_by(w);
 	if (!r)
 		r = activate(w);
-	if (!r)
+	if (!r) {
 		r = session_run(w->session);
+		w->unmounted = !r;
+	}
 	if (r)
 		log_error("worker ends: %s", strerror(-r));
 	tear_down(w);

@@ -294,6 +294,8 @@ static int put_role(struct policy *p, const struct role *role)
 		return -EINVAL;
 	const struct role *same_id = policy_role(p, role->id);
 	const struct role *same_name = policy_role_by_name(p, role->name);
+	if (same_name && same_name->id < ROLE_CUSTOM_FIRST)
+		same_name = NULL;	/* a built-in role that came later than this one */
 	if (same_id != same_name)
 		return same_name ? -EEXIST : -EINVAL;
 
@@ -376,13 +378,11 @@ const struct role *policy_role_by_name(const struct policy *p, const char *name)
 {
 	const struct role *builtin = role_builtin_find(name);
 
-	if (builtin)
-		return builtin;
 	if (!role_name_valid(name))
-		return NULL;
+		return builtin;
 	struct key k = role_name_key(name);
 	const struct shared *s = tree_find(p->role_names, k.bytes, k.len);
-	return s ? role_of(s) : NULL;
+	return s ? role_of(s) : builtin;
 }
 
 struct binding_visit {

@@ -52,6 +52,7 @@ static const struct role builtin[] = {
 	  ACTION_BIT(ACTION_BINDINGS_LIST) | ACTION_BIT(ACTION_BINDINGS_CREATE) | ACTION_BIT(ACTION_BINDINGS_DELETE) },
 	{ 12, "auditor",
 	  ACTION_BIT(ACTION_AUDIT_READ) | ACTION_BIT(ACTION_VAULT_STATUS) | ACTION_BIT(ACTION_VAULT_METRICS) },
+	{ 13, "secrets-writer", ACTION_BIT(ACTION_SECRETS_SET) | ACTION_BIT(ACTION_SECRETS_LIST) },
 };
 
 #define BUILTIN_COUNT (sizeof(builtin) / sizeof(builtin[0]))
@@ -86,7 +87,8 @@ bool role_name_valid(const char *name)
 	while ((name[n] >= 'a' && name[n] <= 'z') || (name[n] >= '0' && name[n] <= '9') || name[n] == '-')
 		if (++n == ROLE_NAME_MAX)
 			return false;
-	return name[n] == '\0' && !role_builtin_find(name);
+	const struct role *known = role_builtin_find(name);
+	return name[n] == '\0' && (!known || known->id >= ROLE_LATER_FIRST);
 }
 
 bool role_is_data_role(const struct role *role)

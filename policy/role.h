@@ -10,6 +10,7 @@
 
 #define ROLE_NAME_MAX     64	/* bytes with the NUL */
 #define ROLE_CUSTOM_FIRST 1000
+#define ROLE_LATER_FIRST  13	/* built-in roles from here on came later: a vault of before may have a role of its own by such a name, which is then meant */
 #define ROLE_ADMINISTRATOR 1	/* the id of the built-in role that must never lose its last holder */
 
 struct role {
@@ -25,7 +26,7 @@ const struct role *role_builtin(size_t *ret_n);
 const struct role *role_builtin_find(const char *name);
 const struct role *role_builtin_get(uint32_t id);
 
-/* A custom role's name: [a-z][a-z0-9-]{0,62}, and not a built-in one's. */
+/* A custom role's name: [a-z][a-z0-9-]{0,62}, and not that of a built-in one from before ROLE_LATER_FIRST. */
 bool role_name_valid(const char *name);
 
 /* May a data-access administrator hand this role out? True when it gives no power over bindings, roles, the vault or

@@ -423,6 +423,7 @@ int audit_tick(struct audit *a)
 		a->failing = 0;
 	synced = audit_durable_point(a);
 	pthread_mutex_unlock(&a->lock);
+	audit_shares_save(a, false);
 	audit_retention(a);
 	return r < 0 ? r : room < 0 ? room : synced;
 }
@@ -451,6 +452,7 @@ void audit_close(struct audit *a)
 	if (!a->lost && !a->dirty && ftruncate(a->fd, (off_t)audit_at(a->head)->size) < 0)
 		(void)0;	/* append-only: its allocated rest stays */
 	pthread_mutex_unlock(&a->lock);
+	audit_shares_save(a, true);
 	audit_free(a);
 }
 

@@ -31,6 +31,7 @@ enum audit_operation {
 	AUDIT_REQUEST_GIVE_UP,	/* two workers died on it */
 	AUDIT_SEGMENT_REMOVE,	/* retention is about to remove a segment; written by audit itself */
 	AUDIT_TAMPERED,		/* the directory is not as the log left it; written by audit itself */
+	AUDIT_HISTORY_SET, AUDIT_HISTORY_DELETE, AUDIT_HISTORY_LIST,	/* a head on disk has numbers: what is new goes to the end */
 };
 const char *audit_operation_name(enum audit_operation op);	/* "SecretGet", … */
 
@@ -192,6 +193,8 @@ uint32_t audit_head_segment(const struct audit_head *head);
 
 enum audit_durability { AUDIT_DURABILITY_PROCESS = 0, AUDIT_DURABILITY_FDATASYNC };
 
+#define AUDIT_BOOT_LEN 16
+
 struct audit_config {
 	int dir_fd;			/* STORE/audit; read access only */
 	int head_fd;			/* STORE/audit/head, O_RDWR */
@@ -206,6 +209,9 @@ struct audit_config {
 	 * more than their share of it: an eighth. */
 	uint64_t keep_bytes;
 	int64_t keep_seconds;
+	int shares_fd;			/* O_RDWR; where it is kept who has written how much of late, for when the head does not outlive us. 0: nowhere */
+	const uint8_t *boot;		/* AUDIT_BOOT_LEN bytes that name this boot of the machine; NULL: none */
+	bool (*lasts)(uint64_t neighbour);	/* does this number name the same neighbour in another boot? NULL: each does */
 	uint32_t segment_age;		/* seconds after which audit_tick begins a new segment; 0: a day */
 	/* Opens segment number for appending (O_RDWR|O_APPEND; create: makes it, O_EXCL). The keeper does it for a worker. */
 	int (*segment_open)(void *arg, uint32_t number, bool create, int *ret_fd);

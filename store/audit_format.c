@@ -72,6 +72,7 @@ static const struct { const char *name; size_t len; } operations[] = {
 	OP(AUDIT_HOOK_DELETE, "HookDelete"), OP(AUDIT_HOOK_LIST, "HookList"), OP(AUDIT_HOOK_RUN, "HookRun"), OP(AUDIT_EVENTS_READ, "EventsRead"),
 	OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"), OP(AUDIT_REQUEST_GIVE_UP, "RequestGiveUp"),
 	OP(AUDIT_SEGMENT_REMOVE, "SegmentRemove"), OP(AUDIT_TAMPERED, "AuditTampered"),
+	OP(AUDIT_HISTORY_SET, "HistorySet"), OP(AUDIT_HISTORY_DELETE, "HistoryDelete"), OP(AUDIT_HISTORY_LIST, "HistoryList"),
 #undef OP
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])

@@ -159,6 +159,9 @@ struct audit {
 	_Atomic uint64_t written, looks;	/* records that this process wrote: but those of reading the log, and those */
 	int fd;				/* the open segment */
 	int next_fd;			/* the next one, made but not begun (the disk was full), or -1 */
+	bool shares_changed;		/* since they were saved */
+	uint64_t shares_generation;
+	int64_t shares_save_after;	/* of the thread that ticks */
 	int64_t rotate_after;		/* CLOCK_MONOTONIC ns: a rotation that failed is not tried again before */
 	struct audit_space space;
 	struct audit_limits {		/* what shares are, as of the last tick */
@@ -278,6 +281,14 @@ bool audit_share_over(struct audit *a, uint64_t neighbour);
 void audit_share_add(struct audit *a, uint64_t neighbour, uint64_t bytes);
 /* The one that has written most, and how many percent of a share; false: nobody anything. */
 bool audit_share_heaviest(struct audit *a, uint64_t *ret_neighbour, uint32_t *ret_percent);
+/* It is at least that heavy: what a file says. */
+void audit_share_put(struct audit *a, uint64_t neighbour, int64_t due);
+
+/* ---- audit_kept.c: shares that outlive the daemon's memory; without lock ---- */
+
+void audit_shares_load(struct audit *a);
+void audit_shares_save(struct audit *a, bool at_once);
+
 /* SipHash-2-4 (Aumasson, Bernstein 2012), under the head's key. */
 struct audit_hash { uint64_t v[4]; };
 void audit_hash_begin(const struct audit_head *h, struct audit_hash *ret);

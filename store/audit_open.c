@@ -193,6 +193,8 @@ static int take_over(struct audit *a, bool *ret_in_memory, char *why, size_t why
 	if (audit_at(a->head)->oldest == 0)	/* a log of before: it is accounted for from here on */
 		audit_at(a->head)->oldest = audit_oldest_of_before(a);
 	audit_fold_settle(a);
+	if (!*ret_in_memory)
+		audit_shares_load(a);
 	audit_inherit_tables(a);	/* streams are looked up in what is settled */
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -85,6 +86,53 @@ int audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last)
 	return 0;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The numbers that are there, ascending: a name with a huge one is one file, and no reason to count up to it. 0 and *ret (free it), -ENOENT, -EIO, -ENOMEM. */
+static int segment_numbers(int dir_fd, uint32_t **ret, size_t *ret_n)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	uint32_t *numbers = NULL;
+	size_t n = 0, room = 0;
+	int r = dir ? 0 : -EIO;
+
+	if (!dir && fd >= 0)
+		close(fd);
+	for (struct dirent *d; r == 0 && (d = readdir(dir)) != NULL;) {
+		const uint32_t number = segment_number(d->d_name);
+		if (!number)
+			continue;
+		if (n == room) {
+			room = room ? 2 * room : 64;
+			uint32_t *grown = realloc(numbers, room * sizeof *numbers);
+			if (!grown) {
+				r = -ENOMEM;
+				break;
+			}
+			numbers = grown;
+		}
+		numbers[n++] = number;
+	}
+	if (dir)
+		closedir(dir);
+	if (r == 0 && n == 0)
+		r = -ENOENT;
+	if (r < 0) {
+		free(numbers);
+		return r;
+	}
+	qsort(numbers, n, sizeof *numbers, by_number);
+	*ret = numbers;
+	*ret_n = n;
+	return 0;
+}
+
 /* ---- the append-only attribute ---- */
 
 static int append_only_get(int fd, bool *ret_on)
@@ -140,13 +188,14 @@ int audit_segment_open_reading(int dir_fd, uint32_t number, int *ret_fd)
 
 int audit_protect(int dir_fd, bool on)
 {
-	uint32_t first, last;
-	int result = audit_segment_list(dir_fd, &first, &last);
+	uint32_t *numbers;
+	size_t n;
+	int result = segment_numbers(dir_fd, &numbers, &n);
 
 	if (result < 0)
 		return result;
-	for (uint32_t n = first; n <= last; n++) {
-		int fd = segment_open_reading(dir_fd, n);
+	for (size_t i = 0; i < n; i++) {
+		int fd = segment_open_reading(dir_fd, numbers[i]);
 		if (fd < 0)
 			continue;
 		int r = append_only_set(fd, on);
@@ -154,6 +203,7 @@ int audit_protect(int dir_fd, bool on)
 			result = r;
 		close(fd);
 	}
+	free(numbers);
 	return result;
 }
 
@@ -239,21 +289,23 @@ static int segment_remove(int dir_fd, uint32_t number)
 int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds, uint32_t recorded, uint32_t *ret_due)
 {
 	char name[AUDIT_SEGMENT_NAME_LEN];
-	uint32_t first, last, due = 0;
+	uint32_t *numbers = NULL, due = 0;
 	uint64_t total = 0;
 	struct stat st;
+	size_t all;
 	bool stay = false, removed = false;
-	int r = audit_segment_list(dir_fd, &first, &last);
+	int r = segment_numbers(dir_fd, &numbers, &all);
 
 	if (r < 0)
 		return r;
-	for (uint32_t n = first; n <= last; n++) {
-		audit_segment_name(n, name);
+	for (size_t i = 0; i < all; i++) {
+		audit_segment_name(numbers[i], name);
 		if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			total += (uint64_t)st.st_size;
 	}
 	/* The newest may be empty yet, and the one before it still be written to: its worker has only just asked for the newest. */
-	for (uint32_t n = first; n + 1 < last; n++) {
+	for (size_t i = 0; i < all && numbers[i] + 1 < numbers[all - 1]; i++) {
+		const uint32_t n = numbers[i];
 		audit_segment_name(n, name);
 		if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
@@ -267,13 +319,16 @@ int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds, uint32_t
 		total -= (uint64_t)st.st_size;
 		r = n <= recorded ? segment_remove(dir_fd, n) : 0;
 		if (r < 0)
-			return r;
+			goto out;
 		removed |= n <= recorded;
 	}
 	if (removed && fsync(dir_fd) < 0)
-		return -EIO;
-	*ret_due = due;
-	return 0;
+		r = -EIO;
+	else
+		*ret_due = due;
+out:
+	free(numbers);
+	return r;
 }
 
 /* ---- room ---- */

@@ -97,6 +97,15 @@ void audit_share_add(struct audit *a, uint64_t neighbour, uint64_t bytes)
 	struct audit_share *s = share_of(a->head, neighbour, now, true);
 	const int64_t due = (s->due > now ? s->due : now) + l->ns_per_byte * (int64_t)bytes, full = now + l->window;
 	s->due = due < full ? due : full;
+	a->shares_changed = true;
+}
+
+void audit_share_put(struct audit *a, uint64_t neighbour, int64_t due)
+{
+	struct audit_share *s = share_of(a->head, neighbour, audit_monotonic(), true);
+
+	if (s->due < due)
+		s->due = due;
 }
 
 bool audit_share_heaviest(struct audit *a, uint64_t *ret_neighbour, uint32_t *ret_percent)

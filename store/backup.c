@@ -240,6 +240,25 @@ static int put_notice(struct backup *b, const struct query *q)
 	return 0;
 }
 
+static int put_history(struct backup *b, const struct query *q)
+{
+	struct history h;
+	int r = history_parse(q, &h);
+	size_t at;
+
+	if (r < 0)
+		return r;
+	at = buffer_record(&b->plain, RECORD_HISTORY);
+	buffer_text(&b->plain, h.scope);
+	buffer_u32(&b->plain, h.versions);
+	buffer_u64(&b->plain, (uint64_t)h.span);
+	buffer_u32(&b->plain, h.created_by);
+	buffer_u64(&b->plain, (uint64_t)h.created);
+	buffer_record_end(&b->plain, at);
+	b->counts.histories++;
+	return 0;
+}
+
 static int put_grant(struct backup *b, enum row_kind kind, const struct query *q)
 {
 	if (kind == ROW_SETTINGS)
@@ -258,6 +277,8 @@ static int put_grant(struct backup *b, enum row_kind kind, const struct query *q
 		return put_hook(b, q);
 	else if (kind == ROW_NOTICE)
 		return put_notice(b, q);
+	else if (kind == ROW_HISTORY)
+		return put_history(b, q);
 	return 0;	/* the clock counts this machine's time */
 }
 
@@ -298,7 +319,7 @@ static int put_grants(struct backup *b)
 /* Behind the secrets: see backup_format.c. */
 static int put_rules(struct backup *b)
 {
-	static const enum row_kind kinds[] = { ROW_ROTATION, ROW_HOOK, ROW_NOTICE };
+	static const enum row_kind kinds[] = { ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_HISTORY };
 
 	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
 }
@@ -409,7 +430,7 @@ static int put_version(struct backup *b, const struct query *q)
 static void put_end(struct backup *b)
 {
 	const uint64_t counts[] = { b->counts.secrets, b->counts.versions, b->counts.roles, b->counts.bindings, b->counts.blocks, b->counts.recipients, b->counts.settings,
-				    b->counts.rotations, b->counts.hooks, b->counts.notices };
+				    b->counts.rotations, b->counts.hooks, b->counts.notices, b->counts.histories };
 	size_t at = buffer_record(&b->plain, RECORD_END);
 
 	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)

@@ -68,7 +68,7 @@ struct backup_header {
 	uint8_t box[BOX_LEN];			/* the file key */
 };
 
-struct backup_counts { uint64_t secrets, versions, roles, bindings, blocks, recipients, settings, rotations, hooks, notices; };
+struct backup_counts { uint64_t secrets, versions, roles, bindings, blocks, recipients, settings, rotations, hooks, notices, histories; };
 
 /* ---- writing ---- */
 
@@ -131,15 +131,17 @@ struct restore_counts {
 	uint64_t secrets, versions;	/* made anew */
 	uint64_t deleted;		/* of these secrets: soft-deleted ones */
 	uint64_t appended, skipped;	/* secrets that were there */
-	uint64_t roles, bindings, blocks, recipients, rotations, hooks;
+	uint64_t deleted_here;		/* of the skipped ones: those that are deleted here, and keep their names; the first of them: */
+	char deleted_name[NAME_LEN_MAX + 1];
+	uint64_t roles, bindings, blocks, recipients, rotations, hooks, histories;
 	bool settings;			/* or the near-expiry days */
 };
 
 /* What is about to be made; names are borrowed. */
 struct restore_item {
 	enum { RESTORE_ITEM_SECRET = 1, RESTORE_ITEM_ROLE, RESTORE_ITEM_BINDING, RESTORE_ITEM_BLOCK, RESTORE_ITEM_RECIPIENT, RESTORE_ITEM_SETTINGS,
-	       RESTORE_ITEM_ROTATION, RESTORE_ITEM_HOOK } kind;
-	const char *name;		/* of a policy or a hook: its scope */
+	       RESTORE_ITEM_ROTATION, RESTORE_ITEM_HOOK, RESTORE_ITEM_HISTORY } kind;
+	const char *name;		/* of a policy, a hook or a history rule: its scope */
 	const char *command;		/* that a policy or a hook runs, as user; NULL: none */
 	uint32_t user;
 	uint8_t object_kind;
@@ -152,7 +154,7 @@ struct restore_options {
 	const uint8_t *box;		/* BOX_LEN bytes: the file key, sealed for the key holder (keys_restore_key) */
 	const uint8_t *signer;		/* DIGEST_LEN bytes: the fingerprint that the backup must be signed by */
 	enum restore_existing existing;
-	bool grants;			/* roles, bindings, blocks, recipients, settings, rotation policies and hooks too */
+	bool grants;			/* roles, bindings, blocks, recipients, settings, rotation policies, hooks and history rules too */
 	/* May this be made? 0, or the negative errno to end with. NULL: everything. */
 	int (*ask)(const struct restore_item *item, void *arg);
 	void (*progress)(uint64_t done, uint64_t size, void *arg);	/* bytes; may be NULL */

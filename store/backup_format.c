@@ -27,8 +27,8 @@
  * AAD = SHA-256(header) | the frame's first 4 bytes. So a frame cannot be moved, left out, or be the last where it is not (the STREAM construction of Hoang, Reyhanitabar, Rogaway and
  * Vizar, CRYPTO 2015). d is a chain: d = SHA-256(header), and for each frame with its first 4 bytes and its tag, d = SHA-256(d | frame). Nothing follows the signature.
  *
- * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may span frames. In the order 1 to 7, 9 to 11, 8;
- * 1 to 5 and 9 to 11 only if the whole vault is backed up, and 9 to 11 only from format 2 on (rules come behind the secrets, so that a hook hears of nothing that came with it):
+ * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may span frames. In the order 1 to 7, 9 to 12, 8;
+ * 1 to 5 and 9 to 12 only if the whole vault is backed up, 9 to 11 only from format 2 on, and 12 only from format 3 on (rules come behind the secrets, so that a hook hears of nothing that came with it):
  *   1 settings   retention in days u32 | purge protection u8 | validity is enforced u8 | longest value u32
  *   2 role       text: name | text: its actions' names, with blanks between
  *   3 binding    text: role | text: principal | text: scope | from i64 | until i64 | text: reason | text: by whom | created i64
@@ -38,11 +38,12 @@
  *   7 version    of the object before it, ascending: number u32 | size u32 | created i64 | not before i64 | expires i64 | enabled u8 | text: content type | text: tags |
  *                sealed seed[48] (transport.h) | the envelope, to the record's end; of a version that was destroyed, or left out, zeros and nothing
  *   8 end        how many of each there were: objects u64 | versions u64 | roles u64 | bindings u64 | blocks u64 | recipients u64 | settings u64 |
- *                from format 2 on also: rotation policies u64 | hooks u64 | near-expiry days u64
+ *                from format 2 on also: rotation policies u64 | hooks u64 | near-expiry days u64; from format 3 on also: history rules u64
  *   9 rotation   text: scope | action u8 (1 rotate, 2 notify) | every i64 | before expiry i64 | expiry i64 | text: generator | text: command | user u32 | timeout u32 |
  *                by uid u32 | created i64
  *   10 hook      text: scope | events u32, a bit (1 << kind) for each | text: command | user u32 | debounce in ms u32 | timeout u32 | by uid u32 | created i64
  *   11 notice    near-expiry days u32
+ *   12 history   text: scope | newest versions u32 | span i64 | by uid u32 | created i64
  * Signed integers are in two's complement. A reader refuses types that it does not know: what is added gets a higher format number. */
 #include "store/backup_format.h"
 

@@ -5,7 +5,7 @@
 #include "store/backup.h"
 #include "store/transport.h"
 
-#define BACKUP_FORMAT  2	/* written; read from 1 on */
+#define BACKUP_FORMAT  3	/* written; read from 1 on */
 #define FRAME_MAX      65536u			/* bytes of plaintext in a frame */
 #define FRAME_OVERHEAD (4u + TAG_LEN)
 #define RECORD_MAX     (VALUE_MAX + (256u << 10))	/* a version with the longest value and the longest tags */
@@ -23,6 +23,7 @@ enum record_type {
 	RECORD_ROTATION,	/* from format 2 on, before the end */
 	RECORD_HOOK,
 	RECORD_NOTICE,
+	RECORD_HISTORY,		/* from format 3 on, before the end */
 };
 
 /* Bytes that grow. error is kept: callers look once. */

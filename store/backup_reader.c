@@ -255,7 +255,7 @@ int reader_record(struct backup_reader *r, enum record_type *ret_type, struct fi
 		return e;
 	type = r->plain.data[r->taken];
 	len = get_be32(r->plain.data + r->taken + 1);
-	if (type < RECORD_SETTINGS || type > RECORD_NOTICE || len > RECORD_MAX)
+	if (type < RECORD_SETTINGS || type > RECORD_HISTORY || len > RECORD_MAX)
 		return -EBADMSG;
 	e = have(r, RECORD_HEAD + len);
 	if (e < 0)

@@ -28,13 +28,14 @@ bool restore_text_valid(const char *text)
 	return valid;
 }
 
-#define FORMAT_1_COUNTS 7
+/* How many counts the end of each format has. */
+static const size_t end_counts[BACKUP_FORMAT + 1] = { [1] = 7, [2] = 10, [3] = 11 };
 
 static int check_end(struct restore *r, struct fields *f)
 {
 	const uint64_t counts[] = { r->seen.secrets, r->seen.versions, r->seen.roles, r->seen.bindings, r->seen.blocks, r->seen.recipients, r->seen.settings,
-				    r->seen.rotations, r->seen.hooks, r->seen.notices };
-	const size_t n = r->header->format == 1 ? FORMAT_1_COUNTS : sizeof counts / sizeof counts[0];
+				    r->seen.rotations, r->seen.hooks, r->seen.notices, r->seen.histories };
+	const size_t n = end_counts[r->header->format];
 	bool same = true;
 
 	for (size_t i = 0; i < n; i++)
@@ -46,9 +47,10 @@ static int restore_record(struct restore *r, enum record_type type, struct field
 {
 	/* The order of the types, but for versions between objects; what only a whole vault has must not come in another backup. */
 	static const uint8_t place[] = { [RECORD_SETTINGS] = 1, [RECORD_ROLE] = 2, [RECORD_BINDING] = 3, [RECORD_BLOCK] = 4, [RECORD_RECIPIENT] = 5, [RECORD_OBJECT] = 6,
-					 [RECORD_VERSION] = 7, [RECORD_ROTATION] = 8, [RECORD_HOOK] = 9, [RECORD_NOTICE] = 10, [RECORD_END] = 11 };
+					 [RECORD_VERSION] = 7, [RECORD_ROTATION] = 8, [RECORD_HOOK] = 9, [RECORD_NOTICE] = 10, [RECORD_HISTORY] = 11,
+					 [RECORD_END] = 12 };
 	bool ordered = place[type] >= place[r->last_type] || (type == RECORD_OBJECT && r->last_type == RECORD_VERSION);
-	bool known = type <= RECORD_END || r->header->format > 1, data = type == RECORD_OBJECT || type == RECORD_VERSION || type == RECORD_END;
+	bool known = type <= RECORD_END || r->header->format > (type == RECORD_HISTORY ? 2 : 1), data = type == RECORD_OBJECT || type == RECORD_VERSION || type == RECORD_END;
 	int e = 0;
 
 	if (!ordered || !known || r->last_type == RECORD_END || (!data && !r->header->all))
@@ -79,6 +81,8 @@ static int restore_record(struct restore *r, enum record_type type, struct field
 		return restore_hook(r, f);
 	case RECORD_NOTICE:
 		return restore_notice(r, f);
+	case RECORD_HISTORY:
+		return restore_history(r, f);
 	case RECORD_END:
 		return check_end(r, f);
 	}

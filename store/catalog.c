@@ -8,12 +8,16 @@
 #define PAGE_SLOTS  1024u
 #define CHUNK_BYTES (256u << 10)
 #define CLASS_BYTES 16u
+/* Longer lists of versions are maps of their own. Each change of a secret makes its list anew: the holes that these leave in the heap are filled by what is small and stays, and then the next list, one version longer, fits nowhere. */
+#define MAPPED_FROM (16u << 10)
+#define MAPPED_MAX  16384u	/* of the 65,530 maps that a process has; beyond, they come from the heap */
 #define CLASSES     18u		/* the largest entry: header and a name of 127 bytes */
 
 struct catalog_entry {
 	struct catalog_secret secret;	/* first: a pointer to it is a pointer to the entry */
 	struct catalog_version one;
 	struct catalog_entry *next;	/* in its bucket, or on its free list */
+	uint32_t mapped;		/* bytes of the map that the versions are in; 0: they are in none */
 	char name[];
 };
 
@@ -41,7 +45,34 @@ struct catalog {
 	struct chunk *chunks;
 	size_t chunk_used;
 	struct catalog_entry *free[CLASSES];
+	uint32_t n_mapped;
 };
+
+static struct catalog_version *versions_new(struct catalog *c, uint32_t n, uint32_t *ret_mapped)
+{
+	const size_t bytes = n * sizeof(struct catalog_version);
+
+	*ret_mapped = 0;
+	if (bytes >= MAPPED_FROM && bytes <= UINT32_MAX && c->n_mapped < MAPPED_MAX) {
+		void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (map != MAP_FAILED) {
+			*ret_mapped = (uint32_t)bytes;
+			c->n_mapped++;
+			return map;
+		}
+	}
+	return calloc(n, sizeof(struct catalog_version));
+}
+
+static void versions_free(struct catalog *c, struct catalog_version *versions, uint32_t mapped)
+{
+	if (!mapped) {
+		free(versions);
+		return;
+	}
+	munmap(versions, mapped);
+	c->n_mapped--;
+}
 
 int catalog_new(struct catalog **ret_catalog)
 {
@@ -67,7 +98,7 @@ void catalog_free(struct catalog *c)
 		for (size_t j = 0; c->pages[i] && j < PAGE_SLOTS; j++) {
 			const struct catalog_entry *e = c->pages[i]->slots[j];
 			if (e && e->secret.versions != &e->one)
-				free((void *)(uintptr_t)e->secret.versions);
+				versions_free(c, (void *)(uintptr_t)e->secret.versions, e->mapped);
 		}
 		free(c->pages[i]);
 	}
@@ -113,15 +144,16 @@ struct catalog_entry *catalog_entry_new(struct catalog *c, const char *name, uin
 {
 	struct catalog_version *versions = NULL;
 	struct catalog_entry *e;
+	uint32_t mapped = 0;
 
 	if (n_versions > 1) {
-		versions = calloc(n_versions, sizeof *versions);
+		versions = versions_new(c, n_versions, &mapped);
 		if (!versions)
 			return NULL;
 	}
 	e = block_new(c, class_of(name));
 	if (!e) {
-		free(versions);
+		versions_free(c, versions, mapped);
 		return NULL;
 	}
 	memset(e, 0, sizeof *e);
@@ -129,6 +161,7 @@ struct catalog_entry *catalog_entry_new(struct catalog *c, const char *name, uin
 	e->secret.name = e->name;
 	e->secret.n_versions = n_versions;
 	e->secret.versions = versions ? versions : &e->one;
+	e->mapped = mapped;
 	return e;
 }
 
@@ -137,7 +170,7 @@ void catalog_entry_free(struct catalog *c, struct catalog_entry *e)
 	if (!e)
 		return;
 	if (e->secret.versions != &e->one)
-		free((void *)(uintptr_t)e->secret.versions);
+		versions_free(c, (void *)(uintptr_t)e->secret.versions, e->mapped);
 	unsigned class = class_of(e->name);
 	e->next = c->free[class];
 	c->free[class] = e;

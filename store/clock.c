@@ -63,13 +63,21 @@ int clock_write(struct store *s, int64_t *ret_counted)
 	return r;
 }
 
-/* Only while something waits for its purge. */
+static bool history_counts(const struct rules *rules)
+{
+	for (size_t i = 0; i < rules->n_histories; i++)
+		if (rules->histories[i].span)
+			return true;
+	return false;
+}
+
+/* Only while something waits for its purge, or versions for their time. */
 static bool worth_keeping(const struct store *s)
 {
 	struct store_counts counts = { 0 };
 
 	catalog_counts(s->tables.catalog, &counts);
-	return s->counts && s->tables.clock.there && counts.deleted > 0 && clock_counted(s) - s->tables.clock.counted >= KEEP_NS;
+	return s->counts && s->tables.clock.there && (counts.deleted > 0 || history_counts(s->tables.rules)) && clock_counted(s) - s->tables.clock.counted >= KEEP_NS;
 }
 
 static int write_clock(struct store *s, void *arg)

@@ -21,6 +21,7 @@ static const char *const names[EVENT_KINDS] = {
 	[EVENT_NEW_VERSION] = "NewVersionCreated", [EVENT_NEAR_EXPIRY] = "NearExpiry", [EVENT_EXPIRED] = "Expired", [EVENT_DELETED] = "Deleted",
 	[EVENT_RECOVERED] = "Recovered", [EVENT_PURGED] = "Purged", [EVENT_BINDING_CHANGED] = "BindingChanged", [EVENT_ROTATION_FAILED] = "RotationFailed",
 	[EVENT_HOOK_FAILED] = "HookFailed", [EVENT_AUDIT_TAMPERED] = "AuditTampered", [EVENT_SELF_GRANTED] = "SelfGranted",
+	[EVENT_VERSION_DESTROYED] = "VersionDestroyed",
 };
 
 /* What the event is about, where it is not a secret. */

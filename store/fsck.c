@@ -61,6 +61,7 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 	struct rotation rotation;
 	struct hook hook;
 	uint32_t days;
+	struct history history;
 	struct binding binding;
 	struct block block;
 	struct role role;
@@ -87,6 +88,8 @@ static void check_values(struct check *c, enum row_kind kind, const struct query
 		r = hook_parse(q, &hook);
 	else if (kind == ROW_NOTICE)
 		r = notice_parse(q, &days);
+	else if (kind == ROW_HISTORY)
+		r = history_parse(q, &history);
 	if (r < 0)
 		finding(c, "%s row %lld: its values cannot be", row_table(kind)->name, (long long)column_int(q, 0));
 }
@@ -223,7 +226,7 @@ static int check_links(struct check *c)
 static int check_all(struct check *c)
 {
 	static const enum row_kind kinds[] = {
-		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_BACKUP_KEY, ROW_ROTATION, ROW_HOOK, ROW_NOTICE,
+		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_BACKUP_KEY, ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_HISTORY,
 		ROW_REQUEST, ROW_PENDING_ACT, ROW_DRILL, ROW_EVENT, ROW_MARK, ROW_HOOK_PLACE, ROW_CHANGE, ROW_BINDING_USE, ROW_KEK,
 	};
 	int r = check_file(c);

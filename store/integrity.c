@@ -18,9 +18,10 @@
 #define ROTATION_COLUMNS "id, scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac"
 #define HOOK_COLUMNS     "id, scope, events, command, user, debounce, timeout, created_by, created, mac"
 #define NOTICE_COLUMNS   "id, near_days, mac"
+#define HISTORY_COLUMNS  "id, scope, versions, span, created_by, created, counted, mac"
 #define EVENT_COLUMNS    "id, time, kind, object, version, same, name, line, mac"
 #define MARK_COLUMNS     "id, version, expires, told, failures, retry, mac"
-#define PLACE_COLUMNS    "id, delivered, attempts, retry, mac"
+#define PLACE_COLUMNS    "id, delivered, attempts, retry, why, mac"
 #define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, mac"
 
 #define BACKUP_KEY_COLUMNS "id, kind, name, public_key, record, created, created_by, mac"
@@ -53,6 +54,7 @@ const struct row_table *row_table(enum row_kind kind)
 		[ROW_ROTATION] = TABLE("rotations", ROTATION_COLUMNS),
 		[ROW_HOOK] = TABLE("hooks", HOOK_COLUMNS),
 		[ROW_NOTICE] = TABLE("notices", NOTICE_COLUMNS),
+		[ROW_HISTORY] = TABLE("histories", HISTORY_COLUMNS),
 		[ROW_EVENT] = TABLE("events", EVENT_COLUMNS),
 		[ROW_MARK] = TABLE("marks", MARK_COLUMNS),
 		[ROW_HOOK_PLACE] = TABLE("hook_places", PLACE_COLUMNS),

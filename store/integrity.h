@@ -35,6 +35,7 @@ enum row_kind {
 	ROW_ROTATION,
 	ROW_HOOK,
 	ROW_NOTICE,
+	ROW_HISTORY,
 	/* Members of the trail. */
 	ROW_REQUEST,
 	ROW_PENDING_ACT,

@@ -319,6 +319,17 @@ bool hook_valid(const struct hook *h);
 int rotation_parse(const struct query *q, struct rotation *ret);
 int hook_parse(const struct query *q, struct hook *ret);
 int notice_parse(const struct query *q, uint32_t *ret_near_days);
+/* A column's text, or number, where it fits. */
+bool rule_take_text(const struct query *q, int i, char *ret, size_t room);
+bool rule_take_u32(const struct query *q, int i, uint32_t *ret);
+/* Does the scope cover the name, and more narrowly than the best one so far (NULL: none)? */
+bool rule_nearer(const char *scope, const char *best, const char *name);
+/* Around a change of a table of rules: -E2BIG (RULES_MAX), by a query that counts its rows; the row that was just inserted; a row that goes (-ENOENT). */
+int rules_room(struct store *s, const char *count);
+int rule_inserted(struct store *s, enum row_kind kind, uint64_t *ret_id);
+int rule_remove(struct store *s, enum row_kind kind, const char *sql, uint64_t id);
+bool history_valid(const struct history *h);
+int history_parse(const struct query *q, struct history *ret);
 struct rules *rules_new(void);		/* none; NULL: no memory */
 void rules_free(struct rules *r);	/* accepts NULL */
 /* All rules, in the transaction that db is in; row is asked about each row first (0, or the error that ends it). */

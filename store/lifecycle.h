@@ -24,6 +24,7 @@ enum event_kind {
 	EVENT_HOOK_FAILED,
 	EVENT_AUDIT_TAMPERED,	/* AuditTampered: of the log, not of a secret */
 	EVENT_SELF_GRANTED,	/* SelfGranted: a binding whose principal can mean who made it */
+	EVENT_VERSION_DESTROYED,	/* VersionDestroyed: by a history rule */
 	EVENT_KINDS
 };
 #define EVENT_BIT(kind) (1u << (kind))
@@ -72,6 +73,7 @@ int store_events_next(struct store *s, uint64_t at, struct event_row *ret_rows, 
 #define GENERATOR_TEXT_MAX 64
 #define HOOK_USER_NOBODY  65534		/* no program runs as it: any process of nobody could take what the program prints (pidfd_getfd(2), ptrace(2)) */
 #define HOOK_USER_ABSENT  UINT32_MAX	/* no user was named: the daemon's own for programs, PREFIX-hooks, which the runner knows */
+#define HOOK_WHY_MAX      256
 #define HOOK_TIMEOUT_MAX  3600		/* s */
 #define HOOK_DEBOUNCE_MAX (3600 * 1000)	/* ms */
 #define ROTATION_LEAST_NS (7 * 86400 * (int64_t)1000000000)	/* after creation */
@@ -109,12 +111,30 @@ struct hook {
 	int64_t created;
 };
 
+/* How much of a secret's history is kept. Each number is a promise: a version stays as long as either keeps it, and what neither keeps is destroyed. The version that current serves (where none is, the
+ * newest) stays whatever the rule says; so does everything under purge protection, and of a deleted secret. */
+struct history {
+	uint64_t id;
+	char scope[NAME_LEN_MAX + 2];
+	uint32_t versions;	/* the newest so many that have content, 0: not by this */
+	int64_t span;		/* ns since a version was replaced, 0: not by this */
+	uint32_t created_by;	/* uid */
+	int64_t created;
+	int64_t counted;	/* what the vault's own clock showed then: from here on the span is counted, so that a wall clock that is set ahead destroys nothing */
+};
+#define HISTORY_VERSIONS_MAX 1000000u
+#define HISTORY_SPAN_LEAST   ((int64_t)1000000000)
+#define HISTORY_SPAN_MAX     ((int64_t)36500 * 86400 * 1000000000)
+#define HISTORY_GRACE_NS     (5 * (int64_t)1000000000)	/* whoever opened a version just before it was replaced can read it to its end */
+
 struct rules {
 	uint32_t near_days;	/* how long before a version expires NearExpiry is raised */
 	struct rotation *rotations;	/* ascending by id */
 	size_t n_rotations;
 	struct hook *hooks;
 	size_t n_hooks;
+	struct history *histories;
+	size_t n_histories;
 };
 /* Borrowed under the tables' lock; empty until the vault has been opened. */
 const struct rules *store_rules(const struct store *s);
@@ -126,6 +146,17 @@ int store_rotation_put(struct store *s, const struct rotation *rotation /* id an
 int store_rotation_remove(struct store *s, uint64_t id);	/* -ENOENT */
 int store_hook_add(struct store *s, const struct hook *hook /* likewise */, uint64_t *ret_id);
 int store_hook_remove(struct store *s, uint64_t id);
+
+/* history.c: the rule of a secret, as rules_rotation; in the place of the one with its scope, as store_rotation_put. */
+const struct history *rules_history(const struct rules *r, const char *name);
+int store_history_put(struct store *s, const struct history *history /* id, created and counted ignored */, uint64_t *ret_id);
+int store_history_remove(struct store *s, uint64_t id);	/* -ENOENT */
+
+struct history_clocks { int64_t wall, counted; };
+/* Which versions are to be destroyed by now: the first n of them, ascending; *ret_next: when, by the wall clock, to look for further ones (INT64_MAX: never). */
+size_t history_goes(const struct history *h, const struct catalog_secret *c, struct history_clocks now, uint32_t *ret_numbers, size_t n, int64_t *ret_next);
+/* The same by the rule that the vault has for it, if it has one, and by its clocks. The tables are locked. *ret_rule may be NULL. */
+size_t store_history_goes(const struct store *s, const struct catalog_secret *c, uint32_t *ret_numbers, size_t n, int64_t *ret_next, struct history *ret_rule);
 
 int store_near_expiry_put(struct store *s, uint32_t days);	/* 1..NEAR_EXPIRY_DAYS_MAX, else -EINVAL */
 
@@ -160,6 +191,7 @@ struct hook_place {
 	uint64_t delivered;
 	uint32_t attempts;	/* of what comes next, that failed */
 	int64_t retry;		/* ns */
+	char why[HOOK_WHY_MAX];	/* of the last one that failed; "": none. Nothing that a program said */
 };
 int store_hook_place(struct store *s, uint64_t hook, struct hook_place *ret);	/* -ENOENT */
 int store_hook_place_put(struct store *s, uint64_t hook, const struct hook_place *place);	/* in the transaction */

@@ -111,7 +111,9 @@ int store_hook_place(struct store *s, uint64_t hook, struct hook_place *ret)
 		if (r > 0)
 			r = row_verify(s->row_keys->row, ROW_HOOK_PLACE, &q, mac);
 		if (r == 0)
-			place = (struct hook_place){ (uint64_t)column_int(&q, 1), (uint32_t)column_int(&q, 2), column_int(&q, 3) };
+			place = (struct hook_place){ .delivered = (uint64_t)column_int(&q, 1), .attempts = (uint32_t)column_int(&q, 2), .retry = column_int(&q, 3) };
+		if (r == 0 && !column_null(&q, 4) && !rule_take_text(&q, 4, place.why, sizeof place.why))
+			r = -EBADMSG;
 		query_end(&q);
 	}
 	pthread_mutex_unlock(&s->read_mutex);
@@ -129,11 +131,12 @@ int store_hook_place_put(struct store *s, uint64_t hook, const struct hook_place
 		r = trail_out(s, ROW_HOOK_PLACE, (int64_t)hook);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT OR REPLACE INTO hook_places(id, delivered, attempts, retry, mac) VALUES(?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT OR REPLACE INTO hook_places(id, delivered, attempts, retry, why, mac) VALUES(?, ?, ?, ?, ?, x'')");
 	query_int(&q, (int64_t)hook);
 	query_int(&q, (int64_t)place->delivered);
 	query_int(&q, place->attempts);
 	query_int(&q, place->retry);
+	query_text(&q, place->why[0] ? place->why : NULL);
 	r = query_run(&q);
 	if (r == 0)
 		r = trail_in(s, ROW_HOOK_PLACE, (int64_t)hook);

@@ -58,6 +58,7 @@ int restore_recipient(struct restore *r, struct fields *f);
 int restore_rotation(struct restore *r, struct fields *f);
 int restore_hook(struct restore *r, struct fields *f);
 int restore_notice(struct restore *r, struct fields *f);
+int restore_history(struct restore *r, struct fields *f);
 
 /* restore_secrets.c */
 int restore_object(struct restore *r, struct fields *f);

@@ -60,12 +60,12 @@ static int find_custom_role(struct restore *r, const char *name, struct role *re
 static int find_role(struct restore *r, const char *name, struct role *ret_role)
 {
 	const struct role *builtin = role_builtin_find(name);
+	int e = builtin && builtin->id < ROLE_LATER_FIRST ? 0 : find_custom_role(r, name, ret_role);
 
-	if (builtin) {
-		*ret_role = *builtin;
-		return 1;
-	}
-	return find_custom_role(r, name, ret_role);
+	if (e != 0 || !builtin)
+		return e;
+	*ret_role = *builtin;
+	return 1;
 }
 
 int restore_role(struct restore *r, struct fields *f)

@@ -137,3 +137,41 @@ int restore_notice(struct restore *r, struct fields *f)
 	r->counts.settings |= e == 0;
 	return e;
 }
+
+/* Has the scope a rule? It was set here, and stays. */
+static bool history_there(struct store *s, const char *scope)
+{
+	const struct rules *rules;
+	bool there = false;
+
+	store_rdlock(s);
+	rules = store_rules(s);
+	for (size_t i = 0; i < rules->n_histories; i++)
+		there |= !strcmp(rules->histories[i].scope, scope);
+	store_unlock_tables(s);
+	return there;
+}
+
+int restore_history(struct restore *r, struct fields *f)
+{
+	struct history h = { 0 };
+	const struct restore_item item = { .kind = RESTORE_ITEM_HISTORY, .name = h.scope };
+	bool scoped = field_text(f, h.scope, sizeof h.scope);
+	uint64_t id;
+	int e;
+
+	h.versions = field_u32(f);
+	h.span = (int64_t)field_u64(f);
+	h.created_by = field_u32(f);
+	field_u64(f);	/* it begins to be here when it is restored */
+	if (!scoped || fields_end(f) < 0 || !history_valid(&h))
+		return restore_damaged(r, "a history rule that cannot be");
+	r->seen.histories++;
+	if (!r->options->grants || history_there(r->s, h.scope))
+		return 0;
+	e = restore_ask(r, &item);
+	if (e == 0)
+		e = store_history_put(r->s, &h, &id);
+	r->counts.histories += e == 0;
+	return rules_result(r, e, "history rules");
+}

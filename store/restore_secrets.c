@@ -113,6 +113,13 @@ static int find_name(struct restore *r, const char *name, struct there *ret)
 	return e;
 }
 
+static void skip_deleted(struct restore *r, const char *name)
+{
+	r->counts.skipped++;
+	if (!r->counts.deleted_here++)
+		memcpy(r->counts.deleted_name, name, sizeof r->counts.deleted_name);
+}
+
 static int append_to(struct restore *r, const struct object *o, const struct there *there)
 {
 	struct change change;
@@ -123,9 +130,9 @@ static int append_to(struct restore *r, const struct object *o, const struct the
 		store_why(r->why, r->why_len, "%s is there already, and something of another kind", o->name);
 		return -EEXIST;
 	}
-	if (there->deleted) {
-		store_why(r->why, r->why_len, "%s was deleted here, and keeps its name until it is recovered or purged", o->name);
-		return -EEXIST;
+	if (there->deleted) {	/* what somebody deleted here gets nothing new; it is said, and one of them does not stop all the others */
+		skip_deleted(r, o->name);
+		return 0;
 	}
 	if (o->deleted || o->last_version == 0) {
 		r->counts.skipped++;
@@ -185,10 +192,13 @@ int restore_object(struct restore *r, struct fields *f)
 	if (item.appends)
 		return append_to(r, &o, &there);
 	if (r->options->existing == RESTORE_SKIP) {
-		r->counts.skipped++;
+		if (there.deleted)
+			skip_deleted(r, o.name);
+		else
+			r->counts.skipped++;
 		return 0;
 	}
-	store_why(r->why, r->why_len, "%s is there already%s", o.name, there.deleted ? " (deleted)" : "");
+	store_why(r->why, r->why_len, there.deleted ? "%s is there already: it was deleted here, and keeps its name until it is recovered or purged" : "%s is there already", o.name);
 	return -EEXIST;
 }
 

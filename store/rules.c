@@ -52,7 +52,7 @@ bool hook_valid(const struct hook *h)
 
 /* ---- rows to structs ---- */
 
-static bool take_text(const struct query *q, int i, char *ret, size_t room)
+bool rule_take_text(const struct query *q, int i, char *ret, size_t room)
 {
 	const char *text = column_text(q, i);
 	size_t n = text ? strlen(text) : room;
@@ -63,7 +63,7 @@ static bool take_text(const struct query *q, int i, char *ret, size_t room)
 	return true;
 }
 
-static bool take_u32(const struct query *q, int i, uint32_t *ret)
+bool rule_take_u32(const struct query *q, int i, uint32_t *ret)
 {
 	int64_t v = column_int(q, i);
 
@@ -77,9 +77,9 @@ int rotation_parse(const struct query *q, struct rotation *ret)
 			      .created = column_int(q, 11) };
 	uint32_t action = 0;
 
-	if (column_int(q, 0) < 1 || !take_text(q, 1, p.scope, sizeof p.scope) || !take_u32(q, 2, &action) ||
-	    !take_text(q, 6, p.generator, sizeof p.generator) || !take_text(q, 7, p.command, sizeof p.command) || !take_u32(q, 8, &p.user) ||
-	    !take_u32(q, 9, &p.timeout) || !take_u32(q, 10, &p.created_by))
+	if (column_int(q, 0) < 1 || !rule_take_text(q, 1, p.scope, sizeof p.scope) || !rule_take_u32(q, 2, &action) ||
+	    !rule_take_text(q, 6, p.generator, sizeof p.generator) || !rule_take_text(q, 7, p.command, sizeof p.command) || !rule_take_u32(q, 8, &p.user) ||
+	    !rule_take_u32(q, 9, &p.timeout) || !rule_take_u32(q, 10, &p.created_by))
 		return -EBADMSG;
 	p.action = (enum rotation_action)action;
 	if (!rotation_valid(&p))
@@ -92,9 +92,9 @@ int hook_parse(const struct query *q, struct hook *ret)
 {
 	struct hook h = { .id = (uint64_t)column_int(q, 0), .created = column_int(q, 8) };
 
-	if (column_int(q, 0) < 1 || !take_text(q, 1, h.scope, sizeof h.scope) || !take_u32(q, 2, &h.events) ||
-	    !take_text(q, 3, h.command, sizeof h.command) || !take_u32(q, 4, &h.user) || !take_u32(q, 5, &h.debounce) || !take_u32(q, 6, &h.timeout) ||
-	    !take_u32(q, 7, &h.created_by) || !hook_valid(&h))
+	if (column_int(q, 0) < 1 || !rule_take_text(q, 1, h.scope, sizeof h.scope) || !rule_take_u32(q, 2, &h.events) ||
+	    !rule_take_text(q, 3, h.command, sizeof h.command) || !rule_take_u32(q, 4, &h.user) || !rule_take_u32(q, 5, &h.debounce) || !rule_take_u32(q, 6, &h.timeout) ||
+	    !rule_take_u32(q, 7, &h.created_by) || !hook_valid(&h))
 		return -EBADMSG;
 	*ret = h;
 	return 0;
@@ -127,6 +127,7 @@ void rules_free(struct rules *r)
 		return;
 	free(r->rotations);
 	free(r->hooks);
+	free(r->histories);
 	free(r);
 }
 
@@ -141,6 +142,13 @@ static int take_row(struct rules *r, enum row_kind kind, const struct query *q)
 		r->rotations = grown;
 		return rotation_parse(q, &grown[r->n_rotations++]);
 	}
+	if (kind == ROW_HISTORY) {
+		struct history *grown = reallocarray(r->histories, r->n_histories + 1, sizeof *grown);
+		if (!grown)
+			return -ENOMEM;
+		r->histories = grown;
+		return history_parse(q, &grown[r->n_histories++]);
+	}
 	struct hook *grown = reallocarray(r->hooks, r->n_hooks + 1, sizeof *grown);
 	if (!grown)
 		return -ENOMEM;
@@ -150,7 +158,7 @@ static int take_row(struct rules *r, enum row_kind kind, const struct query *q)
 
 int rules_load(struct db *db, int (*row)(enum row_kind kind, const struct query *q, void *arg), void *arg, struct rules **ret_rules)
 {
-	static const enum row_kind kinds[] = { ROW_ROTATION, ROW_HOOK, ROW_NOTICE };
+	static const enum row_kind kinds[] = { ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_HISTORY };
 	struct rules *rules = rules_new();
 	int r = rules ? 0 : -ENOMEM;
 
@@ -178,29 +186,26 @@ const struct rules *store_rules(const struct store *s)
 	return s->tables.rules;
 }
 
+bool rule_nearer(const char *scope, const char *best, const char *name)
+{
+	if (!scope_covers(scope, name))
+		return false;
+	return !best || !strchr(scope, '*') || (strchr(best, '*') && strlen(scope) > strlen(best));
+}
+
 const struct rotation *rules_rotation(const struct rules *r, const char *name)
 {
 	const struct rotation *best = NULL;
-	size_t best_len = 0;
 
-	for (size_t i = 0; i < r->n_rotations; i++) {
-		const struct rotation *p = &r->rotations[i];
-		size_t len = strlen(p->scope);
-		if (!scope_covers(p->scope, name))
-			continue;
-		if (!strchr(p->scope, '*'))
-			return p;
-		if (!best || len > best_len) {
-			best = p;
-			best_len = len;
-		}
-	}
+	for (size_t i = 0; i < r->n_rotations; i++)
+		if (rule_nearer(r->rotations[i].scope, best ? best->scope : NULL, name))
+			best = &r->rotations[i];
 	return best;
 }
 
 /* ---- changing ---- */
 
-static int count_rows(struct store *s, const char *sql)
+int rules_room(struct store *s, const char *sql)
 {
 	struct query q = db_query(s->write, sql);
 	int r = query_step(&q);
@@ -230,7 +235,7 @@ static int insert_rotation(struct store *s, const struct rotation *p)
 	return query_run(&q);
 }
 
-static int row_inserted(struct store *s, enum row_kind kind, uint64_t *ret_id)
+int rule_inserted(struct store *s, enum row_kind kind, uint64_t *ret_id)
 {
 	struct change change = row_new(kind, sqlite3_last_insert_rowid(db_handle(s->write)));
 	int r = row_in(s, &change);
@@ -240,7 +245,7 @@ static int row_inserted(struct store *s, enum row_kind kind, uint64_t *ret_id)
 	return r;
 }
 
-static int row_remove(struct store *s, enum row_kind kind, const char *sql, uint64_t id)
+int rule_remove(struct store *s, enum row_kind kind, const char *sql, uint64_t id)
 {
 	struct change change;
 	struct query q;
@@ -271,7 +276,7 @@ int store_rotation_remove(struct store *s, uint64_t id)
 {
 	int r = transaction_check(s);
 
-	return r < 0 ? r : row_remove(s, ROW_ROTATION, "DELETE FROM rotations WHERE id = ?", id);
+	return r < 0 ? r : rule_remove(s, ROW_ROTATION, "DELETE FROM rotations WHERE id = ?", id);
 }
 
 int store_rotation_put(struct store *s, const struct rotation *rotation, uint64_t *ret_id)
@@ -287,11 +292,11 @@ int store_rotation_put(struct store *s, const struct rotation *rotation, uint64_
 	if (r > 0)
 		r = store_rotation_remove(s, before);
 	if (r == 0)
-		r = count_rows(s, "SELECT count(*) FROM rotations");
+		r = rules_room(s, "SELECT count(*) FROM rotations");
 	if (r < 0)
 		return r;
 	r = insert_rotation(s, rotation);
-	return r < 0 ? transaction_fail(s, r) : row_inserted(s, ROW_ROTATION, ret_id);
+	return r < 0 ? transaction_fail(s, r) : rule_inserted(s, ROW_ROTATION, ret_id);
 }
 
 int store_hook_add(struct store *s, const struct hook *hook, uint64_t *ret_id)
@@ -304,7 +309,7 @@ int store_hook_add(struct store *s, const struct hook *hook, uint64_t *ret_id)
 		return r;
 	if (!hook_valid(hook))
 		return -EINVAL;
-	r = count_rows(s, "SELECT count(*) FROM hooks");
+	r = rules_room(s, "SELECT count(*) FROM hooks");
 	if (r < 0)
 		return r;
 	q = db_query(s->write, "INSERT INTO hooks(scope, events, command, user, debounce, timeout, created_by, created, mac) VALUES(?, ?, ?, ?, ?, ?, ?, ?, x'')");
@@ -319,7 +324,7 @@ int store_hook_add(struct store *s, const struct hook *hook, uint64_t *ret_id)
 	r = query_run(&q);
 	if (r < 0)
 		return transaction_fail(s, r);
-	r = row_inserted(s, ROW_HOOK, &id);
+	r = rule_inserted(s, ROW_HOOK, &id);
 	/* it hears of what comes after it */
 	if (r == 0)
 		r = events_position(s, &end);
@@ -335,7 +340,7 @@ int store_hook_remove(struct store *s, uint64_t id)
 	int r = transaction_check(s);
 
 	if (r == 0)
-		r = row_remove(s, ROW_HOOK, "DELETE FROM hooks WHERE id = ?", id);
+		r = rule_remove(s, ROW_HOOK, "DELETE FROM hooks WHERE id = ?", id);
 	if (r < 0)
 		return r;
 	return trail_remove(s, ROW_HOOK_PLACE, (int64_t)id, (int64_t)id);

@@ -102,11 +102,22 @@ static const char to_5[] =
 	"\tmac BLOB NOT NULL\n"
 	") STRICT";
 
-/* The trail. Its hash is made when the vault is opened for the first time after it. Answers of before have no neighbour, and go after ten minutes. */
+/* How much history is kept; and the trail. Its hash is made when the vault is opened for the first time after it. Answers of before have no neighbour, and go after ten minutes. */
 static const char to_6[] =
 	"ALTER TABLE state ADD COLUMN serial INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail_members INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail BLOB;\n"
+	"ALTER TABLE hook_places ADD COLUMN why TEXT;\n"
+	"CREATE TABLE histories(\n"
+	"\tid INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	"\tscope TEXT NOT NULL UNIQUE,\n"
+	"\tversions INTEGER NOT NULL,\n"
+	"\tspan INTEGER NOT NULL,\n"
+	"\tcreated_by INTEGER NOT NULL,\n"
+	"\tcreated INTEGER NOT NULL,\n"
+	"\tcounted INTEGER NOT NULL,\n"
+	"\tmac BLOB NOT NULL\n"
+	") STRICT;\n"
 	"ALTER TABLE requests ADD COLUMN neighbour INTEGER;\n"
 	"CREATE INDEX requests_neighbour ON requests(neighbour);\n";
 

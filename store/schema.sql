@@ -241,6 +241,18 @@ CREATE TABLE notices(
 	mac BLOB NOT NULL
 ) STRICT;
 
+-- How much of what was before is kept; counted is what the vault's clock showed when the rule was made.
+CREATE TABLE histories(
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	scope TEXT NOT NULL UNIQUE,
+	versions INTEGER NOT NULL,
+	span INTEGER NOT NULL,
+	created_by INTEGER NOT NULL,
+	created INTEGER NOT NULL,
+	counted INTEGER NOT NULL,
+	mac BLOB NOT NULL
+) STRICT;
+
 -- The stream of events. id is where the line begins in it, so that any byte of it is found by one look-up.
 CREATE TABLE events(
 	id INTEGER PRIMARY KEY,
@@ -272,4 +284,4 @@ CREATE TABLE hook_places(
 	attempts INTEGER NOT NULL,
 	retry INTEGER NOT NULL,
 	mac BLOB NOT NULL
-) STRICT;
+, why TEXT) STRICT;

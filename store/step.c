@@ -182,7 +182,7 @@ static int step_rules(struct store *s, struct db *db, const struct change *chang
 
 static bool is_rule(const struct change *c)
 {
-	return c->kind == ROW_ROTATION || c->kind == ROW_HOOK || c->kind == ROW_NOTICE;
+	return c->kind == ROW_ROTATION || c->kind == ROW_HOOK || c->kind == ROW_NOTICE || c->kind == ROW_HISTORY;
 }
 
 /* What there is one row of, and the rules as a whole. */

@@ -8,7 +8,7 @@
  *   kek_params = <text>             left out when the provider keeps none
  *   vault_record = <hex>            the wrapped vault key (wrap.c)
  *
- * Printable ASCII, each line ended by a newline, "key = value" with exactly one blank on each side of the first "=", each key once. What is not known
+ * Printable ASCII, but for kek, which may be UTF-8 without control characters; each line ended by a newline, "key = value" with exactly one blank on each side of the first "=", each key once. What is not known
  * is an error and not passed over: a key that this version cannot honour may be one that matters. */
 #include "store/vaultconf.h"
 
@@ -34,6 +34,38 @@ bool vault_name_valid(const char *name)
 	if (n == 0 || n >= VAULT_NAME_MAX || name[0] == '-')
 		return false;
 	return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
+}
+
+/* The bytes of a character of UTF-8 that is not ASCII and no control character (RFC 3629 §4); 0: there is none. */
+static size_t utf8_character(const uint8_t *s, size_t len)
+{
+	const uint8_t b = s[0];
+	const size_t n = b >= 0xc2 && b <= 0xdf ? 2 : (b & 0xf0) == 0xe0 ? 3 : b >= 0xf0 && b <= 0xf4 ? 4 : 0;
+
+	if (n == 0 || n > len)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	/* controls; overlong forms; surrogates; beyond U+10FFFF */
+	if ((b == 0xc2 && s[1] < 0xa0) || (b == 0xe0 && s[1] < 0xa0) || (b == 0xed && s[1] > 0x9f) || (b == 0xf0 && s[1] < 0x90) || (b == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+static bool is_printable(const char *text, size_t len, bool ascii)
+{
+	for (size_t at = 0, n; at < len; at += n) {
+		n = text[at] >= ' ' && text[at] <= '~' ? 1 : ascii ? 0 : utf8_character((const uint8_t *)text + at, len - at);
+		if (n == 0)
+			return false;
+	}
+	return true;
+}
+
+bool kek_uri_valid(const char *uri)
+{
+	return is_printable(uri, strlen(uri), false);
 }
 
 static int set_text(char *ret, size_t size, const char *value, size_t len)
@@ -117,14 +149,14 @@ static size_t find_key(const char *line, size_t len, const char **ret_value)
 static int parse_line(const char *line, size_t len, struct vaultconf *c, unsigned *seen)
 {
 	const char *value = NULL;
-	size_t i;
+	size_t i = N_KEYS;
 
-	for (size_t at = 0; at < len; at++)
-		if (line[at] < ' ' || line[at] > '~')
-			return -EINVAL;
+	if (len > 0 && line[0] != '#')
+		i = find_key(line, len, &value);
+	if (!is_printable(line, len, i == N_KEYS || keys[i].set != set_kek))
+		return -EINVAL;
 	if (len == 0 || line[0] == '#')
 		return 0;
-	i = find_key(line, len, &value);
 	if (i == N_KEYS || *seen & 1u << i || (*seen == 0 && i != 0))
 		return -EINVAL;
 	*seen |= 1u << i;

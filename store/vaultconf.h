@@ -31,5 +31,7 @@ int vaultconf_write(int dir_fd, const struct vaultconf *conf);
 int vaultconf_parse(const char *text, size_t len, struct vaultconf *ret_conf, char *why, size_t why_len);
 int vaultconf_print(const struct vaultconf *conf, char ret_text[VAULTCONF_MAX]);
 bool vault_name_valid(const char *name);
+/* Can it stand in vault.conf: UTF-8 without control characters? */
+bool kek_uri_valid(const char *uri);
 
 #endif

@@ -62,12 +62,15 @@ needs=(
 	command nano nano
 	command nvi nvi
 	command ed ed
+	command git git
+	command python3 python3-minimal
 	command smbd samba
 	command smbclient smbclient
 	command restic restic
 	command prometheus-node-exporter prometheus-node-exporter
 	command curl curl
 	command rsync rsync
+	command plocate plocate
 )
 
 missing_packages()

@@ -21,8 +21,8 @@ _coffer_words()
 {
 	local mount=${COFFER_MOUNT:-/vault} command="" sub="" i
 	local commands='put get list show versions edit attr enable disable delete recover purge destroy rollback grant revoke bindings block unblock blocks exposed holders wait-drained roles role can-i whoami status vault
-		rotate rotation hook events audit backup restore recipient seal unseal doctor init fsck break-glass version help'
-	local roles='administrator reader secrets-officer secrets-user certificates-officer certificate-user crypto-officer crypto-user
+		rotate rotation history hook events audit backup restore recipient seal unseal doctor init fsck break-glass version help'
+	local roles='administrator reader secrets-officer secrets-user secrets-writer certificates-officer certificate-user crypto-officer crypto-user
 		crypto-service-encryption-user purge-operator data-access-administrator auditor'
 	local actions='secrets/get secrets/list secrets/set secrets/update secrets/delete secrets/recover secrets/backup secrets/restore
 		secrets/purge bindings/list bindings/create bindings/delete roles/create vault/update vault/seal vault/status vault/metrics audit/read'
@@ -32,12 +32,12 @@ _coffer_words()
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		-m|--mount) mount=${words[++i]} ;;
-		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--timeout|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into|--purge-protection|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--exec|--event|--debounce) ((i++)) ;;
+		--vault|--output|--file|--set|--content-type|--not-before|--expires|--tag|--untag|--version|--at|--timeout|--on|--from|--until|--reason|--as|--since|--secret|--verify-key|--kek|--admin|--retention|--value-max|--enforce-validity|--recipient|--passphrase-file|--public-key|--key|--signer|--existing|--into|--purge-protection|--near-expiry|--every|--before-expiry|--expiry|--generator|--hook|--user|--exec|--event|--debounce|--keep-versions|--keep-for|--prefix) ((i++)) ;;
 		-*) ;;
 		*)
 			if [[ -z $command ]]; then
 				command=${words[i]}
-			elif [[ ( $command == role || $command == vault || $command == recipient || $command == rotation || $command == hook ) && -z $sub ]]; then
+			elif [[ ( $command == role || $command == vault || $command == recipient || $command == rotation || $command == history || $command == hook ) && -z $sub ]]; then
 				sub=${words[i]}
 			elif [[ $command == audit && ${words[i]} == verify ]]; then
 				sub=verify
@@ -58,7 +58,7 @@ _coffer_words()
 	--output) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
 	--enforce-validity) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
 	--generator) mapfile -t COMPREPLY < <(compgen -W 'random:32 password:32 uuid rsa:3072 ec:p256 ed25519' -- "$cur"); return ;;
-	--event) mapfile -t COMPREPLY < <(compgen -W 'NewVersionCreated NearExpiry Expired Deleted Recovered Purged BindingChanged SelfGranted RotationFailed' -- "$cur"); return ;;
+	--event) mapfile -t COMPREPLY < <(compgen -W 'NewVersionCreated NearExpiry Expired Deleted Recovered Purged VersionDestroyed BindingChanged SelfGranted RotationFailed' -- "$cur"); return ;;
 	--user) mapfile -t COMPREPLY < <(compgen -u -- "$cur"); return ;;
 	--hook|--exec) mapfile -t COMPREPLY < <(compgen -c -- "$cur"); return ;;
 	--value-max) mapfile -t COMPREPLY < <(compgen -W '64K 256K 1M' -- "$cur"); return ;;
@@ -66,7 +66,7 @@ _coffer_words()
 	--secret|--on) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount" 2>/dev/null)" -- "$cur"); return ;;
 	--admin|--as) mapfile -t COMPREPLY < <(compgen -W "everyone host $(compgen -P user: -u) $(compgen -P group: -g)" -- "$cur"); return ;;
 	--at) mapfile -t COMPREPLY < <(compgen -W "$(ls -- "$mount/.coffer/at" 2>/dev/null)" -- "$cur"); return ;;
-	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--until|--reason|--since|--retention|--recipient|--signer|--near-expiry|--every|--before-expiry|--expiry|--timeout|--debounce) return ;;
+	--vault|--content-type|--not-before|--expires|--tag|--untag|--version|--until|--reason|--since|--retention|--recipient|--signer|--near-expiry|--every|--before-expiry|--expiry|--timeout|--debounce|--keep-versions|--keep-for|--prefix) return ;;
 	esac
 
 	if [[ -z $command ]]; then
@@ -74,11 +74,13 @@ _coffer_words()
 		return
 	fi
 	case $command in
-	put) options='--file --content-type --not-before --expires --tag --trim --set' ;;
+	put) options='--file --content-type --not-before --expires --tag --trim --set --prefix --follow' ;;
 	get) options='--version --at' ;;
-	enable|disable|destroy) options='--version' ;;
+	enable|disable) options='--version' ;;
+	destroy) options='--version --yes' ;;
+	purge|seal) options='--yes' ;;
 	list) options='--deleted --output' ;;
-	attr) options='--version --content-type --not-before --expires --tag --untag' ;;
+	attr) options='--version --content-type --not-before --expires --tag --untag --keep-versions --keep-for --yes' ;;
 	grant) options='--on --from --until --reason' ;;
 	revoke) options='--on' ;;
 	bindings) options='--on --output' ;;
@@ -102,12 +104,16 @@ _coffer_words()
 	show|versions|blocks|roles|whoami|status|doctor) options='--output' ;;
 	vault)
 		options='--output'
-		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --near-expiry --output' ;;
+		[[ $sub == set ]] && options='--value-max --enforce-validity --purge-protection --near-expiry --keep-versions --keep-for --yes --output' ;;
 	rotate) options='--from --generator' ;;
 	rotation)
 		options=''
 		[[ $sub == show || $sub == list ]] && options='--output'
 		[[ $sub == set ]] && options='--every --before-expiry --expiry --generator --hook --notify --user --timeout' ;;
+	history)
+		options=''
+		[[ $sub == show || $sub == list ]] && options='--output'
+		[[ $sub == set ]] && options='--keep-versions --keep-for --yes' ;;
 	hook)
 		options=''
 		[[ $sub == list ]] && options='--output'

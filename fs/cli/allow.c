@@ -40,6 +40,11 @@ int command_argument(const char *option, const char *given, char *ret_command, s
 	char path[HOOK_COMMAND_MAX];
 	int r = word ? find_program(given, word, path, sizeof(path)) : -EINVAL;
 
+	if (runner_command_shellish(given))
+		return fail(EXIT_USAGE, "--%s: '%c' means something to a shell, and none reads this: quote it where a word has it; for what a shell does, name a script, or /bin/sh -c '…'", option,
+			    runner_command_shellish(given));
+	if (strcspn(given, "'\"\\") < word)
+		return fail(EXIT_USAGE, "--%s \"%.100s\": the program's path stands without quotes", option, given);
 	if (r == -ENOENT)
 		return fail(EXIT_NOT_FOUND, "--%s: there is no program %.*s; name it by its whole path", option, (int)word, given);
 	if (r == -ENAMETOOLONG)

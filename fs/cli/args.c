@@ -36,7 +36,8 @@ static void unknown(const struct option_spec *const *tables, const char *word, c
 		for (const struct option_spec *o = *tables; o->name; o++) {
 			unsigned d = args_distance(bare + strspn(bare, "-"), o->name);
 
-			if (d < nearest) {
+			/* those that lift a guard are never proposed */
+			if (d < nearest && !o->grave) {
 				nearest = d;
 				best = o->name;
 			}

@@ -14,6 +14,7 @@ struct option_spec {
 	const char *help;
 	char letter;		/* short form, 0: none */
 	bool many;		/* may be given more than once */
+	bool grave;		/* lifts a guard, or cannot be undone: never proposed for another word */
 };
 
 struct given { const struct option_spec *spec; const char *value; };

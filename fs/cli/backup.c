@@ -75,7 +75,7 @@ static int backup_request(const struct args *a, json_t *request)
 	if (all == (a->n_operands > 0))
 		return fail(EXIT_USAGE, "what is to be backed up? the names of secrets, or --all; one of them");
 	if (!recipient + !passphrase + !key != 2)
-		return fail(EXIT_USAGE, "for whom? --recipient NAME, --passphrase-file FILE or --public-key FILE; one of them (coffer recipient list shows the registered ones)");
+		return fail(EXIT_USAGE, "for whom? --recipient NAME, --passphrase-file FILE or --public-key FILE; one of them (" COFFER " recipient list shows the registered ones)");
 	if (all) {
 		json_object_set_new(request, "all", json_true());
 	} else {
@@ -174,7 +174,7 @@ static int write_backup(struct cli *c, const json_t *request, uint64_t *ret_byte
 		if (rewind_output(start) < 0)
 			return fail(EXIT_UNAVAILABLE, "the daemon's worker was replaced while it wrote, and what went into a pipe cannot be taken back; this is not a whole backup: run it again");
 	}
-	return fail(EXIT_UNAVAILABLE, "the daemon's worker was replaced again and again while it wrote; there is no backup; see: coffer doctor");
+	return fail(EXIT_UNAVAILABLE, "the daemon's worker was replaced again and again while it wrote; there is no backup; see: " COFFER " doctor");
 }
 
 /* What is not in it, though it was asked for: a backup for oneself has what oneself could open. */
@@ -206,7 +206,7 @@ int cmd_backup(struct cli *c, const struct args *a)
 		return fail(EXIT_ERROR, "not enough memory");
 	status = backup_request(a, request);
 	if (status == EXIT_DONE && isatty(STDOUT_FILENO))
-		status = fail(EXIT_USAGE, "a backup is no text for a terminal: coffer backup … > FILE");
+		status = fail(EXIT_USAGE, "a backup is no text for a terminal: " COFFER " backup … > FILE");
 	if (status == EXIT_DONE)
 		status = write_backup(c, request, &bytes, &last);
 	if (status == EXIT_DONE && fsync(STDOUT_FILENO) < 0 && errno != EINVAL && errno != EROFS)
@@ -214,7 +214,7 @@ int cmd_backup(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		print_left_out(last);
 	if (status == EXIT_DONE)
-		note("%" JSON_INTEGER_FORMAT " secrets with %" JSON_INTEGER_FORMAT " versions in %" PRIu64 " bytes; to restore them the signer is needed that coffer status shows",
+		note("%" JSON_INTEGER_FORMAT " secrets with %" JSON_INTEGER_FORMAT " versions in %" PRIu64 " bytes; to restore them the signer is needed that " COFFER " status shows",
 		     json_integer_value(json_object_get(last, "secrets")), json_integer_value(json_object_get(last, "versions")), bytes);
 	json_decref(last);
 	json_decref(request);
@@ -313,7 +313,7 @@ int cmd_recipient_list(struct cli *c, const struct args *a)
 
 	(void)a;
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "recipients"), columns, 4, "nobody is registered; see: coffer recipient add --help");
+		status = output_list(c, json_object_get(answer, "recipients"), columns, 4, "nobody is registered; see: " COFFER " recipient add --help");
 	json_decref(answer);
 	return status;
 }

@@ -70,6 +70,8 @@ int cmd_grant(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		output_line("binding %" JSON_INTEGER_FORMAT ": %s to %s on %s", json_integer_value(json_object_get(answer, "binding")),
 			    text_of(answer, "role"), text_of(answer, "principal"), text_of(answer, "scope"));
+	if (status == EXIT_DONE && json_is_string(json_object_get(answer, "unserved")))
+		note("warning: %s", text_of(answer, "unserved"));
 	json_decref(answer);
 	json_decref(request);
 	return status;
@@ -117,7 +119,7 @@ static int revoke_ids(struct cli *c, const struct args *a)
 
 	for (size_t i = 0; i < a->n_operands; i++)
 		if (!binding_number(a->operands[i], &id))
-			return fail(EXIT_USAGE, "\"%s\" is not a binding's number; give numbers (coffer bindings), or ROLE PRINCIPAL --on SCOPE",
+			return fail(EXIT_USAGE, "\"%s\" is not a binding's number; give numbers (" COFFER " bindings), or ROLE PRINCIPAL --on SCOPE",
 				    a->operands[i]);
 	for (size_t i = 0; status == EXIT_DONE && i < a->n_operands; i++)
 		if (binding_number(a->operands[i], &id))
@@ -134,7 +136,7 @@ int cmd_revoke(struct cli *c, const struct args *a)
 	if (!args_has(a, "on") && (a->n_operands != 2 || binding_number(a->operands[0], &id)))
 		return revoke_ids(c, a);
 	if (a->n_operands != 2)
-		return fail(EXIT_USAGE, "revoke takes binding numbers, or ROLE PRINCIPAL --on SCOPE; see: coffer bindings");
+		return fail(EXIT_USAGE, "revoke takes binding numbers, or ROLE PRINCIPAL --on SCOPE; see: " COFFER " bindings");
 	status = triple_request("revoke", a, &request);
 	if (status == EXIT_DONE)
 		status = client_change(c, request, NULL, 0, &answer);
@@ -198,13 +200,13 @@ static int unknown_action(const char *given)
 		}
 	}
 	if (best)
-		return fail(EXIT_USAGE, "there is no action \"%s\"; did you mean %s? coffer roles shows them all", given, best);
-	return fail(EXIT_USAGE, "there is no action \"%s\"; actions are such as secrets/get; coffer roles shows them all", given);
+		return fail(EXIT_USAGE, "there is no action \"%s\"; did you mean %s? " COFFER " roles shows them all", given, best);
+	return fail(EXIT_USAGE, "there is no action \"%s\"; actions are such as secrets/get; " COFFER " roles shows them all", given);
 }
 
 int cmd_role_create(struct cli *c, const struct args *a)
 {
-	const char *name = a->operands[0];
+	const char *name = a->operands[0], *unserved = NULL;
 	json_t *actions, *answer = NULL;
 	action_set set;
 	int status;
@@ -219,9 +221,13 @@ int cmd_role_create(struct cli *c, const struct args *a)
 	actions = json_array();
 	for (size_t i = 1; i < a->n_operands; i++)
 		json_array_append_new(actions, json_string(a->operands[i]));
+	for (size_t i = 1; i < a->n_operands && !unserved; i++)
+		unserved = action_set_parse(a->operands[i], &set) == 0 && (set & ACTIONS_UNSERVED) ? a->operands[i] : NULL;
 	status = client_change(c, json_pack("{s:s, s:s, s:o}", "op", "role-create", "name", name, "actions", actions), NULL, 0, &answer);
 	if (status == EXIT_DONE)
 		printf("role %s\n", name);
+	if (status == EXIT_DONE && unserved)
+		note("warning: nothing serves %s yet", unserved);
 	json_decref(answer);
 	return status;
 }
@@ -239,6 +245,10 @@ static void print_verdict(const json_t *answer, const char *action, const char *
 		output_line("yes: binding %" JSON_INTEGER_FORMAT " (%s)", binding, role ? role : "-");
 		if (error && why)
 			output_line("but %s: opening it gives %s", why, error);
+		return;
+	}
+	if (json_is_false(json_object_get(answer, "served")) && why && binding) {
+		output_line("no: %s; binding %" JSON_INTEGER_FORMAT " (%s) gives it for when something does", why, binding, role ? role : "-");
 		return;
 	}
 	if (error && why) {

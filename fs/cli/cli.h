@@ -22,6 +22,7 @@ struct cli {
 enum command_flags {
 	COMMAND_LISTS = 1,	/* takes --output */
 	COMMAND_OFFLINE = 2,	/* works on a STORE, not on a mount */
+	COMMAND_LOOKS = 4,	/* changes and stops nothing: whoever mistypes a word may be told of it */
 };
 
 struct command {
@@ -38,10 +39,17 @@ struct command {
 /* Every command, in the order of --help; the last one's name is NULL. */
 extern const struct command commands[];
 
+/* In what fail() and note() print: the command as it has to be written for the vault that this run is about, such as "coffer -m /srv/vault". */
+#define COFFER "\1"
+void message_command(const char *command);	/* copied; "coffer" until then */
+
 /* Prints "coffer: …" as one line on stderr (control bytes are made harmless) and returns status. */
 int fail(enum exit_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same line for what is not an error. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* EXIT_DONE where --yes is given, where no terminal is there to ask at, and for a yes; else EXIT_ERROR, said. The text is what cannot be undone, a whole sentence. */
+int confirm(const struct args *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The mount that the options, $COFFER_MOUNT or the default name. 0, or EXIT_UNAVAILABLE with the error printed. */
 int cli_mount(struct cli *c, const struct mount **ret_mount);
@@ -83,6 +91,10 @@ int cmd_rotation_show(struct cli *c, const struct args *a);
 int cmd_rotation_list(struct cli *c, const struct args *a);
 int cmd_rotation_remove(struct cli *c, const struct args *a);
 int cmd_rotate(struct cli *c, const struct args *a);
+int cmd_history_set(struct cli *c, const struct args *a);
+int cmd_history_show(struct cli *c, const struct args *a);
+int cmd_history_list(struct cli *c, const struct args *a);
+int cmd_history_remove(struct cli *c, const struct args *a);
 int cmd_hook_add(struct cli *c, const struct args *a);
 int cmd_hook_list(struct cli *c, const struct args *a);
 int cmd_hook_remove(struct cli *c, const struct args *a);

@@ -285,6 +285,7 @@ int cli_mount(struct cli *c, const struct mount **ret_mount)
 	if (r < 0)
 		return fail(EXIT_ERROR, "cannot read /proc/self/mountinfo: %s; is /proc mounted?", strerror(-r));
 	c->mount_known = true;
+	message_command(mount_command(c->mount.path));
 known:
 	*ret_mount = &c->mount;
 	return EXIT_DONE;
@@ -293,28 +294,28 @@ known:
 static int report_lost(const struct mount *m, int r, bool changes)
 {
 	if (r == -ENOENT || r == -ENOTDIR)
-		return fail(EXIT_UNAVAILABLE, "%s/.coffer/ctl is not there; look at: coffer doctor", m->path);
+		return fail(EXIT_UNAVAILABLE, "%s/.coffer/ctl is not there; look at: " COFFER " doctor", m->path);
 	if (r == -EHOSTDOWN)
 		return fail(EXIT_UNAVAILABLE, "%s/.coffer/ctl cannot be opened: no daemon stands behind it any more, or it cannot write its log; nothing was "
-			    "done; see: coffer doctor", m->path);
+			    "done; see: " COFFER " doctor", m->path);
 	if (r == -EACCES)
-		return fail(EXIT_DENIED, "the daemon could not establish who you are, so it refuses; see: coffer whoami");
+		return fail(EXIT_DENIED, "the daemon could not establish who you are, so it refuses; see: " COFFER " whoami");
 	if (r == -EPERM)
-		return fail(EXIT_DENIED, "the daemon refuses to take requests from this process; see: coffer whoami");
+		return fail(EXIT_DENIED, "the daemon refuses to take requests from this process; see: " COFFER " whoami");
 	if (r == -ENFILE || r == -EMFILE)
 		return fail(EXIT_ERROR, "you have too many requests under way, or files of the vault open; close some, or try again");
 	if (r == -EROFS)
-		return fail(EXIT_UNAVAILABLE, "%s is read-only here: files can be read, but requests are written; as root: mount -i -o remount,rw %s", m->path, m->path);
+		return fail(EXIT_UNAVAILABLE, "%s", mount_read_only(m));
 	if (r == -EPROTO)
-		return fail(EXIT_ERROR, "the answer from %s is not JSON; look at: coffer doctor", m->path);
+		return fail(EXIT_ERROR, "the answer from %s is not JSON; look at: " COFFER " doctor", m->path);
 	if (r == -ENOMEM)
 		return fail(EXIT_ERROR, "not enough memory");
 	if (!lost(r))
-		return fail(exit_for_errno(r), "%s/.coffer/ctl: %s; look at: coffer doctor", m->path, strerror(-r));
+		return fail(exit_for_errno(r), "%s/.coffer/ctl: %s; look at: " COFFER " doctor", m->path, strerror(-r));
 	if (changes)
 		return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); whether it was done is not known, look before you repeat it; see: "
-			    "coffer doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
-	return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); see: coffer doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
+			    "" COFFER " doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
+	return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); see: " COFFER " doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
 }
 
 static int perform(struct cli *c, json_t *request, bool changes, struct message message, json_t **ret_answer)

@@ -101,8 +101,8 @@ static const struct command *find_command(size_t argc, char *const *argv, size_t
 	return best;
 }
 
-/* "role" alone is half of "role create": 1 or more commands begin with it. */
-static int half_command(const char *word, size_t n)
+/* "role" alone is half of "role create": commands begin with it. */
+static int half_command(const char *word)
 {
 	char list[256] = "";
 	size_t len = strlen(word);
@@ -110,7 +110,7 @@ static int half_command(const char *word, size_t n)
 	for (const struct command *cmd = commands; cmd->name; cmd++)
 		if (strncmp(cmd->name, word, len) == 0 && cmd->name[len] == ' ')
 			snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", *list ? ", " : "", cmd->name);
-	return n == 1 ? fail(EXIT_USAGE, "there is no command %s; did you mean %s?", word, list) : fail(EXIT_USAGE, "there is no command %s; there are %s", word, list);
+	return fail(EXIT_USAGE, "%s alone is no command; what begins with it: %s", word, list);
 }
 
 static int unknown_command(const char *word)
@@ -123,16 +123,27 @@ static int unknown_command(const char *word)
 		unsigned d = args_distance(word, cmd->name);
 
 		halves += strncmp(cmd->name, word, len) == 0 && cmd->name[len] == ' ';
-		if (d < nearest) {
+		/* what changes or stops something is never proposed: a word that was meant otherwise would do harm */
+		if (d < nearest && (cmd->flags & COMMAND_LOOKS)) {
 			nearest = d;
 			best = cmd->name;
 		}
 	}
 	if (halves > 0)
-		return half_command(word, halves);
+		return half_command(word);
 	if (best)
 		return fail(EXIT_USAGE, "there is no command %s; did you mean %s? coffer --help lists them", word, best);
 	return fail(EXIT_USAGE, "there is no command %s; coffer --help lists them", word);
+}
+
+/* What is said before the mount is looked for names it as the user did. */
+static void name_vault(const struct cli *c)
+{
+	const char *path = c->mount_option ? c->mount_option : getenv("COFFER_MOUNT");
+	char text[512];
+
+	snprintf(text, sizeof(text), "coffer --vault %s", c->vault_option ? c->vault_option : "");
+	message_command(c->vault_option ? text : mount_command(path && *path ? path : MOUNT_DEFAULT));
 }
 
 static int apply_globals(struct cli *c, const struct args *a)
@@ -147,6 +158,7 @@ static int apply_globals(struct cli *c, const struct args *a)
 	if (vault)
 		c->vault_option = vault;
 	c->output_given = c->output_given || output;
+	name_vault(c);
 	if (c->mount_option && c->vault_option)
 		return fail(EXIT_USAGE, "-m and --vault name two vaults; give one of them");
 	if (output && strcmp(output, "json") == 0)

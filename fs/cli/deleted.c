@@ -111,7 +111,7 @@ static int explain_recover(struct cli *c, const struct mount *m, const char *nam
 	if (error != ENOENT)
 		return secret_explain(c, name, NULL, "secrets/recover", error);
 	if (ask_deleted(m, name, &secret) < 0)
-		return fail(EXIT_NOT_FOUND, "there is no deleted secret %s; see: coffer list --deleted", name);
+		return fail(EXIT_NOT_FOUND, "there is no deleted secret %s; see: " COFFER " list --deleted", name);
 	json_decref(secret);
 	return fail(EXIT_NOT_FOUND, "nothing is left of %s: its content is destroyed, and its name will be free in a moment", name);
 }
@@ -146,8 +146,8 @@ static int explain_purge(struct cli *c, const struct mount *m, const char *name,
 	if (error == ENOENT) {
 		live_path(m, name, live);
 		if (access(live, F_OK) == 0)
-			return fail(EXIT_NOT_FOUND, "%s is not deleted; only what is deleted can be purged: coffer delete %s", name, name);
-		return fail(EXIT_NOT_FOUND, "there is no deleted secret %s; see: coffer list --deleted", name);
+			return fail(EXIT_NOT_FOUND, "%s is not deleted; only what is deleted can be purged: " COFFER " delete %s", name, name);
+		return fail(EXIT_NOT_FOUND, "there is no deleted secret %s; see: " COFFER " list --deleted", name);
 	}
 	if (error != EPERM || ask_deleted(m, name, &secret) < 0)
 		return secret_explain(c, name, NULL, "secrets/purge", error);
@@ -166,6 +166,9 @@ int cmd_purge(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	deleted_path(m, name, path);
+	status = confirm(a, "All versions of %s are destroyed for ever.", name);
+	if (status)
+		return status;
 	if (rmdir(path) < 0)
 		return explain_purge(c, m, name, path, errno);
 	printf("%s purged: its versions are destroyed, and its name is free\n", name);
@@ -182,9 +185,11 @@ int cmd_destroy(struct cli *c, const struct args *a)
 	int status = secret_name_check(name);
 
 	if (status == EXIT_DONE && !given)
-		status = fail(EXIT_USAGE, "which version of %s is to be destroyed? Give --version N; coffer delete %s deletes all of it", name, name);
+		status = fail(EXIT_USAGE, "which version of %s is to be destroyed? Give --version N; " COFFER " delete %s deletes all of it", name, name);
 	if (status == EXIT_DONE)
 		status = version_check(given, &version);
+	if (status == EXIT_DONE)
+		status = confirm(a, "The content of %s version %lld is destroyed for ever.", name, version);
 	if (status)
 		return status;
 	status = client_change(c, json_pack("{s:s, s:s, s:I}", "op", "destroy", "name", name, "version", (json_int_t)version), NULL, 0, &answer);

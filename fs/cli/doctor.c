@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/doctor_indexers.h"
 #include "fs/cli/doctor_programs.h"
 #include "fs/cli/harmless.h"
 #include "fs/cli/output.h"
@@ -379,7 +380,7 @@ static void check_sandbox(struct doctor *d, const json_t *status)
 static void say_no_answer(struct doctor *d, const struct mount *m, int r)
 {
 	if (r == -EROFS)
-		say(d, BAD, "daemon", "%s is read-only here: files can be read, but requests are written, so what the daemon knows is not checked; as root: mount -i -o remount,rw %s", m->path, m->path);
+		say(d, BAD, "daemon", "%s; what the daemon knows is not checked", mount_read_only(m));
 	else if (r == -ENFILE || r == -EMFILE)
 		say(d, BAD, "daemon", "does not answer you: you have too many requests under way, or files of the vault open; close some, or ask as another user");
 	else
@@ -408,6 +409,8 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 	if (json_is_true(json_object_get(answer, "ok"))) {
 		if (!json_is_true(json_object_get(status, "sealed")))
 			say(d, GOOD, "sealed", "no");
+		if (json_is_true(json_object_get(status, "read_only")))
+			say(d, WARN, "read-only", "%s", mount_read_only(m));
 		const char *from = json_string_value(json_object_get(json_object_get(status, "kek"), "from"));
 		snprintf(d->kek_from, sizeof(d->kek_from), "%s", from ? from : "");
 		check_processes(d, status);
@@ -426,6 +429,11 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 static void say_of_programs(void *arg, bool warn, const char *text)
 {
 	say(arg, warn ? WARN : GOOD, "programs", "%s", text);
+}
+
+static void say_of_indexers(void *arg, bool warn, const char *text)
+{
+	say(arg, warn ? WARN : GOOD, "indexers", "%s", text);
 }
 
 /* ---- the store ---- */
@@ -521,7 +529,7 @@ static void check_store(struct doctor *d, const char *store)
 	snprintf(path, sizeof(path), "%s/audit", store);
 	check_owner(d, path, false);
 	check_space(d, store);
-	offline_verify_path(o.conf.kek, o.conf.name, o.verify_path);
+	offline_verify_path(&o.conf, o.verify_path);
 	check_kek(d, &o);
 }
 
@@ -545,6 +553,7 @@ int cmd_doctor(struct cli *c, const struct args *a)
 		check_daemon(&d, &m);
 		check_store(&d, m.store);
 		doctor_programs(m.store, d.runner, say_of_programs, &d);
+		doctor_indexers(m.path, say_of_indexers, &d);
 	}
 	if (d.json)
 		output_list(c, d.lines, NULL, 0, "");

@@ -33,7 +33,7 @@ static int workplace_open(struct workplace *w, const char *name)
 	int r;
 
 	if (statfs(MEMORY_DIR, &fs) < 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
-		return fail(EXIT_ERROR, MEMORY_DIR " is not a file system in memory; edit the value elsewhere and use: coffer put %s --file F", name);
+		return fail(EXIT_ERROR, MEMORY_DIR " is not a file system in memory; edit the value elsewhere and use: " COFFER " put %s --file F", name);
 	r = janitor_open(MEMORY_DIR "/coffer-edit.XXXXXX", true, &w->janitor);
 	if (r < 0)
 		return fail(EXIT_ERROR, "cannot make a directory in " MEMORY_DIR ": %s", strerror(-r));
@@ -76,10 +76,10 @@ static void drop_editors_newline(const struct secbuf *old, struct secbuf *new)
 
 	if (n > 0 && secbuf_cdata(old)[n - 1] == '\n')
 		return;
-	n = input_trimmed(secbuf_cdata(new), secbuf_len(new));
+	n = secbuf_len(new);
+	input_trim(new);
 	if (n == secbuf_len(new))
 		return;
-	secbuf_set_len(new, n);
 	note("the value had no newline at its end; the one that the editor added is left out");
 }
 
@@ -112,7 +112,7 @@ static int store_value(struct cli *c, const char *name, const json_t *before, co
 	new = json_integer_value(json_object_get(answer, "version"));
 	printf("%s version %" JSON_INTEGER_FORMAT "\n", name, new);
 	if (old > 0 && new > old + 1)
-		note("other versions of %s were made after %" JSON_INTEGER_FORMAT ", which you edited; they are kept: coffer versions %s", name, old, name);
+		note("other versions of %s were made after %" JSON_INTEGER_FORMAT ", which you edited; they are kept: " COFFER " versions %s", name, old, name);
 	json_decref(answer);
 	return EXIT_DONE;
 }

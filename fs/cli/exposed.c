@@ -285,7 +285,7 @@ int cmd_wait_drained(struct cli *c, const struct args *a)
 	int status;
 
 	if (!args_has(a, "version"))
-		return fail(EXIT_USAGE, "--version N is missing: which version is to be closed by everybody? see: coffer holders %s", a->operands[0]);
+		return fail(EXIT_USAGE, "--version N is missing: which version is to be closed by everybody? see: " COFFER " holders %s", a->operands[0]);
 	if (timeout && time_parse_span(timeout, &limit) < 0)
 		return fail(EXIT_USAGE, "--timeout \"%s\" is not a span; write 30s, 5m or 2h", timeout);
 	status = named_request("drained", a, &request);

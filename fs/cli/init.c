@@ -201,7 +201,7 @@ static bool is_empty_dir(const char *path)
 	return empty;
 }
 
-static int check_place(struct init *i, bool named)
+static int check_place(struct init *i)
 {
 	char conf[PATH_MAX + 16];
 	struct stat st;
@@ -220,13 +220,39 @@ static int check_place(struct init *i, bool named)
 		return EXIT_ERROR;
 	if (is_file_kek(i) && offline_check_ways("the key", i->kek_uri + 5))
 		return EXIT_ERROR;
-	if (lstat(i->verify_path, &st) == 0)
-		return fail(EXIT_CONFLICT, "%s is there already, the verify key of another vault's log; move it away, or choose another name for the vault",
-			    i->verify_path);
 	i->kek_there = is_file_kek(i) && lstat(i->kek_uri + 5, &st) == 0;
-	/* A key that lies in the usual place by chance may be the last one that opens an old store: it is named on purpose, or not used. */
-	if (i->kek_there && !named)
-		return fail(EXIT_CONFLICT, "%s is there already; move it away for a new key, or use it for this vault too with --kek %s", i->kek_uri + 5, i->kek_uri);
+	return EXIT_DONE;
+}
+
+static bool is_there(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+/* Vaults may have one name, their stores lying in different directories: the keys of the second are called as its id is, too. A key that lies in the usual place by chance may be the last one that opens an old store: it is named on purpose, or
+ * not used. What the keys are called is said before anything is made. */
+static int name_keys(struct init *i, bool named)
+{
+	char usual[PATH_MAX];
+	const bool own_kek = !named && is_there(i->kek_uri + 5);
+
+	offline_key_path(&i->conf, BY_NAME, "verify", usual);
+	if (!own_kek && !is_there(usual)) {
+		memcpy(i->verify_path, usual, sizeof(i->verify_path));
+		return EXIT_DONE;
+	}
+	if (!named) {
+		char path[PATH_MAX];
+		offline_key_path(&i->conf, BY_NAME_AND_ID, "kek", path);
+		note("%s is there already, and stays as it is: it is another vault's, or was; to use it for this one, too: --kek %s", own_kek ? i->kek_uri + 5 : usual, i->kek_uri);
+		snprintf(i->kek_uri, sizeof(i->kek_uri), "file:%.*s", KEK_URI_MAX - 6, path);
+		memcpy(i->conf.kek, i->kek_uri, sizeof(i->conf.kek));
+		note("the key of this vault will be %s", path);
+	}
+	offline_key_path(&i->conf, BY_NAME_AND_ID, "verify", i->verify_path);
+	note("the verify key of its log will be %s", i->verify_path);
 	return EXIT_DONE;
 }
 
@@ -235,10 +261,14 @@ static int read_kek(const struct args *a, struct init *i)
 	const char *given = args_value(a, "kek");
 	size_t len = strlen(i->dir), n;
 
-	n = given ? (size_t)snprintf(i->kek_uri, sizeof(i->kek_uri), "%s", given)
-		  : (size_t)snprintf(i->kek_uri, sizeof(i->kek_uri), "file:" ETC_DIR "/%s.kek", i->conf.name);
+	if (random_bytes(i->conf.id, sizeof(i->conf.id)) < 0)
+		return fail(EXIT_ERROR, "the kernel gives no random bytes");
+	snprintf(i->conf.kek, sizeof(i->conf.kek), "file:" ETC_DIR "/%s.kek", i->conf.name);
+	n = (size_t)snprintf(i->kek_uri, sizeof(i->kek_uri), "%s", given ? given : i->conf.kek);
 	if (n >= sizeof(i->kek_uri))
 		return fail(EXIT_USAGE, "--kek is longer than %d bytes", KEK_URI_MAX - 1);
+	if (!kek_uri_valid(i->kek_uri))
+		return fail(EXIT_USAGE, "--kek has a control character, or is not UTF-8; choose another name for the key");
 	if (!kek_ops_for(i->kek_uri))
 		return fail(EXIT_USAGE, "no key provider for \"%s\"; there are: %s", i->kek_uri, kek_schemes());
 	if (is_file_kek(i)) {
@@ -248,8 +278,8 @@ static int read_kek(const struct args *a, struct init *i)
 		if (strncmp(i->kek_uri + 5, i->dir, len) == 0 && i->kek_uri[5 + len] == '/')
 			return fail(EXIT_USAGE, "the key must not lie inside the store that it protects; name another place with --kek file:PATH");
 	}
-	offline_verify_path(i->kek_uri, i->conf.name, i->verify_path);
-	return EXIT_DONE;
+	memcpy(i->conf.kek, i->kek_uri, sizeof(i->conf.kek));
+	return name_keys(i, given != NULL);
 }
 
 /* ---- making it ---- */
@@ -317,11 +347,7 @@ static int make_vault_key(struct init *i)
 
 	if (!key)
 		goto out;
-	r = random_bytes(i->conf.id, sizeof(i->conf.id));
-	if (r < 0)
-		goto out;
 	memcpy(ctx.vault, i->conf.id, sizeof(ctx.vault));
-	memcpy(i->conf.kek, i->kek_uri, sizeof(i->conf.kek));
 	i->kek_alg = kek_alg(i->kek);
 	r = keys_new_local(i->kek, &i->keys);
 	if (r < 0)
@@ -409,7 +435,7 @@ static int gather(const struct args *a, struct init *i)
 	if (status == EXIT_DONE)
 		status = find_users(args_value(a, "users"), i);
 	if (status == EXIT_DONE)
-		status = check_place(i, args_value(a, "kek") != NULL);
+		status = check_place(i);
 	return status;
 }
 

@@ -230,7 +230,7 @@ int input_value(const char *file, const char *prompt, struct secbuf **ret_value)
 	room = secbuf_capacity(b);
 	r = fd == STDIN_FILENO && isatty(fd) ? read_hidden(fd, prompt, b) : input_read(fd, b);
 	if (r == -EOVERFLOW || r == -EMSGSIZE) {
-		status = explain_line(r, "the value", "for such values: coffer put NAME --file FILE");
+		status = explain_line(r, "the value", "for such values: " COFFER " put NAME --file FILE");
 		goto out;
 	}
 	if (r == -EFBIG && room <= VALUE_MAX) {
@@ -247,7 +247,7 @@ int input_value(const char *file, const char *prompt, struct secbuf **ret_value)
 	}
 	/* At a terminal an empty line is a change of mind. */
 	if (secbuf_len(b) == 0 && fd == STDIN_FILENO && isatty(fd)) {
-		status = fail(EXIT_USAGE, "nothing was typed, so nothing is stored; for an empty value: coffer put NAME < /dev/null");
+		status = fail(EXIT_USAGE, "nothing was typed, so nothing is stored; for an empty value: " COFFER " put NAME < /dev/null");
 		goto out;
 	}
 	*ret_value = b;
@@ -317,11 +317,20 @@ static bool is_pem(const struct secbuf *value)
 	return secbuf_len(value) >= sizeof(begin) - 1 && !memcmp(secbuf_cdata(value), begin, sizeof(begin) - 1);
 }
 
+bool input_trim(struct secbuf *value)
+{
+	if (is_pem(value))
+		return false;
+	secbuf_set_len(value, input_trimmed(secbuf_cdata(value), secbuf_len(value)));
+	return true;
+}
+
 bool input_ends_oddly(const struct secbuf *value)
 {
+	const uint8_t *p = secbuf_cdata(value);
 	size_t len = secbuf_len(value);
 
-	return len > 0 && secbuf_cdata(value)[len - 1] == '\n' && !is_pem(value);
+	return len > 0 && memchr(p, '\n', len) == p + len - 1 && !is_pem(value);
 }
 
 void input_warn_of_newline(const struct secbuf *value)

@@ -26,7 +26,9 @@ int input_passphrase(const char *prompt, bool twice, struct secbuf **ret_passphr
 
 /* The length without the one newline ("\n" or "\r\n") at the end. */
 size_t input_trimmed(const void *data, size_t len);
-/* Says so when a value ends in a newline, unless it is PEM, whose last newline belongs to it. */
+/* Takes that newline off, but not off a key or certificate in PEM, to which it belongs (OpenSSH refuses the key without): then false. */
+bool input_trim(struct secbuf *value);
+/* Says so when a value of one line ends in a newline, unless it is PEM. Of files of lines (.env, netrc, htpasswd, pgpass) each has its own. */
 void input_warn_of_newline(const struct secbuf *value);
 bool input_ends_oddly(const struct secbuf *value);	/* would that be said of it? */
 

@@ -124,11 +124,11 @@ static int explain(const struct lines_file *file, const char *mount, int error)
 		return fail(EXIT_DENIED, "your right to read %s was taken away", file->what);
 	case ENOTCONN:
 	case ECONNABORTED:
-		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: coffer doctor", mount);
+		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: " COFFER " doctor", mount);
 	case ENOKEY:
 		return fail(EXIT_UNAVAILABLE, "the vault is sealed, so nobody's right to read %s is known; as root: %s unseal", file->what, mount_command(mount));
 	default:
-		return fail(exit_for_errno(error), "cannot read %s/.coffer/%s: %s; see: coffer doctor", mount, file->name, strerror(error));
+		return fail(exit_for_errno(error), "cannot read %s/.coffer/%s: %s; see: " COFFER " doctor", mount, file->name, strerror(error));
 	}
 }
 

@@ -24,12 +24,41 @@ static void shorten(char *text)
 	memmove(text + half + sizeof(gap) - 1, text + len - half, half + 1);
 }
 
+static char command[MESSAGE_MAX / 2] = "coffer";
+
+void message_command(const char *text)
+{
+	if (strlen(text) < sizeof(command))
+		strcpy(command, text);
+}
+
+/* Each COFFER in the text becomes the command; takes text, NULL: no memory. */
+static char *name_command(char *text)
+{
+	char *named = NULL, *rest, *at = text;
+	size_t size = 0;
+	FILE *f = text ? open_memstream(&named, &size) : NULL;
+
+	if (!f)
+		return text;
+	for (; (rest = strchr(at, COFFER[0])); at = rest + 1)
+		fprintf(f, "%.*s%s", (int)(rest - at), at, command);
+	fputs(at, f);
+	if (fclose(f) != 0) {
+		free(named);
+		return text;
+	}
+	free(text);
+	return named;
+}
+
 static void print_line(const char *format, va_list ap)
 {
 	char *text = NULL;
 
 	if (vasprintf(&text, format, ap) < 0)
 		text = NULL;
+	text = name_command(text);
 	if (text) {
 		shorten(text);
 		make_harmless(text);

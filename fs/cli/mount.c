@@ -12,7 +12,7 @@
 #define MOUNTINFO_MAX (64u << 20)
 
 struct entry {
-	char root[PATH_MAX], path[PATH_MAX], type[64], source[PATH_MAX], options[PATH_MAX];
+	char root[PATH_MAX], path[PATH_MAX], type[64], source[PATH_MAX], options[PATH_MAX], here[PATH_MAX];
 };
 
 /* proc(5): space, tab, newline and backslash stand as three octal digits. */
@@ -47,7 +47,7 @@ static bool parse_line(const char *line, struct entry *ret)
 
 	if (!take_field(&p, skipped, sizeof(skipped)) || !take_field(&p, skipped, sizeof(skipped)) ||
 	    !take_field(&p, skipped, sizeof(skipped)) || !take_field(&p, ret->root, sizeof(ret->root)) ||
-	    !take_field(&p, ret->path, sizeof(ret->path)) || !take_field(&p, skipped, sizeof(skipped)))
+	    !take_field(&p, ret->path, sizeof(ret->path)) || !take_field(&p, ret->here, sizeof(ret->here)))
 		return false;
 	do
 		if (!take_field(&p, skipped, sizeof(skipped)))
@@ -60,17 +60,22 @@ static bool parse_line(const char *line, struct entry *ret)
 	return true;
 }
 
-/* fusermount(1) mounts for anybody, with any type and source: but not as root's. */
-static bool is_roots(const struct entry *e)
+static bool has_option(const char *options, const char *wanted)
 {
-	static const char wanted[] = "user_id=0";
+	const size_t len = strlen(wanted);
 
-	for (const char *p = e->options; p; p = strchr(p, ',')) {
+	for (const char *p = options; p; p = strchr(p, ',')) {
 		p += *p == ',';
-		if (strcspn(p, ",") == sizeof wanted - 1 && !strncmp(p, wanted, sizeof wanted - 1))
+		if (strcspn(p, ",") == len && !strncmp(p, wanted, len))
 			return true;
 	}
 	return false;
+}
+
+/* fusermount(1) mounts for anybody, with any type and source: but not as root's. */
+static bool is_roots(const struct entry *e)
+{
+	return has_option(e->options, "user_id=0");
 }
 
 static bool is_vault(const struct entry *e)
@@ -102,6 +107,8 @@ static int find(const char *text, bool (*match)(const struct entry *e, const cha
 			if (r == 0) {
 				snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", e->path);
 				snprintf(ret_mount->store, sizeof(ret_mount->store), "%s", e->source + strlen(SOURCE_PREFIX));
+				ret_mount->read_only_here = has_option(e->here, "ro");
+				ret_mount->read_only = has_option(e->options, "ro");
 			}
 		}
 		line = *end ? end + 1 : end;
@@ -123,6 +130,11 @@ static bool of_vault(const struct entry *e, const char *vault)
 static bool of_store(const struct entry *e, const char *store)
 {
 	return is_vault(e) && strcmp(e->source + strlen(SOURCE_PREFIX), store) == 0;
+}
+
+static bool of_store_writable(const struct entry *e, const char *store)
+{
+	return of_store(e, store) && !has_option(e->here, "ro") && !has_option(e->options, "ro");
 }
 
 int mountinfo_find(const char *text, const char *path, const char *vault, struct mount *ret_mount)
@@ -202,6 +214,28 @@ int mount_find_store(const char *store, struct mount *ret_mount)
 	r = find(text, of_store, store, ret_mount);
 	free(text);
 	return r;
+}
+
+const char *mount_read_only(const struct mount *m)
+{
+	static char buf[4 * PATH_MAX];
+	struct mount other;
+	char *text;
+
+	if (m->read_only) {
+		snprintf(buf, sizeof(buf), "%s is read-only here: files can be read, but requests are written; as root: mount -i -o remount,rw %s", m->path, m->path);
+	} else if (m->read_only_here) {
+		int r = read_mountinfo(&text);
+		if (r == 0) {
+			r = find(text, of_store_writable, m->store, &other);
+			free(text);
+		}
+		snprintf(buf, sizeof(buf), "%s is bound read-only here: files can be read, but requests are written; %s%s, or as root: mount -i -o remount,bind,rw %s", m->path,
+			 r ? "ask where the vault itself is mounted" : "the same vault takes them with -m ", r ? "" : other.path, m->path);
+	} else {
+		snprintf(buf, sizeof(buf), "the vault is mounted read-only (-o ro), so nothing is changed; as root: cofferd %s %s -o remount,rw", m->store, m->path);
+	}
+	return buf;
 }
 
 const char *mount_command(const char *path)

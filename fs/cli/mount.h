@@ -3,6 +3,7 @@
 #define COFFER_CLI_MOUNT_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "store/vaultconf.h"
@@ -12,6 +13,8 @@
 struct mount {
 	char path[PATH_MAX];		/* where */
 	char store[PATH_MAX];		/* of what: the source without its "coffer:" */
+	/* The kernel lets nobody write, not even requests: at this place, which may be a bind of another; or anywhere. The daemon's own -o ro is not seen here. */
+	bool read_only_here, read_only;
 };
 
 /* Finds the coffer mount at path, or (path NULL) of the vault whose name is the last component of its store. Of several on one path the
@@ -20,6 +23,9 @@ int mountinfo_find(const char *text, const char *path, const char *vault, struct
 
 /* The same with this process's own mounts; path may be relative, or a symbolic link. Also -EIO. */
 int mount_find(const char *path, const char *vault, struct mount *ret_mount);
+
+/* Why nothing can be written to m, and what to do, for a message. In one buffer for all calls. */
+const char *mount_read_only(const struct mount *m);
 
 /* The mount of a store, if there is one. */
 int mount_find_store(const char *store, struct mount *ret_mount);

@@ -29,7 +29,7 @@ static json_t *ask_quietly(const struct cli *c, json_t *request)
 static int explain_refused(const char *name, const char *action)
 {
 	return fail(EXIT_DENIED, "%s was refused although a binding gives you %s: the version is disabled, or the vault was in doubt who you are; see: "
-		    "coffer versions %s, coffer whoami", name, action, name);
+		    "" COFFER " versions %s, " COFFER " whoami", name, action, name);
 }
 
 /* EACCES has several reasons; the daemon knows which. */
@@ -40,7 +40,7 @@ static int explain_denied(const struct cli *c, const char *name, const char *act
 	int status;
 
 	if (!answer)
-		return fail(EXIT_DENIED, "you may not %s %s; see: coffer whoami", verb, name);
+		return fail(EXIT_DENIED, "you may not %s %s; see: " COFFER " whoami", verb, name);
 	missing = json_string_value(json_object_get(answer, "missing"));
 	grant = json_string_value(json_object_get(answer, "grant"));
 	why = json_string_value(json_object_get(answer, "why"));
@@ -48,7 +48,7 @@ static int explain_denied(const struct cli *c, const char *name, const char *act
 	if (json_is_true(json_object_get(answer, "allowed")))
 		status = explain_refused(name, action);
 	else if (why && json_is_integer(json_object_get(answer, "block")))
-		status = fail(EXIT_DENIED, "you may not %s %s: %s; an administrator can: %s", verb, name, why, grant ? grant : "coffer blocks");
+		status = fail(EXIT_DENIED, "you may not %s %s: %s; an administrator can: %s", verb, name, why, grant ? grant : "" COFFER " blocks");
 	else if (why && hint)
 		status = fail(EXIT_DENIED, "%s; %s", why, hint);
 	else if (grant)
@@ -90,16 +90,18 @@ int secret_explain(struct cli *c, const char *name, const char *version, const c
 		return fail(EXIT_DENIED, "your right to %s was taken away while it was read", name);
 	case ENOTCONN:
 	case ECONNABORTED:
-		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: coffer doctor", c->mount.path);
+		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: " COFFER " doctor", c->mount.path);
 	case ETIMEDOUT:
-		return fail(EXIT_UNAVAILABLE, "the key provider did not answer in time; try again, and see: coffer status");
+		return fail(EXIT_UNAVAILABLE, "the key provider did not answer in time; try again, and see: " COFFER " status");
+	case EROFS:
+		return fail(c->mount.read_only_here || c->mount.read_only ? EXIT_UNAVAILABLE : EXIT_ERROR, "%s", mount_read_only(&c->mount));
 	case ENFILE:
 		return fail(EXIT_ERROR, "you have too many files of the vault open; close some");
 	case EIO:
-		return fail(EXIT_ERROR, "%s could not be served: the access could not be logged (perhaps your share of the log is used up: `coffer list` tells), or it is damaged; an administrator sees which with `%s doctor`",
+		return fail(EXIT_ERROR, "%s could not be served: the access could not be logged (perhaps your share of the log is used up: `" COFFER " list` tells), or it is damaged; an administrator sees which with `%s doctor`",
 			    name, mount_command(c->mount.path));
 	default:
-		return fail(exit_for_errno(error), "%s: %s; see: coffer doctor", name, strerror(error));
+		return fail(exit_for_errno(error), "%s: %s; see: " COFFER " doctor", name, strerror(error));
 	}
 }
 

@@ -105,7 +105,11 @@ static void say(const struct restore_counts *n, const struct backup_header *h, b
 	say_part(n->recipients, "recipient", "recipients");
 	say_part(n->rotations, "rotation policy", "rotation policies");
 	say_part(n->hooks, "hook", "hooks");
+	say_part(n->histories, "history rule", "history rules");
 	printf("%s\n", n->settings ? ", the settings" : "");
+	if (n->deleted_here)
+		note("%" PRIu64 " of what was left alone %s deleted here and keep%s the name, such as %s: " COFFER " recover %s brings it back, " COFFER " purge %s frees the name; then restore again",
+		     n->deleted_here, n->deleted_here == 1 ? "is" : "are", n->deleted_here == 1 ? "s" : "", n->deleted_name, n->deleted_name, n->deleted_name);
 }
 
 /* Which of the lines ("UID COMMAND") hooks.allow lacks: a backup must not choose what runs on this machine, so they are said and not written. Who cannot see the list is told of all. */
@@ -143,7 +147,7 @@ static void say_mounted_programs(struct cli *c, const json_t *answer)
 	if (json_array_size(programs) > 0 && cli_mount(c, &m) == EXIT_DONE)
 		say_programs(programs, m->store);
 	if (count(answer, "programs_more") > 0)
-		note("policies and hooks run %" PRIu64 " more programs: coffer rotation list and coffer hook list show them", count(answer, "programs_more"));
+		note("policies and hooks run %" PRIu64 " more programs: " COFFER " rotation list and " COFFER " hook list show them", count(answer, "programs_more"));
 }
 
 /* ---- into a mounted vault ---- */
@@ -220,11 +224,13 @@ static int restore_online(struct cli *c, struct plan *p)
 	if (status || p->dry_run)
 		drop(c, id);
 	if (status == EXIT_DONE) {
-		const struct restore_counts n = {
+		struct restore_counts n = {
+			.deleted_here = count(answer, "deleted_here"),
 			.secrets = count(answer, "secrets"), .versions = count(answer, "versions"), .deleted = count(answer, "deleted"), .appended = count(answer, "appended"),
 			.skipped = count(answer, "skipped"), .roles = count(answer, "roles"), .bindings = count(answer, "bindings"), .blocks = count(answer, "blocks"),
-			.recipients = count(answer, "recipients"), .rotations = count(answer, "rotations"), .hooks = count(answer, "hooks"), .settings = json_is_true(json_object_get(answer, "settings")),
+			.recipients = count(answer, "recipients"), .rotations = count(answer, "rotations"), .hooks = count(answer, "hooks"), .histories = count(answer, "histories"), .settings = json_is_true(json_object_get(answer, "settings")),
 		};
+		snprintf(n.deleted_name, sizeof n.deleted_name, "%s", json_string_value(json_object_get(answer, "deleted_name")) ? json_string_value(json_object_get(answer, "deleted_name")) : "");
 		say(&n, &p->header, p->dry_run);
 		say_mounted_programs(c, answer);
 	}
@@ -317,7 +323,7 @@ static int restore_offline(struct plan *p, const char *store, const char *kek)
 	r = restore_in_transaction(&o, p, uid, &counts, programs, why, sizeof why);
 	backup_progress("bytes restored:", (uint64_t)lseek(p->fd, 0, SEEK_END), true);
 	if (r == -EEXIST)
-		status = fail(EXIT_CONFLICT, "%s; nothing was restored; --existing skip leaves what is there, --existing append adds to it", why);
+		status = fail(EXIT_CONFLICT, p->existing && !strcmp(p->existing, "append") ? "%s; nothing was restored; --existing skip leaves it as it is" : "%s; nothing was restored; --existing skip leaves what is there, --existing append adds to it; both leave alone what is deleted here", why);
 	else if (r < 0)
 		status = fail(exit_for_errno(r), "%s: %s; nothing was restored", o.dir, *why ? why : strerror(-r));
 	else

@@ -240,7 +240,7 @@ static int set_events(json_t *request, const struct args *a)
 	for (size_t i = 0; (name = args_nth(a, "event", i)); i++) {
 		if (event_parse(name, &kind) < 0 || kind == EVENT_HOOK_FAILED) {
 			json_decref(events);
-			return fail(EXIT_USAGE, "--event %s: there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, BindingChanged, SelfGranted, RotationFailed", name);
+			return fail(EXIT_USAGE, "--event %s: there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, VersionDestroyed, BindingChanged, SelfGranted, RotationFailed", name);
 		}
 		json_array_append_new(events, json_string(name));
 	}
@@ -248,20 +248,42 @@ static int set_events(json_t *request, const struct args *a)
 	return EXIT_DONE;
 }
 
+/* A span, also of milliseconds. */
+static int debounce_argument(const char *given, int64_t *ret_ns)
+{
+	unsigned long ms = 0;
+	char *end = NULL;
+	int64_t ns;
+
+	if (!given)
+		return EXIT_DONE;
+	errno = 0;
+	if (isdigit((unsigned char)*given))
+		ms = strtoul(given, &end, 10);
+	if (end && !strcmp(end, "ms") && !errno && ms <= HOOK_DEBOUNCE_MAX) {
+		*ret_ns = (int64_t)ms * 1000000;
+		return EXIT_DONE;
+	}
+	if (time_parse_span(given, &ns) < 0 || ns < 0 || ns > HOOK_DEBOUNCE_MAX * (int64_t)1000000)
+		return fail(EXIT_USAGE, "--debounce %.64s: a span of time is expected, such as 100ms or 2s, up to an hour", given);
+	*ret_ns = ns;
+	return EXIT_DONE;
+}
+
 int cmd_hook_add(struct cli *c, const struct args *a)
 {
 	const char *on = args_value(a, "on"), *exec = args_value(a, "exec");
-	int64_t debounce = 2 * (int64_t)1000000000;
+	int64_t debounce = 200 * (int64_t)1000000;
 	char command[HOOK_COMMAND_MAX];
 	json_t *request, *answer = NULL;
 	uint32_t user = 0;
 	int status;
 
 	if (!on || !exec)
-		return fail(EXIT_USAGE, "--on SCOPE and --exec COMMAND are needed: coffer hook add --on 'tls-*' --exec 'systemctl reload nginx' --user root");
+		return fail(EXIT_USAGE, "--on SCOPE and --exec COMMAND are needed: " COFFER " hook add --on 'tls-*' --exec 'systemctl reload nginx' --user root");
 	status = scope_argument(on);
 	if (status == EXIT_DONE)
-		status = span_argument(a, "debounce", 0, HOOK_DEBOUNCE_MAX * (int64_t)1000000, &debounce);
+		status = debounce_argument(args_value(a, "debounce"), &debounce);
 	if (status == EXIT_DONE)
 		status = command_argument("exec", exec, command, sizeof(command));
 	if (status)
@@ -284,7 +306,7 @@ int cmd_hook_list(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
 		{ "ID", "id" }, { "SCOPE", "scope" }, { "EVENTS", "events" }, { "COMMAND", "command" }, { "USER", "user" }, { "DEBOUNCE MS", "debounce_ms" }, { "TIMEOUT S", "timeout" },
-		{ "ATTEMPTS", "attempts" },
+		{ "ATTEMPTS", "attempts" }, { "FAILED", "failed" }, { "NEXT TRY", "retry" },
 	};
 	json_t *answer = NULL;
 	int status = client_ask(c, json_pack("{s:s}", "op", "hooks"), &answer);
@@ -306,7 +328,7 @@ static int remove_hook(struct cli *c, const char *text)
 	errno = 0;
 	id = strtoll(text, &end, 10);
 	if (errno || *end || !isdigit((unsigned char)*text) || id < 1)
-		return fail(EXIT_USAGE, "\"%s\" is not a hook's number; see: coffer hook list", text);
+		return fail(EXIT_USAGE, "\"%s\" is not a hook's number; see: " COFFER " hook list", text);
 	status = client_change(c, json_pack("{s:s, s:I}", "op", "hook-remove", "hook", (json_int_t)id), NULL, 0, &answer);
 	if (status == EXIT_DONE)
 		printf("removed hook %lld\n", id);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/history.h"
 #include "fs/cli/input.h"
 #include "fs/cli/output.h"
 #include "fs/timefmt.h"
@@ -14,12 +15,23 @@
 
 #define TAG_TEXT_MAX 2049	/* 512 characters of UTF-8 and the NUL */
 
+/* What people try, and what does instead. */
+const char *name_advice(const char *name)
+{
+	if (strchr(name, '/'))
+		return "; there are no folders yet: write prod-db for prod/db, and grant on 'prod-*'";
+	if (strchr(name, '@'))
+		return "; an address has to be written otherwise: user-at-example.com";
+	if (strchr(name, ' '))
+		return "; write - or _ for a blank";
+	return "";
+}
+
 int secret_name_check(const char *name)
 {
 	if (name_valid(name))
 		return EXIT_DONE;
-	return fail(EXIT_USAGE, "\"%.140s\" cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit", name,
-		    NAME_LEN_MAX);
+	return fail(EXIT_USAGE, "\"%.140s\" cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit%s", name, NAME_LEN_MAX, name_advice(name));
 }
 
 int version_check(const char *text, long long *ret_version)
@@ -30,7 +42,7 @@ int version_check(const char *text, long long *ret_version)
 	errno = 0;
 	n = strtoll(text, &end, 10);
 	if (errno || *end || !isdigit((unsigned char)*text) || n < 1 || n > UINT32_MAX)
-		return fail(EXIT_USAGE, "\"%s\" is not a version: versions are 1, 2, 3 …; see: coffer versions NAME", text);
+		return fail(EXIT_USAGE, "\"%s\" is not a version: versions are 1, 2, 3 …; see: " COFFER " versions NAME", text);
 	*ret_version = n;
 	return EXIT_DONE;
 }
@@ -144,6 +156,8 @@ int cmd_put(struct cli *c, const struct args *a)
 
 	if (args_has(a, "set"))
 		return put_set(c, a);
+	if (args_has(a, "follow") || args_has(a, "prefix"))
+		return fail(EXIT_USAGE, "--follow and --prefix go with --set DIR");
 	if (!a->n_operands)
 		return fail(EXIT_USAGE, "something is missing: put needs NAME, or --set DIR; usage: coffer put NAME [--file FILE]");
 	status = secret_name_check(name);
@@ -164,9 +178,9 @@ int cmd_put(struct cli *c, const struct args *a)
 	status = input_value(args_value(a, "file"), prompt, &value);
 	if (status)
 		goto out;
-	if (args_has(a, "trim"))
-		secbuf_set_len(value, input_trimmed(secbuf_cdata(value), secbuf_len(value)));
-	else
+	if (args_has(a, "trim") && !input_trim(value))
+		note("the last newline of a key or certificate in PEM belongs to it, and stays");
+	if (!args_has(a, "trim"))
 		input_warn_of_newline(value);
 	if (secbuf_len(value) == 0)
 		note("warning: the value is empty");
@@ -203,7 +217,7 @@ int cmd_list(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE && deleted)
 		status = output_list(c, list, deleted_columns, sizeof(deleted_columns) / sizeof(deleted_columns[0]), "no deleted secrets that you may list");
 	else if (status == EXIT_DONE)
-		status = output_list(c, list, columns, sizeof(columns) / sizeof(columns[0]), "no secrets that you may list; see: coffer whoami");
+		status = output_list(c, list, columns, sizeof(columns) / sizeof(columns[0]), "no secrets that you may list; see: " COFFER " whoami");
 	json_decref(answer);
 	return status;
 }
@@ -236,7 +250,7 @@ int cmd_versions(struct cli *c, const struct args *a)
 	status = client_ask(c, json_pack("{s:s, s:s}", "op", "versions", "name", a->operands[0]), &answer);
 	if (status == EXIT_DONE)
 		status = output_list(c, json_object_get(answer, "versions"), columns, sizeof(columns) / sizeof(columns[0]),
-				     "no versions yet; coffer put makes the first");
+				     "no versions yet; " COFFER " put makes the first");
 	json_decref(answer);
 	return status;
 }
@@ -270,15 +284,21 @@ int cmd_attr(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	status = set_attributes(request, a, true);
+	if (status == EXIT_DONE && history_given(a)) {
+		status = history_set(c, a, a->operands[0]);
+		if (status || json_object_size(request) == 2u + args_has(a, "version"))
+			goto out;
+	}
 	/* op and name, and perhaps version, stand in it already. */
 	if (status == EXIT_DONE && json_object_size(request) == 2u + args_has(a, "version"))
-		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag or --untag");
+		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag, --untag, --keep-versions or --keep-for");
 	if (status == EXIT_DONE)
 		status = client_change(c, json_incref(request), NULL, 0, &answer);
 	if (status == EXIT_DONE) {
 		printf("%s version %" JSON_INTEGER_FORMAT " updated\n", a->operands[0], integer(answer, "version"));
 		warn(answer);
 	}
+out:
 	json_decref(answer);
 	json_decref(request);
 	return status;

@@ -8,6 +8,8 @@
 #include "store/secbuf.h"
 
 /* EXIT_DONE for a name that a secret may have; else EXIT_USAGE with the error printed. */
+/* What to write instead of a name that cannot be one; "" or a part of a sentence that begins with a semicolon. */
+const char *name_advice(const char *name);
 int secret_name_check(const char *name);
 
 /* The same for a version's number. */

@@ -32,7 +32,9 @@ struct set {
 	struct item items[SET_MAX];
 	size_t n;
 	uint64_t total;
-	bool trim;
+	bool trim, follow;
+	const char *prefix;	/* before each name */
+	const char *dir;
 	uint8_t *key;		/* locked */
 	struct secbuf *value;	/* the one at hand */
 };
@@ -47,14 +49,16 @@ static void set_free(struct set *s)
 	free(s);
 }
 
-static int set_new(bool trim, struct set **ret_set)
+static int set_new(const struct args *a, struct set **ret_set)
 {
 	struct set *s = calloc(1, sizeof(*s));
 	int status = EXIT_ERROR;
 
 	if (!s)
 		return fail(EXIT_ERROR, "not enough memory");
-	s->trim = trim;
+	s->trim = args_has(a, "trim");
+	s->follow = args_has(a, "follow");
+	s->prefix = args_value(a, "prefix") ? args_value(a, "prefix") : "";
 	if (crypto_init() < 0) {
 		free(s);
 		return fail(EXIT_ERROR, "OpenSSL here lacks AES-256-GCM");
@@ -73,6 +77,12 @@ static int set_new(bool trim, struct set **ret_set)
 	return EXIT_DONE;
 }
 
+/* The secret that a name of the directory or archive is for. False: it cannot be one. */
+static bool set_name(const struct set *s, const char *given, char ret_name[NAME_LEN_MAX + 1])
+{
+	return (size_t)snprintf(ret_name, NAME_LEN_MAX + 1, "%s%s", s->prefix, given) <= NAME_LEN_MAX && name_valid(ret_name);
+}
+
 /* Takes what lies in s->value. */
 static int set_add(struct set *s, const char *name)
 {
@@ -83,7 +93,7 @@ static int set_add(struct set *s, const char *name)
 	if (s->n == SET_MAX)
 		return fail(EXIT_USAGE, "a set has at most %d secrets; nothing is stored", SET_MAX);
 	if (s->trim)
-		secbuf_set_len(s->value, input_trimmed(secbuf_cdata(s->value), secbuf_len(s->value)));
+		input_trim(s->value);	/* as put --trim, PEM keeps its newline */
 	else if (input_ends_oddly(s->value))
 		note("warning: the value of %s ends in a newline; --trim removes it", name);
 	len = secbuf_len(s->value);
@@ -112,7 +122,7 @@ static int set_add(struct set *s, const char *name)
 static int read_failed(const char *dir, const char *name, int r)
 {
 	if (r == -EXDEV || r == -ELOOP)
-		return fail(EXIT_USAGE, "%s/%s is a link that leads out of the directory; nothing is stored; put the file itself there", dir, name);
+		return fail(EXIT_USAGE, "%s/%s is a link that leads out of the directory; nothing is stored; put the file itself there, or say --follow", dir, name);
 	if (r == -EFBIG)
 		return fail(EXIT_ERROR, "%s/%s is longer than %u bytes, the most that a secret may have; nothing is stored", dir, name, VALUE_MAX);
 	return fail(EXIT_ERROR, "cannot read %s/%s: %s; nothing is stored", dir, name, strerror(-r));
@@ -138,21 +148,23 @@ static int open_unfollowed(int dir_fd, const char *path, int flags)
 
 /* Whoever may write to the directory must not have a file of ours stored under a name that he may read: links lead to what lies below it (as those of a Kubernetes volume do), or are refused with EXDEV. Where there is no
  * openat2(2) (before Linux 5.6, and under filters that know it not) none is followed. */
-static int open_below(int dir_fd, const char *name)
+static int open_below(int dir_fd, const char *name, bool follow)
 {
-	const struct open_how how = { .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
+	const struct open_how how = { .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, .resolve = (follow ? 0 : RESOLVE_BENEATH) | RESOLVE_NO_MAGICLINKS };
 	int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
 
-	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM) && follow)
+		fd = openat(dir_fd, name, (int)how.flags);
+	else if (fd < 0 && (errno == ENOSYS || errno == EPERM))
 		fd = open_unfollowed(dir_fd, name, (int)how.flags);
 	return fd;
 }
 
 /* NAME, or NAME/current, as a vault shows it. */
-static int open_value(int dir_fd, const char *dir, const char *name, int *ret_fd)
+static int open_value(const struct set *s, int dir_fd, const char *name, int *ret_fd)
 {
 	char current[NAME_LEN_MAX + sizeof("/current")];
-	int fd = open_below(dir_fd, name);
+	int fd = open_below(dir_fd, name, s->follow);
 	struct stat st;
 	int status;
 
@@ -161,35 +173,53 @@ static int open_value(int dir_fd, const char *dir, const char *name, int *ret_fd
 	if (S_ISDIR(st.st_mode)) {
 		close(fd);
 		snprintf(current, sizeof(current), "%s/current", name);
-		fd = open_below(dir_fd, current);
+		fd = open_below(dir_fd, current, s->follow);
 		if (fd < 0 || fstat(fd, &st) < 0)
 			goto failed;
 	}
 	if (!S_ISREG(st.st_mode)) {
 		close(fd);
-		return fail(EXIT_USAGE, "%s/%s is neither a file nor a directory with a file current; nothing is stored", dir, name);
+		return fail(EXIT_USAGE, "%s/%s is neither a file nor a directory with a file current; nothing is stored", s->dir, name);
 	}
 	*ret_fd = fd;
 	return EXIT_DONE;
 failed:
-	status = read_failed(dir, name, -errno);
+	status = read_failed(s->dir, name, -errno);
 	if (fd >= 0)
 		close(fd);
 	return status;
 }
 
-static int take_file(struct set *s, int dir_fd, const char *dir, const char *name)
+static int take_file(struct set *s, int dir_fd, const char *name)
 {
+	char secret[NAME_LEN_MAX + 1];
 	int fd = -1, r, status;
 
-	if (!name_valid(name))
-		return fail(EXIT_USAGE, "\"%.140s\" in %s cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit; nothing is stored", name, dir, NAME_LEN_MAX);
-	status = open_value(dir_fd, dir, name, &fd);
+	if (!set_name(s, name, secret))
+		return fail(EXIT_USAGE, "\"%s%.140s\" in %s cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit; nothing is stored%s", s->prefix, name, s->dir, NAME_LEN_MAX,
+			    name_advice(name));
+	status = open_value(s, dir_fd, name, &fd);
 	if (status)
 		return status;
 	r = input_read(fd, s->value);
 	close(fd);
-	return r < 0 ? read_failed(dir, name, r) : set_add(s, name);
+	return r < 0 ? read_failed(s->dir, name, r) : set_add(s, secret);
+}
+
+/* With --follow a link says what is read by the caller's right. So nobody else may write to the directory, and its links are the caller's or root's. */
+static int check_follow(const struct set *s, int dir_fd, const char *name)
+{
+	struct stat st;
+
+	if (!s->follow)
+		return EXIT_DONE;
+	if (name ? fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(dir_fd, &st))
+		return fail(EXIT_ERROR, "cannot look at %s/%s: %s; nothing is stored", s->dir, name ? name : "", strerror(errno));
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return fail(EXIT_DENIED, "%s%s%s is uid %u's, who could lead --follow to any file of yours; nothing is stored", s->dir, name ? "/" : "", name ? name : "", (unsigned)st.st_uid);
+	if (!name && (st.st_mode & 022))
+		return fail(EXIT_DENIED, "others can write to %s, and could lead --follow to any file of yours; nothing is stored; chmod go-w first", s->dir);
+	return EXIT_DONE;
 }
 
 static int from_directory(struct set *s, const char *dir)
@@ -199,15 +229,20 @@ static int from_directory(struct set *s, const char *dir)
 
 	if (fd < 0)
 		return fail(EXIT_ERROR, "cannot read the directory %s: %s", dir, strerror(errno));
+	s->dir = dir;
 	n = scandirat(fd, ".", &list, NULL, alphasort);
 	if (n < 0) {
 		status = fail(EXIT_ERROR, "cannot read the directory %s: %s", dir, strerror(errno));
 		goto out;
 	}
+	status = check_follow(s, fd, NULL);
 	for (int i = 0; i < n; i++) {
+		const bool counts = list[i]->d_name[0] != '.';
 		/* a leading dot is no secret's: ., .., .git, and the links behind a Kubernetes volume */
-		if (status == EXIT_DONE && list[i]->d_name[0] != '.')
-			status = take_file(s, fd, dir, list[i]->d_name);
+		if (status == EXIT_DONE && counts)
+			status = check_follow(s, fd, list[i]->d_name);
+		if (status == EXIT_DONE && counts)
+			status = take_file(s, fd, list[i]->d_name);
 		free(list[i]);
 	}
 	free(list);
@@ -236,7 +271,7 @@ static const char *secret_of(char *path)
 static int tar_failed(int r)
 {
 	if (r == -EBADMSG)
-		return fail(EXIT_USAGE, "standard input is no tar archive, or it is damaged or cut short; nothing is stored (compressed? zcat FILE | coffer put --set -)");
+		return fail(EXIT_USAGE, "standard input is no tar archive, or it is damaged or cut short; nothing is stored (compressed? zcat FILE | " COFFER " put --set -)");
 	return fail(EXIT_ERROR, "cannot read the archive on standard input: %s; nothing is stored", strerror(-r));
 }
 
@@ -264,6 +299,7 @@ static int take_contents(struct set *s, const struct tar_entry *e)
 
 static int take_entry(struct set *s, struct tar_entry *e)
 {
+	char secret[NAME_LEN_MAX + 1];
 	const char *name = secret_of(e->path);
 	int r;
 
@@ -274,14 +310,14 @@ static int take_entry(struct set *s, struct tar_entry *e)
 	make_harmless(e->path);
 	if (e->type == TAR_OTHER)
 		return fail(EXIT_USAGE, "%s in the archive is no file; nothing is stored", name);
-	if (!name_valid(name))
-		return fail(EXIT_USAGE, "\"%.140s\" in the archive is neither a secret's name nor NAME/current; nothing is stored", name);
+	if (!set_name(s, name, secret))
+		return fail(EXIT_USAGE, "\"%.140s\" in the archive is neither a secret's name nor NAME/current; nothing is stored%s", name, name_advice(name));
 	r = take_contents(s, e);
 	if (r == -EFBIG)
 		return fail(EXIT_ERROR, "%s in the archive is longer than %zu bytes; nothing is stored", name, secbuf_capacity(s->value) < VALUE_MAX ? secbuf_capacity(s->value) : (size_t)VALUE_MAX);
 	if (r == 0)
 		r = tar_skip(STDIN_FILENO, e, e->size);
-	return r < 0 ? tar_failed(r) : set_add(s, name);
+	return r < 0 ? tar_failed(r) : set_add(s, secret);
 }
 
 /* What tar writes behind the end fills its last record: it shall not die of a closed pipe. */
@@ -361,14 +397,16 @@ int put_set(struct cli *c, const struct args *a)
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		other = other || args_has(a, others[i]);
 	if (other)
-		return fail(EXIT_USAGE, "--set takes the names from the directory or archive, and no option but --trim; usage: coffer put --set DIR [--trim]");
+		return fail(EXIT_USAGE, "--set takes the names from the directory or archive, and no option but --prefix, --follow and --trim; usage: coffer put --set DIR [--prefix TEXT] [--follow] [--trim]");
+	if (!strcmp(source, "-") && args_has(a, "follow"))
+		return fail(EXIT_USAGE, "--follow is for the links of a directory; of those in an archive tar -h stores what they lead to");
 	if (!strcmp(source, "-") && isatty(STDIN_FILENO))
-		return fail(EXIT_USAGE, "--set - reads a tar archive from standard input: tar -C DIR -c . | coffer put --set -");
+		return fail(EXIT_USAGE, "--set - reads a tar archive from standard input: tar -C DIR -c . | " COFFER " put --set -");
 	status = cli_mount(c, &m);
 	if (status == EXIT_DONE)
 		status = input_prepare(1);
 	if (status == EXIT_DONE)
-		status = set_new(args_has(a, "trim"), &s);
+		status = set_new(a, &s);
 	if (status)
 		return status;
 	status = strcmp(source, "-") ? from_directory(s, source) : from_tar(s);

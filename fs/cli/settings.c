@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/history.h"
 #include "fs/cli/output.h"
 #include "fs/sizefmt.h"
 #include "store/envelope.h"
@@ -57,8 +58,13 @@ int cmd_vault_set(struct cli *c, const struct args *a)
 	json_t *request, *answer = NULL;
 	int status;
 
+	if (history_given(a)) {
+		status = history_set(c, a, "*");
+		if (status || (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "purge-protection") && !args_value(a, "near-expiry")))
+			return status;
+	}
 	if (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "purge-protection") && !args_value(a, "near-expiry"))
-		return fail(EXIT_USAGE, "nothing to set; name a setting: --value-max SIZE, --enforce-validity on|off, --purge-protection on or --near-expiry DAYS");
+		return fail(EXIT_USAGE, "nothing to set; name a setting: --value-max SIZE, --enforce-validity on|off, --purge-protection on, --near-expiry DAYS, --keep-versions N or --keep-for SPAN");
 	request = json_pack("{s:s}", "op", "vault");
 	status = add_value_max(args_value(a, "value-max"), request);
 	if (status == EXIT_DONE)
@@ -67,6 +73,8 @@ int cmd_vault_set(struct cli *c, const struct args *a)
 		status = add_switch(a, "enforce-validity", "enforce_validity", request);
 	if (status == EXIT_DONE)
 		status = add_switch(a, "purge-protection", "purge_protection", request);
+	if (status == EXIT_DONE && json_is_true(json_object_get(request, "purge_protection")))
+		status = confirm(a, "Purge protection can never be switched off again: what is deleted can then not be purged before its retention has passed, nor a version destroyed.");
 	if (status) {
 		json_decref(request);
 		return status;

@@ -14,6 +14,7 @@
 #include "fs/cli/input.h"
 #include "fs/cli/offline_keys.h"
 #include "store/aead.h"
+#include "store/hex.h"
 
 #define WHY_MAX 512
 
@@ -48,14 +49,27 @@ void offline_prefix(const char *store, char ret_prefix[USER_MAX + 8])
 	snprintf(ret_prefix, USER_MAX + 8, "%s", pw ? pw->pw_name : USER_WORKER);
 }
 
-void offline_verify_path(const char *kek_uri, const char *vault, char ret_path[PATH_MAX])
-{
-	const char *path = strncmp(kek_uri, "file:", 5) == 0 ? kek_uri + 5 : NULL, *slash = path ? strrchr(path, '/') : NULL;
+#define ID_SHOWN 4	/* bytes of a vault's id in a file's name */
 
-	if (slash)
-		snprintf(ret_path, PATH_MAX, "%.*s/%s.verify", (int)(slash - path), path, vault);
-	else
-		snprintf(ret_path, PATH_MAX, ETC_DIR "/%s.verify", vault);
+void offline_key_path(const struct vaultconf *conf, enum offline_naming naming, const char *suffix, char ret_path[PATH_MAX])
+{
+	const char *path = strncmp(conf->kek, "file:", 5) == 0 ? conf->kek + 5 : NULL, *slash = path ? strrchr(path, '/') : NULL;
+	char id[2 * ID_SHOWN + 1] = "";
+
+	if (naming == BY_NAME_AND_ID)
+		hex_print(conf->id, ID_SHOWN, id);
+	snprintf(ret_path, PATH_MAX, "%.*s/%s%s%s.%s", slash ? (int)(slash - path) : (int)strlen(ETC_DIR), slash ? path : ETC_DIR, conf->name, *id ? "-" : "", id, suffix);
+}
+
+void offline_verify_path(const struct vaultconf *conf, char ret_path[PATH_MAX])
+{
+	char kek[PATH_MAX];
+
+	/* one that init has named so; or one that is there */
+	offline_key_path(conf, BY_NAME_AND_ID, "kek", kek);
+	offline_key_path(conf, BY_NAME_AND_ID, "verify", ret_path);
+	if ((strncmp(conf->kek, "file:", 5) != 0 || strcmp(conf->kek + 5, kek) != 0) && access(ret_path, F_OK) < 0)
+		offline_key_path(conf, BY_NAME, "verify", ret_path);
 }
 
 /* In a directory with the sticky bit nobody takes away or renames what is root's. */
@@ -123,7 +137,7 @@ int offline_find(const char *given, struct offline *ret)
 		return fail(EXIT_NOT_FOUND, "%s is not a store (no vault.conf); make one with: coffer init %s", given, given);
 	if (r < 0)
 		return fail(r == -EINVAL ? EXIT_INTEGRITY : exit_for_errno(r), "%s/vault.conf: %s", ret->dir, *why ? why : strerror(-r));
-	offline_verify_path(ret->conf.kek, ret->conf.name, ret->verify_path);
+	offline_verify_path(&ret->conf, ret->verify_path);
 	return EXIT_DONE;
 }
 

@@ -45,8 +45,11 @@ int offline_open(struct offline *o, const char *kek_uri);
 int offline_unlock(struct offline *o);
 void offline_close(struct offline *o);
 
-/* The verify key lies beside a KEK that is a file; else in ETC_DIR. */
-void offline_verify_path(const char *kek_uri, const char *vault, char ret_path[PATH_MAX]);
+/* The verify key lies beside a KEK that is a file; else in ETC_DIR. It is called as the vault is; or, where another vault of that name had it already, as the vault and the beginning of its id are. */
+void offline_verify_path(const struct vaultconf *conf, char ret_path[PATH_MAX]);
+/* In that place, and called so: VAULT or VAULT-ID, and the suffix. */
+enum offline_naming { BY_NAME, BY_NAME_AND_ID };
+void offline_key_path(const struct vaultconf *conf, enum offline_naming naming, const char *suffix, char ret_path[PATH_MAX]);
 
 /* Could somebody else put another file or directory in the place of this one (absolute)? Each directory above it that is there, and above where links lead to, must be root's, and written to by nobody else, but for those with
  * the sticky bit. EXIT_DONE, or EXIT_ERROR with the error printed; what names it in the message. */

@@ -46,9 +46,10 @@ int cmd_status(struct cli *c, const struct args *a)
 int cmd_seal(struct cli *c, const struct args *a)
 {
 	json_t *answer = NULL;
-	int status;
+	int status = confirm(a, "Sealing stops the vault: nothing is served until root gives it its key again.");
 
-	(void)a;
+	if (status)
+		return status;
 	status = client_change(c, json_pack("{s:s}", "op", "seal"), NULL, 0, &answer);
 	if (status == EXIT_DONE)
 		printf("sealed; nothing is served until: %s unseal\n", mount_command(c->mount.path));
@@ -85,7 +86,7 @@ static int wait_unsealed(const struct mount *m)
 		nanosleep(&pause, NULL);
 	}
 	if (r > 0)
-		return fail(EXIT_UNAVAILABLE, "the key was accepted but the vault has not opened yet; see: coffer status");
+		return fail(EXIT_UNAVAILABLE, "the key was accepted but the vault has not opened yet; see: " COFFER " status");
 	/* Not everybody who may unseal may see the status. */
 	printf("unsealed\n");
 	return EXIT_DONE;
@@ -140,8 +141,8 @@ int cmd_unseal(struct cli *c, const struct args *a)
 	if (r == -EKEYREJECTED)
 		return fail(EXIT_DENIED, "%s; try again", *why ? why : wants ? "that is not the passphrase" : "that is not the vault's key");
 	if (r == -ENOENT || r == -ECONNREFUSED)
-		return fail(EXIT_UNAVAILABLE, "nobody listens at %s; is the daemon running? see: coffer doctor", path);
+		return fail(EXIT_UNAVAILABLE, "nobody listens at %s; is the daemon running? see: " COFFER " doctor", path);
 	if (r < 0)
-		return fail(exit_for_errno(r), "cannot unseal: %s; see: coffer doctor", *why ? why : strerror(-r));
+		return fail(exit_for_errno(r), "cannot unseal: %s; see: " COFFER " doctor", *why ? why : strerror(-r));
 	return wait_unsealed(m);
 }

@@ -1,6 +1,6 @@
 /* Times the cycle open, read to end of file, close, in rounds that take every target in turn.
  *
- *   bench_cycle [--cpu N] [--rounds N] [--cycles N] [--clients N[,N…]] LABEL=LISTFILE…
+ *   bench_cycle [--cpu N] [--rounds N] [--cycles N] [--clients N[,N…]] [--buffer BYTES] LABEL=LISTFILE…
  *
  * A LISTFILE has one path a line; a batch goes round and round over its list. In each round every (target, number of clients) gets one batch, in an order that is shuffled
  * anew each time, so that a machine that slows down or warms up does so for all of them. A batch is --cycles cycles, divided among its clients; what is printed for it,
@@ -23,10 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define READ_SIZE   (128u * 1024)	/* as coreutils' cat */
 #define TARGETS_MAX 64
 #define COUNTS_MAX  8
 #define CLIENTS_MAX 64
+
+static size_t buffer = 128 * 1024;	/* as coreutils' cat */
 
 struct file { char *path; off_t size; };
 
@@ -111,7 +112,7 @@ static void cycle(const struct file *f, char *buf)
 
 	if (fd < 0)
 		die("%s: %s", f->path, strerror(errno));
-	while ((n = read(fd, buf, READ_SIZE)) > 0)
+	while ((n = read(fd, buf, buffer)) > 0)
 		got += n;
 	if (n < 0)
 		die("%s: read: %s", f->path, strerror(errno));
@@ -122,13 +123,13 @@ static void cycle(const struct file *f, char *buf)
 
 __attribute__((noreturn)) static void client_run(const struct run *run, int orders, int reports)
 {
-	char *buf = aligned_alloc(4096, READ_SIZE);
+	char *buf = aligned_alloc(4096, buffer);
 	struct order o;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!buf)
 		die("out of memory");
-	memset(buf, 0, READ_SIZE);
+	memset(buf, 0, buffer);
 	while (read(orders, &o, sizeof o) == (ssize_t)sizeof o) {
 		const struct target *t = &run->targets[o.target];
 		struct report r = { .begin = now() };
@@ -280,6 +281,8 @@ int main(int argc, char **argv)
 			pin(atoi(value));
 		else if (strcmp(argv[i], "--rounds") == 0)
 			run.rounds = (unsigned)strtoul(value, NULL, 10);
+		else if (strcmp(argv[i], "--buffer") == 0)
+			buffer = (size_t)strtoul(value, NULL, 10);
 		else if (strcmp(argv[i], "--cycles") == 0)
 			run.cycles = (unsigned)strtoul(value, NULL, 10);
 		else if (strcmp(argv[i], "--clients") == 0)
@@ -288,7 +291,7 @@ int main(int argc, char **argv)
 			die("unknown option %s", argv[i]);
 	}
 	if (i == argc || argc - i > TARGETS_MAX || run.rounds == 0 || run.cycles == 0)
-		die("usage: bench_cycle [--cpu N] [--rounds N] [--cycles N] [--clients N[,N...]] LABEL=LISTFILE...");
+		die("usage: bench_cycle [--cpu N] [--rounds N] [--cycles N] [--clients N[,N...]] [--buffer BYTES] LABEL=LISTFILE...");
 	for (; i < argc; i++)
 		target_load(&run.targets[run.n_targets++], argv[i]);
 	signal(SIGPIPE, SIG_IGN);

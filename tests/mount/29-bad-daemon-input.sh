@@ -46,7 +46,8 @@ restore()
 
 note "usage"
 for arguments in "$STORE" "$STORE $MNT more" "-x $STORE $MNT" "$STORE $MNT -o" "$STORE $MNT -o nonsense" "$STORE $MNT -o nopagecache=1" \
-	"$STORE $MNT -o audit_durability=often" "$STORE $MNT -o plain_pool=1" "$STORE $MNT -o plain_pool=-5" "$STORE $MNT -o cipher_cache=1T"; do
+	"$STORE $MNT -o audit_durability=often" "$STORE $MNT -o plain_pool=1" "$STORE $MNT -o plain_pool=-5" "$STORE $MNT -o cipher_cache=1T" \
+	"$STORE $MNT -o max_read=2K" "$STORE $MNT -o max_read=5000" "$STORE $MNT -o max_read=1M" "$STORE $MNT -o max_read"; do
 	# shellcheck disable=SC2086
 	refused 2 '.' $arguments
 done

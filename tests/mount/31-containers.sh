@@ -103,6 +103,8 @@ expect_exit 1 inside "${binds[@]}" --pid=host --cgroupns=host --ipc=host --uts=h
 	fail "not 5 denials that name the container: $(jq -c 'select(.caller.uid == 0 and .result == "deny")' <"$MNT/.coffer/audit")"
 expect_exit 0 inside -v "$MNT:/vault" --pid=host -- cat /vault/.coffer/whoami
 [ "$(jq -r '"\(.host) \(.uid) \(.container | startswith("podman:")) \(.roles | length)"' <"$OUT")" = 'false 0 true 1' ] || fail "$(cat "$OUT")"
+expect_exit 0 inside -v "$MNT:/vault" --pid=host --user 4242 -- cat /vault/.coffer/whoami
+[[ $(jq -r '"\(.uid) \(.neighbour)"' <"$OUT") = '4242 container:'* ]] || fail "a user in a container of the host's pid namespace: $(cat "$OUT")"
 expect_exit 1 inside -v "$MNT:/vault" -- cat /vault/.coffer/status
 expect_output 'current
 versions' inside "${binds[@]}" -- ls /secrets

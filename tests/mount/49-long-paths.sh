@@ -2,6 +2,10 @@
 # Paths of any length: a store's sockets are reached wherever it lies, a mount point may be as long as paths are, and a store whose path no mount can have is refused before anything is made.
 . "$(dirname "$0")/../support/lib.sh"
 
+# daemons in the background are no children of the test
+background_down() { ! mounted || umount -l "$MNT"; }
+AT_EXIT+=(background_down)
+
 # path_of LENGTH DIRECTORY: a path of so many bytes below it, in parts of 50 at most, without the last part made
 path_of()
 {

@@ -2,6 +2,10 @@
 # What whoever starts the daemon or the command leaves to it: ignored and blocked signals, an alarm, closed descriptors, limits, a umask, a directory that is gone.
 . "$(dirname "$0")/../support/lib.sh"
 
+# daemons in the background are no children of the test
+background_down() { ! mounted || umount -l "$MNT"; }
+AT_EXIT+=(background_down)
+
 vault_init
 
 # served: the daemon that a command started serves, is told to end, and does
@@ -123,6 +127,20 @@ for limit in 'nofile=32 open files .*1024.*ulimit -n.*LimitNOFILE=' 'nproc=10 pr
 	expect_message "^cofferd: the limit on ${limit#* }"
 	! mounted || fail "it is mounted all the same"
 done
+
+note "when memory is short others end first, and programs of hooks are among the others"
+score_of() { cat "/proc/$(jq ".processes.$1" "$MNT/.coffer/status")/oom_score_adj"; }
+want=0
+(echo -500 >/proc/$BASHPID/oom_score_adj) 2>/dev/null && want=-500
+expect_ok "${daemon[@]}"
+for role in keeper worker keyholder resolver bell; do
+	[ "$(score_of $role)" = $want ] || fail "the $role's score is $(score_of $role), not $want"
+done
+[ "$(score_of runner)" = 0 ] || fail "the runner's score is $(score_of runner)"
+served
+expect_ok env INVOCATION_ID=1 "${daemon[@]}"
+[ "$(score_of worker)" = 0 ] || fail "what a service manager has set is changed"
+served
 
 note "init under a limit on files makes a vault or nothing"
 expect_exit 1 prlimit --fsize=4096:4096 setpriv --bounding-set -sys_resource --inh-caps -sys_resource coffer init "$SCRATCH/store/small" --kek "file:$SCRATCH/keys/small/k"

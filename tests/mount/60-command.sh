@@ -12,6 +12,9 @@ for value in longest odd; do
 	expect_ok coffer put "$value" --file "$SCRATCH/$value"
 	coffer get "$value" | cmp - "$SCRATCH/$value" || fail "$value changed on its way"
 done
+[ ! -s "$ERR" ] || fail "a newline among others: $(cat "$ERR")"
+printf 'a\0b\r\n' >"$SCRATCH/line"
+expect_ok coffer put line --file "$SCRATCH/line"
 expect_message 'ends in a newline .*--trim removes it'
 printf -- '-----BEGIN TEST KEY-----\nAAAA\n-----END TEST KEY-----\n' >"$SCRATCH/pem"
 expect_ok coffer put pem --file "$SCRATCH/pem"

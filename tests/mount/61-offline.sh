@@ -36,11 +36,52 @@ openssl genrsa -aes128 -passout pass:secret -out "$KEK" 2048 2>/dev/null
 not_a_kek 'without a passphrase'
 rm "$KEK"
 
-note "a key in the usual place is not taken unless it is named"
+note "a key in the usual place is not taken unless it is named: the new one is called otherwise, which is said before it is made"
+in_empty_etc()
+{
+	# shellcheck disable=SC2016
+	unshare -m sh -c 'mkdir -p /etc/coffer && mount -t tmpfs tmpfs /etc/coffer && '"$1" sh "$STORE"
+}
 # shellcheck disable=SC2016
-expect_exit 5 unshare -m sh -c 'mkdir -p /etc/coffer && mount -t tmpfs tmpfs /etc/coffer && head -c 32 /dev/urandom >/etc/coffer/test.kek && chmod 600 /etc/coffer/test.kek &&
-	coffer init "$1" --admin user:0' sh "$STORE"
-expect_message '--kek file:/etc/coffer/test.kek'
+expect_ok in_empty_etc 'head -c 32 /dev/urandom >/etc/coffer/test.kek && sum=$(sha256sum /etc/coffer/test.kek) && coffer init "$1" --admin user:0 && [ "$sum" = "$(sha256sum /etc/coffer/test.kek)" ] && ls /etc/coffer && sed -n "s/^kek = //p" "$1/vault.conf"'
+id=$(sed -n 's/^id = \(.\{8\}\).*/\1/p' "$STORE/vault.conf")
+[ "$(sed -n '/test.*kek$/p; /verify$/p' "$OUT" | tail -n 4 | xargs)" = "test-$id.kek test-$id.verify test.kek file:/etc/coffer/test-$id.kek" ] || fail "$(cat "$OUT")"
+grep -q -- '--kek file:/etc/coffer/test.kek' "$ERR" || fail "nothing is said of the key that is there: $(cat "$ERR")"
+for word in kek verify; do
+	grep -q "key .*will be /etc/coffer/test-$id.$word" "$ERR" || fail "nothing is said before: $(cat "$ERR")"
+done
+rm -r "$STORE"
+
+note "two stores of one name in two directories: two keys, two verify keys, and each is found again"
+mkdir "$SCRATCH/store/a" "$SCRATCH/store/b" "$SCRATCH/store/c"
+# shellcheck disable=SC2016
+expect_ok in_empty_etc 'cd "${1%/*}" && for d in a b c; do coffer init $d/test --admin user:0 || exit; done && for d in a b c; do coffer fsck $d/test && coffer audit verify $d/test || exit; done && ls /etc/coffer | wc -l && ls /etc/coffer'
+[ "$(grep -cE '^test(-[0-9a-f]{8})?\.(kek|verify)$' "$OUT")" = 6 ] || fail "not three keys of each kind: $(cat "$OUT")"
+rm -r "$SCRATCH/store/a" "$SCRATCH/store/b" "$SCRATCH/store/c"
+mkdir "$SCRATCH/store/a" "$SCRATCH/store/b"
+for d in a b; do
+	expect_ok coffer init "$SCRATCH/store/$d/test" --kek "file:$SCRATCH/keys/two/$d"
+done
+for d in a b; do
+	expect_ok coffer audit verify "$SCRATCH/store/$d/test"
+done
+rm -r "$SCRATCH/store/a" "$SCRATCH/store/b" "$SCRATCH/keys/two"
+
+note "a key whose path is UTF-8; one that could not be written down is refused before anything is made"
+umlaut="$SCRATCH/keys/schl"$'\xc3\xbc'"ssel/"$'\xe9\x8d\xb5'" 1"
+expect_ok coffer init "$STORE" --kek "file:$umlaut"
+expect_ok coffer fsck "$STORE"
+expect_ok cofferd "$STORE" "$MNT"
+[ "$(jq -r .sealed "$MNT/.coffer/status")" = false ] || fail "its key was not found"
+umount "$MNT"
+wait_for flock -n "$STORE/lock" true
+rm -r "$STORE" "$SCRATCH/keys/"*
+for bad in $'new\nline' $'esc\e[1m' $'\xff' $'\xc0\xaf' $'\xc2\x9b' $'cut\xc3'; do
+	expect_exit 2 coffer init "$STORE" --kek "file:$SCRATCH/keys/$bad"
+	expect_message 'control character, or is not UTF-8'
+	[ ! -e "$STORE" ] && [ -z "$(ls "$SCRATCH/keys")" ] || fail "a refused init left something"
+done
+
 mkdir "$STORE" && echo mine >"$STORE/file"
 expect_exit 5 coffer init "$STORE" --kek "file:$KEK"
 [ "$(ls "$STORE")" = file ] || fail "init touched a directory that is not empty"

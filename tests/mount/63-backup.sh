@@ -127,7 +127,7 @@ expect_message 'cut short'
 cp "$all" "$SCRATCH/bent"
 printf '\377' | dd of="$SCRATCH/bent" bs=1 seek=5000 conv=notrunc status=none
 expect_exit 6 coffer backup verify "$SCRATCH/bent"
-printf 'CFBK\0\0\0\3' | cat - "$all" >"$SCRATCH/newer"
+printf 'CFBK\0\0\0\4' | cat - "$all" >"$SCRATCH/newer"
 expect_exit 1 coffer backup verify "$SCRATCH/newer"
 expect_message 'newer coffer'
 
@@ -160,8 +160,8 @@ expect_ok coffer grant secrets-officer user:20004 --on db
 expect_exit 0 as 20004 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$some"
 expect_exit 3 as 20004 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append <"$all"
 expect_message 'secrets/restore on large'
-expect_exit 5 coffer restore --signer "$signer" --key "$key" --existing append <"$all"
-expect_message 'gone was deleted here'
+expect_ok coffer restore --signer "$signer" --key "$key" --existing append --dry-run <"$all"
+expect_message '1 of what was left alone is deleted here and keeps the name, such as gone: coffer -m .* recover gone brings it back'
 expect_exit 3 as 20004 coffer restore --signer "$signer" --key "$SCRATCH/readable.key" --existing append --with-grants <"$all"
 expect_exit 3 coffer restore --signer "${signer//[0-9]/0}" --key "$key" <"$all"
 expect_message 'another vault'

@@ -84,4 +84,15 @@ grep -q 'used up their share of the audit log' "$DAEMON_LOG" || fail "the daemon
 [ "$(grep -c 'used up their share of the audit log' "$DAEMON_LOG")" -le 20 ] || fail "the daemon's log is flooded"
 vault_umount
 expect_ok coffer audit verify "$STORE"
+
+note "the same after a restart of the daemon"
+vault_mount -o audit_segment=64K,audit_keep=300K
+[ "$(status .audit.heaviest)" = user:$reader ] || fail "a restart forgets who filled the log: $(status .audit)"
+wait_for refused
+expect_output 'a value' as $other cat "$MNT/db/current"
+vault_umount
+head -c 9000 /dev/urandom >"$STORE/db/log-shares"
+vault_mount -o audit_segment=64K,audit_keep=300K
+expect_output 'a value' as $other cat "$MNT/db/current"
+vault_umount
 cat "$STORE"/audit/audit-*.jsonl | jq -en 'any(inputs; .errno == "EDQUOT" and .caller.uid == '$reader')' >/dev/null || fail "no count of what was refused"

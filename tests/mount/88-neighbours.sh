@@ -115,6 +115,15 @@ if [ -n "$cgroup" ]; then
 	expect_neighbour "$box" boxed $alice unshare --user --map-root-user unshare --user --pid --fork
 	[[ $(sees contained unshare --mount) = container:* ]] || fail "root in a container of the host's pid namespace is $(sees contained unshare --mount)"
 	expect_neighbour user:$alice contained setpriv --reuid=$alice --regid=$alice --clear-groups
+	note "  in one of the host's pid namespace all uids are the container, and what they make is theirs; a user's mount namespace, and one of root's without a container, are no container"
+	hosts_pid() { contained unshare --mount setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"; }
+	host_box=$(sees contained unshare --mount)
+	expect_neighbour "$host_box" hosts_pid $alice
+	expect_neighbour "$host_box" hosts_pid $((bobs + 1))
+	expect_neighbour "$host_box" hosts_pid 20199
+	expect_neighbour "$host_box" contained unshare --mount unshare --mount setpriv --reuid=20199 --regid=20199 --clear-groups
+	expect_neighbour user:$alice contained setpriv --reuid=$alice --regid=$alice --clear-groups unshare --user --map-root-user --mount
+	expect_neighbour user:$alice unshare --mount setpriv --reuid=$alice --regid=$alice --clear-groups
 fi
 expect_neighbour user:$alice as $alice unshare --user --map-root-user --pid --fork --mount
 third=$(sees unshare --mount)

@@ -44,6 +44,17 @@ race 0 "$file" "${ways[@]}" fstat-threads 'sendfile-alone?' 'fionread?'
 note "beside one that is put by the command, and others who ask for the size of what they have begun to read"
 SIZES_SECRET=db race 2 "$file" "${ways[@]}" fstat-threads 'sendfile-alone?' 'fionread?'
 
+note "workers that are killed meanwhile"
+DEATHS_EXPECTED=1
+setpriv --reuid=20001 --regid=20001 --clear-groups sizes race $((8 * times)) 0 "$file" fstat fstat-threads >"$SCRATCH/race" 2>&1 &
+racing=$!
+STARTED+=("$(process_of $racing)")
+for ((i = 0; i < ${KILLS:-4}; i++)); do
+	kill_worker
+done
+wait "$racing" || fail "$(cat "$SCRATCH/race")"
+cat "$SCRATCH/race"
+
 # What the programs make of it: the number of the value that each gave, or what it gave instead.
 value() { head -c "$1" /dev/zero | tr '\0' "$2"; }
 value 2000 A >"$SCRATCH/long"

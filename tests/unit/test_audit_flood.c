@@ -597,6 +597,94 @@ START_TEST(who_has_used_up_a_share_is_refused_alone_and_not_for_ever)
 }
 END_TEST
 
+static bool is_no_namespace(uint64_t neighbour)
+{
+	return neighbour >> 56 == 0;
+}
+
+/* The daemon ends, and its memory with it. */
+static void restarts(struct log *l)
+{
+	audit_close(l->a);
+	l->a = NULL;
+	memset(l->head, 0, sizeof *l->head);
+	ck_assert_int_eq(log_open(l), 0);
+}
+
+static uint32_t heaviest(struct log *l, uint64_t *ret_neighbour)
+{
+	struct audit_state s;
+
+	audit_state(l->a, &s);
+	*ret_neighbour = s.heaviest;
+	return s.heaviest_percent;
+}
+
+START_TEST(who_has_written_its_share_has_written_it_after_a_restart_too)
+{
+	struct log *l = log_new(in_memory());
+	struct who greedy = { .uid = 1000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW }, other = { .uid = 2000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW };
+	const uint8_t boot[AUDIT_BOOT_LEN] = { 1 }, another[AUDIT_BOOT_LEN] = { 2 };
+	char path[400];
+	uint64_t who;
+	int r = 0, n = 0;
+
+	clock_ns = 1;
+	l->config.keep_bytes = 256 << 10;
+	l->config.keep_seconds = 86400;
+	l->config.boot = boot;
+	l->config.lasts = is_no_namespace;
+	snprintf(path, sizeof path, "%s/log-shares", l->dir);
+	l->config.shares_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_gt(l->config.shares_fd, 0);
+	ck_assert_int_eq(log_open(l), 0);
+	while ((r = asks(l, &greedy)) == 0 && ++n < 100000)
+		if (n % 100 == 0)
+			passes(l, 250 * MS);
+	ck_assert_int_eq(r, -EDQUOT);
+	restarts(l);
+	ck_assert_int_eq(asks(l, &greedy), -EDQUOT);
+	ck_assert_int_eq(asks(l, &other), 0);
+	/* killed, with all its memory, after the last time that it was saved */
+	passes(l, 11 * (int64_t)AUDIT_NS);
+	log_drop(l);
+	memset(l->head, 0, sizeof *l->head);
+	ck_assert_int_eq(log_open(l), 0);
+	ck_assert_uint_ge(heaviest(l, &who), 99);
+	ck_assert_uint_eq(who, 1000);
+	/* a torn slot: the one before it is as good as it was */
+	audit_close(l->a);
+	l->a = NULL;
+	memset(l->head, 0, sizeof *l->head);
+	ck_assert_int_eq(pwrite(l->config.shares_fd, "torn", 4, 100), 4);
+	ck_assert_int_eq(log_open(l), 0);
+	ck_assert_uint_ge(heaviest(l, &who), 98);
+	/* in another boot a namespace is another one's */
+	pthread_mutex_lock(&l->a->lock);
+	for (int i = 0; i < 200; i++)
+		audit_share_add(l->a, UINT64_C(2) << 56 | 7, AUDIT_LINE_MAX);
+	pthread_mutex_unlock(&l->a->lock);
+	restarts(l);
+	ck_assert_uint_ge(heaviest(l, &who), 99);
+	ck_assert_uint_eq(who, UINT64_C(2) << 56 | 7);
+	l->config.boot = another;
+	restarts(l);
+	ck_assert_uint_ge(heaviest(l, &who), 98);
+	ck_assert_uint_eq(who, 1000);
+	/* nothing that makes sense is nothing */
+	audit_close(l->a);
+	l->a = NULL;
+	memset(l->head, 0, sizeof *l->head);
+	ck_assert_int_eq(ftruncate(l->config.shares_fd, 0), 0);
+	ck_assert_int_eq(pwrite(l->config.shares_fd, path, sizeof path, 0), (ssize_t)sizeof path);
+	ck_assert_int_eq(log_open(l), 0);
+	ck_assert_int_eq(asks(l, &greedy), 0);
+	log_verify_clean(l);
+	close(l->config.shares_fd);
+	done(l);
+}
+END_TEST
+
 START_TEST(without_a_promise_nobody_is_refused)
 {
 	struct log *l = log_new(in_memory());
@@ -673,6 +761,7 @@ int main(void)
 	tcase_add_loop_test(counting, a_record_costs_no_more_however_long_the_path, 0, 4);
 	tcase_add_loop_test(shares, an_hour_at_full_speed_pushes_out_nothing, 0, ATTACKS);
 	tcase_add_test(shares, who_has_used_up_a_share_is_refused_alone_and_not_for_ever);
+	tcase_add_test(shares, who_has_written_its_share_has_written_it_after_a_restart_too);
 	tcase_add_test(shares, without_a_promise_nobody_is_refused);
 	tcase_add_test(shares, a_disk_that_is_nearly_full_is_left_to_others);
 	return suite_run(all, sizeof all / sizeof all[0], "audit floods");

@@ -629,6 +629,22 @@ START_TEST(finds_a_head_file_from_before_the_first_segment)
 }
 END_TEST
 
+/* Whoever counted up to it would make a hundred million system calls, twice. */
+START_TEST(a_name_with_a_huge_number_is_one_file)
+{
+	struct log *l = log_new("/tmp");
+	uint32_t due;
+	int fd = openat(l->dir_fd, "audit-99999999.jsonl", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	ck_assert_int_eq(audit_retain(l->dir_fd, 1 << 20, 86400, 0, &due), 0);
+	ck_assert_uint_eq(due, 0);
+	ck_assert_int_le(audit_protect(l->dir_fd, false), 0);
+	log_free(l);
+}
+END_TEST
+
 START_TEST(verifies_beside_retention)
 {
 	struct log *l = segments(4);
@@ -678,6 +694,7 @@ int main(void)
 	tcase_add_loop_test(retention, verifies_though_all_that_the_head_file_named_was_removed_meanwhile, 0, 3);
 	tcase_add_test(retention, finds_a_head_file_from_before_the_first_segment);
 	tcase_add_test(before, accounts_for_a_log_of_before_from_its_first_record_on);
+	tcase_add_test(before, a_name_with_a_huge_number_is_one_file);
 	tcase_add_test(before, finds_what_went_before_the_first_start_of_this_version);
 	tcase_add_test(before, what_the_head_file_says_accounts_for_nothing);
 	tcase_add_loop_test(before, a_torn_beginning_accounts_for_nothing, 0, 2);

@@ -362,7 +362,10 @@ START_TEST(what_was_deleted_comes_back_deleted)
 	store_rdlock(other.store);
 	ck_assert_int_gt(store_purge_left(other.store, store_find_deleted(other.store, "gone")), (int64_t)89 * 86400 * NS_PER_S);
 	store_unlock_tables(other.store);
-	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), -EEXIST);
+	/* what is deleted here gets nothing new, does not stop the others, and is told of */
+	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), 0);
+	ck_assert(counts.skipped == 1 && counts.appended == 0 && counts.deleted_here == 1);
+	ck_assert_str_eq(counts.deleted_name, "gone");
 	ck_assert_int_eq(fsck_quiet(&other, true), 0);
 	ck_assert_int_eq(store_begin(other.store), 0);
 	ck_assert_int_eq(store_secret_recover(other.store, 1), 0);
@@ -688,16 +691,17 @@ START_TEST(numbers_without_their_versions_are_refused)
 }
 END_TEST
 
-/* As format 1 was: its last record counts no rules, and there are none. */
-static void make_older(struct memory *m)
+/* As an older format was: the last record of format 1 counts no rules, that of format 2 no history rules, and there are none. */
+static void make_older(struct memory *m, uint8_t format)
 {
+	const uint8_t counted = format == 1 ? 56 : 80;
 	size_t len = 0;
 	uint8_t *plain = records_of(m, &len);
 
-	m->data[7] = 1;
-	ck_assert_uint_eq(plain[len - 80 - RECORD_HEAD], RECORD_END);
-	plain[len - 81] = 56;
-	put_records(m, plain, len - 24);
+	m->data[7] = format;
+	ck_assert_uint_eq(plain[len - 88 - RECORD_HEAD], RECORD_END);
+	plain[len - 89] = counted;
+	put_records(m, plain, len - 88 + counted);
 	free(plain);
 }
 
@@ -709,7 +713,7 @@ START_TEST(older_format_is_read)
 	add_secret(fx.store, "db", "one");
 	add_binding(fx.store, 2000, "secrets-user", "db*");
 	m = back_up_all(fx.store);
-	make_older(&m);
+	make_older(&m, (uint8_t)_i);
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), 0);
 	ck_assert_uint_eq(counts.bindings, 1);
 	id = id_of(other.store, "db");
@@ -730,9 +734,11 @@ static void add_rules(struct store *s)
 	struct rotation told = { .scope = "api", .action = ROTATION_NOTIFY, .every = 30 * DAY };
 	struct hook h = { .scope = "tls-*", .events = EVENT_BIT(EVENT_NEW_VERSION) | EVENT_BIT(EVENT_DELETED), .command = "/usr/bin/reload nginx", .user = 0, .debounce = 500, .timeout = 9,
 			  .created_by = 8 };
+	struct history kept = { .scope = "*", .versions = 10, .span = 90 * DAY, .created_by = 9 };
 	uint64_t id;
 
 	ck_assert_int_eq(store_begin(s), 0);
+	ck_assert_int_eq(store_history_put(s, &kept, &id), 0);
 	ck_assert_int_eq(store_rotation_put(s, &told, &id), 0);
 	ck_assert_int_eq(store_rotation_put(s, &made, &id), 0);
 	ck_assert_int_eq(store_rotation_put(s, &run, &id), 0);
@@ -749,6 +755,12 @@ static void assert_rules_are_the_same(struct store *a, struct store *b)
 	ck_assert_uint_eq(x->n_rotations, y->n_rotations);
 	ck_assert_uint_eq(x->n_hooks, y->n_hooks);
 	ck_assert_uint_eq(x->near_days, y->near_days);
+	ck_assert_uint_eq(x->n_histories, y->n_histories);
+	for (size_t i = 0; i < x->n_histories; i++) {
+		const struct history *p = &x->histories[i], *q = &y->histories[i];
+		ck_assert_str_eq(p->scope, q->scope);
+		ck_assert(p->versions == q->versions && p->span == q->span && p->created_by == q->created_by);
+	}
 	for (size_t i = 0; i < x->n_rotations; i++) {
 		const struct rotation *p = &x->rotations[i], *q = &y->rotations[i];
 		ck_assert_str_eq(p->scope, q->scope);
@@ -782,7 +794,7 @@ START_TEST(policies_hooks_and_days_come_back)
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
 	ck_assert(counts.rotations == 0 && counts.hooks == 0 && !counts.settings);
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .existing = RESTORE_SKIP }), 0);
-	ck_assert(counts.rotations == 3 && counts.hooks == 1 && counts.settings);
+	ck_assert(counts.rotations == 3 && counts.hooks == 1 && counts.histories == 1 && counts.settings);
 	assert_rules_are_the_same(fx.store, other.store);
 	store_rdlock(other.store);
 	id = store_rules(other.store)->hooks[0].id;
@@ -859,7 +871,7 @@ START_TEST(rules_are_not_taken_from_the_older_format)
 
 	add_rules(fx.store);
 	m = back_up_all(fx.store);
-	make_older(&m);
+	make_older(&m, (uint8_t)_i);
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true }), -EBADMSG);
 	ck_assert_ptr_nonnull(strstr(why, "out of order"));
 	free(m.data);
@@ -1347,12 +1359,12 @@ START_TEST(older_store_gets_its_signing_key_when_it_needs_one)
 	/* As an older coffer left it: without the key, and without the tables. */
 	forget_signer(fx.store);
 	older_head(&fx);
-	raw(&fx, "DROP TABLE rotations; DROP TABLE hooks; DROP TABLE notices; DROP TABLE events; DROP TABLE marks; DROP TABLE hook_places;"
-		 " DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces;"
+	raw(&fx, "DROP TABLE histories; DROP TABLE rotations; DROP TABLE hooks; DROP TABLE notices; DROP TABLE events; DROP TABLE marks; DROP TABLE hook_places;"
+		 " DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; DROP INDEX requests_neighbour; ALTER TABLE requests DROP COLUMN neighbour;"
 		 " ALTER TABLE state DROP COLUMN trail; ALTER TABLE state DROP COLUMN trail_members; ALTER TABLE state DROP COLUMN serial; PRAGMA user_version = 3");
 	ck_assert_int_eq(vault_open(&fx), -ESTALE);
 	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = true };
-	ck_assert_int_eq(store_open(&config, &fx.store, why, sizeof why), 0);
+	ck_assert_msg(store_open(&config, &fx.store, why, sizeof why) == 0, "%s", why);
 	ck_assert_int_eq(store_unlock(fx.store, fx.keys, why, sizeof why), 0);
 	ck_assert_int_eq(store_signer(fx.store, public), -ENOENT);
 	add_secret(fx.store, "db", "one");
@@ -1398,11 +1410,11 @@ int main(void)
 	tcase_add_test(t, one_kind_is_not_appended_to_another);
 	tcase_add_loop_test(t, words_that_are_no_text_are_refused, 0, 3);
 	tcase_add_test(t, who_appends_is_asked_as_such);
-	tcase_add_test(t, older_format_is_read);
+	tcase_add_loop_test(t, older_format_is_read, 1, BACKUP_FORMAT);
 	tcase_add_test(t, policies_hooks_and_days_come_back);
 	tcase_add_test(t, policies_and_hooks_are_asked_for_and_name_their_programs);
 	tcase_add_loop_test(t, rules_that_cannot_be_are_refused, 0, 6);
-	tcase_add_test(t, rules_are_not_taken_from_the_older_format);
+	tcase_add_loop_test(t, rules_are_not_taken_from_the_older_format, 1, BACKUP_FORMAT);
 	tcase_add_test(t, each_restored_secret_is_one_new_version_event);
 	tcase_add_test(t, appended_value_that_is_served_already_is_marked_where_a_hook_waits);
 	tcase_add_loop_test(t, numbers_without_their_versions_are_refused, 0, 3);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct handle_table *table_new(void)
@@ -197,6 +198,186 @@ START_TEST(a_full_pool_refuses_and_recovers)
 }
 END_TEST
 
+/* Each neighbour from `from` on takes what it can, until there is nothing for anybody. Returns the next one. */
+static uint32_t fill(struct handles *h, uint32_t from, uint32_t flags)
+{
+	static uint64_t unique = 1000000;
+	struct handle *e;
+	uint32_t refused = 0;
+
+	for (; refused < 3; from++) {
+		uint32_t n = 0;
+		while (handle_new(h, &(struct handle_ask){ .unique = unique += 2, .neighbour = from, .kind = HANDLE_VALUE }, &e) == 0) {
+			e->open_flags = flags;
+			e->secret = from;
+			handle_publish(h, e);
+			n++;
+		}
+		refused = n ? 0 : refused + 1;
+	}
+	return from;
+}
+
+/* The clock of last use has no less. */
+static void next_second(void)
+{
+	struct timespec from, t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &from);
+	do {
+		usleep(1000);
+		clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	} while (t.tv_sec == from.tv_sec);
+}
+
+static const struct handle_ask newcomer = { .unique = 77, .neighbour = 999999, .uid = 9, .kind = HANDLE_VALUE };
+
+START_TEST(a_newcomer_has_what_the_heaviest_did_not_use_for_the_longest_time)
+{
+	struct handles *h = take_over(table_new());
+	uint64_t first = open_one(h, 1, 2, 1, 1, O_RDONLY), second = open_one(h, 1, 4, 1, 1, O_RDONLY), fh = 0;
+	struct handle *e;
+
+	fill(h, 1, O_RDONLY);
+	ck_assert_int_eq(handle_new(h, &newcomer, &e), -ENFILE);
+	next_second();
+	handle_let(h, handle_hold(h, first));
+	e = handle_take_back(h, &newcomer, &fh);
+	ck_assert_ptr_nonnull(e);
+	ck_assert_uint_eq(fh, second);
+	ck_assert_uint_eq(e->neighbour, 1);
+	ck_assert_ptr_null(handle_get(h, second));
+	ck_assert_ptr_null(handle_hold(h, second));
+	handle_pass_on(h, e, &newcomer);
+	e->secret = 5;
+	handle_show(e, 6, 1);
+	fh = handle_publish(h, e);
+	ck_assert_uint_ne(fh, second);
+	ck_assert_ptr_eq(handle_get(h, fh), e);
+	/* of the one before nothing is left but that it was */
+	ck_assert_ptr_null(handle_get(h, second));
+	ck_assert_int_eq(handle_gone(h, second), -ESTALE);
+	ck_assert_int_eq(handle_gone(h, fh + (UINT64_C(1) << 32)), -EBADF);
+	ck_assert_int_eq(handle_gone(h, HANDLES_MAX), -EBADF);
+	handle_release(h, second);
+	ck_assert_ptr_eq(handle_get(h, fh), e);
+	ck_assert_uint_eq(handle_readers(h, 5, 6), 1);
+	ck_assert_ptr_nonnull(handle_get(h, first));
+	handles_free(h);
+}
+END_TEST
+
+START_TEST(what_a_thread_holds_is_not_taken_back)
+{
+	struct handles *h = take_over(table_new());
+	uint64_t first = open_one(h, 1, 2, 1, 1, O_RDONLY), fh = 0;
+
+	fill(h, 1, O_RDONLY);
+	struct handle *held = handle_hold(h, first), *e = handle_take_back(h, &newcomer, &fh);
+	ck_assert_ptr_nonnull(held);
+	ck_assert_ptr_nonnull(e);
+	ck_assert_uint_ne(fh, first);
+	ck_assert_ptr_eq(handle_get(h, first), held);
+	handles_free(h);
+}
+END_TEST
+
+START_TEST(what_may_be_written_to_and_what_is_roots_is_not_taken_back)
+{
+	struct handles *h = take_over(table_new());
+	uint64_t fh;
+
+	/* uid 0 has most; and who writes has most of the others */
+	fill(h, 0, O_WRONLY);
+	ck_assert_ptr_null(handle_take_back(h, &newcomer, &fh));
+	handles_free(h);
+	h = take_over(table_new());
+	for (uint32_t n = 0; n < VALUES_MOST; n++)
+		open_one(h, 0, 2 + 2 * n, 1, 1, O_RDONLY);
+	for (uint32_t n = 0; n < VALUES_MOST; n++)
+		open_one(h, 1, 100000 + 2 * n, 1, 1, O_RDWR);
+	fill(h, 2, O_RDONLY);
+	struct handle *e = handle_take_back(h, &newcomer, &fh);
+	ck_assert_ptr_nonnull(e);
+	ck_assert_uint_eq(e->neighbour, 2);
+	handles_free(h);
+}
+END_TEST
+
+START_TEST(who_has_as_much_as_others_takes_nothing_back_and_keeps_nobody_from_it)
+{
+	struct handles *h = take_over(table_new());
+	struct handle *e;
+	uint64_t fh;
+	uint32_t got = 0;
+
+	ck_assert_ptr_null(handle_take_back(h, &newcomer, &fh));	/* there is room */
+	fill(h, 1, O_RDONLY);
+	for (uint64_t i = 0; i < 100; i++)
+		ck_assert_ptr_null(handle_take_back(h, &(struct handle_ask){ .unique = i, .neighbour = 1, .kind = HANDLE_VALUE }, &fh));
+	/* one after the other, until all have the same: then no more */
+	while ((e = handle_take_back(h, &newcomer, &fh))) {
+		handle_pass_on(h, e, &newcomer);
+		handle_publish(h, e);
+		got++;
+		ck_assert_uint_lt(got, VALUES_MOST);
+	}
+	ck_assert_uint_gt(got, VALUES_MOST / 16);
+	ck_assert_int_eq(handle_new(h, &newcomer, &e), -ENFILE);
+	handles_free(h);
+}
+END_TEST
+
+static _Atomic bool over;
+static struct handles *shared_handles;
+static uint64_t held_fhs[8];
+
+static void *hold_and_look(void *arg)
+{
+	uint64_t *wrong = arg;
+
+	while (!atomic_load(&over))
+		for (size_t i = 0; i < sizeof held_fhs / sizeof *held_fhs; i++) {
+			struct handle *e = handle_hold(shared_handles, held_fhs[i]);
+			if (!e)
+				continue;
+			for (int k = 0; k < 20; k++)
+				*wrong += e->secret != 1 || e->neighbour != 1;
+			handle_let(shared_handles, e);
+		}
+	return NULL;
+}
+
+/* While others are read, they are taken back: whoever holds one sees only what it opened. */
+START_TEST(nobody_sees_another_ones_handle_in_its_own)
+{
+	struct handles *h = shared_handles = take_over(table_new());
+	pthread_t threads[2];
+	uint64_t wrong[2] = { 0 }, fh;
+
+	for (size_t i = 0; i < sizeof held_fhs / sizeof *held_fhs; i++)
+		held_fhs[i] = open_one(h, 1, 2 + 2 * i, 1, 1, O_RDONLY);
+	fill(h, 1, O_RDONLY);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, hold_and_look, &wrong[i]), 0);
+	for (unsigned i = 0; i < 3000; i++) {
+		const struct handle_ask ask = { .unique = 77 + 2 * i, .neighbour = 999999 + i / 100, .kind = HANDLE_VALUE };
+		struct handle *e = handle_take_back(h, &ask, &fh);
+		if (!e)
+			continue;
+		handle_pass_on(h, e, &ask);
+		e->secret = 2;
+		handle_publish(h, e);
+	}
+	atomic_store(&over, true);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		ck_assert_uint_eq(wrong[i], 0);
+	}
+	handles_free(h);
+}
+END_TEST
+
 START_TEST(whoever_has_its_own_files_and_directories_open_takes_no_value_from_anybody)
 {
 	struct handle_table *t = table_new();
@@ -257,10 +438,28 @@ static uint64_t follow_one(struct handles *h, uint64_t unique, uint32_t secret, 
 
 	ck_assert_int_eq(new_value(h, 1, unique, &e), 0);
 	e->secret = secret;
+	e->object = secret;
 	e->tid = tid;
 	e->tgid = tgid;
 	handle_show(e, 3, 100);
 	return handle_publish(h, e);
+}
+
+static uint64_t of_thread(struct handles *h, uint32_t object, pid_t tid, pid_t tgid)
+{
+	bool own;
+	const uint64_t fh = handle_last(h, object, tid, tgid, &own);
+
+	return own ? fh : 0;
+}
+
+static uint64_t of_process(struct handles *h, uint32_t object, pid_t tgid)
+{
+	bool own;
+	const uint64_t fh = handle_last(h, object, 1, tgid, &own);
+
+	ck_assert(!own);
+	return fh;
 }
 
 START_TEST(the_last_opened_of_a_thread_and_of_a_process_is_found)
@@ -270,21 +469,22 @@ START_TEST(the_last_opened_of_a_thread_and_of_a_process_is_found)
 	const uint64_t a = follow_one(h, 2, 7, 11, 10), b = follow_one(h, 4, 7, 12, 10), c = follow_one(h, 6, 7, 11, 10), other = follow_one(h, 8, 8, 11, 10);
 
 	for (int again = 0; again < 2; again++) {
-		ck_assert_uint_eq(handle_of_thread(h, 7, 11), c);
-		ck_assert_uint_eq(handle_of_thread(h, 7, 12), b);
-		ck_assert_uint_eq(handle_of_thread(h, 8, 11), other);
-		ck_assert_uint_eq(handle_of_thread(h, 7, 13), 0);
-		ck_assert_uint_eq(handle_of_process(h, 7, 10), c);
-		ck_assert_uint_eq(handle_of_process(h, 7, 11), 0);
+		ck_assert_uint_eq(of_thread(h, 7, 11, 10), c);
+		ck_assert_uint_eq(of_thread(h, 7, 12, 10), b);
+		ck_assert_uint_eq(of_thread(h, 8, 11, 10), other);
+		ck_assert_uint_eq(of_thread(h, 7, 13, 10), 0);
+		ck_assert_uint_eq(of_thread(h, 7, 11, 9), 0);	/* another's thread had the number */
+		ck_assert_uint_eq(of_process(h, 7, 10), c);
+		ck_assert_uint_eq(of_process(h, 7, 11), 0);
 		handles_free(h);
 		h = take_over(t);	/* the next worker knows the order as well */
 	}
 	handle_release(h, c);
-	ck_assert_uint_eq(handle_of_thread(h, 7, 11), a);
-	ck_assert_uint_eq(handle_of_process(h, 7, 10), b);
+	ck_assert_uint_eq(of_thread(h, 7, 11, 10), a);
+	ck_assert_uint_eq(of_process(h, 7, 10), b);
 	handle_release(h, a);
 	handle_release(h, b);
-	ck_assert_uint_eq(handle_of_process(h, 7, 10), 0);
+	ck_assert_uint_eq(of_process(h, 7, 10), 0);
 	handles_free(h);
 }
 END_TEST
@@ -298,8 +498,8 @@ START_TEST(the_order_stays_when_the_index_grows)
 	for (int i = 0; i < MANY; i++)
 		fhs[i] = follow_one(h, 2u * (unsigned)i + 2, 7, 100 + i % 2, 50);
 	for (int i = MANY; i-- > 2;) {
-		ck_assert_uint_eq(handle_of_thread(h, 7, 100 + i % 2), fhs[i]);
-		ck_assert_uint_eq(handle_of_process(h, 7, 50), fhs[i]);
+		ck_assert_uint_eq(of_thread(h, 7, 100 + i % 2, 50), fhs[i]);
+		ck_assert_uint_eq(of_process(h, 7, 50), fhs[i]);
 		handle_release(h, fhs[i]);
 	}
 	handles_free(h);
@@ -636,6 +836,11 @@ int main(void)
 	tcase_add_test(t, counts_busy_entries_against_the_limit);
 	tcase_add_test(t, a_full_pool_refuses_and_recovers);
 	tcase_add_test(t, whoever_has_its_own_files_and_directories_open_takes_no_value_from_anybody);
+	tcase_add_test(t, a_newcomer_has_what_the_heaviest_did_not_use_for_the_longest_time);
+	tcase_add_test(t, what_a_thread_holds_is_not_taken_back);
+	tcase_add_test(t, what_may_be_written_to_and_what_is_roots_is_not_taken_back);
+	tcase_add_test(t, who_has_as_much_as_others_takes_nothing_back_and_keeps_nobody_from_it);
+	tcase_add_test(t, nobody_sees_another_ones_handle_in_its_own);
 	tcase_add_test(t, counts_readers_of_a_version);
 	tcase_add_test(t, counts_survive_growth_and_removal);
 	tcase_add_test(t, the_next_worker_takes_everything_over);

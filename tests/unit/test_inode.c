@@ -127,6 +127,59 @@ START_TEST(knows_directories)
 }
 END_TEST
 
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* What programs keep in a double, or in 32 bits, is still the number of one thing. */
+START_TEST(shows_numbers_that_programs_can_hold_and_tell_apart)
+{
+	static const struct inode shown[] = {
+		{ INODE_ROOT, 0, 0 }, { INODE_OWN, 0, OWN_DIR }, { INODE_OWN, 0, OWN_END - 1 }, { INODE_SECRET, 1, 0 }, { INODE_SECRET, INODE_SECRET_MAX, 0 },
+		{ INODE_VERSIONS, 1, 0 }, { INODE_VERSIONS, INODE_SECRET_MAX, 0 }, { INODE_CURRENT, 1, 0 }, { INODE_CURRENT, INODE_SECRET_MAX, 0 },
+		{ INODE_VERSION, 1, 1 }, { INODE_VERSION, 1, 2 }, { INODE_VERSION, 2, 1 }, { INODE_VERSION, (1 << 19) - 1, (1 << 11) - 1 }, { INODE_VERSION, 1 << 19, 1 }, { INODE_VERSION, 1, 1 << 11 },
+		{ INODE_VERSION, (1 << 26) - 1, (1 << 24) - 1 }, { INODE_VERSION, 1 << 26, 1 }, { INODE_VERSION, 1, 1 << 24 }, { INODE_VERSION, INODE_SECRET_MAX, INODE_LOW_MAX },
+		{ INODE_EPOCH, 0, 1 }, { INODE_EPOCH, 0, INODE_EPOCH_MAX }, { INODE_AT, 1, 1 }, { INODE_AT, INODE_SECRET_MAX, INODE_EPOCH_MAX },
+		{ INODE_REQUEST, 0, 0 }, { INODE_REQUEST, 1, 2 }, { INODE_REQUEST, INODE_SECRET_MAX, INODE_LOW_MAX },
+	};
+	uint64_t seen[sizeof shown / sizeof *shown];
+
+	for (int narrow = 0; narrow < 2; narrow++)
+		for (size_t n = 0; n < sizeof shown / sizeof *shown; n++) {
+			seen[n] = inode_shown(inode_pack(&shown[n]), narrow);
+			ck_assert_uint_ne(seen[n], 0);
+			ck_assert_uint_lt(seen[n], narrow ? UINT64_C(1) << 32 : UINT64_C(1) << 53);
+			for (size_t k = 0; k < n; k++)
+				ck_assert_uint_ne(seen[n], seen[k]);
+		}
+	ck_assert_uint_eq(inode_shown(0, false), 0);
+	ck_assert_uint_eq(inode_shown(UINT64_MAX, true), 0);
+}
+END_TEST
+
+/* 300,000 versions, and as many names below .coffer/at: hashes of 50 bits meet once in 25,000 such vaults. */
+START_TEST(shows_no_number_twice_in_a_large_vault)
+{
+	enum { N = 300000 };
+	uint64_t *seen = calloc(2 * N, sizeof *seen);
+
+	ck_assert_ptr_nonnull(seen);
+	for (uint32_t n = 0; n < N; n++) {
+		seen[2 * n] = inode_shown(inode_pack(&(struct inode){ INODE_VERSION, 1 + n % 1000 * 250000, 1 + n / 1000 * 800000 }), false);
+		seen[2 * n + 1] = inode_shown(inode_pack(&(struct inode){ INODE_AT, 1 + n % 1000, 1 + n / 1000 }), false);
+	}
+	qsort(seen, 2 * N, sizeof *seen, by_number);
+	size_t twice = 0;
+	for (size_t n = 1; n < 2 * N; n++)
+		twice += seen[n] == seen[n - 1];
+	ck_assert_uint_eq(twice, 0);
+	free(seen);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("inode");
@@ -141,6 +194,8 @@ int main(void)
 	tcase_add_test(t, a_flipped_bit_is_another_inode_or_none);
 	tcase_add_test(t, leaves_the_result_alone_when_refusing);
 	tcase_add_test(t, knows_directories);
+	tcase_add_test(t, shows_numbers_that_programs_can_hold_and_tell_apart);
+	tcase_add_test(t, shows_no_number_twice_in_a_large_vault);
 	srunner_run_all(r, CK_NORMAL);
 	int failed = srunner_ntests_failed(r);
 	srunner_free(r);

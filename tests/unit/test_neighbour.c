@@ -9,6 +9,7 @@
 #define SECOND INT64_C(1000000000)
 
 #define OF(kind, value) ((uint64_t)(kind) << 56 | (value))
+#define OF_CGROUP UINT64_MAX	/* that of root's, by its cgroup */
 #define SUB(owner_, first_) { .in_range = true, .owner = (owner_), .first = (first_) }
 
 static const struct { struct neighbour_facts f; uint64_t neighbour; uint32_t owner; } cases[] = {
@@ -41,6 +42,10 @@ static const struct { struct neighbour_facts f; uint64_t neighbour; uint32_t own
 	/* --pid=host: by the cgroup, else by the mount namespace */
 	{ { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6 }, OF(NEIGHBOUR_MNT_NS, 5), 0 },
 	{ { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 6, .our_mnt_ns = 6 }, 0, 0 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .mnt_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1" }, OF_CGROUP, 1000 },
+	{ { .uid = 500000, .answered = true, .ancestry = { .known = true, .mnt_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6, .of_uid = SUB(1000, 500000), .container = "docker:1" }, OF_CGROUP, 1000 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .mnt_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6 }, 1000, 1000 },	/* a service with PrivateTmp= */
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .mnt_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1", .unit = "user@1000.service" }, 1000, 1000 },
 	/* a user's cgroup may have any name */
 	{ { .uid = 1000, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1" }, 1000, 1000 },
 	/* ranges of nobody who is known */
@@ -70,7 +75,8 @@ START_TEST(tells_neighbours_apart)
 
 	f.container = f.container ? f.container : "";
 	f.unit = f.unit ? f.unit : "";
-	ck_assert_msg(neighbour_of(&f) == cases[_i].neighbour, "%d: %llx", _i, (unsigned long long)neighbour_of(&f));
+	const uint64_t want = cases[_i].neighbour == OF_CGROUP ? neighbour_of_cgroup(f.container, f.unit) : cases[_i].neighbour;
+	ck_assert_msg(neighbour_of(&f) == want, "%d: %llx", _i, (unsigned long long)neighbour_of(&f));
 	ck_assert_msg(neighbour_owner(&f) == cases[_i].owner, "%d: %u", _i, neighbour_owner(&f));
 }
 END_TEST

@@ -510,7 +510,7 @@ START_TEST(refuses_what_is_there_and_what_is_not)
 	ck_assert_int_eq(policy_apply(p, again, 2, &next), -ENOENT);
 	unknown.binding.role = 0;
 	ck_assert_int_eq(policy_apply(p, &unknown, 1, &next), -ENOENT);
-	unknown.binding.role = 13;
+	unknown.binding.role = 14;
 	ck_assert_int_eq(policy_apply(p, &unknown, 1, &next), -ENOENT);
 	ck_assert_ptr_null(next);
 	ck_assert_ptr_nonnull(policy_binding(p, 1));
@@ -704,21 +704,34 @@ START_TEST(bindings_come_in_ascending_id)
 }
 END_TEST
 
+/* A vault of before may have made a role of that name: it is the one that is meant there. */
+START_TEST(role_of_ones_own_goes_before_a_built_in_one_that_came_later)
+{
+	struct policy_change c[] = { role(1002, "secrets-writer", 1) };
+	struct policy *p = policy_of(c, 1), *none = policy_of(NULL, 0);
+
+	ck_assert_uint_eq(policy_role_by_name(p, "secrets-writer")->id, 1002);
+	ck_assert_uint_eq(policy_role_by_name(none, "secrets-writer")->id, ROLE_LATER_FIRST);
+	policy_unref(p);
+	policy_unref(none);
+}
+END_TEST
+
 START_TEST(roles_come_built_in_first)
 {
 	struct policy_change c[] = { role(1002, "b", 1), role(1000, "c", 1), role(70000, "a", 1) };
 	struct policy *p = policy_of(c, 3);
-	struct seen all = { 0 }, some = { .stop_after = 13 };
+	struct seen all = { 0 }, some = { .stop_after = 14 };
 
 	ck_assert_int_eq(policy_each_role(p, see_role, &all), 0);
-	ck_assert_uint_eq(all.n, 15);
-	for (size_t i = 0; i < 12; i++)
+	ck_assert_uint_eq(all.n, 16);
+	for (size_t i = 0; i < 13; i++)
 		ck_assert_uint_eq(all.ids[i], i + 1);
-	ck_assert_uint_eq(all.ids[12], 1000);
-	ck_assert_uint_eq(all.ids[13], 1002);
-	ck_assert_uint_eq(all.ids[14], 70000);
+	ck_assert_uint_eq(all.ids[13], 1000);
+	ck_assert_uint_eq(all.ids[14], 1002);
+	ck_assert_uint_eq(all.ids[15], 70000);
 	ck_assert_int_eq(policy_each_role(p, see_role, &some), 42);
-	ck_assert_uint_eq(some.n, 13);
+	ck_assert_uint_eq(some.n, 14);
 	policy_unref(p);
 }
 END_TEST
@@ -910,7 +923,7 @@ int main(void)
 		refuses_bindings_that_make_no_sense, refuses_what_is_there_and_what_is_not,
 		refuses_roles_that_would_change_what_others_mean, a_failed_change_leaves_nothing_of_those_before_it,
 		changes_apply_in_order, old_snapshots_answer_as_before, what_is_added_stays_out_of_older_snapshots, snapshots_share_what_did_not_change,
-		ten_thousand_bindings_load_and_go, bindings_come_in_ascending_id, roles_come_built_in_first,
+		ten_thousand_bindings_load_and_go, bindings_come_in_ascending_id, roles_come_built_in_first, role_of_ones_own_goes_before_a_built_in_one_that_came_later,
 		roles_are_found_by_id_and_name, only_lasting_administrators_of_the_vault_count,
 		a_block_overrides_every_binding_until_it_is_gone, blocks_speak_of_groups_and_narrow_by_commas, refuses_blocks_that_make_no_sense,
 		administrators_that_a_block_covers_do_not_count, a_block_holds_for_whoever_it_means, an_account_gives_no_right,

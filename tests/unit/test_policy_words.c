@@ -412,6 +412,7 @@ START_TEST(built_in_roles_are_those_of_the_cloud_vault)
 		{ "purge-operator", { "secrets/purge", "keys/purge", "certificates/purge" } },
 		{ "data-access-administrator", { "bindings/list", "bindings/create", "bindings/delete" } },
 		{ "auditor", { "audit/read", "vault/status", "vault/metrics" } },
+		{ "secrets-writer", { "secrets/set", "secrets/list" } },
 	};
 	size_t n;
 	const struct role *roles = role_builtin(&n);

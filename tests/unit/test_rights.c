@@ -647,6 +647,9 @@ static const struct row rows[] = {
 	{ "`rotation-set` with a program", "secrets/set + vault/update", OP("rotation-set") ",\"on\":\"y\",\"every\":\"90d\",\"command\":\"/usr/bin/true\"", NULL },
 	{ "`rotations`", "secrets/list", OP("rotations"), NULL },
 	{ "`rotation-remove`", "secrets/set", OP("rotation-remove") ",\"on\":\"z\"", NULL },
+	{ "`history-set`", "secrets/purge", OP("history-set") ",\"on\":\"x\",\"keep_versions\":5", NULL },
+	{ "`histories`", "secrets/list", OP("histories"), NULL },
+	{ "`history-remove`", "secrets/purge", OP("history-remove") ",\"on\":\"z\"", NULL },
 	{ "`rotate`", "secrets/set", OP("rotate") ",\"name\":\"db\",\"generator\":\"uuid\"", NULL },
 	{ "`hook-add`", "vault/update", OP("hook-add") ",\"on\":\"z\",\"command\":\"/usr/bin/true\"", NULL },
 	{ "`hooks`", "vault/status", OP("hooks"), NULL },
@@ -804,7 +807,7 @@ END_TEST
 /* All actions on other names are none here, but for what may be asked of any name: a list that is empty, pieces that wait. */
 START_TEST(every_action_elsewhere_gives_nothing_here)
 {
-	static const char *const anywhere[] = { "`list`", "`rotations`", "`restore-key`", "`restore-put`", "`restore-drop`" };
+	static const char *const anywhere[] = { "`list`", "`rotations`", "`histories`", "`restore-key`", "`restore-put`", "`restore-drop`" };
 	const struct identity who = identity_of(9100, true);
 
 	must(OP("grant") ",\"role\":\"administrator\",\"principal\":\"user:9100\",\"on\":\"elsewhere-*\"");
@@ -872,6 +875,21 @@ START_TEST(what_is_withdrawn_before_it_is_read_is_left_out)
 }
 END_TEST
 
+/* The bell, and callers of whom nothing could be found out, have no identity. */
+START_TEST(a_caller_without_an_identity_changes_no_name)
+{
+	const struct inode root = { .type = INODE_ROOT }, deleted = { .type = INODE_OWN, .low = OWN_DELETED };
+	const struct asker asker = { .uid = 5, .gid = 5, .tid = 5, .doubt = true, .patience = WAITS_FOR_ALL };
+	const struct rename away = { .from = inode_pack(&root), .name = "off", .to = inode_pack(&deleted), .to_name = "off" };
+	uint64_t ino;
+
+	ck_assert_int_eq(removal_rename(&v.vault, &asker, &away, ++v.unique, false), -EACCES);
+	ck_assert_int_eq(removal_rmdir(&v.vault, &asker, inode_pack(&root), "off", ++v.unique, false), -EACCES);
+	ck_assert_int_eq(removal_rmdir(&v.vault, &asker, inode_pack(&deleted), "lost", ++v.unique, true), -EACCES);
+	ck_assert_int_eq(names_mkdir(&v.vault, &asker, inode_pack(&root), "made", ++v.unique, false, &ino), -EACCES);
+}
+END_TEST
+
 START_TEST(each_operation_has_a_row)
 {
 	for (size_t t = 0; ctl_tables[t]; t++)
@@ -913,6 +931,7 @@ int main(void)
 	tcase_set_timeout(pairs, 120);
 	tcase_add_loop_test(pairs, no_pair_of_actions_gives_more_than_the_operation_needs, 0, GROUPS);
 	tcase_add_test(pairs, every_action_elsewhere_gives_nothing_here);
+	tcase_add_test(pairs, a_caller_without_an_identity_changes_no_name);
 	tcase_add_loop_test(pairs, what_is_withdrawn_before_it_is_read_is_left_out, 0, 4);
 	tcase_add_test(pairs, who_may_read_and_write_gets_no_copy_of_what_has_expired);
 	suite_add_tcase(s, table);

@@ -158,7 +158,7 @@ START_TEST(command_becomes_words_and_nothing_else_is_put_in)
 	ck_assert_ptr_null(argv[4]);
 	free(buf);
 	ck_assert(runner_command_varies("/x %n") && !runner_command_varies("/x 100%% y") && !runner_command_varies("/x"));
-	static const char *const bad[] = { "", "   ", "/x %", "/x %q", "/x %%%" };
+	static const char *const bad[] = { "", "   ", "/x %", "/x %q", "/x %%%", "/x 'a", "/x \"a", "/x a\\", "/x 'a\"" };
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		q = request(RUNNER_RUN, 0, bad[i]);
 		ck_assert_msg(runner_expand(&q, &buf, argv) == -EINVAL, "\"%s\"", bad[i]);
@@ -167,6 +167,36 @@ START_TEST(command_becomes_words_and_nothing_else_is_put_in)
 	for (int i = 0; i < RUNNER_WORDS_MAX; i++)
 		strcat(q.command, " w");
 	ck_assert_int_eq(runner_expand(&q, &buf, argv), -EINVAL);
+}
+END_TEST
+
+static const struct { const char *command, *words; } quoted[] = {
+	{ "/x 'a b' c", "/x|a b|c" }, { "/x \"a b\" '' \"\"", "/x|a b||" }, { "/x a\\ b", "/x|a b" }, { "/x a'b'\"c\"d", "/x|abcd" }, { "/x 'a\\'", "/x|a\\" }, { "/x \"a\\\"b\\c\"", "/x|a\"b\\c" },
+	{ "/x 'k=%n' \"%v\"", "/x|k=db|7" }, { "/x\ta", "/x|a" }, { "/x '$(id) | *' ", "/x|$(id) | *" }, { "/x \\'", "/x|'" },
+};
+
+START_TEST(words_are_as_a_shell_has_them)
+{
+	struct runner_request q = request(RUNNER_RUN, 0, quoted[_i].command);
+	char *argv[RUNNER_WORDS_MAX + 1], *buf = NULL, text[256] = "";
+
+	ck_assert_int_eq(runner_expand(&q, &buf, argv), 0);
+	for (size_t i = 0; argv[i]; i++)
+		snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? "|" : "", argv[i]);
+	ck_assert_str_eq(text, quoted[_i].words);
+	ck_assert_int_eq(runner_command_shellish(quoted[_i].command), 0);
+	free(buf);
+}
+END_TEST
+
+static const struct { const char *command; char what; } shellish[] = {
+	{ "/x a | b", '|' }, { "/x > /tmp/y", '>' }, { "/x $HOME", '$' }, { "/x \"$HOME\"", '$' }, { "/x `id`", '`' }, { "/x a; b", ';' }, { "/x &", '&' }, { "/x *.pem", '*' }, { "/x a?", '?' },
+	{ "/x # b", '#' }, { "/x ~", '~' }, { "/x a#b~c", 0 }, { "/x \\$HOME", 0 }, { "/x 'a|b' \"c>d\"", 0 }, { "/x %n-%v", 0 },
+};
+
+START_TEST(what_only_a_shell_would_do_is_found)
+{
+	ck_assert_int_eq(runner_command_shellish(shellish[_i].command), shellish[_i].what);
 }
 END_TEST
 
@@ -485,6 +515,8 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
 		tcase_add_test(t, tests[i]);
+	tcase_add_loop_test(t, words_are_as_a_shell_has_them, 0, sizeof quoted / sizeof quoted[0]);
+	tcase_add_loop_test(t, what_only_a_shell_would_do_is_found, 0, sizeof shellish / sizeof shellish[0]);
 	suite_add_tcase(suite, t);
 	return run_suite(suite);
 }

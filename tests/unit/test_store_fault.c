@@ -92,6 +92,7 @@ static int rotation(void)
 {
 	struct rotation p = { .action = ROTATION_ROTATE, .every = 90 * 86400 * (int64_t)NS_PER_S, .generator = "uuid", .scope = "d*" };
 	struct hook h = { .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .user = 1, .timeout = 1, .scope = "d*" };
+	struct history kept = { .versions = 1, .scope = "d*" };
 	struct mark m = { .secret = secret, .told = TOLD_NEAR };
 	uint32_t version;
 	uint64_t id;
@@ -100,6 +101,8 @@ static int rotation(void)
 	if (r < 0)
 		return r;
 	r = store_rotation_put(fx.store, &p, &id);
+	if (r == 0)
+		r = store_history_put(fx.store, &kept, &id);
 	if (r == 0)
 		r = store_hook_add(fx.store, &h, &id);
 	if (r == 0)

@@ -359,7 +359,7 @@ START_TEST(hook_begins_with_what_comes_after_it)
 	ck_assert_int_eq(store_hook_place(fx.store, id, &place), 0);
 	ck_assert_uint_eq(place.delivered, end);
 	ck_assert_int_eq(store_begin(fx.store), 0);
-	ck_assert_int_eq(store_hook_place_put(fx.store, id, &(struct hook_place){ end + 5, 2, 77 }), 0);
+	ck_assert_int_eq(store_hook_place_put(fx.store, id, &(struct hook_place){ .delivered = end + 5, .attempts = 2, .retry = 77, .why = "the program ended with status 1" }), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	ck_assert_int_eq(vault_reopen(&fx), 0);
 	ck_assert_int_eq(store_hook_place(fx.store, id, &place), 0);

@@ -27,6 +27,7 @@ static const struct table { const char *name; enum found found; enum row_kind ki
 	{ "clock", BY_OPENING, ROW_CLOCK, "counted = counted + 1" },
 	{ "drills", BY_OPENING, ROW_DRILL, "at = at + 1" },
 	{ "events", BY_OPENING, ROW_EVENT, "time = time + 1" },
+	{ "histories", BY_OPENING, ROW_HISTORY, "created = created + 1" },
 	{ "hook_places", BY_OPENING, ROW_HOOK_PLACE, "retry = retry + 1" },
 	{ "hooks", BY_OPENING, ROW_HOOK, "created = created + 1" },
 	{ "keks", BY_OPENING, ROW_KEK, "kek = zeroblob(16)" },
@@ -62,8 +63,11 @@ static uint64_t put_rules(const char *name)
 {
 	struct rotation rotation = { .action = ROTATION_NOTIFY, .every = 90 * 86400 * (int64_t)NS_PER_S, .timeout = 60 };
 	struct hook hook = { .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .timeout = 60 };
+	struct history history = { .versions = 2 };
 	uint64_t id = 0;
 
+	strcpy(history.scope, name);
+	ck_assert_int_eq(store_history_put(fx.store, &history, &id), 0);
 	strcpy(rotation.scope, name);
 	strcpy(hook.scope, name);
 	ck_assert_int_eq(store_rotation_put(fx.store, &rotation, &id), 0);

@@ -37,6 +37,7 @@ static const char *const good[] = {
 	GOOD,
 	"# comment\n\n" GOOD "#\n",
 	"format = 1\nvault_record = 00\nkek = passphrase:\nid = 000102030405060708090a0b0c0d0e0f\nname = a\n",
+	"format = 1\nvault_record = 00\nkek = file:/schl\xc3\xbcssel/\xe9\x8d\xb5 \xf0\x9f\x94\x91\nid = 000102030405060708090a0b0c0d0e0f\nname = 0-a\n",
 	"format = 1\nvault_record = 00\nkek = file:/a = b\nid = 000102030405060708090a0b0c0d0e0f\nname = 0-a\n",
 };
 
@@ -83,6 +84,13 @@ static const struct {
 	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e\nkek = passphrase:\nvault_record = 00\n", -EINVAL },
 	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0F\nkek = passphrase:\nvault_record = 00\n", -EINVAL },
 	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = \nvault_record = 00\n", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xff" "\nvault_record = 00\n", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xc0\xaf" "\nvault_record = 00\n", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xc2\x9b" "\nvault_record = 00\n", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xed\xa0\x80" "\nvault_record = 00\n", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xf4\x90\x80\x80" "\nvault_record = 00\n", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xe9\x8d" "\nvault_record = 00\n", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\x7f" "\nvault_record = 00\n", -EINVAL },
 	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = 0\n", -EINVAL },
 	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = 0g\n", -EINVAL },
 	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = \n", -EINVAL },
