@@ -45,6 +45,13 @@ static void fill_own_file(struct stat *st, mode_t mode)
 	st->st_mode |= mode;
 }
 
+static void fill_marker(struct stat *st)
+{
+	fill_file(st, NULL, false, false);
+	st->st_mode = S_IFLNK | 0777;
+	st->st_size = sizeof BELL_MARKER_LEADS - 1;
+}
+
 static action_set actions_on(struct vault *v, const struct asker *asker, const char *name)
 {
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
@@ -90,8 +97,10 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 
 	set_times(st, v->shared->keeper.started);
 	switch ((enum inode_own)i->low) {
-	case OWN_DIR:
 	case OWN_DELETED:
+		fill_dir(st, vault_names_time(v));
+		return 0;
+	case OWN_DIR:
 	case OWN_AT:
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
@@ -161,11 +170,13 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 	if (!inode_unpack(ino, &i))
 		return -ENOENT;
 	if (i.type == INODE_ROOT)
-		fill_dir(&st, v->shared->keeper.started);
+		fill_dir(&st, vault_names_time(v));
 	else if (at_is_volatile(&i))
 		fill_dir(&st, v->shared->keeper.started);
 	else if (i.type == INODE_TEMP)
 		r = temporary_stat(v, asker, ino, &st);
+	else if (i.type == INODE_MARKER)
+		fill_marker(&st);
 	else if (i.type == INODE_REQUEST)
 		r = fill_own(v, asker, &(struct inode){ .type = INODE_OWN, .low = OWN_CTL }, &st);
 	else if (i.type == INODE_OWN)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,12 +26,14 @@
 #define LOOKS        20			/* so often is a file looked at, until the kernel knows of two links */
 #define SLOW_MS      1000		/* what waits longer is told of */
 #define QUIET_MS     2000		/* at the end: for what is under way */
+#define MARKS        16u		/* threads that wait for a directory, which anybody who lists it can hold; what is to be marked meanwhile is not */
+#define MAKES        2048u		/* names that wait to be made; further ones appear without an event */
 
 /* What is to be done for one path, and what is held of it. Of one path one thread does one thing at a time. */
 struct path {
 	struct path *next_in_bucket, *next;	/* next: in the queue */
 	bool queued, busy;
-	bool touch, touch_dir, remove, hold, let_go, look;
+	bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, look;
 	bool heard;			/* of this touch a MODIFY was raised already */
 	int fd;				/* held; -1: not */
 	uint64_t ino;			/* of what is held, or is to be */
@@ -45,7 +48,8 @@ struct bell {
 	struct path *buckets[BUCKETS];
 	struct path *first, **last;	/* the queue */
 	size_t n_paths, n_held;
-	size_t n_threads, n_idle, n_busy, n_leases;
+	size_t n_threads, n_idle, n_busy, n_leases, n_makes, n_marking;
+	bool making;			/* a thread is at a new name */
 	int64_t done_ms;		/* when the last act was */
 	int64_t paused_ms;		/* nothing is held before this */
 	int client;			/* who gets the answers; -1: nobody yet */
@@ -168,7 +172,7 @@ static struct path *find_path(struct bell *b, const char *name)
 
 static bool has_work(const struct path *p)
 {
-	return p->touch || p->touch_dir || p->remove || p->hold || p->let_go || p->look;
+	return p->touch || p->attrib || p->mark || p->touch_dir || p->remove || p->make || p->hold || p->let_go || p->look;
 }
 
 static void enqueue(struct bell *b, struct path *p)
@@ -193,13 +197,19 @@ static void forget(struct bell *b, struct path *p)
 	free(p);
 }
 
+/* Whoever lists the vault's directory can hold its lock: one thread hangs then, and not all. */
+static bool can_begin(const struct bell *b, const struct path *p, int64_t now)
+{
+	return p->again_ms <= now && !(p->make && b->making) && !(p->mark && b->n_marking >= MARKS);
+}
+
 /* The next that is due. NULL: none is. */
 static struct path *take(struct bell *b)
 {
 	const int64_t now = now_ms();
 
 	for (struct path **link = &b->first, *p; (p = *link); link = &p->next) {
-		if (p->again_ms > now)
+		if (!can_begin(b, p, now))
 			continue;
 		*link = p->next;
 		if (b->last == &p->next)
@@ -248,7 +258,7 @@ static int open_past_lease(struct bell *b, const char *name)
 }
 
 /* What one thread does for a path, without the lock: what was asked for, and what is held; then what became of it. */
-struct act { char name[BELL_PATH_MAX]; bool touch, touch_dir, remove, hold, let_go, look, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
+struct act { char name[BELL_PATH_MAX]; bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, look, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
 
 static int open_for_writing(struct bell *b, struct act *a)
 {
@@ -312,10 +322,30 @@ static void look(struct bell *b, const char *name)
 			return;
 }
 
+/* Twice: the kernel may have forgotten the new one by the time that it is to be renamed. */
+static void mark(struct bell *b, const char *name)
+{
+	const char *base = strrchr(name, '/');
+	char from[BELL_PATH_MAX + sizeof BELL_MARKER_NEW], to[sizeof from];
+	const int dir = base ? (int)(base - name) : 0;
+
+	snprintf(from, sizeof from, "%.*s/%s", dir, name, BELL_MARKER_NEW);
+	snprintf(to, sizeof to, "%.*s/%s", dir, name, BELL_MARKER);
+	for (int i = 0; i < 2; i++)
+		if ((symlinkat(BELL_MARKER_LEADS, b->root_fd, from) && errno != EEXIST) || !renameat(b->root_fd, from, b->root_fd, to))
+			return;
+}
+
 static void do_act(struct bell *b, struct act *a)
 {
 	if (a->look)
 		look(b, a->name);
+	if (a->mark)
+		mark(b, a->name);
+	if (a->attrib)
+		(void)utimensat(b->root_fd, a->name, NULL, AT_SYMLINK_NOFOLLOW);
+	if (a->make)			/* EEXIST: the kernel knows it already */
+		(void)mkdirat(b->root_fd, a->name, 0755);
 	if (a->remove)			/* EBUSY while something is mounted there */
 		(void)unlinkat(b->root_fd, a->name, AT_REMOVEDIR);
 	if (a->touch_dir && utimensat(b->root_fd, a->name, mtime_now, AT_SYMLINK_NOFOLLOW) && passes(errno))
@@ -328,14 +358,17 @@ static void do_act(struct bell *b, struct act *a)
 
 static struct act begin(struct bell *b, struct path *p)
 {
-	struct act a = { .touch = p->touch, .touch_dir = p->touch_dir, .remove = p->remove, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .look = p->look, .heard = p->heard, .held = p->fd, .ino = p->ino };
+	struct act a = { .touch = p->touch, .attrib = p->attrib, .mark = p->mark, .touch_dir = p->touch_dir, .remove = p->remove, .make = p->make, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .look = p->look, .heard = p->heard, .held = p->fd, .ino = p->ino };
 
 	memcpy(a.name, p->name, sizeof a.name);
 	if (a.hold && a.held < 0 && b->n_held >= BELL_HOLDS)
 		a.hold = false;
 	if (p->hold && !a.hold)
 		tell(b, BELL_HELD, p->ino, p->fd >= 0 ? 0 : -EBUSY);
-	p->touch = p->touch_dir = p->remove = p->hold = p->let_go = p->heard = p->look = false;
+	b->making |= p->make;
+	b->n_marking += p->mark;
+	b->n_makes -= p->make;
+	p->touch = p->attrib = p->mark = p->touch_dir = p->remove = p->make = p->hold = p->let_go = p->look = p->heard = false;
 	p->busy = true;
 	return a;
 }
@@ -344,6 +377,9 @@ static struct act begin(struct bell *b, struct path *p)
 static void end(struct bell *b, struct path *p, const struct act *a)
 {
 	p->busy = false;
+	if (a->make)
+		b->making = false;
+	b->n_marking -= a->mark;
 	b->n_held -= p->fd >= 0;
 	p->fd = a->held;
 	b->n_held += p->fd >= 0;
@@ -402,7 +438,7 @@ static bool is_due(const struct bell *b)
 	const int64_t now = now_ms();
 
 	for (const struct path *p = b->first; p; p = p->next)
-		if (p->again_ms <= now)
+		if (can_begin(b, p, now))
 			return true;
 	return false;
 }
@@ -446,6 +482,8 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 	}
 	if (m->action < BELL_TOUCH || m->action > BELL_LISTEN || !path_allowed(m->path))
 		return;
+	if ((m->action == BELL_MAKE && b->n_makes >= MAKES) || (m->action == BELL_MARK && b->n_marking >= MARKS))
+		return;
 	p = find_path(b, m->path);
 	if (!p)
 		return;
@@ -456,8 +494,12 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 	if (!has_work(p) && !p->busy)
 		p->since_ms = now_ms();
 	p->touch |= m->action == BELL_TOUCH;
+	p->attrib |= m->action == BELL_ATTRIB;
+	p->mark |= m->action == BELL_MARK;
 	p->touch_dir |= m->action == BELL_TOUCH_DIR;
 	p->remove |= m->action == BELL_RMDIR;
+	b->n_makes += m->action == BELL_MAKE && !p->make;
+	p->make |= m->action == BELL_MAKE;
 	p->let_go |= m->action == BELL_LET_GO;
 	if (m->action == BELL_LOOK) {
 		p->look = true;

@@ -13,11 +13,18 @@ enum bell_action {
 	BELL_TOUCH = 1,		/* a ring: open(O_WRONLY) + futimens({UTIME_OMIT},{UTIME_NOW}) + close: MODIFY and CLOSE_WRITE. Where a lease forbids the open, MODIFY comes first and the rest when it can */
 	BELL_RMDIR,		/* rmdir of a name whose secret was purged. Not tried again: whoever asked does that */
 	BELL_TOUCH_DIR,		/* utimensat on a directory (UTIME_OMIT, UTIME_NOW) */
+	BELL_ATTRIB,		/* utimensat with both times: ATTRIB, and no open */
+	BELL_MARK,		/* makes and renames a link beside the one that is named: CREATE and MOVED_TO of BELL_MARKER in its directory, which nothing else raises. Not tried again */
+	BELL_MAKE,		/* mkdir of a new name in the vault's directory, one at a time, for all wait for one lock. Not tried again */
 	BELL_HOLD,		/* keeps the file open for writing from now on; answered with its ino */
 	BELL_LET_GO,		/* ends that, with a ring, for the close raises CLOSE_WRITE */
 	BELL_LOOK,		/* a stat, until the kernel knows of two links of the file; answered with BELL_LOOKED */
 	BELL_LISTEN,		/* from now on this client gets the answers; the first is BELL_HELLO. It has no path */
 };
+
+#define BELL_MARKER     "..data"
+#define BELL_MARKER_NEW "..data_tmp"
+#define BELL_MARKER_LEADS "..nowhere"	/* a symbolic link: who follows it finds nothing, and least of all a directory to watch */
 
 #define BELL_PATH_MAX 300
 #define BELL_HOLDS    4096u	/* files kept open at once */

@@ -220,6 +220,8 @@ static int change(struct ctl *c, char **ret_answer, size_t *ret_len)
 		r = follow(c);
 	if (committed && c->env->changed)
 		c->env->changed(c->env->arg);
+	if (r >= 0 && !committed && c->env->found)
+		c->env->found(c->env->arg);
 	if (r < 0) {
 		free(answer);
 		return r;

@@ -34,6 +34,8 @@ struct ctl_env {
 	int (*commit)(void *arg);
 	/* After a commit: rings the bell for the touched secrets, wipes what lost its right. After seal and unseal too. */
 	void (*changed)(void *arg);
+	/* A request that comes again was done already, perhaps by a worker that died before its names resolved: waits until they do. May be NULL. */
+	void (*found)(void *arg);
 	/* The vault was sealed / is to be unlocked with the keys at hand. 0 or negative errno. */
 	int (*seal)(void *arg);
 	/* As whom a program runs that names no user: 0, or a negative errno with a line in why. NULL: there is no runner. */

@@ -43,8 +43,8 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	const bool known = inode_unpack(ask.ino, &ask.inode), own_request = known && ask.inode.type == INODE_REQUEST;
 	if (own_request)
 		ask.inode = (struct inode){ .type = INODE_OWN, .low = OWN_CTL };
-	if (!known || inode_is_dir(&ask.inode)) {
-		request_reply(-EISDIR, NULL, 0);
+	if (!known || inode_is_dir(&ask.inode) || ask.inode.type == INODE_MARKER) {
+		request_reply(known && ask.inode.type == INODE_MARKER ? -EACCES : -EISDIR, NULL, 0);
 		return;
 	}
 	if (((ask.flags & O_ACCMODE) != O_RDONLY || (ask.flags & O_TRUNC)) && ask.inode.type != INODE_OWN && vault_read_only(v) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {

@@ -31,6 +31,8 @@ static bool inode_valid(const struct inode *i)
 		return secret && i->low >= 1;
 	case INODE_TEMP:
 		return i->secret <= INODE_SECRET_MAX && i->low <= INODE_LOW_MAX && (i->secret || i->low);
+	case INODE_MARKER:
+		return i->secret == 0 && i->low >= 1 && i->low <= INODE_LOW_MAX;
 	case INODE_REQUEST:
 		return i->secret <= INODE_SECRET_MAX && i->low <= INODE_LOW_MAX;
 	case INODE_NONE:
@@ -126,6 +128,7 @@ static uint64_t show_wide(const struct inode *i, uint64_t ino)
 		return wide(5, scatter(ino));
 	case INODE_REQUEST:
 	case INODE_TEMP:
+	case INODE_MARKER:
 		return wide(6, scatter(ino));
 	case INODE_NONE:
 		break;
@@ -152,6 +155,7 @@ static uint64_t show_narrow(const struct inode *i, uint64_t ino)
 	case INODE_AT:
 	case INODE_REQUEST:
 	case INODE_TEMP:
+	case INODE_MARKER:
 		return NARROW_HASHED | (uint32_t)scatter(ino);
 	case INODE_NONE:
 		break;

@@ -36,6 +36,7 @@ enum inode_type {
 	INODE_AT,		/* .coffer/at/EPOCH/NAME of (secret, epoch) */
 	INODE_REQUEST,		/* .coffer/requests/NAME: as ctl, with a lock of its own; secret is the upper half of the name's bits */
 	INODE_TEMP,		/* a temporary file beside a secret's current (fs/temps.h): secret and low are the halves of its id */
+	INODE_MARKER,		/* what the bell makes and renames in a secret's directory, for those who wait for that (fs/bell.h); low is any number */
 };
 
 enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_REQUESTS, OWN_END };

@@ -91,7 +91,7 @@ int keeping_act(struct vault *v, uint32_t secret)
 	}
 	r = vault_commit(v);
 	if (r == 0)
-		vault_changed(v, false);
+		vault_changed(v, RINGS_NONE);
 	for (size_t i = 0; i < g.n && r < 0; i++)
 		record(v, &g, g.versions[i], -r);
 	return r;

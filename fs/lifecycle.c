@@ -289,7 +289,7 @@ static int rotation_commit(struct lifecycle *l, const struct subject *s, const s
 	}
 	r = vault_commit(l->v);
 	if (r == 0)
-		vault_changed(l->v, true);
+		vault_changed(l->v, RINGS_ALL);
 	return r;
 }
 

@@ -48,7 +48,9 @@ static int carry_out(struct vault *v, const struct asker *asker, const struct na
 	*ret_promised = true;
 	r = vault_commit(v);
 	if (!r)
-		vault_changed(v, c->rings);
+		vault_names_moved(v);
+	if (!r)
+		vault_changed(v, c->rings ? RINGS_ALL : RINGS_NONE);
 	return r;
 }
 

@@ -1,4 +1,5 @@
 #include "fs/names.h"
+#include "fs/appear.h"
 #include "fs/at.h"
 
 #include <errno.h>
@@ -130,6 +131,8 @@ int names_lookup(struct vault *v, uint64_t parent, const char *name, uint64_t *r
 	else if (dir.type == INODE_SECRET || dir.type == INODE_VERSIONS)
 		r = lookup_in_secret(v, &dir, name, &found);
 	store_unlock_tables(v->store);
+	if (!r && dir.type == INODE_ROOT && found.type == INODE_SECRET && appear_is_hidden(v, found.secret))
+		r = -ENOENT;
 	if (!r)
 		*ret_ino = inode_pack(&found);
 	return r;
@@ -158,12 +161,15 @@ static int list_dots(uint64_t ino, uint64_t *offset, entry_fn fn, void *arg)
 static void list_secrets(struct vault *v, const struct identity *who, bool deleted, uint64_t offset, entry_fn fn, void *arg)
 {
 	const int64_t now = vault_now();
+	const uint32_t mark = deleted ? UINT32_MAX : appear_mark(v);
 	const struct policy *p = store_policy(v->store);
 	struct policy_answer a;
 
 	if (!who || store_sealed(v->store) || policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
 		return;
 	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), deleted); s; s = store_next(v->store, s->id, deleted)) {
+		if (appear_unlisted(v, mark, s->id))
+			continue;
 		policy_decide(p, &who->policy, ACTION_SECRETS_LIST, s->name, now, &a);
 		struct inode i = secret_dir(s);
 		if (a.decision == POLICY_ALLOW && fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
@@ -373,6 +379,15 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t
 
 /* ---- mkdir ---- */
 
+static uint32_t find_live(struct vault *v, const char *name)
+{
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_find(v->store, name);
+	const uint32_t id = s ? s->id : 0;
+	store_unlock_tables(v->store);
+	return id;
+}
+
 static int run_mkdir(struct vault *v, const char *name)
 {
 	uint32_t id;
@@ -395,5 +410,8 @@ int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, con
 
 	if (!r)
 		r = name_change(v, asker, &c, unique, resent);
-	return r ? r : names_lookup(v, parent, name, ret_ino);
+	if (r)
+		return r;
+	appear_at_once(v, find_live(v, name));
+	return names_lookup(v, parent, name, ret_ino);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "fs/appear.h"
 #include "fs/at.h"
 #include "fs/attr.h"
 #include "fs/ctl_file.h"
@@ -118,15 +119,24 @@ static bool is_temporary(uint64_t ino)
 	return inode_unpack(ino, &i) && i.type == INODE_TEMP;
 }
 
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+static bool is_bell(fuse_req_t req)
 {
-	struct vault *v = vault_of(req);
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+
+	return vault_is_bell(vault_of(req), c->uid, c->pid);
+}
+
+static void lookup(struct vault *v, fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct inode i;
 	struct fuse_entry_param e = { 0 };
 	uint64_t ino;
 	int r = names_lookup(v, parent, name, &ino);
 
 	if (!r)
 		temporary_looked_up(v, ino);
+	if (!r && parent == FUSE_ROOT_ID && inode_unpack(ino, &i) && i.type == INODE_SECRET && appear_gives(v, i.secret, is_bell(req)))
+		r = -ENOENT;
 	if (!r)		/* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
 		r = entry_for(v, NULL, ino, &e);
 	e.entry_timeout = r || !is_temporary(ino) ? entry_timeout(parent) : 0;
@@ -138,6 +148,14 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	} else {
 		fuse_reply_entry(req, &e);
 	}
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct vault *v = vault_of(req);
+
+	if (!appear_holds_back(v, req, parent, name))
+		lookup(v, req, parent, name);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
@@ -162,6 +180,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct inode i;
 	struct stat st;
 
+	if (appear_holds_back(v, req, ino, NULL))
+		return;
 	/* a directory's are the same for everybody */
 	const bool same = !inode_unpack(ino, &i) || !measure_asks(&i, fi);
 	if (!same && !identify(req, &a))
@@ -196,6 +216,29 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static bool mode_will_do(const struct stat *st, mode_t want)
 {
 	return (want & 07777) == (st->st_mode & 07777) || (S_ISREG(st->st_mode) && !(want & 07000) && (want & 0400));
+}
+
+static void answer_attributes(struct vault *v, fuse_req_t req, fuse_ino_t ino)
+{
+	struct stat st;
+	int r = attr_fill(v, NULL, ino, &st);
+
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_attr(req, &st, 0);
+}
+
+static void forget_request(fuse_req_t req)
+{
+	fuse_reply_none(req);
+}
+
+const struct appear_answers *ops_answers(void)
+{
+	static const struct appear_answers answers = { .attributes = answer_attributes, .lookup = lookup, .forget = forget_request };
+
+	return &answers;
 }
 
 /* touch and cp -p ask for what changes nothing here; who may set is told that it is done. */
@@ -241,6 +284,8 @@ static int judge_setattr_early(struct vault *v, const struct fuse_ctx *c, uint64
 	*ret_decided = true;
 	if (!inode_unpack(ino, &i))
 		return -ENOENT;
+	if (i.type == INODE_MARKER)
+		return -EPERM;
 	if (i.type == INODE_OWN || i.type == INODE_REQUEST || at_is_volatile(&i))
 		return judge_own_setattr(v, c, &i, want, to_set);
 	if ((to_set & FUSE_SET_ATTR_SIZE) && !fi)
@@ -363,6 +408,14 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 
 struct listing { fuse_req_t req; struct vault *v; uint64_t ino; const struct asker *asker; char *buf; size_t size, used; bool plus; };
 
+static void note_given(const struct listing *l, uint64_t ino)
+{
+	struct inode i;
+
+	if (l->ino == FUSE_ROOT_ID && inode_unpack(ino, &i) && i.type == INODE_SECRET)
+		appear_gives(l->v, i.secret, false);
+}
+
 static int add_entry(const struct names_entry *n, void *arg)
 {
 	struct listing *l = arg;
@@ -375,6 +428,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 	const bool dot = !strcmp(n->name, ".") || !strcmp(n->name, "..");
 	if (!dot && l->plus) {
 		entry_begin(n->ino, &e);
+		note_given(l, n->ino);
 		e.entry_timeout = is_temporary(n->ino) ? 0 : entry_timeout(l->ino);
 		if (attr_fill_locked(l->v, l->asker, n->ino, &e.attr))
 			return 0;
@@ -429,6 +483,22 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	list(req, ino, fi->fh, size, offset, true);
 }
 
+/* The bell makes a name that is there already, so that watchers see it come. */
+static void make_known(fuse_req_t req, const char *name)
+{
+	struct vault *v = vault_of(req);
+	struct fuse_entry_param e;
+	uint64_t ino = 0;
+
+	int r = appear_make(v, name, &ino);
+	if (!r)
+		r = entry_for(v, NULL, ino, &e);
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_entry(req, &e);
+}
+
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	struct vault *v = vault_of(req);
@@ -440,6 +510,10 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (refused_read_only(req))
 		return;
 	int r = names_check_mkdir(parent, name);
+	if (!r && vault_is_bell(v, fuse_req_ctx(req)->uid, fuse_req_ctx(req)->pid)) {
+		make_known(req, name);
+		return;
+	}
 	if (!r && !identify(req, &a))
 		return;
 	if (!r)
@@ -471,8 +545,37 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		reply_error(req, r);
 }
 
+/* ---- the marker: an event, and nothing that can be looked up ---- */
+
+#define MARKER_S 0.2	/* so long the kernel knows it: the bell renames it at once */
+
+static bool is_marker(fuse_ino_t parent, const char *name, const char *which)
+{
+	struct inode dir;
+
+	return inode_unpack(parent, &dir) && dir.type == INODE_SECRET && !strcmp(name, which);
+}
+
+/* Its inode is another one each time: the kernel renames nothing over itself. */
+static void mark(fuse_req_t req)
+{
+	const struct inode marker = { .type = INODE_MARKER, .low = ((uint32_t)(vault_monotonic() / 1000) & INODE_LOW_MAX) | 1 };
+	struct fuse_entry_param e;
+
+	int r = entry_for(vault_of(req), NULL, inode_pack(&marker), &e);
+	e.entry_timeout = MARKER_S;
+	if (r)
+		reply_error(req, r);
+	else
+		fuse_reply_entry(req, &e);
+}
+
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
 {
+	if (is_bell(req) && parent == to && is_marker(parent, name, BELL_MARKER_NEW) && is_marker(to, to_name, BELL_MARKER)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
 	const struct rename n = { .from = parent, .name = name, .to = to, .to_name = to_name, .flags = flags };
 	struct asker a = { 0 };
 
@@ -696,9 +799,21 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
-	(void)link; (void)parent; (void)name;
-	if (!refused_read_only(req))
+	(void)link;
+	if (is_bell(req) && is_marker(parent, name, BELL_MARKER_NEW))
+		mark(req);
+	else if (!refused_read_only(req))
 		fuse_reply_err(req, EPERM);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct inode i;
+
+	if (inode_unpack(ino, &i) && i.type == INODE_MARKER)
+		fuse_reply_readlink(req, BELL_MARKER_LEADS);
+	else
+		fuse_reply_err(req, EINVAL);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
@@ -755,6 +870,7 @@ static const struct fuse_lowlevel_ops table = {
 	.rmdir = op_rmdir,
 	.rename = op_rename,
 	.symlink = op_symlink,
+	.readlink = op_readlink,
 	.link = op_link,
 	.statfs = op_statfs,
 };

@@ -8,4 +8,7 @@
 /* The table; userdata of the session is struct vault. */
 const struct fuse_lowlevel_ops *ops_table(void);
 
+/* For requests that fs/appear.h keeps for later. From any thread. */
+const struct appear_answers *ops_answers(void);
+
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/appear.h"
 #include "fs/log.h"
 #include "fs/name_change.h"
 
@@ -136,6 +137,8 @@ int removal_rename(struct vault *v, const struct asker *asker, const struct rena
 		return r;
 	c.name = n->name;
 	r = name_change(v, asker, &c, unique, resent);
+	if (!r && is_root(n->to))
+		appear_at_once(v, find(v, n->name, false));
 	if (!r && is_deleted_dir(n->to))
 		forget_empty(v, n->name);
 	return r;
@@ -239,7 +242,7 @@ void removal_tick(struct vault *v)
 			log_warn("a scheduled purge has to wait: %s", strerror(-r));
 			v->next_look = now + FAILED_NS;
 		} else if (n) {
-			vault_changed(v, false);
+			vault_changed(v, RINGS_NONE);
 			ring_for(v, due, n);
 			v->next_look = now;	/* there may be more */
 		}

@@ -40,7 +40,9 @@ const struct sandbox_state *sandbox_state(void)
 #define FS_READ_DIR    (1ull << 3)
 #define FS_REMOVE_DIR  (1ull << 4)
 #define FS_REMOVE_FILE (1ull << 5)
+#define FS_MAKE_DIR    (1ull << 7)
 #define FS_MAKE_REG    (1ull << 8)
+#define FS_MAKE_SYM    (1ull << 12)
 #define FS_TRUNCATE    (1ull << 14)
 
 #define RULESET_VERSION 1u
@@ -73,7 +75,7 @@ static int add_place(int ruleset, const struct ruleset *handled, const struct sa
 		[SANDBOX_READ] = FS_READ_FILE | FS_READ_DIR,
 		[SANDBOX_READ_FILE] = FS_READ_FILE,
 		[SANDBOX_WRITE] = FS_READ_FILE | FS_READ_DIR | FS_WRITE_FILE | FS_MAKE_REG | FS_REMOVE_FILE | FS_TRUNCATE,
-		[SANDBOX_TIDY] = FS_READ_FILE | FS_READ_DIR | FS_WRITE_FILE | FS_REMOVE_DIR,
+		[SANDBOX_TIDY] = FS_READ_FILE | FS_READ_DIR | FS_WRITE_FILE | FS_REMOVE_DIR | FS_MAKE_DIR | FS_MAKE_SYM | FS_REMOVE_FILE,	/* the last for a rename */
 	};
 	const struct path_rule rule = { .allowed = of[place->access] & handled->fs, .fd = place->fd };
 
@@ -134,8 +136,8 @@ static const int keyholder[] = { SCMP_SYS(recvmsg), SCMP_SYS(accept4), SCMP_SYS(
 /* The resolver reads /proc, and /etc/subuid. It has no Landlock domain: from within one no thread outside may be looked at, which is all that it does. */
 static const int resolver[] = { SCMP_SYS(openat), SCMP_SYS(readlinkat), SCMP_SYS(readlink), SCMP_SYS(pread64), SCMP_SYS(getdents64) };
 
-/* The bell opens, touches and removes through the mount; it has threads. */
-static const int bell[] = { SCMP_SYS(openat), SCMP_SYS(utimensat), SCMP_SYS(unlinkat) };
+/* The bell opens, touches, makes, renames and removes through the mount; it has threads. */
+static const int bell[] = { SCMP_SYS(openat), SCMP_SYS(utimensat), SCMP_SYS(unlinkat), SCMP_SYS(mkdirat), SCMP_SYS(symlinkat), SCMP_SYS(renameat), SCMP_SYS(renameat2) };
 
 /* The test read. */
 static const int probe[] = { SCMP_SYS(openat) };

@@ -16,7 +16,7 @@ enum sandbox_access {
 	SANDBOX_READ,		/* files below may be read, and directories listed */
 	SANDBOX_READ_FILE,	/* of a file: it may be read */
 	SANDBOX_WRITE,		/* and written, made, cut and removed; no directories, devices, sockets or links */
-	SANDBOX_TIDY,		/* files below may be opened for reading and writing, and directories removed, as rmdir through the mount does */
+	SANDBOX_TIDY,		/* files below may be opened for reading and writing, names made, renamed and removed: what of that is done is the mount's to decide */
 };
 
 /* A directory or file that stays open to the role. fd: -1 is passed over. */

@@ -9,6 +9,7 @@
 #include <linux/fuse.h>
 #include <limits.h>
 
+#include "fs/appear.h"
 #include "fs/ctl.h"
 #include "fs/handle.h"
 #include "fs/holds.h"
@@ -105,6 +106,8 @@ struct shared {
 	struct suspects suspects;
 	struct shared_rings rings;
 	struct shared_holds holds;
+	struct shared_appear appear;
+	_Atomic int64_t names_moved;	/* ns: when a name came or went last; 0: not since the start */
 	struct audit_head audit_head;
 	struct handle_table handles;
 	struct temp_table temps __attribute__((aligned(4096)));

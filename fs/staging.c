@@ -303,7 +303,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, 0, false, began, NULL);
 		return r;
 	}
-	vault_changed(v, ring);
+	vault_changed(v, ring ? RINGS_ALL : RINGS_MARKER);
 	return 0;
 }
 

@@ -398,7 +398,7 @@ static int replace(struct vault *v, const struct asker *a, const struct temp *t,
 	*ret_promised = true;
 	r = vault_commit(v);
 	if (!r)
-		vault_changed(v, true);
+		vault_changed(v, RINGS_ALL);
 	return r;
 }
 

@@ -173,26 +173,6 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 	return r ? -EIO : 0;
 }
 
-/* True once for each id. */
-static bool is_new(struct vault *v, uint32_t secret)
-{
-	uint32_t newest = atomic_load(&v->newest_secret);
-
-	while (secret > newest)
-		if (atomic_compare_exchange_weak(&v->newest_secret, &newest, secret))
-			return true;
-	return false;
-}
-
-static void note_newest(struct vault *v)
-{
-	store_rdlock(v->store);
-	for (int deleted = 0; deleted < 2; deleted++)
-		for (const struct catalog_secret *s = store_next(v->store, 0, deleted); s; s = store_next(v->store, s->id, deleted))
-			is_new(v, s->id);
-	store_unlock_tables(v->store);
-}
-
 /* ---- what is owed to watchers, so that a death between commit and bell loses no event. Too much is rung rather than too little: watchers read the file, not the event. ---- */
 
 static __thread _Atomic uint64_t *owed;
@@ -288,6 +268,15 @@ static bool current_path(const struct catalog_secret *s, char path[BELL_PATH_MAX
 	return true;
 }
 
+/* Beside `current`; a path of its own, for the bell may hang there. */
+static void ring_marker(struct vault *v, const char *current)
+{
+	char path[BELL_PATH_MAX];
+
+	snprintf(path, sizeof path, "%.*s" BELL_MARKER, (int)(strlen(current) - strlen("current")), current);
+	vault_ring(v, BELL_MARK, path);
+}
+
 void vault_ring_current(uint32_t secret, void *arg)
 {
 	struct vault *v = arg;
@@ -296,8 +285,10 @@ void vault_ring_current(uint32_t secret, void *arg)
 	store_rdlock(v->store);
 	const bool there = current_path(store_get(v->store, secret), path);
 	store_unlock_tables(v->store);
-	if (there)
-		vault_ring(v, BELL_TOUCH, path);
+	if (!there)
+		return;
+	vault_ring(v, BELL_TOUCH, path);
+	ring_marker(v, path);
 }
 
 void vault_ring_missed(struct vault *v)
@@ -339,6 +330,45 @@ bool vault_events_new(const struct vault *v)
 	return atomic_load(&v->events_told) != end;
 }
 
+void vault_names_moved(struct vault *v)
+{
+	const int64_t now = vault_now();
+	int64_t before = vault_names_time(v);
+	const int64_t next = now > before ? now : before + 1;
+
+	before = atomic_load(&v->shared->names_moved);
+	while (before < next && !atomic_compare_exchange_weak(&v->shared->names_moved, &before, next))
+		;
+}
+
+int64_t vault_names_time(const struct vault *v)
+{
+	const int64_t moved = atomic_load(&v->shared->names_moved), started = v->shared->keeper.started;
+
+	return moved > started ? moved : started;
+}
+
+#define LOG_QUIET_NS      INT64_C(2000000000)
+#define LOG_QUIET_MOST_NS INT64_C(64000000000)
+
+void vault_ring_log(struct vault *v)
+{
+	const int64_t now = vault_monotonic();
+	uint64_t others, looks;
+
+	audit_written(v->audit, &others, &looks);
+	if (others != v->log_rung.others)
+		v->log_rung.quiet = LOG_QUIET_NS;
+	else if (looks == v->log_rung.looks || now - v->log_rung.at < v->log_rung.quiet)
+		return;
+	else if (v->log_rung.quiet < LOG_QUIET_MOST_NS)
+		v->log_rung.quiet *= 2;
+	v->log_rung.others = others;
+	v->log_rung.looks = looks;
+	v->log_rung.at = now;
+	vault_ring(v, BELL_TOUCH, ".coffer/audit");
+}
+
 void vault_wake_lifecycle(void *arg)
 {
 	struct vault *v = arg;
@@ -359,26 +389,51 @@ void vault_events_told(struct vault *v)
 	vault_wake_lifecycle(v);
 }
 
-void vault_changed(struct vault *v, bool ring)
+/* The last of the names that the commit made; 0: it made none. */
+static uint32_t last_new(struct vault *v, uint32_t mark)
 {
-	bool names = false;
+	uint32_t last = 0;
+
+	for (uint32_t id = mark - 1; (id = store_touched_next(v->store, id));) {
+		store_rdlock(v->store);
+		const struct catalog_secret *s = store_get(v->store, id);
+		if (s && !s->deleted)
+			last = id;
+		store_unlock_tables(v->store);
+	}
+	return last;
+}
+
+/* What is rung for a secret that may serve something else, and (attributes) for one that does not. */
+static void ring_secret(struct vault *v, const char *path, bool serves, enum vault_rings rings)
+{
+	if (!serves && rings == RINGS_ALL)
+		vault_ring(v, BELL_ATTRIB, path);
+	if (serves && rings == RINGS_ALL)
+		vault_ring(v, BELL_TOUCH, path);
+	if (serves && rings != RINGS_NONE)
+		ring_marker(v, path);
+}
+
+void vault_changed(struct vault *v, enum vault_rings rings)
+{
+	const uint32_t mark = appear_mark(v);
 	char path[BELL_PATH_MAX];
 
 	/* whoever still has a right decrypts again: rights may have gone with this commit */
 	plain_drop_all(v->plain);
 	drops_hurry(v->drops);
+	const uint32_t made = rings == RINGS_ALL && mark != UINT32_MAX ? last_new(v, mark) : 0;
+	if (made)
+		appear_wait(v, made);
 	for (uint32_t id = 0; (id = store_touched_next(v->store, id));) {
 		store_rdlock(v->store);
 		const bool there = current_path(store_get(v->store, id), path);
 		store_unlock_tables(v->store);
-		if (there && ring)
-			vault_ring(v, BELL_TOUCH, path);
+		if (there && id < mark)		/* of new ones it is rung with the name */
+			ring_secret(v, path, store_touched_serves(v->store, id), rings);
 		drops_add(v->drops, inode_pack(&(struct inode){ .type = INODE_CURRENT, .secret = id }));
-		names |= is_new(v, id);
 	}
-	/* mkdir through the mount raises IN_CREATE by itself; of a name that came from nowhere the kernel knows nothing */
-	if (names && ring)
-		vault_ring(v, BELL_TOUCH_DIR, ".");
 	vault_events_told(v);
 	owe_nothing();
 }
@@ -408,21 +463,20 @@ int vault_unlock(struct vault *v, char *why, size_t why_len)
 		snprintf(why, why_len, "the unsealing cannot be logged: make room where the log lies");
 		return -EIO;
 	}
-	if (!r)
-		note_newest(v);
 	return r;
 }
 
-static void note_followed(uint32_t secret, void *arg)
+static void pass_over(uint32_t secret, void *arg)
 {
-	is_new(arg, secret);
+	(void)secret;
+	(void)arg;
 }
 
 int vault_stand_by(struct vault *v)
 {
 	if (!store_sealed(v->store) && v->seals != v->shared->keeper.seals)
 		store_lock(v->store);
-	return store_catch_up(v->store, note_followed, v);
+	return store_catch_up(v->store, pass_over, NULL);
 }
 
 void vault_take_over(struct vault *v)

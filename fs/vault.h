@@ -47,6 +47,7 @@ struct vault {
 	struct backups *backups;
 	struct drops *drops;		/* NULL before it is active, as holds */
 	struct holds *holds;
+	struct appear *appear;
 	struct ctl_env ctl;
 	int bell_fd, control_fd, fuse_fd, proc_fd;
 	_Atomic uint64_t known[KNOWN_MAX];	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
@@ -64,10 +65,10 @@ struct vault {
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
 	_Atomic uint64_t events_told;	/* how far in the stream of events watchers were told */
-	_Atomic uint32_t newest_secret;	/* the highest id that the bell has told of: ids only grow, so that what lies above is new */
 	bool active;			/* it may write: the log, the store, the shared memory. A standby may not */
 	uint32_t seals;			/* shared->keeper.seals when the vault key was taken */
 	bool keys_silent;		/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
+	struct { uint64_t others, looks; int64_t at, quiet; } log_rung;	/* vault_ring_log's */
 	int64_t next_look, next_ring;	/* removal_tick's */
 	struct space space;		/* looked at now and then, for the thread that answers must not wait for the store's file system */
 	bool stackable;			/* overlayfs can stand on the mount: what its opens can be told by is refused */
@@ -126,8 +127,9 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 
 /* Ends the transaction and, where it succeeds, owes its watchers the word: vault_changed gives it, on the same thread; if this worker dies before that, the next one's vault_ring_missed does. As store_commit. */
 int vault_commit(struct vault *v);
-/* After a commit: watchers hear of it (but for one that came through the mount: ring is false), those of the vault's directory of new names too, and plaintext that may have lost its readers goes. */
-void vault_changed(struct vault *v, bool ring);
+/* After a commit: watchers hear of it (of what came through the mount, the kernel tells them: no rings, or of a write the marker alone), new names appear in the mount, which is waited for (fs/appear.h), and plaintext that may have lost its readers goes. */
+enum vault_rings { RINGS_NONE, RINGS_MARKER, RINGS_ALL };
+void vault_changed(struct vault *v, enum vault_rings rings);
 /* Watchers know of what others committed up to this epoch. */
 void vault_told(struct vault *v, uint64_t epoch);
 /* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
@@ -142,6 +144,14 @@ void vault_ring_current(uint32_t secret, void *arg);
 /* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
 void vault_events_told(struct vault *v);
 bool vault_events_new(const struct vault *v);	/* Are there some that nobody was told of? */
+
+/* Watchers of .coffer/audit hear of what was written since. For one thread, as often as they are to hear at most. A watcher that reads the log when it hears makes a record, which is not to ring for it again: records of
+ * reading the log ring only when nothing was rung for a while, which grows with each such ring. */
+void vault_ring_log(struct vault *v);
+
+/* A name came or went: what stat says of the directories that have names. Never backwards, whatever the wall clock says. */
+void vault_names_moved(struct vault *v);
+int64_t vault_names_time(const struct vault *v);
 
 /* There is something for the thread that does what is due: arg is the vault. */
 void vault_wake_lifecycle(void *arg);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/appear.h"
 #include "fs/control.h"
 #include "fs/heap.h"
 #include "fs/log.h"
@@ -148,7 +149,12 @@ static int ctl_commit(void *arg)
 
 static void ctl_changed(void *arg)
 {
-	vault_changed(&((struct worker *)arg)->vault, true);
+	vault_changed(&((struct worker *)arg)->vault, RINGS_ALL);
+}
+
+static void ctl_found(void *arg)
+{
+	appear_wait_all(&((struct worker *)arg)->vault);
 }
 
 static int ctl_program_user(void *arg, uint32_t *ret_user, char *why, size_t why_len)
@@ -267,6 +273,7 @@ static void tick(struct worker *w)
 	int r = store_follow(v->store, vault_ring_current, v);
 	if (!r)
 		vault_told(v, epoch);
+	appear_look(v);
 	if (r == -EBADMSG) {
 		log_error("rows in the store are not authentic: sealing; coffer fsck %s says which", v->shared->keeper.store);
 		vault_seal(v);
@@ -303,8 +310,10 @@ static void *log_ticker(void *arg)
 	struct worker *w = arg;
 	struct pollfd p = { .fd = w->wake[0], .events = POLLIN };
 
-	while (poll(&p, 1, TICK_MS) <= 0)
+	while (poll(&p, 1, TICK_MS) <= 0) {
 		audit_tick(w->vault.audit);
+		vault_ring_log(&w->vault);
+	}
 	return NULL;
 }
 
@@ -598,7 +607,7 @@ static int activate(struct worker *w)
 		return fatal(w, 1, "temporary files: %s", strerror(-r));
 	v->ctl = (struct ctl_env){
 		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
-		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .seal = ctl_seal,
+		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .found = ctl_found, .seal = ctl_seal,
 		.program_user = ctl_program_user, .program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
 	};
 	vault_take_over(v);
@@ -606,10 +615,13 @@ static int activate(struct worker *w)
 	r = drops_new(v->fuse_fd, v->handles, &v->drops);
 	if (!r)
 		r = holds_new(v, &v->holds);
+	if (!r)
+		r = appear_new(v, ops_answers(), fresh, &v->appear);
 	if (r)
 		return fatal(w, 1, "thread: %s", strerror(-r));
 	drops_all(v->drops);		/* a page that the worker before us brought to the kernel may be there still */
 	vault_ring_missed(v);
+	appear_look(v);
 	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
 		log_error("the log cannot be written: every open is refused until it can");
@@ -642,6 +654,7 @@ static void tear_down(struct worker *w)
 	drops_stop(v->drops);
 	session_end(w->session);
 	lifecycle_free(w->lifecycle);
+	appear_free(v->appear);
 	holds_free(v->holds);
 	/* A thread of it may wait for a page whose READ is for the next worker to answer. What it writes to stays open then, so that the keeper sees what it is at, and what it comes back to stays, too. */
 	const bool dropped = drops_free(v->drops);

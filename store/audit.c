@@ -95,6 +95,10 @@ int audit_put_at(struct audit *a, const struct audit_event *e, struct audit_tall
 	}
 	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request noted, at takeover. */
 	audit_recent_put(a, &h->recents[at->seq % AUDIT_RECENTS], audit_recent(e->unique, e->operation, e->result));
+	if (e->operation == AUDIT_AUDIT_READ)
+		a->looks++;
+	else
+		a->written++;
 	audit_publish(h);
 out:
 	if (r < 0)
@@ -342,6 +346,12 @@ out:
 }
 
 /* ---- the calls ---- */
+
+void audit_written(const struct audit *a, uint64_t *ret_others, uint64_t *ret_looks)
+{
+	*ret_others = a->written;
+	*ret_looks = a->looks;
+}
 
 int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_delay_ms)
 {

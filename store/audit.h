@@ -268,6 +268,8 @@ void audit_state(struct audit *a, struct audit_state *ret_state);
 /* ---- reading: the retained segments from `base` on, one after the other ---- */
 
 /* -ENOENT: none. audit_read: -ESTALE: retention removed the segment that offset lies in. At the end *ret_read is 0. */
+/* How many records this process has written, but for those of reading the log, and how many of these. For who tells watchers of the log. */
+void audit_written(const struct audit *a, uint64_t *ret_others, uint64_t *ret_looks);
 int audit_first_segment(struct audit *a, uint32_t *ret_base);
 int audit_size(struct audit *a, uint32_t base, uint64_t *ret_size);
 int audit_read(struct audit *a, uint32_t base, uint64_t offset, void *ret, size_t len, size_t *ret_read);

@@ -156,6 +156,7 @@ struct audit {
 	bool untold;			/* and no record says so yet */
 	bool tampered, append_only;
 	int failing;
+	_Atomic uint64_t written, looks;	/* records that this process wrote: but those of reading the log, and those */
 	int fd;				/* the open segment */
 	int next_fd;			/* the next one, made but not begun (the disk was full), or -1 */
 	bool shares_changed;		/* since they were saved */

@@ -92,6 +92,9 @@ struct tables {
 	struct head head;
 };
 
+/* What a commit changed: objects; and those of them that serve something else now (all: not found out which). */
+struct touched { struct idset *objects, *served; bool all; };
+
 struct transaction {
 	bool open;
 	int broken;		/* a statement failed half-way: only rollback is left */
@@ -152,7 +155,7 @@ struct store {
 	struct row_keys *row_keys;	/* locked memory; NULL while sealed */
 	struct cipher_cache *cache;
 
-	pthread_key_t touched;		/* struct idset of this thread's last commit */
+	pthread_key_t touched;		/* struct touched of this thread's last commit */
 	bool has_touched;
 
 	atomic_bool unscrubbed;		/* destroyed content may still stand in the database's log */
@@ -223,6 +226,7 @@ struct step {
 	struct clock_row clock;
 	struct rules *rules;	/* NULL: as they were */
 	struct grants grants;
+	struct idset *served;	/* objects that serve something else than before; NULL: none */
 	struct tables fresh;	/* catalog is set: everything anew, and nothing of the above */
 };
 /* Reads the changed rows through db (in a transaction), verifies them and makes everything that applying needs. The writer's mutex is held. */
@@ -246,7 +250,8 @@ int transaction_check(const struct store *s);		/* 0, or -EINVAL without an open 
 int transaction_fail(struct store *s, int error);	/* marks it broken; returns error */
 int64_t transaction_epoch(const struct store *s);	/* that the commit will move to */
 int transaction_begin(struct store *s, bool fresh);	/* fresh: store_create's, without a head yet; the writer's mutex is held */
-int transaction_finish(struct store *s, struct idset **ret_touched);
+int transaction_finish(struct store *s, struct touched *ret_touched);
+void touched_free(void *touched);	/* accepts NULL */
 void transaction_abort(struct store *s);
 
 /* Around every change of a member row. row_out verifies the row as it is and takes it out of the set (-ENOENT: no such row); then change it; row_in

@@ -203,6 +203,13 @@ static int step_singles(struct store *s, struct db *db, const struct change *fol
 
 /* ---- secrets ---- */
 
+static int touch(struct idset **set, uint32_t id)
+{
+	if (!*set)
+		*set = idset_new();
+	return *set ? idset_add(*set, id, id) : -ENOMEM;
+}
+
 /* Versions of one object: those in memory with the changed ones put in their places. */
 static int merge_versions(struct store *s, struct db *db, const struct catalog_secret *base, const struct change *changes, size_t n,
 			  struct catalog_version *versions, uint32_t *ret_n)
@@ -228,6 +235,18 @@ static int merge_versions(struct store *s, struct db *db, const struct catalog_s
 		versions[merged++] = base->versions[at++];
 	*ret_n = merged;
 	return 0;
+}
+
+/* false: only attributes differ, or what is not served. */
+static bool serves_else(const struct store *s, const struct catalog_secret *before, const struct catalog_secret *after)
+{
+	const struct catalog_version *a, *b;
+
+	if (!before || before->current != after->current || before->enabled != after->enabled || before->deleted != after->deleted)
+		return true;
+	a = catalog_version(before, before->current);
+	b = catalog_version(after, after->current);
+	return a && b && s->tables.settings.enforce_validity && (a->not_before != b->not_before || a->expires != b->expires);
 }
 
 /* object: the change of the object's own row, NULL when only versions changed. */
@@ -278,7 +297,7 @@ static int step_object(struct store *s, struct db *db, uint32_t id, const struct
 	*secret = row;
 	memcpy(catalog_entry_versions(e), versions, n_versions * sizeof *versions);
 	step->puts[step->n_puts++] = e;
-	r = 0;
+	r = serves_else(s, base, secret) ? touch(&step->served, id) : 0;
 out:
 	query_end(&q);
 	free(versions);
@@ -429,6 +448,7 @@ void step_discard(struct store *s, struct step *step)
 	free(step->puts);
 	free(step->removes);
 	free(step->versions);
+	idset_free(step->served);
 	tables_free(&step->fresh);
 	*step = (struct step){ 0 };
 }
@@ -439,13 +459,6 @@ void step_discard(struct store *s, struct step *step)
 static uint32_t changed_secret(int64_t kind, int64_t row)
 {
 	return kind == ROW_OBJECT ? (uint32_t)row : kind == ROW_VERSION ? VERSION_OBJECT(row) : 0;
-}
-
-static int touch(struct idset **set, uint32_t id)
-{
-	if (!*set)
-		*set = idset_new();
-	return *set ? idset_add(*set, id, id) : -ENOMEM;
 }
 
 int change_touch(struct idset **touched, const struct change *change)

@@ -77,11 +77,6 @@ static int database_path(const char *dir, char **ret_path)
 	return r;
 }
 
-static void touched_free(void *set)
-{
-	idset_free(set);
-}
-
 static int locks_init(struct store *s)
 {
 	pthread_rwlockattr_t attributes;
@@ -247,7 +242,7 @@ void store_close(struct store *s)
 	if (s->stage_row_key)
 		secmem_free(s->stage_row_key, KEY_LEN);
 	if (s->has_touched) {
-		idset_free(pthread_getspecific(s->touched));
+		touched_free(pthread_getspecific(s->touched));
 		pthread_key_delete(s->touched);
 		pthread_rwlock_destroy(&s->tables_lock);
 		pthread_mutex_destroy(&s->read_mutex);

@@ -170,6 +170,8 @@ int store_scrub(struct store *s);
 /* The next of the secrets that this thread's last transaction touched, for the bell; 0: there is none. Valid after store_commit until the thread's next store_begin. Of a transaction that touched thousands of
  * them here and there it may name some that were not, or are no secrets. */
 uint32_t store_touched_next(const struct store *s, uint32_t after);
+/* Did it change what this secret serves, and not only attributes, or a version that is not served? Too much rather than too little. */
+bool store_touched_serves(const struct store *s, uint32_t id);
 
 int store_secret_create(struct store *s, const char *name, uint32_t *ret_id);	/* -EEXIST (live or deleted), -EINVAL */
 int store_secret_enable(struct store *s, uint32_t id, bool enabled);		/* -ENOENT */

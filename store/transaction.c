@@ -220,9 +220,20 @@ int trail_remove(struct store *s, enum row_kind kind, int64_t from, int64_t to)
 
 /* ---- begin, commit, rollback ---- */
 
+void touched_free(void *touched)
+{
+	struct touched *t = touched;
+
+	if (!t)
+		return;
+	idset_free(t->objects);
+	idset_free(t->served);
+	free(t);
+}
+
 static void touched_forget(struct store *s)
 {
-	idset_free(pthread_getspecific(s->touched));
+	touched_free(pthread_getspecific(s->touched));
 	pthread_setspecific(s->touched, NULL);
 }
 
@@ -342,7 +353,7 @@ static int write_changes(struct store *s)
 	return r;
 }
 
-int transaction_finish(struct store *s, struct idset **ret_touched)
+int transaction_finish(struct store *s, struct touched *ret_touched)
 {
 	struct transaction *t = &s->transaction;
 	struct step step = { 0 };
@@ -369,8 +380,9 @@ int transaction_finish(struct store *s, struct idset **ret_touched)
 		return r;
 	}
 	head = t->head;
-	*ret_touched = t->touched;
+	*ret_touched = (struct touched){ .objects = t->touched, .served = step.served, .all = step.fresh.catalog != NULL };
 	t->touched = NULL;
+	step.served = NULL;
 	if (t->changed > 0)
 		step_apply(s, &step, &head);
 	else
@@ -381,14 +393,15 @@ int transaction_finish(struct store *s, struct idset **ret_touched)
 
 int transaction_settle(struct store *s, int r)
 {
-	struct idset *touched = NULL;
+	struct touched touched = { 0 };
 
 	if (r < 0) {
 		transaction_abort(s);
 		return r;
 	}
 	r = transaction_finish(s, &touched);
-	idset_free(touched);
+	idset_free(touched.objects);
+	idset_free(touched.served);
 	return r;
 }
 
@@ -401,19 +414,22 @@ int transaction_run(struct store *s, int (*fn)(struct store *s, void *arg), void
 
 int store_commit(struct store *s)
 {
-	struct idset *touched = NULL;
+	struct touched *touched;
 	bool destroys = s->transaction.destroys;
 	int r;
 
 	if (!s->transaction.open)
 		return -EINVAL;
-	r = transaction_finish(s, &touched);
+	touched = calloc(1, sizeof *touched);
+	if (!touched)
+		transaction_abort(s);
+	r = touched ? transaction_finish(s, touched) : -ENOMEM;
 	if (r == 0 && destroys) {
 		atomic_store(&s->unscrubbed, true);
 		(void)scrub(s);		/* it is committed: what could not be done now is done by store_scrub */
 	}
 	if (pthread_setspecific(s->touched, touched) != 0)
-		idset_free(touched);
+		touched_free(touched);
 	pthread_mutex_unlock(&s->write_mutex);
 	return r;
 }
@@ -428,5 +444,14 @@ void store_rollback(struct store *s)
 
 uint32_t store_touched_next(const struct store *s, uint32_t after)
 {
-	return idset_next(pthread_getspecific(s->touched), after);
+	const struct touched *t = pthread_getspecific(s->touched);
+
+	return t ? idset_next(t->objects, after) : 0;
+}
+
+bool store_touched_serves(const struct store *s, uint32_t id)
+{
+	const struct touched *t = pthread_getspecific(s->touched);
+
+	return t && (t->all || idset_next(t->served, id - 1) == id);
 }

@@ -45,6 +45,9 @@ needs=(
 	command getfattr attr
 	command chattr e2fsprogs
 	command inotifywait inotify-tools
+	command fswatch fswatch
+	command rsyslogd rsyslog
+	file /usr/lib/python3/dist-packages/watchdog python3-watchdog
 	command busybox busybox-static
 	command ssh-keygen openssh-client
 	command sqlite3 sqlite3

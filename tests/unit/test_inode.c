@@ -17,6 +17,7 @@ static bool expected_valid(unsigned type, uint32_t secret, uint32_t low)
 	case INODE_VERSION: return secret != 0 && low != 0;
 	case INODE_EPOCH: return secret == 0 && low != 0;
 	case INODE_AT: return secret != 0 && low != 0;
+	case INODE_MARKER: return secret == 0 && low != 0 && low <= INODE_LOW_MAX;
 	case INODE_REQUEST: return true;
 	case INODE_TEMP: return secret != 0 || low != 0;
 	default: return false;

@@ -87,6 +87,8 @@ static const char *heard(void)
 
 	if (recv(w.bell, &m, sizeof m, MSG_DONTWAIT) != (ssize_t)sizeof m)
 		return "";
+	if (m.action == BELL_MARK)	/* goes with each touch of a secret */
+		return heard();
 	snprintf(text, sizeof text, "%s %s", acts[m.action], m.path);
 	return text;
 }
@@ -144,7 +146,7 @@ START_TEST(a_thread_that_has_yet_to_ring_is_not_forgotten_for_what_others_told)
 	pthread_join(thread, NULL);
 	begin_version(quick);
 	ck_assert_int_eq(vault_commit(&w.vault), 0);
-	vault_changed(&w.vault, true);
+	vault_changed(&w.vault, RINGS_ALL);
 	vault_told(&w.vault, store_epoch(fx.store));
 	deaf();
 	worker_dies();
@@ -161,7 +163,7 @@ START_TEST(what_was_rung_is_not_rung_again)
 	vault_told(&w.vault, store_epoch(fx.store));
 	begin_version(id);
 	ck_assert_int_eq(vault_commit(&w.vault), 0);
-	vault_changed(&w.vault, true);
+	vault_changed(&w.vault, RINGS_ALL);
 	ck_assert_str_eq(heard(), "touch db/current");
 	deaf();
 	vault_told(&w.vault, store_epoch(fx.store));
