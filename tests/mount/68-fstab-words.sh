@@ -115,3 +115,12 @@ down
 note "nobody to remount, and not root"
 expect_exit 1 mount.fuse.coffer "coffer:$STORE" "$MNT" -o remount,ro
 expect_message 'no daemon serves .*; mount it'
+
+note "an option that does not fit is answered by what fits; one that is none, by that"
+for word in max_read=1G max_read ino32=1 audit_durability=often kek=nowhere; do
+	expect_exit 2 cofferd "$STORE" "$SCRATCH/none" -o "$word"
+	expect_message "option '$word' does not fit; -o ${word%%=*}[=:].* [a-z]"
+done
+expect_message 'kek=file:PATH'
+expect_exit 2 cofferd "$STORE" "$SCRATCH/none" -o max_raed=64K
+expect_message "there is no option 'max_raed=64K'; see cofferd --help"
