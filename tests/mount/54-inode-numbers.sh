@@ -37,6 +37,14 @@ same_everywhere()
 			[ "$number" = "$(stat -c %i "$dir/$name")" ] || fail "readdir says $number of $dir/$name, stat $(stat -c %i "$dir/$name")"
 		done
 	done
+	python3 -c 'import os, sys
+for path in sys.argv[1:]:
+    number = os.stat(path).st_ino
+    fd = os.open(path, os.O_RDONLY)
+    if os.fstat(fd).st_ino != number:
+        sys.exit(f"{path}: stat says {number}, fstat {os.fstat(fd).st_ino}")' "$MNT/db/current" "$MNT/db/versions/1" "$MNT/.coffer/status" "$MNT/.coffer/at/$epoch/db/current" >"$OUT" 2>&1 ||
+		fail "$(cat "$OUT")"
+	expect_ok cp "$MNT/db/current" "$SCRATCH/copy"	# which demands it
 }
 
 note "below 2^53, so that a double holds it"
