@@ -13,6 +13,8 @@ d=$MNT/db f=$MNT/db/current
 install -d -o $officer "$SCRATCH/home"
 export HOME=$SCRATCH/home
 
+one_link() { [ "$(as $officer stat -c %h "$f")" = 1 ]; }
+
 # made FILE COMMAND…: the command succeeds, makes one version of exactly the bytes of FILE, and leaves nothing beside it
 made()
 {
@@ -23,6 +25,7 @@ made()
 	cmp "$want" "$f" || fail "$* left $(head -c 100 "$f")"
 	[ "$(ls "$d/versions" | wc -l)" = $((before + 1)) ] || fail "$* made $(($(ls "$d/versions" | wc -l) - before)) versions"
 	[ "$(as $officer ls -A "$d" | tr '\n' ' ')" = 'current versions ' ] || fail "$* left $(as $officer ls -A "$d")"
+	wait_for -t 10 one_link	# who looks at it before the daemon knows that its answer to the rename has arrived sees two
 	[ "$(as $officer stat -c '%a %u %h %F' "$f")" = "600 $officer 1 regular file" ] || fail "after $*: $(as $officer stat -c '%a %u %h %F' "$f")"
 }
 
@@ -74,6 +77,9 @@ expect_output 'by vim' as $officer cat "$d/current~"
 expect_ok as $officer rm "$d/current~"
 note "and cp -p; what unlinks first, or moves current away, is refused, and changes nothing"
 made "$want" cp -p "$want" "$f"
+made "$want" busybox cp -p "$want" "$f"
+made "$want" /usr/bin/python3 -c 'import shutil, sys; shutil.copy2(*sys.argv[1:])' "$want" "$f"
+expect_errno EPERM as $officer sysop chmod 644 "$f"
 for command in 'install "$0" "$1"' 'mv "$0" "$1"' 'sed -i.bak s/v/V/ "$1"' 'rm -f "$1"' 'mv "$1" "$1.old"' 'ln "$1" "$1.old"'; do
 	! as $officer sh -c "$command" "$want" "$f" 2>"$ERR" || fail "$command"
 	grep -q 'Operation not permitted' "$ERR" || fail "$command: $(cat "$ERR")"
@@ -114,7 +120,7 @@ expect_output blind cat "$f"
 note "nothing of it goes to the page cache"
 expect_errno EINVAL as $officer sysop open r "$d/.tmp" + sendfile
 note "names that cannot be"
-for name in 4913 versions as ops token cert.pem 'a b' .coffer .coffer.tmp ..data; do
+for name in 4913 versions as ops token cert.pem 'a b' .coffer .coffer.tmp ..data ..nowhere; do
 	expect_errno "$([ "$name" = versions ] && echo EISDIR || echo EPERM)" as $officer sysop open w,c "$d/${name// /$'\t'}"
 done
 expect_errno ENAMETOOLONG as $officer sysop open w,c "$d/$(printf 'x%.0s' {1..128})"
