@@ -58,6 +58,14 @@ static action_set actions_on(struct vault *v, const struct asker *asker, const c
 	return who ? policy_actions(store_policy(v->store), &who->policy, name, vault_now()) : 0;
 }
 
+/* A version has always been as it is. current has been what it serves since it serves it: make, rsync and cp -u see that it serves an older one again. */
+static int64_t since(const struct vault *v, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c)
+{
+	if (i->type == INODE_CURRENT && (!c || c->number == s->current))
+		return store_served_since(store_settings(v->store), s, vault_now());
+	return c ? c->created : s->created;
+}
+
 /* A version never grows a right to write. */
 static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
 {
@@ -65,7 +73,7 @@ static void fill_value(struct vault *v, const struct asker *asker, const struct 
 	const action_set can = s->deleted ? 0 : actions_on(v, asker, s->name) & uses;	/* nobody opens what is deleted */
 	st->st_size = c ? c->size : 0;
 	/* since when there is a version is for those who may read or write it: what others see says nothing */
-	set_times(st, !can ? v->shared->keeper.started : c ? c->created : s->created);
+	set_times(st, !can ? v->shared->keeper.started : since(v, i, s, c));
 	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
 	if (i->type == INODE_CURRENT)
 		st->st_nlink = temporary_links(v, s->id);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define SETTINGS_COLUMNS "id, vault, name, retention_days, purge_protection, enforce_validity, value_max, mac"
-#define OBJECT_COLUMNS   "id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, mac"
+#define OBJECT_COLUMNS   "id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, served, mac"
 #define VERSION_COLUMNS  "id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, withdrawn, mac"
 #define ROLE_COLUMNS     "id, name, actions, mac"
 #define BINDING_COLUMNS  "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"

@@ -97,6 +97,7 @@ struct touched { struct idset *objects, *served; bool all; };
 
 struct transaction {
 	bool open;
+	int64_t began;		/* ns */
 	int broken;		/* a statement failed half-way: only rollback is left */
 	struct head head;
 	struct store_settings settings;
@@ -243,6 +244,14 @@ int step_policy(struct store *s, struct db *db, const struct change *changes, si
 
 /* Brings the tables from s's epoch to the database's, in the transaction that db is in; what changed is added to s->followed. */
 int follow_apply(struct store *s, struct db *db);
+
+/* false: only attributes differ, or what is not served. */
+bool serves_else(const struct store_settings *settings, const struct catalog_secret *before, const struct catalog_secret *after);
+
+/* ---- served.c ---- */
+
+/* Writes down since when what the open transaction changed serves something else. */
+int served_mark(struct store *s);
 
 /* ---- transaction.c ---- */
 

@@ -17,7 +17,8 @@ int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64
 	const char *name = column_text(q, 2);
 
 	if (!in_range(q, 0, 1, OBJECT_ID_MAX) || !in_range(q, 1, OBJECT_SECRET, OBJECT_CERTIFICATE) || !in_range(q, 3, 0, UINT32_MAX) ||
-	    !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name || !name_valid(name) || column_null(q, 5) != column_null(q, 6))
+	    !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name || !name_valid(name) || column_null(q, 5) != column_null(q, 6) ||
+	    (!column_null(q, 10) && !in_range(q, 10, 1, INT64_MAX)))
 		return -EBADMSG;
 	*ret_secret = (struct catalog_secret){
 		.id = (uint32_t)column_int(q, 0),
@@ -28,6 +29,7 @@ int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64
 		.created = column_int(q, 7),
 		.changed = column_int(q, column_null(q, 5) ? 8 : 5),
 		.purge_at = column_int(q, 6),
+		.served = column_int(q, 10),	/* null is 0 */
 	};
 	*ret_last_version = column_int(q, 9);
 	return 0;

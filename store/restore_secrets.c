@@ -74,8 +74,8 @@ static int insert_object(struct restore *r, const struct object *o)
 	r->clocked |= o->deleted;
 	purge_at = r->counted + RETENTION_NS(&t->settings);
 	change = row_new(ROW_OBJECT, t->head.next_object);
-	q = db_query(s->write, "INSERT INTO objects(id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, mac)"
-			       " VALUES(?, ?, ?, 1, ?, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT INTO objects(id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, served, mac)"
+			       " VALUES(?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, change.row);
 	query_int(&q, o->kind);
 	query_text(&q, o->name);
@@ -85,6 +85,7 @@ static int insert_object(struct restore *r, const struct object *o)
 	query_int(&q, o->created);
 	query_int(&q, o->changed);
 	query_int(&q, o->last_version);
+	query_int(&q, store_now(s));	/* what was there under this name may have been younger than what is restored */
 	e = query_run(&q);
 	if (e < 0)
 		return transaction_fail(s, e);

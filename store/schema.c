@@ -102,7 +102,7 @@ static const char to_5[] =
 	"\tmac BLOB NOT NULL\n"
 	") STRICT";
 
-/* How much history is kept; and the trail. Its hash is made when the vault is opened for the first time after it. Answers of before have no neighbour, and go after ten minutes. And what becomes of a stage whose secret has another version by then. */
+/* How much history is kept; and the trail. Its hash is made when the vault is opened for the first time after it. Answers of before have no neighbour, and go after ten minutes. What becomes of a stage whose secret has another version by then. And since when a secret serves what it serves. */
 static const char to_6[] =
 	"ALTER TABLE state ADD COLUMN serial INTEGER;\n"
 	"ALTER TABLE state ADD COLUMN trail_members INTEGER;\n"
@@ -122,7 +122,8 @@ static const char to_6[] =
 	"CREATE INDEX requests_neighbour ON requests(neighbour);\n"
 	"ALTER TABLE stages ADD COLUMN manner INTEGER;\n"
 	"ALTER TABLE stages ADD COLUMN base INTEGER;\n"
-	"ALTER TABLE stages ADD COLUMN start INTEGER;\n";
+	"ALTER TABLE stages ADD COLUMN start INTEGER;\n"
+	"ALTER TABLE objects ADD COLUMN served INTEGER;\n";
 
 static const struct migration migrations[] = {
 	{ 1, "CREATE TABLE clock(\n"

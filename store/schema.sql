@@ -44,7 +44,7 @@ CREATE TABLE objects(
 	changed INTEGER NOT NULL,
 	last_version INTEGER NOT NULL,
 	mac BLOB NOT NULL
-) STRICT;
+, served INTEGER) STRICT;
 
 -- KEKs that some version's key is wrapped by.
 CREATE TABLE keks(

@@ -237,8 +237,7 @@ static int merge_versions(struct store *s, struct db *db, const struct catalog_s
 	return 0;
 }
 
-/* false: only attributes differ, or what is not served. */
-static bool serves_else(const struct store *s, const struct catalog_secret *before, const struct catalog_secret *after)
+bool serves_else(const struct store_settings *settings, const struct catalog_secret *before, const struct catalog_secret *after)
 {
 	const struct catalog_version *a, *b;
 
@@ -246,7 +245,7 @@ static bool serves_else(const struct store *s, const struct catalog_secret *befo
 		return true;
 	a = catalog_version(before, before->current);
 	b = catalog_version(after, after->current);
-	return a && b && s->tables.settings.enforce_validity && (a->not_before != b->not_before || a->expires != b->expires);
+	return a && b && settings->enforce_validity && (a->not_before != b->not_before || a->expires != b->expires);
 }
 
 /* object: the change of the object's own row, NULL when only versions changed. */
@@ -297,7 +296,7 @@ static int step_object(struct store *s, struct db *db, uint32_t id, const struct
 	*secret = row;
 	memcpy(catalog_entry_versions(e), versions, n_versions * sizeof *versions);
 	step->puts[step->n_puts++] = e;
-	r = serves_else(s, base, secret) ? touch(&step->served, id) : 0;
+	r = serves_else(&s->tables.settings, base, secret) ? touch(&step->served, id) : 0;
 out:
 	query_end(&q);
 	free(versions);

@@ -99,6 +99,7 @@ struct catalog_secret {
 	int64_t created;	/* ns */
 	int64_t changed;	/* ns: the last change of it, its versions or its state; of a deleted one: when it was deleted */
 	int64_t purge_at;	/* of a deleted one: see store_purge_left */
+	int64_t served;		/* ns: since when it serves what it serves; 0: it has served nothing else yet. See store_served_since */
 	const char *name;
 	const struct catalog_version *versions;	/* ascending by number */
 };
@@ -108,6 +109,10 @@ static inline bool store_version_valid(const struct store_settings *settings, co
 {
 	return !settings->enforce_validity || (now >= v->not_before && now < v->expires);
 }
+
+/* Since when `current` is as it is at `now`: the newest version was made, another one or a state took its place, or its times came. Later than before whenever it serves something else, also
+ * within one tick of the clock and when the clock was set back. */
+int64_t store_served_since(const struct store_settings *settings, const struct catalog_secret *c, int64_t now);
 
 const struct catalog_secret *store_find(const struct store *s, const char *name);		/* live; NULL */
 const struct catalog_secret *store_find_deleted(const struct store *s, const char *name);	/* soft-deleted; NULL */

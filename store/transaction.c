@@ -57,6 +57,23 @@ int transaction_fail(struct store *s, int error)
 	return error;
 }
 
+/* A row that changed just before changes again (served.c): one change for both, so that who follows has no more to read. */
+#define LOOK_BACK 4u
+
+static bool change_join(struct transaction *t, const struct change *change)
+{
+	for (size_t i = t->n_changes; i > 0 && t->n_changes - i < LOOK_BACK && change->before && change->after; i--) {
+		struct change *c = &t->changes[i - 1];
+		if (c->kind != change->kind || c->row != change->row)
+			continue;
+		if (!c->after || memcmp(c->new_mac, change->old_mac, DIGEST_LEN) != 0)
+			return false;
+		memcpy(c->new_mac, change->new_mac, DIGEST_LEN);
+		return true;
+	}
+	return false;
+}
+
 static int change_log(struct store *s, const struct change *change)
 {
 	struct transaction *t = &s->transaction;
@@ -64,6 +81,8 @@ static int change_log(struct store *s, const struct change *change)
 
 	if (r < 0)
 		return r;
+	if (change_join(t, change))
+		return 0;
 	t->changed++;
 	if (t->changed > s->changes_listed && !change_is_grant(change))	/* grants are asked about within the transaction */
 		return 0;
@@ -284,7 +303,7 @@ int transaction_begin(struct store *s, bool fresh)
 		db_rollback(s->write);
 		return r;
 	}
-	s->transaction = (struct transaction){ .open = true, .head = s->tables.head, .settings = s->tables.settings };
+	s->transaction = (struct transaction){ .open = true, .began = store_now(s), .head = s->tables.head, .settings = s->tables.settings };
 	return 0;
 }
 
@@ -360,6 +379,8 @@ int transaction_finish(struct store *s, struct touched *ret_touched)
 	struct head head;
 	int r = t->broken;
 
+	if (r == 0 && t->touched)
+		r = served_mark(s);
 	if (r == 0 && t->changed > 0) {
 		t->head.epoch++;
 		r = write_changes(s);

@@ -38,3 +38,20 @@ STARTED+=("$waiter")
 again() { cat "$MNT/db/current" >/dev/null; dead "$waiter"; }
 wait_for -t 30 again
 audit_has_not '.caller.comm == "cofferd"'
+
+note "who reads the log whenever it rings does not ring it: the records of its reading come seldom, and ever more so"
+follow()
+{
+	while read -r _; do
+		cat "$MNT/.coffer/audit" >/dev/null
+		date +%s%3N >>"$SCRATCH/rung"
+	done < <(exec inotifywait -q -m -e close_write "$MNT/.coffer/audit" 2>&1)
+}
+wait_for -t 10 dead "$waiter"
+start follow
+looked() { cat "$MNT/.coffer/audit" >/dev/null; [ -s "$SCRATCH/rung" ]; }
+wait_for -t 30 looked
+: >"$SCRATCH/rung"
+rung() { [ "$(wc -l <"$SCRATCH/rung")" -ge 3 ]; }
+wait_for -t 60 rung
+[ "$(($(sed -n 3p "$SCRATCH/rung") - $(sed -n 1p "$SCRATCH/rung")))" -ge 3000 ] || fail "rung for itself: $(tr '\n' ' ' <"$SCRATCH/rung")"

@@ -69,7 +69,7 @@ START_TEST(each_changed_column_is_found)
 	static const struct { const char *table, *columns; } tables[] = {
 		{ "state", "epoch members next_object next_role next_binding mac" },
 		{ "settings", "vault name retention_days purge_protection enforce_validity value_max mac" },
-		{ "objects", "id kind name incarnation enabled deleted_at purge_at created changed last_version mac" },
+		{ "objects", "id kind name incarnation enabled deleted_at purge_at created changed last_version served mac" },
 		{ "versions", "id size created not_before expires enabled content_type tags kek dek_record envelope_hash epoch withdrawn mac" },
 		{ "roles", "id name actions mac" },
 		{ "bindings", "id role principal scope valid_from valid_until reason created_by created mac" },
@@ -89,7 +89,7 @@ START_TEST(each_changed_column_is_found)
 				 " WHEN 'text' THEN '%s' || 'x' WHEN 'null' THEN %s"
 				 " ELSE CAST(zeroblob(length(%s)) AS BLOB) END WHERE rowid = (SELECT max(rowid) FROM %s)",
 				 tables[i].table, column, column, column, column, column, column, column, column, column,
-				 strcmp(column, "deleted_at") == 0 || strcmp(column, "purge_at") == 0 || strcmp(column, "withdrawn") == 0 ? "5" : "'z'", column, tables[i].table);
+				 strcmp(column, "deleted_at") == 0 || strcmp(column, "purge_at") == 0 || strcmp(column, "withdrawn") == 0 || strcmp(column, "served") == 0 ? "5" : "'z'", column, tables[i].table);
 			must_be_found(sql);
 		}
 	}
@@ -108,7 +108,7 @@ START_TEST(rows_removed_added_or_swapped_are_found)
 		"DELETE FROM settings",
 		"DELETE FROM state",
 		"INSERT INTO bindings SELECT id + 100, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac FROM bindings WHERE id = 1",
-		"INSERT INTO objects SELECT id + 100, kind, name || 'x', incarnation, enabled, deleted_at, purge_at, created, changed, last_version, mac FROM objects WHERE id = 1",
+		"INSERT INTO objects SELECT id + 100, kind, name || 'x', incarnation, enabled, deleted_at, purge_at, created, changed, last_version, mac, served FROM objects WHERE id = 1",
 		"UPDATE objects SET name = 'tmp' WHERE name = 'db'; UPDATE objects SET name = 'db' WHERE name = 'web'; UPDATE objects SET name = 'web' WHERE name = 'tmp'",
 		"UPDATE bindings SET mac = (SELECT mac FROM bindings WHERE id = 1)",
 		"UPDATE versions SET dek_record = (SELECT dek_record FROM versions ORDER BY id LIMIT 1)",
