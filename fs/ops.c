@@ -615,7 +615,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, EBADF);
 		return;
 	}
-	if (h->kind == HANDLE_VALUE && refused_read_only(req))	/* what was taken before it became so is committed */
+	if (h->kind != HANDLE_CTL && refused_read_only(req))	/* what was taken before it became so is committed */
 		return;
 	if (!identify(req, &a))
 		return;

@@ -155,6 +155,12 @@ int temporary_create(struct vault *v, const struct asker *a, const struct tempor
 	memcpy(what.owner, a->who->digest, IDENTITY_DIGEST);
 	vault_copy_name(what.name, sizeof what.name, ask->name);
 	r = temps_add(v->temps, &what, &t);
+	if (r == -EDQUOT) {	/* what has ended, and waits for its time, is no reason to refuse */
+		if (a->patience < WAITS_FOR_ALL)
+			return -EAGAIN;
+		temporary_tick(v);
+		r = temps_add(v->temps, &what, &t);
+	}
 	if (r == -EEXIST && !(ask->flags & O_EXCL) && temps_find(v->temps, dir.secret, ask->name, &other)) {
 		t = owns(a, &other) ? temps_open(v->temps, other.id) : NULL;
 		r = t ? 0 : -EACCES;
@@ -217,6 +223,17 @@ static int admit(struct vault *v, const struct asker *a, uint64_t fh, uint64_t u
 	return -access_recheck(v, a, h, ACTION_SECRETS_SET, unique, resent);
 }
 
+/* Room for so many bytes; those of what has ended are given back first. */
+static int grow(struct vault *v, struct temp *t, uint64_t end)
+{
+	int r = staged_grow_of(v, &t->staged, t->neighbour, end);
+
+	if (r != -EDQUOT)
+		return r;
+	temporary_tick(v);
+	return staged_grow_of(v, &t->staged, t->neighbour, end);
+}
+
 static int ensure_stage(struct vault *v, struct temp *t)
 {
 	uint64_t stage;
@@ -249,7 +266,7 @@ static int cut(struct vault *v, struct temp *t, uint64_t len, uint64_t unique)
 	int r = ensure_stage(v, t);
 
 	if (!r && len <= VALUE_MAX)
-		r = staged_grow_of(v, &t->staged, t->neighbour, len);
+		r = grow(v, t, len);
 	if (!r)
 		r = store_stage_truncate(v->store, t->stage, unique, len);
 	if (!r && !len)
@@ -273,7 +290,7 @@ int temporary_write(struct vault *v, const struct asker *a, uint64_t fh, uint64_
 	const uint64_t end = (appends ? t->size : offset) + len;
 	r = ensure_stage(v, t);
 	if (!r && end <= VALUE_MAX)
-		r = staged_grow_of(v, &t->staged, t->neighbour, end);
+		r = grow(v, t, end);
 	if (!r)
 		r = store_stage_write(v->store, t->stage, unique, appends ? STAGE_APPEND : offset, data, len);
 	return settle(v, t, r);
@@ -301,6 +318,15 @@ void temporary_lost(struct vault *v, uint64_t fh, uint32_t uid)
 		t->spoiled = 1;
 }
 
+/* The nearest that ns since 1970 can say: a caller may ask for any second. */
+static int64_t time_of(struct timespec at)
+{
+	const int64_t most = INT64_MAX / 1000000000 - 1;
+	const int64_t s = at.tv_sec > most ? most : at.tv_sec < 0 ? 0 : at.tv_sec;
+
+	return s * 1000000000 + at.tv_nsec;
+}
+
 int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set, uint64_t unique)
 {
 	struct verdict j = { 0 };
@@ -321,9 +347,9 @@ int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const st
 	if (!r && (to_set & TEMPORARY_MODE))
 		t->mode = want->st_mode & 0777;
 	if (!r && (to_set & TEMPORARY_ATIME))
-		t->accessed = want->st_atim.tv_sec * 1000000000 + want->st_atim.tv_nsec;
+		t->accessed = time_of(want->st_atim);
 	if (!r && (to_set & TEMPORARY_MTIME))
-		t->modified = want->st_mtim.tv_sec * 1000000000 + want->st_mtim.tv_nsec;
+		t->modified = time_of(want->st_mtim);
 	temps_close(v->temps, t->id, r ? t->used : vault_monotonic());
 	return r;
 }
@@ -550,10 +576,12 @@ void temporary_tick(struct vault *v)
 {
 	struct temp *t;
 
+	pthread_mutex_lock(&v->temps_lock);	/* whoever waits for it finds all of it done */
 	while ((t = temps_due(v->temps, vault_monotonic()))) {
 		if (t->stage && store_stage_drop(v->store, t->stage) == -ETIMEDOUT)
 			log_caused(LOG_WARNING, "bytes of a temporary file stay in the store until the next start");
 		staged_drop_of(v, &t->staged, t->neighbour);
 		temps_drop(v->temps, t);
 	}
+	pthread_mutex_unlock(&v->temps_lock);
 }

@@ -89,10 +89,17 @@ expired_events() { jq -n '[inputs | select(.name == "soon" and .event == "Expire
 hold writer 0
 expect_held ok writer open w,t "$MNT/script/current"
 expect_held ok writer write begun
+hold beside 0
+expect_held ok beside open rw,xc "$MNT/script/.tmp"
+expect_held ok beside write begun
 expect_ok mount.fuse.coffer "coffer:$STORE" "$MNT" -o remount,ro
 before=$(expired_events)
 refused
 expect_held EROFS writer write more
+expect_held EROFS beside write more
+expect_held EROFS beside ftruncate 0
+expect_held "ok $(printf begun | sha256sum | cut -d ' ' -f 1) 5" beside read
+expect_held ok beside close
 expect_held ok writer close
 expect_output begun cat "$MNT/script/current"
 past() { [ "$(date +%s)" -gt $((expires + 1)) ]; }

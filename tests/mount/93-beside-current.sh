@@ -181,6 +181,23 @@ done | as $writer sysop - >"$OUT" || true
 gone() { as $writer sysop open w,xc "$d/again" + unlink "$d/again"; }
 wait_for gone
 
+note "what has ended is no longer counted, however fast they come; nor are its bytes"
+expect_ok as $writer /usr/bin/python3 -c 'import os, sys
+for i in range(400):
+    fd = os.open(sys.argv[1] + "/x.lock", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    os.write(fd, b"x")
+    os.close(fd)
+    os.unlink(sys.argv[1] + "/x.lock")' "$d"
+note "times that no clock shows"
+expect_ok as $officer /usr/bin/python3 -c 'import os, sys
+name = sys.argv[1] + "/.tmp"
+open(name, "x").close()
+os.utime(name, (1 << 40, 1 << 40))
+assert os.stat(name).st_mtime > 1 << 32, os.stat(name)
+os.utime(name, (-(1 << 40), -(1 << 40)))
+assert os.stat(name).st_mtime <= 0, os.stat(name)
+os.unlink(name)' "$d"
+
 note "watches of current, its directory and a bind of the file live; open files and binds go on; one link when all is done"
 printf 'before' | coffer put db
 touch "$SCRATCH/bind-file"
