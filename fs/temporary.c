@@ -155,16 +155,14 @@ int temporary_create(struct vault *v, const struct asker *a, const struct tempor
 	memcpy(what.owner, a->who->digest, IDENTITY_DIGEST);
 	vault_copy_name(what.name, sizeof what.name, ask->name);
 	r = temps_add(v->temps, &what, &t);
+	if (r == -EDQUOT && a->patience < WAITS_FOR_ALL)
+		return -EAGAIN;
 	if (r == -EDQUOT) {	/* what has ended, and waits for its time, is no reason to refuse */
-		if (a->patience < WAITS_FOR_ALL)
-			return -EAGAIN;
 		temporary_tick(v);
 		r = temps_add(v->temps, &what, &t);
 	}
-	if (r == -EEXIST && !(ask->flags & O_EXCL) && temps_find(v->temps, dir.secret, ask->name, &other)) {
-		t = owns(a, &other) ? temps_open(v->temps, other.id) : NULL;
-		r = t ? 0 : -EACCES;
-	}
+	if (r == -EEXIST && !(ask->flags & O_EXCL) && temps_find(v->temps, dir.secret, ask->name, &other))
+		r = owns(a, &other) && (t = temps_open(v->temps, other.id)) ? 0 : -EACCES;
 	if (r)
 		return refuse(v, a, &as_open, &j, -r);
 	*ret_ino = ino_of(t->id);
@@ -228,10 +226,9 @@ static int grow(struct vault *v, struct temp *t, uint64_t end)
 {
 	int r = staged_grow_of(v, &t->staged, t->neighbour, end);
 
-	if (r != -EDQUOT)
-		return r;
-	temporary_tick(v);
-	return staged_grow_of(v, &t->staged, t->neighbour, end);
+	if (r == -EDQUOT)
+		temporary_tick(v);
+	return r == -EDQUOT ? staged_grow_of(v, &t->staged, t->neighbour, end) : r;
 }
 
 static int ensure_stage(struct vault *v, struct temp *t)
@@ -321,10 +318,9 @@ void temporary_lost(struct vault *v, uint64_t fh, uint32_t uid)
 /* The nearest that ns since 1970 can say: a caller may ask for any second. */
 static int64_t time_of(struct timespec at)
 {
-	const int64_t most = INT64_MAX / 1000000000 - 1;
-	const int64_t s = at.tv_sec > most ? most : at.tv_sec < 0 ? 0 : at.tv_sec;
+	const int64_t most = INT64_MAX / 1000000000 - 1, s = at.tv_sec;
 
-	return s * 1000000000 + at.tv_nsec;
+	return (s > most ? most : s < 0 ? 0 : s) * 1000000000 + at.tv_nsec;
 }
 
 int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set, uint64_t unique)
@@ -356,18 +352,33 @@ int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const st
 
 /* ---- names ---- */
 
+/* An administrator may take another's away: a lock that is held by a process whose user may not set any more, and whom nobody can ask, is in the way of all who may. */
+static int take_away(struct vault *v, const struct asker *a, uint32_t secret, uint64_t unique, bool resent)
+{
+	struct verdict j = { 0 };
+
+	if (a->patience < vault_record_waits(v))
+		return -EAGAIN;
+	judge(v, a, secret, &j);
+	if (j.error || strcmp(j.role, "administrator"))
+		return -EPERM;
+	return vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent, vault_now(), NULL) ? -EIO : 0;
+}
+
 int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique, bool resent)
 {
 	struct inode dir;
 	struct temp t;
 
-	(void)unique;
+	int r = 0;
+
 	if (!inode_unpack(parent, &dir) || dir.type != INODE_SECRET || !temps_find(v->temps, dir.secret, name, &t))
 		return resent && !temporary_check(parent, name) ? 0 : -EPERM;	/* the worker before us did it */
 	if (!owns(a, &t))
-		return -EPERM;
-	temps_end(v->temps, t.id, TEMP_UNLINKED);
-	return 0;
+		r = take_away(v, a, dir.secret, unique, resent);
+	if (!r)
+		temps_end(v->temps, t.id, TEMP_UNLINKED);
+	return r;
 }
 
 bool temporary_is_rename(struct vault *v, uint64_t parent, const char *name, uint64_t to, const char *to_name, unsigned flags)

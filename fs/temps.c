@@ -18,7 +18,7 @@ static const struct shares_config pool = { .units = TEMPS_MAX, .most = TEMPS_MOS
 
 /* The tree's own, and what may come beside `current` one day. */
 static const char *const reserved[] = {
-	"current", "versions", "as", "ops", "public.pem", "public.jwk", "cert.pem", "chain.pem", "fullchain.pem", "key.pem", "combined.pem", "keystore.p12", "token", ".", "..", "..data", "..data_tmp",
+	"current", "versions", "as", "ops", "public.pem", "public.jwk", "cert.pem", "chain.pem", "fullchain.pem", "key.pem", "combined.pem", "keystore.p12", "token", ".", "..", "..data", "..data_tmp", "..nowhere",
 };
 
 bool temps_name_valid(const char *name)
