@@ -199,7 +199,7 @@ int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct s
 /* Of an older version, under the table lock. */
 static int fill_version(struct vault *v, const struct asker *asker, uint64_t ino, uint32_t version, struct stat *ret_stat)
 {
-	struct stat st = { .st_ino = ino };
+	struct stat st = { .st_ino = inode_shown(ino, v->options && v->options->ino32) };
 	struct inode i;
 	const struct catalog_secret *s = inode_unpack(ino, &i) ? store_get(v->store, i.secret) : NULL;
 

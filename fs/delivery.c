@@ -264,7 +264,7 @@ static void ask_again(struct waiting *w)
 /* What went wrong, for the list of hooks and the events. What a program says for itself could be a value, and is for the daemon's log alone. */
 static void describe(const struct program_result *result, char *ret, size_t len)
 {
-	snprintf(ret, len, "%s", result->why);
+	snprintf(ret, len, "%.*s", (int)len - 1, result->why);
 	if (result->error == -ECHILD || result->error == -ETIMEDOUT)
 		ret[strcspn(ret, ":")] = '\0';
 }

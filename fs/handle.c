@@ -363,6 +363,11 @@ struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *re
 	return found;
 }
 
+static bool writes(struct handle *e)
+{
+	return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) != O_RDONLY;
+}
+
 void handle_release(struct handles *h, uint64_t fh)
 {
 	struct handle *e;
@@ -370,6 +375,8 @@ void handle_release(struct handles *h, uint64_t fh)
 	pthread_mutex_lock(&h->lock);
 	e = handle_get(h, fh);
 	if (e) {
+		if (writes(e))
+			h->writers[(uint32_t)e->tgid % WRITERS_KEPT] = (struct writer){ e->secret, e->tgid, handles_coarse_now() };
 		handles_unaccount(h, e);
 		give_back(h, e);
 	}
@@ -418,6 +425,20 @@ static uint32_t collect(struct handles *h, uint32_t secret, uint32_t *at, uint64
 	pthread_mutex_unlock(&h->lock);
 	*at = i;
 	return n;
+}
+
+bool handle_has_written(struct handles *h, uint32_t secret, pid_t tgid)
+{
+	const struct writer *w = &h->writers[(uint32_t)tgid % WRITERS_KEPT];
+
+	pthread_mutex_lock(&h->lock);
+	bool found = w->secret == secret && w->tgid == tgid && handles_coarse_now() - w->at <= HANDLE_WRITTEN_S;
+	for (uint32_t i = 0; i < handles_high(h) && !found; i++) {
+		struct handle *e = &h->table->entries[i];
+		found = handles_state_of(e) == HANDLE_OPEN && e->secret == secret && e->tgid == tgid && writes(e);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return found;
 }
 
 void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg)

@@ -119,6 +119,9 @@ bool handle_move(struct handles *h, uint64_t fh, uint32_t version, uint32_t size
 /* The last opened of those (fh, 0: none) through which a thread reads an object; else, and *ret_own is false then, its process. O(1). */
 uint64_t handle_last(struct handles *h, uint32_t object, pid_t tid, pid_t tgid, bool *ret_own);
 
+/* Has this process the secret's value open for writing, or had it until HANDLE_WRITTEN_S ago? Looks at all that is open; what was closed is forgotten with the worker, or when many others closed theirs. */
+#define HANDLE_WRITTEN_S 10u
+bool handle_has_written(struct handles *h, uint32_t secret, pid_t tgid);
 /* Calls fn for each open handle of a secret (0: of all), without a lock: entries may be released meanwhile, by fn too; those opened meanwhile may be missed. */
 void handle_each(struct handles *h, uint32_t secret, void (*fn)(uint64_t fh, struct handle *e, void *arg), void *arg);
 /* How many open HANDLE_VALUE handles there are of (secret, version) for reading (O_RDONLY, O_RDWR): the plaintext is wiped at zero. O(1). */

@@ -15,7 +15,11 @@ struct use { uint64_t neighbour; /* NOBODYS: not open */ uint32_t at; /* coarse 
 /* For one to be taken back. */
 struct search { uint32_t at; /* coarse seconds */ uint32_t most; /* of what could be taken back nobody had more */ };
 
-/* Everything here can be rebuilt from the table, and is, by whoever takes it over: a kill -9 in the middle of a change loses nothing. */
+/* Who closed a value that it had written; some are enough. */
+#define WRITERS_KEPT 64u
+struct writer { uint32_t secret; int32_t tgid; uint32_t at; /* coarse seconds */ };
+
+/* Everything here but writers can be rebuilt from the table, and is, by whoever takes it over: a kill -9 in the middle of a change loses nothing. */
 struct handles {
 	struct handle_table *table;
 	pthread_mutex_t lock;		/* of all below, and of every change of a state in the table */
@@ -29,6 +33,7 @@ struct handles {
 	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
 	struct use *uses;		/* of each entry, beside it: a look at all of them is short */
 	struct search searches[HANDLE_POOLS];
+	struct writer writers[WRITERS_KEPT];
 	struct follow follow;
 };
 

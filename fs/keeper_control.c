@@ -11,17 +11,16 @@
 
 #include "fs/log.h"
 
-/* Numbers follow each other: the one behind the newest that is there, or that was given out when somebody has taken it away since. A worker that is somebody else's by now could else leave gaps, in which each segment
- * seems to be the first and so is made without a look at the one before, and which whoever goes through all numbers walks through for minutes. */
+/* Numbers follow each other: the one behind the newest that was given out, also when somebody has taken it away since; before any was, behind the newest that is there. A worker that is somebody else's by now could else
+ * leave gaps, in which each segment seems to be the first and so is made without a look at the one before, and which whoever goes through all numbers walks through for minutes. What else lies in the directory is not the
+ * log's: a file with a huge number keeps it from nothing. */
 static bool follows(struct keeper *k, uint32_t number)
 {
-	uint32_t first, last = 0;
-	int r = audit_segment_list(k->store.audit_dir, &first, &last);
+	uint32_t first, last = k->segment;
+	int r = last ? 0 : audit_segment_list(k->store.audit_dir, &first, &last);
 
 	if (r < 0 && r != -ENOENT)
 		return false;
-	if (last < k->segment)
-		last = k->segment;
 	return last == 0 || number == last || number == last + 1;
 }
 
@@ -69,7 +68,7 @@ static void answer_segment(struct keeper *k, int seat, const struct control_mess
 		answer.error = -EAGAIN;
 	else
 		answer.error = audit_segment_open_at(k->store.audit_dir, m->number, m->create, k->store.users.worker_gid, &fd);
-	if (!answer.error && m->number > k->segment)
+	if (!answer.error && m->number > k->segment && (m->create || follows(k, m->number) || !k->segment))
 		k->segment = m->number;
 	if (!answer.error && m->create && m->number > 2)
 		close_up_to(k, m->number - 2);	/* but for the one before it: whoever dies over this one is followed by one that goes on there */

@@ -245,6 +245,8 @@ int keeper_store_open(const struct options *options, struct keeper_store *ret_st
 		goto out;
 	}
 	int e = vaultconf_read(s.dir, &s.conf, why, why_len);
+	if (e == -ENOENT)
+		snprintf(why, why_len, "%s is not a store (no vault.conf); coffer init makes one: coffer init %s", path, path);
 	if (e) {
 		r = e == -EINVAL ? 6 : e == -ENOENT ? 4 : 1;
 		goto out;

@@ -212,10 +212,15 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		fuse_reply_attr(req, &st, 0);
 }
 
-/* cp -p wants the mode of its source, which for a value is what its bindings say: nothing comes of it. But who would shut its owner out is told that this is not how. */
-static bool mode_will_do(const struct stat *st, mode_t want)
+/* A value's mode is what its bindings say. Programs that copy give what they have written the mode of its source: nothing comes of that, and it is no failure; who would shut its owner out, and anybody else, is told that
+ * this is not how. */
+static bool mode_will_do(struct vault *v, const struct asker *a, const struct stat *st, uint64_t ino, mode_t want)
 {
-	return (want & 07777) == (st->st_mode & 07777) || (S_ISREG(st->st_mode) && !(want & 07000) && (want & 0400));
+	struct inode i;
+
+	if ((want & 07777) == (st->st_mode & 07777))
+		return true;
+	return !(want & 07000) && (want & 0400) && inode_unpack(ino, &i) && i.type == INODE_CURRENT && a->who && handle_has_written(v->handles, i.secret, a->who->tgid);
 }
 
 static void answer_attributes(struct vault *v, fuse_req_t req, fuse_ino_t ino)
@@ -253,7 +258,7 @@ static int judge_setattr(struct vault *v, const struct asker *a, uint64_t ino, c
 	/* a directory's mode is the same for everybody, and watchers would hear of a stranger's touch */
 	if (S_ISDIR(st.st_mode) ? !attr_may_set(v, a, ino) : !(st.st_mode & 0200))
 		return -EPERM;
-	if (((to_set & FUSE_SET_ATTR_MODE) && !mode_will_do(&st, want->st_mode)) || ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid))
+	if (((to_set & FUSE_SET_ATTR_MODE) && !mode_will_do(v, a, &st, ino, want->st_mode)) || ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid))
 		return -EPERM;
 	return 0;
 }

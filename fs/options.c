@@ -27,7 +27,7 @@ const char options_usage[] =
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
 	"  -o max_read=SIZE            the kernel asks for so much at a time (4K to 128K, default 64K)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
-	"  -o users=NAME               run as NAME, NAME-keys, NAME-helper (default coffer)\n"
+	"  -o users=NAME               run as NAME, NAME-keys, NAME-helper, and programs as NAME-hooks (default coffer)\n"
 	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
 	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: no watchdog)\n"
@@ -197,6 +197,27 @@ static char *next_word(char **rest)
 	return word;
 }
 
+/* An option that --help knows is shown with what --help says of it. */
+static void say_what_fits(const char *word, char *why, size_t why_len)
+{
+	char begins[64];
+	const int n = snprintf(begins, sizeof begins, "\n  -o %.*s=", (int)strcspn(word, "="), word);
+	const char *line = n < (int)sizeof begins ? strstr(options_usage, begins) : NULL;
+
+	if (!line && n < (int)sizeof begins) {
+		begins[n - 1] = ' ';
+		line = strstr(options_usage, begins);
+	}
+	if (!line) {
+		snprintf(why, why_len, "there is no option '%s'; see cofferd --help", word);
+		return;
+	}
+	const char *form = line + strlen("\n  -o ");
+	const int form_len = (int)strcspn(form, " ");
+	const char *text = form + form_len + strspn(form + form_len, " ");
+	snprintf(why, why_len, "option '%s' does not fit; -o %.*s: %.*s", word, form_len, form, (int)strcspn(text, "\n"), text);
+}
+
 static int set_options(struct options *o, const char *list, char *why, size_t why_len)
 {
 	char *copy = strdup(list), *rest = copy, *word;
@@ -205,7 +226,7 @@ static int set_options(struct options *o, const char *list, char *why, size_t wh
 	while (!r && (word = next_word(&rest))) {
 		r = set_option(o, word);
 		if (r)
-			snprintf(why, why_len, "option '%s' is not known, or its value does not fit; see cofferd --help", word);
+			say_what_fits(word, why, why_len);
 	}
 	free(copy);
 	return r;

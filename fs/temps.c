@@ -16,16 +16,16 @@ struct temps {
 
 static const struct shares_config pool = { .units = TEMPS_MAX, .most = TEMPS_MOST, .reserve = TEMPS_RESERVE };
 
-/* The tree's own, and what may come beside `current` one day. */
+/* The tree's own, and what may come beside `current` one day. What begins with two dots is the bell's: its marker, and what that leads to, which a caller that follows it would else make. */
 static const char *const reserved[] = {
-	"current", "versions", "as", "ops", "public.pem", "public.jwk", "cert.pem", "chain.pem", "fullchain.pem", "key.pem", "combined.pem", "keystore.p12", "token", ".", "..", "..data", "..data_tmp", "..nowhere",
+	"current", "versions", "as", "ops", "public.pem", "public.jwk", "cert.pem", "chain.pem", "fullchain.pem", "key.pem", "combined.pem", "keystore.p12", "token", ".",
 };
 
 bool temps_name_valid(const char *name)
 {
 	const size_t len = strnlen(name, TEMP_NAME_MAX + 1);
 
-	if (!len || len > TEMP_NAME_MAX || strspn(name, "0123456789") == len || !strncmp(name, ".coffer", 7) || !strncmp(name, ".fuse_hidden", 12))
+	if (!len || len > TEMP_NAME_MAX || strspn(name, "0123456789") == len || !strncmp(name, "..", 2) || !strncmp(name, ".coffer", 7) || !strncmp(name, ".fuse_hidden", 12))
 		return false;
 	for (size_t i = 0; i < len; i++)
 		if (name[i] <= ' ' || name[i] >= 0x7f || name[i] == '/')

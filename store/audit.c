@@ -477,7 +477,7 @@ void audit_state(struct audit *a, struct audit_state *ret_state)
 {
 	struct audit_state s = { 0 };
 	struct statvfs v;
-	uint32_t first, last;
+	struct audit_scan seen;
 
 	pthread_mutex_lock(&a->lock);
 	const struct audit_position *at = audit_at(a->head);
@@ -497,9 +497,9 @@ void audit_state(struct audit *a, struct audit_state *ret_state)
 	if (s.failing == -ENOSPC)
 		s.headroom_percent = 0;
 	pthread_mutex_unlock(&a->lock);
-	if (audit_segment_list(a->config.dir_fd, &first, &last) == 0) {
-		s.segments = last - first + 1;
-		(void)audit_size(a, first, &s.bytes);
+	if (audit_segment_scan(a->config.dir_fd, 1, AUDIT_SEGMENT_NUMBER_MAX, &seen) == 0 && seen.last) {
+		s.segments = seen.within;
+		(void)audit_size(a, seen.first, &s.bytes);
 	}
 	*ret_state = s;
 }

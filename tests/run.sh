@@ -63,7 +63,9 @@ needs=(
 	command nvi nvi
 	command ed ed
 	command git git
-	command python3 python3-minimal
+	command python3 python3
+	command perl perl-base
+	command node nodejs
 	command smbd samba
 	command smbclient smbclient
 	command restic restic
@@ -71,8 +73,6 @@ needs=(
 	command curl curl
 	command rsync rsync
 	command plocate plocate
-	command git git
-	command python3 python3
 )
 
 missing_packages()

@@ -185,14 +185,16 @@ int cmd_roles(struct cli *c, const struct args *a)
 	return status;
 }
 
-/* The nearest known action, for a slip of the finger. */
+/* The nearest known action, for a slip of the finger. A verb alone is meant of secrets, if they have it. */
 static int unknown_action(const char *given)
 {
+	const bool bare = !strchr(given, '/');
 	unsigned nearest = 6;
 	const char *best = NULL;
 
 	for (int i = 0; i < ACTION_COUNT; i++) {
-		unsigned d = args_distance(given, action_name((enum action)i));
+		const char *name = action_name((enum action)i);
+		unsigned d = bare && !strcmp(strchr(name, '/') + 1, given) ? 0 : args_distance(given, name);
 
 		if (d < nearest) {
 			nearest = d;

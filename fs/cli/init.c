@@ -201,7 +201,8 @@ static bool is_empty_dir(const char *path)
 	return empty;
 }
 
-static int check_place(struct init *i)
+/* Before anything is said of keys: there will be none. */
+static int check_no_vault(const struct init *i)
 {
 	char conf[PATH_MAX + 16];
 	struct stat st;
@@ -209,6 +210,13 @@ static int check_place(struct init *i)
 	snprintf(conf, sizeof(conf), "%s/vault.conf", i->dir);
 	if (lstat(conf, &st) == 0)
 		return fail(EXIT_CONFLICT, "%s is a vault already; nothing was changed. Mount it with: cofferd %s %s", i->dir, i->dir, MOUNT_DEFAULT);
+	return EXIT_DONE;
+}
+
+static int check_place(struct init *i)
+{
+	struct stat st;
+
 	if (lstat(i->dir, &st) == 0 && !S_ISDIR(st.st_mode))
 		return fail(EXIT_CONFLICT, "%s is there and is not a directory; nothing was changed", i->dir);
 	if (lstat(i->dir, &st) == 0 && !is_empty_dir(i->dir))
@@ -426,6 +434,8 @@ static int gather(const struct args *a, struct init *i)
 		status = read_dir(a->operands[0], i->dir);
 	if (status == EXIT_DONE && strlen(i->dir) > STORE_PATH_MAX)
 		status = fail(EXIT_USAGE, "the store's path is longer than the %d bytes that can be mounted; choose a shorter one", STORE_PATH_MAX);
+	if (status == EXIT_DONE)
+		status = check_no_vault(i);
 	if (status == EXIT_DONE)
 		status = read_name(i->dir, i->conf.name);
 	if (status == EXIT_DONE)

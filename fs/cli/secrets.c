@@ -18,7 +18,11 @@
 /* What people try, and what does instead. */
 const char *name_advice(const char *name)
 {
-	if (strchr(name, '/'))
+	const char *last = strrchr(name, '/');
+
+	if (last && (!strcmp(last, "/current") || strstr(name, "/versions/")))
+		return "; that is a file of the tree: give the secret's name alone, db for /vault/db/current";
+	if (last)
 		return "; there are no folders yet: write prod-db for prod/db, and grant on 'prod-*'";
 	if (strchr(name, '@'))
 		return "; an address has to be written otherwise: user-at-example.com";

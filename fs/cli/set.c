@@ -172,7 +172,7 @@ static int open_value(const struct set *s, int dir_fd, const char *name, int *re
 		goto failed;
 	if (S_ISDIR(st.st_mode)) {
 		close(fd);
-		snprintf(current, sizeof(current), "%s/current", name);
+		snprintf(current, sizeof(current), "%.*s/current", NAME_LEN_MAX, name);	/* set_name let no longer one through */
 		fd = open_below(dir_fd, current, s->follow);
 		if (fd < 0 || fstat(fd, &st) < 0)
 			goto failed;

@@ -49,7 +49,9 @@ expect_errno EACCES as 20003 sysop open r "$MNT/new/current"
 
 note "what the file system does not have"
 expect_errno EPERM as 20001 sysop open w,c "$MNT/file"
-expect_errno EPERM as 20001 sysop open w,c "$MNT/db/other"
+expect_errno EPERM as 20001 sysop open w,c "$MNT/db/9"
+expect_errno EPERM as 20001 sysop open w,c "$MNT/db/versions/other"
+expect_errno EACCES as 20003 sysop open w,c "$MNT/db/other"
 expect_errno EPERM as 20001 sysop unlink "$MNT/db/current"
 expect_errno EPERM as 20001 sysop unlink "$MNT/db/versions/1"
 expect_errno EPERM as 20001 sysop link "$MNT/db/current" "$MNT/db/other"
@@ -79,7 +81,7 @@ expect_errno ok as 20001 sysop access rw "$MNT/db/current"
 expect_errno EACCES as 20003 sysop access r "$MNT/db/current"
 
 note "who may not use a secret sees neither when it changed nor how many there are; its length is the same for everybody"
-started=$(stat -c %.9Y "$MNT")
+started=$(stat -c %.9Y "$MNT/.coffer")
 [ "$(as 20001 stat -c %.9Y "$MNT/db/current")" != "$started" ] || fail "who may read it does not see its time"
 [ "$(as 20003 stat -c '%.9Y %.9Z' "$MNT/db/current")" = "$started $started" ] || fail "$(as 20003 stat -c '%.9Y %.9Z' "$MNT/db/current"), not $started"
 [ "$(as 20003 stat -c '%.9Y %.9Z' "$MNT/db/versions/1")" = "$started $started" ] || fail "the time of a version is seen by everybody"

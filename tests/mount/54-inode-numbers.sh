@@ -12,6 +12,18 @@ done
 expect_ok coffer delete api
 epoch=$(status .epoch)
 
+# same_when_open PATH...: an open file has the number that its name has, also for the process that opened it: cp refuses to copy one that has another
+same_when_open()
+{
+	local path named
+	for path; do
+		named=$(stat -c %i "$path")
+		expect_ok python3 -c 'import os, sys; f = os.open(sys.argv[1], os.O_RDONLY); print(os.fstat(f).st_ino); os.read(f, 1); print(os.fstat(f).st_ino)' "$path"
+		[ "$(cat "$OUT")" = "$named"$'\n'"$named" ] || fail "$path: its name has the number $named, open it has $(cat "$OUT")"
+		[ "$(stat -c %i "$path")" = "$named" ] || fail "$path: another number, $(stat -c %i "$path"), after it was opened"
+		expect_ok cp -p "$path" "$SCRATCH/copy"
+	done
+}
 # tree: everything of the vault, one path a line
 tree()
 {
@@ -37,6 +49,7 @@ same_everywhere()
 			[ "$number" = "$(stat -c %i "$dir/$name")" ] || fail "readdir says $number of $dir/$name, stat $(stat -c %i "$dir/$name")"
 		done
 	done
+	same_when_open "$MNT/db/current" "$MNT/db/versions/1" "$MNT/web/current" "$MNT/.coffer/at/$epoch/db/current" "$MNT/.coffer/status"
 }
 
 note "below 2^53, so that a double holds it"

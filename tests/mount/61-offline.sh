@@ -50,6 +50,15 @@ grep -q -- '--kek file:/etc/coffer/test.kek' "$ERR" || fail "nothing is said of 
 for word in kek verify; do
 	grep -q "key .*will be /etc/coffer/test-$id.$word" "$ERR" || fail "nothing is said before: $(cat "$ERR")"
 done
+note "of a vault that is there, one line says so, and nothing is said of keys; of a directory that is none, which one it is"
+# shellcheck disable=SC2016
+expect_exit 5 in_empty_etc 'echo mine >/etc/coffer/test.kek && coffer init "$1" --admin user:0'
+expect_message 'is a vault already; nothing was changed'
+[ "$(wc -l <"$ERR")" = 1 ] || fail "not one line: $(cat "$ERR")"
+mkdir -p "$SCRATCH/store/none"
+expect_exit 4 cofferd "$SCRATCH/store/none" "$MNT"
+expect_message "$SCRATCH/store/none is not a store .*coffer init $SCRATCH/store/none"
+rmdir "$SCRATCH/store/none"
 rm -r "$STORE"
 
 note "two stores of one name in two directories: two keys, two verify keys, and each is found again"

@@ -96,11 +96,14 @@ expect_ok mount.fuse.coffer "coffer:$STORE" "$MNT" -o remount,ro
 before=$(expired_events)
 refused
 expect_held EROFS writer write more
+expect_held ok writer close
 expect_held EROFS beside write more
 expect_held EROFS beside ftruncate 0
-expect_held "ok $(printf begun | sha256sum | cut -d ' ' -f 1) 5" beside read
 expect_held ok beside close
-expect_held ok writer close
+for command in "open w,xc $MNT/script/new" "open w,c $MNT/script/.tmp" "open w,t $MNT/script/.tmp" "truncate 0 $MNT/script/.tmp" "rename $MNT/script/.tmp $MNT/script/current" "unlink $MNT/script/.tmp"; do
+	# shellcheck disable=SC2086 # several words
+	expect_errno EROFS sysop $command
+done
 expect_output begun cat "$MNT/script/current"
 past() { [ "$(date +%s)" -gt $((expires + 1)) ]; }
 wait_for past
@@ -113,3 +116,12 @@ down
 note "nobody to remount, and not root"
 expect_exit 1 mount.fuse.coffer "coffer:$STORE" "$MNT" -o remount,ro
 expect_message 'no daemon serves .*; mount it'
+
+note "an option that does not fit is answered by what fits; one that is none, by that"
+for word in max_read=1G max_read ino32=1 audit_durability=often kek=nowhere; do
+	expect_exit 2 cofferd "$STORE" "$SCRATCH/none" -o "$word"
+	expect_message "option '$word' does not fit; -o ${word%%=*}[=:].* [a-z]"
+done
+expect_message 'kek=file:PATH'
+expect_exit 2 cofferd "$STORE" "$SCRATCH/none" -o max_raed=64K
+expect_message "there is no option 'max_raed=64K'; see cofferd --help"

@@ -74,3 +74,17 @@ expect_exit 6 coffer audit verify "$STORE"
 wait_for tampered $((2 + ${#all[@]}))
 expect_output 'a value' cat "$MNT/db/current"
 expect_exit 6 coffer audit verify "$STORE"
+
+note "a file with a huge number is one file, and keeps the log from nothing"
+newest=$(segments | tail -n 1)
+touch "$STORE/audit/audit-99999999.jsonl"
+next=$(printf '%s/audit/audit-%08d.jsonl' "$STORE" $((10#$(basename "$newest" .jsonl | cut -d - -f 2) + 1)))
+for ((i = 0; i < 1000; i++)); do
+	[ ! -s "$next" ] || break
+	cat "$MNT/db/current" >/dev/null
+done
+[ -s "$next" ] || fail "no segment behind $(basename "$newest")"
+status_audit 'segments < 100' || fail "status counts segments that are not there"
+foreign_told() { [ "$(audit_count '.operation == "AuditTampered" and (.detail | startswith("segment 99999999 is there"))')" -ge 1 ]; }
+wait_for foreign_told
+expect_exit 6 coffer audit verify "$STORE"

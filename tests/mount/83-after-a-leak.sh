@@ -20,7 +20,7 @@ hold new 20002
 hold blind 0
 expect_held ok old open r "$MNT/db/versions/1"
 expect_held ok new open r "$MNT/db/current"
-expect_held ok blind open w,t "$MNT/db/current"
+expect_held ok blind open w "$MNT/db/current"
 is 'length == 2' holders db
 is '.[0].uid == 20001 and .[0].version == 1 and .[0].comm == "sysop" and .[0].files == 1 and .[0].running and (.[0].since | fromdateiso8601? // 1) > 0' holders db
 is 'map(select(.uid == 20002)) | .[0].version == 2' holders db

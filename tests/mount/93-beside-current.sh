@@ -13,6 +13,8 @@ d=$MNT/db f=$MNT/db/current
 install -d -o $officer "$SCRATCH/home"
 export HOME=$SCRATCH/home
 
+one_link() { [ "$(as $officer stat -c %h "$f")" = 1 ]; }
+
 # made FILE COMMAND…: the command succeeds, makes one version of exactly the bytes of FILE, and leaves nothing beside it
 made()
 {
@@ -23,6 +25,7 @@ made()
 	cmp "$want" "$f" || fail "$* left $(head -c 100 "$f")"
 	[ "$(ls "$d/versions" | wc -l)" = $((before + 1)) ] || fail "$* made $(($(ls "$d/versions" | wc -l) - before)) versions"
 	[ "$(as $officer ls -A "$d" | tr '\n' ' ')" = 'current versions ' ] || fail "$* left $(as $officer ls -A "$d")"
+	wait_for -t 10 one_link	# who looks at it before the daemon knows that its answer to the rename has arrived sees two
 	[ "$(as $officer stat -c '%a %u %h %F' "$f")" = "600 $officer 1 regular file" ] || fail "after $*: $(as $officer stat -c '%a %u %h %F' "$f")"
 }
 
@@ -72,8 +75,47 @@ expect_ok as $officer vim.tiny -es -u NONE -c 'set backup writebackup backupskip
 cmp "$want" "$f" || fail "vim left $(cat "$f")"
 expect_output 'by vim' as $officer cat "$d/current~"
 expect_ok as $officer rm "$d/current~"
+note "as Redis saves its users, rclone copies, and python-dotenv sets a key"
+printf 'user bob on\n' >"$want"
+made "$want" /usr/bin/python3 -c 'import os, sys
+path, want = sys.argv[1], open(sys.argv[2], "rb").read()
+temporary = "%s.tmp-%d-1700000000000" % (path, os.getpid())
+fd = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o644)
+os.write(fd, want)
+os.fsync(fd)
+os.close(fd)
+os.rename(temporary, path)
+os.fsync(os.open(os.path.dirname(path), os.O_RDONLY))' "$f" "$want"
+printf 'by rclone\n' >"$want"
+made "$want" /usr/bin/python3 -c 'import os, sys
+path, want = sys.argv[1], open(sys.argv[2], "rb").read()
+partial = path + ".k3j4h5g6.partial"
+fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+os.write(fd, want)
+os.close(fd)
+os.utime(partial, (1, 1))
+assert os.lstat(partial).st_size == len(want) and open(partial, "rb").read() == want
+os.rename(partial, path)' "$f" "$want"
+printf 'A=1\n' >"$want"
+made "$want" /usr/bin/python3 -c 'import pathlib, shutil, sys, tempfile
+pathlib.Path(sys.argv[1]).touch()
+with tempfile.NamedTemporaryFile(mode="w", delete=False, dir=sys.argv[2]) as new:
+    new.write("A=1\n")
+shutil.move(new.name, sys.argv[1])' "$f" "$HOME"
+note "emacs: what it cannot rename it copies"
+if command -v emacs >/dev/null; then
+	for setting in backup-by-copying file-precious-flag backup-by-copying-when-linked; do
+		printf '%s\n' "$setting" >>"$want"
+		expect_ok as $officer emacs -Q --batch --eval "(setq $setting t backup-enable-predicate (lambda (name) t))" "$f" --eval "(progn (goto-char (point-max)) (insert \"$setting\\n\") (save-buffer))"
+		cmp "$want" "$f" || fail "emacs with $setting left $(cat "$f")"
+		expect_ok as $officer rm "$d/current~"
+	done
+fi
 note "and cp -p; what unlinks first, or moves current away, is refused, and changes nothing"
 made "$want" cp -p "$want" "$f"
+made "$want" busybox cp -p "$want" "$f"
+made "$want" /usr/bin/python3 -c 'import shutil, sys; shutil.copy2(*sys.argv[1:])' "$want" "$f"
+expect_errno EPERM as $officer sysop chmod 644 "$f"
 for command in 'install "$0" "$1"' 'mv "$0" "$1"' 'sed -i.bak s/v/V/ "$1"' 'rm -f "$1"' 'mv "$1" "$1.old"' 'ln "$1" "$1.old"'; do
 	! as $officer sh -c "$command" "$want" "$f" 2>"$ERR" || fail "$command"
 	grep -q 'Operation not permitted' "$ERR" || fail "$command: $(cat "$ERR")"

@@ -6,9 +6,12 @@ command -v prometheus-node-exporter >/dev/null || { echo "prometheus-node-export
 
 vault_start
 expect_ok coffer put db --file /etc/hostname
+mkdir "$SCRATCH/textfile"
+cp "$MNT/.coffer/metrics" "$SCRATCH/textfile/coffer.prom"
+chmod 644 "$SCRATCH/textfile/coffer.prom"
 port=$((20000 + $$ % 20000))
 caller_words 65534
-start setpriv "${CALLER_WORDS[@]}" prometheus-node-exporter --web.listen-address="127.0.0.1:$port" --collector.disable-defaults --collector.filesystem >"$SCRATCH/exporter" 2>&1
+start setpriv "${CALLER_WORDS[@]}" prometheus-node-exporter --web.listen-address="127.0.0.1:$port" --collector.disable-defaults --collector.filesystem --collector.textfile --collector.textfile.directory="$SCRATCH/textfile" >"$SCRATCH/exporter" 2>&1
 
 metrics() { curl -sf --max-time 20 "http://127.0.0.1:$port/metrics" >"$OUT"; }
 # figure NAME: of the vault, as a whole number
@@ -18,6 +21,11 @@ wait_for metrics
 metrics
 note "the vault is seen, without an error"
 [ "$(figure device_error)" = 0 ] || fail "the agent's look at the vault failed: $(grep -F "$MNT" "$OUT")"
+note "its own metrics are read by Prometheus' parser, each of them"
+grep -q '^node_textfile_scrape_error 0$' "$OUT" || fail "not taken: $(cat "$SCRATCH/exporter")"
+while read -r line; do
+	grep -q "^${line%% *}[ {]" "$OUT" || fail "$line is not among what Prometheus read"
+done < <(grep -v '^#' "$SCRATCH/textfile/coffer.prom")
 note "neither its blocks nor its inodes are all used"
 for name in size_bytes free_bytes avail_bytes files files_free; do
 	[ "$(figure $name)" -gt 0 ] || fail "$name is $(figure $name)"

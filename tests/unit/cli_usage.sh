@@ -61,6 +61,12 @@ expect 4 'there is no user' grant secrets-user user:nobody-has-this-name --on db
 expect 4 'there is no group' grant secrets-user group:nobody-has-this-name --on db
 expect 2 'binding.s number' revoke seven
 expect 2 'did you mean secrets/get?' can-i secret/get db
+expect 2 'did you mean secrets/get?' can-i get db
+expect 2 'did you mean bindings/create?' can-i bindings/creat
+expect 2 'did you mean audit/read?' can-i read
+expect 2 'name alone, db for' get db/current
+expect 2 'name alone, db for' get /vault/db/versions/3
+expect 2 'no folders yet' get prod/db
 expect 2 'there is no action' role create mine secrets/fly
 expect 2 'cannot be a role' role create Mine secrets/get
 expect 5 'built-in role' role create auditor secrets/get

@@ -1360,7 +1360,7 @@ START_TEST(older_store_gets_its_signing_key_when_it_needs_one)
 	forget_signer(fx.store);
 	older_head(&fx);
 	raw(&fx, "DROP TABLE histories; DROP TABLE rotations; DROP TABLE hooks; DROP TABLE notices; DROP TABLE events; DROP TABLE marks; DROP TABLE hook_places;"
-		 " DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; DROP INDEX requests_neighbour; ALTER TABLE requests DROP COLUMN neighbour;"
+		 " DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; ALTER TABLE stages DROP COLUMN manner; ALTER TABLE stages DROP COLUMN base; ALTER TABLE stages DROP COLUMN start; DROP INDEX requests_neighbour; ALTER TABLE requests DROP COLUMN neighbour;"
 		 " ALTER TABLE state DROP COLUMN trail; ALTER TABLE state DROP COLUMN trail_members; ALTER TABLE state DROP COLUMN serial; PRAGMA user_version = 3");
 	ck_assert_int_eq(vault_open(&fx), -ESTALE);
 	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = true };

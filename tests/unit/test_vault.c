@@ -259,7 +259,7 @@ START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 		handle_show(h, i == 2 ? 99 : 1, 0);
 		if (i == 2) {	/* its beginning cannot be copied, at first */
 			h->open_flags = O_WRONLY;
-			ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 0, "begin", 5), -ENOENT);
+			ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 0, "begin", 5), -ESTALE);
 			handle_show(h, 1, 0);
 		}
 		ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 5, "end", 3), 0);
