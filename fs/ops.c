@@ -799,7 +799,8 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!r)
 		r = temporary_unlink(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
 	asker_release(&a);
-	reply_error(req, r);
+	if (!has_to_wait(req, r))
+		reply_error(req, r);
 }
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)

@@ -17,6 +17,7 @@
 #define REFUSED  8u	/* a WRITE was refused: who wanted to write did not want an empty file */
 #define STALE    32u	/* another version was served when its changed copy of one was to become a version */
 #define EMPTIES  16u	/* RELEASE came of who opened with O_TRUNC and never wrote: an empty version comes of it */
+#define EMPTY    64u	/* its stage has no bytes and takes the place of the version that was opened, and of no other */
 
 static struct handle *writable(struct vault *v, uint64_t fh)
 {
@@ -126,6 +127,8 @@ int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 		r = spoil(h, store_stage_write(v->store, h->stage, unique, h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
 	if (r)
 		h->extra2 |= REFUSED;
+	else
+		h->extra2 &= ~EMPTY;
 	return r;
 }
 
@@ -150,6 +153,8 @@ int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, ui
 		r = store_stage_gather(v->store, h->stage, h->secret);
 	if (!r)
 		r = store_stage_truncate(v->store, h->stage, unique, len);
+	if (!r)
+		h->extra2 &= ~EMPTY;
 	return r;
 }
 
@@ -234,6 +239,16 @@ static void judge_commit(struct vault *v, const struct asker *asker, const struc
 	store_unlock_tables(v->store);
 }
 
+/* The file was emptied when it was opened. Another version that came since then was written after that, and stays. */
+static bool serves_opened(struct vault *v, const struct handle *h)
+{
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	const bool same = s && !s->deleted && s->current == h->extra;
+	store_unlock_tables(v->store);
+	return same;
+}
+
 int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, bool ring)
 {
 	static const struct version_attributes plain_attributes = { .not_before = INT64_MIN, .expires = INT64_MAX };
@@ -280,6 +295,10 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
 		return -j.error;
 	}
+	if ((h->extra2 & EMPTY) && !serves_opened(v, h)) {
+		store_rollback(v->store);
+		return 0;
+	}
 	r = store_stage_commit(v->store, h->stage, h->secret, &plain_attributes, &j.version);
 	if (r) {
 		store_rollback(v->store);
@@ -314,16 +333,9 @@ static _Atomic uint32_t *emptying(struct vault *v, uint32_t secret)
 	return &v->emptying[secret % (sizeof v->emptying / sizeof v->emptying[0])];
 }
 
-/* The file was emptied when it was opened. Another version that came since then was written after that, and stays. */
 static bool empties(struct vault *v, const struct handle *h)
 {
-	if (!(h->open_flags & O_TRUNC) || h->stage || (h->extra2 & (TOO_BIG | SPOILED | REFUSED)))
-		return false;
-	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, h->secret);
-	const bool same = s && !s->deleted && s->current == h->extra;
-	store_unlock_tables(v->store);
-	return same;
+	return (h->open_flags & O_TRUNC) && !h->stage && !(h->extra2 & (TOO_BIG | SPOILED | REFUSED)) && serves_opened(v, h);
 }
 
 /* A stage of no bytes that is to become a version. The request is known by the OPEN, which has a record of its own. */
@@ -331,6 +343,7 @@ static int empty(struct vault *v, struct handle *h)
 {
 	int r = ensure_stage(v, h);
 
+	h->extra2 |= EMPTY;
 	return r ? r : store_stage_truncate(v->store, h->stage, h->unique, 0);
 }
 

@@ -155,10 +155,14 @@ int temporary_create(struct vault *v, const struct asker *a, const struct tempor
 	memcpy(what.owner, a->who->digest, IDENTITY_DIGEST);
 	vault_copy_name(what.name, sizeof what.name, ask->name);
 	r = temps_add(v->temps, &what, &t);
-	if (r == -EEXIST && !(ask->flags & O_EXCL) && temps_find(v->temps, dir.secret, ask->name, &other)) {
-		t = owns(a, &other) ? temps_open(v->temps, other.id) : NULL;
-		r = t ? 0 : -EACCES;
+	if (r == -EDQUOT && a->patience < WAITS_FOR_ALL)
+		return -EAGAIN;
+	if (r == -EDQUOT) {	/* what has ended, and waits for its time, is no reason to refuse */
+		temporary_tick(v);
+		r = temps_add(v->temps, &what, &t);
 	}
+	if (r == -EEXIST && !(ask->flags & O_EXCL) && temps_find(v->temps, dir.secret, ask->name, &other))
+		r = owns(a, &other) && (t = temps_open(v->temps, other.id)) ? 0 : -EACCES;
 	if (r)
 		return refuse(v, a, &as_open, &j, -r);
 	*ret_ino = ino_of(t->id);
@@ -217,6 +221,16 @@ static int admit(struct vault *v, const struct asker *a, uint64_t fh, uint64_t u
 	return -access_recheck(v, a, h, ACTION_SECRETS_SET, unique, resent);
 }
 
+/* Room for so many bytes; those of what has ended are given back first. */
+static int grow(struct vault *v, struct temp *t, uint64_t end)
+{
+	int r = staged_grow_of(v, &t->staged, t->neighbour, end);
+
+	if (r == -EDQUOT)
+		temporary_tick(v);
+	return r == -EDQUOT ? staged_grow_of(v, &t->staged, t->neighbour, end) : r;
+}
+
 static int ensure_stage(struct vault *v, struct temp *t)
 {
 	uint64_t stage;
@@ -249,7 +263,7 @@ static int cut(struct vault *v, struct temp *t, uint64_t len, uint64_t unique)
 	int r = ensure_stage(v, t);
 
 	if (!r && len <= VALUE_MAX)
-		r = staged_grow_of(v, &t->staged, t->neighbour, len);
+		r = grow(v, t, len);
 	if (!r)
 		r = store_stage_truncate(v->store, t->stage, unique, len);
 	if (!r && !len)
@@ -273,7 +287,7 @@ int temporary_write(struct vault *v, const struct asker *a, uint64_t fh, uint64_
 	const uint64_t end = (appends ? t->size : offset) + len;
 	r = ensure_stage(v, t);
 	if (!r && end <= VALUE_MAX)
-		r = staged_grow_of(v, &t->staged, t->neighbour, end);
+		r = grow(v, t, end);
 	if (!r)
 		r = store_stage_write(v->store, t->stage, unique, appends ? STAGE_APPEND : offset, data, len);
 	return settle(v, t, r);
@@ -301,6 +315,14 @@ void temporary_lost(struct vault *v, uint64_t fh, uint32_t uid)
 		t->spoiled = 1;
 }
 
+/* The nearest that ns since 1970 can say: a caller may ask for any second. */
+static int64_t time_of(struct timespec at)
+{
+	const int64_t most = INT64_MAX / 1000000000 - 1, s = at.tv_sec;
+
+	return (s > most ? most : s < 0 ? 0 : s) * 1000000000 + at.tv_nsec;
+}
+
 int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set, uint64_t unique)
 {
 	struct verdict j = { 0 };
@@ -321,27 +343,42 @@ int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const st
 	if (!r && (to_set & TEMPORARY_MODE))
 		t->mode = want->st_mode & 0777;
 	if (!r && (to_set & TEMPORARY_ATIME))
-		t->accessed = want->st_atim.tv_sec * 1000000000 + want->st_atim.tv_nsec;
+		t->accessed = time_of(want->st_atim);
 	if (!r && (to_set & TEMPORARY_MTIME))
-		t->modified = want->st_mtim.tv_sec * 1000000000 + want->st_mtim.tv_nsec;
+		t->modified = time_of(want->st_mtim);
 	temps_close(v->temps, t->id, r ? t->used : vault_monotonic());
 	return r;
 }
 
 /* ---- names ---- */
 
+/* An administrator may take another's away: a lock that is held by a process whose user may not set any more, and whom nobody can ask, is in the way of all who may. */
+static int take_away(struct vault *v, const struct asker *a, uint32_t secret, uint64_t unique, bool resent)
+{
+	struct verdict j = { 0 };
+
+	if (a->patience < vault_record_waits(v))
+		return -EAGAIN;
+	judge(v, a, secret, &j);
+	if (j.error || strcmp(j.role, "administrator"))
+		return -EPERM;
+	return vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent, vault_now(), NULL) ? -EIO : 0;
+}
+
 int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique, bool resent)
 {
 	struct inode dir;
 	struct temp t;
 
-	(void)unique;
+	int r = 0;
+
 	if (!inode_unpack(parent, &dir) || dir.type != INODE_SECRET || !temps_find(v->temps, dir.secret, name, &t))
 		return resent && !temporary_check(parent, name) ? 0 : -EPERM;	/* the worker before us did it */
 	if (!owns(a, &t))
-		return -EPERM;
-	temps_end(v->temps, t.id, TEMP_UNLINKED);
-	return 0;
+		r = take_away(v, a, dir.secret, unique, resent);
+	if (!r)
+		temps_end(v->temps, t.id, TEMP_UNLINKED);
+	return r;
 }
 
 bool temporary_is_rename(struct vault *v, uint64_t parent, const char *name, uint64_t to, const char *to_name, unsigned flags)
@@ -550,10 +587,12 @@ void temporary_tick(struct vault *v)
 {
 	struct temp *t;
 
+	pthread_mutex_lock(&v->temps_lock);	/* whoever waits for it finds all of it done */
 	while ((t = temps_due(v->temps, vault_monotonic()))) {
 		if (t->stage && store_stage_drop(v->store, t->stage) == -ETIMEDOUT)
 			log_caused(LOG_WARNING, "bytes of a temporary file stay in the store until the next start");
 		staged_drop_of(v, &t->staged, t->neighbour);
 		temps_drop(v->temps, t);
 	}
+	pthread_mutex_unlock(&v->temps_lock);
 }

@@ -1,4 +1,4 @@
-/* A file beside `current`, written and then renamed over it, as careful programs do: for who may set. It is its maker's alone; others see that the name is taken, and a lock's name, and nothing else.
+/* A file beside `current`, written and then renamed over it, as careful programs do: for who may set. It is its maker's alone; others see that the name is taken, and a lock's name, and nothing else; an administrator may remove it.
  * What may block says so by -EAGAIN where the asker's patience is too short. All are idempotent by the request's unique. */
 #ifndef COFFER_FS_TEMPORARY_H
 #define COFFER_FS_TEMPORARY_H

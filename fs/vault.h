@@ -61,7 +61,7 @@ struct vault {
 	pthread_mutex_t staged_lock;	/* of handles' staged chunks, and: */
 	struct shares *staged;		/* of these; NULL: not counted yet */
 	_Atomic uint32_t emptying[64];	/* files that are to be emptied since their RELEASE, by secret; and who does it: */
-	pthread_mutex_t emptying_lock;
+	pthread_mutex_t emptying_lock, temps_lock;
 	struct identity **openers;	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over */
 	_Atomic int lifecycle_wake;	/* eventfd of the thread that does what is due, plus one; 0: it does not run */
 	_Atomic uint64_t events_told;	/* how far in the stream of events watchers were told */

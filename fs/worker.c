@@ -491,6 +491,7 @@ static int open_rest(struct worker *w)
 	pthread_mutex_init(&v->ctl_lock, NULL);
 	pthread_mutex_init(&v->staged_lock, NULL);
 	pthread_mutex_init(&v->emptying_lock, NULL);
+	pthread_mutex_init(&v->temps_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
 	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
 	callers.accounts = v->accounts;

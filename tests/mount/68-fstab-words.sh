@@ -90,7 +90,7 @@ hold writer 0
 expect_held ok writer open w,t "$MNT/script/current"
 expect_held ok writer write begun
 hold beside 0
-expect_held ok beside open w,xc "$MNT/script/.tmp"
+expect_held ok beside open rw,xc "$MNT/script/.tmp"
 expect_held ok beside write begun
 expect_ok mount.fuse.coffer "coffer:$STORE" "$MNT" -o remount,ro
 before=$(expired_events)
@@ -98,6 +98,7 @@ refused
 expect_held EROFS writer write more
 expect_held ok writer close
 expect_held EROFS beside write more
+expect_held EROFS beside ftruncate 0
 expect_held ok beside close
 for command in "open w,xc $MNT/script/new" "open w,c $MNT/script/.tmp" "open w,t $MNT/script/.tmp" "truncate 0 $MNT/script/.tmp" "rename $MNT/script/.tmp $MNT/script/current" "unlink $MNT/script/.tmp"; do
 	# shellcheck disable=SC2086 # several words

@@ -158,6 +158,17 @@ expect_output newer cat "$f"
 expect_errno ok as_writer open w,t "$f" + fsync + write more + close
 expect_output more cat "$f"
 
+note "emptied by one, then written by another that had it open: what was written last stays"
+expect_ok as $writer /usr/bin/python3 -c 'import os, sys
+for i in range(200):
+    writer = os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC)
+    os.close(os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC))
+    os.write(writer, b"%d" % i)
+    os.fsync(writer)
+    os.close(writer)
+    got = open(sys.argv[1], "rb").read()
+    assert got == b"%d" % i, "%d is %r" % (i, got)' "$f"
+
 note "emptied while the worker dies"
 for ((i = 0; i < 5; i++)); do
 	printf full | coffer put log
