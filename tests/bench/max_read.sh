@@ -9,7 +9,7 @@ set -euo pipefail
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
 build=$top/.build/bench rounds=30 cycles=200 cpu=$(($(nproc --all) - 1))
-settings=(128K 64K 32K 16K 8K 4K)
+settings=(128K 68K 64K 32K 16K 8K 4K)
 sizes=(256 4096 16384 65536 262144 1048576)
 buffers=(4096 16384 65536 131072 1048576)
 client_uid=1000
