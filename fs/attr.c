@@ -1,5 +1,6 @@
 #include "fs/attr.h"
 #include "fs/at.h"
+#include "fs/links.h"
 #include "fs/temporary.h"
 #include "store/lifecycle.h"
 
@@ -76,7 +77,7 @@ static void fill_value(struct vault *v, const struct asker *asker, const struct 
 	set_times(st, !can ? v->shared->keeper.started : since(v, i, s, c));
 	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
 	if (i->type == INODE_CURRENT)
-		st->st_nlink = temporary_links(v, s->id);
+		st->st_nlink = links_of(v, s->id);
 }
 
 /* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat) takes it for empty and never asks. */

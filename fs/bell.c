@@ -258,7 +258,7 @@ static int open_past_lease(struct bell *b, const char *name)
 }
 
 /* What one thread does for a path, without the lock: what was asked for, and what is held; then what became of it. */
-struct act { char name[BELL_PATH_MAX]; bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, look, heard; int held; uint64_t ino; /* then: */ int error; bool lost; };
+struct act { char name[BELL_PATH_MAX]; bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, look, heard; int held; uint64_t ino; /* then: */ int error, look_error; bool lost; };
 
 static int open_for_writing(struct bell *b, struct act *a)
 {
@@ -312,14 +312,15 @@ static void ring(struct bell *b, struct act *a)
 }
 
 /* An answer that was on its way before may come to the kernel between ours and its effect, and then ours has none. So it is asked for what it knows by now: whoever looks wants it to know of two links. */
-static void look(struct bell *b, const char *name)
+static int look(struct bell *b, const char *name)
 {
 	struct statx known;
 
 	for (int i = 0; i < LOOKS; i++)
 		if (statx(b->root_fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, STATX_NLINK, &known) ||
 		    statx(b->root_fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_NLINK, &known) || known.stx_nlink >= 2)
-			return;
+			return 0;
+	return -EAGAIN;
 }
 
 /* Twice: the kernel may have forgotten the new one by the time that it is to be renamed. */
@@ -339,7 +340,7 @@ static void mark(struct bell *b, const char *name)
 static void do_act(struct bell *b, struct act *a)
 {
 	if (a->look)
-		look(b, a->name);
+		a->look_error = look(b, a->name);
 	if (a->mark)
 		mark(b, a->name);
 	if (a->attrib)
@@ -385,7 +386,7 @@ static void end(struct bell *b, struct path *p, const struct act *a)
 	b->n_held += p->fd >= 0;
 	b->done_ms = now_ms();
 	if (a->look)
-		tell(b, BELL_LOOKED, a->ino, 0);
+		tell(b, BELL_LOOKED, a->ino, a->look_error);
 	if (a->lost)
 		tell(b, BELL_LOST, a->ino, 0);
 	if (a->hold && !passes(a->error))

@@ -35,7 +35,7 @@ enum bell_word {
 	BELL_HELLO = 1,		/* the bell has started, or was told BELL_LISTEN: what another one held is held no more */
 	BELL_HELD,		/* of BELL_HOLD: error 0: it is held; -EBUSY: held files are given up just now; or the errno of the open */
 	BELL_LOST,		/* this ino is not held any more; 0: nothing is */
-	BELL_LOOKED,		/* of BELL_LOOK, whatever came of it */
+	BELL_LOOKED,		/* of BELL_LOOK; error -EAGAIN: the kernel knows of one link still */
 	BELL_STATE,		/* waiting and since have changed */
 };
 

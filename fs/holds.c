@@ -14,6 +14,7 @@
 
 #define ASKED      64			/* files that the bell was asked for and has not answered */
 #define WAIT_MS    100			/* an open waits for the bell this long */
+#define LOOKED_MS  2000			/* and a rename over current: without the bell's look, watches of the file end */
 #define FORGET_MS  60000		/* the bell's word may have been lost; longer than the kernel keeps a lease that is broken */
 #define PAUSE_MS   1000			/* the bell can hold nothing just now: it is not asked before this */
 #define LOOK_MS    1000			/* between two files that are let go */
@@ -21,7 +22,7 @@
 #define EXPECT_MS  1000			/* a bell that is started greets long before this */
 #define STACK_SIZE (128u * 1024)
 
-/* late: an open has waited for it in vain; no other does. ino 0: free. */
+/* late: an open has waited for it in vain; no other does. Of a look: it is answered. ino 0: free. */
 struct asked { uint64_t ino; int64_t at_ms; bool late; };
 
 struct holds {
@@ -30,6 +31,7 @@ struct holds {
 	pthread_mutex_t lock;
 	pthread_cond_t answered;
 	struct asked asked[ASKED];
+	uint64_t looks;			/* asked for so far */
 	int64_t not_before_ms;
 	_Atomic int64_t strange_ms;	/* since when the bell has not greeted, as far as the thread saw; 0: it has */
 	uint32_t hand;			/* of the clock that finds what was not opened for the longest time */
@@ -124,6 +126,14 @@ static void take_out(struct shared_holds *s, uint64_t ino)
 
 /* ---- asking ---- */
 
+/* With the lock. False: nothing was heard for so long. */
+static bool wait_until(struct holds *h, int64_t end_ms)
+{
+	const struct timespec end = { .tv_sec = end_ms / 1000, .tv_nsec = end_ms % 1000 * 1000000 };
+
+	return pthread_cond_timedwait(&h->answered, &h->lock, &end) != ETIMEDOUT;
+}
+
 static struct asked *find_asked(struct holds *h, uint64_t ino)
 {
 	for (size_t i = 0; i < ASKED; i++)
@@ -211,19 +221,15 @@ static bool ask(struct holds *h, uint64_t ino)
 
 void holds_take(struct holds *h, uint64_t ino)
 {
-	struct timespec until;
+	const int64_t until = now_ms() + WAIT_MS;
 	struct asked *a;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += WAIT_MS * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	pthread_mutex_lock(&h->lock);
-	while (expects_bell(h) && pthread_cond_timedwait(&h->answered, &h->lock, &until) != ETIMEDOUT)
+	while (expects_bell(h) && wait_until(h, until))
 		;
 	if (slot_of(h->shared, ino) < 0 && (find_asked(h, ino) || ask(h, ino)))
 		while ((a = find_asked(h, ino)) && !a->late)
-			if (pthread_cond_timedwait(&h->answered, &h->lock, &until) == ETIMEDOUT) {
+			if (!wait_until(h, until)) {
 				a = find_asked(h, ino);
 				if (a)
 					a->late = true;
@@ -246,31 +252,34 @@ static bool look_path_of(struct vault *v, uint64_t ino, char path[BELL_PATH_MAX]
 
 #define LOOK_BIT (UINT64_C(1) << 63)	/* of no inode */
 
-static bool ask_look(struct holds *h, uint64_t ino)
+/* Each look has a name of its own: the answer to one that nobody waits for any more says nothing of the next. */
+static bool ask_look(struct holds *h, uint64_t ino, uint64_t look)
 {
 	struct asked *a = find_asked(h, 0);
 	char path[BELL_PATH_MAX];
 
-	if (!a || !h->shared->bell || !knows_bell(h) || !look_path_of(h->v, ino, path) || bell_send(h->v->bell_fd, BELL_LOOK, path, ino | LOOK_BIT))
+	if (!a || !h->shared->bell || !knows_bell(h) || !look_path_of(h->v, ino, path) || bell_send(h->v->bell_fd, BELL_LOOK, path, look))
 		return false;
-	*a = (struct asked){ .ino = ino | LOOK_BIT, .at_ms = now_ms() };
+	*a = (struct asked){ .ino = look, .at_ms = now_ms() };
 	return true;
 }
 
 void holds_look(struct holds *h, uint64_t ino)
 {
-	struct timespec until;
+	struct asked *a;
 
 	if (!h)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += WAIT_MS * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
+	const int64_t end = now_ms() + LOOKED_MS;
 	pthread_mutex_lock(&h->lock);
-	if (find_asked(h, ino | LOOK_BIT) || ask_look(h, ino))
-		while (find_asked(h, ino | LOOK_BIT) && pthread_cond_timedwait(&h->answered, &h->lock, &until) != ETIMEDOUT)
-			;
+	const uint64_t look = LOOK_BIT | ++h->looks;
+	while (!((a = find_asked(h, look)) && a->late) && now_ms() < end) {
+		if (!a && !ask_look(h, ino, look) && !h->shared->bell && !expects_bell(h))
+			break;
+		wait_until(h, now_ms() + STRANGE_MS);	/* a queue that was full does not say when it has room */
+	}
+	if (a)
+		*a = (struct asked){ 0 };
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -308,12 +317,15 @@ static void note_held(struct holds *h, const struct bell_answer *m)
 	pthread_cond_broadcast(&h->answered);
 }
 
-static void note_looked(struct holds *h, uint64_t ino)
+/* The kernel knows; or it is asked again. */
+static void note_looked(struct holds *h, const struct bell_answer *m)
 {
-	struct asked *a = ino ? find_asked(h, ino) : NULL;
+	struct asked *a = m->ino ? find_asked(h, m->ino) : NULL;
 
-	if (a)
+	if (a && m->error)
 		*a = (struct asked){ 0 };
+	else if (a)
+		a->late = true;
 	pthread_cond_broadcast(&h->answered);
 }
 
@@ -329,7 +341,7 @@ static void hear(struct holds *h, const struct bell_answer *m)
 			note_held(h, m);
 		break;
 	case BELL_LOOKED:
-		note_looked(h, m->ino);
+		note_looked(h, m);
 		break;
 	case BELL_LOST:
 		if (m->ino) {

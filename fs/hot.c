@@ -6,6 +6,7 @@
 
 #include "fs/access.h"
 #include "fs/ctl_file.h"
+#include "fs/links.h"
 #include "fs/staging.h"
 #include "fs/temporary.h"
 
@@ -227,6 +228,7 @@ bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len)
 	const void *arg = in + 1;
 	const size_t body = len - sizeof *in;
 
+	links_seen(userdata, in);
 	switch (in->opcode) {
 	case FUSE_OPEN:
 		if (body < sizeof(struct fuse_open_in))

@@ -10,6 +10,7 @@
 #include "fs/at.h"
 #include "fs/attr.h"
 #include "fs/ctl_file.h"
+#include "fs/links.h"
 #include "fs/log.h"
 #include "fs/measure.h"
 #include "fs/names.h"
@@ -133,8 +134,6 @@ static void lookup(struct vault *v, fuse_req_t req, fuse_ino_t parent, const cha
 	uint64_t ino;
 	int r = names_lookup(v, parent, name, &ino);
 
-	if (!r)
-		temporary_looked_up(v, ino);
 	if (!r && parent == FUSE_ROOT_ID && inode_unpack(ino, &i) && i.type == INODE_SECRET && appear_gives(v, i.secret, is_bell(req)))
 		r = -ENOENT;
 	if (!r)		/* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
@@ -598,9 +597,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	if (has_to_wait(req, r))
 		return;
 	struct vault *v = vault_of(req);
+	const uint64_t unique = request_unique();
 	reply_error(req, r);
 	if (replaces)
-		temporary_renamed(v, parent);
+		links_answered(v, parent, unique);
 }
 
 /* ---- files: OPEN, READ and RELEASE are in hot.c ---- */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/holds.h"
+#include "fs/links.h"
 #include "fs/log.h"
 #include "fs/staged.h"
 #include "fs/temps.h"
@@ -439,80 +440,6 @@ static int replace(struct vault *v, const struct asker *a, const struct temp *t,
 	return r;
 }
 
-/* ---- watches on current live through a rename over it ----
- *
- * When the RENAME is answered the kernel takes one from the links that it knows of `current`, for it thinks that this file goes; and where none is left, it tells those who watch the file so, as soon as some process closes it.
- * So it is to know of two by then: that is said to whoever asks meanwhile, and the bell asks before the answer. It is over when a LOOKUP of the name comes, for what the kernel puts in the place of `current` is asked for at each use. */
-
-static uint64_t current_of(uint32_t secret)
-{
-	return inode_pack(&(struct inode){ .type = INODE_CURRENT, .secret = secret });
-}
-
-#define RENAME_ANSWERED (UINT64_C(1) << 32)
-#define RENAME_TIME_SHIFT 33
-#define RENAME_DONE_MS 2000	/* the kernel has ended it by then, whether anybody looked or not */
-
-/* When it was answered is kept beside it, in ms. */
-static uint64_t answered_now(uint32_t secret)
-{
-	return secret | RENAME_ANSWERED | (uint64_t)(vault_monotonic() / 1000000) << RENAME_TIME_SHIFT;
-}
-
-static bool is_over(uint64_t rename)
-{
-	return (rename & RENAME_ANSWERED) && (uint64_t)(vault_monotonic() / 1000000) - (rename >> RENAME_TIME_SHIFT) > RENAME_DONE_MS;
-}
-
-static _Atomic uint64_t *find_rename(struct vault *v, uint32_t secret)
-{
-	for (size_t i = 0; i < sizeof v->renames / sizeof v->renames[0]; i++)
-		if ((uint32_t)atomic_load_explicit(&v->renames[i], memory_order_relaxed) == secret)
-			return &v->renames[i];
-	return NULL;
-}
-
-static void begin_rename(struct vault *v, uint32_t secret)
-{
-	_Atomic uint64_t *place = find_rename(v, secret);
-
-	for (size_t i = 0; !place && i < sizeof v->renames / sizeof v->renames[0]; i++) {
-		uint64_t there = atomic_load(&v->renames[i]);
-		if ((!there || is_over(there)) && atomic_compare_exchange_strong(&v->renames[i], &there, secret))
-			place = &v->renames[i];
-	}
-	if (!place)		/* as many are under way */
-		return;
-	atomic_store(place, secret);
-	holds_look(v->holds, current_of(secret));
-}
-
-void temporary_renamed(struct vault *v, uint64_t parent)
-{
-	struct inode dir;
-	_Atomic uint64_t *place = inode_unpack(parent, &dir) && dir.type == INODE_SECRET ? find_rename(v, dir.secret) : NULL;
-
-	if (place)
-		atomic_store(place, answered_now(dir.secret));
-}
-
-uint32_t temporary_links(struct vault *v, uint32_t secret)
-{
-	const _Atomic uint64_t *place = find_rename(v, secret);
-
-	return place && !is_over(atomic_load(place)) ? 2 : 1;
-}
-
-void temporary_looked_up(struct vault *v, uint64_t ino)
-{
-	struct inode i;
-	_Atomic uint64_t *place = inode_unpack(ino, &i) && i.type == INODE_CURRENT ? find_rename(v, i.secret) : NULL;
-	uint64_t there = place ? atomic_load(place) : 0;
-
-	if (there & RENAME_ANSWERED)
-		atomic_compare_exchange_strong(place, &there, 0);
-}
-
 int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique, bool resent)
 {
 	const struct request_key key = key_of(v, a, unique);
@@ -532,11 +459,12 @@ int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, co
 	r = sha256(parts, 2, digest);
 	if (!r && resent && !store_request_find(v->store, &key, digest, &answer)) {	/* the worker before us did it */
 		free(answer);
+		links_begin(v, dir.secret, unique);
 		goto out;
 	}
 	judge(v, a, dir.secret, &j);
 	if (!r && !j.error)
-		begin_rename(v, dir.secret);
+		links_begin(v, dir.secret, unique);
 	if (!r)
 		r = j.error ? -j.error : !is_present(v, &dir) || !t || !owns(a, t) ? -EACCES : t->spoiled ? -EIO : make_ready(v, t);
 	if (!r)

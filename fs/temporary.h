@@ -29,12 +29,6 @@ int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, co
 bool temporary_is_rename(struct vault *v, uint64_t parent, const char *name, uint64_t to, const char *to_name, unsigned flags);
 int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique, bool resent);
 
-/* After the answer. */
-void temporary_renamed(struct vault *v, uint64_t parent);
-/* How many links its current has: 1, but 2 while a rename over it is under way. And: a name was looked up, and is this file. */
-uint32_t temporary_links(struct vault *v, uint32_t secret);
-void temporary_looked_up(struct vault *v, uint64_t ino);
-
 /* Its attributes as the asker sees them; NULL: as a stranger does. Under the table lock. -ENOENT. */
 int temporary_stat(struct vault *v, const struct asker *a, uint64_t ino, struct stat *st);
 /* May the asker see the name in a listing? may_set: it may set the secret. */

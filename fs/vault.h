@@ -15,6 +15,7 @@
 #include "fs/drops.h"
 #include "fs/handle.h"
 #include "fs/inode.h"
+#include "fs/links.h"
 #include "fs/patience.h"
 #include "fs/plain.h"
 #include "fs/shared.h"
@@ -41,7 +42,7 @@ struct vault {
 	struct callers *callers;
 	struct handles *handles;
 	struct temps *temps;
-	_Atomic uint64_t renames[32];	/* secrets over whose current a temporary file is being renamed (fs/temporary.c); 0: none */
+	_Atomic uint64_t renames[LINKS_RENAMES];	/* of fs/links.h */
 	struct plain_pool *plain;
 	struct answers *answers;
 	struct backups *backups;

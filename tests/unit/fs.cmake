@@ -1,4 +1,4 @@
-foreach(subject log schedule runner inode handle temps shares turns lanes delayed caller_proc caller subuid neighbour accounts resolver bell holds control protection notify suspects unanswered)
+foreach(subject log schedule runner inode handle temps links shares turns lanes delayed caller_proc caller subuid neighbour accounts resolver bell holds control protection notify suspects unanswered)
 	coffer_unit_test(${subject} coffer_fs Threads::Threads)
 endforeach()
 # Parts of a worker on a store of their own.
