@@ -1,6 +1,4 @@
 /* A new log: its directory, first key, head file and first segment. */
-#include "store/audit_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -10,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/audit_internal.h"
 #include "store/secbuf.h"
 
 /* Two lines of text for a person to move elsewhere, and the key. */

@@ -49,12 +49,13 @@
  * continued, or resealed, by somebody who holds a later key (K_j does not follow from K_n, n > j); segments removed at the beginning that no record accounts for. Accounted for is what lies before the M of the first Segment record
  * that is there, and what a SegmentRemove record names; in a log of before, up to the first record that has a principal, also what lies before the M of a later Segment record. The head file accounts for nothing. What it cannot find: the tail after the last durable point cut off when the machine crashed; the whole
  * directory with its head file put back from an old copy, unless it is told the daemon's head; records invented after the moment at which the key was stolen. */
-#include "store/audit_internal.h"
-
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include "store/audit_internal.h"
 
 static const struct { const char *name; size_t len; } operations[] = {
 #define OP(id, text) [id] = { text, sizeof text - 1 }
@@ -599,4 +600,23 @@ bool audit_record_removed(const char *line, const struct audit_record *rec, stru
 	got.segment = (uint32_t)segment;
 	*ret = got;
 	return true;
+}
+
+int64_t audit_monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * AUDIT_NS + t.tv_nsec;
+}
+
+void audit_why(char *why, size_t why_len, const char *format, ...)
+{
+	va_list args;
+
+	if (!why || why_len == 0)
+		return;
+	va_start(args, format);
+	vsnprintf(why, why_len, format, args);
+	va_end(args);
 }

@@ -1,8 +1,8 @@
 /* What the worker before us left in the head. It may have been somebody else's in the end, and has written there what it liked. The numbers of the log itself are checked against the files (audit_open.c); here the tables are made
  * such that whoever reads them reads no further than they reach, and that no bucket stays full for ever. Counts are kept, whatever stands beside them. */
-#include "store/audit_internal.h"
-
 #include <string.h>
+
+#include "store/audit_internal.h"
 
 #define UNKNOWN_CALLER "{\"uid\":null,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null,\"groups\":null}"
 

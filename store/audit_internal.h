@@ -224,6 +224,12 @@ int audit_ready(struct audit *a);
 int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place);
 /* Ends the bytes that lie behind the head. */
 int audit_end_torn(struct audit *a);
+/* The open segment is not what we wrote. */
+void audit_note_lost(struct audit *a);
+/* Moves on to a new segment; the old one goes on being used where that fails, and for a second it is not tried again. Not while syncing. because: for the record, or NULL. */
+int audit_rotate(struct audit *a, const char *because);
+/* Until every record before seq is on the disk; lets go of the lock meanwhile. 0, -EIO. */
+int audit_wait_durable(struct audit *a, uint64_t seq);
 int audit_durable_point(struct audit *a);	/* with lock, which it lets go of meanwhile: everything written, and the head file, are on the disk. 0, -EIO */
 void audit_free(struct audit *a);	/* closes and releases, writes nothing; accepts NULL and what audit_open half built */
 int64_t audit_monotonic(void);

@@ -2,12 +2,12 @@
  *
  * Two slots, written in turn, so that a torn write leaves the other. A slot: "cfls", how many entries, a generation, the time of writing (ns since the epoch), the boot, the entries (neighbour; ns until it is all grown old; beginning
  * with the heaviest), and SHA-256 over all of it. The file is the worker's own, as the memory is: nobody believes more of it than of that (audit_inherit.c). */
-#include "store/audit_internal.h"
-
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "store/audit_internal.h"
 
 #define MAGIC      0x736c6663u
 #define SLOT       8192

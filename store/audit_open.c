@@ -1,27 +1,14 @@
 /* Taking the log over: after the death of a worker from the head in memory, after that of the machine from the head file. */
-#include "store/audit_internal.h"
-
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/audit_internal.h"
 #include "store/secbuf.h"
 
 #define HEAD_MAGIC 0x61756431u
-
-void audit_why(char *why, size_t why_len, const char *format, ...)
-{
-	va_list args;
-
-	if (!why || why_len == 0)
-		return;
-	va_start(args, format);
-	vsnprintf(why, why_len, format, args);
-	va_end(args);
-}
 
 /* The head as the file has it. magic is stored last: a worker that dies in here leaves an uninitialised head. */
 static int head_from_file(struct audit *a, char *why, size_t why_len)

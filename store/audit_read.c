@@ -1,11 +1,11 @@
 /* The retained segments as one file, for .coffer/audit. Finished segments never change, so their sizes are looked up once; what was read stays at its offset when retention removes the beginning. */
-#include "store/audit_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "store/audit_internal.h"
 
 int audit_first_segment(struct audit *a, uint32_t *ret_base)
 {

@@ -1,10 +1,9 @@
 /* What is allowed can be repeated for ever, too, by whoever has the right: one process that opens one version in a loop would fill the log within a minute. Each open has its record, up to a rate that no honest program reaches for
  * long; beyond it what one process does again and again is counted. */
-#include "store/audit_internal.h"
-
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "store/audit_internal.h"
 
 #define WAYS      8u				/* entries of a set */
 #define REPEAT_AGE (700 * (int64_t)1000000)	/* with a tick of 250 ms: in the file within a second */

@@ -1,13 +1,14 @@
 /* What may leave the log, and what has left it otherwise. The keeper decides which segments go and removes them; here each removal is recorded first, under the seal, so that one that nobody recorded is found: by verify, which trusts
  * nothing but records, and by the daemon itself, which remembers in the head which segment is the oldest. */
-#include "store/audit_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "store/audit_internal.h"
 
 #define LOOK_AGAIN   (60 * (int64_t)AUDIT_NS)	/* a directory's time is coarse: two changes can look like one */
 #define RETAIN_AGAIN (60 * (int64_t)AUDIT_NS)	/* segments grow old without a sign */
@@ -74,20 +75,6 @@ uint32_t audit_oldest_of_before(struct audit *a)
 }
 
 /* ---- tampering ---- */
-
-int audit_put_tampered(struct audit *a, const char *detail)
-{
-	struct audit_tampering *t = &a->head->tampering;
-	struct audit_event e = { .operation = AUDIT_TAMPERED, .result = AUDIT_ERROR, .detail = detail, .privileged = true };
-	int r = audit_put(a, &e, NULL);
-
-	if (r < 0)
-		return r;
-	a->tampered = true;
-	snprintf(t->detail, sizeof t->detail, "%s", detail);
-	__atomic_store_n(&t->found, t->found + 1, __ATOMIC_RELEASE);
-	return 0;
-}
 
 /* What should be there, as of a moment ago. */
 struct expected { uint32_t oldest, segment; };

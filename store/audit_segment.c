@@ -1,20 +1,19 @@
 /* The files of the log: segments, room for them, their retention, and the head file. */
-#include "store/audit_internal.h"
-
 #include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "store/audit_internal.h"
 #include "store/secbuf.h"
 
 /* ---- names ---- */

@@ -1,59 +1,12 @@
 /* Whose the log is: what each neighbour has written of late, and what happens to the one that has written more than its share where there is no room for more. */
-#include "store/audit_internal.h"
-
-#include <string.h>
 #include <sys/statvfs.h>
+
+#include "store/audit_internal.h"
 
 #define WAYS          8u
 #define FLOOR_PARTS   16u		/* of the file system: with less than this free, or */
 #define FLOOR_MAX     (64u << 20)	/* this, the disk counts as full for whoever has used up a share */
 #define ONE_RECORD    1024u		/* bytes */
-
-/* ---- a keyed hash ---- */
-
-static uint64_t rotl(uint64_t x, int bits)
-{
-	return x << bits | x >> (64 - bits);
-}
-
-static void sip_round(uint64_t v[4])
-{
-	v[0] += v[1];
-	v[1] = rotl(v[1], 13) ^ v[0];
-	v[0] = rotl(v[0], 32);
-	v[2] += v[3];
-	v[3] = rotl(v[3], 16) ^ v[2];
-	v[0] += v[3];
-	v[3] = rotl(v[3], 21) ^ v[0];
-	v[2] += v[1];
-	v[1] = rotl(v[1], 17) ^ v[2];
-	v[2] = rotl(v[2], 32);
-}
-
-void audit_hash_begin(const struct audit_head *h, struct audit_hash *ret)
-{
-	*ret = (struct audit_hash){ {
-		h->hash_key[0] ^ UINT64_C(0x736f6d6570736575), h->hash_key[1] ^ UINT64_C(0x646f72616e646f6d), h->hash_key[0] ^ UINT64_C(0x6c7967656e657261), h->hash_key[1] ^ UINT64_C(0x7465646279746573),
-	} };
-}
-
-void audit_hash_word(struct audit_hash *x, uint64_t word)
-{
-	x->v[3] ^= word;
-	sip_round(x->v);
-	sip_round(x->v);
-	x->v[0] ^= word;
-}
-
-uint64_t audit_hash_end(struct audit_hash *x)
-{
-	x->v[2] ^= 0xff;
-	for (int i = 0; i < 4; i++)
-		sip_round(x->v);
-	return x->v[0] ^ x->v[1] ^ x->v[2] ^ x->v[3];
-}
-
-/* ---- shares ---- */
 
 /* The neighbour's entry; with `make` one for it: whoever has written least of those in the set makes room, and so never one that has written much. */
 static struct audit_share *share_of(struct audit_head *h, uint64_t neighbour, int64_t now, bool make)

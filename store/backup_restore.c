@@ -1,32 +1,8 @@
 /* From a backup into a vault: within one transaction of the caller's, so that all of it is there or nothing. */
-#include "store/restore.h"
-
 #include <errno.h>
 #include <jansson.h>
-#include <stdlib.h>
-#include <string.h>
 
-int restore_damaged(struct restore *r, const char *what)
-{
-	store_why(r->why, r->why_len, "the backup is damaged: %s", what);
-	return -EBADMSG;
-}
-
-int restore_ask(struct restore *r, const struct restore_item *item)
-{
-	return r->options->ask ? r->options->ask(item, r->options->arg) : 0;
-}
-
-bool restore_text_valid(const char *text)
-{
-	json_t *checked = json_string(text);
-	bool valid = checked != NULL;
-
-	json_decref(checked);
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-		valid &= *p >= 0x20 && *p != 0x7f && !(p[0] == 0xc2 && p[1] < 0xa0);
-	return valid;
-}
+#include "store/restore.h"
 
 /* How many counts the end of each format has. */
 static const size_t end_counts[BACKUP_FORMAT + 1] = { [1] = 7, [2] = 10, [3] = 11 };

@@ -5,28 +5,14 @@
  * how long, in which boot; within that boot the difference is added, also for the time without a daemon. In another boot (or on another machine) counting goes on
  * from the moment at which this process opened the store: for how long the machine was off nothing vouches but the wall clock, and doubt means that
  * deleted secrets are kept longer. The row is a member of the set: an older one cannot be put in its place, and it never goes. */
-#include "store/internal.h"
-
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "store/internal.h"
 
 #define KEEP_NS (600 * (int64_t)NS_PER_S)
 /* Uptime is steered as the wall clock is, but for its leaps: what lies below is no leap. */
 #define LEAP_NS (60 * (int64_t)NS_PER_S)
-
-int clock_parse(const struct query *q, struct clock_row *ret_row)
-{
-	struct clock_row row = { .there = true, .counted = column_int(q, 1), .uptime = column_int(q, 3) };
-	size_t len = 0;
-	const void *boot = column_blob(q, 2, &len);
-
-	if (row.counted < 0 || row.uptime < 0 || len != BOOT_ID_LEN)
-		return -EBADMSG;
-	memcpy(row.boot, boot, BOOT_ID_LEN);
-	*ret_row = row;
-	return 0;
-}
 
 int64_t clock_counted(const struct store *s)
 {

@@ -1,35 +1,7 @@
 /* How much of a secret's history is kept: the rules, and what they let go. What goes is destroyed for ever, so doubt keeps: see history_goes() and due_at(). */
-#include "store/internal.h"
-
 #include <errno.h>
-#include <string.h>
 
-bool history_valid(const struct history *h)
-{
-	return memchr(h->scope, '\0', sizeof h->scope) && scope_valid(h->scope) && (h->versions || h->span) && h->versions <= HISTORY_VERSIONS_MAX && h->span >= 0 &&
-	       h->span <= HISTORY_SPAN_MAX && (!h->span || h->span >= HISTORY_SPAN_LEAST);
-}
-
-int history_parse(const struct query *q, struct history *ret)
-{
-	struct history h = { .id = (uint64_t)column_int(q, 0), .span = column_int(q, 3), .created = column_int(q, 5), .counted = column_int(q, 6) };
-
-	if (column_int(q, 0) < 1 || h.counted < 0 || !rule_take_text(q, 1, h.scope, sizeof h.scope) || !rule_take_u32(q, 2, &h.versions) ||
-	    !rule_take_u32(q, 4, &h.created_by) || !history_valid(&h))
-		return -EBADMSG;
-	*ret = h;
-	return 0;
-}
-
-const struct history *rules_history(const struct rules *r, const char *name)
-{
-	const struct history *best = NULL;
-
-	for (size_t i = 0; i < r->n_histories; i++)
-		if (rule_nearer(r->histories[i].scope, best ? best->scope : NULL, name))
-			best = &r->histories[i];
-	return best;
-}
+#include "store/internal.h"
 
 /* ---- what goes ---- */
 

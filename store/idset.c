@@ -94,3 +94,10 @@ uint32_t idset_next(const struct idset *s, uint32_t after)
 		return 0;
 	return s->ranges[at].first > after ? s->ranges[at].first : after + 1;
 }
+
+int idset_put(struct idset **s, uint32_t id)
+{
+	if (!*s)
+		*s = idset_new();
+	return *s ? idset_add(*s, id, id) : -ENOMEM;
+}

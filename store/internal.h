@@ -237,6 +237,8 @@ int step_reload(struct store *s, struct db *db, struct step *ret_step);
 void step_apply(struct store *s, struct step *step, const struct head *head);	/* cannot fail */
 void step_discard(struct store *s, struct step *step);
 bool change_is_grant(const struct change *change);	/* a role, a binding, a block */
+/* The secret that a row of the change table is about; 0: none. */
+uint32_t change_secret(int64_t kind, int64_t row);
 /* Adds the object that a change is about, if it is about one: 0 or -ENOMEM. */
 int change_touch(struct idset **touched, const struct change *change);
 /* The policy as it would be after the changes. */

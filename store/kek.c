@@ -1,7 +1,6 @@
 #include "store/kek.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,16 +10,6 @@
 static const struct kek_ops *const providers[] = { &kek_file_ops, &kek_passphrase_ops };
 
 #define N_PROVIDERS (sizeof(providers) / sizeof(providers[0]))
-
-int kek_why(int r, char *why, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(why, KEK_WHY_MAX, format, args);
-	va_end(args);
-	return r;
-}
 
 const struct kek_ops *kek_ops_for(const char *uri)
 {
@@ -35,17 +24,6 @@ const struct kek_ops *kek_ops_for(const char *uri)
 const char *kek_schemes(void)
 {
 	return "file:, passphrase:";
-}
-
-int kek_id_symmetric(const uint8_t key[KEY_LEN], uint8_t ret_id[KEK_ID_LEN])
-{
-	uint8_t long_id[KEY_LEN];
-	int r = hkdf256(key, "coffer kek id 1", (struct bytes){ NULL, 0 }, long_id);
-
-	if (r == 0)
-		memcpy(ret_id, long_id, KEK_ID_LEN);
-	secmem_wipe(long_id, sizeof(long_id));
-	return r;
 }
 
 /* One wrap and unwrap with the configured mechanism. */
@@ -120,12 +98,6 @@ int kek_open(const struct kek_source *src, struct kek **ret_kek, char *why, size
 		return -EPROTONOSUPPORT;
 	r = ops->open(src, &k, line);
 	return publish(r, src->uri, k, ret_kek, line, why, why_len);
-}
-
-void kek_close(struct kek *k)
-{
-	if (k)
-		k->ops->close(k);
 }
 
 enum kek_alg kek_alg(const struct kek *k)

@@ -1,135 +1,8 @@
-#include "store/internal.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A column that holds a number from low to high. */
-static bool in_range(const struct query *q, int i, int64_t low, int64_t high)
-{
-	int64_t v = column_int(q, i);
-
-	return v >= low && v <= high;
-}
-
-int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64_t *ret_last_version)
-{
-	const char *name = column_text(q, 2);
-
-	if (!in_range(q, 0, 1, OBJECT_ID_MAX) || !in_range(q, 1, OBJECT_SECRET, OBJECT_CERTIFICATE) || !in_range(q, 3, 0, UINT32_MAX) ||
-	    !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name || !name_valid(name) || column_null(q, 5) != column_null(q, 6) ||
-	    (!column_null(q, 10) && !in_range(q, 10, 1, INT64_MAX)))
-		return -EBADMSG;
-	*ret_secret = (struct catalog_secret){
-		.id = (uint32_t)column_int(q, 0),
-		.kind = (uint8_t)column_int(q, 1),
-		.name = name,
-		.enabled = column_int(q, 4) != 0,
-		.deleted = !column_null(q, 5),
-		.created = column_int(q, 7),
-		.changed = column_int(q, column_null(q, 5) ? 8 : 5),
-		.purge_at = column_int(q, 6),
-		.served = column_int(q, 10),	/* null is 0 */
-	};
-	*ret_last_version = column_int(q, 9);
-	return 0;
-}
-
-int version_parse(const struct query *q, struct catalog_version *ret_version)
-{
-	int64_t id = column_int(q, 0);
-	size_t record = 0, hash = 0;
-
-	column_blob(q, 9, &record);
-	column_blob(q, 10, &hash);
-	if (id <= 0 || VERSION_OBJECT(id) > OBJECT_ID_MAX || VERSION_NUMBER(id) == 0 || !in_range(q, 1, 0, VALUE_MAX) || !in_range(q, 5, 0, 1) ||
-	    (record == 0 && (hash != 0 || column_int(q, 5) != 0)) || !in_range(q, 11, 0, INT64_MAX) || !in_range(q, 12, 0, INT64_MAX))
-		return -EBADMSG;
-	*ret_version = (struct catalog_version){
-		.number = VERSION_NUMBER(id),
-		.size = (uint32_t)column_int(q, 1),
-		.created = column_int(q, 2),
-		.not_before = column_int(q, 3),
-		.expires = column_int(q, 4),
-		.enabled = column_int(q, 5) != 0,
-		.destroyed = record == 0,
-		.epoch = (uint64_t)column_int(q, 11),	/* null is 0 */
-		.withdrawn = (uint64_t)column_int(q, 12),
-	};
-	return 0;
-}
-
-int binding_parse(const struct query *q, struct binding *ret_binding)
-{
-	const char *principal = column_text(q, 2), *scope = column_text(q, 3);
-	struct binding b = { 0 };
-
-	if (!in_range(q, 0, 1, INT64_MAX) || !in_range(q, 1, 1, UINT32_MAX) || !principal || !scope || !scope_valid(scope) ||
-	    principal_parse(principal, NULL, NULL, &b.principal) < 0)
-		return -EBADMSG;
-	b.id = (uint64_t)column_int(q, 0);
-	b.role = (uint32_t)column_int(q, 1);
-	memcpy(b.scope, scope, strlen(scope) + 1);
-	b.from = column_int(q, 4);
-	b.until = column_int(q, 5);
-	*ret_binding = b;
-	return 0;
-}
-
-int block_parse(const struct query *q, struct block *ret_block)
-{
-	const char *principal = column_text(q, 1);
-	struct block b = { 0 };
-
-	if (!in_range(q, 0, 1, INT64_MAX) || !principal || principal_parse(principal, NULL, NULL, &b.principal) < 0 ||
-	    !block_principal_valid(&b.principal))
-		return -EBADMSG;
-	b.id = (uint64_t)column_int(q, 0);
-	*ret_block = b;
-	return 0;
-}
-
-int role_parse(const struct query *q, struct role *ret_role)
-{
-	const char *name = column_text(q, 1);
-	struct role role = { 0 };
-
-	if (!in_range(q, 0, ROLE_CUSTOM_FIRST, UINT32_MAX) || !name || !role_name_valid(name))
-		return -EBADMSG;
-	role.id = (uint32_t)column_int(q, 0);
-	memcpy(role.name, name, strlen(name) + 1);
-	role.actions = (action_set)column_int(q, 2);
-	if (role.actions & ~ACTION_ALL)
-		return -EBADMSG;
-	*ret_role = role;
-	return 0;
-}
-
-int settings_parse(const struct query *q, const uint8_t vault[16], const char *name, struct store_settings *ret_settings)
-{
-	size_t len = 0;
-	const void *id = column_blob(q, 1, &len);
-	const char *stored = column_text(q, 2);
-
-	if (len != 16 || memcmp(id, vault, 16) != 0 || !stored || strcmp(stored, name) != 0 || !in_range(q, 3, 7, 90) || !in_range(q, 4, 0, 1) ||
-	    !in_range(q, 5, 0, 1) || !in_range(q, 6, 1, VALUE_MAX))
-		return -EBADMSG;
-	*ret_settings = (struct store_settings){
-		.retention_days = (uint32_t)column_int(q, 3),
-		.purge_protection = column_int(q, 4) != 0,
-		.enforce_validity = column_int(q, 5) != 0,
-		.value_max = (uint32_t)column_int(q, 6),
-	};
-	return 0;
-}
-
-uint32_t versions_current(const struct catalog_version *versions, uint32_t n)
-{
-	while (n > 0)
-		if (versions[--n].enabled)
-			return versions[n].number;
-	return 0;
-}
+#include "store/internal.h"
 
 /* A pass over the store's rows, which counts and sums them as it goes. */
 struct load {
@@ -340,21 +213,6 @@ static int load_change(struct load *l, struct policy_change **ret_change)
 	*ret_change = &l->changes[l->n_changes];
 	**ret_change = (struct policy_change){ 0 };
 	return 0;
-}
-
-int grant_parse(enum row_kind kind, const struct query *q, struct policy_change *ret_change)
-{
-	switch ((int)kind) {
-	case ROW_ROLE:
-		ret_change->kind = POLICY_PUT_ROLE;
-		return role_parse(q, &ret_change->role);
-	case ROW_BLOCK:
-		ret_change->kind = POLICY_ADD_BLOCK;
-		return block_parse(q, &ret_change->block);
-	default:
-		ret_change->kind = POLICY_ADD_BINDING;
-		return binding_parse(q, &ret_change->binding);
-	}
 }
 
 static int load_grants(struct load *l, enum row_kind kind)

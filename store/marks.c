@@ -1,9 +1,8 @@
 /* What was told already, and what is due next. */
-#include "store/lifecycle.h"
-#include "store/internal.h"
-
 #include <errno.h>
-#include <string.h>
+
+#include "store/internal.h"
+#include "store/lifecycle.h"
 
 /* ---- marks ---- */
 
@@ -199,26 +198,4 @@ struct due lifecycle_due(const struct rotation *policy, const struct catalog_ver
 	return sooner(due, DUE_ROTATE, at);
 }
 
-/* ---- what was touched ---- */
 
-void stir(struct store *s, uint32_t id)
-{
-	if (s->n_stirred == STIRRED_MAX)
-		s->stirred_all = true;
-	else
-		s->stirred[s->n_stirred++] = id;
-}
-
-size_t store_stirred(struct store *s, uint32_t ret_ids[STIRRED_MAX], bool *ret_all)
-{
-	size_t n;
-
-	pthread_rwlock_wrlock(&s->tables_lock);
-	n = s->n_stirred;
-	memcpy(ret_ids, s->stirred, n * sizeof *ret_ids);
-	*ret_all = s->stirred_all;
-	s->n_stirred = 0;
-	s->stirred_all = false;
-	pthread_rwlock_unlock(&s->tables_lock);
-	return n;
-}

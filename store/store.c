@@ -1,10 +1,6 @@
 #include "store/store.h"
-#include "store/internal.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,22 +8,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/internal.h"
+
 #define CIPHER_CACHE_BYTES (16u << 20)
 #define READ_CACHE_KIB     2048
 #define WRITE_CACHE_KIB    1024
 #define STAGE_CACHE_KIB    512
 #define HOUSEKEEPING_NS    (60 * (int64_t)NS_PER_S)
-
-void store_why(char *why, size_t why_len, const char *format, ...)
-{
-	va_list args;
-
-	if (!why || why_len == 0)
-		return;
-	va_start(args, format);
-	vsnprintf(why, why_len, format, args);
-	va_end(args);
-}
 
 static int64_t realtime(void)
 {
@@ -44,11 +31,6 @@ static int64_t boottime(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &t);
 	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
-int64_t store_now(const struct store *s)
-{
-	return s->clock();
 }
 
 /* ---- opening ---- */
@@ -404,11 +386,6 @@ void store_lock(struct store *s)
 	policy_unref(old);
 }
 
-bool store_sealed(const struct store *s)
-{
-	return atomic_load(&s->sealed);
-}
-
 /* ---- following ---- */
 
 static int follow_database(struct store *s)
@@ -490,73 +467,4 @@ int store_follow(struct store *s, void (*cb)(uint32_t secret, void *arg), void *
 int store_catch_up(struct store *s, void (*cb)(uint32_t secret, void *arg), void *arg)
 {
 	return follow(s, false, cb, arg);
-}
-
-/* ---- the tables ---- */
-
-#ifndef NDEBUG
-static __thread unsigned tables_held;
-#endif
-
-void store_rdlock(struct store *s)
-{
-	/* the lock prefers writers: a thread that takes it twice hangs when one comes between */
-	assert(tables_held++ == 0);
-	pthread_rwlock_rdlock(&s->tables_lock);
-}
-
-void store_unlock_tables(struct store *s)
-{
-	assert(tables_held-- == 1);
-	pthread_rwlock_unlock(&s->tables_lock);
-}
-
-const struct catalog_secret *store_find(const struct store *s, const char *name)
-{
-	const struct catalog_secret *c = catalog_find(s->tables.catalog, name);
-
-	return c && !c->deleted ? c : NULL;
-}
-
-const struct catalog_secret *store_find_deleted(const struct store *s, const char *name)
-{
-	const struct catalog_secret *c = catalog_find(s->tables.catalog, name);
-
-	return c && c->deleted ? c : NULL;
-}
-
-const struct catalog_secret *store_get(const struct store *s, uint32_t id)
-{
-	return catalog_get(s->tables.catalog, id);
-}
-
-const struct catalog_secret *store_next(const struct store *s, uint32_t after, bool deleted)
-{
-	return catalog_next(s->tables.catalog, after, deleted);
-}
-
-uint64_t store_epoch(const struct store *s)
-{
-	return atomic_load(&s->epoch);
-}
-
-const struct policy *store_policy(const struct store *s)
-{
-	return s->tables.policy;
-}
-
-const struct store_settings *store_settings(const struct store *s)
-{
-	return &s->tables.settings;
-}
-
-void store_counts(const struct store *s, struct store_counts *ret)
-{
-	*ret = (struct store_counts){ .bindings = s->tables.n_bindings, .roles = s->tables.n_roles, .blocks = s->tables.n_blocks };
-	catalog_counts(s->tables.catalog, ret);
-}
-
-const uint8_t *store_vault_id(const struct store *s)
-{
-	return s->vault;
 }
