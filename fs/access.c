@@ -13,7 +13,9 @@
 #include "fs/made.h"
 #include "fs/measure.h"
 #include "fs/staged.h"
-#include "store/lifecycle.h"
+#include "store/core/tables.h"
+#include "store/lifecycle/events.h"
+#include "store/objects/objects.h"
 
 int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, enum patience patience, struct asker *ret_asker)
 {

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "fs/vault.h"
+#include "store/core/tables.h"
 
 #define HELD_BACK  256u			/* requests that wait */
 #define PAUSE_MS   200			/* the bell made nothing, twice: names are not hidden for it before this; doubles, up to … */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "store/core/tables.h"
+
 /* "7", but not "07", "0" or "+7". 0: not an epoch's name. */
 static uint32_t parse_epoch(const char *name)
 {

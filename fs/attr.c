@@ -1,12 +1,15 @@
 #include "fs/attr.h"
-#include "fs/at.h"
-#include "fs/links.h"
-#include "fs/temporary.h"
-#include "store/lifecycle.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "fs/at.h"
+#include "fs/links.h"
+#include "fs/temporary.h"
+#include "store/core/served.h"
+#include "store/lifecycle/events.h"
+#include "store/objects/stages.h"
 
 static struct timespec to_timespec(int64_t ns)
 {

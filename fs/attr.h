@@ -6,6 +6,8 @@
 
 #include "fs/access.h"
 
+struct stat;
+
 /* asker NULL: masked (owner root, mode 0). 0 or -ENOENT: no such inode any more. Never blocks. */
 int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat);
 /* The same under the table lock that the caller holds: it must not be taken twice by one thread. */

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "fs/caller.h"
-#include "store/backup.h"
+#include "store/backup/backup.h"
 
 #define BACKUP_CHUNK	  (1u << 20)	/* bytes; all but the last chunk */
 #define BACKUPS_MAX	  6

@@ -14,7 +14,7 @@
 
 #include "fs/resolver.h"
 #include "fs/shares.h"
-#include "store/aead.h"
+#include "store/crypto/aead.h"
 
 #define NS_PER_MS INT64_C(1000000)
 

@@ -12,7 +12,7 @@
 #include "fs/accounts.h"
 #include "fs/neighbour.h"
 #include "policy/principal.h"
-#include "store/audit.h"
+#include "store/audit/record.h"
 
 #define IDENTITY_DIGEST 16
 #define CALLER_CACHE_MS 50	/* setgroups() changes groups in place */

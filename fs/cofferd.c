@@ -19,8 +19,8 @@
 #include "fs/runner.h"
 #include "fs/sandbox.h"
 #include "fs/worker.h"
-#include "store/keyholder.h"
-#include "store/vaultconf.h"
+#include "store/keys/keyholder.h"
+#include "store/keys/vaultconf.h"
 
 #define KEYHOLDER_ARENA (1u << 20)
 

@@ -1,13 +1,16 @@
 #include "fs/ctl.h"
-#include "fs/ctl_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/ctl_internal.h"
 #include "fs/shared.h"
 #include "policy/scope.h"
+#include "store/core/requests.h"
+#include "store/core/transaction.h"
+#include "store/objects/stages.h"
 
 /* How a request goes:
  *

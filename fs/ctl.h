@@ -8,8 +8,12 @@
 #include <stdint.h>
 
 #include "fs/caller.h"
-#include "store/audit.h"
-#include "store/store.h"
+
+struct audit;
+struct keys;
+struct sandbox_state;
+struct secbuf;
+struct store;
 
 #define CTL_LINE_MAX 65536
 

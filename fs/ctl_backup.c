@@ -2,15 +2,13 @@
  *
  * A backup is read in chunks from a snapshot that lives in the worker. What is encrypted to a registered recipient needs secrets/backup alone: the recipient was chosen by an administrator. Any other recipient (a passphrase, a key of the
  * caller's) could be the caller itself, who would read with it what it may not: that needs secrets/get on all that is in it, and gives what the caller could open now (ctl_handout.c). */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/backups.h"
-#include "store/backup.h"
+#include "fs/ctl_internal.h"
 
 #define NAMES_MAX 500	/* in one request; more is --all, or several backups */
 

@@ -1,10 +1,12 @@
 /* Requests about bindings and roles. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "policy/policy.h"
+#include "store/grants/grants.h"
 
 /* ---- who may hand out what ---- */
 

@@ -1,10 +1,12 @@
 /* Requests about blocks: who is denied everything, whatever his bindings give. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "policy/policy.h"
+#include "store/grants/grants.h"
 
 /* A block takes away what any binding gives, an administrator's too: whoever makes or lifts one must hold all of it himself. */
 static int ask_administrator(struct ctl *c)

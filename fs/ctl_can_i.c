@@ -1,10 +1,13 @@
 /* The question what a caller may do, and what stands in the way. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "policy/policy.h"
+#include "store/audit/audit.h"
+#include "store/core/database.h"
 
 #define NEIGHBOUR_UNKNOWN UINT64_MAX	/* who has written nothing */
 

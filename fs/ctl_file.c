@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "fs/staged.h"
+#include "store/core/tables.h"
+#include "store/objects/stages.h"
 
 /* handle.extra: the buffer's index + 1. handle.extra2: where in the file the answer begins, + 1: at the end of the request for who goes on reading, at 0 for who seeks back. */
 

@@ -1,11 +1,13 @@
 /* What a backup hands out, piece by piece: what may be in it, and the record of each version that is.
  *
  * To a registered recipient goes everything, for an administrator chose who opens it. Any other recipient could be the caller: what goes to one is what the caller could open at this moment, by the rules of judge_value() in access.c. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "policy/policy.h"
+#include "store/audit/audit.h"
 
 /* As it stands now, not as it was in the snapshot: what has been withdrawn since is left out. */
 struct state {

@@ -1,10 +1,11 @@
 /* Requests about how much history is kept. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "store/lifecycle/history.h"
 
 /* ---- history-set ---- */
 

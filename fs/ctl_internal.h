@@ -8,9 +8,13 @@
 #include "fs/ctl.h"
 #include "fs/exitcode.h"
 #include "fs/timefmt.h"
+#include "policy/role.h"
 #include "policy/scope.h"
-#include "store/backup.h"
-#include "store/lifecycle.h"
+#include "store/backup/backup.h"
+#include "store/core/rules_table.h"
+#include "store/core/tables.h"
+
+struct set_item;
 
 #define CTL_DEPTH_MAX    4	/* the deepest request there is has two levels */
 #define CTL_MESSAGE_MAX  512

@@ -1,10 +1,13 @@
 /* Requests that look at secrets and their versions. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "policy/policy.h"
+#include "store/core/clock.h"
+#include "store/objects/objects.h"
 
 /* ---- list ---- */
 

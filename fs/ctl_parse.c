@@ -1,12 +1,14 @@
 /* From a line of JSON to an operation and its fields. Nothing is asked here, told or recorded. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/ctl_internal.h"
+#include "policy/policy.h"
 #include "policy/scope.h"
+#include "store/keys/envelope.h"
+#include "store/objects/stages.h"
 
 /* ---- fields ---- */
 

@@ -1,10 +1,13 @@
 /* What requests ask the policy, and what is said to whom it denies. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "policy/policy.h"
+#include "store/grants/grants.h"
+#include "store/lifecycle/events.h"
 
 /* A role that only looks gives less away than one that reads; then the fewer actions the better. */
 static unsigned role_weight(const struct role *role)

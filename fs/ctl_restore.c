@@ -1,13 +1,17 @@
 /* Requests about restores: handing a backup in, in pieces that wait in the store, and carrying it out by one request in one transaction. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/ctl_internal.h"
 #include "fs/shared.h"
-#include "store/backup.h"
+#include "policy/binding.h"
+#include "store/backup/pieces.h"
+#include "store/backup/restore.h"
+#include "store/core/transaction.h"
+#include "store/keys/keys.h"
+#include "store/objects/stages.h"
 
 /* ---- handing a backup in ---- */
 

@@ -1,14 +1,17 @@
 /* Requests about rotation policies and hooks, and rotation by hand. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/rotate.h"
+#include "fs/ctl_internal.h"
 #include "fs/runner.h"
-#include "store/generate.h"
+#include "store/crypto/generate.h"
+#include "store/crypto/secbuf.h"
+#include "store/lifecycle/events.h"
+#include "store/lifecycle/marks.h"
+#include "store/lifecycle/rules.h"
+#include "store/objects/rotate.h"
 
 #define TIMEOUT_DEFAULT  30	/* s */
 #define DEBOUNCE_DEFAULT 200	/* ms: what comes together is one run, and a service has a new value at once */

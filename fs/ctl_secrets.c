@@ -1,10 +1,13 @@
 /* Requests that change secrets and their versions. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "store/crypto/secbuf.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
 
 /* ---- looking ---- */
 

@@ -1,10 +1,13 @@
 /* put-set: several secrets changed in one transaction, so that readers see all of the change or nothing. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/ctl_internal.h"
+#include "store/keys/envelope.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
 
 #define SET_MAX 256	/* secrets; a line of 64 KiB has room for as many names of any length */
 

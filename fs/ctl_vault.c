@@ -1,8 +1,11 @@
 /* Requests about the vault as a whole, and who the caller is. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
+
+#include "fs/ctl_internal.h"
+#include "store/core/settings.h"
+#include "store/keys/envelope.h"
+#include "store/lifecycle/rules.h"
 
 static int take_object(struct ctl *c, json_t *object)
 {

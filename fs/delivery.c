@@ -15,6 +15,9 @@
 #include <time.h>
 
 #include "fs/log.h"
+#include "store/core/transaction.h"
+#include "store/lifecycle/events.h"
+#include "store/lifecycle/marks.h"
 
 #define ATTEMPTS      8
 #define BACKOFF_MS    1000	/* doubles with each failure, up to … */

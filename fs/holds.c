@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/vault.h"
+#include "store/core/tables.h"
 
 #define ASKED      64			/* files that the bell was asked for and has not answered */
 #define WAIT_MS    100			/* an open waits for the bell this long */

@@ -5,6 +5,8 @@
 
 #include "fs/session.h"
 
+struct fuse_in_header;
+
 /* Session's hook; userdata is struct vault. True: the request was one of the three, and is answered or deferred. */
 bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len);
 

@@ -5,7 +5,7 @@
 #include <sys/types.h>
 
 #include "fs/options.h"
-#include "store/vaultconf.h"
+#include "store/keys/vaultconf.h"
 
 struct keeper_users { uid_t worker, keys, helper; gid_t worker_gid, keys_gid, helper_gid; };
 

@@ -1,13 +1,11 @@
 /* Who is active: the order in which one worker follows another. */
-#include "fs/keeper_internal.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/keeper_internal.h"
 #include "fs/log.h"
-#include "store/audit.h"
 
 static void activate(struct keeper *k, int seat)
 {

@@ -4,7 +4,11 @@
 
 #include "fs/test_hook.h"
 #include "fs/timefmt.h"
-#include "store/lifecycle.h"
+#include "store/core/tables.h"
+#include "store/core/transaction.h"
+#include "store/lifecycle/events.h"
+#include "store/lifecycle/history.h"
+#include "store/objects/objects.h"
 
 int64_t keeping_due(const struct store *s, const struct catalog_secret *c)
 {

@@ -1,8 +1,10 @@
-/* Destroys, in the active worker, what the history rules let go (store/lifecycle.h, struct history). For the thread of fs/lifecycle.c, which says when. */
+/* Destroys, in the active worker, what the history rules let go (store/core/rules_table.h, struct history). For the thread of fs/lifecycle.c, which says when. */
 #ifndef COFFER_FS_KEEPING_H
 #define COFFER_FS_KEEPING_H
 
 #include "fs/vault.h"
+
+struct catalog_secret;
 
 /* When to look at a secret next, by the wall clock; INT64_MAX: never. The tables are locked. */
 int64_t keeping_due(const struct store *s, const struct catalog_secret *c);

@@ -17,6 +17,8 @@
 #include "fs/patience.h"
 #include "fs/shared.h"
 
+struct fuse_in_header;
+
 enum lane { LANE_ASK, LANE_ASK_KNOWN, LANE_WAIT, LANE_LOCKED_ASK, LANE_LOCKED_WAIT, LANES };
 
 struct lane_shape { uint32_t threads, share; enum patience patience; };

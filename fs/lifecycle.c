@@ -14,9 +14,13 @@
 #include "fs/keeping.h"
 #include "fs/log.h"
 #include "fs/programs.h"
-#include "fs/rotate.h"
 #include "fs/schedule.h"
-#include "store/generate.h"
+#include "store/core/database.h"
+#include "store/core/transaction.h"
+#include "store/crypto/generate.h"
+#include "store/lifecycle/events.h"
+#include "store/lifecycle/marks.h"
+#include "store/objects/rotate.h"
 
 #define LOOK_MS      1000	/* the wall clock may be set: what is due is looked at once a second, which costs nothing */
 #define FIRST_LOOK_MS 20		/* callers that waited while the worker before died come first */

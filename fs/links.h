@@ -8,6 +8,8 @@
 #include <linux/fuse.h>
 #include <stdint.h>
 
+struct fuse_in_header;
+
 struct vault;
 
 #define LINKS_RENAMES 32	/* secrets over whose current a file may be renamed at a time */

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "fs/made.h"
+#include "store/core/tables.h"
 
 static const struct attr_shown newest;
 

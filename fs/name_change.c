@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/core/requests.h"
+#include "store/core/scrub.h"
+#include "store/core/transaction.h"
+
 /* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was done. */
 static struct request_key key_of(struct vault *v, const struct asker *asker, const struct name_change *c, uint64_t unique)
 {

@@ -1,13 +1,15 @@
 #include "fs/names.h"
-#include "fs/appear.h"
-#include "fs/at.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/appear.h"
+#include "fs/at.h"
 #include "fs/name_change.h"
 #include "fs/temporary.h"
+#include "store/core/tables.h"
+#include "store/objects/objects.h"
 
 #define REQUEST_NAME_LEN 14u
 

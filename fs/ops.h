@@ -5,6 +5,8 @@
 #include "fs/session.h"
 #include "fs/vault.h"
 
+struct fuse_lowlevel_ops;
+
 /* The table; userdata of the session is struct vault. */
 const struct fuse_lowlevel_ops *ops_table(void);
 

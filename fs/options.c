@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "fs/sizefmt.h"
-#include "store/vaultconf.h"
+#include "store/keys/vaultconf.h"
 
 const char options_usage[] =
 	"usage: cofferd STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"

@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/audit.h"
-#include "store/kek.h"
-#include "store/secbuf.h"
+#include "store/audit/record.h"
+#include "store/crypto/secbuf.h"
+#include "store/keys/kek.h"
 
 #define USERS_MAX 24			/* bytes of a prefix of users' names, with the NUL: the longest, PREFIX-helper, then fits into the 31 that Linux has */
 

@@ -4,6 +4,8 @@
 
 #include <sys/socket.h>
 
+struct msghdr;
+
 /* Room for it; must live as long as the message. */
 union passing { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; };
 

@@ -7,6 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/crypto/secbuf.h"
+#include "store/objects/objects.h"
+
 #define BUCKETS 1024u
 #define SEEN    4096u		/* versions whose last read is remembered, by hash: a collision costs a decryption */
 #define NS_PER_MS INT64_C(1000000)

@@ -4,9 +4,13 @@
 #ifndef COFFER_FS_PLAIN_H
 #define COFFER_FS_PLAIN_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "store/store.h"
+struct secbuf;
+struct store;
+
 
 #define PLAIN_LINGER_MS 20
 

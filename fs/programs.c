@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "fs/accounts.h"
-#include "store/aead.h"
+#include "store/crypto/aead.h"
 
 #define JOBS_MAX   (PROGRAMS_POLL - 1)
 #define GRACE_MS   5000		/* beyond a program's own deadline, which the runner keeps */

@@ -9,7 +9,9 @@
 #include <stdatomic.h>
 
 #include "fs/runner.h"
-#include "store/secbuf.h"
+#include "store/crypto/secbuf.h"
+
+struct rotation;
 
 enum program_owner { PROGRAM_OF_CALLER = 1, PROGRAM_OF_ROTATION, PROGRAM_OF_HOOK, PROGRAM_OF_ACCOUNT };
 

@@ -7,6 +7,11 @@
 #include "fs/appear.h"
 #include "fs/log.h"
 #include "fs/name_change.h"
+#include "store/core/clock.h"
+#include "store/core/scrub.h"
+#include "store/core/tables.h"
+#include "store/core/transaction.h"
+#include "store/objects/objects.h"
 
 /* ---- what is done in the transaction ---- */
 

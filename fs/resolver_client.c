@@ -1,6 +1,4 @@
 /* Asking the resolver: threads ask side by side, so that it answers all that have come while it slept, and one of those who wait receives for the others. */
-#include "fs/resolver.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -11,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "store/aead.h"
+#include "fs/resolver.h"
+#include "store/crypto/aead.h"
 
 struct asking { uint64_t number; struct resolver_answer *answer; bool done; struct asking *next; };
 

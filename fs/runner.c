@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -17,10 +18,10 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <linux/close_range.h>
 
 #include "fs/log.h"
 #include "fs/passing.h"
+#include "store/lifecycle/events.h"
 
 #define RUNS_MAX     16
 #define RESULTS_KEPT 64		/* of runs with a key, for a worker that asks again */

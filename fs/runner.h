@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/lifecycle.h"
+#include "store/core/rules_table.h"
 
 #define RUNNER_ALLOW "hooks.allow"	/* in the store's directory: lines of "UID COMMAND" */
 #define RUNNER_TEXT_MAX 200

@@ -1,6 +1,4 @@
 /* What the runner may run, and as which words. */
-#include "fs/runner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -10,6 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "fs/runner.h"
+#include "store/lifecycle/events.h"
 
 #define ALLOW_BYTES_MAX (256 << 10)
 

@@ -15,7 +15,7 @@
 #include "fs/log.h"
 #include "fs/shares.h"
 #include "fs/test_hook.h"
-#include "store/secbuf.h"
+#include "store/crypto/secbuf.h"
 
 #define INIT_UNIQUE ((uint64_t)1 << 62)		/* the kernel's are small and even */
 #define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */

@@ -14,6 +14,9 @@
 #include "fs/patience.h"
 #include "fs/shared.h"
 
+struct fuse_in_header;
+struct fuse_lowlevel_ops;
+
 struct session;
 
 struct session_config {

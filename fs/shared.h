@@ -4,10 +4,10 @@
 #ifndef COFFER_FS_SHARED_H
 #define COFFER_FS_SHARED_H
 
+#include <limits.h>
+#include <linux/fuse.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <linux/fuse.h>
-#include <limits.h>
 
 #include "fs/appear.h"
 #include "fs/ctl.h"
@@ -17,7 +17,8 @@
 #include "fs/suspects.h"
 #include "fs/temps.h"
 #include "fs/unanswered.h"
-#include "store/audit.h"
+#include "store/audit/head.h"
+#include "store/keys/vaultconf.h"
 
 #define SHARED_MAGIC 0x63666531u
 

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/statvfs.h>
 
+struct statvfs;
+
 struct space { _Atomic uint64_t blocks, free, available; _Atomic uint32_t block_size; };
 
 /* Looks again; may wait for that file system. What cannot be found out stays as it was. */

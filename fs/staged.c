@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "fs/temps.h"
+#include "store/objects/stages.h"
 
 static const struct shares_config pool = { .units = STAGED_MAX, .reserve = STAGED_RESERVE };
 

@@ -9,6 +9,11 @@
 #include "fs/log.h"
 #include "fs/staged.h"
 #include "fs/temps.h"
+#include "store/core/tables.h"
+#include "store/core/transaction.h"
+#include "store/keys/envelope.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
 
 /* handle.extra2 of a value */
 #define RELEASED 1u	/* RELEASE was answered */

@@ -12,6 +12,12 @@
 #include "fs/log.h"
 #include "fs/staged.h"
 #include "fs/temps.h"
+#include "store/core/requests.h"
+#include "store/core/tables.h"
+#include "store/core/transaction.h"
+#include "store/keys/envelope.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
 
 /* ---- whose it is ---- */
 

@@ -1,18 +1,19 @@
 /* The text of .coffer/whoami, status and metrics. */
-#include "fs/ctl.h"
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
 
+#include "fs/ctl.h"
+#include "fs/ctl_internal.h"
 #include "fs/mount_facts.h"
 #include "fs/protection.h"
 #include "fs/sandbox.h"
 #include "fs/shared.h"
-#include "store/backup.h"
+#include "policy/policy.h"
+#include "store/core/database.h"
+#include "store/keys/keys.h"
 
 static json_t *text_or_null(const char *text)
 {

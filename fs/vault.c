@@ -1,8 +1,8 @@
 #include "fs/vault.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -10,7 +10,12 @@
 
 #include "fs/log.h"
 #include "fs/test_hook.h"
-#include "store/lifecycle.h"
+#include "store/core/follow.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/keys/keys.h"
+#include "store/lifecycle/events.h"
+#include "store/store.h"
 
 int64_t vault_now(void)
 {

@@ -22,8 +22,6 @@
 #include "fs/shares.h"
 #include "fs/space.h"
 #include "policy/policy.h"
-#include "store/audit.h"
-#include "store/store.h"
 
 #define KNOWN_MAX 1024u
 #define TOLD_MAX  1024u

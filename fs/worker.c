@@ -17,10 +17,10 @@
 #include "fs/appear.h"
 #include "fs/control.h"
 #include "fs/heap.h"
-#include "fs/log.h"
 #include "fs/holds.h"
 #include "fs/hot.h"
 #include "fs/lifecycle.h"
+#include "fs/log.h"
 #include "fs/mm_holder.h"
 #include "fs/mount_facts.h"
 #include "fs/ops.h"
@@ -30,8 +30,13 @@
 #include "fs/temporary.h"
 #include "fs/test_hook.h"
 #include "fs/vault.h"
-#include "store/lifecycle.h"
-#include "store/vaultconf.h"
+#include "store/core/acts.h"
+#include "store/core/transaction.h"
+#include "store/keys/keys.h"
+#include "store/keys/vaultconf.h"
+#include "store/lifecycle/events.h"
+#include "store/objects/stages.h"
+#include "store/store.h"
 
 #define TICK_MS       250
 #define IDLE_MS       1000				/* plaintext that nobody read for this long is wiped, though somebody has it open */

@@ -1,12 +1,14 @@
 /* Extended attributes: what `getfattr -d` tells of a version, and of a deleted secret, to those who may list it. */
-#include "fs/names.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/names.h"
 #include "fs/timefmt.h"
+#include "store/core/clock.h"
+#include "store/core/tables.h"
+#include "store/objects/objects.h"
 
 #define PREFIX "user.coffer."
 

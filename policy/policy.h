@@ -13,7 +13,6 @@
 #include "policy/action.h"
 #include "policy/binding.h"
 #include "policy/block.h"
-#include "policy/principal.h"
 #include "policy/role.h"
 
 struct policy;

@@ -1,12 +1,22 @@
-#include "store/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "policy/policy.h"
+#include "store/backup/recipients.h"
+#include "store/core/catalog.h"
+#include "store/core/database.h"
+#include "store/core/db.h"
+#include "store/core/schema.h"
+#include "store/core/settings.h"
+#include "store/core/transaction_internal.h"
+#include "store/grants/grants.h"
+#include "store/opening.h"
+#include "store/store.h"
 
 static int fill(struct store *s, struct keys *keys, const struct store_settings *settings, const struct principal *admins, size_t n_admins)
 {

@@ -1,10 +1,23 @@
-#include "store/internal.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "policy/binding.h"
+#include "policy/block.h"
+#include "policy/role.h"
+#include "store/core/database.h"
+#include "store/core/db.h"
+#include "store/core/rows.h"
+#include "store/core/rules_table.h"
+#include "store/core/schema.h"
+#include "store/keys/envelope.h"
+#include "store/keys/keys.h"
+#include "store/objects/versions.h"
+#include "store/opening.h"
+#include "store/store.h"
 
 #define FINDINGS_MAX 1000	/* lines; a wholly damaged store need not be told of row by row */
 

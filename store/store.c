@@ -1,3 +1,4 @@
+
 #include "store/store.h"
 
 #include <errno.h>
@@ -8,7 +9,22 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "store/internal.h"
+#include "policy/policy.h"
+#include "store/backup/pieces.h"
+#include "store/core/cache.h"
+#include "store/core/clock.h"
+#include "store/core/database.h"
+#include "store/core/db.h"
+#include "store/core/follow.h"
+#include "store/core/idset.h"
+#include "store/core/load.h"
+#include "store/core/requests.h"
+#include "store/core/schema.h"
+#include "store/core/transaction_internal.h"
+#include "store/grants/internal.h"
+#include "store/keys/keys.h"
+#include "store/lifecycle/events.h"
+#include "store/opening.h"
 
 #define CIPHER_CACHE_BYTES (16u << 20)
 #define READ_CACHE_KIB     2048

@@ -3,7 +3,7 @@
 #define COFFER_CLI_BACKUP_H
 
 #include "fs/cli/cli.h"
-#include "store/backup.h"
+#include "store/backup/backup.h"
 
 #define KEY_FILE_MAX 8192
 

@@ -1,5 +1,3 @@
-#include "fs/cli/backup.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/cli/backup.h"
 #include "fs/cli/input.h"
-#include "store/transport.h"
+#include "store/keys/transport.h"
 
 int backup_prepare(void)
 {

@@ -1,7 +1,5 @@
 /* coffer backup drill: is this backup one that a vault could be made of again? It is restored into a scratch vault, under a key that nobody keeps, every value of which is then opened; what
  * came is compared with what the backup says; and the scratch vault is destroyed. The vault that is mounted keeps the date. */
-#include "fs/cli/backup.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,11 +7,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/cli/backup.h"
 #include "fs/cli/client.h"
 #include "fs/cli/janitor.h"
 #include "fs/timefmt.h"
-#include "store/lifecycle.h"
-#include "store/transport.h"
+#include "policy/principal.h"
+#include "store/backup/restore.h"
+#include "store/core/rules_table.h"
+#include "store/core/transaction.h"
+#include "store/keys/envelope.h"
+#include "store/keys/kek_provider.h"
+#include "store/keys/keys.h"
+#include "store/keys/transport.h"
+#include "store/store.h"
 
 struct scratch {
 	struct janitor janitor;	/* of the directory, which goes also when the drill is killed */

@@ -1,15 +1,14 @@
 /* coffer edit: the value lies in a file of a private directory in memory while the editor runs. A janitor wipes it with all that the editor left. */
-#include "fs/cli/cli.h"
-
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statfs.h>
-#include <linux/magic.h>
 #include <unistd.h>
 
+#include "fs/cli/cli.h"
 #include "fs/cli/client.h"
 #include "fs/cli/editor.h"
 #include "fs/cli/input.h"
@@ -17,7 +16,7 @@
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
 #include "policy/scope.h"
-#include "store/aead.h"
+#include "store/crypto/aead.h"
 
 #define MEMORY_DIR "/dev/shm"	/* tmpfs: never on a disk, but for swap */
 

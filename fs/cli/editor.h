@@ -4,6 +4,8 @@
 
 #include <limits.h>
 
+struct known_editor;
+
 #define EDITOR_FILES "/value"	/* below the private directory: where the value's file lies */
 
 struct editor {

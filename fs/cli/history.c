@@ -12,7 +12,7 @@
 #include "fs/cli/secrets.h"
 #include "fs/timefmt.h"
 #include "policy/scope.h"
-#include "store/lifecycle.h"
+#include "store/core/rules_table.h"
 
 static int scope_argument(const char *scope)
 {

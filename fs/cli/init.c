@@ -1,8 +1,6 @@
 /* coffer init: makes a vault, or nothing. Every step notes what it made; a failure takes it back in reverse, and touches nothing that was there.
  * A key file that is named and there is used, and stays whatever happens.
  * vault.conf comes last: a directory without it is not a store, so a machine that dies half-way leaves no half vault. */
-#include "fs/cli/cli.h"
-
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -16,13 +14,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/cli/cli.h"
 #include "fs/cli/container.h"
 #include "fs/cli/input.h"
 #include "fs/cli/janitor.h"
 #include "fs/cli/names.h"
 #include "fs/cli/store_access.h"
-#include "store/aead.h"
-#include "store/audit.h"
+#include "store/audit/audit.h"
+#include "store/crypto/aead.h"
+#include "store/keys/envelope.h"
+#include "store/keys/keys.h"
+#include "store/store.h"
 
 #define RETENTION_MIN     7	/* days */
 #define RETENTION_MAX     90

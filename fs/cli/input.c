@@ -13,9 +13,9 @@
 
 #include "fs/cli/cli.h"
 #include "fs/cli/output.h"
-#include "store/aead.h"
-#include "store/envelope.h"
-#include "store/kek.h"
+#include "store/crypto/aead.h"
+#include "store/keys/envelope.h"
+#include "store/keys/kek.h"
 
 #define ARENA_VALUE (5u << 19)		/* 2.5 MiB: one value of VALUE_MAX + 1 bytes, rounded up by the allocator, and small things */
 #define ARENA_MIN   (16u << 10)

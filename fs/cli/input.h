@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "store/secbuf.h"
+#include "store/crypto/secbuf.h"
 
 /* Locks memory for values (room for `values` of them), once. Ordinary users may lock little: then the arena is smaller. EXIT_DONE, or
  * EXIT_ERROR with the error printed when nothing can be locked. */

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "store/vaultconf.h"
+#include "store/keys/vaultconf.h"
 
 #define MOUNT_DEFAULT "/vault"
 

@@ -1,5 +1,3 @@
-#include "fs/cli/cli.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -11,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/cli/cli.h"
 #include "fs/cli/client.h"
 #include "fs/cli/harmless.h"
 #include "fs/cli/names.h"
@@ -18,7 +17,12 @@
 #include "fs/cli/store_access.h"
 #include "fs/subuid.h"
 #include "fs/timefmt.h"
-#include "store/audit.h"
+#include "policy/policy.h"
+#include "store/audit/audit.h"
+#include "store/core/acts.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/store.h"
 
 #define WHY_MAX 512
 #define BREAK_GLASS "break-glass"

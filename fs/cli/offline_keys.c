@@ -13,7 +13,10 @@
 
 #include "fs/cli/input.h"
 #include "fs/sandbox.h"
-#include "store/aead.h"
+#include "store/crypto/aead.h"
+#include "store/keys/kek_provider.h"
+#include "store/keys/keyholder.h"
+#include "store/keys/keys.h"
 
 #define WHY_MAX      512
 #define ARENA        (1u << 20)

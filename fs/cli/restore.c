@@ -1,5 +1,5 @@
 /* coffer restore: a backup into a mounted vault, piece by piece and then in one transaction; or, as root, straight into a store. */
-#include "fs/cli/backup.h"
+#include "store/backup/restore.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,12 +9,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/cli/backup.h"
 #include "fs/cli/client.h"
 #include "fs/cli/output.h"
 #include "fs/cli/store_access.h"
 #include "fs/runner.h"
 #include "fs/timefmt.h"
-#include "store/transport.h"
+#include "store/backup/pieces.h"
+#include "store/core/acts.h"
+#include "store/core/transaction.h"
+#include "store/keys/keys.h"
+#include "store/keys/transport.h"
 
 struct plan {
 	struct backup_key key;

@@ -1,6 +1,4 @@
 /* Rotation policies, hooks, and rotation by hand. */
-#include "fs/cli/cli.h"
-
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -9,13 +7,14 @@
 #include <string.h>
 
 #include "fs/cli/allow.h"
+#include "fs/cli/cli.h"
 #include "fs/cli/client.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
 #include "fs/timefmt.h"
 #include "policy/scope.h"
-#include "store/generate.h"
-#include "store/lifecycle.h"
+#include "store/crypto/generate.h"
+#include "store/lifecycle/events.h"
 
 static int scope_argument(const char *scope)
 {

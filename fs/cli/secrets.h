@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "fs/cli/cli.h"
-#include "store/secbuf.h"
+#include "store/crypto/secbuf.h"
 
 /* EXIT_DONE for a name that a secret may have; else EXIT_USAGE with the error printed. */
 /* What to write instead of a name that cannot be one; "" or a part of a sentence that begins with a semicolon. */

@@ -2,19 +2,18 @@
  *
  * A set may be larger than the memory that a user can lock. So each value lies in locked memory only while it is read and while it is sent; in between it is encrypted under a key that this process made up, and that lies in
  * locked memory. Sent it can be more than once: the daemon does the request once, whatever dies meanwhile. */
-#include "fs/cli/cli.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fs/cli/cli.h"
 #include "fs/cli/client.h"
 #include "fs/cli/harmless.h"
 #include "fs/cli/input.h"
@@ -22,7 +21,8 @@
 #include "fs/cli/secrets.h"
 #include "fs/cli/tar.h"
 #include "policy/scope.h"
-#include "store/store.h"
+#include "store/keys/envelope.h"
+#include "store/objects/stages.h"
 
 #define SET_MAX 256
 

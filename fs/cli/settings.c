@@ -1,16 +1,15 @@
 /* The settings of a vault: coffer vault show, coffer vault set. */
-#include "fs/cli/cli.h"
-
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/cli/cli.h"
 #include "fs/cli/client.h"
 #include "fs/cli/history.h"
 #include "fs/cli/output.h"
 #include "fs/sizefmt.h"
-#include "store/envelope.h"
-#include "store/lifecycle.h"
+#include "store/core/rules_table.h"
+#include "store/keys/envelope.h"
 
 /* A setting that got lost on the way would be half of what was asked for. Takes value. */
 static int add(json_t *request, const char *field, json_t *value)

@@ -13,8 +13,10 @@
 
 #include "fs/cli/input.h"
 #include "fs/cli/offline_keys.h"
-#include "store/aead.h"
-#include "store/hex.h"
+#include "store/crypto/aead.h"
+#include "store/crypto/bytes.h"
+#include "store/keys/keys.h"
+#include "store/store.h"
 
 #define WHY_MAX 512
 

@@ -6,9 +6,10 @@
 #include <sys/types.h>
 
 #include "fs/cli/cli.h"
-#include "store/keyholder.h"
-#include "store/store.h"
-#include "store/vaultconf.h"
+#include "store/keys/vaultconf.h"
+
+struct keys;
+struct store;
 
 /* The users of a vault that has none of its own: the worker's, and with -keys and -helper behind it the others'. */
 #define USER_WORKER "coffer"

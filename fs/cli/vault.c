@@ -1,5 +1,3 @@
-#include "fs/cli/cli.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,11 +5,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/cli/cli.h"
 #include "fs/cli/client.h"
 #include "fs/cli/input.h"
 #include "fs/cli/output.h"
-#include "store/keyholder.h"
-#include "store/vaultconf.h"
+#include "store/keys/keyholder.h"
+#include "store/keys/vaultconf.h"
 
 #define UNSEAL_SOCKET  "unseal.sock"
 #define UNSEAL_WAIT_MS 15000	/* every row's MAC is verified before the vault serves */

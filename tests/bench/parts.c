@@ -16,13 +16,15 @@
 #include "fs/caller.h"
 #include "fs/handle.h"
 #include "policy/policy.h"
-#include "store/audit.h"
-#include "store/envelope.h"
-#include "store/kek.h"
-#include "store/keyholder.h"
-#include "store/secbuf.h"
+#include "store/audit/head.h"
+#include "store/core/transaction.h"
+#include "store/crypto/secbuf.h"
+#include "store/keys/envelope.h"
+#include "store/keys/kek.h"
+#include "store/keys/keys.h"
+#include "store/keys/vaultconf.h"
+#include "store/objects/objects.h"
 #include "store/store.h"
-#include "store/vaultconf.h"
 
 #define ARENA           (32u << 20)
 #define REPETITIONS_MAX 101

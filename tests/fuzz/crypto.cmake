@@ -1,3 +1,3 @@
 foreach(subject envelope wrap vaultconf)
-	coffer_fuzz_target(${subject} coffer_crypto Threads::Threads OpenSSL::Crypto)
+	coffer_fuzz_target(${subject} coffer_keys Threads::Threads OpenSSL::Crypto)
 endforeach()

@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/audit_internal.h"
+#include "store/audit/head.h"
+#include "store/audit/segment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

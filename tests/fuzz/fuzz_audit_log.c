@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "store/audit_internal.h"
+#include "store/audit/log.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/backup_reader.h"
-#include "store/secbuf.h"
+#include "store/backup/reader.h"
+#include "store/crypto/secbuf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

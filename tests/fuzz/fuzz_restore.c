@@ -8,8 +8,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/backup_format.h"
-#include "store/internal.h"
+#include "policy/principal.h"
+#include "store/backup/format.h"
+#include "store/backup/restore.h"
+#include "store/core/database.h"
+#include "store/core/rules_table.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/keys/kek_provider.h"
+#include "store/keys/keys.h"
+#include "store/keys/transport.h"
+#include "store/lifecycle/rules.h"
+#include "store/objects/objects.h"
+#include "store/store.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/vaultconf.h"
+#include "store/keys/vaultconf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

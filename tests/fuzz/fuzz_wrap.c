@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/secbuf.h"
-#include "store/wrap.h"
+#include "store/crypto/secbuf.h"
+#include "store/keys/wrap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "open_store.h"
+#include "store/core/clock.h"
+#include "store/core/database.h"
+#include "store/core/transaction.h"
 
 static int64_t passed;
 

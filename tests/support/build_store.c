@@ -9,6 +9,12 @@
 #include <string.h>
 
 #include "open_store.h"
+#include "policy/binding.h"
+#include "policy/role.h"
+#include "store/core/database.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/objects/objects.h"
 
 struct amounts { unsigned long secrets, bindings, value; const char *prefix; long age, expires; bool ends; };
 

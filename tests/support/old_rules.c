@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "open_store.h"
-#include "store/lifecycle.h"
+#include "store/core/database.h"
+#include "store/core/rules_table.h"
+#include "store/core/transaction.h"
+#include "store/lifecycle/rules.h"
 
 static int add(struct store *s, const char *scope, const char *command)
 {

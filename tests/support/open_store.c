@@ -4,6 +4,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "store/keys/kek_provider.h"
+#include "store/keys/keys.h"
+#include "store/keys/vaultconf.h"
+#include "store/store.h"
+
 #define ARENA (8u << 20)
 
 static int open_keys(const struct vaultconf *conf, struct keys **ret_keys, char *why, size_t why_len)

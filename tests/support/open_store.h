@@ -2,7 +2,12 @@
 #ifndef COFFER_TESTS_OPEN_STORE_H
 #define COFFER_TESTS_OPEN_STORE_H
 
-#include "store/internal.h"
+#include "store/keys/vaultconf.h"
+
+struct keys;
+struct store;
+
+
 
 struct opened { struct vaultconf conf; struct keys *keys; struct store *store; };
 

@@ -14,8 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "store/audit_internal.h"
-#include "store/secbuf.h"
+#include "store/audit/log.h"
+#include "store/crypto/secbuf.h"
+
+struct FTW;
+struct stat;
 
 struct log {
 	char dir[256], verify[300], audit[300];

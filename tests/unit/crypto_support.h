@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/aead.h"
-#include "store/hex.h"
-#include "store/secbuf.h"
+#include "store/crypto/aead.h"
+#include "store/crypto/bytes.h"
+#include "store/crypto/secbuf.h"
 #include "suite.h"
 
 #define ARENA ((size_t)8 << 20)

@@ -1,7 +1,8 @@
 add_test(NAME unit-docs COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/docs.sh ${CMAKE_SOURCE_DIR} $<TARGET_FILE:coffer> $<TARGET_FILE:cofferd>)
 add_test(NAME unit-daemon_help_matches_man COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/daemon_help_matches_man.sh $<TARGET_FILE:cofferd>
 	${CMAKE_SOURCE_DIR}/contrib/man/cofferd.8)
-set_tests_properties(unit-docs unit-daemon_help_matches_man PROPERTIES LABELS unit TIMEOUT 60)
+add_test(NAME unit-layers COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/layers.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated/layers.txt)
+set_tests_properties(unit-docs unit-layers unit-daemon_help_matches_man PROPERTIES LABELS unit TIMEOUT 60)
 
 # How the build hardens what it makes, and what a release has of it
 add_test(NAME unit-hardening_flags COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hardening_flags.sh ${CMAKE_SOURCE_DIR})

@@ -23,14 +23,14 @@ for page in README.md contrib/doc/ARCHITECTURE.md; do
 	done < "$work/paths"
 done
 
-# Every source file stands in the table of its room.
-for room in policy store fs fs/cli; do
-	sed -n "/^| in \`$(echo $room | sed 's|/|\\/|g')\/\` |/,/^$/p" "$top/contrib/doc/ARCHITECTURE.md" > "$work/table"
-	[ -s "$work/table" ] || complain "ARCHITECTURE.md has no table of $room/"
-	for file in "$top/$room"/*.[ch]; do
+# Every source file stands in the table of its folder.
+for folder in $(cd "$top" && find policy store fs -name '*.[ch]' -exec dirname {} \; | sort -u); do
+	sed -n "/^| in \`$(echo "$folder" | sed 's|/|\\/|g')\/\`/,/^$/p" "$top/contrib/doc/ARCHITECTURE.md" > "$work/table"
+	[ -s "$work/table" ] || complain "ARCHITECTURE.md has no table of $folder/"
+	for file in "$top/$folder"/*.[ch]; do
 		name=$(basename "${file%.[ch]}")
 		case $name in keeper_*) name=keeper ;; esac
-		grep -qF "\`$name\`" "$work/table" || complain "ARCHITECTURE.md does not say what $room/$(basename "$file") is"
+		grep -qF "\`$name\`" "$work/table" || complain "ARCHITECTURE.md does not say what $folder/$(basename "$file") is"
 	done
 done
 

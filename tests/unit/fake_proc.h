@@ -12,6 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+struct FTW;
+struct stat;
+
 #define FAKE_INIT_MNT 4026531832u
 
 struct fake_proc { char path[64]; int fd; };

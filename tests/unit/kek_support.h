@@ -3,15 +3,15 @@
 #define COFFER_TESTS_KEK_SUPPORT_H
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "crypto_support.h"
-#include "store/kek.h"
+#include "store/keys/kek.h"
+#include "store/keys/kek_provider.h"
 
 #define CHEAP "passphrase:?ln=15"	/* the lowest cost there is */
 

@@ -9,6 +9,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "policy/binding.h"
+#include "policy/role.h"
+#include "store/core/database.h"
+#include "store/core/db.h"
+#include "store/core/row_change.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/keys/envelope.h"
+#include "store/keys/kek_provider.h"
+#include "store/keys/keys.h"
+#include "store/objects/objects.h"
+#include "store/store.h"
+
 struct fixture fx;
 
 void process_init(void)

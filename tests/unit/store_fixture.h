@@ -4,7 +4,7 @@
 
 #include <check.h>
 
-#include "store/internal.h"
+#include "store/core/database.h"
 
 struct fixture {
 	char dir[64], db[96];

@@ -1,14 +1,13 @@
-#include "store/aead.h"
-
+#include <openssl/core_names.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <openssl/core_names.h>
-#include <openssl/kdf.h>
-#include <openssl/params.h>
-
 #include "crypto_support.h"
+#include "store/crypto/aead.h"
+#include "store/crypto/secbuf.h"
 
 /* The AES-256 cases with a 96-bit IV of McGrew and Viega's GCM specification, appendix B (13 to 16). */
 static const struct {

@@ -1,7 +1,8 @@
-#include "audit_fixture.h"
-
 #include <jansson.h>
 #include <pthread.h>
+
+#include "audit_fixture.h"
+#include "store/audit/log.h"
 
 /* ---- records ---- */
 

@@ -1,10 +1,11 @@
 /* What the machine does to the log: writes that fail or stop half-way, memory and disk that run out, workers that are killed between any two instructions. */
-#include "audit_fixture.h"
-
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mount.h>
+
+#include "audit_fixture.h"
+#include "store/audit/log.h"
 
 /* ---- the n-th call fails ---- */
 

@@ -1,11 +1,13 @@
 /* Who may read, and who is refused, can both do so without end: the log keeps what it promised, and nobody else is refused. The clock is the test's. */
-#include "audit_fixture.h"
-
 #include <jansson.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <time.h>
+
+#include "audit_fixture.h"
+#include "store/audit/log.h"
+#include "store/audit/share.h"
 
 #define MS INT64_C(1000000)
 

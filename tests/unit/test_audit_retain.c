@@ -1,7 +1,8 @@
 /* What leaves the log: by retention, recorded before it goes; and otherwise, which is found. */
-#include "audit_fixture.h"
-
 #include <signal.h>
+
+#include "audit_fixture.h"
+#include "store/audit/log.h"
 
 static const char *text_at(struct log *l, uint32_t segment, char **ret_text)
 {

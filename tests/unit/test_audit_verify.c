@@ -1,5 +1,6 @@
 /* The attacks on sealed logs that are known, each against a log of three segments. The attacker may write every file; what he lacks is the keys of the past. */
 #include "audit_fixture.h"
+#include "store/audit/log.h"
 
 static struct log *three_segments(void)
 {

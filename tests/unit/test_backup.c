@@ -1,6 +1,3 @@
-#include "faulty_vfs.h"
-#include "store_fixture.h"
-
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -9,7 +6,26 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "store/backup_format.h"
+#include "faulty_vfs.h"
+#include "policy/binding.h"
+#include "store/backup/format.h"
+#include "store/backup/pieces.h"
+#include "store/backup/restore.h"
+#include "store/core/clock.h"
+#include "store/core/database.h"
+#include "store/core/db.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/keys/kek_provider.h"
+#include "store/keys/keys.h"
+#include "store/keys/transport.h"
+#include "store/lifecycle/events.h"
+#include "store/lifecycle/history.h"
+#include "store/lifecycle/marks.h"
+#include "store/lifecycle/rules.h"
+#include "store/objects/objects.h"
+#include "store/store.h"
+#include "store_fixture.h"
 
 /* Two vaults, each with a KEK of its own: backups go from fx to other. */
 static struct fixture other;

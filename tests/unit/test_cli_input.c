@@ -1,5 +1,3 @@
-#include "fs/cli/input.h"
-
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "store/envelope.h"
+#include "fs/cli/input.h"
+#include "store/keys/envelope.h"
 #include "suite.h"
 
 START_TEST(trims_exactly_one_newline)

@@ -1,6 +1,4 @@
 /* Requests, on a real store, a real log and a file: key in a temporary directory. */
-#include "fs/ctl.h"
-
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,11 +17,19 @@
 #include <unistd.h>
 
 #include "fs/backups.h"
+#include "fs/ctl.h"
 #include "fs/exitcode.h"
 #include "fs/name_change.h"
 #include "fs/shared.h"
 #include "fs/timefmt.h"
-#include "store/vaultconf.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/keys/envelope.h"
+#include "store/keys/keys.h"
+#include "store/keys/vaultconf.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
+#include "store/store.h"
 
 /* ---- the vault of each test ---- */
 

@@ -1,12 +1,11 @@
-#include "store/curve.h"
-
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "store/secbuf.h"
-#include "store/transport.h"
+#include "store/crypto/curve.h"
+#include "store/crypto/secbuf.h"
+#include "store/keys/transport.h"
 
 static void unhex(const char *text, uint8_t *ret, size_t n)
 {

@@ -1,6 +1,6 @@
-#include "store/envelope.h"
-
 #include "crypto_support.h"
+#include "store/crypto/secbuf.h"
+#include "store/keys/envelope.h"
 
 static const uint8_t dek[KEY_LEN] = { 9, 8, 7 };
 static const struct envelope_context ctx = { .vault = { 1, 2, 3 }, .secret = 0x0102030405060708, .version = 7 };

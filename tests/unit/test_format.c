@@ -2,9 +2,10 @@
 #include <ctype.h>
 
 #include "kek_support.h"
-#include "store/envelope.h"
-#include "store/vaultconf.h"
-#include "store/wrap.h"
+#include "store/crypto/secbuf.h"
+#include "store/keys/envelope.h"
+#include "store/keys/vaultconf.h"
+#include "store/keys/wrap.h"
 
 static char document[65536];
 

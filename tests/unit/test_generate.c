@@ -1,17 +1,16 @@
-#include "store/generate.h"
-
 #include <check.h>
 #include <ctype.h>
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "store/aead.h"
+#include "store/crypto/aead.h"
+#include "store/crypto/generate.h"
+#include "store/crypto/secbuf.h"
 #include "suite.h"
 
 static void setup(void)

@@ -1,9 +1,8 @@
-#include "suite.h"
-
 #include <stdbool.h>
 #include <string.h>
 
-#include "store/idset.h"
+#include "store/core/idset.h"
+#include "suite.h"
 
 #define IDS 3000u
 

@@ -1,8 +1,9 @@
-#include "store/kek.h"
-
 #include <openssl/ec.h>
 
 #include "kek_support.h"
+#include "store/crypto/secbuf.h"
+#include "store/keys/kek.h"
+#include "store/keys/kek_provider.h"
 
 static char why[KEK_WHY_MAX], params[KEK_PARAMS_MAX];
 

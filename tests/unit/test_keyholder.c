@@ -1,4 +1,3 @@
-#include "store/keyholder.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -9,7 +8,11 @@
 #include <sys/wait.h>
 
 #include "kek_support.h"
-#include "store/keyholder_proto.h"
+#include "store/keys/kek_provider.h"
+#include "store/keys/keyholder.h"
+#include "store/keys/keyholder_proto.h"
+#include "store/keys/keys.h"
+#include "store/keys/transport.h"
 
 /* A key holder in a child, forked before this process has locked memory of its own, and a client of it. */
 static const struct wrap_context vault_ctx = { .type = WRAP_VAULT_KEY, .vault = { 7 } };

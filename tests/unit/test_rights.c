@@ -19,8 +19,16 @@
 #include "fs/names.h"
 #include "fs/removal.h"
 #include "fs/shared.h"
-#include "store/backup.h"
-#include "store/vaultconf.h"
+#include "store/backup/pieces.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/keys/envelope.h"
+#include "store/keys/keys.h"
+#include "store/keys/transport.h"
+#include "store/keys/vaultconf.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
+#include "store/store.h"
 #include "suite.h"
 
 #define CALLERS (ACTION_COUNT + ACTION_COUNT * (ACTION_COUNT - 1) / 2 + ACTION_COUNT)

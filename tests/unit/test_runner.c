@@ -1,12 +1,10 @@
 /* The runner in a process of its own, and both ends of its socket. As root: it becomes other users. */
-#include "fs/runner.h"
-
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pwd.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,7 +17,8 @@
 #include <unistd.h>
 
 #include "fs/programs.h"
-#include "store/aead.h"
+#include "fs/runner.h"
+#include "store/crypto/aead.h"
 #include "suite.h"
 
 static char dir[64];

@@ -1,11 +1,10 @@
-#include "store/secbuf.h"
-
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "crypto_support.h"
+#include "store/crypto/secbuf.h"
 
 static bool all_zero(const uint8_t *p, size_t n)
 {

@@ -1,10 +1,23 @@
-#include "store_main.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "policy/policy.h"
+#include "store/core/acts.h"
+#include "store/core/database.h"
+#include "store/core/follow.h"
+#include "store/core/row_change.h"
+#include "store/core/schema.h"
+#include "store/core/settings.h"
+#include "store/core/transaction.h"
+#include "store/crypto/secbuf.h"
+#include "store/grants/grants.h"
+#include "store/keys/envelope.h"
+#include "store/objects/objects.h"
+#include "store/store.h"
+#include "store_main.h"
 
 static const struct catalog_secret *get(uint32_t id)
 {

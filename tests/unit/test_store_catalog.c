@@ -1,8 +1,10 @@
-#include "store_main.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "policy/scope.h"
+#include "store/core/catalog.h"
+#include "store_main.h"
 
 #define IDS 4000u
 

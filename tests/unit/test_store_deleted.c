@@ -1,6 +1,4 @@
 /* Soft delete, recovery, purge, destruction of a version, and the clock that retention is counted on. */
-#include "store_main.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,6 +9,17 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "store/core/clock.h"
+#include "store/core/database.h"
+#include "store/core/db.h"
+#include "store/core/scrub.h"
+#include "store/core/settings.h"
+#include "store/core/transaction.h"
+#include "store/objects/objects.h"
+#include "store/objects/versions.h"
+#include "store/store.h"
+#include "store_main.h"
 
 #define DAY ((int64_t)86400 * NS_PER_S)
 

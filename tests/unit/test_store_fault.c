@@ -1,7 +1,4 @@
 /* The n-th write, and the n-th allocation, fails for every n: the call says so, and nothing has changed. */
-#include "faulty_vfs.h"
-#include "store_main.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +6,25 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "faulty_vfs.h"
+#include "policy/binding.h"
+#include "store/core/cache.h"
+#include "store/core/database.h"
+#include "store/core/requests.h"
+#include "store/core/scrub.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/keys/kek_provider.h"
+#include "store/keys/keys.h"
+#include "store/lifecycle/events.h"
+#include "store/lifecycle/history.h"
+#include "store/lifecycle/marks.h"
+#include "store/lifecycle/rules.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
+#include "store/store.h"
+#include "store_main.h"
 
 /* ---- allocations of the project's own code (--wrap) and of SQLite ---- */
 

@@ -1,9 +1,15 @@
 /* How much of a secret's history is kept: what a rule lets go, by which clock, and what it must never touch. */
-#include "store_main.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "store/core/database.h"
+#include "store/core/rules_table.h"
+#include "store/core/settings.h"
+#include "store/core/transaction.h"
+#include "store/lifecycle/history.h"
+#include "store/objects/objects.h"
+#include "store_main.h"
 
 #define DAY (86400 * (int64_t)NS_PER_S)
 #define NOW (1000 * DAY)

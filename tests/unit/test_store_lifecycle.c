@@ -1,10 +1,18 @@
 /* Rotation policies, events, hooks and marks: what is kept, in which transaction, and what is due when. */
-#include "store_main.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "store/core/database.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/lifecycle/events.h"
+#include "store/lifecycle/marks.h"
+#include "store/lifecycle/rules.h"
+#include "store/objects/objects.h"
+#include "store/store.h"
+#include "store_main.h"
 
 #define DAY (86400 * (int64_t)NS_PER_S)
 

@@ -1,10 +1,20 @@
-#include "store_main.h"
-
 #include <errno.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "policy/policy.h"
+#include "store/core/database.h"
+#include "store/core/schema.h"
+#include "store/core/transaction.h"
+#include "store/keys/kek_provider.h"
+#include "store/keys/keys.h"
+#include "store/objects/objects.h"
+#include "store/opening.h"
+#include "store/store.h"
+#include "store_main.h"
 
 /* A schema that does not exist: one table more than the present one. */
 #define EXTRA "CREATE TABLE extra(id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;\n"

@@ -1,9 +1,13 @@
-#include "store_main.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "store/core/database.h"
+#include "store/core/requests.h"
+#include "store/core/transaction.h"
+#include "store/store.h"
+#include "store_main.h"
 
 static int64_t now = 1000 * (int64_t)NS_PER_S;
 

@@ -1,13 +1,27 @@
 /* Each table of the schema, and each way to change its rows from outside. A table that nobody thought of fails the test. */
-#include "store_main.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "store/backup.h"
+#include "store/backup/pieces.h"
+#include "store/core/acts.h"
+#include "store/core/database.h"
+#include "store/core/db.h"
+#include "store/core/requests.h"
+#include "store/core/row_change.h"
+#include "store/core/transaction.h"
+#include "store/grants/internal.h"
+#include "store/lifecycle/events.h"
+#include "store/lifecycle/history.h"
+#include "store/lifecycle/marks.h"
+#include "store/lifecycle/rules.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
+#include "store/objects/versions.h"
+#include "store/store.h"
+#include "store_main.h"
 
 /* How a changed row of a table is found. */
 enum found {

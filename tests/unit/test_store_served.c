@@ -1,4 +1,8 @@
 /* Since when a secret serves what it serves: later with each change of it, whatever the clock does, and with nothing else. */
+#include "store/core/database.h"
+#include "store/core/served.h"
+#include "store/core/transaction.h"
+#include "store/objects/objects.h"
 #include "store_main.h"
 
 #define NOW (1000000 * (int64_t)NS_PER_S)

@@ -1,9 +1,13 @@
-#include "store_main.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "store/core/settings.h"
+#include "store/core/transaction.h"
+#include "store/keys/envelope.h"
+#include "store/objects/stages.h"
+#include "store_main.h"
 
 static int stage_is(uint64_t stage, const void *want, size_t len, bool dirty)
 {

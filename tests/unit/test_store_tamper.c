@@ -1,5 +1,3 @@
-#include "store_main.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,6 +5,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "policy/policy.h"
+#include "store/core/acts.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/objects/objects.h"
+#include "store/store.h"
+#include "store_main.h"
 
 /* A store with some of everything; closed, so that all is in the database file. */
 static void populate(void)

@@ -1,6 +1,4 @@
 /* Several processes and threads on one store, and processes that die. */
-#include "store_main.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,6 +8,15 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "policy/policy.h"
+#include "store/core/transaction.h"
+#include "store/grants/grants.h"
+#include "store/keys/keys.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
+#include "store/store.h"
+#include "store_main.h"
 
 #define KILLS 8
 

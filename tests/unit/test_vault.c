@@ -1,6 +1,4 @@
 /* What a worker leaves behind when it is killed between two steps, and what the next one makes of it: staged bytes, requests on .coffer/ctl, and the bell. */
-#include "fs/vault.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +11,11 @@
 #include "fs/ctl_file.h"
 #include "fs/staged.h"
 #include "fs/staging.h"
+#include "fs/vault.h"
+#include "store/core/tables.h"
+#include "store/core/transaction.h"
+#include "store/objects/objects.h"
+#include "store/objects/stages.h"
 #include "store_fixture.h"
 
 static struct {

@@ -1,6 +1,5 @@
-#include "store/vaultconf.h"
-
 #include "kek_support.h"
+#include "store/keys/vaultconf.h"
 
 #define GOOD                                                                                                        \
 	"format = 1\nname = default\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/etc/coffer/default.kek\n" \

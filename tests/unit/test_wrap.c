@@ -1,6 +1,6 @@
-#include "store/wrap.h"
-
 #include "kek_support.h"
+#include "store/crypto/secbuf.h"
+#include "store/keys/wrap.h"
 
 static const struct wrap_context ctx = { .type = WRAP_DEK, .vault = { 0xaa, 0xbb }, .secret = 0x1122334455667788, .version = 3 };
 
