@@ -2,52 +2,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "fs/attr.h"
+#include "fs/clock.h"
 #include "fs/holds.h"
 #include "fs/log.h"
 #include "fs/made.h"
 #include "fs/measure.h"
+#include "fs/recheck.h"
+#include "fs/record.h"
 #include "fs/staged.h"
 #include "store/core/tables.h"
 #include "store/lifecycle/events.h"
 #include "store/objects/objects.h"
-
-int asker_identify(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, enum patience patience, struct asker *ret_asker)
-{
-	struct asker a = { .uid = uid, .gid = gid, .tid = tid, .patience = patience };
-	const char *why = NULL;
-
-	a.who = caller_cached(v->callers, uid, gid, tid);
-	if (!a.who) {
-		if (patience < WAITS_FOR_RESOLVER)
-			return -EAGAIN;
-		if (caller_resolve(v->callers, uid, gid, tid, &a.who, &why)) {
-			a.doubt = true;
-			log_caused(LOG_WARNING, "caller %d (uid %u) is in doubt: %s", (int)tid, uid, why ? why : "memory is short");
-		}
-	}
-	a.neighbour = a.who && !a.doubt ? vault_neighbour(a.who) : vault_neighbour_guess(v, uid);
-	*ret_asker = a;
-	return 0;
-}
-
-bool asker_had_answer(struct vault *v, const struct asker *a, bool resent)
-{
-	pid_t tgid;
-
-	return resent && !v->shared->keeper.resend && a->doubt && a->tid > 0 && caller_tgid(v->callers, a->tid, &tgid) != 0;
-}
-
-void asker_release(struct asker *a)
-{
-	identity_unref(a->who);
-	a->who = NULL;
-}
 
 /* ---- open ---- */
 
@@ -56,13 +24,6 @@ bool access_wants_hold(struct vault *v, const struct asker *asker, uint64_t ino)
 	struct stat st;
 
 	return !holds_ready(v->holds, ino) && !vault_is_bell(v, asker->uid, asker->tid) && !attr_fill(v, asker, ino, &st) && (st.st_mode & 0600);
-}
-
-/* A decision about reading lasts no longer than the version, where the vault enforces validity. Under the table lock. */
-static void bound_by_version(struct vault *v, const struct catalog_version *c, struct verdict *j)
-{
-	if (c && store_settings(v->store)->enforce_validity && c->expires < j->valid_until)
-		j->valid_until = c->expires;
 }
 
 /* What opening a file of a secret asks: chooses the version and decides, under one table lock, so that name, version and right belong together. */
@@ -106,10 +67,10 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 		j->error = EACCES;
 	else if (reads && !writes && !c)
 		j->error = ENOENT;
-	else if (c && (reads || copies) && !store_version_valid(store_settings(v->store), c, vault_now()))
+	else if (c && (reads || copies) && !store_version_valid(store_settings(v->store), c, clock_wall()))
 		j->error = EKEYEXPIRED;	/* a copy would be a version that does not expire */
 	if (reads)
-		bound_by_version(v, c, j);
+		access_bound_by_version(v, c, j);
 	if (c)
 		j->size = c->size;
 out:
@@ -175,8 +136,8 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 		memcpy(h->reader[0].digest, asker->who->digest, IDENTITY_DIGEST);
 	}
 	h->binding = j->set_binding ? j->set_binding : j->binding;
-	h->since = vault_now();
-	h->opened = vault_monotonic();
+	h->since = clock_wall();
+	h->opened = clock_monotonic();
 	if (asker->who && asker->who->audit.comm)
 		vault_copy_name(h->comm, sizeof h->comm, asker->who->audit.comm);
 	if (kind == HANDLE_VALUE) {
@@ -233,7 +194,7 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 	enum handle_kind kind = HANDLE_VALUE;
 	enum audit_operation operation;
 	const bool writes = (ask->flags & O_ACCMODE) != O_RDONLY;
-	const int64_t began = vault_now();
+	const int64_t began = clock_wall();
 
 	ret_grant->writable = writes;
 	if (ask->resent) {
@@ -282,178 +243,10 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 	return 0;
 }
 
-/* ---- read ---- */
-
-/* An error that says to an open file's reader what became of his right. */
-static int lost_right(const struct handle *h, const struct asker *asker, const struct verdict *j)
-{
-	if (j->error == ENOKEY || j->error == ETIMEDOUT)
-		return j->error;
-	return asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST) ? EKEYREVOKED : EACCES;
-}
-
-/* Of handle.reader, which the threads share: an identity and its decisions are compared, and changed, together. */
-static pthread_mutex_t reader_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static enum handle_right right_of(enum action action)
-{
-	return action == ACTION_SECRETS_GET ? HANDLE_MAY_GET : HANDLE_MAY_SET;
-}
-
-static bool stands(struct vault *v, const struct handle_decision *d, int64_t now)
-{
-	return d->epoch == store_epoch(v->store) && now < d->valid_until && !store_sealed(v->store);
-}
-
-bool access_opener_stands(struct vault *v, const struct handle *h, enum action action)
-{
-	pthread_mutex_lock(&reader_lock);
-	const struct handle_decision d = h->reader[0].may[right_of(action)];
-	pthread_mutex_unlock(&reader_lock);
-	return stands(v, &d, vault_now());
-}
-
-/* The last decision about this identity and action; valid_until 0: there was none. */
-static struct handle_decision last_decision(struct handle *h, const struct identity *who, enum action action)
-{
-	struct handle_decision d = { 0 };
-
-	pthread_mutex_lock(&reader_lock);
-	for (int i = 0; who && i < 2; i++)
-		if (!memcmp(h->reader[i].digest, who->digest, IDENTITY_DIGEST))
-			d = h->reader[i].may[right_of(action)];
-	pthread_mutex_unlock(&reader_lock);
-	return d;
-}
-
-static void keep_decision(struct handle *h, const struct identity *who, enum action action, const struct verdict *j)
-{
-	pthread_mutex_lock(&reader_lock);
-	struct handle_reader *x = &h->reader[memcmp(h->reader[0].digest, who->digest, IDENTITY_DIGEST) ? 1 : 0];
-	if (memcmp(x->digest, who->digest, IDENTITY_DIGEST)) {
-		*x = (struct handle_reader){ 0 };
-		memcpy(x->digest, who->digest, IDENTITY_DIGEST);
-	}
-	x->may[right_of(action)] = (struct handle_decision){ j->epoch, j->valid_until };
-	pthread_mutex_unlock(&reader_lock);
-}
-
-bool access_looked(struct handle *h, const struct identity *who)
-{
-	return last_decision(h, who, ACTION_SECRETS_GET).valid_until != 0;
-}
-
-void access_note_look(struct handle *h, const struct identity *who)
-{
-	keep_decision(h, who, ACTION_SECRETS_GET, &(struct verdict){ .valid_until = 1 });
-}
-
-int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique, bool resent)
-{
-	const struct identity *who = asker_trusted(asker);
-	const int64_t began = vault_now();
-	const struct handle_decision last = last_decision(h, who, action);
-
-	if (stands(v, &last, began))
-		return 0;
-
-	struct verdict j = { .secret = h->secret, .version = handle_shown(h).version };
-	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, h->secret);
-	const struct catalog_version *c = s ? catalog_version(s, j.version) : NULL;
-	if (s)
-		vault_copy_name(j.name, sizeof j.name, s->name);
-	vault_decide_locked(v, who, action, j.name, &j);
-	if (!j.error && (!s || s->deleted || !s->enabled || (j.version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
-		j.error = EACCES;
-	else if (!j.error && c && action == ACTION_SECRETS_GET && !store_version_valid(store_settings(v->store), c, began))
-		j.error = EKEYEXPIRED;
-	if (action == ACTION_SECRETS_GET)
-		bound_by_version(v, c, &j);
-	store_unlock_tables(v->store);
-
-	/* another identity's first read, and every refusal, are accesses of their own */
-	if (!last.valid_until || j.error) {
-		enum audit_operation operation = action == ACTION_SECRETS_GET ? AUDIT_SECRET_GET : AUDIT_SECRET_SET;
-		if (vault_record(v, operation, asker->who, &j, unique, resent, began, NULL) && !j.error)
-			j.error = EIO;
-	}
-	if (j.error)
-		return j.error == EIO || j.error == EKEYEXPIRED ? j.error : lost_right(h, asker, &j);
-	keep_decision(h, who, action, &j);
-	return 0;
-}
-
-/* sendfile, splice and mmap fill the page cache, which knows no callers: only what is newest and allowed to this caller now may go there. */
-static int judge_page_cache(struct vault *v, const struct handle *h, uint32_t version)
-{
-	bool newest;
-	struct inode inode;
-
-	if (v->options->nopagecache || !inode_unpack(h->ino, &inode))
-		return EINVAL;
-	/* who has it open for both could write to a page that others map or splice, past policy and log. His own OPEN dropped the pages, and his own faults are refused: so there are none, while there are
-	 * none for anybody. */
-	if (inode.type == INODE_CURRENT && (handle_read_writers(v->handles, h->secret) || measure_told_older(v, h->secret)))
-		return EINVAL;
-	store_rdlock(v->store);
-	const struct catalog_secret *s = store_get(v->store, h->secret);
-	newest = s && (inode.type == INODE_VERSION || s->current == version);
-	store_unlock_tables(v->store);
-	return newest ? 0 : EINVAL;
-}
-
-/* A reader that takes the whole value at once, as cat does, needs no copy of it to be kept: it is decrypted where the answer is sent from. Unless it comes again and again. */
-static int read_whole(struct vault *v, uint32_t secret, const struct handle_shown *shown, const struct read_ask *ask, struct read_result *ret)
-{
-	if (ask->offset != 0 || ask->size < shown->size || plain_hot(v->plain, secret, shown->version))
-		return -EAGAIN;
-	int r = store_version_read_into(v->store, secret, shown->version, ask->room, ask->size, &ret->len);
-	if (!r)
-		ret->data = ask->room;
-	return r == -ENOBUFS ? -EIO : r;
-}
-
-static int read_value(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
-{
-	struct plain *x;
-	const struct handle_shown shown = handle_begin(h);
-	int r = access_recheck(v, asker, h, ACTION_SECRETS_GET, ask->unique, ask->resent);
-	if (!r && ask->page_cache)
-		r = judge_page_cache(v, h, shown.version);
-	if (r)
-		return -r;
-	if (ask->offset >= shown.size) {	/* nothing to decrypt for the read that finds the end */
-		handle_end(h);
-		return 0;
-	}
-	ret->secret = true;
-	ret->drop = ask->page_cache ? h->ino : 0;
-	x = plain_get(v->plain, h->secret, shown.version);
-	if (!x) {
-		r = read_whole(v, h->secret, &shown, ask, ret);
-		if (r != -EAGAIN)
-			return r == -EBADMSG ? -EIO : r;
-		if (!may_block && !store_version_ready(v->store, h->secret, shown.version))
-			return -EAGAIN;
-		r = plain_load(v->plain, v->store, h->secret, shown.version, &x);
-		if (r)
-			return r == -ENOMEM || r == -EBADMSG || r == -ENOENT ? -EIO : r;
-	}
-	const struct secbuf *b = plain_buf(x);
-	size_t len = secbuf_len(b);
-	ret->plain = x;
-	if (ask->offset < len) {
-		ret->data = secbuf_cdata(b) + ask->offset;
-		ret->len = len - (size_t)ask->offset < ask->size ? len - (size_t)ask->offset : ask->size;
-	}
-	return 0;
-}
-
 static bool move(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, uint64_t unique, bool resent)
 {
 	const struct identity *who = asker_trusted(asker);
-	const int64_t began = vault_now();
+	const int64_t began = clock_wall();
 	struct verdict j = { 0 };
 
 	if (!who || memcmp(h->digest, who->digest, IDENTITY_DIGEST))
@@ -464,7 +257,7 @@ static bool move(struct vault *v, const struct asker *asker, struct handle *h, u
 	/* the record before the move: what may be read from then on is known. A refusal is none: the file stays what it is, and its next read is judged */
 	if (j.error || !j.version || vault_record(v, AUDIT_SECRET_GET, asker->who, &j, unique, resent, began, NULL) || !handle_move(v->handles, fh, j.version, j.size))
 		return false;
-	keep_decision(h, who, ACTION_SECRETS_GET, &j);
+	access_keep_decision(h, who, ACTION_SECRETS_GET, &j);
 	access_forget_plain(v, HANDLE_VALUE, j.secret, before);
 	return true;
 }
@@ -479,80 +272,3 @@ bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 	return moved;
 }
 
-/* The right to the log and the events, asked at each read, and room for what is read. */
-static int begin_stream(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
-{
-	struct verdict j = { 0 };
-	if (!may_block)
-		return -EAGAIN;
-	vault_decide(v, asker_trusted(asker), ACTION_AUDIT_READ, NULL, &j);
-	if (j.error)
-		return -lost_right(h, asker, &j);
-	ret->text = malloc(ask->size ? ask->size : 1);
-	if (!ret->text)
-		return -ENOMEM;
-	ret->data = ret->text;
-	return 0;
-}
-
-static int read_audit(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
-{
-	int r = begin_stream(v, asker, h, ask, may_block, ret);
-
-	return r ? r : audit_read(v->audit, (uint32_t)h->extra, ask->offset, ret->text, ask->size, &ret->len);
-}
-
-static int read_events(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
-{
-	int r = begin_stream(v, asker, h, ask, may_block, ret);
-
-	if (!r)
-		r = store_events_read(v->store, h->extra + ask->offset, ret->text, ask->size, &ret->len);
-	return r == -EBADMSG ? -EIO : r;
-}
-
-int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result)
-{
-	struct handle *h = handle_hold(v->handles, ask->fh);
-	int r;
-
-	*ret_result = (struct read_result){ .data = "" };
-	if (!h)
-		return handle_gone(v->handles, ask->fh);
-	switch ((enum handle_kind)h->kind) {
-	case HANDLE_VALUE:
-		atomic_fetch_add_explicit(&v->shared->reads, 1, memory_order_relaxed);
-		r = read_value(v, asker, h, ask, may_block, ret_result);
-		break;
-	case HANDLE_TEXT:
-		r = ask->page_cache ? -EINVAL : made_read(v, asker, h, ask, may_block, ret_result);
-		break;
-	case HANDLE_AUDIT:
-		r = ask->page_cache ? -EINVAL : read_audit(v, asker, h, ask, may_block, ret_result);
-		break;
-	case HANDLE_EVENTS:
-		r = ask->page_cache ? -EINVAL : read_events(v, asker, h, ask, may_block, ret_result);
-		break;
-	case HANDLE_BELL:
-	case HANDLE_TEMP:
-	case HANDLE_CTL:
-	case HANDLE_DIR:
-	case HANDLE_NONE:
-	default:
-		r = -EACCES;
-	}
-	handle_let(v->handles, h);
-	if (r)
-		read_done(v, ret_result);
-	return r;
-}
-
-void read_done(struct vault *v, struct read_result *r)
-{
-	if (r->plain)
-		plain_put(v->plain, r->plain);
-	free(r->text);
-	if (r->drop)
-		drops_add(v->drops, r->drop);
-	*r = (struct read_result){ .data = "" };
-}

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "fs/clock.h"
+
 #define ACCOUNTS  256u		/* users of the machine: a namespace's owner, never a uid that a caller can choose */
 #define SECOND    INT64_C(1000000000)
 #define FRESH_NS  (60 * SECOND)
@@ -24,14 +26,6 @@ struct accounts {
 	bool waiting;
 	struct account of[ACCOUNTS];
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * SECOND + t.tv_nsec;
-}
 
 int accounts_new(void (*wake)(void *arg), void *arg, struct accounts **ret_accounts)
 {
@@ -129,7 +123,7 @@ static enum policy_account copy(const struct account *x, int64_t now, uint32_t *
 
 enum policy_account accounts_groups(struct accounts *a, uint32_t uid, bool may_wait, uint32_t **ret_groups, size_t *ret_n)
 {
-	const int64_t now = now_ns();
+	const int64_t now = clock_monotonic();
 	enum policy_account r;
 
 	pthread_mutex_lock(&a->lock);
@@ -194,7 +188,7 @@ static int set_groups(struct account *x, const uint32_t *groups, size_t n)
 
 void accounts_found(struct accounts *a, uint32_t uid, int error, const uint32_t *groups, size_t n)
 {
-	const int64_t now = now_ns();
+	const int64_t now = clock_monotonic();
 
 	pthread_mutex_lock(&a->lock);
 	struct account *x = find(a, uid);

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "fs/clock.h"
+#include "fs/decide.h"
+#include "fs/ring.h"
 #include "fs/vault.h"
 #include "store/core/tables.h"
 
@@ -35,13 +38,6 @@ struct appear {
 	struct held held[HELD_BACK];
 	size_t n_held;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static struct timespec at_ms(int64_t ms)
 {
@@ -250,7 +246,7 @@ void appear_wait(struct vault *v, uint32_t secret)
 
 	if (!a || secret < appear_mark(v))
 		return;
-	const struct timespec until = at_ms(now_ms() + APPEAR_MS);
+	const struct timespec until = at_ms(clock_ms() + APPEAR_MS);
 	pthread_mutex_lock(&a->lock);
 	a->look = true;
 	pthread_cond_signal(&a->asked);
@@ -400,8 +396,8 @@ static void ask_bell(const struct appear *a, int64_t until)
 			continue;
 		struct pollfd p = { .fd = a->v->bell_fd, .events = POLLOUT };
 		int r;
-		while ((r = bell_send(a->v->bell_fd, BELL_MAKE, a->batch[i].name, 0)) == -EAGAIN && now_ms() < until)
-			poll(&p, 1, (int)(until - now_ms() > 0 ? until - now_ms() : 0));
+		while ((r = bell_send(a->v->bell_fd, BELL_MAKE, a->batch[i].name, 0)) == -EAGAIN && clock_ms() < until)
+			poll(&p, 1, (int)(until - clock_ms() > 0 ? until - clock_ms() : 0));
 		if (r)
 			return;
 	}
@@ -428,8 +424,8 @@ static void wait_for_bell(struct appear *a, size_t n_left, int64_t until)
 			break;
 	if (a->n_left != n_left) {
 		a->pause_ms = 0;
-	} else if (now_ms() >= until) {
-		a->not_before_ms = now_ms() + a->pause_ms;
+	} else if (clock_ms() >= until) {
+		a->not_before_ms = clock_ms() + a->pause_ms;
 		a->pause_ms = a->pause_ms ? 2 * a->pause_ms : PAUSE_MS;
 		a->pause_ms = a->pause_ms < PAUSE_MOST ? a->pause_ms : PAUSE_MOST;
 	}
@@ -438,7 +434,7 @@ static void wait_for_bell(struct appear *a, size_t n_left, int64_t until)
 /* With the lock, which is let go of meanwhile. */
 static void show(struct appear *a)
 {
-	const int64_t until = now_ms() + APPEAR_MS;
+	const int64_t until = clock_ms() + APPEAR_MS;
 
 	begin_batch(a);
 	if (!a->n_batch) {
@@ -447,7 +443,7 @@ static void show(struct appear *a)
 	}
 	vault_names_moved(a->v);
 	const size_t n_left = a->n_left;
-	if (n_left && now_ms() >= a->not_before_ms) {
+	if (n_left && clock_ms() >= a->not_before_ms) {
 		pthread_mutex_unlock(&a->lock);
 		ask_bell(a, until);
 		pthread_mutex_lock(&a->lock);

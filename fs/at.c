@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/clock.h"
 #include "store/core/tables.h"
 
 /* "7", but not "07", "0" or "+7". 0: not an epoch's name. */
@@ -62,7 +63,7 @@ int at_lookup(struct vault *v, const struct inode *dir, const char *name, struct
 /* Offsets as everywhere: n + 2 stands behind what has the number n. */
 static void list_epoch(struct vault *v, const struct identity *who, uint32_t epoch, uint64_t offset, int (*fn)(const struct names_entry *e, void *arg), void *arg)
 {
-	const int64_t now = vault_now();
+	const int64_t now = clock_wall();
 	const struct policy *p = store_policy(v->store);
 	struct policy_answer a;
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "fs/at.h"
+#include "fs/clock.h"
 #include "fs/links.h"
 #include "fs/temporary.h"
 #include "store/core/served.h"
@@ -59,14 +60,14 @@ static void fill_marker(struct stat *st)
 static action_set actions_on(struct vault *v, const struct asker *asker, const char *name)
 {
 	const struct identity *who = asker ? asker_trusted(asker) : NULL;
-	return who ? policy_actions(store_policy(v->store), &who->policy, name, vault_now()) : 0;
+	return who ? policy_actions(store_policy(v->store), &who->policy, name, clock_wall()) : 0;
 }
 
 /* A version has always been as it is. current has been what it serves since it serves it: make, rsync and cp -u see that it serves an older one again. */
 static int64_t since(const struct vault *v, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c)
 {
 	if (i->type == INODE_CURRENT && (!c || c->number == s->current))
-		return store_served_since(store_settings(v->store), s, vault_now());
+		return store_served_since(store_settings(v->store), s, clock_wall());
 	return c ? c->created : s->created;
 }
 
@@ -94,7 +95,7 @@ _Static_assert(CTL_SIZE > STAGE_SET_MAX + CTL_LINE_MAX, "no request reaches the 
 static int64_t grown_since(struct grown *g, uint64_t size)
 {
 	if (atomic_load(&g->size) != size || !atomic_load(&g->since)) {
-		atomic_store(&g->since, vault_now());
+		atomic_store(&g->since, clock_wall());
 		atomic_store(&g->size, size);
 	}
 	return atomic_load(&g->since);
@@ -245,7 +246,7 @@ bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
 		return false;
 	store_rdlock(v->store);
 	if (i.type == INODE_ROOT)
-		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, vault_now()) == POLICY_ALLOW;
+		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, clock_wall()) == POLICY_ALLOW;
 	else if (i.type != INODE_OWN && i.type != INODE_TEMP && !at_is_volatile(&i) && (s = store_get(v->store, i.secret)))
 		may = actions_on(v, asker, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
 	store_unlock_tables(v->store);
@@ -263,7 +264,7 @@ static bool may_list(struct vault *v, const struct asker *asker, const struct in
 	if (i->type == INODE_VERSIONS)
 		may = (s = store_get(v->store, i->secret)) && (actions_on(v, asker, s->name) & (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET)));
 	else if (i->type == INODE_ROOT || i->type == INODE_EPOCH || (i->type == INODE_OWN && i->low == OWN_DELETED))
-		may = who && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, vault_now()) == POLICY_ALLOW;
+		may = who && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, clock_wall()) == POLICY_ALLOW;
 	else
 		may = i->type != INODE_OWN || i->low != OWN_REQUESTS;
 	store_unlock_tables(v->store);

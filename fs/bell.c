@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+
 #define PATHS        (BELL_HOLDS + 4096u)	/* that something is to be done for, or that are held; beyond that messages stay in the sockets */
 #define BUCKETS      4096u
 #define CLIENTS_MAX  16
@@ -79,13 +81,6 @@ void bell_catch_signal(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);		/* but while the main thread waits: an act is not to be interrupted */
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* The bell has the rights of its user on the mount and nowhere else; a message is still not trusted to stay there. */
 static bool path_allowed(const char path[BELL_PATH_MAX])
 {
@@ -115,7 +110,7 @@ static void tell(struct bell *b, enum bell_word word, uint64_t ino, int error)
 /* What waits, where that has changed. */
 static void tell_state(struct bell *b)
 {
-	const int64_t now = now_ms();
+	const int64_t now = clock_ms();
 	struct bell_answer a = { .word = BELL_STATE, .pid = getpid() };
 	int64_t first = now;
 
@@ -206,7 +201,7 @@ static bool can_begin(const struct bell *b, const struct path *p, int64_t now)
 /* The next that is due. NULL: none is. */
 static struct path *take(struct bell *b)
 {
-	const int64_t now = now_ms();
+	const int64_t now = clock_ms();
 
 	for (struct path **link = &b->first, *p; (p = *link); link = &p->next) {
 		if (!can_begin(b, p, now))
@@ -359,7 +354,7 @@ static void do_act(struct bell *b, struct act *a)
 
 static struct act begin(struct bell *b, struct path *p)
 {
-	struct act a = { .touch = p->touch, .attrib = p->attrib, .mark = p->mark, .touch_dir = p->touch_dir, .remove = p->remove, .make = p->make, .hold = p->hold && now_ms() >= b->paused_ms, .let_go = p->let_go, .look = p->look, .heard = p->heard, .held = p->fd, .ino = p->ino };
+	struct act a = { .touch = p->touch, .attrib = p->attrib, .mark = p->mark, .touch_dir = p->touch_dir, .remove = p->remove, .make = p->make, .hold = p->hold && clock_ms() >= b->paused_ms, .let_go = p->let_go, .look = p->look, .heard = p->heard, .held = p->fd, .ino = p->ino };
 
 	memcpy(a.name, p->name, sizeof a.name);
 	if (a.hold && a.held < 0 && b->n_held >= BELL_HOLDS)
@@ -384,7 +379,7 @@ static void end(struct bell *b, struct path *p, const struct act *a)
 	b->n_held -= p->fd >= 0;
 	p->fd = a->held;
 	b->n_held += p->fd >= 0;
-	b->done_ms = now_ms();
+	b->done_ms = clock_ms();
 	if (a->look)
 		tell(b, BELL_LOOKED, a->ino, a->look_error);
 	if (a->lost)
@@ -396,9 +391,9 @@ static void end(struct bell *b, struct path *p, const struct act *a)
 		p->touch |= a->touch;
 		p->touch_dir |= a->touch_dir;
 		p->hold |= a->hold;
-		p->again_ms = now_ms() + RETRY_MS;
+		p->again_ms = clock_ms() + RETRY_MS;
 	} else {
-		p->since_ms = now_ms();
+		p->since_ms = clock_ms();
 		p->again_ms = 0;
 	}
 	if (has_work(p))
@@ -436,7 +431,7 @@ static void *serve(void *arg)
 
 static bool is_due(const struct bell *b)
 {
-	const int64_t now = now_ms();
+	const int64_t now = clock_ms();
 
 	for (const struct path *p = b->first; p; p = p->next)
 		if (can_begin(b, p, now))
@@ -456,14 +451,14 @@ static void employ(struct bell *b)
 		pthread_cond_signal(&b->work);
 		return;
 	}
-	if (b->n_threads >= THREADS || (b->n_threads >= THREADS_BUSY && now_ms() - b->done_ms < STALLED_MS))
+	if (b->n_threads >= THREADS || (b->n_threads >= THREADS_BUSY && clock_ms() - b->done_ms < STALLED_MS))
 		return;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	if (!pthread_create(&t, &attr, serve, b)) {
 		b->n_threads++;
-		b->done_ms = now_ms();
+		b->done_ms = clock_ms();
 	}
 	pthread_attr_destroy(&attr);
 }
@@ -493,7 +488,7 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 		return;
 	}
 	if (!has_work(p) && !p->busy)
-		p->since_ms = now_ms();
+		p->since_ms = clock_ms();
 	p->touch |= m->action == BELL_TOUCH;
 	p->attrib |= m->action == BELL_ATTRIB;
 	p->mark |= m->action == BELL_MARK;
@@ -537,7 +532,7 @@ static bool drain(struct bell *b, int fd)
 /* Whoever wants the mount read-only must find nothing open for writing. */
 static void let_go_of_all(struct bell *b)
 {
-	b->paused_ms = now_ms() + BELL_PAUSE_MS;
+	b->paused_ms = clock_ms() + BELL_PAUSE_MS;
 	for (size_t i = 0; i < BUCKETS; i++)
 		for (struct path *p = b->buckets[i]; p; p = p->next_in_bucket)
 			if (p->fd >= 0) {
@@ -591,16 +586,16 @@ static void listen_to_clients(struct bell *b)
 /* What is under way, and what can be done now, is done. A thread that hangs keeps all of this, for it comes back to it. */
 static void finish(struct bell *b)
 {
-	const int64_t until = now_ms() + QUIET_MS;
+	const int64_t until = clock_ms() + QUIET_MS;
 
-	while (now_ms() < until && (is_due(b) || b->n_busy)) {
+	while (clock_ms() < until && (is_due(b) || b->n_busy)) {
 		employ(b);
 		pthread_mutex_unlock(&b->lock);
 		poll(NULL, 0, 1);
 		pthread_mutex_lock(&b->lock);
 	}
 	b->ending = true;
-	while (now_ms() < until && b->n_threads) {
+	while (clock_ms() < until && b->n_threads) {
 		pthread_cond_broadcast(&b->work);
 		pthread_mutex_unlock(&b->lock);
 		poll(NULL, 0, 1);

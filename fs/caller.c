@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
 #include "fs/resolver.h"
 #include "fs/shares.h"
 #include "store/crypto/aead.h"
@@ -52,14 +53,6 @@ struct callers {
 	_Atomic uint32_t sweep;
 	struct set sets[CACHE_SETS];
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* ---- identities ---- */
 
@@ -235,7 +228,7 @@ struct identity *caller_cached(struct callers *c, uint32_t uid, uint32_t gid, pi
 {
 	struct set *set = set_of(c, uid, gid, tid);
 	struct identity *found = NULL;
-	int64_t now = now_ns();
+	int64_t now = clock_monotonic();
 
 	pthread_mutex_lock(&set->lock);
 	for (size_t i = 0; i < CACHE_WAYS; i++) {
@@ -289,9 +282,9 @@ static void cache_put(struct callers *c, struct identity *i, int pidfd, int64_t 
 	struct set *set = set_of(c, i->uid, i->gid, i->tid);
 	struct entry *e;
 
-	sweep_one(c, now_ns());
+	sweep_one(c, clock_monotonic());
 	pthread_mutex_lock(&set->lock);
-	e = victim(set, i, now_ns());
+	e = victim(set, i, clock_monotonic());
 	entry_clear(e);
 	*e = (struct entry){ .tid = i->tid, .uid = i->uid, .gid = i->gid, .pidfd = pidfd, .born = born, .identity = identity_ref(i) };
 	pthread_mutex_unlock(&set->lock);
@@ -458,17 +451,17 @@ static int ask_once(struct callers *c, struct findings *f, int64_t deadline)
 /* An administrator who is not known as the host's is refused: a resolver that is slow, or that took the question along when it died, is asked again. Once nothing has come out of it for as long as a caller waits, the next ones wait only for one question, until it speaks again. */
 static void ask_resolver(struct callers *c, struct findings *f)
 {
-	const int64_t began = now_ns(), end = began + (c->silent ? RESOLVER_DEADLINE_MS : RESOLVER_RETRY_MS) * NS_PER_MS;
+	const int64_t began = clock_monotonic(), end = began + (c->silent ? RESOLVER_DEADLINE_MS : RESOLVER_RETRY_MS) * NS_PER_MS;
 	int r = -EPIPE;
 
 	if (!c->resolver)
 		return;
-	for (int64_t now = began; now < end; now = now_ns()) {
+	for (int64_t now = began; now < end; now = clock_monotonic()) {
 		const int64_t deadline = now + RESOLVER_DEADLINE_MS * NS_PER_MS;
 		r = ask_once(c, f, deadline < end ? deadline : end);
 		if (r == 0 || r == -EPIPE)
 			break;
-		if (now_ns() < deadline)	/* it had no time for the question, and said so at once */
+		if (clock_monotonic() < deadline)	/* it had no time for the question, and said so at once */
 			poll(NULL, 0, RESOLVER_PAUSE_MS);
 	}
 	c->silent = r < 0;
@@ -510,7 +503,7 @@ static void find_neighbour(struct callers *c, struct findings *f)
 	f->owner = neighbour_owner(&facts);
 	f->neighbour = f->answered ? neighbour_of(&facts) : neighbours_guess(c->neighbours, f->uid);
 	if (f->answered)
-		neighbours_learn(c->neighbours, f->uid, f->neighbour, now_ns());
+		neighbours_learn(c->neighbours, f->uid, f->neighbour, clock_monotonic());
 }
 
 /* Every sign must be there: one that is missing is a container. */
@@ -560,7 +553,7 @@ static struct identity *minimal(const struct callers *c, const struct findings *
 
 static const char *resolve(struct callers *c, struct findings *f, struct identity **ret_identity)
 {
-	int64_t born = now_ns();
+	int64_t born = clock_monotonic();
 	struct identity *i;
 	const char *why;
 	int pidfd;
@@ -729,7 +722,7 @@ struct neighbours *callers_neighbours(struct callers *c)
 void callers_follow(struct callers *c, int wait_ms)
 {
 	const uint32_t known = neighbours_ranges(c->neighbours);
-	const int64_t now = now_ns();
+	const int64_t now = clock_monotonic();
 	struct subuid_table table;
 	uint32_t number;
 	int r;

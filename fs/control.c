@@ -7,14 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
 #include "fs/passing.h"
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 int control_send(int socket, const struct control_message *m, int fd_to_pass)
 {
@@ -36,12 +30,12 @@ int control_send(int socket, const struct control_message *m, int fd_to_pass)
 static int wait_for(int socket, int timeout_ms)
 {
 	struct pollfd p = { .fd = socket, .events = POLLIN };
-	const int64_t end = now_ms() + timeout_ms;
+	const int64_t end = clock_ms() + timeout_ms;
 	int n;
 
 	while ((n = poll(&p, 1, timeout_ms)) < 0 && errno == EINTR)
 		if (timeout_ms >= 0)
-			timeout_ms = end > now_ms() ? (int)(end - now_ms()) : 0;
+			timeout_ms = end > clock_ms() ? (int)(end - clock_ms()) : 0;
 	return n;
 }
 

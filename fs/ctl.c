@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/clock.h"
 #include "fs/ctl_internal.h"
 #include "fs/shared.h"
 #include "policy/scope.h"
@@ -24,33 +25,6 @@
  *              log but failed is followed by a second record that says so. */
 
 /* ---- the record ---- */
-
-int ctl_record(struct ctl *c, enum audit_result result, int error, bool again)
-{
-	int64_t us = (ctl_monotonic() - c->started) / 1000;
-	struct audit_event e = {
-		.operation = c->operation ? c->operation : c->op->operation, .result = result, .error = error, .secret = c->secret, .version = c->version,
-		.caller = &c->who->audit, .binding = c->binding, .role = c->role_name[0] ? c->role_name : NULL, .principal = c->principal[0] ? c->principal : NULL, .unique = c->request->unique ? c->request->unique + (c->part << AUDIT_PART_SHIFT) : 0,
-		.resent = c->request->resent && !again, .duration_us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us,
-		.detail = c->detail[0] ? c->detail : NULL, .self_grant = c->self_grant,
-		/* looking does not eat the reserve, but for the look that tells that the log is full */
-		.privileged = c->role == ROLE_ADMINISTRATOR && (c->op->changes || c->op->operation == AUDIT_VAULT_STATUS),
-	};
-	uint32_t delay = 0;
-	char command[256];
-	int r = audit_append(c->env->audit, &e, &delay);
-
-	if (r == 0 && c->request->delay_ms)
-		*c->request->delay_ms = delay;
-	if (r == -EDQUOT) {
-		ctl_hint(c, "an administrator sees with `%s doctor` who wrote how much of it; cofferd -o audit_keep=SIZE makes it larger", ctl_command(c, command, sizeof(command)));
-		ctl_fail(c, EIO, "the audit log is full, and you have used up your share of it, so nothing was done");
-	} else if (r < 0) {
-		ctl_hint(c, "make room for the log (STORE/audit); `%s status` shows audit.failing; nothing is served that cannot be recorded", ctl_command(c, command, sizeof(command)));
-		ctl_fail(c, EIO, "the audit log cannot be written (%s), so nothing was done", strerror(-r));
-	}
-	return r;
-}
 
 /* Records a failure, if the policy was asked: by then it is known who may cause how many of them. The answer stays what it is, unless the log fails. */
 static void record_failure(struct ctl *c, bool again)
@@ -339,7 +313,7 @@ void ctl_done(struct ctl *c)
 
 int ctl_execute(const struct ctl_env *env, const struct identity *who, const struct ctl_request *request, char **ret_answer, size_t *ret_len)
 {
-	struct ctl c = { .env = env, .who = who, .request = request, .now = time_now(), .started = ctl_monotonic() };
+	struct ctl c = { .env = env, .who = who, .request = request, .now = time_now(), .started = clock_monotonic() };
 	int r = -ENOMEM;
 
 	c.out = json_pack("{s:b}", "ok", 1);

@@ -1,6 +1,4 @@
 /* What is said to whoever asked: errors in words, with what to do next, and answers as JSON. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "fs/ctl_internal.h"
 #include "fs/shared.h"
 
 /* ---- errors ---- */
@@ -137,14 +136,6 @@ json_t *ctl_time(int64_t ns)
 json_t *ctl_version(uint32_t version)
 {
 	return version ? json_integer(version) : json_null();
-}
-
-int64_t ctl_monotonic(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
 char *ctl_dump(const json_t *value, size_t flags, size_t *ret_len)

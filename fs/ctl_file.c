@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/decide.h"
+#include "fs/read.h"
 #include "fs/staged.h"
 #include "store/core/tables.h"
 #include "store/objects/stages.h"

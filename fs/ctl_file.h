@@ -4,6 +4,8 @@
 
 #include "fs/access.h"
 
+struct read_result;
+
 /* Reserves the buffer of a handle that asker has just opened: 0; -EBUSY: somebody has this request open; -ENFILE: this neighbour has its share of them (fs/shares.h), which others
  * with less may take from it: -ESTALE is then what its next call says. */
 int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh);

@@ -1,12 +1,12 @@
 /* Who has a secret open: after a leak one wants to know who still works with the value that is to be thrown away. */
-#include "fs/ctl_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/clock.h"
+#include "fs/ctl_internal.h"
 #include "fs/handle.h"
 
 #define HOLDERS_MAX    4096	/* lines of one answer */
@@ -155,7 +155,7 @@ static int ask_holders(struct ctl *c)
 static int run_holders(struct ctl *c)
 {
 	struct holders l = { .version = c->args.version };
-	int64_t began = ctl_monotonic();
+	int64_t began = clock_monotonic();
 	json_t *list = json_array();
 	uint32_t id = 0;
 	int r = find_secret(c, &id);
@@ -167,7 +167,7 @@ static int run_holders(struct ctl *c)
 	if (r == 0 && l.n)
 		qsort(l.items, l.n, sizeof(*l.items), by_age);
 	for (size_t i = 0; r == 0 && i < l.n; i++)
-		if (json_array_append_new(list, holder_json(c, &l.items[i], ctl_monotonic() - began < LOOK_UP_MAX_NS)) < 0)
+		if (json_array_append_new(list, holder_json(c, &l.items[i], clock_monotonic() - began < LOOK_UP_MAX_NS)) < 0)
 			c->short_of_memory = true;
 	ctl_set(c, "holders", list);
 	if (r == 0)

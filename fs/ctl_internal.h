@@ -215,9 +215,7 @@ void ctl_set_left_out(struct ctl *c, const struct backup_left *left, size_t n, u
 void ctl_set(struct ctl *c, const char *key, json_t *value);
 json_t *ctl_time(int64_t ns);	/* null at either end of the range */
 json_t *ctl_history_json(const struct history *h);	/* ctl_history.c */
-json_t *ctl_version(uint32_t version);	/* null for 0 */
-int64_t ctl_monotonic(void);
-/* Like json_dumps, which forgets to look whether a key could be written and hands out a damaged text when memory is short (jansson 2.14). malloc'd, with a NUL; NULL: no memory. */
+json_t *ctl_version(uint32_t version);	/* Like json_dumps, which forgets to look whether a key could be written and hands out a damaged text when memory is short (jansson 2.14). malloc'd, with a NUL; NULL: no memory. */
 char *ctl_dump(const json_t *value, size_t flags, size_t *ret_len);
 
 /* object as one line; extra (may be NULL) is further fields as text, without the first comma. */

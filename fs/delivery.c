@@ -14,7 +14,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "fs/clock.h"
 #include "fs/log.h"
+#include "fs/ring.h"
 #include "store/core/transaction.h"
 #include "store/lifecycle/events.h"
 #include "store/lifecycle/marks.h"
@@ -44,13 +46,6 @@ struct delivery {
 	uint64_t scanned;	/* events before it were looked at for all hooks */
 	struct event_row rows[ROWS];
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 int delivery_new(struct vault *v, struct programs *programs, struct delivery **ret_delivery)
 {
@@ -83,11 +78,11 @@ static bool wants(const struct hook *h, const struct event_row *e)
 /* When a retry is due on the monotonic clock: the wall clock may have been set, so that it is trusted for no more than the longest wait. */
 static int64_t retry_at(const struct hook_place *place)
 {
-	int64_t ms = (place->retry - vault_now()) / 1000000;
+	int64_t ms = (place->retry - clock_wall()) / 1000000;
 
 	if (!place->attempts || ms <= 0)
 		return 0;
-	return now_ms() + (ms < BACKOFF_MAX ? ms : BACKOFF_MAX);
+	return clock_ms() + (ms < BACKOFF_MAX ? ms : BACKOFF_MAX);
 }
 
 static struct waiting *find(struct delivery *d, uint64_t id)
@@ -154,7 +149,7 @@ static void note(struct delivery *d, const struct event_row *e)
 			continue;
 		w->pending = true;
 		if (!w->due)
-			w->due = now_ms() + w->hook.debounce;
+			w->due = clock_ms() + w->hook.debounce;
 	}
 }
 
@@ -261,7 +256,7 @@ static void ask_again(struct waiting *w)
 {
 	w->pending = true;
 	w->resumed = false;
-	w->due = now_ms() + BUSY_MS;
+	w->due = clock_ms() + BUSY_MS;
 }
 
 /* What went wrong, for the list of hooks and the events. What a program says for itself could be a value, and is for the daemon's log alone. */
@@ -281,11 +276,11 @@ static void failed(struct delivery *d, struct waiting *w, const struct program_r
 	place.attempts++;
 	for (uint32_t i = 1; i < place.attempts && wait < BACKOFF_MAX; i++)
 		wait *= 2;
-	place.retry = vault_now() + wait * 1000000;
+	place.retry = clock_wall() + wait * 1000000;
 	log_caused(LOG_WARNING, "hook %llu (%s) failed: %s", (unsigned long long)w->hook.id, w->hook.command, result->why);
 	describe(result, place.why, sizeof place.why);
 	if (place.attempts < ATTEMPTS) {
-		w->due = now_ms() + wait;
+		w->due = clock_ms() + wait;
 		snprintf(detail, sizeof detail, "hook %llu: %.120s; it is tried again", (unsigned long long)w->hook.id, place.why);
 		if (move(d, w, &place, place.attempts == 1 ? detail : NULL) < 0)
 			w->place.attempts = place.attempts;
@@ -319,7 +314,7 @@ static void take_result(struct delivery *d, const struct program_result *result)
 	}
 	if (result->error == -EAGAIN) {	/* it was not run */
 		w->pending = true;
-		w->due = now_ms() + BUSY_MS;
+		w->due = clock_ms() + BUSY_MS;
 		return;
 	}
 	w->recorded[0] = 0;	/* it ran: what runs from now on is another run */
@@ -393,7 +388,7 @@ static void run(struct delivery *d, struct waiting *w)
 	if (r == 0)
 		r = w->resumed ? begin(d, w, &q, &b) : resume(d, w, &q, &b);
 	if (r < 0) {
-		w->due = now_ms() + BUSY_MS;
+		w->due = clock_ms() + BUSY_MS;
 		return;
 	}
 	w->pending = b.more;
@@ -409,7 +404,7 @@ void delivery_step(struct delivery *d, int *ret_wait_ms)
 		take_result(d, &result);
 	if (!scan(d))
 		wait = 0;
-	now = now_ms();
+	now = clock_ms();
 	for (size_t i = 0; i < d->n; i++) {
 		struct waiting *w = &d->hooks[i];
 		if (programs_busy(d->programs, PROGRAM_OF_HOOK, w->hook.id))

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+
 #define THREADS    4
 #define WAITING    1024			/* inodes; where there are more, every open file's go */
 #define LINGER_MS  10
@@ -27,13 +29,6 @@ struct drops {
 	bool all, sweeping, ending;
 	size_t n_threads, n_started;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* -ENOENT: the kernel does not know it, so there are no pages. */
 static void drop(const struct drops *d, uint64_t ino)
@@ -64,7 +59,7 @@ static bool is_under_way(const struct drops *d, uint64_t ino)
 /* The next inode that is due, 0: none is; *ret_wait_ms is then how long until one may be, -1: nothing waits. */
 static uint64_t take(struct drops *d, int64_t *ret_wait_ms)
 {
-	const int64_t now = now_ms();
+	const int64_t now = clock_ms();
 
 	*ret_wait_ms = -1;
 	for (size_t i = 0; i < d->n; i++) {
@@ -191,11 +186,11 @@ bool drops_free(struct drops *d)
 {
 	if (!d)
 		return true;
-	const int64_t until = now_ms() + END_MS;
+	const int64_t until = clock_ms() + END_MS;
 	drops_stop(d);
 	pthread_mutex_lock(&d->lock);
-	while (d->n_threads && now_ms() < until)
-		wait_for_work(d, until - now_ms());
+	while (d->n_threads && clock_ms() < until)
+		wait_for_work(d, until - clock_ms());
 	const bool gone = !d->n_threads;
 	pthread_mutex_unlock(&d->lock);
 	if (!gone)			/* it comes back to this */
@@ -217,7 +212,7 @@ void drops_add(struct drops *d, uint64_t ino)
 	if (i == WAITING)
 		d->all = true;
 	else if (i == d->n)
-		d->waiting[d->n++] = (struct waiting){ ino, now_ms() + LINGER_MS };
+		d->waiting[d->n++] = (struct waiting){ ino, clock_ms() + LINGER_MS };
 	pthread_cond_signal(&d->work);
 	pthread_mutex_unlock(&d->lock);
 }

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+#include "fs/ring.h"
 #include "fs/vault.h"
 #include "store/core/tables.h"
 
@@ -41,13 +43,6 @@ struct holds {
 	int wake[2];
 	bool started;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- the table ---- */
 
@@ -148,7 +143,7 @@ static bool can_hold(const struct holds *h)
 {
 	const int32_t bell = h->v->shared->keeper.bell;
 
-	return bell && atomic_load_explicit(&h->shared->bell, memory_order_relaxed) == bell && h->shared->n < BELL_HOLDS && now_ms() >= h->not_before_ms;
+	return bell && atomic_load_explicit(&h->shared->bell, memory_order_relaxed) == bell && h->shared->n < BELL_HOLDS && clock_ms() >= h->not_before_ms;
 }
 
 /* A greeting may have come before the keeper had written down who the bell is. */
@@ -162,7 +157,7 @@ static bool expects_bell(const struct holds *h)
 {
 	const int64_t since = h->strange_ms;
 
-	return !(h->shared->bell && knows_bell(h)) && (!since || now_ms() - since < EXPECT_MS);
+	return !(h->shared->bell && knows_bell(h)) && (!since || clock_ms() - since < EXPECT_MS);
 }
 
 bool holds_ready(struct holds *h, uint64_t ino)
@@ -216,13 +211,13 @@ static bool ask(struct holds *h, uint64_t ino)
 
 	if (!a || !can_hold(h) || !path_of(h->v, ino, path) || bell_send(h->v->bell_fd, BELL_HOLD, path, ino))
 		return false;
-	*a = (struct asked){ .ino = ino, .at_ms = now_ms() };
+	*a = (struct asked){ .ino = ino, .at_ms = clock_ms() };
 	return true;
 }
 
 void holds_take(struct holds *h, uint64_t ino)
 {
-	const int64_t until = now_ms() + WAIT_MS;
+	const int64_t until = clock_ms() + WAIT_MS;
 	struct asked *a;
 
 	pthread_mutex_lock(&h->lock);
@@ -261,7 +256,7 @@ static bool ask_look(struct holds *h, uint64_t ino, uint64_t look)
 
 	if (!a || !h->shared->bell || !knows_bell(h) || !look_path_of(h->v, ino, path) || bell_send(h->v->bell_fd, BELL_LOOK, path, look))
 		return false;
-	*a = (struct asked){ .ino = look, .at_ms = now_ms() };
+	*a = (struct asked){ .ino = look, .at_ms = clock_ms() };
 	return true;
 }
 
@@ -271,13 +266,13 @@ void holds_look(struct holds *h, uint64_t ino)
 
 	if (!h)
 		return;
-	const int64_t end = now_ms() + LOOKED_MS;
+	const int64_t end = clock_ms() + LOOKED_MS;
 	pthread_mutex_lock(&h->lock);
 	const uint64_t look = LOOK_BIT | ++h->looks;
-	while (!((a = find_asked(h, look)) && a->late) && now_ms() < end) {
+	while (!((a = find_asked(h, look)) && a->late) && clock_ms() < end) {
 		if (!a && !ask_look(h, ino, look) && !h->shared->bell && !expects_bell(h))
 			break;
-		wait_until(h, now_ms() + STRANGE_MS);	/* a queue that was full does not say when it has room */
+		wait_until(h, clock_ms() + STRANGE_MS);	/* a queue that was full does not say when it has room */
 	}
 	if (a)
 		*a = (struct asked){ 0 };
@@ -312,7 +307,7 @@ static void note_held(struct holds *h, const struct bell_answer *m)
 	if (m->error == 0)
 		add(h->shared, m->ino);
 	else if (m->error != -ENOENT)
-		h->not_before_ms = now_ms() + PAUSE_MS;
+		h->not_before_ms = clock_ms() + PAUSE_MS;
 	if (a)
 		*a = (struct asked){ 0 };
 	pthread_cond_broadcast(&h->answered);
@@ -350,7 +345,7 @@ static void hear(struct holds *h, const struct bell_answer *m)
 		} else {
 			clear(h->shared);
 			h->shared->bell = m->pid;
-			h->not_before_ms = now_ms() + PAUSE_MS;
+			h->not_before_ms = clock_ms() + PAUSE_MS;
 		}
 		break;
 	case BELL_STATE:
@@ -392,9 +387,9 @@ static void make_room(struct holds *h)
 	struct shared_holds *s = h->shared;
 	char path[BELL_PATH_MAX];
 
-	if (s->n < BELL_HOLDS || now_ms() < h->next_look_ms)
+	if (s->n < BELL_HOLDS || clock_ms() < h->next_look_ms)
 		return;
-	h->next_look_ms = now_ms() + LOOK_MS;
+	h->next_look_ms = clock_ms() + LOOK_MS;
 	for (size_t n = 0; n < 2 * HOLD_SLOTS; n++) {
 		const uint32_t i = h->hand++ & (HOLD_SLOTS - 1);
 		const uint64_t ino = s->ino[i];
@@ -410,7 +405,7 @@ static void make_room(struct holds *h)
 static void forget_unanswered(struct holds *h)
 {
 	for (size_t i = 0; i < ASKED; i++)
-		if (h->asked[i].ino && now_ms() - h->asked[i].at_ms > FORGET_MS)
+		if (h->asked[i].ino && clock_ms() - h->asked[i].at_ms > FORGET_MS)
 			h->asked[i] = (struct asked){ 0 };
 }
 
@@ -430,7 +425,7 @@ static void note_strange(struct holds *h)
 	if (h->shared->bell && knows_bell(h))
 		h->strange_ms = 0;
 	else if (!h->strange_ms)
-		h->strange_ms = now_ms();
+		h->strange_ms = clock_ms();
 }
 
 static void *listen_to_bell(void *arg)

@@ -7,6 +7,7 @@
 #include "fs/access.h"
 #include "fs/ctl_file.h"
 #include "fs/links.h"
+#include "fs/read.h"
 #include "fs/staging.h"
 #include "fs/temporary.h"
 

@@ -1,5 +1,3 @@
-#include "fs/keeper_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -15,19 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+#include "fs/keeper_internal.h"
 #include "fs/log.h"
 #include "fs/sandbox.h"
 
 #define STOP_TIMEOUT_MS  8000
 #define REMOUNT_WAIT_MS  5000
 #define OUTLIVED_MS      (60 * 60000)	/* what is open when the mount is taken away is served for so long */
-
-int64_t keeper_now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 void keeper_trouble(struct keeper *k, const char *format, ...)
 {
@@ -121,7 +114,7 @@ static int step(struct keeper *k, int timeout_ms)
 /* Waits until the first worker serves. 0, or the exit status with the line in k->fatal. */
 static int wait_ready(struct keeper *k)
 {
-	int64_t end = keeper_now_ms() + START_TIMEOUT_MS;
+	int64_t end = clock_ms() + START_TIMEOUT_MS;
 
 	while (k->active < 0 || k->seats[k->active].state != SEAT_SERVING) {
 		if (step(k, 200)) {
@@ -134,7 +127,7 @@ static int wait_ready(struct keeper *k)
 			snprintf(k->fatal, sizeof k->fatal, "somebody unmounted it meanwhile; start again");
 			return 1;
 		}
-		if ((k->seats[0].state == SEAT_EMPTY && k->seats[1].state == SEAT_EMPTY) || keeper_now_ms() > end) {
+		if ((k->seats[0].state == SEAT_EMPTY && k->seats[1].state == SEAT_EMPTY) || clock_ms() > end) {
 			snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return 1;
 		}
@@ -150,7 +143,7 @@ static int probe(struct keeper *k)
 	int r = role_spawn(k->self_fd, &a, &k->probe);
 	if (r)
 		return r;
-	for (int64_t end = keeper_now_ms() + 10000; k->probe && keeper_now_ms() < end && !step(k, 100);)
+	for (int64_t end = clock_ms() + 10000; k->probe && clock_ms() < end && !step(k, 100);)
 		;
 	if (!k->probe)
 		return WIFEXITED(k->probe_status) && WEXITSTATUS(k->probe_status) == 0 ? 0 : -EIO;
@@ -267,7 +260,7 @@ static void remount(struct keeper *k)
 	stop_workers(k, 0);
 	mount_free(k->mount);
 	k->mount = dead;
-	k->next_remount_ms = keeper_now_ms() + REMOUNT_WAIT_MS;
+	k->next_remount_ms = clock_ms() + REMOUNT_WAIT_MS;
 }
 
 /* ---- beginnings and the end ---- */
@@ -365,7 +358,7 @@ static int make_first(struct keeper *k)
 /* Until one of our own stands ready, nothing of what we were given is changed. */
 static int prepare_to_take(struct keeper *k)
 {
-	int64_t end = keeper_now_ms() + START_TIMEOUT_MS;
+	int64_t end = clock_ms() + START_TIMEOUT_MS;
 
 	k->proc_fd = mount_private_proc();
 	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER) || children_start_worker(k)) {
@@ -377,7 +370,7 @@ static int prepare_to_take(struct keeper *k)
 			snprintf(k->fatal, sizeof k->fatal, "the mount is gone, or was made again, before it could be taken over; try again");
 			return 5;
 		}
-		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || keeper_now_ms() > end) {
+		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || clock_ms() > end) {
 			if (!k->fatal[0])
 				snprintf(k->fatal, sizeof k->fatal, "the worker did not start; cofferd -f shows why");
 			return k->fatal_status ? k->fatal_status : 1;
@@ -434,14 +427,14 @@ static void report(int fd, int status, const char *text)
 
 static void turn(struct keeper *k)
 {
-	if (k->aborted && !k->outlived && keeper_now_ms() >= k->next_remount_ms)
+	if (k->aborted && !k->outlived && clock_ms() >= k->next_remount_ms)
 		remount(k);
 	if (k->reload && !k->outlived)
 		upgrade_begin(k);
 	k->reload = false;
 	const bool serving = k->active >= 0 && k->seats[k->active].state == SEAT_SERVING;
 	int wait = sooner(children_start_due(k), watch(k));
-	wait = sooner(wait, notify_alive(&k->notify, serving, keeper_now_ms()));
+	wait = sooner(wait, notify_alive(&k->notify, serving, clock_ms()));
 	wait = sooner(wait, sooner(upgrade_watch(k), handover_watch(k)));
 	wait = sooner(wait, children_end_holders(k, false));
 	step(k, wait);
@@ -450,7 +443,7 @@ static void turn(struct keeper *k)
 /* As every file system does: what was open when the mount went is served until it is closed. The kernel ends the connection with the last of it, which may be at once. */
 static void serve_what_is_open(struct keeper *k)
 {
-	const int64_t end = keeper_now_ms() + OUTLIVED_MS;
+	const int64_t end = clock_ms() + OUTLIVED_MS;
 
 	upgrade_abandon(k, "the mount is gone");
 	handover_refuse(k, "the mount is gone");
@@ -467,7 +460,7 @@ static void serve_what_is_open(struct keeper *k)
 	if (mount_aborted(k->mount))
 		return;
 	log_info("%s is unmounted; what is open is served until it is closed, for %d minutes at most", k->options.mount, OUTLIVED_MS / 60000);
-	while (!k->stop && !mount_aborted(k->mount) && keeper_now_ms() < end)
+	while (!k->stop && !mount_aborted(k->mount) && clock_ms() < end)
 		turn(k);
 }
 

@@ -1,6 +1,4 @@
 /* Starting the other roles, noticing their end, and patience with those that die again and again. */
-#include "fs/keeper_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -11,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+#include "fs/keeper_internal.h"
 #include "fs/log.h"
 
 #define FREE_RESTARTS    5
@@ -98,7 +98,7 @@ int children_start_worker(struct keeper *k)
 	}
 	k->seats[i].control = pair[0];
 	k->seats[i].state = SEAT_PREPARING;
-	k->seats[i].since_ms = keeper_now_ms();
+	k->seats[i].since_ms = clock_ms();
 	k->seats[i].killed_ms = 0;
 	k->seats[i].stopped = 0;
 	leftovers_note(k);
@@ -132,7 +132,7 @@ int children_start_helper(struct keeper *k, enum helper which)
 	int r = role_spawn(k->self_fd, &a, &c->pid);
 	if (r)
 		log_error("%s cannot be started: %s", helper_roles[which], strerror(-r));
-	c->started_ms = keeper_now_ms();
+	c->started_ms = clock_ms();
 	c->stopped = 0;
 	children_publish(k);
 	leftovers_note(k);
@@ -148,7 +148,7 @@ static void wait_longer(struct patience *p)
 	int64_t delay = p->failures < FREE_RESTARTS ? 0 : (int64_t)50 << doublings;
 
 	p->failures++;
-	p->not_before_ms = keeper_now_ms() + (delay > 5000 ? 5000 : delay);
+	p->not_before_ms = clock_ms() + (delay > 5000 ? 5000 : delay);
 }
 
 static void forgive(struct patience *p)
@@ -158,7 +158,7 @@ static void forgive(struct patience *p)
 
 int children_start_due(struct keeper *k)
 {
-	int64_t now = keeper_now_ms(), wait = -1;
+	int64_t now = clock_ms(), wait = -1;
 
 	for (int i = 0; i < HELPERS; i++) {
 		struct child *c = &k->helpers[i];
@@ -213,7 +213,7 @@ void children_release(struct keeper *k, pid_t holder)
 		return;
 	for (int i = 0; i < HELD; i++)
 		if (!k->held[i].pid) {
-			k->held[i] = (struct held){ .pid = holder, .until_ms = keeper_now_ms() + HELD_MS };
+			k->held[i] = (struct held){ .pid = holder, .until_ms = clock_ms() + HELD_MS };
 			return;
 		}
 	kill(holder, SIGKILL);
@@ -221,7 +221,7 @@ void children_release(struct keeper *k, pid_t holder)
 
 int children_end_holders(struct keeper *k, bool all)
 {
-	int64_t now = keeper_now_ms(), wait = -1;
+	int64_t now = clock_ms(), wait = -1;
 
 	for (int i = 0; i < HELD; i++) {
 		struct held *h = &k->held[i];
@@ -262,7 +262,7 @@ static void helper_died(struct keeper *k, enum helper which, int status)
 	log_end(helper_roles[which], c->pid, status);
 	c->pid = 0;
 	children_publish(k);
-	if (keeper_now_ms() - c->started_ms > HELPER_SERVED_MS)
+	if (clock_ms() - c->started_ms > HELPER_SERVED_MS)
 		forgive(&c->patience);
 	wait_longer(&c->patience);
 }
@@ -329,8 +329,8 @@ void children_reap(struct keeper *k)
 /* Of one that was killed. If it waits in the kernel, then perhaps for what only the next worker brings, as the bell for the answer to its open: it is left behind. */
 static void wait_for_end(struct keeper *k, const char *role, pid_t pid)
 {
-	for (int64_t since = keeper_now_ms(); waitpid(pid, NULL, WNOHANG) == 0; poll(NULL, 0, 2))
-		if (keeper_now_ms() - since > UNREAPABLE_MS && dying_cannot_act(pid)) {
+	for (int64_t since = clock_ms(); waitpid(pid, NULL, WNOHANG) == 0; poll(NULL, 0, 2))
+		if (clock_ms() - since > UNREAPABLE_MS && dying_cannot_act(pid)) {
 			k->lingering = pid;
 			k->lingering_role = role;
 			return;
@@ -351,7 +351,7 @@ void children_stop_helper(struct keeper *k, enum helper which)
 
 void children_await_rest(void)
 {
-	for (int64_t since = keeper_now_ms(); waitpid(-1, NULL, WNOHANG) >= 0 && keeper_now_ms() - since < REST_MS;)
+	for (int64_t since = clock_ms(); waitpid(-1, NULL, WNOHANG) >= 0 && clock_ms() - since < REST_MS;)
 		poll(NULL, 0, 1);
 }
 
@@ -359,7 +359,7 @@ void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 {
 	struct seat *s = &k->seats[seat];
 
-	for (int64_t end = keeper_now_ms() + patience_ms; s->pid && keeper_now_ms() < end;) {
+	for (int64_t end = clock_ms() + patience_ms; s->pid && clock_ms() < end;) {
 		kill(s->pid, SIGTERM);	/* again and again: it may have been between its check and its read */
 		struct pollfd p = { .fd = s->control, .events = POLLIN };
 		if (s->control >= 0 && poll(&p, 1, 20) > 0)

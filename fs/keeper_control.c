@@ -1,6 +1,4 @@
 /* What workers say and ask. The keeper trusts nothing of it. */
-#include "fs/keeper_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -9,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+#include "fs/keeper_internal.h"
 #include "fs/log.h"
 
 /* Numbers follow each other: the one behind the newest that was given out, also when somebody has taken it away since; before any was, behind the newest that is there. A worker that is somebody else's by now could else
@@ -34,9 +34,9 @@ static bool may_create(struct keeper *k, uint32_t number)
 	if (!follows(k, number))
 		return false;
 	snprintf(name, sizeof name, "audit-%08u.jsonl", number - 1);
-	if (number > 1 && !fstatat(k->store.audit_dir, name, &st, AT_SYMLINK_NOFOLLOW) && (uint64_t)st.st_size < full && keeper_now_ms() < k->next_segment_ms)
+	if (number > 1 && !fstatat(k->store.audit_dir, name, &st, AT_SYMLINK_NOFOLLOW) && (uint64_t)st.st_size < full && clock_ms() < k->next_segment_ms)
 		return false;
-	k->next_segment_ms = keeper_now_ms() + 60000;
+	k->next_segment_ms = clock_ms() + 60000;
 	return true;
 }
 
@@ -140,7 +140,7 @@ void control_read(struct keeper *k, int seat)
 		if (s->state != SEAT_ACTIVATING)
 			break;
 		s->state = SEAT_SERVING;
-		k->served_ms = keeper_now_ms();
+		k->served_ms = clock_ms();
 		if (k->attached)
 			log_info("worker %d serves", (int)s->pid);
 		control_close_segments(k);

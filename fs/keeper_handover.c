@@ -15,8 +15,6 @@
  * The same socket takes READ_ONLY and READ_WRITE from mount -o remount, and YIELD from a keeper that would mount the store while this one, whose mount is gone, serves what is still open; they are answered DONE.
  *
  * Until READY the old one serves as ever, and goes on doing so if the new one goes away. Where it cannot hand over any more, it says HANDOVER_NO: an end without a word is that of a keeper that died. */
-#include "fs/keeper_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -29,6 +27,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+#include "fs/keeper_internal.h"
 #include "fs/log.h"
 
 #define SOCKET_NAME "keeper.sock"
@@ -189,7 +189,7 @@ void handover_accept(struct keeper *k)
 	}
 	log_info("keeper %d takes over; this one serves until it is ready", (int)peer.pid);
 	k->taker_fd = fd;
-	k->taker_deadline_ms = keeper_now_ms() + START_TIMEOUT_MS;
+	k->taker_deadline_ms = clock_ms() + START_TIMEOUT_MS;
 }
 
 static void let_go(struct keeper *k, const char *why)
@@ -211,7 +211,7 @@ int handover_watch(struct keeper *k)
 {
 	if (k->taker_fd < 0)
 		return -1;
-	const int64_t left = k->taker_deadline_ms - keeper_now_ms();
+	const int64_t left = k->taker_deadline_ms - clock_ms();
 	if (left > 0)
 		return (int)left;
 	let_go(k, "it did not get ready in time");

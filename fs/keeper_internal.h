@@ -5,9 +5,9 @@
 #ifndef COFFER_FS_KEEPER_INTERNAL_H
 #define COFFER_FS_KEEPER_INTERNAL_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <limits.h>
 #include <sys/types.h>
 
 #include "fs/control.h"
@@ -103,7 +103,6 @@ struct keeper {
 
 /* ---- keeper.c ---- */
 
-int64_t keeper_now_ms(void);
 /* What status shows and the log says: something is not as it should be, though the vault is served. */
 void keeper_trouble(struct keeper *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

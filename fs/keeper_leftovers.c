@@ -1,7 +1,5 @@
 /* What a dead keeper left: its children die with it, but one may have been started a moment before, or wait in the kernel. They are written down in STORE/children, so that the next keeper can end
  * them before it starts any. */
-#include "fs/keeper_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+#include "fs/keeper_internal.h"
 #include "fs/log.h"
 
 #define FILE_NAME   "children"
@@ -98,7 +98,7 @@ static int wait_for_end(int fd, pid_t pid)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 
-	for (int64_t since = keeper_now_ms(), waited = 0; waited < END_WAIT_MS; waited = keeper_now_ms() - since) {
+	for (int64_t since = clock_ms(), waited = 0; waited < END_WAIT_MS; waited = clock_ms() - since) {
 		if (poll(&p, 1, UNREAPABLE_MS / 2) == 1)
 			return 0;
 		if (waited >= UNREAPABLE_MS && dying_cannot_act(pid))

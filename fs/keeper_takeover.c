@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
 #include "fs/keeper_internal.h"
 #include "fs/log.h"
 
@@ -14,7 +15,7 @@ static void activate(struct keeper *k, int seat)
 
 	k->active = seat;
 	k->seats[seat].state = SEAT_ACTIVATING;
-	k->seats[seat].since_ms = keeper_now_ms();
+	k->seats[seat].since_ms = clock_ms();
 	memory_sign(k);
 	/* where the head is the word of one that was somebody else's, it opens nothing that is closed */
 	if (word.number > k->closed && audit_segment_open_at(k->store.audit_dir, word.number, false, 0, &segment))

@@ -2,8 +2,6 @@
  *
  * Each step is taken when the one before has proved the binary: a worker of it must stand ready, having read the store, before the old one is retired; a child of it must understand our state before
  * this process becomes it. Where one fails, what runs goes on, and status and log say why. A binary whose workers stand ready and then end before they serve is taken back, too. */
-#include "fs/keeper_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -14,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+#include "fs/keeper_internal.h"
 #include "fs/log.h"
 
 #define DRAIN_MS 8000
@@ -112,7 +112,7 @@ void upgrade_begin(struct keeper *k)
 			children_stop_worker(k, i, 0);
 	k->fatal[0] = '\0';
 	k->upgrade = UPGRADE_WORKER;
-	k->upgrade_deadline_ms = keeper_now_ms() + START_TIMEOUT_MS;
+	k->upgrade_deadline_ms = clock_ms() + START_TIMEOUT_MS;
 	if (children_start_worker(k))
 		give_up(k, "a worker of it cannot be started");
 }
@@ -144,7 +144,7 @@ static bool understands(struct keeper *k, int state_fd)
 	a.fds[0] = (struct role_fd){ "state", state_fd };
 	if (role_spawn(k->self_fd, &a, &pid))
 		return false;
-	for (int64_t end = keeper_now_ms() + 5000; keeper_now_ms() < end; usleep(2000))
+	for (int64_t end = clock_ms() + 5000; clock_ms() < end; usleep(2000))
 		if (waitpid(pid, &status, WNOHANG) == pid)
 			return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	kill(pid, SIGKILL);
@@ -226,7 +226,7 @@ int upgrade_watch(struct keeper *k)
 {
 	if (k->upgrade != UPGRADE_WORKER)
 		return -1;
-	const int64_t left = k->upgrade_deadline_ms - keeper_now_ms();
+	const int64_t left = k->upgrade_deadline_ms - clock_ms();
 	if (left > 0)
 		return (int)left;
 	give_up(k, "a worker of it did not get ready in time");

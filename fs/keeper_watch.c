@@ -1,8 +1,8 @@
 /* The watchdog: what is stopped, stuck, or dying and cannot be reaped. */
-#include "fs/keeper_internal.h"
-
 #include <signal.h>
 
+#include "fs/clock.h"
+#include "fs/keeper_internal.h"
 #include "fs/log.h"
 
 #define LOOK_MS        250
@@ -14,7 +14,7 @@ static void kill_worker(struct keeper *k, struct seat *s)
 {
 	kill(s->pid, SIGKILL);
 	if (!s->killed_ms)
-		s->killed_ms = keeper_now_ms();
+		s->killed_ms = clock_ms();
 	k->shared->keeper.watchdog_kills++;
 }
 
@@ -22,7 +22,7 @@ static void kill_worker(struct keeper *k, struct seat *s)
 static void look_at_dying(struct keeper *k, int seat)
 {
 	struct seat *s = &k->seats[seat];
-	const int64_t since = s->killed_ms ? keeper_now_ms() - s->killed_ms : 0;
+	const int64_t since = s->killed_ms ? clock_ms() - s->killed_ms : 0;
 
 	if (since < UNREAPABLE_MS)
 		return;
@@ -44,7 +44,7 @@ static bool too_long(uint32_t began, uint32_t now, uint32_t limit_ms)
 
 static void look_for_stuck(struct keeper *k, struct seat *s)
 {
-	const uint32_t now = (uint32_t)keeper_now_ms(), limit = k->options.watchdog * 1000;
+	const uint32_t now = (uint32_t)clock_ms(), limit = k->options.watchdog * 1000;
 	uint32_t began = atomic_load(&k->shared->tick_began);
 
 	for (size_t i = 0; i < UNANSWERED_THREADS && !too_long(began, now, limit); i++)
@@ -58,7 +58,7 @@ static void look_for_stuck(struct keeper *k, struct seat *s)
 /* Whatever it waits for: it is in the place of one that could take over, or has the word to. */
 static void look_for_slow(struct keeper *k, struct seat *s)
 {
-	if (!k->options.watchdog || s->killed_ms || keeper_now_ms() - s->since_ms < START_TIMEOUT_MS || (s->state != SEAT_PREPARING && s->state != SEAT_ACTIVATING))
+	if (!k->options.watchdog || s->killed_ms || clock_ms() - s->since_ms < START_TIMEOUT_MS || (s->state != SEAT_PREPARING && s->state != SEAT_ACTIVATING))
 		return;
 	keeper_trouble(k, "worker %d did not get ready in %d seconds and is ended", (int)s->pid, START_TIMEOUT_MS / 1000);
 	kill_worker(k, s);
@@ -73,7 +73,7 @@ static void look_at_worker(struct keeper *k, int seat)
 
 	/* somebody else's SIGKILL, and it cannot be reaped yet */
 	if (!s->killed_ms && (state == 'Z' || state == 'X' || (state == 'D' && dying_is_killed(s->pid))))
-		s->killed_ms = keeper_now_ms();
+		s->killed_ms = clock_ms();
 	s->stopped = state == 'T' && k->options.watchdog ? s->stopped + 1 : 0;
 	if (s->stopped >= STOPPED_LOOKS && !s->killed_ms) {
 		keeper_trouble(k, "worker %d was stopped by a signal and is ended", (int)s->pid);
@@ -104,7 +104,7 @@ static void look_at_helper(struct keeper *k, enum helper which)
 
 int watch(struct keeper *k)
 {
-	const int64_t now = keeper_now_ms();
+	const int64_t now = clock_ms();
 	bool dying = false;
 
 	log_limits_end();

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "fs/changed.h"
+#include "fs/decide.h"
 #include "fs/test_hook.h"
 #include "fs/timefmt.h"
 #include "store/core/tables.h"

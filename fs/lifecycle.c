@@ -10,6 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/changed.h"
+#include "fs/clock.h"
+#include "fs/decide.h"
 #include "fs/delivery.h"
 #include "fs/keeping.h"
 #include "fs/log.h"
@@ -98,7 +101,7 @@ static void schedule_one(struct lifecycle *l, uint32_t id)
 	/* one that is being rotated is looked at again when that has ended */
 	if (subject_get(l, id, &s) && !programs_busy(l->programs, PROGRAM_OF_ROTATION, id)) {
 		r = store_mark_get(l->v->store, id, &m);
-		at = r < 0 ? vault_now() + AGAIN_NS : due_of(&s, &m).at;
+		at = r < 0 ? clock_wall() + AGAIN_NS : due_of(&s, &m).at;
 	}
 	if (schedule_set(l->schedule, id, at) < 0)
 		l->stale = true;
@@ -245,7 +248,7 @@ static int rotation_failed(struct lifecycle *l, const struct subject *s, int err
 	m.failures++;
 	for (uint32_t i = 1; i < m.failures && wait < RETRY_MAX_NS; i++)
 		wait *= 2;
-	m.retry = vault_now() + (wait < RETRY_MAX_NS ? wait : RETRY_MAX_NS);
+	m.retry = clock_wall() + (wait < RETRY_MAX_NS ? wait : RETRY_MAX_NS);
 	snprintf(detail, sizeof detail, "policy %llu: %s", (unsigned long long)s->policy.id, why);
 	r = store_begin(l->v->store);
 	if (r < 0)
@@ -283,7 +286,7 @@ static int rotation_commit(struct lifecycle *l, const struct subject *s, const s
 		store_rollback(l->v->store);
 		return 0;
 	}
-	r = rotate_add(l->v->store, s->id, s->policy.expiry, secbuf_cdata(value), secbuf_len(value), vault_now(), &version);
+	r = rotate_add(l->v->store, s->id, s->policy.expiry, secbuf_cdata(value), secbuf_len(value), clock_wall(), &version);
 	snprintf(detail, sizeof detail, "rotated by policy %llu, which uid %u made", (unsigned long long)s->policy.id, s->policy.created_by);
 	if (r == 0)
 		r = record(l, AUDIT_SECRET_SET, s, version, 0, detail);
@@ -365,7 +368,7 @@ static void rotation_ended(struct lifecycle *l, struct program_result *result)
 out:
 	secbuf_free(result->value);
 	if (r < 0)
-		schedule_set(l->schedule, id, vault_now() + AGAIN_NS);
+		schedule_set(l->schedule, id, clock_wall() + AGAIN_NS);
 	else
 		schedule_one(l, id);
 }
@@ -383,10 +386,10 @@ static void act(struct lifecycle *l, uint32_t id)
 		return;
 	r = store_mark_get(l->v->store, id, &m);
 	due = r < 0 ? (struct due){ DUE_NOTHING, INT64_MAX } : due_of(&s, &m);
-	if (r == 0 && due.at <= vault_now())
+	if (r == 0 && due.at <= clock_wall())
 		r = due.kind == DUE_ROTATE ? rotate(l, &s) : raise_event(l, &s, &m, due.kind);
 	if (r < 0)
-		schedule_set(l->schedule, id, vault_now() + AGAIN_NS);
+		schedule_set(l->schedule, id, clock_wall() + AGAIN_NS);
 	else if (r == 0)
 		schedule_one(l, id);
 }
@@ -395,7 +398,7 @@ static void act(struct lifecycle *l, uint32_t id)
 static void let_go(struct lifecycle *l, uint32_t id)
 {
 	if (keeping_act(l->v, id) < 0)
-		schedule_set(l->keeping, id, vault_now() + AGAIN_NS);
+		schedule_set(l->keeping, id, clock_wall() + AGAIN_NS);
 	else
 		schedule_one(l, id);
 }
@@ -426,7 +429,7 @@ static int sooner(int a, int b)
 /* How long until the next thing is due, in ms. */
 static int until_next(const struct lifecycle *l)
 {
-	int64_t next = schedule_next(l->schedule), goes = schedule_next(l->keeping), now = vault_now();
+	int64_t next = schedule_next(l->schedule), goes = schedule_next(l->keeping), now = clock_wall();
 
 	next = goes < next ? goes : next;
 	if (next <= now)
@@ -483,9 +486,9 @@ static int step(struct lifecycle *l)
 	look_at_changes(l);
 	while (programs_take(l->programs, PROGRAM_OF_ROTATION, &result))
 		rotation_ended(l, &result);
-	for (int i = 0; i < DUE_AT_ONCE && (id = schedule_pop(l->schedule, vault_now())); i++)
+	for (int i = 0; i < DUE_AT_ONCE && (id = schedule_pop(l->schedule, clock_wall())); i++)
 		act(l, id);
-	for (int i = 0; i < DUE_AT_ONCE && (id = schedule_pop(l->keeping, vault_now())); i++)
+	for (int i = 0; i < DUE_AT_ONCE && (id = schedule_pop(l->keeping, clock_wall())); i++)
 		let_go(l, id);
 	delivery_step(l->delivery, &wait);
 	return sooner(sooner(wait, until_next(l)), l->stale ? SEALED_MS : -1);

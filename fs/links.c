@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "fs/clock.h"
 #include "fs/holds.h"
 #include "fs/inode.h"
 #include "fs/vault.h"
@@ -14,7 +15,7 @@
 
 static uint64_t now_ms(void)
 {
-	return (uint64_t)(vault_monotonic() / 1000000) & (UINT64_MAX >> REST_SHIFT);
+	return (uint64_t)(clock_monotonic() / 1000000) & (UINT64_MAX >> REST_SHIFT);
 }
 
 static uint64_t begun(uint32_t secret, uint64_t unique)

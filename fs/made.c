@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/read.h"
+
 bool made_is(const struct inode *i)
 {
 	return i->type == INODE_OWN && (i->low == OWN_WHOAMI || i->low == OWN_STATUS || i->low == OWN_METRICS);

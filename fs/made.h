@@ -4,6 +4,9 @@
 
 #include "fs/access.h"
 
+struct read_ask;
+struct read_result;
+
 bool made_is(const struct inode *i);
 /* As access_read, of an open file of that kind. */
 int made_read(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret);

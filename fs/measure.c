@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "fs/clock.h"
 #include "fs/made.h"
 #include "store/core/tables.h"
 
@@ -77,7 +78,7 @@ static struct attr_shown choose(struct vault *v, const struct asker *asker, cons
 		const bool certain = ask->fh || (own && !shown.begun);	/* whose size is asked for */
 		if (own && !shown.begun && move(v, asker, fh, ask))
 			shown = handle_shown(h);
-		else if ((shown.ended && !ask->fh) || vault_monotonic() - h->opened > (certain ? MEASURE_LONG_NS : MEASURE_NS))
+		else if ((shown.ended && !ask->fh) || clock_monotonic() - h->opened > (certain ? MEASURE_LONG_NS : MEASURE_NS))
 			return newest;
 		else
 			*ret_older = true;

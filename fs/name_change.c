@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/changed.h"
+#include "fs/clock.h"
+#include "fs/record.h"
 #include "store/core/requests.h"
 #include "store/core/scrub.h"
 #include "store/core/transaction.h"
@@ -60,7 +63,7 @@ static int carry_out(struct vault *v, const struct asker *asker, const struct na
 
 int name_change(struct vault *v, const struct asker *asker, const struct name_change *c, uint64_t unique, bool resent)
 {
-	const int64_t began = vault_now();
+	const int64_t began = clock_wall();
 	const struct bytes parts[] = { { c->verb, strlen(c->verb) }, { c->name, strlen(c->name) } };
 	const struct request_key key = key_of(v, asker, c, unique);
 	uint8_t digest[DIGEST_LEN];

@@ -6,7 +6,10 @@
 
 #include "fs/appear.h"
 #include "fs/at.h"
+#include "fs/clock.h"
 #include "fs/name_change.h"
+#include "fs/recheck.h"
+#include "fs/record.h"
 #include "fs/temporary.h"
 #include "store/core/tables.h"
 #include "store/objects/objects.h"
@@ -162,7 +165,7 @@ static int list_dots(uint64_t ino, uint64_t *offset, entry_fn fn, void *arg)
 /* Of the vault's directory, or of .coffer/deleted. */
 static void list_secrets(struct vault *v, const struct identity *who, bool deleted, uint64_t offset, entry_fn fn, void *arg)
 {
-	const int64_t now = vault_now();
+	const int64_t now = clock_wall();
 	const uint32_t mark = deleted ? UINT32_MAX : appear_mark(v);
 	const struct policy *p = store_policy(v->store);
 	struct policy_answer a;
@@ -190,7 +193,7 @@ static int list_versions(struct vault *v, const struct identity *who, const stru
 		return -EACCES;
 	if (store_sealed(v->store))
 		return -ENOKEY;
-	action_set can = policy_actions(store_policy(v->store), &who->policy, s->name, vault_now());
+	action_set can = policy_actions(store_policy(v->store), &who->policy, s->name, clock_wall());
 	if (!(can & (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET))))
 		return -EACCES;
 	for (uint32_t k = 0; k < s->n_versions; k++) {
@@ -239,7 +242,7 @@ static int list_temps(struct vault *v, const struct asker *asker, const struct c
 
 	while (who && offset < TEMPS_FROM + TEMPS_MAX && temps_next(v->temps, s->id, &at, &t)) {
 		if (may_set < 0)
-			may_set = (policy_actions(store_policy(v->store), &who->policy, s->name, vault_now()) & ACTION_BIT(ACTION_SECRETS_SET)) != 0;
+			may_set = (policy_actions(store_policy(v->store), &who->policy, s->name, clock_wall()) & ACTION_BIT(ACTION_SECRETS_SET)) != 0;
 		if (!temporary_listed(asker, &t, may_set))
 			continue;
 		struct inode i = { .type = INODE_TEMP, .secret = (uint32_t)(t.id >> 28), .low = (uint32_t)(t.id & INODE_LOW_MAX) };
@@ -316,7 +319,7 @@ static void judge_listing(struct vault *v, const struct asker *asker, const stru
 		return;
 	}
 	j->error = store_sealed(v->store) ? ENOKEY : EACCES;
-	if (who && !store_sealed(v->store) && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, vault_now()) == POLICY_ALLOW) {
+	if (who && !store_sealed(v->store) && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, clock_wall()) == POLICY_ALLOW) {
 		j->error = 0;
 		j->decision = POLICY_ALLOW;
 	}
@@ -333,7 +336,7 @@ static int record_listing(struct vault *v, const struct asker *asker, const stru
 	if (dir->type == INODE_VERSIONS && !j.name[0])	/* a secret that is gone: nothing to list */
 		return 0;
 	const enum audit_operation operation = is_deleted(dir) ? AUDIT_SECRET_LIST_DELETED : dir->type == INODE_VERSIONS ? AUDIT_SECRET_LIST_VERSIONS : AUDIT_SECRET_LIST;
-	return vault_record(v, operation, asker->who, &j, unique, resent, vault_now(), NULL) && !j.error ? -EIO : 0;
+	return vault_record(v, operation, asker->who, &j, unique, resent, clock_wall(), NULL) && !j.error ? -EIO : 0;
 }
 
 /* seekdir(3) lists from anywhere: so it is not the offset that says whether this one was recorded. */

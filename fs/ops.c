@@ -9,11 +9,13 @@
 #include "fs/appear.h"
 #include "fs/at.h"
 #include "fs/attr.h"
+#include "fs/clock.h"
 #include "fs/ctl_file.h"
 #include "fs/links.h"
 #include "fs/log.h"
 #include "fs/measure.h"
 #include "fs/names.h"
+#include "fs/record.h"
 #include "fs/removal.h"
 #include "fs/staging.h"
 #include "fs/temporary.h"
@@ -563,7 +565,7 @@ static bool is_marker(fuse_ino_t parent, const char *name, const char *which)
 /* Its inode is another one each time: the kernel renames nothing over itself. */
 static void mark(fuse_req_t req)
 {
-	const struct inode marker = { .type = INODE_MARKER, .low = ((uint32_t)(vault_monotonic() / 1000) & INODE_LOW_MAX) | 1 };
+	const struct inode marker = { .type = INODE_MARKER, .low = ((uint32_t)(clock_monotonic() / 1000) & INODE_LOW_MAX) | 1 };
 	struct fuse_entry_param e;
 
 	int r = entry_for(vault_of(req), NULL, inode_pack(&marker), &e);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fs/accounts.h"
+#include "fs/clock.h"
 #include "store/crypto/aead.h"
 
 #define JOBS_MAX   (PROGRAMS_POLL - 1)
@@ -45,13 +46,6 @@ struct programs {
 	uint32_t next_number;
 	struct job jobs[JOBS_MAX];
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 int programs_new(int runner_fd, int wake, const _Atomic int32_t *pid, struct programs **ret_programs)
 {
@@ -246,7 +240,7 @@ static void expire(struct programs *p, struct job *j)
 		return;
 	if (j->state == JOB_RUNNING && j->runner != atomic_load(p->pid))
 		finish(p, j, -EPIPE, "the runner died while the program ran");
-	else if (now_ms() >= j->deadline)
+	else if (clock_ms() >= j->deadline)
 		finish(p, j, -ETIMEDOUT, "the runner did not answer in time");
 }
 
@@ -310,7 +304,7 @@ static int start_locked(struct programs *p, const struct runner_request *request
 	if (!j)
 		return -EAGAIN;
 	*j = (struct job){ .owner = owner, .number = ++p->next_number, .wants_value = q.wants_value != 0, .fd = -1, .value_max = value_max,
-			   .deadline = now_ms() + (int64_t)q.timeout * 1000 + GRACE_MS, .result = { .subject = subject, .tag = tag } };
+			   .deadline = clock_ms() + (int64_t)q.timeout * 1000 + GRACE_MS, .result = { .subject = subject, .tag = tag } };
 	q.number = j->number;
 	if (j->wants_value)
 		r = secbuf_new(value_max + 1, &j->value);
@@ -420,7 +414,7 @@ bool programs_take(struct programs *p, enum program_owner owner, struct program_
 
 static void wait_a_moment(struct programs *p)
 {
-	const int64_t until = now_ms() + LOOK_MS;
+	const int64_t until = clock_ms() + LOOK_MS;
 	const struct timespec t = { .tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000 };
 
 	pthread_cond_timedwait(&p->done, &p->lock, &t);

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "fs/appear.h"
+#include "fs/changed.h"
+#include "fs/clock.h"
+#include "fs/decide.h"
 #include "fs/log.h"
 #include "fs/name_change.h"
 #include "store/core/clock.h"
@@ -234,7 +237,7 @@ static void ring_for(struct vault *v, const struct due *left, size_t n)
 void removal_tick(struct vault *v)
 {
 	struct due due[BATCH], left[BATCH];
-	const int64_t now = vault_monotonic();
+	const int64_t now = clock_monotonic();
 	size_t n, n_left;
 
 	if (store_sealed(v->store))

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fs/caller.h"
+#include "fs/clock.h"
 
 #define CLIENTS_MAX  16
 #define JOBS_MAX     64
@@ -28,17 +29,9 @@
 
 #define PF_KTHREAD 0x00200000u
 
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static int ms_until(int64_t deadline)
 {
-	int64_t left = deadline - now_ns();
+	int64_t left = deadline - clock_monotonic();
 
 	return left <= 0 ? 0 : (int)((left + 999999) / 1000000);
 }
@@ -375,7 +368,7 @@ static void run_job(struct resolver *r, struct job *job)
 
 static void take_question(struct resolver *r, size_t client, const struct resolver_question *q)
 {
-	struct job job = { .state = JOB_QUEUED, .client = client, .asked = *q, .deadline = now_ns() + RESOLVER_PATIENCE_MS * INT64_C(1000000) };
+	struct job job = { .state = JOB_QUEUED, .client = client, .asked = *q, .deadline = clock_monotonic() + RESOLVER_PATIENCE_MS * INT64_C(1000000) };
 	const bool sound = q->kind == RESOLVER_RANGES || (q->kind == RESOLVER_THREAD && q->tid > 0);
 	size_t i = 0;
 
@@ -406,7 +399,7 @@ static void take_questions(struct resolver *r, size_t client)
 /* Answers what has waited long enough. Returns when the next question will have, ms; -1: there is none. */
 static int expire(struct resolver *r)
 {
-	int64_t now = now_ns(), next = INT64_MAX;
+	int64_t now = clock_monotonic(), next = INT64_MAX;
 
 	for (size_t i = 0; i < JOBS_MAX; i++) {
 		struct job *job = &r->jobs[i];
@@ -520,7 +513,7 @@ static bool wait_for_end(struct resolver *r)
 	pthread_mutex_lock(&r->lock);
 	while (!r->stop)
 		pthread_cond_wait(&r->end, &r->lock);
-	int64_t deadline = now_ns() + RESOLVER_PATIENCE_MS * INT64_C(1000000);
+	int64_t deadline = clock_monotonic() + RESOLVER_PATIENCE_MS * INT64_C(1000000);
 	struct timespec until = { .tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000 };
 	while (r->alive > 0)
 		if (pthread_cond_timedwait(&r->end, &r->lock, &until) == ETIMEDOUT)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
 #include "fs/resolver.h"
 #include "store/crypto/aead.h"
 
@@ -22,14 +23,6 @@ struct resolver_client {
 	uint64_t number;	/* of the last question */
 	struct asking *asking;
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static void enter(struct resolver_client *c, struct asking *me)
 {
@@ -64,13 +57,13 @@ static void hand_out(struct resolver_client *c, const struct resolver_answer *a)
 static int receive(int fd, int64_t deadline, struct resolver_answer *ret_answer)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int64_t left = deadline - now_ns();
+	int64_t left = deadline - clock_monotonic();
 	int ready = poll(&p, 1, left <= 0 ? 0 : (int)((left + 999999) / 1000000));
 
 	if (ready < 0)
 		return errno == EINTR ? 0 : -EPIPE;
 	if (ready == 0)
-		return now_ns() >= deadline ? -ETIMEDOUT : 0;
+		return clock_monotonic() >= deadline ? -ETIMEDOUT : 0;
 	ssize_t n = recv(fd, ret_answer, sizeof(*ret_answer), MSG_DONTWAIT | MSG_TRUNC);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		return -EPIPE;

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
 #include "fs/log.h"
 #include "fs/passing.h"
 #include "store/lifecycle/events.h"
@@ -51,13 +52,6 @@ struct runner {
 	struct result results[RESULTS_KEPT];
 	size_t next_result;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- answers ---- */
 
@@ -245,7 +239,7 @@ static int start(int client, const struct runner_request *q, const struct progra
 		become(p, out[1], err[1], a.runner);
 	if (!e) {
 		*run = (struct run){ .pid = pid, .client = client, .number = q->number, .key = { q->key[0], q->key[1] }, .cookie = q->cookie,
-				     .deadline = now_ms() + (int64_t)q->timeout * 1000, .err = err[0] };
+				     .deadline = clock_ms() + (int64_t)q->timeout * 1000, .err = err[0] };
 		err[0] = -1;
 		answer(client, &a, out[0]);
 	}
@@ -435,7 +429,7 @@ static void reap(struct runner *r)
 /* Ends what is over its time. Returns how long until the next deadline, -1: there is none. */
 static int expire(struct runner *r)
 {
-	int64_t now = now_ms(), wait = -1;
+	int64_t now = clock_ms(), wait = -1;
 
 	for (size_t i = 0; i < RUNS_MAX; i++) {
 		struct run *run = &r->runs[i];

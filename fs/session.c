@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
 #include "fs/delayed.h"
 #include "fs/lanes.h"
 #include "fs/log.h"
@@ -93,13 +94,6 @@ int request_reply(int error, const void *body, size_t len)
 	return answer(current.session, current.header->unique, error, body, len);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static uint64_t whose_it_is(const struct session *s, const struct fuse_in_header *in, size_t len)
 {
 	return current.neighbour_known ? current.neighbour : s->config.neighbour(s->config.userdata, in, len);
@@ -112,7 +106,7 @@ static bool refuse_later(struct session *s, const struct fuse_in_header *in, siz
 	if (!s->config.shared->keeper.resend || lanes_locked(in, len))
 		return false;
 	const uint64_t neighbour = whose_it_is(s, in, len);
-	const int64_t now = now_ms();
+	const int64_t now = clock_ms();
 	const uint32_t brake = delayed_brake(s->delayed, neighbour, now);
 	if (brake > delay_ms)
 		delay_ms = brake;
@@ -174,7 +168,7 @@ int session_send_delayed(struct session *s)
 	do {
 		n = 0;
 		pthread_mutex_lock(&s->lock);
-		const int64_t now = now_ms();
+		const int64_t now = clock_ms();
 		while (n < SEND_BATCH && delayed_take(s->delayed, now, &due[n]))
 			n++;
 		next = delayed_next(s->delayed, now);

@@ -117,8 +117,6 @@ struct shared {
 	struct parked parked[PARKED] __attribute__((aligned(4096)));
 };
 
-/* For the keeper's watchdog: milliseconds, never 0. */
-uint32_t shared_clock(void);
 /* The request takes long, and gets on: the watchdog looks at it as if it had just begun. For the thread that is at it; accepts NULL and 0. */
 void shared_still_at(struct shared *s, uint64_t unique);
 /* What comes next may take that long without a sign of life, on top of what any request may: the disk, for one, gives none. */

@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/changed.h"
+#include "fs/clock.h"
 #include "fs/log.h"
+#include "fs/recheck.h"
+#include "fs/record.h"
 #include "fs/staged.h"
 #include "fs/temps.h"
 #include "store/core/tables.h"
@@ -197,7 +201,7 @@ static bool opener_blocked(struct vault *v, const struct policy *p, const struct
 /* At RELEASE nobody asks: what was written was written with a right. Whether that right still stands is told by its binding. */
 static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t fh, struct verdict *j)
 {
-	const int64_t now = vault_now();
+	const int64_t now = clock_wall();
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
 	const struct policy *p = store_policy(v->store);
@@ -238,7 +242,7 @@ static void judge_commit(struct vault *v, const struct asker *asker, const struc
 		j->error = EACCES;
 	else if (!j->error && joins) {		/* a copy would be a version that does not expire */
 		const struct catalog_version *c = catalog_version(s, s->current);
-		if (c && !store_version_valid(store_settings(v->store), c, vault_now()))
+		if (c && !store_version_valid(store_settings(v->store), c, clock_wall()))
 			j->error = EKEYEXPIRED;
 	}
 	store_unlock_tables(v->store);
@@ -259,7 +263,7 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	static const struct version_attributes plain_attributes = { .not_before = INT64_MIN, .expires = INT64_MAX };
 	struct handle *h = writable(v, fh);
 	struct stage_info info;
-	const int64_t began = vault_now();
+	const int64_t began = clock_wall();
 	int r;
 
 	if (!h)

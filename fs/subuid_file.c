@@ -1,6 +1,4 @@
 /* /etc/subuid and /etc/passwd as they lie on the disk, followed. */
-#include "fs/subuid.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,7 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
 #include "fs/log.h"
+#include "fs/subuid.h"
 
 #define LOOK_NS INT64_C(1000000000)
 
@@ -26,14 +26,6 @@ struct subuids {
 	uint32_t number;
 	bool reading;		/* a thread is at it: the others use what there is */
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static struct version version_of(int dir, const char *name)
 {
@@ -179,7 +171,7 @@ static void follow(struct subuids *s, int64_t now)
 
 void subuids_follow(struct subuids *s)
 {
-	const int64_t now = now_ns();
+	const int64_t now = clock_monotonic();
 
 	pthread_mutex_lock(&s->lock);
 	if (!s->reading && (!s->looked || now - s->looked >= LOOK_NS))

@@ -7,9 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/changed.h"
+#include "fs/clock.h"
 #include "fs/holds.h"
 #include "fs/links.h"
 #include "fs/log.h"
+#include "fs/read.h"
+#include "fs/recheck.h"
+#include "fs/record.h"
 #include "fs/staged.h"
 #include "fs/temps.h"
 #include "store/core/requests.h"
@@ -90,7 +95,7 @@ static int enter(struct vault *v, const struct asker *a, const struct temp *t, c
 	h->tgid = a->who->tgid;
 	h->extra = t->id;
 	h->binding = j->binding;
-	h->since = vault_now();
+	h->since = clock_wall();
 	memcpy(h->digest, a->who->digest, IDENTITY_DIGEST);
 	memcpy(h->reader[0].digest, a->who->digest, IDENTITY_DIGEST);
 	h->reader[0].may[HANDLE_MAY_SET] = (struct handle_decision){ j->epoch, j->valid_until };
@@ -103,7 +108,7 @@ static int cut(struct vault *v, struct temp *t, uint64_t len, uint64_t unique);
 /* The entry is open once more for this; it is closed again unless all goes well. */
 static int open_entry(struct vault *v, const struct asker *a, struct temp *t, const struct open_ask *ask, struct verdict *j, uint64_t *ret_fh)
 {
-	const int64_t began = vault_now();
+	const int64_t began = clock_wall();
 	int r = 0;
 
 	if (ask->flags & O_TRUNC) {
@@ -117,14 +122,14 @@ static int open_entry(struct vault *v, const struct asker *a, struct temp *t, co
 	if (!r)
 		r = enter(v, a, t, ask, j, ret_fh);
 	if (r)
-		temps_close(v->temps, t->id, vault_monotonic());
+		temps_close(v->temps, t->id, clock_monotonic());
 	return r;
 }
 
 static int refuse(struct vault *v, const struct asker *a, const struct open_ask *ask, struct verdict *j, int error)
 {
 	j->error = error;
-	vault_record(v, AUDIT_SECRET_SET, a->who, j, ask->unique, ask->resent, vault_now(), NULL);
+	vault_record(v, AUDIT_SECRET_SET, a->who, j, ask->unique, ask->resent, clock_wall(), NULL);
 	return -error;
 }
 
@@ -140,7 +145,7 @@ static bool had_fh(struct vault *v, uint64_t unique, bool resent, uint64_t *ret_
 int temporary_create(struct vault *v, const struct asker *a, const struct temporary_ask *ask, uint64_t *ret_ino, uint64_t *ret_fh)
 {
 	const struct open_ask as_open = { .flags = ask->flags, .unique = ask->unique, .resent = ask->resent };
-	const int64_t now = vault_now();
+	const int64_t now = clock_wall();
 	struct temp *t, other;
 	struct verdict j = { 0 };
 	struct inode dir;
@@ -157,7 +162,7 @@ int temporary_create(struct vault *v, const struct asker *a, const struct tempor
 	if (j.error)
 		return refuse(v, a, &as_open, &j, j.error);
 	struct temp what = {
-		.secret = dir.secret, .unique = ask->unique, .neighbour = a->neighbour, .mode = ask->mode & 0777, .modified = now, .accessed = now, .used = vault_monotonic(),
+		.secret = dir.secret, .unique = ask->unique, .neighbour = a->neighbour, .mode = ask->mode & 0777, .modified = now, .accessed = now, .used = clock_monotonic(),
 	};
 	memcpy(what.owner, a->who->digest, IDENTITY_DIGEST);
 	vault_copy_name(what.name, sizeof what.name, ask->name);
@@ -209,7 +214,7 @@ void temporary_close(struct vault *v, uint64_t fh)
 	const uint64_t id = h ? h->extra : 0;
 
 	access_close(v, fh);
-	temps_close(v->temps, id, vault_monotonic());
+	temps_close(v->temps, id, clock_monotonic());
 }
 
 /* ---- bytes ---- */
@@ -260,7 +265,7 @@ static int settle(struct vault *v, struct temp *t, int r)
 	r = store_stage_stat(v->store, t->stage, &info);
 	if (!r) {
 		t->size = info.size;
-		t->modified = vault_now();
+		t->modified = clock_wall();
 	}
 	return r;
 }
@@ -353,7 +358,7 @@ int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const st
 		t->accessed = time_of(want->st_atim);
 	if (!r && (to_set & TEMPORARY_MTIME))
 		t->modified = time_of(want->st_mtim);
-	temps_close(v->temps, t->id, r ? t->used : vault_monotonic());
+	temps_close(v->temps, t->id, r ? t->used : clock_monotonic());
 	return r;
 }
 
@@ -369,7 +374,7 @@ static int take_away(struct vault *v, const struct asker *a, uint32_t secret, ui
 	judge(v, a, secret, &j);
 	if (j.error || strcmp(j.role, "administrator"))
 		return -EPERM;
-	return vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent, vault_now(), NULL) ? -EIO : 0;
+	return vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent, clock_wall(), NULL) ? -EIO : 0;
 }
 
 int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique, bool resent)
@@ -434,7 +439,7 @@ static int replace(struct vault *v, const struct asker *a, const struct temp *t,
 	if (!r)
 		r = store_request_put(v->store, key, digest, "{}");
 	if (!r)
-		r = vault_record(v, AUDIT_SECRET_SET, a->who, j, unique, resent, vault_now(), NULL);
+		r = vault_record(v, AUDIT_SECRET_SET, a->who, j, unique, resent, clock_wall(), NULL);
 	if (r) {
 		store_rollback(v->store);
 		return r;
@@ -477,13 +482,13 @@ int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, co
 		r = replace(v, a, t, &key, digest, &j, resent, &promised);
 	if (r) {
 		j.error = -r;
-		vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent && !promised, vault_now(), NULL);
+		vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent && !promised, clock_wall(), NULL);
 	}
 out:
 	if (t && !r)
 		temps_end(v->temps, t->id, TEMP_REPLACED);
 	if (t)
-		temps_close(v->temps, t->id, vault_monotonic());
+		temps_close(v->temps, t->id, clock_monotonic());
 	return r;
 }
 
@@ -522,7 +527,7 @@ void temporary_tick(struct vault *v)
 	struct temp *t;
 
 	pthread_mutex_lock(&v->temps_lock);	/* whoever waits for it finds all of it done */
-	while ((t = temps_due(v->temps, vault_monotonic()))) {
+	while ((t = temps_due(v->temps, clock_monotonic()))) {
 		if (t->stage && store_stage_drop(v->store, t->stage) == -ETIMEDOUT)
 			log_caused(LOG_WARNING, "bytes of a temporary file stay in the store until the next start");
 		staged_drop_of(v, &t->staged, t->neighbour);

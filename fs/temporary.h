@@ -7,6 +7,8 @@
 
 #include "fs/access.h"
 
+struct read_ask;
+
 struct stat;
 
 /* Before it is known who asks: 0; -EPERM: not a place, or not a name, for one; -ENAMETOOLONG. */

@@ -2,11 +2,12 @@
 
 #include <stddef.h>
 
+#include "fs/clock.h"
 #include "fs/shared.h"
 
 void unanswered_begin(struct unanswered *u, uint32_t slot, uint64_t unique)
 {
-	atomic_store_explicit(&u->at[slot].began, shared_clock(), memory_order_relaxed);
+	atomic_store_explicit(&u->at[slot].began, clock_coarse_ms(), memory_order_relaxed);
 	atomic_store_explicit(&u->at[slot].unique, unique, memory_order_release);
 }
 

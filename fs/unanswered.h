@@ -11,7 +11,7 @@
 #define UNANSWERED_THREADS 128u
 #define UNANSWERED_WAITING 256u
 
-/* unique is without the kernel's resend bit; 0: none. began: shared_clock(). */
+/* unique is without the kernel's resend bit; 0: none. began: clock_coarse_ms(). */
 struct unanswered_at { _Atomic uint64_t unique; _Atomic uint32_t began; uint32_t pad; };
 
 struct unanswered {
@@ -22,7 +22,7 @@ struct unanswered {
 
 void unanswered_begin(struct unanswered *u, uint32_t slot, uint64_t unique);
 void unanswered_end(struct unanswered *u, uint32_t slot);
-/* The watchdog looks at the request as if it had begun then (shared_clock()). */
+/* The watchdog looks at the request as if it had begun then (clock_coarse_ms()). */
 void unanswered_began(struct unanswered *u, uint64_t unique, uint32_t when);
 /* Nobody is at it, and it has no answer. Where there is no room, one that waits for long goes: its caller was killed, most likely. */
 void unanswered_wait(struct unanswered *u, uint64_t unique);

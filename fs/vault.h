@@ -74,35 +74,6 @@ struct vault {
 	bool unlock_failed;		/* rows were not authentic: nothing is served until an administrator has looked */
 };
 
-/* Nanoseconds since the epoch. */
-int64_t vault_now(void);
-int64_t vault_monotonic(void);	/* ns that no clock's setting moves */
-
-/* A decision with what the audit record needs of it, copied out of the tables so that no lock is held. */
-struct verdict {
-	int error;			/* 0: go on; positive errno otherwise */
-	enum policy_decision decision;
-	uint64_t binding;
-	uint64_t set_binding;		/* of an open for writing: what lets in its commits */
-	int64_t valid_until;
-	uint64_t epoch;
-	char role[ROLE_NAME_MAX];
-	struct principal principal;	/* whom the binding speaks of */
-	char name[NAME_LEN_MAX + 1];
-	uint32_t secret, version, size;
-	bool newest;			/* version is what current serves */
-};
-
-/* Copies a name into a fixed field: what snprintf does, without its price on the read path. */
-void vault_copy_name(char *ret, size_t room, const char *name);
-
-/* Asks the policy about an action on a name (NULL: the vault). who may be NULL: denied. */
-void vault_decide(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict);
-/* The same under a table lock that the caller holds. */
-void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict);
-
-/* One who must be able to act when others have used up what there is: whoever may grant, and root of the host (a sealed vault knows no policy). */
-bool vault_is_administrator(struct vault *v, const struct identity *who);
 
 /* Whose share of things a caller uses (fs/shares.h): once it is known who that is, and before, without asking anybody. */
 uint64_t vault_neighbour(const struct identity *who);
@@ -118,49 +89,8 @@ bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid);
 /* Mounted read-only: nothing that a caller or a clock asks for is changed. */
 static inline bool vault_read_only(const struct vault *v) { return atomic_load(&v->shared->keeper.read_only); }
 
-/* What a thread must be able to wait for to write a record. */
-enum patience vault_record_waits(const struct vault *v);
-/* Writes the record of a verdict. 0, or -EIO: nothing may be served. *ret_delay_ms may be NULL. */
-int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
-		 uint32_t *ret_delay_ms);
-
-/* Ends the transaction and, where it succeeds, owes its watchers the word: vault_changed gives it, on the same thread; if this worker dies before that, the next one's vault_ring_missed does. As store_commit. */
-int vault_commit(struct vault *v);
-/* After a commit: watchers hear of it (of what came through the mount, the kernel tells them: no rings, or of a write the marker alone), new names appear in the mount, which is waited for (fs/appear.h), and plaintext that may have lost its readers goes. */
-enum vault_rings { RINGS_NONE, RINGS_MARKER, RINGS_ALL };
-void vault_changed(struct vault *v, enum vault_rings rings);
-/* Watchers know of what others committed up to this epoch. */
-void vault_told(struct vault *v, uint64_t epoch);
-/* When a worker takes over: rings for what was committed and, for all that the one before has left word of, not rung. */
-void vault_ring_missed(struct vault *v);
-/* One that finds the bell's queue full is counted, and comes again with vault_ring_lost. */
-void vault_ring(struct vault *v, enum bell_action action, const char *path);
-/* Rings again for all that may not have been heard for a full queue, where there is any; waits for room. From a thread of its own: stop_fd is readable when it should end, and leave the rest to the next. */
-void vault_ring_lost(struct vault *v, int stop_fd);
-/* A secret's current is another, or came or went with it: for the store's callbacks, arg is the vault. */
-void vault_ring_current(uint32_t secret, void *arg);
-
-/* After a commit that may have added events: watchers of .coffer/events hear of it, and whoever delivers them. Part of vault_changed. */
-void vault_events_told(struct vault *v);
-bool vault_events_new(const struct vault *v);	/* Are there some that nobody was told of? */
-
-/* Watchers of .coffer/audit hear of what was written since. For one thread, as often as they are to hear at most. A watcher that reads the log when it hears makes a record, which is not to ring for it again: records of
- * reading the log ring only when nothing was rung for a while, which grows with each such ring. */
-void vault_ring_log(struct vault *v);
-
 /* A name came or went: what stat says of the directories that have names. Never backwards, whatever the wall clock says. */
 void vault_names_moved(struct vault *v);
 int64_t vault_names_time(const struct vault *v);
-
-/* There is something for the thread that does what is due: arg is the vault. */
-void vault_wake_lifecycle(void *arg);
-
-/* Gets the vault key and verifies everything; the active worker records it. 0; -ENOKEY; -EBADMSG. */
-int vault_unlock(struct vault *v, char *why, size_t why_len);
-int vault_seal(struct vault *v);
-/* A standby follows the store, and throws its keys away where the vault was sealed since it took them. 0 or what store_catch_up says. */
-int vault_stand_by(struct vault *v);
-/* Once it may write: records what it found as a standby. */
-void vault_take_over(struct vault *v);
 
 #endif

@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "fs/appear.h"
+#include "fs/changed.h"
+#include "fs/clock.h"
 #include "fs/control.h"
 #include "fs/heap.h"
 #include "fs/holds.h"
@@ -26,6 +28,7 @@
 #include "fs/ops.h"
 #include "fs/removal.h"
 #include "fs/sandbox.h"
+#include "fs/seal.h"
 #include "fs/staging.h"
 #include "fs/temporary.h"
 #include "fs/test_hook.h"
@@ -197,13 +200,6 @@ static int log_pending(uint64_t id, const char *act, void *arg)
 
 /* ---- what happens by itself, in the active worker ---- */
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void try_unlock(struct vault *v)
 {
 	char why[256] = "";
@@ -230,7 +226,7 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 	if (audit_append(v->audit, &e, NULL))
 		log_caused(LOG_ERR, "and the log cannot be written");
 	v->shared->keeper.deaths_of_request++;
-	return suspects_penalty(&v->shared->suspects, vault_neighbour_guess(v, in->uid), now_ms());
+	return suspects_penalty(&v->shared->suspects, vault_neighbour_guess(v, in->uid), clock_ms());
 }
 
 static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
@@ -273,7 +269,7 @@ static void tick(struct worker *w)
 		log_error("the key holder is gone: %s", why);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
-	v->shared->tick_began = shared_clock();	/* not before: to verify a large store may take longer than anything else */
+	v->shared->tick_began = clock_coarse_ms();	/* not before: to verify a large store may take longer than anything else */
 	const uint64_t epoch = store_epoch(v->store);
 	int r = store_follow(v->store, vault_ring_current, v);
 	if (!r)
@@ -299,7 +295,7 @@ static void tick(struct worker *w)
 	space_look(&v->space, v->shared->keeper.store);
 	backups_expire(v->backups);
 	log_limits_end();
-	heap_give_back(&w->heap, now_ms());
+	heap_give_back(&w->heap, clock_ms());
 	callers_follow(v->callers, CALLERS_FOLLOW_MS);
 	v->shared->tick_began = 0;
 }
@@ -326,7 +322,7 @@ static void *ticker(void *arg)
 {
 	struct worker *w = arg;
 	int wait = TICK_MS;
-	int64_t due = now_ms() + TICK_MS;
+	int64_t due = clock_ms() + TICK_MS;
 	uint64_t count;
 
 	for (;;) {
@@ -338,11 +334,11 @@ static void *ticker(void *arg)
 			break;
 		if (p[2].revents)
 			(void)!read(w->linger_fd, &count, sizeof count);
-		if (p[1].revents || now_ms() >= due) {
+		if (p[1].revents || clock_ms() >= due) {
 			tick(w);
-			due = now_ms() + TICK_MS;
+			due = clock_ms() + TICK_MS;
 		}
-		int64_t left = due - now_ms();
+		int64_t left = due - clock_ms();
 		wait = sooner(left > 0 ? (int)left : 0, session_send_delayed(w->session));
 		if (plain_expire(w->vault.plain, IDLE_MS))
 			wait = sooner(wait, PLAIN_LINGER_MS / 2);
@@ -576,7 +572,7 @@ static int stand_by(struct worker *w)
 		int r = follow(w);
 		if (r)
 			return r;
-		heap_give_back(&w->heap, now_ms());
+		heap_give_back(&w->heap, clock_ms());
 		callers_follow(w->vault.callers, CALLERS_FOLLOW_MS);
 	}
 }

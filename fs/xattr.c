@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/clock.h"
+#include "fs/decide.h"
 #include "fs/names.h"
 #include "fs/timefmt.h"
 #include "store/core/clock.h"
@@ -52,7 +54,7 @@ static int gather(struct vault *v, const struct asker *asker, uint64_t ino, stru
 		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_LIST, s->name, &j);
 		if (!j.error) {
 			/* the binding that lets the caller in, not the one that lets it look */
-			policy_decide(store_policy(v->store), &asker->who->policy, ACTION_SECRETS_GET, s->name, vault_now(), &get);
+			policy_decide(store_policy(v->store), &asker->who->policy, ACTION_SECRETS_GET, s->name, clock_wall(), &get);
 			f->binding = get.decision == POLICY_ALLOW ? get.binding : j.binding;
 			r = 0;
 		}

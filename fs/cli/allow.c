@@ -11,6 +11,7 @@
 
 #include "fs/cli/client.h"
 #include "fs/cli/store_access.h"
+#include "fs/cli/users.h"
 #include "fs/runner.h"
 
 /* ---- arguments ---- */

@@ -12,6 +12,7 @@
 
 #include "fs/cli/client.h"
 #include "fs/cli/lines.h"
+#include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
 #include "fs/timefmt.h"

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/clock.h"
+
 #define ANSWER_MAX  (256u << 20)	/* a list of every secret of a large vault */
 #define OPEN_PATIENCE_MS 2000	/* while nothing could be sent at all */
 #define PAUSE_FIRST_MS 10
@@ -154,14 +156,6 @@ static bool lost(int r)
 	}
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int add_id(json_t *request)
 {
 	unsigned char raw[16];
@@ -176,7 +170,7 @@ static int add_id(json_t *request)
 
 static int converse(const char *mount, struct message *m, char **ret_text, size_t *ret_len)
 {
-	int64_t start = now_ms(), pause = PAUSE_FIRST_MS;
+	int64_t start = clock_ms(), pause = PAUSE_FIRST_MS;
 	unsigned refusals = 0;
 	int r;
 
@@ -188,7 +182,7 @@ static int converse(const char *mount, struct message *m, char **ret_text, size_
 			return r;
 		if (r == -EPERM && ++refusals >= REFUSALS_MAX)
 			return r;
-		if (now_ms() + pause > start + (m->sent ? CLIENT_PATIENCE_MS : OPEN_PATIENCE_MS))
+		if (clock_ms() + pause > start + (m->sent ? CLIENT_PATIENCE_MS : OPEN_PATIENCE_MS))
 			return r;
 		nanosleep(&rest, NULL);
 		pause = pause * 2 > PAUSE_LAST_MS ? PAUSE_LAST_MS : pause * 2;

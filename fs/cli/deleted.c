@@ -1,6 +1,4 @@
 /* The end of secrets and versions. What the kernel must know of, because a name goes or moves, is a file operation on the mount. */
-#include "fs/cli/secrets.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,7 +6,9 @@
 #include <unistd.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/names.h"
 #include "fs/cli/output.h"
+#include "fs/cli/secrets.h"
 
 static void live_path(const struct mount *m, const char *name, char ret[PATH_MAX + 256])
 {

@@ -1,6 +1,4 @@
 /* coffer doctor: looks at everything that a working vault stands on, as whoever asks. One line for each: ok, warn, or FAIL with what to do. */
-#include "fs/cli/cli.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,12 +16,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/cli/cli.h"
 #include "fs/cli/client.h"
 #include "fs/cli/doctor_indexers.h"
 #include "fs/cli/doctor_programs.h"
 #include "fs/cli/harmless.h"
 #include "fs/cli/output.h"
 #include "fs/cli/store_access.h"
+#include "fs/cli/users.h"
 
 #define LINE_MAX_LEN       1024
 #define CLOCK_EARLIEST     1767225600	/* 2026-01-01: before this program was written */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/cli/store_access.h"
+#include "fs/cli/users.h"
 #include "fs/runner.h"
 
 #define USERS_TOLD     64	/* different users of the list; there are hardly more */

@@ -13,6 +13,7 @@
 #include "fs/cli/editor.h"
 #include "fs/cli/input.h"
 #include "fs/cli/janitor.h"
+#include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
 #include "policy/scope.h"

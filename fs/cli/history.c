@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/cli/client.h"
+#include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
 #include "fs/timefmt.h"

@@ -20,6 +20,7 @@
 #include "fs/cli/janitor.h"
 #include "fs/cli/names.h"
 #include "fs/cli/store_access.h"
+#include "fs/cli/users.h"
 #include "store/audit/audit.h"
 #include "store/crypto/aead.h"
 #include "store/keys/envelope.h"

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "fs/cli/harmless.h"
-#include "fs/cli/secrets.h"
+#include "fs/cli/names.h"
 #include "fs/timefmt.h"
 
 #define RECORD_MAX (1u << 20)	/* bytes of one line; the files' own are far shorter */

@@ -4,9 +4,11 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/cli/cli.h"
+#include "policy/scope.h"
 
 struct unknown { enum principal_kind kind; char name[64]; };
 
@@ -42,4 +44,27 @@ int principal_argument(const char *given, struct principal *ret_principal, char 
 			    "(user:1000,host)", given);
 	principal_print(ret_principal, ret_text);
 	return EXIT_DONE;
+}
+
+int secret_name_check(const char *name)
+{
+	if (name_valid(name))
+		return EXIT_DONE;
+	return fail(EXIT_USAGE, "\"%.140s\" cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit%s", name, NAME_LEN_MAX, name_advice(name));
+}
+
+/* What people try, and what does instead. */
+const char *name_advice(const char *name)
+{
+	const char *last = strrchr(name, '/');
+
+	if (last && (!strcmp(last, "/current") || strstr(name, "/versions/")))
+		return "; that is a file of the tree: give the secret's name alone, db for /vault/db/current";
+	if (last)
+		return "; there are no folders yet: write prod-db for prod/db, and grant on 'prod-*'";
+	if (strchr(name, '@'))
+		return "; an address has to be written otherwise: user-at-example.com";
+	if (strchr(name, ' '))
+		return "; write - or _ for a blank";
+	return "";
 }

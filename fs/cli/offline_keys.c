@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "fs/cli/input.h"
+#include "fs/cli/users.h"
 #include "fs/sandbox.h"
 #include "store/crypto/aead.h"
 #include "store/keys/kek_provider.h"

@@ -1,6 +1,4 @@
 /* Reading a value through its file on the mount, and why that failed. */
-#include "fs/cli/secrets.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,7 +8,9 @@
 
 #include "fs/cli/client.h"
 #include "fs/cli/input.h"
+#include "fs/cli/names.h"
 #include "fs/cli/output.h"
+#include "fs/cli/secrets.h"
 
 /* One question on a secret whose answer only serves an explanation: NULL when there is none. */
 static json_t *ask_quietly(const struct cli *c, json_t *request)

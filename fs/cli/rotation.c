@@ -9,6 +9,7 @@
 #include "fs/cli/allow.h"
 #include "fs/cli/cli.h"
 #include "fs/cli/client.h"
+#include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
 #include "fs/timefmt.h"

@@ -9,34 +9,12 @@
 #include "fs/cli/client.h"
 #include "fs/cli/history.h"
 #include "fs/cli/input.h"
+#include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/timefmt.h"
 #include "policy/scope.h"
 
 #define TAG_TEXT_MAX 2049	/* 512 characters of UTF-8 and the NUL */
-
-/* What people try, and what does instead. */
-const char *name_advice(const char *name)
-{
-	const char *last = strrchr(name, '/');
-
-	if (last && (!strcmp(last, "/current") || strstr(name, "/versions/")))
-		return "; that is a file of the tree: give the secret's name alone, db for /vault/db/current";
-	if (last)
-		return "; there are no folders yet: write prod-db for prod/db, and grant on 'prod-*'";
-	if (strchr(name, '@'))
-		return "; an address has to be written otherwise: user-at-example.com";
-	if (strchr(name, ' '))
-		return "; write - or _ for a blank";
-	return "";
-}
-
-int secret_name_check(const char *name)
-{
-	if (name_valid(name))
-		return EXIT_DONE;
-	return fail(EXIT_USAGE, "\"%.140s\" cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit%s", name, NAME_LEN_MAX, name_advice(name));
-}
 
 int version_check(const char *text, long long *ret_version)
 {

@@ -7,16 +7,11 @@
 #include "fs/cli/cli.h"
 #include "store/crypto/secbuf.h"
 
-/* EXIT_DONE for a name that a secret may have; else EXIT_USAGE with the error printed. */
-/* What to write instead of a name that cannot be one; "" or a part of a sentence that begins with a semicolon. */
-const char *name_advice(const char *name);
-int secret_name_check(const char *name);
-
-/* The same for a version's number. */
+/* EXIT_DONE for the number of a version; else EXIT_USAGE with the error printed. */
 int version_check(const char *text, long long *ret_version);
 
-/* Opens the file of a version on the mount (version NULL: current), O_RDONLY. EXIT_DONE and *ret_fd, or with the error printed. */
 int put_set(struct cli *c, const struct args *a);	/* put --set */
+/* Opens the file of a version on the mount (version NULL: current), O_RDONLY. EXIT_DONE and *ret_fd, or with the error printed. */
 int secret_open(struct cli *c, const char *name, const char *version, int *ret_fd);
 
 /* Prints why a call on a secret's file failed, with what to do; asks the daemon (can-i) where that helps. Returns the exit status. */

@@ -17,6 +17,7 @@
 #include "fs/cli/client.h"
 #include "fs/cli/harmless.h"
 #include "fs/cli/input.h"
+#include "fs/cli/names.h"
 #include "fs/cli/output.h"
 #include "fs/cli/secrets.h"
 #include "fs/cli/tar.h"

@@ -20,6 +20,7 @@
 #include "fs/ctl.h"
 #include "fs/exitcode.h"
 #include "fs/name_change.h"
+#include "fs/record.h"
 #include "fs/shared.h"
 #include "fs/timefmt.h"
 #include "store/core/transaction.h"

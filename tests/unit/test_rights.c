@@ -17,6 +17,7 @@
 #include "fs/backups.h"
 #include "fs/ctl_internal.h"
 #include "fs/names.h"
+#include "fs/record.h"
 #include "fs/removal.h"
 #include "fs/shared.h"
 #include "store/backup/pieces.h"
