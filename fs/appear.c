@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "fs/vault.h"
+#include "fs/waits.h"
 
 #define HELD_BACK  256u			/* requests that wait */
 #define PAUSE_MS   200			/* the bell made nothing, twice: names are not hidden for it before this; doubles, up to … */
@@ -250,6 +251,7 @@ void appear_wait(struct vault *v, uint32_t secret)
 	if (!a || secret < appear_mark(v))
 		return;
 	const struct timespec until = at_ms(now_ms() + APPEAR_MS);
+	waits_begin();
 	pthread_mutex_lock(&a->lock);
 	a->look = true;
 	pthread_cond_signal(&a->asked);
@@ -258,6 +260,7 @@ void appear_wait(struct vault *v, uint32_t secret)
 			raise_mark(a, secret);
 	answer_held(a);
 	pthread_mutex_unlock(&a->lock);
+	waits_end();
 }
 
 void appear_wait_all(struct vault *v)

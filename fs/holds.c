@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/vault.h"
+#include "fs/waits.h"
 
 #define ASKED      64			/* files that the bell was asked for and has not answered */
 #define WAIT_MS    100			/* an open waits for the bell this long */
@@ -224,6 +225,7 @@ void holds_take(struct holds *h, uint64_t ino)
 	const int64_t until = now_ms() + WAIT_MS;
 	struct asked *a;
 
+	waits_begin();
 	pthread_mutex_lock(&h->lock);
 	while (expects_bell(h) && wait_until(h, until))
 		;
@@ -236,6 +238,7 @@ void holds_take(struct holds *h, uint64_t ino)
 				break;
 			}
 	pthread_mutex_unlock(&h->lock);
+	waits_end();
 }
 
 /* Another path to the same file, for the bell does one thing at a time for each, and may wait at the file for the very rename. */
@@ -271,6 +274,7 @@ void holds_look(struct holds *h, uint64_t ino)
 	if (!h)
 		return;
 	const int64_t end = now_ms() + LOOKED_MS;
+	waits_begin();
 	pthread_mutex_lock(&h->lock);
 	const uint64_t look = LOOK_BIT | ++h->looks;
 	while (!((a = find_asked(h, look)) && a->late) && now_ms() < end) {
@@ -281,6 +285,7 @@ void holds_look(struct holds *h, uint64_t ino)
 	if (a)
 		*a = (struct asked){ 0 };
 	pthread_mutex_unlock(&h->lock);
+	waits_end();
 }
 
 /* ---- what the bell says ---- */

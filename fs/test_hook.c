@@ -318,7 +318,8 @@ void test_hook_point(const char *point, unsigned number)
 		return;
 	const bool before = !strcmp(point, "before"), hang = before && !strcmp(word, "hang"), crash = before && !strcmp(word, "crash");
 	const bool stuck = before && !strcmp(word, "stuck"), stuck_writing = before && !strcmp(word, "stuck-writing"), stuck_placing = before && !strcmp(word, "stuck-placing");
-	if (!hang && !crash && !stuck && !stuck_writing && !stuck_placing && strcmp(word, point))
+	const bool answered = !strcmp(point, "after") && !strcmp(word, "answered");
+	if (!answered && !hang && !crash && !stuck && !stuck_writing && !stuck_placing && strcmp(word, point))
 		return;
 	int n = snprintf(text, sizeof text, "%s %u %u\n", word, wanted, times - 1);
 	if (ftruncate(die_fd, 0) || pwrite(die_fd, text, (size_t)n, 0) != n)
@@ -329,7 +330,7 @@ void test_hook_point(const char *point, unsigned number)
 		(void)!write(stuck_fd, text, sizeof text);
 	else if (stuck_placing)
 		(void)!pwrite(stuck_fd, text, sizeof text, 0);
-	else if (!hang)
+	else if (!hang && !answered)
 		raise(crash ? SIGSEGV : SIGKILL);
 	for (;;)
 		poll(NULL, 0, -1);
