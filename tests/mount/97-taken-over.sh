@@ -40,7 +40,7 @@ for options in '' noresend; do
 	hold writer $writer
 	printf 'answered 35 1' >"$COFFER_TEST_DIE"
 	expect_held ok writer open w,xc "$MNT/db/.tmp"
-	die_says 'answered 35 0' || fail "the worker did not stop where it was to: $(cat "$COFFER_TEST_DIE")"
+	wait_for die_says 'answered 35 0'
 	expect_held ok writer write 'value-2'
 	expect_held ok writer close
 	expect_held ok writer rename "$MNT/db/.tmp" "$f"
@@ -51,6 +51,23 @@ for options in '' noresend; do
 	let_go writer
 	[ "$(find "$MNT/db/versions" -type f | wc -l)" = 3 ] || fail "$(find "$MNT/db/versions" -type f | wc -l) versions, not 3"
 	: >"$COFFER_TEST_DIE"
+
+	note "eight that die when they serve, before the keeper has heard that they do: none of them counts as one that never became ready"
+	keeper=$(status .processes.keeper)
+	for i in 1 2 3 4 5 6 7 8; do
+		worker=$(status .processes.worker)
+		standby_there() { [ "$(status .processes.standby)" != null ]; }
+		wait_for standby_there
+		printf 'until 0 1' >"$COFFER_TEST_DIE"
+		kill -KILL "$worker"
+		wait_for die_says 'until 0 0'
+		kill -STOP "$keeper"
+		: >"$COFFER_TEST_DIE"
+		worker=$(status .processes.worker)
+		kill -KILL "$worker"
+		kill -CONT "$keeper"
+	done
+	[ "$(status .supervision.trouble)" = null ] || fail "$(status .supervision.trouble)"
 
 	wait_for no_stages
 	vault_umount
