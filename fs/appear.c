@@ -449,11 +449,13 @@ static void show(struct appear *a)
 	}
 	vault_names_moved(a->v);
 	const size_t n_left = a->n_left;
-	if (n_left && now_ms() >= a->not_before_ms) {
+	if (n_left) {	/* one that is late, or stopped, is asked, too: it can make a name until somebody has looked it up */
+		const bool waits = now_ms() >= a->not_before_ms;
 		pthread_mutex_unlock(&a->lock);
-		ask_bell(a, until);
+		ask_bell(a, waits ? until : 0);
 		pthread_mutex_lock(&a->lock);
-		wait_for_bell(a, n_left, until);
+		if (waits)
+			wait_for_bell(a, n_left, until);
 	}
 	if (a->stop)		/* the next worker does it */
 		return;
