@@ -12,6 +12,7 @@
 #include "fs/decide.h"
 #include "fs/ring.h"
 #include "fs/vault.h"
+#include "fs/waits.h"
 #include "store/core/tables.h"
 
 #define HELD_BACK  256u			/* requests that wait */
@@ -247,6 +248,7 @@ void appear_wait(struct vault *v, uint32_t secret)
 	if (!a || secret < appear_mark(v))
 		return;
 	const struct timespec until = at_ms(clock_ms() + APPEAR_MS);
+	waits_begin();
 	pthread_mutex_lock(&a->lock);
 	a->look = true;
 	pthread_cond_signal(&a->asked);
@@ -255,6 +257,7 @@ void appear_wait(struct vault *v, uint32_t secret)
 			raise_mark(a, secret);
 	answer_held(a);
 	pthread_mutex_unlock(&a->lock);
+	waits_end();
 }
 
 void appear_wait_all(struct vault *v)
@@ -443,11 +446,13 @@ static void show(struct appear *a)
 	}
 	vault_names_moved(a->v);
 	const size_t n_left = a->n_left;
-	if (n_left && clock_ms() >= a->not_before_ms) {
+	if (n_left) {	/* one that is late, or stopped, is asked, too: it can make a name until somebody has looked it up */
+		const bool waits = clock_ms() >= a->not_before_ms;
 		pthread_mutex_unlock(&a->lock);
-		ask_bell(a, until);
+		ask_bell(a, waits ? until : 0);
 		pthread_mutex_lock(&a->lock);
-		wait_for_bell(a, n_left, until);
+		if (waits)
+			wait_for_bell(a, n_left, until);
 	}
 	if (a->stop)		/* the next worker does it */
 		return;

@@ -13,6 +13,7 @@
 #include "fs/clock.h"
 #include "fs/ring.h"
 #include "fs/vault.h"
+#include "fs/waits.h"
 #include "store/core/tables.h"
 
 #define ASKED      64			/* files that the bell was asked for and has not answered */
@@ -220,6 +221,7 @@ void holds_take(struct holds *h, uint64_t ino)
 	const int64_t until = clock_ms() + WAIT_MS;
 	struct asked *a;
 
+	waits_begin();
 	pthread_mutex_lock(&h->lock);
 	while (expects_bell(h) && wait_until(h, until))
 		;
@@ -232,6 +234,7 @@ void holds_take(struct holds *h, uint64_t ino)
 				break;
 			}
 	pthread_mutex_unlock(&h->lock);
+	waits_end();
 }
 
 /* Another path to the same file, for the bell does one thing at a time for each, and may wait at the file for the very rename. */
@@ -267,6 +270,7 @@ void holds_look(struct holds *h, uint64_t ino)
 	if (!h)
 		return;
 	const int64_t end = clock_ms() + LOOKED_MS;
+	waits_begin();
 	pthread_mutex_lock(&h->lock);
 	const uint64_t look = LOOK_BIT | ++h->looks;
 	while (!((a = find_asked(h, look)) && a->late) && clock_ms() < end) {
@@ -277,6 +281,7 @@ void holds_look(struct holds *h, uint64_t ino)
 	if (a)
 		*a = (struct asked){ 0 };
 	pthread_mutex_unlock(&h->lock);
+	waits_end();
 }
 
 /* ---- what the bell says ---- */

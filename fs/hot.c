@@ -207,6 +207,11 @@ bool hot_known(void *userdata, uint64_t neighbour)
 	return vault_is_known(userdata, neighbour);
 }
 
+bool hot_bell(void *userdata, const struct fuse_in_header *in)
+{
+	return vault_is_bell(userdata, in->uid, (pid_t)in->pid);
+}
+
 uint64_t hot_neighbour(void *userdata, const struct fuse_in_header *in, size_t len)
 {
 	struct vault *v = userdata;

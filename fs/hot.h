@@ -19,4 +19,6 @@ uint64_t hot_container(void *userdata, const struct fuse_in_header *in);
 /* Has the policy let this neighbour in lately? */
 bool hot_known(void *userdata, uint64_t neighbour);
 
+bool hot_bell(void *userdata, const struct fuse_in_header *in);
+
 #endif

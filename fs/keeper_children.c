@@ -270,12 +270,12 @@ static void helper_died(struct keeper *k, enum helper which, int status)
 static void worker_died(struct keeper *k, int i, int status)
 {
 	struct seat *s = &k->seats[i];
-	const enum seat_state was = s->state;
 	const pid_t pid = s->pid;
 	const int was_active = k->active;
 
-	if (was != SEAT_SERVING)
-		control_last_words(k, i);
+	if (s->state != SEAT_SERVING)
+		control_last_words(k, i);	/* how far it had come, too */
+	const enum seat_state was = s->state;
 	if (s->control >= 0)
 		close(s->control);
 	children_release(k, s->holder);

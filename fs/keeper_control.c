@@ -106,6 +106,10 @@ void control_last_words(struct keeper *k, int seat)
 	while (k->seats[seat].control >= 0 && !control_receive(k->seats[seat].control, &m, NULL, 0))
 		if (m.type == CONTROL_FATAL)
 			note_fatal(k, &m);
+		else if (m.type == CONTROL_PREPARED && k->seats[seat].state == SEAT_PREPARING)
+			k->seats[seat].state = SEAT_PREPARED;
+		else if (m.type == CONTROL_READY && k->seats[seat].state == SEAT_ACTIVATING)
+			k->seats[seat].state = SEAT_SERVING;
 		else if (m.type == CONTROL_HOLDER)
 			children_note_holder(k, seat, (pid_t)m.number);
 }

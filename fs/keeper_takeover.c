@@ -37,9 +37,19 @@ static void send_again(struct keeper *k)
 		log_error("unanswered requests cannot be sent again: %s", strerror(errno));
 }
 
+/* SIGCHLD, which is about to say so, comes when the last of its threads has ended. */
+static bool is_dead(const struct seat *s)
+{
+	const char letter = dying_letter(s->pid);
+
+	return letter == 'Z' || letter == 'X' || letter == '\0';
+}
+
 void takeover_prepared(struct keeper *k, int seat)
 {
 	k->seats[seat].state = SEAT_PREPARED;
+	if (is_dead(&k->seats[seat]))	/* it takes nobody's place */
+		return;
 	if (k->upgrade == UPGRADE_WORKER)
 		upgrade_prepared(k, seat);
 	else if (k->active < 0 && k->giver_fd < 0)
@@ -51,7 +61,7 @@ void takeover_prepared(struct keeper *k, int seat)
 static int standby(const struct keeper *k)
 {
 	for (int i = 0; i < SEATS; i++)
-		if (k->seats[i].state == SEAT_PREPARED)
+		if (k->seats[i].state == SEAT_PREPARED && !is_dead(&k->seats[i]))
 			return i;
 	return -1;
 }

@@ -1,6 +1,7 @@
 #include "fs/session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -16,12 +17,16 @@
 #include "fs/log.h"
 #include "fs/shares.h"
 #include "fs/test_hook.h"
+#include "fs/waits.h"
 #include "store/crypto/secbuf.h"
 
 #define INIT_UNIQUE ((uint64_t)1 << 62)		/* the kernel's are small and even */
 #define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
 #define ALONE_NS    INT64_C(250000000)	/* how long a suspect is waited for */
 #define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
+#define LATER       64u				/* requests that are kept while others wait for the bell's */
+#define BELL_MS     2				/* between two looks whether they still do */
+#define END_MS      2000				/* how long they are helped by a worker that is to end */
 #define SEND_BATCH  64u				/* delayed answers that are sent between two looks at who else wants the lock */
 
 struct pool_thread { struct session *session; enum lane lane; struct slot *own; pthread_t thread; };
@@ -34,6 +39,11 @@ struct session {
 	pthread_cond_t work[LANES], slot_free, quiet;
 	size_t n_busy;			/* pool threads within a handler … */
 	size_t n_given_up;		/* … of which so many were waited for in vain */
+	size_t n_waits;			/* … and of which so many wait for the bell, whose requests are to be read */
+	uint8_t later[LATER];		/* slots of what was read besides; the hot thread's */
+	size_t n_later;
+	uint64_t replayed[SLOTS];	/* uniques of what was left by the worker before us, as far as they are remembered */
+	size_t n_replayed;
 	bool alone;			/* the hot thread wants no other to be */
 	int alone_entry;		/* but one, on this; -1: taken, or none */
 	uint8_t free_slots[SLOTS];
@@ -277,13 +287,25 @@ static void finish(struct slot *slot)
 	atomic_store_explicit(&slot->len, 0, memory_order_release);
 }
 
+/* Into a slot that is free. Whoever is killed in the middle of it leaves no half of a request, for one without a length is none (run_leftovers). */
+static void copy_request(struct slot *slot, const uint8_t *data, uint32_t len)
+{
+	struct fuse_in_header *in = (void *)slot->data, header;
+
+	memcpy(in + 1, data + sizeof *in, len - sizeof *in);
+	memcpy(&header, data, sizeof header);
+	const uint32_t length = header.len;
+	header.len = 0;
+	*in = header;
+	atomic_thread_fence(memory_order_release);
+	*(volatile uint32_t *)&in->len = length;
+	atomic_store_explicit(&slot->len, len, memory_order_release);
+}
+
 /* Killed in between, the request lies in both places: where they are replayed, it is answered twice, of which the kernel takes one. */
 static void unpark(struct parked *p, struct slot *slot)
 {
-	const uint32_t len = p->len;
-
-	memcpy(slot->data, p->data, len);
-	atomic_store_explicit(&slot->len, len, memory_order_release);
+	copy_request(slot, p->data, p->len);
 	atomic_store_explicit(&p->len, 0, memory_order_release);
 }
 
@@ -393,14 +415,42 @@ static int64_t next_entry(struct session *s, enum lane lane, uint64_t *ret_neigh
 	return s->alone ? -1 : lanes_take(s->lanes, lane, ret_neighbour);
 }
 
+/* A request of a pool thread waits for the bell: it is under no suspicion meanwhile. */
+static void wait_begins(void)
+{
+	struct session *s = current.session;
+	struct unanswered *u = &s->config.shared->unanswered;
+
+	unanswered_wait(u, request_unique());
+	unanswered_end(u, (uint32_t)(current.slot - s->config.shared->slots));
+	pthread_mutex_lock(&s->lock);
+	s->n_waits++;
+	pthread_cond_signal(&s->quiet);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void wait_ends(void)
+{
+	struct session *s = current.session;
+	struct unanswered *u = &s->config.shared->unanswered;
+
+	unanswered_begin(u, (uint32_t)(current.slot - s->config.shared->slots), request_unique());
+	unanswered_waits_no_more(u, request_unique());
+	pthread_mutex_lock(&s->lock);
+	s->n_waits--;
+	pthread_mutex_unlock(&s->lock);
+}
+
 static void *pool_thread(void *arg)
 {
+	static const struct waits waits = { wait_begins, wait_ends };
 	struct pool_thread *t = arg;
 	struct session *s = t->session;
 	uint64_t neighbour = 0;
 	int64_t entry;
 	bool suspect;
 
+	waits_of_thread(&waits);
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
 		while ((entry = next_entry(s, t->lane, &neighbour, &suspect)) < 0 && !s->ending)
@@ -454,6 +504,75 @@ static void give_up(struct session *s, struct slot *slot)
 		request_refuse(-EIO, delay_ms);
 }
 
+/* A free one in which nothing was left; -1: there is none. With the lock. */
+static int take_clean_slot(struct session *s)
+{
+	for (size_t k = s->n_free; k-- > 0;) {
+		const uint8_t i = s->free_slots[k];
+		if (((const struct fuse_in_header *)(const void *)s->config.shared->slots[i].data)->len)
+			continue;
+		s->free_slots[k] = s->free_slots[--s->n_free];
+		return i;
+	}
+	return -1;
+}
+
+static long read_request(const struct session *s, struct slot *slot)
+{
+	const long n = syscall(SYS_read, s->config.fuse_fd, slot->data, sizeof slot->data);
+
+	if (n >= (long)sizeof(struct fuse_in_header))
+		atomic_store_explicit(&slot->len, (uint32_t)n, memory_order_release);
+	return n < 0 ? -errno : n;
+}
+
+/* What the bell asks, and look-ups, for it may want the lock of their directory: these take nothing that anybody waits for. */
+static bool answer_at_once(struct session *s, struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+	const bool suspect = (in->unique & RESEND_BIT) && is_suspect(s, in), of_bell = s->config.bell(s->config.userdata, in);
+
+	if ((!of_bell && in->opcode != FUSE_LOOKUP) || (suspect && !of_bell) || suspects_deaths(&s->config.shared->suspects, in->unique & ~RESEND_BIT) >= SUSPECT_GUILTY || !process(s, slot, WAITS_FOR_NOTHING, false))
+		return false;
+	if (suspect)
+		suspects_clear(&s->config.shared->suspects, in->unique & ~RESEND_BIT);
+	finish(slot);
+	return true;
+}
+
+/* While somebody waits for the bell: what the bell asks is answered, and what else comes meanwhile is kept. The hot thread's; with the lock, which is let go of. False: nothing can be read. */
+static bool read_for_bell(struct session *s)
+{
+	struct pollfd p = { .fd = s->config.fuse_fd, .events = POLLIN };
+	const int i = s->n_later < LATER ? take_clean_slot(s) : -1;
+	bool kept = false;
+
+	if (i < 0)
+		return false;
+	struct slot *slot = &s->config.shared->slots[i];
+	pthread_mutex_unlock(&s->lock);
+	const bool there = poll(&p, 1, BELL_MS) == 1;
+	long n = 0;
+	if (there && p.revents == POLLIN) {
+		n = read_request(s, slot);
+		kept = n >= (long)sizeof(struct fuse_in_header) && !answer_at_once(s, slot);
+	}
+	pthread_mutex_lock(&s->lock);
+	if (kept)
+		s->later[s->n_later++] = (uint8_t)i;
+	else
+		free_slot(s, (uint32_t)i);
+	return !there || (p.revents == POLLIN && n != -ENODEV);
+}
+
+static bool before(const struct timespec *t)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec < t->tv_sec || (now.tv_sec == t->tv_sec && now.tv_nsec < t->tv_nsec);
+}
+
 /* Until no other works, or has for so long that it is waited for no more: it may wait for a program, or for the key holder. */
 static void wait_quiet(struct session *s)
 {
@@ -462,11 +581,14 @@ static void wait_quiet(struct session *s)
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += (until.tv_nsec + ALONE_NS) / 1000000000;
 	until.tv_nsec = (until.tv_nsec + ALONE_NS) % 1000000000;
-	while (s->n_busy > s->n_given_up || s->alone_entry >= 0)
+	while (s->n_busy > s->n_given_up || s->alone_entry >= 0) {
+		if (s->n_waits && before(&until) && read_for_bell(s))
+			continue;
 		if (pthread_cond_timedwait(&s->quiet, &s->lock, &until)) {
 			s->n_given_up = s->n_busy;
 			return;
 		}
+	}
 }
 
 /* Alone, so that there is no doubt which request it was if this worker dies too: a pool thread does it, and the hot thread reads nothing meanwhile. Whatever kills a worker does it soon: one that takes longer
@@ -497,33 +619,47 @@ static bool run_alone(struct session *s, uint8_t i)
 
 /* ---- the loop ---- */
 
-/* A free one in which nothing was left; -1: there is none. */
-static int take_clean_slot(struct session *s)
-{
-	int found = -1;
+/* The kernel is told that this request cannot be interrupted, with an error of which nothing comes: it finds the request, or has had its answer. */
+#define INTERRUPT_BIT 1u	/* FUSE_INT_REQ_BIT */
 
-	pthread_mutex_lock(&s->lock);
-	for (size_t k = s->n_free; found < 0 && k-- > 0;)
-		if (!((const struct fuse_in_header *)(const void *)s->config.shared->slots[s->free_slots[k]].data)->len) {
-			found = s->free_slots[k];
-			s->free_slots[k] = s->free_slots[--s->n_free];
-		}
-	pthread_mutex_unlock(&s->lock);
-	return found;
+/* Of those that are left: the worker before us may have sent the answer, and died before it noted that. What its caller did since then, and others, must not be met by the request once more: a file that is made again under a
+ * name that was renamed, an open that nobody closes. */
+static bool is_to_replay(struct session *s, const struct fuse_in_header *in)
+{
+	const struct fuse_out_header question = { .len = sizeof question, .unique = in->unique | INTERRUPT_BIT };
+
+	for (size_t i = 0; i < s->n_replayed; i++)
+		if (s->replayed[i] == in->unique)	/* in two places, for that worker was copying it */
+			return false;
+	if (in->opcode != FUSE_RELEASE && send_answer(s, &question, sizeof question) == -ENOENT)	/* a RELEASE is answered first */
+		return false;
+	if (s->n_replayed < SLOTS)
+		s->replayed[s->n_replayed++] = in->unique;
+	return true;
 }
 
-/* As it would come from the kernel, but that nobody else sends it again. Killed in between, it lies in both places, as in unpark. Returns the slot that went with it, -1: none. */
+/* Neither what was written stays here, nor an answer that the dead worker had made and this one refused. */
+static void drop_left(struct slot *slot)
+{
+	secmem_wipe(slot->data, sizeof slot->data);
+	slot->len = 0;
+}
+
+/* As it would come from the kernel, but that nobody else sends it again. Returns the slot that went with it, -1: none. */
 static int run_leftover(struct session *s, struct slot *left)
 {
+	pthread_mutex_lock(&s->lock);
 	const int i = take_clean_slot(s);
+	pthread_mutex_unlock(&s->lock);
 
 	if (i < 0) {
 		process(s, left, WAITS_FOR_ALL, true);
+		drop_left(left);
 		return -1;
 	}
 	struct slot *slot = &s->config.shared->slots[i];
-	memcpy(slot->data, left->data, left->len);
-	atomic_store_explicit(&slot->len, left->len, memory_order_release);
+	copy_request(slot, left->data, left->len);
+	drop_left(left);	/* first, for it may be read into meanwhile */
 	if (run_alone(s, (uint8_t)i))
 		return i;
 	finish(slot);
@@ -531,6 +667,11 @@ static int run_leftover(struct session *s, struct slot *left)
 	free_slot(s, (uint32_t)i);
 	pthread_mutex_unlock(&s->lock);
 	return -1;
+}
+
+static bool is_kept(const struct session *s, uint8_t number)
+{
+	return memchr(s->later, number, s->n_later) != NULL;
 }
 
 static void run_leftovers(struct session *s)
@@ -542,19 +683,18 @@ static void run_leftovers(struct session *s)
 		struct fuse_in_header *in = (void *)slot->data;
 		int went = -1;
 
-		if (taken[i])		/* with another's request, which may still be worked on */
+		if (taken[i] || is_kept(s, i))		/* with another's request, which may still be worked on */
 			continue;
 		/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own */
 		slot->len = in->len;
 		if (!slot->len)
 			continue;
-		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data)
+		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data && is_to_replay(s, in))
 			went = run_leftover(s, slot);
+		else			/* the kernel sends it again, or need not */
+			drop_left(slot);
 		if (went >= 0)
 			taken[went] = true;
-		/* else the kernel sends it again. In either case neither what was written stays here, nor an answer that the dead worker had made and this one refused */
-		secmem_wipe(slot->data, sizeof slot->data);
-		slot->len = 0;
 	}
 }
 
@@ -564,8 +704,8 @@ static void run_parked(struct session *s)
 	pthread_mutex_lock(&s->lock);
 	for (uint32_t i = 0; i < PARKED; i++) {
 		struct parked *p = &s->config.shared->parked[i];
-		if (!s->config.shared->keeper.resend && p->len >= sizeof(struct fuse_in_header) && p->len <= sizeof p->data) {
-			const struct fuse_in_header *in = (const void *)p->data;
+		const struct fuse_in_header *in = (const void *)p->data;
+		if (!s->config.shared->keeper.resend && p->len >= sizeof *in && p->len <= sizeof p->data && is_to_replay(s, in)) {
 			p->resent = 1;	/* another worker may have begun it */
 			lanes_put_left(s->lanes, i, lanes_of(in, p->len, WAITS_FOR_RESOLVER, false), s->config.neighbour(s->config.userdata, in, p->len));
 			continue;
@@ -578,6 +718,39 @@ static void run_parked(struct session *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* In the place of slot i, which is free again. */
+static uint8_t next_kept(struct session *s, uint8_t i)
+{
+	const uint8_t next = s->later[0];
+
+	memmove(s->later, s->later + 1, --s->n_later);
+	pthread_mutex_lock(&s->lock);
+	free_slot(s, i);
+	pthread_mutex_unlock(&s->lock);
+	return next;
+}
+
+/* 0; -EAGAIN: there is none yet. */
+static int next_read(const struct session *s, struct slot *slot)
+{
+	const long n = read_request(s, slot);
+
+	if (n >= 0)
+		return n < (long)sizeof(struct fuse_in_header) ? -EAGAIN : 0;
+	return n == -EINTR || n == -ENOENT ? -EAGAIN : (int)n;	/* ENOENT: the caller was killed before we read */
+}
+
+/* Whoever waits for the bell while this worker is asked to end would wait in vain. What else comes is the next worker's. */
+static void help_those_who_wait(struct session *s)
+{
+	const int64_t until = clock_ms() + END_MS;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->n_waits && clock_ms() < until && read_for_bell(s))
+		;
+	pthread_mutex_unlock(&s->lock);
+}
+
 int session_run(struct session *s)
 {
 	int r = 0;
@@ -585,17 +758,16 @@ int session_run(struct session *s)
 	run_parked(s);
 	uint8_t i = take_slot(s);
 	while (!*s->config.stop) {
-		struct slot *slot = &s->config.shared->slots[i];
-		long n = syscall(SYS_read, s->config.fuse_fd, slot->data, sizeof slot->data);
-		if (n < 0) {
-			if (errno == EINTR || errno == EAGAIN || errno == ENOENT)	/* ENOENT: the caller was killed before we read */
-				continue;
-			r = errno == ENODEV ? 0 : -errno;				/* ENODEV: unmounted, or aborted */
-			break;
-		}
-		if ((size_t)n < sizeof(struct fuse_in_header))
+		r = 0;
+		if (s->n_later)
+			i = next_kept(s, i);
+		else
+			r = next_read(s, &s->config.shared->slots[i]);
+		if (r == -EAGAIN)
 			continue;
-		atomic_store_explicit(&slot->len, (uint32_t)n, memory_order_release);
+		if (r)
+			break;
+		struct slot *slot = &s->config.shared->slots[i];
 		const struct fuse_in_header *in = (const void *)slot->data;
 		if ((in->unique & RESEND_BIT) && is_suspect(s, in)) {
 			if (run_alone(s, i))
@@ -608,7 +780,8 @@ int session_run(struct session *s)
 			i = take_slot(s);
 		}
 	}
-	return r;
+	help_those_who_wait(s);
+	return r == -ENODEV || r == -EAGAIN ? 0 : r;	/* ENODEV: unmounted, or aborted */
 }
 
 static int start_threads(struct session *s)

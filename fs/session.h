@@ -32,6 +32,7 @@ struct session_config {
 	uint64_t (*container)(void *userdata, const struct fuse_in_header *in);
 	/* Has the policy let this neighbour in lately? */
 	bool (*known)(void *userdata, uint64_t neighbour);
+	bool (*bell)(void *userdata, const struct fuse_in_header *in);
 	/* A request that two workers died on is answered EIO: raises the alarm, and says how long its caller is to wait for that (ms). */
 	uint32_t (*given_up)(void *userdata, const struct fuse_in_header *in);
 	/* A WRITE is answered with an error, and its bytes are nowhere. */

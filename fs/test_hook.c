@@ -309,6 +309,14 @@ int test_hook_start(const struct test_cell *given)
 
 static int die_fd = -1, stuck_fd = -1;
 
+static void until_empty(void)
+{
+	char c;
+
+	while (pread(die_fd, &c, 1, 0) == 1)
+		poll(NULL, 0, 5);
+}
+
 void test_hook_point(const char *point, unsigned number)
 {
 	char text[64] = "", word[32];
@@ -318,7 +326,9 @@ void test_hook_point(const char *point, unsigned number)
 		return;
 	const bool before = !strcmp(point, "before"), hang = before && !strcmp(word, "hang"), crash = before && !strcmp(word, "crash");
 	const bool stuck = before && !strcmp(word, "stuck"), stuck_writing = before && !strcmp(word, "stuck-writing"), stuck_placing = before && !strcmp(word, "stuck-placing");
-	if (!hang && !crash && !stuck && !stuck_writing && !stuck_placing && strcmp(word, point))
+	const bool answered = !strcmp(point, "after") && !strcmp(word, "answered");
+	const bool until = before && !strcmp(word, "until");
+	if (!until && !answered && !hang && !crash && !stuck && !stuck_writing && !stuck_placing && strcmp(word, point))
 		return;
 	int n = snprintf(text, sizeof text, "%s %u %u\n", word, wanted, times - 1);
 	if (ftruncate(die_fd, 0) || pwrite(die_fd, text, (size_t)n, 0) != n)
@@ -329,9 +339,11 @@ void test_hook_point(const char *point, unsigned number)
 		(void)!write(stuck_fd, text, sizeof text);
 	else if (stuck_placing)
 		(void)!pwrite(stuck_fd, text, sizeof text, 0);
-	else if (!hang)
+	else if (until)
+		until_empty();
+	else if (!hang && !answered)
 		raise(crash ? SIGSEGV : SIGKILL);
-	for (;;)
+	while (!until)
 		poll(NULL, 0, -1);
 }
 

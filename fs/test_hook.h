@@ -16,7 +16,7 @@ int test_hook_start(const struct test_cell *cell);
 int test_hook_place(const char *path);
 
 /* Dies here by SIGKILL, where the file that the environment's COFFER_TEST_DIE names holds this point and a number above 0, which is lowered by one: "before 14 2".
- * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0, "keeping" with the version that a history rule destroys, and "before 0": the word to take over has come. Instead of "before", "hang" waits for ever, "crash" is a SIGSEGV, and
+ * Points: "before OPCODE" and "after OPCODE" (of the answer), "record-before", "record-after", "commit-before", "commit-after" with 0, "keeping" with the version that a history rule destroys, and "before 0": the word to take over has come. Instead of "before", "hang" waits for ever, "until" until the file is empty, and "answered" instead of "after"; "crash" is a SIGSEGV, and
  * "stuck" reads the file that COFFER_TEST_STUCK names: if its file system does not answer, the thread waits in the kernel, whatever signal comes; "stuck-writing" writes to it, "stuck-placing" likewise by pwrite(2). */
 void test_hook_point(const char *point, unsigned number);
 void test_hook_open(void);	/* before the cell, in which that file cannot be opened */

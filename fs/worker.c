@@ -510,7 +510,7 @@ static int open_rest(struct worker *w)
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .neighbour = hot_neighbour, .container = hot_container, .known = hot_known, .userdata = v, .given_up = given_up, .lost = lost, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .neighbour = hot_neighbour, .container = hot_container, .known = hot_known, .bell = hot_bell, .userdata = v, .given_up = given_up, .lost = lost, .stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)
@@ -623,7 +623,6 @@ static int activate(struct worker *w)
 		return fatal(w, 1, "thread: %s", strerror(-r));
 	drops_all(v->drops);		/* a page that the worker before us brought to the kernel may be there still */
 	vault_ring_missed(v);
-	appear_look(v);
 	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START, .result = AUDIT_ALLOW, .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
 		log_error("the log cannot be written: every open is refused until it can");
@@ -727,6 +726,7 @@ int worker_run(const struct role_args *args)
 	if (!r)
 		r = activate(w);
 	if (!r) {
+		appear_look(&w->vault);		/* only now: the bell can make no name while nobody answers it */
 		r = session_run(w->session);
 		w->unmounted = !r;
 	}

@@ -150,7 +150,9 @@ done
 wait_for stands_ready
 next=$(process_of "$(stands_ready)")
 kill -KILL "${next%:*}"
-wait_for dead "$next"
+# its first thread may be dead, and the keeper not be told, while others still end
+ended() { dead "$next" && [ "$(find "/proc/${next%:*}/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -le 1 ]; }
+wait_for ended
 kill -CONT "$keeper"
 wait_for trouble_is 'does not start .signal 9'
 [ "$(status .processes.worker)" = "$worker" ] || fail "the worker is another"
