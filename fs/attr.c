@@ -71,11 +71,17 @@ static int64_t since(const struct vault *v, const struct inode *i, const struct 
 	return c ? c->created : s->created;
 }
 
+static action_set uses_of(struct vault *v, const struct asker *asker, const struct catalog_secret *s)
+{
+	const action_set uses = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_SET) | ACTION_BIT(ACTION_SECRETS_LIST);
+
+	return s->deleted ? 0 : actions_on(v, asker, s->name) & uses;	/* nobody opens what is deleted */
+}
+
 /* A version never grows a right to write. */
 static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
 {
-	const action_set uses = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_SET) | ACTION_BIT(ACTION_SECRETS_LIST);
-	const action_set can = s->deleted ? 0 : actions_on(v, asker, s->name) & uses;	/* nobody opens what is deleted */
+	const action_set can = uses_of(v, asker, s);
 	st->st_size = c ? c->size : 0;
 	/* since when there is a version is for those who may read or write it: what others see says nothing */
 	set_times(st, !can ? v->shared->keeper.started : since(v, i, s, c));
@@ -233,6 +239,22 @@ int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, co
 		ret_stat->st_blocks = (ret_stat->st_size + 511) / 512;
 	}
 	return r;
+}
+
+int64_t attr_born(struct vault *v, const struct asker *asker, uint64_t ino)
+{
+	int64_t born = INT64_MIN;
+	struct inode i;
+
+	if (!inode_unpack(ino, &i) || (i.type != INODE_SECRET && i.type != INODE_VERSIONS && i.type != INODE_CURRENT && i.type != INODE_VERSION))
+		return born;
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, i.secret);
+	const struct catalog_version *c = s && i.type == INODE_VERSION ? catalog_version(s, i.low) : NULL;
+	if (s && uses_of(v, asker, s) && (i.type != INODE_VERSION || (c && !c->destroyed)))
+		born = c ? c->created : s->created;
+	store_unlock_tables(v->store);
+	return born;
 }
 
 bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)

@@ -17,6 +17,9 @@ struct attr_shown { uint32_t version, size; };
 /* As attr_fill, but with that size, and the times of that version. */
 int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, const struct attr_shown *shown, struct stat *ret_stat);
 
+/* When it was made, ns since the epoch: for who may read, write or list it. INT64_MIN: not known, or not for the asker. */
+int64_t attr_born(struct vault *v, const struct asker *asker, uint64_t ino);
+
 /* access(2): 0 or -EACCES, by policy. */
 int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fs/shares.h"
+#include "fs/statx.h"
 #include "fs/turns.h"
 
 const struct lane_shape lane_shapes[LANES] = {
@@ -63,6 +64,7 @@ bool lanes_locked(const struct fuse_in_header *in, size_t len)
 	case FUSE_OPEN:		/* the kernel's own, while FS_IOC_SETFLAGS or file_setattr(2) holds the file's lock: every other has O_LARGEFILE, but for those of 32-bit programs without it */
 		return body >= sizeof(struct fuse_open_in) && ((const struct fuse_open_in *)body_of(in))->flags == 0;
 	case FUSE_GETATTR:	/* of lseek(2) to the end */
+	case STATX_OPCODE:	/* begins alike */
 		return body >= sizeof(struct fuse_getattr_in) && (((const struct fuse_getattr_in *)body_of(in))->getattr_flags & FUSE_GETATTR_FH);
 	case FUSE_READ:		/* into the page cache: every open of the file waits for its pages, which it drops */
 		return body >= sizeof(struct fuse_read_in) && !(((const struct fuse_read_in *)body_of(in))->read_flags & FUSE_READ_LOCKOWNER);

@@ -181,10 +181,12 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct inode i;
 	struct stat st;
 
-	if (appear_holds_back(v, req, ino, NULL))
+	/* what is held back is answered as a GETATTR, and whoever follows an event to a new name asks for nothing else */
+	const bool birth = request_current()->statx;
+	if (!birth && appear_holds_back(v, req, ino, NULL))
 		return;
 	/* a directory's are the same for everybody */
-	const bool same = !inode_unpack(ino, &i) || !measure_asks(&i, fi);
+	const bool same = !birth && (!inode_unpack(ino, &i) || !measure_asks(&i, fi));
 	if (!same && !identify(req, &a))
 		return;
 	if (!same && staging_emptying(v, ino)) {
@@ -204,6 +206,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	int r = measure(v, same ? &named : &a, &ask, &shown);
 	if (!r)
 		r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
+	if (!r && birth)
+		request_current()->born = attr_born(v, &a, ino);
 	asker_release(&a);
 	if (has_to_wait(req, r))
 		return;

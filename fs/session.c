@@ -16,6 +16,7 @@
 #include "fs/lanes.h"
 #include "fs/log.h"
 #include "fs/shares.h"
+#include "fs/statx.h"
 #include "fs/test_hook.h"
 #include "fs/waits.h"
 #include "store/crypto/secbuf.h"
@@ -206,9 +207,22 @@ static bool flags_fit(const struct shared_init *init, const struct fuse_init_out
 	return !(lib->flags & ~keeper->flags & ~(uint32_t)FUSE_INIT_EXT) && !(lib->flags2 & ~keeper->flags2);
 }
 
+/* libfuse answered it as a GETATTR. */
+static ssize_t answer_statx(const struct fuse_out_header *out, const struct fuse_attr_out *attr)
+{
+	struct statx_out more;
+
+	statx_answer(attr, current.born, &more);
+	const int r = answer(current.session, out->unique, 0, &more, sizeof more);
+	errno = -r;
+	return r ? -1 : (ssize_t)out->len;
+}
+
 static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_out_header *out = iov[0].iov_base;
+	if (current.statx && !out->error && count == 2 && iov[1].iov_len == sizeof(struct fuse_attr_out))
+		return answer_statx(out, iov[1].iov_base);
 	if (out->unique != INIT_UNIQUE)
 		return writev(fd, iov, count);
 
@@ -255,7 +269,7 @@ static bool process(struct session *s, struct slot *slot, enum patience patience
 	const struct fuse_in_header *in = (const void *)slot->data;
 	struct unanswered *unanswered = &s->config.shared->unanswered;
 	const uint32_t number = (uint32_t)(slot - s->config.shared->slots);
-	current = (struct request){ .header = in, .session = s, .slot = slot, .patience = patience, .resent = resent || (in->unique & RESEND_BIT) };
+	current = (struct request){ .header = in, .session = s, .slot = slot, .patience = patience, .resent = resent || (in->unique & RESEND_BIT), .born = INT64_MIN };
 	unanswered_begin(unanswered, number, request_unique());
 	TEST_POINT("before", in->opcode);
 	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {
@@ -264,6 +278,9 @@ static bool process(struct session *s, struct slot *slot, enum patience patience
 		/* libfuse clears FATTR_FH in the request itself: a handler that comes back to it, or the next worker, must find the handle still */
 		if (in->opcode == FUSE_SETATTR && slot->len <= sizeof copy)
 			buf.mem = memcpy(copy, slot->data, slot->len);
+		current.statx = in->opcode == STATX_OPCODE && statx_getattr(in, slot->len, copy);
+		if (current.statx)
+			buf = (struct fuse_buf){ .size = STATX_GETATTR_LEN, .mem = copy };
 		fuse_session_process_buf(s->fuse, &buf);
 	}
 	bool done = !current.deferred;

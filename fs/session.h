@@ -60,6 +60,8 @@ struct request {
 	bool neighbour_known;
 	bool resent;			/* another worker may have seen it */
 	bool waits;			/* its answer is delayed */
+	bool statx;			/* its answer is to have the time of birth, which is: */
+	int64_t born;			/* ns since the epoch; INT64_MIN: not known, or not for the caller */
 	size_t secret_len;		/* bytes of plaintext that the answer left in the slot */
 };
 struct request *request_current(void);

@@ -7,7 +7,7 @@ install -m 755 "$COFFER_SUPPORT/sizes" "$SCRATCH/bin"
 
 times=${SIZES_TIMES:-150}
 file=$MNT/db/current
-ways=(fstat proc statx 'seek?' ftell readahead fgets mmap copy_file_range 'sendfile?')
+ways=(fstat proc statx birth 'seek?' ftell readahead fgets mmap copy_file_range 'sendfile?')
 
 vault_start
 expect_ok mkdir "$MNT/db"
@@ -15,7 +15,7 @@ expect_ok coffer grant secrets-officer user:20001 --on db
 
 note "the value changes between open and the question"
 expect_ok as 20001 sizes step "$file" "${ways[@]}" pool
-expect_ok as 20001 sizes begun "$file" fstat proc statx 'seek?' readahead
+expect_ok as 20001 sizes begun "$file" fstat proc statx birth 'seek?' readahead
 
 note "each version that could be read is in the log: what an open file moved to as well"
 printf one >"$file"

@@ -82,6 +82,18 @@ vault_umount
 vault_mount
 stayed "another daemon"
 
+note "the time of birth is the making of the name, and of a version its own; who may do nothing with it sees none"
+born() { as "$1" stat -c %W "$2"; }
+since=$(coffer show db --output json | jq -r .created)
+for file in "$MNT/db" "$MNT/db/versions" "$current"; do
+	[ "$(born 0 "$file")" = "$(date -d "$since" +%s)" ] || fail "$file was born $(born 0 "$file"), and made $since"
+	[ "$(born 20009 "$file")" = 0 ] || fail "a stranger sees when $file was born"
+done
+[ "$(born 0 "$MNT/db/versions/4")" = "$(stat -c %Y "$MNT/db/versions/4")" ] || fail "versions/4 was born $(born 0 "$MNT/db/versions/4")"
+[ "$(born 20009 "$MNT/db/versions/4")" = 0 ] || fail "a stranger sees when a version was born"
+[ "$(born 0 "$MNT/.coffer/status")" = 0 ] || fail "status was born"
+stayed "looking for the time of birth"
+
 note "versions keep the time of their making; an open file has the time of its name"
 made=$(stat -c '%.9Y' "$MNT/db/versions/4")
 printf '12' | coffer put db >/dev/null

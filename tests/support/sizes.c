@@ -132,6 +132,15 @@ static enum outcome by_proc(struct reader *r)
 	return read_so_many(r, fd, stat(path, &st) ? -2 : st.st_size);
 }
 
+/* With the time of birth the kernel asks another question (FUSE_STATX). */
+static enum outcome by_birth(struct reader *r)
+{
+	int fd = open_it(r);
+	struct statx x;
+
+	return read_so_many(r, fd, statx(fd, "", AT_EMPTY_PATH, STATX_SIZE | STATX_BTIME, &x) || !(x.stx_mask & STATX_BTIME) ? -2 : (off_t)x.stx_size);
+}
+
 static enum outcome by_statx(struct reader *r)
 {
 	int fd = open_it(r);
@@ -309,7 +318,7 @@ static enum outcome by_pool(struct reader *r)
 }
 
 static const struct way { const char *name; enum outcome (*read)(struct reader *r); unsigned threads; } ways[] = {
-	{ "fstat", by_fstat, 1 }, { "proc", by_proc, 1 }, { "statx", by_statx, 1 }, { "seek?", by_seek, 1 }, { "ftell", by_ftell, 1 },
+	{ "fstat", by_fstat, 1 }, { "proc", by_proc, 1 }, { "statx", by_statx, 1 }, { "birth", by_birth, 1 }, { "seek?", by_seek, 1 }, { "ftell", by_ftell, 1 },
 	{ "readahead", by_readahead, 1 }, { "fgets", by_fgets, 1 }, { "mmap", by_mmap, 1 }, { "copy_file_range", by_copy_file_range, 1 },
 	{ "sendfile?", by_sendfile, 1 }, { "sendfile-alone?", by_sendfile_alone, 1 }, { "fionread?", by_fionread, 1 }, { "fstat-threads", by_fstat, 4 }, { "pool", by_pool, 1 },
 };
