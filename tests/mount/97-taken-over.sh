@@ -54,7 +54,7 @@ for options in '' noresend; do
 
 	note "eight that die when they serve, before the keeper has heard that they do: none of them counts as one that never became ready"
 	keeper=$(status .processes.keeper)
-	for i in 1 2 3 4 5 6 7 8; do
+	for _ in 1 2 3 4 5 6 7 8; do
 		worker=$(status .processes.worker)
 		standby_there() { [ "$(status .processes.standby)" != null ]; }
 		wait_for standby_there
