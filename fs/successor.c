@@ -221,25 +221,38 @@ static bool is_kept(const struct session *s, uint8_t number)
 	return memchr(s->later, number, s->n_later) != NULL;
 }
 
+/* Those that others may wait for, the bell for one: these first. */
+static bool is_waited_for(const struct session *s, const struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+
+	return in->len >= sizeof *in && (in->opcode == FUSE_LOOKUP || s->config.bell(s->config.userdata, in));
+}
+
+/* Returns the slot that went with what was left in this one, -1: none. */
+static int run_left(struct session *s, struct slot *slot)
+{
+	const struct fuse_in_header *in = (const void *)slot->data;
+
+	/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own */
+	slot->len = in->len;
+	if (slot->len && !s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data && is_to_replay(s, in))
+		return run_leftover(s, slot);
+	if (slot->len)			/* the kernel sends it again, or need not */
+		drop_left(slot);
+	return -1;
+}
+
 static void run_leftovers(struct session *s)
 {
-	bool taken[SLOTS] = { false };
+	bool taken[SLOTS] = { false };		/* with another's request, which may still be worked on */
 
-	for (uint8_t i = 0; i < SLOTS; i++) {
+	for (uint32_t n = 0; n < 2 * SLOTS; n++) {
+		const uint8_t i = (uint8_t)(n % SLOTS);
 		struct slot *slot = &s->config.shared->slots[i];
-		struct fuse_in_header *in = (void *)slot->data;
-		int went = -1;
-
-		if (taken[i] || is_kept(s, i))		/* with another's request, which may still be worked on */
+		if (taken[i] || is_kept(s, i) || (n < SLOTS && !is_waited_for(s, slot)))
 			continue;
-		/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own */
-		slot->len = in->len;
-		if (!slot->len)
-			continue;
-		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data && is_to_replay(s, in))
-			went = run_leftover(s, slot);
-		else			/* the kernel sends it again, or need not */
-			drop_left(slot);
+		const int went = run_left(s, slot);
 		if (went >= 0)
 			taken[went] = true;
 	}
