@@ -1,7 +1,6 @@
-#include "fs/session.h"
+#include "fs/session_internal.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,7 +12,6 @@
 
 #include "fs/clock.h"
 #include "fs/delayed.h"
-#include "fs/lanes.h"
 #include "fs/log.h"
 #include "fs/shares.h"
 #include "fs/statx.h"
@@ -22,39 +20,8 @@
 #include "store/crypto/secbuf.h"
 
 #define INIT_UNIQUE ((uint64_t)1 << 62)		/* the kernel's are small and even */
-#define RESEND_BIT  ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
-#define ALONE_NS    INT64_C(250000000)	/* how long a suspect is waited for */
 #define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
-#define LATER       64u				/* requests that are kept while others wait for the bell's */
-#define BELL_MS     2				/* between two looks whether they still do */
-#define END_MS      2000				/* how long they are helped by a worker that is to end */
 #define SEND_BATCH  64u				/* delayed answers that are sent between two looks at who else wants the lock */
-
-struct pool_thread { struct session *session; enum lane lane; struct slot *own; pthread_t thread; };
-
-struct session {
-	struct session_config config;
-	struct fuse_session *fuse;
-	bool init_seen;
-	pthread_mutex_t lock;
-	pthread_cond_t work[LANES], slot_free, quiet;
-	size_t n_busy;			/* pool threads within a handler … */
-	size_t n_given_up;		/* … of which so many were waited for in vain */
-	size_t n_waits;			/* … and of which so many wait for the bell, whose requests are to be read */
-	uint8_t later[LATER];		/* slots of what was read besides; the hot thread's */
-	size_t n_later;
-	uint64_t replayed[SLOTS];	/* uniques of what was left by the worker before us, as far as they are remembered */
-	size_t n_replayed;
-	bool alone;			/* the hot thread wants no other to be */
-	int alone_entry;		/* but one, on this; -1: taken, or none */
-	uint8_t free_slots[SLOTS];
-	size_t n_free;
-	struct lanes *lanes;
-	bool ending;
-	struct pool_thread threads[LANE_THREADS];
-	size_t n_threads;
-	struct delayed *delayed;
-};
 
 static __thread struct request current;
 
@@ -78,7 +45,7 @@ void request_defer(fuse_req_t req, enum patience wants)
 }
 
 /* Straight system calls: libc's are cancellation points, which cost more than they do here, and no thread of ours is ever cancelled. */
-static int send_answer(const struct session *s, const void *answer, size_t len)
+int session_send(const struct session *s, const void *answer, size_t len)
 {
 	return syscall(SYS_write, s->config.fuse_fd, answer, len) < 0 ? -errno : 0;
 }
@@ -94,7 +61,7 @@ static int answer(const struct session *s, uint64_t unique, int error, const voi
 	if (len <= sizeof small.body) {
 		if (len)
 			memcpy(small.body, body, len);
-		return send_answer(s, &small, sizeof small.out + len);
+		return session_send(s, &small, sizeof small.out + len);
 	}
 	const struct iovec iov[2] = { { &small.out, sizeof small.out }, { (void *)(uintptr_t)body, len } };
 	return syscall(SYS_writev, s->config.fuse_fd, iov, 2) < 0 ? -errno : 0;
@@ -167,7 +134,7 @@ void request_reply_secret(const void *data, size_t len)
 	struct fuse_out_header *out = (struct fuse_out_header *)room - 1;
 	*out = (struct fuse_out_header){ .len = (uint32_t)(sizeof *out + len), .unique = current.header->unique };
 	current.secret_len = len;
-	send_answer(current.session, out, out->len);
+	session_send(current.session, out, out->len);
 }
 
 int session_send_delayed(struct session *s)
@@ -264,7 +231,7 @@ static bool answer_interrupt(const struct session *s, const struct fuse_in_heade
 }
 
 /* Runs the handler. True: answered (or none is due); false: it wants a thread that may wait for more, as current says. */
-static bool process(struct session *s, struct slot *slot, enum patience patience, bool resent)
+bool session_process(struct session *s, struct slot *slot, enum patience patience, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	struct unanswered *unanswered = &s->config.shared->unanswered;
@@ -295,7 +262,7 @@ static bool process(struct session *s, struct slot *slot, enum patience patience
 }
 
 /* After the answer: nothing of what was written stays, and no later worker sees the request. */
-static void finish(struct slot *slot)
+void session_finish(struct slot *slot)
 {
 	struct fuse_in_header *in = (void *)slot->data;
 	if (in->opcode == FUSE_WRITE)
@@ -305,7 +272,7 @@ static void finish(struct slot *slot)
 }
 
 /* Into a slot that is free. Whoever is killed in the middle of it leaves no half of a request, for one without a length is none (run_leftovers). */
-static void copy_request(struct slot *slot, const uint8_t *data, uint32_t len)
+void session_copy(struct slot *slot, const uint8_t *data, uint32_t len)
 {
 	struct fuse_in_header *in = (void *)slot->data, header;
 
@@ -322,11 +289,11 @@ static void copy_request(struct slot *slot, const uint8_t *data, uint32_t len)
 /* Killed in between, the request lies in both places: where they are replayed, it is answered twice, of which the kernel takes one. */
 static void unpark(struct parked *p, struct slot *slot)
 {
-	copy_request(slot, p->data, p->len);
+	session_copy(slot, p->data, p->len);
 	atomic_store_explicit(&p->len, 0, memory_order_release);
 }
 
-static void lose(const struct session *s, const struct slot *slot)
+void session_lose(const struct session *s, const struct slot *slot)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 
@@ -346,7 +313,7 @@ static enum parking defer_locked(struct session *s, struct slot *slot, bool rese
 	if (lost)
 		answer(s, lost, -EAGAIN, NULL, 0);
 	if (parking == PARKING_REFUSED) {
-		lose(s, slot);
+		session_lose(s, slot);
 		if (!refuse_later(s, in, slot->len, -EAGAIN, 0, false))
 			answer(s, in->unique, -EAGAIN, NULL, 0);
 	} else {
@@ -379,11 +346,11 @@ static bool defer(struct session *s, struct slot *slot)
 	pthread_mutex_unlock(&s->lock);
 	if (parking == PARKING_NONE)
 		return false;
-	finish(slot);
+	session_finish(slot);
 	return true;
 }
 
-static void free_slot(struct session *s, uint32_t number)
+void session_free_slot(struct session *s, uint32_t number)
 {
 	s->free_slots[s->n_free++] = (uint8_t)number;
 	pthread_cond_signal(&s->slot_free);
@@ -401,21 +368,21 @@ static void run_entry(struct pool_thread *t, lane_entry entry, bool suspect)
 		unpark(&s->config.shared->parked[entry], slot);
 	}
 	const uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->data)->unique & ~RESEND_BIT;
-	const bool done = process(s, slot, suspect ? WAITS_FOR_ALL : lane_shapes[t->lane].patience, resent);
+	const bool done = session_process(s, slot, suspect ? WAITS_FOR_ALL : lane_shapes[t->lane].patience, resent);
 	if (done && resent)
 		suspects_clear(&s->config.shared->suspects, unique);
 	if (done)
-		finish(slot);
+		session_finish(slot);
 	pthread_mutex_lock(&s->lock);
 	if (!suspect)
 		lanes_gone(s->lanes, entry);
 	if (!done) {
 		slot_is_free = defer_locked(s, slot, current.resent) != PARKING_NONE;	/* one that was parked finds the place that it has left */
 		if (slot_is_free)
-			finish(slot);
+			session_finish(slot);
 	}
 	if (!entry_is_parked(entry) && slot_is_free)
-		free_slot(s, entry - PARKED);
+		session_free_slot(s, entry - PARKED);
 }
 
 /* What comes next, -1: nothing. A suspect before all others; it is in nobody's turn. */
@@ -432,35 +399,9 @@ static int64_t next_entry(struct session *s, enum lane lane, uint64_t *ret_neigh
 	return s->alone ? -1 : lanes_take(s->lanes, lane, ret_neighbour);
 }
 
-/* A request of a pool thread waits for the bell: it is under no suspicion meanwhile. */
-static void wait_begins(void)
-{
-	struct session *s = current.session;
-	struct unanswered *u = &s->config.shared->unanswered;
-
-	unanswered_wait(u, request_unique());
-	unanswered_end(u, (uint32_t)(current.slot - s->config.shared->slots));
-	pthread_mutex_lock(&s->lock);
-	s->n_waits++;
-	pthread_cond_signal(&s->quiet);
-	pthread_mutex_unlock(&s->lock);
-}
-
-static void wait_ends(void)
-{
-	struct session *s = current.session;
-	struct unanswered *u = &s->config.shared->unanswered;
-
-	unanswered_begin(u, (uint32_t)(current.slot - s->config.shared->slots), request_unique());
-	unanswered_waits_no_more(u, request_unique());
-	pthread_mutex_lock(&s->lock);
-	s->n_waits--;
-	pthread_mutex_unlock(&s->lock);
-}
-
 static void *pool_thread(void *arg)
 {
-	static const struct waits waits = { wait_begins, wait_ends };
+	static const struct waits waits = { successor_wait_begins, successor_wait_ends };
 	struct pool_thread *t = arg;
 	struct session *s = t->session;
 	uint64_t neighbour = 0;
@@ -488,7 +429,7 @@ static void *pool_thread(void *arg)
 	return NULL;
 }
 
-static void wake_all(struct session *s)
+void session_wake_all(struct session *s)
 {
 	for (int i = 0; i < LANES; i++)
 		pthread_cond_broadcast(&s->work[i]);
@@ -504,235 +445,15 @@ static uint8_t take_slot(struct session *s)
 	return i;
 }
 
-/* ---- requests that a worker died on ---- */
+/* ---- the loop ---- */
 
-static bool is_suspect(struct session *s, const struct fuse_in_header *in)
-{
-	return suspects_deaths(&s->config.shared->suspects, in->unique & ~RESEND_BIT) > 0;
-}
-
-static void give_up(struct session *s, struct slot *slot)
-{
-	const struct fuse_in_header *in = (const void *)slot->data;
-	current = (struct request){ .header = in, .session = s, .slot = slot };
-	const uint32_t delay_ms = s->config.given_up(s->config.userdata, in);
-	lose(s, slot);
-	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)	/* these have no answer */
-		request_refuse(-EIO, delay_ms);
-}
-
-/* A free one in which nothing was left; -1: there is none. With the lock. */
-static int take_clean_slot(struct session *s)
-{
-	for (size_t k = s->n_free; k-- > 0;) {
-		const uint8_t i = s->free_slots[k];
-		if (((const struct fuse_in_header *)(const void *)s->config.shared->slots[i].data)->len)
-			continue;
-		s->free_slots[k] = s->free_slots[--s->n_free];
-		return i;
-	}
-	return -1;
-}
-
-static long read_request(const struct session *s, struct slot *slot)
+long session_read(const struct session *s, struct slot *slot)
 {
 	const long n = syscall(SYS_read, s->config.fuse_fd, slot->data, sizeof slot->data);
 
 	if (n >= (long)sizeof(struct fuse_in_header))
 		atomic_store_explicit(&slot->len, (uint32_t)n, memory_order_release);
 	return n < 0 ? -errno : n;
-}
-
-/* What the bell asks, and look-ups, for it may want the lock of their directory: these take nothing that anybody waits for. */
-static bool answer_at_once(struct session *s, struct slot *slot)
-{
-	const struct fuse_in_header *in = (const void *)slot->data;
-	const bool suspect = (in->unique & RESEND_BIT) && is_suspect(s, in), of_bell = s->config.bell(s->config.userdata, in);
-
-	if ((!of_bell && in->opcode != FUSE_LOOKUP) || (suspect && !of_bell) || suspects_deaths(&s->config.shared->suspects, in->unique & ~RESEND_BIT) >= SUSPECT_GUILTY || !process(s, slot, WAITS_FOR_NOTHING, false))
-		return false;
-	if (suspect)
-		suspects_clear(&s->config.shared->suspects, in->unique & ~RESEND_BIT);
-	finish(slot);
-	return true;
-}
-
-/* While somebody waits for the bell: what the bell asks is answered, and what else comes meanwhile is kept. The hot thread's; with the lock, which is let go of. False: nothing can be read. */
-static bool read_for_bell(struct session *s)
-{
-	struct pollfd p = { .fd = s->config.fuse_fd, .events = POLLIN };
-	const int i = s->n_later < LATER ? take_clean_slot(s) : -1;
-	bool kept = false;
-
-	if (i < 0)
-		return false;
-	struct slot *slot = &s->config.shared->slots[i];
-	pthread_mutex_unlock(&s->lock);
-	const bool there = poll(&p, 1, BELL_MS) == 1;
-	long n = 0;
-	if (there && p.revents == POLLIN) {
-		n = read_request(s, slot);
-		kept = n >= (long)sizeof(struct fuse_in_header) && !answer_at_once(s, slot);
-	}
-	pthread_mutex_lock(&s->lock);
-	if (kept)
-		s->later[s->n_later++] = (uint8_t)i;
-	else
-		free_slot(s, (uint32_t)i);
-	return !there || (p.revents == POLLIN && n != -ENODEV);
-}
-
-static bool before(const struct timespec *t)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec < t->tv_sec || (now.tv_sec == t->tv_sec && now.tv_nsec < t->tv_nsec);
-}
-
-/* Until no other works, or has for so long that it is waited for no more: it may wait for a program, or for the key holder. */
-static void wait_quiet(struct session *s)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (until.tv_nsec + ALONE_NS) / 1000000000;
-	until.tv_nsec = (until.tv_nsec + ALONE_NS) % 1000000000;
-	while (s->n_busy > s->n_given_up || s->alone_entry >= 0) {
-		if (s->n_waits && before(&until) && read_for_bell(s))
-			continue;
-		if (pthread_cond_timedwait(&s->quiet, &s->lock, &until)) {
-			s->n_given_up = s->n_busy;
-			return;
-		}
-	}
-}
-
-/* Alone, so that there is no doubt which request it was if this worker dies too: a pool thread does it, and the hot thread reads nothing meanwhile. Whatever kills a worker does it soon: one that takes longer
- * must not keep everybody waiting. True: the slot went with it. */
-static bool run_alone(struct session *s, uint8_t i)
-{
-	struct slot *slot = &s->config.shared->slots[i];
-	const uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->data)->unique & ~RESEND_BIT;
-
-	/* guilty ones stay in the table: until the answer is sent, they may come again */
-	if (suspects_deaths(&s->config.shared->suspects, unique) >= SUSPECT_GUILTY) {
-		give_up(s, slot);
-		return false;
-	}
-	pthread_mutex_lock(&s->lock);
-	s->alone = true;
-	wait_quiet(s);
-	while (s->alone_entry >= 0)	/* each thread has a deadline */
-		pthread_cond_wait(&s->quiet, &s->lock);
-	s->alone_entry = (int)(PARKED + i);
-	wake_all(s);
-	wait_quiet(s);
-	s->alone = false;
-	wake_all(s);
-	pthread_mutex_unlock(&s->lock);
-	return true;
-}
-
-/* ---- the loop ---- */
-
-/* The kernel is told that this request cannot be interrupted, with an error of which nothing comes: it finds the request, or has had its answer. */
-#define INTERRUPT_BIT 1u	/* FUSE_INT_REQ_BIT */
-
-/* Of those that are left: the worker before us may have sent the answer, and died before it noted that. What its caller did since then, and others, must not be met by the request once more: a file that is made again under a
- * name that was renamed, an open that nobody closes. */
-static bool is_to_replay(struct session *s, const struct fuse_in_header *in)
-{
-	const struct fuse_out_header question = { .len = sizeof question, .unique = in->unique | INTERRUPT_BIT };
-
-	for (size_t i = 0; i < s->n_replayed; i++)
-		if (s->replayed[i] == in->unique)	/* in two places, for that worker was copying it */
-			return false;
-	if (in->opcode != FUSE_RELEASE && send_answer(s, &question, sizeof question) == -ENOENT)	/* a RELEASE is answered first */
-		return false;
-	if (s->n_replayed < SLOTS)
-		s->replayed[s->n_replayed++] = in->unique;
-	return true;
-}
-
-/* Neither what was written stays here, nor an answer that the dead worker had made and this one refused. */
-static void drop_left(struct slot *slot)
-{
-	secmem_wipe(slot->data, sizeof slot->data);
-	slot->len = 0;
-}
-
-/* As it would come from the kernel, but that nobody else sends it again. Returns the slot that went with it, -1: none. */
-static int run_leftover(struct session *s, struct slot *left)
-{
-	pthread_mutex_lock(&s->lock);
-	const int i = take_clean_slot(s);
-	pthread_mutex_unlock(&s->lock);
-
-	if (i < 0) {
-		process(s, left, WAITS_FOR_ALL, true);
-		drop_left(left);
-		return -1;
-	}
-	struct slot *slot = &s->config.shared->slots[i];
-	copy_request(slot, left->data, left->len);
-	drop_left(left);	/* first, for it may be read into meanwhile */
-	if (run_alone(s, (uint8_t)i))
-		return i;
-	finish(slot);
-	pthread_mutex_lock(&s->lock);
-	free_slot(s, (uint32_t)i);
-	pthread_mutex_unlock(&s->lock);
-	return -1;
-}
-
-static bool is_kept(const struct session *s, uint8_t number)
-{
-	return memchr(s->later, number, s->n_later) != NULL;
-}
-
-static void run_leftovers(struct session *s)
-{
-	bool taken[SLOTS] = { false };
-
-	for (uint8_t i = 0; i < SLOTS; i++) {
-		struct slot *slot = &s->config.shared->slots[i];
-		struct fuse_in_header *in = (void *)slot->data;
-		int went = -1;
-
-		if (taken[i] || is_kept(s, i))		/* with another's request, which may still be worked on */
-			continue;
-		/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own */
-		slot->len = in->len;
-		if (!slot->len)
-			continue;
-		if (!s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data && is_to_replay(s, in))
-			went = run_leftover(s, slot);
-		else			/* the kernel sends it again, or need not */
-			drop_left(slot);
-		if (went >= 0)
-			taken[went] = true;
-	}
-}
-
-/* Those that waited for a thread when the worker before us died. */
-static void run_parked(struct session *s)
-{
-	pthread_mutex_lock(&s->lock);
-	for (uint32_t i = 0; i < PARKED; i++) {
-		struct parked *p = &s->config.shared->parked[i];
-		const struct fuse_in_header *in = (const void *)p->data;
-		if (!s->config.shared->keeper.resend && p->len >= sizeof *in && p->len <= sizeof p->data && is_to_replay(s, in)) {
-			p->resent = 1;	/* another worker may have begun it */
-			lanes_put_left(s->lanes, i, lanes_of(in, p->len, WAITS_FOR_RESOLVER, false), s->config.neighbour(s->config.userdata, in, p->len));
-			continue;
-		}
-		if (p->len)
-			p->len = 0;	/* the kernel sends it again */
-		lanes_put_free(s->lanes, i);
-	}
-	wake_all(s);
-	pthread_mutex_unlock(&s->lock);
 }
 
 /* In the place of slot i, which is free again. */
@@ -742,7 +463,7 @@ static uint8_t next_kept(struct session *s, uint8_t i)
 
 	memmove(s->later, s->later + 1, --s->n_later);
 	pthread_mutex_lock(&s->lock);
-	free_slot(s, i);
+	session_free_slot(s, i);
 	pthread_mutex_unlock(&s->lock);
 	return next;
 }
@@ -750,29 +471,17 @@ static uint8_t next_kept(struct session *s, uint8_t i)
 /* 0; -EAGAIN: there is none yet. */
 static int next_read(const struct session *s, struct slot *slot)
 {
-	const long n = read_request(s, slot);
+	const long n = session_read(s, slot);
 
 	if (n >= 0)
 		return n < (long)sizeof(struct fuse_in_header) ? -EAGAIN : 0;
 	return n == -EINTR || n == -ENOENT ? -EAGAIN : (int)n;	/* ENOENT: the caller was killed before we read */
 }
 
-/* Whoever waits for the bell while this worker is asked to end would wait in vain. What else comes is the next worker's. */
-static void help_those_who_wait(struct session *s)
-{
-	const int64_t until = clock_ms() + END_MS;
-
-	pthread_mutex_lock(&s->lock);
-	while (s->n_waits && clock_ms() < until && read_for_bell(s))
-		;
-	pthread_mutex_unlock(&s->lock);
-}
-
 int session_run(struct session *s)
 {
 	int r = 0;
-	run_leftovers(s);
-	run_parked(s);
+	successor_run_left(s);
 	uint8_t i = take_slot(s);
 	while (!*s->config.stop) {
 		r = 0;
@@ -786,18 +495,18 @@ int session_run(struct session *s)
 			break;
 		struct slot *slot = &s->config.shared->slots[i];
 		const struct fuse_in_header *in = (const void *)slot->data;
-		if ((in->unique & RESEND_BIT) && is_suspect(s, in)) {
-			if (run_alone(s, i))
+		if ((in->unique & RESEND_BIT) && successor_is_suspect(s, in)) {
+			if (successor_run_alone(s, i))
 				i = take_slot(s);
 			else
-				finish(slot);
-		} else if (process(s, slot, WAITS_FOR_NOTHING, false)) {
-			finish(slot);
+				session_finish(slot);
+		} else if (session_process(s, slot, WAITS_FOR_NOTHING, false)) {
+			session_finish(slot);
 		} else if (!defer(s, slot)) {
 			i = take_slot(s);
 		}
 	}
-	help_those_who_wait(s);
+	successor_help_those_who_wait(s);
 	return r == -ENODEV || r == -EAGAIN ? 0 : r;	/* ENODEV: unmounted, or aborted */
 }
 
@@ -867,7 +576,7 @@ void session_end(struct session *s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->ending = true;
-	wake_all(s);
+	session_wake_all(s);
 	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < s->n_threads; i++)
 		pthread_join(s->threads[i].thread, NULL);

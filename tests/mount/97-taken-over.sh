@@ -52,9 +52,34 @@ for options in '' noresend; do
 	[ "$(find "$MNT/db/versions" -type f | wc -l)" = 3 ] || fail "$(find "$MNT/db/versions" -type f | wc -l) versions, not 3"
 	: >"$COFFER_TEST_DIE"
 
+	note "deaths after the commit of a put, while others look for its name: it is told of (but on a machine that is too busy for all of them)"
+	start inotifywait -m -e create --format %f "$MNT" >"$SCRATCH/created" 2>"$SCRATCH/watching"
+	wait_for grep -q established "$SCRATCH/watching"
+	for i in 1 2 3 4 5 6; do
+		rm -f "$SCRATCH/enough"
+		(until [ -e "$SCRATCH/enough" ]; do [ ! -e "$MNT/name-$i" ] || :; done) &
+		looker=$!
+		STARTED+=("$(process_of $looker)")
+		printf 'commit-after 0 1' >"$COFFER_TEST_DIE"
+		printf x | expect_ok coffer put "name-$i"
+		touch "$SCRATCH/enough"
+		wait $looker
+		[ -e "$MNT/name-$i/current" ] || fail "name-$i does not resolve"
+		wait_for die_says 'commit-after 0 0'
+		: >"$COFFER_TEST_DIE"
+	done
+	# whatever was told of before this one was is in the file by then
+	mkdir "$MNT/last"
+	wait_for grep -qx last "$SCRATCH/created"
+	told=$(grep -c '^name-' "$SCRATCH/created" || true)
+	note "  $told of 6"
+	[ "$told" -gt 0 ] || fail "no name was told of"
+	end_process "${STARTED[0]}"
+	STARTED=()
+
 	note "eight that die when they serve, before the keeper has heard that they do: none of them counts as one that never became ready"
 	keeper=$(status .processes.keeper)
-	for i in 1 2 3 4 5 6 7 8; do
+	for _ in 1 2 3 4 5 6 7 8; do
 		worker=$(status .processes.worker)
 		standby_there() { [ "$(status .processes.standby)" != null ]; }
 		wait_for standby_there

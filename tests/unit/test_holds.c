@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/vault.h"
+#include "fs/waits.h"
 #include "suite.h"
 
 #define FIRST_BELL 42
@@ -108,6 +109,35 @@ START_TEST(a_bell_that_does_not_come_is_waited_for_a_moment_only)
 }
 END_TEST
 
+static int waiting, waits;
+
+static void wait_begins(void)
+{
+	waiting++;
+	waits++;
+}
+
+static void wait_ends(void)
+{
+	waiting--;
+}
+
+START_TEST(whoever_waits_for_the_bell_says_so)
+{
+	static const struct waits told = { wait_begins, wait_ends };
+
+	waits_of_thread(&told);
+	holds_take(v.holds, whoami);
+	ck_assert_int_eq(waits, 1);
+	holds_look(v.holds, whoami);
+	ck_assert_int_eq(waits, 2);
+	ck_assert_int_eq(waiting, 0);
+	waits_of_thread(NULL);
+	holds_take(v.holds, whoami);
+	ck_assert_int_eq(waits, 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("holds");
@@ -118,6 +148,7 @@ int main(void)
 	tcase_add_test(t, an_open_waits_for_a_bell_that_is_being_started);
 	tcase_add_test(t, what_a_dead_bell_held_waits_for_the_next_one);
 	tcase_add_test(t, a_bell_that_does_not_come_is_waited_for_a_moment_only);
+	tcase_add_test(t, whoever_waits_for_the_bell_says_so);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
