@@ -211,8 +211,12 @@ static int check_program(const char *path, uint32_t user, char *why, size_t why_
 	struct stat st;
 
 	if (stat(path, &st)) {
-		snprintf(why, why_len, "%.120s: %s", path, strerror(errno));
-		return -EPERM;
+		const int e = errno;
+		if (e == ENOENT || e == ENOTDIR)
+			snprintf(why, why_len, "there is no program %.120s", path);
+		else
+			snprintf(why, why_len, "%.120s: %s", path, strerror(e));
+		return e == ENOENT || e == ENOTDIR ? -ENOENT : -EPERM;
 	}
 	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111) || (st.st_mode & 022) || (st.st_uid != 0 && st.st_uid != user)) {
 		snprintf(why, why_len, "%.120s is not a program that only root, or the user who runs it, can write", path);

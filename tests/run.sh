@@ -43,6 +43,7 @@ needs=(
 	command useradd passwd
 	command jq jq
 	command getfattr attr
+	command setfacl acl
 	command chattr e2fsprogs
 	command inotifywait inotify-tools
 	command fswatch fswatch

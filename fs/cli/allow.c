@@ -178,8 +178,9 @@ static int allow(const struct mount *m, const char *command, uint32_t user)
 		return fail(EXIT_NOT_FOUND, "there is no user %s, as whom programs run: %s %s; or name another with --user", name, USERADD, name);
 	}
 	/* A line for what cannot run would stay, and count once it can. */
-	if (runner_command_check(user, command, why, sizeof(why)) < 0)
-		return fail(EXIT_DENIED, "%s; nothing was allowed", why);
+	r = runner_command_check(user, command, why, sizeof(why));
+	if (r < 0)
+		return fail(r == -ENOENT ? EXIT_NOT_FOUND : EXIT_DENIED, "%s; nothing was allowed", why);
 	dir = open_store(m->store);
 
 	snprintf(path, sizeof(path), "%s/%s", m->store, RUNNER_ALLOW);

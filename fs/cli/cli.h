@@ -48,6 +48,8 @@ int fail(enum exit_status status, const char *format, ...) __attribute__((format
 /* The same line for what is not an error. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+#define PURGE_PROTECTION_ASKED "Purge protection can never be switched off again: what is deleted can then not be purged before its retention has passed, nor a version destroyed."
+
 /* EXIT_DONE where --yes is given, where no terminal is there to ask at, and for a yes; else EXIT_ERROR, said. The text is what cannot be undone, a whole sentence. */
 int confirm(const struct args *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -271,6 +271,9 @@ int cli_mount(struct cli *c, const struct mount **ret_mount)
 	if (r == -ENOENT && c->vault_option)
 		return fail(EXIT_UNAVAILABLE, "no vault %s is mounted here; as root: cofferd /var/lib/coffer/%s %s", c->vault_option, c->vault_option,
 			    MOUNT_DEFAULT);
+	if (r == -ENOENT && mount_is_gone(path))
+		return fail(EXIT_UNAVAILABLE, "%s leads to a file system that is mounted nowhere here any more (umount -l): what is open there can be read on, but a command needs the mount; name "
+			    "one with -m", path);
 	if (r == -ENOENT)
 		return fail(EXIT_UNAVAILABLE, "no vault is mounted on %s; as root: cofferd STORE %s (or start its service), or name another mount with -m",
 			    path, path);

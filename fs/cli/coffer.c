@@ -206,6 +206,31 @@ out:
 	return status;
 }
 
+static bool asks_help(const char *word)
+{
+	return !strcmp(word, "--help") || !strcmp(word, "-h");
+}
+
+static int too_much(const char *word, const char *usage)
+{
+	return fail(EXIT_USAGE, "\"%s\" is too much; usage: coffer %s", word, usage);
+}
+
+static int help(size_t argc, char *const *argv)
+{
+	const struct command *cmd;
+	size_t words = 1;
+
+	if (argc == 0)
+		return help_all();
+	cmd = asks_help(argv[0]) ? NULL : find_command(argc, argv, &words);
+	if (!cmd && !asks_help(argv[0]))
+		return unknown_command(argv[0]);
+	if (argc > words)
+		return too_much(argv[words], "help [COMMAND]");
+	return cmd ? help_command(cmd) : help_all();
+}
+
 static int dispatch(struct cli *c, size_t argc, char *const *argv)
 {
 	const struct command *cmd;
@@ -213,14 +238,12 @@ static int dispatch(struct cli *c, size_t argc, char *const *argv)
 
 	if (argc == 0)
 		return fail(EXIT_USAGE, "no command; coffer --help lists them");
+	if (strcmp(argv[0], "version") == 0 && argc > 1 && !asks_help(argv[1]))
+		return too_much(argv[1], "version");
 	if (strcmp(argv[0], "version") == 0)
-		return version();
-	if (strcmp(argv[0], "help") == 0 && (argc == 1 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
-		return help_all();
-	if (strcmp(argv[0], "help") == 0) {
-		cmd = find_command(argc - 1, argv + 1, &words);
-		return cmd ? help_command(cmd) : unknown_command(argv[1]);
-	}
+		return argc > 1 ? help_all() : version();
+	if (strcmp(argv[0], "help") == 0)
+		return help(argc - 1, argv + 1);
 	cmd = find_command(argc, argv, &words);
 	if (!cmd)
 		return unknown_command(argv[0]);

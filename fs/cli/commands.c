@@ -127,6 +127,7 @@ static const struct option_spec init_options[] = {
 	{ .name = "retention", .value = "DAYS", .help = "days that deleted secrets are kept, 7 to 90 (default 90)" },
 	{ .name = "purge-protection", .help = "nobody can purge before that; cannot be undone", .grave = true },
 	{ .name = "users", .value = "NAME", .help = "the vault's users are NAME, NAME-keys, NAME-helper, NAME-hooks (default coffer)" },
+	YES,
 	END
 };
 static const struct option_spec fsck_options[] = { KEK, { .name = "deep", .help = "open every value, too" }, END };
@@ -286,7 +287,7 @@ const struct command commands[] = {
 	  .run = cmd_unseal },
 	{ .name = "doctor", .synopsis = "", .summary = "look for what is wrong, and say what to do", .example = "sudo coffer doctor", .options = none,
 	  .flags = COMMAND_LISTS | COMMAND_LOOKS, .run = cmd_doctor },
-	{ .name = "init", .synopsis = "STORE [--kek URI] [--admin PRINCIPAL]... [--retention DAYS] [--purge-protection] [--users NAME]", .summary = "make a vault (root)",
+	{ .name = "init", .synopsis = "STORE [--kek URI] [--admin PRINCIPAL]... [--retention DAYS] [--purge-protection] [--users NAME] [--yes]", .summary = "make a vault (root)",
 	  .example = "sudo coffer init /var/lib/coffer/default", .options = init_options, .min_operands = 1, .max_operands = 1, .flags = COMMAND_OFFLINE,
 	  .run = cmd_init },
 	{ .name = "fsck", .synopsis = "STORE [--kek URI] [--deep]", .summary = "check a store without changing it (root)",

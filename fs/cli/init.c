@@ -156,14 +156,29 @@ static int read_admins(const struct args *a, struct init *i)
 	return status;
 }
 
+static bool is_small(const char *name)
+{
+	return !name || !name[strcspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")];
+}
+
+static const char *make_small(const char *name, char ret[USER_MAX])
+{
+	snprintf(ret, USER_MAX, "%s", name);
+	for (char *p = ret; *p; p++)
+		*p = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
+	return ret;
+}
+
 static int find_users(const char *given, struct init *i)
 {
 	const char *prefix = given ? given : USER_WORKER;
-	char users[USERS][USER_MAX + 8], hooks[USER_MAX + 8], missing[512] = "";
+	char users[USERS][USER_MAX + 8], hooks[USER_MAX + 8], small[USER_MAX], missing[512] = "";
 	const struct passwd *pw;
 
 	if (!*prefix || strlen(prefix) >= USER_MAX)
 		return fail(EXIT_USAGE, "--users %s: a user's name of 1 to %d bytes is wanted", prefix, USER_MAX - 1);
+	if (!is_small(given) && !getpwnam(given))
+		prefix = make_small(given, small);
 	offline_users(prefix, users);
 	for (size_t k = 0; k < USERS; k++) {
 		size_t len = strlen(missing);
@@ -178,7 +193,10 @@ static int find_users(const char *given, struct init *i)
 		snprintf(missing + len, sizeof(missing) - len, " && " USERADD " %s", hooks);
 	}
 	if (*missing)
-		return fail(EXIT_ERROR, "system users are missing; make them with: %s", missing);
+		return is_small(given) ? fail(EXIT_ERROR, "system users are missing; make them with: %s", missing) :
+			fail(EXIT_ERROR, "system users are missing, and useradd takes no capital letters; give --users %s, and make them with: %s", prefix, missing);
+	if (given && strcmp(prefix, given) != 0)
+		return fail(EXIT_ERROR, "there is no user %s; give --users %s, whose users are there", given, prefix);
 	if (!getpwnam(hooks))
 		note("there is no user %s: programs of hooks and rotation policies then need --user; make it with: " USERADD " %s", hooks, hooks);
 	pw = getpwnam(prefix);
@@ -465,6 +483,8 @@ int cmd_init(struct cli *c, const struct args *a)
 	umask(022);
 	if (status == EXIT_DONE)
 		status = gather(a, i);
+	if (status == EXIT_DONE && i->settings.purge_protection)
+		status = confirm(a, PURGE_PROTECTION_ASKED);
 	if (status == EXIT_DONE)
 		status = input_prepare(1);
 	if (status == EXIT_DONE && crypto_init() < 0)

@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define SOURCE_PREFIX "coffer:"
@@ -174,6 +178,26 @@ out:
 	return r;
 }
 
+bool mount_is_gone(const char *path)
+{
+	struct statfs fs;
+	struct stat st;
+	unsigned maj, min;
+	bool there = false;
+	char *text;
+
+	if (statfs(path, &fs) < 0 || fs.f_type != FUSE_SUPER_MAGIC || stat(path, &st) < 0 || read_mountinfo(&text) < 0)
+		return false;
+	for (const char *line = text; *line && !there; ) {
+		const char *end = strchrnul(line, '\n');
+
+		there = sscanf(line, "%*u %*u %u:%u", &maj, &min) == 2 && makedev(maj, min) == st.st_dev;
+		line = *end ? end + 1 : end;
+	}
+	free(text);
+	return !there;
+}
+
 int mount_find(const char *path, const char *vault, struct mount *ret_mount)
 {
 	char given[PATH_MAX], *resolved = NULL, *text;
@@ -194,7 +218,8 @@ int mount_find(const char *path, const char *vault, struct mount *ret_mount)
 	r = mountinfo_find(text, given, NULL, ret_mount);
 	if (r != -ENOENT)
 		goto out;
-	resolved = realpath(path, NULL);
+	/* what /proc says of a place in a mount that is gone looks like a path from the root, where something else lies */
+	resolved = mount_is_gone(path) ? NULL : realpath(path, NULL);
 	if (resolved)
 		r = mountinfo_find(text, resolved, NULL, ret_mount);
 out:

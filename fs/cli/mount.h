@@ -31,6 +31,8 @@ const char *mount_read_only(const struct mount *m);
 int mount_find_store(const char *store, struct mount *ret_mount);
 
 /* "coffer", or "coffer -m PATH" where that is not the default: the beginning of a command that somebody else is to give. In one buffer for all calls. */
+/* Does the path lead into a FUSE file system that this process's mount table has no mount of, as /proc/self/fd/N after umount -l? */
+bool mount_is_gone(const char *path);
 const char *mount_command(const char *path);
 
 /* The last component of a path: the vault's name. Borrowed from path, which must not end in a slash. */

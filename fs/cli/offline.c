@@ -111,8 +111,8 @@ static int verify_log(const struct offline *o, const char *key, struct audit_ver
 int cmd_audit_verify(struct cli *c, const struct args *a)
 {
 	struct audit_verify_report report = { 0 };
-	const char *key = args_value(a, "verify-key");
-	char why[WHY_MAX] = "";
+	const char *given = args_value(a, "verify-key"), *key = given;
+	char why[WHY_MAX] = "", path[PATH_MAX];
 	struct offline o;
 	int status = offline_need_root("audit verify STORE"), r;
 
@@ -127,6 +127,9 @@ int cmd_audit_verify(struct cli *c, const struct args *a)
 		return fail(EXIT_NOT_FOUND, "cannot read the verify key %s: %s; bring back the copy that was moved away, and name it with --verify-key", key,
 			    strerror(errno));
 	r = verify_log(&o, key, &report, why, sizeof(why));
+	if (r == -EBADMSG && !given && offline_verify_doubtful(&o, path))
+		return fail(EXIT_INTEGRITY, "the audit log of %s does not go with the verify key %s: %s; that key may be another vault's of this name: if this one's was called %s, name the copy that was moved away with "
+			    "--verify-key; else keep a copy of %s/audit before anything else", o.conf.name, key, why, path, o.dir);
 	if (r == -EBADMSG)
 		return fail(EXIT_INTEGRITY, "the audit log of %s was altered or damaged: %s; keep a copy of %s/audit before anything else", o.conf.name, why,
 			    o.dir);

@@ -73,7 +73,7 @@ int cmd_vault_set(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		status = add_switch(a, "purge-protection", "purge_protection", request);
 	if (status == EXIT_DONE && json_is_true(json_object_get(request, "purge_protection")))
-		status = confirm(a, "Purge protection can never be switched off again: what is deleted can then not be purged before its retention has passed, nor a version destroyed.");
+		status = confirm(a, PURGE_PROTECTION_ASKED);
 	if (status) {
 		json_decref(request);
 		return status;

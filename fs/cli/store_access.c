@@ -51,6 +51,12 @@ void offline_verify_path(const struct vaultconf *conf, char ret_path[PATH_MAX])
 		offline_key_path(conf, BY_NAME, "verify", ret_path);
 }
 
+bool offline_verify_doubtful(const struct offline *o, char ret_path[PATH_MAX])
+{
+	offline_key_path(&o->conf, BY_NAME_AND_ID, "verify", ret_path);
+	return strcmp(ret_path, o->verify_path) != 0;
+}
+
 /* In a directory with the sticky bit nobody takes away or renames what is root's. */
 static bool is_weak(const char *dir)
 {

@@ -37,6 +37,8 @@ void offline_close(struct offline *o);
 
 /* The verify key lies beside a KEK that is a file; else in ETC_DIR. It is called as the vault is; or, where another vault of that name had it already, as the vault and the beginning of its id are. */
 void offline_verify_path(const struct vaultconf *conf, char ret_path[PATH_MAX]);
+/* Is verify_path the one called as the vault alone, so that it may be another vault's? The other name then. */
+bool offline_verify_doubtful(const struct offline *o, char ret_path[PATH_MAX]);
 /* In that place, and called so: VAULT or VAULT-ID, and the suffix. */
 enum offline_naming { BY_NAME, BY_NAME_AND_ID };
 void offline_key_path(const struct vaultconf *conf, enum offline_naming naming, const char *suffix, char ret_path[PATH_MAX]);

@@ -74,6 +74,21 @@ for uid in 0 20001; do
 	# what cp -p and install take for a file system that has none of these, and go on
 	expect_errno EOPNOTSUPP as $uid sysop setxattr user.other x "$MNT/db/current"
 done
+# the owner is looked at by the kernel first: who asked for the attributes before, as these do, is told that there are no ACLs
+cp "$MNT/db/current" "$SCRATCH/source"
+chmod 644 "$SCRATCH/source"
+for uid in 0 20001; do
+	expect_exit 1 as $uid setfacl -m u:5:r "$MNT/db/current"
+	grep -q 'Operation not supported' "$ERR" || fail "setfacl of $uid: $(cat "$ERR")"
+done
+expect_ok cp -p "$SCRATCH/source" "$MNT/plain/current"
+expect_output one cat "$MNT/plain/current"
+printf 'two' | coffer put plain
+
+note "rsync -X of a file that is as it is there: not with what is only read, but without it"
+touch -r "$MNT/db/current" "$SCRATCH/source"
+expect_exit 23 rsync -tX "$SCRATCH/source" "$MNT/db/current"
+expect_ok rsync -tX --filter='-x user.coffer.*' "$SCRATCH/source" "$MNT/db/current"
 expect_exit 1 as 20001 setfattr -n user.coffer.expires -v x "$MNT/db/current"
 expect_attribute "$MNT/db/current" version 1
 

@@ -74,6 +74,11 @@ done
 for d in a b; do
 	expect_ok coffer audit verify "$SCRATCH/store/$d/test"
 done
+own=("$SCRATCH/keys/two"/test-*.verify)
+mv "${own[0]}" "$SCRATCH/keys/moved"
+expect_exit 6 coffer audit verify "$SCRATCH/store/b/test"
+expect_message "verify key $SCRATCH/keys/two/test.verify: .*another vault's.* called ${own[0]}, .*--verify-key"
+expect_ok coffer audit verify "$SCRATCH/store/b/test" --verify-key "$SCRATCH/keys/moved"
 rm -r "$SCRATCH/store/a" "$SCRATCH/store/b" "$SCRATCH/keys/two"
 
 note "a key whose path is UTF-8; one that could not be written down is refused before anything is made"

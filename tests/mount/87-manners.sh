@@ -46,6 +46,39 @@ at yes purge db || fail "$(cat "$SCRATCH/said")"
 expect_ok here seal
 expect_ok here unseal
 
+at_init() { printf '%s\n' "$1" | script -qec "$plain init $SCRATCH/store/kept --kek file:$SCRATCH/keys/kept.kek --admin user:0 --purge-protection ${2-}" /dev/null >"$SCRATCH/said" 2>&1; }
+at_init n && fail "a vault with purge protection without a yes"
+grep -q 'never be switched off.*nothing was done' <(tr -d '\r\n' <"$SCRATCH/said") || fail "$(cat "$SCRATCH/said")"
+[ -z "$(ls -d "$SCRATCH"/store/kept "$SCRATCH"/keys/kept.* 2>/dev/null)" ] || fail "something was made without a yes"
+at_init y || fail "$(cat "$SCRATCH/said")"
+rm -r "$SCRATCH/store/kept" "$SCRATCH"/keys/kept.*
+at_init '' --yes || fail "$(cat "$SCRATCH/said")"
+
+note "words that are too much"
+for line in 'version x' 'version --output json' 'help list x' 'help audit verify x' 'help --help x' 'status x' 'list x' 'roles x' 'blocks x' 'whoami x' 'seal x' 'unseal x' 'doctor x'; do
+	# shellcheck disable=SC2086
+	expect_exit 2 "$plain" $line
+done
+expect_exit 2 "$plain" version x
+expect_message '"x" is too much; usage: coffer version'
+for line in version 'version --help' help 'help --help' 'help audit verify'; do
+	# shellcheck disable=SC2086
+	expect_ok "$plain" $line
+done
+
+note "users' names that useradd takes"
+expect_exit 1 "$plain" init "$SCRATCH/store/other" --kek "file:$SCRATCH/keys/other.kek" --users CofferXy
+expect_message 'give --users cofferxy, .*useradd .* cofferxy && .* cofferxy-keys'
+grep -q 'useradd [^&]*Xy' "$ERR" && fail "$(cat "$ERR")"
+
+note "what is mounted nowhere any more is said to be"
+mkdir "$SCRATCH/lazy"
+mount_extra --bind "$MNT" "$SCRATCH/lazy"
+exec 5<"$SCRATCH/lazy"
+expect_ok "$plain" -m /proc/self/fd/5 status
+exec 5<&-
+unmount_extra
+
 note "hints name the mount, in one way"
 expect_exit 4 here recover nothing
 expect_message "see: coffer -m $MNT list --deleted"
@@ -91,3 +124,13 @@ expect_exit 2 bash -c "printf x | '$plain' -m '$MNT' put user@example.com"
 expect_message 'user-at-example.com'
 expect_exit 2 here get user@example.com
 expect_message 'user-at-example.com'
+
+note "a descriptor of what was unmounted lazily is said to lead nowhere"
+exec 5<"$MNT"
+umount -l "$MNT"
+expect_exit 7 "$plain" -m /proc/self/fd/5 status
+expect_message 'mounted nowhere here any more .umount -l.*name one with -m'
+grep -q 'as root: cofferd' "$ERR" && fail "$(cat "$ERR")"
+exec 5<&-
+wait_for dead "$DAEMON"
+daemon_status_check

@@ -38,6 +38,19 @@ expect_ok coffer hook add --on other --exec "$programs/words"
 expect_exit 2 coffer hook add --on w --exec "$programs/words \$HOME"
 expect_message 'means something to a shell'
 expect_exit 2 coffer hook add --on w --exec "$programs/words | cat"
+
+note "a program that is missing: one exit code, by whole path and by name, and nothing is allowed"
+for missing in "$programs/gone %n" "$programs/words/below" no-such-program; do
+	expect_exit 4 coffer hook add --on w --exec "$missing"
+	expect_message 'there is no program'
+	expect_exit 4 coffer rotation set w --every 90d --hook "$missing"
+done
+grep -q gone "$STORE/hooks.allow" && fail "a program that is missing was allowed"
+program short-lived <<<'#!/bin/sh'
+expect_ok coffer hook add --on unused --exec "$programs/short-lived"
+rm "$programs/short-lived"
+expect_exit 4 coffer hook add --on unused --exec "$programs/short-lived"
+expect_exit 3 coffer hook add --on w --exec "$programs"
 expect_exit 2 coffer hook add --on w --exec "'$programs/words' a"
 expect_exit 2 coffer hook add --on w --exec "$programs/words" --debounce 100msx
 expect_exit 2 coffer hook add --on w --exec "$programs/words" --debounce 2h
