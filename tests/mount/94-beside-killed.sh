@@ -15,24 +15,41 @@ edit()
 	until [ -e "$SCRATCH/stop" ]; do
 		n=$((n + 1))
 		echo "$1 $n" >"$MNT/db/.tmp.$1" && mv "$MNT/db/.tmp.$1" "$f" || return
+		echo "$n" >"$SCRATCH/at.$1"
 	done
 	echo "$n"
 }
 export -f edit
 export SCRATCH MNT f
 
+# A rename that two workers were killed at would rightly be EIO; on a busy machine one may be under way for longer than the next worker waits for it. So the next is not killed before each writer has got on.
+got_on()
+{
+	local i
+	for i in 1 2 3; do
+		[ "$(cat "$SCRATCH/at.$i")" -gt "${at[i]}" ] || return
+	done
+}
+
 round()
 {
+	local at=()
 	local kills=0 pids=() i versions sum=0
 	printf begin | coffer put db
 	expect_ok coffer grant secrets-officer user:$writer --on '*'
 	rm -f "$SCRATCH/stop"
 	for i in 1 2 3; do
+		echo 0 >"$SCRATCH/at.$i"
+		chmod 666 "$SCRATCH/at.$i"
 		setpriv --reuid=$writer --regid=$writer --clear-groups -- bash -c "edit $i" >"$SCRATCH/edit.$i" 2>"$SCRATCH/edit.err.$i" &
 		pids+=($!)
 	done
 	while [ $kills -lt "$KILLS" ]; do
+		for i in 1 2 3; do
+			read -r "at[$i]" <"$SCRATCH/at.$i" || at[i]=0
+		done
 		kill_worker
+		wait_for got_on
 		kills=$((kills + 1))
 		sleep 0.0$((RANDOM % 90 + 10))
 	done

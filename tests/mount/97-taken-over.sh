@@ -54,6 +54,7 @@ for options in '' noresend; do
 
 	note "deaths after the commit of a put, while others look for its name: it is told of (but on a machine that is too busy for all of them)"
 	start inotifywait -m -e create --format %f "$MNT" >"$SCRATCH/created" 2>"$SCRATCH/watching"
+	watcher=${STARTED[-1]}
 	wait_for grep -q established "$SCRATCH/watching"
 	for i in 1 2 3 4 5 6; do
 		rm -f "$SCRATCH/enough"
@@ -74,8 +75,7 @@ for options in '' noresend; do
 	told=$(grep -c '^name-' "$SCRATCH/created" || true)
 	note "  $told of 6"
 	[ "$told" -gt 0 ] || fail "no name was told of"
-	end_process "${STARTED[0]}"
-	STARTED=()
+	end_process "$watcher"
 
 	note "eight that die when they serve, before the keeper has heard that they do: none of them counts as one that never became ready"
 	keeper=$(status .processes.keeper)
