@@ -2,7 +2,7 @@
  *
  * FUSE_NOTIFY_INVAL_INODE drops an inode's pages, mapped ones too, without an open, so that no lease is in its way; it raises no event. It waits in the kernel, deaf to every signal, for a page whose READ is
  * not answered yet. So threads of their own do it, which answer nothing and hold no lock meanwhile: one that waits keeps others' inodes from nothing, and a worker that is killed with one is left behind
- * (fs/keeper_dying.c). */
+ * (fs/keeper_proc.c). */
 #ifndef COFFER_FS_DROPS_H
 #define COFFER_FS_DROPS_H
 

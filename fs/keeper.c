@@ -3,14 +3,11 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/clock.h"
@@ -21,22 +18,6 @@
 #define STOP_TIMEOUT_MS  8000
 #define REMOUNT_WAIT_MS  5000
 #define OUTLIVED_MS      (60 * 60000)	/* what is open when the mount is taken away is served for so long */
-
-void keeper_trouble(struct keeper *k, const char *format, ...)
-{
-	struct shared_keeper *s = &k->shared->keeper;
-	char text[sizeof s->trouble] = "";
-	struct timespec t;
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(text, sizeof text, format, ap);
-	va_end(ap);
-	log_warn("%s", text);		/* and not from the shared memory: a worker that is somebody else's could take its end away */
-	memcpy(s->trouble, text, sizeof text);
-	clock_gettime(CLOCK_REALTIME, &t);
-	s->trouble_at = t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* ---- set-up ---- */
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -13,15 +12,8 @@
 #include "fs/keeper_internal.h"
 #include "fs/log.h"
 
-#define FREE_RESTARTS    5
-#define HELPER_SERVED_MS 1000	/* a helper that cannot start ends sooner; one that was killed in service is waited for by callers */
-#define HELD_MS          30	/* longer than a takeover takes; the next standby, which brings memory of its own, is ready later */
 #define REST_MS          200
 #define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
-
-static const char *const helper_roles[HELPERS] = { "keyholder", "resolver", "bell", "runner" };
-
-const char *children_role(enum helper which) { return helper_roles[which]; }
 
 int children_make_channels(struct keeper *k)
 {
@@ -32,27 +24,6 @@ int children_make_channels(struct keeper *k)
 		k->channels[i / SEATS][i % SEATS] = (struct channel){ pair[0], pair[1] };
 	}
 	return 0;
-}
-
-/* Status calls standby only who could take over now. */
-void children_publish(struct keeper *k)
-{
-	struct shared_keeper *s = &k->shared->keeper;
-	pid_t worker = 0, standby = 0;
-
-	if (k->giver_fd >= 0)		/* another keeper's are the ones that count, still */
-		return;
-	for (int i = 0; i < SEATS; i++)
-		if (i == k->active)
-			worker = k->seats[i].pid;
-		else if (k->seats[i].state == SEAT_PREPARED)
-			standby = k->seats[i].pid;
-	s->keyholder = k->helpers[HELPER_KEYHOLDER].pid;
-	s->resolver = k->helpers[HELPER_RESOLVER].pid;
-	s->bell = k->helpers[HELPER_BELL].pid;
-	s->runner = k->helpers[HELPER_RUNNER].pid;
-	s->worker = worker;
-	s->standby = standby;
 }
 
 /* ---- starting ---- */
@@ -72,17 +43,9 @@ static int spawn_worker(struct keeper *k, int seat, int control)
 	return role_spawn(k->next_fd >= 0 ? k->next_fd : k->self_fd, &a, &k->seats[seat].pid);
 }
 
-static int free_seat(const struct keeper *k)
-{
-	for (int i = 0; i < SEATS; i++)
-		if (k->seats[i].state == SEAT_EMPTY)
-			return i;
-	return -1;
-}
-
 int children_start_worker(struct keeper *k)
 {
-	int pair[2], i = free_seat(k);
+	int pair[2], i = seats_free(k);
 
 	if (i < 0)
 		return -EBUSY;
@@ -110,7 +73,7 @@ int children_start_helper(struct keeper *k, enum helper which)
 	static const char *const client_names[SEATS] = { "client0", "client1" };
 	const struct keeper_users *u = &k->store.users;
 	const bool keys = which == HELPER_KEYHOLDER;
-	struct role_args a = { .role = helper_roles[which], .uid = keys ? u->keys : u->helper, .gid = keys ? u->keys_gid : u->helper_gid, .log_stderr = k->options.foreground, .require_sandbox = k->options.require_sandbox };
+	struct role_args a = { .role = children_role(which), .uid = keys ? u->keys : u->helper, .gid = keys ? u->keys_gid : u->helper_gid, .log_stderr = k->options.foreground, .require_sandbox = k->options.require_sandbox };
 	struct child *c = &k->helpers[which];
 	size_t n = 0;
 
@@ -131,29 +94,12 @@ int children_start_helper(struct keeper *k, enum helper which)
 	a.n_fds = n;
 	int r = role_spawn(k->self_fd, &a, &c->pid);
 	if (r)
-		log_error("%s cannot be started: %s", helper_roles[which], strerror(-r));
+		log_error("%s cannot be started: %s", children_role(which), strerror(-r));
 	c->started_ms = clock_ms();
 	c->stopped = 0;
 	children_publish(k);
 	leftovers_note(k);
 	return r;
-}
-
-/* ---- patience ---- */
-
-/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. The first few come back at once: callers are waiting. */
-static void wait_longer(struct patience *p)
-{
-	unsigned doublings = p->failures < FREE_RESTARTS ? 0 : p->failures - FREE_RESTARTS < 7 ? p->failures - FREE_RESTARTS : 7;
-	int64_t delay = p->failures < FREE_RESTARTS ? 0 : (int64_t)50 << doublings;
-
-	p->failures++;
-	p->not_before_ms = clock_ms() + (delay > 5000 ? 5000 : delay);
-}
-
-static void forgive(struct patience *p)
-{
-	*p = (struct patience){ 0 };
 }
 
 int children_start_due(struct keeper *k)
@@ -165,7 +111,7 @@ int children_start_due(struct keeper *k)
 		if (c->pid || (i == HELPER_BELL && (!k->attached || k->aborted || k->outlived)))
 			continue;
 		if (c->patience.not_before_ms <= now && children_start_helper(k, (enum helper)i))
-			wait_longer(&c->patience);
+			patience_lose(&c->patience);
 		if (!c->pid && (wait < 0 || c->patience.not_before_ms - now < wait))
 			wait = c->patience.not_before_ms > now ? c->patience.not_before_ms - now : 1;
 	}
@@ -173,155 +119,14 @@ int children_start_due(struct keeper *k)
 		return (int)wait;
 	/* A standby is made when the active one has served for a moment, not while it takes over: callers wait for that one. */
 	const int64_t due = k->active >= 0 && k->served_ms + STANDBY_DELAY_MS > k->patience.not_before_ms ? k->served_ms + STANDBY_DELAY_MS : k->patience.not_before_ms;
-	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && free_seat(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
+	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && seats_free(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
 	if (wanted && k->active < 0 && k->seats[0].state + k->seats[1].state != 0)
 		return (int)wait;	/* one is being prepared already */
 	if (wanted && due <= now && children_start_worker(k))
-		wait_longer(&k->patience);
+		patience_lose(&k->patience);
 	if (wanted && due > now && (wait < 0 || due - now < wait))
 		wait = due - now;
 	return (int)wait;
-}
-
-/* ---- who keeps a worker's memory ---- */
-
-static bool is_other(const struct keeper *k, pid_t pid)
-{
-	bool other = pid == k->probe || pid == k->lingering;
-
-	for (int i = 0; i < SEATS; i++)
-		other |= pid == k->seats[i].pid || pid == k->seats[i].holder;
-	for (int i = 0; i < HELPERS; i++)
-		other |= pid == k->helpers[i].pid;
-	for (int i = 0; i < HELD; i++)
-		other |= pid == k->held[i].pid;
-	return other;
-}
-
-void children_note_holder(struct keeper *k, int seat, pid_t pid)
-{
-	siginfo_t ended = { .si_pid = 0 };
-
-	if (pid > 0 && k->seats[seat].state == SEAT_PREPARING && !k->seats[seat].holder && !is_other(k, pid) &&
-	    !waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) && !ended.si_pid)
-		k->seats[seat].holder = pid;
-}
-
-void children_release(struct keeper *k, pid_t holder)
-{
-	if (!holder)
-		return;
-	for (int i = 0; i < HELD; i++)
-		if (!k->held[i].pid) {
-			k->held[i] = (struct held){ .pid = holder, .until_ms = clock_ms() + HELD_MS };
-			return;
-		}
-	kill(holder, SIGKILL);
-}
-
-int children_end_holders(struct keeper *k, bool all)
-{
-	int64_t now = clock_ms(), wait = -1;
-
-	for (int i = 0; i < HELD; i++) {
-		struct held *h = &k->held[i];
-		if (h->pid && (all || h->until_ms <= now)) {
-			kill(h->pid, SIGKILL);
-			h->pid = 0;
-		}
-		if (h->pid && (wait < 0 || h->until_ms - now < wait))
-			wait = h->until_ms - now;
-	}
-	return (int)wait;
-}
-
-static void holder_ended(struct keeper *k, pid_t pid)
-{
-	for (int i = 0; i < SEATS; i++)
-		if (k->seats[i].holder == pid)
-			k->seats[i].holder = 0;
-	for (int i = 0; i < HELD; i++)
-		if (k->held[i].pid == pid)
-			k->held[i].pid = 0;
-}
-
-/* ---- the end of one ---- */
-
-static void log_end(const char *what, pid_t pid, int status)
-{
-	if (WIFSIGNALED(status))
-		log_warn("%s (%d) was ended by signal %d", what, (int)pid, WTERMSIG(status));
-	else
-		log_warn("%s (%d) ended with status %d", what, (int)pid, WEXITSTATUS(status));
-}
-
-static void helper_died(struct keeper *k, enum helper which, int status)
-{
-	struct child *c = &k->helpers[which];
-
-	log_end(helper_roles[which], c->pid, status);
-	c->pid = 0;
-	children_publish(k);
-	if (clock_ms() - c->started_ms > HELPER_SERVED_MS)
-		forgive(&c->patience);
-	wait_longer(&c->patience);
-}
-
-static void worker_died(struct keeper *k, int i, int status)
-{
-	struct seat *s = &k->seats[i];
-	const pid_t pid = s->pid;
-	const int was_active = k->active;
-
-	if (s->state != SEAT_SERVING)
-		control_last_words(k, i);	/* how far it had come, too */
-	const enum seat_state was = s->state;
-	if (s->control >= 0)
-		close(s->control);
-	children_release(k, s->holder);
-	*s = (struct seat){ .control = -1 };
-	if (k->outlived && mount_aborted(k->mount)) {	/* the last that was open is closed: it had nothing to do any more */
-		if (i == k->active)
-			k->active = -1;
-		return;
-	}
-	if (i == k->active)		/* first of all: callers wait */
-		takeover_after_death(k);
-	log_end(was == SEAT_SERVING || was == SEAT_ACTIVATING ? "worker" : "standby worker", pid, status);
-	if (k->upgrade == UPGRADE_WORKER && i != was_active) {
-		upgrade_worker_died(k, status);
-	} else if (was == SEAT_SERVING || was == SEAT_PREPARED) {
-		forgive(&k->patience);	/* one that came so far was no failure to start */
-	} else {
-		wait_longer(&k->patience);
-		keeper_trouble(k, "a worker never became ready (%u in a row); see the lines before this one in the log", k->patience.failures);
-		upgrade_not_served(k);
-	}
-	children_publish(k);
-}
-
-void children_reap(struct keeper *k)
-{
-	int status;
-	pid_t pid;
-
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == k->probe) {
-			k->probe = 0;
-			k->probe_status = status;
-		}
-		if (pid == k->lingering) {
-			log_end(k->lingering_role ? k->lingering_role : "a process that was left behind", pid, status);
-			k->lingering = 0;
-		}
-		holder_ended(k, pid);
-		for (int i = 0; i < SEATS; i++)
-			if (k->seats[i].pid == pid)
-				worker_died(k, i, status);
-		for (int i = 0; i < HELPERS; i++)
-			if (k->helpers[i].pid == pid)
-				helper_died(k, (enum helper)i, status);
-	}
 }
 
 /* ---- ending them ---- */
@@ -344,7 +149,7 @@ void children_stop_helper(struct keeper *k, enum helper which)
 	if (!c->pid)
 		return;
 	kill(c->pid, SIGKILL);
-	wait_for_end(k, helper_roles[which], c->pid);
+	wait_for_end(k, children_role(which), c->pid);
 	c->pid = 0;
 	children_publish(k);
 }
@@ -358,12 +163,13 @@ void children_await_rest(void)
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 {
 	struct seat *s = &k->seats[seat];
+	struct control_message m;
 
 	for (int64_t end = clock_ms() + patience_ms; s->pid && clock_ms() < end;) {
 		kill(s->pid, SIGTERM);	/* again and again: it may have been between its check and its read */
 		struct pollfd p = { .fd = s->control, .events = POLLIN };
 		if (s->control >= 0 && poll(&p, 1, 20) > 0)
-			control_read(k, seat);	/* a last segment, perhaps */
+			(void)words_hear(k, seat, &m);	/* a last segment, perhaps; it gets ready for nothing any more */
 		else
 			poll(NULL, 0, 10);
 		if (waitpid(s->pid, NULL, WNOHANG) == s->pid)

@@ -101,7 +101,7 @@ struct keeper {
 #define UNREAPABLE_MS 20	/* after SIGKILL: what is still there then, and waits in the kernel, may wait for long */
 #define START_TIMEOUT_MS 120000		/* a store of a million secrets is verified in this time, and more */
 
-/* ---- keeper.c ---- */
+/* ---- keeper_trouble.c ---- */
 
 /* What status shows and the log says: something is not as it should be, though the vault is served. */
 void keeper_trouble(struct keeper *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -115,38 +115,63 @@ int memory_lock(struct keeper *k);
 /* Writes into the shared memory who the keeper is, its paths and options; before each worker starts and has its word, for the one before it could have written there, too. */
 void memory_sign(struct keeper *k);
 
-/* ---- keeper_children.c: starting and reaping ---- */
+/* ---- keeper_children.c: starting and stopping ---- */
 
 int children_make_channels(struct keeper *k);
 /* Starts what should run and does not. Returns how long until something is due (ms), -1: nothing is. */
 int children_start_due(struct keeper *k);
 int children_start_helper(struct keeper *k, enum helper which);
 int children_start_worker(struct keeper *k);		/* in the seat that is free */
-void children_reap(struct keeper *k);
 void children_stop_helper(struct keeper *k, enum helper which);
 /* Asks the worker to end, then makes it. */
 void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms);
+void children_await_rest(void);		/* at the end: until they, too, have ended */
+
+/* ---- keeper_seats.c ---- */
+
+int seats_free(const struct keeper *k);		/* -1: none */
+void children_publish(struct keeper *k);		/* the pids, for status */
 /* Who keeps the memory of the worker in the seat. It says so before it looks at anybody's data; still it can name nobody but a child of ours that is nothing else. */
 void children_note_holder(struct keeper *k, int seat, pid_t pid);
 /* The worker that it was of has gone: its time begins. */
 void children_release(struct keeper *k, pid_t holder);
 int children_end_holders(struct keeper *k, bool all);	/* whose time has come; returns how long until the next (ms), -1: there is none */
-void children_await_rest(void);		/* at the end: until they, too, have ended */
+void seats_holder_ended(struct keeper *k, pid_t pid);
 const char *children_role(enum helper which);
-void children_publish(struct keeper *k);		/* the pids, for status */
+/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. */
+void patience_lose(struct patience *p);
+void patience_win(struct patience *p);
 
-/* ---- keeper_control.c: what workers ask ---- */
+/* ---- keeper_ends.c ---- */
+
+void children_reap(struct keeper *k);
+/* What is left of the seat's process is not waited for; if it was active, the next one is. */
+void dying_leave_behind(struct keeper *k, int seat);
+
+/* ---- keeper_control.c: what changes whose turn it is ---- */
 
 void control_read(struct keeper *k, int seat);
-/* A worker serves, and so has found where the log goes on. What is before that is not for one that is somebody else's by now to cut, where the file system has no append-only attribute. */
-void control_close_segments(struct keeper *k);
+
+/* ---- keeper_words.c: what does not ---- */
+
+/* Hears one message of the seat's worker, and deals with it. True: *ret is for whoever decides whose turn it is. */
+bool words_hear(struct keeper *k, int seat, struct control_message *ret);
 /* Of one that has ended: why it could not serve. What else it had said is not heard: it stands ready for nothing any more. */
 void control_last_words(struct keeper *k, int seat);
+
+/* ---- keeper_segments.c ---- */
+
+void segments_answer(struct keeper *k, int seat, const struct control_message *m);
+void segments_answer_retain(struct keeper *k, int seat, const struct control_message *m);
+/* A worker serves, and so has found where the log goes on. What is before that is not for one that is somebody else's by now to cut, where the file system has no append-only attribute. */
+void control_close_segments(struct keeper *k);
 
 /* ---- keeper_takeover.c: who is active ---- */
 
 /* A standby stands ready, or the first worker. Makes it active if nobody is. */
 void takeover_prepared(struct keeper *k, int seat);
+/* SIGCHLD, which is about to say so, comes when the last of its threads has ended. */
+bool takeover_is_dead(const struct seat *s);
 /* The active worker can do nothing any more: its requests go to the next one. */
 void takeover_after_death(struct keeper *k);
 /* The active worker finishes what it is at and ends; the one in the seat, which stands ready, is active then. */
@@ -194,12 +219,15 @@ void upgrade_not_served(struct keeper *k);		/* a worker ended before it served, 
 void upgrade_abandon(struct keeper *k, const char *why);	/* if one is under way: what ran before goes on */
 int upgrade_watch(struct keeper *k);			/* as watch; -1: nothing is due */
 
+/* ---- keeper_wire.c ---- */
+
+/* Asks who holds this store's lock to give it up, if all that it serves is what is still open of a mount that is gone. */
+void handover_yield(int store_dir);
+
 /* ---- keeper_handover.c ---- */
 
 int handover_listen(struct keeper *k);
 void handover_forget(struct keeper *k);
-/* Asks who holds this store's lock to give it up, if all that it serves is what is still open of a mount that is gone. */
-void handover_yield(int store_dir);
 void handover_accept(struct keeper *k);
 bool handover_read(struct keeper *k);			/* true: it has taken over, and this process has nothing left to do */
 int handover_watch(struct keeper *k);			/* as watch; -1: nothing is due */
@@ -219,10 +247,8 @@ int kept_adopt(struct keeper *k);			/* 0; -EPROTO: of another version; -EXDEV: a
 /* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
 int watch(struct keeper *k);
 
-/* ---- keeper_dying.c: when one that was killed and cannot be reaped can do nothing any more ---- */
+/* ---- keeper_proc.c: when one that was killed and cannot be reaped can do nothing any more ---- */
 
-/* What is left of the seat's process is not waited for; if it was active, the next one is. */
-void dying_leave_behind(struct keeper *k, int seat);
 /* Of one that was sent SIGKILL: nothing of it will run in user space again, for every thread has ended, or waits in the kernel. */
 bool dying_cannot_act(pid_t pid);
 bool dying_is_killed(pid_t pid);		/* by somebody, and its first thread waits in the kernel */

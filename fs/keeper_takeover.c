@@ -37,8 +37,7 @@ static void send_again(struct keeper *k)
 		log_error("unanswered requests cannot be sent again: %s", strerror(errno));
 }
 
-/* SIGCHLD, which is about to say so, comes when the last of its threads has ended. */
-static bool is_dead(const struct seat *s)
+bool takeover_is_dead(const struct seat *s)
 {
 	const char letter = dying_letter(s->pid);
 
@@ -47,12 +46,7 @@ static bool is_dead(const struct seat *s)
 
 void takeover_prepared(struct keeper *k, int seat)
 {
-	k->seats[seat].state = SEAT_PREPARED;
-	if (is_dead(&k->seats[seat]))	/* it takes nobody's place */
-		return;
-	if (k->upgrade == UPGRADE_WORKER)
-		upgrade_prepared(k, seat);
-	else if (k->active < 0 && k->giver_fd < 0)
+	if (k->active < 0 && k->giver_fd < 0)
 		activate(k, seat);
 	else
 		children_publish(k);
@@ -61,7 +55,7 @@ void takeover_prepared(struct keeper *k, int seat)
 static int standby(const struct keeper *k)
 {
 	for (int i = 0; i < SEATS; i++)
-		if (k->seats[i].state == SEAT_PREPARED && !is_dead(&k->seats[i]))
+		if (k->seats[i].state == SEAT_PREPARED && !takeover_is_dead(&k->seats[i]))
 			return i;
 	return -1;
 }

@@ -2,8 +2,6 @@
  *
  * What counts is that no thread of it runs in user space again. That is so when it has been reaped, but one of its threads can wait in the kernel for what only the next worker brings: a directory's lock, for one, that a client's
  * unanswered mkdir holds. It will never come back from there but to end. One that waits at a write may have it done first, and a record that is written behind the next worker's back would break the log: for that one everybody waits. */
-#include "fs/keeper_internal.h"
-
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +13,8 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "fs/keeper_internal.h"
 
 /* The state in /proc/PID[/task/TID]/stat; '\0': it is gone, '?': nobody knows, which is no death. The name before it may hold anything but its last ')'. */
 static char letter_in(const char *path)
@@ -108,23 +108,4 @@ bool dying_is_killed(pid_t pid)
 	text[n > 0 ? n : 0] = '\0';
 	const char *at = strstr(text, "\nSigPnd:");
 	return at && sscanf(at, "\nSigPnd: %llx", &pending) == 1 && (pending & 1ULL << (SIGKILL - 1));
-}
-
-void dying_leave_behind(struct keeper *k, int seat)
-{
-	struct seat *s = &k->seats[seat];
-
-	k->lingering = s->pid;
-	k->lingering_role = "worker";
-	if (s->state == SEAT_SERVING || s->state == SEAT_PREPARED)
-		k->patience = (struct patience){ 0 };	/* one that came so far was no failure to start */
-	if (s->control >= 0)
-		close(s->control);
-	children_release(k, s->holder);
-	*s = (struct seat){ .control = -1 };
-	if (seat == k->active)
-		takeover_after_death(k);
-	else if (k->upgrade == UPGRADE_WORKER)
-		upgrade_abandon(k, "its worker was killed and cannot be reaped");
-	children_publish(k);
 }
