@@ -1,4 +1,4 @@
-/* Between session.c and successor.c; nobody else includes this. */
+/* Between request.c, successor.c and session.c; nobody else includes this. */
 #ifndef COFFER_FS_SESSION_INTERNAL_H
 #define COFFER_FS_SESSION_INTERNAL_H
 
@@ -36,10 +36,16 @@ struct session {
 	struct delayed *delayed;
 };
 
-/* ---- session.c ---- */
+/* ---- request.c ---- */
 
 /* 0 or negative errno. */
 int session_send(const struct session *s, const void *answer, size_t len);
+int request_answer(const struct session *s, uint64_t unique, int error, const void *body, size_t len);
+ssize_t request_answer_statx(const struct fuse_out_header *out, const struct fuse_attr_out *attr);	/* as writev(2): libfuse answered it as a GETATTR */
+uint64_t request_neighbour(const struct session *s, const struct fuse_in_header *in, size_t len);	/* whose it is */
+/* Sends a refusal, or has it wait: only where the kernel can send the request again, should this worker die meanwhile, and where others do not wait for a lock until then. What was recorded is known as unanswered. With the
+ * lock. True: it waits. */
+bool request_refuse_later(struct session *s, const struct fuse_in_header *in, size_t len, int error, uint32_t delay_ms, bool recorded);
 /* Runs the handler. True: answered (or none is due); false: it wants a thread that may wait for more. */
 bool session_process(struct session *s, struct slot *slot, enum patience patience, bool resent);
 /* After the answer. */
