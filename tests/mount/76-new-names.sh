@@ -103,6 +103,18 @@ expect_ok coffer restore --passphrase-file "$SCRATCH/passphrase" --signer "$sign
 created set-a
 created set-b
 
+note "a secret that comes back out of .coffer/deleted is seen to come, by mv and by the command"
+for recover in "mv $MNT/.coffer/deleted/set-c $MNT/" 'coffer recover set-c'; do
+	expect_ok coffer delete set-c
+	: >"$SCRATCH/inotifywait"
+	: >"$SCRATCH/fswatch"
+	# shellcheck disable=SC2086
+	expect_ok $recover
+	back() { grep -qE "^(CREATE|MOVED_TO),ISDIR $MNT/set-c\$" "$SCRATCH/inotifywait"; }
+	wait_for -t 20 back
+	expect_output set-c cat "$MNT/set-c/current"
+done
+
 note "$puts names put while others look for them: each raises its CREATE, and resolves when the answer comes"
 cat >"$SCRATCH/look.py" <<'END'
 import os, sys
