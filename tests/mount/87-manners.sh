@@ -108,7 +108,7 @@ expect_message "; see: coffer -m $MNT roles\$"
 expect_ok here delete hinted
 expect_exit 5 bash -c "printf x | '$plain' -m '$MNT' put hinted"
 expect_message "to bring it back: coffer -m $MNT recover hinted; to free the name: coffer -m $MNT purge hinted\$"
-[ -z "$(grep -l '`' "$ERR")" ] || fail "another form: $(cat "$ERR")"
+! grep -q '`' "$ERR" || fail "another form: $(cat "$ERR")"
 
 note "the least role, and never everything for what less can do"
 expect_exit 3 bash -c "printf x | setpriv --reuid 20001 --regid 20001 --clear-groups '$plain' -m '$MNT' put new"
