@@ -116,7 +116,7 @@ static int find_names(struct ctl *c, uint32_t **ret_ids, size_t *ret_n)
 	store_unlock_tables(c->env->store);
 	if (missing) {
 		free(ids);
-		ctl_hint(c, "`%s list` shows what there is", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "see: %s list", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, ENOENT, "there is no secret %s", missing);
 	}
 	qsort(ids, n, sizeof *ids, by_id);
@@ -147,7 +147,7 @@ static int find_recipient(struct ctl *c, struct backup_recipient *ret)
 	}
 	r = store_recipient_find(c->env->store, name, &found);
 	if (r == -ENOENT) {
-		ctl_hint(c, "`%s recipient list` shows who is registered; an administrator registers one with `%s recipient add`", ctl_command(c, command, sizeof(command)), command);
+		ctl_hint(c, "see: %s recipient list; an administrator registers one: %s recipient add", ctl_command(c, command, sizeof(command)), command);
 		return ctl_fail(c, ENOENT, "recipient: \"%.64s\" is not registered", name);
 	}
 	if (r < 0)
@@ -350,7 +350,7 @@ static int run_recipient_remove(struct ctl *c)
 	int r = store_recipient_remove(c->env->store, name);
 
 	if (r == -ENOENT) {
-		ctl_hint(c, "`%s recipient list` shows who is registered", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "see: %s recipient list", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, ENOENT, "there is no recipient %s", name);
 	}
 	if (r < 0)

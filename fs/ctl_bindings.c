@@ -31,7 +31,7 @@ static int find_role(struct ctl *c, struct role *ret)
 	store_unlock_tables(c->env->store);
 	if (role)
 		return 0;
-	ctl_hint(c, "`%s roles` shows what there is", ctl_command(c, command, sizeof(command)));
+	ctl_hint(c, "see: %s roles", ctl_command(c, command, sizeof(command)));
 	return ctl_fail(c, ENOENT, "role: there is no role \"%.64s\"", c->args.role);
 }
 
@@ -182,7 +182,7 @@ static int run_grant(struct ctl *c)
 	if (n) {
 		id = same[0];
 		free(same);
-		ctl_hint(c, "nothing is missing: `%s bindings --on %s` shows it", ctl_command(c, command, sizeof(command)),
+		ctl_hint(c, "nothing is missing; see: %s bindings --on %s", ctl_command(c, command, sizeof(command)),
 			 strchr(b.scope, '*') ? "NAME" : b.scope);
 		return ctl_fail(c, EEXIST, "binding %llu gives exactly this already", (unsigned long long)id);
 	}
@@ -233,7 +233,7 @@ static int fail_no_binding(struct ctl *c)
 {
 	char command[256];
 
-	ctl_hint(c, "`%s bindings` shows what there is", ctl_command(c, command, sizeof(command)));
+	ctl_hint(c, "see: %s bindings", ctl_command(c, command, sizeof(command)));
 	if (c->args.binding)
 		return ctl_fail(c, ENOENT, "there is no binding %llu", (unsigned long long)c->args.binding);
 	return ctl_fail(c, ENOENT, "no binding gives %s to %s on %s", c->args.role, c->args.principal_text, c->args.scope);
@@ -484,7 +484,7 @@ static int check_role_create(struct ctl *c)
 	}
 	json_array_foreach(actions, i, v) {
 		if (!json_is_string(v) || action_set_parse(json_string_value(v), &set) < 0) {
-			ctl_hint(c, "actions are such as secrets/get, or secrets/* for all of a kind; `%s roles` shows those that the built-in roles have", ctl_command(c, command, sizeof(command)));
+			ctl_hint(c, "actions are such as secrets/get, or secrets/* for all of a kind; see: %s roles", ctl_command(c, command, sizeof(command)));
 			return ctl_fail(c, EINVAL, "actions: \"%.64s\" is not an action", json_is_string(v) ? json_string_value(v) : "(not a string)");
 		}
 		c->args.actions |= set;
@@ -506,7 +506,7 @@ static int run_role_create(struct ctl *c)
 	int r = role_builtin_find(c->args.role) ? -EEXIST : store_role_put(c->env->store, c->args.role, c->args.actions, &id);
 
 	if (r == -EEXIST) {
-		ctl_hint(c, "choose another name; `%s roles` shows those that are taken", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "choose another name; for those that are taken, see: %s roles", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, EEXIST, "there is a role %s already", c->args.role);
 	}
 	if (r < 0)

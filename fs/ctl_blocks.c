@@ -45,7 +45,7 @@ static int fail_block(struct ctl *c, int r, const char *principal)
 
 	ctl_command(c, command, sizeof(command));
 	if (r == -EEXIST) {
-		ctl_hint(c, "`%s blocks` shows it", command);
+		ctl_hint(c, "see: %s blocks", command);
 		return ctl_fail(c, EEXIST, "%s is blocked already", principal);
 	}
 	if (r == -EBUSY) {
@@ -121,7 +121,7 @@ static int run_unblock(struct ctl *c)
 	store_unlock_tables(c->env->store);
 	r = s.found.id ? store_block_remove(c->env->store, s.found.id) : -ENOENT;
 	if (r == -ENOENT) {
-		ctl_hint(c, "`%s blocks` shows what there is", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "see: %s blocks", ctl_command(c, command, sizeof(command)));
 		if (c->args.binding)
 			return ctl_fail(c, ENOENT, "there is no block %llu", (unsigned long long)c->args.binding);
 		return ctl_fail(c, ENOENT, "%s is not blocked", s.wanted);

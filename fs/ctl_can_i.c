@@ -110,7 +110,7 @@ static int check_can_i(struct ctl *c)
 	char command[256];
 
 	if (action_parse(action, &c->args.action) < 0) {
-		ctl_hint(c, "actions are such as secrets/get; `%s roles` shows them all", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "actions are such as secrets/get; see: %s roles", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, EINVAL, "action: \"%.64s\" is not an action", action);
 	}
 	c->args.principal_text = ctl_string(c, "as");
@@ -164,7 +164,7 @@ static void find_full_log(struct ctl *c, uint64_t neighbour, struct obstacle *o)
 	if (o->error || !c->env->audit || !audit_would_refuse(c->env->audit, neighbour))
 		return;
 	*o = (struct obstacle){ .error = EIO, .why = "would have to be recorded, but the audit log is full, and this user (or container) has used up its share of it" };
-	ctl_hint(c, "an administrator sees with `%s doctor` who wrote how much of it", ctl_command(c, command, sizeof(command)));
+	ctl_hint(c, "who wrote how much of it, an administrator sees with: %s doctor", ctl_command(c, command, sizeof(command)));
 }
 
 /* Reading ends when the version does, where that is enforced. Under the table lock. */

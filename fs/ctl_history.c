@@ -94,7 +94,7 @@ static int run_history_set(struct ctl *c)
 		h.span = c->args.has_keep_for ? h.span : before.span;
 	}
 	if (!h.versions && !h.span) {
-		ctl_hint(c, "to keep everything again: `%s history remove '%s'`", ctl_command(c, command, sizeof command), h.scope);
+		ctl_hint(c, "to keep everything again: %s history remove '%s'", ctl_command(c, command, sizeof command), h.scope);
 		return ctl_fail(c, EINVAL, "a rule on %s would promise nothing", h.scope);
 	}
 	r = store_history_put(c->env->store, &h, &id);
@@ -173,7 +173,7 @@ static int run_history_remove(struct ctl *c)
 	int r = find_rule(c, &h) ? store_history_remove(c->env->store, h.id) : -ENOENT;
 
 	if (r == -ENOENT) {
-		ctl_hint(c, "`%s history list` shows what there is", ctl_command(c, command, sizeof command));
+		ctl_hint(c, "see: %s history list", ctl_command(c, command, sizeof command));
 		return ctl_fail(c, ENOENT, "there is no history rule on %s", c->args.scope);
 	}
 	if (r < 0)

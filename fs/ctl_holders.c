@@ -124,11 +124,11 @@ static int find_secret(struct ctl *c, uint32_t *ret_id)
 	store_unlock_tables(c->env->store);
 	ctl_command(c, command, sizeof(command));
 	if (!id) {
-		ctl_hint(c, "`%s list` shows what there is", command);
+		ctl_hint(c, "see: %s list", command);
 		return ctl_fail(c, ENOENT, "there is no secret %s", c->args.name);
 	}
 	if (!version) {
-		ctl_hint(c, "`%s versions %s` shows what there is", command, c->args.name);
+		ctl_hint(c, "see: %s versions %s", command, c->args.name);
 		return ctl_fail(c, ENOENT, "%s has no version %u", c->args.name, c->args.version);
 	}
 	*ret_id = id;

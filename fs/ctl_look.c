@@ -297,7 +297,7 @@ static int run_deleted(struct ctl *c)
 	}
 	store_unlock_tables(c->env->store);
 	if (!id) {
-		ctl_hint(c, "`%s list --deleted` shows what there is", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "see: %s list --deleted", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, ENOENT, "there is no deleted secret %s", c->args.name);
 	}
 	ctl_set(c, "secret", json_pack("{s:s, s:o, s:o, s:i, s:b}", "name", c->args.name, "deleted", ctl_time(deleted), "purge", ctl_time(purge),

@@ -28,10 +28,10 @@ int ctl_record(struct ctl *c, enum audit_result result, int error, bool again)
 	if (r == 0 && c->request->delay_ms)
 		*c->request->delay_ms = delay;
 	if (r == -EDQUOT) {
-		ctl_hint(c, "an administrator sees with `%s doctor` who wrote how much of it; cofferd -o audit_keep=SIZE makes it larger", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "who wrote how much of it, an administrator sees with: %s doctor; cofferd -o audit_keep=SIZE makes it larger", ctl_command(c, command, sizeof(command)));
 		ctl_fail(c, EIO, "the audit log is full, and you have used up your share of it, so nothing was done");
 	} else if (r < 0) {
-		ctl_hint(c, "make room for the log (STORE/audit); `%s status` shows audit.failing; nothing is served that cannot be recorded", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "make room for the log (STORE/audit); nothing is served that cannot be recorded; see audit.failing of: %s status", ctl_command(c, command, sizeof(command)));
 		ctl_fail(c, EIO, "the audit log cannot be written (%s), so nothing was done", strerror(-r));
 	}
 	return r;

@@ -303,7 +303,7 @@ static int run_rotation_remove(struct ctl *c)
 	store_unlock_tables(c->env->store);
 	r = id ? store_rotation_remove(c->env->store, id) : -ENOENT;
 	if (r == -ENOENT) {
-		ctl_hint(c, "`%s rotation list` shows what there is", ctl_command(c, command, sizeof command));
+		ctl_hint(c, "see: %s rotation list", ctl_command(c, command, sizeof command));
 		return ctl_fail(c, ENOENT, "there is no rotation policy on %s", c->args.scope);
 	}
 	if (r < 0)
@@ -352,7 +352,7 @@ static int find_rotation(struct ctl *c)
 	if (found && p->action == ROTATION_ROTATE)
 		return 0;
 	ctl_command(c, command, sizeof command);
-	ctl_hint(c, "`%s rotate %s --generator password:32` makes a value once; `%s rotation set %s --every 90d --generator …` does it again and again", command, c->args.name,
+	ctl_hint(c, "to make a value once: %s rotate %s --generator password:32; to make one again and again: %s rotation set %s --every 90d --generator password:32", command, c->args.name,
 		 command, c->args.name);
 	return ctl_fail(c, ENOENT, found ? "the rotation policy of %s only notifies" : "there is no rotation policy for %s", c->args.name);
 }
@@ -506,7 +506,7 @@ static int run_hook_remove(struct ctl *c)
 	int r = store_hook_remove(c->env->store, c->args.binding);
 
 	if (r == -ENOENT) {
-		ctl_hint(c, "`%s hook list` shows what there is", ctl_command(c, command, sizeof command));
+		ctl_hint(c, "see: %s hook list", ctl_command(c, command, sizeof command));
 		return ctl_fail(c, ENOENT, "there is no hook %llu", (unsigned long long)c->args.binding);
 	}
 	if (r < 0)

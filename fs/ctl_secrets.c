@@ -33,17 +33,17 @@ int ctl_find(struct ctl *c, uint32_t version, struct ctl_view *ret)
 
 	ctl_command(c, command, sizeof(command));
 	if (deleted) {
-		ctl_hint(c, "`%s recover %s` brings it back", command, c->args.name);
+		ctl_hint(c, "to bring it back: %s recover %s", command, c->args.name);
 		return ctl_fail(c, ENOENT, "%s is deleted", c->args.name);
 	}
 	if (!view.id) {
-		ctl_hint(c, "`%s list` shows what there is", command);
+		ctl_hint(c, "see: %s list", command);
 		return ctl_fail(c, ENOENT, "there is no secret %s", c->args.name);
 	}
 	if (version && view.v.destroyed)
 		return ctl_fail(c, ENOENT, "version %u of %s was destroyed: it cannot be brought back", version, c->args.name);
 	if (version && !view.v.number) {
-		ctl_hint(c, "`%s versions %s` shows what there is", command, c->args.name);
+		ctl_hint(c, "see: %s versions %s", command, c->args.name);
 		return ctl_fail(c, ENOENT, "%s has no version %u", c->args.name, version);
 	}
 	*ret = view;
@@ -54,7 +54,7 @@ static int fail_disabled(struct ctl *c)
 {
 	char command[256];
 
-	ctl_hint(c, "`%s enable %s` puts it back into service", ctl_command(c, command, sizeof(command)), c->args.name);
+	ctl_hint(c, "to put it back into service: %s enable %s", ctl_command(c, command, sizeof(command)), c->args.name);
 	return ctl_fail(c, EACCES, "%s is disabled", c->args.name);
 }
 
@@ -220,7 +220,7 @@ int ctl_put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
 
 	if (deleted) {
 		ctl_command(c, command, sizeof(command));
-		ctl_hint(c, "`%s recover %s` brings it back; `%s purge %s` frees the name", command, c->args.name, command, c->args.name);
+		ctl_hint(c, "to bring it back: %s recover %s; to free the name: %s purge %s", command, c->args.name, command, c->args.name);
 		return ctl_fail(c, EEXIST, "%s was deleted, and keeps its name until it is recovered or purged", c->args.name);
 	}
 	if (!enabled)
@@ -240,7 +240,7 @@ int ctl_fail_add(struct ctl *c, int r)
 	char command[256];
 
 	if (r == -EALREADY) {
-		ctl_hint(c, "`%s versions %s` shows whether it has arrived", ctl_command(c, command, sizeof(command)), c->args.name);
+		ctl_hint(c, "see: %s versions %s", ctl_command(c, command, sizeof(command)), c->args.name);
 		return ctl_fail(c, EIO, "this value was stored before, and the answer of that time is gone");
 	}
 	if (r != -EFBIG)
@@ -303,7 +303,7 @@ static int fail_no_current(struct ctl *c)
 	char command[256];
 
 	ctl_command(c, command, sizeof(command));
-	ctl_hint(c, "`%s versions %s` shows what there is; `%s put %s` makes one", command, c->args.name, command, c->args.name);
+	ctl_hint(c, "see: %s versions %s; to make one: %s put %s", command, c->args.name, command, c->args.name);
 	return ctl_fail(c, ENOENT, "%s has no version in service", c->args.name);
 }
 
@@ -452,11 +452,11 @@ static int find_rollback(struct ctl *c, struct ctl_view *ret)
 	if (!view.enabled)
 		return fail_disabled(c);
 	if (!view.v.enabled) {
-		ctl_hint(c, "`%s enable %s --version %u` puts it back into service", command, c->args.name, c->args.version);
+		ctl_hint(c, "to put it back into service: %s enable %s --version %u", command, c->args.name, c->args.version);
 		return ctl_fail(c, EACCES, "version %u of %s is disabled", c->args.version, c->args.name);
 	}
 	if (!store_version_valid(&view.settings, &view.v, c->now)) {
-		ctl_hint(c, "`%s attr %s --version %u --expires TIME` changes when it expires", command, c->args.name, c->args.version);
+		ctl_hint(c, "to change when it expires: %s attr %s --version %u --expires TIME", command, c->args.name, c->args.version);
 		return ctl_fail(c, EKEYEXPIRED, "version %u of %s is not valid now", c->args.version, c->args.name);
 	}
 	*ret = view;

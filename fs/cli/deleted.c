@@ -69,7 +69,7 @@ static int explain_delete(struct cli *c, const struct mount *m, const char *name
 	if (error != ENOENT || ask_deleted(m, name, &secret) < 0)
 		return secret_explain(c, name, NULL, "secrets/delete", error);
 	json_decref(secret);
-	return fail(EXIT_NOT_FOUND, "%s is deleted already; `%s recover %s` brings it back, `%s purge %s` destroys it", name, mount_command(m->path), name, mount_command(m->path), name);
+	return fail(EXIT_NOT_FOUND, "%s is deleted already; to bring it back: " COFFER " recover %s; to destroy it for ever: " COFFER " purge %s", name, name, name);
 }
 
 int cmd_delete(struct cli *c, const struct args *a)

@@ -103,6 +103,18 @@ expect_ok coffer restore --passphrase-file "$SCRATCH/passphrase" --signer "$sign
 created set-a
 created set-b
 
+note "a secret that comes back out of .coffer/deleted is seen to come, by mv and by the command"
+for recover in "mv $MNT/.coffer/deleted/set-c $MNT/" 'coffer recover set-c'; do
+	expect_ok coffer delete set-c
+	: >"$SCRATCH/inotifywait"
+	: >"$SCRATCH/fswatch"
+	# shellcheck disable=SC2086
+	expect_ok $recover
+	back() { grep -qE "^(CREATE|MOVED_TO),ISDIR $MNT/set-c\$" "$SCRATCH/inotifywait"; }
+	wait_for -t 20 back
+	expect_output set-c cat "$MNT/set-c/current"
+done
+
 note "$puts names put while others look for them: each raises its CREATE, and resolves when the answer comes"
 cat >"$SCRATCH/look.py" <<'END'
 import os, sys
@@ -227,3 +239,49 @@ done
 [ -e "$MNT/by-hand/current" ] || fail "the bind mount of silent is gone"
 wait_for bell_back
 unmount_extra
+
+if [ -z "${COFFER_HOOKS_BIN:-}" ]; then
+	note "not tried: a death at each step, which needs a build with hooks (COFFER_HOOKS_BIN)"
+	exit 0
+fi
+note "a request that is repeated after a worker's death makes one name, one version and one event"
+vault_umount
+install -m 755 "$COFFER_HOOKS_BIN/coffer" "$COFFER_HOOKS_BIN/cofferd" "$SCRATCH/bin"
+export COFFER_TEST_DIE=$SCRATCH/die
+: >"$COFFER_TEST_DIE"
+chmod 666 "$COFFER_TEST_DIE"
+vault_mount
+start inotifywait -m --format '%e %w%f' "$MNT" >"$SCRATCH/again" 2>"$SCRATCH/again.err"
+wait_for grep -q established "$SCRATCH/again.err"
+# told NAME: how often watchers of the root were told that it came
+told() { grep -cE "^(CREATE|MOVED_TO),ISDIR $MNT/$1\$" "$SCRATCH/again" || true; }
+heard_of() { [ "$(told "$1")" -ge 1 ]; }
+# repeated NAME POINT COMMAND…: done once, though the worker dies there (READ is 15, WRITE 16, RENAME2 45)
+repeated()
+{
+	local name=$1 point=$2 restarts
+	restarts=$(status .restarts)
+	shift 2
+	: >"$SCRATCH/again"
+	printf '%s 1' "$point" >"$COFFER_TEST_DIE"
+	expect_ok "$@"
+	: >"$COFFER_TEST_DIE"
+	[ "$(status .restarts)" -gt "$restarts" ] || fail "$point: nothing died"
+	[ "$(cat "$MNT/$name/current")" = value ] || fail "$point: $name has another value"
+	[ "$(find "$MNT/$name/versions" -type f | wc -l)" = 1 ] || fail "$point: $name has not one version"
+	wait_for -t 20 heard_of "$name"
+	printf x | coffer put "behind-$n" >/dev/null
+	wait_for -t 20 heard_of "behind-$n"
+	[ "$(told "$name")" = 1 ] || fail "$point: told $(told "$name") times of $name"
+}
+n=0
+printf value >"$SCRATCH/value"
+for point in 'before 15' 'after 15' 'before 16' 'after 16'; do
+	n=$((n + 1))
+	repeated "again-$n" "$point" coffer put "again-$n" --file "$SCRATCH/value"
+done
+for point in 'before 45' 'after 45'; do
+	n=$((n + 1))
+	expect_ok coffer delete again-1
+	repeated again-1 "$point" mv "$MNT/.coffer/deleted/again-1" "$MNT/"
+done

@@ -92,6 +92,24 @@ expect_message 'see: coffer --vault test versions NAME'
 expect_exit 2 "$plain" get db --version x
 expect_message 'see: coffer versions NAME'
 
+
+note "what the daemon proposes has the form of what the command proposes"
+expect_exit 4 here versions nothing
+expect_message "; see: coffer -m $MNT list\$"
+expect_exit 4 here get nothing
+printf x | here put hinted >/dev/null
+expect_exit 4 here get hinted --version 7
+expect_message "; see: coffer -m $MNT versions hinted\$"
+expect_ok here disable hinted
+expect_exit 3 here get hinted
+expect_message "; whoever may update it can: coffer -m $MNT enable hinted\$"
+expect_exit 4 here grant no-such-role user:1 --on hinted
+expect_message "; see: coffer -m $MNT roles\$"
+expect_ok here delete hinted
+expect_exit 5 bash -c "printf x | '$plain' -m '$MNT' put hinted"
+expect_message "to bring it back: coffer -m $MNT recover hinted; to free the name: coffer -m $MNT purge hinted\$"
+! grep -q '`' "$ERR" || fail "another form: $(cat "$ERR")"
+
 note "the least role, and never everything for what less can do"
 expect_exit 3 bash -c "printf x | setpriv --reuid 20001 --regid 20001 --clear-groups '$plain' -m '$MNT' put new"
 expect_message "coffer -m $MNT grant secrets-writer user:20001 --on new;"

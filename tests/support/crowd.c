@@ -37,7 +37,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STACK    (64u << 10)
+#include "threads.h"
+
 #define KEPT_MAX 64u		/* of one thread */
 
 static const char *mount_point;
@@ -301,25 +302,20 @@ static void print_meanwhile(void)
 	printf("meanwhile %llu\n", (unsigned long long)samples[n / 2]);
 }
 
+static int body_kind;	/* negative: a thread is given its number */
+
+static void *argument_of(unsigned i)
+{
+	return (void *)(body_kind < 0 ? (size_t)i : (size_t)body_kind);
+}
+
 static int run(unsigned n, void *(*body)(void *), int kind)
 {
-	pthread_t *threads = calloc(n, sizeof *threads);
-	pthread_attr_t attr;
+	body_kind = kind;
+	pthread_t *threads = threads_start(n, body, argument_of, &begun);
 
 	if (!threads)
 		return 1;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK);
-	for (unsigned i = 0; i < n; i++) {
-		int r = pthread_create(&threads[i], &attr, body, (void *)(kind < 0 ? (size_t)i : (size_t)kind));
-		if (r) {
-			fprintf(stderr, "thread %u: %s\n", i, strerror(r));
-			return 1;
-		}
-	}
-	while (atomic_load(&begun) < n)
-		usleep(1000);
-	puts("begun");
 	for (unsigned i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
 	for (int i = 0; i < 256; i++)

@@ -20,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STACK    (64u << 10)
+#include "threads.h"
+
 #define HELD_MAX 64	/* files that one thread keeps open */
 
 static char secret_path[4200], secret_dir[4200], ctl_path[4200], whoami_path[4200], root_path[4200];
@@ -175,10 +176,17 @@ static void enter_namespace(unsigned owner)
 	in_namespace = true;
 }
 
+static struct thread *all;
+
+static void *argument_of(unsigned i)
+{
+	all[i].number = i;
+	return &all[i];
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit files = { 1024, 1024 };
-	pthread_attr_t attr;
 
 	if (argc != 8 && argc != 9)
 		return 2;
@@ -200,24 +208,10 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_NOFILE, &files);
 	if (argc == 9)
 		enter_namespace((unsigned)strtoul(argv[8], NULL, 10));
-	pthread_t *threads = calloc(n, sizeof *threads);
-	struct thread *all = calloc(n, sizeof *all);
-	if (!threads || !all)
-		return 1;
+	all = calloc(n, sizeof *all);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK);
-	for (unsigned i = 0; i < n; i++) {
-		all[i].number = i;
-		int r = pthread_create(&threads[i], &attr, run, &all[i]);
-		if (r) {
-			fprintf(stderr, "thread %u: %s\n", i, strerror(r));
-			return 1;
-		}
-	}
-	while (atomic_load(&begun) < n)
-		usleep(1000);
-	puts("begun");
+	if (!all || !threads_start(n, run, argument_of, &begun))
+		return 1;
 	sleep(seconds);
 	atomic_store(&stop, true);
 	/* a thread may wait long for its answer: the end of the process does not wait for it */
