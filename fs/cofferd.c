@@ -9,15 +9,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/bell.h"
-#include "fs/inherited.h"
-#include "fs/keeper.h"
-#include "fs/log.h"
-#include "fs/options.h"
-#include "fs/resolver.h"
-#include "fs/role.h"
-#include "fs/runner.h"
-#include "fs/sandbox.h"
+#include "fs/helpers/bell.h"
+#include "fs/common/inherited.h"
+#include "fs/keeper/keeper.h"
+#include "fs/common/log.h"
+#include "fs/process/options.h"
+#include "fs/caller/resolver.h"
+#include "fs/process/role.h"
+#include "fs/helpers/runner.h"
+#include "fs/process/sandbox.h"
 #include "fs/worker.h"
 #include "store/keys/keyholder.h"
 #include "store/keys/vaultconf.h"
@@ -269,7 +269,7 @@ int main(int argc, char **argv)
 	}
 	if (is_role)
 		return run_role(&args);
-	if (argc == 2 && !strncmp(argv[1], "--resume=", 9))	/* of ourselves, see fs/keeper_upgrade.c */
+	if (argc == 2 && !strncmp(argv[1], "--resume=", 9))	/* of ourselves, see fs/keeper/upgrade.c */
 		return keeper_resume(atoi(argv[1] + 9));
 	inherited_signals(false);
 	int r = options_parse(argc, argv, &options, why, sizeof why);

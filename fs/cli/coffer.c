@@ -1,5 +1,5 @@
 /* coffer: the command. Finds the subcommand in the table, reads its options, runs it. */
-#include "fs/cli/cli.h"
+#include "fs/cli/common/cli.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "fs/cli/offline_keys.h"
-#include "fs/inherited.h"
+#include "fs/cli/common/offline_keys.h"
+#include "fs/common/inherited.h"
 
 #define SUMMARY_AT  20		/* column of the summaries in --help */
 #define OPTION_AT   30		/* of an option's explanation */

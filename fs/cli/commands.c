@@ -1,5 +1,6 @@
 /* The table of commands. --help, the man page and the completions say the same: tests/unit/help_matches_man.sh compares them. */
-#include "fs/cli/cli.h"
+#include "fs/cli/common/cli.h"
+#include "fs/cli/commands/commands.h"
 
 #define END { .name = NULL }
 #define ATTRIBUTES \

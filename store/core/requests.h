@@ -9,7 +9,7 @@
 struct store;
 
 
-struct request_key { uint32_t uid; uint64_t user_ns; uint8_t id[16]; uint64_t neighbour; /* whose share the answer is kept in (fs/neighbour.h); does not name the request */ };
+struct request_key { uint32_t uid; uint64_t user_ns; uint8_t id[16]; uint64_t neighbour; /* whose share the answer is kept in (fs/caller/neighbour.h); does not name the request */ };
 #define REQUEST_ANSWER_MAX 65536
 #define REQUESTS_PER_UID   256		/* of one neighbour */
 #define REQUESTS_PER_NEIGHBOUR 1024

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/caller.h"
-#include "fs/handle.h"
+#include "fs/caller/caller.h"
+#include "fs/shared/handle.h"
 #include "policy/policy.h"
 #include "store/audit/head.h"
 #include "store/core/transaction.h"

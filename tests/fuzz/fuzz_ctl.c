@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/ctl_internal.h"
+#include "fs/ctl/internal.h"
 
 static const char *const seeds[] = {
 	"{\"op\":\"put\",\"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"db\",\"value_length\":5,\"tags\":{\"a\":\"b\"},\"expires\":\"90d\"}",

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/subuid.h"
+#include "fs/caller/subuid.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fs/cli/tar.h"
+#include "fs/cli/common/tar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,4 +1,4 @@
-#include "fs/accounts.h"
+#include "fs/caller/accounts.h"
 
 #include <check.h>
 #include <errno.h>

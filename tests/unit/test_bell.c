@@ -1,4 +1,4 @@
-#include "fs/bell.h"
+#include "fs/helpers/bell.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "fs/caller.h"
+#include "fs/caller/caller.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -15,7 +15,7 @@
 #include <time.h>
 
 #include "fake_proc.h"
-#include "fs/resolver.h"
+#include "fs/caller/resolver.h"
 
 static int64_t now_ns(void)
 {

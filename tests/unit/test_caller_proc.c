@@ -1,4 +1,4 @@
-#include "fs/caller.h"
+#include "fs/caller/caller.h"
 
 #include <check.h>
 #include <errno.h>

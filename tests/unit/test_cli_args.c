@@ -1,4 +1,4 @@
-#include "fs/cli/args.h"
+#include "fs/cli/common/args.h"
 
 #include <check.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fs/cli/input.h"
+#include "fs/cli/common/input.h"
 #include "store/keys/envelope.h"
 #include "suite.h"
 

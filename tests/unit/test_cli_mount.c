@@ -1,4 +1,4 @@
-#include "fs/cli/mount.h"
+#include "fs/cli/common/mount.h"
 
 #include <check.h>
 #include <errno.h>

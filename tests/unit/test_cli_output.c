@@ -1,11 +1,11 @@
-#include "fs/cli/output.h"
+#include "fs/cli/common/output.h"
 
 #include <check.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/cli/harmless.h"
+#include "fs/cli/common/harmless.h"
 #include "suite.h"
 
 static const struct column columns[] = { { "NAME", "name" }, { "N", "n" }, { "TAGS", "tags" } };

@@ -1,5 +1,5 @@
 /* Was it that one who opened? What a record of the log tells of its caller, old and new. */
-#include "fs/cli/suspect.h"
+#include "fs/cli/commands/suspect.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "fs/control.h"
+#include "fs/process/control.h"
 
 #include <check.h>
 #include <errno.h>

@@ -16,13 +16,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fs/backups.h"
-#include "fs/ctl.h"
-#include "fs/exitcode.h"
-#include "fs/name_change.h"
-#include "fs/record.h"
-#include "fs/shared.h"
-#include "fs/timefmt.h"
+#include "fs/ctl/backups.h"
+#include "fs/ctl/ctl.h"
+#include "fs/common/exitcode.h"
+#include "fs/serve/name_change.h"
+#include "fs/serve/record.h"
+#include "fs/shared/shared.h"
+#include "fs/common/timefmt.h"
 #include "store/core/transaction.h"
 #include "store/grants/grants.h"
 #include "store/keys/envelope.h"

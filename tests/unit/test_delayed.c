@@ -1,4 +1,4 @@
-#include "fs/delayed.h"
+#include "fs/fuse/delayed.h"
 #include "suite.h"
 
 #include <check.h>

@@ -1,4 +1,4 @@
-#include "fs/handle.h"
+#include "fs/shared/handle.h"
 
 #include <check.h>
 #include <errno.h>

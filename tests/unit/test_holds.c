@@ -1,5 +1,5 @@
 /* Who waits for the bell: an open of what it does not hold yet, and for a moment one that comes before it has greeted. */
-#include "fs/holds.h"
+#include "fs/serve/holds.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fs/vault.h"
-#include "fs/waits.h"
+#include "fs/serve/vault.h"
+#include "fs/serve/waits.h"
 #include "suite.h"
 
 #define FIRST_BELL 42

@@ -1,4 +1,4 @@
-#include "fs/inode.h"
+#include "fs/shared/inode.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
-#include "fs/lanes.h"
+#include "fs/fuse/lanes.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "fs/shares.h"
+#include "fs/common/shares.h"
 #include "suite.h"
 
 static struct shared *shared;

@@ -1,10 +1,10 @@
-#include "fs/links.h"
+#include "fs/serve/links.h"
 
 #include <check.h>
 #include <stdlib.h>
 
-#include "fs/inode.h"
-#include "fs/vault.h"
+#include "fs/shared/inode.h"
+#include "fs/serve/vault.h"
 
 static struct vault *v;
 

@@ -1,4 +1,4 @@
-#include "fs/log.h"
+#include "fs/common/log.h"
 
 #include <check.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Who keeps a worker's memory after its death: until it is ended, and what it may do. */
-#include "fs/mm_holder.h"
+#include "fs/helpers/mm_holder.h"
 
 #include <check.h>
 #include <dirent.h>

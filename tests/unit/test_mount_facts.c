@@ -1,9 +1,9 @@
-#include "fs/mount_facts.h"
+#include "fs/shared/mount_facts.h"
 
 #include <check.h>
 #include <string.h>
 
-#include "fs/shared.h"
+#include "fs/shared/shared.h"
 #include "suite.h"
 
 /* A mount whose kernel offered these flags and whose keeper answered those. */

@@ -1,4 +1,4 @@
-#include "fs/neighbour.h"
+#include "fs/caller/neighbour.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/notify.h"
+#include "fs/keeper/notify.h"
 
 static int manager = -1;
 static char address[64];

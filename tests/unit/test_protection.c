@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/protection.h"
+#include "fs/process/protection.h"
 
 #define TEXT(uid, caps, privs, seccomp) "Name:\tUid:\nState:\tS (sleeping)\n" uid "Gid:\t1\t1\t1\t1\nCapInh:\t0000000000000000\n" caps "CapEff:\t0000000000000001\n" privs seccomp "Speculation_Store_Bypass:\tvulnerable\n"
 #define UID     "Uid:\t995\t995\t995\t995\n"

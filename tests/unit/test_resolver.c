@@ -1,4 +1,4 @@
-#include "fs/resolver.h"
+#include "fs/caller/resolver.h"
 
 #include <check.h>
 #include <errno.h>

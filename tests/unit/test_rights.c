@@ -14,12 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fs/backups.h"
-#include "fs/ctl_internal.h"
-#include "fs/names.h"
-#include "fs/record.h"
-#include "fs/removal.h"
-#include "fs/shared.h"
+#include "fs/ctl/backups.h"
+#include "fs/ctl/internal.h"
+#include "fs/serve/names.h"
+#include "fs/serve/record.h"
+#include "fs/serve/removal.h"
+#include "fs/shared/shared.h"
 #include "store/backup/pieces.h"
 #include "store/core/transaction.h"
 #include "store/grants/grants.h"

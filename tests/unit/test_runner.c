@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/programs.h"
-#include "fs/runner.h"
+#include "fs/lifecycle/programs.h"
+#include "fs/helpers/runner.h"
 #include "store/crypto/aead.h"
 #include "suite.h"
 

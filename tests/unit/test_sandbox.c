@@ -1,5 +1,5 @@
 /* What the filter says to arguments that are not what they look like. Each attempt is made by a child in a worker's cell. */
-#include "fs/sandbox.h"
+#include "fs/process/sandbox.h"
 
 #include <check.h>
 #include <poll.h>
@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/log.h"
+#include "fs/common/log.h"
 #include "suite.h"
 
 /* To the kernel it is the int in the lower half. */

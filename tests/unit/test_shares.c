@@ -1,4 +1,4 @@
-#include "fs/shares.h"
+#include "fs/common/shares.h"
 #include "suite.h"
 
 #include <check.h>

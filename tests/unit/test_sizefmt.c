@@ -1,4 +1,4 @@
-#include "fs/sizefmt.h"
+#include "fs/common/sizefmt.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "fs/subuid.h"
+#include "fs/caller/subuid.h"
 
 #include <check.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "fs/temps.h"
+#include "fs/shared/temps.h"
 
 #include <errno.h>
 #include <stdio.h>

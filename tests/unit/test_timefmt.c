@@ -1,10 +1,10 @@
-#include "fs/timefmt.h"
+#include "fs/common/timefmt.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/exitcode.h"
+#include "fs/common/exitcode.h"
 #include "suite.h"
 
 #define S 1000000000ll

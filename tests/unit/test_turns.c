@@ -1,4 +1,4 @@
-#include "fs/turns.h"
+#include "fs/fuse/turns.h"
 #include "suite.h"
 
 #include <check.h>

@@ -8,17 +8,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fs/changed.h"
-#include "fs/ctl_file.h"
-#include "fs/staged.h"
-#include "fs/staging.h"
-#include "fs/vault.h"
+#include "fs/serve/changed.h"
+#include "fs/serve/ctl_file.h"
+#include "fs/serve/staged.h"
+#include "fs/serve/staging.h"
+#include "fs/serve/vault.h"
 #include "store/core/tables.h"
 #include "store/core/transaction.h"
 #include "store/objects/objects.h"
 #include "store/objects/stages.h"
 #include "store_fixture.h"
-#include "fs/clock.h"
+#include "fs/common/clock.h"
 
 static struct {
 	struct vault vault;
