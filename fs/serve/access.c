@@ -4,10 +4,11 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "fs/serve/attr.h"
 #include "fs/common/clock.h"
-#include "fs/serve/holds.h"
 #include "fs/common/log.h"
+#include "fs/serve/attr.h"
+#include "fs/serve/entries.h"
+#include "fs/serve/holds.h"
 #include "fs/serve/made.h"
 #include "fs/serve/measure.h"
 #include "fs/serve/recheck.h"
@@ -80,39 +81,15 @@ out:
 static void judge_own(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j, enum audit_operation *ret_operation, enum handle_kind *ret_kind)
 {
 	const struct identity *who = asker_trusted(asker);
-	*ret_operation = 0;
-	*ret_kind = HANDLE_TEXT;
-	j->error = who ? 0 : EACCES;
+	const struct entry *e = entry_of(&ask->inode);
+	*ret_operation = e ? e->operation : 0;
+	*ret_kind = e ? e->kind : HANDLE_NONE;
+	j->error = !e || e->directory ? EISDIR : who ? 0 : EACCES;
 	j->decision = who ? POLICY_ALLOW : POLICY_DENY;
-	switch (ask->inode.low) {
-	case OWN_CTL:			/* each request is judged by itself; so that one can be made, anybody may open */
-		*ret_kind = HANDLE_CTL;
-		break;
-	case OWN_WHOAMI:
-		break;
-	case OWN_STATUS:
-		*ret_operation = AUDIT_VAULT_STATUS;
-		vault_decide(v, who, ACTION_VAULT_STATUS, NULL, j);
-		if (j->error == ENOKEY && who && who->uid == 0)
-			j->error = 0;	/* somebody must be able to see that it is sealed */
-		break;
-	case OWN_METRICS:
-		*ret_operation = AUDIT_VAULT_METRICS;
-		vault_decide(v, who, ACTION_VAULT_METRICS, NULL, j);
-		break;
-	case OWN_AUDIT:
-		*ret_operation = AUDIT_AUDIT_READ;
-		*ret_kind = HANDLE_AUDIT;
-		vault_decide(v, who, ACTION_AUDIT_READ, NULL, j);
-		break;
-	case OWN_EVENTS:		/* names of all secrets, and who has rights on them: as much as the log tells */
-		*ret_operation = AUDIT_EVENTS_READ;
-		*ret_kind = HANDLE_EVENTS;
-		vault_decide(v, who, ACTION_AUDIT_READ, NULL, j);
-		break;
-	default:
-		j->error = EISDIR;
-	}
+	if (e && !e->directory && e->needs)
+		vault_decide(v, who, e->action, NULL, j);
+	if (e && e->sealed && j->error == ENOKEY && who && who->uid == 0)
+		j->error = 0;
 	if (!j->error && *ret_kind != HANDLE_CTL && ((ask->flags & O_ACCMODE) != O_RDONLY || (ask->flags & O_TRUNC)))
 		j->error = EACCES;
 }

@@ -4,8 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/serve/at.h"
 #include "fs/common/clock.h"
+#include "fs/serve/at.h"
+#include "fs/serve/entries.h"
 #include "fs/serve/links.h"
 #include "fs/serve/temporary.h"
 #include "store/core/served.h"
@@ -90,75 +91,26 @@ static void fill_value(struct vault *v, const struct asker *asker, const struct 
 		st->st_nlink = links_of(v, s->id);
 }
 
-/* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat) takes it for empty and never asks. */
-#define MADE_SIZE 4096
-
-/* Above the end of any request: within its size the kernel has several write to a file at a time (FOPEN_PARALLEL_DIRECT_WRITES). No blocks go with it. */
-#define CTL_SIZE (32 << 20)
-_Static_assert(CTL_SIZE > STAGE_SET_MAX + CTL_LINE_MAX, "no request reaches the end");
-
-/* The same time as long as nothing is added: tar and others look again when they have read a file. */
-static int64_t grown_since(struct grown *g, uint64_t size)
-{
-	if (atomic_load(&g->size) != size || !atomic_load(&g->since)) {
-		atomic_store(&g->since, clock_wall());
-		atomic_store(&g->size, size);
-	}
-	return atomic_load(&g->since);
-}
-
 static int fill_own(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)
 {
-	const struct identity *who = asker ? asker_trusted(asker) : NULL;
-	action_set can = actions_on(v, asker, NULL);
-	uint32_t base = 0;
-	uint64_t first, size = 0;
+	const struct entry *e = entry_of(i);
 
-	set_times(st, v->shared->keeper.started);
-	switch ((enum inode_own)i->low) {
-	case OWN_DELETED:
-		fill_dir(st, vault_names_time(v));
-		return 0;
-	case OWN_DIR:
-	case OWN_AT:
-		fill_dir(st, v->shared->keeper.started);
-		return 0;
-	case OWN_REQUESTS:		/* whoever lists a directory holds its lock for as long as it likes: this one is not listed */
-		fill_dir(st, v->shared->keeper.started);
-		st->st_mode = S_IFDIR | 0711;
-		return 0;
-	case OWN_CTL:
-		fill_own_file(st, who ? 0666 : 0);
-		st->st_size = CTL_SIZE;
-		return 0;
-	case OWN_WHOAMI:
-		st->st_size = MADE_SIZE;
-		fill_own_file(st, who ? 0444 : 0);
-		return 0;
-	case OWN_STATUS:
-		st->st_size = MADE_SIZE;
-		fill_own_file(st, (can & ACTION_BIT(ACTION_VAULT_STATUS)) || (store_sealed(v->store) && who && who->uid == 0) ? 0444 : 0);
-		return 0;
-	case OWN_METRICS:
-		st->st_size = MADE_SIZE;
-		fill_own_file(st, can & ACTION_BIT(ACTION_VAULT_METRICS) ? 0444 : 0);
-		return 0;
-	case OWN_AUDIT:
-		if (!audit_first_segment(v->audit, &base) && !audit_size(v->audit, base, &size))
-			st->st_size = (off_t)size;
-		set_times(st, grown_since(&v->grown[GROWN_AUDIT], size));
-		fill_own_file(st, can & ACTION_BIT(ACTION_AUDIT_READ) ? 0444 : 0);
-		return 0;
-	case OWN_EVENTS:
-		store_events_range(v->store, &first, &size);
-		st->st_size = (off_t)(size - first);
-		set_times(st, grown_since(&v->grown[GROWN_EVENTS], size));
-		fill_own_file(st, can & ACTION_BIT(ACTION_AUDIT_READ) ? 0444 : 0);
-		return 0;
-	case OWN_END:
-	default:
+	if (!e)
 		return -ENOENT;
+	struct entry_shown shown = { e->size, v->shared->keeper.started };
+	if (e->measure)
+		e->measure(v, &shown);
+	if (e->directory) {
+		fill_dir(st, shown.changed);
+		st->st_mode = S_IFDIR | e->mode;
+		return 0;
 	}
+	set_times(st, shown.changed);
+	st->st_size = (off_t)shown.size;
+	fill_own_file(st, entry_may_open(v, asker, e) ? e->mode : 0);
+	if (!e->measure && !e->render)
+		st->st_blocks = 0;
+	return 0;
 }
 
 static int fill_secret(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/common/clock.h"
+#include "fs/serve/entries.h"
 #include "fs/serve/ring.h"
 #include "fs/serve/vault.h"
 #include "fs/serve/waits.h"
@@ -181,9 +182,6 @@ bool holds_ready(struct holds *h, uint64_t ino)
 /* false: it has none, or not any more. */
 static bool path_of(struct vault *v, uint64_t ino, char path[BELL_PATH_MAX])
 {
-	static const char *const own[OWN_END] = {
-		[OWN_CTL] = "ctl", [OWN_WHOAMI] = "whoami", [OWN_STATUS] = "status", [OWN_METRICS] = "metrics", [OWN_AUDIT] = "audit", [OWN_EVENTS] = "events",
-	};
 	const struct catalog_secret *s;
 	struct inode i;
 
@@ -191,8 +189,9 @@ static bool path_of(struct vault *v, uint64_t ino, char path[BELL_PATH_MAX])
 	if (!inode_unpack(ino, &i) || inode_is_dir(&i))
 		return false;
 	if (i.type == INODE_OWN) {
-		if (i.low < OWN_END && own[i.low])
-			snprintf(path, BELL_PATH_MAX, ".coffer/%s", own[i.low]);
+		const struct entry *e = entry_of(&i);
+		if (e && e->held)
+			snprintf(path, BELL_PATH_MAX, ".coffer/%s", e->name);
 		return *path;
 	}
 	store_rdlock(v->store);
@@ -289,8 +288,6 @@ void holds_look(struct holds *h, uint64_t ino)
 /* Another bell than the one whose files these are: it has none of them. What anybody may open is asked for at once. */
 static void greet(struct holds *h, int32_t bell)
 {
-	static const enum inode_own own[] = { OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_EVENTS };
-
 	if (bell != h->v->shared->keeper.bell || bell == h->shared->bell)
 		return;
 	clear(h->shared);
@@ -300,8 +297,9 @@ static void greet(struct holds *h, int32_t bell)
 	h->shared->since = 0;
 	h->shared->bell = bell;
 	bell_send(h->v->bell_fd, BELL_LISTEN, "", 0);
-	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-		ask(h, inode_own(own[i]));
+	for (enum inode_own k = OWN_DIR; k < OWN_END; k++)
+		if (entries[k].held)
+			ask(h, inode_own(k));
 	pthread_cond_broadcast(&h->answered);
 }
 

@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/serve/entries.h"
 #include "fs/serve/read.h"
 
 bool made_is(const struct inode *i)
 {
-	return i->type == INODE_OWN && (i->low == OWN_WHOAMI || i->low == OWN_STATUS || i->low == OWN_METRICS);
+	const struct entry *e = entry_of(i);
+
+	return e && e->render;
 }
 
 static int make_text(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh)
@@ -17,14 +20,9 @@ static int make_text(struct vault *v, const struct asker *asker, struct handle *
 	struct inode inode;
 	int r = -EIO;
 
-	if (!inode_unpack(h->ino, &inode))
-		return -EIO;
-	if (inode.low == OWN_WHOAMI)
-		r = text_whoami(&v->ctl, asker->who, &text, &len);
-	else if (inode.low == OWN_STATUS)
-		r = text_status(&v->ctl, &text, &len);
-	else if (inode.low == OWN_METRICS)
-		r = text_metrics(&v->ctl, &text, &len);
+	const struct entry *e = inode_unpack(h->ino, &inode) ? entry_of(&inode) : NULL;
+	if (e && e->render)
+		r = e->render(v, asker->who, &text, &len);
 	return r ? r : answers_put(v->answers, fh, h->neighbour, text, len);
 }
 

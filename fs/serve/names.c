@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/common/clock.h"
 #include "fs/serve/appear.h"
 #include "fs/serve/at.h"
-#include "fs/common/clock.h"
+#include "fs/serve/entries.h"
 #include "fs/serve/name_change.h"
 #include "fs/serve/recheck.h"
 #include "fs/serve/record.h"
@@ -15,12 +16,6 @@
 #include "store/objects/objects.h"
 
 #define REQUEST_NAME_LEN 14u
-
-static const struct { const char *name; enum inode_own own; } own_names[] = {
-	{ "ctl", OWN_CTL }, { "whoami", OWN_WHOAMI }, { "status", OWN_STATUS }, { "metrics", OWN_METRICS }, { "audit", OWN_AUDIT }, { "deleted", OWN_DELETED }, { "at", OWN_AT }, { "events", OWN_EVENTS },
-	{ "requests", OWN_REQUESTS },	/* the last, and not listed */
-};
-#define OWN_NAMES (sizeof own_names / sizeof *own_names)
 
 /* "3", but not "03", "+3" or "3x". 0: not a version's name. */
 static uint32_t parse_version(const char *name)
@@ -113,9 +108,9 @@ int names_lookup(struct vault *v, uint64_t parent, const char *name, uint64_t *r
 	if (!inode_unpack(parent, &dir))
 		return -ENOENT;
 	if (dir.type == INODE_OWN && dir.low == OWN_DIR) {
-		for (size_t k = 0; k < OWN_NAMES; k++)
-			if (!strcmp(name, own_names[k].name)) {
-				*ret_ino = inode_own(own_names[k].own);
+		for (enum inode_own k = OWN_DIR + 1; k < OWN_END; k++)
+			if (entries[k].name && !strcmp(name, entries[k].name)) {
+				*ret_ino = inode_own(k);
 				return 0;
 			}
 		return -ENOENT;
@@ -208,11 +203,11 @@ static int list_versions(struct vault *v, const struct identity *who, const stru
 	return 0;
 }
 
-static int list_fixed(const struct names_entry *entries, size_t n, uint64_t offset, entry_fn fn, void *arg)
+static int list_fixed(const struct names_entry *given, size_t n, uint64_t offset, entry_fn fn, void *arg)
 {
 	for (size_t k = 0; k < n; k++)
 		if (k + 3 > offset) {
-			struct names_entry e = { entries[k].name, entries[k].ino, k + 3 };
+			struct names_entry e = { given[k].name, given[k].ino, k + 3 };
 			if (fn(&e, arg))
 				return 0;
 		}
@@ -269,10 +264,13 @@ static int list_secret(struct vault *v, const struct asker *asker, const struct 
 
 static int list_own(uint64_t offset, entry_fn fn, void *arg)
 {
-	struct names_entry e[OWN_NAMES - 1];
-	for (size_t k = 0; k < OWN_NAMES - 1; k++)
-		e[k] = (struct names_entry){ own_names[k].name, inode_own(own_names[k].own), 0 };
-	return list_fixed(e, OWN_NAMES - 1, offset, fn, arg);
+	struct names_entry e[OWN_END];
+	size_t n = 0;
+
+	for (enum inode_own k = OWN_DIR + 1; k < OWN_END; k++)
+		if (entries[k].name && !entries[k].hidden)
+			e[n++] = (struct names_entry){ entries[k].name, inode_own(k), 0 };
+	return list_fixed(e, n, offset, fn, arg);
 }
 
 static bool is_deleted(const struct inode *dir)

@@ -39,7 +39,11 @@ enum inode_type {
 	INODE_MARKER,		/* what the bell makes and renames in a secret's directory, for those who wait for that (fs/helpers/bell.h); low is any number */
 };
 
-enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_REQUESTS, OWN_END };
+enum inode_own { OWN_DIR = 1, OWN_CTL, OWN_WHOAMI, OWN_STATUS, OWN_METRICS, OWN_AUDIT, OWN_DELETED, OWN_AT, OWN_EVENTS, OWN_REQUESTS,
+#ifdef COFFER_TEST_HOOKS
+	OWN_TEST,
+#endif
+	OWN_END };
 
 #define INODE_LOW_MAX    ((1u << 28) - 1)
 #define INODE_SECRET_MAX ((1u << 28) - 1)
