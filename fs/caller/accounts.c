@@ -8,20 +8,27 @@
 
 #include "fs/common/clock.h"
 
-#define ACCOUNTS  256u		/* users of the machine: a namespace's owner, never a uid that a caller can choose */
+#define ACCOUNTS  256u /* users of the machine: a namespace's owner, never a uid that a caller can choose */
 #define SECOND    INT64_C(1000000000)
 #define FRESH_NS  (60 * SECOND)
 #define USABLE_NS (600 * SECOND)
-#define FAILED_NS (10 * SECOND)	/* until a look that failed is tried again */
+#define FAILED_NS (10 * SECOND) /* until a look that failed is tried again */
 
 enum look { LOOK_NONE = 0, LOOK_WANTED, LOOK_BEGUN };
 
-struct account { uint32_t uid; bool used, known; enum look look; int64_t asked, looked, retry; uint32_t *groups; size_t n; };
+struct account {
+	uint32_t uid;
+	bool used, known;
+	enum look look;
+	int64_t asked, looked, retry;
+	uint32_t *groups;
+	size_t n;
+};
 
 struct accounts {
 	void (*wake)(void *arg);
 	void *arg;
-	pthread_mutex_t lock;	/* of all below */
+	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t found;
 	bool waiting;
 	struct account of[ACCOUNTS];
@@ -121,7 +128,8 @@ static enum policy_account copy(const struct account *x, int64_t now, uint32_t *
 	return POLICY_ACCOUNT_KNOWN;
 }
 
-enum policy_account accounts_groups(struct accounts *a, uint32_t uid, bool may_wait, uint32_t **ret_groups, size_t *ret_n)
+enum policy_account accounts_groups(struct accounts *a, uint32_t uid, bool may_wait, uint32_t **ret_groups,
+				    size_t *ret_n)
 {
 	const int64_t now = clock_monotonic();
 	enum policy_account r;

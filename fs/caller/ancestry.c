@@ -20,7 +20,8 @@ static int number_of(int fd, uint64_t *ret)
 	return 0;
 }
 
-/* Takes fd, a namespace that is not ours, and goes outward. 0 and the last one before ours, open; -EPERM: it is not within ours. */
+/* Takes fd, a namespace that is not ours, and goes outward. 0 and the last one before ours, open; -EPERM: it is not
+ * within ours. */
 static int outermost(int fd, uint64_t ours, int *ret_fd, uint64_t *ret_number)
 {
 	uint64_t number = 0;
@@ -82,7 +83,8 @@ static int look_at_pid(int thread_fd, uint64_t our_user, uint64_t our_pid, struc
 	return r;
 }
 
-/* A mount namespace has no parent; its user namespace says who could make it. Where that cannot be seen it is not ours. */
+/* A mount namespace has no parent; its user namespace says who could make it. Where that cannot be seen it is not ours.
+ */
 static bool is_mnt_ours(int thread_fd, uint64_t our_user)
 {
 	uint64_t owner = 0;
@@ -96,7 +98,8 @@ static bool is_mnt_ours(int thread_fd, uint64_t our_user)
 	return ours;
 }
 
-void ancestry_read(int thread_fd, const struct namespaces *ours, const struct namespaces *theirs, struct ancestry *ret_ancestry)
+void ancestry_read(int thread_fd, const struct namespaces *ours, const struct namespaces *theirs,
+		   struct ancestry *ret_ancestry)
 {
 	struct ancestry a = { 0 };
 	int r = ours->user && ours->pid && theirs->user && theirs->pid ? 0 : -EINVAL;

@@ -19,21 +19,27 @@
 
 #define NS_PER_MS INT64_C(1000000)
 
-#define CACHE_SETS 128u		/* times CACHE_WAYS: how many pidfds are held at most */
+#define CACHE_SETS 128u /* times CACHE_WAYS: how many pidfds are held at most */
 #define CACHE_WAYS 4u
 
-#define STATUS_FIRST  4096u
-#define STATUS_MAX    (1u << 20)	/* 65536 groups of up to ten digits */
-#define CGROUP_MAX    16384u
-#define UNIT_MAX      256
-#define RESOLVER_PAUSE_MS 10	/* before a question is put again to a resolver that is busy */
-#define CONTAINER_MAX 288
-#define MAP_MAX       64	/* of the initial user namespace: one line of three numbers */
+#define STATUS_FIRST      4096u
+#define STATUS_MAX        (1u << 20) /* 65536 groups of up to ten digits */
+#define CGROUP_MAX        16384u
+#define UNIT_MAX          256
+#define RESOLVER_PAUSE_MS 10 /* before a question is put again to a resolver that is busy */
+#define CONTAINER_MAX     288
+#define MAP_MAX           64 /* of the initial user namespace: one line of three numbers */
 
 /* pidfd_open(2): PIDFD_THREAD (Linux 6.9) is O_EXCL; older headers do not have the word. */
 #define PIDFD_OF_THREAD ((unsigned)O_EXCL)
 
-struct entry { pid_t tid; uint32_t uid, gid; int pidfd; int64_t born, checked; struct identity *identity; /* NULL: empty */ };
+struct entry {
+	pid_t tid;
+	uint32_t uid, gid;
+	int pidfd;
+	int64_t born, checked;
+	struct identity *identity; /* NULL: empty */
+};
 
 struct set {
 	pthread_mutex_t lock;
@@ -42,14 +48,15 @@ struct set {
 
 struct callers {
 	int proc_fd;
-	struct resolver_client *resolver;	/* NULL: there is none */
+	struct resolver_client *resolver; /* NULL: there is none */
 	bool no_host;
-	bool pidfd_thread;		/* the kernel has pidfds of single threads */
+	bool pidfd_thread; /* the kernel has pidfds of single threads */
 	struct neighbours *neighbours;
 	struct accounts *accounts;
-	char initial_map[MAP_MAX];	/* this process's own map of uids, as /proc shows it to this process */
-	int64_t follow_at;		/* when the table of subordinate uids is asked for again */
-	atomic_bool silent;		/* the last one who asked the resolver got no answer in all the time that he had */
+	char initial_map[MAP_MAX]; /* this process's own map of uids, as /proc shows it to this process */
+	int64_t follow_at;         /* when the table of subordinate uids is asked for again */
+	/* the last one who asked the resolver got no answer in all the time that he had */
+	atomic_bool silent;
 	_Atomic uint32_t sweep;
 	struct set sets[CACHE_SETS];
 };
@@ -72,7 +79,7 @@ void identity_unref(struct identity *i)
 struct findings {
 	uint32_t uid, gid;
 	pid_t tid;
-	struct proc_status status;	/* groups owned */
+	struct proc_status status; /* groups owned */
 	int64_t loginuid;
 	bool cgroup_known, answered, full, host;
 	char unit[UNIT_MAX], container[CONTAINER_MAX];
@@ -80,7 +87,7 @@ struct findings {
 	uint64_t neighbour;
 	uint32_t owner;
 	enum policy_account account;
-	uint32_t *account_groups;	/* owned */
+	uint32_t *account_groups; /* owned */
 	size_t n_account_groups;
 };
 
@@ -129,8 +136,15 @@ static struct identity *identity_new(const struct findings *f)
 	i->neighbour = f->neighbour;
 	i->owner = f->owner;
 	i->full = f->full;
-	i->policy = (struct policy_caller){ .uid = f->uid, .gid = f->gid, .groups = groups, .n_groups = s->n_groups, .host = f->host,
-					    .account = f->account, .owner = f->owner, .account_groups = account_groups, .n_account_groups = f->n_account_groups };
+	i->policy = (struct policy_caller){ .uid = f->uid,
+					    .gid = f->gid,
+					    .groups = groups,
+					    .n_groups = s->n_groups,
+					    .host = f->host,
+					    .account = f->account,
+					    .owner = f->owner,
+					    .account_groups = account_groups,
+					    .n_account_groups = f->n_account_groups };
 	i->audit.uid = f->uid;
 	i->audit.gid = f->gid;
 	i->audit.pid = i->tgid;
@@ -151,18 +165,23 @@ static struct identity *identity_new(const struct findings *f)
 
 /* The digest of an identity is the first 16 bytes of SHA-256 over
  *
- *   "coffer identity 2" NUL | uid u32 | gid u32 | host u32 | owner u32 | number of groups u32 | groups u32… | user_ns u64 | pid_ns u64 | mnt_ns u64 | unit NUL | container NUL
+ *   "coffer identity 2" NUL | uid u32 | gid u32 | host u32 | owner u32 | number of groups u32 | groups u32… | user_ns
+ * u64 | pid_ns u64 | mnt_ns u64 | unit NUL | container NUL
  *
- * with integers as they lie in memory (a digest never leaves the machine) and groups sorted without duplicates. Neither string can hold a NUL, and every count stands before what it
- * counts: no two identities have one encoding. */
+ * with integers as they lie in memory (a digest never leaves the machine) and groups sorted without duplicates. Neither
+ * string can hold a NUL, and every count stands before what it counts: no two identities have one encoding. */
 static int identity_digest(struct identity *i, const struct findings *f)
 {
 	static const char label[] = "coffer identity 2";
 	uint32_t head[5] = { i->uid, i->gid, i->host, i->owner, (uint32_t)i->policy.n_groups };
 	uint64_t ns[3] = { i->user_ns, i->pid_ns, i->mnt_ns };
 	struct bytes parts[] = {
-		{ label, sizeof(label) }, { head, sizeof(head) }, { i->policy.groups, i->policy.n_groups * sizeof(uint32_t) }, { ns, sizeof(ns) },
-		{ f->unit, strlen(f->unit) + 1 }, { f->container, strlen(f->container) + 1 },
+		{ label, sizeof(label) },
+		{ head, sizeof(head) },
+		{ i->policy.groups, i->policy.n_groups * sizeof(uint32_t) },
+		{ ns, sizeof(ns) },
+		{ f->unit, strlen(f->unit) + 1 },
+		{ f->container, strlen(f->container) + 1 },
 	};
 	uint8_t digest[DIGEST_LEN];
 	int r;
@@ -173,12 +192,16 @@ static int identity_digest(struct identity *i, const struct findings *f)
 	return r;
 }
 
-/* What the log may fold is of one process with one identity: the first bytes of SHA-256 over digest | tgid | start time | executable. Of a process that nobody could look at nothing is folded. */
+/* What the log may fold is of one process with one identity: the first bytes of SHA-256 over digest | tgid | start time
+ * | executable. Of a process that nobody could look at nothing is folded. */
 static int identity_origin(struct identity *i)
 {
 	const char *exe = i->audit.exe ? i->audit.exe : "";
 	const int64_t tgid = i->tgid;
-	const struct bytes parts[] = { { i->digest, sizeof(i->digest) }, { &tgid, sizeof(tgid) }, { &i->start_time, sizeof(i->start_time) }, { exe, strlen(exe) } };
+	const struct bytes parts[] = { { i->digest, sizeof(i->digest) },
+				       { &tgid, sizeof(tgid) },
+				       { &i->start_time, sizeof(i->start_time) },
+				       { exe, strlen(exe) } };
 	uint8_t digest[DIGEST_LEN];
 
 	if (!i->full || !i->start_time)
@@ -208,7 +231,8 @@ static void entry_clear(struct entry *e)
 	*e = (struct entry){ 0 };
 }
 
-/* A thread's number is given out again only when the kernel has gone round all others (pid_max is at least 301): not within a millisecond of its end. So the pidfd is asked once in that time. */
+/* A thread's number is given out again only when the kernel has gone round all others (pid_max is at least 301): not
+ * within a millisecond of its end. So the pidfd is asked once in that time. */
 #define PID_REUSE_NS NS_PER_MS
 
 static bool entry_fresh(const struct entry *e, int64_t now)
@@ -286,11 +310,14 @@ static void cache_put(struct callers *c, struct identity *i, int pidfd, int64_t 
 	pthread_mutex_lock(&set->lock);
 	e = victim(set, i, clock_monotonic());
 	entry_clear(e);
-	*e = (struct entry){ .tid = i->tid, .uid = i->uid, .gid = i->gid, .pidfd = pidfd, .born = born, .identity = identity_ref(i) };
+	*e = (struct entry){
+		.tid = i->tid, .uid = i->uid, .gid = i->gid, .pidfd = pidfd, .born = born, .identity = identity_ref(i)
+	};
 	pthread_mutex_unlock(&set->lock);
 }
 
-/* A pidfd that ends with this thread; -1: there is none, and the thread must not be cached. Older kernels have them of thread group leaders alone. */
+/* A pidfd that ends with this thread; -1: there is none, and the thread must not be cached. Older kernels have them of
+ * thread group leaders alone. */
 static int thread_pidfd(const struct callers *c, pid_t tid)
 {
 	return (int)syscall(SYS_pidfd_open, tid, c->pidfd_thread ? PIDFD_OF_THREAD : 0u);
@@ -359,7 +386,8 @@ static void read_cgroup(int thread_fd, struct findings *f)
 	size_t len;
 	int r = read_all(thread_fd, "cgroup", CGROUP_MAX, &text, &len);
 
-	f->cgroup_known = r == 0 || r == -ENOENT;	/* ENOENT: a kernel without cgroups, and so without containers by that sign */
+	/* ENOENT: a kernel without cgroups, and so without containers by that sign */
+	f->cgroup_known = r == 0 || r == -ENOENT;
 	if (r < 0)
 		return;
 	proc_cgroup_parse(text, len, f->unit, sizeof(f->unit), f->container, sizeof(f->container));
@@ -405,7 +433,8 @@ static int open_thread(const struct callers *c, pid_t tid)
 	return openat(c->proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* A user namespace shows in a thread's map of uids, which anybody may read: in the same one the map looks as our own does. It tells less than the resolver does, but it tells when that is silent. */
+/* A user namespace shows in a thread's map of uids, which anybody may read: in the same one the map looks as our own
+ * does. It tells less than the resolver does, but it tells when that is silent. */
 static bool in_our_user_namespace(const struct callers *c, pid_t tid)
 {
 	char map[MAP_MAX];
@@ -440,7 +469,8 @@ static void sort_groups(struct proc_status *s)
 
 /* ---- resolving ---- */
 
-/* One question, until deadline. 0: the resolver has spoken; -EPIPE: there is none; else a later question may have better luck. */
+/* One question, until deadline. 0: the resolver has spoken; -EPIPE: there is none; else a later question may have
+ * better luck. */
 static int ask_once(struct callers *c, struct findings *f, int64_t deadline)
 {
 	int r = resolver_ask(c->resolver, f->tid, f->uid, deadline, &f->answer);
@@ -448,10 +478,13 @@ static int ask_once(struct callers *c, struct findings *f, int64_t deadline)
 	return r == 0 && (f->answer.error == -ETIMEDOUT || f->answer.error == -EBUSY) ? f->answer.error : r;
 }
 
-/* An administrator who is not known as the host's is refused: a resolver that is slow, or that took the question along when it died, is asked again. Once nothing has come out of it for as long as a caller waits, the next ones wait only for one question, until it speaks again. */
+/* An administrator who is not known as the host's is refused: a resolver that is slow, or that took the question along
+ * when it died, is asked again. Once nothing has come out of it for as long as a caller waits, the next ones wait only
+ * for one question, until it speaks again. */
 static void ask_resolver(struct callers *c, struct findings *f)
 {
-	const int64_t began = clock_monotonic(), end = began + (c->silent ? RESOLVER_DEADLINE_MS : RESOLVER_RETRY_MS) * NS_PER_MS;
+	const int64_t began = clock_monotonic(),
+		      end = began + (c->silent ? RESOLVER_DEADLINE_MS : RESOLVER_RETRY_MS) * NS_PER_MS;
 	int r = -EPIPE;
 
 	if (!c->resolver)
@@ -461,7 +494,7 @@ static void ask_resolver(struct callers *c, struct findings *f)
 		r = ask_once(c, f, deadline < end ? deadline : end);
 		if (r == 0 || r == -EPIPE)
 			break;
-		if (clock_monotonic() < deadline)	/* it had no time for the question, and said so at once */
+		if (clock_monotonic() < deadline) /* it had no time for the question, and said so at once */
 			poll(NULL, 0, RESOLVER_PAUSE_MS);
 	}
 	c->silent = r < 0;
@@ -476,7 +509,7 @@ static void find_account(struct callers *c, struct findings *f)
 	const bool known = f->answered && a->known;
 	bool in_range;
 
-	if (!known && in_our_user_namespace(c, f->tid)) {	/* the resolver is silent: by what is known here */
+	if (!known && in_our_user_namespace(c, f->tid)) { /* the resolver is silent: by what is known here */
 		f->owner = neighbours_owner(c->neighbours, f->uid, &in_range);
 		f->account = in_range || f->owner != f->uid ? POLICY_ACCOUNT_UNKNOWN : POLICY_ACCOUNT_OWN;
 		return;
@@ -487,8 +520,9 @@ static void find_account(struct callers *c, struct findings *f)
 	if (!a->user_ns && f->owner == f->uid)
 		f->account = POLICY_ACCOUNT_OWN;
 	else if (a->user_ns && a->owner == 0 && f->answer.of_uid.in_range && f->answer.of_uid.owner == SUBUID_ROOT)
-		f->account = POLICY_ACCOUNT_KNOWN;	/* root's container, and no account has this uid */
-	else if (c->accounts && f->owner != OWNER_UNKNOWN && !(a->pid_ns && a->pid_ns_ours) && !(a->user_ns && a->owner == 0 && !f->answer.of_uid.in_range))
+		f->account = POLICY_ACCOUNT_KNOWN; /* root's container, and no account has this uid */
+	else if (c->accounts && f->owner != OWNER_UNKNOWN && !(a->pid_ns && a->pid_ns_ours) &&
+		 !(a->user_ns && a->owner == 0 && !f->answer.of_uid.in_range))
 		f->account = accounts_groups(c->accounts, f->owner, true, &f->account_groups, &f->n_account_groups);
 }
 
@@ -496,8 +530,16 @@ static void find_neighbour(struct callers *c, struct findings *f)
 {
 	const struct resolver_answer *a = &f->answer;
 	const struct neighbour_facts facts = {
-		.uid = f->uid, .host = f->host, .answered = f->answered, .ancestry = a->ancestry, .of_uid = a->of_uid, .of_owner = a->of_owner,
-		.mnt_ns = a->mnt_ns, .our_mnt_ns = a->own_mnt_ns, .container = f->container, .unit = f->unit,
+		.uid = f->uid,
+		.host = f->host,
+		.answered = f->answered,
+		.ancestry = a->ancestry,
+		.of_uid = a->of_uid,
+		.of_owner = a->of_owner,
+		.mnt_ns = a->mnt_ns,
+		.our_mnt_ns = a->own_mnt_ns,
+		.container = f->container,
+		.unit = f->unit,
 	};
 
 	f->owner = neighbour_owner(&facts);
@@ -511,8 +553,9 @@ static bool is_host(const struct callers *c, const struct findings *f)
 {
 	const struct resolver_answer *a = &f->answer;
 
-	return !c->no_host && f->full && a->init_known && a->user_ns != 0 && a->pid_ns != 0 && a->mnt_ns != 0 && a->user_ns == a->init_user_ns &&
-	       a->pid_ns == a->init_pid_ns && a->mnt_ns == a->init_mnt_ns && f->cgroup_known && f->container[0] == '\0' && f->status.n_nspid <= 1;
+	return !c->no_host && f->full && a->init_known && a->user_ns != 0 && a->pid_ns != 0 && a->mnt_ns != 0 &&
+	       a->user_ns == a->init_user_ns && a->pid_ns == a->init_pid_ns && a->mnt_ns == a->init_mnt_ns &&
+	       f->cgroup_known && f->container[0] == '\0' && f->status.n_nspid <= 1;
 }
 
 /* NULL: this thread may be asked of the policy; else why not. */
@@ -527,7 +570,9 @@ static const char *look(struct callers *c, struct findings *f)
 		return errno == ENOENT ? "no such thread" : "thread unreadable";
 	r = read_status(fd, s);
 	if (r < 0)
-		why = r == -EBADMSG || r == -EFBIG ? "status malformed" : r == -ENOMEM ? "out of memory" : "status unreadable";
+		why = r == -EBADMSG || r == -EFBIG ? "status malformed"
+		      : r == -ENOMEM               ? "out of memory"
+						   : "status unreadable";
 	else if (s->kthread)
 		why = "kernel thread";
 	else if (s->uid[3] != f->uid || s->gid[3] != f->gid)
@@ -544,7 +589,12 @@ static const char *look(struct callers *c, struct findings *f)
 /* For the log alone: what the header says, and the name if it could be read. */
 static struct identity *minimal(const struct callers *c, const struct findings *f)
 {
-	struct findings m = { .uid = f->uid, .gid = f->gid, .tid = f->tid, .loginuid = -1, .owner = OWNER_UNKNOWN, .neighbour = neighbours_guess(c->neighbours, f->uid) };
+	struct findings m = { .uid = f->uid,
+			      .gid = f->gid,
+			      .tid = f->tid,
+			      .loginuid = -1,
+			      .owner = OWNER_UNKNOWN,
+			      .neighbour = neighbours_guess(c->neighbours, f->uid) };
 
 	m.status.tgid = f->status.tgid;
 	memcpy(m.status.comm, f->status.comm, sizeof(m.status.comm));
@@ -578,7 +628,8 @@ static const char *resolve(struct callers *c, struct findings *f, struct identit
 	}
 	why = NULL;
 	*ret_identity = i;
-	/* whom the resolver said nothing about is asked for again at his next request, and not taken for a container's until then */
+	/* whom the resolver said nothing about is asked for again at his next request, and not taken for a container's
+	 * until then */
 	if ((f->answered || !c->resolver) && pidfd >= 0 && pidfd_alive(pidfd)) {
 		cache_put(c, i, pidfd, born);
 		pidfd = -1;
@@ -589,7 +640,8 @@ out:
 	return why;
 }
 
-int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, struct identity **ret_identity, const char **ret_why)
+int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, struct identity **ret_identity,
+		   const char **ret_why)
 {
 	struct findings *f;
 	const char *why;
@@ -603,9 +655,9 @@ int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, str
 	f->gid = gid;
 	f->tid = tid;
 	if (tid <= 0)
-		why = "pid 0";			/* outside our pid namespace, or the kernel itself */
+		why = "pid 0"; /* outside our pid namespace, or the kernel itself */
 	else if (uid == UINT32_MAX || gid == UINT32_MAX)
-		why = "id -1";			/* an id that the mount's user namespace does not have */
+		why = "id -1"; /* an id that the mount's user namespace does not have */
 	else
 		why = resolve(c, f, ret_identity);
 	if (why)
@@ -712,10 +764,7 @@ void callers_free(struct callers *c)
 	free(c);
 }
 
-struct neighbours *callers_neighbours(struct callers *c)
-{
-	return c->neighbours;
-}
+struct neighbours *callers_neighbours(struct callers *c) { return c->neighbours; }
 
 #define FOLLOW_NS (1000 * NS_PER_MS)
 

@@ -17,15 +17,20 @@ static uint64_t make(enum neighbour_kind kind, uint64_t value)
 void neighbour_print(uint64_t neighbour, char ret_text[NEIGHBOUR_TEXT_MAX])
 {
 	static const char *const kinds[NEIGHBOUR_KINDS] = {
-		[NEIGHBOUR_USER] = "user", [NEIGHBOUR_USER_NS] = "user-namespace", [NEIGHBOUR_PID_NS] = "pid-namespace",
-		[NEIGHBOUR_MNT_NS] = "mount-namespace", [NEIGHBOUR_CGROUP] = "container", [NEIGHBOUR_RANGE] = "subordinate-uids-from",
+		[NEIGHBOUR_USER] = "user",
+		[NEIGHBOUR_USER_NS] = "user-namespace",
+		[NEIGHBOUR_PID_NS] = "pid-namespace",
+		[NEIGHBOUR_MNT_NS] = "mount-namespace",
+		[NEIGHBOUR_CGROUP] = "container",
+		[NEIGHBOUR_RANGE] = "subordinate-uids-from",
 	};
 	const uint64_t kind = neighbour >> KIND_SHIFT, value = neighbour & VALUE_MASK;
 
 	if (kind == NEIGHBOUR_CGROUP)
 		(void)snprintf(ret_text, NEIGHBOUR_TEXT_MAX, "container:%014llx", (unsigned long long)value);
 	else
-		(void)snprintf(ret_text, NEIGHBOUR_TEXT_MAX, "%s:%llu", kind < NEIGHBOUR_KINDS ? kinds[kind] : "?", (unsigned long long)value);
+		(void)snprintf(ret_text, NEIGHBOUR_TEXT_MAX, "%s:%llu", kind < NEIGHBOUR_KINDS ? kinds[kind] : "?",
+			       (unsigned long long)value);
 }
 
 bool neighbour_lasts(uint64_t neighbour)
@@ -56,8 +61,9 @@ static uint64_t of_subordinate(uint32_t uid, const struct subordinate *s)
 	return make(NEIGHBOUR_USER, s->owner);
 }
 
-/* An engine that is root put it into a container, so that whoever is in there may have any uid. A namespace of root's alone does not say so: programs that are setuid root (firejail, bubblewrap) make them for
- * any user, as many as it likes. Below its manager, which the user's own unit is named after, a user gives cgroups any name. */
+/* An engine that is root put it into a container, so that whoever is in there may have any uid. A namespace of root's
+ * alone does not say so: programs that are setuid root (firejail, bubblewrap) make them for any user, as many as it
+ * likes. Below its manager, which the user's own unit is named after, a user gives cgroups any name. */
 static bool in_roots_container(const struct neighbour_facts *f)
 {
 	static const char *const users[] = { "user@", "session-" };
@@ -93,7 +99,9 @@ uint64_t neighbour_of(const struct neighbour_facts *f)
 		return of_root(f);
 	if (f->uid == 0 && f->answered && !f->host)
 		return of_root(f);
-	/* --pid=host: its cgroup says which container it is, and its mount namespace that it is one. A cgroup of a user's own can have such a name, too; but only root makes a mount namespace that is not in a user namespace. */
+	/* --pid=host: its cgroup says which container it is, and its mount namespace that it is one. A cgroup of a
+	 * user's own can have such a name, too; but only root makes a mount namespace that is not in a user namespace.
+	 */
 	if (!a->user_ns && !a->pid_ns && a->mnt_ns_ours && in_roots_container(f))
 		return of_root(f);
 	return of_subordinate(f->uid, &f->of_uid);
@@ -125,16 +133,23 @@ uint32_t neighbour_owner(const struct neighbour_facts *f)
 
 #define SETS   512u
 #define WAYS   8u
-#define OLD_NS INT64_C(60000000000)	/* what was not learned again for so long is no longer believed */
+#define OLD_NS INT64_C(60000000000) /* what was not learned again for so long is no longer believed */
 
-struct learned { uint32_t uid; bool used; int64_t at; uint64_t neighbour; };
-struct set { struct learned of[WAYS]; };
+struct learned {
+	uint32_t uid;
+	bool used;
+	int64_t at;
+	uint64_t neighbour;
+};
+struct set {
+	struct learned of[WAYS];
+};
 
 struct neighbours {
 	pthread_mutex_t lock;
 	struct subuid_table ranges;
 	uint32_t number;
-	int64_t now;		/* the last time that somebody came with the time */
+	int64_t now; /* the last time that somebody came with the time */
 	struct set sets[SETS];
 };
 
@@ -158,10 +173,7 @@ void neighbours_free(struct neighbours *n)
 	free(n);
 }
 
-static struct set *set_of(struct neighbours *n, uint32_t uid)
-{
-	return &n->sets[uid * 0x9e3779b9u >> 23];
-}
+static struct set *set_of(struct neighbours *n, uint32_t uid) { return &n->sets[uid * 0x9e3779b9u >> 23]; }
 _Static_assert(SETS == 1u << (32 - 23), "set_of takes the top bits of the product");
 
 static uint64_t by_range(const struct neighbours *n, uint32_t uid)
@@ -173,10 +185,7 @@ static uint64_t by_range(const struct neighbours *n, uint32_t uid)
 	return of_subordinate(uid, &s);
 }
 
-static bool fresh(const struct neighbours *n, const struct learned *l)
-{
-	return l->used && n->now - l->at < OLD_NS;
-}
+static bool fresh(const struct neighbours *n, const struct learned *l) { return l->used && n->now - l->at < OLD_NS; }
 
 static struct learned *find(struct neighbours *n, struct set *set, uint32_t uid)
 {

@@ -5,22 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUPS_MAX 65536u	/* NGROUPS_MAX of Linux */
+#define GROUPS_MAX       65536u /* NGROUPS_MAX of Linux */
 #define CONTAINER_ID_HEX 64u
 
 /* ---- /proc/<tid>/status: lines of "Key:\tvalue\n" (proc_pid_status(5)) ---- */
 
-struct piece { const char *at; size_t len; };
+struct piece {
+	const char *at;
+	size_t len;
+};
 
 static bool piece_is(struct piece p, const char *text)
 {
 	return p.len == strlen(text) && memcmp(p.at, text, p.len) == 0;
 }
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 /* The next decimal number of the value. 1; 0: no more; -EBADMSG: something else, or beyond 32 bits. */
 static int next_number(struct piece *value, uint32_t *ret)
@@ -110,14 +110,29 @@ static void take_name(struct piece value, struct proc_status *s)
 	s->comm[n] = '\0';
 }
 
-enum status_key { KEY_NAME, KEY_TGID, KEY_PPID, KEY_UID, KEY_GID, KEY_GROUPS, KEY_NSPID, KEY_KTHREAD, KEY_VMSIZE, KEY_THREADS, KEY_END };
+enum status_key {
+	KEY_NAME,
+	KEY_TGID,
+	KEY_PPID,
+	KEY_UID,
+	KEY_GID,
+	KEY_GROUPS,
+	KEY_NSPID,
+	KEY_KTHREAD,
+	KEY_VMSIZE,
+	KEY_THREADS,
+	KEY_END
+};
 
 static const char *const status_keys[KEY_END] = {
-	[KEY_NAME] = "Name", [KEY_TGID] = "Tgid", [KEY_PPID] = "PPid", [KEY_UID] = "Uid", [KEY_GID] = "Gid", [KEY_GROUPS] = "Groups",
-	[KEY_NSPID] = "NSpid", [KEY_KTHREAD] = "Kthread", [KEY_VMSIZE] = "VmSize", [KEY_THREADS] = "Threads",
+	[KEY_NAME] = "Name",     [KEY_TGID] = "Tgid",       [KEY_PPID] = "PPid",   [KEY_UID] = "Uid",
+	[KEY_GID] = "Gid",       [KEY_GROUPS] = "Groups",   [KEY_NSPID] = "NSpid", [KEY_KTHREAD] = "Kthread",
+	[KEY_VMSIZE] = "VmSize", [KEY_THREADS] = "Threads",
 };
 /* Threads stands behind all the others: a text that was cut short has no such line. */
-#define KEYS_REQUIRED (1u << KEY_NAME | 1u << KEY_TGID | 1u << KEY_PPID | 1u << KEY_UID | 1u << KEY_GID | 1u << KEY_GROUPS | 1u << KEY_THREADS)
+#define KEYS_REQUIRED                                                                                          \
+	(1u << KEY_NAME | 1u << KEY_TGID | 1u << KEY_PPID | 1u << KEY_UID | 1u << KEY_GID | 1u << KEY_GROUPS | \
+	 1u << KEY_THREADS)
 
 static int take_line(enum status_key key, struct piece value, struct proc_status *s)
 {
@@ -176,7 +191,7 @@ int proc_status_parse(const char *text, size_t len, struct proc_status *ret_stat
 		if (key != KEY_END) {
 			r = -EBADMSG;
 			if (seen & 1u << key)
-				goto out;	/* the kernel says each thing once */
+				goto out; /* the kernel says each thing once */
 			seen |= 1u << key;
 			r = take_line(key, (struct piece){ colon + 1, (size_t)(line_end - colon - 1) }, &s);
 			if (r < 0)
@@ -187,7 +202,8 @@ int proc_status_parse(const char *text, size_t len, struct proc_status *ret_stat
 	r = -EBADMSG;
 	if ((seen & KEYS_REQUIRED) != KEYS_REQUIRED || s.tgid == 0)
 		goto out;
-	/* Kernels before 6.11 have no such line; but a thread without address space is the kernel's, or dead. Field 9 of `stat` would say PF_KTHREAD, and hang under the exec lock. */
+	/* Kernels before 6.11 have no such line; but a thread without address space is the kernel's, or dead. Field 9
+	 * of `stat` would say PF_KTHREAD, and hang under the exec lock. */
 	if (!(seen & 1u << KEY_KTHREAD))
 		s.kthread = !(seen & 1u << KEY_VMSIZE);
 	*ret_status = s;
@@ -199,8 +215,9 @@ out:
 
 /* ---- /proc/<tid>/cgroup: lines of "hierarchy:controllers:/path\n" (cgroups(7)) ---- */
 
-/* Containers, by whole components of a path, from the root down: the first match is what the host's engine made; what stands below it was made inside, and could name another
- * container. In doubt a path is a container's: the price is the right of `host`, and no path can be made to look like no container by going deeper. */
+/* Containers, by whole components of a path, from the root down: the first match is what the host's engine made; what
+ * stands below it was made inside, and could name another container. In doubt a path is a container's: the price is the
+ * right of `host`, and no path can be made to look like no container by going deeper. */
 
 static bool piece_starts(struct piece p, const char *prefix)
 {
@@ -245,14 +262,25 @@ static bool is_hex_id(struct piece p)
 	return true;
 }
 
-struct container { const char *runtime; struct piece id; };
+struct container {
+	const char *runtime;
+	struct piece id;
+};
 
-static const struct { const char *prefix, *runtime; } scope_runtimes[] = {
-	{ "docker", "docker" }, { "libpod", "podman" }, { "libpod-payload", "podman" }, { "crio", "crio" }, { "cri-containerd", "containerd" }, { "containerd", "containerd" },
+static const struct {
+	const char *prefix, *runtime;
+} scope_runtimes[] = {
+	{ "docker", "docker" },
+	{ "libpod", "podman" },
+	{ "libpod-payload", "podman" },
+	{ "crio", "crio" },
+	{ "cri-containerd", "containerd" },
+	{ "containerd", "containerd" },
 	{ "nerdctl", "containerd" },
 };
 
-/* "docker-<id>.scope", "libpod-<id>", "<id>", and "kubepods-….slice:cri-containerd:<id>" (a systemd name given to an engine that makes plain directories). */
+/* "docker-<id>.scope", "libpod-<id>", "<id>", and "kubepods-….slice:cri-containerd:<id>" (a systemd name given to an
+ * engine that makes plain directories). */
 static bool match_hex(struct piece c, bool kube, struct container *ret)
 {
 	struct piece id, prefix;
@@ -289,11 +317,18 @@ static bool match_hex(struct piece c, bool kube, struct container *ret)
 /* Engines that give a name, not a digest. parent is empty at the root. */
 static bool match_named(struct piece parent, struct piece c, struct container *ret)
 {
-	static const struct { const char *parent, *runtime; } dirs[] = {
-		{ "docker", "docker" }, { "lxc", "lxc" }, { "lxc.payload", "lxc" }, { "garden", "garden" }, { "buildkit", "buildkit" },
+	static const struct {
+		const char *parent, *runtime;
+	} dirs[] = {
+		{ "docker", "docker" }, { "lxc", "lxc" },           { "lxc.payload", "lxc" },
+		{ "garden", "garden" }, { "buildkit", "buildkit" },
 	};
-	static const struct { const char *parent, *prefix, *suffix, *runtime; } names[] = {
-		{ NULL, "lxc.payload.", "", "lxc" }, { "machine.slice", "machine-", ".scope", "machine" }, { NULL, "systemd-nspawn@", ".service", "machine" },
+	static const struct {
+		const char *parent, *prefix, *suffix, *runtime;
+	} names[] = {
+		{ NULL, "lxc.payload.", "", "lxc" },
+		{ "machine.slice", "machine-", ".scope", "machine" },
+		{ NULL, "systemd-nspawn@", ".service", "machine" },
 	};
 
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
@@ -344,8 +379,9 @@ static bool match_path(struct piece path, struct container *ret)
 	return true;
 }
 
-/* The unit as systemd sees it (systemd.unit(5); cgroups are named after units): the first component below the slices. Not the last one: below its unit a service, or a user's manager,
- * makes directories as it likes, and could name one after another unit. */
+/* The unit as systemd sees it (systemd.unit(5); cgroups are named after units): the first component below the slices.
+ * Not the last one: below its unit a service, or a user's manager, makes directories as it likes, and could name one
+ * after another unit. */
 static bool unit_of(struct piece path, struct piece *ret)
 {
 	static const char *const types[] = { ".service", ".scope", ".socket", ".mount", ".swap", ".timer", ".path" };
@@ -356,7 +392,8 @@ static bool unit_of(struct piece path, struct piece *ret)
 			return false;
 	} while (piece_ends(c, ".slice"));
 	if (c.at[0] == '_')
-		c = piece_cut(c, 1, 0);		/* systemd's escape for names that would clash with the kernel's files */
+		/* systemd's escape for names that would clash with the kernel's files */
+		c = piece_cut(c, 1, 0);
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		if (c.len > strlen(types[i]) && piece_ends(c, types[i])) {
 			*ret = c;
@@ -382,7 +419,8 @@ static void put(char *ret, size_t size, const char *prefix, struct piece text)
 }
 
 /* Splits "hierarchy:controllers:/path". */
-static bool split_line(struct piece line, struct piece *ret_hierarchy, struct piece *ret_controllers, struct piece *ret_path)
+static bool split_line(struct piece line, struct piece *ret_hierarchy, struct piece *ret_controllers,
+		       struct piece *ret_path)
 {
 	const char *first = memchr(line.at, ':', line.len), *second;
 
@@ -399,7 +437,8 @@ static bool split_line(struct piece line, struct piece *ret_hierarchy, struct pi
 	return true;
 }
 
-/* Which hierarchy is believed first: systemd's own (v1 and hybrid), the unified one, any other. A process counts as a container's if any of them says so: moving out of one is not enough. */
+/* Which hierarchy is believed first: systemd's own (v1 and hybrid), the unified one, any other. A process counts as a
+ * container's if any of them says so: moving out of one is not enough. */
 enum { RANK_SYSTEMD, RANK_UNIFIED, RANK_OTHER, RANK_NONE };
 
 static int rank_of(struct piece hierarchy, struct piece controllers)
@@ -409,7 +448,8 @@ static int rank_of(struct piece hierarchy, struct piece controllers)
 	return piece_is(hierarchy, "0") && controllers.len == 0 ? RANK_UNIFIED : RANK_OTHER;
 }
 
-void proc_cgroup_parse(const char *text, size_t len, char *ret_unit, size_t unit_len, char *ret_container, size_t container_len)
+void proc_cgroup_parse(const char *text, size_t len, char *ret_unit, size_t unit_len, char *ret_container,
+		       size_t container_len)
 {
 	struct piece rest = { text, len }, unit = { "", 0 }, hierarchy, controllers, path;
 	struct container container = { "", { "", 0 } };

@@ -15,12 +15,12 @@
 #include "fs/caller/caller.h"
 #include "fs/common/clock.h"
 
-#define CLIENTS_MAX  16
-#define JOBS_MAX     64
-#define STACK_SIZE   (256u * 1024)
-#define STAT_MAX     2048
-#define CGROUP_MAX   65536
-#define STATUS_HEAD  1024	/* Tgid is in the first lines */
+#define CLIENTS_MAX 16
+#define JOBS_MAX    64
+#define STACK_SIZE  (256u * 1024)
+#define STAT_MAX    2048
+#define CGROUP_MAX  65536
+#define STATUS_HEAD 1024 /* Tgid is in the first lines */
 
 /* Inode numbers of the initial namespaces, fixed by the kernel (include/linux/proc_ns.h). */
 #define INIT_CGROUP_NS 0xeffffffbu
@@ -104,12 +104,14 @@ static int read_namespace(int dir_fd, const char *type, uint64_t *ret)
 
 static int read_namespaces(int dir_fd, struct namespaces *ret)
 {
-	int user = read_namespace(dir_fd, "user", &ret->user), pid = read_namespace(dir_fd, "pid", &ret->pid), mnt = read_namespace(dir_fd, "mnt", &ret->mnt);
+	int user = read_namespace(dir_fd, "user", &ret->user), pid = read_namespace(dir_fd, "pid", &ret->pid),
+	    mnt = read_namespace(dir_fd, "mnt", &ret->mnt);
 
 	return user < 0 ? user : pid < 0 ? pid : mnt;
 }
 
-/* Fields of `stat` by their number in proc_pid_stat(5), from 3 on. The name before them may hold blanks and parentheses: the last one ends it. */
+/* Fields of `stat` by their number in proc_pid_stat(5), from 3 on. The name before them may hold blanks and
+ * parentheses: the last one ends it. */
 static int stat_field(const char *text, unsigned number, uint64_t *ret)
 {
 	const char *p = strrchr(text, ')');
@@ -165,10 +167,7 @@ static int read_exe(int thread_fd, char ret[RESOLVER_EXE_MAX])
 	return 0;
 }
 
-static int first_error(int a, int b)
-{
-	return a < 0 ? a : b;
-}
+static int first_error(int a, int b) { return a < 0 ? a : b; }
 
 static struct subordinate look_up(struct subuids *subuids, uint32_t uid)
 {
@@ -207,15 +206,17 @@ static void resolve(int proc_fd, const struct namespaces *own, pid_t tid, struct
 
 /* ---- what `host` is ---- */
 
-/* Where /proc/1 is closed even to root, kthreadd tells: kernel threads live in the namespaces that the kernel started with, and so does the init process that it started beside them. No other pid namespace
- * has a kernel thread as its second process. */
+/* Where /proc/1 is closed even to root, kthreadd tells: kernel threads live in the namespaces that the kernel started
+ * with, and so does the init process that it started beside them. No other pid namespace has a kernel thread as its
+ * second process. */
 static bool is_kthreadd(int proc_fd)
 {
 	char text[STAT_MAX];
 	uint64_t ppid, flags;
 
-	return read_text(proc_fd, "2/stat", text, sizeof(text)) > 0 && strncmp(text, "2 (kthreadd) ", strlen("2 (kthreadd) ")) == 0 &&
-	       stat_field(text, 4, &ppid) == 0 && ppid == 0 && stat_field(text, 9, &flags) == 0 && (flags & PF_KTHREAD) != 0;
+	return read_text(proc_fd, "2/stat", text, sizeof(text)) > 0 &&
+	       strncmp(text, "2 (kthreadd) ", strlen("2 (kthreadd) ")) == 0 && stat_field(text, 4, &ppid) == 0 &&
+	       ppid == 0 && stat_field(text, 9, &flags) == 0 && (flags & PF_KTHREAD) != 0;
 }
 
 static int read_namespaces_of(int proc_fd, const char *who, struct namespaces *ret)
@@ -229,7 +230,8 @@ static int read_namespaces_of(int proc_fd, const char *who, struct namespaces *r
 	return r;
 }
 
-/* An engine that shares the host's pid and user namespaces (--pid=host) still shows in the cgroup, and one that hides the cgroup shows in the cgroup namespace. */
+/* An engine that shares the host's pid and user namespaces (--pid=host) still shows in the cgroup, and one that hides
+ * the cgroup shows in the cgroup namespace. */
 static bool self_in_container(int proc_fd)
 {
 	char *text = malloc(CGROUP_MAX), unit[2], container[2];
@@ -242,7 +244,7 @@ static bool self_in_container(int proc_fd)
 		return true;
 	n = read_text(proc_fd, "self/cgroup", text, CGROUP_MAX);
 	if (n == -ENOENT) {
-		in = false;	/* a kernel without cgroups */
+		in = false; /* a kernel without cgroups */
 		goto out;
 	}
 	if (n < 0)
@@ -264,9 +266,11 @@ static bool find_init(int proc_fd, struct namespaces *ret)
 {
 	struct namespaces self, init;
 
-	if (read_namespaces_of(proc_fd, "self", &self) < 0 || self.pid != INIT_PID_NS || self.user != INIT_USER_NS || self_in_container(proc_fd))
+	if (read_namespaces_of(proc_fd, "self", &self) < 0 || self.pid != INIT_PID_NS || self.user != INIT_USER_NS ||
+	    self_in_container(proc_fd))
 		return false;
-	if (read_namespaces_of(proc_fd, "1", &init) < 0 && (!is_kthreadd(proc_fd) || read_namespaces_of(proc_fd, "2", &init) < 0))
+	if (read_namespaces_of(proc_fd, "1", &init) < 0 &&
+	    (!is_kthreadd(proc_fd) || read_namespaces_of(proc_fd, "2", &init) < 0))
 		return false;
 	if (init.pid != INIT_PID_NS || init.user != INIT_USER_NS)
 		return false;
@@ -276,35 +280,40 @@ static bool find_init(int proc_fd, struct namespaces *ret)
 
 /* ---- questions and the threads that read for them ---- */
 
-/* The threads take turns at leading: the leader waits for questions and deadlines, and when a question comes it lets another lead and reads for it itself, so that an answer costs no
- * hand-over between threads. Before a thread goes to read, where it may hang, there must be another that leads or can; if there is none, it stays, and the question waits for whoever comes back. */
+/* The threads take turns at leading: the leader waits for questions and deadlines, and when a question comes it lets
+ * another lead and reads for it itself, so that an answer costs no hand-over between threads. Before a thread goes to
+ * read, where it may hang, there must be another that leads or can; if there is none, it stays, and the question waits
+ * for whoever comes back. */
 
 enum job_state { JOB_FREE = 0, JOB_QUEUED, JOB_RUNNING, JOB_ABANDONED /* answered; its thread still hangs */ };
 
-struct job { enum job_state state; size_t client; struct resolver_question asked; int64_t deadline; };
+struct job {
+	enum job_state state;
+	size_t client;
+	struct resolver_question asked;
+	int64_t deadline;
+};
 
 struct resolver {
 	int proc_fd;
 	bool init_known;
 	struct namespaces init, own;
 	struct subuids *subuids;
-	pthread_mutex_t lock;		/* of all below; held while an answer is sent, which never blocks */
-	pthread_cond_t work, end;	/* for idle threads; for resolver_run */
+	pthread_mutex_t lock;     /* of all below; held while an answer is sent, which never blocks */
+	pthread_cond_t work, end; /* for idle threads; for resolver_run */
 	bool leading, stop;
 	size_t n_clients;
-	int clients[CLIENTS_MAX];	/* -1: it has closed */
+	int clients[CLIENTS_MAX]; /* -1: it has closed */
 	struct job jobs[JOBS_MAX];
-	size_t first;			/* where the search for the next question starts: behind the last one, so that none waits for ever */
+	/* where the search for the next question starts: behind the last one, so that none waits for ever */
+	size_t first;
 	pthread_t threads[RESOLVER_THREADS_MAX];
 	size_t n_threads, idle, alive;
 };
 
 static void *reader(void *arg);
 
-static uint64_t machines_mnt(const struct resolver *r)
-{
-	return r->init_known ? r->init.mnt : r->own.mnt;
-}
+static uint64_t machines_mnt(const struct resolver *r) { return r->init_known ? r->init.mnt : r->own.mnt; }
 
 /* A client that does not read loses answers, and nobody waits for it. */
 static void answer(struct resolver *r, const struct job *job, struct resolver_answer *a)
@@ -342,7 +351,9 @@ static void work(struct resolver *r, const struct resolver_question *q, struct r
 {
 	subuids_follow(r->subuids);
 	if (q->kind == RESOLVER_RANGES) {
-		a->n_ranges = (uint32_t)subuids_copy(r->subuids, q->from, a->ranges, sizeof(a->ranges) / sizeof(a->ranges[0]), &a->all_ranges, &a->table);
+		a->n_ranges = (uint32_t)subuids_copy(r->subuids, q->from, a->ranges,
+						     sizeof(a->ranges) / sizeof(a->ranges[0]), &a->all_ranges,
+						     &a->table);
 		return;
 	}
 	const struct namespaces ours = { r->own.user, r->own.pid, machines_mnt(r) };
@@ -359,7 +370,7 @@ static void run_job(struct resolver *r, struct job *job)
 	job->state = JOB_RUNNING;
 	r->first = (size_t)(job - r->jobs + 1) % JOBS_MAX;
 	pthread_mutex_unlock(&r->lock);
-	work(r, &job->asked, &a);	/* the question does not change while the job is not free */
+	work(r, &job->asked, &a); /* the question does not change while the job is not free */
 	pthread_mutex_lock(&r->lock);
 	if (job->state == JOB_RUNNING)
 		answer(r, job, &a);
@@ -368,7 +379,10 @@ static void run_job(struct resolver *r, struct job *job)
 
 static void take_question(struct resolver *r, size_t client, const struct resolver_question *q)
 {
-	struct job job = { .state = JOB_QUEUED, .client = client, .asked = *q, .deadline = clock_monotonic() + RESOLVER_PATIENCE_MS * INT64_C(1000000) };
+	struct job job = { .state = JOB_QUEUED,
+			   .client = client,
+			   .asked = *q,
+			   .deadline = clock_monotonic() + RESOLVER_PATIENCE_MS * INT64_C(1000000) };
 	const bool sound = q->kind == RESOLVER_RANGES || (q->kind == RESOLVER_THREAD && q->tid > 0);
 	size_t i = 0;
 
@@ -532,7 +546,7 @@ static bool start_readers(struct resolver *r)
 	pthread_mutex_lock(&r->lock);
 	while (r->n_threads < RESOLVER_THREADS && start_reader(r))
 		;
-	started = r->n_threads >= 2;	/* one to lead and one to read */
+	started = r->n_threads >= 2; /* one to lead and one to read */
 	if (!started)
 		end(r);
 	pthread_mutex_unlock(&r->lock);

@@ -1,4 +1,5 @@
-/* Asking the resolver: threads ask side by side, so that it answers all that have come while it slept, and one of those who wait receives for the others. */
+/* Asking the resolver: threads ask side by side, so that it answers all that have come while it slept, and one of those
+ * who wait receives for the others. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -13,14 +14,19 @@
 #include "fs/caller/resolver.h"
 #include "store/crypto/aead.h"
 
-struct asking { uint64_t number; struct resolver_answer *answer; bool done; struct asking *next; };
+struct asking {
+	uint64_t number;
+	struct resolver_answer *answer;
+	bool done;
+	struct asking *next;
+};
 
 struct resolver_client {
 	int fd;
-	pthread_mutex_t lock;	/* of all below */
-	pthread_cond_t changed;	/* somebody has his answer, or nobody receives any more */
+	pthread_mutex_t lock;   /* of all below */
+	pthread_cond_t changed; /* somebody has his answer, or nobody receives any more */
 	bool receiving;
-	uint64_t number;	/* of the last question */
+	uint64_t number; /* of the last question */
 	struct asking *asking;
 };
 
@@ -92,17 +98,21 @@ static int wait_for(struct resolver_client *c, const struct asking *me, int64_t 
 	int r = 0;
 
 	while (!me->done && !r)
-		r = c->receiving ? -pthread_cond_timedwait(&c->changed, &c->lock, &until) : receive_for_all(c, deadline);
+		r = c->receiving ? -pthread_cond_timedwait(&c->changed, &c->lock, &until)
+				 : receive_for_all(c, deadline);
 	return me->done ? 0 : r;
 }
 
-static int ask(struct resolver_client *c, struct resolver_question *q, int64_t deadline, struct resolver_answer *ret_answer)
+static int ask(struct resolver_client *c, struct resolver_question *q, int64_t deadline,
+	       struct resolver_answer *ret_answer)
 {
 	struct asking me = { .answer = ret_answer };
 
 	enter(c, &me);
 	q->number = me.number;
-	int r = send(c->fd, q, sizeof(*q), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*q) ? 0 : errno == EAGAIN ? -EAGAIN : -EPIPE;
+	int r = send(c->fd, q, sizeof(*q), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*q) ? 0
+		: errno == EAGAIN                                                              ? -EAGAIN
+											       : -EPIPE;
 	pthread_mutex_lock(&c->lock);
 	if (!r)
 		r = wait_for(c, &me, deadline);
@@ -111,7 +121,8 @@ static int ask(struct resolver_client *c, struct resolver_question *q, int64_t d
 	return r;
 }
 
-int resolver_ask(struct resolver_client *c, pid_t tid, uint32_t uid, int64_t deadline, struct resolver_answer *ret_answer)
+int resolver_ask(struct resolver_client *c, pid_t tid, uint32_t uid, int64_t deadline,
+		 struct resolver_answer *ret_answer)
 {
 	struct resolver_question q = { .kind = RESOLVER_THREAD, .tid = tid, .uid = uid };
 
@@ -133,14 +144,16 @@ static int begin_table(const struct resolver_answer *a, uint32_t known, struct s
 /* Of a resolver that may be somebody else's: no more than there is room for, and some. */
 static int add_ranges(const struct resolver_answer *a, uint32_t number, uint32_t all, struct subuid_table *t)
 {
-	if (a->table != number || a->n_ranges > all - t->n || a->n_ranges > sizeof(a->ranges) / sizeof(a->ranges[0]) || (a->n_ranges == 0 && t->n < all))
+	if (a->table != number || a->n_ranges > all - t->n || a->n_ranges > sizeof(a->ranges) / sizeof(a->ranges[0]) ||
+	    (a->n_ranges == 0 && t->n < all))
 		return -EAGAIN;
 	memcpy(t->ranges + t->n, a->ranges, a->n_ranges * sizeof(*t->ranges));
 	t->n += a->n_ranges;
 	return 0;
 }
 
-int resolver_ask_ranges(struct resolver_client *c, uint32_t known, int64_t deadline, struct subuid_table *ret_table, uint32_t *ret_number)
+int resolver_ask_ranges(struct resolver_client *c, uint32_t known, int64_t deadline, struct subuid_table *ret_table,
+			uint32_t *ret_number)
 {
 	struct resolver_question q = { .kind = RESOLVER_RANGES };
 	struct subuid_table t = { 0 };
@@ -178,7 +191,8 @@ int resolver_client_new(int fd, struct resolver_client **ret_client)
 
 	if (!c)
 		return -ENOMEM;
-	/* Numbered from a random start: a worker takes over the socket of one that died, and answers to its questions may still be on their way. */
+	/* Numbered from a random start: a worker takes over the socket of one that died, and answers to its questions
+	 * may still be on their way. */
 	int r = random_bytes(&c->number, sizeof(c->number));
 	if (r < 0) {
 		free(c);

@@ -4,12 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OWNERS_CHAIN_MAX 8	/* owners that lie in another one's range; what goes on longer is a circle */
+#define OWNERS_CHAIN_MAX 8 /* owners that lie in another one's range; what goes on longer is a circle */
 
 /* An owner beyond 32 bits stands for a name that is nobody's: its own, but not another's. */
 #define UNKNOWN_NAME (UINT64_C(1) << 32)
 
-struct piece { const char *at; size_t len; };
+struct piece {
+	const char *at;
+	size_t len;
+};
 
 /* ---- lines ---- */
 
@@ -43,7 +46,10 @@ static bool number_of(struct piece p, uint64_t *ret)
 
 /* ---- /etc/passwd: names, sorted ---- */
 
-struct account { struct piece name; uint32_t uid; };
+struct account {
+	struct piece name;
+	uint32_t uid;
+};
 
 static int compare_pieces(const struct piece *a, const struct piece *b)
 {
@@ -78,7 +84,8 @@ static int read_accounts(struct piece text, struct account **ret_accounts, size_
 	if (!accounts)
 		return -ENOMEM;
 	while (next_piece(&text, '\n', &line))
-		if (next_piece(&line, ':', &name) && name.len > 0 && next_piece(&line, ':', &field) && next_piece(&line, ':', &field) && number_of(field, &uid) && uid < UINT32_MAX)
+		if (next_piece(&line, ':', &name) && name.len > 0 && next_piece(&line, ':', &field) &&
+		    next_piece(&line, ':', &field) && number_of(field, &uid) && uid < UINT32_MAX)
 			accounts[n++] = (struct account){ name, (uint32_t)uid };
 	qsort(accounts, n, sizeof *accounts, compare_accounts);
 	*ret_accounts = accounts;
@@ -88,7 +95,8 @@ static int read_accounts(struct piece text, struct account **ret_accounts, size_
 
 static bool find_account(const struct account *accounts, size_t n, struct piece name, uint32_t *ret_uid)
 {
-	const struct account key = { .name = name }, *found = n ? bsearch(&key, accounts, n, sizeof *accounts, compare_accounts) : NULL;
+	const struct account key = { .name = name },
+			     *found = n ? bsearch(&key, accounts, n, sizeof *accounts, compare_accounts) : NULL;
 
 	if (found)
 		*ret_uid = found->uid;
@@ -97,7 +105,10 @@ static bool find_account(const struct account *accounts, size_t n, struct piece 
 
 /* ---- /etc/subuid ---- */
 
-struct claim { uint64_t owner; uint32_t first, last; };
+struct claim {
+	uint64_t owner;
+	uint32_t first, last;
+};
 
 enum line { LINE_GOOD, LINE_EMPTY, LINE_MALFORMED };
 
@@ -109,8 +120,9 @@ static enum line read_line(struct piece line, struct piece *ret_name, struct cla
 
 	if (line.len == 0 || line.at[0] == '#')
 		return LINE_EMPTY;
-	if (!next_piece(&line, ':', ret_name) || ret_name->len == 0 || !next_piece(&line, ':', &first) || !next_piece(&line, ':', &count) || line.at ||
-	    !number_of(first, &from) || !number_of(count, &n) || from + n > UINT32_MAX)
+	if (!next_piece(&line, ':', ret_name) || ret_name->len == 0 || !next_piece(&line, ':', &first) ||
+	    !next_piece(&line, ':', &count) || line.at || !number_of(first, &from) || !number_of(count, &n) ||
+	    from + n > UINT32_MAX)
 		return LINE_MALFORMED;
 	if (from == 0 && n > 0) {
 		from++;
@@ -122,7 +134,13 @@ static enum line read_line(struct piece line, struct piece *ret_name, struct cla
 	return LINE_GOOD;
 }
 
-struct reading { const struct account *accounts; size_t n_accounts; struct claim *claims; size_t n; struct subuid_faults faults; };
+struct reading {
+	const struct account *accounts;
+	size_t n_accounts;
+	struct claim *claims;
+	size_t n;
+	struct subuid_faults faults;
+};
 
 static void note(uint32_t line, uint32_t *count, uint32_t *first)
 {
@@ -196,7 +214,10 @@ static size_t merge_owners(struct claim *c, size_t n)
 }
 
 /* Where a claim begins, and one behind where it ends. */
-struct edge { uint64_t at, owner; int step; };
+struct edge {
+	uint64_t at, owner;
+	int step;
+};
 
 static int compare_edges(const void *x, const void *y)
 {
@@ -205,15 +226,20 @@ static int compare_edges(const void *x, const void *y)
 	return (a->at > b->at) - (a->at < b->at);
 }
 
-/* Who claims the place between two edges: of users how many and the sum of their numbers, which is the owner where there is one. */
-struct claimed { uint64_t users, sum, roots; };
+/* Who claims the place between two edges: of users how many and the sum of their numbers, which is the owner where
+ * there is one. */
+struct claimed {
+	uint64_t users, sum, roots;
+};
 
 static bool owner_of(const struct claimed *c, uint32_t *ret_owner, bool *ret_shared)
 {
 	if (c->users == 0 && c->roots == 0)
 		return false;
 	*ret_shared |= c->users > 1;
-	*ret_owner = c->users == 0 ? SUBUID_ROOT : c->users > 1 || c->sum >= UNKNOWN_NAME ? SUBUID_UNKNOWN : (uint32_t)c->sum;
+	*ret_owner = c->users == 0                            ? SUBUID_ROOT
+		     : c->users > 1 || c->sum >= UNKNOWN_NAME ? SUBUID_UNKNOWN
+							      : (uint32_t)c->sum;
 	return true;
 }
 
@@ -248,14 +274,16 @@ static int flatten(const struct claim *claims, size_t n, struct subuid_table *re
 	for (size_t i = 0; i < 2 * n; i++) {
 		step_over(&now, &edges[i]);
 		if (i + 1 < 2 * n && edges[i + 1].at > edges[i].at && owner_of(&now, &owner, ret_shared))
-			ranges[kept++] = (struct subuid_range){ (uint32_t)edges[i].at, (uint32_t)(edges[i + 1].at - 1), owner };
+			ranges[kept++] = (struct subuid_range){ (uint32_t)edges[i].at, (uint32_t)(edges[i + 1].at - 1),
+								owner };
 	}
 	free(edges);
 	*ret_table = (struct subuid_table){ kept, ranges };
 	return 0;
 }
 
-int subuid_parse(const char *subuid, size_t subuid_len, const char *passwd, size_t passwd_len, struct subuid_table *ret_table, struct subuid_faults *ret_faults)
+int subuid_parse(const char *subuid, size_t subuid_len, const char *passwd, size_t passwd_len,
+		 struct subuid_table *ret_table, struct subuid_faults *ret_faults)
 {
 	const struct piece text = { subuid, subuid_len }, people = { passwd, passwd_len };
 	size_t lines = count_lines(text);

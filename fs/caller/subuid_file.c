@@ -15,16 +15,22 @@
 #define LOOK_NS INT64_C(1000000000)
 
 /* What changes when a file does. */
-struct version { dev_t dev; ino_t ino; off_t size; struct timespec mtime, ctime; int error; };
+struct version {
+	dev_t dev;
+	ino_t ino;
+	off_t size;
+	struct timespec mtime, ctime;
+	int error;
+};
 
 struct subuids {
 	int etc_fd;
-	pthread_mutex_t lock;	/* of all below */
-	int64_t looked;		/* 0: never */
+	pthread_mutex_t lock; /* of all below */
+	int64_t looked;       /* 0: never */
 	struct version subuid, passwd;
 	struct subuid_table table;
 	uint32_t number;
-	bool reading;		/* a thread is at it: the others use what there is */
+	bool reading; /* a thread is at it: the others use what there is */
 };
 
 static struct version version_of(int dir, const char *name)
@@ -33,7 +39,9 @@ static struct version version_of(int dir, const char *name)
 
 	if (dir < 0 || fstatat(dir, name, &st, 0))
 		return (struct version){ .error = dir < 0 ? ENOENT : errno };
-	return (struct version){ .dev = st.st_dev, .ino = st.st_ino, .size = st.st_size, .mtime = st.st_mtim, .ctime = st.st_ctim };
+	return (struct version){
+		.dev = st.st_dev, .ino = st.st_ino, .size = st.st_size, .mtime = st.st_mtim, .ctime = st.st_ctim
+	};
 }
 
 static bool same_time(const struct timespec *a, const struct timespec *b)
@@ -43,10 +51,12 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 
 static bool same_version(const struct version *a, const struct version *b)
 {
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->error == b->error && same_time(&a->mtime, &b->mtime) && same_time(&a->ctime, &b->ctime);
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->error == b->error &&
+	       same_time(&a->mtime, &b->mtime) && same_time(&a->ctime, &b->ctime);
 }
 
-/* At most SUBUID_FILE_MAX bytes, and of a longer file whole lines. A file that is not there is empty. 0 or negative errno. */
+/* At most SUBUID_FILE_MAX bytes, and of a longer file whole lines. A file that is not there is empty. 0 or negative
+ * errno. */
 static int read_file(int dir, const char *name, char **ret_text, size_t *ret_len, bool *ret_cut)
 {
 	int fd = dir < 0 ? -1 : openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), r = 0;
@@ -87,13 +97,18 @@ static int read_file(int dir, const char *name, char **ret_text, size_t *ret_len
 static void tell(const struct subuid_faults *f, bool cut)
 {
 	if (f->malformed)
-		log_warn("/etc/subuid: %u of its lines are not NAME:FIRST:COUNT (the first is line %u) and are passed over; the others count", f->malformed, f->first_malformed);
+		log_warn("/etc/subuid: %u of its lines are not NAME:FIRST:COUNT (the first is line %u) and are passed "
+			 "over; the others count",
+			 f->malformed, f->first_malformed);
 	if (f->unknown)
-		log_warn("/etc/subuid: %u of its lines names a user that /etc/passwd does not have (line %u): write its number there, or every block refuses these uids", f->unknown, f->first_unknown);
+		log_warn("/etc/subuid: %u of its lines names a user that /etc/passwd does not have (line %u): write "
+			 "its number there, or every block refuses these uids",
+			 f->unknown, f->first_unknown);
 	if (f->shared)
 		log_warn("/etc/subuid: ranges of two users overlap: every block refuses the uids that are in both");
 	if (f->too_long || cut)
-		log_warn("/etc/subuid or /etc/passwd is too long: of the first %u lines, of the second %u MiB count", SUBUID_LINES_MAX, SUBUID_FILE_MAX >> 20);
+		log_warn("/etc/subuid or /etc/passwd is too long: of the first %u lines, of the second %u MiB count",
+			 SUBUID_LINES_MAX, SUBUID_FILE_MAX >> 20);
 }
 
 /* Without the lock. */
@@ -166,7 +181,7 @@ static void follow(struct subuids *s, int64_t now)
 		return;
 	free(s->table.ranges);
 	s->table = table;
-	s->number += 2;		/* odd for ever */
+	s->number += 2; /* odd for ever */
 }
 
 void subuids_follow(struct subuids *s)
@@ -190,7 +205,8 @@ bool subuids_owner(struct subuids *s, uint32_t uid, uint32_t *ret_owner, uint32_
 	return range != NULL;
 }
 
-size_t subuids_copy(struct subuids *s, uint32_t from, struct subuid_range *ret, size_t max, uint32_t *ret_all, uint32_t *ret_number)
+size_t subuids_copy(struct subuids *s, uint32_t from, struct subuid_range *ret, size_t max, uint32_t *ret_all,
+		    uint32_t *ret_number)
 {
 	size_t n = 0;
 

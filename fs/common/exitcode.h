@@ -5,12 +5,12 @@
 enum exit_status {
 	EXIT_DONE = 0,
 	EXIT_ERROR = 1,
-	EXIT_USAGE = 2,		/* the request makes no sense, whoever asks */
+	EXIT_USAGE = 2, /* the request makes no sense, whoever asks */
 	EXIT_DENIED = 3,
 	EXIT_NOT_FOUND = 4,
 	EXIT_CONFLICT = 5,
 	EXIT_INTEGRITY = 6,
-	EXIT_UNAVAILABLE = 7,	/* not mounted, sealed, the key provider is silent */
+	EXIT_UNAVAILABLE = 7, /* not mounted, sealed, the key provider is silent */
 };
 
 /* The status for an errno, positive or negative; 0 gives EXIT_DONE. */

@@ -38,7 +38,7 @@ void inherited_signals(bool command)
 	struct sigaction now;
 	sigset_t none;
 
-	for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)	/* an alarm outlives exec(2) */
+	for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) /* an alarm outlives exec(2) */
 		(void)setitimer((__itimer_which_t)timers[i], &never, NULL);
 	for (int number = 1; number < NSIG; number++)
 		if (!stays_ignored(number, command) && !sigaction(number, NULL, &now) && now.sa_handler == SIG_IGN)
@@ -90,17 +90,23 @@ int inherited_limits(char *why, size_t why_len)
 		const int r = raise_limit(l, &before);
 
 		if (r < 0) {
-			snprintf(needed, sizeof needed, l->need == RLIM_INFINITY ? "unlimited" : "%" PRIu64, (uint64_t)l->need);
-			snprintf(why, why_len, "the limit on %s is %" PRIu64 ", and the daemon needs %s; raise it before the start: ulimit %s, or %s= in a unit", l->name, (uint64_t)before.rlim_max, needed, l->shell, l->unit);
+			snprintf(needed, sizeof needed, l->need == RLIM_INFINITY ? "unlimited" : "%" PRIu64,
+				 (uint64_t)l->need);
+			snprintf(why, why_len,
+				 "the limit on %s is %" PRIu64
+				 ", and the daemon needs %s; raise it before the start: ulimit %s, or %s= in a unit",
+				 l->name, (uint64_t)before.rlim_max, needed, l->shell, l->unit);
 			return -EPERM;
 		}
 		if (r > 0 && at < why_len)
-			at += (size_t)snprintf(why + at, why_len - at, "%s %s (%" PRIu64 ")", at ? "," : "limits were too low for the daemon and are raised:", l->name, (uint64_t)before.rlim_max);
+			at += (size_t)snprintf(why + at, why_len - at, "%s %s (%" PRIu64 ")",
+					       at ? "," : "limits were too low for the daemon and are raised:", l->name,
+					       (uint64_t)before.rlim_max);
 	}
 	return at > 0;
 }
 
-#define OOM_FILE "/proc/self/oom_score_adj"
+#define OOM_FILE  "/proc/self/oom_score_adj"
 #define OOM_SCORE "-500"
 
 /* Only in this direction. */
@@ -122,7 +128,4 @@ void inherited_oom_protect(void)
 		oom_move(OOM_SCORE, true);
 }
 
-void inherited_oom_as_others(void)
-{
-	oom_move("0", false);
-}
+void inherited_oom_as_others(void) { oom_move("0", false); }

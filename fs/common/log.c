@@ -16,11 +16,12 @@
 
 static const char *log_role = TAG;
 static bool log_stderr = true;
-static bool log_journal;	/* stderr is systemd's journal */
+static bool log_journal; /* stderr is systemd's journal */
 static int log_fd = -1;
 
-/* The same descriptor for good: it can be connected again from any thread, and by a signal handler be written to. Where connect(2) is not allowed any more, lines are lost once the logger's socket
- * is another one; systemd's is always the same. */
+/* The same descriptor for good: it can be connected again from any thread, and by a signal handler be written to. Where
+ * connect(2) is not allowed any more, lines are lost once the logger's socket is another one; systemd's is always the
+ * same. */
 static void log_connect(void)
 {
 	const struct sockaddr_un logger = { .sun_family = AF_UNIX, .sun_path = _PATH_LOG };
@@ -28,7 +29,8 @@ static void log_connect(void)
 	(void)!connect(log_fd, (const struct sockaddr *)&logger, sizeof logger);
 }
 
-/* systemd.exec(5), $JOURNAL_STREAM: device and inode of what stdout and stderr were. Who redirected stderr has the variable, too. */
+/* systemd.exec(5), $JOURNAL_STREAM: device and inode of what stdout and stderr were. Who redirected stderr has the
+ * variable, too. */
 static bool is_journal(int fd)
 {
 	const char *given = getenv("JOURNAL_STREAM");
@@ -36,7 +38,8 @@ static bool is_journal(int fd)
 	struct stat st;
 	int end = 0;
 
-	return given && sscanf(given, "%llu:%llu%n", &device, &inode, &end) == 2 && !given[end] && fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+	return given && sscanf(given, "%llu:%llu%n", &device, &inode, &end) == 2 && !given[end] &&
+	       fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
 void log_open(const char *role, bool to_stderr)
@@ -46,22 +49,16 @@ void log_open(const char *role, bool to_stderr)
 	log_journal = to_stderr && is_journal(STDERR_FILENO);
 	if (to_stderr)
 		return;
-	tzset();		/* lines are stamped with the local time: later it could not be read which */
+	tzset(); /* lines are stamped with the local time: later it could not be read which */
 	if (log_fd < 0)
 		log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	log_connect();
 }
 
-int log_descriptor(void)
-{
-	return log_fd;
-}
+int log_descriptor(void) { return log_fd; }
 
 /* A logger that hangs must not hang us: what it does not take at once is lost. */
-static bool log_send(const char *text, size_t len)
-{
-	return send(log_fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
-}
+static bool log_send(const char *text, size_t len) { return send(log_fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0; }
 
 /* "<priority>Mmm dd hh:mm:ss tag[pid]: text", as syslog(3) has it. */
 static void log_syslog(int priority, const char *line)
@@ -72,7 +69,8 @@ static void log_syslog(int priority, const char *line)
 
 	if (localtime_r(&now, &tm))
 		(void)!strftime(stamp, sizeof stamp, "%b %e %H:%M:%S ", &tm);
-	int n = snprintf(out, sizeof out, "<%d>%s" TAG "[%d]: %s: %s", LOG_DAEMON | priority, stamp, (int)getpid(), log_role, line);
+	int n = snprintf(out, sizeof out, "<%d>%s" TAG "[%d]: %s: %s", LOG_DAEMON | priority, stamp, (int)getpid(),
+			 log_role, line);
 	size_t len = (size_t)n < sizeof out ? (size_t)n : sizeof out - 1;
 	if (n > 0 && !log_send(out, len)) {
 		log_connect();
@@ -88,7 +86,7 @@ void log_line(int priority, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
-	for (char *p = line; *p; p++)		/* a name in a line must not start another */
+	for (char *p = line; *p; p++) /* a name in a line must not start another */
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			*p = '?';
 	if (!log_stderr) {
@@ -129,7 +127,8 @@ static bool limit_over(struct log_limit *l, int64_t now, struct log_limit *ret)
 
 static void say_left_out(const struct log_limit *l)
 {
-	log_line(l->priority, "%u more lines of this kind were left out in %d s, the last one: %s", l->left_out, (int)(LOG_LIMIT_NS / 1000000000), l->last);
+	log_line(l->priority, "%u more lines of this kind were left out in %d s, the last one: %s", l->left_out,
+		 (int)(LOG_LIMIT_NS / 1000000000), l->last);
 }
 
 void log_limited(struct log_limit *l, int priority, const char *format, ...)
@@ -168,7 +167,7 @@ void log_limits_end(void)
 	for (struct log_limit *l = limits; l; l = l->next) {
 		if (!limit_over(l, monotonic_ns(), &said))
 			continue;
-		pthread_mutex_unlock(&limits_lock);	/* places stay where they are, and in the list */
+		pthread_mutex_unlock(&limits_lock); /* places stay where they are, and in the list */
 		say_left_out(&said);
 		pthread_mutex_lock(&limits_lock);
 	}
@@ -177,7 +176,10 @@ void log_limits_end(void)
 
 /* ---- from a signal handler: no stdio, no locks, no clock ---- */
 
-struct raw { char text[256]; size_t len; };
+struct raw {
+	char text[256];
+	size_t len;
+};
 
 static void raw_text(struct raw *r, const char *text)
 {

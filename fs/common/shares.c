@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define NEARLY 64u	/* a part of the whole that is nearly nothing */
+#define NEARLY 64u /* a part of the whole that is nearly nothing */
 
 /* Open addressing with linear probing, never more than half full: each neighbour in it holds at least one unit. */
-struct holder { uint64_t neighbour; uint32_t held; /* 0: empty */ };
+struct holder {
+	uint64_t neighbour;
+	uint32_t held; /* 0: empty */
+};
 
 struct shares {
 	struct shares_config config;
@@ -34,10 +37,7 @@ int shares_new(const struct shares_config *config, struct shares **ret_shares)
 	return 0;
 }
 
-void shares_free(struct shares *s)
-{
-	free(s);
-}
+void shares_free(struct shares *s) { free(s); }
 
 /* ---- holders ---- */
 
@@ -62,7 +62,7 @@ static void remove_holder(struct shares *s, uint32_t gap)
 	for (uint32_t i = (gap + 1) & s->mask; s->holders[i].held; i = (i + 1) & s->mask) {
 		const uint32_t home = home_of(s, s->holders[i].neighbour);
 		if (((i - home) & s->mask) < ((i - gap) & s->mask))
-			continue;	/* it would be moved in front of its home */
+			continue; /* it would be moved in front of its home */
 		s->holders[gap] = s->holders[i];
 		s->holders[i].held = 0;
 		gap = i;
@@ -80,7 +80,8 @@ static bool may_take(const struct shares *s, uint32_t held, uint32_t n, enum sha
 
 	if (n > free || (c->most && (uint64_t)held + n > c->most + more))
 		return false;
-	/* as if taken one by one: before the last of them it holds less than half of what is free then. From the reserve whoever may takes what there is. */
+	/* as if taken one by one: before the last of them it holds less than half of what is free then. From the
+	 * reserve whoever may takes what there is. */
 	return rank == SHARE_RESERVED || 2 * ((uint64_t)held + n - 1) < free - n + 1;
 }
 
@@ -116,15 +117,9 @@ void shares_give(struct shares *s, uint64_t neighbour, uint32_t n)
 		remove_holder(s, at);
 }
 
-uint32_t shares_held(const struct shares *s, uint64_t neighbour)
-{
-	return s->holders[place_of(s, neighbour)].held;
-}
+uint32_t shares_held(const struct shares *s, uint64_t neighbour) { return s->holders[place_of(s, neighbour)].held; }
 
-uint32_t shares_taken(const struct shares *s)
-{
-	return s->taken;
-}
+uint32_t shares_taken(const struct shares *s) { return s->taken; }
 
 static uint64_t heaviest_but(const struct shares *s, const uint64_t *spared, uint32_t *ret_held)
 {
@@ -138,10 +133,7 @@ static uint64_t heaviest_but(const struct shares *s, const uint64_t *spared, uin
 	return most->neighbour;
 }
 
-uint64_t shares_heaviest(const struct shares *s, uint32_t *ret_held)
-{
-	return heaviest_but(s, NULL, ret_held);
-}
+uint64_t shares_heaviest(const struct shares *s, uint32_t *ret_held) { return heaviest_but(s, NULL, ret_held); }
 
 uint64_t shares_heaviest_user(const struct shares *s, uint32_t *ret_held)
 {

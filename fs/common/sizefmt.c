@@ -29,7 +29,7 @@ int size_parse(const char *text, uint64_t *ret_size)
 	char *end;
 	int shift;
 
-	if (!isdigit((unsigned char)*text))	/* strtoull takes spaces and signs */
+	if (!isdigit((unsigned char)*text)) /* strtoull takes spaces and signs */
 		return -EINVAL;
 	errno = 0;
 	n = strtoull(text, &end, 10);

@@ -63,8 +63,8 @@ static bool parse_offset(const char **p, int64_t *ret_s)
 		return true;
 	}
 	west = **p == '-';
-	if (!literal(p, "+-") || !digits(p, 2, &hours) || !literal(p, ":") || !digits(p, 2, &minutes) ||
-	    hours > 23 || minutes > 59)
+	if (!literal(p, "+-") || !digits(p, 2, &hours) || !literal(p, ":") || !digits(p, 2, &minutes) || hours > 23 ||
+	    minutes > 59)
 		return false;
 	*ret_s = (west ? -1 : 1) * (hours * 3600 + minutes * 60);
 	return true;
@@ -100,7 +100,10 @@ int time_parse_rfc3339(const char *text, int64_t *ret_ns)
 
 int time_parse_span(const char *text, int64_t *ret_ns)
 {
-	static const struct { char unit; int64_t s; } units[] = {
+	static const struct {
+		char unit;
+		int64_t s;
+	} units[] = {
 		{ 'w', 604800 }, { 'd', 86400 }, { 'h', 3600 }, { 'm', 60 }, { 's', 1 },
 	};
 	const size_t n_units = sizeof(units) / sizeof(units[0]);
@@ -148,15 +151,9 @@ static int parse_either(const char *text, int64_t now, bool back, int64_t *ret_n
 	return 0;
 }
 
-int time_parse(const char *text, int64_t now, int64_t *ret_ns)
-{
-	return parse_either(text, now, false, ret_ns);
-}
+int time_parse(const char *text, int64_t now, int64_t *ret_ns) { return parse_either(text, now, false, ret_ns); }
 
-int time_parse_since(const char *text, int64_t now, int64_t *ret_ns)
-{
-	return parse_either(text, now, true, ret_ns);
-}
+int time_parse_since(const char *text, int64_t now, int64_t *ret_ns) { return parse_either(text, now, true, ret_ns); }
 
 void time_print(int64_t ns, char ret_text[TIME_TEXT_MAX])
 {
@@ -182,7 +179,10 @@ void time_print(int64_t ns, char ret_text[TIME_TEXT_MAX])
 
 void time_print_span(int64_t ns, char ret_text[SPAN_TEXT_MAX])
 {
-	static const struct { const char *unit; int64_t seconds; } units[] = { { "d", 86400 }, { "h", 3600 }, { "m", 60 }, { "s", 1 } };
+	static const struct {
+		const char *unit;
+		int64_t seconds;
+	} units[] = { { "d", 86400 }, { "h", 3600 }, { "m", 60 }, { "s", 1 } };
 	int64_t left = ns / NS_PER_S;
 	size_t n = 0;
 
@@ -190,7 +190,8 @@ void time_print_span(int64_t ns, char ret_text[SPAN_TEXT_MAX])
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
 		if (left < units[i].seconds && (n || i < 3))
 			continue;
-		n += (size_t)snprintf(ret_text + n, SPAN_TEXT_MAX - n, "%lld%s", (long long)(left / units[i].seconds), units[i].unit);
+		n += (size_t)snprintf(ret_text + n, SPAN_TEXT_MAX - n, "%lld%s", (long long)(left / units[i].seconds),
+				      units[i].unit);
 		left %= units[i].seconds;
 	}
 }

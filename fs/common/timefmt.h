@@ -1,14 +1,16 @@
-/* Times as people and JSON write them: RFC 3339 with an offset, or a span from now ("90d", "12h", "1h30m"). Pure: now is an argument.
- * Times are nanoseconds since the epoch, from 1677-09-21 to 2262-04-11; the two ends of int64_t mean "none" elsewhere and are never results. */
+/* Times as people and JSON write them: RFC 3339 with an offset, or a span from now ("90d", "12h", "1h30m"). Pure: now
+ * is an argument. Times are nanoseconds since the epoch, from 1677-09-21 to 2262-04-11; the two ends of int64_t mean
+ * "none" elsewhere and are never results. */
 #ifndef COFFER_FS_COMMON_TIMEFMT_H
 #define COFFER_FS_COMMON_TIMEFMT_H
 
 #include <stdint.h>
 
-#define TIME_TEXT_MAX 40	/* bytes with the NUL, of a printed time */
+#define TIME_TEXT_MAX 40 /* bytes with the NUL, of a printed time */
 
-/* RFC 3339 §5.6: "2026-08-01T12:00:00Z", "2026-08-01T12:00:00.25+02:00". The offset must be there; a space or a small t or z is accepted; at most
- * nine digits of fraction. 0; -EINVAL (form, or no such day); -ERANGE (beyond what nanoseconds can count). */
+/* RFC 3339 §5.6: "2026-08-01T12:00:00Z", "2026-08-01T12:00:00.25+02:00". The offset must be there; a space or a small t
+ * or z is accepted; at most nine digits of fraction. 0; -EINVAL (form, or no such day); -ERANGE (beyond what
+ * nanoseconds can count). */
 int time_parse_rfc3339(const char *text, int64_t *ret_ns);
 
 /* One or more of NUMBER UNIT with units w, d, h, m, s in falling order, each at most once. 0, -EINVAL, -ERANGE. */

@@ -14,17 +14,23 @@
 /* Bytes of the UTF-8 sequence at p, 0 if there is none (RFC 3629 §4). */
 static size_t utf8_sequence(const unsigned char *p)
 {
-	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+	size_t n = p[0] < 0x80                   ? 1
+		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+		   : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
+		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+						 : 0;
 
 	for (size_t i = 1; i < n; i++)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return n;
 }
 
-/* What a terminal could take for an order, and what is not UTF-8 (a text cut within a character), becomes a question mark. */
+/* What a terminal could take for an order, and what is not UTF-8 (a text cut within a character), becomes a question
+ * mark. */
 static void printable(char *text)
 {
 	unsigned char *p = (unsigned char *)text;
@@ -73,16 +79,22 @@ const char *ctl_command(const struct ctl *c, char *buf, size_t len)
 }
 
 /* The hint; after, if there is one, stands behind the command's name. */
-static const struct { int error; const char *message, *hint, *after; } store_errors[] = {
+static const struct {
+	int error;
+	const char *message, *hint, *after;
+} store_errors[] = {
 	{ ENOKEY, "the vault is sealed", "as root, run: ", " unseal" },
 	{ ETIMEDOUT, "the key holder did not answer in time", "try again; what runs is shown by: ", " status" },
 	{ EAGAIN, "too many keys were asked of the key holder", "try again in a moment", NULL },
-	{ EBADMSG, "the store is damaged: a seal does not match", "run `coffer fsck` on the store, and restore what it names from a backup", NULL },
+	{ EBADMSG, "the store is damaged: a seal does not match",
+	  "run `coffer fsck` on the store, and restore what it names from a backup", NULL },
 	{ ENOSPC, "no space is left for the store", "make room on the store's file system, and try again", NULL },
-	{ EDQUOT, "this user has too many bytes under way that are no version yet", "close or commit some of the files that are being written, and try again", NULL },
+	{ EDQUOT, "this user has too many bytes under way that are no version yet",
+	  "close or commit some of the files that are being written, and try again", NULL },
 	{ EROFS, "the store's file system is read-only", "mount it writable, and try again", NULL },
 	{ ENOMEM, "memory is short", "try again; how much locked memory is in use is shown by: ", " status" },
-	{ EIO, "the store could not be read or written", "see the daemon's messages and the kernel's log for the disk", NULL },
+	{ EIO, "the store could not be read or written", "see the daemon's messages and the kernel's log for the disk",
+	  NULL },
 };
 
 int ctl_fail_store(struct ctl *c, int r, const char *format, ...)
@@ -100,7 +112,8 @@ int ctl_fail_store(struct ctl *c, int r, const char *format, ...)
 	if (i == n)
 		return ctl_fail(c, error, "cannot %s: %s", what, strerror(error));
 	ctl_command(c, command, sizeof(command));
-	ctl_hint(c, "%s%s%s", store_errors[i].hint, store_errors[i].after ? command : "", store_errors[i].after ? store_errors[i].after : "");
+	ctl_hint(c, "%s%s%s", store_errors[i].hint, store_errors[i].after ? command : "",
+		 store_errors[i].after ? store_errors[i].after : "");
 	return ctl_fail(c, error, "cannot %s: %s", what, store_errors[i].message);
 }
 
@@ -112,7 +125,8 @@ int ctl_fail_large(struct ctl *c)
 	limit = store_settings(c->env->store)->value_max;
 	store_unlock_tables(c->env->store);
 	ctl_hint(c, "keep the large file elsewhere, encrypted, and its key here");
-	return ctl_fail(c, EFBIG, "the value has %llu bytes; this vault's limit is %u", (unsigned long long)c->args.value_length, limit);
+	return ctl_fail(c, EFBIG, "the value has %llu bytes; this vault's limit is %u",
+			(unsigned long long)c->args.value_length, limit);
 }
 
 /* ---- answers ---- */
@@ -133,10 +147,7 @@ json_t *ctl_time(int64_t ns)
 	return json_string(text);
 }
 
-json_t *ctl_version(uint32_t version)
-{
-	return version ? json_integer(version) : json_null();
-}
+json_t *ctl_version(uint32_t version) { return version ? json_integer(version) : json_null(); }
 
 char *ctl_dump(const json_t *value, size_t flags, size_t *ret_len)
 {

@@ -1,7 +1,9 @@
 /* Requests about backups: writing one, who may recover them.
  *
- * A backup is read in chunks from a snapshot that lives in the worker. What is encrypted to a registered recipient needs secrets/backup alone: the recipient was chosen by an administrator. Any other recipient (a passphrase, a key of the
- * caller's) could be the caller itself, who would read with it what it may not: that needs secrets/get on all that is in it, and gives what the caller could open now (ctl_handout.c). */
+ * A backup is read in chunks from a snapshot that lives in the worker. What is encrypted to a registered recipient
+ * needs secrets/backup alone: the recipient was chosen by an administrator. Any other recipient (a passphrase, a key of
+ * the caller's) could be the caller itself, who would read with it what it may not: that needs secrets/get on all that
+ * is in it, and gives what the caller could open now (ctl_handout.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,14 +12,11 @@
 #include "fs/ctl/backups.h"
 #include "fs/ctl/internal.h"
 
-#define NAMES_MAX 500	/* in one request; more is --all, or several backups */
+#define NAMES_MAX 500 /* in one request; more is --all, or several backups */
 
 /* ---- backup ---- */
 
-static bool ad_hoc(const json_t *request)
-{
-	return json_object_get(request, "public_key") != NULL;
-}
+static bool ad_hoc(const json_t *request) { return json_object_get(request, "public_key") != NULL; }
 
 static int check_backup(struct ctl *c)
 {
@@ -67,7 +66,8 @@ static int ask_backup_by(struct ctl *c, const json_t *request)
 	if (names)
 		return 0;
 	r = ask_backup_of(c, request, "*");
-	/* Roles, bindings and settings are in it; who can open it finds all names in it, too, and what programs hooks run. */
+	/* Roles, bindings and settings are in it; who can open it finds all names in it, too, and what programs hooks
+	 * run. */
 	if (r == 0)
 		r = ctl_ask(c, ACTION_BINDINGS_LIST, "*");
 	if (r == 0 && ad_hoc(request))
@@ -79,10 +79,7 @@ static int ask_backup_by(struct ctl *c, const json_t *request)
 	return r;
 }
 
-static int ask_backup(struct ctl *c)
-{
-	return ask_backup_by(c, c->in);
-}
+static int ask_backup(struct ctl *c) { return ask_backup_by(c, c->in); }
 
 static int by_id(const void *a, const void *b)
 {
@@ -147,7 +144,8 @@ static int find_recipient(struct ctl *c, struct backup_recipient *ret)
 	}
 	r = store_recipient_find(c->env->store, name, &found);
 	if (r == -ENOENT) {
-		ctl_hint(c, "see: %s recipient list; an administrator registers one: %s recipient add", ctl_command(c, command, sizeof(command)), command);
+		ctl_hint(c, "see: %s recipient list; an administrator registers one: %s recipient add",
+			 ctl_command(c, command, sizeof(command)), command);
 		return ctl_fail(c, ENOENT, "recipient: \"%.64s\" is not registered", name);
 	}
 	if (r < 0)
@@ -194,9 +192,14 @@ static int begin_backup(struct ctl *c, const struct backup_recipient *recipient,
 	}
 	if (r < 0)
 		return ctl_fail_store(c, r, "begin a backup");
-	snprintf(c->detail, sizeof(c->detail), "%s to %s%s, epoch %llu", scope.all ? "the whole vault" : n == 1 ? "one secret" : "some secrets",
-		 recipient->kind == BACKUP_TO_PASSPHRASE ? "a passphrase" : recipient->name[0] ? "recipient " : "a key of the caller's", recipient->name,
-		 (unsigned long long)header.epoch);
+	snprintf(c->detail, sizeof(c->detail), "%s to %s%s, epoch %llu",
+		 scope.all ? "the whole vault"
+		 : n == 1  ? "one secret"
+			   : "some secrets",
+		 recipient->kind == BACKUP_TO_PASSPHRASE ? "a passphrase"
+		 : recipient->name[0]                    ? "recipient "
+							 : "a key of the caller's",
+		 recipient->name, (unsigned long long)header.epoch);
 	r = record_names(c);
 	if (r < 0) {
 		backups_end(c->env->backups, c->who, session);
@@ -229,7 +232,8 @@ static int run_backup(struct ctl *c)
 	store_rdlock(c->env->store);
 	store_counts(c->env->store, &counts);
 	store_unlock_tables(c->env->store);
-	ctl_set(c, "secrets", json_integer(n ? (json_int_t)n : (json_int_t)counts.secrets + (json_int_t)counts.deleted));
+	ctl_set(c, "secrets",
+		json_integer(n ? (json_int_t)n : (json_int_t)counts.secrets + (json_int_t)counts.deleted));
 	return 0;
 }
 
@@ -237,10 +241,13 @@ static int fail_gone(struct ctl *c)
 {
 	c->unrecorded = true;
 	ctl_hint(c, "begin the backup again");
-	return ctl_fail(c, ESTALE, "the backup that was being written is gone: its worker was replaced, or it was not read for a minute");
+	return ctl_fail(
+		c, ESTALE,
+		"the backup that was being written is gone: its worker was replaced, or it was not read for a minute");
 }
 
-/* What was allowed when the backup was begun is asked again for each chunk: a revocation or a block reaches it, as it reaches an open file. */
+/* What was allowed when the backup was begun is asked again for each chunk: a revocation or a block reaches it, as it
+ * reaches an open file. */
 static int ask_backup_read(struct ctl *c)
 {
 	const char *session = ctl_string(c, "session");
@@ -273,7 +280,7 @@ static int run_backup_read(struct ctl *c)
 		return fail_gone(c);
 	if (r < 0)
 		return ctl_fail_store(c, r, "write the backup");
-	c->unrecorded = true;	/* its pieces are */
+	c->unrecorded = true; /* its pieces are */
 	c->raw = chunk.bytes;
 	c->raw_len = chunk.len;
 	ctl_set(c, "length", json_integer((json_int_t)chunk.len));
@@ -295,12 +302,10 @@ static int run_backup_end(struct ctl *c)
 
 /* ---- recipients and drills ---- */
 
-static int ask_update(struct ctl *c)
-{
-	return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
-}
+static int ask_update(struct ctl *c) { return ctl_ask(c, ACTION_VAULT_UPDATE, NULL); }
 
-/* Whoever is registered can open all that is backed up from then on, disabled and deleted too: more than any action short of all gives. */
+/* Whoever is registered can open all that is backed up from then on, disabled and deleted too: more than any action
+ * short of all gives. */
 static int ask_recipient_add(struct ctl *c)
 {
 	char command[256];
@@ -308,8 +313,13 @@ static int ask_recipient_add(struct ctl *c)
 
 	if (r != -EACCES && (r < 0 || ctl_ask_administrator(c, NULL) == 0))
 		return r;
-	ctl_hint(c, "ask an administrator of the vault to register it; to back up for yourself: %s backup --public-key FILE", ctl_command(c, command, sizeof(command)));
-	return ctl_fail(c, EACCES, "a recipient can open every backup that is made to it, so only an administrator of the vault may register one");
+	ctl_hint(c,
+		 "ask an administrator of the vault to register it; to back up for yourself: %s backup --public-key "
+		 "FILE",
+		 ctl_command(c, command, sizeof(command)));
+	return ctl_fail(c, EACCES,
+			"a recipient can open every backup that is made to it, so only an administrator of the vault "
+			"may register one");
 }
 
 static int check_recipient(struct ctl *c)
@@ -333,9 +343,11 @@ static int run_recipient_add(struct ctl *c)
 	snprintf(by, sizeof(by), "user:%u", c->who->policy.uid);
 	r = store_recipient_add(c->env->store, name, key, by);
 	if (r == -EEXIST)
-		return ctl_fail(c, EEXIST, "there is a recipient %s already; remove it first, or choose another name", name);
+		return ctl_fail(c, EEXIST, "there is a recipient %s already; remove it first, or choose another name",
+				name);
 	if (r == -ENOSPC)
-		return ctl_fail(c, E2BIG, "there are %d recipients already; remove those that nobody needs", RECIPIENTS_MAX);
+		return ctl_fail(c, E2BIG, "there are %d recipients already; remove those that nobody needs",
+				RECIPIENTS_MAX);
 	if (r < 0)
 		return ctl_fail_store(c, r, "register the recipient");
 	snprintf(c->detail, sizeof(c->detail), "recipient %s added, key %s", name, ctl_string(c, "public_key"));
@@ -375,8 +387,9 @@ static int run_recipients(struct ctl *c)
 		char key[2 * CURVE_LEN + 1];
 		for (size_t k = 0; k < CURVE_LEN; k++)
 			snprintf(key + 2 * k, 3, "%02x", list[i].key[k]);
-		if (json_array_append_new(out, json_pack("{s:s, s:s, s:o, s:s}", "name", list[i].name, "public_key", key, "created", ctl_time(list[i].created),
-							 "created_by", list[i].created_by)) < 0)
+		if (json_array_append_new(out, json_pack("{s:s, s:s, s:o, s:s}", "name", list[i].name, "public_key",
+							 key, "created", ctl_time(list[i].created), "created_by",
+							 list[i].created_by)) < 0)
 			c->short_of_memory = true;
 	}
 	free(list);
@@ -394,14 +407,12 @@ static int check_drill(struct ctl *c)
 	return r < 0 ? r : ctl_check_time(c, "created", 0, &created, &given);
 }
 
-static int ask_drill(struct ctl *c)
-{
-	return ctl_ask(c, ACTION_SECRETS_RESTORE, "*");
-}
+static int ask_drill(struct ctl *c) { return ctl_ask(c, ACTION_SECRETS_RESTORE, "*"); }
 
 static int run_drill(struct ctl *c)
 {
-	struct drill d = { .at = c->now, .secrets = (uint64_t)json_integer_value(json_object_get(c->in, "secrets")),
+	struct drill d = { .at = c->now,
+			   .secrets = (uint64_t)json_integer_value(json_object_get(c->in, "secrets")),
 			   .versions = (uint64_t)json_integer_value(json_object_get(c->in, "versions")) };
 	uint8_t vault[16];
 	bool given;
@@ -414,7 +425,8 @@ static int run_drill(struct ctl *c)
 	r = store_drill_put(c->env->store, &d);
 	if (r < 0)
 		return ctl_fail_store(c, r, "keep the date of the drill");
-	snprintf(c->detail, sizeof(c->detail), "drill: %llu secrets, %llu versions, all good", (unsigned long long)d.secrets, (unsigned long long)d.versions);
+	snprintf(c->detail, sizeof(c->detail), "drill: %llu secrets, %llu versions, all good",
+		 (unsigned long long)d.secrets, (unsigned long long)d.versions);
 	return 0;
 }
 
@@ -422,26 +434,62 @@ static int run_drill(struct ctl *c)
 
 static const struct ctl_field no_fields[] = { { 0 } };
 static const struct ctl_field backup_fields[] = {
-	{ "names", CTL_ARRAY, false }, { "all", CTL_BOOL, false }, { "recipient", CTL_STRING, false }, { "public_key", CTL_STRING, false },
-	{ "salt", CTL_STRING, false }, { "ln", CTL_INT, false }, { 0 },
+	{ "names", CTL_ARRAY, false },
+	{ "all", CTL_BOOL, false },
+	{ "recipient", CTL_STRING, false },
+	{ "public_key", CTL_STRING, false },
+	{ "salt", CTL_STRING, false },
+	{ "ln", CTL_INT, false },
+	{ 0 },
 };
 static const struct ctl_field read_fields[] = { { "session", CTL_STRING, true }, { "chunk", CTL_INT, true }, { 0 } };
 static const struct ctl_field end_fields[] = { { "session", CTL_STRING, true }, { 0 } };
-static const struct ctl_field recipient_fields[] = { { "name", CTL_STRING, true }, { "public_key", CTL_STRING, true }, { 0 } };
+static const struct ctl_field recipient_fields[] = { { "name", CTL_STRING, true },
+						     { "public_key", CTL_STRING, true },
+						     { 0 } };
 static const struct ctl_field remove_fields[] = { { "name", CTL_STRING, true }, { 0 } };
 static const struct ctl_field drill_fields[] = {
-	{ "vault", CTL_STRING, true }, { "created", CTL_STRING, true }, { "secrets", CTL_INT, true }, { "versions", CTL_INT, true }, { 0 },
+	{ "vault", CTL_STRING, true },
+	{ "created", CTL_STRING, true },
+	{ "secrets", CTL_INT, true },
+	{ "versions", CTL_INT, true },
+	{ 0 },
 };
 
 const struct ctl_op ctl_backup_ops[] = {
-	{ .name = "backup", .operation = AUDIT_SECRET_BACKUP, .fields = backup_fields, .check = check_backup, .ask = ask_backup, .run = run_backup },
-	{ .name = "backup-read", .operation = AUDIT_SECRET_BACKUP, .fields = read_fields, .ask = ask_backup_read, .run = run_backup_read },
+	{ .name = "backup",
+	  .operation = AUDIT_SECRET_BACKUP,
+	  .fields = backup_fields,
+	  .check = check_backup,
+	  .ask = ask_backup,
+	  .run = run_backup },
+	{ .name = "backup-read",
+	  .operation = AUDIT_SECRET_BACKUP,
+	  .fields = read_fields,
+	  .ask = ask_backup_read,
+	  .run = run_backup_read },
 	{ .name = "backup-end", .operation = AUDIT_SECRET_BACKUP, .fields = end_fields, .run = run_backup_end },
-	{ .name = "recipient-add", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = recipient_fields, .check = check_recipient, .ask = ask_recipient_add,
+	{ .name = "recipient-add",
+	  .operation = AUDIT_VAULT_UPDATE,
+	  .changes = true,
+	  .fields = recipient_fields,
+	  .check = check_recipient,
+	  .ask = ask_recipient_add,
 	  .run = run_recipient_add },
-	{ .name = "recipient-remove", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = remove_fields, .check = check_recipient, .ask = ask_update,
+	{ .name = "recipient-remove",
+	  .operation = AUDIT_VAULT_UPDATE,
+	  .changes = true,
+	  .fields = remove_fields,
+	  .check = check_recipient,
+	  .ask = ask_update,
 	  .run = run_recipient_remove },
 	{ .name = "recipients", .fields = no_fields, .run = run_recipients },
-	{ .name = "drill", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = drill_fields, .check = check_drill, .ask = ask_drill, .run = run_drill },
+	{ .name = "drill",
+	  .operation = AUDIT_VAULT_UPDATE,
+	  .changes = true,
+	  .fields = drill_fields,
+	  .check = check_drill,
+	  .ask = ask_drill,
+	  .run = run_drill },
 	{ 0 },
 };

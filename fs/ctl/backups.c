@@ -10,18 +10,18 @@
 #include "fs/common/shares.h"
 
 struct session {
-	char id[BACKUP_SESSION_ID];	/* empty: free */
-	bool busy;			/* a thread reads; the others leave it alone */
+	char id[BACKUP_SESSION_ID]; /* empty: free */
+	bool busy;                  /* a thread reads; the others leave it alone */
 	uint32_t uid;
 	uint64_t neighbour;
 	pid_t tgid;
 	uint64_t start_time, user_ns;
-	time_t used;			/* CLOCK_MONOTONIC */
+	time_t used; /* CLOCK_MONOTONIC */
 	struct backup *backup;
-	char *request;			/* that it was begun by */
+	char *request; /* that it was begun by */
 	size_t request_len;
-	uint64_t next;			/* chunk */
-	uint8_t *chunk;			/* the last one that was read, for who lost the answer */
+	uint64_t next;  /* chunk */
+	uint8_t *chunk; /* the last one that was read, for who lost the answer */
 	size_t len;
 	bool last;
 };
@@ -88,10 +88,7 @@ static void drop(struct backups *b, time_t before)
 	pthread_mutex_unlock(&b->lock);
 }
 
-void backups_expire(struct backups *b)
-{
-	drop(b, now_s() - BACKUP_IDLE_S);
-}
+void backups_expire(struct backups *b) { drop(b, now_s() - BACKUP_IDLE_S); }
 
 /* One that is being read ends with that read, or the next: a sealed store gives it nothing. */
 void backups_drop(struct backups *b)
@@ -131,7 +128,8 @@ static struct session *free_session(struct backups *b)
 	return &b->sessions[i];
 }
 
-int backups_add(struct backups *b, const struct identity *who, struct backup *backup, const char *request, size_t len, char ret_session[BACKUP_SESSION_ID])
+int backups_add(struct backups *b, const struct identity *who, struct backup *backup, const char *request, size_t len,
+		char ret_session[BACKUP_SESSION_ID])
 {
 	struct session *found = NULL;
 	char id[BACKUP_SESSION_ID], *copy = copy_of(request, len);
@@ -144,11 +142,19 @@ int backups_add(struct backups *b, const struct identity *who, struct backup *ba
 	}
 	backups_expire(b);
 	pthread_mutex_lock(&b->lock);
-	if (shares_take(b->shares, who->neighbour, 1, SHARE_ORDINARY) || (who->host && who->uid == 0 && shares_take(b->shares, who->neighbour, 1, SHARE_RESERVED)))
+	if (shares_take(b->shares, who->neighbour, 1, SHARE_ORDINARY) ||
+	    (who->host && who->uid == 0 && shares_take(b->shares, who->neighbour, 1, SHARE_RESERVED)))
 		found = free_session(b);
 	if (found) {
-		*found = (struct session){ .uid = who->uid, .neighbour = who->neighbour, .tgid = who->tgid, .start_time = who->start_time, .user_ns = who->user_ns, .used = now_s(), .backup = backup,
-					    .request = copy, .request_len = len };
+		*found = (struct session){ .uid = who->uid,
+					   .neighbour = who->neighbour,
+					   .tgid = who->tgid,
+					   .start_time = who->start_time,
+					   .user_ns = who->user_ns,
+					   .used = now_s(),
+					   .backup = backup,
+					   .request = copy,
+					   .request_len = len };
 		memcpy(found->id, id, sizeof id);
 		memcpy(ret_session, id, sizeof id);
 	} else {
@@ -166,14 +172,15 @@ static struct session *find(struct backups *b, const struct identity *who, const
 {
 	for (size_t i = 0; i < BACKUPS_MAX; i++) {
 		struct session *s = &b->sessions[i];
-		if (s->id[0] && !s->busy && strcmp(s->id, id) == 0 && s->uid == who->uid && s->tgid == who->tgid && s->start_time == who->start_time &&
-		    s->user_ns == who->user_ns)
+		if (s->id[0] && !s->busy && strcmp(s->id, id) == 0 && s->uid == who->uid && s->tgid == who->tgid &&
+		    s->start_time == who->start_time && s->user_ns == who->user_ns)
 			return s;
 	}
 	return NULL;
 }
 
-int backups_request(struct backups *b, const struct identity *who, const char *session, char **ret_request, size_t *ret_len)
+int backups_request(struct backups *b, const struct identity *who, const char *session, char **ret_request,
+		    size_t *ret_len)
 {
 	const struct session *s;
 	char *copy = NULL;
@@ -239,7 +246,8 @@ static int copy_chunk(const struct session *s, struct backups_chunk *chunk)
 	return 0;
 }
 
-int backups_read(struct backups *b, const struct identity *who, const char *session, const struct backup_judge *judge, struct backups_chunk *chunk)
+int backups_read(struct backups *b, const struct identity *who, const char *session, const struct backup_judge *judge,
+		 struct backups_chunk *chunk)
 {
 	struct session *s;
 	int r = 0;

@@ -10,13 +10,14 @@
 
 /* ---- who may hand out what ---- */
 
-/* Power over bindings, roles, the vault and the log is given, and taken away, only by those who hold all of it themselves: otherwise a data-access administrator would make
- * himself an administrator with one request. */
+/* Power over bindings, roles, the vault and the log is given, and taken away, only by those who hold all of it
+ * themselves: otherwise a data-access administrator would make himself an administrator with one request. */
 static int ask_role(struct ctl *c, const struct role *role, const char *scope)
 {
 	if (role_is_data_role(role) || ctl_ask_administrator(c, scope) == 0)
 		return 0;
-	return ctl_fail(c, EACCES, "the role %s gives more than data, and only an administrator may grant or revoke it", role->name);
+	return ctl_fail(c, EACCES, "the role %s gives more than data, and only an administrator may grant or revoke it",
+			role->name);
 }
 
 static int find_role(struct ctl *c, struct role *ret)
@@ -40,7 +41,8 @@ int ctl_check_principal(struct ctl *c, const char *field)
 	const char *text = ctl_string(c, field);
 
 	if (principal_parse(text, NULL, NULL, &c->args.principal) < 0) {
-		ctl_hint(c, "a principal is user:UID, group:GID, host or everyone, joined by commas to narrow: user:1000,host (numbers only: names are the client's business)");
+		ctl_hint(c, "a principal is user:UID, group:GID, host or everyone, joined by commas to narrow: "
+			    "user:1000,host (numbers only: names are the client's business)");
 		return ctl_fail(c, EINVAL, "%s: \"%.128s\" is not a principal", field, text);
 	}
 	c->args.principal_text = text;
@@ -150,7 +152,10 @@ static void hint_about_containers(struct ctl *c, const char *principal)
 		return;
 	for (size_t i = 0; i < p->n; i++)
 		if (p->conditions[i].kind == PRINCIPAL_USER && p->conditions[i].id == 0) {
-			ctl_hint(c, "%s is root of every container that shares this machine's user ids, too: %s,host means this machine's root alone", principal, principal);
+			ctl_hint(c,
+				 "%s is root of every container that shares this machine's user ids, too: %s,host "
+				 "means this machine's root alone",
+				 principal, principal);
 			return;
 		}
 	ctl_hint(c, "this holds in containers too; %s,host would narrow it to this machine's own processes", principal);
@@ -158,7 +163,9 @@ static void hint_about_containers(struct ctl *c, const char *principal)
 
 static struct binding wanted_binding(const struct ctl *c, const struct role *role)
 {
-	struct binding b = { .role = role->id, .principal = c->args.principal, .from = c->args.from, .until = c->args.until };
+	struct binding b = {
+		.role = role->id, .principal = c->args.principal, .from = c->args.from, .until = c->args.until
+	};
 
 	snprintf(b.scope, sizeof(b.scope), "%s", c->args.scope);
 	return b;
@@ -193,10 +200,13 @@ static int run_grant(struct ctl *c)
 		r = ctl_note_self_grant(c, &b.principal, role.name, b.scope);
 	if (r < 0)
 		return ctl_fail_store(c, r, "add the binding");
-	snprintf(c->detail, sizeof(c->detail), "binding %llu: %s to %s on %s", (unsigned long long)id, role.name, principal, b.scope);
+	snprintf(c->detail, sizeof(c->detail), "binding %llu: %s to %s on %s", (unsigned long long)id, role.name,
+		 principal, b.scope);
 	hint_about_containers(c, principal);
 	if (!(role.actions & ~ACTIONS_UNSERVED) && role.actions)
-		ctl_set(c, "unserved", json_string("nothing serves what this role gives yet: the binding opens nothing until something does"));
+		ctl_set(c, "unserved",
+			json_string("nothing serves what this role gives yet: the binding opens nothing until "
+				    "something does"));
 	ctl_set(c, "binding", json_integer((json_int_t)id));
 	ctl_set(c, "role", json_string(role.name));
 	ctl_set(c, "principal", json_string(principal));
@@ -222,7 +232,10 @@ static int check_revoke(struct ctl *c)
 		return 0;
 	}
 	if (!role || !principal || !on)
-		return ctl_fail(c, EINVAL, "%s: revoke needs a binding's id, or role, principal and on", !role ? "role" : !principal ? "principal" : "on");
+		return ctl_fail(c, EINVAL, "%s: revoke needs a binding's id, or role, principal and on",
+				!role        ? "role"
+				: !principal ? "principal"
+					     : "on");
 	c->args.role = json_string_value(role);
 	if ((r = ctl_check_principal(c, "principal")) < 0)
 		return r;
@@ -236,7 +249,8 @@ static int fail_no_binding(struct ctl *c)
 	ctl_hint(c, "see: %s bindings", ctl_command(c, command, sizeof(command)));
 	if (c->args.binding)
 		return ctl_fail(c, ENOENT, "there is no binding %llu", (unsigned long long)c->args.binding);
-	return ctl_fail(c, ENOENT, "no binding gives %s to %s on %s", c->args.role, c->args.principal_text, c->args.scope);
+	return ctl_fail(c, ENOENT, "no binding gives %s to %s on %s", c->args.role, c->args.principal_text,
+			c->args.scope);
 }
 
 static int ask_revoke_id(struct ctl *c)
@@ -256,9 +270,11 @@ static int ask_revoke_id(struct ctl *c)
 	}
 	store_unlock_tables(c->env->store);
 
-	if (!found)		/* that it is not there is said when it is looked for: it may have been there, and the request come again */
+	/* that it is not there is said when it is looked for: it may have been there, and the request come again */
+	if (!found)
 		return ctl_ask_any(c, ACTION_BINDINGS_DELETE);
-	snprintf(c->detail, sizeof(c->detail), "binding %llu: %s on %s", (unsigned long long)c->args.binding, role.name, scope);
+	snprintf(c->detail, sizeof(c->detail), "binding %llu: %s on %s", (unsigned long long)c->args.binding, role.name,
+		 scope);
 	r = ctl_ask(c, ACTION_BINDINGS_DELETE, scope);
 	return r < 0 ? r : ask_role(c, &role, scope);
 }
@@ -317,16 +333,18 @@ static int run_revoke(struct ctl *c)
 	}
 	ctl_set(c, "bindings", ids);
 	if (r == -EBUSY) {
-		ctl_hint(c, "make another administrator first: %s grant administrator PRINCIPAL --on '*'", ctl_command(c, command, sizeof(command)));
-		return ctl_fail(c, EBUSY, "binding %llu is the last that makes an administrator of the vault", (unsigned long long)c->ids[json_array_size(ids)]);
+		ctl_hint(c, "make another administrator first: %s grant administrator PRINCIPAL --on '*'",
+			 ctl_command(c, command, sizeof(command)));
+		return ctl_fail(c, EBUSY, "binding %llu is the last that makes an administrator of the vault",
+				(unsigned long long)c->ids[json_array_size(ids)]);
 	}
 	if (r == -ENOENT)
 		return fail_no_binding(c);
 	if (r < 0)
 		return ctl_fail_store(c, r, "remove the binding");
 	if (!c->detail[0])
-		snprintf(c->detail, sizeof(c->detail), "binding %llu%s: %s to %s on %s", (unsigned long long)c->ids[0], c->n_ids > 1 ? " and others" : "",
-			 c->args.role, c->args.principal_text, c->args.scope);
+		snprintf(c->detail, sizeof(c->detail), "binding %llu%s: %s to %s on %s", (unsigned long long)c->ids[0],
+			 c->n_ids > 1 ? " and others" : "", c->args.role, c->args.principal_text, c->args.scope);
 	return 0;
 }
 
@@ -350,8 +368,17 @@ static int ask_bindings(struct ctl *c)
 	return 0;
 }
 
-struct shown { struct binding b; char role[ROLE_NAME_MAX]; };
-struct showing { const struct ctl *c; const struct policy *policy; bool all; struct shown *items; size_t n, room; };
+struct shown {
+	struct binding b;
+	char role[ROLE_NAME_MAX];
+};
+struct showing {
+	const struct ctl *c;
+	const struct policy *policy;
+	bool all;
+	struct shown *items;
+	size_t n, room;
+};
 
 static int collect_binding(const struct binding *b, void *arg)
 {
@@ -389,10 +416,11 @@ static int print_binding(struct ctl *c, FILE *f, const struct shown *s)
 	if (r < 0 && r != -ENOENT)
 		return r;
 	principal_print(&s->b.principal, principal);
-	o = json_pack("{s:I, s:s, s:s, s:s, s:o, s:o, s:s?, s:s?, s:o, s:o}", "id", (json_int_t)s->b.id, "role", s->role, "principal", principal,
-		      "scope", s->b.scope, "from", ctl_time(s->b.from), "until", ctl_time(s->b.until), "reason", info.reason,
-		      "created_by", info.created_by, "created", info.created ? ctl_time(info.created) : json_null(),
-		      "last_used", info.last_used ? ctl_time(info.last_used) : json_null());
+	o = json_pack("{s:I, s:s, s:s, s:s, s:o, s:o, s:s?, s:s?, s:o, s:o}", "id", (json_int_t)s->b.id, "role",
+		      s->role, "principal", principal, "scope", s->b.scope, "from", ctl_time(s->b.from), "until",
+		      ctl_time(s->b.until), "reason", info.reason, "created_by", info.created_by, "created",
+		      info.created ? ctl_time(info.created) : json_null(), "last_used",
+		      info.last_used ? ctl_time(info.last_used) : json_null());
 	r = o && json_dumpf(o, f, JSON_COMPACT) == 0 ? 0 : -ENOMEM;
 	json_decref(o);
 	store_binding_info_free(&info);
@@ -442,7 +470,8 @@ static json_t *action_names(action_set set)
 	json_t *names = json_array();
 
 	for (int a = 0; names && a < ACTION_COUNT; a++)
-		if ((set & ACTION_BIT(a)) && json_array_append_new(names, json_string(action_name((enum action)a))) < 0) {
+		if ((set & ACTION_BIT(a)) &&
+		    json_array_append_new(names, json_string(action_name((enum action)a))) < 0) {
 			json_decref(names);
 			return NULL;
 		}
@@ -479,13 +508,16 @@ static int check_role_create(struct ctl *c)
 
 	c->args.role = ctl_string(c, "name");
 	if (!role_name_valid(c->args.role) && !role_builtin_find(c->args.role)) {
-		ctl_hint(c, "a role's name is a small letter, then small letters, digits or hyphens: at most %d bytes", ROLE_NAME_MAX - 1);
+		ctl_hint(c, "a role's name is a small letter, then small letters, digits or hyphens: at most %d bytes",
+			 ROLE_NAME_MAX - 1);
 		return ctl_fail(c, EINVAL, "name: \"%.64s\" is not a role's name", c->args.role);
 	}
 	json_array_foreach(actions, i, v) {
 		if (!json_is_string(v) || action_set_parse(json_string_value(v), &set) < 0) {
-			ctl_hint(c, "actions are such as secrets/get, or secrets/* for all of a kind; see: %s roles", ctl_command(c, command, sizeof(command)));
-			return ctl_fail(c, EINVAL, "actions: \"%.64s\" is not an action", json_is_string(v) ? json_string_value(v) : "(not a string)");
+			ctl_hint(c, "actions are such as secrets/get, or secrets/* for all of a kind; see: %s roles",
+				 ctl_command(c, command, sizeof(command)));
+			return ctl_fail(c, EINVAL, "actions: \"%.64s\" is not an action",
+					json_is_string(v) ? json_string_value(v) : "(not a string)");
 		}
 		c->args.actions |= set;
 	}
@@ -494,19 +526,18 @@ static int check_role_create(struct ctl *c)
 	return 0;
 }
 
-static int ask_role_create(struct ctl *c)
-{
-	return ctl_ask(c, ACTION_ROLES_CREATE, NULL);
-}
+static int ask_role_create(struct ctl *c) { return ctl_ask(c, ACTION_ROLES_CREATE, NULL); }
 
 static int run_role_create(struct ctl *c)
 {
 	char command[256];
 	uint32_t id;
-	int r = role_builtin_find(c->args.role) ? -EEXIST : store_role_put(c->env->store, c->args.role, c->args.actions, &id);
+	int r = role_builtin_find(c->args.role) ? -EEXIST
+						: store_role_put(c->env->store, c->args.role, c->args.actions, &id);
 
 	if (r == -EEXIST) {
-		ctl_hint(c, "choose another name; for those that are taken, see: %s roles", ctl_command(c, command, sizeof(command)));
+		ctl_hint(c, "choose another name; for those that are taken, see: %s roles",
+			 ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, EEXIST, "there is a role %s already", c->args.role);
 	}
 	if (r < 0)
@@ -519,25 +550,53 @@ static int run_role_create(struct ctl *c)
 
 /* ---- the table ---- */
 
-static const struct ctl_field grant_fields[] = {
-	{ "role", CTL_STRING, true }, { "principal", CTL_STRING, true }, { "on", CTL_STRING, true }, { "from", CTL_STRING | CTL_NULL, false },
-	{ "until", CTL_STRING | CTL_NULL, false }, { "reason", CTL_STRING | CTL_NULL, false }, { 0 }
-};
-static const struct ctl_field revoke_fields[] = {
-	{ "binding", CTL_INT, false }, { "role", CTL_STRING, false }, { "principal", CTL_STRING, false }, { "on", CTL_STRING, false }, { 0 }
-};
+static const struct ctl_field grant_fields[] = { { "role", CTL_STRING, true },
+						 { "principal", CTL_STRING, true },
+						 { "on", CTL_STRING, true },
+						 { "from", CTL_STRING | CTL_NULL, false },
+						 { "until", CTL_STRING | CTL_NULL, false },
+						 { "reason", CTL_STRING | CTL_NULL, false },
+						 { 0 } };
+static const struct ctl_field revoke_fields[] = { { "binding", CTL_INT, false },
+						  { "role", CTL_STRING, false },
+						  { "principal", CTL_STRING, false },
+						  { "on", CTL_STRING, false },
+						  { 0 } };
 static const struct ctl_field bindings_fields[] = { { "on", CTL_STRING, false }, { 0 } };
 static const struct ctl_field no_fields[] = { { 0 } };
-static const struct ctl_field role_create_fields[] = { { "name", CTL_STRING, true }, { "actions", CTL_ARRAY, true }, { 0 } };
+static const struct ctl_field role_create_fields[] = { { "name", CTL_STRING, true },
+						       { "actions", CTL_ARRAY, true },
+						       { 0 } };
 
 const struct ctl_op ctl_bindings_ops[] = {
-	{ .name = "grant", .operation = AUDIT_BINDING_CREATE, .changes = true, .fields = grant_fields, .check = check_grant, .ask = ask_grant, .run = run_grant },
-	{ .name = "revoke", .operation = AUDIT_BINDING_DELETE, .changes = true, .fields = revoke_fields, .check = check_revoke,
-	  .ask = ask_revoke, .run = run_revoke },
-	{ .name = "bindings", .operation = AUDIT_BINDING_LIST, .fields = bindings_fields, .check = check_bindings, .ask = ask_bindings, .run = run_bindings },
+	{ .name = "grant",
+	  .operation = AUDIT_BINDING_CREATE,
+	  .changes = true,
+	  .fields = grant_fields,
+	  .check = check_grant,
+	  .ask = ask_grant,
+	  .run = run_grant },
+	{ .name = "revoke",
+	  .operation = AUDIT_BINDING_DELETE,
+	  .changes = true,
+	  .fields = revoke_fields,
+	  .check = check_revoke,
+	  .ask = ask_revoke,
+	  .run = run_revoke },
+	{ .name = "bindings",
+	  .operation = AUDIT_BINDING_LIST,
+	  .fields = bindings_fields,
+	  .check = check_bindings,
+	  .ask = ask_bindings,
+	  .run = run_bindings },
 	/* what roles there are is no secret: not recorded, so that nobody can fill the log with it */
 	{ .name = "roles", .operation = AUDIT_ROLE_LIST, .while_sealed = true, .fields = no_fields, .run = run_roles },
-	{ .name = "role-create", .operation = AUDIT_ROLE_CREATE, .changes = true, .fields = role_create_fields, .check = check_role_create,
-	  .ask = ask_role_create, .run = run_role_create },
+	{ .name = "role-create",
+	  .operation = AUDIT_ROLE_CREATE,
+	  .changes = true,
+	  .fields = role_create_fields,
+	  .check = check_role_create,
+	  .ask = ask_role_create,
+	  .run = run_role_create },
 	{ 0 },
 };

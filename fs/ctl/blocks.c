@@ -8,7 +8,8 @@
 #include "policy/policy.h"
 #include "store/grants/grants.h"
 
-/* A block takes away what any binding gives, an administrator's too: whoever makes or lifts one must hold all of it himself. */
+/* A block takes away what any binding gives, an administrator's too: whoever makes or lifts one must hold all of it
+ * himself. */
 static int ask_administrator(struct ctl *c)
 {
 	char command[256];
@@ -16,8 +17,10 @@ static int ask_administrator(struct ctl *c)
 
 	if (r != -EACCES && (r < 0 || ctl_ask_administrator(c, NULL) == 0))
 		return r;
-	ctl_hint(c, "ask an administrator of the vault; to take single bindings back: %s revoke", ctl_command(c, command, sizeof(command)));
-	return ctl_fail(c, EACCES, "a block overrides every binding, so only an administrator of the vault may make or lift one");
+	ctl_hint(c, "ask an administrator of the vault; to take single bindings back: %s revoke",
+		 ctl_command(c, command, sizeof(command)));
+	return ctl_fail(c, EACCES,
+			"a block overrides every binding, so only an administrator of the vault may make or lift one");
 }
 
 /* ---- block ---- */
@@ -32,7 +35,8 @@ static int check_block(struct ctl *c)
 		return r;
 	if (!block_principal_valid(&c->args.principal)) {
 		ctl_hint(c, "block user:1000 rather than user:1000,host");
-		return ctl_fail(c, EINVAL, "principal: a block has no host: a caller whose host is in doubt would not be blocked");
+		return ctl_fail(c, EINVAL,
+				"principal: a block has no host: a caller whose host is in doubt would not be blocked");
 	}
 	if (c->args.reason && (strlen(c->args.reason) > CTL_REASON_MAX || !ctl_text_clean(c->args.reason)))
 		return ctl_fail(c, EINVAL, "reason: at most %d bytes without control characters", CTL_REASON_MAX);
@@ -94,7 +98,11 @@ static int check_unblock(struct ctl *c)
 	return 0;
 }
 
-struct search { const struct ctl *c; char wanted[PRINCIPAL_TEXT_MAX]; struct block found; };
+struct search {
+	const struct ctl *c;
+	char wanted[PRINCIPAL_TEXT_MAX];
+	struct block found;
+};
 
 static int match_block(const struct block *b, void *arg)
 {
@@ -137,12 +145,12 @@ static int run_unblock(struct ctl *c)
 
 /* ---- blocks ---- */
 
-static int ask_blocks(struct ctl *c)
-{
-	return ctl_ask(c, ACTION_BINDINGS_LIST, NULL);
-}
+static int ask_blocks(struct ctl *c) { return ctl_ask(c, ACTION_BINDINGS_LIST, NULL); }
 
-struct collected { struct block *items; size_t n, room; };
+struct collected {
+	struct block *items;
+	size_t n, room;
+};
 
 static int collect(const struct block *b, void *arg)
 {
@@ -166,11 +174,12 @@ static int add_block(struct ctl *c, json_t *list, const struct block *b)
 	char principal[PRINCIPAL_TEXT_MAX];
 	int r = store_block_info(c->env->store, b->id, &info);
 
-	if (r < 0)	/* lifted since it was collected: no block any more */
+	if (r < 0) /* lifted since it was collected: no block any more */
 		return r == -ENOENT ? 0 : r;
 	principal_print(&b->principal, principal);
-	r = json_array_append_new(list, json_pack("{s:I, s:s, s:s?, s:s?, s:o}", "id", (json_int_t)b->id, "principal", principal, "reason", info.reason,
-						  "created_by", info.created_by, "created", ctl_time(info.created)));
+	r = json_array_append_new(list, json_pack("{s:I, s:s, s:s?, s:s?, s:o}", "id", (json_int_t)b->id, "principal",
+						  principal, "reason", info.reason, "created_by", info.created_by,
+						  "created", ctl_time(info.created)));
 	store_binding_info_free(&info);
 	return r < 0 ? -ENOMEM : 0;
 }
@@ -194,16 +203,34 @@ static int run_blocks(struct ctl *c)
 
 /* ---- the table ---- */
 
-static const struct ctl_field block_fields[] = {
-	{ "principal", CTL_STRING, true }, { "reason", CTL_STRING | CTL_NULL, false }, { "force", CTL_BOOL, false }, { 0 }
-};
-static const struct ctl_field unblock_fields[] = { { "block", CTL_INT, false }, { "principal", CTL_STRING, false }, { 0 } };
+static const struct ctl_field block_fields[] = { { "principal", CTL_STRING, true },
+						 { "reason", CTL_STRING | CTL_NULL, false },
+						 { "force", CTL_BOOL, false },
+						 { 0 } };
+static const struct ctl_field unblock_fields[] = { { "block", CTL_INT, false },
+						   { "principal", CTL_STRING, false },
+						   { 0 } };
 static const struct ctl_field no_fields[] = { { 0 } };
 
 const struct ctl_op ctl_blocks_ops[] = {
-	{ .name = "block", .operation = AUDIT_PRINCIPAL_BLOCK, .changes = true, .fields = block_fields, .check = check_block, .ask = ask_administrator, .run = run_block },
-	{ .name = "unblock", .operation = AUDIT_PRINCIPAL_UNBLOCK, .changes = true, .fields = unblock_fields, .check = check_unblock, .ask = ask_administrator,
+	{ .name = "block",
+	  .operation = AUDIT_PRINCIPAL_BLOCK,
+	  .changes = true,
+	  .fields = block_fields,
+	  .check = check_block,
+	  .ask = ask_administrator,
+	  .run = run_block },
+	{ .name = "unblock",
+	  .operation = AUDIT_PRINCIPAL_UNBLOCK,
+	  .changes = true,
+	  .fields = unblock_fields,
+	  .check = check_unblock,
+	  .ask = ask_administrator,
 	  .run = run_unblock },
-	{ .name = "blocks", .operation = AUDIT_BINDING_LIST, .fields = no_fields, .ask = ask_blocks, .run = run_blocks },
+	{ .name = "blocks",
+	  .operation = AUDIT_BINDING_LIST,
+	  .fields = no_fields,
+	  .ask = ask_blocks,
+	  .run = run_blocks },
 	{ 0 },
 };

@@ -9,13 +9,17 @@
 #include "store/audit/audit.h"
 #include "store/core/database.h"
 
-#define NEIGHBOUR_UNKNOWN UINT64_MAX	/* who has written nothing */
+#define NEIGHBOUR_UNKNOWN UINT64_MAX /* who has written nothing */
 
 /* ---- who is asked about ---- */
 
-/* Somebody who may not exist: as many groups as a process can have would not fit a binding's principal, so conditions are read one by one. */
+/* Somebody who may not exist: as many groups as a process can have would not fit a binding's principal, so conditions
+ * are read one by one. */
 #define AS_GROUPS_MAX 1024
-struct hypothetical { struct policy_caller caller; uint32_t groups[AS_GROUPS_MAX]; };
+struct hypothetical {
+	struct policy_caller caller;
+	uint32_t groups[AS_GROUPS_MAX];
+};
 
 static int by_number(const void *a, const void *b)
 {
@@ -75,7 +79,8 @@ static int parse_as(const char *text, struct hypothetical *h)
 	return 0;
 }
 
-/* Somebody who runs as a subordinate uid is blocked with its user. Of its groups those are asked about that are named. */
+/* Somebody who runs as a subordinate uid is blocked with its user. Of its groups those are asked about that are named.
+ */
 static void find_owner(const struct ctl *c, struct policy_caller *caller)
 {
 	bool in_range = false;
@@ -119,14 +124,15 @@ static int check_can_i(struct ctl *c)
 
 /* What stands between a right and the file. */
 struct obstacle {
-	int error;		/* what open(2) gives; 0: nothing */
-	bool absent;		/* no such name: a right to it is one all the same, for when it is made */
-	const char *why;	/* "db %s" */
-	const char *whose;	/* who may ... it can take it away, by this command, if there is one */
+	int error;         /* what open(2) gives; 0: nothing */
+	bool absent;       /* no such name: a right to it is one all the same, for when it is made */
+	const char *why;   /* "db %s" */
+	const char *whose; /* who may ... it can take it away, by this command, if there is one */
 	char command[NAME_LEN_MAX + 64];
 };
 
-static void hinder(struct obstacle *o, int error, const char *why, const char *whose, const char *command, const char *name, const char *rest)
+static void hinder(struct obstacle *o, int error, const char *why, const char *whose, const char *command,
+		   const char *name, const char *rest)
 {
 	*o = (struct obstacle){ .error = error, .why = why, .whose = whose };
 	snprintf(o->command, sizeof(o->command), "%s %s%s", command, name, rest);
@@ -152,8 +158,10 @@ static void find_obstacle(const struct ctl *c, struct obstacle *o)
 	else if (reads && !v)
 		hinder(o, ENOENT, "has no version yet", "set", "put", name, "");
 	else if (reads && !store_version_valid(store_settings(store), v, c->now))
-		hinder(o, EKEYEXPIRED, c->now < v->not_before ? "is not valid yet, and the vault enforces that" : "has expired, and the vault enforces that", "update", "attr", name,
-		       c->now < v->not_before ? " --not-before TIME" : " --expires TIME");
+		hinder(o, EKEYEXPIRED,
+		       c->now < v->not_before ? "is not valid yet, and the vault enforces that"
+					      : "has expired, and the vault enforces that",
+		       "update", "attr", name, c->now < v->not_before ? " --not-before TIME" : " --expires TIME");
 }
 
 /* What is allowed, and cannot be recorded, is not served. */
@@ -163,17 +171,22 @@ static void find_full_log(struct ctl *c, uint64_t neighbour, struct obstacle *o)
 
 	if (o->error || !c->env->audit || !audit_would_refuse(c->env->audit, neighbour))
 		return;
-	*o = (struct obstacle){ .error = EIO, .why = "would have to be recorded, but the audit log is full, and this user (or container) has used up its share of it" };
-	ctl_hint(c, "who wrote how much of it, an administrator sees with: %s doctor", ctl_command(c, command, sizeof(command)));
+	*o = (struct obstacle){ .error = EIO,
+				.why = "would have to be recorded, but the audit log is full, and this user (or "
+				       "container) has used up its share of it" };
+	ctl_hint(c, "who wrote how much of it, an administrator sees with: %s doctor",
+		 ctl_command(c, command, sizeof(command)));
 }
 
 /* Reading ends when the version does, where that is enforced. Under the table lock. */
 static int64_t until(const struct ctl *c, int64_t valid_until)
 {
-	const struct catalog_secret *s = c->args.action == ACTION_SECRETS_GET ? store_find(c->env->store, c->args.scope) : NULL;
+	const struct catalog_secret *s = c->args.action == ACTION_SECRETS_GET ? store_find(c->env->store, c->args.scope)
+									      : NULL;
 	const struct catalog_version *v = s ? catalog_version(s, s->current) : NULL;
 
-	return v && store_settings(c->env->store)->enforce_validity && v->expires < valid_until ? v->expires : valid_until;
+	return v && store_settings(c->env->store)->enforce_validity && v->expires < valid_until ? v->expires
+												: valid_until;
 }
 
 static void answer_obstacle(struct ctl *c, const struct obstacle *o)
@@ -184,17 +197,20 @@ static void answer_obstacle(struct ctl *c, const struct obstacle *o)
 	ctl_set(c, "open", o->error ? json_string(errno_symbol(o->error)) : json_null());
 	ctl_set(c, "why", o->error ? json_string(why) : json_null());
 	if (o->error && o->command[0])
-		ctl_hint(c, "whoever may %s it can: %s %s", o->whose, ctl_command(c, command, sizeof(command)), o->command);
+		ctl_hint(c, "whoever may %s it can: %s %s", o->whose, ctl_command(c, command, sizeof(command)),
+			 o->command);
 }
 
 /* "block 7 (user:1000) denies everything", and the command that lifts it. */
 static void answer_block(struct ctl *c, const struct block *block)
 {
-	char principal[PRINCIPAL_TEXT_MAX], why[PRINCIPAL_TEXT_MAX + 64], command[CTL_COMMAND_MAX], lifts[CTL_COMMAND_MAX + 32];
+	char principal[PRINCIPAL_TEXT_MAX], why[PRINCIPAL_TEXT_MAX + 64], command[CTL_COMMAND_MAX],
+		lifts[CTL_COMMAND_MAX + 32];
 
 	principal_print(&block->principal, principal);
 	snprintf(why, sizeof(why), "block %llu (%s) denies everything", (unsigned long long)block->id, principal);
-	snprintf(lifts, sizeof(lifts), "%s unblock %llu", ctl_command(c, command, sizeof(command)), (unsigned long long)block->id);
+	snprintf(lifts, sizeof(lifts), "%s unblock %llu", ctl_command(c, command, sizeof(command)),
+		 (unsigned long long)block->id);
 	ctl_set(c, "block", json_integer((json_int_t)block->id));
 	ctl_set(c, "missing", json_null());
 	ctl_set(c, "grant", json_string(lifts));
@@ -212,7 +228,8 @@ static void answer_unserved(struct ctl *c)
 
 static void answer_can_i(struct ctl *c, const struct policy_caller *caller, uint64_t neighbour, const char *principal)
 {
-	const bool opens = (c->args.action == ACTION_SECRETS_GET || c->args.action == ACTION_SECRETS_SET) && !strchr(c->args.scope, '*');
+	const bool opens = (c->args.action == ACTION_SECRETS_GET || c->args.action == ACTION_SECRETS_SET) &&
+			   !strchr(c->args.scope, '*');
 	char missing[NAME_LEN_MAX + 64], grant[CTL_COMMAND_MAX];
 	struct obstacle o = { 0 };
 	struct policy_answer answer;
@@ -298,7 +315,9 @@ out:
 
 /* ---- the table ---- */
 
-static const struct ctl_field can_i_fields[] = { { "action", CTL_STRING, true }, { "name", CTL_STRING, true }, { "as", CTL_STRING, false }, { 0 } };
+static const struct ctl_field can_i_fields[] = {
+	{ "action", CTL_STRING, true }, { "name", CTL_STRING, true }, { "as", CTL_STRING, false }, { 0 }
+};
 
 const struct ctl_op ctl_can_i_ops[] = {
 	/* what oneself may do is no secret: not recorded, so that nobody can fill the log with it */

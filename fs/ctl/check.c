@@ -15,7 +15,7 @@ const char *ctl_string(const struct ctl *c, const char *field)
 bool ctl_text_clean(const char *text)
 {
 	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-		if (*p < 0x20 || *p == 0x7f || (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))	/* C0, DEL, C1 */
+		if (*p < 0x20 || *p == 0x7f || (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)) /* C0, DEL, C1 */
 			return false;
 	return true;
 }
@@ -25,7 +25,10 @@ int ctl_check_name(struct ctl *c, const char *field, const char **ret_name)
 	const char *name = ctl_string(c, field);
 
 	if (!name_valid(name)) {
-		ctl_hint(c, "a name is a letter or digit, then letters, digits, dots, underscores or hyphens: at most %d bytes", NAME_LEN_MAX);
+		ctl_hint(c,
+			 "a name is a letter or digit, then letters, digits, dots, underscores or hyphens: at most %d "
+			 "bytes",
+			 NAME_LEN_MAX);
 		return ctl_fail(c, EINVAL, "%s: \"%.130s\" is not a secret's name", field, name);
 	}
 	*ret_name = name;
@@ -68,9 +71,11 @@ int ctl_check_time(struct ctl *c, const char *field, int64_t none, int64_t *ret_
 	if (json_is_string(v)) {
 		r = time_parse(json_string_value(v), c->now, &ns);
 		if (r == -ERANGE)
-			return ctl_fail(c, EINVAL, "%s: \"%.64s\" is too far away: times end in the year 2262", field, json_string_value(v));
+			return ctl_fail(c, EINVAL, "%s: \"%.64s\" is too far away: times end in the year 2262", field,
+					json_string_value(v));
 		if (r < 0) {
-			ctl_hint(c, "write RFC 3339 with an offset (2027-01-31T12:00:00Z), or a span from now (90d, 12h)");
+			ctl_hint(c,
+				 "write RFC 3339 with an offset (2027-01-31T12:00:00Z), or a span from now (90d, 12h)");
 			return ctl_fail(c, EINVAL, "%s: \"%.64s\" is not a time", field, json_string_value(v));
 		}
 	}
@@ -95,5 +100,7 @@ int ctl_from_hex(const char *text, uint8_t *ret, size_t n)
 
 int ctl_check_hex(struct ctl *c, const char *field, uint8_t *ret, size_t n)
 {
-	return ctl_from_hex(ctl_string(c, field), ret, n) == 0 ? 0 : ctl_fail(c, EINVAL, "%s: %zu lower-case hex digits are expected", field, 2 * n);
+	return ctl_from_hex(ctl_string(c, field), ret, n) == 0
+		       ? 0
+		       : ctl_fail(c, EINVAL, "%s: %zu lower-case hex digits are expected", field, 2 * n);
 }

@@ -16,17 +16,17 @@
 /* How a request goes:
  *
  *   parse      JSON, the operation, its fields by table
- *   check      the fields' values; until here nobody was asked and nothing is recorded: a flood of nonsense must not fill the log
- *   ask        the policy; a denial is recorded and answered with the command that would lift it
- *   load       what blocks on the key holder, so that a transaction need not
- *   run        reads: fill the answer, record, reply
- *              changes: begin, ask again (what was allowed before the wait for the lock may have been revoked), look for the id's first answer,
- *              change, keep the answer, record, commit. The record comes before the commit: what happened is in the log, what is in the
- *              log but failed is followed by a second record that says so. */
+ *   check      the fields' values; until here nobody was asked and nothing is recorded: a flood of nonsense must not
+ * fill the log ask        the policy; a denial is recorded and answered with the command that would lift it load what
+ * blocks on the key holder, so that a transaction need not run        reads: fill the answer, record, reply changes:
+ * begin, ask again (what was allowed before the wait for the lock may have been revoked), look for the id's first
+ * answer, change, keep the answer, record, commit. The record comes before the commit: what happened is in the log,
+ * what is in the log but failed is followed by a second record that says so. */
 
 /* ---- the record ---- */
 
-/* Records a failure, if the policy was asked: by then it is known who may cause how many of them. The answer stays what it is, unless the log fails. */
+/* Records a failure, if the policy was asked: by then it is known who may cause how many of them. The answer stays what
+ * it is, unless the log fails. */
 static void record_failure(struct ctl *c, bool again)
 {
 	int error = c->error;
@@ -44,7 +44,8 @@ static void record_failure(struct ctl *c, bool again)
 
 #define DIGEST_CHUNK 65536
 
-/* A chain of SHA-256 over the staged value: each link covers the one before and the next chunk, so that the value never needs to be in one piece. */
+/* A chain of SHA-256 over the staged value: each link covers the one before and the next chunk, so that the value never
+ * needs to be in one piece. */
 static int value_digest(struct ctl *c, uint8_t ret[DIGEST_LEN])
 {
 	struct secbuf *chunk = NULL;
@@ -79,7 +80,10 @@ static int request_digest(struct ctl *c, uint8_t ret[DIGEST_LEN])
 
 	if (r < 0)
 		return r;
-	return sha256((const struct bytes[]){ { c->request->line, c->request->len }, { &len, sizeof(len) }, { value, sizeof(value) } }, 3, ret);
+	return sha256((const struct bytes[]){ { c->request->line, c->request->len },
+					      { &len, sizeof(len) },
+					      { value, sizeof(value) } },
+		      3, ret);
 }
 
 static struct request_key request_key(const struct ctl *c)
@@ -135,7 +139,8 @@ static int change_in_transaction(struct ctl *c, const uint8_t digest[DIGEST_LEN]
 	return 0;
 }
 
-/* What follows the commit. Whoever finds the first answer does it too: it can be lost with the worker that committed, and does no harm twice. */
+/* What follows the commit. Whoever finds the first answer does it too: it can be lost with the worker that committed,
+ * and does no harm twice. */
 static int follow(struct ctl *c)
 {
 	int r = c->op->after ? c->op->after(c) : 0;
@@ -208,14 +213,16 @@ static int change(struct ctl *c, char **ret_answer, size_t *ret_len)
 	return 0;
 }
 
-/* A request that is sent again, for a worker died on it. What that one did can have taken away the right to do it: it was allowed, and is recorded, and its caller is to hear so. */
+/* A request that is sent again, for a worker died on it. What that one did can have taken away the right to do it: it
+ * was allowed, and is recorded, and its caller is to hear so. */
 static bool was_done(struct ctl *c)
 {
 	struct request_key key = request_key(c);
 	uint8_t digest[DIGEST_LEN];
 	char *answer;
 
-	if (!c->op->changes || !c->request->resent || request_digest(c, digest) < 0 || store_request_find(c->env->store, &key, digest, &answer) < 0)
+	if (!c->op->changes || !c->request->resent || request_digest(c, digest) < 0 ||
+	    store_request_find(c->env->store, &key, digest, &answer) < 0)
 		return false;
 	free(answer);
 	ctl_forgive(c);
@@ -254,12 +261,14 @@ static int look(struct ctl *c, char **ret_answer, size_t *ret_len)
 	}
 	if (c->hint[0])
 		ctl_set(c, "hint", json_string(c->hint));
-	if (c->short_of_memory || ctl_render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0 || append_raw(c, ret_answer, ret_len) < 0)
+	if (c->short_of_memory || ctl_render(c->out, c->text, c->text_len, ret_answer, ret_len) < 0 ||
+	    append_raw(c, ret_answer, ret_len) < 0)
 		return ctl_fail_store(c, -ENOMEM, "answer");
 	return 0;
 }
 
-/* A sealed vault knows no policy. Sealing it again does nothing, so whoever lost the answer may have it; that it is sealed is no secret. */
+/* A sealed vault knows no policy. Sealing it again does nothing, so whoever lost the answer may have it; that it is
+ * sealed is no secret. */
 static int sealed(struct ctl *c, char **ret_answer, size_t *ret_len)
 {
 	if (c->op->operation == AUDIT_VAULT_SEAL)
@@ -278,8 +287,10 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 	/* a sealed vault takes no bytes either: that it is sealed is the better word */
 	if (!c->op->while_sealed && store_sealed(c->env->store))
 		return sealed(c, ret_answer, ret_len);
-	if (c->op->changes && !c->op->while_read_only && c->env->shared && atomic_load(&c->env->shared->keeper.read_only)) {
-		ctl_hint(c, "as root: cofferd %.1024s %.1024s -o remount,rw", c->env->shared->keeper.store, c->env->shared->keeper.mount);
+	if (c->op->changes && !c->op->while_read_only && c->env->shared &&
+	    atomic_load(&c->env->shared->keeper.read_only)) {
+		ctl_hint(c, "as root: cofferd %.1024s %.1024s -o remount,rw", c->env->shared->keeper.store,
+			 c->env->shared->keeper.mount);
 		return ctl_fail(c, EROFS, "the vault is mounted read-only (-o ro), so nothing is changed");
 	}
 	if (c->request->value_error == -EFBIG)
@@ -292,8 +303,8 @@ static int execute(struct ctl *c, char **ret_answer, size_t *ret_len)
 		return ctl_fail(c, EAGAIN, "your rights changed while the value was on its way; send it again");
 	}
 	if (c->request->value_len != c->args.value_length || (c->request->value_len && !c->request->stage))
-		return ctl_fail(c, EINVAL, "value_length: %llu bytes were announced and %llu came", (unsigned long long)c->args.value_length,
-				(unsigned long long)c->request->value_len);
+		return ctl_fail(c, EINVAL, "value_length: %llu bytes were announced and %llu came",
+				(unsigned long long)c->args.value_length, (unsigned long long)c->request->value_len);
 	if (c->op->ask && (r = c->op->ask(c)) < 0 && !was_done(c))
 		return r;
 	return c->op->changes ? change(c, ret_answer, ret_len) : look(c, ret_answer, ret_len);
@@ -311,7 +322,8 @@ void ctl_done(struct ctl *c)
 	secbuf_free(c->value);
 }
 
-int ctl_execute(const struct ctl_env *env, const struct identity *who, const struct ctl_request *request, char **ret_answer, size_t *ret_len)
+int ctl_execute(const struct ctl_env *env, const struct identity *who, const struct ctl_request *request,
+		char **ret_answer, size_t *ret_len)
 {
 	struct ctl c = { .env = env, .who = who, .request = request, .now = time_now(), .started = clock_monotonic() };
 	int r = -ENOMEM;

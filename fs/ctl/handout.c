@@ -1,6 +1,7 @@
 /* What a backup hands out, piece by piece: what may be in it, and the record of each version that is.
  *
- * To a registered recipient goes everything, for an administrator chose who opens it. Any other recipient could be the caller: what goes to one is what the caller could open at this moment, by the rules of judge_value() in access.c. */
+ * To a registered recipient goes everything, for an administrator chose who opens it. Any other recipient could be the
+ * caller: what goes to one is what the caller could open at this moment, by the rules of judge_value() in access.c. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,9 +12,9 @@
 
 /* As it stands now, not as it was in the snapshot: what has been withdrawn since is left out. */
 struct state {
-	const char *why;		/* NULL: it may be opened */
-	int error;			/* what open(2) gives */
-	uint64_t binding;		/* that lets the backup be made */
+	const char *why;  /* NULL: it may be opened */
+	int error;        /* what open(2) gives */
+	uint64_t binding; /* that lets the backup be made */
 	char role[ROLE_NAME_MAX], principal[PRINCIPAL_TEXT_MAX];
 };
 
@@ -31,7 +32,8 @@ static bool openable(const struct ctl *c, const struct catalog_version *v)
 	return v->enabled && !v->destroyed && store_version_valid(store_settings(c->env->store), v, time_now());
 }
 
-/* Under the table lock. A secret that never had content is as it is; one whose every content is closed is left out as a whole. */
+/* Under the table lock. A secret that never had content is as it is; one whose every content is closed is left out as a
+ * whole. */
 static void look_at_versions(const struct ctl *c, const struct catalog_secret *s, struct state *state)
 {
 	bool content = false, open = false;
@@ -98,17 +100,29 @@ static int record(const struct ctl *c, const struct backup_piece *piece, const s
 	const struct backup_recipient *to = &piece->header->recipient;
 	char detail[128 + RECIPIENT_NAME_MAX];
 	struct audit_event e = {
-		.operation = AUDIT_SECRET_BACKUP, .result = state->why ? AUDIT_ERROR : AUDIT_ALLOW, .error = state->error, .secret = piece->name, .version = piece->version,
-		.caller = &c->who->audit, .binding = state->binding, .role = state->binding ? state->role : NULL,
-		.principal = state->principal[0] ? state->principal : NULL, .detail = detail,
+		.operation = AUDIT_SECRET_BACKUP,
+		.result = state->why ? AUDIT_ERROR : AUDIT_ALLOW,
+		.error = state->error,
+		.secret = piece->name,
+		.version = piece->version,
+		.caller = &c->who->audit,
+		.binding = state->binding,
+		.role = state->binding ? state->role : NULL,
+		.principal = state->principal[0] ? state->principal : NULL,
+		.detail = detail,
 	};
 
-	snprintf(detail, sizeof detail, "%s%s%s to %s%s, epoch %llu", state->why ? "left out: it " : "handed out", state->why ? state->why : "", state->why ? ";" : "",
-		 to->kind == BACKUP_TO_PASSPHRASE ? "a passphrase" : to->name[0] ? "recipient " : "a key of the caller's", to->name, (unsigned long long)piece->header->epoch);
+	snprintf(detail, sizeof detail, "%s%s%s to %s%s, epoch %llu", state->why ? "left out: it " : "handed out",
+		 state->why ? state->why : "", state->why ? ";" : "",
+		 to->kind == BACKUP_TO_PASSPHRASE ? "a passphrase"
+		 : to->name[0]                    ? "recipient "
+						  : "a key of the caller's",
+		 to->name, (unsigned long long)piece->header->epoch);
 	return audit_append(c->env->audit, &e, NULL);
 }
 
-/* What is handed out has its record before it is; a secret itself has none but where it is left out, for its versions have. */
+/* What is handed out has its record before it is; a secret itself has none but where it is left out, for its versions
+ * have. */
 static int decide(void *arg, struct backup_piece *piece)
 {
 	const struct ctl *c = arg;
@@ -122,17 +136,15 @@ static int decide(void *arg, struct backup_piece *piece)
 	return r < 0 ? r : !state.why;
 }
 
-struct backup_judge ctl_handout(struct ctl *c)
-{
-	return (struct backup_judge){ .decide = decide, .arg = c };
-}
+struct backup_judge ctl_handout(struct ctl *c) { return (struct backup_judge){ .decide = decide, .arg = c }; }
 
 void ctl_set_left_out(struct ctl *c, const struct backup_left *left, size_t n, uint64_t more)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < n; i++)
-		if (json_array_append_new(list, json_pack("{s:s, s:o, s:s}", "name", left[i].name, "version", ctl_version(left[i].version), "why", left[i].why)) < 0)
+		if (json_array_append_new(list, json_pack("{s:s, s:o, s:s}", "name", left[i].name, "version",
+							  ctl_version(left[i].version), "why", left[i].why)) < 0)
 			c->short_of_memory = true;
 	ctl_set(c, "left_out", list);
 	ctl_set(c, "left_out_more", json_integer((json_int_t)more));

@@ -20,7 +20,8 @@ static int check_keep_for(struct ctl *c, struct history *h, bool *ret_given)
 		return 0;
 	if (time_parse_span(text, &h->span) < 0 || h->span < HISTORY_SPAN_LEAST || h->span > HISTORY_SPAN_MAX) {
 		ctl_hint(c, "write a span such as 90d or 12w; none takes it away");
-		return ctl_fail(c, EINVAL, "keep_for: \"%.64s\" is not a span from one second to a hundred years", text);
+		return ctl_fail(c, EINVAL, "keep_for: \"%.64s\" is not a span from one second to a hundred years",
+				text);
 	}
 	return 0;
 }
@@ -76,8 +77,10 @@ json_t *ctl_history_json(const struct history *h)
 
 	if (h->span)
 		time_print_span(h->span, span);
-	return json_pack("{s:I, s:s, s:o, s:o, s:I, s:o}", "id", (json_int_t)h->id, "scope", h->scope, "keep_versions", h->versions ? json_integer(h->versions) : json_null(), "keep_for",
-			 h->span ? json_string(span) : json_null(), "created_by", (json_int_t)h->created_by, "created", ctl_time(h->created));
+	return json_pack("{s:I, s:s, s:o, s:o, s:I, s:o}", "id", (json_int_t)h->id, "scope", h->scope, "keep_versions",
+			 h->versions ? json_integer(h->versions) : json_null(), "keep_for",
+			 h->span ? json_string(span) : json_null(), "created_by", (json_int_t)h->created_by, "created",
+			 ctl_time(h->created));
 }
 
 static int run_history_set(struct ctl *c)
@@ -94,17 +97,20 @@ static int run_history_set(struct ctl *c)
 		h.span = c->args.has_keep_for ? h.span : before.span;
 	}
 	if (!h.versions && !h.span) {
-		ctl_hint(c, "to keep everything again: %s history remove '%s'", ctl_command(c, command, sizeof command), h.scope);
+		ctl_hint(c, "to keep everything again: %s history remove '%s'", ctl_command(c, command, sizeof command),
+			 h.scope);
 		return ctl_fail(c, EINVAL, "a rule on %s would promise nothing", h.scope);
 	}
 	r = store_history_put(c->env->store, &h, &id);
 	if (r == -E2BIG)
-		return ctl_fail(c, ENOSPC, "there are %u history rules already: one for a prefix does for many secrets", RULES_MAX);
+		return ctl_fail(c, ENOSPC, "there are %u history rules already: one for a prefix does for many secrets",
+				RULES_MAX);
 	if (r < 0)
 		return ctl_fail_store(c, r, "keep the history rule of %s", h.scope);
 	if (h.span)
 		time_print_span(h.span, span);
-	snprintf(c->detail, sizeof c->detail, "history rule %llu: keeps %u versions, and for %s", (unsigned long long)id, h.versions, h.span ? span : "no time");
+	snprintf(c->detail, sizeof c->detail, "history rule %llu: keeps %u versions, and for %s",
+		 (unsigned long long)id, h.versions, h.span ? span : "no time");
 	store_rdlock(c->env->store);
 	protected = store_settings(c->env->store)->purge_protection;
 	store_unlock_tables(c->env->store);
@@ -161,10 +167,7 @@ static int run_histories(struct ctl *c)
 
 /* ---- history-remove ---- */
 
-static int check_history_remove(struct ctl *c)
-{
-	return ctl_check_scope(c, "on", &c->args.scope);
-}
+static int check_history_remove(struct ctl *c) { return ctl_check_scope(c, "on", &c->args.scope); }
 
 static int run_history_remove(struct ctl *c)
 {
@@ -186,14 +189,32 @@ static int run_history_remove(struct ctl *c)
 
 /* ---- the table ---- */
 
-static const struct ctl_field set_fields[] = { { "on", CTL_STRING, true }, { "keep_versions", CTL_INT, false }, { "keep_for", CTL_STRING, false }, { 0 } };
+static const struct ctl_field set_fields[] = {
+	{ "on", CTL_STRING, true }, { "keep_versions", CTL_INT, false }, { "keep_for", CTL_STRING, false }, { 0 }
+};
 static const struct ctl_field histories_fields[] = { { "name", CTL_STRING, false }, { 0 } };
 static const struct ctl_field scoped[] = { { "on", CTL_STRING, true }, { 0 } };
 
 const struct ctl_op ctl_history_ops[] = {
-	{ .name = "history-set", .operation = AUDIT_HISTORY_SET, .changes = true, .fields = set_fields, .check = check_history_set, .ask = ask_history_change, .run = run_history_set },
-	{ .name = "histories", .operation = AUDIT_HISTORY_LIST, .fields = histories_fields, .check = check_histories, .ask = ask_histories, .run = run_histories },
-	{ .name = "history-remove", .operation = AUDIT_HISTORY_DELETE, .changes = true, .fields = scoped, .check = check_history_remove, .ask = ask_history_change,
+	{ .name = "history-set",
+	  .operation = AUDIT_HISTORY_SET,
+	  .changes = true,
+	  .fields = set_fields,
+	  .check = check_history_set,
+	  .ask = ask_history_change,
+	  .run = run_history_set },
+	{ .name = "histories",
+	  .operation = AUDIT_HISTORY_LIST,
+	  .fields = histories_fields,
+	  .check = check_histories,
+	  .ask = ask_histories,
+	  .run = run_histories },
+	{ .name = "history-remove",
+	  .operation = AUDIT_HISTORY_DELETE,
+	  .changes = true,
+	  .fields = scoped,
+	  .check = check_history_remove,
+	  .ask = ask_history_change,
 	  .run = run_history_remove },
 	{ 0 },
 };

@@ -9,8 +9,8 @@
 #include "fs/ctl/internal.h"
 #include "fs/shared/handle.h"
 
-#define HOLDERS_MAX    4096	/* lines of one answer */
-#define LOOK_UP_MAX_NS 2000000000	/* for all processes together: each may have to be waited for */
+#define HOLDERS_MAX    4096       /* lines of one answer */
+#define LOOK_UP_MAX_NS 2000000000 /* for all processes together: each may have to be waited for */
 
 /* One process with one version. */
 struct holder {
@@ -21,11 +21,17 @@ struct holder {
 	char comm[HANDLE_COMM];
 };
 
-struct holders { struct holder *items; size_t n, room; uint32_t version; int error; };
+struct holders {
+	struct holder *items;
+	size_t n, room;
+	uint32_t version;
+	int error;
+};
 
 static bool same_holder(const struct holder *h, const struct handle *e)
 {
-	return h->tgid == e->tgid && h->start_time == e->start_time && h->version == handle_shown(e).version && h->uid == e->uid;
+	return h->tgid == e->tgid && h->start_time == e->start_time && h->version == handle_shown(e).version &&
+	       h->uid == e->uid;
 }
 
 static void collect(uint64_t fh, struct handle *e, void *arg)
@@ -34,7 +40,8 @@ static void collect(uint64_t fh, struct handle *e, void *arg)
 	struct holder *grown;
 	(void)fh;
 
-	if (e->kind != HANDLE_VALUE || (e->open_flags & O_ACCMODE) == O_WRONLY || (l->version && handle_shown(e).version != l->version) || l->error)
+	if (e->kind != HANDLE_VALUE || (e->open_flags & O_ACCMODE) == O_WRONLY ||
+	    (l->version && handle_shown(e).version != l->version) || l->error)
 		return;
 	for (size_t i = 0; i < l->n; i++)
 		if (same_holder(&l->items[i], e)) {
@@ -56,7 +63,13 @@ static void collect(uint64_t fh, struct handle *e, void *arg)
 		l->items = grown;
 		l->room = l->room ? 2 * l->room : 32;
 	}
-	l->items[l->n] = (struct holder){ .uid = e->uid, .gid = e->gid, .version = handle_shown(e).version, .files = 1, .tgid = e->tgid, .start_time = e->start_time, .since = e->since };
+	l->items[l->n] = (struct holder){ .uid = e->uid,
+					  .gid = e->gid,
+					  .version = handle_shown(e).version,
+					  .files = 1,
+					  .tgid = e->tgid,
+					  .start_time = e->start_time,
+					  .since = e->since };
 	memcpy(l->items[l->n++].comm, e->comm, HANDLE_COMM);
 }
 
@@ -84,12 +97,15 @@ static json_t *harmless(const char *text)
 /* The user of the machine whose process it is, or was by its uid. */
 static json_t *owner_json(const struct ctl *c, const struct holder *h, const struct identity *who)
 {
-	const uint32_t owner = who ? who->owner : c->env->callers ? neighbours_owner(callers_neighbours(c->env->callers), h->uid, NULL) : h->uid;
+	const uint32_t owner = who               ? who->owner
+			       : c->env->callers ? neighbours_owner(callers_neighbours(c->env->callers), h->uid, NULL)
+						 : h->uid;
 
 	return owner == OWNER_UNKNOWN ? json_null() : json_integer(owner);
 }
 
-/* The opener as it is now; where that is another process, or none, what stands in the handle is left. A descriptor that a child inherited is the child's business: no file system is told of it. */
+/* The opener as it is now; where that is another process, or none, what stands in the handle is left. A descriptor that
+ * a child inherited is the child's business: no file system is told of it. */
 static json_t *holder_json(struct ctl *c, const struct holder *h, bool look_up)
 {
 	struct identity *who = NULL;
@@ -99,9 +115,13 @@ static json_t *holder_json(struct ctl *c, const struct holder *h, bool look_up)
 
 	if (look_up && c->env->callers && !caller_resolve(c->env->callers, h->uid, h->gid, h->tgid, &who, &why))
 		running = who->start_time == h->start_time;
-	o = json_pack("{s:i, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:o}", "pid", (int)h->tgid, "uid", (json_int_t)h->uid, "owner", owner_json(c, h, running ? who : NULL), "comm", harmless(running && who->audit.comm ? who->audit.comm : h->comm),
-		      "container", harmless(running ? who->audit.container : NULL), "unit", harmless(running ? who->audit.unit : NULL), "version", (json_int_t)h->version, "since",
-		      ctl_time(h->since), "files", (json_int_t)h->files, "running", look_up ? json_boolean(running) : json_null());
+	o = json_pack("{s:i, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:o}", "pid", (int)h->tgid, "uid",
+		      (json_int_t)h->uid, "owner", owner_json(c, h, running ? who : NULL), "comm",
+		      harmless(running && who->audit.comm ? who->audit.comm : h->comm), "container",
+		      harmless(running ? who->audit.container : NULL), "unit",
+		      harmless(running ? who->audit.unit : NULL), "version", (json_int_t)h->version, "since",
+		      ctl_time(h->since), "files", (json_int_t)h->files, "running",
+		      look_up ? json_boolean(running) : json_null());
 	identity_unref(who);
 	return o;
 }
@@ -116,7 +136,7 @@ static int find_secret(struct ctl *c, uint32_t *ret_id)
 	store_rdlock(c->env->store);
 	s = store_find(c->env->store, c->args.name);
 	if (!s)
-		s = store_find_deleted(c->env->store, c->args.name);	/* it may be open all the same */
+		s = store_find_deleted(c->env->store, c->args.name); /* it may be open all the same */
 	if (s) {
 		id = s->id;
 		version = !c->args.version || catalog_version(s, c->args.version);
@@ -163,11 +183,14 @@ static int run_holders(struct ctl *c)
 	if (r == 0 && c->env->handles)
 		handle_each(c->env->handles, id, collect, &l);
 	if (r == 0 && l.error)
-		r = l.error == -E2BIG ? ctl_fail(c, E2BIG, "more than %d processes have %s open: ask for one version", HOLDERS_MAX, c->args.name) : ctl_fail_store(c, l.error, "list the holders");
+		r = l.error == -E2BIG ? ctl_fail(c, E2BIG, "more than %d processes have %s open: ask for one version",
+						 HOLDERS_MAX, c->args.name)
+				      : ctl_fail_store(c, l.error, "list the holders");
 	if (r == 0 && l.n)
 		qsort(l.items, l.n, sizeof(*l.items), by_age);
 	for (size_t i = 0; r == 0 && i < l.n; i++)
-		if (json_array_append_new(list, holder_json(c, &l.items[i], clock_monotonic() - began < LOOK_UP_MAX_NS)) < 0)
+		if (json_array_append_new(list,
+					  holder_json(c, &l.items[i], clock_monotonic() - began < LOOK_UP_MAX_NS)) < 0)
 			c->short_of_memory = true;
 	ctl_set(c, "holders", list);
 	if (r == 0)
@@ -211,11 +234,23 @@ static int run_drained(struct ctl *c)
 
 /* ---- the table ---- */
 
-static const struct ctl_field holders_fields[] = { { "name", CTL_STRING, true }, { "version", CTL_INT | CTL_NULL, false }, { 0 } };
+static const struct ctl_field holders_fields[] = { { "name", CTL_STRING, true },
+						   { "version", CTL_INT | CTL_NULL, false },
+						   { 0 } };
 static const struct ctl_field drained_fields[] = { { "name", CTL_STRING, true }, { "version", CTL_INT, true }, { 0 } };
 
 const struct ctl_op ctl_holders_ops[] = {
-	{ .name = "holders", .operation = AUDIT_HOLDER_LIST, .fields = holders_fields, .check = check, .ask = ask_holders, .run = run_holders },
-	{ .name = "drained", .operation = AUDIT_HOLDER_LIST, .fields = drained_fields, .check = check_drained, .ask = ask_drained, .run = run_drained },
+	{ .name = "holders",
+	  .operation = AUDIT_HOLDER_LIST,
+	  .fields = holders_fields,
+	  .check = check,
+	  .ask = ask_holders,
+	  .run = run_holders },
+	{ .name = "drained",
+	  .operation = AUDIT_HOLDER_LIST,
+	  .fields = drained_fields,
+	  .check = check_drained,
+	  .ask = ask_drained,
+	  .run = run_drained },
 	{ 0 },
 };

@@ -16,13 +16,13 @@
 
 struct set_item;
 
-#define CTL_DEPTH_MAX    4	/* the deepest request there is has two levels */
-#define CTL_MESSAGE_MAX  512
-#define CTL_COMMAND_MAX  768	/* a command line in a hint */
-#define CTL_REASON_MAX   512	/* bytes of a binding's reason */
+#define CTL_DEPTH_MAX        4 /* the deepest request there is has two levels */
+#define CTL_MESSAGE_MAX      512
+#define CTL_COMMAND_MAX      768 /* a command line in a hint */
+#define CTL_REASON_MAX       512 /* bytes of a binding's reason */
 #define CTL_CONTENT_TYPE_MAX 255
-#define CTL_TAGS_MAX     15
-#define CTL_TAG_MAX      512	/* bytes of a tag's name, and of its value */
+#define CTL_TAGS_MAX         15
+#define CTL_TAG_MAX          512 /* bytes of a tag's name, and of its value */
 
 struct ctl;
 
@@ -34,49 +34,55 @@ struct ctl;
 #define CTL_OBJECT (1u << JSON_OBJECT)
 #define CTL_ARRAY  (1u << JSON_ARRAY)
 
-struct ctl_field { const char *name; unsigned types; bool required; };
+struct ctl_field {
+	const char *name;
+	unsigned types;
+	bool required;
+};
 
 /* One operation. The hooks return 0, or -errno after ctl_fail; all but run may be NULL. */
 struct ctl_op {
 	const char *name;
 	enum audit_operation operation;
-	bool changes;		/* carries an id; run is in a transaction */
+	bool changes; /* carries an id; run is in a transaction */
 	bool while_sealed;
-	bool while_read_only;	/* a change all the same */
-	const struct ctl_field *fields;	/* ends with a NULL name */
-	int (*check)(struct ctl *c);	/* pure: the fields' values into args. Before anything is asked or told */
-	int (*ask)(struct ctl *c);	/* the policy. For changes it is called again in the transaction */
-	int (*load)(struct ctl *c);	/* what may block for long, before the transaction */
-	int (*run)(struct ctl *c);	/* does it, and fills the answer */
-	int (*record)(struct ctl *c);	/* where one record is not all, before the commit; NULL: ctl_record */
-	int (*after)(struct ctl *c);	/* after the commit */
+	bool while_read_only;           /* a change all the same */
+	const struct ctl_field *fields; /* ends with a NULL name */
+	int (*check)(struct ctl *c);    /* pure: the fields' values into args. Before anything is asked or told */
+	int (*ask)(struct ctl *c);      /* the policy. For changes it is called again in the transaction */
+	int (*load)(struct ctl *c);     /* what may block for long, before the transaction */
+	int (*run)(struct ctl *c);      /* does it, and fills the answer */
+	int (*record)(struct ctl *c);   /* where one record is not all, before the commit; NULL: ctl_record */
+	int (*after)(struct ctl *c);    /* after the commit */
 };
 
 /* The tables of the files that are named so; each ends with a NULL name. */
-extern const struct ctl_op ctl_look_ops[], ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[], ctl_can_i_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_history_ops[], ctl_backup_ops[], ctl_restore_ops[];
-extern const struct ctl_op *const ctl_tables[];	/* all of these; ends with NULL */
+extern const struct ctl_op ctl_look_ops[], ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[],
+	ctl_can_i_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_history_ops[], ctl_backup_ops[],
+	ctl_restore_ops[];
+extern const struct ctl_op *const ctl_tables[]; /* all of these; ends with NULL */
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */
 struct ctl_args {
 	const char *name;
-	uint32_t version;		/* 0: not given */
+	uint32_t version; /* 0: not given */
 	bool deleted;
 	uint64_t value_length;
 	bool has_content_type, has_not_before, has_expires, has_tags;
-	const char *content_type;	/* NULL: none */
+	const char *content_type; /* NULL: none */
 	int64_t not_before, expires;
-	const json_t *tags;		/* NULL: none */
+	const json_t *tags; /* NULL: none */
 	const char *role, *scope, *reason;
-	const char *principal_text;	/* NULL: not given */
+	const char *principal_text; /* NULL: not given */
 	struct principal principal;
 	int64_t from, until;
-	uint64_t binding;		/* or block; 0: not given */
+	uint64_t binding; /* or block; 0: not given */
 	bool force;
 	action_set actions;
 	enum action action;
 	bool has_value_max, has_enforce_validity, enforce_validity, has_purge_protection, purge_protection;
 	uint32_t value_max;
-	uint32_t near_days;		/* 0: not given */
+	uint32_t near_days; /* 0: not given */
 	struct rotation rotation;
 	struct hook hook;
 	struct history history;
@@ -88,38 +94,39 @@ struct ctl {
 	const struct identity *who;
 	const struct ctl_request *request;
 	const struct ctl_op *op;
-	enum audit_operation operation;	/* 0: the op's own */
+	enum audit_operation operation; /* 0: the op's own */
 	json_t *in, *out;
-	json_t *begun;			/* of backup-read: the request that its backup was begun by */
-	char *text;			/* further fields of the answer as text, for answers too long to be a json_t */
+	json_t *begun; /* of backup-read: the request that its backup was begun by */
+	char *text;    /* further fields of the answer as text, for answers too long to be a json_t */
 	size_t text_len;
-	uint8_t *raw;			/* bytes that follow the answer's line; no secrets; of operations that change nothing */
+	/* bytes that follow the answer's line; no secrets; of operations that change nothing */
+	uint8_t *raw;
 	size_t raw_len;
 	bool short_of_memory;
 	struct ctl_args args;
 	uint8_t id[16];
-	int64_t now;			/* wall clock, ns */
-	int64_t started;		/* monotonic, ns */
-	struct secbuf *value;		/* of rollback and rotate */
-	uint32_t value_of;		/* of rollback: the secret that it was read from */
-	uint64_t *ids;			/* of revoke */
+	int64_t now;          /* wall clock, ns */
+	int64_t started;      /* monotonic, ns */
+	struct secbuf *value; /* of rollback and rotate */
+	uint32_t value_of;    /* of rollback: the secret that it was read from */
+	uint64_t *ids;        /* of revoke */
 	size_t n_ids;
-	struct set_item *set;		/* of put-set */
-	uint64_t part;			/* which of several records of one request: 0, 1, 2 … */
+	struct set_item *set; /* of put-set */
+	uint64_t part;        /* which of several records of one request: 0, 1, 2 … */
 	/* what went wrong */
-	int error;			/* positive; 0: nothing yet */
+	int error; /* positive; 0: nothing yet */
 	char message[CTL_MESSAGE_MAX], hint[CTL_MESSAGE_MAX + CTL_COMMAND_MAX];
 	/* for the record */
-	bool asked;			/* the policy was asked: from here on the outcome is recorded */
-	bool denied;			/* by the policy, not by the state of what was asked for */
-	bool unrecorded;		/* of no weight: what everybody may know */
+	bool asked;      /* the policy was asked: from here on the outcome is recorded */
+	bool denied;     /* by the policy, not by the state of what was asked for */
+	bool unrecorded; /* of no weight: what everybody may know */
 	const char *secret;
 	uint32_t version;
-	bool self_grant;		/* a binding that can mean the caller */
+	bool self_grant; /* a binding that can mean the caller */
 	uint64_t binding;
 	uint32_t role;
 	char role_name[ROLE_NAME_MAX];
-	char principal[PRINCIPAL_TEXT_MAX];	/* whom the binding speaks of */
+	char principal[PRINCIPAL_TEXT_MAX]; /* whom the binding speaks of */
 	char detail[CTL_MESSAGE_MAX];
 };
 
@@ -149,14 +156,17 @@ int ctl_fail_add(struct ctl *c, int r);
 
 /* ---- the policy (ctl_policy.c) ---- */
 
-/* Asks, and notes the binding that decided. name may be a name, a scope, or NULL for the vault. 0, or -EACCES with message and hint. */
+/* Asks, and notes the binding that decided. name may be a name, a scope, or NULL for the vault. 0, or -EACCES with
+ * message and hint. */
 int ctl_ask(struct ctl *c, enum action action, const char *name);
 /* The same, content with the right to any name at all: the single names are filtered later. */
 int ctl_ask_any(struct ctl *c, enum action action);
-/* In the transaction that gives the role to the principal on the scope: does the caller give it to itself, now or by another of its names? Then it is an event, and the record says so. 0 or negative errno. */
+/* In the transaction that gives the role to the principal on the scope: does the caller give it to itself, now or by
+ * another of its names? Then it is an event, and the record says so. 0 or negative errno. */
 int ctl_note_self_grant(struct ctl *c, const struct principal *principal, const char *role, const char *scope);
 
-/* Does the caller hold every right on this scope (NULL: the vault)? Else -EACCES with a hint, and a message to say better. */
+/* Does the caller hold every right on this scope (NULL: the vault)? Else -EACCES with a hint, and a message to say
+ * better. */
 int ctl_ask_administrator(struct ctl *c, const char *scope);
 /* The bare answer, for what a list shows: nothing is noted. */
 bool ctl_may(const struct ctl *c, enum action action, const char *name);
@@ -192,7 +202,7 @@ struct ctl_view {
 	uint32_t id, current, n_versions;
 	bool enabled;
 	int64_t created, changed;
-	struct catalog_version v;	/* the version that was asked for (0: current); number 0: there is none */
+	struct catalog_version v; /* the version that was asked for (0: current); number 0: there is none */
 	struct store_settings settings;
 };
 /* The secret that args.name names, and its version; or -ENOENT after ctl_fail. */
@@ -213,9 +223,11 @@ void ctl_set_left_out(struct ctl *c, const struct backup_left *left, size_t n, u
 
 /* Puts a field into the answer; takes value, which may be NULL (memory). */
 void ctl_set(struct ctl *c, const char *key, json_t *value);
-json_t *ctl_time(int64_t ns);	/* null at either end of the range */
-json_t *ctl_history_json(const struct history *h);	/* ctl_history.c */
-json_t *ctl_version(uint32_t version);	/* Like json_dumps, which forgets to look whether a key could be written and hands out a damaged text when memory is short (jansson 2.14). malloc'd, with a NUL; NULL: no memory. */
+json_t *ctl_time(int64_t ns);                      /* null at either end of the range */
+json_t *ctl_history_json(const struct history *h); /* ctl_history.c */
+/* Like json_dumps, which forgets to look whether a key could be written and hands out a damaged text when memory is
+ * short (jansson 2.14). malloc'd, with a NUL; NULL: no memory. */
+json_t *ctl_version(uint32_t version);
 char *ctl_dump(const json_t *value, size_t flags, size_t *ret_len);
 
 /* object as one line; extra (may be NULL) is further fields as text, without the first comma. */

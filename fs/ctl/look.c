@@ -20,10 +20,7 @@ static int check_list(struct ctl *c)
 }
 
 /* The single names are filtered; who may list none at all is told so, and recorded as refused. */
-static int ask_list_any(struct ctl *c)
-{
-	return ctl_ask_any(c, ACTION_SECRETS_LIST);
-}
+static int ask_list_any(struct ctl *c) { return ctl_ask_any(c, ACTION_SECRETS_LIST); }
 
 struct listed {
 	uint32_t id, current;
@@ -32,7 +29,10 @@ struct listed {
 	char name[NAME_LEN_MAX + 1];
 };
 
-struct listing { struct listed *items; size_t n, room; };
+struct listing {
+	struct listed *items;
+	size_t n, room;
+};
 
 #define LIST_SLICE 1024
 
@@ -48,8 +48,12 @@ static int listing_add(struct ctl *c, struct listing *l, const struct catalog_se
 		l->items = grown;
 		l->room = l->room ? 2 * l->room : 64;
 	}
-	l->items[l->n] = (struct listed){ .id = s->id, .current = s->current, .enabled = s->enabled, .created = s->created,
-					  .expires = v ? v->expires : INT64_MAX, .deleted = s->changed,
+	l->items[l->n] = (struct listed){ .id = s->id,
+					  .current = s->current,
+					  .enabled = s->enabled,
+					  .created = s->created,
+					  .expires = v ? v->expires : INT64_MAX,
+					  .deleted = s->changed,
 					  .purge = s->deleted ? store_purge_date(c->env->store, s) : 0 };
 	snprintf(l->items[l->n++].name, NAME_LEN_MAX + 1, "%s", s->name);
 	return 0;
@@ -65,9 +69,11 @@ static int listing_collect(struct ctl *c, struct listing *l)
 
 	do {
 		store_rdlock(c->env->store);
-		for (size_t i = 0; i < LIST_SLICE && r == 0 && (s = store_next(c->env->store, after, c->args.deleted)); i++) {
+		for (size_t i = 0; i < LIST_SLICE && r == 0 && (s = store_next(c->env->store, after, c->args.deleted));
+		     i++) {
 			after = s->id;
-			policy_decide(store_policy(c->env->store), &c->who->policy, ACTION_SECRETS_LIST, s->name, c->now, &answer);
+			policy_decide(store_policy(c->env->store), &c->who->policy, ACTION_SECRETS_LIST, s->name,
+				      c->now, &answer);
 			if (answer.decision == POLICY_ALLOW && s->kind == OBJECT_SECRET)
 				r = listing_add(c, l, s);
 		}
@@ -94,7 +100,8 @@ static void print_time_or_null(FILE *f, const char *key, int64_t ns)
 	fprintf(f, "\"%s\":\"%s\"", key, text);
 }
 
-/* Names need no escapes (their alphabet has no quote), and tags are a JSON object as the store keeps them. A json_t of 100,000 secrets would take 100 MB. */
+/* Names need no escapes (their alphabet has no quote), and tags are a JSON object as the store keeps them. A json_t of
+ * 100,000 secrets would take 100 MB. */
 static int print_listed(struct ctl *c, FILE *f, const struct listed *s)
 {
 	struct store_attributes a = { 0 };
@@ -102,9 +109,10 @@ static int print_listed(struct ctl *c, FILE *f, const struct listed *s)
 
 	if (s->current)
 		r = store_version_attributes(c->env->store, s->id, s->current, &a);
-	if (r < 0 && r != -ENOENT)	/* gone since it was collected: listed as it was */
+	if (r < 0 && r != -ENOENT) /* gone since it was collected: listed as it was */
 		return r;
-	for (char *p = a.tags_json; p && (p = strpbrk(p, "\r\n")); )	/* an answer is one line; inside a JSON string they would be escaped */
+	/* an answer is one line; inside a JSON string they would be escaped */
+	for (char *p = a.tags_json; p && (p = strpbrk(p, "\r\n"));)
 		*p = ' ';
 	fprintf(f, "{\"name\":\"%s\",\"version\":", s->name);
 	if (s->current)
@@ -162,15 +170,9 @@ out:
 
 /* ---- show, versions ---- */
 
-static int check_name(struct ctl *c)
-{
-	return ctl_check_name(c, "name", &c->args.name);
-}
+static int check_name(struct ctl *c) { return ctl_check_name(c, "name", &c->args.name); }
 
-static int ask_list(struct ctl *c)
-{
-	return ctl_ask_named(c, ACTION_SECRETS_LIST);
-}
+static int ask_list(struct ctl *c) { return ctl_ask_named(c, ACTION_SECRETS_LIST); }
 
 static json_t *rights(action_set set)
 {
@@ -214,21 +216,24 @@ static int run_show(struct ctl *c)
 	tags = a.tags_json ? json_loads(a.tags_json, 0, NULL) : json_object();
 	names = rights(set);
 	ctl_set(c, "secret",
-		json_pack("{s:s, s:b, s:o, s:i, s:o, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "name", c->args.name, "enabled", (int)view.enabled,
-			  "version", ctl_version(view.v.number), "versions", (int)view.n_versions, "created", ctl_time(view.created),
-			  "changed", ctl_time(view.changed), "content_type", a.content_type,
-			  "not_before", ctl_time(view.v.number ? view.v.not_before : INT64_MIN),
-			  "expires", ctl_time(view.v.number ? view.v.expires : INT64_MAX),
-			  "size", view.v.number ? json_integer(view.v.size) : json_null(), "history", kept.id ? ctl_history_json(&kept) : json_null(), "tags", tags,
-			  "binding", (json_int_t)c->binding, "rights", names));
+		json_pack("{s:s, s:b, s:o, s:i, s:o, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "name",
+			  c->args.name, "enabled", (int)view.enabled, "version", ctl_version(view.v.number), "versions",
+			  (int)view.n_versions, "created", ctl_time(view.created), "changed", ctl_time(view.changed),
+			  "content_type", a.content_type, "not_before",
+			  ctl_time(view.v.number ? view.v.not_before : INT64_MIN), "expires",
+			  ctl_time(view.v.number ? view.v.expires : INT64_MAX), "size",
+			  view.v.number ? json_integer(view.v.size) : json_null(), "history",
+			  kept.id ? ctl_history_json(&kept) : json_null(), "tags", tags, "binding",
+			  (json_int_t)c->binding, "rights", names));
 	store_attributes_free(&a);
 	return 0;
 }
 
 static json_t *version_json(const struct catalog_version *v)
 {
-	return json_pack("{s:I, s:b, s:o, s:o, s:o, s:I, s:b}", "version", (json_int_t)v->number, "enabled", (int)v->enabled, "created", ctl_time(v->created),
-			 "not_before", ctl_time(v->not_before), "expires", ctl_time(v->expires), "size", (json_int_t)v->size, "destroyed", (int)v->destroyed);
+	return json_pack("{s:I, s:b, s:o, s:o, s:o, s:I, s:b}", "version", (json_int_t)v->number, "enabled",
+			 (int)v->enabled, "created", ctl_time(v->created), "not_before", ctl_time(v->not_before),
+			 "expires", ctl_time(v->expires), "size", (json_int_t)v->size, "destroyed", (int)v->destroyed);
 }
 
 static int run_versions(struct ctl *c)
@@ -268,7 +273,8 @@ static int run_versions(struct ctl *c)
 /* Whoever may do something about a deleted secret may know its dates. */
 static int ask_deleted(struct ctl *c)
 {
-	static const enum action actions[] = { ACTION_SECRETS_RECOVER, ACTION_SECRETS_PURGE, ACTION_SECRETS_DELETE, ACTION_SECRETS_LIST };
+	static const enum action actions[] = { ACTION_SECRETS_RECOVER, ACTION_SECRETS_PURGE, ACTION_SECRETS_DELETE,
+					       ACTION_SECRETS_LIST };
 	int r = -EACCES;
 
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]) && r < 0; i++) {
@@ -300,8 +306,9 @@ static int run_deleted(struct ctl *c)
 		ctl_hint(c, "see: %s list --deleted", ctl_command(c, command, sizeof(command)));
 		return ctl_fail(c, ENOENT, "there is no deleted secret %s", c->args.name);
 	}
-	ctl_set(c, "secret", json_pack("{s:s, s:o, s:o, s:i, s:b}", "name", c->args.name, "deleted", ctl_time(deleted), "purge", ctl_time(purge),
-				       "versions", (int)n_versions, "purge_protection", (int)protected));
+	ctl_set(c, "secret",
+		json_pack("{s:s, s:o, s:o, s:i, s:b}", "name", c->args.name, "deleted", ctl_time(deleted), "purge",
+			  ctl_time(purge), "versions", (int)n_versions, "purge_protection", (int)protected));
 	return 0;
 }
 
@@ -311,9 +318,29 @@ static const struct ctl_field named[] = { { "name", CTL_STRING, true }, { 0 } };
 static const struct ctl_field list_fields[] = { { "deleted", CTL_BOOL, false }, { 0 } };
 
 const struct ctl_op ctl_look_ops[] = {
-	{ .name = "list", .operation = AUDIT_SECRET_LIST, .fields = list_fields, .check = check_list, .ask = ask_list_any, .run = run_list },
-	{ .name = "show", .operation = AUDIT_SECRET_LIST, .fields = named, .check = check_name, .ask = ask_list, .run = run_show },
-	{ .name = "versions", .operation = AUDIT_SECRET_LIST_VERSIONS, .fields = named, .check = check_name, .ask = ask_list, .run = run_versions },
-	{ .name = "deleted", .operation = AUDIT_SECRET_LIST_DELETED, .fields = named, .check = check_name, .ask = ask_deleted, .run = run_deleted },
+	{ .name = "list",
+	  .operation = AUDIT_SECRET_LIST,
+	  .fields = list_fields,
+	  .check = check_list,
+	  .ask = ask_list_any,
+	  .run = run_list },
+	{ .name = "show",
+	  .operation = AUDIT_SECRET_LIST,
+	  .fields = named,
+	  .check = check_name,
+	  .ask = ask_list,
+	  .run = run_show },
+	{ .name = "versions",
+	  .operation = AUDIT_SECRET_LIST_VERSIONS,
+	  .fields = named,
+	  .check = check_name,
+	  .ask = ask_list,
+	  .run = run_versions },
+	{ .name = "deleted",
+	  .operation = AUDIT_SECRET_LIST_DELETED,
+	  .fields = named,
+	  .check = check_name,
+	  .ask = ask_deleted,
+	  .run = run_deleted },
 	{ 0 },
 };

@@ -83,7 +83,8 @@ static int value_length(const json_t *object, uint64_t *ret_len, char *why, size
 		return 0;
 	}
 	if (!op || (!set && strcmp(op, "put") && strcmp(op, "restore-put"))) {
-		snprintf(why, why_len, "value_length: only put and put-set carry a value, and restore-put a piece of a backup");
+		snprintf(why, why_len,
+			 "value_length: only put and put-set carry a value, and restore-put a piece of a backup");
 		return -EINVAL;
 	}
 	if (!json_is_integer(v) || json_integer_value(v) < 0) {
@@ -91,7 +92,8 @@ static int value_length(const json_t *object, uint64_t *ret_len, char *why, size
 		return -EINVAL;
 	}
 	if (json_integer_value(v) > limit) {
-		snprintf(why, why_len, "the value%s %lld bytes; the limit is %lld", set ? "s have" : " has", (long long)json_integer_value(v), (long long)limit);
+		snprintf(why, why_len, "the value%s %lld bytes; the limit is %lld", set ? "s have" : " has",
+			 (long long)json_integer_value(v), (long long)limit);
 		return -EFBIG;
 	}
 	*ret_len = (uint64_t)json_integer_value(v);
@@ -124,15 +126,18 @@ bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const 
 	items = json_object_get(object, "items");
 	store_rdlock(env->store);
 	if (op && !strcmp(op, "restore-put")) {
-		may = policy_decide_any(store_policy(env->store), &who->policy, ACTION_SECRETS_RESTORE, time_now()) == POLICY_ALLOW;
+		may = policy_decide_any(store_policy(env->store), &who->policy, ACTION_SECRETS_RESTORE, time_now()) ==
+		      POLICY_ALLOW;
 	} else if (json_is_array(items)) {
 		may = json_array_size(items) > 0;
 		json_array_foreach(items, i, item) {
-			policy_decide(store_policy(env->store), &who->policy, ACTION_SECRETS_SET, json_string_value(json_object_get(item, "name")), time_now(), &answer);
+			policy_decide(store_policy(env->store), &who->policy, ACTION_SECRETS_SET,
+				      json_string_value(json_object_get(item, "name")), time_now(), &answer);
 			may = may && answer.decision == POLICY_ALLOW;
 		}
 	} else {
-		policy_decide(store_policy(env->store), &who->policy, ACTION_SECRETS_SET, json_string_value(json_object_get(object, "name")), time_now(), &answer);
+		policy_decide(store_policy(env->store), &who->policy, ACTION_SECRETS_SET,
+			      json_string_value(json_object_get(object, "name")), time_now(), &answer);
 		may = answer.decision == POLICY_ALLOW;
 	}
 	store_unlock_tables(env->store);
@@ -141,7 +146,9 @@ bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const 
 }
 
 const struct ctl_op *const ctl_tables[] = {
-	ctl_look_ops, ctl_secrets_ops, ctl_set_ops, ctl_holders_ops, ctl_bindings_ops, ctl_can_i_ops, ctl_blocks_ops, ctl_vault_ops, ctl_rotation_ops, ctl_history_ops, ctl_backup_ops, ctl_restore_ops, NULL,
+	ctl_look_ops,   ctl_secrets_ops, ctl_set_ops,   ctl_holders_ops,  ctl_bindings_ops,
+	ctl_can_i_ops,  ctl_blocks_ops,  ctl_vault_ops, ctl_rotation_ops, ctl_history_ops,
+	ctl_backup_ops, ctl_restore_ops, NULL,
 };
 
 static const struct ctl_op *find_op(const char *name)
@@ -156,11 +163,16 @@ static const struct ctl_op *find_op(const char *name)
 static const char *types_text(unsigned types)
 {
 	switch (types & ~CTL_NULL) {
-	case CTL_STRING: return types & CTL_NULL ? "a string or null" : "a string";
-	case CTL_BOOL: return "true or false";
-	case CTL_INT: return types & CTL_NULL ? "a whole number or null" : "a whole number";
-	case CTL_OBJECT: return types & CTL_NULL ? "an object or null" : "an object";
-	default: return "an array";
+	case CTL_STRING:
+		return types & CTL_NULL ? "a string or null" : "a string";
+	case CTL_BOOL:
+		return "true or false";
+	case CTL_INT:
+		return types & CTL_NULL ? "a whole number or null" : "a whole number";
+	case CTL_OBJECT:
+		return types & CTL_NULL ? "an object or null" : "an object";
+	default:
+		return "an array";
 	}
 }
 
@@ -173,10 +185,14 @@ static int check_id(struct ctl *c)
 	if (!v && !c->op->changes)
 		return 0;
 	if (!v)
-		return ctl_fail(c, EINVAL, "id: %s changes something, so it needs an id of 32 random hex digits", c->op->name);
+		return ctl_fail(c, EINVAL, "id: %s changes something, so it needs an id of 32 random hex digits",
+				c->op->name);
 	for (; text && n < 32; n++) {
 		char ch = text[n];
-		int digit = ch >= '0' && ch <= '9' ? ch - '0' : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10 : -1;
+		int digit = ch >= '0' && ch <= '9'   ? ch - '0'
+			    : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
+			    : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
+						     : -1;
 		if (digit < 0)
 			break;
 		c->id[n / 2] = (uint8_t)(c->id[n / 2] << 4 | digit);

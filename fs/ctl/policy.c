@@ -12,10 +12,12 @@
 /* A role that only looks gives less away than one that reads; then the fewer actions the better. */
 static unsigned role_weight(const struct role *role)
 {
-	const action_set looks = ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_KEYS_LIST) | ACTION_BIT(ACTION_CERTIFICATES_LIST) |
-				 ACTION_BIT(ACTION_BINDINGS_LIST) | ACTION_BIT(ACTION_VAULT_STATUS) | ACTION_BIT(ACTION_VAULT_METRICS);
+	const action_set looks = ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_KEYS_LIST) |
+				 ACTION_BIT(ACTION_CERTIFICATES_LIST) | ACTION_BIT(ACTION_BINDINGS_LIST) |
+				 ACTION_BIT(ACTION_VAULT_STATUS) | ACTION_BIT(ACTION_VAULT_METRICS);
 
-	return (unsigned)__builtin_popcountll(role->actions & looks) + 16 * (unsigned)__builtin_popcountll(role->actions & ~looks);
+	return (unsigned)__builtin_popcountll(role->actions & looks) +
+	       16 * (unsigned)__builtin_popcountll(role->actions & ~looks);
 }
 
 static const char *least_role(const struct ctl *c, enum action action)
@@ -26,7 +28,8 @@ static const char *least_role(const struct ctl *c, enum action action)
 	roles = role_builtin(&n);
 	store_rdlock(c->env->store);
 	for (size_t i = 0; i < n; i++)
-		if ((roles[i].actions & ACTION_BIT(action)) && (!least || role_weight(&roles[i]) < role_weight(least)) &&
+		if ((roles[i].actions & ACTION_BIT(action)) &&
+		    (!least || role_weight(&roles[i]) < role_weight(least)) &&
 		    policy_role_by_name(store_policy(c->env->store), roles[i].name) == &roles[i])
 			least = &roles[i];
 	store_unlock_tables(c->env->store);
@@ -50,19 +53,22 @@ static const char *own_role(enum action action, char ret[ROLE_NAME_MAX])
 	return ret;
 }
 
-void ctl_grant_command(const struct ctl *c, enum action action, const char *name, const char *principal, char ret[CTL_COMMAND_MAX])
+void ctl_grant_command(const struct ctl *c, enum action action, const char *name, const char *principal,
+		       char ret[CTL_COMMAND_MAX])
 {
 	char command[256], made[ROLE_NAME_MAX], create[CTL_COMMAND_MAX / 2] = "";
 	/* only the vault's own actions are asked of the whole vault; a star needs quotes in a shell */
 	const char *scope = name ? name : "*", *quote = strchr(scope, '*') ? "'" : "", *role = least_role(c, action);
 
 	ctl_command(c, command, sizeof(command));
-	if (!role) {	/* no role but the administrator's has it: one of its own, not everything */
+	if (!role) { /* no role but the administrator's has it: one of its own, not everything */
 		role = own_role(action, made);
 		if (!role_gives(c, role, action))
-			snprintf(create, sizeof(create), "%s role create %s %s && ", command, role, action_name(action));
+			snprintf(create, sizeof(create), "%s role create %s %s && ", command, role,
+				 action_name(action));
 	}
-	snprintf(ret, CTL_COMMAND_MAX, "%s%s grant %s %s --on %s%s%s", create, command, role, principal, quote, scope, quote);
+	snprintf(ret, CTL_COMMAND_MAX, "%s%s grant %s %s --on %s%s%s", create, command, role, principal, quote, scope,
+		 quote);
 }
 
 void ctl_deny(struct ctl *c)
@@ -78,8 +84,10 @@ static int deny_blocked(struct ctl *c, uint64_t block)
 	char command[256];
 
 	ctl_deny(c);
-	ctl_hint(c, "an administrator can run: %s unblock %llu", ctl_command(c, command, sizeof(command)), (unsigned long long)block);
-	return ctl_fail(c, EACCES, "block %llu denies uid %u everything", (unsigned long long)block, c->who->policy.uid);
+	ctl_hint(c, "an administrator can run: %s unblock %llu", ctl_command(c, command, sizeof(command)),
+		 (unsigned long long)block);
+	return ctl_fail(c, EACCES, "block %llu denies uid %u everything", (unsigned long long)block,
+			c->who->policy.uid);
 }
 
 static int deny(struct ctl *c, enum action action, const char *name)
@@ -93,7 +101,8 @@ static int deny(struct ctl *c, enum action action, const char *name)
 	ctl_hint(c, "an administrator can run: %s; to see what is missing: %s can-i %s %s%s%s", grant,
 		 ctl_command(c, command, sizeof(command)), action_name(action), quote, scope, quote);
 	if (!name)
-		return ctl_fail(c, EACCES, "no binding gives uid %u %s on the vault", c->who->policy.uid, action_name(action));
+		return ctl_fail(c, EACCES, "no binding gives uid %u %s on the vault", c->who->policy.uid,
+				action_name(action));
 	return ctl_fail(c, EACCES, "no binding gives uid %u %s on %s", c->who->policy.uid, action_name(action), name);
 }
 
@@ -177,8 +186,10 @@ static uint32_t owner_of_user(const struct ctl *c, const struct principal *p)
 {
 	for (size_t i = 0; i < p->n; i++)
 		if (p->conditions[i].kind == PRINCIPAL_USER)
-			return c->env->callers ? neighbours_owner(callers_neighbours(c->env->callers), p->conditions[i].id, NULL) : p->conditions[i].id;
-	return POLICY_OWNER_UNKNOWN;	/* not asked */
+			return c->env->callers ? neighbours_owner(callers_neighbours(c->env->callers),
+								  p->conditions[i].id, NULL)
+					       : p->conditions[i].id;
+	return POLICY_OWNER_UNKNOWN; /* not asked */
 }
 
 int ctl_note_self_grant(struct ctl *c, const struct principal *principal, const char *role, const char *scope)
@@ -189,6 +200,8 @@ int ctl_note_self_grant(struct ctl *c, const struct principal *principal, const 
 		return 0;
 	c->self_grant = true;
 	principal_print(principal, text);
-	snprintf(detail, sizeof(detail), "user:%u granted %s to %.160s, which can mean itself", c->who->policy.uid, role, text);
-	return store_event_add(c->env->store, &(struct event){ .kind = EVENT_SELF_GRANTED, .name = scope, .detail = detail });
+	snprintf(detail, sizeof(detail), "user:%u granted %s to %.160s, which can mean itself", c->who->policy.uid,
+		 role, text);
+	return store_event_add(c->env->store,
+			       &(struct event){ .kind = EVENT_SELF_GRANTED, .name = scope, .detail = detail });
 }

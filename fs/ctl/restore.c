@@ -1,4 +1,5 @@
-/* Requests about restores: handing a backup in, in pieces that wait in the store, and carrying it out by one request in one transaction. */
+/* Requests about restores: handing a backup in, in pieces that wait in the store, and carrying it out by one request in
+ * one transaction. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,7 @@
 
 /* ---- handing a backup in ---- */
 
-static int ask_restore_any(struct ctl *c)
-{
-	return ctl_ask_any(c, ACTION_SECRETS_RESTORE);
-}
+static int ask_restore_any(struct ctl *c) { return ctl_ask_any(c, ACTION_SECRETS_RESTORE); }
 
 static void set_hex(struct ctl *c, const char *key, const uint8_t *bytes, size_t n)
 {
@@ -52,7 +50,8 @@ static int check_restore_id(struct ctl *c)
 static int run_restore_put(struct ctl *c)
 {
 	const json_int_t at = json_integer_value(json_object_get(c->in, "at"));
-	const struct restore_owner owner = { c->who->uid, (c->who->host && c->who->uid == 0) || ctl_may(c, ACTION_BINDINGS_CREATE, NULL) };
+	const struct restore_owner owner = { c->who->uid, (c->who->host && c->who->uid == 0) ||
+								  ctl_may(c, ACTION_BINDINGS_CREATE, NULL) };
 	uint8_t id[RESTORE_ID_LEN], *bytes;
 	size_t n = 0;
 	int r;
@@ -63,19 +62,24 @@ static int run_restore_put(struct ctl *c)
 	bytes = malloc(c->args.value_length);
 	r = bytes ? store_stage_read(c->env->store, c->request->stage, 0, bytes, c->args.value_length, &n) : -ENOMEM;
 	if (r == 0)
-		r = n == c->args.value_length ? store_restore_put(c->env->store, id, &owner, (uint64_t)at, bytes, n) : -EIO;
+		r = n == c->args.value_length ? store_restore_put(c->env->store, id, &owner, (uint64_t)at, bytes, n)
+					      : -EIO;
 	free(bytes);
 	c->unrecorded = true;
 	if (r == -EINVAL || r == -ENOENT)
 		return ctl_fail(c, EINVAL, "at: pieces come one after the other");
 	if (r == -EBUSY) {
 		ctl_hint(c, "wait until they have ended; one that is left alone ends after an hour");
-		return ctl_fail(c, EBUSY, "too many restores are under way: %d of one user, %d in all", RESTORES_PER_UID, RESTORES_MAX - RESTORES_RESERVE);
+		return ctl_fail(c, EBUSY, "too many restores are under way: %d of one user, %d in all",
+				RESTORES_PER_UID, RESTORES_MAX - RESTORES_RESERVE);
 	}
 	if (r == -EDQUOT) {
-		ctl_hint(c, "make room on the store's file system, wait until other restores have ended, or restore as root: coffer restore --into STORE");
-		return ctl_fail(c, ENOSPC, "the backup is too long to be handed in: what waits to be restored may take 1/%u of the disk's free space%s", RESTORES_DISK_PART,
-				owner.administrator ? "" : ", and one user's half of that");
+		ctl_hint(c, "make room on the store's file system, wait until other restores have ended, or restore as "
+			    "root: coffer restore --into STORE");
+		return ctl_fail(c, ENOSPC,
+				"the backup is too long to be handed in: what waits to be restored may take 1/%u of "
+				"the disk's free space%s",
+				RESTORES_DISK_PART, owner.administrator ? "" : ", and one user's half of that");
 	}
 	return r < 0 ? ctl_fail_store(c, r, "take a piece of the backup") : 0;
 }
@@ -93,7 +97,9 @@ static int run_restore_drop(struct ctl *c)
 
 /* ---- restoring ---- */
 
-static const char *const policies[] = { [RESTORE_REFUSE] = "refuse", [RESTORE_SKIP] = "skip", [RESTORE_APPEND] = "append" };
+static const char *const policies[] = {
+	[RESTORE_REFUSE] = "refuse", [RESTORE_SKIP] = "skip", [RESTORE_APPEND] = "append"
+};
 
 static int check_existing(struct ctl *c, enum restore_existing *ret)
 {
@@ -125,17 +131,26 @@ static int ask_administrator(struct ctl *c, const char *scope)
 {
 	if (ctl_ask_administrator(c, scope) == 0)
 		return 0;
-	return ctl_fail(c, EACCES, "the backup gives more than data on %s, and only an administrator may restore that", scope);
+	return ctl_fail(c, EACCES, "the backup gives more than data on %s, and only an administrator may restore that",
+			scope);
 }
 
 static enum action restore_action(uint8_t kind)
 {
-	return kind == OBJECT_KEY ? ACTION_KEYS_RESTORE : kind == OBJECT_CERTIFICATE ? ACTION_CERTIFICATES_RESTORE : ACTION_SECRETS_RESTORE;
+	return kind == OBJECT_KEY           ? ACTION_KEYS_RESTORE
+	       : kind == OBJECT_CERTIFICATE ? ACTION_CERTIFICATES_RESTORE
+					    : ACTION_SECRETS_RESTORE;
 }
 
 /* Who restores, and the lines that hooks.allow must have for what is restored. */
-struct restoring { struct ctl *ctl; json_t *programs; size_t bytes; uint64_t more; };
-#define PROGRAMS_BYTES 16384	/* of lines in an answer, which is kept with its request: further ones are only counted */
+struct restoring {
+	struct ctl *ctl;
+	json_t *programs;
+	size_t bytes;
+	uint64_t more;
+};
+/* of lines in an answer, which is kept with its request: further ones are only counted */
+#define PROGRAMS_BYTES 16384
 
 /* "UID COMMAND", as in hooks.allow; each once. The list itself is only root's to change. */
 static int note_program(struct restoring *r, const struct restore_item *item)
@@ -168,7 +183,8 @@ static int ask_rule(struct restoring *r, const struct restore_item *item)
 	return e < 0 || !item->command ? e : note_program(r, item);
 }
 
-/* The same questions as of a grant, a new role, a block, a recipient, a policy, a hook, a change of settings by itself. */
+/* The same questions as of a grant, a new role, a block, a recipient, a policy, a hook, a change of settings by itself.
+ */
 static int ask_item(const struct restore_item *item, void *arg)
 {
 	struct restoring *restoring = arg;
@@ -202,9 +218,14 @@ static int ask_item(const struct restore_item *item, void *arg)
 }
 
 /* A stream of any length is gone through twice: each piece of it that is read is a sign of life. */
-struct pieces_read { struct restore_pieces pieces; struct ctl *c; uint64_t size; };
+struct pieces_read {
+	struct restore_pieces pieces;
+	struct ctl *c;
+	uint64_t size;
+};
 
-/* The slowest disk that a vault is expected to lie on takes that much of a stream in a millisecond, when it is made durable and when its pieces go. */
+/* The slowest disk that a vault is expected to lie on takes that much of a stream in a millisecond, when it is made
+ * durable and when its pieces go. */
 #define DISK_BYTES_MS 512u
 
 static int read_pieces(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
@@ -232,15 +253,20 @@ static void get_on(uint64_t done, uint64_t size, void *arg)
 
 static int fail_restore(struct ctl *c, int r, const char *why)
 {
-	if (c->error)			/* the policy said so, and said why */
+	if (c->error) /* the policy said so, and said why */
 		return r;
 	if (r == -EEXIST) {
-		ctl_hint(c, "%s", json_string_value(json_object_get(c->in, "existing")) && !strcmp(json_string_value(json_object_get(c->in, "existing")), "append") ?
-				  "--existing skip leaves it as it is" : "--existing skip leaves what is there, --existing append adds the backup's versions to it; both leave alone what is deleted here");
+		ctl_hint(c, "%s",
+			 json_string_value(json_object_get(c->in, "existing")) &&
+					 !strcmp(json_string_value(json_object_get(c->in, "existing")), "append")
+				 ? "--existing skip leaves it as it is"
+				 : "--existing skip leaves what is there, --existing append adds the backup's versions "
+				   "to it; both leave alone what is deleted here");
 		return ctl_fail(c, EEXIST, "%s; nothing was restored", *why ? why : "something is there already");
 	}
 	if (r == -EKEYREJECTED) {
-		ctl_hint(c, "name the signer that `coffer status` of the backed-up vault shows, if that is the vault you mean");
+		ctl_hint(c, "name the signer that `coffer status` of the backed-up vault shows, if that is the vault "
+			    "you mean");
 		return ctl_fail(c, EKEYREJECTED, "%s; nothing was restored", why);
 	}
 	if (*why)
@@ -253,7 +279,11 @@ static int restore(struct ctl *c)
 	uint8_t box[BOX_LEN], signer[DIGEST_LEN];
 	struct pieces_read stream = { .pieces = { .store = c->env->store, .uid = c->who->uid }, .c = c };
 	struct restoring restoring = { .ctl = c, .programs = json_array() };
-	struct restore_options options = { .box = box, .signer = signer, .grants = json_is_true(json_object_get(c->in, "grants")), .ask = ask_item, .progress = get_on,
+	struct restore_options options = { .box = box,
+					   .signer = signer,
+					   .grants = json_is_true(json_object_get(c->in, "grants")),
+					   .ask = ask_item,
+					   .progress = get_on,
 					   .arg = &restoring };
 	const struct backup_source source = { .read = read_pieces, .arg = &stream };
 	struct restore_counts counts;
@@ -270,11 +300,18 @@ static int restore(struct ctl *c)
 		json_decref(restoring.programs);
 		return fail_restore(c, r, why);
 	}
-	shared_takes(c->env->shared, c->request->unique, stream.size / DISK_BYTES_MS < SHARED_TAKES_MAX ? (uint32_t)(stream.size / DISK_BYTES_MS) : SHARED_TAKES_MAX);
-	c->secret = NULL;	/* the record is of all of it */
-	snprintf(c->detail, sizeof(c->detail), "%llu secrets, %llu versions, %llu appended to, %llu skipped, %llu bindings, %llu policies, %llu hooks; from vault %s, epoch %llu, signer %.16s",
-		 (unsigned long long)counts.secrets, (unsigned long long)counts.versions, (unsigned long long)counts.appended, (unsigned long long)counts.skipped,
-		 (unsigned long long)counts.bindings, (unsigned long long)counts.rotations, (unsigned long long)counts.hooks, header.vault_name, (unsigned long long)header.epoch, ctl_string(c, "signer"));
+	shared_takes(c->env->shared, c->request->unique,
+		     stream.size / DISK_BYTES_MS < SHARED_TAKES_MAX ? (uint32_t)(stream.size / DISK_BYTES_MS)
+								    : SHARED_TAKES_MAX);
+	c->secret = NULL; /* the record is of all of it */
+	snprintf(c->detail, sizeof(c->detail),
+		 "%llu secrets, %llu versions, %llu appended to, %llu skipped, %llu bindings, %llu policies, %llu "
+		 "hooks; from vault %s, epoch %llu, signer %.16s",
+		 (unsigned long long)counts.secrets, (unsigned long long)counts.versions,
+		 (unsigned long long)counts.appended, (unsigned long long)counts.skipped,
+		 (unsigned long long)counts.bindings, (unsigned long long)counts.rotations,
+		 (unsigned long long)counts.hooks, header.vault_name, (unsigned long long)header.epoch,
+		 ctl_string(c, "signer"));
 	ctl_set(c, "secrets", json_integer((json_int_t)counts.secrets));
 	ctl_set(c, "versions", json_integer((json_int_t)counts.versions));
 	ctl_set(c, "deleted", json_integer((json_int_t)counts.deleted));
@@ -300,7 +337,7 @@ static int after_restore(struct ctl *c)
 	uint8_t id[RESTORE_ID_LEN];
 
 	ctl_from_hex(ctl_string(c, "restore"), id, sizeof id);
-	(void)store_restore_drop(c->env->store, id, c->who->uid);	/* else they go within the hour */
+	(void)store_restore_drop(c->env->store, id, c->who->uid); /* else they go within the hour */
 	return 0;
 }
 
@@ -324,19 +361,46 @@ static int run_restore_check(struct ctl *c)
 /* ---- the table ---- */
 
 static const struct ctl_field no_fields[] = { { 0 } };
-static const struct ctl_field put_fields[] = { { "restore", CTL_STRING, true }, { "at", CTL_INT, true }, { "value_length", CTL_INT, true }, { 0 } };
+static const struct ctl_field put_fields[] = {
+	{ "restore", CTL_STRING, true }, { "at", CTL_INT, true }, { "value_length", CTL_INT, true }, { 0 }
+};
 static const struct ctl_field drop_fields[] = { { "restore", CTL_STRING, true }, { 0 } };
 static const struct ctl_field restore_fields[] = {
-	{ "restore", CTL_STRING, true }, { "key", CTL_STRING, true }, { "signer", CTL_STRING, true }, { "existing", CTL_STRING, false },
-	{ "grants", CTL_BOOL, false }, { 0 },
+	{ "restore", CTL_STRING, true },   { "key", CTL_STRING, true },   { "signer", CTL_STRING, true },
+	{ "existing", CTL_STRING, false }, { "grants", CTL_BOOL, false }, { 0 },
 };
 
 const struct ctl_op ctl_restore_ops[] = {
-	{ .name = "restore-key", .operation = AUDIT_SECRET_RESTORE, .fields = no_fields, .ask = ask_restore_any, .run = run_restore_key },
-	{ .name = "restore-put", .operation = AUDIT_SECRET_RESTORE, .fields = put_fields, .check = check_restore_id, .ask = ask_restore_any, .run = run_restore_put },
-	{ .name = "restore-drop", .operation = AUDIT_SECRET_RESTORE, .fields = drop_fields, .check = check_restore_id, .ask = ask_restore_any, .run = run_restore_drop },
-	{ .name = "restore-check", .operation = AUDIT_SECRET_RESTORE, .fields = restore_fields, .check = check_restore, .ask = ask_restore_any, .run = run_restore_check },
-	{ .name = "restore", .operation = AUDIT_SECRET_RESTORE, .changes = true, .fields = restore_fields, .check = check_restore, .ask = ask_restore_any,
-	  .run = restore, .after = after_restore },
+	{ .name = "restore-key",
+	  .operation = AUDIT_SECRET_RESTORE,
+	  .fields = no_fields,
+	  .ask = ask_restore_any,
+	  .run = run_restore_key },
+	{ .name = "restore-put",
+	  .operation = AUDIT_SECRET_RESTORE,
+	  .fields = put_fields,
+	  .check = check_restore_id,
+	  .ask = ask_restore_any,
+	  .run = run_restore_put },
+	{ .name = "restore-drop",
+	  .operation = AUDIT_SECRET_RESTORE,
+	  .fields = drop_fields,
+	  .check = check_restore_id,
+	  .ask = ask_restore_any,
+	  .run = run_restore_drop },
+	{ .name = "restore-check",
+	  .operation = AUDIT_SECRET_RESTORE,
+	  .fields = restore_fields,
+	  .check = check_restore,
+	  .ask = ask_restore_any,
+	  .run = run_restore_check },
+	{ .name = "restore",
+	  .operation = AUDIT_SECRET_RESTORE,
+	  .changes = true,
+	  .fields = restore_fields,
+	  .check = check_restore,
+	  .ask = ask_restore_any,
+	  .run = restore,
+	  .after = after_restore },
 	{ 0 },
 };

@@ -13,8 +13,8 @@
 #include "store/lifecycle/rules.h"
 #include "store/objects/rotate.h"
 
-#define TIMEOUT_DEFAULT  30	/* s */
-#define DEBOUNCE_DEFAULT 200	/* ms: what comes together is one run, and a service has a new value at once */
+#define TIMEOUT_DEFAULT  30  /* s */
+#define DEBOUNCE_DEFAULT 200 /* ms: what comes together is one run, and a service has a new value at once */
 
 /* ---- fields ---- */
 
@@ -35,7 +35,8 @@ static int check_span(struct ctl *c, const char *field, int64_t least, int64_t *
 }
 
 /* A whole number; absent: the default. */
-static int check_number(struct ctl *c, const char *field, json_int_t low, json_int_t high, uint32_t absent, uint32_t *ret)
+static int check_number(struct ctl *c, const char *field, json_int_t low, json_int_t high, uint32_t absent,
+			uint32_t *ret)
 {
 	const json_t *v = json_object_get(c->in, field);
 
@@ -53,7 +54,8 @@ static int check_command(struct ctl *c, char ret_command[HOOK_COMMAND_MAX], uint
 
 	if (r == 0 && *ret_user == HOOK_USER_NOBODY) {
 		ctl_hint(c, "leave user out: programs then run as a user of their own");
-		return ctl_fail(c, EINVAL, "user: %u is nobody, whose every process could take what the program prints", *ret_user);
+		return ctl_fail(c, EINVAL, "user: %u is nobody, whose every process could take what the program prints",
+				*ret_user);
 	}
 	if (r == 0)
 		r = check_number(c, "timeout", 1, HOOK_TIMEOUT_MAX, TIMEOUT_DEFAULT, ret_timeout);
@@ -64,10 +66,12 @@ static int check_command(struct ctl *c, char ret_command[HOOK_COMMAND_MAX], uint
 		return ctl_fail(c, EINVAL, "command: it does not begin with a path");
 	}
 	if (strlen(command) >= HOOK_COMMAND_MAX || !ctl_text_clean(command))
-		return ctl_fail(c, EINVAL, "command: at most %d bytes without control characters", HOOK_COMMAND_MAX - 1);
+		return ctl_fail(c, EINVAL, "command: at most %d bytes without control characters",
+				HOOK_COMMAND_MAX - 1);
 	if (runner_command_shellish(command)) {
 		ctl_hint(c, "quote it where a word has it; for what a shell does, name a script, or /bin/sh -c '…'");
-		return ctl_fail(c, EINVAL, "command: '%c' means something to a shell, and none reads this", runner_command_shellish(command));
+		return ctl_fail(c, EINVAL, "command: '%c' means something to a shell, and none reads this",
+				runner_command_shellish(command));
 	}
 	snprintf(ret_command, HOOK_COMMAND_MAX, "%s", command);
 	return 0;
@@ -97,7 +101,10 @@ static int check_allowed(struct ctl *c, const char *command, uint32_t *user)
 	if (r == 0)
 		return 0;
 	if (r == -EPERM)
-		ctl_hint(c, "root adds the line \"%u %s\" to hooks.allow in the store's directory; coffer does it when root makes the rule", *user, command);
+		ctl_hint(c,
+			 "root adds the line \"%u %s\" to hooks.allow in the store's directory; coffer does it when "
+			 "root makes the rule",
+			 *user, command);
 	return ctl_fail(c, r == -EPIPE ? ETIMEDOUT : -r, "command: %s", why[0] ? why : strerror(-r));
 }
 
@@ -115,7 +122,8 @@ static int check_rotation_generator(struct ctl *c, struct rotation *p)
 		return ctl_fail(c, EINVAL, "notify: a policy that only notifies makes no value");
 	if (p->action == ROTATION_ROTATE && (generator != NULL) == (p->command[0] != 0)) {
 		ctl_hint(c, "generators are %s", GENERATOR_HELP);
-		return ctl_fail(c, EINVAL, "rotation-set: a generator, or a command that writes the new value, is needed");
+		return ctl_fail(c, EINVAL,
+				"rotation-set: a generator, or a command that writes the new value, is needed");
 	}
 	if (!generator)
 		return 0;
@@ -134,18 +142,22 @@ static int check_rotation_set(struct ctl *c)
 
 	p->action = json_is_true(json_object_get(c->in, "notify")) ? ROTATION_NOTIFY : ROTATION_ROTATE;
 	p->created_by = c->who->uid;
-	if (r < 0 || (r = check_span(c, "every", ROTATION_LEAST_NS, &p->every)) < 0 || (r = check_span(c, "before_expiry", ROTATION_LEAST_NS, &p->before)) < 0 ||
+	if (r < 0 || (r = check_span(c, "every", ROTATION_LEAST_NS, &p->every)) < 0 ||
+	    (r = check_span(c, "before_expiry", ROTATION_LEAST_NS, &p->before)) < 0 ||
 	    (r = check_span(c, "expiry", EXPIRY_LEAST_NS, &p->expiry)) < 0)
 		return r;
 	if (!p->every == !p->before)
-		return ctl_fail(c, EINVAL, "rotation-set: one of every (after a version's creation) and before_expiry is needed");
+		return ctl_fail(c, EINVAL,
+				"rotation-set: one of every (after a version's creation) and before_expiry is needed");
 	if (p->expiry && p->before && p->expiry - p->before < ROTATION_LEAST_NS)
-		return ctl_fail(c, EINVAL, "expiry: a new version would be due within %d days of its creation", (int)(ROTATION_LEAST_NS / 86400 / 1000000000));
+		return ctl_fail(c, EINVAL, "expiry: a new version would be due within %d days of its creation",
+				(int)(ROTATION_LEAST_NS / 86400 / 1000000000));
 	snprintf(p->scope, sizeof p->scope, "%s", c->args.scope);
 	return check_rotation_generator(c, p);
 }
 
-/* Whoever lets the daemon make new values could make them himself. A program is another matter: it runs on the machine. */
+/* Whoever lets the daemon make new values could make them himself. A program is another matter: it runs on the machine.
+ */
 static int ask_rotation_set(struct ctl *c)
 {
 	int r;
@@ -169,7 +181,8 @@ static void describe_rotation(const struct rotation *p, char *ret, size_t len)
 		strcpy(expiry, ", for ");
 		time_print_span(p->expiry, expiry + 6);
 	}
-	snprintf(ret, len, "%s %s %s%s, by %s%.300s", p->action == ROTATION_NOTIFY ? "notify" : "rotate", span, p->every ? "after creation" : "before expiry", expiry,
+	snprintf(ret, len, "%s %s %s%s, by %s%.300s", p->action == ROTATION_NOTIFY ? "notify" : "rotate", span,
+		 p->every ? "after creation" : "before expiry", expiry,
 		 p->action == ROTATION_NOTIFY ? "event" : p->generator, p->command);
 }
 
@@ -179,7 +192,9 @@ static int run_rotation_set(struct ctl *c)
 	int r = store_rotation_put(c->env->store, &c->args.rotation, &id);
 
 	if (r == -E2BIG)
-		return ctl_fail(c, ENOSPC, "there are %u rotation policies already: one for a prefix does for many secrets", RULES_MAX);
+		return ctl_fail(c, ENOSPC,
+				"there are %u rotation policies already: one for a prefix does for many secrets",
+				RULES_MAX);
 	if (r < 0)
 		return ctl_fail_store(c, r, "keep the policy of %s", c->args.scope);
 	describe_rotation(&c->args.rotation, c->detail, sizeof c->detail);
@@ -200,17 +215,17 @@ static json_t *span_or_null(int64_t ns)
 	return json_string(text);
 }
 
-static json_t *text_or_null(const char *text)
-{
-	return text[0] ? json_string(text) : json_null();
-}
+static json_t *text_or_null(const char *text) { return text[0] ? json_string(text) : json_null(); }
 
 static json_t *rotation_json(const struct rotation *p)
 {
-	return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "id", (json_int_t)p->id, "scope", p->scope, "action",
-			 p->action == ROTATION_NOTIFY ? "notify" : "rotate", "every", span_or_null(p->every), "before_expiry", span_or_null(p->before), "expiry", span_or_null(p->expiry),
-			 "generator", text_or_null(p->generator), "command", text_or_null(p->command), "user", p->command[0] ? json_integer(p->user) : json_null(),
-			 "timeout", p->command[0] ? json_integer(p->timeout) : json_null(), "created_by", (json_int_t)p->created_by, "created", ctl_time(p->created));
+	return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "id", (json_int_t)p->id,
+			 "scope", p->scope, "action", p->action == ROTATION_NOTIFY ? "notify" : "rotate", "every",
+			 span_or_null(p->every), "before_expiry", span_or_null(p->before), "expiry",
+			 span_or_null(p->expiry), "generator", text_or_null(p->generator), "command",
+			 text_or_null(p->command), "user", p->command[0] ? json_integer(p->user) : json_null(),
+			 "timeout", p->command[0] ? json_integer(p->timeout) : json_null(), "created_by",
+			 (json_int_t)p->created_by, "created", ctl_time(p->created));
 }
 
 /* All rules of one kind, copied so that no lock is held while JSON is made. */
@@ -275,10 +290,7 @@ static int run_rotations(struct ctl *c)
 
 /* ---- rotation-remove ---- */
 
-static int check_rotation_remove(struct ctl *c)
-{
-	return ctl_check_scope(c, "on", &c->args.scope);
-}
+static int check_rotation_remove(struct ctl *c) { return ctl_check_scope(c, "on", &c->args.scope); }
 
 static int ask_rotation_remove(struct ctl *c)
 {
@@ -352,9 +364,13 @@ static int find_rotation(struct ctl *c)
 	if (found && p->action == ROTATION_ROTATE)
 		return 0;
 	ctl_command(c, command, sizeof command);
-	ctl_hint(c, "to make a value once: %s rotate %s --generator password:32; to make one again and again: %s rotation set %s --every 90d --generator password:32", command, c->args.name,
-		 command, c->args.name);
-	return ctl_fail(c, ENOENT, found ? "the rotation policy of %s only notifies" : "there is no rotation policy for %s", c->args.name);
+	ctl_hint(c,
+		 "to make a value once: %s rotate %s --generator password:32; to make one again and again: %s rotation "
+		 "set %s --every 90d --generator password:32",
+		 command, c->args.name, command, c->args.name);
+	return ctl_fail(c, ENOENT,
+			found ? "the rotation policy of %s only notifies" : "there is no rotation policy for %s",
+			c->args.name);
 }
 
 static int load_rotate(struct ctl *c)
@@ -373,7 +389,9 @@ static int load_rotate(struct ctl *c)
 			r = generate(&g, &c->value);
 		return r < 0 ? ctl_fail_store(c, r, "make a new value of %s", c->args.name) : 0;
 	}
-	r = c->env->program_value ? c->env->program_value(c->env->arg, p, c->args.name, c->request->unique, &c->value, why, sizeof why) : -ENOSYS;
+	r = c->env->program_value ? c->env->program_value(c->env->arg, p, c->args.name, c->request->unique, &c->value,
+							  why, sizeof why)
+				  : -ENOSYS;
 	if (r == 0)
 		return 0;
 	ctl_hint(c, "the value is what it was%s", r == -EAGAIN ? "" : "; the daemon's messages say more");
@@ -387,7 +405,8 @@ static int run_rotate(struct ctl *c)
 
 	if (r < 0)
 		return r;
-	r = rotate_add(c->env->store, id, c->args.rotation.expiry, secbuf_cdata(c->value), secbuf_len(c->value), c->now, &version);
+	r = rotate_add(c->env->store, id, c->args.rotation.expiry, secbuf_cdata(c->value), secbuf_len(c->value), c->now,
+		       &version);
 	if (r < 0)
 		return ctl_fail_store(c, r, "store a version of %s", c->args.name);
 	c->version = version;
@@ -407,9 +426,12 @@ static int check_hook_events(struct ctl *c, uint32_t *ret_events)
 	size_t i;
 
 	json_array_foreach(list, i, name) {
-		if (!json_is_string(name) || event_parse(json_string_value(name), &kind) < 0 || kind == EVENT_HOOK_FAILED) {
-			ctl_hint(c, "there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, VersionDestroyed, BindingChanged, SelfGranted and RotationFailed");
-			return ctl_fail(c, EINVAL, "events: \"%.64s\" is no event that a hook hears", json_is_string(name) ? json_string_value(name) : "");
+		if (!json_is_string(name) || event_parse(json_string_value(name), &kind) < 0 ||
+		    kind == EVENT_HOOK_FAILED) {
+			ctl_hint(c, "there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, "
+				    "VersionDestroyed, BindingChanged, SelfGranted and RotationFailed");
+			return ctl_fail(c, EINVAL, "events: \"%.64s\" is no event that a hook hears",
+					json_is_string(name) ? json_string_value(name) : "");
 		}
 		events |= EVENT_BIT(kind);
 	}
@@ -422,7 +444,8 @@ static int check_hook_add(struct ctl *c)
 	struct hook *h = &c->args.hook;
 	int r;
 
-	if ((r = ctl_check_scope(c, "on", &c->args.scope)) < 0 || (r = check_hook_events(c, &h->events)) < 0 || (r = check_command(c, h->command, &h->user, &h->timeout)) < 0 ||
+	if ((r = ctl_check_scope(c, "on", &c->args.scope)) < 0 || (r = check_hook_events(c, &h->events)) < 0 ||
+	    (r = check_command(c, h->command, &h->user, &h->timeout)) < 0 ||
 	    (r = check_number(c, "debounce_ms", 0, HOOK_DEBOUNCE_MAX, DEBOUNCE_DEFAULT, &h->debounce)) < 0)
 		return r;
 	h->created_by = c->who->uid;
@@ -436,10 +459,7 @@ static int ask_hook_change(struct ctl *c)
 	return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
 }
 
-static int load_hook_add(struct ctl *c)
-{
-	return check_allowed(c, c->args.hook.command, &c->args.hook.user);
-}
+static int load_hook_add(struct ctl *c) { return check_allowed(c, c->args.hook.command, &c->args.hook.user); }
 
 static int run_hook_add(struct ctl *c)
 {
@@ -451,16 +471,14 @@ static int run_hook_add(struct ctl *c)
 		return ctl_fail(c, ENOSPC, "there are %u hooks already", RULES_MAX);
 	if (r < 0)
 		return ctl_fail_store(c, r, "keep the hook");
-	snprintf(c->detail, sizeof c->detail, "hook %llu as uid %u: %.300s", (unsigned long long)id, h->user, h->command);
+	snprintf(c->detail, sizeof c->detail, "hook %llu as uid %u: %.300s", (unsigned long long)id, h->user,
+		 h->command);
 	ctl_set(c, "hook", json_integer((json_int_t)id));
 	ctl_set(c, "scope", json_string(h->scope));
 	return 0;
 }
 
-static int ask_hooks(struct ctl *c)
-{
-	return ctl_ask(c, ACTION_VAULT_STATUS, NULL);
-}
+static int ask_hooks(struct ctl *c) { return ctl_ask(c, ACTION_VAULT_STATUS, NULL); }
 
 static json_t *hook_json(struct ctl *c, const struct hook *h)
 {
@@ -468,13 +486,16 @@ static json_t *hook_json(struct ctl *c, const struct hook *h)
 	json_t *events = json_array();
 
 	for (int i = 1; i < EVENT_KINDS; i++)
-		if ((h->events & EVENT_BIT(i)) && json_array_append_new(events, json_string(event_name((enum event_kind)i))) < 0)
+		if ((h->events & EVENT_BIT(i)) &&
+		    json_array_append_new(events, json_string(event_name((enum event_kind)i))) < 0)
 			c->short_of_memory = true;
 	store_hook_place(c->env->store, h->id, &place);
-	return json_pack("{s:I, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "id", (json_int_t)h->id, "scope", h->scope, "events", events, "command", h->command, "user",
-			 (json_int_t)h->user, "debounce_ms", (json_int_t)h->debounce, "timeout", (json_int_t)h->timeout, "created_by", (json_int_t)h->created_by, "created",
-			 ctl_time(h->created), "delivered", (json_int_t)place.delivered, "attempts", (json_int_t)place.attempts,
-			 "failed", text_or_null(place.why), "retry", place.attempts ? ctl_time(place.retry) : json_null());
+	return json_pack("{s:I, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "id", (json_int_t)h->id,
+			 "scope", h->scope, "events", events, "command", h->command, "user", (json_int_t)h->user,
+			 "debounce_ms", (json_int_t)h->debounce, "timeout", (json_int_t)h->timeout, "created_by",
+			 (json_int_t)h->created_by, "created", ctl_time(h->created), "delivered",
+			 (json_int_t)place.delivered, "attempts", (json_int_t)place.attempts, "failed",
+			 text_or_null(place.why), "retry", place.attempts ? ctl_time(place.retry) : json_null());
 }
 
 static int run_hooks(struct ctl *c)
@@ -520,29 +541,78 @@ static int run_hook_remove(struct ctl *c)
 
 static const struct ctl_field none[] = { { 0 } };
 static const struct ctl_field rotation_set_fields[] = {
-	{ "on", CTL_STRING, true }, { "every", CTL_STRING, false }, { "before_expiry", CTL_STRING, false }, { "expiry", CTL_STRING, false }, { "notify", CTL_BOOL, false },
-	{ "generator", CTL_STRING, false }, { "command", CTL_STRING, false }, { "user", CTL_INT, false }, { "timeout", CTL_INT, false }, { 0 },
+	{ "on", CTL_STRING, true },
+	{ "every", CTL_STRING, false },
+	{ "before_expiry", CTL_STRING, false },
+	{ "expiry", CTL_STRING, false },
+	{ "notify", CTL_BOOL, false },
+	{ "generator", CTL_STRING, false },
+	{ "command", CTL_STRING, false },
+	{ "user", CTL_INT, false },
+	{ "timeout", CTL_INT, false },
+	{ 0 },
 };
 static const struct ctl_field rotations_fields[] = { { "name", CTL_STRING, false }, { 0 } };
 static const struct ctl_field scoped[] = { { "on", CTL_STRING, true }, { 0 } };
-static const struct ctl_field rotate_fields[] = { { "name", CTL_STRING, true }, { "generator", CTL_STRING, false }, { 0 } };
+static const struct ctl_field rotate_fields[] = { { "name", CTL_STRING, true },
+						  { "generator", CTL_STRING, false },
+						  { 0 } };
 static const struct ctl_field hook_add_fields[] = {
-	{ "on", CTL_STRING, true }, { "events", CTL_ARRAY, false }, { "command", CTL_STRING, true }, { "user", CTL_INT, false }, { "debounce_ms", CTL_INT, false },
-	{ "timeout", CTL_INT, false }, { 0 },
+	{ "on", CTL_STRING, true },
+	{ "events", CTL_ARRAY, false },
+	{ "command", CTL_STRING, true },
+	{ "user", CTL_INT, false },
+	{ "debounce_ms", CTL_INT, false },
+	{ "timeout", CTL_INT, false },
+	{ 0 },
 };
 static const struct ctl_field hook_remove_fields[] = { { "hook", CTL_INT, true }, { 0 } };
 
 const struct ctl_op ctl_rotation_ops[] = {
-	{ .name = "rotation-set", .operation = AUDIT_ROTATION_SET, .changes = true, .fields = rotation_set_fields, .check = check_rotation_set, .ask = ask_rotation_set,
-	  .load = load_rotation_set, .run = run_rotation_set },
-	{ .name = "rotations", .operation = AUDIT_ROTATION_LIST, .fields = rotations_fields, .check = check_rotations, .ask = ask_rotations, .run = run_rotations },
-	{ .name = "rotation-remove", .operation = AUDIT_ROTATION_DELETE, .changes = true, .fields = scoped, .check = check_rotation_remove, .ask = ask_rotation_remove,
+	{ .name = "rotation-set",
+	  .operation = AUDIT_ROTATION_SET,
+	  .changes = true,
+	  .fields = rotation_set_fields,
+	  .check = check_rotation_set,
+	  .ask = ask_rotation_set,
+	  .load = load_rotation_set,
+	  .run = run_rotation_set },
+	{ .name = "rotations",
+	  .operation = AUDIT_ROTATION_LIST,
+	  .fields = rotations_fields,
+	  .check = check_rotations,
+	  .ask = ask_rotations,
+	  .run = run_rotations },
+	{ .name = "rotation-remove",
+	  .operation = AUDIT_ROTATION_DELETE,
+	  .changes = true,
+	  .fields = scoped,
+	  .check = check_rotation_remove,
+	  .ask = ask_rotation_remove,
 	  .run = run_rotation_remove },
-	{ .name = "rotate", .operation = AUDIT_SECRET_SET, .changes = true, .fields = rotate_fields, .check = check_rotate, .ask = ask_rotate, .load = load_rotate, .run = run_rotate },
-	{ .name = "hook-add", .operation = AUDIT_HOOK_CREATE, .changes = true, .fields = hook_add_fields, .check = check_hook_add, .ask = ask_hook_change, .load = load_hook_add,
+	{ .name = "rotate",
+	  .operation = AUDIT_SECRET_SET,
+	  .changes = true,
+	  .fields = rotate_fields,
+	  .check = check_rotate,
+	  .ask = ask_rotate,
+	  .load = load_rotate,
+	  .run = run_rotate },
+	{ .name = "hook-add",
+	  .operation = AUDIT_HOOK_CREATE,
+	  .changes = true,
+	  .fields = hook_add_fields,
+	  .check = check_hook_add,
+	  .ask = ask_hook_change,
+	  .load = load_hook_add,
 	  .run = run_hook_add },
 	{ .name = "hooks", .operation = AUDIT_HOOK_LIST, .fields = none, .ask = ask_hooks, .run = run_hooks },
-	{ .name = "hook-remove", .operation = AUDIT_HOOK_DELETE, .changes = true, .fields = hook_remove_fields, .check = check_hook_remove, .ask = ask_hook_change,
+	{ .name = "hook-remove",
+	  .operation = AUDIT_HOOK_DELETE,
+	  .changes = true,
+	  .fields = hook_remove_fields,
+	  .check = check_hook_remove,
+	  .ask = ask_hook_change,
 	  .run = run_hook_remove },
 	{ 0 },
 };

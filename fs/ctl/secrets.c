@@ -23,8 +23,13 @@ int ctl_find(struct ctl *c, uint32_t version, struct ctl_view *ret)
 	s = store_find(c->env->store, c->args.name);
 	deleted = !s && store_find_deleted(c->env->store, c->args.name);
 	if (s) {
-		view = (struct ctl_view){ .id = s->id, .current = s->current, .n_versions = s->n_versions, .enabled = s->enabled,
-				      .created = s->created, .changed = s->changed, .settings = *store_settings(c->env->store) };
+		view = (struct ctl_view){ .id = s->id,
+					  .current = s->current,
+					  .n_versions = s->n_versions,
+					  .enabled = s->enabled,
+					  .created = s->created,
+					  .changed = s->changed,
+					  .settings = *store_settings(c->env->store) };
 		v = catalog_version(s, version ? version : s->current);
 		if (v)
 			view.v = *v;
@@ -41,7 +46,8 @@ int ctl_find(struct ctl *c, uint32_t version, struct ctl_view *ret)
 		return ctl_fail(c, ENOENT, "there is no secret %s", c->args.name);
 	}
 	if (version && view.v.destroyed)
-		return ctl_fail(c, ENOENT, "version %u of %s was destroyed: it cannot be brought back", version, c->args.name);
+		return ctl_fail(c, ENOENT, "version %u of %s was destroyed: it cannot be brought back", version,
+				c->args.name);
 	if (version && !view.v.number) {
 		ctl_hint(c, "see: %s versions %s", command, c->args.name);
 		return ctl_fail(c, ENOENT, "%s has no version %u", c->args.name, version);
@@ -54,7 +60,8 @@ static int fail_disabled(struct ctl *c)
 {
 	char command[256];
 
-	ctl_hint(c, "to put it back into service: %s enable %s", ctl_command(c, command, sizeof(command)), c->args.name);
+	ctl_hint(c, "to put it back into service: %s enable %s", ctl_command(c, command, sizeof(command)),
+		 c->args.name);
 	return ctl_fail(c, EACCES, "%s is disabled", c->args.name);
 }
 
@@ -85,15 +92,9 @@ int ctl_ask_named(struct ctl *c, enum action action)
 	return ctl_ask(c, action, c->args.name);
 }
 
-static int ask_set(struct ctl *c)
-{
-	return ctl_ask_named(c, ACTION_SECRETS_SET);
-}
+static int ask_set(struct ctl *c) { return ctl_ask_named(c, ACTION_SECRETS_SET); }
 
-static int ask_update(struct ctl *c)
-{
-	return ctl_ask_named(c, ACTION_SECRETS_UPDATE);
-}
+static int ask_update(struct ctl *c) { return ctl_ask_named(c, ACTION_SECRETS_UPDATE); }
 
 /* ---- attributes ---- */
 
@@ -104,7 +105,8 @@ static int check_content_type(struct ctl *c)
 
 	c->args.has_content_type = v != NULL;
 	for (const char *p = text; p && *p; p++)
-		if (*p < 0x20 || *p == 0x7f)	/* also what is not ASCII: the kernel hands it out as an attribute's bytes */
+		/* also what is not ASCII: the kernel hands it out as an attribute's bytes */
+		if (*p < 0x20 || *p == 0x7f)
 			return ctl_fail(c, EINVAL, "content_type: only printable ASCII is allowed");
 	if (text && strlen(text) > CTL_CONTENT_TYPE_MAX)
 		return ctl_fail(c, EINVAL, "content_type: at most %d bytes", CTL_CONTENT_TYPE_MAX);
@@ -123,11 +125,16 @@ static int check_tags(struct ctl *c)
 		return 0;
 	json_object_foreach(tags, key, value) {
 		if (!*key || strlen(key) > CTL_TAG_MAX || !ctl_text_clean(key))
-			return ctl_fail(c, EINVAL, "tags: a tag's name has 1 to %d bytes and no control characters", CTL_TAG_MAX);
+			return ctl_fail(c, EINVAL, "tags: a tag's name has 1 to %d bytes and no control characters",
+					CTL_TAG_MAX);
 		if (!json_is_string(value) && !json_is_null(value))
 			return ctl_fail(c, EINVAL, "tags: the value of \"%.64s\" is not a string", key);
-		if (json_is_string(value) && (strlen(json_string_value(value)) > CTL_TAG_MAX || !ctl_text_clean(json_string_value(value))))
-			return ctl_fail(c, EINVAL, "tags: the value of \"%.64s\" is longer than %d bytes, or has control characters", key, CTL_TAG_MAX);
+		if (json_is_string(value) &&
+		    (strlen(json_string_value(value)) > CTL_TAG_MAX || !ctl_text_clean(json_string_value(value))))
+			return ctl_fail(
+				c, EINVAL,
+				"tags: the value of \"%.64s\" is longer than %d bytes, or has control characters", key,
+				CTL_TAG_MAX);
 	}
 	return 0;
 }
@@ -144,16 +151,18 @@ static int check_attributes(struct ctl *c)
 	return 0;
 }
 
-/* The tags that were, with what the request changes, as the store keeps them: text for *ret_text (malloc'd), NULL for none. */
+/* The tags that were, with what the request changes, as the store keeps them: text for *ret_text (malloc'd), NULL for
+ * none. */
 static int merge_tags(struct ctl *c, const char *before, char **ret_text)
 {
-	json_t *all = before && (!c->args.has_tags || c->args.tags) ? json_loads(before, 0, NULL) : json_object(), *value;
+	json_t *all = before && (!c->args.has_tags || c->args.tags) ? json_loads(before, 0, NULL) : json_object(),
+	       *value;
 	const char *key;
 	char *text = NULL;
 	size_t len;
 	int r = 0;
 
-	if (!all)	/* the store let only JSON in, and its seal was checked */
+	if (!all) /* the store let only JSON in, and its seal was checked */
 		return ctl_fail_store(c, -ENOMEM, "read the tags of %s", c->args.name);
 	json_object_foreach((json_t *)(uintptr_t)c->args.tags, key, value) {
 		if (json_is_null(value))
@@ -162,7 +171,8 @@ static int merge_tags(struct ctl *c, const char *before, char **ret_text)
 			c->short_of_memory = true;
 	}
 	if (json_object_size(all) > CTL_TAGS_MAX)
-		r = ctl_fail(c, EINVAL, "tags: %s would have %zu of them; the limit is %d", c->args.name, json_object_size(all), CTL_TAGS_MAX);
+		r = ctl_fail(c, EINVAL, "tags: %s would have %zu of them; the limit is %d", c->args.name,
+			     json_object_size(all), CTL_TAGS_MAX);
 	else if (json_object_size(all) && !(text = ctl_dump(all, JSON_COMPACT | JSON_SORT_KEYS, &len)))
 		c->short_of_memory = true;
 	if (r == 0 && c->short_of_memory)
@@ -220,8 +230,10 @@ int ctl_put_secret(struct ctl *c, uint32_t *ret_id, bool *ret_created)
 
 	if (deleted) {
 		ctl_command(c, command, sizeof(command));
-		ctl_hint(c, "to bring it back: %s recover %s; to free the name: %s purge %s", command, c->args.name, command, c->args.name);
-		return ctl_fail(c, EEXIST, "%s was deleted, and keeps its name until it is recovered or purged", c->args.name);
+		ctl_hint(c, "to bring it back: %s recover %s; to free the name: %s purge %s", command, c->args.name,
+			 command, c->args.name);
+		return ctl_fail(c, EEXIST, "%s was deleted, and keeps its name until it is recovered or purged",
+				c->args.name);
 	}
 	if (!enabled)
 		return fail_disabled(c);
@@ -250,7 +262,9 @@ int ctl_fail_add(struct ctl *c, int r)
 
 static int run_put(struct ctl *c)
 {
-	struct version_attributes a = { .content_type = c->args.content_type, .not_before = c->args.not_before, .expires = c->args.expires };
+	struct version_attributes a = { .content_type = c->args.content_type,
+					.not_before = c->args.not_before,
+					.expires = c->args.expires };
 	char *tags = NULL;
 	uint32_t id = 0, version = 0, limit;
 	bool created = false;
@@ -328,8 +342,10 @@ static int run_attr(struct ctl *c)
 	if (r < 0)
 		goto out;
 	a = (struct version_attributes){
-		.content_type = in->has_content_type ? in->content_type : before.content_type, .tags_json = tags,
-		.not_before = in->has_not_before ? in->not_before : view.v.not_before, .expires = in->has_expires ? in->expires : view.v.expires,
+		.content_type = in->has_content_type ? in->content_type : before.content_type,
+		.tags_json = tags,
+		.not_before = in->has_not_before ? in->not_before : view.v.not_before,
+		.expires = in->has_expires ? in->expires : view.v.expires,
 	};
 	r = check_window(c, a.not_before, a.expires);
 	if (r < 0)
@@ -351,7 +367,8 @@ out:
 
 /* ---- enable, disable ---- */
 
-/* Which version current will serve when `version` (0: the secret) has been switched; the tables in memory move only at the commit. */
+/* Which version current will serve when `version` (0: the secret) has been switched; the tables in memory move only at
+ * the commit. */
 static uint32_t current_after(struct ctl *c, uint32_t version, bool enabled)
 {
 	const struct catalog_secret *s;
@@ -392,22 +409,13 @@ static int switch_service(struct ctl *c, bool enabled)
 	return 0;
 }
 
-static int run_enable(struct ctl *c)
-{
-	return switch_service(c, true);
-}
+static int run_enable(struct ctl *c) { return switch_service(c, true); }
 
-static int run_disable(struct ctl *c)
-{
-	return switch_service(c, false);
-}
+static int run_disable(struct ctl *c) { return switch_service(c, false); }
 
 /* ---- destroy ---- */
 
-static int ask_purge(struct ctl *c)
-{
-	return ctl_ask_named(c, ACTION_SECRETS_PURGE);
-}
+static int ask_purge(struct ctl *c) { return ctl_ask_named(c, ACTION_SECRETS_PURGE); }
 
 static int run_destroy(struct ctl *c)
 {
@@ -419,7 +427,8 @@ static int run_destroy(struct ctl *c)
 		return r;
 	r = store_version_destroy(c->env->store, view.id, version);
 	if (r == -EPERM) {
-		ctl_hint(c, "a version can be disabled; its content is destroyed when the secret is deleted and its retention has passed");
+		ctl_hint(c, "a version can be disabled; its content is destroyed when the secret is deleted and its "
+			    "retention has passed");
 		return ctl_fail(c, EPERM, "purge protection is on: no version can be destroyed by itself");
 	}
 	if (r < 0)
@@ -452,11 +461,13 @@ static int find_rollback(struct ctl *c, struct ctl_view *ret)
 	if (!view.enabled)
 		return fail_disabled(c);
 	if (!view.v.enabled) {
-		ctl_hint(c, "to put it back into service: %s enable %s --version %u", command, c->args.name, c->args.version);
+		ctl_hint(c, "to put it back into service: %s enable %s --version %u", command, c->args.name,
+			 c->args.version);
 		return ctl_fail(c, EACCES, "version %u of %s is disabled", c->args.version, c->args.name);
 	}
 	if (!store_version_valid(&view.settings, &view.v, c->now)) {
-		ctl_hint(c, "to change when it expires: %s attr %s --version %u --expires TIME", command, c->args.name, c->args.version);
+		ctl_hint(c, "to change when it expires: %s attr %s --version %u --expires TIME", command, c->args.name,
+			 c->args.version);
 		return ctl_fail(c, EKEYEXPIRED, "version %u of %s is not valid now", c->args.version, c->args.name);
 	}
 	*ret = view;
@@ -485,13 +496,16 @@ static int run_rollback(struct ctl *c)
 
 	if (r < 0)
 		return r;
-	if (view.id != c->value_of)	/* purged since the value was read, and made anew: who may read this one need not have been allowed that */
+	/* purged since the value was read, and made anew: who may read this one need not have been allowed that */
+	if (view.id != c->value_of)
 		return ctl_fail(c, ENOENT, "%s is another secret by now", c->args.name);
 	r = store_version_attributes(c->env->store, view.id, c->args.version, &before);
 	if (r < 0)
 		return ctl_fail_store(c, r, "read the attributes of %s", c->args.name);
 	/* an expiry that has passed would take the new version out of service at once */
-	a = (struct version_attributes){ .content_type = before.content_type, .tags_json = before.tags_json, .not_before = view.v.not_before,
+	a = (struct version_attributes){ .content_type = before.content_type,
+					 .tags_json = before.tags_json,
+					 .not_before = view.v.not_before,
 					 .expires = view.v.expires > c->now ? view.v.expires : INT64_MAX };
 	r = store_version_add(c->env->store, view.id, secbuf_cdata(c->value), secbuf_len(c->value), &a, &version);
 	store_attributes_free(&before);
@@ -509,27 +523,67 @@ static int run_rollback(struct ctl *c)
 
 /* ---- the table ---- */
 
-#define FIELD_ATTRIBUTES                                                                                                                        \
-	{ "content_type", CTL_STRING | CTL_NULL, false }, { "not_before", CTL_STRING | CTL_NULL, false }, { "expires", CTL_STRING | CTL_NULL, false }, \
-	{ "tags", CTL_OBJECT | CTL_NULL, false }
+#define FIELD_ATTRIBUTES                                                                                  \
+	{ "content_type", CTL_STRING | CTL_NULL, false }, { "not_before", CTL_STRING | CTL_NULL, false }, \
+		{ "expires", CTL_STRING | CTL_NULL, false },                                              \
+	{                                                                                                 \
+		"tags", CTL_OBJECT | CTL_NULL, false                                                      \
+	}
 
-static const struct ctl_field named_version[] = { { "name", CTL_STRING, true }, { "version", CTL_INT | CTL_NULL, false }, { 0 } };
+static const struct ctl_field named_version[] = { { "name", CTL_STRING, true },
+						  { "version", CTL_INT | CTL_NULL, false },
+						  { 0 } };
 static const struct ctl_field needed_version[] = { { "name", CTL_STRING, true }, { "version", CTL_INT, true }, { 0 } };
-static const struct ctl_field put_fields[] = { { "name", CTL_STRING, true }, { "value_length", CTL_INT, true }, FIELD_ATTRIBUTES, { 0 } };
+static const struct ctl_field put_fields[] = {
+	{ "name", CTL_STRING, true }, { "value_length", CTL_INT, true }, FIELD_ATTRIBUTES, { 0 }
+};
 static const struct ctl_field attr_fields[] = {
 	{ "name", CTL_STRING, true }, { "version", CTL_INT | CTL_NULL, false }, FIELD_ATTRIBUTES, { 0 }
 };
 
 const struct ctl_op ctl_secrets_ops[] = {
-	{ .name = "put", .operation = AUDIT_SECRET_SET, .changes = true, .fields = put_fields, .check = check_put, .ask = ask_set, .run = run_put },
-	{ .name = "attr", .operation = AUDIT_SECRET_UPDATE, .changes = true, .fields = attr_fields, .check = check_attr, .ask = ask_update, .run = run_attr },
-	{ .name = "enable", .operation = AUDIT_SECRET_UPDATE, .changes = true, .fields = named_version, .check = check_name_version,
-	  .ask = ask_update, .run = run_enable },
-	{ .name = "disable", .operation = AUDIT_SECRET_UPDATE, .changes = true, .fields = named_version, .check = check_name_version,
-	  .ask = ask_update, .run = run_disable },
-	{ .name = "destroy", .operation = AUDIT_SECRET_DESTROY, .changes = true, .fields = needed_version, .check = check_name_version,
-	  .ask = ask_purge, .run = run_destroy },
-	{ .name = "rollback", .operation = AUDIT_SECRET_SET, .changes = true, .fields = needed_version, .check = check_name_version,
-	  .ask = ask_rollback, .load = load_rollback, .run = run_rollback },
+	{ .name = "put",
+	  .operation = AUDIT_SECRET_SET,
+	  .changes = true,
+	  .fields = put_fields,
+	  .check = check_put,
+	  .ask = ask_set,
+	  .run = run_put },
+	{ .name = "attr",
+	  .operation = AUDIT_SECRET_UPDATE,
+	  .changes = true,
+	  .fields = attr_fields,
+	  .check = check_attr,
+	  .ask = ask_update,
+	  .run = run_attr },
+	{ .name = "enable",
+	  .operation = AUDIT_SECRET_UPDATE,
+	  .changes = true,
+	  .fields = named_version,
+	  .check = check_name_version,
+	  .ask = ask_update,
+	  .run = run_enable },
+	{ .name = "disable",
+	  .operation = AUDIT_SECRET_UPDATE,
+	  .changes = true,
+	  .fields = named_version,
+	  .check = check_name_version,
+	  .ask = ask_update,
+	  .run = run_disable },
+	{ .name = "destroy",
+	  .operation = AUDIT_SECRET_DESTROY,
+	  .changes = true,
+	  .fields = needed_version,
+	  .check = check_name_version,
+	  .ask = ask_purge,
+	  .run = run_destroy },
+	{ .name = "rollback",
+	  .operation = AUDIT_SECRET_SET,
+	  .changes = true,
+	  .fields = needed_version,
+	  .check = check_name_version,
+	  .ask = ask_rollback,
+	  .load = load_rollback,
+	  .run = run_rollback },
 	{ 0 },
 };

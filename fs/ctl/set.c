@@ -9,15 +9,15 @@
 #include "store/objects/objects.h"
 #include "store/objects/stages.h"
 
-#define SET_MAX 256	/* secrets; a line of 64 KiB has room for as many names of any length */
+#define SET_MAX 256 /* secrets; a line of 64 KiB has room for as many names of any length */
 
 /* One of the set, and what became of it. name is borrowed from the request. */
 struct set_item {
 	const char *name;
-	uint64_t offset;	/* of its value in the stage */
+	uint64_t offset; /* of its value in the stage */
 	uint32_t len, version;
 	bool created;
-	uint64_t binding;	/* that let it in */
+	uint64_t binding; /* that let it in */
 	uint32_t role;
 	char role_name[ROLE_NAME_MAX], principal[PRINCIPAL_TEXT_MAX];
 };
@@ -56,7 +56,8 @@ static int check_item(struct ctl *c, const json_t *item, struct set_item *ret)
 	if (!name_valid(name))
 		return ctl_fail(c, EINVAL, "items: \"%.130s\" is not a secret's name", name);
 	if (json_integer_value(len) < 0 || json_integer_value(len) > VALUE_MAX)
-		return ctl_fail(c, EFBIG, "%s: the value has %lld bytes; the limit is %u", name, (long long)json_integer_value(len), VALUE_MAX);
+		return ctl_fail(c, EFBIG, "%s: the value has %lld bytes; the limit is %u", name,
+				(long long)json_integer_value(len), VALUE_MAX);
 	ret->name = name;
 	ret->len = (uint32_t)json_integer_value(len);
 	return 0;
@@ -81,8 +82,8 @@ static int check_set(struct ctl *c)
 		at += c->set[i].len;
 	}
 	if (r == 0 && at != c->args.value_length)
-		r = ctl_fail(c, EINVAL, "value_length: %llu bytes are announced, and the items' values have %llu", (unsigned long long)c->args.value_length,
-			     (unsigned long long)at);
+		r = ctl_fail(c, EINVAL, "value_length: %llu bytes are announced, and the items' values have %llu",
+			     (unsigned long long)c->args.value_length, (unsigned long long)at);
 	return r < 0 ? r : check_distinct(c);
 }
 
@@ -117,7 +118,8 @@ static int put_item(struct ctl *c, struct set_item *item)
 	if (r < 0)
 		return r;
 	if (item->len)
-		r = store_stage_commit_part(c->env->store, c->request->stage, item->offset, item->len, id, &plain, &item->version);
+		r = store_stage_commit_part(c->env->store, c->request->stage, item->offset, item->len, id, &plain,
+					    &item->version);
 	else
 		r = store_version_add(c->env->store, id, "", 0, &plain, &item->version);
 	return r < 0 ? ctl_fail_add(c, r) : 0;
@@ -141,7 +143,8 @@ static int run_set(struct ctl *c)
 		const struct set_item *item = &c->set[i];
 
 		r = put_item(c, &c->set[i]);
-		if (r == 0 && json_array_append_new(list, json_pack("{s:s, s:I, s:b}", "name", item->name, "version", (json_int_t)item->version, "created_secret",
+		if (r == 0 && json_array_append_new(list, json_pack("{s:s, s:I, s:b}", "name", item->name, "version",
+								    (json_int_t)item->version, "created_secret",
 								    (int)item->created)) < 0)
 			c->short_of_memory = true;
 	}
@@ -183,6 +186,13 @@ static int record_set(struct ctl *c)
 static const struct ctl_field set_fields[] = { { "items", CTL_ARRAY, true }, { "value_length", CTL_INT, true }, { 0 } };
 
 const struct ctl_op ctl_set_ops[] = {
-	{ .name = "put-set", .operation = AUDIT_SECRET_SET, .changes = true, .fields = set_fields, .check = check_set, .ask = ask_set, .run = run_set, .record = record_set },
+	{ .name = "put-set",
+	  .operation = AUDIT_SECRET_SET,
+	  .changes = true,
+	  .fields = set_fields,
+	  .check = check_set,
+	  .ask = ask_set,
+	  .run = run_set,
+	  .record = record_set },
 	{ 0 },
 };

@@ -44,7 +44,12 @@ static int render(json_t *object, char **ret_text, size_t *ret_len)
 
 /* ---- whoami ---- */
 
-struct held { const struct policy *policy; const struct policy_caller *caller; int64_t now; json_t *roles, *bindings; };
+struct held {
+	const struct policy *policy;
+	const struct policy_caller *caller;
+	int64_t now;
+	json_t *roles, *bindings;
+};
 
 static int add_held(const struct binding *b, void *arg)
 {
@@ -58,8 +63,9 @@ static int add_held(const struct binding *b, void *arg)
 	role = policy_role(h->policy, b->role);
 	if (!role)
 		return 0;
-	if (json_array_append_new(h->bindings, json_pack("{s:I, s:s, s:s, s:o}", "id", (json_int_t)b->id, "role", role->name, "scope", b->scope,
-							 "until", ctl_time(b->until))) < 0)
+	if (json_array_append_new(h->bindings, json_pack("{s:I, s:s, s:s, s:o}", "id", (json_int_t)b->id, "role",
+							 role->name, "scope", b->scope, "until", ctl_time(b->until))) <
+	    0)
 		return -ENOMEM;
 	json_array_foreach(h->roles, i, name)
 		if (!strcmp(json_string_value(name), role->name))
@@ -95,10 +101,12 @@ json_t *text_whoami_object(const struct ctl_env *env, const struct identity *who
 		return NULL;
 	}
 	neighbour_print(who->neighbour, neighbour);
-	return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:b, s:o, s:s, s:o, s:o}", "uid", (json_int_t)who->policy.uid, "gid", (json_int_t)who->policy.gid,
-			 "groups", groups_of(&who->policy), "pid", (json_int_t)who->audit.pid, "container", text_or_null(who->audit.container),
-			 "unit", text_or_null(who->audit.unit), "host", (int)who->policy.host,
-			 "owner", who->owner == OWNER_UNKNOWN ? json_null() : json_integer(who->owner), "neighbour", neighbour, "roles", h.roles, "bindings", h.bindings);
+	return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:b, s:o, s:s, s:o, s:o}", "uid", (json_int_t)who->policy.uid,
+			 "gid", (json_int_t)who->policy.gid, "groups", groups_of(&who->policy), "pid",
+			 (json_int_t)who->audit.pid, "container", text_or_null(who->audit.container), "unit",
+			 text_or_null(who->audit.unit), "host", (int)who->policy.host, "owner",
+			 who->owner == OWNER_UNKNOWN ? json_null() : json_integer(who->owner), "neighbour", neighbour,
+			 "roles", h.roles, "bindings", h.bindings);
 }
 
 int text_whoami(const struct ctl_env *env, const struct identity *who, char **ret_text, size_t *ret_len)
@@ -135,8 +143,9 @@ static json_t *processes(struct shared *shared)
 	if (!shared)
 		return json_object();
 	k = &shared->keeper;
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "keeper", pid(&k->keeper), "worker", pid(&k->worker), "standby", pid(&k->standby),
-			 "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver), "bell", pid(&k->bell), "runner", pid(&k->runner));
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "keeper", pid(&k->keeper), "worker", pid(&k->worker),
+			 "standby", pid(&k->standby), "keyholder", pid(&k->keyholder), "resolver", pid(&k->resolver),
+			 "bell", pid(&k->bell), "runner", pid(&k->runner));
 }
 
 /* What the keeper had to do, and what it last found amiss. */
@@ -153,13 +162,19 @@ static json_t *supervision(struct shared *shared)
 	memcpy(trouble, k->trouble, sizeof trouble);
 	trouble[sizeof trouble - 1] = '\0';
 	return json_pack("{s:I, s:I, s:I, s:o, s:o}", "watchdog_kills", (json_int_t)atomic_load(&k->watchdog_kills),
-			 "requests_given_up", (json_int_t)atomic_load(&k->deaths_of_request), "upgrades", (json_int_t)atomic_load(&k->upgrades),
-			 "trouble", text_or_null(at ? trouble : NULL), "trouble_at", at ? ctl_time(at) : json_null());
+			 "requests_given_up", (json_int_t)atomic_load(&k->deaths_of_request), "upgrades",
+			 (json_int_t)atomic_load(&k->upgrades), "trouble", text_or_null(at ? trouble : NULL),
+			 "trouble_at", at ? ctl_time(at) : json_null());
 }
 
-/* Two can be sealed: the store, whose key the worker has, and the key holder, whose KEK a passphrase gave it. One that dies loses that, and the worker then serves what it has in its caches. In each
- * case `coffer unseal` is what helps: the vault counts as sealed. */
-struct sealing { bool answers, sealed; const char *serving; struct keys_state kek; };
+/* Two can be sealed: the store, whose key the worker has, and the key holder, whose KEK a passphrase gave it. One that
+ * dies loses that, and the worker then serves what it has in its caches. In each case `coffer unseal` is what helps:
+ * the vault counts as sealed. */
+struct sealing {
+	bool answers, sealed;
+	const char *serving;
+	struct keys_state kek;
+};
 
 static struct sealing sealing_of(const struct ctl_env *env)
 {
@@ -182,8 +197,10 @@ static json_t *kek(const struct ctl_env *env, const struct sealing *s)
 		return json_null();
 	for (size_t i = 0; i < KEK_ID_LEN && !s->kek.sealed; i++)
 		snprintf(id + 2 * i, 3, "%02x", s->kek.kek_id[i]);
-	return json_pack("{s:s, s:o, s:o, s:b, s:I, s:s}", "provider", s->kek.provider, "id", text_or_null(id), "from", text_or_null(env->shared ? env->shared->keeper.options.kek : NULL), "sealed", (int)s->kek.sealed,
-			 "unwraps", (json_int_t)s->kek.unwraps, "memory", secmem_name(s->kek.memory));
+	return json_pack("{s:s, s:o, s:o, s:b, s:I, s:s}", "provider", s->kek.provider, "id", text_or_null(id), "from",
+			 text_or_null(env->shared ? env->shared->keeper.options.kek : NULL), "sealed",
+			 (int)s->kek.sealed, "unwraps", (json_int_t)s->kek.unwraps, "memory",
+			 secmem_name(s->kek.memory));
 }
 
 static json_t *audit_object(const struct ctl_env *env)
@@ -194,9 +211,11 @@ static json_t *audit_object(const struct ctl_env *env)
 	audit_state(env->audit, &s);
 	if (s.heaviest_percent)
 		neighbour_print(s.heaviest, heaviest);
-	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:I, s:I, s:b, s:I, s:o, s:I}", "seq", (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments,
-			 "bytes", (json_int_t)s.bytes, "headroom_percent", (int)s.headroom_percent, "failing", s.failing != 0,
-			 "append_only", (int)s.append_only, "tampered", (int)s.tampered, "oldest", (json_int_t)s.oldest, "cap", (json_int_t)s.cap, "at_cap", (int)s.at_cap, "refused", (json_int_t)s.refused,
+	return json_pack("{s:I, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:I, s:I, s:b, s:I, s:o, s:I}", "seq",
+			 (json_int_t)s.seq, "head", s.head, "segments", (json_int_t)s.segments, "bytes",
+			 (json_int_t)s.bytes, "headroom_percent", (int)s.headroom_percent, "failing", s.failing != 0,
+			 "append_only", (int)s.append_only, "tampered", (int)s.tampered, "oldest", (json_int_t)s.oldest,
+			 "cap", (json_int_t)s.cap, "at_cap", (int)s.at_cap, "refused", (json_int_t)s.refused,
 			 "heaviest", text_or_null(heaviest), "heaviest_percent", (json_int_t)s.heaviest_percent);
 }
 
@@ -205,7 +224,8 @@ static json_t *memory_object(void)
 	size_t used, total;
 
 	secmem_usage(&used, &total);
-	return json_pack("{s:s, s:I, s:I}", "kind", secmem_kind_name(), "used", (json_int_t)used, "total", (json_int_t)total);
+	return json_pack("{s:s, s:I, s:I}", "kind", secmem_kind_name(), "used", (json_int_t)used, "total",
+			 (json_int_t)total);
 }
 
 /* ---- status: what holds for each process ---- */
@@ -223,7 +243,8 @@ static json_t *capability_names(uint64_t capabilities)
 	return names;
 }
 
-/* null: it is not running, or has just died. Landlock cannot be seen from outside: a role enters its domain or does not start, wherever the kernel has Landlock. */
+/* null: it is not running, or has just died. Landlock cannot be seen from outside: a role enters its domain or does not
+ * start, wherever the kernel has Landlock. */
 static json_t *protection_object(const struct ctl_env *env, const _Atomic int32_t *pid, bool has_domain)
 {
 	const int32_t p = atomic_load(pid);
@@ -231,8 +252,9 @@ static json_t *protection_object(const struct ctl_env *env, const _Atomic int32_
 
 	if (!p || protection_look(env->proc_fd, p, &seen))
 		return json_null();
-	return json_pack("{s:I, s:b, s:b, s:b, s:o}", "uid", (json_int_t)seen.uid, "seccomp", (int)seen.seccomp, "landlock", (int)(has_domain && env->cell->landlock > 0),
-			 "no_new_privs", (int)seen.no_new_privs, "capabilities", capability_names(seen.capabilities));
+	return json_pack("{s:I, s:b, s:b, s:b, s:o}", "uid", (json_int_t)seen.uid, "seccomp", (int)seen.seccomp,
+			 "landlock", (int)(has_domain && env->cell->landlock > 0), "no_new_privs",
+			 (int)seen.no_new_privs, "capabilities", capability_names(seen.capabilities));
 }
 
 static json_t *sandbox_object(const struct ctl_env *env)
@@ -241,12 +263,16 @@ static json_t *sandbox_object(const struct ctl_env *env)
 		return json_null();
 	const struct shared_keeper *k = &env->shared->keeper;
 	const int landlock = env->cell->landlock;
-	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "landlock_abi", landlock > 0 ? json_integer(landlock) : json_null(),
-			 "landlock_missing", landlock > 0 ? json_null() : json_string(landlock == -EOPNOTSUPP ? "not switched on at boot" : "not in this kernel"),
-			 "required", (int)k->options.require_sandbox, "keeper", protection_object(env, &k->keeper, false), "worker", protection_object(env, &k->worker, true),
-			 "standby", protection_object(env, &k->standby, true), "keyholder", protection_object(env, &k->keyholder, true),
-			 "resolver", protection_object(env, &k->resolver, false), "bell", protection_object(env, &k->bell, true),
-			 "runner", protection_object(env, &k->runner, false));
+	return json_pack(
+		"{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "landlock_abi",
+		landlock > 0 ? json_integer(landlock) : json_null(), "landlock_missing",
+		landlock > 0 ? json_null()
+			     : json_string(landlock == -EOPNOTSUPP ? "not switched on at boot" : "not in this kernel"),
+		"required", (int)k->options.require_sandbox, "keeper", protection_object(env, &k->keeper, false),
+		"worker", protection_object(env, &k->worker, true), "standby",
+		protection_object(env, &k->standby, true), "keyholder", protection_object(env, &k->keyholder, true),
+		"resolver", protection_object(env, &k->resolver, false), "bell", protection_object(env, &k->bell, true),
+		"runner", protection_object(env, &k->runner, false));
 }
 
 /* ---- status: watchers and the mount ---- */
@@ -257,8 +283,9 @@ static json_t *bell_object(struct shared *shared)
 	if (!shared)
 		return json_object();
 	const int64_t since = atomic_load(&shared->holds.since);
-	return json_pack("{s:I, s:I, s:o, s:I}", "held", (json_int_t)atomic_load(&shared->holds.n), "waiting", (json_int_t)atomic_load(&shared->holds.waiting),
-			 "since", since ? ctl_time(since) : json_null(), "lost", (json_int_t)atomic_load(&shared->bell_lost));
+	return json_pack("{s:I, s:I, s:o, s:I}", "held", (json_int_t)atomic_load(&shared->holds.n), "waiting",
+			 (json_int_t)atomic_load(&shared->holds.waiting), "since",
+			 since ? ctl_time(since) : json_null(), "lost", (json_int_t)atomic_load(&shared->bell_lost));
 }
 
 static json_t *lacks_array(const struct shared *shared)
@@ -267,15 +294,18 @@ static json_t *lacks_array(const struct shared *shared)
 	struct mount_lack lack;
 
 	for (size_t at = 0; all && shared && mount_lacks(&shared->init, &at, &lack);)
-		json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "name", lack.name, "why", lack.why, "how", lack.how));
+		json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "name", lack.name, "why", lack.why, "how",
+						     lack.how));
 	return all;
 }
 
 static json_t *settings_object(const struct store_settings *s, uint32_t near_days, const struct history *whole)
 {
 	char span[SPAN_TEXT_MAX];
-	json_t *settings = json_pack("{s:I, s:b, s:b, s:I, s:I}", "retention_days", (json_int_t)s->retention_days, "purge_protection", (int)s->purge_protection,
-			 "enforce_validity", (int)s->enforce_validity, "value_max", (json_int_t)s->value_max, "near_expiry_days", (json_int_t)near_days);
+	json_t *settings = json_pack("{s:I, s:b, s:b, s:I, s:I}", "retention_days", (json_int_t)s->retention_days,
+				     "purge_protection", (int)s->purge_protection, "enforce_validity",
+				     (int)s->enforce_validity, "value_max", (json_int_t)s->value_max,
+				     "near_expiry_days", (json_int_t)near_days);
 
 	/* where the whole vault has a rule of its own */
 	if (whole->versions)
@@ -307,7 +337,8 @@ static json_t *drill(const struct ctl_env *env)
 
 	if (store_drill(env->store, &d) < 0)
 		return json_null();
-	return json_pack("{s:o, s:o, s:I, s:I}", "at", ctl_time(d.at), "backup", ctl_time(d.backup_created), "secrets", (json_int_t)d.secrets, "versions", (json_int_t)d.versions);
+	return json_pack("{s:o, s:o, s:I, s:I}", "at", ctl_time(d.at), "backup", ctl_time(d.backup_created), "secrets",
+			 (json_int_t)d.secrets, "versions", (json_int_t)d.versions);
 }
 
 /* Policies and hooks of an older coffer, whose programs are not run any more. */
@@ -348,18 +379,27 @@ json_t *text_status_object(const struct ctl_env *env)
 			whole = store_rules(env->store)->histories[i];
 	store_unlock_tables(env->store);
 
-	json_t *status = json_pack("{s:o, s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-			 "bell", bell_object(shared), "mount_lacks", lacks_array(shared), "vault", text_or_null(vault_name(env)), "version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch", (json_int_t)store_epoch(env->store),
-			 "secrets", (json_int_t)counts.secrets, "deleted", (json_int_t)counts.deleted, "versions", (json_int_t)counts.versions,
-			 "bindings", (json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
-			 "mount", text_or_null(shared ? shared->keeper.mount : NULL), "store", text_or_null(shared ? shared->keeper.store : NULL),
-			 "kek", kek(env, &sealing), "audit", audit_object(env), "processes", processes(shared),
-			 "restarts", (json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "supervision", supervision(shared), "signer", signer(env), "drill", drill(env),
-			 "memory", memory_object(), "sandbox", sandbox_object(env), "settings", sealed ? json_null() : settings_object(&settings, near_days, &whole),
-			 "started", since ? ctl_time(since) : json_null(), "uptime", since ? json_integer((now - since) / 1000000000) : json_null());
+	json_t *status = json_pack(
+		"{s:o, s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, "
+		"s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"bell", bell_object(shared), "mount_lacks", lacks_array(shared), "vault", text_or_null(vault_name(env)),
+		"version", COFFER_VERSION, "sealed", (int)sealing.sealed, "serving", sealing.serving, "epoch",
+		(json_int_t)store_epoch(env->store), "secrets", (json_int_t)counts.secrets, "deleted",
+		(json_int_t)counts.deleted, "versions", (json_int_t)counts.versions, "bindings",
+		(json_int_t)counts.bindings, "blocks", (json_int_t)counts.blocks, "roles", (json_int_t)counts.roles,
+		"mount", text_or_null(shared ? shared->keeper.mount : NULL), "store",
+		text_or_null(shared ? shared->keeper.store : NULL), "kek", kek(env, &sealing), "audit",
+		audit_object(env), "processes", processes(shared), "restarts",
+		(json_int_t)(shared ? atomic_load(&shared->keeper.restarts) : 0), "supervision", supervision(shared),
+		"signer", signer(env), "drill", drill(env), "memory", memory_object(), "sandbox", sandbox_object(env),
+		"settings", sealed ? json_null() : settings_object(&settings, near_days, &whole), "started",
+		since ? ctl_time(since) : json_null(), "uptime",
+		since ? json_integer((now - since) / 1000000000) : json_null());
 	json_t *as_nobody = sealed ? json_null() : json_integer((json_int_t)rules_as_nobody(env));
 
-	if (json_object_set_new(status, "programs_as_nobody", as_nobody) < 0 || json_object_set_new(status, "read_only", json_boolean(shared && atomic_load(&shared->keeper.read_only))) < 0) {
+	if (json_object_set_new(status, "programs_as_nobody", as_nobody) < 0 ||
+	    json_object_set_new(status, "read_only", json_boolean(shared && atomic_load(&shared->keeper.read_only))) <
+		    0) {
 		json_decref(status);
 		return NULL;
 	}
@@ -371,7 +411,8 @@ int text_status(const struct ctl_env *env, char **ret_text, size_t *ret_len)
 	return render(text_status_object(env), ret_text, ret_len);
 }
 
-/* ---- metrics: the text format of Prometheus, version 0.0.4. No label but build_info's and the kind of memory: names of secrets and users are unbounded, and not for scrapers. ---- */
+/* ---- metrics: the text format of Prometheus, version 0.0.4. No label but build_info's and the kind of memory: names
+ * of secrets and users are unbounded, and not for scrapers. ---- */
 
 static void metric(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
 {
@@ -383,11 +424,17 @@ static void metrics_of_shared(FILE *f, struct shared *s)
 	metric(f, "coffer_opens_total", "counter", "Opens of files, allowed or not.", atomic_load(&s->opens));
 	metric(f, "coffer_denials_total", "counter", "Accesses that the policy denied.", atomic_load(&s->denials));
 	metric(f, "coffer_reads_total", "counter", "Reads that were answered.", atomic_load(&s->reads));
-	metric(f, "coffer_bell_lost_total", "counter", "Notifications that watchers missed because the bell's queue was full.", atomic_load(&s->bell_lost));
-	metric(f, "coffer_worker_restarts_total", "counter", "Workers that died and were replaced.", atomic_load(&s->keeper.restarts));
-	metric(f, "coffer_watchdog_kills_total", "counter", "Processes of the daemon that were stuck or stopped, and ended by the keeper.", atomic_load(&s->keeper.watchdog_kills));
-	metric(f, "coffer_requests_given_up_total", "counter", "Requests that two workers died on.", atomic_load(&s->keeper.deaths_of_request));
-	metric(f, "coffer_start_time_seconds", "gauge", "When the daemon started, in seconds since the epoch.", (uint64_t)(s->keeper.started / 1000000000));
+	metric(f, "coffer_bell_lost_total", "counter",
+	       "Notifications that watchers missed because the bell's queue was full.", atomic_load(&s->bell_lost));
+	metric(f, "coffer_worker_restarts_total", "counter", "Workers that died and were replaced.",
+	       atomic_load(&s->keeper.restarts));
+	metric(f, "coffer_watchdog_kills_total", "counter",
+	       "Processes of the daemon that were stuck or stopped, and ended by the keeper.",
+	       atomic_load(&s->keeper.watchdog_kills));
+	metric(f, "coffer_requests_given_up_total", "counter", "Requests that two workers died on.",
+	       atomic_load(&s->keeper.deaths_of_request));
+	metric(f, "coffer_start_time_seconds", "gauge", "When the daemon started, in seconds since the epoch.",
+	       (uint64_t)(s->keeper.started / 1000000000));
 }
 
 static void metrics_of_store(FILE *f, const struct ctl_env *env)
@@ -415,12 +462,18 @@ static void metrics_of_audit(FILE *f, struct audit *audit)
 	metric(f, "coffer_audit_seq", "counter", "Number of the next audit record.", s.seq);
 	metric(f, "coffer_audit_segments", "gauge", "Segments of the audit log that are kept.", s.segments);
 	metric(f, "coffer_audit_bytes", "gauge", "Bytes of the audit log that are kept.", s.bytes);
-	metric(f, "coffer_audit_tampered", "gauge", "1 while a record of the audit log says that somebody removed, cut or put in a segment.", s.tampered);
-	metric(f, "coffer_audit_at_cap", "gauge", "1 while the audit log has no room for whoever has used up a share of it.", s.at_cap);
-	metric(f, "coffer_audit_refused_total", "counter", "Accesses refused since the daemon started to callers that had used up their share of the audit log.", s.refused);
-	metric(f, "coffer_audit_failing", "gauge", "1 while the audit log cannot be written: opens fail.", s.failing != 0);
-	fprintf(f, "# HELP coffer_audit_headroom_ratio Share of the audit log's file system that is free.\n"
-		   "# TYPE coffer_audit_headroom_ratio gauge\ncoffer_audit_headroom_ratio %u.%02u\n",
+	metric(f, "coffer_audit_tampered", "gauge",
+	       "1 while a record of the audit log says that somebody removed, cut or put in a segment.", s.tampered);
+	metric(f, "coffer_audit_at_cap", "gauge",
+	       "1 while the audit log has no room for whoever has used up a share of it.", s.at_cap);
+	metric(f, "coffer_audit_refused_total", "counter",
+	       "Accesses refused since the daemon started to callers that had used up their share of the audit log.",
+	       s.refused);
+	metric(f, "coffer_audit_failing", "gauge", "1 while the audit log cannot be written: opens fail.",
+	       s.failing != 0);
+	fprintf(f,
+		"# HELP coffer_audit_headroom_ratio Share of the audit log's file system that is free.\n"
+		"# TYPE coffer_audit_headroom_ratio gauge\ncoffer_audit_headroom_ratio %u.%02u\n",
 		s.headroom_percent / 100, s.headroom_percent % 100);
 }
 
@@ -433,7 +486,9 @@ static void metrics_of_process(FILE *f, const struct ctl_env *env)
 	metric(f, "coffer_locked_memory_bytes", "gauge", "Locked memory in all.", total);
 	if (env->handles)
 		metric(f, "coffer_open_files", "gauge", "Open files on the mount.", handle_count(env->handles));
-	fputs("# HELP coffer_build_info The version of the daemon.\n# TYPE coffer_build_info gauge\ncoffer_build_info{version=\"" COFFER_VERSION "\"} 1\n", f);
+	fputs("# HELP coffer_build_info The version of the daemon.\n# TYPE coffer_build_info "
+	      "gauge\ncoffer_build_info{version=\"" COFFER_VERSION "\"} 1\n",
+	      f);
 }
 
 static void metrics_of_backups(FILE *f, const struct ctl_env *env)
@@ -441,7 +496,8 @@ static void metrics_of_backups(FILE *f, const struct ctl_env *env)
 	struct drill last;
 
 	if (store_drill(env->store, &last) == 0)
-		metric(f, "coffer_backup_drill_timestamp_seconds", "gauge", "When a backup was last restored into a scratch vault and found good.",
+		metric(f, "coffer_backup_drill_timestamp_seconds", "gauge",
+		       "When a backup was last restored into a scratch vault and found good.",
 		       (uint64_t)(last.at / 1000000000));
 }
 

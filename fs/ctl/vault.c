@@ -15,10 +15,7 @@ static int take_object(struct ctl *c, json_t *object)
 	return 0;
 }
 
-static int run_whoami(struct ctl *c)
-{
-	return take_object(c, text_whoami_object(c->env, c->who));
-}
+static int run_whoami(struct ctl *c) { return take_object(c, text_whoami_object(c->env, c->who)); }
 
 /* A sealed vault knows no policy; root is told, because root is who unseals. */
 static int ask_status(struct ctl *c)
@@ -31,15 +28,9 @@ static int ask_status(struct ctl *c)
 	return ctl_fail_store(c, -ENOKEY, "tell the status");
 }
 
-static int run_status(struct ctl *c)
-{
-	return take_object(c, text_status_object(c->env));
-}
+static int run_status(struct ctl *c) { return take_object(c, text_status_object(c->env)); }
 
-static int ask_seal(struct ctl *c)
-{
-	return ctl_ask(c, ACTION_VAULT_SEAL, NULL);
-}
+static int ask_seal(struct ctl *c) { return ctl_ask(c, ACTION_VAULT_SEAL, NULL); }
 
 static int run_seal(struct ctl *c)
 {
@@ -56,11 +47,15 @@ static int after_seal(struct ctl *c)
 
 static int check_vault(struct ctl *c)
 {
-	const json_t *value_max = json_object_get(c->in, "value_max"), *enforce = json_object_get(c->in, "enforce_validity");
-	const json_t *protection = json_object_get(c->in, "purge_protection"), *near = json_object_get(c->in, "near_expiry_days");
+	const json_t *value_max = json_object_get(c->in, "value_max"),
+		     *enforce = json_object_get(c->in, "enforce_validity");
+	const json_t *protection = json_object_get(c->in, "purge_protection"),
+		     *near = json_object_get(c->in, "near_expiry_days");
 
 	if (!value_max && !enforce && !protection && !near)
-		return ctl_fail(c, EINVAL, "vault: one of value_max, enforce_validity, purge_protection, near_expiry_days is needed");
+		return ctl_fail(
+			c, EINVAL,
+			"vault: one of value_max, enforce_validity, purge_protection, near_expiry_days is needed");
 	if (near && (json_integer_value(near) < 1 || json_integer_value(near) > NEAR_EXPIRY_DAYS_MAX))
 		return ctl_fail(c, EINVAL, "near_expiry_days: 1 to %d", NEAR_EXPIRY_DAYS_MAX);
 	c->args.near_days = (uint32_t)json_integer_value(near);
@@ -75,10 +70,7 @@ static int check_vault(struct ctl *c)
 	return 0;
 }
 
-static int ask_vault(struct ctl *c)
-{
-	return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
-}
+static int ask_vault(struct ctl *c) { return ctl_ask(c, ACTION_VAULT_UPDATE, NULL); }
 
 static int run_vault(struct ctl *c)
 {
@@ -103,8 +95,9 @@ static int run_vault(struct ctl *c)
 		r = store_near_expiry_put(c->env->store, near_days);
 	if (r < 0)
 		return ctl_fail_store(c, r, "change the settings");
-	snprintf(c->detail, sizeof(c->detail), "value_max %u, enforce_validity %s, purge_protection %s, near_expiry_days %u", s.value_max, s.enforce_validity ? "true" : "false",
-		 s.purge_protection ? "true" : "false", near_days);
+	snprintf(c->detail, sizeof(c->detail),
+		 "value_max %u, enforce_validity %s, purge_protection %s, near_expiry_days %u", s.value_max,
+		 s.enforce_validity ? "true" : "false", s.purge_protection ? "true" : "false", near_days);
 	ctl_set(c, "value_max", json_integer(s.value_max));
 	ctl_set(c, "enforce_validity", json_boolean(s.enforce_validity));
 	ctl_set(c, "near_expiry_days", json_integer(near_days));
@@ -114,13 +107,34 @@ static int run_vault(struct ctl *c)
 }
 
 static const struct ctl_field no_fields[] = { { 0 } };
-static const struct ctl_field vault_fields[] = { { "value_max", CTL_INT, false }, { "enforce_validity", CTL_BOOL, false },
-						{ "purge_protection", CTL_BOOL, false }, { "near_expiry_days", CTL_INT, false }, { 0 } };
+static const struct ctl_field vault_fields[] = { { "value_max", CTL_INT, false },
+						 { "enforce_validity", CTL_BOOL, false },
+						 { "purge_protection", CTL_BOOL, false },
+						 { "near_expiry_days", CTL_INT, false },
+						 { 0 } };
 
 const struct ctl_op ctl_vault_ops[] = {
 	{ .name = "whoami", .while_sealed = true, .fields = no_fields, .run = run_whoami },
-	{ .name = "status", .operation = AUDIT_VAULT_STATUS, .while_sealed = true, .fields = no_fields, .ask = ask_status, .run = run_status },
-	{ .name = "seal", .operation = AUDIT_VAULT_SEAL, .changes = true, .while_read_only = true, .fields = no_fields, .ask = ask_seal, .run = run_seal, .after = after_seal },
-	{ .name = "vault", .operation = AUDIT_VAULT_UPDATE, .changes = true, .fields = vault_fields, .check = check_vault, .ask = ask_vault, .run = run_vault },
+	{ .name = "status",
+	  .operation = AUDIT_VAULT_STATUS,
+	  .while_sealed = true,
+	  .fields = no_fields,
+	  .ask = ask_status,
+	  .run = run_status },
+	{ .name = "seal",
+	  .operation = AUDIT_VAULT_SEAL,
+	  .changes = true,
+	  .while_read_only = true,
+	  .fields = no_fields,
+	  .ask = ask_seal,
+	  .run = run_seal,
+	  .after = after_seal },
+	{ .name = "vault",
+	  .operation = AUDIT_VAULT_UPDATE,
+	  .changes = true,
+	  .fields = vault_fields,
+	  .check = check_vault,
+	  .ask = ask_vault,
+	  .run = run_vault },
 	{ 0 },
 };

@@ -5,17 +5,20 @@
 
 #include "fs/common/shares.h"
 
-#define BRAKES 512u			/* neighbours that are refused much, at a time */
-#define WAYS   4u
+#define BRAKES  512u /* neighbours that are refused much, at a time */
+#define WAYS    4u
 #define EACH_US (1000000 / DELAYED_RATE)
 
-struct brake { uint64_t neighbour; int64_t until_us; /* by then all of its refusals would have been sent at the rate; 0: empty */ };
+struct brake {
+	uint64_t neighbour;
+	int64_t until_us; /* by then all of its refusals would have been sent at the rate; 0: empty */
+};
 
 struct delayed {
 	struct shares *shares;
 	struct brake brakes[BRAKES];
 	uint32_t n;
-	struct delayed_answer heap[DELAYED_MAX];	/* the soonest first; untouched where it was never used */
+	struct delayed_answer heap[DELAYED_MAX]; /* the soonest first; untouched where it was never used */
 };
 
 int delayed_new(struct delayed **ret_delayed)
@@ -96,7 +99,7 @@ bool delayed_take(struct delayed *d, int64_t now_ms, struct delayed_answer *ret_
 	*ret_answer = d->heap[0];
 	shares_give(d->shares, ret_answer->neighbour, 1);
 	d->heap[0] = d->heap[--d->n];
-	for (uint32_t i = 0, least; ; i = least) {
+	for (uint32_t i = 0, least;; i = least) {
 		least = i;
 		for (uint32_t child = 2 * i + 1; child <= 2 * i + 2 && child < d->n; child++)
 			if (d->heap[child].due_ms < d->heap[least].due_ms)

@@ -12,7 +12,8 @@
 #include "fs/serve/temporary.h"
 #include "fs/serve/holds.h"
 
-/* FOPEN_PARALLEL_DIRECT_WRITES, since 7.38; unknown bits are passed over. One whose write waits for its own memory then keeps no other from writing. */
+/* FOPEN_PARALLEL_DIRECT_WRITES, since 7.38; unknown bits are passed over. One whose write waits for its own memory then
+ * keeps no other from writing. */
 #define OPEN_PARALLEL_WRITES (1u << 6)
 
 /* Finds out who asks. False: the request went to a thread that may wait, or has its answer. */
@@ -20,8 +21,10 @@ static bool identify(struct vault *v, const struct fuse_in_header *in, struct as
 {
 	const pid_t tid = (pid_t)in->pid;
 
-	if (vault_is_bell(v, in->uid, tid)) {	/* never looked at: its requests must not wait for anything */
-		*ret_asker = (struct asker){ .uid = in->uid, .gid = in->gid, .tid = tid, .neighbour = NEIGHBOUR_ROOT, .doubt = true };
+	if (vault_is_bell(v, in->uid, tid)) { /* never looked at: its requests must not wait for anything */
+		*ret_asker = (struct asker){
+			.uid = in->uid, .gid = in->gid, .tid = tid, .neighbour = NEIGHBOUR_ROOT, .doubt = true
+		};
 		return true;
 	}
 	if (asker_identify(v, in->uid, in->gid, tid, request_current()->patience, ret_asker)) {
@@ -39,7 +42,10 @@ static bool identify(struct vault *v, const struct fuse_in_header *in, struct as
 
 static void handle_open(struct vault *v, const struct fuse_in_header *in, const struct fuse_open_in *arg)
 {
-	struct open_ask ask = { .ino = in->nodeid, .flags = (int)arg->flags, .unique = request_unique(), .resent = request_current()->resent };
+	struct open_ask ask = { .ino = in->nodeid,
+				.flags = (int)arg->flags,
+				.unique = request_unique(),
+				.resent = request_current()->resent };
 	struct open_grant grant = { 0 };
 	struct asker a;
 
@@ -50,19 +56,22 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		request_reply(known && ask.inode.type == INODE_MARKER ? -EACCES : -EISDIR, NULL, 0);
 		return;
 	}
-	if (((ask.flags & O_ACCMODE) != O_RDONLY || (ask.flags & O_TRUNC)) && ask.inode.type != INODE_OWN && vault_read_only(v) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+	if (((ask.flags & O_ACCMODE) != O_RDONLY || (ask.flags & O_TRUNC)) && ask.inode.type != INODE_OWN &&
+	    vault_read_only(v) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
 		request_reply(-EROFS, NULL, 0);
 		return;
 	}
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
-	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_ask() && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_ask() &&
+	    !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
 		request_defer_hot(WAITS_FOR_RESOLVER);
 		return;
 	}
 	if (!identify(v, in, &a))
 		return;
-	const bool temporary = ask.inode.type == INODE_TEMP;	/* which is its maker's alone */
-	if (!own_request && !temporary && access_wants_hold(v, &a, ask.ino)) {	/* nobody else knows the name of a request */
+	const bool temporary = ask.inode.type == INODE_TEMP; /* which is its maker's alone */
+	/* nobody else knows the name of a request */
+	if (!own_request && !temporary && access_wants_hold(v, &a, ask.ino)) {
 		if (!request_may_block()) {
 			asker_release(&a);
 			request_defer_hot(WAITS_FOR_ALL);
@@ -100,8 +109,8 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		out.open_flags |= FOPEN_NOFLUSH;
 	if (grant.kind == HANDLE_CTL)
 		out.open_flags |= OPEN_PARALLEL_WRITES;
-	/* Where we replay from memory, the worker before us may have answered already, and died before it noted that: the file is open then. Else the caller was killed meanwhile, and no RELEASE
-	 * will come. */
+	/* Where we replay from memory, the worker before us may have answered already, and died before it noted that:
+	 * the file is open then. Else the caller was killed meanwhile, and no RELEASE will come. */
 	const bool replayed = ask.resent && !v->shared->keeper.resend;
 	if (request_reply(0, &out, sizeof out) != -ENOENT || replayed)
 		return;
@@ -121,7 +130,8 @@ static int read_stage(struct vault *v, const struct asker *a, const struct read_
 	const bool temporary = h && h->kind == HANDLE_TEMP;
 	int r = secbuf_new(ask->size, &buf);
 	if (!r)
-		r = temporary ? temporary_read(v, a, ask, buf) : staging_read(v, a, ask->fh, ask->unique, ask->resent, ask->offset, buf);
+		r = temporary ? temporary_read(v, a, ask, buf)
+			      : staging_read(v, a, ask->fh, ask->unique, ask->resent, ask->offset, buf);
 	if (!r)
 		request_reply_secret(secbuf_cdata(buf), secbuf_len(buf));
 	else if (r != -ENOENT)
@@ -135,17 +145,23 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 	struct read_result result = { 0 };
 	struct asker a;
 	const struct handle *h = handle_get(v->handles, arg->fh);
-	const bool stages = h && (h->kind == HANDLE_TEMP || (h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR));
+	const bool stages = h && (h->kind == HANDLE_TEMP ||
+				  (h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR));
 	const bool ctl = h && h->kind == HANDLE_CTL;
 	const struct read_ask ask = {
-		.fh = arg->fh, .offset = arg->offset, .size = arg->size < FUSE_MAX_WRITE ? arg->size : FUSE_MAX_WRITE,
-		.unique = request_unique(), .resent = request_current()->resent,
+		.fh = arg->fh,
+		.offset = arg->offset,
+		.size = arg->size < FUSE_MAX_WRITE ? arg->size : FUSE_MAX_WRITE,
+		.unique = request_unique(),
+		.resent = request_current()->resent,
 		.room = request_room(),
-		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),	/* read, pread and preadv name an owner; who fills the page cache does not */
+		/* read, pread and preadv name an owner; who fills the page cache does not */
+		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),
 	};
 	int r = h ? 0 : handle_gone(v->handles, arg->fh);
 
-	/* Before anything that waits, for every open of the file waits meanwhile: only values go to the page cache, and of these not bytes that are staged, or may be, which are this handle's alone. */
+	/* Before anything that waits, for every open of the file waits meanwhile: only values go to the page cache, and
+	 * of these not bytes that are staged, or may be, which are this handle's alone. */
 	if (!r && ask.page_cache && (stages || h->kind != HANDLE_VALUE || v->options->nopagecache))
 		r = -EINVAL;
 	if (r) {
@@ -195,7 +211,8 @@ static void handle_release_request(struct vault *v, uint64_t fh)
 		temporary_close(v, fh);
 		request_reply(0, NULL, 0);
 	} else if (left) {
-		request_reply(0, NULL, 0);	/* never waited for; what is left is in the handle, whoever commits it */
+		/* never waited for; what is left is in the handle, whoever commits it */
+		request_reply(0, NULL, 0);
 		staging_release(v, fh);
 	} else {
 		access_close(v, fh);
@@ -203,10 +220,7 @@ static void handle_release_request(struct vault *v, uint64_t fh)
 	}
 }
 
-bool hot_known(void *userdata, uint64_t neighbour)
-{
-	return vault_is_known(userdata, neighbour);
-}
+bool hot_known(void *userdata, uint64_t neighbour) { return vault_is_known(userdata, neighbour); }
 
 bool hot_bell(void *userdata, const struct fuse_in_header *in)
 {

@@ -9,10 +9,8 @@
 #include "fs/fuse/turns.h"
 
 const struct lane_shape lane_shapes[LANES] = {
-	[LANE_ASK] = { 3, 2, WAITS_FOR_RESOLVER },
-	[LANE_ASK_KNOWN] = { 3, 2, WAITS_FOR_RESOLVER },
-	[LANE_WAIT] = { 8, 4, WAITS_FOR_ALL },
-	[LANE_LOCKED_ASK] = { 3, 2, WAITS_FOR_RESOLVER },
+	[LANE_ASK] = { 3, 2, WAITS_FOR_RESOLVER },    [LANE_ASK_KNOWN] = { 3, 2, WAITS_FOR_RESOLVER },
+	[LANE_WAIT] = { 8, 4, WAITS_FOR_ALL },        [LANE_LOCKED_ASK] = { 3, 2, WAITS_FOR_RESOLVER },
 	[LANE_LOCKED_WAIT] = { 3, 2, WAITS_FOR_ALL },
 };
 _Static_assert(LANE_THREADS == 3 + 3 + 8 + 3 + 3, "each thread has a slot");
@@ -23,26 +21,27 @@ static const struct shares_config pools[POOLS] = {
 	[POOL_COMMON] = { .units = PARKED_COMMON, .most = PARKED_MOST, .reserve = PARKED_RESERVE },
 	[POOL_KNOWN] = { .units = PARKED_KNOWN, .reserve = PARKED_LOCKED_RESERVE },
 	[POOL_LOCKED] = { .units = PARKED_LOCKED, .reserve = PARKED_LOCKED_RESERVE },
-	[POOL_WRITES] = { .units = SLOTS - LANE_THREADS - 1, .reserve = 2 },	/* one is always there to read into */
+	[POOL_WRITES] = { .units = SLOTS - LANE_THREADS - 1, .reserve = 2 }, /* one is always there to read into */
 };
 
-struct waiting { uint64_t neighbour; enum pool pool; enum lane lane; };
+struct waiting {
+	uint64_t neighbour;
+	enum pool pool;
+	enum lane lane;
+};
 
 struct lanes {
 	struct shared *shared;
 	struct turns *turns[LANES];
 	struct shares *shares[POOLS];
-	struct waiting waiting[PARKED + SLOTS];	/* by entry */
+	struct waiting waiting[PARKED + SLOTS]; /* by entry */
 	uint16_t free[PARKED];
 	size_t n_free;
 };
 
-#define CROWD 64u	/* no more than any of the reserves */
+#define CROWD 64u /* no more than any of the reserves */
 
-static const void *body_of(const struct fuse_in_header *in)
-{
-	return in + 1;
-}
+static const void *body_of(const struct fuse_in_header *in) { return in + 1; }
 
 bool lanes_locked(const struct fuse_in_header *in, size_t len)
 {
@@ -61,13 +60,17 @@ bool lanes_locked(const struct fuse_in_header *in, size_t len)
 	case FUSE_READDIR:
 	case FUSE_READDIRPLUS:
 		return true;
-	case FUSE_OPEN:		/* the kernel's own, while FS_IOC_SETFLAGS or file_setattr(2) holds the file's lock: every other has O_LARGEFILE, but for those of 32-bit programs without it */
+	/* the kernel's own, while FS_IOC_SETFLAGS or file_setattr(2) holds the file's lock: every other has
+	 * O_LARGEFILE, but for those of 32-bit programs without it */
+	case FUSE_OPEN:
 		return body >= sizeof(struct fuse_open_in) && ((const struct fuse_open_in *)body_of(in))->flags == 0;
-	case FUSE_GETATTR:	/* of lseek(2) to the end */
-	case STATX_OPCODE:	/* begins alike */
-		return body >= sizeof(struct fuse_getattr_in) && (((const struct fuse_getattr_in *)body_of(in))->getattr_flags & FUSE_GETATTR_FH);
-	case FUSE_READ:		/* into the page cache: every open of the file waits for its pages, which it drops */
-		return body >= sizeof(struct fuse_read_in) && !(((const struct fuse_read_in *)body_of(in))->read_flags & FUSE_READ_LOCKOWNER);
+	case FUSE_GETATTR: /* of lseek(2) to the end */
+	case STATX_OPCODE: /* begins alike */
+		return body >= sizeof(struct fuse_getattr_in) &&
+		       (((const struct fuse_getattr_in *)body_of(in))->getattr_flags & FUSE_GETATTR_FH);
+	case FUSE_READ: /* into the page cache: every open of the file waits for its pages, which it drops */
+		return body >= sizeof(struct fuse_read_in) &&
+		       !(((const struct fuse_read_in *)body_of(in))->read_flags & FUSE_READ_LOCKOWNER);
 	default:
 		return false;
 	}
@@ -118,10 +121,13 @@ static void wait_in(struct lanes *l, lane_entry entry, enum lane lane, enum pool
 	turns_wait(l->turns[lane], entry, neighbour);
 }
 
-/* One of the heaviest neighbour's, for one that has less. What is worked on, or is nobody's to refuse, stays. Returns its unique, 0: there is none. */
+/* One of the heaviest neighbour's, for one that has less. What is worked on, or is nobody's to refuse, stays. Returns
+ * its unique, 0: there is none. */
 static uint64_t drop_one(struct lanes *l, enum pool pool, uint64_t neighbour)
 {
-	static const enum lane of[POOLS][2] = { [POOL_COMMON] = { LANE_ASK, LANE_WAIT }, [POOL_KNOWN] = { LANE_ASK_KNOWN, LANE_ASK_KNOWN }, [POOL_LOCKED] = { LANE_LOCKED_ASK, LANE_LOCKED_WAIT } };
+	static const enum lane of[POOLS][2] = { [POOL_COMMON] = { LANE_ASK, LANE_WAIT },
+						[POOL_KNOWN] = { LANE_ASK_KNOWN, LANE_ASK_KNOWN },
+						[POOL_LOCKED] = { LANE_LOCKED_ASK, LANE_LOCKED_WAIT } };
 	uint32_t held;
 	const uint64_t heaviest = shares_heaviest_user(l->shares[pool], &held);
 	int64_t entry = -1;
@@ -134,7 +140,7 @@ static uint64_t drop_one(struct lanes *l, enum pool pool, uint64_t neighbour)
 		return 0;
 	struct parked *p = &l->shared->parked[entry];
 	const struct fuse_in_header *in = (const void *)p->data;
-	if (in->opcode == FUSE_RELEASE) {	/* which nobody would send again */
+	if (in->opcode == FUSE_RELEASE) { /* which nobody would send again */
 		turns_wait(l->turns[l->waiting[entry].lane], (uint32_t)entry, heaviest);
 		return 0;
 	}
@@ -148,13 +154,14 @@ static bool take_share(struct lanes *l, enum pool pool, uint64_t neighbour, uint
 {
 	struct shares *s = l->shares[pool];
 
-	if (shares_take(s, neighbour, 1, SHARE_ORDINARY) || (neighbour == NEIGHBOUR_ROOT && shares_take(s, neighbour, 1, SHARE_RESERVED)))
+	if (shares_take(s, neighbour, 1, SHARE_ORDINARY) ||
+	    (neighbour == NEIGHBOUR_ROOT && shares_take(s, neighbour, 1, SHARE_RESERVED)))
 		return true;
 	if (pool == POOL_WRITES || shares_taken(s) + pools[pool].reserve < pools[pool].units)
-		return false;		/* it has its share */
+		return false; /* it has its share */
 	*ret_lost = drop_one(l, pool, neighbour);
 	if (*ret_lost)
-		shares_force(s, neighbour, 1);		/* what was taken from the other */
+		shares_force(s, neighbour, 1); /* what was taken from the other */
 	return *ret_lost != 0;
 }
 
@@ -170,7 +177,8 @@ bool lanes_crowded(const struct lanes *l, uint64_t neighbour)
 static enum pool pool_of(enum lane lane)
 {
 	static const enum pool of[LANES] = {
-		[LANE_ASK] = POOL_COMMON, [LANE_WAIT] = POOL_COMMON, [LANE_ASK_KNOWN] = POOL_KNOWN, [LANE_LOCKED_ASK] = POOL_LOCKED, [LANE_LOCKED_WAIT] = POOL_LOCKED,
+		[LANE_ASK] = POOL_COMMON,        [LANE_WAIT] = POOL_COMMON,        [LANE_ASK_KNOWN] = POOL_KNOWN,
+		[LANE_LOCKED_ASK] = POOL_LOCKED, [LANE_LOCKED_WAIT] = POOL_LOCKED,
 	};
 	return of[lane];
 }
@@ -185,7 +193,8 @@ static bool force_share(struct lanes *l, enum pool pool, uint64_t neighbour)
 }
 
 /* Copied to a place of its own. A RELEASE is never refused: nobody would send it again. */
-static enum parking park(struct lanes *l, const struct slot *slot, bool resent, enum lane lane, uint64_t neighbour, uint64_t *ret_lost)
+static enum parking park(struct lanes *l, const struct slot *slot, bool resent, enum lane lane, uint64_t neighbour,
+			 uint64_t *ret_lost)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	const bool must = in->opcode == FUSE_RELEASE;
@@ -209,7 +218,8 @@ static enum parking park(struct lanes *l, const struct slot *slot, bool resent, 
 	return PARKING_DONE;
 }
 
-enum parking lanes_put(struct lanes *l, uint32_t number, bool resent, enum lane lane, uint64_t neighbour, uint64_t *ret_lost)
+enum parking lanes_put(struct lanes *l, uint32_t number, bool resent, enum lane lane, uint64_t neighbour,
+		       uint64_t *ret_lost)
 {
 	const struct slot *slot = &l->shared->slots[number];
 	const bool writes = ((const struct fuse_in_header *)(const void *)slot->data)->opcode == FUSE_WRITE;
@@ -232,20 +242,14 @@ void lanes_put_left(struct lanes *l, uint32_t parked, enum lane lane, uint64_t n
 	wait_in(l, parked, lane, force_share(l, pool, neighbour) ? pool : NO_POOL, neighbour);
 }
 
-void lanes_put_free(struct lanes *l, uint32_t parked)
-{
-	l->free[l->n_free++] = (uint16_t)parked;
-}
+void lanes_put_free(struct lanes *l, uint32_t parked) { l->free[l->n_free++] = (uint16_t)parked; }
 
 int64_t lanes_take(struct lanes *l, enum lane lane, uint64_t *ret_neighbour)
 {
 	return turns_take(l->turns[lane], ret_neighbour);
 }
 
-void lanes_done(struct lanes *l, enum lane lane, uint64_t neighbour)
-{
-	turns_done(l->turns[lane], neighbour);
-}
+void lanes_done(struct lanes *l, enum lane lane, uint64_t neighbour) { turns_done(l->turns[lane], neighbour); }
 
 void lanes_gone(struct lanes *l, lane_entry entry)
 {

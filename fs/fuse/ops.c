@@ -21,18 +21,13 @@
 #include "fs/serve/staging.h"
 #include "fs/serve/temporary.h"
 
-/* Entries may be cached for as long as the kernel likes: OPEN always reaches us, and every removal of a name goes through the mount. */
+/* Entries may be cached for as long as the kernel likes: OPEN always reaches us, and every removal of a name goes
+ * through the mount. */
 #define FOREVER (10.0 * 365 * 86400)
 
-static struct vault *vault_of(fuse_req_t req)
-{
-	return fuse_req_userdata(req);
-}
+static struct vault *vault_of(fuse_req_t req) { return fuse_req_userdata(req); }
 
-static void reply_error(fuse_req_t req, int negative_errno)
-{
-	fuse_reply_err(req, -negative_errno);
-}
+static void reply_error(fuse_req_t req, int negative_errno) { fuse_reply_err(req, -negative_errno); }
 
 /* Finds out who asks. False: the request went to a thread that may wait, or has its answer. */
 static bool identify(fuse_req_t req, struct asker *ret_asker)
@@ -40,8 +35,13 @@ static bool identify(fuse_req_t req, struct asker *ret_asker)
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	struct vault *v = vault_of(req);
 
-	if (vault_is_bell(v, c->uid, c->pid)) {	/* never looked at: its requests must not wait for anything */
-		*ret_asker = (struct asker){ .uid = c->uid, .gid = c->gid, .tid = c->pid, .neighbour = NEIGHBOUR_ROOT, .doubt = true, .patience = request_current()->patience };
+	if (vault_is_bell(v, c->uid, c->pid)) { /* never looked at: its requests must not wait for anything */
+		*ret_asker = (struct asker){ .uid = c->uid,
+					     .gid = c->gid,
+					     .tid = c->pid,
+					     .neighbour = NEIGHBOUR_ROOT,
+					     .doubt = true,
+					     .patience = request_current()->patience };
 		return true;
 	}
 	if (asker_identify(v, c->uid, c->gid, c->pid, request_current()->patience, ret_asker)) {
@@ -78,7 +78,8 @@ static bool has_to_wait(fuse_req_t req, int r)
 	return true;
 }
 
-/* True: the vault is mounted read-only, and the answer is given. As with any such mount it comes before who asks matters, and nothing is recorded. */
+/* True: the vault is mounted read-only, and the answer is given. As with any such mount it comes before who asks
+ * matters, and nothing is recorded. */
 static bool refused_read_only(fuse_req_t req)
 {
 	const struct fuse_ctx *c = fuse_req_ctx(req);
@@ -92,7 +93,8 @@ static bool refused_read_only(fuse_req_t req)
 
 /* ---- names and attributes ---- */
 
-/* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. Those of requests are used once. */
+/* Below an epoch of .coffer/at names go when a secret is deleted elsewhere: each use of one is asked for. Those of
+ * requests are used once. */
 static double entry_timeout(uint64_t parent)
 {
 	struct inode dir;
@@ -106,7 +108,7 @@ static void entry_begin(uint64_t ino, struct fuse_entry_param *e)
 {
 	memset(e, 0, sizeof *e);
 	e->ino = ino;
-	e->generation = 1;	/* another generation would unhash the name under a running container */
+	e->generation = 1; /* another generation would unhash the name under a running container */
 	e->entry_timeout = FOREVER;
 }
 
@@ -137,14 +139,15 @@ static void lookup(struct vault *v, fuse_req_t req, fuse_ino_t parent, const cha
 	uint64_t ino;
 	int r = names_lookup(v, parent, name, &ino);
 
-	if (!r && parent == FUSE_ROOT_ID && inode_unpack(ino, &i) && i.type == INODE_SECRET && appear_gives(v, i.secret, is_bell(req)))
+	if (!r && parent == FUSE_ROOT_ID && inode_unpack(ino, &i) && i.type == INODE_SECRET &&
+	    appear_gives(v, i.secret, is_bell(req)))
 		r = -ENOENT;
-	if (!r)		/* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
+	if (!r) /* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
 		r = entry_for(v, NULL, ino, &e);
 	e.entry_timeout = r || !is_temporary(ino) ? entry_timeout(parent) : 0;
 	if (r == -ENOENT) {
 		memset(&e, 0, sizeof e);
-		reply_error(req, r);	/* and so not cached: a name that is put shows at once */
+		reply_error(req, r); /* and so not cached: a name that is put shows at once */
 	} else if (r) {
 		reply_error(req, r);
 	} else {
@@ -164,7 +167,7 @@ static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
 	(void)ino;
 	(void)n;
-	fuse_reply_none(req);	/* inode numbers are a pure function of the store: nothing is counted */
+	fuse_reply_none(req); /* inode numbers are a pure function of the store: nothing is counted */
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
@@ -182,7 +185,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct inode i;
 	struct stat st;
 
-	/* what is held back is answered as a GETATTR, and whoever follows an event to a new name asks for nothing else */
+	/* what is held back is answered as a GETATTR, and whoever follows an event to a new name asks for nothing else
+	 */
 	const bool birth = request_current()->statx;
 	if (!birth && appear_holds_back(v, req, ino, NULL))
 		return;
@@ -201,7 +205,11 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const struct asker named = { .uid = c->uid, .gid = c->gid, .tid = c->pid };
 	const struct measure_ask ask = {
-		.ino = ino, .fh = fi ? fi->fh : 0, .unique = request_unique(), .resent = request_current()->resent, .may_record = request_current()->patience >= vault_record_waits(v),
+		.ino = ino,
+		.fh = fi ? fi->fh : 0,
+		.unique = request_unique(),
+		.resent = request_current()->resent,
+		.may_record = request_current()->patience >= vault_record_waits(v),
 		.may_block = request_may_block(),
 	};
 	int r = measure(v, same ? &named : &a, &ask, &shown);
@@ -218,15 +226,17 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		fuse_reply_attr(req, &st, 0);
 }
 
-/* A value's mode is what its bindings say. Programs that copy give what they have written the mode of its source: nothing comes of that, and it is no failure; who would shut its owner out, and anybody else, is told that
- * this is not how. */
+/* A value's mode is what its bindings say. Programs that copy give what they have written the mode of its source:
+ * nothing comes of that, and it is no failure; who would shut its owner out, and anybody else, is told that this is not
+ * how. */
 static bool mode_will_do(struct vault *v, const struct asker *a, const struct stat *st, uint64_t ino, mode_t want)
 {
 	struct inode i;
 
 	if ((want & 07777) == (st->st_mode & 07777))
 		return true;
-	return !(want & 07000) && (want & 0400) && inode_unpack(ino, &i) && i.type == INODE_CURRENT && a->who && handle_has_written(v->handles, i.secret, a->who->tgid);
+	return !(want & 07000) && (want & 0400) && inode_unpack(ino, &i) && i.type == INODE_CURRENT && a->who &&
+	       handle_has_written(v->handles, i.secret, a->who->tgid);
 }
 
 static void answer_attributes(struct vault *v, fuse_req_t req, fuse_ino_t ino)
@@ -240,14 +250,13 @@ static void answer_attributes(struct vault *v, fuse_req_t req, fuse_ino_t ino)
 		fuse_reply_attr(req, &st, 0);
 }
 
-static void forget_request(fuse_req_t req)
-{
-	fuse_reply_none(req);
-}
+static void forget_request(fuse_req_t req) { fuse_reply_none(req); }
 
 const struct appear_answers *ops_answers(void)
 {
-	static const struct appear_answers answers = { .attributes = answer_attributes, .lookup = lookup, .forget = forget_request };
+	static const struct appear_answers answers = { .attributes = answer_attributes,
+						       .lookup = lookup,
+						       .forget = forget_request };
 
 	return &answers;
 }
@@ -264,13 +273,17 @@ static int judge_setattr(struct vault *v, const struct asker *a, uint64_t ino, c
 	/* a directory's mode is the same for everybody, and watchers would hear of a stranger's touch */
 	if (S_ISDIR(st.st_mode) ? !attr_may_set(v, a, ino) : !(st.st_mode & 0200))
 		return -EPERM;
-	if (((to_set & FUSE_SET_ATTR_MODE) && !mode_will_do(v, a, &st, ino, want->st_mode)) || ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid))
+	if (((to_set & FUSE_SET_ATTR_MODE) && !mode_will_do(v, a, &st, ino, want->st_mode)) ||
+	    ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) ||
+	    ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid))
 		return -EPERM;
 	return 0;
 }
 
-/* Of the vault's own files, at once and whoever asks, for everybody who opens or writes one waits for its lock meanwhile: only what changes nothing, of the one that all may write to. */
-static int judge_own_setattr(struct vault *v, const struct fuse_ctx *c, const struct inode *i, const struct stat *want, int to_set)
+/* Of the vault's own files, at once and whoever asks, for everybody who opens or writes one waits for its lock
+ * meanwhile: only what changes nothing, of the one that all may write to. */
+static int judge_own_setattr(struct vault *v, const struct fuse_ctx *c, const struct inode *i, const struct stat *want,
+			     int to_set)
 {
 	struct stat st;
 
@@ -281,13 +294,16 @@ static int judge_own_setattr(struct vault *v, const struct fuse_ctx *c, const st
 	const int r = attr_fill(v, NULL, inode_pack(i), &st);
 	if (r)
 		return r;
-	const bool changes = ((to_set & FUSE_SET_ATTR_MODE) && (want->st_mode & 07777) != (st.st_mode & 07777)) || (to_set & FUSE_SET_ATTR_SIZE) ||
-			     ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) || ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid);
+	const bool changes = ((to_set & FUSE_SET_ATTR_MODE) && (want->st_mode & 07777) != (st.st_mode & 07777)) ||
+			     (to_set & FUSE_SET_ATTR_SIZE) ||
+			     ((to_set & FUSE_SET_ATTR_UID) && want->st_uid != st.st_uid) ||
+			     ((to_set & FUSE_SET_ATTR_GID) && want->st_gid != st.st_gid);
 	return (i->type == INODE_REQUEST || i->low == OWN_CTL) && !changes ? 0 : -EPERM;
 }
 
 /* Decided without knowing who asks: 0 or an error, and *ret_decided. */
-static int judge_setattr_early(struct vault *v, const struct fuse_ctx *c, uint64_t ino, const struct stat *want, int to_set, const struct fuse_file_info *fi, bool *ret_decided)
+static int judge_setattr_early(struct vault *v, const struct fuse_ctx *c, uint64_t ino, const struct stat *want,
+			       int to_set, const struct fuse_file_info *fi, bool *ret_decided)
 {
 	struct inode i;
 	const struct handle *h = fi ? handle_get(v->handles, fi->fh) : NULL;
@@ -307,7 +323,8 @@ static int judge_setattr_early(struct vault *v, const struct fuse_ctx *c, uint64
 	return 0;
 }
 
-static int set_attributes(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set, const struct fuse_file_info *fi)
+static int set_attributes(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set,
+			  const struct fuse_file_info *fi)
 {
 	if (!(to_set & FUSE_SET_ATTR_SIZE))
 		return judge_setattr(v, a, ino, want, to_set);
@@ -322,7 +339,9 @@ static void set_temporary(fuse_req_t req, uint64_t ino, struct stat *want, int t
 	struct timespec now;
 	struct stat st;
 	struct asker a;
-	int what = (to_set & FUSE_SET_ATTR_MODE ? TEMPORARY_MODE : 0) | (to_set & FUSE_SET_ATTR_SIZE ? TEMPORARY_SIZE : 0) | (to_set & FUSE_SET_ATTR_ATIME ? TEMPORARY_ATIME : 0) |
+	int what = (to_set & FUSE_SET_ATTR_MODE ? TEMPORARY_MODE : 0) |
+		   (to_set & FUSE_SET_ATTR_SIZE ? TEMPORARY_SIZE : 0) |
+		   (to_set & FUSE_SET_ATTR_ATIME ? TEMPORARY_ATIME : 0) |
 		   (to_set & FUSE_SET_ATTR_MTIME ? TEMPORARY_MTIME : 0);
 
 	if (!identify(req, &a))
@@ -381,7 +400,8 @@ static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
 	struct asker a;
 	struct inode i;
 
-	if ((mask & W_OK) && inode_unpack(ino, &i) && (inode_is_dir(&i) || (i.type != INODE_OWN && i.type != INODE_REQUEST)) && refused_read_only(req))
+	if ((mask & W_OK) && inode_unpack(ino, &i) &&
+	    (inode_is_dir(&i) || (i.type != INODE_OWN && i.type != INODE_REQUEST)) && refused_read_only(req))
 		return;
 	if (!identify(req, &a))
 		return;
@@ -397,14 +417,15 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct vault *v = vault_of(req);
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const bool replayed = request_current()->resent && !v->shared->keeper.resend;
-	if (ino == inode_own(OWN_REQUESTS)) {	/* whose lock nobody is to hold */
+	if (ino == inode_own(OWN_REQUESTS)) { /* whose lock nobody is to hold */
 		fuse_reply_err(req, EACCES);
 		return;
 	}
 	fi->fh = names_opendir(v, c->uid, c->gid, c->pid, ino, request_unique(), request_current()->resent);
 	fi->cache_readdir = 0;
 	fi->keep_cache = 0;
-	/* whose caller was killed meanwhile is never released; for one that is replayed from memory see handle_open in hot.c */
+	/* whose caller was killed meanwhile is never released; for one that is replayed from memory see handle_open in
+	 * hot.c */
 	if (fuse_reply_open(req, fi) == -ENOENT && fi->fh && !replayed)
 		access_close(v, fi->fh);
 }
@@ -417,7 +438,15 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 	reply_error(req, 0);
 }
 
-struct listing { fuse_req_t req; struct vault *v; uint64_t ino; const struct asker *asker; char *buf; size_t size, used; bool plus; };
+struct listing {
+	fuse_req_t req;
+	struct vault *v;
+	uint64_t ino;
+	const struct asker *asker;
+	char *buf;
+	size_t size, used;
+	bool plus;
+};
 
 static void note_given(const struct listing *l, uint64_t ino)
 {
@@ -475,7 +504,9 @@ static void list(fuse_req_t req, fuse_ino_t ino, uint64_t fh, size_t size, off_t
 		return;
 	l.asker = &a;
 	l.buf = malloc(size ? size : 1);
-	int r = l.buf ? names_list(l.v, &a, fh, ino, (uint64_t)offset, request_unique(), request_current()->resent, add_entry, &l) : -ENOMEM;
+	int r = l.buf ? names_list(l.v, &a, fh, ino, (uint64_t)offset, request_unique(), request_current()->resent,
+				   add_entry, &l)
+		      : -ENOMEM;
 	asker_release(&a);
 	if (r)
 		reply_error(req, r);
@@ -558,7 +589,7 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 /* ---- the marker: an event, and nothing that can be looked up ---- */
 
-#define MARKER_S 0.2	/* so long the kernel knows it: the bell renames it at once */
+#define MARKER_S 0.2 /* so long the kernel knows it: the bell renames it at once */
 
 static bool is_marker(fuse_ino_t parent, const char *name, const char *which)
 {
@@ -570,7 +601,8 @@ static bool is_marker(fuse_ino_t parent, const char *name, const char *which)
 /* Its inode is another one each time: the kernel renames nothing over itself. */
 static void mark(fuse_req_t req)
 {
-	const struct inode marker = { .type = INODE_MARKER, .low = ((uint32_t)(clock_monotonic() / 1000) & INODE_LOW_MAX) | 1 };
+	const struct inode marker = { .type = INODE_MARKER,
+				      .low = ((uint32_t)(clock_monotonic() / 1000) & INODE_LOW_MAX) | 1 };
 	struct fuse_entry_param e;
 
 	int r = entry_for(vault_of(req), NULL, inode_pack(&marker), &e);
@@ -581,9 +613,11 @@ static void mark(fuse_req_t req)
 		fuse_reply_entry(req, &e);
 }
 
-static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name, unsigned flags)
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to, const char *to_name,
+		      unsigned flags)
 {
-	if (is_bell(req) && parent == to && is_marker(parent, name, BELL_MARKER_NEW) && is_marker(to, to_name, BELL_MARKER)) {
+	if (is_bell(req) && parent == to && is_marker(parent, name, BELL_MARKER_NEW) &&
+	    is_marker(to, to_name, BELL_MARKER)) {
 		fuse_reply_err(req, 0);
 		return;
 	}
@@ -612,13 +646,14 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 
 /* ---- files: OPEN, READ and RELEASE are in hot.c ---- */
 
-static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
+		     struct fuse_file_info *fi)
 {
 	struct vault *v = vault_of(req);
 	struct asker a;
 	(void)ino;
 
-	if (fi->writepage) {	/* from a mapping, by nobody whom the kernel would name */
+	if (fi->writepage) { /* from a mapping, by nobody whom the kernel would name */
 		fuse_reply_err(req, EPERM);
 		return;
 	}
@@ -627,17 +662,20 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, EBADF);
 		return;
 	}
-	if (h->kind != HANDLE_CTL && refused_read_only(req))	/* what was taken before it became so is committed */
+	if (h->kind != HANDLE_CTL && refused_read_only(req)) /* what was taken before it became so is committed */
 		return;
 	if (!identify(req, &a))
 		return;
 	int r = -EAGAIN;
 	if (h->kind == HANDLE_CTL)
-		r = ctl_file_write(v, &a, fi->fh, request_unique(), fi->flags & O_APPEND ? CTL_APPEND : (uint64_t)offset, (const uint8_t *)buf, size);
+		r = ctl_file_write(v, &a, fi->fh, request_unique(),
+				   fi->flags & O_APPEND ? CTL_APPEND : (uint64_t)offset, (const uint8_t *)buf, size);
 	else if (request_may_block() && h->kind == HANDLE_TEMP)
-		r = temporary_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf, size);
+		r = temporary_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf,
+				    size);
 	else if (request_may_block())
-		r = staging_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf, size);
+		r = staging_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf,
+				  size);
 	asker_release(&a);
 	if (has_to_wait(req, r))
 		return;
@@ -647,7 +685,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_write(req, size);
 }
 
-/* close(2) of any descriptor of the file, by any process: only the opener's commits, and only what was written. The caller may hold its exec lock: nothing but its status is read. */
+/* close(2) of any descriptor of the file, by any process: only the opener's commits, and only what was written. The
+ * caller may hold its exec lock: nothing but its status is read. */
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct vault *v = vault_of(req);
@@ -704,7 +743,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	char *value = NULL;
 	size_t len = 0;
 
-	if (strncmp(name, "user.coffer.", 12)) {	/* security.capability, asked at every write: at once */
+	if (strncmp(name, "user.coffer.", 12)) { /* security.capability, asked at every write: at once */
 		fuse_reply_err(req, ENODATA);
 		return;
 	}
@@ -737,14 +776,14 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 }
 
 /* cp -p and install set an ACL first, and are content with the mode only if they hear that there are none here */
-static int xattr_refusal(const char *name)
-{
-	return strncmp(name, "user.coffer.", 12) ? EOPNOTSUPP : EPERM;
-}
+static int xattr_refusal(const char *name) { return strncmp(name, "user.coffer.", 12) ? EOPNOTSUPP : EPERM; }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
-	(void)ino; (void)value; (void)size; (void)flags;
+	(void)ino;
+	(void)value;
+	(void)size;
+	(void)flags;
 	if (!refused_read_only(req))
 		fuse_reply_err(req, xattr_refusal(name));
 }
@@ -758,14 +797,22 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	(void)parent; (void)name; (void)mode; (void)rdev;
+	(void)parent;
+	(void)name;
+	(void)mode;
+	(void)rdev;
 	if (!refused_read_only(req))
 		fuse_reply_err(req, EPERM);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
-	const struct temporary_ask ask = { .parent = parent, .name = name, .mode = mode, .flags = fi->flags, .unique = request_unique(), .resent = request_current()->resent };
+	const struct temporary_ask ask = { .parent = parent,
+					   .name = name,
+					   .mode = mode,
+					   .flags = fi->flags,
+					   .unique = request_unique(),
+					   .resent = request_current()->resent };
 	struct vault *v = vault_of(req);
 	const bool replayed = ask.resent && !v->shared->keeper.resend;
 	struct fuse_entry_param e;
@@ -788,7 +835,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		reply_error(req, r);
 		return;
 	}
-	e.entry_timeout = 0;	/* the kernel keeps it in the place of `current`, when it is renamed over that */
+	e.entry_timeout = 0; /* the kernel keeps it in the place of `current`, when it is renamed over that */
 	fi->direct_io = fi->noflush = 1;
 	if (fuse_reply_create(req, &e, fi) == -ENOENT && !replayed)
 		temporary_close(v, fi->fh);
@@ -831,7 +878,9 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-	(void)ino; (void)parent; (void)name;
+	(void)ino;
+	(void)parent;
+	(void)name;
 	if (!refused_read_only(req))
 		fuse_reply_err(req, EPERM);
 }
@@ -851,7 +900,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct vault *v = userdata;
 	const struct fuse_init_out *out = (const void *)(v->shared->init.answer + sizeof(struct fuse_out_header));
-	conn->want &= FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS;
+	conn->want &= FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+		      FUSE_CAP_PARALLEL_DIROPS;
 	conn->max_write = out->max_write;
 	conn->max_readahead = out->max_readahead;
 	conn->time_gran = 1;
@@ -888,7 +938,4 @@ static const struct fuse_lowlevel_ops table = {
 	.statfs = op_statfs,
 };
 
-const struct fuse_lowlevel_ops *ops_table(void)
-{
-	return &table;
-}
+const struct fuse_lowlevel_ops *ops_table(void) { return &table; }

@@ -17,16 +17,14 @@
 #include "fs/serve/waits.h"
 #include "store/crypto/secbuf.h"
 
-#define SEND_BATCH  64u				/* delayed answers that are sent between two looks at who else wants the lock */
+/* delayed answers that are sent between two looks at who else wants the lock */
+#define SEND_BATCH 64u
 
 static __thread struct request current;
 
 struct request *request_current(void) { return &current; }
 
-uint64_t request_unique(void)
-{
-	return current.header->unique & ~RESEND_BIT;
-}
+uint64_t request_unique(void) { return current.header->unique & ~RESEND_BIT; }
 
 void request_defer_hot(enum patience wants)
 {
@@ -37,10 +35,11 @@ void request_defer_hot(enum patience wants)
 void request_defer(fuse_req_t req, enum patience wants)
 {
 	request_defer_hot(wants);
-	fuse_reply_none(req);		/* frees it and sends nothing */
+	fuse_reply_none(req); /* frees it and sends nothing */
 }
 
-/* Straight system calls: libc's are cancellation points, which cost more than they do here, and no thread of ours is ever cancelled. */
+/* Straight system calls: libc's are cancellation points, which cost more than they do here, and no thread of ours is
+ * ever cancelled. */
 int session_send(const struct session *s, const void *answer, size_t len)
 {
 	return syscall(SYS_write, s->config.fuse_fd, answer, len) < 0 ? -errno : 0;
@@ -51,7 +50,10 @@ int session_send(const struct session *s, const void *answer, size_t len)
 
 int request_answer(const struct session *s, uint64_t unique, int error, const void *body, size_t len)
 {
-	struct { struct fuse_out_header out; uint8_t body[SMALL_ANSWER]; } small = {
+	struct {
+		struct fuse_out_header out;
+		uint8_t body[SMALL_ANSWER];
+	} small = {
 		.out = { .len = (uint32_t)(sizeof small.out + len), .error = error, .unique = unique },
 	};
 	if (len <= sizeof small.body) {
@@ -73,9 +75,11 @@ uint64_t request_neighbour(const struct session *s, const struct fuse_in_header 
 	return current.neighbour_known ? current.neighbour : s->config.neighbour(s->config.userdata, in, len);
 }
 
-/* Sends a refusal, or has it wait: only where the kernel can send the request again, should this worker die meanwhile, and where others do not wait for a lock until then. What was recorded is known as unanswered. With the
- * lock. True: it waits. */
-bool request_refuse_later(struct session *s, const struct fuse_in_header *in, size_t len, int error, uint32_t delay_ms, bool recorded)
+/* Sends a refusal, or has it wait: only where the kernel can send the request again, should this worker die meanwhile,
+ * and where others do not wait for a lock until then. What was recorded is known as unanswered. With the lock. True: it
+ * waits. */
+bool request_refuse_later(struct session *s, const struct fuse_in_header *in, size_t len, int error, uint32_t delay_ms,
+			  bool recorded)
 {
 	if (!s->config.shared->keeper.resend || lanes_locked(in, len))
 		return false;
@@ -84,7 +88,9 @@ bool request_refuse_later(struct session *s, const struct fuse_in_header *in, si
 	const uint32_t brake = delayed_brake(s->delayed, neighbour, now);
 	if (brake > delay_ms)
 		delay_ms = brake;
-	const struct delayed_answer a = { .unique = in->unique, .neighbour = neighbour, .error = error, .due_ms = now + delay_ms };
+	const struct delayed_answer a = {
+		.unique = in->unique, .neighbour = neighbour, .error = error, .due_ms = now + delay_ms
+	};
 	if (!delay_ms || !delayed_put(s->delayed, &a))
 		return false;
 	if (recorded)
@@ -104,22 +110,22 @@ void request_refuse(int error, uint32_t delay_ms)
 		request_reply(error, NULL, 0);
 }
 
-/* Where in a slot an answer may lie: behind any request that has one with a value; its header stands before it, at the beginning of a page. */
+/* Where in a slot an answer may lie: behind any request that has one with a value; its header stands before it, at the
+ * beginning of a page. */
 #define ANSWER_OFFSET 4096u
-_Static_assert((offsetof(struct slot, data) + ANSWER_OFFSET - sizeof(struct fuse_out_header)) % 4096 == 0, "an answer and its header lie in as few pages as they can");
-_Static_assert(ANSWER_OFFSET + FUSE_MAX_WRITE <= sizeof ((struct slot *)0)->data, "an answer of the largest READ fits in a slot");
+_Static_assert((offsetof(struct slot, data) + ANSWER_OFFSET - sizeof(struct fuse_out_header)) % 4096 == 0,
+	       "an answer and its header lie in as few pages as they can");
+_Static_assert(ANSWER_OFFSET + FUSE_MAX_WRITE <= sizeof((struct slot *)0)->data,
+	       "an answer of the largest READ fits in a slot");
 
-void *request_room(void)
-{
-	return current.slot->data + ANSWER_OFFSET;
-}
+void *request_room(void) { return current.slot->data + ANSWER_OFFSET; }
 
 void request_reply_secret(const void *data, size_t len)
 {
 	void *room = request_room();
 	if (len > FUSE_MAX_WRITE)
-		len = FUSE_MAX_WRITE;	/* the kernel never asks for more */
-	if (data != room && (secmem_kind() == SECMEM_MEMFD_SECRET || len <= SMALL_ANSWER)) {	/* nor on the stack */
+		len = FUSE_MAX_WRITE; /* the kernel never asks for more */
+	if (data != room && (secmem_kind() == SECMEM_MEMFD_SECRET || len <= SMALL_ANSWER)) { /* nor on the stack */
 		memcpy(room, data, len);
 		data = room;
 	}
@@ -166,7 +172,8 @@ ssize_t request_answer_statx(const struct fuse_out_header *out, const struct fus
 	return r ? -1 : (ssize_t)out->len;
 }
 
-/* INTERRUPT is refused once, and the kernel sends it no more: a waiting caller is killed by the kernel without our help. */
+/* INTERRUPT is refused once, and the kernel sends it no more: a waiting caller is killed by the kernel without our
+ * help. */
 static bool answer_interrupt(const struct session *s, const struct fuse_in_header *in)
 {
 	if (in->opcode != FUSE_INTERRUPT)
@@ -175,19 +182,26 @@ static bool answer_interrupt(const struct session *s, const struct fuse_in_heade
 	return true;
 }
 
-/* Runs the handler. True: answered (or none is due); false: it wants a thread that may wait for more, as current says. */
+/* Runs the handler. True: answered (or none is due); false: it wants a thread that may wait for more, as current says.
+ */
 bool session_process(struct session *s, struct slot *slot, enum patience patience, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	struct unanswered *unanswered = &s->config.shared->unanswered;
 	const uint32_t number = (uint32_t)(slot - s->config.shared->slots);
-	current = (struct request){ .header = in, .session = s, .slot = slot, .patience = patience, .resent = resent || (in->unique & RESEND_BIT), .born = INT64_MIN };
+	current = (struct request){ .header = in,
+				    .session = s,
+				    .slot = slot,
+				    .patience = patience,
+				    .resent = resent || (in->unique & RESEND_BIT),
+				    .born = INT64_MIN };
 	unanswered_begin(unanswered, number, request_unique());
 	TEST_POINT("before", in->opcode);
 	if (!s->config.hot(s->config.userdata, in, slot->len) && !answer_interrupt(s, in)) {
 		_Alignas(8) uint8_t copy[sizeof *in + sizeof(struct fuse_setattr_in)];
 		struct fuse_buf buf = { .size = slot->len, .mem = slot->data };
-		/* libfuse clears FATTR_FH in the request itself: a handler that comes back to it, or the next worker, must find the handle still */
+		/* libfuse clears FATTR_FH in the request itself: a handler that comes back to it, or the next worker,
+		 * must find the handle still */
 		if (in->opcode == FUSE_SETATTR && slot->len <= sizeof copy)
 			buf.mem = memcpy(copy, slot->data, slot->len);
 		current.statx = in->opcode == STATX_OPCODE && statx_getattr(in, slot->len, copy);
@@ -212,11 +226,12 @@ void session_finish(struct slot *slot)
 	struct fuse_in_header *in = (void *)slot->data;
 	if (in->opcode == FUSE_WRITE)
 		secmem_wipe(slot->data + sizeof *in, slot->len - sizeof *in);
-	*(volatile uint32_t *)&in->len = 0;	/* see run_leftovers */
+	*(volatile uint32_t *)&in->len = 0; /* see run_leftovers */
 	atomic_store_explicit(&slot->len, 0, memory_order_release);
 }
 
-/* Into a slot that is free. Whoever is killed in the middle of it leaves no half of a request, for one without a length is none (run_leftovers). */
+/* Into a slot that is free. Whoever is killed in the middle of it leaves no half of a request, for one without a length
+ * is none (run_leftovers). */
 void session_copy(struct slot *slot, const uint8_t *data, uint32_t len)
 {
 	struct fuse_in_header *in = (void *)slot->data, header;

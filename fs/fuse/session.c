@@ -18,9 +18,8 @@
 #include "fs/serve/waits.h"
 #include "store/crypto/secbuf.h"
 
-#define INIT_UNIQUE ((uint64_t)1 << 62)		/* the kernel's are small and even */
-#define STACK_SIZE  (256u * 1024)		/* locked default stacks would cost 12 ms at each restart */
-
+#define INIT_UNIQUE ((uint64_t)1 << 62) /* the kernel's are small and even */
+#define STACK_SIZE  (256u * 1024)       /* locked default stacks would cost 12 ms at each restart */
 
 /* ---- libfuse's view of the device ---- */
 
@@ -73,21 +72,25 @@ static int replay_init(struct session *s)
 
 /* ---- one request ---- */
 
-/* Killed in between, the request lies in both places: where they are replayed, it is answered twice, of which the kernel takes one. */
+/* Killed in between, the request lies in both places: where they are replayed, it is answered twice, of which the
+ * kernel takes one. */
 static void unpark(struct parked *p, struct slot *slot)
 {
 	session_copy(slot, p->data, p->len);
 	atomic_store_explicit(&p->len, 0, memory_order_release);
 }
 
-/* Gives the request in a slot to the lane that it wants, as current says. With the lock. PARKING_REFUSED: its answer is sent, or waits. */
+/* Gives the request in a slot to the lane that it wants, as current says. With the lock. PARKING_REFUSED: its answer is
+ * sent, or waits. */
 static enum parking defer_locked(struct session *s, struct slot *slot, bool resent)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 	const uint64_t neighbour = request_neighbour(s, in, slot->len);
-	const enum lane lane = lanes_of(in, slot->len, request_current()->wants, s->config.known(s->config.userdata, neighbour));
+	const enum lane lane = lanes_of(in, slot->len, request_current()->wants,
+					s->config.known(s->config.userdata, neighbour));
 	uint64_t lost;
-	const enum parking parking = lanes_put(s->lanes, (uint32_t)(slot - s->config.shared->slots), resent, lane, neighbour, &lost);
+	const enum parking parking = lanes_put(s->lanes, (uint32_t)(slot - s->config.shared->slots), resent, lane,
+					       neighbour, &lost);
 
 	if (lost)
 		request_answer(s, lost, -EAGAIN, NULL, 0);
@@ -103,12 +106,14 @@ static enum parking defer_locked(struct session *s, struct slot *slot, bool rese
 	return parking;
 }
 
-/* The root of a container that asks for more than it gets is not to use up what is root's until its threads were looked at. With the lock, which is let go of meanwhile. */
+/* The root of a container that asks for more than it gets is not to use up what is root's until its threads were looked
+ * at. With the lock, which is let go of meanwhile. */
 static void look_closer(struct session *s, const struct slot *slot)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 
-	if (!in->pid || request_neighbour(s, in, slot->len) != NEIGHBOUR_ROOT || !lanes_crowded(s->lanes, NEIGHBOUR_ROOT))
+	if (!in->pid || request_neighbour(s, in, slot->len) != NEIGHBOUR_ROOT ||
+	    !lanes_crowded(s->lanes, NEIGHBOUR_ROOT))
 		return;
 	pthread_mutex_unlock(&s->lock);
 	request_is_of(s->config.container(s->config.userdata, in));
@@ -150,7 +155,8 @@ static void run_entry(struct pool_thread *t, lane_entry entry, bool suspect)
 	if (!suspect)
 		lanes_gone(s->lanes, entry);
 	if (!done) {
-		slot_is_free = defer_locked(s, slot, request_current()->resent) != PARKING_NONE;	/* one that was parked finds the place that it has left */
+		/* one that was parked finds the place that it has left */
+		slot_is_free = defer_locked(s, slot, request_current()->resent) != PARKING_NONE;
 		if (slot_is_free)
 			session_finish(slot);
 	}
@@ -166,7 +172,7 @@ static int64_t next_entry(struct session *s, enum lane lane, uint64_t *ret_neigh
 	*ret_suspect = suspect >= 0;
 	s->alone_entry = -1;
 	if (suspect >= 0) {
-		pthread_cond_signal(&s->quiet);		/* there is room for the next one */
+		pthread_cond_signal(&s->quiet); /* there is room for the next one */
 		return suspect;
 	}
 	return s->alone ? -1 : lanes_take(s->lanes, lane, ret_neighbour);
@@ -186,11 +192,12 @@ static void *pool_thread(void *arg)
 	for (;;) {
 		while ((entry = next_entry(s, t->lane, &neighbour, &suspect)) < 0 && !s->ending)
 			pthread_cond_wait(&s->work[t->lane], &s->lock);
-		if (entry < 0)	/* what waits still is of a neighbour that has its share: its threads come back for it */
+		/* what waits still is of a neighbour that has its share: its threads come back for it */
+		if (entry < 0)
 			break;
 		s->n_busy++;
 		pthread_mutex_unlock(&s->lock);
-		run_entry(t, (lane_entry)entry, suspect);	/* comes back with the lock */
+		run_entry(t, (lane_entry)entry, suspect); /* comes back with the lock */
 		s->n_busy--;
 		if (s->n_given_up > s->n_busy)
 			s->n_given_up = s->n_busy;
@@ -205,7 +212,7 @@ static void *pool_thread(void *arg)
 static uint8_t take_slot(struct session *s)
 {
 	pthread_mutex_lock(&s->lock);
-	while (!s->n_free)		/* every thread is busy; each of them has a deadline */
+	while (!s->n_free) /* every thread is busy; each of them has a deadline */
 		pthread_cond_wait(&s->slot_free, &s->lock);
 	uint8_t i = s->free_slots[--s->n_free];
 	pthread_mutex_unlock(&s->lock);
@@ -233,7 +240,7 @@ static int next_read(const struct session *s, struct slot *slot)
 
 	if (n >= 0)
 		return n < (long)sizeof(struct fuse_in_header) ? -EAGAIN : 0;
-	return n == -EINTR || n == -ENOENT ? -EAGAIN : (int)n;	/* ENOENT: the caller was killed before we read */
+	return n == -EINTR || n == -ENOENT ? -EAGAIN : (int)n; /* ENOENT: the caller was killed before we read */
 }
 
 int session_run(struct session *s)
@@ -265,7 +272,7 @@ int session_run(struct session *s)
 		}
 	}
 	successor_help_those_who_wait(s);
-	return r == -ENODEV || r == -EAGAIN ? 0 : r;	/* ENODEV: unmounted, or aborted */
+	return r == -ENODEV || r == -EAGAIN ? 0 : r; /* ENODEV: unmounted, or aborted */
 }
 
 static int start_threads(struct session *s)
@@ -278,7 +285,9 @@ static int start_threads(struct session *s)
 	for (enum lane lane = 0; lane < LANES; lane++)
 		for (uint32_t i = 0; i < lane_shapes[lane].threads && !r; i++) {
 			struct pool_thread *t = &s->threads[s->n_threads];
-			*t = (struct pool_thread){ .session = s, .lane = lane, .own = &s->config.shared->slots[s->n_threads] };
+			*t = (struct pool_thread){ .session = s,
+						   .lane = lane,
+						   .own = &s->config.shared->slots[s->n_threads] };
 			r = -pthread_create(&t->thread, &attr, pool_thread, t);
 			s->n_threads += !r;
 		}

@@ -12,10 +12,15 @@ struct fuse_attr_out;
 struct fuse_out_header;
 struct fuse_session;
 
-#define RESEND_BIT ((uint64_t)1 << 63)		/* FUSE_UNIQUE_RESEND */
-#define LATER      64u				/* requests that are kept while others wait for the bell's */
+#define RESEND_BIT ((uint64_t)1 << 63) /* FUSE_UNIQUE_RESEND */
+#define LATER      64u                 /* requests that are kept while others wait for the bell's */
 
-struct pool_thread { struct session *session; enum lane lane; struct slot *own; pthread_t thread; };
+struct pool_thread {
+	struct session *session;
+	enum lane lane;
+	struct slot *own;
+	pthread_t thread;
+};
 
 struct session {
 	struct session_config config;
@@ -23,15 +28,16 @@ struct session {
 	bool init_seen;
 	pthread_mutex_t lock;
 	pthread_cond_t work[LANES], slot_free, quiet;
-	size_t n_busy;			/* pool threads within a handler … */
-	size_t n_given_up;		/* … of which so many were waited for in vain */
-	size_t n_waits;			/* … and of which so many wait for the bell, whose requests are to be read */
-	uint8_t later[LATER];		/* slots of what was read besides; the hot thread's */
+	size_t n_busy;        /* pool threads within a handler … */
+	size_t n_given_up;    /* … of which so many were waited for in vain */
+	size_t n_waits;       /* … and of which so many wait for the bell, whose requests are to be read */
+	uint8_t later[LATER]; /* slots of what was read besides; the hot thread's */
 	size_t n_later;
-	uint64_t replayed[SLOTS];	/* uniques of what was left by the worker before us, as far as they are remembered */
+	/* uniques of what was left by the worker before us, as far as they are remembered */
+	uint64_t replayed[SLOTS];
 	size_t n_replayed;
-	bool alone;			/* the hot thread wants no other to be */
-	int alone_entry;		/* but one, on this; -1: taken, or none */
+	bool alone;      /* the hot thread wants no other to be */
+	int alone_entry; /* but one, on this; -1: taken, or none */
 	uint8_t free_slots[SLOTS];
 	size_t n_free;
 	struct lanes *lanes;
@@ -46,11 +52,15 @@ struct session {
 /* 0 or negative errno. */
 int session_send(const struct session *s, const void *answer, size_t len);
 int request_answer(const struct session *s, uint64_t unique, int error, const void *body, size_t len);
-ssize_t request_answer_statx(const struct fuse_out_header *out, const struct fuse_attr_out *attr);	/* as writev(2): libfuse answered it as a GETATTR */
-uint64_t request_neighbour(const struct session *s, const struct fuse_in_header *in, size_t len);	/* whose it is */
-/* Sends a refusal, or has it wait: only where the kernel can send the request again, should this worker die meanwhile, and where others do not wait for a lock until then. What was recorded is known as unanswered. With the
- * lock. True: it waits. */
-bool request_refuse_later(struct session *s, const struct fuse_in_header *in, size_t len, int error, uint32_t delay_ms, bool recorded);
+/* as writev(2): libfuse answered it as a GETATTR */
+ssize_t request_answer_statx(const struct fuse_out_header *out, const struct fuse_attr_out *attr);
+/* whose it is */
+uint64_t request_neighbour(const struct session *s, const struct fuse_in_header *in, size_t len);
+/* Sends a refusal, or has it wait: only where the kernel can send the request again, should this worker die meanwhile,
+ * and where others do not wait for a lock until then. What was recorded is known as unanswered. With the lock. True: it
+ * waits. */
+bool request_refuse_later(struct session *s, const struct fuse_in_header *in, size_t len, int error, uint32_t delay_ms,
+			  bool recorded);
 /* Runs the handler. True: answered (or none is due); false: it wants a thread that may wait for more. */
 bool session_process(struct session *s, struct slot *slot, enum patience patience, bool resent);
 /* After the answer. */

@@ -29,7 +29,8 @@ static struct statx_time time_of(int64_t ns)
 {
 	const int64_t rest = ns % NS_PER_S;
 
-	return (struct statx_time){ .tv_sec = ns / NS_PER_S - (rest < 0), .tv_nsec = (uint32_t)(rest < 0 ? rest + NS_PER_S : rest) };
+	return (struct statx_time){ .tv_sec = ns / NS_PER_S - (rest < 0),
+				    .tv_nsec = (uint32_t)(rest < 0 ? rest + NS_PER_S : rest) };
 }
 
 void statx_answer(const struct fuse_attr_out *attr, int64_t born, struct statx_out *ret)
@@ -37,9 +38,22 @@ void statx_answer(const struct fuse_attr_out *attr, int64_t born, struct statx_o
 	const struct fuse_attr *a = &attr->attr;
 
 	*ret = (struct statx_out){
-		.attr_valid = attr->attr_valid, .attr_valid_nsec = attr->attr_valid_nsec, .mask = STATX_BASIC_STATS, .blksize = a->blksize, .nlink = a->nlink, .uid = a->uid, .gid = a->gid,
-		.mode = (uint16_t)a->mode, .ino = a->ino, .size = a->size, .blocks = a->blocks, .atime = { (int64_t)a->atime, a->atimensec, 0 }, .mtime = { (int64_t)a->mtime, a->mtimensec, 0 },
-		.ctime = { (int64_t)a->ctime, a->ctimensec, 0 }, .rdev_major = major(a->rdev), .rdev_minor = minor(a->rdev),
+		.attr_valid = attr->attr_valid,
+		.attr_valid_nsec = attr->attr_valid_nsec,
+		.mask = STATX_BASIC_STATS,
+		.blksize = a->blksize,
+		.nlink = a->nlink,
+		.uid = a->uid,
+		.gid = a->gid,
+		.mode = (uint16_t)a->mode,
+		.ino = a->ino,
+		.size = a->size,
+		.blocks = a->blocks,
+		.atime = { (int64_t)a->atime, a->atimensec, 0 },
+		.mtime = { (int64_t)a->mtime, a->mtimensec, 0 },
+		.ctime = { (int64_t)a->ctime, a->ctimensec, 0 },
+		.rdev_major = major(a->rdev),
+		.rdev_minor = minor(a->rdev),
 	};
 	if (born == INT64_MIN)
 		return;

@@ -1,4 +1,5 @@
-/* FUSE_STATX (protocol 7.39), which this libfuse does not know: asked for as GETATTR, and answered with the time of birth besides. The kernel sends it for callers that want that time.
+/* FUSE_STATX (protocol 7.39), which this libfuse does not know: asked for as GETATTR, and answered with the time of
+ * birth besides. The kernel sends it for callers that want that time.
  *
  * Structures as in the kernel's include/uapi/linux/fuse.h. */
 #ifndef COFFER_FS_FUSE_STATX_H
@@ -12,10 +13,18 @@
 struct fuse_attr_out;
 struct fuse_in_header;
 
-#define STATX_OPCODE 52u	/* FUSE_STATX */
+#define STATX_OPCODE 52u /* FUSE_STATX */
 
-struct statx_in { uint32_t getattr_flags, reserved; uint64_t fh; uint32_t sx_flags, sx_mask; };
-struct statx_time { int64_t tv_sec; uint32_t tv_nsec; int32_t reserved; };
+struct statx_in {
+	uint32_t getattr_flags, reserved;
+	uint64_t fh;
+	uint32_t sx_flags, sx_mask;
+};
+struct statx_time {
+	int64_t tv_sec;
+	uint32_t tv_nsec;
+	int32_t reserved;
+};
 struct statx_out {
 	uint64_t attr_valid;
 	uint32_t attr_valid_nsec, flags;
@@ -29,7 +38,9 @@ struct statx_out {
 	uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
 	uint64_t spare2[14];
 };
-_Static_assert(sizeof(struct statx_in) == 24 && sizeof(struct statx_out) == 288 && offsetof(struct statx_out, atime) == 96, "as the kernel has them");
+_Static_assert(sizeof(struct statx_in) == 24 && sizeof(struct statx_out) == 288 &&
+		       offsetof(struct statx_out, atime) == 96,
+	       "as the kernel has them");
 
 #define STATX_GETATTR_LEN (sizeof(struct fuse_in_header) + sizeof(struct fuse_getattr_in))
 /* The GETATTR that asks for the same. False: the request is too short. */

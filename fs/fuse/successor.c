@@ -1,4 +1,5 @@
-/* What a worker does with the requests that one before it died on; and how those that wait for the bell get on while one of them is done alone. */
+/* What a worker does with the requests that one before it died on; and how those that wait for the bell get on while
+ * one of them is done alone. */
 #include "fs/fuse/session_internal.h"
 
 #include <errno.h>
@@ -8,9 +9,9 @@
 
 #include "store/crypto/secbuf.h"
 
-#define ALONE_NS INT64_C(250000000)	/* how long a suspect is waited for */
-#define BELL_MS  2			/* between two looks whether others still wait for the bell */
-#define END_MS   2000			/* how long they are helped by a worker that is to end */
+#define ALONE_NS INT64_C(250000000) /* how long a suspect is waited for */
+#define BELL_MS  2                  /* between two looks whether others still wait for the bell */
+#define END_MS   2000               /* how long they are helped by a worker that is to end */
 
 /* A request of a pool thread waits for the bell: it is under no suspicion meanwhile. */
 void successor_wait_begins(void)
@@ -51,7 +52,7 @@ static void give_up(struct session *s, struct slot *slot)
 	*request_current() = (struct request){ .header = in, .session = s, .slot = slot };
 	const uint32_t delay_ms = s->config.given_up(s->config.userdata, in);
 	session_lose(s, slot);
-	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)	/* these have no answer */
+	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET) /* these have no answer */
 		request_refuse(-EIO, delay_ms);
 }
 
@@ -68,13 +69,17 @@ static int take_clean_slot(struct session *s)
 	return -1;
 }
 
-/* What the bell asks, and look-ups, for it may want the lock of their directory: these take nothing that anybody waits for. */
+/* What the bell asks, and look-ups, for it may want the lock of their directory: these take nothing that anybody waits
+ * for. */
 static bool answer_at_once(struct session *s, struct slot *slot)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
-	const bool suspect = (in->unique & RESEND_BIT) && successor_is_suspect(s, in), of_bell = s->config.bell(s->config.userdata, in);
+	const bool suspect = (in->unique & RESEND_BIT) && successor_is_suspect(s, in),
+		   of_bell = s->config.bell(s->config.userdata, in);
 
-	if ((!of_bell && in->opcode != FUSE_LOOKUP) || (suspect && !of_bell) || suspects_deaths(&s->config.shared->suspects, in->unique & ~RESEND_BIT) >= SUSPECT_GUILTY || !session_process(s, slot, WAITS_FOR_NOTHING, false))
+	if ((!of_bell && in->opcode != FUSE_LOOKUP) || (suspect && !of_bell) ||
+	    suspects_deaths(&s->config.shared->suspects, in->unique & ~RESEND_BIT) >= SUSPECT_GUILTY ||
+	    !session_process(s, slot, WAITS_FOR_NOTHING, false))
 		return false;
 	if (suspect)
 		suspects_clear(&s->config.shared->suspects, in->unique & ~RESEND_BIT);
@@ -82,7 +87,8 @@ static bool answer_at_once(struct session *s, struct slot *slot)
 	return true;
 }
 
-/* While somebody waits for the bell: what the bell asks is answered, and what else comes meanwhile is kept. The hot thread's; with the lock, which is let go of. False: nothing can be read. */
+/* While somebody waits for the bell: what the bell asks is answered, and what else comes meanwhile is kept. The hot
+ * thread's; with the lock, which is let go of. False: nothing can be read. */
 static bool read_for_bell(struct session *s)
 {
 	struct pollfd p = { .fd = s->config.fuse_fd, .events = POLLIN };
@@ -125,7 +131,8 @@ static bool before(const struct timespec *t)
 	return now.tv_sec < t->tv_sec || (now.tv_sec == t->tv_sec && now.tv_nsec < t->tv_nsec);
 }
 
-/* Until no other works, or has for so long that it is waited for no more: it may wait for a program, or for the key holder. */
+/* Until no other works, or has for so long that it is waited for no more: it may wait for a program, or for the key
+ * holder. */
 static void wait_quiet(struct session *s)
 {
 	const struct timespec until = from_now(ALONE_NS);
@@ -140,8 +147,9 @@ static void wait_quiet(struct session *s)
 	}
 }
 
-/* Alone, so that there is no doubt which request it was if this worker dies too: a pool thread does it, and the hot thread reads nothing meanwhile. Whatever kills a worker does it soon: one that takes longer
- * must not keep everybody waiting. True: the slot went with it. */
+/* Alone, so that there is no doubt which request it was if this worker dies too: a pool thread does it, and the hot
+ * thread reads nothing meanwhile. Whatever kills a worker does it soon: one that takes longer must not keep everybody
+ * waiting. True: the slot went with it. */
 bool successor_run_alone(struct session *s, uint8_t i)
 {
 	struct slot *slot = &s->config.shared->slots[i];
@@ -155,7 +163,7 @@ bool successor_run_alone(struct session *s, uint8_t i)
 	pthread_mutex_lock(&s->lock);
 	s->alone = true;
 	wait_quiet(s);
-	while (s->alone_entry >= 0)	/* each thread has a deadline */
+	while (s->alone_entry >= 0) /* each thread has a deadline */
 		pthread_cond_wait(&s->quiet, &s->lock);
 	s->alone_entry = (int)(PARKED + i);
 	session_wake_all(s);
@@ -166,19 +174,22 @@ bool successor_run_alone(struct session *s, uint8_t i)
 	return true;
 }
 
-/* The kernel is told that this request cannot be interrupted, with an error of which nothing comes: it finds the request, or has had its answer. */
-#define INTERRUPT_BIT 1u	/* FUSE_INT_REQ_BIT */
+/* The kernel is told that this request cannot be interrupted, with an error of which nothing comes: it finds the
+ * request, or has had its answer. */
+#define INTERRUPT_BIT 1u /* FUSE_INT_REQ_BIT */
 
-/* Of those that are left: the worker before us may have sent the answer, and died before it noted that. What its caller did since then, and others, must not be met by the request once more: a file that is made again under a
- * name that was renamed, an open that nobody closes. */
+/* Of those that are left: the worker before us may have sent the answer, and died before it noted that. What its caller
+ * did since then, and others, must not be met by the request once more: a file that is made again under a name that was
+ * renamed, an open that nobody closes. */
 static bool is_to_replay(struct session *s, const struct fuse_in_header *in)
 {
 	const struct fuse_out_header question = { .len = sizeof question, .unique = in->unique | INTERRUPT_BIT };
 
 	for (size_t i = 0; i < s->n_replayed; i++)
-		if (s->replayed[i] == in->unique)	/* in two places, for that worker was copying it */
+		if (s->replayed[i] == in->unique) /* in two places, for that worker was copying it */
 			return false;
-	if (in->opcode != FUSE_RELEASE && session_send(s, &question, sizeof question) == -ENOENT)	/* a RELEASE is answered first */
+	/* a RELEASE is answered first */
+	if (in->opcode != FUSE_RELEASE && session_send(s, &question, sizeof question) == -ENOENT)
 		return false;
 	if (s->n_replayed < SLOTS)
 		s->replayed[s->n_replayed++] = in->unique;
@@ -192,7 +203,8 @@ static void drop_left(struct slot *slot)
 	slot->len = 0;
 }
 
-/* As it would come from the kernel, but that nobody else sends it again. Returns the slot that went with it, -1: none. */
+/* As it would come from the kernel, but that nobody else sends it again. Returns the slot that went with it, -1: none.
+ */
 static int run_leftover(struct session *s, struct slot *left)
 {
 	pthread_mutex_lock(&s->lock);
@@ -206,7 +218,7 @@ static int run_leftover(struct session *s, struct slot *left)
 	}
 	struct slot *slot = &s->config.shared->slots[i];
 	session_copy(slot, left->data, left->len);
-	drop_left(left);	/* first, for it may be read into meanwhile */
+	drop_left(left); /* first, for it may be read into meanwhile */
 	if (successor_run_alone(s, (uint8_t)i))
 		return i;
 	session_finish(slot);
@@ -216,10 +228,7 @@ static int run_leftover(struct session *s, struct slot *left)
 	return -1;
 }
 
-static bool is_kept(const struct session *s, uint8_t number)
-{
-	return memchr(s->later, number, s->n_later) != NULL;
-}
+static bool is_kept(const struct session *s, uint8_t number) { return memchr(s->later, number, s->n_later) != NULL; }
 
 /* Those that others may wait for, the bell for one: these first. */
 static bool is_waited_for(const struct session *s, const struct slot *slot)
@@ -234,18 +243,20 @@ static int run_left(struct session *s, struct slot *slot)
 {
 	const struct fuse_in_header *in = (const void *)slot->data;
 
-	/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own */
+	/* the length that the kernel itself wrote: who is killed on the way out of read(2) has stored none of his own
+	 */
 	slot->len = in->len;
-	if (slot->len && !s->config.shared->keeper.resend && slot->len >= sizeof *in && slot->len <= sizeof slot->data && is_to_replay(s, in))
+	if (slot->len && !s->config.shared->keeper.resend && slot->len >= sizeof *in &&
+	    slot->len <= sizeof slot->data && is_to_replay(s, in))
 		return run_leftover(s, slot);
-	if (slot->len)			/* the kernel sends it again, or need not */
+	if (slot->len) /* the kernel sends it again, or need not */
 		drop_left(slot);
 	return -1;
 }
 
 static void run_leftovers(struct session *s)
 {
-	bool taken[SLOTS] = { false };		/* with another's request, which may still be worked on */
+	bool taken[SLOTS] = { false }; /* with another's request, which may still be worked on */
 
 	for (uint32_t n = 0; n < 2 * SLOTS; n++) {
 		const uint8_t i = (uint8_t)(n % SLOTS);
@@ -265,20 +276,23 @@ static void run_parked(struct session *s)
 	for (uint32_t i = 0; i < PARKED; i++) {
 		struct parked *p = &s->config.shared->parked[i];
 		const struct fuse_in_header *in = (const void *)p->data;
-		if (!s->config.shared->keeper.resend && p->len >= sizeof *in && p->len <= sizeof p->data && is_to_replay(s, in)) {
-			p->resent = 1;	/* another worker may have begun it */
-			lanes_put_left(s->lanes, i, lanes_of(in, p->len, WAITS_FOR_RESOLVER, false), s->config.neighbour(s->config.userdata, in, p->len));
+		if (!s->config.shared->keeper.resend && p->len >= sizeof *in && p->len <= sizeof p->data &&
+		    is_to_replay(s, in)) {
+			p->resent = 1; /* another worker may have begun it */
+			lanes_put_left(s->lanes, i, lanes_of(in, p->len, WAITS_FOR_RESOLVER, false),
+				       s->config.neighbour(s->config.userdata, in, p->len));
 			continue;
 		}
 		if (p->len)
-			p->len = 0;	/* the kernel sends it again */
+			p->len = 0; /* the kernel sends it again */
 		lanes_put_free(s->lanes, i);
 	}
 	session_wake_all(s);
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Whoever waits for the bell while this worker is asked to end would wait in vain. What else comes is the next worker's. */
+/* Whoever waits for the bell while this worker is asked to end would wait in vain. What else comes is the next
+ * worker's. */
 void successor_help_those_who_wait(struct session *s)
 {
 	const struct timespec until = from_now(END_MS * INT64_C(1000000));

@@ -11,19 +11,19 @@
 /* One for each neighbour that waits or runs; there can be no more of them than entries and threads together. */
 struct queue {
 	uint64_t neighbour;
-	uint32_t first, last, waiting;	/* entries */
+	uint32_t first, last, waiting; /* entries */
 	uint32_t running;
-	uint32_t chain;			/* the next of its bucket, or of the free ones */
-	uint32_t before, after;		/* in the ring of those of which some wait */
+	uint32_t chain;         /* the next of its bucket, or of the free ones */
+	uint32_t before, after; /* in the ring of those of which some wait */
 };
 
 struct turns {
 	uint32_t threads, share;
-	uint32_t others;		/* threads that others than root have */
-	uint32_t now;			/* whose turn it is in the ring; NONE: nobody waits */
+	uint32_t others; /* threads that others than root have */
+	uint32_t now;    /* whose turn it is in the ring; NONE: nobody waits */
 	uint32_t free;
 	uint32_t buckets[BUCKETS];
-	uint32_t *next;			/* of each entry: the one behind it */
+	uint32_t *next; /* of each entry: the one behind it */
 	struct queue *queues;
 };
 
@@ -58,10 +58,7 @@ void turns_free(struct turns *t)
 	free(t);
 }
 
-static uint32_t bucket(uint64_t neighbour)
-{
-	return (uint32_t)(neighbour * 0x9e3779b97f4a7c15u >> 58);
-}
+static uint32_t bucket(uint64_t neighbour) { return (uint32_t)(neighbour * 0x9e3779b97f4a7c15u >> 58); }
 _Static_assert(BUCKETS == 1u << (64 - 58), "bucket takes the top bits of the product");
 
 /* ---- a neighbour's queue ---- */
@@ -157,7 +154,8 @@ static bool may_run(const struct turns *t, const struct queue *x)
 	return x->running < t->share && (x->neighbour == NEIGHBOUR_ROOT || t->others + 1 < t->threads);
 }
 
-/* Passes over no more neighbours than have their share of the threads, but for the moments in which all but one are taken. */
+/* Passes over no more neighbours than have their share of the threads, but for the moments in which all but one are
+ * taken. */
 static uint32_t next_turn(const struct turns *t)
 {
 	uint32_t q = t->now;

@@ -1,7 +1,9 @@
-/* Whose turn it is: requests wait for the threads of a pool by neighbour (fs/common/shares.h), and neighbours take turns, so that nobody's crowd keeps others waiting.
+/* Whose turn it is: requests wait for the threads of a pool by neighbour (fs/common/shares.h), and neighbours take
+ * turns, so that nobody's crowd keeps others waiting.
  *
- * Of the threads one neighbour has at most its share at a time, and all but root of the machine leave one: its requests find a thread whatever the others do. Each call takes the same short time, however
- * many wait. Callers hold a lock of their own. */
+ * Of the threads one neighbour has at most its share at a time, and all but root of the machine leave one: its requests
+ * find a thread whatever the others do. Each call takes the same short time, however many wait. Callers hold a lock of
+ * their own. */
 #ifndef COFFER_FS_FUSE_TURNS_H
 #define COFFER_FS_FUSE_TURNS_H
 
@@ -13,7 +15,7 @@ struct turns;
 
 /* Entries are numbers from 0 to entries - 1. */
 int turns_new(uint32_t entries, uint32_t threads, uint32_t share, struct turns **ret_turns);
-void turns_free(struct turns *t);	/* accepts NULL */
+void turns_free(struct turns *t); /* accepts NULL */
 
 /* The entry, which does not wait yet, does now, behind the others of its neighbour. */
 void turns_wait(struct turns *t, uint32_t entry, uint64_t neighbour);

@@ -16,30 +16,32 @@
 
 #include "fs/common/clock.h"
 
-#define PATHS        (BELL_HOLDS + 4096u)	/* that something is to be done for, or that are held; beyond that messages stay in the sockets */
+/* that something is to be done for, or that are held; beyond that messages stay in the sockets */
+#define PATHS        (BELL_HOLDS + 4096u)
 #define BUCKETS      4096u
 #define CLIENTS_MAX  16
-#define THREADS      64			/* so many paths can hang before others do … */
-#define THREADS_BUSY 2			/* … and so few are enough while nothing hangs */
-#define LEASES       32			/* threads that wait for a lease to go */
+#define THREADS      64 /* so many paths can hang before others do … */
+#define THREADS_BUSY 2  /* … and so few are enough while nothing hangs */
+#define LEASES       32 /* threads that wait for a lease to go */
 #define STACK_SIZE   (256u * 1024)
-#define STALLED_MS   20			/* nothing was done for so long: one more thread */
+#define STALLED_MS   20 /* nothing was done for so long: one more thread */
 #define RETRY_MS     250
-#define LOOKS        20			/* so often is a file looked at, until the kernel knows of two links */
-#define SLOW_MS      1000		/* what waits longer is told of */
-#define QUIET_MS     2000		/* at the end: for what is under way */
-#define MARKS        16u		/* threads that wait for a directory, which anybody who lists it can hold; what is to be marked meanwhile is not */
-#define MAKES        2048u		/* names that wait to be made; further ones appear without an event */
+#define LOOKS        20   /* so often is a file looked at, until the kernel knows of two links */
+#define SLOW_MS      1000 /* what waits longer is told of */
+#define QUIET_MS     2000 /* at the end: for what is under way */
+/* threads that wait for a directory, which anybody who lists it can hold; what is to be marked meanwhile is not */
+#define MARKS        16u
+#define MAKES        2048u /* names that wait to be made; further ones appear without an event */
 
 /* What is to be done for one path, and what is held of it. Of one path one thread does one thing at a time. */
 struct path {
-	struct path *next_in_bucket, *next;	/* next: in the queue */
+	struct path *next_in_bucket, *next; /* next: in the queue */
 	bool queued, busy;
 	bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, look;
-	bool heard;			/* of this touch a MODIFY was raised already */
-	int fd;				/* held; -1: not */
-	uint64_t ino;			/* of what is held, or is to be */
-	int64_t since_ms, again_ms;	/* when it was asked for; not to be tried before this */
+	bool heard;                 /* of this touch a MODIFY was raised already */
+	int fd;                     /* held; -1: not */
+	uint64_t ino;               /* of what is held, or is to be */
+	int64_t since_ms, again_ms; /* when it was asked for; not to be tried before this */
 	char name[BELL_PATH_MAX];
 };
 
@@ -48,18 +50,18 @@ struct bell {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	struct path *buckets[BUCKETS];
-	struct path *first, **last;	/* the queue */
+	struct path *first, **last; /* the queue */
 	size_t n_paths, n_held;
 	size_t n_threads, n_idle, n_busy, n_leases, n_makes, n_marking;
-	bool making;			/* a thread is at a new name */
-	int64_t done_ms;		/* when the last act was */
-	int64_t paused_ms;		/* nothing is held before this */
-	int client;			/* who gets the answers; -1: nobody yet */
+	bool making;       /* a thread is at a new name */
+	int64_t done_ms;   /* when the last act was */
+	int64_t paused_ms; /* nothing is held before this */
+	int client;        /* who gets the answers; -1: nobody yet */
 	struct bell_answer said;
-	sigset_t signals;		/* blocked while the main thread waits */
+	sigset_t signals; /* blocked while the main thread waits */
 	bool ending;
 	size_t n_clients;
-	struct pollfd clients[CLIENTS_MAX];	/* fd -1: it has closed */
+	struct pollfd clients[CLIENTS_MAX]; /* fd -1: it has closed */
 };
 
 static volatile sig_atomic_t asked_to_let_go;
@@ -78,7 +80,8 @@ void bell_catch_signal(void)
 	sigaction(SIGUSR1, &a, NULL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);		/* but while the main thread waits: an act is not to be interrupted */
+	/* but while the main thread waits: an act is not to be interrupted */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 /* The bell has the rights of its user on the mount and nowhere else; a message is still not trusted to stay there. */
@@ -167,12 +170,13 @@ static struct path *find_path(struct bell *b, const char *name)
 
 static bool has_work(const struct path *p)
 {
-	return p->touch || p->attrib || p->mark || p->touch_dir || p->remove || p->make || p->hold || p->let_go || p->look;
+	return p->touch || p->attrib || p->mark || p->touch_dir || p->remove || p->make || p->hold || p->let_go ||
+	       p->look;
 }
 
 static void enqueue(struct bell *b, struct path *p)
 {
-	if (p->queued || p->busy)	/* whoever is at it looks again */
+	if (p->queued || p->busy) /* whoever is at it looks again */
 		return;
 	p->queued = true;
 	p->next = NULL;
@@ -230,7 +234,8 @@ static bool passes(int error)
 	return false;
 }
 
-/* While an open for writing waits for a lease to go, the kernel gives nobody another; one that only tried would be late each time. So it waits, in one of a few threads. */
+/* While an open for writing waits for a lease to go, the kernel gives nobody another; one that only tried would be late
+ * each time. So it waits, in one of a few threads. */
 static int open_past_lease(struct bell *b, const char *name)
 {
 	bool may;
@@ -253,7 +258,14 @@ static int open_past_lease(struct bell *b, const char *name)
 }
 
 /* What one thread does for a path, without the lock: what was asked for, and what is held; then what became of it. */
-struct act { char name[BELL_PATH_MAX]; bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, look, heard; int held; uint64_t ino; /* then: */ int error, look_error; bool lost; };
+struct act {
+	char name[BELL_PATH_MAX];
+	bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, look, heard;
+	int held;
+	uint64_t ino; /* then: */
+	int error, look_error;
+	bool lost;
+};
 
 static int open_for_writing(struct bell *b, struct act *a)
 {
@@ -275,7 +287,8 @@ static bool is_same(int held, int fd)
 	return held >= 0 && !fstat(held, &a) && !fstat(fd, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
-/* A ring, after which the file is held, or not, as was asked. Where it is held the new descriptor takes the place of the old one, whose close is the CLOSE_WRITE. */
+/* A ring, after which the file is held, or not, as was asked. Where it is held the new descriptor takes the place of
+ * the old one, whose close is the CLOSE_WRITE. */
 static void ring(struct bell *b, struct act *a)
 {
 	const bool keep = !a->let_go && (a->hold || a->held >= 0);
@@ -306,14 +319,16 @@ static void ring(struct bell *b, struct act *a)
 		close(fd);
 }
 
-/* An answer that was on its way before may come to the kernel between ours and its effect, and then ours has none. So it is asked for what it knows by now: whoever looks wants it to know of two links. */
+/* An answer that was on its way before may come to the kernel between ours and its effect, and then ours has none. So
+ * it is asked for what it knows by now: whoever looks wants it to know of two links. */
 static int look(struct bell *b, const char *name)
 {
 	struct statx known;
 
 	for (int i = 0; i < LOOKS; i++)
 		if (statx(b->root_fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, STATX_NLINK, &known) ||
-		    statx(b->root_fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_NLINK, &known) || known.stx_nlink >= 2)
+		    statx(b->root_fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_NLINK, &known) ||
+		    known.stx_nlink >= 2)
 			return 0;
 	return -EAGAIN;
 }
@@ -328,7 +343,8 @@ static void mark(struct bell *b, const char *name)
 	snprintf(from, sizeof from, "%.*s/%s", dir, name, BELL_MARKER_NEW);
 	snprintf(to, sizeof to, "%.*s/%s", dir, name, BELL_MARKER);
 	for (int i = 0; i < 2; i++)
-		if ((symlinkat(BELL_MARKER_LEADS, b->root_fd, from) && errno != EEXIST) || !renameat(b->root_fd, from, b->root_fd, to))
+		if ((symlinkat(BELL_MARKER_LEADS, b->root_fd, from) && errno != EEXIST) ||
+		    !renameat(b->root_fd, from, b->root_fd, to))
 			return;
 }
 
@@ -340,9 +356,9 @@ static void do_act(struct bell *b, struct act *a)
 		mark(b, a->name);
 	if (a->attrib)
 		(void)utimensat(b->root_fd, a->name, NULL, AT_SYMLINK_NOFOLLOW);
-	if (a->make)			/* EEXIST: the kernel knows it already */
+	if (a->make) /* EEXIST: the kernel knows it already */
 		(void)mkdirat(b->root_fd, a->name, 0755);
-	if (a->remove)			/* EBUSY while something is mounted there */
+	if (a->remove) /* EBUSY while something is mounted there */
 		(void)unlinkat(b->root_fd, a->name, AT_REMOVEDIR);
 	if (a->touch_dir && utimensat(b->root_fd, a->name, mtime_now, AT_SYMLINK_NOFOLLOW) && passes(errno))
 		a->error = errno;
@@ -354,7 +370,18 @@ static void do_act(struct bell *b, struct act *a)
 
 static struct act begin(struct bell *b, struct path *p)
 {
-	struct act a = { .touch = p->touch, .attrib = p->attrib, .mark = p->mark, .touch_dir = p->touch_dir, .remove = p->remove, .make = p->make, .hold = p->hold && clock_ms() >= b->paused_ms, .let_go = p->let_go, .look = p->look, .heard = p->heard, .held = p->fd, .ino = p->ino };
+	struct act a = { .touch = p->touch,
+			 .attrib = p->attrib,
+			 .mark = p->mark,
+			 .touch_dir = p->touch_dir,
+			 .remove = p->remove,
+			 .make = p->make,
+			 .hold = p->hold && clock_ms() >= b->paused_ms,
+			 .let_go = p->let_go,
+			 .look = p->look,
+			 .heard = p->heard,
+			 .held = p->fd,
+			 .ino = p->ino };
 
 	memcpy(a.name, p->name, sizeof a.name);
 	if (a.hold && a.held < 0 && b->n_held >= BELL_HOLDS)
@@ -364,7 +391,8 @@ static struct act begin(struct bell *b, struct path *p)
 	b->making |= p->make;
 	b->n_marking += p->mark;
 	b->n_makes -= p->make;
-	p->touch = p->attrib = p->mark = p->touch_dir = p->remove = p->make = p->hold = p->let_go = p->look = p->heard = false;
+	p->touch = p->attrib = p->mark = p->touch_dir = p->remove = p->make = p->hold = p->let_go = p->look = p->heard =
+		false;
 	p->busy = true;
 	return a;
 }
@@ -508,7 +536,7 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 		p->hold = true;
 		p->ino = m->ino;
 	}
-	if (p->again_ms && m->action == BELL_TOUCH)	/* at once, for the MODIFY that it raises */
+	if (p->again_ms && m->action == BELL_TOUCH) /* at once, for the MODIFY that it raises */
 		p->again_ms = 0;
 	enqueue(b, p);
 }
@@ -522,7 +550,9 @@ static bool drain(struct bell *b, int fd)
 		if (n == (ssize_t)sizeof(m))
 			take_message(b, &m, fd);
 		else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNRESET))
-			return false;	/* ECONNRESET: it closed without reading our last answer, which is said once, and before what it had sent */
+			/* ECONNRESET: it closed without reading our last answer, which is said once, and before what it
+			 * had sent */
+			return false;
 		else if (n < 0 && errno == EAGAIN)
 			return true;
 	}
@@ -583,7 +613,8 @@ static void listen_to_clients(struct bell *b)
 	}
 }
 
-/* What is under way, and what can be done now, is done. A thread that hangs keeps all of this, for it comes back to it. */
+/* What is under way, and what can be done now, is done. A thread that hangs keeps all of this, for it comes back to it.
+ */
 static void finish(struct bell *b)
 {
 	const int64_t until = clock_ms() + QUIET_MS;

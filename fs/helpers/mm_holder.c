@@ -17,10 +17,12 @@
 /* Its descriptors. */
 enum { WORKER, OTHERS };
 
-/* Of the one holder that a process has. It runs on a stack of its own and else in the worker's memory, errno and such included: until it is confined the worker waits, as after vfork(2); and then it is in the kernel for good. */
+/* Of the one holder that a process has. It runs on a stack of its own and else in the worker's memory, errno and such
+ * included: until it is confined the worker waits, as after vfork(2); and then it is in the kernel for good. */
 static struct {
 	_Alignas(16) unsigned char stack[16384];
-	int worker, its;	/* a pair: it says the errno of its set-up, or 0; the worker, that the keeper knows of it */
+	/* a pair: it says the errno of its set-up, or 0; the worker, that the keeper knows of it */
+	int worker, its;
 	pid_t keeper;
 } holder = { .worker = -1 };
 
@@ -29,24 +31,29 @@ static int set_up(void)
 	/* the table is a copy, but what is open in it stays so: the connection to the kernel, the log, the sockets */
 	if (dup2(holder.its, WORKER) < 0 || syscall(SYS_close_range, OTHERS, ~0u, 0u))
 		return -errno;
-	if (prctl(PR_SET_NAME, "coffer-mm") || prctl(PR_SET_PDEATHSIG, SIGKILL) || setpriority(PRIO_PROCESS, 0, PRIO_MAX - 1))
+	if (prctl(PR_SET_NAME, "coffer-mm") || prctl(PR_SET_PDEATHSIG, SIGKILL) ||
+	    setpriority(PRIO_PROCESS, 0, PRIO_MAX - 1))
 		return -errno;
-	if (getppid() != holder.keeper)		/* it died before we asked to die with it */
+	if (getppid() != holder.keeper) /* it died before we asked to die with it */
 		return -ESRCH;
 	return sandbox_wait_only();
 }
 
-/* Once the keeper knows of it, it waits for SIGKILL, and comes back from the kernel for nothing else: what a worker that is somebody else's may write to this stack is never run, for a worker that is dead could go on writing to the memory
- * that outlives it. A worker that dies before takes it along. */
+/* Once the keeper knows of it, it waits for SIGKILL, and comes back from the kernel for nothing else: what a worker
+ * that is somebody else's may write to this stack is never run, for a worker that is dead could go on writing to the
+ * memory that outlives it. A worker that dies before takes it along. */
 static int hold(void *unused)
 {
 	struct pollfd worker = { .fd = WORKER, .events = POLLIN };
 	int error = -set_up();
 
 	(void)unused;
-	if (write(WORKER, &error, sizeof error) == sizeof error && !error && poll(&worker, 1, -1) == 1 && !(worker.revents & POLLHUP))
+	if (write(WORKER, &error, sizeof error) == sizeof error && !error && poll(&worker, 1, -1) == 1 &&
+	    !(worker.revents & POLLHUP))
 		for (;;)
-			syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);	/* libc's poll would note in the worker's memory, which has threads by now, that it can be cancelled */
+			/* libc's poll would note in the worker's memory, which has threads by now, that it can be
+			 * cancelled */
+			syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);
 	syscall(SYS_exit_group, 0);
 	return 0;
 }
@@ -60,7 +67,7 @@ static pid_t start(void)
 	sigprocmask(SIG_SETMASK, &all, &before);
 	const pid_t pid = clone(hold, holder.stack + sizeof holder.stack, CLONE_VM | CLONE_PARENT | SIGCHLD, NULL);
 	int r = pid < 0 ? -errno : 0;
-	close(holder.its);		/* in our table; it may not have read the number yet */
+	close(holder.its); /* in our table; it may not have read the number yet */
 	if (!r)
 		r = read(holder.worker, &error, sizeof error) == sizeof error ? -error : -ECHILD;
 	sigprocmask(SIG_SETMASK, &before, NULL);
@@ -79,7 +86,4 @@ pid_t mm_holder_start(pid_t keeper)
 	return start();
 }
 
-void mm_holder_keep(void)
-{
-	(void)!write(holder.worker, "", 1);
-}
+void mm_holder_keep(void) { (void)!write(holder.worker, "", 1); }

@@ -25,23 +25,26 @@
 #include "store/lifecycle/events.h"
 
 #define RUNS_MAX     16
-#define RESULTS_KEPT 64		/* of runs with a key, for a worker that asks again */
-#define FILES_MAX    1024	/* a program's descriptors */
-#define OURS_MAX     1024	/* the runner has no higher one: it opens a few for each run */
+#define RESULTS_KEPT 64   /* of runs with a key, for a worker that asks again */
+#define FILES_MAX    1024 /* a program's descriptors */
+#define OURS_MAX     1024 /* the runner has no higher one: it opens a few for each run */
 
 struct run {
-	pid_t pid;		/* 0: free */
-	int client;		/* who asked last */
+	pid_t pid;  /* 0: free */
+	int client; /* who asked last */
 	uint32_t number;
 	uint64_t key[2], cookie;
-	int64_t deadline;	/* ms */
+	int64_t deadline; /* ms */
 	bool timed_out;
-	int err;		/* the program's stderr, -1: not listened to */
+	int err; /* the program's stderr, -1: not listened to */
 	size_t text_len;
 	char text[RUNNER_TEXT_MAX];
 };
 
-struct result { uint64_t key[2]; struct runner_answer answer; };
+struct result {
+	uint64_t key[2];
+	struct runner_answer answer;
+};
 
 struct runner {
 	const int *clients;
@@ -70,7 +73,9 @@ static void answer(int client, const struct runner_answer *a, int fd)
 
 static void refuse(int client, const struct runner_request *q, int error, const char *text)
 {
-	struct runner_answer a = { .type = RUNNER_ENDED, .number = q->number, .cookie = q->cookie, .error = error, .runner = getpid() };
+	struct runner_answer a = {
+		.type = RUNNER_ENDED, .number = q->number, .cookie = q->cookie, .error = error, .runner = getpid()
+	};
 
 	snprintf(a.text, sizeof a.text, "%s", text);
 	answer(client, &a, -1);
@@ -100,7 +105,8 @@ static int find_user(uint32_t uid, struct program *p)
 	return 0;
 }
 
-/* As whom programs run that name no user: PREFIX-hooks, beside our own PREFIX-helper. 0, or a negative errno with one line in why. */
+/* As whom programs run that name no user: PREFIX-hooks, beside our own PREFIX-helper. 0, or a negative errno with one
+ * line in why. */
 static int find_default_user(uint32_t *ret_uid, char *why, size_t why_len)
 {
 	static const char own[] = "-helper";
@@ -115,11 +121,15 @@ static int find_default_user(uint32_t *ret_uid, char *why, size_t why_len)
 	}
 	found = NULL;
 	if (getpwnam_r(name, &pw, buf, sizeof buf, &found) || !found) {
-		snprintf(why, why_len, "no user %s; run: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s; or name another with --user", name, name);
+		snprintf(why, why_len,
+			 "no user %s; run: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin "
+			 "%s; or name another with --user",
+			 name, name);
 		return -ENOENT;
 	}
 	if (pw.pw_uid == 0 || pw.pw_uid == getuid()) {
-		snprintf(why, why_len, "user %s must be neither root nor one of the daemon's own; name another with --user", name);
+		snprintf(why, why_len,
+			 "user %s must be neither root nor one of the daemon's own; name another with --user", name);
 		return -EPERM;
 	}
 	*ret_uid = pw.pw_uid;
@@ -146,7 +156,8 @@ static void make_environment(const struct runner_request *q, struct program *p)
 	snprintf(p->env[n++], sizeof p->env[0], "USER=%.60s", p->user);
 	snprintf(p->env[n++], sizeof p->env[0], "LOGNAME=%.60s", p->user);
 	snprintf(p->env[n++], sizeof p->env[0], "COFFER_NAME=%s", q->name);
-	snprintf(p->env[n++], sizeof p->env[0], "COFFER_EVENT=%s", q->event ? event_name((enum event_kind)q->event) : "Rotate");
+	snprintf(p->env[n++], sizeof p->env[0], "COFFER_EVENT=%s",
+		 q->event ? event_name((enum event_kind)q->event) : "Rotate");
 	snprintf(p->env[n++], sizeof p->env[0], "COFFER_VERSION=%u", q->version);
 	for (size_t i = 0; i < n; i++)
 		p->envp[i] = p->env[i];
@@ -168,7 +179,7 @@ static void stand_alone(int out, int err)
 
 	sigemptyset(&none);
 	for (int s = 1; s < NSIG; s++)
-		signal(s, SIG_DFL);	/* what the daemon ignores, its programs need not */
+		signal(s, SIG_DFL); /* what the daemon ignores, its programs need not */
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
 	if (null < 0 || dup2(null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 || dup2(err >= 0 ? err : null, 2) < 0)
@@ -182,7 +193,8 @@ static void stand_alone(int out, int err)
 static _Noreturn void become(const struct program *p, int out, int err, pid_t runner)
 {
 	stand_alone(out, err);
-	(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);	/* all of ours are already; kernels before 5.11 go without this second lock */
+	/* all of ours are already; kernels before 5.11 go without this second lock */
+	(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 	/* capabilities go with exec: nothing is inheritable, and the bounding set is empty */
 	if (setgroups(0, NULL) || setresgid(p->gid, p->gid, p->gid) || setresuid(p->uid, p->uid, p->uid) || chdir("/"))
 		_exit(126);
@@ -223,13 +235,17 @@ static void close_both(int pipe[2])
 /* Starts it; the pipe's reading end goes with the word that it has begun. */
 static int start(int client, const struct runner_request *q, const struct program *p, struct run *run)
 {
-	struct runner_answer a = { .type = RUNNER_STARTED, .number = q->number, .cookie = q->cookie, .runner = getpid() };
+	struct runner_answer a = {
+		.type = RUNNER_STARTED, .number = q->number, .cookie = q->cookie, .runner = getpid()
+	};
 	int out[2] = { -1, -1 }, err[2] = { -1, -1 };
 	pid_t pid = -1;
 	int e = 0;
 
 	/* what a program that makes values says on stderr might be one */
-	if (pipe2(q->wants_value ? out : err, O_CLOEXEC | O_NONBLOCK) || fcntl(q->wants_value ? out[1] : err[1], F_SETFL, 0))	/* the program's end blocks, as it expects */
+	/* the program's end blocks, as it expects */
+	if (pipe2(q->wants_value ? out : err, O_CLOEXEC | O_NONBLOCK) ||
+	    fcntl(q->wants_value ? out[1] : err[1], F_SETFL, 0))
 		e = -errno;
 	if (!e && (pid = fork()) < 0)
 		e = -errno;
@@ -238,8 +254,13 @@ static int start(int client, const struct runner_request *q, const struct progra
 	if (pid == 0)
 		become(p, out[1], err[1], a.runner);
 	if (!e) {
-		*run = (struct run){ .pid = pid, .client = client, .number = q->number, .key = { q->key[0], q->key[1] }, .cookie = q->cookie,
-				     .deadline = clock_ms() + (int64_t)q->timeout * 1000, .err = err[0] };
+		*run = (struct run){ .pid = pid,
+				     .client = client,
+				     .number = q->number,
+				     .key = { q->key[0], q->key[1] },
+				     .cookie = q->cookie,
+				     .deadline = clock_ms() + (int64_t)q->timeout * 1000,
+				     .err = err[0] };
 		err[0] = -1;
 		answer(client, &a, out[0]);
 	}
@@ -250,15 +271,9 @@ static int start(int client, const struct runner_request *q, const struct progra
 
 /* ---- requests ---- */
 
-static bool has_key(const struct runner_request *q)
-{
-	return q->key[0] || q->key[1];
-}
+static bool has_key(const struct runner_request *q) { return q->key[0] || q->key[1]; }
 
-static bool same_key(const uint64_t a[2], const uint64_t b[2])
-{
-	return a[0] == b[0] && a[1] == b[1];
-}
+static bool same_key(const uint64_t a[2], const uint64_t b[2]) { return a[0] == b[0] && a[1] == b[1]; }
 
 /* Was this asked before? Then it is answered by that run. */
 static bool asked_before(struct runner *r, int client, const struct runner_request *q)
@@ -288,8 +303,10 @@ static bool asked_before(struct runner *r, int client, const struct runner_reque
 /* Fixed fields from a worker that may be somebody else's: what is not as the store has it, is not looked at further. */
 static bool sound(struct runner_request *q)
 {
-	return memchr(q->name, '\0', sizeof q->name) && memchr(q->command, '\0', sizeof q->command) && scope_valid(q->name) && q->event < EVENT_KINDS && q->timeout >= 1 &&
-	       q->timeout <= HOOK_TIMEOUT_MAX && (q->type == RUNNER_GROUPS || q->type == RUNNER_CHECK || q->type == RUNNER_RUN || q->type == RUNNER_RESUME || q->type == RUNNER_DEFAULT);
+	return memchr(q->name, '\0', sizeof q->name) && memchr(q->command, '\0', sizeof q->command) &&
+	       scope_valid(q->name) && q->event < EVENT_KINDS && q->timeout >= 1 && q->timeout <= HOOK_TIMEOUT_MAX &&
+	       (q->type == RUNNER_GROUPS || q->type == RUNNER_CHECK || q->type == RUNNER_RUN ||
+		q->type == RUNNER_RESUME || q->type == RUNNER_DEFAULT);
 }
 
 /* Anybody on the machine may ask for the groups of an account: there is nothing to allow. */
@@ -324,7 +341,7 @@ static void serve(struct runner *r, int client, struct runner_request *q)
 		return refuse(client, q, -ENOENT, "there is no such run");
 	e = runner_allowed(r->dir, q->user, q->command, why, sizeof why);
 	if (e == -ENOENT && q->type != RUNNER_CHECK)
-		e = -EPERM;	/* of a run, ENOENT says that there is no such run */
+		e = -EPERM; /* of a run, ENOENT says that there is no such run */
 	if (e < 0)
 		return refuse(client, q, e, why);
 	if (find_user(q->user, &p)) {
@@ -392,7 +409,12 @@ static void listen_to(struct run *run)
 
 static void finish(struct runner *r, struct run *run, int status)
 {
-	struct runner_answer a = { .type = RUNNER_ENDED, .number = run->number, .cookie = run->cookie, .status = status, .timed_out = run->timed_out, .runner = getpid() };
+	struct runner_answer a = { .type = RUNNER_ENDED,
+				   .number = run->number,
+				   .cookie = run->cookie,
+				   .status = status,
+				   .timed_out = run->timed_out,
+				   .runner = getpid() };
 
 	if (run->err >= 0)
 		listen_to(run);
@@ -414,7 +436,8 @@ static void reap(struct runner *r)
 	siginfo_t ended = { .si_pid = 0 };
 	int status;
 
-	/* What it left behind in its group goes before it is reaped: as long as it is a zombie its number is its own, and afterwards could be anybody's, whom we may kill. */
+	/* What it left behind in its group goes before it is reaped: as long as it is a zombie its number is its own,
+	 * and afterwards could be anybody's, whom we may kill. */
 	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0) {
 		struct run *run = NULL;
 		for (size_t i = 0; i < RUNS_MAX; i++)
@@ -479,7 +502,8 @@ static bool look(struct runner *r)
 	struct pollfd *clients = p + 1, *errs = clients + RUNNER_CLIENTS_MAX;
 
 	for (size_t i = 0; i < RUNNER_CLIENTS_MAX; i++)
-		clients[i] = (struct pollfd){ .fd = i < r->n_clients && !r->closed[i] ? r->clients[i] : -1, .events = POLLIN };
+		clients[i] = (struct pollfd){ .fd = i < r->n_clients && !r->closed[i] ? r->clients[i] : -1,
+					      .events = POLLIN };
 	for (size_t i = 0; i < RUNS_MAX; i++)
 		errs[i] = (struct pollfd){ .fd = r->runs[i].pid ? r->runs[i].err : -1, .events = POLLIN };
 	if (poll(p, 1 + RUNNER_CLIENTS_MAX + RUNS_MAX, expire(r)) < 0)
@@ -487,7 +511,8 @@ static bool look(struct runner *r)
 	for (size_t i = 0; i < RUNS_MAX; i++)
 		if (errs[i].revents)
 			listen_to(&r->runs[i]);
-	/* signals are taken before the dead are, and nowhere else: a word of death that is taken without a look would be waited for until the deadline */
+	/* signals are taken before the dead are, and nowhere else: a word of death that is taken without a look would
+	 * be waited for until the deadline */
 	bool end = told_to_end(r);
 	reap(r);
 	for (size_t i = 0; i < r->n_clients; i++)

@@ -93,7 +93,7 @@ static int take(struct words *w, const struct runner_request *q, const char **p,
 	}
 	if (!*quote && (**p == '\'' || **p == '"')) {
 		*quote = *(*p)++;
-		return put(w, "");	/* an empty word is one */
+		return put(w, ""); /* an empty word is one */
 	}
 	if (**p == '%') {
 		int r = put_percent(w, q, (*p)[1]);
@@ -111,7 +111,7 @@ static int take(struct words *w, const struct runner_request *q, const char **p,
 
 int runner_expand(const struct runner_request *q, char **ret_buf, char *ret_argv[RUNNER_WORDS_MAX + 1])
 {
-	const size_t room = HOOK_COMMAND_MAX * (NAME_LEN_MAX / 2 + 1);	/* every other byte a %n */
+	const size_t room = HOOK_COMMAND_MAX * (NAME_LEN_MAX / 2 + 1); /* every other byte a %n */
 	char *buf = malloc(room), quote = '\0';
 	struct words w = { .at = buf, .end = buf + room - 1, .argv = ret_argv };
 	const char *p = q->command;
@@ -142,7 +142,8 @@ char runner_command_shellish(const char *command)
 			quote = *p == quote ? '\0' : quote;
 		else if (*p == '\\' && p[1])
 			p++;
-		else if (*p == '$' || *p == '`' || (!quote && strchr("|&;<>()*?[", *p)) || (!quote && begins && (*p == '#' || *p == '~')))
+		else if (*p == '$' || *p == '`' || (!quote && strchr("|&;<>()*?[", *p)) ||
+			 (!quote && begins && (*p == '#' || *p == '~')))
 			return *p;
 		else if (!quote && (*p == '\'' || *p == '"'))
 			quote = *p;
@@ -163,13 +164,18 @@ static int read_list(int dir, char **ret_text, char *why, size_t why_len)
 
 	if (fd < 0) {
 		if (errno == ENOENT)
-			snprintf(why, why_len, "there is no " RUNNER_ALLOW " in the store's directory, so no program may run");
+			snprintf(why, why_len,
+				 "there is no " RUNNER_ALLOW " in the store's directory, so no program may run");
 		else
-			snprintf(why, why_len, RUNNER_ALLOW " cannot be opened: %s; run: chmod 644 on it", strerror(errno));
+			snprintf(why, why_len, RUNNER_ALLOW " cannot be opened: %s; run: chmod 644 on it",
+				 strerror(errno));
 		return -EPERM;
 	}
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022) || st.st_size > ALLOW_BYTES_MAX) {
-		snprintf(why, why_len, RUNNER_ALLOW " must be a file of root's that nobody else can write; run: chown root:root and chmod 644 on it");
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022) ||
+	    st.st_size > ALLOW_BYTES_MAX) {
+		snprintf(why, why_len,
+			 RUNNER_ALLOW " must be a file of root's that nobody else can write; run: chown root:root and "
+				      "chmod 644 on it");
 		goto out;
 	}
 	text = malloc((size_t)st.st_size + 1);
@@ -188,7 +194,8 @@ out:
 	return 0;
 }
 
-/* Nobody else can put another in its place: not in a directory above it. With the sticky bit nobody takes away or renames what is not his. */
+/* Nobody else can put another in its place: not in a directory above it. With the sticky bit nobody takes away or
+ * renames what is not his. */
 static bool ways_are_safe(const char *path, uint32_t user)
 {
 	char upto[PATH_MAX];
@@ -198,13 +205,15 @@ static bool ways_are_safe(const char *path, uint32_t user)
 		return false;
 	for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
 		snprintf(upto, sizeof upto, "%.*s", (int)(slash - path + 1), path);
-		if (stat(upto, &st) || (st.st_uid != 0 && st.st_uid != user) || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
+		if (stat(upto, &st) || (st.st_uid != 0 && st.st_uid != user) ||
+		    ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
 			return false;
 	}
 	return true;
 }
 
-/* Not writable by anybody but root and the user who runs it, under its name and where links lead to: else a line of the list would say nothing. */
+/* Not writable by anybody but root and the user who runs it, under its name and where links lead to: else a line of the
+ * list would say nothing. */
 static int check_program(const char *path, uint32_t user, char *why, size_t why_len)
 {
 	char real[PATH_MAX];
@@ -218,12 +227,17 @@ static int check_program(const char *path, uint32_t user, char *why, size_t why_
 			snprintf(why, why_len, "%.120s: %s", path, strerror(e));
 		return e == ENOENT || e == ENOTDIR ? -ENOENT : -EPERM;
 	}
-	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111) || (st.st_mode & 022) || (st.st_uid != 0 && st.st_uid != user)) {
-		snprintf(why, why_len, "%.120s is not a program that only root, or the user who runs it, can write", path);
+	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111) || (st.st_mode & 022) ||
+	    (st.st_uid != 0 && st.st_uid != user)) {
+		snprintf(why, why_len, "%.120s is not a program that only root, or the user who runs it, can write",
+			 path);
 		return -EPERM;
 	}
 	if (!realpath(path, real) || !ways_are_safe(path, user) || !ways_are_safe(real, user)) {
-		snprintf(why, why_len, "%.80s: in a directory above it others could put another program in its place: chown root, chmod go-w", path);
+		snprintf(why, why_len,
+			 "%.80s: in a directory above it others could put another program in its place: chown root, "
+			 "chmod go-w",
+			 path);
 		return -EPERM;
 	}
 	return 0;
@@ -235,9 +249,13 @@ int runner_user_check(uint32_t user, char *why, size_t why_len)
 	struct passwd pw, *found = NULL;
 	char buf[4096];
 
-	if (user != HOOK_USER_NOBODY && (getpwuid_r(user, &pw, buf, sizeof buf, &found) || !found || strcmp(pw.pw_name, "nobody") != 0))
+	if (user != HOOK_USER_NOBODY &&
+	    (getpwuid_r(user, &pw, buf, sizeof buf, &found) || !found || strcmp(pw.pw_name, "nobody") != 0))
 		return 0;
-	snprintf(why, why_len, "uid %u is nobody, whose every process could take what the program prints: set the rule again without --user, or with a user of its own", user);
+	snprintf(why, why_len,
+		 "uid %u is nobody, whose every process could take what the program prints: set the rule again without "
+		 "--user, or with a user of its own",
+		 user);
 	return -EPERM;
 }
 
@@ -250,9 +268,11 @@ int runner_command_check(uint32_t user, const char *command, char *why, size_t w
 	if (r < 0)
 		return r;
 	/* a percent in the path would let whoever names a secret choose among programs */
-	if ((size_t)snprintf(q.command, sizeof q.command, "%s", command) >= sizeof q.command || command[0] != '/' || strcspn(command, " ") > strcspn(command, "%'\"\\\t") ||
-	    runner_expand(&q, &buf, argv) < 0) {
-		snprintf(why, why_len, "a command is a program's whole path and words as a shell has them, with %%n, %%v, %%e and %%%% alone for percents, each quote closed, and neither in the path");
+	if ((size_t)snprintf(q.command, sizeof q.command, "%s", command) >= sizeof q.command || command[0] != '/' ||
+	    strcspn(command, " ") > strcspn(command, "%'\"\\\t") || runner_expand(&q, &buf, argv) < 0) {
+		snprintf(why, why_len,
+			 "a command is a program's whole path and words as a shell has them, with %%n, %%v, %%e and "
+			 "%%%% alone for percents, each quote closed, and neither in the path");
 		return -EPERM;
 	}
 	r = check_program(argv[0], user, why, why_len);

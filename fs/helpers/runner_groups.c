@@ -1,4 +1,5 @@
-/* The groups of an account, by whatever name service this machine has: foreign code, and so in a process that has nothing but a user of its own, and lives for this one look. */
+/* The groups of an account, by whatever name service this machine has: foreign code, and so in a process that has
+ * nothing but a user of its own, and lives for this one look. */
 #include "fs/helpers/runner.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 
 #include "fs/caller/accounts.h"
 
-#define ENTRY_MAX (1u << 20)	/* bytes of an account's entry */
+#define ENTRY_MAX (1u << 20) /* bytes of an account's entry */
 #define NOT_FOUND 2
 
 /* Owned by nobody but this process's end. */

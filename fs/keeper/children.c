@@ -13,7 +13,7 @@
 #include "fs/common/log.h"
 
 #define REST_MS          200
-#define STANDBY_DELAY_MS 20	/* for those who waited while the one before died */
+#define STANDBY_DELAY_MS 20 /* for those who waited while the one before died */
 
 int children_make_channels(struct keeper *k)
 {
@@ -30,12 +30,23 @@ int children_make_channels(struct keeper *k)
 
 static int spawn_worker(struct keeper *k, int seat, int control)
 {
-	struct role_args a = { .role = "worker", .uid = k->store.users.worker, .gid = k->store.users.worker_gid, .log_stderr = k->options.foreground, .require_sandbox = k->options.require_sandbox };
+	struct role_args a = { .role = "worker",
+			       .uid = k->store.users.worker,
+			       .gid = k->store.users.worker_gid,
+			       .log_stderr = k->options.foreground,
+			       .require_sandbox = k->options.require_sandbox };
 	const struct role_fd fds[] = {
-		{ "shared", k->shared_fd }, { "fuse", mount_fuse_fd(k->mount) }, { "control", control }, { "store", k->store.dir },
-		{ "proc", k->proc_fd }, { "audit", k->store.audit_dir }, { "head", k->store.audit_head },
-		{ "keys", k->channels[HELPER_KEYHOLDER][seat].worker_end }, { "resolver", k->channels[HELPER_RESOLVER][seat].worker_end },
-		{ "bell", k->channels[HELPER_BELL][seat].worker_end }, { "runner", k->channels[HELPER_RUNNER][seat].worker_end },
+		{ "shared", k->shared_fd },
+		{ "fuse", mount_fuse_fd(k->mount) },
+		{ "control", control },
+		{ "store", k->store.dir },
+		{ "proc", k->proc_fd },
+		{ "audit", k->store.audit_dir },
+		{ "head", k->store.audit_head },
+		{ "keys", k->channels[HELPER_KEYHOLDER][seat].worker_end },
+		{ "resolver", k->channels[HELPER_RESOLVER][seat].worker_end },
+		{ "bell", k->channels[HELPER_BELL][seat].worker_end },
+		{ "runner", k->channels[HELPER_RUNNER][seat].worker_end },
 	};
 	memcpy(a.fds, fds, sizeof fds);
 	a.n_fds = sizeof fds / sizeof *fds;
@@ -73,7 +84,11 @@ int children_start_helper(struct keeper *k, enum helper which)
 	static const char *const client_names[SEATS] = { "client0", "client1" };
 	const struct keeper_users *u = &k->store.users;
 	const bool keys = which == HELPER_KEYHOLDER;
-	struct role_args a = { .role = children_role(which), .uid = keys ? u->keys : u->helper, .gid = keys ? u->keys_gid : u->helper_gid, .log_stderr = k->options.foreground, .require_sandbox = k->options.require_sandbox };
+	struct role_args a = { .role = children_role(which),
+			       .uid = keys ? u->keys : u->helper,
+			       .gid = keys ? u->keys_gid : u->helper_gid,
+			       .log_stderr = k->options.foreground,
+			       .require_sandbox = k->options.require_sandbox };
 	struct child *c = &k->helpers[which];
 	size_t n = 0;
 
@@ -115,13 +130,17 @@ int children_start_due(struct keeper *k)
 		if (!c->pid && (wait < 0 || c->patience.not_before_ms - now < wait))
 			wait = c->patience.not_before_ms > now ? c->patience.not_before_ms - now : 1;
 	}
-	if (k->aborted)			/* workers have nothing to serve */
+	if (k->aborted) /* workers have nothing to serve */
 		return (int)wait;
-	/* A standby is made when the active one has served for a moment, not while it takes over: callers wait for that one. */
-	const int64_t due = k->active >= 0 && k->served_ms + STANDBY_DELAY_MS > k->patience.not_before_ms ? k->served_ms + STANDBY_DELAY_MS : k->patience.not_before_ms;
-	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && seats_free(k) >= 0 && (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
+	/* A standby is made when the active one has served for a moment, not while it takes over: callers wait for that
+	 * one. */
+	const int64_t due = k->active >= 0 && k->served_ms + STANDBY_DELAY_MS > k->patience.not_before_ms
+				    ? k->served_ms + STANDBY_DELAY_MS
+				    : k->patience.not_before_ms;
+	const bool wanted = k->upgrade != UPGRADE_WORKER && k->taker_fd < 0 && seats_free(k) >= 0 &&
+			    (k->active < 0 || k->seats[k->active].state == SEAT_SERVING);
 	if (wanted && k->active < 0 && k->seats[0].state + k->seats[1].state != 0)
-		return (int)wait;	/* one is being prepared already */
+		return (int)wait; /* one is being prepared already */
 	if (wanted && due <= now && children_start_worker(k))
 		patience_lose(&k->patience);
 	if (wanted && due > now && (wait < 0 || due - now < wait))
@@ -131,7 +150,8 @@ int children_start_due(struct keeper *k)
 
 /* ---- ending them ---- */
 
-/* Of one that was killed. If it waits in the kernel, then perhaps for what only the next worker brings, as the bell for the answer to its open: it is left behind. */
+/* Of one that was killed. If it waits in the kernel, then perhaps for what only the next worker brings, as the bell for
+ * the answer to its open: it is left behind. */
 static void wait_for_end(struct keeper *k, const char *role, pid_t pid)
 {
 	for (int64_t since = clock_ms(); waitpid(pid, NULL, WNOHANG) == 0; poll(NULL, 0, 2))
@@ -166,15 +186,17 @@ void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 	struct control_message m;
 
 	for (int64_t end = clock_ms() + patience_ms; s->pid && clock_ms() < end;) {
-		kill(s->pid, SIGTERM);	/* again and again: it may have been between its check and its read */
+		kill(s->pid, SIGTERM); /* again and again: it may have been between its check and its read */
 		struct pollfd p = { .fd = s->control, .events = POLLIN };
 		if (s->control >= 0 && poll(&p, 1, 20) > 0)
-			(void)words_hear(k, seat, &m);	/* a last segment, perhaps; it gets ready for nothing any more */
+			/* a last segment, perhaps; it gets ready for nothing any more */
+			(void)words_hear(k, seat, &m);
 		else
 			poll(NULL, 0, 10);
 		if (waitpid(s->pid, NULL, WNOHANG) == s->pid)
 			s->pid = 0;
-		else if (dying_letter(s->pid) == 'Z' && dying_cannot_act(s->pid))	/* a thread of it waits for what the next one brings */
+		/* a thread of it waits for what the next one brings */
+		else if (dying_letter(s->pid) == 'Z' && dying_cannot_act(s->pid))
 			break;
 	}
 	if (s->pid) {

@@ -6,7 +6,7 @@
 static void prepared(struct keeper *k, int seat)
 {
 	k->seats[seat].state = SEAT_PREPARED;
-	if (takeover_is_dead(&k->seats[seat]))	/* it takes nobody's place */
+	if (takeover_is_dead(&k->seats[seat])) /* it takes nobody's place */
 		return;
 	if (k->upgrade == UPGRADE_WORKER)
 		upgrade_prepared(k, seat);

@@ -6,7 +6,8 @@
 #include "fs/keeper/internal.h"
 #include "fs/common/log.h"
 
-#define HELPER_SERVED_MS 1000	/* a helper that cannot start ends sooner; one that was killed in service is waited for by callers */
+/* a helper that cannot start ends sooner; one that was killed in service is waited for by callers */
+#define HELPER_SERVED_MS 1000
 
 static void log_end(const char *what, pid_t pid, int status)
 {
@@ -35,27 +36,29 @@ static void worker_died(struct keeper *k, int i, int status)
 	const int was_active = k->active;
 
 	if (s->state != SEAT_SERVING)
-		control_last_words(k, i);	/* how far it had come, too */
+		control_last_words(k, i); /* how far it had come, too */
 	const enum seat_state was = s->state;
 	if (s->control >= 0)
 		close(s->control);
 	children_release(k, s->holder);
 	*s = (struct seat){ .control = -1 };
-	if (k->outlived && mount_aborted(k->mount)) {	/* the last that was open is closed: it had nothing to do any more */
+	/* the last that was open is closed: it had nothing to do any more */
+	if (k->outlived && mount_aborted(k->mount)) {
 		if (i == k->active)
 			k->active = -1;
 		return;
 	}
-	if (i == k->active)		/* first of all: callers wait */
+	if (i == k->active) /* first of all: callers wait */
 		takeover_after_death(k);
 	log_end(was == SEAT_SERVING || was == SEAT_ACTIVATING ? "worker" : "standby worker", pid, status);
 	if (k->upgrade == UPGRADE_WORKER && i != was_active) {
 		upgrade_worker_died(k, status);
 	} else if (was == SEAT_SERVING || was == SEAT_PREPARED) {
-		patience_win(&k->patience);	/* one that came so far was no failure to start */
+		patience_win(&k->patience); /* one that came so far was no failure to start */
 	} else {
 		patience_lose(&k->patience);
-		keeper_trouble(k, "a worker never became ready (%u in a row); see the lines before this one in the log", k->patience.failures);
+		keeper_trouble(k, "a worker never became ready (%u in a row); see the lines before this one in the log",
+			       k->patience.failures);
 		upgrade_not_served(k);
 	}
 	children_publish(k);
@@ -92,7 +95,7 @@ void dying_leave_behind(struct keeper *k, int seat)
 	k->lingering = s->pid;
 	k->lingering_role = "worker";
 	if (s->state == SEAT_SERVING || s->state == SEAT_PREPARED)
-		k->patience = (struct patience){ 0 };	/* one that came so far was no failure to start */
+		k->patience = (struct patience){ 0 }; /* one that came so far was no failure to start */
 	if (s->control >= 0)
 		close(s->control);
 	children_release(k, s->holder);

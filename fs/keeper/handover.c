@@ -1,4 +1,5 @@
-/* The mount passes from one keeper to another: a container image of the daemon is replaced, and the old one's root file system with it.
+/* The mount passes from one keeper to another: a container image of the daemon is replaced, and the old one's root file
+ * system with it.
  *
  *   new                                          old
  *   connects to STORE/keeper.sock (root only)
@@ -12,9 +13,11 @@
  *   the kernel sends again what is unanswered;
  *   its worker is made active                    ends, without unmounting
  *
- * The same socket takes READ_ONLY and READ_WRITE from mount -o remount, and YIELD from a keeper that would mount the store while this one, whose mount is gone, serves what is still open; they are answered DONE.
+ * The same socket takes READ_ONLY and READ_WRITE from mount -o remount, and YIELD from a keeper that would mount the
+ * store while this one, whose mount is gone, serves what is still open; they are answered DONE.
  *
- * Until READY the old one serves as ever, and goes on doing so if the new one goes away. Where it cannot hand over any more, it says HANDOVER_NO: an end without a word is that of a keeper that died. */
+ * Until READY the old one serves as ever, and goes on doing so if the new one goes away. Where it cannot hand over any
+ * more, it says HANDOVER_NO: an end without a word is that of a keeper that died. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -32,7 +35,7 @@
 #include "fs/keeper/wire.h"
 #include "fs/common/log.h"
 
-#define DRAIN_MS    8000
+#define DRAIN_MS 8000
 
 /* ---- the old one ---- */
 
@@ -43,15 +46,13 @@ int handover_listen(struct keeper *k)
 	unlinkat(k->store.dir, WIRE_SOCKET, 0);
 	k->asked_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	mode_t old = umask(0177);
-	int r = k->asked_fd < 0 || bind(k->asked_fd, (struct sockaddr *)&a, sizeof a) || listen(k->asked_fd, 1) ? -errno : 0;
+	int r = k->asked_fd < 0 || bind(k->asked_fd, (struct sockaddr *)&a, sizeof a) || listen(k->asked_fd, 1) ? -errno
+														: 0;
 	umask(old);
 	return r;
 }
 
-void handover_forget(struct keeper *k)
-{
-	unlinkat(k->store.dir, WIRE_SOCKET, 0);
-}
+void handover_forget(struct keeper *k) { unlinkat(k->store.dir, WIRE_SOCKET, 0); }
 
 static int send_state(struct keeper *k, int peer)
 {
@@ -66,7 +67,7 @@ static int send_state(struct keeper *k, int peer)
 	for (size_t i = 0; i < n_at; i++)
 		if (*at[i] >= 0) {
 			fds[n] = *at[i];
-			*at[i] = (int)n++;	/* the index, for the other side */
+			*at[i] = (int)n++; /* the index, for the other side */
 		}
 	int r = wire_say(peer, HANDOVER_STATE, &s, fds, n, NULL);
 	if (worker >= 0)
@@ -76,7 +77,8 @@ static int send_state(struct keeper *k, int peer)
 
 static bool set_read_only(struct keeper *k, uint32_t word)
 {
-	if ((word != HANDOVER_READ_ONLY && word != HANDOVER_READ_WRITE) || k->taker_fd >= 0)	/* another has its options already */
+	/* another has its options already */
+	if ((word != HANDOVER_READ_ONLY && word != HANDOVER_READ_WRITE) || k->taker_fd >= 0)
 		return false;
 	k->options.read_only = word == HANDOVER_READ_ONLY;
 	memory_sign(k);
@@ -105,7 +107,8 @@ void handover_accept(struct keeper *k)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0 || wire_hear(fd, 1000, &m, NULL, NULL) || (m.word != HANDOVER_ASK && !obey(k, m.word))) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != 0 ||
+	    wire_hear(fd, 1000, &m, NULL, NULL) || (m.word != HANDOVER_ASK && !obey(k, m.word))) {
 		close(fd);
 		return;
 	}
@@ -115,13 +118,15 @@ void handover_accept(struct keeper *k)
 		return;
 	}
 	if (k->taker_fd >= 0 || k->upgrade != UPGRADE_NONE || k->aborted || k->outlived || k->active < 0) {
-		wire_say(fd, HANDOVER_NO, NULL, NULL, 0, "the daemon that serves has something else under way; try again");
+		wire_say(fd, HANDOVER_NO, NULL, NULL, 0,
+			 "the daemon that serves has something else under way; try again");
 		close(fd);
 		return;
 	}
 	int r = send_state(k, fd);
 	if (r) {
-		keeper_trouble(k, "a keeper (%d) asked to take over and did not take what it was given: %s", (int)peer.pid, strerror(-r));
+		keeper_trouble(k, "a keeper (%d) asked to take over and did not take what it was given: %s",
+			       (int)peer.pid, strerror(-r));
 		close(fd);
 		return;
 	}
@@ -168,14 +173,14 @@ bool handover_read(struct keeper *k)
 		return false;
 	}
 	atomic_store(&k->shared->rings.lost, atomic_load(&k->shared->rings.told));
-	children_stop_helper(k, HELPER_BELL);	/* while somebody answers it */
+	children_stop_helper(k, HELPER_BELL); /* while somebody answers it */
 	for (int i = 0; i < SEATS; i++)
 		if (k->seats[i].pid)
 			children_stop_worker(k, i, i == k->active ? DRAIN_MS : 0);
-	for (int i = 0; i < HELPERS; i++)	/* the runner's programs, too: the other one begins them again */
+	for (int i = 0; i < HELPERS; i++) /* the runner's programs, too: the other one begins them again */
 		children_stop_helper(k, (enum helper)i);
 	r = wire_say(k->taker_fd, HANDOVER_GONE, NULL, NULL, 0, NULL);
-	if (r) {	/* it died in this very moment: the mount is still ours */
+	if (r) { /* it died in this very moment: the mount is still ours */
 		keeper_trouble(k, "the keeper that took over is gone: %s; this one goes on", strerror(-r));
 		memory_sign(k);
 	}
@@ -204,7 +209,9 @@ static int receive_state(struct keeper *k, int fd, char *why, size_t why_len)
 	if (r) {
 		for (size_t i = 0; i < n; i++)
 			close(fds[i]);
-		snprintf(why, why_len, "the daemon that serves cannot hand over to this version (%s): stop it and start this one", strerror(-r));
+		snprintf(why, why_len,
+			 "the daemon that serves cannot hand over to this version (%s): stop it and start this one",
+			 strerror(-r));
 		return r;
 	}
 	const size_t n_at = state_descriptors(&m.state, at);
@@ -220,7 +227,7 @@ static int receive_state(struct keeper *k, int fd, char *why, size_t why_len)
 	memcpy(m.state.exe, k->exe, sizeof m.state.exe);
 	r = state_restore(k, &m.state);
 	if (!r)
-		memory_sign(k);		/* our worker finds the store by it */
+		memory_sign(k); /* our worker finds the store by it */
 	if (r)
 		snprintf(why, why_len, "what the daemon that serves handed over: %s", strerror(-r));
 	return r;
@@ -229,14 +236,16 @@ static int receive_state(struct keeper *k, int fd, char *why, size_t why_len)
 int handover_ask(struct keeper *k, char *why, size_t why_len)
 {
 	struct sockaddr_un a;
-	int dir = open(k->options.store, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
+	int dir = open(k->options.store, O_PATH | O_DIRECTORY | O_CLOEXEC),
+	    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
 
 	wire_address(dir, &a);
 	if (dir >= 0 && keeper_store_check_owner(dir, k->options.store, why, why_len)) {
 		r = -EPERM;
 	} else if (dir < 0 || fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)) {
 		r = -errno;
-		snprintf(why, why_len, "no daemon that could hand over serves %s (%s); start without -o takeover", k->options.store, strerror(-r));
+		snprintf(why, why_len, "no daemon that could hand over serves %s (%s); start without -o takeover",
+			 k->options.store, strerror(-r));
 	} else if (!wire_is_roots(fd)) {
 		r = -EPERM;
 		snprintf(why, why_len, "who answers at %s/" WIRE_SOCKET " is not root", k->options.store);
@@ -260,8 +269,9 @@ int handover_finish(struct keeper *k, char *why, size_t why_len)
 
 	snprintf(why, why_len, "the daemon that serves does not let go of the mount");
 	/* what it said last is heard also if it hears nothing any more */
-	int r = wire_say(k->giver_fd, HANDOVER_READY, NULL, NULL, 0, NULL), heard = wire_hear(k->giver_fd, r ? 0 : DRAIN_MS + WIRE_ANSWER_MS, &m, NULL, NULL);
-	if (heard == -ECONNRESET)	/* READY was not read; that is told first, and once */
+	int r = wire_say(k->giver_fd, HANDOVER_READY, NULL, NULL, 0, NULL),
+	    heard = wire_hear(k->giver_fd, r ? 0 : DRAIN_MS + WIRE_ANSWER_MS, &m, NULL, NULL);
+	if (heard == -ECONNRESET) /* READY was not read; that is told first, and once */
 		heard = wire_hear(k->giver_fd, 0, &m, NULL, NULL);
 	if (!heard && m.word == HANDOVER_NO) {
 		snprintf(why, why_len, "the daemon that serves keeps the mount: %s; try again", m.text);
@@ -269,7 +279,8 @@ int handover_finish(struct keeper *k, char *why, size_t why_len)
 	} else if (!r) {
 		r = heard ? heard : m.word == HANDOVER_GONE ? 0 : -EPROTO;
 	}
-	/* it died without a word, and its worker with it: once that has ended, nobody else acts. One that followed that worker meanwhile has been sent SIGKILL as well, and may have a moment left. */
+	/* it died without a word, and its worker with it: once that has ended, nobody else acts. One that followed that
+	 * worker meanwhile has been sent SIGKILL as well, and may have a moment left. */
 	struct pollfd p = { .fd = k->giver_worker, .events = POLLIN };
 	if ((r == -EPIPE || r == -ECONNRESET) && k->giver_worker >= 0 && poll(&p, 1, DRAIN_MS) == 1) {
 		poll(NULL, 0, UNREAPABLE_MS);
@@ -284,4 +295,3 @@ int handover_finish(struct keeper *k, char *why, size_t why_len)
 }
 
 /* ---- mount -o remount ---- */
-

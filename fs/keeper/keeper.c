@@ -15,9 +15,9 @@
 #include "fs/common/log.h"
 #include "fs/process/sandbox.h"
 
-#define STOP_TIMEOUT_MS  8000
-#define REMOUNT_WAIT_MS  5000
-#define OUTLIVED_MS      (60 * 60000)	/* what is open when the mount is taken away is served for so long */
+#define STOP_TIMEOUT_MS 8000
+#define REMOUNT_WAIT_MS 5000
+#define OUTLIVED_MS     (60 * 60000) /* what is open when the mount is taken away is served for so long */
 
 /* ---- set-up ---- */
 
@@ -37,10 +37,7 @@ static int make_signals(struct keeper *k)
 
 /* ---- the loop ---- */
 
-static int sooner(int a, int b)
-{
-	return a < 0 || (b >= 0 && b < a) ? b : a;
-}
+static int sooner(int a, int b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
 
 /* Somebody has taken the mount away. */
 static bool unmounted(struct keeper *k)
@@ -61,12 +58,16 @@ static bool unmounted(struct keeper *k)
 static int step(struct keeper *k, int timeout_ms)
 {
 	struct pollfd p[] = {
-		{ .fd = k->signal_fd, .events = POLLIN }, { .fd = k->attached ? mount_list_fd(k->mount) : -1, .events = POLLPRI },
-		{ .fd = k->seats[0].control, .events = POLLIN }, { .fd = k->seats[1].control, .events = POLLIN },
-		{ .fd = k->asked_fd, .events = POLLIN }, { .fd = k->taker_fd, .events = POLLIN },
+		{ .fd = k->signal_fd, .events = POLLIN },
+		{ .fd = k->attached ? mount_list_fd(k->mount) : -1, .events = POLLPRI },
+		{ .fd = k->seats[0].control, .events = POLLIN },
+		{ .fd = k->seats[1].control, .events = POLLIN },
+		{ .fd = k->asked_fd, .events = POLLIN },
+		{ .fd = k->taker_fd, .events = POLLIN },
 	};
 
-	int n = poll(p, sizeof p / sizeof *p, unmounted(k) ? 0 : timeout_ms);	/* it may have been taken away between two polls */
+	/* it may have been taken away between two polls */
+	int n = poll(p, sizeof p / sizeof *p, unmounted(k) ? 0 : timeout_ms);
 	if (n < 0)
 		return k->stop;
 	if (p[1].revents)
@@ -79,7 +80,8 @@ static int step(struct keeper *k, int timeout_ms)
 			else if (s.ssi_signo == SIGHUP)
 				k->reload = true;
 			else if (s.ssi_signo == SIGUSR1 && k->helpers[HELPER_BELL].pid)
-				kill(k->helpers[HELPER_BELL].pid, SIGUSR1);	/* what it has open for writing would keep the mount from becoming read-only */
+				/* what it has open for writing would keep the mount from becoming read-only */
+				kill(k->helpers[HELPER_BELL].pid, SIGUSR1);
 		children_reap(k);
 	}
 	for (int i = 0; i < SEATS; i++)
@@ -116,10 +118,15 @@ static int wait_ready(struct keeper *k)
 	return 0;
 }
 
-/* A test read through the detached mount, by a process of its own: the keeper must never wait for its own file system. */
+/* A test read through the detached mount, by a process of its own: the keeper must never wait for its own file system.
+ */
 static int probe(struct keeper *k)
 {
-	struct role_args a = { .role = "probe", .uid = k->store.users.helper, .gid = k->store.users.helper_gid, .log_stderr = k->options.foreground, .n_fds = 1 };
+	struct role_args a = { .role = "probe",
+			       .uid = k->store.users.helper,
+			       .gid = k->store.users.helper_gid,
+			       .log_stderr = k->options.foreground,
+			       .n_fds = 1 };
 	a.fds[0] = (struct role_fd){ "root", mount_root_fd(k->mount) };
 	int r = role_spawn(k->self_fd, &a, &k->probe);
 	if (r)
@@ -134,7 +141,7 @@ static int probe(struct keeper *k)
 
 static void stop_workers(struct keeper *k, int64_t patience_ms)
 {
-	for (int i = 0; i < SEATS; i++)	/* a standby has nothing to finish */
+	for (int i = 0; i < SEATS; i++) /* a standby has nothing to finish */
 		if (k->seats[i].pid)
 			children_stop_worker(k, i, i == k->active ? patience_ms : 0);
 }
@@ -160,7 +167,8 @@ static void shut_down(struct keeper *k)
 	children_end_holders(k, true);
 	children_await_rest();
 	if (k->attached)
-		audit_protect(k->store.audit_dir, false);	/* an administrator may move or remove the store again */
+		/* an administrator may move or remove the store again */
+		audit_protect(k->store.audit_dir, false);
 	leftovers_forget(k);
 }
 
@@ -177,7 +185,9 @@ static int make_served_mount(struct keeper *k)
 	}
 	r = wait_ready(k);
 	if (!r && probe(k)) {
-		snprintf(k->fatal, sizeof k->fatal, k->stop ? "ended by a signal before the mount was up" : "the mount does not answer a test read; cofferd -f shows why");
+		snprintf(k->fatal, sizeof k->fatal,
+			 k->stop ? "ended by a signal before the mount was up"
+				 : "the mount does not answer a test read; cofferd -f shows why");
 		r = 1;
 	}
 	return r;
@@ -192,7 +202,8 @@ static int bring_up(struct keeper *k)
 	if (r)
 		return r == -EBUSY ? 5 : 1;
 	k->proc_fd = mount_private_proc();
-	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER)) {
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) ||
+	    children_start_helper(k, HELPER_RUNNER)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
 	}
@@ -202,25 +213,30 @@ static int bring_up(struct keeper *k)
 	if (mount_attach(k->mount, k->options.mount, &k->clone_fd, k->fatal, sizeof k->fatal))
 		return 1;
 	k->attached = true;
-	/* from now on nobody, a captured worker included, can cut off what is in the log; where the file system has no such attribute, status says so */
+	/* from now on nobody, a captured worker included, can cut off what is in the log; where the file system has no
+	 * such attribute, status says so */
 	if (audit_protect(k->store.audit_dir, true))
 		log_info("the log's file system has no append-only attribute");
 	return 0;
 }
 
-/* Whoever aborted the connection (fusectl, umount -f of a busy mount) has ended every open file and every bind mount of it; the vault itself comes back. */
+/* Whoever aborted the connection (fusectl, umount -f of a busy mount) has ended every open file and every bind mount of
+ * it; the vault itself comes back. */
 static void remount(struct keeper *k)
 {
 	struct mount *dead = k->mount;
 
 	upgrade_abandon(k, "the connection to the kernel was aborted meanwhile; reload again");
 	handover_refuse(k, "the connection to the kernel was aborted");
-	keeper_trouble(k, "the connection to the kernel was aborted from outside: mounting again; files that were open are lost");
+	keeper_trouble(
+		k,
+		"the connection to the kernel was aborted from outside: mounting again; files that were open are lost");
 	stop_workers(k, STOP_TIMEOUT_MS);
 	children_stop_helper(k, HELPER_BELL);
 	close(k->clone_fd);
 	k->clone_fd = -1;
-	children_start_due(k);		/* of the others, what has died meanwhile: a worker does not get ready without the key holder */
+	/* of the others, what has died meanwhile: a worker does not get ready without the key holder */
+	children_start_due(k);
 	k->mount = NULL;
 	k->fatal[0] = '\0';
 	k->attached = false;
@@ -254,14 +270,16 @@ static struct keeper *keeper_new(const struct options *options)
 	if (options)
 		k->options = *options;
 	k->notify.fd = -1;
-	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->before_fd = k->asked_fd = k->taker_fd = k->giver_fd = k->giver_worker = -1;
+	k->shared_fd = k->self_fd = k->proc_fd = k->signal_fd = k->clone_fd = k->next_fd = k->before_fd = k->asked_fd =
+		k->taker_fd = k->giver_fd = k->giver_worker = -1;
 	for (int i = 0; i < SEATS; i++)
 		k->seats[i].control = -1;
 	k->active = -1;
 	return k;
 }
 
-/* The binary that runs, and where the next one will be: by the name that it was started under, where an upgrade will put another. */
+/* The binary that runs, and where the next one will be: by the name that it was started under, where an upgrade will
+ * put another. */
 static int find_binary(struct keeper *k)
 {
 	static const char gone[] = " (deleted)";
@@ -302,13 +320,17 @@ static int go_on(struct keeper *k)
 	if (!r)
 		r = kept_adopt(k);
 	if (r) {
-		snprintf(k->fatal, sizeof k->fatal, "what the service manager kept of the mount cannot be used (%s) and is given back; start again", strerror(-r));
+		snprintf(
+			k->fatal, sizeof k->fatal,
+			"what the service manager kept of the mount cannot be used (%s) and is given back; start again",
+			strerror(-r));
 		return 1;
 	}
 	log_info("going on with the mount that the service manager kept");
 	k->proc_fd = mount_private_proc();
 	takeover_after_death(k);
-	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_worker(k)) {
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) ||
+	    children_start_worker(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
 	}
@@ -342,13 +364,15 @@ static int prepare_to_take(struct keeper *k)
 	int64_t end = clock_ms() + START_TIMEOUT_MS;
 
 	k->proc_fd = mount_private_proc();
-	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) || children_start_helper(k, HELPER_RUNNER) || children_start_worker(k)) {
+	if (k->proc_fd < 0 || children_start_helper(k, HELPER_KEYHOLDER) || children_start_helper(k, HELPER_RESOLVER) ||
+	    children_start_helper(k, HELPER_RUNNER) || children_start_worker(k)) {
 		snprintf(k->fatal, sizeof k->fatal, "the daemon's processes cannot be started");
 		return 1;
 	}
 	while (k->seats[0].state != SEAT_PREPARED) {
 		if (unmounted(k)) {
-			snprintf(k->fatal, sizeof k->fatal, "the mount is gone, or was made again, before it could be taken over; try again");
+			snprintf(k->fatal, sizeof k->fatal,
+				 "the mount is gone, or was made again, before it could be taken over; try again");
 			return 5;
 		}
 		if (step(k, 200) || k->seats[0].state == SEAT_EMPTY || clock_ms() > end) {
@@ -363,7 +387,8 @@ static int prepare_to_take(struct keeper *k)
 static int take_from_other(struct keeper *k)
 {
 	if (geteuid() != 0) {
-		snprintf(k->fatal, sizeof k->fatal, "cofferd needs root to mount and to start its processes under their own users");
+		snprintf(k->fatal, sizeof k->fatal,
+			 "cofferd needs root to mount and to start its processes under their own users");
 		return 1;
 	}
 	int r = handover_ask(k, k->fatal, sizeof k->fatal);
@@ -386,7 +411,9 @@ static int take_from_other(struct keeper *k)
 	k->shared->keeper.upgrades++;
 	takeover_from_other(k);
 	if (!mount_is_here(k->mount))
-		log_warn("%s is not to be seen in this mount namespace: it is served, and whoever sees it must unmount it", k->options.mount);
+		log_warn("%s is not to be seen in this mount namespace: it is served, and whoever sees it must unmount "
+			 "it",
+			 k->options.mount);
 	return 0;
 }
 
@@ -421,7 +448,8 @@ static void turn(struct keeper *k)
 	step(k, wait);
 }
 
-/* As every file system does: what was open when the mount went is served until it is closed. The kernel ends the connection with the last of it, which may be at once. */
+/* As every file system does: what was open when the mount went is served until it is closed. The kernel ends the
+ * connection with the last of it, which may be at once. */
 static void serve_what_is_open(struct keeper *k)
 {
 	const int64_t end = clock_ms() + OUTLIVED_MS;
@@ -440,7 +468,8 @@ static void serve_what_is_open(struct keeper *k)
 		poll(NULL, 0, 2);
 	if (mount_aborted(k->mount))
 		return;
-	log_info("%s is unmounted; what is open is served until it is closed, for %d minutes at most", k->options.mount, OUTLIVED_MS / 60000);
+	log_info("%s is unmounted; what is open is served until it is closed, for %d minutes at most", k->options.mount,
+		 OUTLIVED_MS / 60000);
 	while (!k->stop && !mount_aborted(k->mount) && clock_ms() < end)
 		turn(k);
 }
@@ -471,7 +500,8 @@ int keeper_run(const struct options *options, int report_fd)
 
 	if (!k)
 		return 1;
-	/* what we were started with is nobody else's: roles get the descriptors that they are given by name. Before Linux 5.11 they inherit the rest. */
+	/* what we were started with is nobody else's: roles get the descriptors that they are given by name. Before
+	 * Linux 5.11 they inherit the rest. */
 	(void)close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 	log_open("keeper", options->foreground);
 	notify_open(&k->notify);
@@ -538,7 +568,7 @@ int keeper_resume(int state_fd)
 	}
 	log_info("the keeper goes on as version " COFFER_VERSION);
 	notify_open(&k->notify);
-	kept_give(k);			/* in this version's words */
+	kept_give(k); /* in this version's words */
 	children_reap(k);
 	if (k->active >= 0 && k->seats[k->active].state == SEAT_SERVING)
 		control_close_segments(k);

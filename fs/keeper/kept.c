@@ -1,8 +1,10 @@
-/* The second net, under a keeper that is killed: the service manager keeps a duplicate of /dev/fuse, of the shared memory and of the mount, and gives them to the keeper that it starts next. The connection
- * never closes; who waits for an answer goes on waiting, and open files, staged writes and the head of the log are where they were. Everything else is opened or made anew.
+/* The second net, under a keeper that is killed: the service manager keeps a duplicate of /dev/fuse, of the shared
+ * memory and of the mount, and gives them to the keeper that it starts next. The connection never closes; who waits for
+ * an answer goes on waiting, and open files, staged writes and the head of the log are where they were. Everything else
+ * is opened or made anew.
  *
- * What is kept stands under a name each; "state" says which mount it is, in this version's own layout. What does not fit is given back, and this start fails: the next one finds nothing kept, and begins
- * afresh with a new mount. */
+ * What is kept stands under a name each; "state" says which mount it is, in this version's own layout. What does not
+ * fit is given back, and this start fails: the next one finds nothing kept, and begins afresh with a new mount. */
 #include "fs/keeper/internal.h"
 
 #include <errno.h>
@@ -37,7 +39,10 @@ void kept_give(const struct keeper *k)
 		log_warn("the service manager keeps nothing for us: %s", strerror(-r));
 		return;
 	}
-	const int fds[KEPT] = { [KEPT_STATE] = state, [KEPT_SHARED] = k->shared_fd, [KEPT_FUSE] = mount_fuse_fd(k->mount), [KEPT_CLONE] = k->clone_fd };
+	const int fds[KEPT] = { [KEPT_STATE] = state,
+				[KEPT_SHARED] = k->shared_fd,
+				[KEPT_FUSE] = mount_fuse_fd(k->mount),
+				[KEPT_CLONE] = k->clone_fd };
 	for (size_t i = 0; i < KEPT; i++)
 		notify_keep(&k->notify, names[i], fds[i]);
 	close(state);

@@ -1,5 +1,5 @@
-/* What a dead keeper left: its children die with it, but one may have been started a moment before, or wait in the kernel. They are written down in STORE/children, so that the next keeper can end
- * them before it starts any. */
+/* What a dead keeper left: its children die with it, but one may have been started a moment before, or wait in the
+ * kernel. They are written down in STORE/children, so that the next keeper can end them before it starts any. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -88,12 +88,10 @@ void leftovers_note(struct keeper *k)
 	close(fd);
 }
 
-void leftovers_forget(struct keeper *k)
-{
-	unlinkat(k->store.dir, FILE_NAME, 0);
-}
+void leftovers_forget(struct keeper *k) { unlinkat(k->store.dir, FILE_NAME, 0); }
 
-/* 0; -ETIMEDOUT. One that waits in the kernel may wait for what only we bring, as the bell for an answer of the mount: it can do nothing any more, and is not waited for. */
+/* 0; -ETIMEDOUT. One that waits in the kernel may wait for what only we bring, as the bell for an answer of the mount:
+ * it can do nothing any more, and is not waited for. */
 static int wait_for_end(int fd, pid_t pid)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };

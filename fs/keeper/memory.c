@@ -11,7 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The kernel's name for this boot. Where it cannot be read, one that holds for this daemon: time without it is then not counted. */
+/* The kernel's name for this boot. Where it cannot be read, one that holds for this daemon: time without it is then not
+ * counted. */
 static int read_boot(uint8_t ret[16])
 {
 	char text[64] = "";
@@ -34,8 +35,10 @@ static int read_boot(uint8_t ret[16])
 int memory_lock(struct keeper *k)
 {
 	struct shared *s = k->shared;
-	return mlock(s->slots, sizeof s->slots) || mlock(s->stage_key, KEY_LEN) || mlock(&s->audit_head, sizeof s->audit_head) ||
-	       madvise(s, sizeof *s, MADV_DONTDUMP) ? -errno : 0;
+	return mlock(s->slots, sizeof s->slots) || mlock(s->stage_key, KEY_LEN) ||
+			       mlock(&s->audit_head, sizeof s->audit_head) || madvise(s, sizeof *s, MADV_DONTDUMP)
+		       ? -errno
+		       : 0;
 }
 
 void memory_sign(struct keeper *k)
@@ -53,7 +56,8 @@ void memory_sign(struct keeper *k)
 	snprintf(s->store, sizeof s->store, "%s", k->options.store);
 }
 
-/* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new. */
+/* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new.
+ */
 int memory_reset(struct keeper *k)
 {
 	struct shared *s = k->shared;
@@ -64,7 +68,9 @@ int memory_reset(struct keeper *k)
 	memset(&s->suspects, 0, sizeof s->suspects);
 	memset(&s->rings, 0, sizeof s->rings);
 	explicit_bzero(&s->audit_head, sizeof s->audit_head);
-	memset(&s->handles, 0, offsetof(struct handle_table, entries) + (high < HANDLES_MAX ? high : HANDLES_MAX) * sizeof s->handles.entries[0]);
+	memset(&s->handles, 0,
+	       offsetof(struct handle_table, entries) +
+		       (high < HANDLES_MAX ? high : HANDLES_MAX) * sizeof s->handles.entries[0]);
 	for (size_t i = 0; i < CTL_BUFFERS; i++)
 		if (s->ctl[i].owner)
 			memset(&s->ctl[i], 0, sizeof s->ctl[i]);

@@ -16,22 +16,23 @@
 
 #include "fs/shared/mount_facts.h"
 
-/* <sys/mount.h> and <linux/mount.h> of Debian 12 cannot both be included; these three are what we need of the former. */
+/* <sys/mount.h> and <linux/mount.h> of Debian 12 cannot both be included; these three are what we need of the former.
+ */
 extern int umount2(const char *target, int flags);
-#define COFFER_MNT_DETACH 2
-#define COFFER_UMOUNT_NOFOLLOW 8
+#define COFFER_MNT_DETACH         2
+#define COFFER_UMOUNT_NOFOLLOW    8
 #define COFFER_MOVE_MOUNT_BENEATH 0x200
 
-#define NOTIFY_RESEND 7	/* newer than Debian 12's headers */
+#define NOTIFY_RESEND 7 /* newer than Debian 12's headers */
 
 struct mount {
 	int fuse_fd;
 	int mount_fd;
-	int id;			/* the kernel's mount id, -1: it is not to be seen from here */
-	unsigned major, minor;	/* of the file system's device */
+	int id;                /* the kernel's mount id, -1: it is not to be seen from here */
+	unsigned major, minor; /* of the file system's device */
 	char directory[PATH_MAX];
-	int list_fd;		/* the list of mounts, which tells poll(2) that it has changed; -1: it cannot be had */
-	bool look, gone;	/* it has; what was found the last time */
+	int list_fd;     /* the list of mounts, which tells poll(2) that it has changed; -1: it cannot be had */
+	bool look, gone; /* it has; what was found the last time */
 };
 
 static int sys_fsopen(const char *type) { return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC); }
@@ -39,7 +40,10 @@ static int sys_fsconfig(int fd, unsigned command, const char *key, const char *v
 {
 	return (int)syscall(SYS_fsconfig, fd, command, key, value, 0);
 }
-static int sys_fsmount(int fd, unsigned attributes) { return (int)syscall(SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes); }
+static int sys_fsmount(int fd, unsigned attributes)
+{
+	return (int)syscall(SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes);
+}
 
 static int fail(char *why, size_t why_len, int error, const char *format, ...) __attribute__((format(printf, 4, 5)));
 static int fail(char *why, size_t why_len, int error, const char *format, ...)
@@ -77,13 +81,18 @@ static int answer_init(int fd, struct shared_init *ret_init, char *why, size_t w
 	if ((size_t)n < sizeof *in + 16 || in->opcode != FUSE_INIT || (size_t)n > sizeof ret_init->request)
 		return fail(why, why_len, EPROTO, "the kernel's first FUSE request is not FUSE_INIT");
 	if (init->major != 7 || init->minor < 31)
-		return fail(why, why_len, EPROTONOSUPPORT, "this kernel speaks FUSE %u.%u; 7.31 or later is needed (Linux 5.4)", init->major, init->minor);
+		return fail(why, why_len, EPROTONOSUPPORT,
+			    "this kernel speaks FUSE %u.%u; 7.31 or later is needed (Linux 5.4)", init->major,
+			    init->minor);
 
 	uint64_t offered = init->flags;
 	if (init->flags & FUSE_INIT_EXT)
 		offered |= (uint64_t)init->flags2 << 32;
 	uint64_t flags = flags_to_want() & offered;
-	struct { struct fuse_out_header header; struct fuse_init_out out; } answer = {
+	struct {
+		struct fuse_out_header header;
+		struct fuse_init_out out;
+	} answer = {
 		.header = { .len = sizeof answer, .unique = in->unique },
 		.out = {
 			.major = 7,
@@ -119,7 +128,10 @@ bool mount_can_resend(const struct shared_init *init)
 static int set_labels(int fs, const struct options *o)
 {
 	const char *const pairs[][2] = {
-		{ "context", o->labels.context }, { "fscontext", o->labels.fscontext }, { "defcontext", o->labels.defcontext }, { "rootcontext", o->labels.rootcontext },
+		{ "context", o->labels.context },
+		{ "fscontext", o->labels.fscontext },
+		{ "defcontext", o->labels.defcontext },
+		{ "rootcontext", o->labels.rootcontext },
 	};
 	if (access("/sys/fs/selinux/enforce", F_OK))
 		return 0;
@@ -136,8 +148,15 @@ static int configure(int fs, int fuse_fd, const struct options *o)
 	snprintf(max_read, sizeof max_read, "%u", o->max_read);
 	snprintf(source, sizeof source, "coffer:%s", o->store);
 	const char *const pairs[][2] = {
-		{ "source", source }, { "subtype", "coffer" }, { "fd", number }, { "rootmode", "40000" }, { "user_id", "0" }, { "group_id", "0" },
-		{ "max_read", max_read },	/* the kernel takes hold of so much of a reader's buffer for each request, however little there is to read */
+		{ "source", source },
+		{ "subtype", "coffer" },
+		{ "fd", number },
+		{ "rootmode", "40000" },
+		{ "user_id", "0" },
+		{ "group_id", "0" },
+		/* the kernel takes hold of so much of a reader's buffer for each request, however little there is to
+		   read */
+		{ "max_read", max_read },
 	};
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
 		if (sys_fsconfig(fs, FSCONFIG_SET_STRING, pairs[i][0], pairs[i][1]))
@@ -146,7 +165,8 @@ static int configure(int fs, int fuse_fd, const struct options *o)
 	if (r)
 		return r;
 	/* no default_permissions: the kernel would judge by attributes that differ from caller to caller */
-	if (sys_fsconfig(fs, FSCONFIG_SET_FLAG, "allow_other", NULL) || sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL))
+	if (sys_fsconfig(fs, FSCONFIG_SET_FLAG, "allow_other", NULL) ||
+	    sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL))
 		return -errno;
 	return 0;
 }
@@ -179,7 +199,8 @@ static struct mount *make(void)
 	return m;
 }
 
-int mount_new(const struct options *options, struct shared_init *ret_init, struct mount **ret_mount, char *why, size_t why_len)
+int mount_new(const struct options *options, struct shared_init *ret_init, struct mount **ret_mount, char *why,
+	      size_t why_len)
 {
 	int r, fs = -1;
 	struct mount *m = make();
@@ -187,12 +208,15 @@ int mount_new(const struct options *options, struct shared_init *ret_init, struc
 		return -ENOMEM;
 	m->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (m->fuse_fd < 0) {
-		r = fail(why, why_len, errno, "/dev/fuse: %s; load the fuse module, or give the container the device", strerror(errno));
+		r = fail(why, why_len, errno, "/dev/fuse: %s; load the fuse module, or give the container the device",
+			 strerror(errno));
 		goto out;
 	}
 	fs = sys_fsopen("fuse");
 	if (fs < 0) {
-		r = fail(why, why_len, errno, "fsopen(fuse): %s; mounting needs root with CAP_SYS_ADMIN and Linux 5.4 or later", strerror(errno));
+		r = fail(why, why_len, errno,
+			 "fsopen(fuse): %s; mounting needs root with CAP_SYS_ADMIN and Linux 5.4 or later",
+			 strerror(errno));
 		goto out;
 	}
 	r = configure(fs, m->fuse_fd, options);
@@ -238,7 +262,11 @@ void mount_save(const struct mount *m, struct mount_state *ret)
 }
 
 /* Of a line of mountinfo. A byte of a path may be four there. */
-struct seen { int id; unsigned major, minor; char point[4 * PATH_MAX], source[PATH_MAX + 16]; };
+struct seen {
+	int id;
+	unsigned major, minor;
+	char point[4 * PATH_MAX], source[PATH_MAX + 16];
+};
 
 /* Blanks and what else would part fields stand there as \040. */
 static void unescape(char *text)
@@ -260,14 +288,16 @@ static bool see(const char *line, struct seen *ret)
 {
 	const char *type = strstr(line, " - fuse.coffer ");
 
-	if (!type || sscanf(line, "%d %*d %u:%u %*s %16383s", &ret->id, &ret->major, &ret->minor, ret->point) != 4 || sscanf(type, " - fuse.coffer %4111s", ret->source) != 1)
+	if (!type || sscanf(line, "%d %*d %u:%u %*s %16383s", &ret->id, &ret->major, &ret->minor, ret->point) != 4 ||
+	    sscanf(type, " - fuse.coffer %4111s", ret->source) != 1)
 		return false;
 	unescape(ret->point);
 	unescape(ret->source);
 	return true;
 }
 
-/* The mounts of ours, one after the other, up to the one that is wanted. 1: it is there; 0: it is not; negative errno: the list could not be read to its end. */
+/* The mounts of ours, one after the other, up to the one that is wanted. 1: it is there; 0: it is not; negative errno:
+ * the list could not be read to its end. */
 static int find_mount(bool (*wanted)(const void *by, const struct seen *seen), const void *by, struct seen *ret)
 {
 	char *line = NULL;
@@ -291,7 +321,8 @@ static void note(struct mount *m, const struct seen *seen)
 	m->minor = seen->minor;
 }
 
-/* Ids are used again at once: it could be another's by now. Before the device is known, it is the one that was just attached. */
+/* Ids are used again at once: it could be another's by now. Before the device is known, it is the one that was just
+ * attached. */
 static bool has_id(const void *by, const struct seen *seen)
 {
 	const struct mount *m = by;
@@ -333,13 +364,15 @@ int mount_point_check(const char *directory, char *why, size_t why_len)
 
 	if (lstat(directory, &st))
 		return errno == ENOTCONN
-			? fail(why, why_len, errno, "%s is a dead mount; umount %s first", directory, directory)
-			: fail(why, why_len, errno, "%s: %s; mkdir it first", directory, strerror(errno));
+			       ? fail(why, why_len, errno, "%s is a dead mount; umount %s first", directory, directory)
+			       : fail(why, why_len, errno, "%s: %s; mkdir it first", directory, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 		return fail(why, why_len, ENOTDIR, "%s is not a directory", directory);
 	snprintf(up, sizeof up, "%s/..", directory);
 	if (!stat(up, &parent) && parent.st_dev != st.st_dev)
-		return fail(why, why_len, EBUSY, "%s is a mount point already; umount %s first, or choose another directory", directory, directory);
+		return fail(why, why_len, EBUSY,
+			    "%s is a mount point already; umount %s first, or choose another directory", directory,
+			    directory);
 	DIR *d = opendir(directory);
 	if (!d)
 		return fail(why, why_len, errno, "%s: %s", directory, strerror(errno));
@@ -367,7 +400,7 @@ static int take_clone(struct mount *m, int *ret_clone, char *why, size_t why_len
 	m->mount_fd = -1;
 	struct seen seen;
 	if (find_mount(has_id, m, &seen) == 1)
-		note(m, &seen);		/* its device, for whoever takes the mount over */
+		note(m, &seen); /* its device, for whoever takes the mount over */
 	*ret_clone = clone;
 	return 0;
 }
@@ -386,7 +419,8 @@ int mount_attach(struct mount *m, const char *directory, int *ret_clone, char *w
 int mount_replace(struct mount *m, struct mount *dead, int *ret_clone, char *why, size_t why_len)
 {
 	/* Linux 6.5 and later: first beneath it, so that nobody sees the bare directory */
-	const bool beneath = !syscall(SYS_move_mount, m->mount_fd, "", -100 /* AT_FDCWD */, dead->directory, MOVE_MOUNT_F_EMPTY_PATH | COFFER_MOVE_MOUNT_BENEATH);
+	const bool beneath = !syscall(SYS_move_mount, m->mount_fd, "", -100 /* AT_FDCWD */, dead->directory,
+				      MOVE_MOUNT_F_EMPTY_PATH | COFFER_MOVE_MOUNT_BENEATH);
 
 	if (umount2(dead->directory, COFFER_UMOUNT_NOFOLLOW | COFFER_MNT_DETACH))
 		return fail(why, why_len, errno, "the dead mount at %s: %s", dead->directory, strerror(errno));
@@ -402,12 +436,15 @@ bool mount_aborted(const struct mount *m)
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
 }
 
-struct dead { const char *directory, *store; };
+struct dead {
+	const char *directory, *store;
+};
 
 static bool is_dead(const void *by, const struct seen *seen)
 {
 	const struct dead *d = by;
-	return !strcmp(seen->point, d->directory) && !strncmp(seen->source, "coffer:", 7) && !strcmp(seen->source + 7, d->store);
+	return !strcmp(seen->point, d->directory) && !strncmp(seen->source, "coffer:", 7) &&
+	       !strcmp(seen->source + 7, d->store);
 }
 
 /* Through a fusectl of our own: nobody need have mounted one. */
@@ -444,7 +481,8 @@ bool mount_clear_dead(const char *directory, const char *store)
 
 	if (find_mount(is_dead, &dead, &seen) != 1)
 		return false;
-	/* What is left of its daemon may wait in the kernel, /dev/fuse still open, for an answer that nobody gives any more: and so would we. */
+	/* What is left of its daemon may wait in the kernel, /dev/fuse still open, for an answer that nobody gives any
+	 * more: and so would we. */
 	if (seen.major == 0)
 		abort_connection(seen.minor);
 	if (!lstat(directory, &st) || errno != ENOTCONN)
@@ -465,13 +503,14 @@ bool mount_attached(struct mount *m)
 	if (m->id < 0)
 		return true;
 	if (m->look || m->list_fd < 0 || poll(&list, 1, 0) != 0) {
-		/* only what was read says that it is gone, and twice: kernels before 5.8 leave out a line when another mount goes meanwhile */
+		/* only what was read says that it is gone, and twice: kernels before 5.8 leave out a line when another
+		 * mount goes meanwhile */
 		int r = find_mount(has_id, m, &seen);
 		if (!r)
 			r = find_mount(has_id, m, &seen);
 		m->look = r < 0;
 		m->gone = r == 0;
-		if (r == 1 && m->directory[0] && strlen(seen.point) < sizeof m->directory)	/* mount --move */
+		if (r == 1 && m->directory[0] && strlen(seen.point) < sizeof m->directory) /* mount --move */
 			memcpy(m->directory, seen.point, strlen(seen.point) + 1);
 	}
 	return !m->gone;
@@ -503,7 +542,8 @@ int mount_private_proc(void)
 		(void)sys_fsconfig(fs, FSCONFIG_SET_STRING, "hidepid", "0");
 		(void)sys_fsconfig(fs, FSCONFIG_SET_STRING, "subset", "pid");
 		if (!sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL))
-			fd = sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY);
+			fd = sys_fsmount(fs,
+					 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY);
 		close(fs);
 	}
 	if (fd < 0)

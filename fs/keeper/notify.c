@@ -11,7 +11,7 @@
 #include "fs/common/log.h"
 #include "fs/common/passing.h"
 
-#define FIRST_FD 3		/* SD_LISTEN_FDS_START */
+#define FIRST_FD 3 /* SD_LISTEN_FDS_START */
 #define FDS_MAX  1024
 
 /* A number of the environment; false: it is not there, or is none. */
@@ -59,11 +59,14 @@ void notify_open(struct notify *ret_notify)
 	if (read_address(address, &n))
 		n.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (n.fd < 0) {
-		log_warn("NOTIFY_SOCKET is \"%s\", which is no socket that can be spoken to: the service manager will not hear that the vault is mounted", address);
+		log_warn("NOTIFY_SOCKET is \"%s\", which is no socket that can be spoken to: the service manager will "
+			 "not hear that the vault is mounted",
+			 address);
 		return;
 	}
-	if (environment_number("WATCHDOG_USEC", &usec) && (!environment_number("WATCHDOG_PID", &pid) || pid == (uint64_t)getpid()))
-		n.watchdog_ms = (int64_t)(usec / 3000);		/* three signs in the time that one is due in */
+	if (environment_number("WATCHDOG_USEC", &usec) &&
+	    (!environment_number("WATCHDOG_PID", &pid) || pid == (uint64_t)getpid()))
+		n.watchdog_ms = (int64_t)(usec / 3000); /* three signs in the time that one is due in */
 	*ret_notify = n;
 }
 
@@ -76,8 +79,14 @@ void notify_close(struct notify *n)
 
 static void notify_send(const struct notify *n, const char *state, int fd)
 {
-	union { const struct sockaddr_un *from; void *name; } to = { .from = &n->to };		/* sendmsg only reads */
-	union { const char *from; void *base; } text = { .from = state };
+	union {
+		const struct sockaddr_un *from;
+		void *name;
+	} to = { .from = &n->to }; /* sendmsg only reads */
+	union {
+		const char *from;
+		void *base;
+	} text = { .from = state };
 	struct iovec iov = { .iov_base = text.base, .iov_len = strlen(state) };
 	struct msghdr m = { .msg_name = to.name, .msg_namelen = n->to_len, .msg_iov = &iov, .msg_iovlen = 1 };
 	union passing room;
@@ -89,10 +98,7 @@ static void notify_send(const struct notify *n, const char *state, int fd)
 		log_warn("the service manager does not hear us: %s", strerror(errno));
 }
 
-void notify_say(const struct notify *n, const char *state)
-{
-	notify_send(n, state, -1);
-}
+void notify_say(const struct notify *n, const char *state) { notify_send(n, state, -1); }
 
 int notify_alive(struct notify *n, bool serving, int64_t now_ms)
 {
@@ -112,7 +118,8 @@ void notify_keep(const struct notify *n, const char *name, int fd)
 {
 	char state[NOTIFY_NAME_MAX + 64];
 
-	/* FDPOLL=0: the manager would close a /dev/fuse that shows an error, as it does while a mount is being replaced */
+	/* FDPOLL=0: the manager would close a /dev/fuse that shows an error, as it does while a mount is being replaced
+	 */
 	snprintf(state, sizeof state, "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
 	if (fd >= 0)
 		notify_send(n, state, fd);
@@ -147,7 +154,8 @@ size_t notify_take(struct notify_kept *ret_kept, size_t max)
 	uint64_t pid, count;
 	size_t n = 0;
 
-	if (environment_number("LISTEN_PID", &pid) && pid == (uint64_t)getpid() && environment_number("LISTEN_FDS", &count) && count <= FDS_MAX)
+	if (environment_number("LISTEN_PID", &pid) && pid == (uint64_t)getpid() &&
+	    environment_number("LISTEN_FDS", &count) && count <= FDS_MAX)
 		for (size_t i = 0; i < count; i++) {
 			const int fd = FIRST_FD + (int)i;
 			if (n < max && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && nth_name(names, i, ret_kept[n].name))

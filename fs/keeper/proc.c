@@ -1,7 +1,10 @@
 /* A worker that was killed and cannot be reaped: when it is known that it can do nothing any more.
  *
- * What counts is that no thread of it runs in user space again. That is so when it has been reaped, but one of its threads can wait in the kernel for what only the next worker brings: a directory's lock, for one, that a client's
- * unanswered mkdir holds. It will never come back from there but to end. One that waits at a write may have it done first, and a record that is written behind the next worker's back would break the log: for that one everybody waits. */
+ * What counts is that no thread of it runs in user space again. That is so when it has been reaped, but one of its
+ * threads can wait in the kernel for what only the next worker brings: a directory's lock, for one, that a client's
+ * unanswered mkdir holds. It will never come back from there but to end. One that waits at a write may have it done
+ * first, and a record that is written behind the next worker's back would break the log: for that one everybody waits.
+ */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +19,8 @@
 
 #include "fs/keeper/internal.h"
 
-/* The state in /proc/PID[/task/TID]/stat; '\0': it is gone, '?': nobody knows, which is no death. The name before it may hold anything but its last ')'. */
+/* The state in /proc/PID[/task/TID]/stat; '\0': it is gone, '?': nobody knows, which is no death. The name before it
+ * may hold anything but its last ')'. */
 static char letter_in(const char *path)
 {
 	char text[512], letter = '?';
@@ -41,10 +45,12 @@ char dying_letter(pid_t pid)
 }
 
 #define THREAD_DIR 48
-#define DEV_FUSE   makedev(10, 229)	/* MISC_MAJOR, FUSE_MINOR */
+#define DEV_FUSE   makedev(10, 229) /* MISC_MAJOR, FUSE_MINOR */
 
-/* What a thread that waits in the kernel is at, of /proc/PID/task/TID/syscall: doubt is yes. Its descriptors are looked for below itself: the first thread of the process may have given up its own already. To /dev/fuse goes what the kernel is told. In place are written the log's head, whose next state would be lost, and SQLite's files, which are nobody
- * else's before the process has given up its locks. */
+/* What a thread that waits in the kernel is at, of /proc/PID/task/TID/syscall: doubt is yes. Its descriptors are looked
+ * for below itself: the first thread of the process may have given up its own already. To /dev/fuse goes what the
+ * kernel is told. In place are written the log's head, whose next state would be lost, and SQLite's files, which are
+ * nobody else's before the process has given up its locks. */
 static bool is_writing(const char thread[THREAD_DIR])
 {
 	char text[256], path[THREAD_DIR + 32], to[PATH_MAX];
@@ -64,10 +70,12 @@ static bool is_writing(const char thread[THREAD_DIR])
 	if (sscanf(text, "%ld %lx", &number, &fd) != 2)
 		return true;
 	const bool in_place = number == SYS_pwrite64 || number == SYS_ftruncate;
-	if (!in_place && number != SYS_write && number != SYS_writev)	/* -1: in no system call, at a page of its memory */
+	/* -1: in no system call, at a page of its memory */
+	if (!in_place && number != SYS_write && number != SYS_writev)
 		return false;
 	snprintf(path, sizeof path, "%s/fd/%lu", thread, fd);
-	if (!in_place)			/* by its number: the worker may be of another mount namespace, where it has another name */
+	/* by its number: the worker may be of another mount namespace, where it has another name */
+	if (!in_place)
 		return stat(path, &st) || !S_ISCHR(st.st_mode) || st.st_rdev != DEV_FUSE;
 	n = readlink(path, to, sizeof to - 1);
 	to[n > 0 ? n : 0] = '\0';
@@ -94,7 +102,8 @@ bool dying_cannot_act(pid_t pid)
 	return d && none;
 }
 
-/* Its first thread has SIGKILL before it, and has not come to take it: it waits in the kernel. With it the others are being killed. */
+/* Its first thread has SIGKILL before it, and has not come to take it: it waits in the kernel. With it the others are
+ * being killed. */
 bool dying_is_killed(pid_t pid)
 {
 	char path[64], text[4096];

@@ -6,8 +6,9 @@
 #include "fs/keeper/internal.h"
 #include "fs/common/log.h"
 
-#define HELD_MS          30	/* longer than a takeover takes; the next standby, which brings memory of its own, is ready later */
-#define FREE_RESTARTS    5
+/* longer than a takeover takes; the next standby, which brings memory of its own, is ready later */
+#define HELD_MS       30
+#define FREE_RESTARTS 5
 
 const char *children_role(enum helper which)
 {
@@ -22,7 +23,7 @@ void children_publish(struct keeper *k)
 	struct shared_keeper *s = &k->shared->keeper;
 	pid_t worker = 0, standby = 0;
 
-	if (k->giver_fd >= 0)		/* another keeper's are the ones that count, still */
+	if (k->giver_fd >= 0) /* another keeper's are the ones that count, still */
 		return;
 	for (int i = 0; i < SEATS; i++)
 		if (i == k->active)
@@ -105,17 +106,17 @@ void seats_holder_ended(struct keeper *k, pid_t pid)
 			k->held[i].pid = 0;
 }
 
-/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. The first few come back at once: callers are waiting. */
+/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. The first few come back at once:
+ * callers are waiting. */
 void patience_lose(struct patience *p)
 {
-	unsigned doublings = p->failures < FREE_RESTARTS ? 0 : p->failures - FREE_RESTARTS < 7 ? p->failures - FREE_RESTARTS : 7;
+	unsigned doublings = p->failures < FREE_RESTARTS       ? 0
+			     : p->failures - FREE_RESTARTS < 7 ? p->failures - FREE_RESTARTS
+							       : 7;
 	int64_t delay = p->failures < FREE_RESTARTS ? 0 : (int64_t)50 << doublings;
 
 	p->failures++;
 	p->not_before_ms = clock_ms() + (delay > 5000 ? 5000 : delay);
 }
 
-void patience_win(struct patience *p)
-{
-	*p = (struct patience){ 0 };
-}
+void patience_win(struct patience *p) { *p = (struct patience){ 0 }; }

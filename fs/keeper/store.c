@@ -17,13 +17,16 @@
 #include "fs/common/log.h"
 
 #define LOCK_PATIENCE_MS 10000
-#define LOCK_POLL_MS	 20
+#define LOCK_POLL_MS     20
 
 static int find_user(const char *name, uid_t *ret_uid, gid_t *ret_gid, char *why, size_t why_len)
 {
 	struct passwd *p = getpwnam(name);
 	if (!p) {
-		snprintf(why, why_len, "system user %s is missing; run: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s", name, name);
+		snprintf(why, why_len,
+			 "system user %s is missing; run: useradd --system --user-group --no-create-home --shell "
+			 "/usr/sbin/nologin %s",
+			 name, name);
 		return 1;
 	}
 	if (p->pw_uid == 0) {
@@ -44,10 +47,13 @@ static void warn_of_hooks_user(const char *prefix, const struct keeper_users *u)
 	snprintf(name, sizeof name, "%s-hooks", prefix);
 	p = getpwnam(name);
 	if (!p)
-		log_warn("system user %s is missing: programs of hooks and rotation policies that name no user do not run; run: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s",
+		log_warn("system user %s is missing: programs of hooks and rotation policies that name no user do not "
+			 "run; run: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin %s",
 			 name, name);
 	else if (p->pw_uid == 0 || p->pw_uid == u->worker || p->pw_uid == u->keys || p->pw_uid == u->helper)
-		log_warn("system user %s must be a user of its own: a program that runs as it could reach into the daemon's processes", name);
+		log_warn("system user %s must be a user of its own: a program that runs as it could reach into the "
+			 "daemon's processes",
+			 name);
 }
 
 static int find_users(const char *prefix, struct keeper_users *u, char *why, size_t why_len)
@@ -62,7 +68,9 @@ static int find_users(const char *prefix, struct keeper_users *u, char *why, siz
 	if (!r)
 		r = find_user(helper, &u->helper, &u->helper_gid, why, why_len);
 	if (!r && (u->worker == u->keys || u->keys == u->helper || u->worker == u->helper)) {
-		snprintf(why, why_len, "%s, %s and %s must be three different users: each guards something from the others", prefix, keys, helper);
+		snprintf(why, why_len,
+			 "%s, %s and %s must be three different users: each guards something from the others", prefix,
+			 keys, helper);
 		return 1;
 	}
 	if (!r)
@@ -70,14 +78,19 @@ static int find_users(const char *prefix, struct keeper_users *u, char *why, siz
 	return r;
 }
 
-/* The database is its worker's, whatever that is called: another vault's user must not get at it, nor find out by errors half-way. */
-static int check_database(int dir, const char *path, const struct options *o, const struct keeper_users *u, char *why, size_t why_len)
+/* The database is its worker's, whatever that is called: another vault's user must not get at it, nor find out by
+ * errors half-way. */
+static int check_database(int dir, const char *path, const struct options *o, const struct keeper_users *u, char *why,
+			  size_t why_len)
 {
 	struct stat st;
 
 	if (fstatat(dir, "db", &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode) || st.st_uid == u->worker)
-		return 0;	/* one that is not there is the worker's to report */
-	snprintf(why, why_len, "%s/db belongs to uid %u, not to user %s; name the vault's users with -o users=NAME, or give it to this one: chown -R %s: %s/db", path, (unsigned)st.st_uid, o->users, o->users, path);
+		return 0; /* one that is not there is the worker's to report */
+	snprintf(why, why_len,
+		 "%s/db belongs to uid %u, not to user %s; name the vault's users with -o users=NAME, or give it to "
+		 "this one: chown -R %s: %s/db",
+		 path, (unsigned)st.st_uid, o->users, o->users, path);
 	return 1;
 }
 
@@ -95,17 +108,20 @@ static bool is_mounted(const char *path)
 	return found;
 }
 
-/* umount(8) is back before the daemon has written its last records: who mounts again at once waits for it. One that is mounted is not waited for. */
+/* umount(8) is back before the daemon has written its last records: who mounts again at once waits for it. One that is
+ * mounted is not waited for. */
 static int lock_patiently(int fd, int dir, const char *path)
 {
 	int r = flock(fd, LOCK_EX | LOCK_NB);
 
-	if (r && errno == EWOULDBLOCK && !is_mounted(path)) {	/* one may serve what is still open of a mount that is gone */
+	/* one may serve what is still open of a mount that is gone */
+	if (r && errno == EWOULDBLOCK && !is_mounted(path)) {
 		handover_yield(dir);
 		r = flock(fd, LOCK_EX | LOCK_NB);
 	}
 
-	for (int waited = 0; r && errno == EWOULDBLOCK && waited < LOCK_PATIENCE_MS && !is_mounted(path); waited += LOCK_POLL_MS) {
+	for (int waited = 0; r && errno == EWOULDBLOCK && waited < LOCK_PATIENCE_MS && !is_mounted(path);
+	     waited += LOCK_POLL_MS) {
 		poll(NULL, 0, LOCK_POLL_MS);
 		r = flock(fd, LOCK_EX | LOCK_NB);
 	}
@@ -143,7 +159,8 @@ void keeper_store_sign(const struct keeper_store *s)
 }
 
 /* Where the key file lies: the store says, or who started us does. "": the key is in no file. */
-static int find_kek(const struct keeper_store *s, const struct options *o, char ret_path[PATH_MAX], char *why, size_t why_len)
+static int find_kek(const struct keeper_store *s, const struct options *o, char ret_path[PATH_MAX], char *why,
+		    size_t why_len)
 {
 	const char *given = o->kek[0] ? o->kek : s->conf.kek, *credentials = getenv("CREDENTIALS_DIRECTORY");
 
@@ -151,7 +168,8 @@ static int find_kek(const struct keeper_store *s, const struct options *o, char 
 	if (strncmp(s->conf.kek, "file:", 5)) {
 		if (!o->kek[0])
 			return 0;
-		snprintf(why, why_len, "the vault's key is %s, and no file: -o kek=%s does not fit", s->conf.kek, o->kek);
+		snprintf(why, why_len, "the vault's key is %s, and no file: -o kek=%s does not fit", s->conf.kek,
+			 o->kek);
 		return 7;
 	}
 	if (!strncmp(given, "file:", 5)) {
@@ -159,7 +177,10 @@ static int find_kek(const struct keeper_store *s, const struct options *o, char 
 		return 0;
 	}
 	if (!credentials || credentials[0] != '/') {
-		snprintf(why, why_len, "-o kek=%s: there is no $CREDENTIALS_DIRECTORY; have systemd set it, with LoadCredential=%s:PATH in the unit", given, given + 11);
+		snprintf(why, why_len,
+			 "-o kek=%s: there is no $CREDENTIALS_DIRECTORY; have systemd set it, with "
+			 "LoadCredential=%s:PATH in the unit",
+			 given, given + 11);
 		return 7;
 	}
 	if (snprintf(ret_path, PATH_MAX, "%s/%s", credentials, given + 11) < PATH_MAX)
@@ -176,17 +197,25 @@ static int open_kek(struct keeper_store *s, const struct options *o, char *why, 
 
 	if (r || !path[0])
 		return r;
-	s->kek = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);	/* a FIFO in its place must not hold us */
+	/* a FIFO in its place must not hold us */
+	s->kek = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (s->kek < 0) {
-		snprintf(why, why_len, "key file %s: %s; bring it back from where you keep its copy: without it nothing can be decrypted", path, strerror(errno));
+		snprintf(why, why_len,
+			 "key file %s: %s; bring it back from where you keep its copy: without it nothing can be "
+			 "decrypted",
+			 path, strerror(errno));
 		return 7;
 	}
 	if (fstat(s->kek, &st) || !S_ISREG(st.st_mode)) {
-		snprintf(why, why_len, "key file %s is not a regular file; bring the vault's own key back from its copy", path);
+		snprintf(why, why_len,
+			 "key file %s is not a regular file; bring the vault's own key back from its copy", path);
 		return 7;
 	}
 	if (st.st_uid != 0 || (st.st_mode & 077)) {
-		snprintf(why, why_len, "key file %s can be read by others; run: chown root:root %s && chmod 600 %s, and think about who has read it", path, path, path);
+		snprintf(why, why_len,
+			 "key file %s can be read by others; run: chown root:root %s && chmod 600 %s, and think about "
+			 "who has read it",
+			 path, path, path);
 		return 7;
 	}
 	return 0;
@@ -211,7 +240,9 @@ int keeper_store_check_owner(int dir, const char *path, char *why, size_t why_le
 {
 	struct stat st;
 	if (fstat(dir, &st) || st.st_uid != 0 || (st.st_mode & 022)) {
-		snprintf(why, why_len, "%s must be root's and not writable by others; run: chown root:root %s && chmod 755 %s", path, path, path);
+		snprintf(why, why_len,
+			 "%s must be root's and not writable by others; run: chown root:root %s && chmod 755 %s", path,
+			 path, path);
 		return 1;
 	}
 	return 0;
@@ -223,7 +254,10 @@ static int open_audit(struct keeper_store *s, const char *path, char *why, size_
 	if (s->audit_dir >= 0)
 		s->audit_head = openat(s->audit_dir, "head", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (s->audit_dir < 0 || s->audit_head < 0) {
-		snprintf(why, why_len, "%s/audit: %s; nothing is served without a log: bring it back, or look at it with coffer audit verify %s", path, strerror(errno), path);
+		snprintf(why, why_len,
+			 "%s/audit: %s; nothing is served without a log: bring it back, or look at it with coffer "
+			 "audit verify %s",
+			 path, strerror(errno), path);
 		return 6;
 	}
 	return 0;
@@ -232,7 +266,9 @@ static int open_audit(struct keeper_store *s, const char *path, char *why, size_
 int keeper_store_open(const struct options *options, struct keeper_store *ret_store, char *why, size_t why_len)
 {
 	const char *path = options->store;
-	struct keeper_store s = { -1, -1, -1, -1, -1, -1, { { 0 }, { 0 }, { 0 }, { 0 }, { 0 }, 0 }, { 0, 0, 0, 0, 0, 0 } };
+	struct keeper_store s = {
+		-1, -1, -1, -1, -1, -1, { { 0 }, { 0 }, { 0 }, { 0 }, { 0 }, 0 }, { 0, 0, 0, 0, 0, 0 }
+	};
 	int r = 1;
 
 	if (geteuid() != 0) {
@@ -246,7 +282,8 @@ int keeper_store_open(const struct options *options, struct keeper_store *ret_st
 	}
 	int e = vaultconf_read(s.dir, &s.conf, why, why_len);
 	if (e == -ENOENT)
-		snprintf(why, why_len, "%s is not a store (no vault.conf); coffer init makes one: coffer init %s", path, path);
+		snprintf(why, why_len, "%s is not a store (no vault.conf); coffer init makes one: coffer init %s", path,
+			 path);
 	if (e) {
 		r = e == -EINVAL ? 6 : e == -ENOENT ? 4 : 1;
 		goto out;

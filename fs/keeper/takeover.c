@@ -10,7 +10,8 @@
 
 static void activate(struct keeper *k, int seat)
 {
-	const struct control_message word = { .type = CONTROL_ACTIVATE, .number = audit_head_segment(&k->shared->audit_head) };
+	const struct control_message word = { .type = CONTROL_ACTIVATE,
+					      .number = audit_head_segment(&k->shared->audit_head) };
 	int segment = -1;
 
 	k->active = seat;
@@ -19,18 +20,19 @@ static void activate(struct keeper *k, int seat)
 	memory_sign(k);
 	/* where the head is the word of one that was somebody else's, it opens nothing that is closed */
 	if (word.number > k->closed && audit_segment_open_at(k->store.audit_dir, word.number, false, 0, &segment))
-		segment = -1;	/* it asks, and hears why */
+		segment = -1; /* it asks, and hears why */
 	int r = control_send(k->seats[seat].control, &word, segment);
 	if (segment >= 0)
 		close(segment);
-	if (r) {	/* it is dead, which SIGCHLD is about to say; or has stopped to listen, and must be */
+	if (r) { /* it is dead, which SIGCHLD is about to say; or has stopped to listen, and must be */
 		log_warn("worker %d does not take its word: %s", (int)k->seats[seat].pid, strerror(-r));
 		kill(k->seats[seat].pid, SIGKILL);
 	}
 	children_publish(k);
 }
 
-/* What a worker had read and not answered goes back to the queue for the next one. Before that one has its word: what it has read itself must not come to it again, and be done twice at the same time. */
+/* What a worker had read and not answered goes back to the queue for the next one. Before that one has its word: what
+ * it has read itself must not come to it again, and be done twice at the same time. */
 static void send_again(struct keeper *k)
 {
 	if (k->resend && mount_resend(k->mount))
@@ -60,10 +62,7 @@ static int standby(const struct keeper *k)
 	return -1;
 }
 
-static void blame(void *arg, uint64_t unique)
-{
-	suspects_add(arg, unique);
-}
+static void blame(void *arg, uint64_t unique) { suspects_add(arg, unique); }
 
 /* Only what a thread was at is under suspicion: what waited in a queue has done nothing. */
 static void note_suspects(struct shared *s)
@@ -76,7 +75,7 @@ void takeover_retire(struct keeper *k, int next, int64_t patience_ms)
 {
 	if (k->active >= 0)
 		children_stop_worker(k, k->active, patience_ms);
-	note_suspects(k->shared);	/* of one that did not end in time */
+	note_suspects(k->shared); /* of one that did not end in time */
 	send_again(k);
 	activate(k, next);
 }
@@ -92,7 +91,7 @@ void takeover_after_death(struct keeper *k)
 	k->active = -1;
 	note_suspects(k->shared);
 	k->aborted = mount_aborted(k->mount);
-	if (k->aborted)		/* it has nothing to serve any more, and nor has another */
+	if (k->aborted) /* it has nothing to serve any more, and nor has another */
 		return;
 	k->shared->keeper.restarts++;
 	send_again(k);

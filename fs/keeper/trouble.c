@@ -20,7 +20,8 @@ void keeper_trouble(struct keeper *k, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(text, sizeof text, format, ap);
 	va_end(ap);
-	log_warn("%s", text);		/* and not from the shared memory: a worker that is somebody else's could take its end away */
+	/* and not from the shared memory: a worker that is somebody else's could take its end away */
+	log_warn("%s", text);
 	memcpy(s->trouble, text, sizeof text);
 	clock_gettime(CLOCK_REALTIME, &t);
 	s->trouble_at = t.tv_sec * 1000000000 + t.tv_nsec;

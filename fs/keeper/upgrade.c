@@ -1,7 +1,10 @@
-/* Upgrade in place: a worker from the binary that is now on disk, then the helpers, then this process itself. Callers notice nothing.
+/* Upgrade in place: a worker from the binary that is now on disk, then the helpers, then this process itself. Callers
+ * notice nothing.
  *
- * Each step is taken when the one before has proved the binary: a worker of it must stand ready, having read the store, before the old one is retired; a child of it must understand our state before
- * this process becomes it. Where one fails, what runs goes on, and status and log say why. A binary whose workers stand ready and then end before they serve is taken back, too. */
+ * Each step is taken when the one before has proved the binary: a worker of it must stand ready, having read the store,
+ * before the old one is retired; a child of it must understand our state before this process becomes it. Where one
+ * fails, what runs goes on, and status and log say why. A binary whose workers stand ready and then end before they
+ * serve is taken back, too. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,18 +20,20 @@
 #include "fs/common/log.h"
 
 #define DRAIN_MS 8000
-#define DEATHS   2	/* of workers of the new binary, in a row and before they served: one may be somebody's doing */
+#define DEATHS   2 /* of workers of the new binary, in a row and before they served: one may be somebody's doing */
 
 extern char **environ;
 
-/* Whoever can write to it, or put another in its place, would be root by our next exec. In a directory with the sticky bit nobody can take away or rename what is root's. */
+/* Whoever can write to it, or put another in its place, would be root by our next exec. In a directory with the sticky
+ * bit nobody can take away or rename what is root's. */
 static bool safe(const struct stat *st)
 {
 	const bool sticky_dir = S_ISDIR(st->st_mode) && (st->st_mode & S_ISVTX);
 	return st->st_uid == 0 && (!(st->st_mode & (S_IWGRP | S_IWOTH)) || sticky_dir);
 }
 
-/* Opens an absolute path without links from the root on, and looks at each step through the descriptor that the next one starts from: what is checked is what is used. */
+/* Opens an absolute path without links from the root on, and looks at each step through the descriptor that the next
+ * one starts from: what is checked is what is used. */
 static int open_safely(const char *path, int *ret_fd, char *why, size_t why_len)
 {
 	char copy[PATH_MAX], *save = NULL;
@@ -44,14 +49,16 @@ static int open_safely(const char *path, int *ret_fd, char *why, size_t why_len)
 	char *part = strtok_r(copy, "/", &save);
 	while (dir >= 0 && part) {
 		char *next = strtok_r(NULL, "/", &save);
-		int fd = openat(dir, part, (next ? O_PATH | O_DIRECTORY : O_RDONLY | O_NONBLOCK) | O_NOFOLLOW | O_CLOEXEC);
+		int fd = openat(dir, part,
+				(next ? O_PATH | O_DIRECTORY : O_RDONLY | O_NONBLOCK) | O_NOFOLLOW | O_CLOEXEC);
 		int error = errno;
 		close(dir);
 		dir = fd;
 		if (fd < 0 || fstat(fd, &st)) {
 			snprintf(why, why_len, "%s", strerror(error));
 		} else if (!safe(&st)) {
-			snprintf(why, why_len, "%s is not root's alone to write: chown root, chmod go-w", next ? "a directory above it" : "it");
+			snprintf(why, why_len, "%s is not root's alone to write: chown root, chmod go-w",
+				 next ? "a directory above it" : "it");
 		} else if (!next && (!S_ISREG(st.st_mode) || !(st.st_mode & S_IXUSR))) {
 			snprintf(why, why_len, "it is no program");
 		} else {
@@ -124,7 +131,9 @@ void upgrade_worker_died(struct keeper *k, int status)
 	if (k->fatal[0])
 		snprintf(why, sizeof why, "a worker of it does not get ready: %.300s", k->fatal);
 	else
-		snprintf(why, sizeof why, "a worker of it does not start (%s %d)", WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		snprintf(why, sizeof why, "a worker of it does not start (%s %d)",
+			 WIFSIGNALED(status) ? "signal" : "status",
+			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	give_up(k, why);
 }
 
@@ -137,7 +146,11 @@ void upgrade_not_served(struct keeper *k)
 /* Does the new binary know our state? A child of it says so: this process could not come back. */
 static bool understands(struct keeper *k, int state_fd)
 {
-	struct role_args a = { .role = "check", .uid = k->store.users.helper, .gid = k->store.users.helper_gid, .log_stderr = k->options.foreground, .n_fds = 1 };
+	struct role_args a = { .role = "check",
+			       .uid = k->store.users.helper,
+			       .gid = k->store.users.helper_gid,
+			       .log_stderr = k->options.foreground,
+			       .n_fds = 1 };
 	pid_t pid;
 	int status = 0;
 
@@ -159,7 +172,7 @@ static int become(struct keeper *k)
 	int *fds[STATE_FDS], state_fd = -1;
 	char resume[32];
 
-	children_end_holders(k, true);		/* who comes after us knows nothing of them */
+	children_end_holders(k, true); /* who comes after us knows nothing of them */
 	state_save(k, &s);
 	int r = state_to_memfd(&s, &state_fd);
 	if (r)
@@ -186,10 +199,7 @@ static int become(struct keeper *k)
 }
 
 /* With a passphrase, the key holder stays: another one would be sealed. */
-static bool keeps_keyholder(const struct keeper *k)
-{
-	return k->store.kek < 0;
-}
+static bool keeps_keyholder(const struct keeper *k) { return k->store.kek < 0; }
 
 void upgrade_prepared(struct keeper *k, int seat)
 {
@@ -210,7 +220,7 @@ void upgrade_served(struct keeper *k)
 	k->before_fd = -1;
 	children_stop_helper(k, HELPER_RESOLVER);
 	children_stop_helper(k, HELPER_BELL);
-	children_stop_helper(k, HELPER_RUNNER);	/* its programs end with it: hooks run again */
+	children_stop_helper(k, HELPER_RUNNER); /* its programs end with it: hooks run again */
 	if (keeps_keyholder(k))
 		log_info("upgrade: the key holder is left as it is, for another one would be sealed");
 	else
@@ -219,7 +229,8 @@ void upgrade_served(struct keeper *k)
 		if (!k->helpers[i].pid)
 			children_start_helper(k, (enum helper)i);
 	int r = become(k);
-	keeper_trouble(k, "the keeper itself could not be upgraded (%s), and goes on: restart it when that suits", strerror(-r));
+	keeper_trouble(k, "the keeper itself could not be upgraded (%s), and goes on: restart it when that suits",
+		       strerror(-r));
 }
 
 int upgrade_watch(struct keeper *k)

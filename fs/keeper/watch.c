@@ -6,9 +6,10 @@
 #include "fs/common/log.h"
 
 #define LOOK_MS        250
-#define LONG_MS        1000	/* for a process to end */
-#define STOPPED_LOOKS  2	/* a stopped process is ended at the second look … */
-#define CONTINUE_LOOKS 8	/* … but the key holder, who may have a passphrase that nobody gives twice, is asked to go on first */
+#define LONG_MS        1000 /* for a process to end */
+#define STOPPED_LOOKS  2    /* a stopped process is ended at the second look … */
+/* … but the key holder, who may have a passphrase that nobody gives twice, is asked to go on first */
+#define CONTINUE_LOOKS 8
 
 static void kill_worker(struct keeper *k, struct seat *s)
 {
@@ -18,7 +19,8 @@ static void kill_worker(struct keeper *k, struct seat *s)
 	k->shared->keeper.watchdog_kills++;
 }
 
-/* A thread of a killed worker can wait in the kernel for what only the next worker brings: a directory's lock, for one, that a client's unanswered mkdir holds. So we do not wait for it. */
+/* A thread of a killed worker can wait in the kernel for what only the next worker brings: a directory's lock, for one,
+ * that a client's unanswered mkdir holds. So we do not wait for it. */
 static void look_at_dying(struct keeper *k, int seat)
 {
 	struct seat *s = &k->seats[seat];
@@ -28,11 +30,18 @@ static void look_at_dying(struct keeper *k, int seat)
 		return;
 	if (!dying_cannot_act(s->pid)) {
 		if (since >= LONG_MS && !s->told)
-			keeper_trouble(k, "worker %d was killed and does not end, perhaps for a disk that does not answer: what it writes must be written, or fail, before the next one takes over", (int)s->pid);
+			keeper_trouble(
+				k,
+				"worker %d was killed and does not end, perhaps for a disk that does not answer: what "
+				"it writes must be written, or fail, before the next one takes over",
+				(int)s->pid);
 		s->told |= since >= LONG_MS;
 		return;
 	}
-	keeper_trouble(k, "worker %d was killed and cannot be reaped, for a thread of it waits in the kernel; the next one takes over", (int)s->pid);
+	keeper_trouble(k,
+		       "worker %d was killed and cannot be reaped, for a thread of it waits in the kernel; the next "
+		       "one takes over",
+		       (int)s->pid);
 	dying_leave_behind(k, seat);
 }
 
@@ -51,16 +60,19 @@ static void look_for_stuck(struct keeper *k, struct seat *s)
 		began = atomic_load(&k->shared->unanswered.at[i].began);
 	if (!limit || s->killed_ms || !too_long(began, now, limit))
 		return;
-	keeper_trouble(k, "worker %d has been at one request for %u seconds and is ended", (int)s->pid, (now - began) / 1000);
+	keeper_trouble(k, "worker %d has been at one request for %u seconds and is ended", (int)s->pid,
+		       (now - began) / 1000);
 	kill_worker(k, s);
 }
 
 /* Whatever it waits for: it is in the place of one that could take over, or has the word to. */
 static void look_for_slow(struct keeper *k, struct seat *s)
 {
-	if (!k->options.watchdog || s->killed_ms || clock_ms() - s->since_ms < START_TIMEOUT_MS || (s->state != SEAT_PREPARING && s->state != SEAT_ACTIVATING))
+	if (!k->options.watchdog || s->killed_ms || clock_ms() - s->since_ms < START_TIMEOUT_MS ||
+	    (s->state != SEAT_PREPARING && s->state != SEAT_ACTIVATING))
 		return;
-	keeper_trouble(k, "worker %d did not get ready in %d seconds and is ended", (int)s->pid, START_TIMEOUT_MS / 1000);
+	keeper_trouble(k, "worker %d did not get ready in %d seconds and is ended", (int)s->pid,
+		       START_TIMEOUT_MS / 1000);
 	kill_worker(k, s);
 }
 

@@ -20,10 +20,14 @@ void wire_address(int store_dir, struct sockaddr_un *ret)
 	snprintf(ret->sun_path, sizeof ret->sun_path, "/proc/self/fd/%d/" WIRE_SOCKET, store_dir);
 }
 
-int wire_say(int fd, enum handover_word word, const struct keeper_state *state, const int *fds, size_t n_fds, const char *text)
+int wire_say(int fd, enum handover_word word, const struct keeper_state *state, const int *fds, size_t n_fds,
+	     const char *text)
 {
 	static struct handover_message m;
-	union { char buf[CMSG_SPACE(STATE_FDS * sizeof(int))]; struct cmsghdr align; } u = { 0 };
+	union {
+		char buf[CMSG_SPACE(STATE_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} u = { 0 };
 	struct iovec iov = { &m, sizeof m };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
@@ -45,9 +49,15 @@ int wire_say(int fd, enum handover_word word, const struct keeper_state *state, 
 
 int wire_hear(int fd, int timeout_ms, struct handover_message *ret, int *ret_fds, size_t *ret_n_fds)
 {
-	union { char buf[CMSG_SPACE(STATE_FDS * sizeof(int))]; struct cmsghdr align; } u = { 0 };
+	union {
+		char buf[CMSG_SPACE(STATE_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} u = { 0 };
 	struct iovec iov = { ret, sizeof *ret };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ret_fds ? u.buf : NULL, .msg_controllen = ret_fds ? sizeof u.buf : 0 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = ret_fds ? u.buf : NULL,
+			      .msg_controllen = ret_fds ? sizeof u.buf : 0 };
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	size_t n = 0;
 
@@ -82,7 +92,8 @@ void handover_yield(int store_dir)
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	wire_address(store_dir, &a);
-	if (fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a) && wire_is_roots(fd) && !wire_say(fd, HANDOVER_YIELD, NULL, NULL, 0, NULL))
+	if (fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a) && wire_is_roots(fd) &&
+	    !wire_say(fd, HANDOVER_YIELD, NULL, NULL, 0, NULL))
 		(void)wire_hear(fd, WIRE_ANSWER_MS, &m, NULL, NULL);
 	if (fd >= 0)
 		close(fd);
@@ -92,7 +103,8 @@ int keeper_remount(const struct options *options, char *why, size_t why_len)
 {
 	static struct handover_message m;
 	struct sockaddr_un a;
-	int dir = open(options->store, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
+	int dir = open(options->store, O_PATH | O_DIRECTORY | O_CLOEXEC),
+	    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
 
 	wire_address(dir, &a);
 	if (geteuid() != 0) {
@@ -108,7 +120,10 @@ int keeper_remount(const struct options *options, char *why, size_t why_len)
 		if (!r && m.word != HANDOVER_DONE)
 			r = -EPROTO;
 		if (r)
-			snprintf(why, why_len, "the daemon that serves %s did not do it (%s); unmount it and mount it again with -o %s", options->store, strerror(-r), options->read_only ? "ro" : "rw");
+			snprintf(why, why_len,
+				 "the daemon that serves %s did not do it (%s); unmount it and mount it again with -o "
+				 "%s",
+				 options->store, strerror(-r), options->read_only ? "ro" : "rw");
 	}
 	if (dir >= 0)
 		close(dir);

@@ -41,7 +41,8 @@ bool words_hear(struct keeper *k, int seat, struct control_message *ret)
 	if (r) {
 		if (r != -EPIPE && r != -ECONNRESET)
 			log_warn("what worker %d says cannot be read (%s): it is ended", (int)s->pid, strerror(-r));
-		/* it dies, and SIGCHLD says so too; or it must: one that cannot be told to take over, nor be given the next segment, would let callers wait for ever */
+		/* it dies, and SIGCHLD says so too; or it must: one that cannot be told to take over, nor be given the
+		 * next segment, would let callers wait for ever */
 		if (s->pid > 0)
 			kill(s->pid, SIGKILL);
 		close(s->control);

@@ -1,11 +1,14 @@
 /* Events to hooks.
  *
- * Each hook has a place in the stream of events: what lies before it is done with. New events are looked at once, for all hooks. A hook for which there is one waits for its debounce time; then its
- * program runs once for all events that came until then and make the same command: all, if the command has no percents, else those of one secret and kind that follow each other. When it has succeeded
- * the place moves behind them; a program that fails is run again, later and later, and given up in the end, which is an event too.
+ * Each hook has a place in the stream of events: what lies before it is done with. New events are looked at once, for
+ * all hooks. A hook for which there is one waits for its debounce time; then its program runs once for all events that
+ * came until then and make the same command: all, if the command has no percents, else those of one secret and kind
+ * that follow each other. When it has succeeded the place moves behind them; a program that fails is run again, later
+ * and later, and given up in the end, which is an event too.
  *
- * Exactly once: the runner is asked under a key made of the hook, the first event and the attempt. A worker that takes over first asks whether a run of that key is known, and gets its result, with the
- * place up to which its events went. If the runner itself was killed, the program was too, and runs again. */
+ * Exactly once: the runner is asked under a key made of the hook, the first event and the attempt. A worker that takes
+ * over first asks whether a run of that key is known, and gets its result, with the place up to which its events went.
+ * If the runner itself was killed, the program was too, and runs again. */
 #include "fs/lifecycle/delivery.h"
 
 #include <errno.h>
@@ -21,21 +24,22 @@
 #include "store/lifecycle/events.h"
 #include "store/lifecycle/marks.h"
 
-#define ATTEMPTS      8
-#define BACKOFF_MS    1000	/* doubles with each failure, up to … */
-#define BACKOFF_MAX   300000
-#define ROWS          128	/* looked at in one go */
-#define LAG_MAX       (1u << 20)	/* bytes of events that are looked at again after a restart, for hooks that they do not concern */
-#define BUSY_MS       200	/* when the runner has no room, or the store not */
+#define ATTEMPTS    8
+#define BACKOFF_MS  1000 /* doubles with each failure, up to … */
+#define BACKOFF_MAX 300000
+#define ROWS        128 /* looked at in one go */
+/* bytes of events that are looked at again after a restart, for hooks that they do not concern */
+#define LAG_MAX     (1u << 20)
+#define BUSY_MS     200 /* when the runner has no room, or the store not */
 
 struct waiting {
 	struct hook hook;
 	struct hook_place place;
-	bool pending;		/* there is an event for it at or behind its place */
-	int64_t due;		/* monotonic ms: not before */
-	bool resumed;		/* the runner was asked for what a worker before us began */
-	bool resuming;		/* … and has not answered yet */
-	uint64_t recorded[2];	/* the run that the log has a record of: its key, and up to where its events go */
+	bool pending;         /* there is an event for it at or behind its place */
+	int64_t due;          /* monotonic ms: not before */
+	bool resumed;         /* the runner was asked for what a worker before us began */
+	bool resuming;        /* … and has not answered yet */
+	uint64_t recorded[2]; /* the run that the log has a record of: its key, and up to where its events go */
 };
 
 struct delivery {
@@ -43,7 +47,7 @@ struct delivery {
 	struct programs *programs;
 	struct waiting *hooks;
 	size_t n;
-	uint64_t scanned;	/* events before it were looked at for all hooks */
+	uint64_t scanned; /* events before it were looked at for all hooks */
 	struct event_row rows[ROWS];
 };
 
@@ -72,10 +76,12 @@ void delivery_free(struct delivery *d)
 
 static bool wants(const struct hook *h, const struct event_row *e)
 {
-	return (h->events & EVENT_BIT(e->kind)) && !(e->kind == EVENT_NEW_VERSION && e->same) && scope_covers(h->scope, e->name);
+	return (h->events & EVENT_BIT(e->kind)) && !(e->kind == EVENT_NEW_VERSION && e->same) &&
+	       scope_covers(h->scope, e->name);
 }
 
-/* When a retry is due on the monotonic clock: the wall clock may have been set, so that it is trusted for no more than the longest wait. */
+/* When a retry is due on the monotonic clock: the wall clock may have been set, so that it is trusted for no more than
+ * the longest wait. */
 static int64_t retry_at(const struct hook_place *place)
 {
 	int64_t ms = (place->retry - clock_wall()) / 1000000;
@@ -102,7 +108,9 @@ static int take_hooks(struct delivery *d, const struct hook *hooks, size_t n)
 	for (size_t i = 0; i < n && r == 0; i++) {
 		const struct waiting *before = find(d, hooks[i].id);
 		if (before)
-			fresh[i] = (struct waiting){ .resumed = before->resumed, .resuming = before->resuming, .recorded = { before->recorded[0], before->recorded[1] } };
+			fresh[i] = (struct waiting){ .resumed = before->resumed,
+						     .resuming = before->resuming,
+						     .recorded = { before->recorded[0], before->recorded[1] } };
 		fresh[i].hook = hooks[i];
 		r = store_hook_place(d->v->store, hooks[i].id, &fresh[i].place);
 		fresh[i].due = retry_at(&fresh[i].place);
@@ -178,13 +186,14 @@ static bool scan(struct delivery *d)
 
 struct batch {
 	struct event_row first, last;
-	uint64_t until;		/* the place behind it */
-	bool found, more;	/* more: for this hook, behind it */
+	uint64_t until;   /* the place behind it */
+	bool found, more; /* more: for this hook, behind it */
 };
 
 static bool alike(const struct waiting *w, const struct event_row *a, const struct event_row *b)
 {
-	return !runner_command_varies(w->hook.command) || (a->kind == b->kind && a->version == b->version && !strcmp(a->name, b->name));
+	return !runner_command_varies(w->hook.command) ||
+	       (a->kind == b->kind && a->version == b->version && !strcmp(a->name, b->name));
 }
 
 static void add(const struct waiting *w, struct batch *b, const struct event_row *e)
@@ -259,7 +268,8 @@ static void ask_again(struct waiting *w)
 	w->due = clock_ms() + BUSY_MS;
 }
 
-/* What went wrong, for the list of hooks and the events. What a program says for itself could be a value, and is for the daemon's log alone. */
+/* What went wrong, for the list of hooks and the events. What a program says for itself could be a value, and is for
+ * the daemon's log alone. */
 static void describe(const struct program_result *result, char *ret, size_t len)
 {
 	snprintf(ret, len, "%.*s", (int)len - 1, result->why);
@@ -277,19 +287,22 @@ static void failed(struct delivery *d, struct waiting *w, const struct program_r
 	for (uint32_t i = 1; i < place.attempts && wait < BACKOFF_MAX; i++)
 		wait *= 2;
 	place.retry = clock_wall() + wait * 1000000;
-	log_caused(LOG_WARNING, "hook %llu (%s) failed: %s", (unsigned long long)w->hook.id, w->hook.command, result->why);
+	log_caused(LOG_WARNING, "hook %llu (%s) failed: %s", (unsigned long long)w->hook.id, w->hook.command,
+		   result->why);
 	describe(result, place.why, sizeof place.why);
 	if (place.attempts < ATTEMPTS) {
 		w->due = clock_ms() + wait;
-		snprintf(detail, sizeof detail, "hook %llu: %.120s; it is tried again", (unsigned long long)w->hook.id, place.why);
+		snprintf(detail, sizeof detail, "hook %llu: %.120s; it is tried again", (unsigned long long)w->hook.id,
+			 place.why);
 		if (move(d, w, &place, place.attempts == 1 ? detail : NULL) < 0)
 			w->place.attempts = place.attempts;
 		return;
 	}
-	snprintf(detail, sizeof detail, "hook %llu was given up after %d attempts: %.120s", (unsigned long long)w->hook.id, ATTEMPTS, place.why);
+	snprintf(detail, sizeof detail, "hook %llu was given up after %d attempts: %.120s",
+		 (unsigned long long)w->hook.id, ATTEMPTS, place.why);
 	log_caused(LOG_ERR, "%s", detail);
 	place.delivered = result->cookie ? result->cookie : result->tag;
-	place.attempts = 0;	/* why stays, until a run succeeds */
+	place.attempts = 0; /* why stays, until a run succeeds */
 	place.retry = 0;
 	w->pending = true;
 	if (move(d, w, &place, detail) < 0)
@@ -300,24 +313,28 @@ static void take_result(struct delivery *d, const struct program_result *result)
 {
 	struct waiting *w = find(d, result->subject);
 	struct hook_place place = { .delivered = result->cookie };
-	const struct audit_event e = { .operation = AUDIT_HOOK_RUN, .result = AUDIT_ERROR, .error = result->error == -ECHILD ? EIO : -result->error, .secret = w ? w->hook.scope : NULL,
-				       .detail = w ? w->hook.command : NULL, .privileged = true };
+	const struct audit_event e = { .operation = AUDIT_HOOK_RUN,
+				       .result = AUDIT_ERROR,
+				       .error = result->error == -ECHILD ? EIO : -result->error,
+				       .secret = w ? w->hook.scope : NULL,
+				       .detail = w ? w->hook.command : NULL,
+				       .privileged = true };
 
-	if (!w)			/* removed meanwhile */
+	if (!w) /* removed meanwhile */
 		return;
 	bool nothing = w->resuming && (result->error == -ENOENT || result->error == -EINVAL);
 	w->resuming = false;
-	if (nothing) {		/* no worker before us began it */
+	if (nothing) { /* no worker before us began it */
 		w->pending = true;
 		w->due = 0;
 		return;
 	}
-	if (result->error == -EAGAIN) {	/* it was not run */
+	if (result->error == -EAGAIN) { /* it was not run */
 		w->pending = true;
 		w->due = clock_ms() + BUSY_MS;
 		return;
 	}
-	w->recorded[0] = 0;	/* it ran: what runs from now on is another run */
+	w->recorded[0] = 0; /* it ran: what runs from now on is another run */
 	if (result->error) {
 		audit_append(d->v->audit, &e, NULL);
 		failed(d, w, result);
@@ -331,7 +348,11 @@ static void take_result(struct delivery *d, const struct program_result *result)
 
 static struct runner_request request_of(const struct waiting *w, const struct batch *b)
 {
-	struct runner_request q = { .user = w->hook.user, .timeout = w->hook.timeout, .event = b->last.kind, .version = b->last.version, .cookie = b->until,
+	struct runner_request q = { .user = w->hook.user,
+				    .timeout = w->hook.timeout,
+				    .event = b->last.kind,
+				    .version = b->last.version,
+				    .cookie = b->until,
 				    .key = { w->hook.id, b->first.at << 4 | w->place.attempts } };
 
 	snprintf(q.name, sizeof q.name, "%s", b->last.name);
@@ -342,7 +363,12 @@ static struct runner_request request_of(const struct waiting *w, const struct ba
 /* Before it runs. What was recorded and not run, as there was no room, is not recorded again. */
 static int record(struct delivery *d, struct waiting *w, const struct batch *b, uint64_t key)
 {
-	const struct audit_event e = { .operation = AUDIT_HOOK_RUN, .result = AUDIT_ALLOW, .secret = b->last.name, .version = b->last.version, .detail = w->hook.command, .privileged = true };
+	const struct audit_event e = { .operation = AUDIT_HOOK_RUN,
+				       .result = AUDIT_ALLOW,
+				       .secret = b->last.name,
+				       .version = b->last.version,
+				       .detail = w->hook.command,
+				       .privileged = true };
 	int r;
 
 	if (w->recorded[0] == key && w->recorded[1] == b->until)
@@ -379,7 +405,7 @@ static void run(struct delivery *d, struct waiting *w)
 	struct batch b = { 0 };
 	int r = gather(d, w, &b);
 
-	if (r == 0 && !b.found) {	/* nothing for it any more: the place moves when there is something */
+	if (r == 0 && !b.found) { /* nothing for it any more: the place moves when there is something */
 		w->pending = false;
 		w->due = 0;
 		return;

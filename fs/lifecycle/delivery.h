@@ -7,7 +7,7 @@
 
 struct delivery;
 int delivery_new(struct vault *v, struct programs *programs, struct delivery **ret_delivery);
-void delivery_free(struct delivery *d);	/* accepts NULL */
+void delivery_free(struct delivery *d); /* accepts NULL */
 
 /* Rules may have changed: hooks are read again. 0 or negative errno: try again later. */
 int delivery_reload(struct delivery *d);

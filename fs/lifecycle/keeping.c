@@ -36,7 +36,8 @@ static void describe(const struct history *h, char *ret, size_t len)
 	if (!h->versions)
 		snprintf(ret, len, "history rule %llu on %s keeps %s", (unsigned long long)h->id, h->scope, span);
 	else
-		snprintf(ret, len, "history rule %llu on %s keeps %u version%s%s%s", (unsigned long long)h->id, h->scope, h->versions, h->versions == 1 ? "" : "s", h->span ? " and " : "", span);
+		snprintf(ret, len, "history rule %llu on %s keeps %u version%s%s%s", (unsigned long long)h->id,
+			 h->scope, h->versions, h->versions == 1 ? "" : "s", h->span ? " and " : "", span);
 }
 
 static void look(struct vault *v, uint32_t secret, struct going *ret)
@@ -57,7 +58,12 @@ static void look(struct vault *v, uint32_t secret, struct going *ret)
 
 static int record(struct vault *v, const struct going *g, uint32_t version, int error)
 {
-	const struct audit_event e = { .operation = AUDIT_SECRET_DESTROY, .result = error ? AUDIT_ERROR : AUDIT_ALLOW, .error = error, .secret = g->name, .version = version, .detail = g->detail,
+	const struct audit_event e = { .operation = AUDIT_SECRET_DESTROY,
+				       .result = error ? AUDIT_ERROR : AUDIT_ALLOW,
+				       .error = error,
+				       .secret = g->name,
+				       .version = version,
+				       .detail = g->detail,
 				       .privileged = true };
 	return audit_append(v->audit, &e, NULL);
 }
@@ -67,7 +73,11 @@ static int destroy(struct vault *v, uint32_t secret, const struct going *g)
 	int r = 0;
 
 	for (size_t i = 0; i < g->n && r == 0; i++) {
-		const struct event e = { .kind = EVENT_VERSION_DESTROYED, .secret = secret, .version = g->versions[i], .name = g->name, .detail = g->detail };
+		const struct event e = { .kind = EVENT_VERSION_DESTROYED,
+					 .secret = secret,
+					 .version = g->versions[i],
+					 .name = g->name,
+					 .detail = g->detail };
 		r = store_version_destroy(v->store, secret, g->versions[i]);
 		if (r == 0)
 			r = store_event_add(v->store, &e);
@@ -89,7 +99,7 @@ int keeping_act(struct vault *v, uint32_t secret)
 	r = store_begin(v->store);
 	if (r < 0)
 		return r;
-	look(v, secret, &g);	/* as it is now that nobody else can change it */
+	look(v, secret, &g); /* as it is now that nobody else can change it */
 	r = destroy(v, secret, &g);
 	if (r < 0 || !g.n) {
 		store_rollback(v->store);

@@ -25,14 +25,15 @@
 #include "store/lifecycle/marks.h"
 #include "store/objects/rotate.h"
 
-#define LOOK_MS      1000	/* the wall clock may be set: what is due is looked at once a second, which costs nothing */
-#define FIRST_LOOK_MS 20		/* callers that waited while the worker before died come first */
-#define SEALED_MS    250
-#define SLICE        1024	/* secrets looked at under one lock */
-#define DUE_AT_ONCE  64		/* then others get their turn */
-#define RETRY_NS     (10 * (int64_t)1000000000)	/* after a first failure; doubles, up to … */
-#define RETRY_MAX_NS (6 * 3600 * (int64_t)1000000000)
-#define AGAIN_NS     (5 * (int64_t)1000000000)	/* the store could not */
+/* the wall clock may be set: what is due is looked at once a second, which costs nothing */
+#define LOOK_MS       1000
+#define FIRST_LOOK_MS 20 /* callers that waited while the worker before died come first */
+#define SEALED_MS     250
+#define SLICE         1024                       /* secrets looked at under one lock */
+#define DUE_AT_ONCE   64                         /* then others get their turn */
+#define RETRY_NS      (10 * (int64_t)1000000000) /* after a first failure; doubles, up to … */
+#define RETRY_MAX_NS  (6 * 3600 * (int64_t)1000000000)
+#define AGAIN_NS      (5 * (int64_t)1000000000) /* the store could not */
 
 struct lifecycle {
 	struct vault *v;
@@ -42,9 +43,9 @@ struct lifecycle {
 	struct programs *programs;
 	struct delivery *delivery;
 	struct schedule *schedule;
-	struct schedule *keeping;	/* when versions go */
-	bool stale;		/* rules or everything changed: look at all */
-	struct mark *marks;	/* while all is looked at: ascending */
+	struct schedule *keeping; /* when versions go */
+	bool stale;               /* rules or everything changed: look at all */
+	struct mark *marks;       /* while all is looked at: ascending */
 	size_t n_marks, marks_room;
 };
 
@@ -69,7 +70,9 @@ static bool subject_fill(const struct store *s, const struct catalog_secret *c, 
 
 	if (!v || (!policy && v->expires == INT64_MAX))
 		return false;
-	*ret = (struct subject){ .id = c->id, .current = *v, .has_policy = policy != NULL, .near_days = rules->near_days };
+	*ret = (struct subject){
+		.id = c->id, .current = *v, .has_policy = policy != NULL, .near_days = rules->near_days
+	};
 	vault_copy_name(ret->name, sizeof ret->name, c->name);
 	if (policy)
 		ret->policy = *policy;
@@ -149,7 +152,8 @@ static int schedule_slice(struct lifecycle *l, uint32_t *after)
 		r = schedule_set(l->keeping, c->id, keeping_due(l->v->store, c));
 		if (r < 0 || !subject_fill(l->v->store, c, &s))
 			continue;
-		const struct mark *m = l->n_marks ? bsearch(&c->id, l->marks, l->n_marks, sizeof *l->marks, by_secret) : NULL;
+		const struct mark *m = l->n_marks ? bsearch(&c->id, l->marks, l->n_marks, sizeof *l->marks, by_secret)
+						  : NULL;
 		r = schedule_set(l->schedule, c->id, due_of(&s, m ? m : &none).at);
 	}
 	if (r == 0 && store_next(l->v->store, *after, false))
@@ -179,9 +183,15 @@ static int schedule_all(struct lifecycle *l)
 /* ---- acts ---- */
 
 /* The record of what the daemon did by itself. */
-static int record(struct lifecycle *l, enum audit_operation operation, const struct subject *s, uint32_t version, int error, const char *detail)
+static int record(struct lifecycle *l, enum audit_operation operation, const struct subject *s, uint32_t version,
+		  int error, const char *detail)
 {
-	const struct audit_event e = { .operation = operation, .result = error ? AUDIT_ERROR : AUDIT_ALLOW, .error = error, .secret = s->name, .version = version, .detail = detail,
+	const struct audit_event e = { .operation = operation,
+				       .result = error ? AUDIT_ERROR : AUDIT_ALLOW,
+				       .error = error,
+				       .secret = s->name,
+				       .version = version,
+				       .detail = detail,
 				       .privileged = true };
 	return audit_append(l->v->audit, &e, NULL);
 }
@@ -199,9 +209,12 @@ static struct mark mark_for(const struct subject *s, const struct mark *before)
 }
 
 /* An event and its mark, in one transaction, which is begun. */
-static int tell_in_transaction(struct lifecycle *l, const struct subject *s, const struct mark *m, enum event_kind kind, const char *detail)
+static int tell_in_transaction(struct lifecycle *l, const struct subject *s, const struct mark *m, enum event_kind kind,
+			       const char *detail)
 {
-	const struct event e = { .kind = kind, .secret = s->id, .version = s->current.number, .name = s->name, .detail = detail };
+	const struct event e = {
+		.kind = kind, .secret = s->id, .version = s->current.number, .name = s->name, .detail = detail
+	};
 	int r = store_mark_put(l->v->store, m);
 
 	return r < 0 ? r : store_event_add(l->v->store, &e);
@@ -223,7 +236,8 @@ static int raise_event(struct lifecycle *l, const struct subject *s, const struc
 		return r;
 	r = tell_in_transaction(l, s, &m, kind, detail);
 	if (r == 0)
-		r = record(l, due == DUE_EXPIRED ? AUDIT_SECRET_EXPIRED : AUDIT_SECRET_NEAR_EXPIRY, s, s->current.number, 0, detail[0] ? detail : NULL);
+		r = record(l, due == DUE_EXPIRED ? AUDIT_SECRET_EXPIRED : AUDIT_SECRET_NEAR_EXPIRY, s,
+			   s->current.number, 0, detail[0] ? detail : NULL);
 	if (r < 0) {
 		store_rollback(l->v->store);
 		return r;
@@ -270,7 +284,8 @@ static bool still_due(struct lifecycle *l, const struct subject *s)
 {
 	struct subject now;
 
-	return subject_get(l, s->id, &now) && now.current.number == s->current.number && now.has_policy && now.policy.id == s->policy.id;
+	return subject_get(l, s->id, &now) && now.current.number == s->current.number && now.has_policy &&
+	       now.policy.id == s->policy.id;
 }
 
 /* The new version; what is due moves with it, for its creation is now. */
@@ -286,8 +301,10 @@ static int rotation_commit(struct lifecycle *l, const struct subject *s, const s
 		store_rollback(l->v->store);
 		return 0;
 	}
-	r = rotate_add(l->v->store, s->id, s->policy.expiry, secbuf_cdata(value), secbuf_len(value), clock_wall(), &version);
-	snprintf(detail, sizeof detail, "rotated by policy %llu, which uid %u made", (unsigned long long)s->policy.id, s->policy.created_by);
+	r = rotate_add(l->v->store, s->id, s->policy.expiry, secbuf_cdata(value), secbuf_len(value), clock_wall(),
+		       &version);
+	snprintf(detail, sizeof detail, "rotated by policy %llu, which uid %u made", (unsigned long long)s->policy.id,
+		 s->policy.created_by);
 	if (r == 0)
 		r = record(l, AUDIT_SECRET_SET, s, version, 0, detail);
 	if (r < 0) {
@@ -324,15 +341,21 @@ static size_t value_max(struct lifecycle *l)
 
 static int audit_run(struct lifecycle *l, const char *name, const char *command)
 {
-	const struct audit_event e = { .operation = AUDIT_HOOK_RUN, .result = AUDIT_ALLOW, .secret = name, .detail = command, .privileged = true };
+	const struct audit_event e = { .operation = AUDIT_HOOK_RUN,
+				       .result = AUDIT_ALLOW,
+				       .secret = name,
+				       .detail = command,
+				       .privileged = true };
 	return audit_append(l->v->audit, &e, NULL);
 }
 
 static int rotate_by_program(struct lifecycle *l, const struct subject *s)
 {
-	struct runner_request q = { .user = s->policy.user, .timeout = s->policy.timeout, .wants_value = 1, .version = s->current.number };
+	struct runner_request q = {
+		.user = s->policy.user, .timeout = s->policy.timeout, .wants_value = 1, .version = s->current.number
+	};
 
-	if (programs_full(l->programs))	/* nothing is recorded of what will not run */
+	if (programs_full(l->programs)) /* nothing is recorded of what will not run */
 		return -EAGAIN;
 	int r = audit_run(l, s->name, s->policy.command);
 	snprintf(q.name, sizeof q.name, "%s", s->name);
@@ -356,7 +379,7 @@ static void rotation_ended(struct lifecycle *l, struct program_result *result)
 	int r = 0;
 
 	if (!subject_get(l, id, &s) || !s.has_policy || s.current.number != result->tag)
-		goto out;	/* somebody was faster, or it is gone */
+		goto out; /* somebody was faster, or it is gone */
 	if (result->error == -EAGAIN)
 		r = -EAGAIN;
 	else if (result->error)
@@ -421,10 +444,7 @@ static void look_at_changes(struct lifecycle *l)
 		schedule_one(l, ids[i]);
 }
 
-static int sooner(int a, int b)
-{
-	return b >= 0 && (a < 0 || b < a) ? b : a;
-}
+static int sooner(int a, int b) { return b >= 0 && (a < 0 || b < a) ? b : a; }
 
 /* How long until the next thing is due, in ms. */
 static int until_next(const struct lifecycle *l)
@@ -582,7 +602,10 @@ int lifecycle_check(struct lifecycle *l, const char *command, uint32_t user, cha
 	return programs_check(l->programs, command, user, why, why_len);
 }
 
-struct waiting_request { struct shared *shared; uint64_t unique; };
+struct waiting_request {
+	struct shared *shared;
+	uint64_t unique;
+};
 
 static void still_waits(void *arg)
 {
@@ -590,12 +613,13 @@ static void still_waits(void *arg)
 	shared_still_at(w->shared, w->unique);
 }
 
-int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const char *name, uint64_t unique, struct secbuf **ret_value, char *why, size_t why_len)
+int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const char *name, uint64_t unique,
+		    struct secbuf **ret_value, char *why, size_t why_len)
 {
 	struct waiting_request waiting = { l->v->shared, unique };
 	uint32_t version = 0;
 
-	if (programs_by_hand_full(l->programs)) {	/* nothing is recorded of what will not run */
+	if (programs_by_hand_full(l->programs)) { /* nothing is recorded of what will not run */
 		snprintf(why, why_len, PROGRAMS_BY_HAND_FULL);
 		return -EAGAIN;
 	}
@@ -609,5 +633,6 @@ int lifecycle_value(struct lifecycle *l, const struct rotation *rotation, const 
 	if (c)
 		version = c->current;
 	store_unlock_tables(l->v->store);
-	return programs_value(l->programs, rotation, name, version, value_max(l), still_waits, &waiting, ret_value, why, why_len);
+	return programs_value(l->programs, rotation, name, version, value_max(l), still_waits, &waiting, ret_value, why,
+			      why_len);
 }

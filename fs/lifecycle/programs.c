@@ -13,11 +13,11 @@
 #include "fs/common/clock.h"
 #include "store/crypto/aead.h"
 
-#define JOBS_MAX   (PROGRAMS_POLL - 1)
-#define GRACE_MS   5000		/* beyond a program's own deadline, which the runner keeps */
-#define CHECK_S    5
-#define LOOK_UP_S  5
-#define LOOK_MS    200		/* for a runner that died */
+#define JOBS_MAX  (PROGRAMS_POLL - 1)
+#define GRACE_MS  5000 /* beyond a program's own deadline, which the runner keeps */
+#define CHECK_S   5
+#define LOOK_UP_S 5
+#define LOOK_MS   200 /* for a runner that died */
 
 enum job_state { JOB_FREE = 0, JOB_SENT, JOB_RUNNING, JOB_DONE };
 
@@ -26,10 +26,10 @@ struct job {
 	enum program_owner owner;
 	uint32_t number;
 	bool wants_value, ended, value_ended;
-	int fd;				/* the value's, -1: none */
-	int32_t runner;			/* who runs it */
+	int fd;         /* the value's, -1: none */
+	int32_t runner; /* who runs it */
 	size_t value_max;
-	struct secbuf *value;		/* room for value_max + 1: one more byte is too many */
+	struct secbuf *value; /* room for value_max + 1: one more byte is too many */
 	int64_t deadline;
 	int status;
 	bool timed_out;
@@ -110,7 +110,8 @@ static int verdict(const struct job *j, char *why, size_t len)
 		return -ECHILD;
 	}
 	if (WEXITSTATUS(j->status) == 126 || WEXITSTATUS(j->status) == 127) {
-		snprintf(why, len, "the program could not be executed (status %d)%s%s", WEXITSTATUS(j->status), said, j->text);
+		snprintf(why, len, "the program could not be executed (status %d)%s%s", WEXITSTATUS(j->status), said,
+			 j->text);
 		return -ECHILD;
 	}
 	if (j->status) {
@@ -223,7 +224,7 @@ static void take_answer(struct programs *p, const struct runner_answer *a, int f
 	j->runner = a->runner;
 	if (a->type == RUNNER_STARTED) {
 		j->state = JOB_RUNNING;
-		j->fd = fd;	/* the runner has made it non-blocking */
+		j->fd = fd; /* the runner has made it non-blocking */
 	} else if (a->error) {
 		finish(p, j, a->error, a->text[0] ? a->text : strerror(-a->error));
 	} else {
@@ -293,7 +294,8 @@ static struct job *free_job(struct programs *p)
 }
 
 /* The lock is held. */
-static int start_locked(struct programs *p, const struct runner_request *request, size_t value_max, enum program_owner owner, uint64_t subject, uint64_t tag, struct job **ret_job)
+static int start_locked(struct programs *p, const struct runner_request *request, size_t value_max,
+			enum program_owner owner, uint64_t subject, uint64_t tag, struct job **ret_job)
 {
 	struct runner_request q = *request;
 	struct job *j = free_job(p);
@@ -303,8 +305,13 @@ static int start_locked(struct programs *p, const struct runner_request *request
 		return -ECANCELED;
 	if (!j)
 		return -EAGAIN;
-	*j = (struct job){ .owner = owner, .number = ++p->next_number, .wants_value = q.wants_value != 0, .fd = -1, .value_max = value_max,
-			   .deadline = clock_ms() + (int64_t)q.timeout * 1000 + GRACE_MS, .result = { .subject = subject, .tag = tag } };
+	*j = (struct job){ .owner = owner,
+			   .number = ++p->next_number,
+			   .wants_value = q.wants_value != 0,
+			   .fd = -1,
+			   .value_max = value_max,
+			   .deadline = clock_ms() + (int64_t)q.timeout * 1000 + GRACE_MS,
+			   .result = { .subject = subject, .tag = tag } };
 	q.number = j->number;
 	if (j->wants_value)
 		r = secbuf_new(value_max + 1, &j->value);
@@ -325,7 +332,8 @@ static void wake(struct programs *p)
 	(void)!write(p->wake, &one, sizeof one);
 }
 
-static int start(struct programs *p, uint32_t type, const struct runner_request *request, size_t value_max, enum program_owner owner, uint64_t subject, uint64_t tag)
+static int start(struct programs *p, uint32_t type, const struct runner_request *request, size_t value_max,
+		 enum program_owner owner, uint64_t subject, uint64_t tag)
 {
 	struct runner_request q = *request;
 	struct job *j;
@@ -337,12 +345,14 @@ static int start(struct programs *p, uint32_t type, const struct runner_request 
 	return r;
 }
 
-int programs_start(struct programs *p, const struct runner_request *request, size_t value_max, enum program_owner owner, uint64_t subject, uint64_t tag)
+int programs_start(struct programs *p, const struct runner_request *request, size_t value_max, enum program_owner owner,
+		   uint64_t subject, uint64_t tag)
 {
 	return start(p, RUNNER_RUN, request, value_max, owner, subject, tag);
 }
 
-int programs_resume(struct programs *p, const struct runner_request *request, enum program_owner owner, uint64_t subject, uint64_t tag)
+int programs_resume(struct programs *p, const struct runner_request *request, enum program_owner owner,
+		    uint64_t subject, uint64_t tag)
 {
 	return start(p, RUNNER_RESUME, request, 0, owner, subject, tag);
 }
@@ -386,7 +396,8 @@ bool programs_busy(struct programs *p, enum program_owner owner, uint64_t subjec
 
 	pthread_mutex_lock(&p->lock);
 	for (size_t i = 0; i < JOBS_MAX; i++)
-		busy |= p->jobs[i].state != JOB_FREE && p->jobs[i].owner == owner && p->jobs[i].result.subject == subject;
+		busy |= p->jobs[i].state != JOB_FREE && p->jobs[i].owner == owner &&
+			p->jobs[i].result.subject == subject;
 	pthread_mutex_unlock(&p->lock);
 	return busy;
 }
@@ -421,7 +432,8 @@ static void wait_a_moment(struct programs *p)
 }
 
 /* Waits for the thread that looks to find the end of it. It always does: the job has a deadline. */
-static int ask(struct programs *p, const struct runner_request *q, size_t value_max, void (*still)(void *arg), void *arg, struct program_result *ret)
+static int ask(struct programs *p, const struct runner_request *q, size_t value_max, void (*still)(void *arg),
+	       void *arg, struct program_result *ret)
 {
 	struct job *j;
 	int r;
@@ -472,9 +484,15 @@ int programs_check(struct programs *p, const char *command, uint32_t user, char 
 	return result.error;
 }
 
-int programs_value(struct programs *p, const struct rotation *rotation, const char *name, uint32_t version, size_t value_max, void (*still)(void *arg), void *arg, struct secbuf **ret_value, char *why, size_t why_len)
+int programs_value(struct programs *p, const struct rotation *rotation, const char *name, uint32_t version,
+		   size_t value_max, void (*still)(void *arg), void *arg, struct secbuf **ret_value, char *why,
+		   size_t why_len)
 {
-	struct runner_request q = { .type = RUNNER_RUN, .user = rotation->user, .timeout = rotation->timeout, .wants_value = 1, .version = version };
+	struct runner_request q = { .type = RUNNER_RUN,
+				    .user = rotation->user,
+				    .timeout = rotation->timeout,
+				    .wants_value = 1,
+				    .version = version };
 	struct program_result result;
 	int r;
 

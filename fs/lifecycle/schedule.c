@@ -4,12 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct entry { int64_t at; uint32_t secret; };
+struct entry {
+	int64_t at;
+	uint32_t secret;
+};
 
 struct schedule {
 	struct entry *heap;
 	uint32_t n, room;
-	uint32_t *place;	/* by secret: where it stands in the heap, plus one; 0: it does not */
+	uint32_t *place; /* by secret: where it stands in the heap, plus one; 0: it does not */
 	uint32_t places;
 };
 
@@ -118,10 +121,7 @@ int schedule_set(struct schedule *s, uint32_t secret, int64_t at)
 	return 0;
 }
 
-int64_t schedule_next(const struct schedule *s)
-{
-	return s->n ? s->heap[0].at : INT64_MAX;
-}
+int64_t schedule_next(const struct schedule *s) { return s->n ? s->heap[0].at : INT64_MAX; }
 
 uint32_t schedule_pop(struct schedule *s, int64_t now)
 {

@@ -6,7 +6,7 @@
 
 struct schedule;
 int schedule_new(struct schedule **ret_schedule);
-void schedule_free(struct schedule *s);	/* accepts NULL */
+void schedule_free(struct schedule *s); /* accepts NULL */
 void schedule_clear(struct schedule *s);
 
 /* at INT64_MAX: never. 0 or -ENOMEM. O(log n). */

@@ -47,7 +47,8 @@ int control_receive(int socket, struct control_message *ret_message, int *ret_fd
 	union passing room;
 	ssize_t got;
 
-	/* a captured worker must not fill the keeper's table of descriptors, nor give it a file whose close waits for the mount */
+	/* a captured worker must not fill the keeper's table of descriptors, nor give it a file whose close waits for
+	 * the mount */
 	if (ret_fd)
 		passing_expect(&msg, &room);
 	int n = wait_for(socket, timeout_ms);

@@ -17,36 +17,47 @@ const char options_usage[] =
 	"  -f                          stay in the foreground; log to stderr\n"
 	"  -o ro                       nothing is changed: every change is EROFS, and what is due by itself waits\n"
 	"  -o remount,ro               make the vault that is served read-only; -o remount,rw: writable again\n"
-	"  -o context=LABEL            SELinux's label for the files; fscontext=, defcontext=, rootcontext= as mount(8) has them\n"
+	"  -o context=LABEL            SELinux's label for the files; fscontext=, defcontext=, rootcontext= as "
+	"mount(8) has them\n"
 	"  -o nopagecache              refuse sendfile, splice and mmap, so that no value ever lies in the page cache\n"
 	"  -o audit_durability=WHEN    process (default): a record survives any process; fdatasync: the machine too\n"
 	"  -o audit_segment=SIZE       start a new segment of the log at this size (default 16M)\n"
-	"  -o audit_keep=SIZE          keep at most this much of finished segments (default 1G; 0: all), and what is younger than\n"
-	"  -o audit_keep_days=DAYS     this many days (default 30; 0: size alone counts); beyond four times SIZE who wrote most is refused\n"
+	"  -o audit_keep=SIZE          keep at most this much of finished segments (default 1G; 0: all), and what is "
+	"younger than\n"
+	"  -o audit_keep_days=DAYS     this many days (default 30; 0: size alone counts); beyond four times SIZE who "
+	"wrote most is refused\n"
 	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
 	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
 	"  -o max_read=SIZE            the kernel asks for so much at a time (4K to 128K, default 68K)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
-	"  -o users=NAME               run as NAME, NAME-keys, NAME-helper, and programs as NAME-hooks (default coffer)\n"
+	"  -o users=NAME               run as NAME, NAME-keys, NAME-helper, and programs as NAME-hooks (default "
+	"coffer)\n"
 	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
 	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: no watchdog)\n"
 	"  -o ino32                    show inode numbers below 2^32, for 32-bit programs that know no larger ones\n"
 	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
 	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
-	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses it\n"
+	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses "
+	"it\n"
 	"  -h, --help    -V, --version\n"
 	"\n"
 	"Example: cofferd /var/lib/coffer/default /vault\n";
 
-/* mount(8) hands fstab's own words to every helper, and for remount what the kernel says of the mount. These ask for what is so anyway, or for what a vault cannot give and nobody is harmed without: nosuid, nodev and noexec are always on, a write
- * is always synchronous, no time of access is kept, and root alone mounts. */
+/* mount(8) hands fstab's own words to every helper, and for remount what the kernel says of the mount. These ask for
+ * what is so anyway, or for what a vault cannot give and nobody is harmed without: nosuid, nodev and noexec are always
+ * on, a write is always synchronous, no time of access is kept, and root alone mounts. */
 static bool is_mount_word(const char *name)
 {
 	static const char *const words[] = {
-		"defaults", "auto", "noauto", "nofail", "_netdev", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup",
-		"allow_other", "user_id=0", "group_id=0", "rootmode=40000", "async", "sync", "dirsync", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
-		"iversion", "noiversion", "mand", "nomand", "silent", "loud", "nosymfollow", "symfollow",
+		"defaults",    "auto",        "noauto",      "nofail",        "_netdev",        "suid",
+		"nosuid",      "dev",         "nodev",       "exec",          "noexec",         "user",
+		"nouser",      "users",       "nousers",     "owner",         "noowner",        "group",
+		"nogroup",     "allow_other", "user_id=0",   "group_id=0",    "rootmode=40000", "async",
+		"sync",        "dirsync",     "atime",       "noatime",       "diratime",       "nodiratime",
+		"relatime",    "norelatime",  "strictatime", "nostrictatime", "lazytime",       "nolazytime",
+		"iversion",    "noiversion",  "mand",        "nomand",        "silent",         "loud",
+		"nosymfollow", "symfollow",
 	};
 	static const char *const beginnings[] = { "x-", "X-", "comment=", "user=", "uhelper=", "helper=" };
 
@@ -62,8 +73,14 @@ static bool is_mount_word(const char *name)
 /* context="system_u:object_r:t:s0:c1,c2" and its like. 0; 1: it is none of them; -EINVAL. */
 static int set_label(struct options *o, const char *word)
 {
-	const struct { const char *name; char *to; } labels[] = {
-		{ "context=", o->labels.context }, { "fscontext=", o->labels.fscontext }, { "defcontext=", o->labels.defcontext }, { "rootcontext=", o->labels.rootcontext },
+	const struct {
+		const char *name;
+		char *to;
+	} labels[] = {
+		{ "context=", o->labels.context },
+		{ "fscontext=", o->labels.fscontext },
+		{ "defcontext=", o->labels.defcontext },
+		{ "rootcontext=", o->labels.rootcontext },
 	};
 	for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
 		const size_t n = strlen(labels[i].name);
@@ -86,7 +103,8 @@ static bool is_user_name(const char *name)
 {
 	const size_t len = strlen(name);
 
-	return len > 0 && len < USERS_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz_") > 0 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
+	return len > 0 && len < USERS_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz_") > 0 &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
 }
 
 /* A credential is a file right in its directory. */
@@ -96,7 +114,8 @@ static bool is_key_place(const char *uri)
 
 	if (strlen(uri) >= KEK_URI_MAX)
 		return false;
-	return name ? *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..") : !strncmp(uri, "file:/", 6);
+	return name ? *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..")
+		    : !strncmp(uri, "file:/", 6);
 }
 
 static int set_option(struct options *o, const char *word)
@@ -215,7 +234,8 @@ static void say_what_fits(const char *word, char *why, size_t why_len)
 	const char *form = line + strlen("\n  -o ");
 	const int form_len = (int)strcspn(form, " ");
 	const char *text = form + form_len + strspn(form + form_len, " ");
-	snprintf(why, why_len, "option '%s' does not fit; -o %.*s: %.*s", word, form_len, form, (int)strcspn(text, "\n"), text);
+	snprintf(why, why_len, "option '%s' does not fit; -o %.*s: %.*s", word, form_len, form,
+		 (int)strcspn(text, "\n"), text);
 }
 
 static int set_options(struct options *o, const char *list, char *why, size_t why_len)
@@ -233,7 +253,8 @@ static int set_options(struct options *o, const char *list, char *why, size_t wh
 }
 
 /* what_to_do: a command that takes the path */
-static int absolute(const char *path, char ret_path[PATH_MAX], const char *what, const char *what_to_do, char *why, size_t why_len)
+static int absolute(const char *path, char ret_path[PATH_MAX], const char *what, const char *what_to_do, char *why,
+		    size_t why_len)
 {
 	if (realpath(path, ret_path))
 		return 0;
@@ -247,7 +268,8 @@ static int absolute(const char *path, char ret_path[PATH_MAX], const char *what,
 	return r == -EINVAL ? -EIO : r;
 }
 
-/* What mount(8) gives a helper beside -o: flags that mean nothing here, and the type. How many words it takes; 0: it is none of them. */
+/* What mount(8) gives a helper beside -o: flags that mean nothing here, and the type. How many words it takes; 0: it is
+ * none of them. */
 static int mount_flag(const char *word, struct options *o)
 {
 	if (!strcmp(word, "-f")) {
@@ -268,7 +290,13 @@ static bool called_by_mount(const char *name)
 
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
 {
-	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30, .audit_keep_seconds = 30 * 86400, .cipher_cache = 16u << 20, .plain_pool = 64u << 20, .max_read = MAX_READ_DEFAULT, .users = "coffer", .watchdog = 30 };
+	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30,
+			     .audit_keep_seconds = 30 * 86400,
+			     .cipher_cache = 16u << 20,
+			     .plain_pool = 64u << 20,
+			     .max_read = MAX_READ_DEFAULT,
+			     .users = "coffer",
+			     .watchdog = 30 };
 	const char *paths[2] = { NULL, NULL };
 	const bool helper = called_by_mount(argv[0]);
 	size_t n_paths = 0;
@@ -309,9 +337,14 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 			snprintf(why, why_len, "STORE and MOUNTPOINT are wanted; see cofferd --help");
 			return -EINVAL;
 		}
-		r = absolute(strncmp(paths[0], "coffer:", 7) ? paths[0] : paths[0] + 7, o.store, "store", "coffer init", why, why_len);
+		r = absolute(strncmp(paths[0], "coffer:", 7) ? paths[0] : paths[0] + 7, o.store, "store", "coffer init",
+			     why, why_len);
 		if (!r && strlen(o.store) > STORE_PATH_MAX) {
-			snprintf(why, why_len, "the store's path is longer than the %d bytes that the kernel takes; serve it under a shorter one: mkdir /var/lib/coffer/NAME && mount --bind . /var/lib/coffer/NAME, in the store's directory", STORE_PATH_MAX);
+			snprintf(why, why_len,
+				 "the store's path is longer than the %d bytes that the kernel takes; serve it under a "
+				 "shorter one: mkdir /var/lib/coffer/NAME && mount --bind . /var/lib/coffer/NAME, in "
+				 "the store's directory",
+				 STORE_PATH_MAX);
 			r = -EINVAL;
 		}
 		if (!r)
@@ -319,7 +352,7 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 		if (r)
 			return r;
 	}
-	if (o.audit_keep_bytes == 0 && !o.audit_days_given)	/* everything is kept: an age alone would be a bound */
+	if (o.audit_keep_bytes == 0 && !o.audit_days_given) /* everything is kept: an age alone would be a bound */
 		o.audit_keep_seconds = 0;
 	*ret_options = o;
 	return 0;

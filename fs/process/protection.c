@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STATUS_MAX 8192		/* groups can be many, and come before what is looked for: 8 KiB hold a thousand of them; a process of the daemon has none */
+/* groups can be many, and come before what is looked for: 8 KiB hold a thousand of them; a process of the daemon has
+ * none */
+#define STATUS_MAX 8192
 
 /* The number that stands behind "\nName:\t". */
 static int field(const char *text, const char *name, int base, uint64_t *ret_value)
@@ -33,12 +35,15 @@ int protection_parse(const char *text, struct protection *ret_protection)
 {
 	uint64_t uid, caps, privs, seccomp = 0;
 
-	if (field(text, "Uid", 10, &uid) || field(text, "CapPrm", 16, &caps) || field(text, "NoNewPrivs", 10, &privs) || uid > UINT32_MAX)
+	if (field(text, "Uid", 10, &uid) || field(text, "CapPrm", 16, &caps) || field(text, "NoNewPrivs", 10, &privs) ||
+	    uid > UINT32_MAX)
 		return -EBADMSG;
 	int r = field(text, "Seccomp", 10, &seccomp);
 	if (r && r != -ENODATA)
 		return -EBADMSG;
-	*ret_protection = (struct protection){ .uid = (uint32_t)uid, .seccomp = seccomp == 2, .no_new_privs = privs == 1, .capabilities = caps };
+	*ret_protection = (struct protection){
+		.uid = (uint32_t)uid, .seccomp = seccomp == 2, .no_new_privs = privs == 1, .capabilities = caps
+	};
 	return 0;
 }
 

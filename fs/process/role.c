@@ -160,7 +160,7 @@ int role_confine(const struct role_args *args, int keep_cap)
 
 int role_confine_with(const struct role_args *args, const int *keep_caps, size_t n)
 {
-	for (int cap = 0; cap <= 63; cap++)	/* the bounding set: nothing comes back through exec */
+	for (int cap = 0; cap <= 63; cap++) /* the bounding set: nothing comes back through exec */
 		if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0))
 			return -errno;
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) || setgroups(0, NULL) || setresgid(args->gid, args->gid, args->gid) ||
@@ -173,7 +173,7 @@ int role_confine_with(const struct role_args *args, const int *keep_caps, size_t
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
 	    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
 		return -errno;
-	if (args->keeper && getppid() != args->keeper)	/* it died before we asked to die with it */
+	if (args->keeper && getppid() != args->keeper) /* it died before we asked to die with it */
 		return -ESRCH;
 	return 0;
 }

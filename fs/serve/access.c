@@ -24,10 +24,12 @@ bool access_wants_hold(struct vault *v, const struct asker *asker, uint64_t ino)
 {
 	struct stat st;
 
-	return !holds_ready(v->holds, ino) && !vault_is_bell(v, asker->uid, asker->tid) && !attr_fill(v, asker, ino, &st) && (st.st_mode & 0600);
+	return !holds_ready(v->holds, ino) && !vault_is_bell(v, asker->uid, asker->tid) &&
+	       !attr_fill(v, asker, ino, &st) && (st.st_mode & 0600);
 }
 
-/* What opening a file of a secret asks: chooses the version and decides, under one table lock, so that name, version and right belong together. */
+/* What opening a file of a secret asks: chooses the version and decides, under one table lock, so that name, version
+ * and right belong together. */
 static void judge_value(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j)
 {
 	const int mode = ask->flags & O_ACCMODE;
@@ -40,9 +42,10 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 	j->secret = ask->inode.secret;
 	j->version = ask->inode.type == INODE_VERSION ? ask->inode.low : s ? s->current : 0;
 	const struct catalog_version *c = s ? catalog_version(s, j->version) : NULL;
-	const bool copies = writes && !(ask->flags & O_TRUNC) && c;	/* the stage starts as a copy of what is there */
+	/* the stage starts as a copy of what is there */
+	const bool copies = writes && !(ask->flags & O_TRUNC) && c;
 
-	j->error = s ? 0 : ENOENT;	/* purged: a name that the kernel kept for whoever stands there */
+	j->error = s ? 0 : ENOENT; /* purged: a name that the kernel kept for whoever stands there */
 	j->valid_until = INT64_MAX;
 	if (j->error)
 		goto out;
@@ -59,17 +62,19 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && (!c || c->destroyed)))
 		j->error = ENOENT;
 	else if (writes && ask->inode.type == INODE_VERSION)
-		j->error = EPERM;	/* a version never changes */
+		j->error = EPERM; /* a version never changes */
 	else if (v->stackable && (ask->flags & O_NOATIME))
-		j->error = EPERM;	/* so opens overlayfs, for root who mounted it, what it then copies to a disk. Others that want it do without */
+		/* so opens overlayfs, for root who mounted it, what it then copies to a disk. Others that want it do
+		 * without */
+		j->error = EPERM;
 	else if (!writes && (ask->flags & O_TRUNC))
-		j->error = EPERM;	/* the kernel would show an empty file to everybody who has it mapped */
+		j->error = EPERM; /* the kernel would show an empty file to everybody who has it mapped */
 	else if (!s->enabled || (c && !c->enabled))
 		j->error = EACCES;
 	else if (reads && !writes && !c)
 		j->error = ENOENT;
 	else if (c && (reads || copies) && !store_version_valid(store_settings(v->store), c, clock_wall()))
-		j->error = EKEYEXPIRED;	/* a copy would be a version that does not expire */
+		j->error = EKEYEXPIRED; /* a copy would be a version that does not expire */
 	if (reads)
 		access_bound_by_version(v, c, j);
 	if (c)
@@ -78,7 +83,8 @@ out:
 	store_unlock_tables(v->store);
 }
 
-static void judge_own(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j, enum audit_operation *ret_operation, enum handle_kind *ret_kind)
+static void judge_own(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j,
+		      enum audit_operation *ret_operation, enum handle_kind *ret_kind)
 {
 	const struct identity *who = asker_trusted(asker);
 	const struct entry *e = entry_of(&ask->inode);
@@ -94,7 +100,8 @@ static void judge_own(struct vault *v, const struct asker *asker, const struct o
 		j->error = EACCES;
 }
 
-static void fill_handle(struct handle *h, const struct asker *asker, const struct open_ask *ask, const struct verdict *j, enum handle_kind kind)
+static void fill_handle(struct handle *h, const struct asker *asker, const struct open_ask *ask,
+			const struct verdict *j, enum handle_kind kind)
 {
 	h->ino = ask->ino;
 	h->kind = kind;
@@ -125,7 +132,7 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 		if (mode != O_RDONLY)
 			h->reader[0].may[HANDLE_MAY_SET] = decision;
 		h->extra = j->version;
-		handle_show(h, j->version, j->size);	/* a version's size never changes */
+		handle_show(h, j->version, j->size); /* a version's size never changes */
 		if (ask->inode.type == INODE_CURRENT && mode != O_WRONLY)
 			h->object = j->secret;
 	} else if (kind == HANDLE_TEXT) {
@@ -133,10 +140,15 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 	}
 }
 
-static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j, enum handle_kind kind, struct handle **ret_handle)
+static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j,
+		 enum handle_kind kind, struct handle **ret_handle)
 {
 	struct handle *h = NULL;
-	struct handle_ask wanted = { .unique = ask->unique, .neighbour = asker->neighbour, .uid = asker->uid, .kind = kind, .reserved = kind == HANDLE_BELL };
+	struct handle_ask wanted = { .unique = ask->unique,
+				     .neighbour = asker->neighbour,
+				     .uid = asker->uid,
+				     .kind = kind,
+				     .reserved = kind == HANDLE_BELL };
 	int r = handle_new(v->handles, &wanted, &h);
 	if (r == -ENFILE && vault_is_administrator(v, asker_trusted(asker))) {
 		wanted.reserved = true;
@@ -147,7 +159,7 @@ static int enter(struct vault *v, const struct asker *asker, const struct open_a
 	if (r)
 		return r;
 	fill_handle(h, asker, ask, j, kind);
-	if (kind == HANDLE_EVENTS) {	/* its offsets count from the oldest event that there was when it was opened */
+	if (kind == HANDLE_EVENTS) { /* its offsets count from the oldest event that there was when it was opened */
 		uint64_t end;
 		store_events_range(v->store, &h->extra, &end);
 	}
@@ -181,7 +193,8 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 			return 0;
 		}
 	}
-	if (vault_is_bell(v, asker->uid, asker->tid)) {	/* what it has open needs no entry: it is asked for nothing but times */
+	/* what it has open needs no entry: it is asked for nothing but times */
+	if (vault_is_bell(v, asker->uid, asker->tid)) {
 		ret_grant->kind = HANDLE_BELL;
 		ret_grant->fh = 0;
 		return 0;
@@ -200,11 +213,13 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 	atomic_fetch_add_explicit(&v->shared->opens, 1, memory_order_relaxed);
 	if (operation == AUDIT_SECRET_SET && !j.error) {
 		if ((ask->flags & O_ACCMODE) == O_RDWR)
-			operation = AUDIT_SECRET_GET;	/* it can read; the new version gets a record of its own */
+			operation = AUDIT_SECRET_GET; /* it can read; the new version gets a record of its own */
 		else
 			j.version = 0;
 	}
-	if (operation && vault_record(v, operation, asker->who, &j, ask->unique, ask->resent, began, &ret_grant->delay_ms) && !j.error)
+	if (operation &&
+	    vault_record(v, operation, asker->who, &j, ask->unique, ask->resent, began, &ret_grant->delay_ms) &&
+	    !j.error)
 		j.error = EIO;
 	if (j.error) {
 		if (h)
@@ -220,7 +235,8 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 	return 0;
 }
 
-static bool move(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, uint64_t unique, bool resent)
+static bool move(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, uint64_t unique,
+		 bool resent)
 {
 	const struct identity *who = asker_trusted(asker);
 	const int64_t began = clock_wall();
@@ -228,11 +244,15 @@ static bool move(struct vault *v, const struct asker *asker, struct handle *h, u
 
 	if (!who || memcmp(h->digest, who->digest, IDENTITY_DIGEST))
 		return false;
-	const struct open_ask again = { .inode = { .type = INODE_CURRENT, .secret = h->secret }, .ino = h->ino, .flags = (int)h->open_flags };
+	const struct open_ask again = { .inode = { .type = INODE_CURRENT, .secret = h->secret },
+					.ino = h->ino,
+					.flags = (int)h->open_flags };
 	const uint32_t before = handle_shown(h).version;
 	judge_value(v, asker, &again, &j);
-	/* the record before the move: what may be read from then on is known. A refusal is none: the file stays what it is, and its next read is judged */
-	if (j.error || !j.version || vault_record(v, AUDIT_SECRET_GET, asker->who, &j, unique, resent, began, NULL) || !handle_move(v->handles, fh, j.version, j.size))
+	/* the record before the move: what may be read from then on is known. A refusal is none: the file stays what it
+	 * is, and its next read is judged */
+	if (j.error || !j.version || vault_record(v, AUDIT_SECRET_GET, asker->who, &j, unique, resent, began, NULL) ||
+	    !handle_move(v->handles, fh, j.version, j.size))
 		return false;
 	access_keep_decision(h, who, ACTION_SECRETS_GET, &j);
 	access_forget_plain(v, HANDLE_VALUE, j.secret, before);
@@ -248,4 +268,3 @@ bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 		handle_let(v->handles, h);
 	return moved;
 }
-

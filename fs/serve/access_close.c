@@ -27,7 +27,7 @@ int access_take_back(struct vault *v, const struct handle_ask *wanted, struct ha
 
 void access_close(struct vault *v, uint64_t fh)
 {
-	struct handle *h = handle_hold(v->handles, fh);	/* or it is taken back, and another one's stage is forgotten */
+	struct handle *h = handle_hold(v->handles, fh); /* or it is taken back, and another one's stage is forgotten */
 	if (!h)
 		return;
 	uint32_t secret = h->secret, version = handle_shown(h).version, kind = h->kind;

@@ -9,8 +9,19 @@
 
 #define BUCKETS 256u
 
-struct answer { struct answer *next; uint64_t fh; char *text; size_t len; uint64_t neighbour; uint32_t blocks; /* that are counted */ };
-struct answers { pthread_mutex_t lock; struct shares *shares; struct answer *buckets[BUCKETS]; };
+struct answer {
+	struct answer *next;
+	uint64_t fh;
+	char *text;
+	size_t len;
+	uint64_t neighbour;
+	uint32_t blocks; /* that are counted */
+};
+struct answers {
+	pthread_mutex_t lock;
+	struct shares *shares;
+	struct answer *buckets[BUCKETS];
+};
 
 int answers_new(struct answers **ret_answers)
 {
@@ -95,12 +106,17 @@ static uint32_t blocks_of(size_t len)
 
 int answers_put(struct answers *a, uint64_t fh, uint64_t neighbour, char *text, size_t len)
 {
-	return put(a, &(struct answer){ .fh = fh, .neighbour = neighbour, .text = text, .len = len, .blocks = blocks_of(len) });
+	return put(a, &(struct answer){
+			      .fh = fh, .neighbour = neighbour, .text = text, .len = len, .blocks = blocks_of(len) });
 }
 
 int answers_put_done(struct answers *a, uint64_t fh, uint64_t neighbour, char *text, size_t len)
 {
-	return put(a, &(struct answer){ .fh = fh, .neighbour = neighbour, .text = text, .len = len, .blocks = len <= ANSWER_SMALL ? 0 : blocks_of(len) });
+	return put(a, &(struct answer){ .fh = fh,
+					.neighbour = neighbour,
+					.text = text,
+					.len = len,
+					.blocks = len <= ANSWER_SMALL ? 0 : blocks_of(len) });
 }
 
 int answers_read(struct answers *a, uint64_t fh, uint64_t offset, size_t want, char **ret_piece, size_t *ret_len)

@@ -1,5 +1,5 @@
-/* Texts that were made for one open handle (ctl's answers, whoami, status, metrics), so that a reader that takes them in pieces gets one text. Private to a worker: one that takes over makes
- * them again. */
+/* Texts that were made for one open handle (ctl's answers, whoami, status, metrics), so that a reader that takes them
+ * in pieces gets one text. Private to a worker: one that takes over makes them again. */
 #ifndef COFFER_FS_SERVE_ANSWERS_H
 #define COFFER_FS_SERVE_ANSWERS_H
 
@@ -14,10 +14,11 @@ void answers_free(struct answers *a);
 /* What all may have together, in blocks of 4 KiB: 512 MiB; of a neighbour, its share of that (fs/common/shares.h). */
 #define ANSWERS_BLOCK   4096u
 #define ANSWERS_MAX     131072u
-#define ANSWERS_RESERVE 16384u	/* for root */
-#define ANSWER_SMALL    65536u	/* is always kept for ctl: what was done must be said, and these are few */
+#define ANSWERS_RESERVE 16384u /* for root */
+#define ANSWER_SMALL    65536u /* is always kept for ctl: what was done must be said, and these are few */
 
-/* Keeps text (malloc'd; ownership passes, also on error) for the handle of a neighbour. 0; -EAGAIN: it has its share; -ENOMEM. */
+/* Keeps text (malloc'd; ownership passes, also on error) for the handle of a neighbour. 0; -EAGAIN: it has its share;
+ * -ENOMEM. */
 int answers_put(struct answers *a, uint64_t fh, uint64_t neighbour, char *text, size_t len);
 /* The same of ctl's. */
 int answers_put_done(struct answers *a, uint64_t fh, uint64_t neighbour, char *text, size_t len);

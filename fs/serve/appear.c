@@ -15,13 +15,22 @@
 #include "fs/serve/waits.h"
 #include "store/core/tables.h"
 
-#define HELD_BACK  256u			/* requests that wait */
-#define PAUSE_MS   200			/* the bell made nothing, twice: names are not hidden for it before this; doubles, up to … */
+#define HELD_BACK  256u /* requests that wait */
+/* the bell made nothing, twice: names are not hidden for it before this; doubles, up to … */
+#define PAUSE_MS   200
 #define PAUSE_MOST 6400
 #define STACK_SIZE (128u * 1024)
 
-struct coming { uint32_t id; bool made; char name[NAME_LEN_MAX + 1]; };
-struct held { struct fuse_req *req; uint64_t ino; char name[16]; };	/* name "": its attributes */
+struct coming {
+	uint32_t id;
+	bool made;
+	char name[NAME_LEN_MAX + 1];
+};
+struct held {
+	struct fuse_req *req;
+	uint64_t ino;
+	char name[16];
+}; /* name "": its attributes */
 
 struct appear {
 	struct vault *v;
@@ -32,9 +41,9 @@ struct appear {
 	pthread_t thread;
 	bool started, stop, look;
 	/* what the bell is making: */
-	struct coming *batch, *next;	/* by id; next: room */
+	struct coming *batch, *next; /* by id; next: room */
 	size_t n_batch, n_left;
-	uint32_t end;			/* the last id that appears with it */
+	uint32_t end; /* the last id that appears with it */
 	int64_t not_before_ms, pause_ms;
 	struct held held[HELD_BACK];
 	size_t n_held;
@@ -49,7 +58,8 @@ static struct timespec at_ms(int64_t ms)
 
 uint32_t appear_mark(const struct vault *v)
 {
-	const uint32_t from = v->shared ? atomic_load_explicit(&v->shared->appear.hidden_from, memory_order_acquire) : 0;
+	const uint32_t from = v->shared ? atomic_load_explicit(&v->shared->appear.hidden_from, memory_order_acquire)
+					: 0;
 
 	return from ? from : UINT32_MAX;
 }
@@ -135,7 +145,8 @@ bool appear_is_hidden(struct vault *v, uint32_t secret)
 	return hidden;
 }
 
-/* What the bell was asked for and has not made. With the lock; before the mark is raised, so that it has not been given out. */
+/* What the bell was asked for and has not made. With the lock; before the mark is raised, so that it has not been given
+ * out. */
 static void note_late(struct appear *a, uint32_t id)
 {
 	struct shared_appear *s = a->shared;
@@ -158,7 +169,8 @@ static void raise_mark(struct appear *a, uint32_t id)
 	note_late(a, id);
 	if (id >= s->hidden_from)
 		atomic_store_explicit(&s->hidden_from, id + 1, memory_order_release);
-	for (size_t i = 0; i < APPEAR_EARLY; i++)	/* only now: killed in between, a worker leaves no name that has resolved and does not any more */
+	/* only now: killed in between, a worker leaves no name that has resolved and does not any more */
+	for (size_t i = 0; i < APPEAR_EARLY; i++)
 		if (s->early[i] <= id)
 			s->early[i] = 0;
 	for (size_t i = 0; i < APPEAR_BATCH; i++)
@@ -293,7 +305,8 @@ bool appear_holds_back(struct vault *v, struct fuse_req *req, uint64_t ino, cons
 
 	if (!a || !inode_unpack(ino, &i) || i.type != INODE_SECRET || i.secret < appear_mark(v))
 		return false;
-	/* where nobody would send it again, should this worker die, it is answered at once; so is what there cannot be */
+	/* where nobody would send it again, should this worker die, it is answered at once; so is what there cannot be
+	 */
 	if (!v->shared->keeper.resend || (name && strlen(name) >= sizeof a->held[0].name))
 		return false;
 	pthread_mutex_lock(&a->lock);
@@ -324,7 +337,7 @@ static void note_made(struct appear *a, uint32_t id)
 	}
 	while (i < APPEAR_BATCH && a->shared->made[i] && a->shared->made[i] != id)
 		i++;
-	if (i == APPEAR_BATCH)		/* of batches that were cut off */
+	if (i == APPEAR_BATCH) /* of batches that were cut off */
 		raise_mark(a, id);
 	else
 		a->shared->made[i] = id;
@@ -351,7 +364,8 @@ int appear_make(struct vault *v, const char *name, uint64_t *ret_ino)
 
 /* ---- the thread ---- */
 
-/* The names that are to come, and up to which id they all then resolve. Without the lock, which is taken by threads that have the tables'. */
+/* The names that are to come, and up to which id they all then resolve. Without the lock, which is taken by threads
+ * that have the tables'. */
 static size_t collect(struct vault *v, struct coming *batch, uint32_t *ret_end)
 {
 	size_t n = 0;
@@ -365,7 +379,8 @@ static size_t collect(struct vault *v, struct coming *batch, uint32_t *ret_end)
 		vault_copy_name(batch[n++].name, sizeof batch[0].name, store_get(v->store, id)->name);
 	}
 	/* what was restored as deleted is not hidden, and must not be when it is recovered */
-	for (const struct catalog_secret *s = store_next(v->store, appear_mark(v) - 1, true); s; s = store_next(v->store, s->id, true))
+	for (const struct catalog_secret *s = store_next(v->store, appear_mark(v) - 1, true); s;
+	     s = store_next(v->store, s->id, true))
 		*ret_end = s->id > *ret_end ? s->id : *ret_end;
 	store_unlock_tables(v->store);
 	return n;
@@ -446,7 +461,8 @@ static void show(struct appear *a)
 	}
 	vault_names_moved(a->v);
 	const size_t n_left = a->n_left;
-	if (n_left) {	/* one that is late, or stopped, is asked, too: it can make a name until somebody has looked it up */
+	/* one that is late, or stopped, is asked, too: it can make a name until somebody has looked it up */
+	if (n_left) {
 		const bool waits = clock_ms() >= a->not_before_ms;
 		pthread_mutex_unlock(&a->lock);
 		ask_bell(a, waits ? until : 0);
@@ -454,7 +470,7 @@ static void show(struct appear *a)
 		if (waits)
 			wait_for_bell(a, n_left, until);
 	}
-	if (a->stop)		/* the next worker does it */
+	if (a->stop) /* the next worker does it */
 		return;
 	raise_mark(a, a->end);
 	answer_held(a);
@@ -485,7 +501,8 @@ static uint32_t last_of_all(struct vault *v)
 
 	store_rdlock(v->store);
 	for (int deleted = 0; deleted < 2; deleted++)
-		for (const struct catalog_secret *s = store_next(v->store, last, deleted); s; s = store_next(v->store, s->id, deleted))
+		for (const struct catalog_secret *s = store_next(v->store, last, deleted); s;
+		     s = store_next(v->store, s->id, deleted))
 			last = s->id;
 	store_unlock_tables(v->store);
 	return last;
@@ -512,7 +529,7 @@ int appear_new(struct vault *v, const struct appear_answers *answers, bool fresh
 	pthread_condattr_destroy(&monotonic);
 	if (fresh)
 		a->shared->hidden_from = last_of_all(v) + 1;
-	raise_mark(a, a->shared->hidden_from - 1);	/* what a worker that was killed left of it */
+	raise_mark(a, a->shared->hidden_from - 1); /* what a worker that was killed left of it */
 	for (size_t i = 0; i < APPEAR_BATCH; i++)
 		n_late += a->shared->late[i] != 0;
 	a->shared->n_late = n_late;
@@ -542,7 +559,7 @@ void appear_free(struct appear *a)
 	pthread_mutex_unlock(&a->lock);
 	if (a->started)
 		pthread_join(a->thread, NULL);
-	while (a->n_held)	/* the kernel sends them to the next worker */
+	while (a->n_held) /* the kernel sends them to the next worker */
 		a->answers->forget(a->held[--a->n_held].req);
 	pthread_cond_destroy(&a->asked);
 	pthread_cond_destroy(&a->shown);

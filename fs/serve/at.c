@@ -22,7 +22,8 @@ static uint32_t parse_epoch(const char *name)
 	return n <= INODE_EPOCH_MAX ? (uint32_t)n : 0;
 }
 
-/* What was current then, or NULL: the secret was not there yet, had no version, or is deleted now; or that version's content is gone, and an older one would be no part of that epoch. */
+/* What was current then, or NULL: the secret was not there yet, had no version, or is deleted now; or that version's
+ * content is gone, and an older one would be no part of that epoch. */
 static const struct catalog_version *version_at(const struct catalog_secret *s, uint32_t epoch)
 {
 	const struct catalog_version *c = s && !s->deleted ? catalog_version_at(s, epoch) : NULL;
@@ -61,25 +62,30 @@ int at_lookup(struct vault *v, const struct inode *dir, const char *name, struct
 }
 
 /* Offsets as everywhere: n + 2 stands behind what has the number n. */
-static void list_epoch(struct vault *v, const struct identity *who, uint32_t epoch, uint64_t offset, int (*fn)(const struct names_entry *e, void *arg), void *arg)
+static void list_epoch(struct vault *v, const struct identity *who, uint32_t epoch, uint64_t offset,
+		       int (*fn)(const struct names_entry *e, void *arg), void *arg)
 {
 	const int64_t now = clock_wall();
 	const struct policy *p = store_policy(v->store);
 	struct policy_answer a;
 
-	if (!who || store_sealed(v->store) || policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
+	if (!who || store_sealed(v->store) ||
+	    policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
 		return;
-	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), false); s; s = store_next(v->store, s->id, false)) {
+	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), false); s;
+	     s = store_next(v->store, s->id, false)) {
 		const struct inode i = { .type = INODE_AT, .secret = s->id, .low = epoch };
 		if (!version_at(s, epoch))
 			continue;
 		policy_decide(p, &who->policy, ACTION_SECRETS_LIST, s->name, now, &a);
-		if (a.decision == POLICY_ALLOW && fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
+		if (a.decision == POLICY_ALLOW &&
+		    fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
 			return;
 	}
 }
 
-void at_list(struct vault *v, const struct identity *who, const struct inode *dir, uint64_t offset, int (*fn)(const struct names_entry *e, void *arg), void *arg)
+void at_list(struct vault *v, const struct identity *who, const struct inode *dir, uint64_t offset,
+	     int (*fn)(const struct names_entry *e, void *arg), void *arg)
 {
 	uint64_t now = store_epoch(v->store);
 	char name[24] = "current";

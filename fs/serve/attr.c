@@ -18,10 +18,7 @@ static struct timespec to_timespec(int64_t ns)
 	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
 }
 
-static void set_times(struct stat *st, int64_t ns)
-{
-	st->st_atim = st->st_mtim = st->st_ctim = to_timespec(ns);
-}
+static void set_times(struct stat *st, int64_t ns) { st->st_atim = st->st_mtim = st->st_ctim = to_timespec(ns); }
 
 static void fill_dir(struct stat *st, int64_t ns)
 {
@@ -30,7 +27,8 @@ static void fill_dir(struct stat *st, int64_t ns)
 	set_times(st, ns);
 }
 
-/* Who may use the file sees itself as its owner, so that ssh and databases take it as it is; anybody else sees root and nothing. */
+/* Who may use the file sees itself as its owner, so that ssh and databases take it as it is; anybody else sees root and
+ * nothing. */
 static void fill_file(struct stat *st, const struct asker *asker, bool can_read, bool can_write)
 {
 	st->st_mode = S_IFREG;
@@ -44,7 +42,8 @@ static void fill_file(struct stat *st, const struct asker *asker, bool can_read,
 	st->st_gid = asker->gid;
 }
 
-/* Of the vault's own. They belong to root, whoever looks: the kernel gives a lease, which keeps others' opens waiting, to whoever a file belongs to. */
+/* Of the vault's own. They belong to root, whoever looks: the kernel gives a lease, which keeps others' opens waiting,
+ * to whoever a file belongs to. */
 static void fill_own_file(struct stat *st, mode_t mode)
 {
 	fill_file(st, NULL, false, false);
@@ -64,8 +63,10 @@ static action_set actions_on(struct vault *v, const struct asker *asker, const c
 	return who ? policy_actions(store_policy(v->store), &who->policy, name, clock_wall()) : 0;
 }
 
-/* A version has always been as it is. current has been what it serves since it serves it: make, rsync and cp -u see that it serves an older one again. */
-static int64_t since(const struct vault *v, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c)
+/* A version has always been as it is. current has been what it serves since it serves it: make, rsync and cp -u see
+ * that it serves an older one again. */
+static int64_t since(const struct vault *v, const struct inode *i, const struct catalog_secret *s,
+		     const struct catalog_version *c)
 {
 	if (i->type == INODE_CURRENT && (!c || c->number == s->current))
 		return store_served_since(store_settings(v->store), s, clock_wall());
@@ -74,19 +75,22 @@ static int64_t since(const struct vault *v, const struct inode *i, const struct 
 
 static action_set uses_of(struct vault *v, const struct asker *asker, const struct catalog_secret *s)
 {
-	const action_set uses = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_SET) | ACTION_BIT(ACTION_SECRETS_LIST);
+	const action_set uses = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_SET) |
+				ACTION_BIT(ACTION_SECRETS_LIST);
 
-	return s->deleted ? 0 : actions_on(v, asker, s->name) & uses;	/* nobody opens what is deleted */
+	return s->deleted ? 0 : actions_on(v, asker, s->name) & uses; /* nobody opens what is deleted */
 }
 
 /* A version never grows a right to write. */
-static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i, const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
+static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i,
+		       const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
 {
 	const action_set can = uses_of(v, asker, s);
 	st->st_size = c ? c->size : 0;
 	/* since when there is a version is for those who may read or write it: what others see says nothing */
 	set_times(st, !can ? v->shared->keeper.started : since(v, i, s, c));
-	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET), i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
+	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET),
+		  i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
 	if (i->type == INODE_CURRENT)
 		st->st_nlink = links_of(v, s->id);
 }
@@ -119,7 +123,8 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	const struct catalog_version *c = NULL;
 
 	if (i->type == INODE_SECRET || i->type == INODE_VERSIONS) {
-		/* One that is purged still answers: somebody may stand in it. Whoever asks: when a secret last changed is not for everybody. */
+		/* One that is purged still answers: somebody may stand in it. Whoever asks: when a secret last changed
+		 * is not for everybody. */
 		fill_dir(st, v->shared->keeper.started);
 		return 0;
 	}
@@ -168,7 +173,8 @@ int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct s
 }
 
 /* Of an older version, under the table lock. */
-static int fill_version(struct vault *v, const struct asker *asker, uint64_t ino, uint32_t version, struct stat *ret_stat)
+static int fill_version(struct vault *v, const struct asker *asker, uint64_t ino, uint32_t version,
+			struct stat *ret_stat)
 {
 	struct stat st = { .st_ino = inode_shown(ino, v->options && v->options->ino32) };
 	struct inode i;
@@ -181,10 +187,12 @@ static int fill_version(struct vault *v, const struct asker *asker, uint64_t ino
 	return 0;
 }
 
-int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, const struct attr_shown *shown, struct stat *ret_stat)
+int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, const struct attr_shown *shown,
+		    struct stat *ret_stat)
 {
 	store_rdlock(v->store);
-	int r = shown->version ? fill_version(v, asker, ino, shown->version, ret_stat) : attr_fill_locked(v, asker, ino, ret_stat);
+	int r = shown->version ? fill_version(v, asker, ino, shown->version, ret_stat)
+			       : attr_fill_locked(v, asker, ino, ret_stat);
 	store_unlock_tables(v->store);
 	if (!r && (shown->version || shown->size)) {
 		ret_stat->st_size = shown->size;
@@ -198,7 +206,8 @@ int64_t attr_born(struct vault *v, const struct asker *asker, uint64_t ino)
 	int64_t born = INT64_MIN;
 	struct inode i;
 
-	if (!inode_unpack(ino, &i) || (i.type != INODE_SECRET && i.type != INODE_VERSIONS && i.type != INODE_CURRENT && i.type != INODE_VERSION))
+	if (!inode_unpack(ino, &i) ||
+	    (i.type != INODE_SECRET && i.type != INODE_VERSIONS && i.type != INODE_CURRENT && i.type != INODE_VERSION))
 		return born;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, i.secret);
@@ -220,8 +229,10 @@ bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
 		return false;
 	store_rdlock(v->store);
 	if (i.type == INODE_ROOT)
-		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, clock_wall()) == POLICY_ALLOW;
-	else if (i.type != INODE_OWN && i.type != INODE_TEMP && !at_is_volatile(&i) && (s = store_get(v->store, i.secret)))
+		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, clock_wall()) ==
+		      POLICY_ALLOW;
+	else if (i.type != INODE_OWN && i.type != INODE_TEMP && !at_is_volatile(&i) &&
+		 (s = store_get(v->store, i.secret)))
 		may = actions_on(v, asker, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
 	store_unlock_tables(v->store);
 	return may;
@@ -236,9 +247,12 @@ static bool may_list(struct vault *v, const struct asker *asker, const struct in
 
 	store_rdlock(v->store);
 	if (i->type == INODE_VERSIONS)
-		may = (s = store_get(v->store, i->secret)) && (actions_on(v, asker, s->name) & (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET)));
+		may = (s = store_get(v->store, i->secret)) &&
+		      (actions_on(v, asker, s->name) &
+		       (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET)));
 	else if (i->type == INODE_ROOT || i->type == INODE_EPOCH || (i->type == INODE_OWN && i->low == OWN_DELETED))
-		may = who && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, clock_wall()) == POLICY_ALLOW;
+		may = who && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST,
+					       clock_wall()) == POLICY_ALLOW;
 	else
 		may = i->type != INODE_OWN || i->low != OWN_REQUESTS;
 	store_unlock_tables(v->store);

@@ -4,7 +4,9 @@
 
 #include "fs/serve/ring.h"
 
-/* After a commit: watchers hear of it (of what came through the mount, the kernel tells them: no rings, or of a write the marker alone), new names appear in the mount, which is waited for (fs/serve/appear.h), and plaintext that may have lost its readers goes. */
+/* After a commit: watchers hear of it (of what came through the mount, the kernel tells them: no rings, or of a write
+ * the marker alone), new names appear in the mount, which is waited for (fs/serve/appear.h), and plaintext that may
+ * have lost its readers goes. */
 void vault_changed(struct vault *v, enum vault_rings rings);
 
 #endif

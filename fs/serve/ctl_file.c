@@ -10,7 +10,8 @@
 #include "store/core/tables.h"
 #include "store/objects/stages.h"
 
-/* handle.extra: the buffer's index + 1. handle.extra2: where in the file the answer begins, + 1: at the end of the request for who goes on reading, at 0 for who seeks back. */
+/* handle.extra: the buffer's index + 1. handle.extra2: where in the file the answer begins, + 1: at the end of the
+ * request for who goes on reading, at 0 for who seeks back. */
 
 static struct ctl_buffer *buffer_of(struct vault *v, const struct handle *h)
 {
@@ -25,10 +26,14 @@ static struct handle *ctl_handle(struct vault *v, uint64_t fh)
 
 /* ---- whose the buffers are: all under ctl_lock ---- */
 
-/* The reserve is counted apart: who takes from it must not become the heaviest by that, and lose it to those whom it is kept from. */
-static const struct shares_config pool = { .units = CTL_BUFFERS - CTL_BUFFERS_RESERVE, .most = CTL_BUFFERS_MOST, .forced = CTL_BUFFERS };
+/* The reserve is counted apart: who takes from it must not become the heaviest by that, and lose it to those whom it is
+ * kept from. */
+static const struct shares_config pool = { .units = CTL_BUFFERS - CTL_BUFFERS_RESERVE,
+					   .most = CTL_BUFFERS_MOST,
+					   .forced = CTL_BUFFERS };
 
-/* Counted when it is first asked for: a worker that took over finds the buffers as they are, some of which nobody has any more. NULL: memory is short. */
+/* Counted when it is first asked for: a worker that took over finds the buffers as they are, some of which nobody has
+ * any more. NULL: memory is short. */
 static struct shares *shares_of(struct vault *v)
 {
 	if (v->ctl_shares || shares_new(&pool, &v->ctl_shares))
@@ -50,7 +55,7 @@ static struct shares *shares_of(struct vault *v)
 
 static void let_go(struct vault *v, struct ctl_buffer *b)
 {
-	struct shares *s = shares_of(v);	/* first: it is what finds out whose the reserve is */
+	struct shares *s = shares_of(v); /* first: it is what finds out whose the reserve is */
 	const struct handle *h = ctl_handle(v, b->owner);
 	const size_t i = (size_t)(b - v->shared->ctl);
 
@@ -62,7 +67,8 @@ static void let_go(struct vault *v, struct ctl_buffer *b)
 	b->owner = 0;
 }
 
-/* Where nothing is left, the heaviest neighbour loses one to whoever has less: the first that no thread is at. What was had of the reserve goes back to it. */
+/* Where nothing is left, the heaviest neighbour loses one to whoever has less: the first that no thread is at. What was
+ * had of the reserve goes back to it. */
 static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 {
 	struct shares *s = shares_of(v);
@@ -73,7 +79,8 @@ static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 		return false;
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
 		struct ctl_buffer *b = &v->shared->ctl[i];
-		const struct handle *h = b->owner && !v->ctl_busy[i] && !v->ctl_reserve[i] ? ctl_handle(v, b->owner) : NULL;
+		const struct handle *h = b->owner && !v->ctl_busy[i] && !v->ctl_reserve[i] ? ctl_handle(v, b->owner)
+											   : NULL;
 		if (h && h->neighbour == heaviest) {
 			let_go(v, b);
 			shares_force(s, neighbour, 1);
@@ -101,7 +108,8 @@ static enum taken take_share(struct vault *v, const struct asker *asker, const s
 	return take_from_heaviest(v, h->neighbour) ? TAKEN_SHARE : TAKEN_NONE;
 }
 
-/* Somebody has this request open. Names of requests are hard to guess, but whoever watches their directory hears of one when it is opened, and a write to it that does not end would hold its lock. */
+/* Somebody has this request open. Names of requests are hard to guess, but whoever watches their directory hears of one
+ * when it is opened, and a write to it that does not end would hold its lock. */
 static bool is_taken(struct vault *v, uint64_t ino)
 {
 	struct inode i;
@@ -126,7 +134,7 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 
 	if (!h)
 		return -EBADF;
-	if (h->extra)			/* the OPEN came again */
+	if (h->extra) /* the OPEN came again */
 		return 0;
 	pthread_mutex_lock(&v->ctl_lock);
 	if (is_taken(v, h->ino))
@@ -134,7 +142,7 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 	else if ((taken = take_share(v, asker, h)) == TAKEN_NONE)
 		r = -ENFILE;
 	if (!r) {
-		while (b->owner)	/* there are as many as there are shares */
+		while (b->owner) /* there are as many as there are shares */
 			b++;
 		b->len = b->dead = b->error = b->refused = 0;
 		b->value_len = b->value_got = b->under_way = b->under_way_at = 0;
@@ -147,13 +155,15 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 	return r;
 }
 
-/* The worker before us may have been somebody else's, and have left any numbers in it: whoever is at it would write where they say. */
+/* The worker before us may have been somebody else's, and have left any numbers in it: whoever is at it would write
+ * where they say. */
 static bool is_sound(const struct ctl_buffer *b)
 {
 	return b->len <= sizeof b->line && b->complete <= 1 && b->value_got < UINT64_MAX / 2 && b->error <= INT32_MAX;
 }
 
-/* The handle's buffer, for this thread alone until end_use. -EBADF; -ESTALE: it went to another neighbour; -EAGAIN: another thread is at it. */
+/* The handle's buffer, for this thread alone until end_use. -EBADF; -ESTALE: it went to another neighbour; -EAGAIN:
+ * another thread is at it. */
 static int begin_use(struct vault *v, struct handle *h, uint64_t fh, struct ctl_buffer **ret_buffer)
 {
 	struct ctl_buffer *b = h ? buffer_of(v, h) : NULL;
@@ -192,22 +202,22 @@ static void end_use(struct vault *v, const struct ctl_buffer *b)
 static bool same_process(const struct asker *a, const struct handle *h)
 {
 	const struct identity *w = asker_trusted(a);
-	return w && w->full && w->uid == h->uid && w->gid == h->gid && w->tgid == h->tgid && w->start_time == h->start_time && w->start_time &&
-	       w->user_ns == h->user_ns && w->pid_ns == h->pid_ns && w->mnt_ns == h->mnt_ns;
+	return w && w->full && w->uid == h->uid && w->gid == h->gid && w->tgid == h->tgid &&
+	       w->start_time == h->start_time && w->start_time && w->user_ns == h->user_ns && w->pid_ns == h->pid_ns &&
+	       w->mnt_ns == h->mnt_ns;
 }
 
-/* A worker may be killed between any two of these stores, and the next one goes on from what it finds: the compiler must leave them in their order. */
-static void in_order(void)
-{
-	atomic_signal_fence(memory_order_seq_cst);
-}
+/* A worker may be killed between any two of these stores, and the next one goes on from what it finds: the compiler
+ * must leave them in their order. */
+static void in_order(void) { atomic_signal_fence(memory_order_seq_cst); }
 
 /* value_len of a line that cannot be carried out: what follows is thrown away, and the answer is about the line */
 #define NO_LENGTH UINT64_MAX
 
 #define LINE_SHORT 4096u
 
-/* What may not be stored is not staged either: the disk is not for strangers to fill. The answer is a refusal, if the policy then still says so. */
+/* What may not be stored is not staged either: the disk is not for strangers to fill. The answer is a refusal, if the
+ * policy then still says so. */
 static void begin_value(struct vault *v, const struct asker *asker, struct ctl_buffer *b)
 {
 	char why[128];
@@ -218,14 +228,15 @@ static void begin_value(struct vault *v, const struct asker *asker, struct ctl_b
 }
 
 /* Bytes of the line, up to and with its newline; what follows belongs to the value. */
-static void gather_line(struct vault *v, const struct asker *asker, struct ctl_buffer *b, const uint8_t **data, size_t *len)
+static void gather_line(struct vault *v, const struct asker *asker, struct ctl_buffer *b, const uint8_t **data,
+			size_t *len)
 {
 	const uint8_t *newline = memchr(*data, '\n', *len);
 	size_t take = newline ? (size_t)(newline - *data) : *len;
 	size_t room = sizeof b->line - b->len;
 
 	if (take > room)
-		take = room;		/* longer than any request: execute says so */
+		take = room; /* longer than any request: execute says so */
 	memcpy(b->line + b->len, *data, take);
 	in_order();
 	b->len += (uint32_t)take;
@@ -241,10 +252,12 @@ static void gather_line(struct vault *v, const struct asker *asker, struct ctl_b
 	}
 }
 
-static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, uint64_t unique, const uint8_t *data, size_t len)
+static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, uint64_t unique, const uint8_t *data,
+		       size_t len)
 {
 	/* what is too much, or comes to a sealed vault, is counted and thrown away: the answer will say so */
-	bool keep = !b->refused && b->value_len <= STAGE_SET_MAX && b->value_got + len <= b->value_len && !store_sealed(v->store);
+	bool keep = !b->refused && b->value_len <= STAGE_SET_MAX && b->value_got + len <= b->value_len &&
+		    !store_sealed(v->store);
 	int r = 0;
 
 	if (keep && !h->stage)
@@ -252,21 +265,24 @@ static int stage_value(struct vault *v, struct handle *h, struct ctl_buffer *b, 
 	if (!r && keep)
 		r = staged_grow(v, h, b->value_got + len);
 	if (!r && keep)
-		r = store_stage_write_set(v->store, h->stage, unique, b->value_got, data, len);	/* the limit of one value is ctl's to judge */
+		/* the limit of one value is ctl's to judge */
+		r = store_stage_write_set(v->store, h->stage, unique, b->value_got, data, len);
 	in_order();
 	if (!r)
 		b->value_got += len;
 	return r;
 }
 
-/* Where the next WRITE must begin. One that was cut in its middle comes again from its beginning: what of it is here already is passed over. 0, or -ESPIPE. */
+/* Where the next WRITE must begin. One that was cut in its middle comes again from its beginning: what of it is here
+ * already is passed over. 0, or -ESPIPE. */
 static int pass_over(const struct ctl_buffer *b, uint64_t unique, uint64_t offset, const uint8_t **data, size_t *len)
 {
 	const uint64_t got = b->len + b->complete + b->value_got;
 
 	if (offset == CTL_APPEND)
 		offset = b->under_way == unique ? b->under_way_at : got;
-	if (offset == got || b->len == sizeof b->line)	/* a line that is longer than any request has lost its count, and everything of it */
+	/* a line that is longer than any request has lost its count, and everything of it */
+	if (offset == got || b->len == sizeof b->line)
 		return 0;
 	if (b->under_way != unique || offset > got || got - offset > *len)
 		return -ESPIPE;
@@ -275,7 +291,8 @@ static int pass_over(const struct ctl_buffer *b, uint64_t unique, uint64_t offse
 	return 0;
 }
 
-/* The line is gathered in memory, but for a long one not by the thread that everybody waits for: it is parsed at its end. Bytes of a value go to the database. */
+/* The line is gathered in memory, but for a long one not by the thread that everybody waits for: it is parsed at its
+ * end. Bytes of a value go to the database. */
 static enum patience patience_for(const struct ctl_buffer *b, const uint8_t *data, size_t len)
 {
 	const uint8_t *newline = b->complete ? NULL : memchr(data, '\n', len);
@@ -286,9 +303,14 @@ static enum patience patience_for(const struct ctl_buffer *b, const uint8_t *dat
 	return b->len + len > LINE_SHORT ? WAITS_FOR_RESOLVER : WAITS_FOR_NOTHING;
 }
 
-struct piece { uint64_t unique, offset; const uint8_t *data; size_t len; };
+struct piece {
+	uint64_t unique, offset;
+	const uint8_t *data;
+	size_t len;
+};
 
-static int write_piece(struct vault *v, const struct asker *asker, struct handle *h, struct ctl_buffer *b, const struct piece *p)
+static int write_piece(struct vault *v, const struct asker *asker, struct handle *h, struct ctl_buffer *b,
+		       const struct piece *p)
 {
 	const uint64_t unique = p->unique;
 	const uint8_t *data = p->data;
@@ -298,9 +320,9 @@ static int write_piece(struct vault *v, const struct asker *asker, struct handle
 		b->dead = 1;
 		return -EPERM;
 	}
-	if (h->last_unique == unique)		/* it came again */
+	if (h->last_unique == unique) /* it came again */
 		return 0;
-	if (h->extra2)				/* the answer has been begun: one open, one request */
+	if (h->extra2) /* the answer has been begun: one open, one request */
 		return -EPERM;
 	if (asker->patience < patience_for(b, data, len))
 		return -EAGAIN;
@@ -318,7 +340,8 @@ static int write_piece(struct vault *v, const struct asker *asker, struct handle
 	if (b->complete && len)
 		r = stage_value(v, h, b, unique, data, len);
 	if (r) {
-		b->error = (uint32_t)-r;	/* the answer says what became of the value, not only that it is short */
+		/* the answer says what became of the value, not only that it is short */
+		b->error = (uint32_t)-r;
 		return r;
 	}
 	in_order();
@@ -326,7 +349,8 @@ static int write_piece(struct vault *v, const struct asker *asker, struct handle
 	return 0;
 }
 
-int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset, const uint8_t *data, size_t len)
+int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset,
+		   const uint8_t *data, size_t len)
 {
 	struct handle *h = ctl_handle(v, fh);
 	struct ctl_buffer *b = NULL;
@@ -334,28 +358,44 @@ int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint
 
 	if (r)
 		return r;
-	r = write_piece(v, asker, h, b, &(struct piece){ .unique = unique, .offset = offset, .data = data, .len = len });
+	r = write_piece(v, asker, h, b,
+			&(struct piece){ .unique = unique, .offset = offset, .data = data, .len = len });
 	end_use(v, b);
 	return r;
 }
 
-static int execute(struct vault *v, const struct asker *asker, const struct handle *h, const struct ctl_buffer *b, uint64_t unique, bool resent, char **ret_text, size_t *ret_len)
+static int execute(struct vault *v, const struct asker *asker, const struct handle *h, const struct ctl_buffer *b,
+		   uint64_t unique, bool resent, char **ret_text, size_t *ret_len)
 {
 	if (b->len > CTL_LINE_MAX)
 		return ctl_error_answer(E2BIG, "the request's line is longer than 65536 bytes", ret_text, ret_len);
 	if (!b->complete)
-		return ctl_error_answer(EINVAL, "the request is not complete: one line of JSON ending in a newline is wanted before the answer is read", ret_text, ret_len);
+		return ctl_error_answer(EINVAL,
+					"the request is not complete: one line of JSON ending in a newline is wanted "
+					"before the answer is read",
+					ret_text, ret_len);
 	/* whether the value fits the line, the limit and the vault's state is ctl's to judge, and to record */
 	const struct ctl_request request = {
-		.line = (const char *)b->line, .len = b->len, .stage = h->stage, .value_len = b->value_len != NO_LENGTH ? b->value_got : 0,
-		.value_error = -(int)b->error, .refused = b->refused != 0, .unique = unique, .resent = resent,
+		.line = (const char *)b->line,
+		.len = b->len,
+		.stage = h->stage,
+		.value_len = b->value_len != NO_LENGTH ? b->value_got : 0,
+		.value_error = -(int)b->error,
+		.refused = b->refused != 0,
+		.unique = unique,
+		.resent = resent,
 	};
 	return ctl_execute(&v->ctl, asker->who, &request, ret_text, ret_len);
 }
 
-struct wanted { uint64_t fh, unique, offset; size_t size; bool resent; };
+struct wanted {
+	uint64_t fh, unique, offset;
+	size_t size;
+	bool resent;
+};
 
-static int read_piece(struct vault *v, const struct asker *asker, struct handle *h, struct ctl_buffer *b, const struct wanted *w, struct read_result *ret_result)
+static int read_piece(struct vault *v, const struct asker *asker, struct handle *h, struct ctl_buffer *b,
+		      const struct wanted *w, struct read_result *ret_result)
 {
 	const uint64_t fh = w->fh, offset = w->offset;
 	char *text;
@@ -372,7 +412,8 @@ static int read_piece(struct vault *v, const struct asker *asker, struct handle 
 		return -EINVAL;
 	int r = answers_read(v->answers, fh, offset - base, w->size, &ret_result->text, &ret_result->len);
 	if (r == -ENOENT && offset > base)
-		return -ESTALE;		/* the worker that had the answer is gone: the client asks again, with the same id */
+		/* the worker that had the answer is gone: the client asks again, with the same id */
+		return -ESTALE;
 	if (r == -ENOENT) {
 		r = execute(v, asker, h, b, w->unique, w->resent, &text, &len);
 		if (!r)
@@ -384,7 +425,8 @@ static int read_piece(struct vault *v, const struct asker *asker, struct handle 
 	return r;
 }
 
-int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, size_t size, struct read_result *ret_result)
+int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent,
+		  uint64_t offset, size_t size, struct read_result *ret_result)
 {
 	struct handle *h = ctl_handle(v, fh);
 	struct ctl_buffer *b = NULL;
@@ -392,7 +434,9 @@ int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 
 	if (r)
 		return r;
-	r = read_piece(v, asker, h, b, &(struct wanted){ .fh = fh, .unique = unique, .offset = offset, .size = size, .resent = resent }, ret_result);
+	r = read_piece(v, asker, h, b,
+		       &(struct wanted){ .fh = fh, .unique = unique, .offset = offset, .size = size, .resent = resent },
+		       ret_result);
 	end_use(v, b);
 	return r;
 }

@@ -23,7 +23,8 @@ void vault_copy_name(char *ret, size_t room, const char *name)
 
 #define ACCOUNT_STANDS_NS INT64_C(60000000000)
 
-void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)
+void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name,
+			 struct verdict *ret_verdict)
 {
 	struct policy_answer a = { 0 };
 
@@ -51,12 +52,14 @@ void vault_decide_locked(struct vault *v, const struct identity *who, enum actio
 	ret_verdict->binding = a.binding;
 	ret_verdict->valid_until = a.valid_until;
 	/* an account's groups change without a word to us */
-	if (who->policy.account != POLICY_ACCOUNT_OWN && policy_has_blocks(p) && clock_wall() + ACCOUNT_STANDS_NS < a.valid_until)
+	if (who->policy.account != POLICY_ACCOUNT_OWN && policy_has_blocks(p) &&
+	    clock_wall() + ACCOUNT_STANDS_NS < a.valid_until)
 		ret_verdict->valid_until = clock_wall() + ACCOUNT_STANDS_NS;
 	vault_copy_name(ret_verdict->role, sizeof ret_verdict->role, role ? role->name : "");
 }
 
-void vault_decide(struct vault *v, const struct identity *who, enum action action, const char *name, struct verdict *ret_verdict)
+void vault_decide(struct vault *v, const struct identity *who, enum action action, const char *name,
+		  struct verdict *ret_verdict)
 {
 	store_rdlock(v->store);
 	vault_decide_locked(v, who, action, name, ret_verdict);

@@ -11,12 +11,15 @@
 #include "fs/common/clock.h"
 
 #define THREADS    4
-#define WAITING    1024			/* inodes; where there are more, every open file's go */
+#define WAITING    1024 /* inodes; where there are more, every open file's go */
 #define LINGER_MS  10
 #define STACK_SIZE (128u * 1024)
 #define END_MS     20
 
-struct waiting { uint64_t ino; int64_t due_ms; };
+struct waiting {
+	uint64_t ino;
+	int64_t due_ms;
+};
 
 struct drops {
 	int fuse_fd;
@@ -25,7 +28,8 @@ struct drops {
 	pthread_cond_t work;
 	struct waiting waiting[WAITING];
 	size_t n;
-	uint64_t under_way[THREADS];	/* 0: none. One thread for an inode: who waits for a page must not take the others along */
+	/* 0: none. One thread for an inode: who waits for a page must not take the others along */
+	uint64_t under_way[THREADS];
 	bool all, sweeping, ending;
 	size_t n_threads, n_started;
 };
@@ -33,8 +37,12 @@ struct drops {
 /* -ENOENT: the kernel does not know it, so there are no pages. */
 static void drop(const struct drops *d, uint64_t ino)
 {
-	const struct { struct fuse_out_header header; struct fuse_notify_inval_inode_out inode; } notice = {
-		.header = { .len = sizeof notice, .error = FUSE_NOTIFY_INVAL_INODE }, .inode = { .ino = ino },
+	const struct {
+		struct fuse_out_header header;
+		struct fuse_notify_inval_inode_out inode;
+	} notice = {
+		.header = { .len = sizeof notice, .error = FUSE_NOTIFY_INVAL_INODE },
+		.inode = { .ino = ino },
 	};
 	(void)!write(d->fuse_fd, &notice, sizeof notice);
 }
@@ -64,7 +72,7 @@ static uint64_t take(struct drops *d, int64_t *ret_wait_ms)
 	*ret_wait_ms = -1;
 	for (size_t i = 0; i < d->n; i++) {
 		const struct waiting w = d->waiting[i];
-		if (is_under_way(d, w.ino))	/* whoever is at it comes back here */
+		if (is_under_way(d, w.ino)) /* whoever is at it comes back here */
 			continue;
 		if (w.due_ms <= now) {
 			d->waiting[i] = d->waiting[--d->n];
@@ -193,7 +201,7 @@ bool drops_free(struct drops *d)
 		wait_for_work(d, until - clock_ms());
 	const bool gone = !d->n_threads;
 	pthread_mutex_unlock(&d->lock);
-	if (!gone)			/* it comes back to this */
+	if (!gone) /* it comes back to this */
 		return false;
 	pthread_cond_destroy(&d->work);
 	pthread_mutex_destroy(&d->lock);

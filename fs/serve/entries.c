@@ -12,10 +12,12 @@
 #include "store/lifecycle/events.h"
 #include "store/objects/stages.h"
 
-/* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat) takes it for empty and never asks. */
+/* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat)
+ * takes it for empty and never asks. */
 #define MADE_SIZE 4096
 
-/* Above the end of any request: within its size the kernel has several write to a file at a time (FOPEN_PARALLEL_DIRECT_WRITES). No blocks go with it. */
+/* Above the end of any request: within its size the kernel has several write to a file at a time
+ * (FOPEN_PARALLEL_DIRECT_WRITES). No blocks go with it. */
 #define CTL_SIZE (32 << 20)
 _Static_assert(CTL_SIZE > STAGE_SET_MAX + CTL_LINE_MAX, "no request reaches the end");
 
@@ -47,10 +49,7 @@ static void measure_events(struct vault *v, struct entry_shown *shown)
 	shown->changed = grown_since(&v->grown[GROWN_EVENTS], end);
 }
 
-static void measure_deleted(struct vault *v, struct entry_shown *shown)
-{
-	shown->changed = vault_names_time(v);
-}
+static void measure_deleted(struct vault *v, struct entry_shown *shown) { shown->changed = vault_names_time(v); }
 
 static int render_whoami(struct vault *v, const struct identity *who, char **ret_text, size_t *ret_len)
 {
@@ -85,20 +84,61 @@ const struct entry entries[] = {
 	[OWN_DIR] = { .name = "", .directory = true, .mode = 0755 },
 	/* each request is judged by itself; so that one can be made, anybody may open */
 	[OWN_CTL] = { .name = "ctl", .held = true, .mode = 0666, .kind = HANDLE_CTL, .size = CTL_SIZE },
-	[OWN_WHOAMI] = { .name = "whoami", .held = true, .mode = 0444, .kind = HANDLE_TEXT, .size = MADE_SIZE, .render = render_whoami },
-	[OWN_STATUS] = { .name = "status", .held = true, .mode = 0444, .needs = true, .action = ACTION_VAULT_STATUS, .sealed = true, .operation = AUDIT_VAULT_STATUS, .kind = HANDLE_TEXT, .size = MADE_SIZE,
+	[OWN_WHOAMI] = { .name = "whoami",
+			 .held = true,
+			 .mode = 0444,
+			 .kind = HANDLE_TEXT,
+			 .size = MADE_SIZE,
+			 .render = render_whoami },
+	[OWN_STATUS] = { .name = "status",
+			 .held = true,
+			 .mode = 0444,
+			 .needs = true,
+			 .action = ACTION_VAULT_STATUS,
+			 .sealed = true,
+			 .operation = AUDIT_VAULT_STATUS,
+			 .kind = HANDLE_TEXT,
+			 .size = MADE_SIZE,
 			 .render = render_status },
-	[OWN_METRICS] = { .name = "metrics", .held = true, .mode = 0444, .needs = true, .action = ACTION_VAULT_METRICS, .operation = AUDIT_VAULT_METRICS, .kind = HANDLE_TEXT, .size = MADE_SIZE,
+	[OWN_METRICS] = { .name = "metrics",
+			  .held = true,
+			  .mode = 0444,
+			  .needs = true,
+			  .action = ACTION_VAULT_METRICS,
+			  .operation = AUDIT_VAULT_METRICS,
+			  .kind = HANDLE_TEXT,
+			  .size = MADE_SIZE,
 			  .render = render_metrics },
-	[OWN_AUDIT] = { .name = "audit", .held = true, .mode = 0444, .needs = true, .action = ACTION_AUDIT_READ, .operation = AUDIT_AUDIT_READ, .kind = HANDLE_AUDIT, .measure = measure_audit },
+	[OWN_AUDIT] = { .name = "audit",
+			.held = true,
+			.mode = 0444,
+			.needs = true,
+			.action = ACTION_AUDIT_READ,
+			.operation = AUDIT_AUDIT_READ,
+			.kind = HANDLE_AUDIT,
+			.measure = measure_audit },
 	[OWN_DELETED] = { .name = "deleted", .directory = true, .mode = 0755, .measure = measure_deleted },
 	[OWN_AT] = { .name = "at", .directory = true, .mode = 0755 },
 	/* names of all secrets, and who has rights on them: as much as the log tells */
-	[OWN_EVENTS] = { .name = "events", .held = true, .mode = 0444, .needs = true, .action = ACTION_AUDIT_READ, .operation = AUDIT_EVENTS_READ, .kind = HANDLE_EVENTS, .measure = measure_events },
+	[OWN_EVENTS] = { .name = "events",
+			 .held = true,
+			 .mode = 0444,
+			 .needs = true,
+			 .action = ACTION_AUDIT_READ,
+			 .operation = AUDIT_EVENTS_READ,
+			 .kind = HANDLE_EVENTS,
+			 .measure = measure_events },
 	/* whoever lists a directory holds its lock for as long as it likes: this one is not listed */
 	[OWN_REQUESTS] = { .name = "requests", .directory = true, .hidden = true, .mode = 0711 },
 #ifdef COFFER_TEST_HOOKS
-	[OWN_TEST] = { .name = "test", .mode = 0444, .needs = true, .action = ACTION_VAULT_METRICS, .operation = AUDIT_VAULT_METRICS, .kind = HANDLE_TEXT, .size = MADE_SIZE, .render = render_test },
+	[OWN_TEST] = { .name = "test",
+		       .mode = 0444,
+		       .needs = true,
+		       .action = ACTION_VAULT_METRICS,
+		       .operation = AUDIT_VAULT_METRICS,
+		       .kind = HANDLE_TEXT,
+		       .size = MADE_SIZE,
+		       .render = render_test },
 #endif
 };
 _Static_assert(sizeof entries / sizeof *entries == OWN_END, "a row for each number");

@@ -3,7 +3,7 @@
 #include <malloc.h>
 
 #define LOOK_MS 5000
-#define WORTH	((size_t)1 << 20)	/* new free bytes */
+#define WORTH   ((size_t)1 << 20) /* new free bytes */
 
 static size_t free_bytes(void)
 {
@@ -14,10 +14,7 @@ static size_t free_bytes(void)
 #endif
 }
 
-void heap_share(void)
-{
-	(void)mallopt(M_ARENA_MAX, 2);
-}
+void heap_share(void) { (void)mallopt(M_ARENA_MAX, 2); }
 
 void heap_give_back(struct heap *h, int64_t now_ms)
 {

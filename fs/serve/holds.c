@@ -17,18 +17,24 @@
 #include "fs/serve/waits.h"
 #include "store/core/tables.h"
 
-#define ASKED      64			/* files that the bell was asked for and has not answered */
-#define WAIT_MS    100			/* an open waits for the bell this long */
-#define LOOKED_MS  2000			/* and a rename over current: without the bell's look, watches of the file end */
-#define FORGET_MS  60000		/* the bell's word may have been lost; longer than the kernel keeps a lease that is broken */
-#define PAUSE_MS   1000			/* the bell can hold nothing just now: it is not asked before this */
-#define LOOK_MS    1000			/* between two files that are let go */
-#define STRANGE_MS 50			/* between two questions who the bell is */
-#define EXPECT_MS  1000			/* a bell that is started greets long before this */
+#define ASKED      64  /* files that the bell was asked for and has not answered */
+#define WAIT_MS    100 /* an open waits for the bell this long */
+/* and a rename over current: without the bell's look, watches of the file end */
+#define LOOKED_MS  2000
+/* the bell's word may have been lost; longer than the kernel keeps a lease that is broken */
+#define FORGET_MS  60000
+#define PAUSE_MS   1000 /* the bell can hold nothing just now: it is not asked before this */
+#define LOOK_MS    1000 /* between two files that are let go */
+#define STRANGE_MS 50   /* between two questions who the bell is */
+#define EXPECT_MS  1000 /* a bell that is started greets long before this */
 #define STACK_SIZE (128u * 1024)
 
 /* late: an open has waited for it in vain; no other does. Of a look: it is answered. ino 0: free. */
-struct asked { uint64_t ino; int64_t at_ms; bool late; };
+struct asked {
+	uint64_t ino;
+	int64_t at_ms;
+	bool late;
+};
 
 struct holds {
 	struct vault *v;
@@ -36,10 +42,10 @@ struct holds {
 	pthread_mutex_t lock;
 	pthread_cond_t answered;
 	struct asked asked[ASKED];
-	uint64_t looks;			/* asked for so far */
+	uint64_t looks; /* asked for so far */
 	int64_t not_before_ms;
-	_Atomic int64_t strange_ms;	/* since when the bell has not greeted, as far as the thread saw; 0: it has */
-	uint32_t hand;			/* of the clock that finds what was not opened for the longest time */
+	_Atomic int64_t strange_ms; /* since when the bell has not greeted, as far as the thread saw; 0: it has */
+	uint32_t hand;              /* of the clock that finds what was not opened for the longest time */
 	int64_t next_look_ms;
 	pthread_t thread;
 	int wake[2];
@@ -48,10 +54,7 @@ struct holds {
 
 /* ---- the table ---- */
 
-static uint32_t first_slot(uint64_t ino)
-{
-	return (uint32_t)((ino * 0x9e3779b97f4a7c15u) >> 40) & (HOLD_SLOTS - 1);
-}
+static uint32_t first_slot(uint64_t ino) { return (uint32_t)((ino * 0x9e3779b97f4a7c15u) >> 40) & (HOLD_SLOTS - 1); }
 
 /* -1: it is not there. */
 static int64_t slot_of(const struct shared_holds *s, uint64_t ino)
@@ -86,10 +89,11 @@ static void clear(struct shared_holds *s)
 		s->ino[i] = 0;
 }
 
-/* Places of what was let go fill the table in time. For the moment in which they are taken out a file may be found not to be held, which costs its open a question. */
+/* Places of what was let go fill the table in time. For the moment in which they are taken out a file may be found not
+ * to be held, which costs its open a question. */
 static void tidy(struct shared_holds *s)
 {
-	static uint64_t kept[BELL_HOLDS];	/* of the one thread that changes the table */
+	static uint64_t kept[BELL_HOLDS]; /* of the one thread that changes the table */
 	const int32_t bell = s->bell;
 	size_t n = 0;
 
@@ -145,14 +149,12 @@ static bool can_hold(const struct holds *h)
 {
 	const int32_t bell = h->v->shared->keeper.bell;
 
-	return bell && atomic_load_explicit(&h->shared->bell, memory_order_relaxed) == bell && h->shared->n < BELL_HOLDS && clock_ms() >= h->not_before_ms;
+	return bell && atomic_load_explicit(&h->shared->bell, memory_order_relaxed) == bell &&
+	       h->shared->n < BELL_HOLDS && clock_ms() >= h->not_before_ms;
 }
 
 /* A greeting may have come before the keeper had written down who the bell is. */
-static bool knows_bell(const struct holds *h)
-{
-	return h->shared->bell == h->v->shared->keeper.bell;
-}
+static bool knows_bell(const struct holds *h) { return h->shared->bell == h->v->shared->keeper.bell; }
 
 /* The daemon has just started, or its bell has: what is opened before the bell greets would be held by nobody. */
 static bool expects_bell(const struct holds *h)
@@ -236,7 +238,8 @@ void holds_take(struct holds *h, uint64_t ino)
 	waits_end();
 }
 
-/* Another path to the same file, for the bell does one thing at a time for each, and may wait at the file for the very rename. */
+/* Another path to the same file, for the bell does one thing at a time for each, and may wait at the file for the very
+ * rename. */
 static bool look_path_of(struct vault *v, uint64_t ino, char path[BELL_PATH_MAX])
 {
 	char *slash;
@@ -248,7 +251,7 @@ static bool look_path_of(struct vault *v, uint64_t ino, char path[BELL_PATH_MAX]
 	return true;
 }
 
-#define LOOK_BIT (UINT64_C(1) << 63)	/* of no inode */
+#define LOOK_BIT (UINT64_C(1) << 63) /* of no inode */
 
 /* Each look has a name of its own: the answer to one that nobody waits for any more says nothing of the next. */
 static bool ask_look(struct holds *h, uint64_t ino, uint64_t look)
@@ -256,7 +259,8 @@ static bool ask_look(struct holds *h, uint64_t ino, uint64_t look)
 	struct asked *a = find_asked(h, 0);
 	char path[BELL_PATH_MAX];
 
-	if (!a || !h->shared->bell || !knows_bell(h) || !look_path_of(h->v, ino, path) || bell_send(h->v->bell_fd, BELL_LOOK, path, look))
+	if (!a || !h->shared->bell || !knows_bell(h) || !look_path_of(h->v, ino, path) ||
+	    bell_send(h->v->bell_fd, BELL_LOOK, path, look))
 		return false;
 	*a = (struct asked){ .ino = look, .at_ms = clock_ms() };
 	return true;
@@ -275,7 +279,7 @@ void holds_look(struct holds *h, uint64_t ino)
 	while (!((a = find_asked(h, look)) && a->late) && clock_ms() < end) {
 		if (!a && !ask_look(h, ino, look) && !h->shared->bell && !expects_bell(h))
 			break;
-		wait_until(h, clock_ms() + STRANGE_MS);	/* a queue that was full does not say when it has room */
+		wait_until(h, clock_ms() + STRANGE_MS); /* a queue that was full does not say when it has room */
 	}
 	if (a)
 		*a = (struct asked){ 0 };
@@ -332,7 +336,7 @@ static void hear(struct holds *h, const struct bell_answer *m)
 {
 	if (m->word == BELL_HELLO)
 		greet(h, m->pid);
-	if (m->pid != h->shared->bell)	/* a word of one that is gone */
+	if (m->pid != h->shared->bell) /* a word of one that is gone */
 		return;
 	switch ((enum bell_word)m->word) {
 	case BELL_HELD:
@@ -380,7 +384,7 @@ static bool is_open(struct holds *h, uint64_t ino)
 	if (inode_unpack(ino, &i) && i.type != INODE_OWN)
 		handle_each(h->v->handles, i.secret, note_open, &looked_for);
 	else
-		looked_for = 0;		/* the vault's own stay */
+		looked_for = 0; /* the vault's own stay */
 	return looked_for == 0;
 }
 
@@ -436,7 +440,8 @@ static void *listen_to_bell(void *arg)
 	struct holds *h = arg;
 
 	for (;;) {
-		struct pollfd p[] = { { .fd = h->v->bell_fd, .events = POLLIN }, { .fd = h->wake[0], .events = POLLIN } };
+		struct pollfd p[] = { { .fd = h->v->bell_fd, .events = POLLIN },
+				      { .fd = h->wake[0], .events = POLLIN } };
 		struct bell_answer m;
 		poll(p, 2, knows_bell(h) ? LOOK_MS : STRANGE_MS);
 		if (p[1].revents)
@@ -451,7 +456,7 @@ static void *listen_to_bell(void *arg)
 		make_room(h);
 		forget_unanswered(h);
 		pthread_mutex_unlock(&h->lock);
-		if (p[0].revents & (POLLERR | POLLHUP))		/* the keeper is gone */
+		if (p[0].revents & (POLLERR | POLLHUP)) /* the keeper is gone */
 			poll(NULL, 0, LOOK_MS);
 	}
 }
@@ -483,7 +488,7 @@ int holds_new(struct vault *v, struct holds **ret_holds)
 		return r;
 	}
 	h->started = true;
-	bell_send(v->bell_fd, BELL_LISTEN, "", 0);	/* its answer: which bell it is */
+	bell_send(v->bell_fd, BELL_LISTEN, "", 0); /* its answer: which bell it is */
 	*ret_holds = h;
 	return 0;
 }

@@ -11,22 +11,16 @@
 /* A place has the secret, and then which rename it is; or, where that was answered, since when, in ms. 0: free. */
 #define ANSWERED   (UINT64_C(1) << 32)
 #define REST_SHIFT 33
-#define DONE_MS    2000		/* the kernel has ended it by then, whether it was seen or not */
+#define DONE_MS    2000 /* the kernel has ended it by then, whether it was seen or not */
 
-static uint64_t now_ms(void)
-{
-	return (uint64_t)(clock_monotonic() / 1000000) & (UINT64_MAX >> REST_SHIFT);
-}
+static uint64_t now_ms(void) { return (uint64_t)(clock_monotonic() / 1000000) & (UINT64_MAX >> REST_SHIFT); }
 
 static uint64_t begun(uint32_t secret, uint64_t unique)
 {
-	return secret | unique >> 1 << REST_SHIFT;	/* the kernel's own are even */
+	return secret | unique >> 1 << REST_SHIFT; /* the kernel's own are even */
 }
 
-static bool is_over(uint64_t rename)
-{
-	return (rename & ANSWERED) && now_ms() - (rename >> REST_SHIFT) > DONE_MS;
-}
+static bool is_over(uint64_t rename) { return (rename & ANSWERED) && now_ms() - (rename >> REST_SHIFT) > DONE_MS; }
 
 /* NULL: no file is being renamed over its current. */
 static _Atomic uint64_t *find(struct vault *v, uint32_t secret)
@@ -47,7 +41,8 @@ static _Atomic uint64_t *find_dir(struct vault *v, uint64_t ino, uint32_t *ret_s
 	return find(v, dir.secret);
 }
 
-/* A free place; else that of the rename that was answered first, which is the likeliest to have ended. There are more places than threads that answer. */
+/* A free place; else that of the rename that was answered first, which is the likeliest to have ended. There are more
+ * places than threads that answer. */
 static _Atomic uint64_t *take(struct vault *v, uint64_t rename)
 {
 	for (;;) {
@@ -56,7 +51,9 @@ static _Atomic uint64_t *take(struct vault *v, uint64_t rename)
 
 		for (size_t i = 0; i < LINKS_RENAMES; i++) {
 			const uint64_t other = atomic_load(&v->renames[i]);
-			const uint64_t age = !other ? UINT64_MAX : other & ANSWERED ? 1 + now_ms() - (other >> REST_SHIFT) : 0;
+			const uint64_t age = !other             ? UINT64_MAX
+					     : other & ANSWERED ? 1 + now_ms() - (other >> REST_SHIFT)
+								: 0;
 			if (age > oldest) {
 				oldest = age;
 				there = other;
@@ -72,7 +69,7 @@ void links_begin(struct vault *v, uint32_t secret, uint64_t unique)
 {
 	_Atomic uint64_t *place = find(v, secret);
 
-	if (place)	/* the directory's lock keeps all others of this secret away */
+	if (place) /* the directory's lock keeps all others of this secret away */
 		atomic_store(place, begun(secret, unique));
 	else
 		place = take(v, begun(secret, unique));

@@ -32,7 +32,8 @@ static bool is_opener(const struct asker *asker, const struct handle *h)
 	return asker_trusted(asker) && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST);
 }
 
-int made_read(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+int made_read(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block,
+	      struct read_result *ret)
 {
 	if (!is_opener(asker, h))
 		return -EACCES;
@@ -48,7 +49,8 @@ int made_read(struct vault *v, const struct asker *asker, struct handle *h, cons
 	return r;
 }
 
-static int size_of(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, bool may_block, size_t *ret_size)
+static int size_of(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, bool may_block,
+		   size_t *ret_size)
 {
 	int r = answers_size(v->answers, fh, ret_size);
 	if (r != -ENOENT)
@@ -61,7 +63,8 @@ static int size_of(struct vault *v, const struct asker *asker, struct handle *h,
 	return answers_size(v->answers, fh, ret_size);
 }
 
-int made_size(struct vault *v, const struct asker *asker, const struct inode *i, uint64_t fh, bool may_block, size_t *ret_size)
+int made_size(struct vault *v, const struct asker *asker, const struct inode *i, uint64_t fh, bool may_block,
+	      size_t *ret_size)
 {
 	const uint32_t object = HANDLE_OWN + i->low;
 	int r = -ENOENT;
@@ -69,7 +72,8 @@ int made_size(struct vault *v, const struct asker *asker, const struct inode *i,
 
 	if (!fh && asker->who)
 		fh = handle_last(v->handles, object, asker->tid, asker->who->tgid, &own);
-	struct handle *h = fh ? handle_hold(v->handles, fh) : NULL;	/* or the text would be that of a file which was taken back */
+	/* or the text would be that of a file which was taken back */
+	struct handle *h = fh ? handle_hold(v->handles, fh) : NULL;
 	if (!h)
 		return -ENOENT;
 	if (h->object == object && is_opener(asker, h))

@@ -41,10 +41,7 @@ static bool move(struct vault *v, const struct asker *asker, uint64_t fh, const 
 	return moved;
 }
 
-static size_t slot_of(uint32_t secret)
-{
-	return secret % TOLD_MAX;
-}
+static size_t slot_of(uint32_t secret) { return secret % TOLD_MAX; }
 
 bool measure_told_older(const struct vault *v, uint32_t secret)
 {
@@ -60,7 +57,8 @@ static void note(struct vault *v, uint32_t secret, bool older)
 		atomic_store(&v->told[slot_of(secret)], 0);
 }
 
-static struct attr_shown choose(struct vault *v, const struct asker *asker, const struct measure_ask *ask, uint32_t secret, bool *ret_older)
+static struct attr_shown choose(struct vault *v, const struct asker *asker, const struct measure_ask *ask,
+				uint32_t secret, bool *ret_older)
 {
 	const struct identity *who = asker_trusted(asker);
 	uint64_t fh = ask->fh;
@@ -75,10 +73,11 @@ static struct attr_shown choose(struct vault *v, const struct asker *asker, cons
 	/* by its number, also where that is the newest: another can come before the answer is made */
 	struct handle_shown shown = handle_shown(h);
 	if (!is_newest(v, secret, shown.version)) {
-		const bool certain = ask->fh || (own && !shown.begun);	/* whose size is asked for */
+		const bool certain = ask->fh || (own && !shown.begun); /* whose size is asked for */
 		if (own && !shown.begun && move(v, asker, fh, ask))
 			shown = handle_shown(h);
-		else if ((shown.ended && !ask->fh) || clock_monotonic() - h->opened > (certain ? MEASURE_LONG_NS : MEASURE_NS))
+		else if ((shown.ended && !ask->fh) ||
+			 clock_monotonic() - h->opened > (certain ? MEASURE_LONG_NS : MEASURE_NS))
 			return newest;
 		else
 			*ret_older = true;
@@ -87,10 +86,7 @@ static struct attr_shown choose(struct vault *v, const struct asker *asker, cons
 	return handle_get(v->handles, fh) == h ? (struct attr_shown){ shown.version, shown.size } : newest;
 }
 
-bool measure_asks(const struct inode *i, bool named)
-{
-	return !inode_is_dir(i) && (!named || made_is(i));
-}
+bool measure_asks(const struct inode *i, bool named) { return !inode_is_dir(i) && (!named || made_is(i)); }
 
 int measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask, struct attr_shown *ret_shown)
 {

@@ -11,10 +11,14 @@
 #include "store/core/scrub.h"
 #include "store/core/transaction.h"
 
-/* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was done. */
-static struct request_key key_of(struct vault *v, const struct asker *asker, const struct name_change *c, uint64_t unique)
+/* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was
+ * done. */
+static struct request_key key_of(struct vault *v, const struct asker *asker, const struct name_change *c,
+				 uint64_t unique)
 {
-	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection, .neighbour = asker->neighbour };
+	struct request_key key = { .uid = UINT32_MAX,
+				   .user_ns = v->shared->audit_head.connection,
+				   .neighbour = asker->neighbour };
 
 	memcpy(key.id, c->verb, strnlen(c->verb, 8));
 	memcpy(key.id + 8, &unique, sizeof unique);
@@ -27,14 +31,16 @@ static void decide(struct vault *v, const struct asker *asker, const struct name
 		vault_decide(v, asker_trusted(asker), c->action, c->name, j);
 }
 
-static int record(struct vault *v, const struct asker *asker, const struct name_change *c, const struct verdict *j, uint64_t unique, bool resent, int64_t began)
+static int record(struct vault *v, const struct asker *asker, const struct name_change *c, const struct verdict *j,
+		  uint64_t unique, bool resent, int64_t began)
 {
 	return c->operation ? vault_record(v, c->operation, asker->who, j, unique, resent, began, NULL) : 0;
 }
 
 /* *ret_promised: it is recorded as allowed, whatever came of it. */
-static int carry_out(struct vault *v, const struct asker *asker, const struct name_change *c, const struct request_key *key, const uint8_t digest[DIGEST_LEN],
-		     struct verdict *j, uint64_t unique, bool resent, int64_t began, bool *ret_promised)
+static int carry_out(struct vault *v, const struct asker *asker, const struct name_change *c,
+		     const struct request_key *key, const uint8_t digest[DIGEST_LEN], struct verdict *j,
+		     uint64_t unique, bool resent, int64_t began, bool *ret_promised)
 {
 	int r = strcmp(j->role, "administrator") ? store_begin(v->store) : store_begin_privileged(v->store);
 	if (r)
@@ -73,13 +79,13 @@ int name_change(struct vault *v, const struct asker *asker, const struct name_ch
 	int r;
 
 	if (resent && asker->patience < WAITS_FOR_ALL)
-		return -EAGAIN;		/* the database knows whether it was done */
+		return -EAGAIN; /* the database knows whether it was done */
 	r = sha256(parts, 2, digest);
 	if (r)
 		return r;
 	if (resent && !store_request_find(v->store, &key, digest, &answer)) {
 		free(answer);
-		store_scrub(v->store);	/* which the one before us may not have come to */
+		store_scrub(v->store); /* which the one before us may not have come to */
 		return 0;
 	}
 	decide(v, asker, c, &j);

@@ -44,7 +44,9 @@ static int lookup_request(const char *name, struct inode *ret)
 	}
 	if (name[REQUEST_NAME_LEN])
 		return -ENOENT;
-	*ret = (struct inode){ .type = INODE_REQUEST, .secret = (uint32_t)(bits >> 28), .low = (uint32_t)(bits & INODE_LOW_MAX) };
+	*ret = (struct inode){ .type = INODE_REQUEST,
+			       .secret = (uint32_t)(bits >> 28),
+			       .low = (uint32_t)(bits & INODE_LOW_MAX) };
 	return 0;
 }
 
@@ -53,7 +55,8 @@ static struct inode secret_dir(const struct catalog_secret *s)
 	return (struct inode){ .type = INODE_SECRET, .secret = s->id };
 }
 
-/* Of a deleted secret too: what is bound or stood in goes on resolving, and is whole again when it is recovered. OPEN is what refuses it. Of one that is purged nothing is found. */
+/* Of a deleted secret too: what is bound or stood in goes on resolving, and is whole again when it is recovered. OPEN
+ * is what refuses it. Of one that is purged nothing is found. */
 static int lookup_in_secret(struct vault *v, const struct inode *dir, const char *name, struct inode *ret)
 {
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
@@ -69,7 +72,9 @@ static int lookup_in_secret(struct vault *v, const struct inode *dir, const char
 	} else if (dir->type == INODE_VERSIONS && (c = catalog_version(s, parse_version(name))) && !c->destroyed) {
 		*ret = (struct inode){ .type = INODE_VERSION, .secret = s->id, .low = c->number };
 	} else if (dir->type == INODE_SECRET && temps_find(v->temps, s->id, name, &temp)) {
-		*ret = (struct inode){ .type = INODE_TEMP, .secret = (uint32_t)(temp.id >> 28), .low = (uint32_t)(temp.id & INODE_LOW_MAX) };
+		*ret = (struct inode){ .type = INODE_TEMP,
+				       .secret = (uint32_t)(temp.id >> 28),
+				       .low = (uint32_t)(temp.id & INODE_LOW_MAX) };
 	} else {
 		return -ENOENT;
 	}
@@ -158,26 +163,31 @@ static int list_dots(uint64_t ino, uint64_t *offset, entry_fn fn, void *arg)
 }
 
 /* Of the vault's directory, or of .coffer/deleted. */
-static void list_secrets(struct vault *v, const struct identity *who, bool deleted, uint64_t offset, entry_fn fn, void *arg)
+static void list_secrets(struct vault *v, const struct identity *who, bool deleted, uint64_t offset, entry_fn fn,
+			 void *arg)
 {
 	const int64_t now = clock_wall();
 	const uint32_t mark = deleted ? UINT32_MAX : appear_mark(v);
 	const struct policy *p = store_policy(v->store);
 	struct policy_answer a;
 
-	if (!who || store_sealed(v->store) || policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
+	if (!who || store_sealed(v->store) ||
+	    policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
 		return;
-	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), deleted); s; s = store_next(v->store, s->id, deleted)) {
+	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), deleted); s;
+	     s = store_next(v->store, s->id, deleted)) {
 		if (appear_unlisted(v, mark, s->id))
 			continue;
 		policy_decide(p, &who->policy, ACTION_SECRETS_LIST, s->name, now, &a);
 		struct inode i = secret_dir(s);
-		if (a.decision == POLICY_ALLOW && fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
+		if (a.decision == POLICY_ALLOW &&
+		    fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
 			return;
 	}
 }
 
-static int list_versions(struct vault *v, const struct identity *who, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
+static int list_versions(struct vault *v, const struct identity *who, const struct inode *dir, uint64_t offset,
+			 entry_fn fn, void *arg)
 {
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	char name[16];
@@ -214,7 +224,11 @@ static int list_fixed(const struct names_entry *given, size_t n, uint64_t offset
 	return 0;
 }
 
-struct stopping { entry_fn fn; void *arg; bool *full; };
+struct stopping {
+	entry_fn fn;
+	void *arg;
+	bool *full;
+};
 
 static int until_full(const struct names_entry *e, void *arg)
 {
@@ -228,33 +242,39 @@ static int until_full(const struct names_entry *e, void *arg)
 /* Behind what each secret has; the place in the table is the offset. */
 #define TEMPS_FROM 16u
 
-static int list_temps(struct vault *v, const struct asker *asker, const struct catalog_secret *s, uint64_t offset, entry_fn fn, void *arg)
+static int list_temps(struct vault *v, const struct asker *asker, const struct catalog_secret *s, uint64_t offset,
+		      entry_fn fn, void *arg)
 {
 	const struct identity *who = asker_trusted(asker);
 	uint32_t at = offset > TEMPS_FROM ? (uint32_t)(offset - TEMPS_FROM) : 0;
 	struct temp t;
-	int may_set = -1;	/* not asked yet */
+	int may_set = -1; /* not asked yet */
 
 	while (who && offset < TEMPS_FROM + TEMPS_MAX && temps_next(v->temps, s->id, &at, &t)) {
 		if (may_set < 0)
-			may_set = (policy_actions(store_policy(v->store), &who->policy, s->name, clock_wall()) & ACTION_BIT(ACTION_SECRETS_SET)) != 0;
+			may_set = (policy_actions(store_policy(v->store), &who->policy, s->name, clock_wall()) &
+				   ACTION_BIT(ACTION_SECRETS_SET)) != 0;
 		if (!temporary_listed(asker, &t, may_set))
 			continue;
-		struct inode i = { .type = INODE_TEMP, .secret = (uint32_t)(t.id >> 28), .low = (uint32_t)(t.id & INODE_LOW_MAX) };
+		struct inode i = { .type = INODE_TEMP,
+				   .secret = (uint32_t)(t.id >> 28),
+				   .low = (uint32_t)(t.id & INODE_LOW_MAX) };
 		if (fn(&(struct names_entry){ t.name, inode_pack(&i), TEMPS_FROM + at }, arg))
 			return 0;
 	}
 	return 0;
 }
 
-static int list_secret(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t offset, entry_fn fn, void *arg)
+static int list_secret(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t offset,
+		       entry_fn fn, void *arg)
 {
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	if (!s)
 		return 0;
 	struct inode current = { .type = INODE_CURRENT, .secret = s->id };
 	struct inode versions = { .type = INODE_VERSIONS, .secret = s->id };
-	const struct names_entry e[] = { { "current", inode_pack(&current), 0 }, { "versions", inode_pack(&versions), 0 } };
+	const struct names_entry e[] = { { "current", inode_pack(&current), 0 },
+					 { "versions", inode_pack(&versions), 0 } };
 	bool full = false;
 	struct stopping stopping = { fn, arg, &full };
 	if (offset < TEMPS_FROM)
@@ -273,17 +293,15 @@ static int list_own(uint64_t offset, entry_fn fn, void *arg)
 	return list_fixed(e, n, offset, fn, arg);
 }
 
-static bool is_deleted(const struct inode *dir)
-{
-	return dir->type == INODE_OWN && dir->low == OWN_DELETED;
-}
+static bool is_deleted(const struct inode *dir) { return dir->type == INODE_OWN && dir->low == OWN_DELETED; }
 
 static bool is_recorded(const struct inode *dir)
 {
 	return dir->type == INODE_ROOT || dir->type == INODE_VERSIONS || dir->type == INODE_EPOCH || is_deleted(dir);
 }
 
-uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, uint64_t ino, uint64_t unique, bool resent)
+uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, uint64_t ino, uint64_t unique,
+		       bool resent)
 {
 	struct handle *h;
 	struct inode dir;
@@ -293,9 +311,11 @@ uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, u
 		return 0;
 	if (resent && handle_by_unique(v->handles, unique, &fh))
 		return fh;
-	const struct handle_ask wanted = { .unique = unique, .neighbour = vault_neighbour_guess(v, uid), .uid = uid, .kind = HANDLE_DIR };
+	const struct handle_ask wanted = {
+		.unique = unique, .neighbour = vault_neighbour_guess(v, uid), .uid = uid, .kind = HANDLE_DIR
+	};
 	if (handle_new(v->handles, &wanted, &h))
-		return 0;	/* without one each piece of the listing has a record of its own */
+		return 0; /* without one each piece of the listing has a record of its own */
 	h->ino = ino;
 	h->gid = gid;
 	h->tgid = tid;
@@ -317,28 +337,34 @@ static void judge_listing(struct vault *v, const struct asker *asker, const stru
 		return;
 	}
 	j->error = store_sealed(v->store) ? ENOKEY : EACCES;
-	if (who && !store_sealed(v->store) && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, clock_wall()) == POLICY_ALLOW) {
+	if (who && !store_sealed(v->store) &&
+	    policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, clock_wall()) ==
+		    POLICY_ALLOW) {
 		j->error = 0;
 		j->decision = POLICY_ALLOW;
 	}
 }
 
 /* 0, or -EIO: it would list names, and that cannot be logged. */
-static int record_listing(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t unique, bool resent)
+static int record_listing(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t unique,
+			  bool resent)
 {
 	struct verdict j = { 0 };
 
 	store_rdlock(v->store);
 	judge_listing(v, asker, dir, &j);
 	store_unlock_tables(v->store);
-	if (dir->type == INODE_VERSIONS && !j.name[0])	/* a secret that is gone: nothing to list */
+	if (dir->type == INODE_VERSIONS && !j.name[0]) /* a secret that is gone: nothing to list */
 		return 0;
-	const enum audit_operation operation = is_deleted(dir) ? AUDIT_SECRET_LIST_DELETED : dir->type == INODE_VERSIONS ? AUDIT_SECRET_LIST_VERSIONS : AUDIT_SECRET_LIST;
+	const enum audit_operation operation = is_deleted(dir)               ? AUDIT_SECRET_LIST_DELETED
+					       : dir->type == INODE_VERSIONS ? AUDIT_SECRET_LIST_VERSIONS
+									     : AUDIT_SECRET_LIST;
 	return vault_record(v, operation, asker->who, &j, unique, resent, clock_wall(), NULL) && !j.error ? -EIO : 0;
 }
 
 /* seekdir(3) lists from anywhere: so it is not the offset that says whether this one was recorded. */
-static int record_once(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t fh, uint64_t ino, uint64_t offset, uint64_t unique, bool resent)
+static int record_once(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t fh, uint64_t ino,
+		       uint64_t offset, uint64_t unique, bool resent)
 {
 	struct handle *h = fh ? handle_get(v->handles, fh) : NULL;
 
@@ -352,7 +378,8 @@ static int record_once(struct vault *v, const struct asker *asker, const struct 
 	return r;
 }
 
-int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t ino, uint64_t offset, uint64_t unique, bool resent, entry_fn fn, void *arg)
+int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t ino, uint64_t offset, uint64_t unique,
+	       bool resent, entry_fn fn, void *arg)
 {
 	struct inode dir;
 	int r = 0;
@@ -361,7 +388,7 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t
 		return -ENOTDIR;
 	if (is_recorded(&dir))
 		r = record_once(v, asker, &dir, fh, ino, offset, unique, resent);
-	if (r)		/* no name is given away that the log does not know of */
+	if (r) /* no name is given away that the log does not know of */
 		return r;
 	if (list_dots(ino, &offset, fn, arg))
 		return 0;
@@ -406,9 +433,14 @@ int names_check_mkdir(uint64_t parent, const char *name)
 	return inode_unpack(parent, &dir) && dir.type == INODE_ROOT && name_valid(name) ? 0 : -EPERM;
 }
 
-int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent, uint64_t *ret_ino)
+int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique,
+		bool resent, uint64_t *ret_ino)
 {
-	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = name, .run = run_mkdir };
+	const struct name_change c = { .verb = "mkdir",
+				       .action = ACTION_SECRETS_SET,
+				       .operation = AUDIT_SECRET_SET,
+				       .name = name,
+				       .run = run_mkdir };
 	int r = names_check_mkdir(parent, name);
 
 	if (!r)

@@ -10,17 +10,17 @@
 #include "store/crypto/secbuf.h"
 #include "store/objects/objects.h"
 
-#define BUCKETS 1024u
-#define SEEN    4096u		/* versions whose last read is remembered, by hash: a collision costs a decryption */
+#define BUCKETS   1024u
+#define SEEN      4096u /* versions whose last read is remembered, by hash: a collision costs a decryption */
 #define NS_PER_MS INT64_C(1000000)
 
 struct plain {
-	struct plain *next;		/* in its bucket */
-	struct plain *newer, *older;	/* by last use */
+	struct plain *next;          /* in its bucket */
+	struct plain *newer, *older; /* by last use */
 	uint32_t secret, version;
-	uint32_t refs;			/* replies under way */
-	bool doomed;			/* out of the table: goes with its last reference */
-	bool lingers;			/* nobody has it open */
+	uint32_t refs; /* replies under way */
+	bool doomed;   /* out of the table: goes with its last reference */
+	bool lingers;  /* nobody has it open */
 	int64_t used;
 	struct secbuf *buf;
 };
@@ -31,7 +31,10 @@ struct plain_pool {
 	struct plain *buckets[BUCKETS];
 	struct plain *newest, *oldest;
 	int wake_fd;
-	struct { _Atomic uint64_t version; _Atomic int64_t at; } seen[SEEN];
+	struct {
+		_Atomic uint64_t version;
+		_Atomic int64_t at;
+	} seen[SEEN];
 };
 
 static int64_t now_ns(void)
@@ -150,7 +153,7 @@ int plain_load(struct plain_pool *p, struct store *s, uint32_t secret, uint32_t 
 	struct plain *x, *other;
 	struct secbuf *buf = NULL;
 	int r = store_version_read(s, secret, version, &buf);
-	if (r == -ENOMEM) {		/* the arena is full: what is not being read gives way */
+	if (r == -ENOMEM) { /* the arena is full: what is not being read gives way */
 		plain_drop_all(p);
 		r = store_version_read(s, secret, version, &buf);
 	}
@@ -165,7 +168,7 @@ int plain_load(struct plain_pool *p, struct store *s, uint32_t secret, uint32_t 
 	x->version = version;
 	x->buf = buf;
 	pthread_mutex_lock(&p->lock);
-	other = take(p, secret, version);	/* another thread was faster */
+	other = take(p, secret, version); /* another thread was faster */
 	const bool first = !p->oldest;
 	if (!other) {
 		make_room(p, secbuf_len(buf));
@@ -185,10 +188,7 @@ int plain_load(struct plain_pool *p, struct store *s, uint32_t secret, uint32_t 
 	return 0;
 }
 
-const struct secbuf *plain_buf(const struct plain *x)
-{
-	return x->buf;
-}
+const struct secbuf *plain_buf(const struct plain *x) { return x->buf; }
 
 void plain_put(struct plain_pool *p, struct plain *x)
 {
@@ -203,7 +203,8 @@ bool plain_hot(struct plain_pool *p, uint32_t secret, uint32_t version)
 	const uint64_t key = (uint64_t)secret << 32 | version;
 	const size_t i = (secret * 2654435761u ^ version * 40503u) % SEEN;
 	const int64_t now = now_ns();
-	/* two words that are not one: a mix of two versions decrypts once too often, or holds one for a moment too many */
+	/* two words that are not one: a mix of two versions decrypts once too often, or holds one for a moment too many
+	 */
 	bool hot = atomic_load_explicit(&p->seen[i].version, memory_order_relaxed) == key &&
 		   now - atomic_load_explicit(&p->seen[i].at, memory_order_relaxed) < PLAIN_LINGER_MS * NS_PER_MS;
 	atomic_store_explicit(&p->seen[i].version, key, memory_order_relaxed);

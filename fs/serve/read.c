@@ -15,7 +15,8 @@
 #include "store/lifecycle/events.h"
 #include "store/objects/objects.h"
 
-/* sendfile, splice and mmap fill the page cache, which knows no callers: only what is newest and allowed to this caller now may go there. */
+/* sendfile, splice and mmap fill the page cache, which knows no callers: only what is newest and allowed to this caller
+ * now may go there. */
 static int judge_page_cache(struct vault *v, const struct handle *h, uint32_t version)
 {
 	bool newest;
@@ -23,9 +24,10 @@ static int judge_page_cache(struct vault *v, const struct handle *h, uint32_t ve
 
 	if (v->options->nopagecache || !inode_unpack(h->ino, &inode))
 		return EINVAL;
-	/* who has it open for both could write to a page that others map or splice, past policy and log. His own OPEN dropped the pages, and his own faults are refused: so there are none, while there are
-	 * none for anybody. */
-	if (inode.type == INODE_CURRENT && (handle_read_writers(v->handles, h->secret) || measure_told_older(v, h->secret)))
+	/* who has it open for both could write to a page that others map or splice, past policy and log. His own OPEN
+	 * dropped the pages, and his own faults are refused: so there are none, while there are none for anybody. */
+	if (inode.type == INODE_CURRENT &&
+	    (handle_read_writers(v->handles, h->secret) || measure_told_older(v, h->secret)))
 		return EINVAL;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
@@ -34,8 +36,10 @@ static int judge_page_cache(struct vault *v, const struct handle *h, uint32_t ve
 	return newest ? 0 : EINVAL;
 }
 
-/* A reader that takes the whole value at once, as cat does, needs no copy of it to be kept: it is decrypted where the answer is sent from. Unless it comes again and again. */
-static int read_whole(struct vault *v, uint32_t secret, const struct handle_shown *shown, const struct read_ask *ask, struct read_result *ret)
+/* A reader that takes the whole value at once, as cat does, needs no copy of it to be kept: it is decrypted where the
+ * answer is sent from. Unless it comes again and again. */
+static int read_whole(struct vault *v, uint32_t secret, const struct handle_shown *shown, const struct read_ask *ask,
+		      struct read_result *ret)
 {
 	if (ask->offset != 0 || ask->size < shown->size || plain_hot(v->plain, secret, shown->version))
 		return -EAGAIN;
@@ -45,7 +49,8 @@ static int read_whole(struct vault *v, uint32_t secret, const struct handle_show
 	return r == -ENOBUFS ? -EIO : r;
 }
 
-static int read_value(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+static int read_value(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask,
+		      bool may_block, struct read_result *ret)
 {
 	struct plain *x;
 	const struct handle_shown shown = handle_begin(h);
@@ -54,7 +59,7 @@ static int read_value(struct vault *v, const struct asker *asker, struct handle 
 		r = judge_page_cache(v, h, shown.version);
 	if (r)
 		return -r;
-	if (ask->offset >= shown.size) {	/* nothing to decrypt for the read that finds the end */
+	if (ask->offset >= shown.size) { /* nothing to decrypt for the read that finds the end */
 		handle_end(h);
 		return 0;
 	}
@@ -82,7 +87,8 @@ static int read_value(struct vault *v, const struct asker *asker, struct handle 
 }
 
 /* The right to the log and the events, asked at each read, and room for what is read. */
-static int begin_stream(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+static int begin_stream(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask,
+			bool may_block, struct read_result *ret)
 {
 	struct verdict j = { 0 };
 	if (!may_block)
@@ -97,14 +103,16 @@ static int begin_stream(struct vault *v, const struct asker *asker, struct handl
 	return 0;
 }
 
-static int read_audit(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+static int read_audit(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask,
+		      bool may_block, struct read_result *ret)
 {
 	int r = begin_stream(v, asker, h, ask, may_block, ret);
 
 	return r ? r : audit_read(v->audit, (uint32_t)h->extra, ask->offset, ret->text, ask->size, &ret->len);
 }
 
-static int read_events(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask, bool may_block, struct read_result *ret)
+static int read_events(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask,
+		       bool may_block, struct read_result *ret)
 {
 	int r = begin_stream(v, asker, h, ask, may_block, ret);
 
@@ -113,7 +121,8 @@ static int read_events(struct vault *v, const struct asker *asker, struct handle
 	return r == -EBADMSG ? -EIO : r;
 }
 
-int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block, struct read_result *ret_result)
+int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block,
+		struct read_result *ret_result)
 {
 	struct handle *h = handle_hold(v->handles, ask->fh);
 	int r;

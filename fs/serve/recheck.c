@@ -86,7 +86,8 @@ void access_note_look(struct handle *h, const struct identity *who)
 	access_keep_decision(h, who, ACTION_SECRETS_GET, &(struct verdict){ .valid_until = 1 });
 }
 
-int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique, bool resent)
+int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique,
+		   bool resent)
 {
 	const struct identity *who = asker_trusted(asker);
 	const int64_t began = clock_wall();
@@ -102,9 +103,11 @@ int access_recheck(struct vault *v, const struct asker *asker, struct handle *h,
 	if (s)
 		vault_copy_name(j.name, sizeof j.name, s->name);
 	vault_decide_locked(v, who, action, j.name, &j);
-	if (!j.error && (!s || s->deleted || !s->enabled || (j.version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
+	if (!j.error &&
+	    (!s || s->deleted || !s->enabled || (j.version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
 		j.error = EACCES;
-	else if (!j.error && c && action == ACTION_SECRETS_GET && !store_version_valid(store_settings(v->store), c, began))
+	else if (!j.error && c && action == ACTION_SECRETS_GET &&
+		 !store_version_valid(store_settings(v->store), c, began))
 		j.error = EKEYEXPIRED;
 	if (action == ACTION_SECRETS_GET)
 		access_bound_by_version(v, c, &j);

@@ -17,23 +17,27 @@
 /* Whoever administers the vault must be able to see that the log has no room, and what filled it; and to act. */
 static bool of_weight(enum audit_operation operation)
 {
-	return operation == AUDIT_VAULT_STATUS || operation == AUDIT_AUDIT_READ || operation == AUDIT_SECRET_DELETE || operation == AUDIT_SECRET_RECOVER ||
-	       operation == AUDIT_SECRET_PURGE;
+	return operation == AUDIT_VAULT_STATUS || operation == AUDIT_AUDIT_READ || operation == AUDIT_SECRET_DELETE ||
+	       operation == AUDIT_SECRET_RECOVER || operation == AUDIT_SECRET_PURGE;
 }
 
 enum patience vault_record_waits(const struct vault *v)
 {
-	return v->options && v->options->durability == AUDIT_DURABILITY_FDATASYNC ? WAITS_FOR_RESOLVER : WAITS_FOR_NOTHING;
+	return v->options && v->options->durability == AUDIT_DURABILITY_FDATASYNC ? WAITS_FOR_RESOLVER
+										  : WAITS_FOR_NOTHING;
 }
 
-int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who, const struct verdict *verdict, uint64_t unique, bool resent, int64_t began,
-		 uint32_t *ret_delay_ms)
+int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who,
+		 const struct verdict *verdict, uint64_t unique, bool resent, int64_t began, uint32_t *ret_delay_ms)
 {
 	int64_t now = clock_wall();
 	char principal[PRINCIPAL_TEXT_MAX];
 	const struct audit_event e = {
 		.operation = operation,
-		.result = verdict->error == 0 ? AUDIT_ALLOW : verdict->decision == POLICY_ALLOW || verdict->error == ENOKEY || verdict->error == ETIMEDOUT ? AUDIT_ERROR : AUDIT_DENY,
+		.result = verdict->error == 0 ? AUDIT_ALLOW
+			  : verdict->decision == POLICY_ALLOW || verdict->error == ENOKEY || verdict->error == ETIMEDOUT
+				  ? AUDIT_ERROR
+				  : AUDIT_DENY,
 		.error = verdict->error,
 		.secret = verdict->name[0] ? verdict->name : NULL,
 		.version = verdict->version,
@@ -56,6 +60,9 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 	int r = audit_append(v->audit, &e, ret_delay_ms);
 	TEST_POINT("record-after", 0);
 	if (r == -EDQUOT)
-		log_caused(LOG_WARNING, "uid %u is refused, for it and its neighbours have used up their share of the audit log, which is full: coffer doctor says more", e.caller->uid);
+		log_caused(LOG_WARNING,
+			   "uid %u is refused, for it and its neighbours have used up their share of the audit log, "
+			   "which is full: coffer doctor says more",
+			   e.caller->uid);
 	return r ? -EIO : 0;
 }

@@ -74,10 +74,7 @@ static int check_empty(struct vault *v, const char *name)
 
 /* ---- requests ---- */
 
-static bool is_deleted_dir(uint64_t ino)
-{
-	return ino == inode_own(OWN_DELETED);
-}
+static bool is_deleted_dir(uint64_t ino) { return ino == inode_own(OWN_DELETED); }
 
 static bool is_root(uint64_t ino)
 {
@@ -92,17 +89,28 @@ int removal_check_rmdir(uint64_t parent, const char *name)
 
 int removal_check_rename(const struct rename *n)
 {
-	const bool deletes = is_root(n->from) && is_deleted_dir(n->to), recovers = is_deleted_dir(n->from) && is_root(n->to);
+	const bool deletes = is_root(n->from) && is_deleted_dir(n->to),
+		   recovers = is_deleted_dir(n->from) && is_root(n->to);
 
-	return (deletes || recovers) && !strcmp(n->name, n->to_name) && !(n->flags & ~(unsigned)RENAME_NOREPLACE) && name_valid(n->name) ? 0 : -EPERM;
+	return (deletes || recovers) && !strcmp(n->name, n->to_name) && !(n->flags & ~(unsigned)RENAME_NOREPLACE) &&
+			       name_valid(n->name)
+		       ? 0
+		       : -EPERM;
 }
 
-int removal_rmdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique, bool resent)
+int removal_rmdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique,
+		  bool resent)
 {
 	static const struct name_change remove = {
-		.verb = "remove", .action = ACTION_SECRETS_DELETE, .operation = AUDIT_SECRET_DELETE, .check = check_empty, .run = run_remove,
+		.verb = "remove",
+		.action = ACTION_SECRETS_DELETE,
+		.operation = AUDIT_SECRET_DELETE,
+		.check = check_empty,
+		.run = run_remove,
 	};
-	static const struct name_change purge = { .verb = "purge", .action = ACTION_SECRETS_PURGE, .operation = AUDIT_SECRET_PURGE, .run = run_purge };
+	static const struct name_change purge = {
+		.verb = "purge", .action = ACTION_SECRETS_PURGE, .operation = AUDIT_SECRET_PURGE, .run = run_purge
+	};
 	static const struct name_change forget = { .verb = "forget", .run = run_forget };
 	struct name_change c = remove;
 	int r = removal_check_rmdir(parent, name);
@@ -133,10 +141,18 @@ int removal_rename(struct vault *v, const struct asker *asker, const struct rena
 {
 	/* the kernel tells watchers of the directories; those of `current` itself hear nothing of it */
 	static const struct name_change delete = {
-		.verb = "delete", .action = ACTION_SECRETS_DELETE, .operation = AUDIT_SECRET_DELETE, .run = run_delete, .rings = true,
+		.verb = "delete",
+		.action = ACTION_SECRETS_DELETE,
+		.operation = AUDIT_SECRET_DELETE,
+		.run = run_delete,
+		.rings = true,
 	};
 	static const struct name_change recover = {
-		.verb = "recover", .action = ACTION_SECRETS_RECOVER, .operation = AUDIT_SECRET_RECOVER, .run = run_recover, .rings = true,
+		.verb = "recover",
+		.action = ACTION_SECRETS_RECOVER,
+		.operation = AUDIT_SECRET_RECOVER,
+		.run = run_recover,
+		.rings = true,
 	};
 	struct name_change c = is_root(n->from) ? delete : recover;
 	int r = removal_check_rename(n);
@@ -154,12 +170,15 @@ int removal_rename(struct vault *v, const struct asker *asker, const struct rena
 
 /* ---- by itself ---- */
 
-#define BATCH     64		/* secrets a tick */
-#define LOOK_NS   1000000000	/* between two looks at what is deleted */
-#define FAILED_NS 60000000000	/* likewise, after a failure */
-#define AGAIN_NS  5000000000	/* between two rings for a name that is mounted on */
+#define BATCH     64          /* secrets a tick */
+#define LOOK_NS   1000000000  /* between two looks at what is deleted */
+#define FAILED_NS 60000000000 /* likewise, after a failure */
+#define AGAIN_NS  5000000000  /* between two rings for a name that is mounted on */
 
-struct due { uint32_t id; char name[NAME_LEN_MAX + 1]; };
+struct due {
+	uint32_t id;
+	char name[NAME_LEN_MAX + 1];
+};
 
 /* What is due, and names that are left of what was: of each the first BATCH. */
 static size_t look(struct vault *v, struct due due[BATCH], struct due left[BATCH], size_t *ret_left)
@@ -196,7 +215,12 @@ static size_t look(struct vault *v, struct due due[BATCH], struct due left[BATCH
 static int record_purge(struct vault *v, const char *name, int error)
 {
 	const struct audit_event e = {
-		.operation = AUDIT_SECRET_PURGE, .result = error ? AUDIT_ERROR : AUDIT_ALLOW, .error = error, .secret = name, .detail = "scheduled", .privileged = true,
+		.operation = AUDIT_SECRET_PURGE,
+		.result = error ? AUDIT_ERROR : AUDIT_ALLOW,
+		.error = error,
+		.secret = name,
+		.detail = "scheduled",
+		.privileged = true,
 	};
 	return audit_append(v->audit, &e, NULL) ? -EIO : 0;
 }
@@ -209,7 +233,7 @@ static int destroy(struct vault *v, const struct due *due, size_t n)
 		return r;
 	for (size_t i = 0; i < n && !r; i++) {
 		r = store_secret_empty(v->store, due[i].id);
-		if (r == -ENOENT || r == -EAGAIN)	/* recovered, or purged, meanwhile */
+		if (r == -ENOENT || r == -EAGAIN) /* recovered, or purged, meanwhile */
 			r = 0;
 		else if (!r)
 			r = record_purge(v, due[i].name, 0);
@@ -252,12 +276,12 @@ void removal_tick(struct vault *v)
 		} else if (n) {
 			vault_changed(v, RINGS_NONE);
 			ring_for(v, due, n);
-			v->next_look = now;	/* there may be more */
+			v->next_look = now; /* there may be more */
 		}
 		if (n_left && now >= v->next_ring) {
 			v->next_ring = now + AGAIN_NS;
 			ring_for(v, left, n_left);
 		}
 	}
-	store_scrub(v->store);	/* -EAGAIN: the next tick tries again */
+	store_scrub(v->store); /* -EAGAIN: the next tick tries again */
 }

@@ -37,7 +37,8 @@ void vault_owes_nothing(void)
 	owed = NULL;
 }
 
-/* Of a thread that rings for what others may have left: since when; and if it may wait for room, what it looks at meanwhile. */
+/* Of a thread that rings for what others may have left: since when; and if it may wait for room, what it looks at
+ * meanwhile. */
 static __thread uint64_t rings_since;
 static __thread int rings_stop_fd = -1;
 
@@ -78,7 +79,8 @@ void vault_ring_lost(struct vault *v, int stop_fd)
 	rings_stop_fd = stop_fd;
 	int r = store_changed_since(v->store, rings_since - 1, vault_ring_current, v);
 	if (r)
-		log_caused(LOG_WARNING, "what changed while the bell was not heard cannot be told to watchers: %s", strerror(-r));
+		log_caused(LOG_WARNING, "what changed while the bell was not heard cannot be told to watchers: %s",
+			   strerror(-r));
 	vault_ring(v, BELL_TOUCH_DIR, ".");
 	vault_ring(v, BELL_TOUCH, ".coffer/events");
 	rings_since = 0;
@@ -96,10 +98,7 @@ int vault_commit(struct vault *v)
 	return r;
 }
 
-void vault_told(struct vault *v, uint64_t epoch)
-{
-	atomic_store(&v->shared->rings.told, epoch + 1);
-}
+void vault_told(struct vault *v, uint64_t epoch) { atomic_store(&v->shared->rings.told, epoch + 1); }
 
 /* Where it stands; under the table lock. False: nothing is left of it that could be watched. */
 static bool current_path(const struct catalog_secret *s, char path[BELL_PATH_MAX])
@@ -137,10 +136,7 @@ void vault_ring_secret(struct vault *v, uint32_t secret, bool serves, enum vault
 		ring_marker(v, path);
 }
 
-void vault_ring_current(uint32_t secret, void *arg)
-{
-	vault_ring_secret(arg, secret, true, RINGS_ALL);
-}
+void vault_ring_current(uint32_t secret, void *arg) { vault_ring_secret(arg, secret, true, RINGS_ALL); }
 
 void vault_ring_missed(struct vault *v)
 {

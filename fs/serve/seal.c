@@ -15,7 +15,10 @@
 
 static int record_unseal(struct vault *v, int r)
 {
-	const struct audit_event e = { .operation = AUDIT_VAULT_UNSEAL, .result = r ? AUDIT_ERROR : AUDIT_ALLOW, .error = -r, .privileged = true };
+	const struct audit_event e = { .operation = AUDIT_VAULT_UNSEAL,
+				       .result = r ? AUDIT_ERROR : AUDIT_ALLOW,
+				       .error = -r,
+				       .privileged = true };
 
 	if (audit_append(v->audit, &e, NULL)) {
 		store_lock(v->store);
@@ -27,12 +30,12 @@ static int record_unseal(struct vault *v, int r)
 
 int vault_unlock(struct vault *v, char *why, size_t why_len)
 {
-	v->seals = v->shared->keeper.seals;	/* before the key is asked for: a seal meanwhile counts */
+	v->seals = v->shared->keeper.seals; /* before the key is asked for: a seal meanwhile counts */
 	int r = store_unlock(v->store, v->keys, why, why_len);
 
 	v->unlock_failed = r == -EBADMSG;
 	v->keys_silent = r == -ETIMEDOUT;
-	if (r == -ENOKEY || r == -ETIMEDOUT)	/* no event yet: it is asked again */
+	if (r == -ENOKEY || r == -ETIMEDOUT) /* no event yet: it is asked again */
 		return r;
 	if (v->active && record_unseal(v, r)) {
 		snprintf(why, why_len, "the unsealing cannot be logged: make room where the log lies");
@@ -60,12 +63,13 @@ void vault_take_over(struct vault *v)
 	space_look(&v->space, v->shared->keeper.store);
 	/* to the log, which worker has the key is no event */
 	if (!store_sealed(v->store) && !v->shared->keeper.unsealed && record_unseal(v, 0))
-		log_error("the unsealing cannot be logged: the vault stays sealed until there is room where the log lies");
+		log_error("the unsealing cannot be logged: the vault stays sealed until there is room where the log "
+			  "lies");
 }
 
 int vault_seal(struct vault *v)
 {
-	v->shared->keeper.seals++;		/* first: whoever takes over from here on finds it */
+	v->shared->keeper.seals++; /* first: whoever takes over from here on finds it */
 	int r = keys_seal(v->keys);
 	if (audit_flush(v->audit))
 		log_warn("what the audit log has counted is not on the disk yet");

@@ -27,9 +27,16 @@ void space_look(struct space *s, const char *store)
 void space_fill(const struct space *s, bool narrow, struct statvfs *ret)
 {
 	struct statvfs st = {
-		.f_bsize = 4096, .f_frsize = atomic_load(&s->block_size), .f_blocks = atomic_load(&s->blocks), .f_bfree = atomic_load(&s->free), .f_bavail = atomic_load(&s->available),
+		.f_bsize = 4096,
+		.f_frsize = atomic_load(&s->block_size),
+		.f_blocks = atomic_load(&s->blocks),
+		.f_bfree = atomic_load(&s->free),
+		.f_bavail = atomic_load(&s->available),
 		/* a secret takes no inode there: what there is room for is numbers of secrets */
-		.f_files = INODE_SECRET_MAX, .f_ffree = INODE_SECRET_MAX, .f_favail = INODE_SECRET_MAX, .f_namemax = NAME_LEN_MAX,
+		.f_files = INODE_SECRET_MAX,
+		.f_ffree = INODE_SECRET_MAX,
+		.f_favail = INODE_SECRET_MAX,
+		.f_namemax = NAME_LEN_MAX,
 	};
 
 	if (!st.f_frsize)

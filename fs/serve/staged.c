@@ -21,10 +21,7 @@ static void count_handle(uint64_t fh, struct handle *h, void *arg)
 	count(arg, &h->staged, h->neighbour);
 }
 
-static void count_temp(struct temp *t, void *arg)
-{
-	count(arg, &t->staged, t->neighbour);
-}
+static void count_temp(struct temp *t, void *arg) { count(arg, &t->staged, t->neighbour); }
 
 /* Under staged_lock. */
 static struct shares *shares_of(struct vault *v)
@@ -47,7 +44,8 @@ int staged_grow_of(struct vault *v, uint32_t *staged, uint64_t neighbour, uint64
 		r = -ENOMEM;
 	else if (chunks > *staged) {
 		const uint32_t more = chunks - *staged;
-		if (shares_take(s, neighbour, more, SHARE_ORDINARY) || (neighbour == NEIGHBOUR_ROOT && shares_take(s, neighbour, more, SHARE_RESERVED)))
+		if (shares_take(s, neighbour, more, SHARE_ORDINARY) ||
+		    (neighbour == NEIGHBOUR_ROOT && shares_take(s, neighbour, more, SHARE_RESERVED)))
 			*staged = chunks;
 		else
 			r = -EDQUOT;
@@ -70,7 +68,4 @@ int staged_grow(struct vault *v, struct handle *h, uint64_t end)
 	return staged_grow_of(v, &h->staged, h->neighbour, end);
 }
 
-void staged_drop(struct vault *v, struct handle *h)
-{
-	staged_drop_of(v, &h->staged, h->neighbour);
-}
+void staged_drop(struct vault *v, struct handle *h) { staged_drop_of(v, &h->staged, h->neighbour); }

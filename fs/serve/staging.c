@@ -20,13 +20,14 @@
 #include "store/objects/stages.h"
 
 /* handle.extra2 of a value */
-#define RELEASED 1u	/* RELEASE was answered */
-#define TOO_BIG  2u	/* bytes that were sent are not in the stage, for there were too many of them: no version comes of it */
-#define SPOILED  4u	/* the same, for another reason */
-#define REFUSED  8u	/* a WRITE was refused: who wanted to write did not want an empty file */
-#define STALE    32u	/* another version was served when its changed copy of one was to become a version */
-#define EMPTIES  16u	/* RELEASE came of who opened with O_TRUNC and never wrote: an empty version comes of it */
-#define EMPTY    64u	/* its stage has no bytes and takes the place of the version that was opened, and of no other */
+#define RELEASED 1u /* RELEASE was answered */
+/* bytes that were sent are not in the stage, for there were too many of them: no version comes of it */
+#define TOO_BIG  2u
+#define SPOILED  4u  /* the same, for another reason */
+#define REFUSED  8u  /* a WRITE was refused: who wanted to write did not want an empty file */
+#define STALE    32u /* another version was served when its changed copy of one was to become a version */
+#define EMPTIES  16u /* RELEASE came of who opened with O_TRUNC and never wrote: an empty version comes of it */
+#define EMPTY    64u /* its stage has no bytes and takes the place of the version that was opened, and of no other */
 
 static struct handle *writable(struct vault *v, uint64_t fh)
 {
@@ -34,7 +35,8 @@ static struct handle *writable(struct vault *v, uint64_t fh)
 	return h && h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) != O_RDONLY ? h : NULL;
 }
 
-/* WRITE needs the right of opener and writer. Where they are two, and the opener's decision has aged, he is asked for again by his process. */
+/* WRITE needs the right of opener and writer. Where they are two, and the opener's decision has aged, he is asked for
+ * again by his process. */
 static int check_rights(struct vault *v, const struct asker *asker, struct handle *h, uint64_t unique, bool resent)
 {
 	const bool same = asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST);
@@ -54,7 +56,8 @@ static int check_rights(struct vault *v, const struct asker *asker, struct handl
 	return -r;
 }
 
-/* What the stage begins as. Bytes that are appended by who does not read are all that it needs; of who appended after O_TRUNC, the first go in the place of what is there. */
+/* What the stage begins as. Bytes that are appended by who does not read are all that it needs; of who appended after
+ * O_TRUNC, the first go in the place of what is there. */
 static int begin_stage(struct vault *v, const struct handle *h, uint64_t stage, uint32_t version)
 {
 	const bool appends = h->open_flags & O_APPEND;
@@ -74,7 +77,7 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	uint64_t stage;
 	if (h->stage)
 		return 0;
-	const struct handle_shown shown = handle_begin(h);	/* what it starts from does not change under it */
+	const struct handle_shown shown = handle_begin(h); /* what it starts from does not change under it */
 	const bool copies = !(h->open_flags & O_TRUNC) && shown.version;
 	int r = staged_grow(v, h, copies ? shown.size : 0);
 	if (!r)
@@ -82,11 +85,11 @@ static int ensure_stage(struct vault *v, struct handle *h)
 	if (r)
 		return r;
 	r = begin_stage(v, h, stage, shown.version);
-	if (r)		/* each try would leave another one in the database */
+	if (r) /* each try would leave another one in the database */
 		store_stage_drop(v->store, stage);
 	else
 		h->stage = stage;
-	return r == -ENOENT ? -ESTALE : r;	/* the version that was opened is gone */
+	return r == -ENOENT ? -ESTALE : r; /* the version that was opened is gone */
 }
 
 /* Of what is served, behind which the bytes will go. */
@@ -114,7 +117,8 @@ static int make_room(struct vault *v, struct handle *h, uint64_t offset, size_t 
 	return r || end > VALUE_MAX ? r : staged_grow(v, h, end);
 }
 
-/* cp that met the limit half-way closes all the same: half a key under the name of the whole one is worse than none. A writer without a right spoils nothing. */
+/* cp that met the limit half-way closes all the same: half a key under the name of the whole one is worse than none. A
+ * writer without a right spoils nothing. */
 static int spoil(struct handle *h, int r)
 {
 	if (r)
@@ -122,7 +126,8 @@ static int spoil(struct handle *h, int r)
 	return r;
 }
 
-int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, const void *data, size_t len)
+int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent,
+		  uint64_t offset, const void *data, size_t len)
 {
 	struct handle *h = writable(v, fh);
 	if (!h)
@@ -133,7 +138,8 @@ int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 	if (!r)
 		r = spoil(h, make_room(v, h, offset, len));
 	if (!r)
-		r = spoil(h, store_stage_write(v->store, h->stage, unique, h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
+		r = spoil(h, store_stage_write(v->store, h->stage, unique,
+					       h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
 	if (r)
 		h->extra2 |= REFUSED;
 	else
@@ -148,7 +154,8 @@ void staging_lost(struct vault *v, uint64_t fh, uint32_t uid)
 		spoil(h, -EIO);
 }
 
-int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t len)
+int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent,
+		     uint64_t len)
 {
 	struct handle *h = writable(v, fh);
 	if (!h)
@@ -167,7 +174,8 @@ int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, ui
 	return r;
 }
 
-int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, struct secbuf *ret)
+int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset,
+		 struct secbuf *ret)
 {
 	struct handle *h = writable(v, fh);
 	size_t got = 0;
@@ -175,16 +183,14 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 		return -EBADF;
 	if (!h->stage && !(h->open_flags & O_TRUNC) && handle_shown(h).version)
 		return -ENOENT;
-	int r = -access_recheck(v, asker, h, ACTION_SECRETS_GET, unique, resent);	/* the stage may have begun as a copy: the right to write it is none to see it */
+	/* the stage may have begun as a copy: the right to write it is none to see it */
+	int r = -access_recheck(v, asker, h, ACTION_SECRETS_GET, unique, resent);
 	if (!r && h->stage)
 		r = store_stage_read(v->store, h->stage, offset, secbuf_data(ret), secbuf_capacity(ret), &got);
 	return r ? r : secbuf_set_len(ret, got);
 }
 
-static int speaks_of(const struct block *b, void *arg)
-{
-	return block_speaks_of(b, arg);
-}
+static int speaks_of(const struct block *b, void *arg) { return block_speaks_of(b, arg); }
 
 /* Of an opener's groups and namespaces nothing is known any more after another worker took over: doubt denies. */
 static bool opener_blocked(struct vault *v, const struct policy *p, const struct handle *h, uint64_t fh)
@@ -198,7 +204,8 @@ static bool opener_blocked(struct vault *v, const struct policy *p, const struct
 	return policy_each_block(p, speaks_of, &left) != 0;
 }
 
-/* At RELEASE nobody asks: what was written was written with a right. Whether that right still stands is told by its binding. */
+/* At RELEASE nobody asks: what was written was written with a right. Whether that right still stands is told by its
+ * binding. */
 static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t fh, struct verdict *j)
 {
 	const int64_t now = clock_wall();
@@ -211,7 +218,8 @@ static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t 
 	j->decision = POLICY_DENY;
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
-	if (b && role && s && !opener_blocked(v, p, h, fh) && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) && scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
+	if (b && role && s && !opener_blocked(v, p, h, fh) && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) &&
+	    scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
 		j->error = 0;
 		j->decision = POLICY_ALLOW;
 		j->binding = b->id;
@@ -222,7 +230,8 @@ static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t 
 }
 
 /* joins: its bytes go behind what is served. */
-static void judge_commit(struct vault *v, const struct asker *asker, const struct handle *h, uint64_t fh, bool joins, struct verdict *j)
+static void judge_commit(struct vault *v, const struct asker *asker, const struct handle *h, uint64_t fh, bool joins,
+			 struct verdict *j)
 {
 	if (!asker) {
 		decide_by_binding(v, h, fh, j);
@@ -240,7 +249,7 @@ static void judge_commit(struct vault *v, const struct asker *asker, const struc
 		j->error = ENOENT;
 	else if (!j->error && !s->enabled)
 		j->error = EACCES;
-	else if (!j->error && joins) {		/* a copy would be a version that does not expire */
+	else if (!j->error && joins) { /* a copy would be a version that does not expire */
 		const struct catalog_version *c = catalog_version(s, s->current);
 		if (c && !store_version_valid(store_settings(v->store), c, clock_wall()))
 			j->error = EKEYEXPIRED;
@@ -277,13 +286,20 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 		return -ESTALE;
 	if (h->extra2 & (TOO_BIG | SPOILED))
 		return h->extra2 & TOO_BIG ? -EFBIG : -EIO;
-	if (!unique)	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE, which may have one of its own */
+	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE, which may have
+	 * one of its own */
+	if (!unique)
 		unique = info.unique + (UINT64_C(1) << AUDIT_PART_SHIFT);
 
 	const bool joins = info.manner == STAGE_TAIL || info.manner == STAGE_APPENDS;
 	struct verdict j = { .secret = h->secret };
-	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in the handle is left of him */
-	struct identity gone = { .audit = { .neighbour = neighbours_guess(callers_neighbours(v->callers), h->uid), .uid = h->uid, .gid = h->gid, .pid = h->tgid, .loginuid = -1 } };
+	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what
+	 * stands in the handle is left of him */
+	struct identity gone = { .audit = { .neighbour = neighbours_guess(callers_neighbours(v->callers), h->uid),
+					    .uid = h->uid,
+					    .gid = h->gid,
+					    .pid = h->tgid,
+					    .loginuid = -1 } };
 	const struct identity *actor = asker ? asker->who : v->openers[(uint32_t)fh];
 	if (!actor) {
 		actor = &gone;
@@ -311,11 +327,14 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 	r = store_stage_commit(v->store, h->stage, h->secret, &plain_attributes, &j.version);
 	if (r) {
 		store_rollback(v->store);
-		if (r == -EALREADY)		/* the worker before us did it */
+		if (r == -EALREADY) /* the worker before us did it */
 			return 0;
 		if (r == -ESTALE) {
 			h->extra2 |= STALE;
-			log_caused(LOG_WARNING, "what uid %u changed in a copy of version %u of %s is not kept: another version is served by now", h->uid, handle_shown(h).version, j.name);
+			log_caused(LOG_WARNING,
+				   "what uid %u changed in a copy of version %u of %s is not kept: another version is "
+				   "served by now",
+				   h->uid, handle_shown(h).version, j.name);
 		}
 		j.error = -r;
 		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
@@ -344,7 +363,8 @@ static _Atomic uint32_t *emptying(struct vault *v, uint32_t secret)
 
 static bool empties(struct vault *v, const struct handle *h)
 {
-	return (h->open_flags & O_TRUNC) && !h->stage && !(h->extra2 & (TOO_BIG | SPOILED | REFUSED)) && serves_opened(v, h);
+	return (h->open_flags & O_TRUNC) && !h->stage && !(h->extra2 & (TOO_BIG | SPOILED | REFUSED)) &&
+	       serves_opened(v, h);
 }
 
 /* A stage of no bytes that is to become a version. The request is known by the OPEN, which has a record of its own. */
@@ -406,8 +426,9 @@ static void finish(struct vault *v, uint64_t fh, struct handle *h, bool again)
 
 	if (!r)
 		r = staging_commit(v, NULL, fh, 0, again, true);
-	if (r && r != -ESTALE)	/* which is said already */
-		log_caused(LOG_WARNING, "what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret, strerror(-r));
+	if (r && r != -ESTALE) /* which is said already */
+		log_caused(LOG_WARNING, "what uid %u wrote before closing secret %u is lost: %s", h->uid, h->secret,
+			   strerror(-r));
 	if (h->stage)
 		store_stage_drop(v->store, h->stage);
 	access_close(v, fh);
@@ -428,20 +449,20 @@ static void release(struct vault *v, uint64_t fh, bool again)
 	if (h) {
 		const uint32_t secret = h->secret;
 		finish(v, fh, h, again);
-		if (!again)	/* what another worker marked, another worker counted */
+		if (!again) /* what another worker marked, another worker counted */
 			atomic_fetch_sub(emptying(v, secret), 1);
 	}
 	pthread_mutex_unlock(&v->emptying_lock);
 }
 
-void staging_release(struct vault *v, uint64_t fh)
-{
-	release(v, fh, false);
-}
+void staging_release(struct vault *v, uint64_t fh) { release(v, fh, false); }
 
 static void collect(uint64_t fh, struct handle *h, void *arg)
 {
-	struct { uint64_t fhs[64]; size_t n; } *list = arg;
+	struct {
+		uint64_t fhs[64];
+		size_t n;
+	} *list = arg;
 	if (h->kind == HANDLE_VALUE && (h->extra2 & RELEASED) && list->n < 64)
 		list->fhs[list->n++] = fh;
 }
@@ -454,7 +475,10 @@ static void collect_emptying(uint64_t fh, struct handle *h, void *arg)
 
 void staging_settle(struct vault *v, uint64_t ino)
 {
-	struct { uint64_t fhs[64]; size_t n; } list = { .n = 0 };
+	struct {
+		uint64_t fhs[64];
+		size_t n;
+	} list = { .n = 0 };
 	struct inode i;
 
 	if (!inode_unpack(ino, &i))
@@ -464,7 +488,11 @@ void staging_settle(struct vault *v, uint64_t ino)
 		release(v, list.fhs[k], false);
 }
 
-struct stages { uint64_t *ids; size_t n, room; bool short_of_memory; };
+struct stages {
+	uint64_t *ids;
+	size_t n, room;
+	bool short_of_memory;
+};
 
 static void collect_id(struct stages *s, uint64_t stage)
 {
@@ -488,10 +516,7 @@ static void collect_stage(uint64_t fh, struct handle *h, void *arg)
 	collect_id(arg, h->stage);
 }
 
-static void collect_stage_of_temp(struct temp *t, void *arg)
-{
-	collect_id(arg, t->stage);
-}
+static void collect_stage_of_temp(struct temp *t, void *arg) { collect_id(arg, t->stage); }
 
 /* Whoever made a stage and died before he noted it in the handle left one that nobody will ever drop. */
 static void drop_orphans(struct vault *v)
@@ -507,7 +532,10 @@ static void drop_orphans(struct vault *v)
 
 void staging_recover(struct vault *v)
 {
-	struct { uint64_t fhs[64]; size_t n; } list;
+	struct {
+		uint64_t fhs[64];
+		size_t n;
+	} list;
 	do {
 		list.n = 0;
 		handle_each(v->handles, 0, collect, &list);

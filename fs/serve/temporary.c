@@ -35,7 +35,8 @@ static uint64_t id_of(uint64_t ino)
 
 static uint64_t ino_of(uint64_t id)
 {
-	return inode_pack(&(struct inode){ .type = INODE_TEMP, .secret = (uint32_t)(id >> 28), .low = (uint32_t)(id & INODE_LOW_MAX) });
+	return inode_pack(&(struct inode){
+		.type = INODE_TEMP, .secret = (uint32_t)(id >> 28), .low = (uint32_t)(id & INODE_LOW_MAX) });
 }
 
 static bool owns(const struct asker *a, const struct temp *t)
@@ -80,9 +81,12 @@ int temporary_check(uint64_t parent, const char *name)
 
 /* ---- open ---- */
 
-static int enter(struct vault *v, const struct asker *a, const struct temp *t, const struct open_ask *ask, const struct verdict *j, uint64_t *ret_fh)
+static int enter(struct vault *v, const struct asker *a, const struct temp *t, const struct open_ask *ask,
+		 const struct verdict *j, uint64_t *ret_fh)
 {
-	const struct handle_ask wanted = { .unique = ask->unique, .neighbour = a->neighbour, .uid = a->uid, .kind = HANDLE_TEMP };
+	const struct handle_ask wanted = {
+		.unique = ask->unique, .neighbour = a->neighbour, .uid = a->uid, .kind = HANDLE_TEMP
+	};
 	struct handle *h;
 	int r = handle_new(v->handles, &wanted, &h);
 
@@ -106,7 +110,8 @@ static int enter(struct vault *v, const struct asker *a, const struct temp *t, c
 static int cut(struct vault *v, struct temp *t, uint64_t len, uint64_t unique);
 
 /* The entry is open once more for this; it is closed again unless all goes well. */
-static int open_entry(struct vault *v, const struct asker *a, struct temp *t, const struct open_ask *ask, struct verdict *j, uint64_t *ret_fh)
+static int open_entry(struct vault *v, const struct asker *a, struct temp *t, const struct open_ask *ask,
+		      struct verdict *j, uint64_t *ret_fh)
 {
 	const int64_t began = clock_wall();
 	int r = 0;
@@ -142,7 +147,8 @@ static bool had_fh(struct vault *v, uint64_t unique, bool resent, uint64_t *ret_
 	return h;
 }
 
-int temporary_create(struct vault *v, const struct asker *a, const struct temporary_ask *ask, uint64_t *ret_ino, uint64_t *ret_fh)
+int temporary_create(struct vault *v, const struct asker *a, const struct temporary_ask *ask, uint64_t *ret_ino,
+		     uint64_t *ret_fh)
 {
 	const struct open_ask as_open = { .flags = ask->flags, .unique = ask->unique, .resent = ask->resent };
 	const int64_t now = clock_wall();
@@ -162,14 +168,20 @@ int temporary_create(struct vault *v, const struct asker *a, const struct tempor
 	if (j.error)
 		return refuse(v, a, &as_open, &j, j.error);
 	struct temp what = {
-		.secret = dir.secret, .unique = ask->unique, .neighbour = a->neighbour, .mode = ask->mode & 0777, .modified = now, .accessed = now, .used = clock_monotonic(),
+		.secret = dir.secret,
+		.unique = ask->unique,
+		.neighbour = a->neighbour,
+		.mode = ask->mode & 0777,
+		.modified = now,
+		.accessed = now,
+		.used = clock_monotonic(),
 	};
 	memcpy(what.owner, a->who->digest, IDENTITY_DIGEST);
 	vault_copy_name(what.name, sizeof what.name, ask->name);
 	r = temps_add(v->temps, &what, &t);
 	if (r == -EDQUOT && a->patience < WAITS_FOR_ALL)
 		return -EAGAIN;
-	if (r == -EDQUOT) {	/* what has ended, and waits for its time, is no reason to refuse */
+	if (r == -EDQUOT) { /* what has ended, and waits for its time, is no reason to refuse */
 		temporary_tick(v);
 		r = temps_add(v->temps, &what, &t);
 	}
@@ -204,7 +216,7 @@ int temporary_open(struct vault *v, const struct asker *a, const struct open_ask
 		j.error = ENOENT;
 	if (!j.error)
 		return open_entry(v, a, t, ask, &j, ret_fh);
-	temps_close(v->temps, t->id, t->used);	/* who is refused keeps nothing alive */
+	temps_close(v->temps, t->id, t->used); /* who is refused keeps nothing alive */
 	return refuse(v, a, ask, &j, j.error);
 }
 
@@ -220,7 +232,8 @@ void temporary_close(struct vault *v, uint64_t fh)
 /* ---- bytes ---- */
 
 /* Its maker, with the right to set still there. 0 or negative errno. */
-static int admit(struct vault *v, const struct asker *a, uint64_t fh, uint64_t unique, bool resent, struct temp **ret_temp)
+static int admit(struct vault *v, const struct asker *a, uint64_t fh, uint64_t unique, bool resent,
+		 struct temp **ret_temp)
 {
 	struct handle *h = handle_get(v->handles, fh);
 	struct temp *t = h && h->kind == HANDLE_TEMP ? temps_get(v->temps, h->extra) : NULL;
@@ -283,7 +296,8 @@ static int cut(struct vault *v, struct temp *t, uint64_t len, uint64_t unique)
 	return settle(v, t, r);
 }
 
-int temporary_write(struct vault *v, const struct asker *a, uint64_t fh, uint64_t unique, bool resent, uint64_t offset, const void *data, size_t len)
+int temporary_write(struct vault *v, const struct asker *a, uint64_t fh, uint64_t unique, bool resent, uint64_t offset,
+		    const void *data, size_t len)
 {
 	const struct handle *h = handle_get(v->handles, fh);
 	struct temp *t;
@@ -294,7 +308,7 @@ int temporary_write(struct vault *v, const struct asker *a, uint64_t fh, uint64_
 	if ((h->open_flags & O_ACCMODE) == O_RDONLY)
 		return -EBADF;
 	if (atomic_load(&t->state) == TEMP_REPLACED)
-		return -ESTALE;		/* it is a version by now, which never changes */
+		return -ESTALE; /* it is a version by now, which never changes */
 	const bool appends = h->open_flags & O_APPEND;
 	const uint64_t end = (appends ? t->size : offset) + len;
 	r = ensure_stage(v, t);
@@ -335,7 +349,8 @@ static int64_t time_of(struct timespec at)
 	return (s > most ? most : s < 0 ? 0 : s) * 1000000000 + at.tv_nsec;
 }
 
-int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set, uint64_t unique)
+int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set,
+		  uint64_t unique)
 {
 	struct verdict j = { 0 };
 	struct temp *t = temps_open(v->temps, id_of(ino));
@@ -364,7 +379,8 @@ int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const st
 
 /* ---- names ---- */
 
-/* An administrator may take another's away: a lock that is held by a process whose user may not set any more, and whom nobody can ask, is in the way of all who may. */
+/* An administrator may take another's away: a lock that is held by a process whose user may not set any more, and whom
+ * nobody can ask, is in the way of all who may. */
 static int take_away(struct vault *v, const struct asker *a, uint32_t secret, uint64_t unique, bool resent)
 {
 	struct verdict j = { 0 };
@@ -377,7 +393,8 @@ static int take_away(struct vault *v, const struct asker *a, uint32_t secret, ui
 	return vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent, clock_wall(), NULL) ? -EIO : 0;
 }
 
-int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique, bool resent)
+int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique,
+		     bool resent)
 {
 	struct inode dir;
 	struct temp t;
@@ -385,7 +402,7 @@ int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, co
 	int r = 0;
 
 	if (!inode_unpack(parent, &dir) || dir.type != INODE_SECRET || !temps_find(v->temps, dir.secret, name, &t))
-		return resent && !temporary_check(parent, name) ? 0 : -EPERM;	/* the worker before us did it */
+		return resent && !temporary_check(parent, name) ? 0 : -EPERM; /* the worker before us did it */
 	if (!owns(a, &t))
 		r = take_away(v, a, dir.secret, unique, resent);
 	if (!r)
@@ -393,16 +410,20 @@ int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, co
 	return r;
 }
 
-bool temporary_is_rename(struct vault *v, uint64_t parent, const char *name, uint64_t to, const char *to_name, unsigned flags)
+bool temporary_is_rename(struct vault *v, uint64_t parent, const char *name, uint64_t to, const char *to_name,
+			 unsigned flags)
 {
 	(void)v;
 	return parent == to && !temporary_check(parent, name) && !strcmp(to_name, "current") && !flags;
 }
 
-/* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was done. */
+/* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was
+ * done. */
 static struct request_key key_of(struct vault *v, const struct asker *a, uint64_t unique)
 {
-	struct request_key key = { .uid = UINT32_MAX, .user_ns = v->shared->audit_head.connection, .neighbour = a->neighbour };
+	struct request_key key = { .uid = UINT32_MAX,
+				   .user_ns = v->shared->audit_head.connection,
+				   .neighbour = a->neighbour };
 
 	memcpy(key.id, "replace", 8);
 	memcpy(key.id + 8, &unique, sizeof unique);
@@ -423,7 +444,8 @@ static int make_ready(struct vault *v, struct temp *t)
 }
 
 /* In the transaction, up to its end. *ret_promised: it is recorded as allowed, whatever came of it. */
-static int replace(struct vault *v, const struct asker *a, const struct temp *t, const struct request_key *key, const uint8_t digest[DIGEST_LEN], struct verdict *j, bool resent, bool *ret_promised)
+static int replace(struct vault *v, const struct asker *a, const struct temp *t, const struct request_key *key,
+		   const uint8_t digest[DIGEST_LEN], struct verdict *j, bool resent, bool *ret_promised)
 {
 	static const struct version_attributes plain = { .not_before = INT64_MIN, .expires = INT64_MAX };
 	uint64_t unique;
@@ -432,7 +454,8 @@ static int replace(struct vault *v, const struct asker *a, const struct temp *t,
 	if (r)
 		return r;
 	memcpy(&unique, key->id + 8, sizeof unique);
-	judge(v, a, t->secret, j);	/* what was allowed before the wait for the transaction may have been revoked by the one before */
+	/* what was allowed before the wait for the transaction may have been revoked by the one before */
+	judge(v, a, t->secret, j);
 	r = -j->error;
 	if (!r)
 		r = store_stage_commit(v->store, t->stage, t->secret, &plain, &j->version);
@@ -451,7 +474,8 @@ static int replace(struct vault *v, const struct asker *a, const struct temp *t,
 	return r;
 }
 
-int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique, bool resent)
+int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique,
+		     bool resent)
 {
 	const struct request_key key = key_of(v, a, unique);
 	const struct bytes parts[] = { { &parent, sizeof parent }, { name, strlen(name) } };
@@ -468,7 +492,8 @@ int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, co
 	inode_unpack(parent, &dir);
 	t = temps_find(v->temps, dir.secret, name, &found) ? temps_open(v->temps, found.id) : NULL;
 	r = sha256(parts, 2, digest);
-	if (!r && resent && !store_request_find(v->store, &key, digest, &answer)) {	/* the worker before us did it */
+	/* the worker before us did it */
+	if (!r && resent && !store_request_find(v->store, &key, digest, &answer)) {
 		free(answer);
 		links_begin(v, dir.secret, unique);
 		goto out;
@@ -477,7 +502,10 @@ int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, co
 	if (!r && !j.error)
 		links_begin(v, dir.secret, unique);
 	if (!r)
-		r = j.error ? -j.error : !is_present(v, &dir) || !t || !owns(a, t) ? -EACCES : t->spoiled ? -EIO : make_ready(v, t);
+		r = j.error                                     ? -j.error
+		    : !is_present(v, &dir) || !t || !owns(a, t) ? -EACCES
+		    : t->spoiled                                ? -EIO
+								: make_ready(v, t);
 	if (!r)
 		r = replace(v, a, t, &key, digest, &j, resent, &promised);
 	if (r) {
@@ -505,7 +533,8 @@ int temporary_stat(struct vault *v, const struct asker *a, uint64_t ino, struct 
 	st->st_size = (off_t)t.size;
 	st->st_blksize = 4096;
 	st->st_blocks = (st->st_size + 511) / 512;
-	st->st_mtim = st->st_ctim = (struct timespec){ .tv_sec = t.modified / 1000000000, .tv_nsec = t.modified % 1000000000 };
+	st->st_mtim = st->st_ctim = (struct timespec){ .tv_sec = t.modified / 1000000000,
+						       .tv_nsec = t.modified % 1000000000 };
 	st->st_atim = (struct timespec){ .tv_sec = t.accessed / 1000000000, .tv_nsec = t.accessed % 1000000000 };
 	if (owns(a, &t)) {
 		st->st_mode |= t.mode;
@@ -526,7 +555,7 @@ void temporary_tick(struct vault *v)
 {
 	struct temp *t;
 
-	pthread_mutex_lock(&v->temps_lock);	/* whoever waits for it finds all of it done */
+	pthread_mutex_lock(&v->temps_lock); /* whoever waits for it finds all of it done */
 	while ((t = temps_due(v->temps, clock_monotonic()))) {
 		if (t->stage && store_stage_drop(v->store, t->stage) == -ETIMEDOUT)
 			log_caused(LOG_WARNING, "bytes of a temporary file stay in the store until the next start");

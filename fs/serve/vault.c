@@ -14,10 +14,7 @@
 #include "store/lifecycle/events.h"
 #include "store/store.h"
 
-uint64_t vault_neighbour(const struct identity *who)
-{
-	return who->neighbour;
-}
+uint64_t vault_neighbour(const struct identity *who) { return who->neighbour; }
 
 uint64_t vault_neighbour_guess(struct vault *v, uint32_t uid)
 {
@@ -51,7 +48,7 @@ bool vault_is_bell(const struct vault *v, uint32_t uid, pid_t tid)
 	if (tid == bell)
 		return true;
 	snprintf(path, sizeof path, "%d/task/%d", (int)bell, (int)tid);
-	return v->proc_fd > 0 && fstatat(v->proc_fd, path, &st, 0) == 0;	/* takes no lock of anybody's */
+	return v->proc_fd > 0 && fstatat(v->proc_fd, path, &st, 0) == 0; /* takes no lock of anybody's */
 }
 
 void vault_names_moved(struct vault *v)
@@ -71,4 +68,3 @@ int64_t vault_names_time(const struct vault *v)
 
 	return moved > started ? moved : started;
 }
-

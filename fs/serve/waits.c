@@ -4,10 +4,7 @@
 
 static __thread const struct waits *told;
 
-void waits_of_thread(const struct waits *waits)
-{
-	told = waits;
-}
+void waits_of_thread(const struct waits *waits) { told = waits; }
 
 void waits_begin(void)
 {

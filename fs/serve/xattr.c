@@ -20,7 +20,7 @@ struct facts {
 	struct catalog_version version;
 	bool has_version, enabled;
 	bool deleted;
-	int64_t deleted_at, purge_at;	/* dates, of a deleted secret */
+	int64_t deleted_at, purge_at; /* dates, of a deleted secret */
 	uint32_t n_versions;
 	uint32_t secret;
 	uint64_t binding;
@@ -38,7 +38,8 @@ static int gather(struct vault *v, const struct asker *asker, uint64_t ino, stru
 	const bool dir = i.type == INODE_SECRET;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, i.secret);
-	const struct catalog_version *c = s && !dir ? catalog_version(s, i.type == INODE_VERSION ? i.low : s->current) : NULL;
+	const struct catalog_version *c = s && !dir ? catalog_version(s, i.type == INODE_VERSION ? i.low : s->current)
+						    : NULL;
 	/* directories have attributes in .coffer/deleted only; what was destroyed has none */
 	if (s && (i.type == INODE_CURRENT || (dir && s->deleted) || (c && !c->destroyed))) {
 		snprintf(f->name, sizeof f->name, "%s", s->name);
@@ -54,7 +55,8 @@ static int gather(struct vault *v, const struct asker *asker, uint64_t ino, stru
 		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_LIST, s->name, &j);
 		if (!j.error) {
 			/* the binding that lets the caller in, not the one that lets it look */
-			policy_decide(store_policy(v->store), &asker->who->policy, ACTION_SECRETS_GET, s->name, clock_wall(), &get);
+			policy_decide(store_policy(v->store), &asker->who->policy, ACTION_SECRETS_GET, s->name,
+				      clock_wall(), &get);
 			f->binding = get.decision == POLICY_ALLOW ? get.binding : j.binding;
 			r = 0;
 		}
@@ -92,7 +94,8 @@ static char *stored(struct vault *v, const struct facts *f, bool tags)
 	return text;
 }
 
-static const char *const attribute_names[] = { "version", "created", "expires", "not-before", "enabled", "content-type", "tags", "binding", "deleted", "purge", "versions" };
+static const char *const attribute_names[] = { "version", "created", "expires", "not-before", "enabled", "content-type",
+					       "tags",    "binding", "deleted", "purge",      "versions" };
 #define ATTRIBUTES (sizeof attribute_names / sizeof *attribute_names)
 
 /* NULL: this version has none (or memory is short). */
@@ -121,7 +124,8 @@ static char *value_of(struct vault *v, const struct facts *f, const char *name)
 	return stored(v, f, !strcmp(name, "tags"));
 }
 
-int names_getxattr(struct vault *v, const struct asker *asker, uint64_t ino, const char *name, char **ret_value, size_t *ret_len)
+int names_getxattr(struct vault *v, const struct asker *asker, uint64_t ino, const char *name, char **ret_value,
+		   size_t *ret_len)
 {
 	struct facts f = { 0 };
 	char *value = NULL;

@@ -2,10 +2,7 @@
 
 #include <stddef.h>
 
-uint32_t counts_hash(uint64_t key, uint32_t mask)
-{
-	return (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 40) & mask;
-}
+uint32_t counts_hash(uint64_t key, uint32_t mask) { return (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 40) & mask; }
 
 static struct count *slot_of(const struct counts *c, uint64_t key)
 {
@@ -16,10 +13,7 @@ static struct count *slot_of(const struct counts *c, uint64_t key)
 	return &c->slots[i];
 }
 
-uint32_t counts_of(const struct counts *c, uint64_t key)
-{
-	return slot_of(c, key)->n;
-}
+uint32_t counts_of(const struct counts *c, uint64_t key) { return slot_of(c, key)->n; }
 
 void counts_add(struct counts *c, uint64_t key, uint32_t n)
 {
@@ -44,7 +38,7 @@ void counts_drop(struct counts *c, uint64_t key)
 			return;
 		uint32_t home = counts_hash(c->slots[i].key, c->mask);
 		if (((i - home) & c->mask) < ((i - gap) & c->mask))
-			continue;	/* it would be moved in front of its home */
+			continue; /* it would be moved in front of its home */
 		c->slots[gap] = c->slots[i];
 		c->slots[i].n = 0;
 		gap = i;

@@ -5,17 +5,19 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define CTL_LINE_MAX 65536	/* bytes of a line */
+#define CTL_LINE_MAX 65536 /* bytes of a line */
 
 /* Pages are touched only when used. */
 #define CTL_BUFFERS         256u
-#define CTL_BUFFERS_MOST    32u	/* of one neighbour */
-#define CTL_BUFFERS_RESERVE 16u	/* of all, and on top of a neighbour's share: for administrators */
+#define CTL_BUFFERS_MOST    32u /* of one neighbour */
+#define CTL_BUFFERS_RESERVE 16u /* of all, and on top of a neighbour's share: for administrators */
 struct ctl_buffer {
-	_Atomic uint64_t owner;		/* fh, 0: free */
+	_Atomic uint64_t owner; /* fh, 0: free */
 	uint32_t len, dead, complete, error, refused, pad;
 	uint64_t value_len, value_got;
-	uint64_t under_way, under_way_at;	/* unique of the WRITE that was begun last, and where it began: a part of it may be here already when it comes again */
+	/* unique of the WRITE that was begun last, and where it began: a part of it may be here already when it comes
+	 * again */
+	uint64_t under_way, under_way_at;
 	uint8_t line[CTL_LINE_MAX + 1024];
 };
 

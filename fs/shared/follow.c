@@ -5,13 +5,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define NO_ENTRY  0u	/* links are index + 1 */
-#define LOOK_MOST 64u	/* entries that one look goes past: one thread's many files are not another's wait */
+#define NO_ENTRY  0u  /* links are index + 1 */
+#define LOOK_MOST 64u /* entries that one look goes past: one thread's many files are not another's wait */
 
-static uint64_t make_key(uint32_t object, pid_t id)
-{
-	return (uint64_t)object << 32 | (uint32_t)id;
-}
+static uint64_t make_key(uint32_t object, pid_t id) { return (uint64_t)object << 32 | (uint32_t)id; }
 
 static uint64_t key_of(const struct handle *e, enum follow_by by)
 {
@@ -23,10 +20,7 @@ static uint32_t *bucket(const struct follow *f, enum follow_by by, uint64_t key)
 	return &f->heads[by][(uint32_t)((key * f->seed) >> 40) & (f->capacity - 1)];
 }
 
-static uint32_t number(const struct follow *f, const struct handle *e)
-{
-	return (uint32_t)(e - f->entries) + 1;
-}
+static uint32_t number(const struct follow *f, const struct handle *e) { return (uint32_t)(e - f->entries) + 1; }
 
 static struct handle_link *link_of(const struct follow *f, enum follow_by by, uint32_t n)
 {

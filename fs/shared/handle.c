@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TABLE_MAGIC   0x63666832u	/* "cfh2" */
-#define CAPACITY_MIN  256u
-#define EACH_BATCH    128u
-#define NO_ENTRY      0u		/* links are index + 1 */
+#define TABLE_MAGIC  0x63666832u /* "cfh2" */
+#define CAPACITY_MIN 256u
+#define EACH_BATCH   128u
+#define NO_ENTRY     0u /* links are index + 1 */
 
 /* ---- the index of uniques ---- */
 
@@ -42,15 +42,9 @@ static bool is_read_writer(const struct handle *e)
 	return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) == O_RDWR;
 }
 
-static bool follows(const struct handle *e)
-{
-	return e->object != 0;
-}
+static bool follows(const struct handle *e) { return e->object != 0; }
 
-static uint64_t reader_key(uint32_t secret, uint32_t version)
-{
-	return (uint64_t)secret << 32 | version;
-}
+static uint64_t reader_key(uint32_t secret, uint32_t version) { return (uint64_t)secret << 32 | version; }
 
 static void account(struct handles *h, struct handle *e)
 {
@@ -116,7 +110,8 @@ static int reserve(struct handles *h, uint32_t n)
 		capacity *= 2;
 	if (capacity == h->capacity)
 		return 0;
-	struct count *readers = calloc(capacity, sizeof(*readers)), *read_writers = calloc(capacity, sizeof(*read_writers));
+	struct count *readers = calloc(capacity, sizeof(*readers)),
+		     *read_writers = calloc(capacity, sizeof(*read_writers));
 	uint32_t *uniques = calloc(capacity, sizeof(*uniques));
 	if (!readers || !read_writers || !uniques || follow_reserve(&h->follow, capacity) < 0) {
 		free(readers);
@@ -149,10 +144,7 @@ static const struct shares_config pools[HANDLE_POOLS] = {
 };
 _Static_assert(VALUES_MAX + OWN_FILES_MAX + DIRECTORIES_MAX == HANDLES_MAX, "the pools are the table");
 
-struct shares *handles_pool(const struct handles *h, uint32_t kind)
-{
-	return h->shares[handles_pool_kind(kind)];
-}
+struct shares *handles_pool(const struct handles *h, uint32_t kind) { return h->shares[handles_pool_kind(kind)]; }
 
 /* In the order in which they were opened. 0 or -ENOMEM. */
 static int follow_all(struct handles *h, uint32_t n)
@@ -189,7 +181,7 @@ static int take_over(struct handles *h)
 			push_free(h, e);
 			continue;
 		}
-		e->comm[HANDLE_COMM - 1] = '\0';	/* whoever wrote it may have been somebody else's */
+		e->comm[HANDLE_COMM - 1] = '\0'; /* whoever wrote it may have been somebody else's */
 		account(h, e);
 		shares_force(handles_pool(h, e->kind), e->neighbour, 1);
 		h->live++;
@@ -210,7 +202,8 @@ int handles_new(struct handle_table *table, struct handles **ret_handles)
 		return -ENOMEM;
 	h->table = table;
 	pthread_mutex_init(&h->lock, NULL);
-	h->uses = calloc(HANDLES_MAX, sizeof *h->uses);	/* one that was never open is no candidate: it lies above `high` */
+	/* one that was never open is no candidate: it lies above `high` */
+	h->uses = calloc(HANDLES_MAX, sizeof *h->uses);
 	r = h->uses ? 0 : -ENOMEM;
 	follow_init(&h->follow, table->entries);
 	for (int i = 0; i < HANDLE_POOLS && r == 0; i++)
@@ -261,7 +254,8 @@ static bool has_share(struct handles *h, const struct handle_ask *ask)
 {
 	struct shares *s = handles_pool(h, ask->kind);
 
-	return shares_take(s, ask->neighbour, 1, SHARE_ORDINARY) || (ask->reserved && shares_take(s, ask->neighbour, 1, SHARE_RESERVED));
+	return shares_take(s, ask->neighbour, 1, SHARE_ORDINARY) ||
+	       (ask->reserved && shares_take(s, ask->neighbour, 1, SHARE_RESERVED));
 }
 
 void handles_begin_life(struct handle *e, const struct handle_ask *ask)
@@ -363,10 +357,7 @@ struct handle *handle_by_unique(struct handles *h, uint64_t unique, uint64_t *re
 	return found;
 }
 
-static bool writes(struct handle *e)
-{
-	return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) != O_RDONLY;
-}
+static bool writes(struct handle *e) { return e->kind == HANDLE_VALUE && (e->open_flags & O_ACCMODE) != O_RDONLY; }
 
 void handle_release(struct handles *h, uint64_t fh)
 {
@@ -376,7 +367,8 @@ void handle_release(struct handles *h, uint64_t fh)
 	e = handle_get(h, fh);
 	if (e) {
 		if (writes(e))
-			h->writers[(uint32_t)e->tgid % WRITERS_KEPT] = (struct writer){ e->secret, e->tgid, handles_coarse_now() };
+			h->writers[(uint32_t)e->tgid % WRITERS_KEPT] = (struct writer){ e->secret, e->tgid,
+											handles_coarse_now() };
 		handles_unaccount(h, e);
 		give_back(h, e);
 	}
@@ -402,7 +394,7 @@ uint64_t handle_last(struct handles *h, uint32_t object, pid_t tid, pid_t tgid, 
 {
 	pthread_mutex_lock(&h->lock);
 	const struct handle *e = follow_last(&h->follow, FOLLOW_THREAD, object, tid);
-	*ret_own = e && e->tgid == tgid;	/* numbers of threads are used again */
+	*ret_own = e && e->tgid == tgid; /* numbers of threads are used again */
 	if (!*ret_own)
 		e = follow_last(&h->follow, FOLLOW_PROCESS, object, tgid);
 	const uint64_t fh = e ? handles_fh_of(h, e) : 0;

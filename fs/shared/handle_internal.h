@@ -11,27 +11,39 @@
 #include "fs/common/shares.h"
 
 #define NOBODYS UINT64_MAX
-struct use { uint64_t neighbour; /* NOBODYS: not open */ uint32_t at; /* coarse seconds: opened, or read last */ _Atomic uint32_t held; /* by how many threads */ };
+struct use {
+	uint64_t neighbour;    /* NOBODYS: not open */
+	uint32_t at;           /* coarse seconds: opened, or read last */
+	_Atomic uint32_t held; /* by how many threads */
+};
 /* For one to be taken back. */
-struct search { uint32_t at; /* coarse seconds */ uint32_t most; /* of what could be taken back nobody had more */ };
+struct search {
+	uint32_t at;   /* coarse seconds */
+	uint32_t most; /* of what could be taken back nobody had more */
+};
 
 /* Who closed a value that it had written; some are enough. */
 #define WRITERS_KEPT 64u
-struct writer { uint32_t secret; int32_t tgid; uint32_t at; /* coarse seconds */ };
+struct writer {
+	uint32_t secret;
+	int32_t tgid;
+	uint32_t at; /* coarse seconds */
+};
 
-/* Everything here but writers can be rebuilt from the table, and is, by whoever takes it over: a kill -9 in the middle of a change loses nothing. */
+/* Everything here but writers can be rebuilt from the table, and is, by whoever takes it over: a kill -9 in the middle
+ * of a change loses nothing. */
 struct handles {
 	struct handle_table *table;
-	pthread_mutex_t lock;		/* of all below, and of every change of a state in the table */
-	uint32_t free;			/* head of the free list */
-	uint32_t live;			/* BUSY or OPEN */
+	pthread_mutex_t lock; /* of all below, and of every change of a state in the table */
+	uint32_t free;        /* head of the free list */
+	uint32_t live;        /* BUSY or OPEN */
 	uint32_t open;
-	uint32_t capacity;		/* slots of each index: a power of two, at least 2 * live */
+	uint32_t capacity; /* slots of each index: a power of two, at least 2 * live */
 	struct shares *shares[HANDLE_POOLS];
 	struct counts readers;
 	struct counts read_writers;
-	uint32_t *uniques;		/* buckets: heads of chains through handle.next */
-	struct use *uses;		/* of each entry, beside it: a look at all of them is short */
+	uint32_t *uniques; /* buckets: heads of chains through handle.next */
+	struct use *uses;  /* of each entry, beside it: a look at all of them is short */
 	struct search searches[HANDLE_POOLS];
 	struct writer writers[WRITERS_KEPT];
 	struct follow follow;
@@ -80,7 +92,8 @@ static inline enum handle_pool handles_pool_kind(uint32_t kind)
 
 /* With the lock. */
 struct shares *handles_pool(const struct handles *h, uint32_t kind);
-void handles_unaccount(struct handles *h, struct handle *e);	/* nobody finds it by its unique, thread or process any more */
-void handles_begin_life(struct handle *e, const struct handle_ask *ask);	/* BUSY, and of another generation */
+/* nobody finds it by its unique, thread or process any more */
+void handles_unaccount(struct handles *h, struct handle *e);
+void handles_begin_life(struct handle *e, const struct handle_ask *ask); /* BUSY, and of another generation */
 
 #endif

@@ -1,4 +1,5 @@
-/* Open files that are taken back from the neighbour that has most, and what keeps whoever reads through one from reading through another's. */
+/* Open files that are taken back from the neighbour that has most, and what keeps whoever reads through one from
+ * reading through another's. */
 #include "fs/shared/handle_internal.h"
 
 #include <errno.h>
@@ -59,12 +60,13 @@ static bool can_be_taken(const struct handle *e)
 	}
 }
 
-/* In that pool, of the neighbour that has most and more than `least`, the one that was not used for the longest time. *ret_most: nobody has more that could be taken. */
+/* In that pool, of the neighbour that has most and more than `least`, the one that was not used for the longest time.
+ * *ret_most: nobody has more that could be taken. */
 static struct handle *find_idle(struct handles *h, const struct shares *pool, uint32_t least, uint32_t *ret_most)
 {
 	const uint32_t end = handles_high(h);
 	struct handle *found = NULL;
-	uint64_t last = NEIGHBOUR_ROOT;	/* who keeps what it has: it must be able to act */
+	uint64_t last = NEIGHBOUR_ROOT; /* who keeps what it has: it must be able to act */
 	uint32_t oldest = UINT32_MAX, most = least, has = 0;
 
 	for (uint32_t i = 0; i < end; i++) {
@@ -104,7 +106,7 @@ struct handle *handle_take_back(struct handles *h, const struct handle_ask *ask,
 	if (!e)
 		goto out;
 	atomic_store(&e->state, HANDLE_BUSY);
-	if (atomic_load(&h->uses[handles_index_of(h, e)].held)) {	/* since we looked */
+	if (atomic_load(&h->uses[handles_index_of(h, e)].held)) { /* since we looked */
 		atomic_store(&e->state, HANDLE_OPEN);
 		e = NULL;
 		goto out;

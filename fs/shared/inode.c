@@ -2,14 +2,15 @@
 
 #include <stddef.h>
 
-#define ROOT_INO    1u	/* FUSE_ROOT_ID */
-#define TYPE_SHIFT  56
-#define TYPE_MASK   0xfu
+#define ROOT_INO     1u /* FUSE_ROOT_ID */
+#define TYPE_SHIFT   56
+#define TYPE_MASK    0xfu
 #define SECRET_SHIFT 28
-#define TOP_SHIFT   60
-#define TOP_AT      4u	/* the layout with an epoch */
+#define TOP_SHIFT    60
+#define TOP_AT       4u /* the layout with an epoch */
 
-/* One canonical form for each type: a number that has a field where its type has none is nobody's, so that no two numbers ever name one thing. */
+/* One canonical form for each type: a number that has a field where its type has none is nobody's, so that no two
+ * numbers ever name one thing. */
 static bool inode_valid(const struct inode *i)
 {
 	bool secret = i->secret >= 1 && i->secret <= INODE_SECRET_MAX;
@@ -83,13 +84,13 @@ bool inode_unpack(uint64_t ino, struct inode *ret_inode)
 /* ---- what programs see ---- */
 
 /*   wide     bits 52..50 kind, 49..0 what it is of         narrow   bits 31..30 kind
- *   0        root, the vault's own files                   0        secret id << 2 | 1, 2, 3: its directory, versions/, current; 0: root and the vault's own
- *   1, 2, 3  secret id: its directory, versions/, current  1        secret id << 11 | version
- *   4        secret id << 24 | version                     2, 3     31 bits of a hash
- *   5, 6, 7  a hash: below at/, requests/ and temporary files, other versions */
-#define KIND_SHIFT        50
-#define NARROW_HASHED     0x80000000u
-#define NARROW_VERSION    0x40000000u
+ *   0        root, the vault's own files                   0        secret id << 2 | 1, 2, 3: its directory, versions/,
+ * current; 0: root and the vault's own 1, 2, 3  secret id: its directory, versions/, current  1        secret id << 11
+ * | version 4        secret id << 24 | version                     2, 3     31 bits of a hash 5, 6, 7  a hash: below
+ * at/, requests/ and temporary files, other versions */
+#define KIND_SHIFT     50
+#define NARROW_HASHED  0x80000000u
+#define NARROW_VERSION 0x40000000u
 
 /* splitmix64's finisher: a permutation of all numbers. */
 static uint64_t scatter(uint64_t x)
@@ -101,10 +102,7 @@ static uint64_t scatter(uint64_t x)
 	return x ^ x >> 31;
 }
 
-static uint64_t wide(uint64_t kind, uint64_t rest)
-{
-	return kind << KIND_SHIFT | (rest & ((1ull << KIND_SHIFT) - 1));
-}
+static uint64_t wide(uint64_t kind, uint64_t rest) { return kind << KIND_SHIFT | (rest & ((1ull << KIND_SHIFT) - 1)); }
 
 static uint64_t show_wide(const struct inode *i, uint64_t ino)
 {

@@ -13,5 +13,6 @@ void shared_still_at(struct shared *s, uint64_t unique)
 void shared_takes(struct shared *s, uint64_t unique, uint32_t ms)
 {
 	if (s)
-		unanswered_began(&s->unanswered, unique, clock_coarse_ms() + (ms < SHARED_TAKES_MAX ? ms : SHARED_TAKES_MAX));
+		unanswered_began(&s->unanswered, unique,
+				 clock_coarse_ms() + (ms < SHARED_TAKES_MAX ? ms : SHARED_TAKES_MAX));
 }

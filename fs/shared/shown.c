@@ -1,4 +1,5 @@
-/* Which version an open value shows: the word `shown` of its entry (fs/shared/handle.h), changed without a lock by who reads. */
+/* Which version an open value shows: the word `shown` of its entry (fs/shared/handle.h), changed without a lock by who
+ * reads. */
 #include "fs/shared/handle.h"
 
 /* Bits 63 and 62: it was read to its end; somebody has begun to read. 61..32: the version; 31..0: its size. */
@@ -7,13 +8,13 @@
 
 static struct handle_shown unpack(uint64_t word)
 {
-	return (struct handle_shown){ .version = (uint32_t)(word >> 32) & 0x3fffffffu, .size = (uint32_t)word, .begun = word & BEGUN, .ended = word & ENDED };
+	return (struct handle_shown){ .version = (uint32_t)(word >> 32) & 0x3fffffffu,
+				      .size = (uint32_t)word,
+				      .begun = word & BEGUN,
+				      .ended = word & ENDED };
 }
 
-static uint64_t pack(uint32_t version, uint32_t size)
-{
-	return (uint64_t)version << 32 | size;
-}
+static uint64_t pack(uint32_t version, uint32_t size) { return (uint64_t)version << 32 | size; }
 
 struct handle_shown handle_shown(const struct handle *e)
 {

@@ -7,25 +7,29 @@
 
 struct temps {
 	struct temp_table *table;
-	pthread_mutex_t lock;		/* of the states, and all below */
+	pthread_mutex_t lock; /* of the states, and all below */
 	struct shares *shares;
 	uint32_t opens[TEMPS_MAX];
-	bool going[TEMPS_MAX];		/* temps_due gave it out: nobody opens it any more */
-	_Atomic uint32_t n;		/* that are not free: most vaults have none, and each name that is not there asks */
+	bool going[TEMPS_MAX]; /* temps_due gave it out: nobody opens it any more */
+	/* that are not free: most vaults have none, and each name that is not there asks */
+	_Atomic uint32_t n;
 };
 
 static const struct shares_config pool = { .units = TEMPS_MAX, .most = TEMPS_MOST, .reserve = TEMPS_RESERVE };
 
-/* The tree's own, and what may come beside `current` one day. What begins with two dots is the bell's: its marker, and what that leads to, which a caller that follows it would else make. */
+/* The tree's own, and what may come beside `current` one day. What begins with two dots is the bell's: its marker, and
+ * what that leads to, which a caller that follows it would else make. */
 static const char *const reserved[] = {
-	"current", "versions", "as", "ops", "public.pem", "public.jwk", "cert.pem", "chain.pem", "fullchain.pem", "key.pem", "combined.pem", "keystore.p12", "token", ".",
+	"current",   "versions",      "as",      "ops",          "public.pem",   "public.jwk", "cert.pem",
+	"chain.pem", "fullchain.pem", "key.pem", "combined.pem", "keystore.p12", "token",      ".",
 };
 
 bool temps_name_valid(const char *name)
 {
 	const size_t len = strnlen(name, TEMP_NAME_MAX + 1);
 
-	if (!len || len > TEMP_NAME_MAX || strspn(name, "0123456789") == len || !strncmp(name, "..", 2) || !strncmp(name, ".coffer", 7) || !strncmp(name, ".fuse_hidden", 12))
+	if (!len || len > TEMP_NAME_MAX || strspn(name, "0123456789") == len || !strncmp(name, "..", 2) ||
+	    !strncmp(name, ".coffer", 7) || !strncmp(name, ".fuse_hidden", 12))
 		return false;
 	for (size_t i = 0; i < len; i++)
 		if (name[i] <= ' ' || name[i] >= 0x7f || name[i] == '/')
@@ -43,20 +47,11 @@ bool temps_is_lock(const char *name)
 	return len > 5 && !strcmp(name + len - 5, ".lock");
 }
 
-static uint32_t state_of(const struct temp *e)
-{
-	return atomic_load_explicit(&e->state, memory_order_acquire);
-}
+static uint32_t state_of(const struct temp *e) { return atomic_load_explicit(&e->state, memory_order_acquire); }
 
-static bool is_there(const struct temp *e)
-{
-	return state_of(e) >= TEMP_LIVE;
-}
+static bool is_there(const struct temp *e) { return state_of(e) >= TEMP_LIVE; }
 
-static uint32_t index_of(const struct temps *t, const struct temp *e)
-{
-	return (uint32_t)(e - t->table->entries);
-}
+static uint32_t index_of(const struct temps *t, const struct temp *e) { return (uint32_t)(e - t->table->entries); }
 
 static struct temp *by_id(struct temps *t, uint64_t id)
 {
@@ -99,7 +94,7 @@ int temps_new(struct temp_table *table, struct handles *handles, struct temps **
 	pthread_mutex_init(&t->lock, NULL);
 	for (uint32_t i = 0; i < TEMPS_MAX; i++) {
 		struct temp *e = &table->entries[i];
-		e->name[TEMP_NAME_MAX] = '\0';	/* whoever wrote it may have been somebody else's */
+		e->name[TEMP_NAME_MAX] = '\0'; /* whoever wrote it may have been somebody else's */
 		if (!is_there(e)) {
 			atomic_store(&e->state, TEMP_FREE);
 			continue;
@@ -168,7 +163,8 @@ bool temps_next(struct temps *t, uint32_t secret, uint32_t *at, struct temp *ret
 /* An entry that is nobody's, with its share taken. */
 static struct temp *take(struct temps *t, uint64_t neighbour)
 {
-	if (!shares_take(t->shares, neighbour, 1, SHARE_ORDINARY) && !(neighbour == NEIGHBOUR_ROOT && shares_take(t->shares, neighbour, 1, SHARE_RESERVED)))
+	if (!shares_take(t->shares, neighbour, 1, SHARE_ORDINARY) &&
+	    !(neighbour == NEIGHBOUR_ROOT && shares_take(t->shares, neighbour, 1, SHARE_RESERVED)))
 		return NULL;
 	for (uint32_t i = 0; i < TEMPS_MAX; i++)
 		if (state_of(&t->table->entries[i]) == TEMP_FREE)
@@ -259,10 +255,13 @@ struct temp *temps_due(struct temps *t, int64_t now)
 	pthread_mutex_lock(&t->lock);
 	for (uint32_t i = 0; i < TEMPS_MAX && !due; i++) {
 		struct temp *e = &t->table->entries[i];
-		if (is_there(e) && !t->going[i] && !t->opens[i] && (state_of(e) != TEMP_LIVE || now - e->used > TEMP_LIFE_NS))
+		if (is_there(e) && !t->going[i] && !t->opens[i] &&
+		    (state_of(e) != TEMP_LIVE || now - e->used > TEMP_LIFE_NS))
 			due = e;
 	}
-	if (due)	/* it stays counted until temps_drop: what it has is given back, and a worker that takes over meanwhile does that again */
+	/* it stays counted until temps_drop: what it has is given back, and a worker that takes over meanwhile does
+	 * that again */
+	if (due)
 		t->going[index_of(t, due)] = true;
 	pthread_mutex_unlock(&t->lock);
 	return due;

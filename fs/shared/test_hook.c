@@ -28,7 +28,8 @@
 
 static uint8_t flipped[MARKER_MAX];
 static size_t pieces;
-/* Pieces by the first two bytes that they have in memory, chained: index + 1 of the first, and of the next with the same beginning. One that begins with zeros, as most of memory does, must not cost more. */
+/* Pieces by the first two bytes that they have in memory, chained: index + 1 of the first, and of the next with the
+ * same beginning. One that begins with zeros, as most of memory does, must not cost more. */
 static uint16_t first[65536], next[MARKER_MAX / PIECE];
 
 static bool here(const uint8_t *at)
@@ -100,26 +101,23 @@ static void *wait_for_signal(void *arg)
 	return NULL;
 }
 
-int test_hook_place(const char *path)
-{
-	return path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-}
+int test_hook_place(const char *path) { return path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1; }
 
 /* ---- the cell ---- */
 
 static struct test_cell cell;
 
-static int answer(long r)
-{
-	return r < 0 ? -errno : 0;
-}
+static int answer(long r) { return r < 0 ? -errno : 0; }
 
 static int read_a_file(void) { return answer(open("/etc/passwd", O_RDONLY | O_CLOEXEC)); }
 static int read_the_kek(void) { return answer(open(cell.kek, O_RDONLY | O_CLOEXEC)); }
 static int make_a_file(void) { return answer(open("/tmp/coffer-cell", O_WRONLY | O_CREAT | O_CLOEXEC, 0600)); }
 static int make_a_socket(void) { return answer(socket(AF_INET, SOCK_STREAM, 0)); }
 static int make_a_local_socket(void) { return answer(socket(AF_UNIX, SOCK_DGRAM, 0)); }
-static int write_the_log(void) { return answer(openat(cell.audit_dir, "audit-00000001.jsonl", O_WRONLY | O_APPEND | O_CLOEXEC)); }
+static int write_the_log(void)
+{
+	return answer(openat(cell.audit_dir, "audit-00000001.jsonl", O_WRONLY | O_APPEND | O_CLOEXEC));
+}
 static int remove_the_log(void) { return answer(unlinkat(cell.audit_dir, "audit-00000001.jsonl", 0)); }
 static int run_a_program(void) { return answer(execl("/bin/true", "true", (char *)NULL)); }
 static int fork_a_process(void) { return answer(syscall(SYS_fork)); }
@@ -162,7 +160,10 @@ static int shorten_the_log(void)
 
 /* Where the file system has no append-only attribute, O_APPEND is what keeps a write from going over what is there. */
 static int write_over_the_log(void) { return answer(fcntl(log_fd(), F_SETFL, 0)); }
-static int punch_the_log(void) { return answer(fallocate(log_fd(), 3 /* FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE */, 0, 4096)); }
+static int punch_the_log(void)
+{
+	return answer(fallocate(log_fd(), 3 /* FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE */, 0, 4096));
+}
 static int map_the_log(void)
 {
 	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, log_fd(), 0);
@@ -248,13 +249,47 @@ static int speak_without_end(void)
 	return r;
 }
 
-#define ATTEMPT(function) { #function, function }
-static const struct { const char *name; int (*make)(void); } attempts[] = {
-	ATTEMPT(read_a_file), ATTEMPT(list_the_root), ATTEMPT(read_the_kek), ATTEMPT(trace_as_a_debugger), ATTEMPT(write_the_settings), ATTEMPT(make_a_file), ATTEMPT(make_a_socket), ATTEMPT(make_a_local_socket),
-	ATTEMPT(send_elsewhere), ATTEMPT(write_the_log), ATTEMPT(remove_the_log), ATTEMPT(shorten_the_log), ATTEMPT(write_over_the_log), ATTEMPT(punch_the_log), ATTEMPT(map_the_log), ATTEMPT(run_a_program),
-	ATTEMPT(fork_a_process), ATTEMPT(trace_the_keeper), ATTEMPT(read_the_keepers_memory), ATTEMPT(signal_the_keeper), ATTEMPT(run_new_code), ATTEMPT(make_memory_executable), ATTEMPT(make_a_program),
-	ATTEMPT(become_root), ATTEMPT(mount_something), ATTEMPT(use_io_uring), ATTEMPT(catch_the_guard), ATTEMPT(skip_segments), ATTEMPT(open_an_old_segment), ATTEMPT(spoil_the_options),
-	ATTEMPT(spoil_the_buffers), ATTEMPT(lose_the_requests), ATTEMPT(speak_without_end),
+#define ATTEMPT(function)           \
+	{                           \
+#function, function \
+	}
+static const struct {
+	const char *name;
+	int (*make)(void);
+} attempts[] = {
+	ATTEMPT(read_a_file),
+	ATTEMPT(list_the_root),
+	ATTEMPT(read_the_kek),
+	ATTEMPT(trace_as_a_debugger),
+	ATTEMPT(write_the_settings),
+	ATTEMPT(make_a_file),
+	ATTEMPT(make_a_socket),
+	ATTEMPT(make_a_local_socket),
+	ATTEMPT(send_elsewhere),
+	ATTEMPT(write_the_log),
+	ATTEMPT(remove_the_log),
+	ATTEMPT(shorten_the_log),
+	ATTEMPT(write_over_the_log),
+	ATTEMPT(punch_the_log),
+	ATTEMPT(map_the_log),
+	ATTEMPT(run_a_program),
+	ATTEMPT(fork_a_process),
+	ATTEMPT(trace_the_keeper),
+	ATTEMPT(read_the_keepers_memory),
+	ATTEMPT(signal_the_keeper),
+	ATTEMPT(run_new_code),
+	ATTEMPT(make_memory_executable),
+	ATTEMPT(make_a_program),
+	ATTEMPT(become_root),
+	ATTEMPT(mount_something),
+	ATTEMPT(use_io_uring),
+	ATTEMPT(catch_the_guard),
+	ATTEMPT(skip_segments),
+	ATTEMPT(open_an_old_segment),
+	ATTEMPT(spoil_the_options),
+	ATTEMPT(spoil_the_buffers),
+	ATTEMPT(lose_the_requests),
+	ATTEMPT(speak_without_end),
 };
 
 static void *wait_for_order(void *arg)
@@ -295,7 +330,8 @@ int test_hook_start(const struct test_cell *given)
 	sigset_t set;
 
 	cell = *given;
-	/* both, before either thread: one that does not block a signal which the other waits for would take it, and die of it */
+	/* both, before either thread: one that does not block a signal which the other waits for would take it, and die
+	 * of it */
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
@@ -322,10 +358,13 @@ void test_hook_point(const char *point, unsigned number)
 	char text[64] = "", word[32];
 	unsigned wanted, times;
 
-	if (die_fd < 0 || pread(die_fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%31s %u %u", word, &wanted, &times) != 3 || !times || wanted != number)
+	if (die_fd < 0 || pread(die_fd, text, sizeof text - 1, 0) <= 0 ||
+	    sscanf(text, "%31s %u %u", word, &wanted, &times) != 3 || !times || wanted != number)
 		return;
-	const bool before = !strcmp(point, "before"), hang = before && !strcmp(word, "hang"), crash = before && !strcmp(word, "crash");
-	const bool stuck = before && !strcmp(word, "stuck"), stuck_writing = before && !strcmp(word, "stuck-writing"), stuck_placing = before && !strcmp(word, "stuck-placing");
+	const bool before = !strcmp(point, "before"), hang = before && !strcmp(word, "hang"),
+		   crash = before && !strcmp(word, "crash");
+	const bool stuck = before && !strcmp(word, "stuck"), stuck_writing = before && !strcmp(word, "stuck-writing"),
+		   stuck_placing = before && !strcmp(word, "stuck-placing");
 	const bool answered = !strcmp(point, "after") && !strcmp(word, "answered");
 	const bool until = before && !strcmp(word, "until");
 	if (!until && !answered && !hang && !crash && !stuck && !stuck_writing && !stuck_placing && strcmp(word, point))

@@ -1,4 +1,5 @@
-/* Who waits for the bell: an open of what it does not hold yet, and for a moment one that comes before it has greeted. */
+/* Who waits for the bell: an open of what it does not hold yet, and for a moment one that comes before it has greeted.
+ */
 #include "fs/serve/holds.h"
 
 #include <poll.h>
@@ -103,7 +104,7 @@ END_TEST
 
 START_TEST(a_bell_that_does_not_come_is_waited_for_a_moment_only)
 {
-	holds_take(v.holds, whoami);	/* which returns */
+	holds_take(v.holds, whoami); /* which returns */
 	becomes_ready();
 	ck_assert_uint_eq(v.shared->holds.n, 0);
 }
@@ -117,10 +118,7 @@ static void wait_begins(void)
 	waits++;
 }
 
-static void wait_ends(void)
-{
-	waiting--;
-}
+static void wait_ends(void) { waiting--; }
 
 START_TEST(whoever_waits_for_the_bell_says_so)
 {

@@ -22,7 +22,9 @@ static int find_program(const char *word, size_t len, char *ret_path, size_t roo
 	const char *path = getenv("PATH");
 
 	if (memchr(word, '/', len))
-		return word[0] != '/' ? -EINVAL : (size_t)snprintf(ret_path, room, "%.*s", (int)len, word) >= room ? -ENAMETOOLONG : 0;
+		return word[0] != '/'                                                     ? -EINVAL
+		       : (size_t)snprintf(ret_path, room, "%.*s", (int)len, word) >= room ? -ENAMETOOLONG
+											  : 0;
 	for (const char *dir = path ? path : ""; *dir; dir += strcspn(dir, ":"), dir += *dir == ':') {
 		int n = (int)strcspn(dir, ":");
 		if (n == 0 || dir[0] != '/')
@@ -42,16 +44,20 @@ int command_argument(const char *option, const char *given, char *ret_command, s
 	int r = word ? find_program(given, word, path, sizeof(path)) : -EINVAL;
 
 	if (runner_command_shellish(given))
-		return fail(EXIT_USAGE, "--%s: '%c' means something to a shell, and none reads this: quote it where a word has it; for what a shell does, name a script, or /bin/sh -c '…'", option,
-			    runner_command_shellish(given));
+		return fail(EXIT_USAGE,
+			    "--%s: '%c' means something to a shell, and none reads this: quote it where a word has it; "
+			    "for what a shell does, name a script, or /bin/sh -c '…'",
+			    option, runner_command_shellish(given));
 	if (strcspn(given, "'\"\\") < word)
 		return fail(EXIT_USAGE, "--%s \"%.100s\": the program's path stands without quotes", option, given);
 	if (r == -ENOENT)
-		return fail(EXIT_NOT_FOUND, "--%s: there is no program %.*s; name it by its whole path", option, (int)word, given);
+		return fail(EXIT_NOT_FOUND, "--%s: there is no program %.*s; name it by its whole path", option,
+			    (int)word, given);
 	if (r == -ENAMETOOLONG)
 		return fail(EXIT_USAGE, "--%s: at most %zu bytes; put what is longer into a script", option, len - 1);
 	if (r < 0)
-		return fail(EXIT_USAGE, "--%s \"%.100s\": begin with a program's name, or its whole path", option, given);
+		return fail(EXIT_USAGE, "--%s \"%.100s\": begin with a program's name, or its whole path", option,
+			    given);
 	if ((size_t)snprintf(ret_command, len, "%s%s", path, given + word) >= len)
 		return fail(EXIT_USAGE, "--%s: at most %zu bytes; put what is longer into a script", option, len - 1);
 	return EXIT_DONE;
@@ -137,7 +143,8 @@ static int add_line(int fd, const char *line)
 	return there ? 0 : append(fd, st.st_size, line, open_end);
 }
 
-/* The store's directory, if this is its machine and its root: by the mount's source, which the kernel has from who mounted it. What the daemon says comes from its worker, and is not where root writes. */
+/* The store's directory, if this is its machine and its root: by the mount's source, which the kernel has from who
+ * mounted it. What the daemon says comes from its worker, and is not where root writes. */
 static int open_store(const char *store)
 {
 	struct stat st;
@@ -175,7 +182,9 @@ static int allow(const struct mount *m, const char *command, uint32_t user)
 	if (user == HOOK_USER_ABSENT) {
 		offline_prefix(m->store, prefix);
 		offline_hooks_user(prefix, name);
-		return fail(EXIT_NOT_FOUND, "there is no user %s, as whom programs run: %s %s; or name another with --user", name, USERADD, name);
+		return fail(EXIT_NOT_FOUND,
+			    "there is no user %s, as whom programs run: %s %s; or name another with --user", name,
+			    USERADD, name);
 	}
 	/* A line for what cannot run would stay, and count once it can. */
 	r = runner_command_check(user, command, why, sizeof(why));

@@ -56,9 +56,11 @@ static void print_record(const json_t *record)
 		snprintf(subject, sizeof(subject), "%s/%" JSON_INTEGER_FORMAT, secret, json_integer_value(number));
 	else
 		snprintf(subject, sizeof(subject), "%s", *secret ? secret : "-");
-	if (asprintf(&line, "%-30s  %-18s  %-6s  %-24s  %-20s  %s%s%s%s%s", lines_text(record, "time"), lines_text(record, "operation"),
-		     lines_text(record, "result"), subject, user, lines_text(caller, "comm"), *lines_text(caller, "container") ? " " : "",
-		     lines_text(caller, "container"), *lines_text(record, "detail") ? ": " : "", lines_text(record, "detail")) < 0)
+	if (asprintf(&line, "%-30s  %-18s  %-6s  %-24s  %-20s  %s%s%s%s%s", lines_text(record, "time"),
+		     lines_text(record, "operation"), lines_text(record, "result"), subject, user,
+		     lines_text(caller, "comm"), *lines_text(caller, "container") ? " " : "",
+		     lines_text(caller, "container"), *lines_text(record, "detail") ? ": " : "",
+		     lines_text(record, "detail")) < 0)
 		return;
 	make_harmless(line);
 	output_trim(line);
@@ -72,11 +74,17 @@ static void print_record(const json_t *record)
 
 static void print_header(void)
 {
-	printf("%-30s  %-18s  %-6s  %-24s  %-20s  %s\n", "TIME", "OPERATION", "RESULT", "SECRET/VERSION", "CALLER", "PROCESS");
+	printf("%-30s  %-18s  %-6s  %-24s  %-20s  %s\n", "TIME", "OPERATION", "RESULT", "SECRET/VERSION", "CALLER",
+	       "PROCESS");
 }
 
 static const struct lines_file audit = {
-	.name = "audit", .what = "the audit log", .none = "no records that match", .wanted = wanted, .print_header = print_header, .print = print_record,
+	.name = "audit",
+	.what = "the audit log",
+	.none = "no records that match",
+	.wanted = wanted,
+	.print_header = print_header,
+	.print = print_record,
 };
 
 int auditlog_each(struct cli *c, const char *word, void (*fn)(const json_t *record, void *arg), void *arg)
@@ -90,7 +98,9 @@ json_int_t auditlog_count(const json_t *record, char ret_first[TIME_TEXT_MAX], c
 	int64_t t;
 
 	_Static_assert(TIME_TEXT_MAX == 40, "the widths below");
-	if (sscanf(lines_text(record, "detail"), "folded, from %39[0-9TZ:.-] to %39[0-9TZ:.-]", ret_first, ret_last) != 2 || time_parse_rfc3339(ret_first, &t) < 0 || time_parse_rfc3339(ret_last, &t) < 0) {
+	if (sscanf(lines_text(record, "detail"), "folded, from %39[0-9TZ:.-] to %39[0-9TZ:.-]", ret_first, ret_last) !=
+		    2 ||
+	    time_parse_rfc3339(ret_first, &t) < 0 || time_parse_rfc3339(ret_last, &t) < 0) {
 		snprintf(ret_first, TIME_TEXT_MAX, "%s", lines_text(record, "time"));
 		snprintf(ret_last, TIME_TEXT_MAX, "%s", lines_text(record, "time"));
 	}

@@ -18,7 +18,7 @@
 #include "fs/common/timefmt.h"
 #include "fs/cli/commands/commands.h"
 
-#define ATTEMPTS 3	/* a backup whose worker died is begun again, where the output can be */
+#define ATTEMPTS 3 /* a backup whose worker died is begun again, where the output can be */
 
 /* ---- backup ---- */
 
@@ -70,14 +70,18 @@ static int add_public_key(json_t *request, const char *path)
 
 static int backup_request(const struct args *a, json_t *request)
 {
-	const char *recipient = args_value(a, "recipient"), *passphrase = args_value(a, "passphrase-file"), *key = args_value(a, "public-key");
+	const char *recipient = args_value(a, "recipient"), *passphrase = args_value(a, "passphrase-file"),
+		   *key = args_value(a, "public-key");
 	bool all = args_has(a, "all");
 	json_t *names;
 
 	if (all == (a->n_operands > 0))
 		return fail(EXIT_USAGE, "what is to be backed up? the names of secrets, or --all; one of them");
 	if (!recipient + !passphrase + !key != 2)
-		return fail(EXIT_USAGE, "for whom? --recipient NAME, --passphrase-file FILE or --public-key FILE; one of them (" COFFER " recipient list shows the registered ones)");
+		return fail(
+			EXIT_USAGE,
+			"for whom? --recipient NAME, --passphrase-file FILE or --public-key FILE; one of them (" COFFER
+			" recipient list shows the registered ones)");
 	if (all) {
 		json_object_set_new(request, "all", json_true());
 	} else {
@@ -111,13 +115,17 @@ static int copy_stream(struct cli *c, const char *session, bool *ret_stale, uint
 		uint8_t *bytes = NULL;
 		size_t len = 0;
 
-		status = client_send(c, json_pack("{s:s, s:s, s:I}", "op", "backup-read", "session", session, "chunk", n), NULL, 0, &answer, &bytes, &len, ret_stale);
+		status = client_send(c,
+				     json_pack("{s:s, s:s, s:I}", "op", "backup-read", "session", session, "chunk", n),
+				     NULL, 0, &answer, &bytes, &len, ret_stale);
 		if (status)
 			return status;
 		r = output_bytes(STDOUT_FILENO, bytes, len);
 		free(bytes);
 		if (r < 0)
-			status = fail(EXIT_ERROR, "the backup could not be written: %s; what is there is not a whole backup", strerror(-r));
+			status = fail(EXIT_ERROR,
+				      "the backup could not be written: %s; what is there is not a whole backup",
+				      strerror(-r));
 		*ret_bytes += len;
 		last = json_is_true(json_object_get(answer, "last"));
 		backup_progress("secrets:", (uint64_t)json_integer_value(json_object_get(answer, "secrets")), last);
@@ -133,11 +141,13 @@ static void end_session(struct cli *c, const char *session)
 	json_t *answer = NULL;
 	bool stale;
 
-	if (client_send(c, json_pack("{s:s, s:s}", "op", "backup-end", "session", session), NULL, 0, &answer, NULL, NULL, &stale) == EXIT_DONE)
+	if (client_send(c, json_pack("{s:s, s:s}", "op", "backup-end", "session", session), NULL, 0, &answer, NULL,
+			NULL, &stale) == EXIT_DONE)
 		json_decref(answer);
 }
 
-/* Where the output begins, -1: nowhere one could go back to. One that is appended to begins at its end, wherever its offset stands: what is there is somebody's. */
+/* Where the output begins, -1: nowhere one could go back to. One that is appended to begins at its end, wherever its
+ * offset stands: what is there is somebody's. */
 static off_t output_start(void)
 {
 	const int flags = fcntl(STDOUT_FILENO, F_GETFL);
@@ -174,9 +184,13 @@ static int write_backup(struct cli *c, const json_t *request, uint64_t *ret_byte
 		if (status == EXIT_DONE || !stale)
 			return status;
 		if (rewind_output(start) < 0)
-			return fail(EXIT_UNAVAILABLE, "the daemon's worker was replaced while it wrote, and what went into a pipe cannot be taken back; this is not a whole backup: run it again");
+			return fail(EXIT_UNAVAILABLE,
+				    "the daemon's worker was replaced while it wrote, and what went into a pipe cannot "
+				    "be taken back; this is not a whole backup: run it again");
 	}
-	return fail(EXIT_UNAVAILABLE, "the daemon's worker was replaced again and again while it wrote; there is no backup; see: " COFFER " doctor");
+	return fail(EXIT_UNAVAILABLE,
+		    "the daemon's worker was replaced again and again while it wrote; there is no backup; see: " COFFER
+		    " doctor");
 }
 
 /* What is not in it, though it was asked for: a backup for oneself has what oneself could open. */
@@ -212,12 +226,15 @@ int cmd_backup(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		status = write_backup(c, request, &bytes, &last);
 	if (status == EXIT_DONE && fsync(STDOUT_FILENO) < 0 && errno != EINVAL && errno != EROFS)
-		status = fail(EXIT_ERROR, "the backup could not be written: %s; what is there is not a whole backup", strerror(errno));
+		status = fail(EXIT_ERROR, "the backup could not be written: %s; what is there is not a whole backup",
+			      strerror(errno));
 	if (status == EXIT_DONE)
 		print_left_out(last);
 	if (status == EXIT_DONE)
-		note("%" JSON_INTEGER_FORMAT " secrets with %" JSON_INTEGER_FORMAT " versions in %" PRIu64 " bytes; to restore them the signer is needed that " COFFER " status shows",
-		     json_integer_value(json_object_get(last, "secrets")), json_integer_value(json_object_get(last, "versions")), bytes);
+		note("%" JSON_INTEGER_FORMAT " secrets with %" JSON_INTEGER_FORMAT " versions in %" PRIu64
+		     " bytes; to restore them the signer is needed that " COFFER " status shows",
+		     json_integer_value(json_object_get(last, "secrets")),
+		     json_integer_value(json_object_get(last, "versions")), bytes);
 	json_decref(last);
 	json_decref(request);
 	return status;
@@ -236,10 +253,13 @@ static json_t *header_object(const struct backup_header *h, uint64_t size)
 	backup_hex(h->kek, sizeof h->kek, kek);
 	backup_hex(fingerprint, sizeof fingerprint, signer);
 	time_print(h->created, when);
-	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I}", "vault", h->vault_name, "id", vault, "created", when, "epoch", (json_int_t)h->epoch,
-			 "content", h->all ? "whole vault" : "some secrets", "recipient",
-			 h->recipient.kind == BACKUP_TO_PASSPHRASE ? "(passphrase)" : h->recipient.name[0] ? h->recipient.name : "(a key)", "kek", kek, "signer", signer,
-			 "bytes", (json_int_t)size);
+	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I}", "vault", h->vault_name, "id", vault,
+			 "created", when, "epoch", (json_int_t)h->epoch, "content",
+			 h->all ? "whole vault" : "some secrets", "recipient",
+			 h->recipient.kind == BACKUP_TO_PASSPHRASE ? "(passphrase)"
+			 : h->recipient.name[0]                    ? h->recipient.name
+								   : "(a key)",
+			 "kek", kek, "signer", signer, "bytes", (json_int_t)size);
 }
 
 int cmd_backup_verify(struct cli *c, const struct args *a)
@@ -267,7 +287,8 @@ int cmd_backup_verify(struct cli *c, const struct args *a)
 	status = object ? output_object(c, object) : fail(EXIT_ERROR, "not enough memory");
 	json_decref(object);
 	if (!signer)
-		note("it is whole, and signed by the key that it names itself; give --signer to know that it is your vault's");
+		note("it is whole, and signed by the key that it names itself; give --signer to know that it is your "
+		     "vault's");
 	return status;
 }
 
@@ -281,7 +302,9 @@ int cmd_recipient_add(struct cli *c, const struct args *a)
 
 	if (!path) {
 		json_decref(request);
-		return fail(EXIT_USAGE, "--public-key FILE is missing: what coffer recipient keygen, or openssl pkey -pubout, wrote");
+		return fail(
+			EXIT_USAGE,
+			"--public-key FILE is missing: what coffer recipient keygen, or openssl pkey -pubout, wrote");
 	}
 	client_set(request, "name", a->operands[0]);
 	status = request ? add_public_key(request, path) : fail(EXIT_ERROR, "not enough memory");
@@ -299,23 +322,28 @@ int cmd_recipient_add(struct cli *c, const struct args *a)
 int cmd_recipient_remove(struct cli *c, const struct args *a)
 {
 	json_t *answer = NULL;
-	int status = client_change(c, json_pack("{s:s, s:s}", "op", "recipient-remove", "name", a->operands[0]), NULL, 0, &answer);
+	int status = client_change(c, json_pack("{s:s, s:s}", "op", "recipient-remove", "name", a->operands[0]), NULL,
+				   0, &answer);
 
 	if (status == EXIT_DONE)
-		printf("recipient %s removed; backups that were made for it can still be opened with its key\n", a->operands[0]);
+		printf("recipient %s removed; backups that were made for it can still be opened with its key\n",
+		       a->operands[0]);
 	json_decref(answer);
 	return status;
 }
 
 int cmd_recipient_list(struct cli *c, const struct args *a)
 {
-	static const struct column columns[] = { { "NAME", "name" }, { "PUBLIC KEY", "public_key" }, { "CREATED", "created" }, { "BY", "created_by" } };
+	static const struct column columns[] = {
+		{ "NAME", "name" }, { "PUBLIC KEY", "public_key" }, { "CREATED", "created" }, { "BY", "created_by" }
+	};
 	json_t *answer = NULL;
 	int status = client_ask(c, json_pack("{s:s}", "op", "recipients"), &answer);
 
 	(void)a;
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "recipients"), columns, 4, "nobody is registered; see: " COFFER " recipient add --help");
+		status = output_list(c, json_object_get(answer, "recipients"), columns, 4,
+				     "nobody is registered; see: " COFFER " recipient add --help");
 	json_decref(answer);
 	return status;
 }
@@ -342,7 +370,8 @@ int cmd_recipient_keygen(struct cli *c, const struct args *a)
 	}
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0) {
-		status = fail(errno == EEXIST ? EXIT_CONFLICT : EXIT_ERROR, "%s: %s; nothing was written", path, strerror(errno));
+		status = fail(errno == EEXIST ? EXIT_CONFLICT : EXIT_ERROR, "%s: %s; nothing was written", path,
+			      strerror(errno));
 		goto out;
 	}
 	len = x25519_pem_print(private, true, pem);

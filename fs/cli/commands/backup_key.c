@@ -16,7 +16,8 @@ int backup_prepare(void)
 	int status = input_prepare(1);
 
 	if (status == EXIT_DONE && crypto_init() < 0)
-		status = fail(EXIT_ERROR, "OpenSSL lacks an algorithm that backups need (X25519, Ed25519, AES-256-GCM, scrypt)");
+		status = fail(EXIT_ERROR,
+			      "OpenSSL lacks an algorithm that backups need (X25519, Ed25519, AES-256-GCM, scrypt)");
 	return status;
 }
 
@@ -50,10 +51,14 @@ int backup_public_key(const char *path, uint8_t ret_key[CURVE_LEN])
 		return status;
 	r = x25519_pem_parse((const char *)secbuf_cdata(text), secbuf_len(text), false, ret_key);
 	secbuf_free(text);
-	return r == 0 ? EXIT_DONE : fail(EXIT_USAGE, "%s is not an X25519 public key in PEM; make a pair with: coffer recipient keygen FILE", path);
+	return r == 0 ? EXIT_DONE
+		      : fail(EXIT_USAGE,
+			     "%s is not an X25519 public key in PEM; make a pair with: coffer recipient keygen FILE",
+			     path);
 }
 
-int backup_passphrase_key(int fd, const char *path, const uint8_t salt[BACKUP_SALT_LEN], unsigned ln, uint8_t ret_private[CURVE_LEN])
+int backup_passphrase_key(int fd, const char *path, const uint8_t salt[BACKUP_SALT_LEN], unsigned ln,
+			  uint8_t ret_private[CURVE_LEN])
 {
 	struct secbuf *text = NULL;
 	size_t len;
@@ -66,7 +71,8 @@ int backup_passphrase_key(int fd, const char *path, const uint8_t salt[BACKUP_SA
 		secbuf_free(text);
 		return fail(EXIT_USAGE, "%s: a passphrase has 1 to %d bytes", path, PASSPHRASE_MAX);
 	}
-	r = scrypt256((struct bytes){ secbuf_cdata(text), len }, (struct bytes){ salt, BACKUP_SALT_LEN }, ln, 8, 1, ret_private);
+	r = scrypt256((struct bytes){ secbuf_cdata(text), len }, (struct bytes){ salt, BACKUP_SALT_LEN }, ln, 8, 1,
+		      ret_private);
 	secbuf_free(text);
 	return r == 0 ? EXIT_DONE : fail(EXIT_ERROR, "not enough memory for scrypt (%u MiB)", 1u << (ln - 10));
 }
@@ -77,7 +83,8 @@ int backup_key_open(const struct args *a, struct backup_key *ret_key)
 
 	*ret_key = (struct backup_key){ .fd = -1, .passphrase = passphrase != NULL, .path = key ? key : passphrase };
 	if (!key == !passphrase)
-		return fail(EXIT_USAGE, "what opens the backup is missing: --key FILE with the recipient's private key, or --passphrase-file FILE; one of them");
+		return fail(EXIT_USAGE, "what opens the backup is missing: --key FILE with the recipient's private "
+					"key, or --passphrase-file FILE; one of them");
 	ret_key->fd = open(ret_key->path, O_RDONLY | O_CLOEXEC);
 	return ret_key->fd >= 0 ? EXIT_DONE : fail(exit_for_errno(errno), "%s: %s", ret_key->path, strerror(errno));
 }
@@ -104,7 +111,8 @@ int backup_key_use(const struct backup_key *key, const struct backup_header *h, 
 	int status, r;
 
 	if (key->passphrase && h->recipient.kind != BACKUP_TO_PASSPHRASE)
-		return fail(EXIT_DENIED, "the backup is not encrypted to a passphrase, but to %s%s; give its private key with --key",
+		return fail(EXIT_DENIED,
+			    "the backup is not encrypted to a passphrase, but to %s%s; give its private key with --key",
 			    h->recipient.name[0] ? "the recipient " : "a key", h->recipient.name);
 	if (!key->passphrase && h->recipient.kind != BACKUP_TO_KEY)
 		return fail(EXIT_DENIED, "the backup is encrypted to a passphrase; give it with --passphrase-file");
@@ -116,9 +124,11 @@ int backup_key_use(const struct backup_key *key, const struct backup_header *h, 
 		r = box_open(box_label_recipient, private, h->box, ret_file_key);
 		backup_hex(h->recipient.key, CURVE_LEN, hex);
 		if (r < 0 && key->passphrase)
-			status = fail(EXIT_DENIED, "that passphrase does not open the backup (or the backup is damaged)");
+			status = fail(EXIT_DENIED,
+				      "that passphrase does not open the backup (or the backup is damaged)");
 		else if (r < 0)
-			status = fail(EXIT_DENIED, "that key does not open the backup: it is for %s%s public key %s", h->recipient.name, h->recipient.name[0] ? ", with the" : "the", hex);
+			status = fail(EXIT_DENIED, "that key does not open the backup: it is for %s%s public key %s",
+				      h->recipient.name, h->recipient.name[0] ? ", with the" : "the", hex);
 	}
 	secmem_free(private, CURVE_LEN);
 	return status;
@@ -138,7 +148,10 @@ int backup_signer(const char *text, uint8_t ret_fingerprint[DIGEST_LEN])
 	unsigned byte;
 
 	if (!text || strlen(text) != 2 * DIGEST_LEN || strspn(text, "0123456789abcdef") != 2 * DIGEST_LEN)
-		return fail(EXIT_USAGE, "--signer %s: the 64 hex digits are expected that `coffer status` shows as signer; keep them where the backups are not", text ? text : "is missing");
+		return fail(EXIT_USAGE,
+			    "--signer %s: the 64 hex digits are expected that `coffer status` shows as signer; keep "
+			    "them where the backups are not",
+			    text ? text : "is missing");
 	for (size_t i = 0; i < DIGEST_LEN; i++) {
 		sscanf(text + 2 * i, "%2x", &byte);
 		ret_fingerprint[i] = (uint8_t)byte;
@@ -202,7 +215,10 @@ int backup_seekable(int fd, int *ret_fd)
 	if (r < 0) {
 		if (to >= 0)
 			close(to);
-		return fail(EXIT_ERROR, "the backup could not be copied to %s: %s; nothing was restored; name another directory with TMPDIR", dir, strerror(-r));
+		return fail(EXIT_ERROR,
+			    "the backup could not be copied to %s: %s; nothing was restored; name another directory "
+			    "with TMPDIR",
+			    dir, strerror(-r));
 	}
 	*ret_fd = to;
 	return EXIT_DONE;
@@ -218,10 +234,7 @@ static int read_at(void *arg, uint64_t offset, void *ret, size_t len, size_t *re
 	return 0;
 }
 
-struct backup_source backup_file_source(int *fd)
-{
-	return (struct backup_source){ .read = read_at, .arg = fd };
-}
+struct backup_source backup_file_source(int *fd) { return (struct backup_source){ .read = read_at, .arg = fd }; }
 
 /* Not held by a FIFO: what it would give can be read once only. */
 int backup_file_open(const char *path, int *ret_fd)
@@ -232,7 +245,8 @@ int backup_file_open(const char *path, int *ret_fd)
 		return fail(exit_for_errno(errno), "%s: %s", path, strerror(errno));
 	if (lseek(fd, 0, SEEK_CUR) < 0) {
 		close(fd);
-		return fail(EXIT_USAGE, "%s is a pipe, and a backup is read more than once: put it into a file first", path);
+		return fail(EXIT_USAGE, "%s is a pipe, and a backup is read more than once: put it into a file first",
+			    path);
 	}
 	*ret_fd = fd;
 	return EXIT_DONE;

@@ -20,9 +20,13 @@
 static int scope_check(const char *scope)
 {
 	if (!scope)
-		return fail(EXIT_USAGE, "--on SCOPE is missing: a secret's name, a prefix such as \"db-*\", or \"*\" for the whole vault");
+		return fail(EXIT_USAGE, "--on SCOPE is missing: a secret's name, a prefix such as \"db-*\", or \"*\" "
+					"for the whole vault");
 	if (!scope_valid(scope))
-		return fail(EXIT_USAGE, "\"%.140s\" is not a scope: a secret's name, a prefix such as \"db-*\", or \"*\" for the whole vault", scope);
+		return fail(EXIT_USAGE,
+			    "\"%.140s\" is not a scope: a secret's name, a prefix such as \"db-*\", or \"*\" for the "
+			    "whole vault",
+			    scope);
 	return EXIT_DONE;
 }
 
@@ -37,7 +41,8 @@ static int triple_request(const char *op, const struct args *a, json_t **ret_req
 	if (status == EXIT_DONE)
 		status = principal_argument(a->operands[1], &parsed, principal);
 	if (status == EXIT_DONE)
-		*ret_request = json_pack("{s:s, s:s, s:s, s:s}", "op", op, "role", role, "principal", principal, "on", on);
+		*ret_request = json_pack("{s:s, s:s, s:s, s:s}", "op", op, "role", role, "principal", principal, "on",
+					 on);
 	return status;
 }
 
@@ -69,8 +74,9 @@ int cmd_grant(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		status = client_change(c, json_incref(request), NULL, 0, &answer);
 	if (status == EXIT_DONE)
-		output_line("binding %" JSON_INTEGER_FORMAT ": %s to %s on %s", json_integer_value(json_object_get(answer, "binding")),
-			    text_of(answer, "role"), text_of(answer, "principal"), text_of(answer, "scope"));
+		output_line("binding %" JSON_INTEGER_FORMAT ": %s to %s on %s",
+			    json_integer_value(json_object_get(answer, "binding")), text_of(answer, "role"),
+			    text_of(answer, "principal"), text_of(answer, "scope"));
 	if (status == EXIT_DONE && json_is_string(json_object_get(answer, "unserved")))
 		note("warning: %s", text_of(answer, "unserved"));
 	json_decref(answer);
@@ -120,7 +126,9 @@ static int revoke_ids(struct cli *c, const struct args *a)
 
 	for (size_t i = 0; i < a->n_operands; i++)
 		if (!binding_number(a->operands[i], &id))
-			return fail(EXIT_USAGE, "\"%s\" is not a binding's number; give numbers (" COFFER " bindings), or ROLE PRINCIPAL --on SCOPE",
+			return fail(EXIT_USAGE,
+				    "\"%s\" is not a binding's number; give numbers (" COFFER
+				    " bindings), or ROLE PRINCIPAL --on SCOPE",
 				    a->operands[i]);
 	for (size_t i = 0; status == EXIT_DONE && i < a->n_operands; i++)
 		if (binding_number(a->operands[i], &id))
@@ -137,7 +145,8 @@ int cmd_revoke(struct cli *c, const struct args *a)
 	if (!args_has(a, "on") && (a->n_operands != 2 || binding_number(a->operands[0], &id)))
 		return revoke_ids(c, a);
 	if (a->n_operands != 2)
-		return fail(EXIT_USAGE, "revoke takes binding numbers, or ROLE PRINCIPAL --on SCOPE; see: " COFFER " bindings");
+		return fail(EXIT_USAGE,
+			    "revoke takes binding numbers, or ROLE PRINCIPAL --on SCOPE; see: " COFFER " bindings");
 	status = triple_request("revoke", a, &request);
 	if (status == EXIT_DONE)
 		status = client_change(c, request, NULL, 0, &answer);
@@ -150,8 +159,8 @@ int cmd_revoke(struct cli *c, const struct args *a)
 int cmd_bindings(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
-		{ "ID", "id" }, { "ROLE", "role" }, { "PRINCIPAL", "principal" }, { "SCOPE", "scope" }, { "FROM", "from" }, { "UNTIL", "until" },
-		{ "LAST USED", "last_used" }, { "REASON", "reason" },
+		{ "ID", "id" },     { "ROLE", "role" },   { "PRINCIPAL", "principal" }, { "SCOPE", "scope" },
+		{ "FROM", "from" }, { "UNTIL", "until" }, { "LAST USED", "last_used" }, { "REASON", "reason" },
 	};
 	const char *on = args_value(a, "on");
 	json_t *request, *answer = NULL;
@@ -166,8 +175,8 @@ int cmd_bindings(struct cli *c, const struct args *a)
 	client_set(request, "on", on);
 	status = client_ask(c, request, &answer);
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "bindings"), columns, sizeof(columns) / sizeof(columns[0]),
-				     "no bindings that you may see");
+		status = output_list(c, json_object_get(answer, "bindings"), columns,
+				     sizeof(columns) / sizeof(columns[0]), "no bindings that you may see");
 	json_decref(answer);
 	return status;
 }
@@ -181,7 +190,8 @@ int cmd_roles(struct cli *c, const struct args *a)
 	(void)a;
 	status = client_ask(c, json_pack("{s:s}", "op", "roles"), &answer);
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "roles"), columns, sizeof(columns) / sizeof(columns[0]), "no roles");
+		status = output_list(c, json_object_get(answer, "roles"), columns, sizeof(columns) / sizeof(columns[0]),
+				     "no roles");
 	json_decref(answer);
 	return status;
 }
@@ -203,8 +213,11 @@ static int unknown_action(const char *given)
 		}
 	}
 	if (best)
-		return fail(EXIT_USAGE, "there is no action \"%s\"; did you mean %s? " COFFER " roles shows them all", given, best);
-	return fail(EXIT_USAGE, "there is no action \"%s\"; actions are such as secrets/get; " COFFER " roles shows them all", given);
+		return fail(EXIT_USAGE, "there is no action \"%s\"; did you mean %s? " COFFER " roles shows them all",
+			    given, best);
+	return fail(EXIT_USAGE,
+		    "there is no action \"%s\"; actions are such as secrets/get; " COFFER " roles shows them all",
+		    given);
 }
 
 int cmd_role_create(struct cli *c, const struct args *a)
@@ -217,7 +230,8 @@ int cmd_role_create(struct cli *c, const struct args *a)
 	if (role_builtin_find(name))
 		return fail(EXIT_CONFLICT, "%s is a built-in role; choose another name", name);
 	if (!role_name_valid(name))
-		return fail(EXIT_USAGE, "\"%s\" cannot be a role's name: a small letter, then up to 62 of a-z 0-9 -", name);
+		return fail(EXIT_USAGE, "\"%s\" cannot be a role's name: a small letter, then up to 62 of a-z 0-9 -",
+			    name);
 	for (size_t i = 1; i < a->n_operands; i++)
 		if (action_set_parse(a->operands[i], &set) < 0)
 			return unknown_action(a->operands[i]);
@@ -225,8 +239,10 @@ int cmd_role_create(struct cli *c, const struct args *a)
 	for (size_t i = 1; i < a->n_operands; i++)
 		json_array_append_new(actions, json_string(a->operands[i]));
 	for (size_t i = 1; i < a->n_operands && !unserved; i++)
-		unserved = action_set_parse(a->operands[i], &set) == 0 && (set & ACTIONS_UNSERVED) ? a->operands[i] : NULL;
-	status = client_change(c, json_pack("{s:s, s:s, s:o}", "op", "role-create", "name", name, "actions", actions), NULL, 0, &answer);
+		unserved = action_set_parse(a->operands[i], &set) == 0 && (set & ACTIONS_UNSERVED) ? a->operands[i]
+												   : NULL;
+	status = client_change(c, json_pack("{s:s, s:s, s:o}", "op", "role-create", "name", name, "actions", actions),
+			       NULL, 0, &answer);
 	if (status == EXIT_DONE)
 		printf("role %s\n", name);
 	if (status == EXIT_DONE && unserved)
@@ -240,7 +256,8 @@ static void print_verdict(const json_t *answer, const char *action, const char *
 	const char *role = json_string_value(json_object_get(answer, "role"));
 	const char *missing = json_string_value(json_object_get(answer, "missing"));
 	const char *grant = json_string_value(json_object_get(answer, "grant"));
-	const char *error = json_string_value(json_object_get(answer, "open")), *why = json_string_value(json_object_get(answer, "why"));
+	const char *error = json_string_value(json_object_get(answer, "open")),
+		   *why = json_string_value(json_object_get(answer, "why"));
 	const char *hint = json_string_value(json_object_get(answer, "hint"));
 	json_int_t binding = json_integer_value(json_object_get(answer, "binding"));
 
@@ -251,11 +268,13 @@ static void print_verdict(const json_t *answer, const char *action, const char *
 		return;
 	}
 	if (json_is_false(json_object_get(answer, "served")) && why && binding) {
-		output_line("no: %s; binding %" JSON_INTEGER_FORMAT " (%s) gives it for when something does", why, binding, role ? role : "-");
+		output_line("no: %s; binding %" JSON_INTEGER_FORMAT " (%s) gives it for when something does", why,
+			    binding, role ? role : "-");
 		return;
 	}
 	if (error && why) {
-		output_line("no: %s: opening it gives %s, although binding %" JSON_INTEGER_FORMAT " (%s) gives %s", why, error, binding, role ? role : "-", action);
+		output_line("no: %s: opening it gives %s, although binding %" JSON_INTEGER_FORMAT " (%s) gives %s", why,
+			    error, binding, role ? role : "-", action);
 		if (hint)
 			output_line("%s", hint);
 		return;
@@ -272,7 +291,8 @@ static void print_verdict(const json_t *answer, const char *action, const char *
 
 int cmd_can_i(struct cli *c, const struct args *a)
 {
-	const char *action = a->operands[0], *name = a->n_operands > 1 ? a->operands[1] : "*", *as = args_value(a, "as");
+	const char *action = a->operands[0], *name = a->n_operands > 1 ? a->operands[1] : "*",
+		   *as = args_value(a, "as");
 	char principal[PRINCIPAL_TEXT_MAX];
 	struct principal parsed;
 	json_t *request, *answer = NULL;

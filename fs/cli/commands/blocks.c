@@ -20,13 +20,15 @@ int cmd_block(struct cli *c, const struct args *a)
 
 	if (status)
 		return status;
-	request = json_pack("{s:s, s:s, s:b}", "op", "block", "principal", principal, "force", (int)args_has(a, "force"));
+	request = json_pack("{s:s, s:s, s:b}", "op", "block", "principal", principal, "force",
+			    (int)args_has(a, "force"));
 	client_set(request, "reason", args_value(a, "reason"));
 	status = client_change(c, request, NULL, 0, &answer);
 	if (status)
 		return status;
 	text = json_string_value(json_object_get(answer, "principal"));
-	output_line("block %" JSON_INTEGER_FORMAT ": %s", json_integer_value(json_object_get(answer, "block")), text ? text : principal);
+	output_line("block %" JSON_INTEGER_FORMAT ": %s", json_integer_value(json_object_get(answer, "block")),
+		    text ? text : principal);
 	hint = json_string_value(json_object_get(answer, "hint"));
 	if (hint && *hint)
 		note("%s", hint);
@@ -55,7 +57,8 @@ int cmd_unblock(struct cli *c, const struct args *a)
 	}
 	status = client_change(c, request, NULL, 0, &answer);
 	if (status == EXIT_DONE)
-		output_line("unblocked %s", (text = json_string_value(json_object_get(answer, "principal"))) ? text : given);
+		output_line("unblocked %s",
+			    (text = json_string_value(json_object_get(answer, "principal"))) ? text : given);
 	json_decref(answer);
 	return status;
 }
@@ -63,7 +66,8 @@ int cmd_unblock(struct cli *c, const struct args *a)
 int cmd_blocks(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
-		{ "ID", "id" }, { "PRINCIPAL", "principal" }, { "SINCE", "created" }, { "BY", "created_by" }, { "REASON", "reason" },
+		{ "ID", "id" },         { "PRINCIPAL", "principal" }, { "SINCE", "created" },
+		{ "BY", "created_by" }, { "REASON", "reason" },
 	};
 	json_t *answer = NULL;
 	int status;
@@ -71,7 +75,8 @@ int cmd_blocks(struct cli *c, const struct args *a)
 	(void)a;
 	status = client_ask(c, json_pack("{s:s}", "op", "blocks"), &answer);
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "blocks"), columns, sizeof(columns) / sizeof(columns[0]), "nobody is blocked");
+		status = output_list(c, json_object_get(answer, "blocks"), columns,
+				     sizeof(columns) / sizeof(columns[0]), "nobody is blocked");
 	json_decref(answer);
 	return status;
 }

@@ -1,4 +1,5 @@
-/* The end of secrets and versions. What the kernel must know of, because a name goes or moves, is a file operation on the mount. */
+/* The end of secrets and versions. What the kernel must know of, because a name goes or moves, is a file operation on
+ * the mount. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -66,11 +67,15 @@ static int explain_delete(struct cli *c, const struct mount *m, const char *name
 	if (error == EBUSY)
 		return busy(path);
 	if (error == EXDEV)
-		return fail(EXIT_ERROR, "something is mounted between %s and %s/.coffer/deleted; see: findmnt -R %s", path, m->path, m->path);
+		return fail(EXIT_ERROR, "something is mounted between %s and %s/.coffer/deleted; see: findmnt -R %s",
+			    path, m->path, m->path);
 	if (error != ENOENT || ask_deleted(m, name, &secret) < 0)
 		return secret_explain(c, name, NULL, "secrets/delete", error);
 	json_decref(secret);
-	return fail(EXIT_NOT_FOUND, "%s is deleted already; to bring it back: " COFFER " recover %s; to destroy it for ever: " COFFER " purge %s", name, name, name);
+	return fail(EXIT_NOT_FOUND,
+		    "%s is deleted already; to bring it back: " COFFER " recover %s; to destroy it for ever: " COFFER
+		    " purge %s",
+		    name, name, name);
 }
 
 int cmd_delete(struct cli *c, const struct args *a)
@@ -92,7 +97,8 @@ int cmd_delete(struct cli *c, const struct args *a)
 	if (errno != ENOTEMPTY || renameat2(AT_FDCWD, path, AT_FDCWD, to, RENAME_NOREPLACE) < 0)
 		return explain_delete(c, m, name, path, errno);
 	if (ask_deleted(m, name, &secret) == 0)
-		output_line("%s deleted; until %s, when it is purged, it can be brought back: %s recover %s", name, text(secret, "purge"), mount_command(m->path), name);
+		output_line("%s deleted; until %s, when it is purged, it can be brought back: %s recover %s", name,
+			    text(secret, "purge"), mount_command(m->path), name);
 	else
 		printf("%s deleted\n", name);
 	json_decref(secret);
@@ -114,7 +120,8 @@ static int explain_recover(struct cli *c, const struct mount *m, const char *nam
 	if (ask_deleted(m, name, &secret) < 0)
 		return fail(EXIT_NOT_FOUND, "there is no deleted secret %s; see: " COFFER " list --deleted", name);
 	json_decref(secret);
-	return fail(EXIT_NOT_FOUND, "nothing is left of %s: its content is destroyed, and its name will be free in a moment", name);
+	return fail(EXIT_NOT_FOUND,
+		    "nothing is left of %s: its content is destroyed, and its name will be free in a moment", name);
 }
 
 int cmd_recover(struct cli *c, const struct args *a)
@@ -147,12 +154,15 @@ static int explain_purge(struct cli *c, const struct mount *m, const char *name,
 	if (error == ENOENT) {
 		live_path(m, name, live);
 		if (access(live, F_OK) == 0)
-			return fail(EXIT_NOT_FOUND, "%s is not deleted; only what is deleted can be purged: " COFFER " delete %s", name, name);
+			return fail(EXIT_NOT_FOUND,
+				    "%s is not deleted; only what is deleted can be purged: " COFFER " delete %s", name,
+				    name);
 		return fail(EXIT_NOT_FOUND, "there is no deleted secret %s; see: " COFFER " list --deleted", name);
 	}
 	if (error != EPERM || ask_deleted(m, name, &secret) < 0)
 		return secret_explain(c, name, NULL, "secrets/purge", error);
-	status = fail(EXIT_DENIED, "purge protection is on: nobody can purge %s before %s, when it is purged by itself", name, text(secret, "purge"));
+	status = fail(EXIT_DENIED, "purge protection is on: nobody can purge %s before %s, when it is purged by itself",
+		      name, text(secret, "purge"));
 	json_decref(secret);
 	return status;
 }
@@ -186,14 +196,19 @@ int cmd_destroy(struct cli *c, const struct args *a)
 	int status = secret_name_check(name);
 
 	if (status == EXIT_DONE && !given)
-		status = fail(EXIT_USAGE, "which version of %s is to be destroyed? Give --version N; " COFFER " delete %s deletes all of it", name, name);
+		status = fail(EXIT_USAGE,
+			      "which version of %s is to be destroyed? Give --version N; " COFFER
+			      " delete %s deletes all of it",
+			      name, name);
 	if (status == EXIT_DONE)
 		status = version_check(given, &version);
 	if (status == EXIT_DONE)
 		status = confirm(a, "The content of %s version %lld is destroyed for ever.", name, version);
 	if (status)
 		return status;
-	status = client_change(c, json_pack("{s:s, s:s, s:I}", "op", "destroy", "name", name, "version", (json_int_t)version), NULL, 0, &answer);
+	status = client_change(
+		c, json_pack("{s:s, s:s, s:I}", "op", "destroy", "name", name, "version", (json_int_t)version), NULL, 0,
+		&answer);
 	if (status)
 		return status;
 	printf("%s version %lld destroyed", name, version);

@@ -7,11 +7,12 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define CONF_MAX 65536
-#define BLANKS   " \t"
+#define CONF_MAX   65536
+#define BLANKS     " \t"
 #define MOUNT_TYPE "fuse.coffer"
 
-/* updatedb.conf(5): lines of VARIABLE = "word word"; # begins a comment. The words of a variable, or NULL if the line sets another. */
+/* updatedb.conf(5): lines of VARIABLE = "word word"; # begins a comment. The words of a variable, or NULL if the line
+ * sets another. */
 static const char *words_of(const char *line, const char *variable, size_t *ret_len)
 {
 	const size_t n = strlen(variable);
@@ -44,7 +45,8 @@ static bool is_above(const char *word, size_t len, const char *mount)
 	return !strncmp(word, mount, len) && (mount[len] == '/' || !mount[len] || (len == 1 && *word == '/'));
 }
 
-static bool any_word(const char *words, size_t len, bool (*is)(const char *word, size_t len, const char *mount), const char *mount)
+static bool any_word(const char *words, size_t len, bool (*is)(const char *word, size_t len, const char *mount),
+		     const char *mount)
 {
 	const char *end = words + len;
 
@@ -83,12 +85,16 @@ void doctor_indexers(const char *mount, void (*say)(void *arg, bool warn, const 
 	if (fd >= 0)
 		close(fd);
 	if (n < 0) {
-		say(arg, true, INDEXERS_CONF " cannot be read, so nobody knows whether updatedb lists the vault's names for locate(1)");
+		say(arg, true,
+		    INDEXERS_CONF
+		    " cannot be read, so nobody knows whether updatedb lists the vault's names for locate(1)");
 		return;
 	}
 	text[n] = '\0';
 	if (indexers_leave_out(text, mount))
 		say(arg, false, "updatedb leaves the vault out");
 	else
-		say(arg, true, "updatedb lists the names of the vault for locate(1), which shows them to others: add " MOUNT_TYPE " to PRUNEFS in " INDEXERS_CONF ", then run updatedb");
+		say(arg, true,
+		    "updatedb lists the names of the vault for locate(1), which shows them to others: add " MOUNT_TYPE
+		    " to PRUNEFS in " INDEXERS_CONF ", then run updatedb");
 }

@@ -1,4 +1,5 @@
-/* Part of coffer doctor: whether updatedb (plocate, mlocate) reads the vault's names, as root, into an index that shows them to whoever runs locate(1). */
+/* Part of coffer doctor: whether updatedb (plocate, mlocate) reads the vault's names, as root, into an index that shows
+ * them to whoever runs locate(1). */
 #ifndef COFFER_FS_CLI_COMMANDS_DOCTOR_INDEXERS_H
 #define COFFER_FS_CLI_COMMANDS_DOCTOR_INDEXERS_H
 

@@ -14,13 +14,18 @@
 #include "fs/cli/common/users.h"
 #include "fs/helpers/runner.h"
 
-#define USERS_TOLD     64	/* different users of the list; there are hardly more */
-#define LINE_LEN       (HOOK_COMMAND_MAX + 32)
-#define DESCENT_MAX    64
-#define YAMA           "/proc/sys/kernel/yama/ptrace_scope"
+#define USERS_TOLD  64 /* different users of the list; there are hardly more */
+#define LINE_LEN    (HOOK_COMMAND_MAX + 32)
+#define DESCENT_MAX 64
+#define YAMA        "/proc/sys/kernel/yama/ptrace_scope"
 
 /* A user of hooks.allow, how many lines name it, and who else runs as it. */
-struct program_user { uint32_t uid; size_t programs, others; pid_t other; char comm[32]; };
+struct program_user {
+	uint32_t uid;
+	size_t programs, others;
+	pid_t other;
+	char comm[32];
+};
 
 struct survey {
 	void (*say)(void *arg, bool warn, const char *text);
@@ -30,8 +35,7 @@ struct survey {
 	size_t n;
 };
 
-__attribute__((format(printf, 2, 3)))
-static void warn(struct survey *s, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void warn(struct survey *s, const char *format, ...)
 {
 	char text[768];
 	va_list ap;
@@ -89,7 +93,11 @@ static bool read_list(struct survey *s, const char *store)
 
 /* ---- processes ---- */
 
-struct process { pid_t parent; uint32_t uid; char comm[32]; };
+struct process {
+	pid_t parent;
+	uint32_t uid;
+	char comm[32];
+};
 
 static bool read_process(pid_t pid, struct process *ret)
 {
@@ -183,19 +191,30 @@ static void tell_user(struct survey *s, const char *store, const struct program_
 	char why[RUNNER_TEXT_MAX];
 
 	if (runner_user_check(u->uid, why, sizeof(why)) < 0) {
-		warn(s, "%zu line%s of %s/%s name%s uid %u, nobody, as whom no program runs: set the rules again (coffer hook add, coffer rotation set), and take the lines out", u->programs,
-		     u->programs == 1 ? "" : "s", store, RUNNER_ALLOW, u->programs == 1 ? "s" : "", u->uid);
+		warn(s,
+		     "%zu line%s of %s/%s name%s uid %u, nobody, as whom no program runs: set the rules again (coffer "
+		     "hook add, coffer rotation set), and take the lines out",
+		     u->programs, u->programs == 1 ? "" : "s", store, RUNNER_ALLOW, u->programs == 1 ? "s" : "",
+		     u->uid);
 		return;
 	}
-	if (u->uid == 0)	/* root reaches everything in any case */
+	if (u->uid == 0) /* root reaches everything in any case */
 		return;
 	if (is_daemons(store, u->uid))
-		warn(s, "uid %u, as whom a program runs, is one of the daemon's own: give programs a user of their own with --user", u->uid);
+		warn(s,
+		     "uid %u, as whom a program runs, is one of the daemon's own: give programs a user of their own "
+		     "with --user",
+		     u->uid);
 	if (u->programs > 1)
-		warn(s, "uid %u runs %zu programs, and each could take what another prints: a program that makes values had better have a user of its own, with --user", u->uid, u->programs);
+		warn(s,
+		     "uid %u runs %zu programs, and each could take what another prints: a program that makes values "
+		     "had better have a user of its own, with --user",
+		     u->uid, u->programs);
 	if (u->others)
-		warn(s, "process %d (%s)%s also run%s as uid %u, and could take what a program prints that runs as it: name another user with --user", (int)u->other, u->comm,
-		     u->others > 1 ? " and others" : "", u->others > 1 ? "" : "s", u->uid);
+		warn(s,
+		     "process %d (%s)%s also run%s as uid %u, and could take what a program prints that runs as it: "
+		     "name another user with --user",
+		     (int)u->other, u->comm, u->others > 1 ? " and others" : "", u->others > 1 ? "" : "s", u->uid);
 }
 
 /* With Yama only a parent looks into a process, as long as nobody allows more. */
@@ -212,9 +231,11 @@ static void look_at_yama(struct survey *s)
 	if (fd >= 0)
 		close(fd);
 	if (users && fd < 0)
-		warn(s, "this kernel has no kernel.yama.ptrace_scope: processes of one user can look into each other, so programs should not share users");
+		warn(s, "this kernel has no kernel.yama.ptrace_scope: processes of one user can look into each other, "
+			"so programs should not share users");
 	else if (users && text[0] == '0')
-		warn(s, "kernel.yama.ptrace_scope is 0: processes of one user can look into each other; sysctl -w kernel.yama.ptrace_scope=1 forbids it");
+		warn(s, "kernel.yama.ptrace_scope is 0: processes of one user can look into each other; sysctl -w "
+			"kernel.yama.ptrace_scope=1 forbids it");
 }
 
 void doctor_programs(const char *store, pid_t runner, void (*say)(void *arg, bool warn, const char *text), void *arg)

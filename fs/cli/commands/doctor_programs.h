@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Calls say for each thing that was found, or once where all is well. runner: whose programs are the daemon's own (0: not known). */
+/* Calls say for each thing that was found, or once where all is well. runner: whose programs are the daemon's own (0:
+ * not known). */
 void doctor_programs(const char *store, pid_t runner, void (*say)(void *arg, bool warn, const char *text), void *arg);
 
 #endif

@@ -1,5 +1,6 @@
-/* coffer backup drill: is this backup one that a vault could be made of again? It is restored into a scratch vault, under a key that nobody keeps, every value of which is then opened; what
- * came is compared with what the backup says; and the scratch vault is destroyed. The vault that is mounted keeps the date. */
+/* coffer backup drill: is this backup one that a vault could be made of again? It is restored into a scratch vault,
+ * under a key that nobody keeps, every value of which is then opened; what came is compared with what the backup says;
+ * and the scratch vault is destroyed. The vault that is mounted keeps the date. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@
 #include "fs/cli/commands/commands.h"
 
 struct scratch {
-	struct janitor janitor;	/* of the directory, which goes also when the drill is killed */
+	struct janitor janitor; /* of the directory, which goes also when the drill is killed */
 	struct vaultconf conf;
 	struct keys *keys;
 	struct store *store;
@@ -74,14 +75,16 @@ static int scratch_begin(struct scratch *s, char *why, size_t why_len)
 	snprintf(template, sizeof template, "%s/coffer-drill-XXXXXX", tmp && *tmp ? tmp : "/var/tmp");
 	r = janitor_open(template, false, &s->janitor);
 	if (r < 0) {
-		snprintf(why, why_len, "no scratch vault can be made in %s: %s; name another directory with TMPDIR", tmp && *tmp ? tmp : "/var/tmp", strerror(-r));
+		snprintf(why, why_len, "no scratch vault can be made in %s: %s; name another directory with TMPDIR",
+			 tmp && *tmp ? tmp : "/var/tmp", strerror(-r));
 		return r;
 	}
 	snprintf(s->conf.name, sizeof s->conf.name, "drill");
 	snprintf(s->conf.kek, sizeof s->conf.kek, "passphrase:");
 	r = scratch_keys(s, why, why_len);
 	if (r == 0)
-		r = store_create(s->janitor.dir, &s->conf, s->keys, &settings, &nobody, 1, getuid(), getgid(), why, why_len);
+		r = store_create(s->janitor.dir, &s->conf, s->keys, &settings, &nobody, 1, getuid(), getgid(), why,
+				 why_len);
 	if (r == 0)
 		r = store_open(&config, &s->store, why, why_len);
 	return r < 0 ? r : store_unlock(s->store, s->keys, why, why_len);
@@ -94,11 +97,14 @@ static void show_progress(uint64_t done, uint64_t size, void *arg)
 	backup_progress("bytes restored:", done, false);
 }
 
-static int scratch_restore(struct scratch *s, int *fd, const uint8_t file_key[KEY_LEN], const uint8_t signer[DIGEST_LEN], struct restore_counts *ret_counts, char *why,
+static int scratch_restore(struct scratch *s, int *fd, const uint8_t file_key[KEY_LEN],
+			   const uint8_t signer[DIGEST_LEN], struct restore_counts *ret_counts, char *why,
 			   size_t why_len)
 {
 	uint8_t holder[CURVE_LEN], box[BOX_LEN];
-	const struct restore_options options = { .box = box, .signer = signer, .grants = true, .progress = show_progress };
+	const struct restore_options options = {
+		.box = box, .signer = signer, .grants = true, .progress = show_progress
+	};
 	const struct backup_source source = backup_file_source(fd);
 	struct backup_header header;
 	int r = keys_restore_key(s->keys, holder);
@@ -138,10 +144,14 @@ static int scratch_check(struct scratch *s, const struct restore_counts *n, char
 	rotations = store_rules(s->store)->n_rotations;
 	hooks = store_rules(s->store)->n_hooks;
 	store_unlock_tables(s->store);
-	if (there.secrets + there.deleted == n->secrets && there.deleted == n->deleted && there.versions == n->versions && rotations == n->rotations && hooks == n->hooks)
+	if (there.secrets + there.deleted == n->secrets && there.deleted == n->deleted &&
+	    there.versions == n->versions && rotations == n->rotations && hooks == n->hooks)
 		return 0;
-	snprintf(why, why_len, "%" PRIu64 " secrets with %" PRIu64 " versions, %" PRIu64 " policies and hooks were restored, and %u with %u, and %zu, are there", n->secrets,
-		 n->versions, n->rotations + n->hooks, there.secrets + there.deleted, there.versions, rotations + hooks);
+	snprintf(why, why_len,
+		 "%" PRIu64 " secrets with %" PRIu64 " versions, %" PRIu64
+		 " policies and hooks were restored, and %u with %u, and %zu, are there",
+		 n->secrets, n->versions, n->rotations + n->hooks, there.secrets + there.deleted, there.versions,
+		 rotations + hooks);
 	return -EBADMSG;
 }
 
@@ -155,7 +165,8 @@ static int mounted_signer(struct cli *c, uint8_t ret_fingerprint[DIGEST_LEN])
 	if (status)
 		return status;
 	signer = json_string_value(json_object_get(answer, "signer"));
-	status = signer ? backup_signer(signer, ret_fingerprint) : fail(EXIT_USAGE, "the mounted vault has signed nothing yet; name the signer with --signer");
+	status = signer ? backup_signer(signer, ret_fingerprint)
+			: fail(EXIT_USAGE, "the mounted vault has signed nothing yet; name the signer with --signer");
 	json_decref(answer);
 	return status;
 }
@@ -168,13 +179,16 @@ static int keep_date(struct cli *c, const struct backup_header *h, const struct 
 
 	backup_hex(h->vault, sizeof h->vault, vault);
 	time_print(h->created, when);
-	status = client_change(c, json_pack("{s:s, s:s, s:s, s:I, s:I}", "op", "drill", "vault", vault, "created", when, "secrets", (json_int_t)n->secrets, "versions",
-					    (json_int_t)n->versions), NULL, 0, &answer);
+	status = client_change(c,
+			       json_pack("{s:s, s:s, s:s, s:I, s:I}", "op", "drill", "vault", vault, "created", when,
+					 "secrets", (json_int_t)n->secrets, "versions", (json_int_t)n->versions),
+			       NULL, 0, &answer);
 	json_decref(answer);
 	return status;
 }
 
-static int run_drill(const struct backup_key *key, int *fd, const uint8_t signer[DIGEST_LEN], struct backup_header *ret_header, struct restore_counts *ret_counts)
+static int run_drill(const struct backup_key *key, int *fd, const uint8_t signer[DIGEST_LEN],
+		     struct backup_header *ret_header, struct restore_counts *ret_counts)
 {
 	struct scratch s = { .janitor.alive = -1 };
 	char why[512] = "";
@@ -219,7 +233,9 @@ int cmd_backup_drill(struct cli *c, const struct args *a)
 		status = run_drill(&key, &fd, fingerprint, &header, &counts);
 	if (status)
 		goto out;
-	printf("%s is good: %" PRIu64 " secrets with %" PRIu64 " versions were restored into a scratch vault and opened\n", path, counts.secrets, counts.versions);
+	printf("%s is good: %" PRIu64 " secrets with %" PRIu64
+	       " versions were restored into a scratch vault and opened\n",
+	       path, counts.secrets, counts.versions);
 	if (!args_has(a, "no-record"))
 		status = keep_date(c, &header, &counts);
 out:

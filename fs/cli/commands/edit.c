@@ -1,4 +1,5 @@
-/* coffer edit: the value lies in a file of a private directory in memory while the editor runs. A janitor wipes it with all that the editor left. */
+/* coffer edit: the value lies in a file of a private directory in memory while the editor runs. A janitor wipes it with
+ * all that the editor left. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -20,7 +21,7 @@
 #include "store/crypto/aead.h"
 #include "fs/cli/commands/commands.h"
 
-#define MEMORY_DIR "/dev/shm"	/* tmpfs: never on a disk, but for swap */
+#define MEMORY_DIR "/dev/shm" /* tmpfs: never on a disk, but for swap */
 
 struct workplace {
 	struct editor editor;
@@ -34,7 +35,10 @@ static int workplace_open(struct workplace *w, const char *name)
 	int r;
 
 	if (statfs(MEMORY_DIR, &fs) < 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
-		return fail(EXIT_ERROR, MEMORY_DIR " is not a file system in memory; edit the value elsewhere and use: " COFFER " put %s --file F", name);
+		return fail(EXIT_ERROR,
+			    MEMORY_DIR " is not a file system in memory; edit the value elsewhere and use: " COFFER
+				       " put %s --file F",
+			    name);
 	r = janitor_open(MEMORY_DIR "/coffer-edit.XXXXXX", true, &w->janitor);
 	if (r < 0)
 		return fail(EXIT_ERROR, "cannot make a directory in " MEMORY_DIR ": %s", strerror(-r));
@@ -84,7 +88,8 @@ static void drop_editors_newline(const struct secbuf *old, struct secbuf *new)
 	note("the value had no newline at its end; the one that the editor added is left out");
 }
 
-/* What the secret is labelled with goes on with the new version; its validity does not: a new value has a life of its own. */
+/* What the secret is labelled with goes on with the new version; its validity does not: a new value has a life of its
+ * own. */
 static int describe(struct cli *c, const char *name, json_t **ret_secret)
 {
 	json_t *answer = NULL;
@@ -98,11 +103,13 @@ static int describe(struct cli *c, const char *name, json_t **ret_secret)
 
 static int store_value(struct cli *c, const char *name, const json_t *before, const struct secbuf *value)
 {
-	json_t *request, *answer = NULL, *tags = json_object_get(before, "tags"), *type = json_object_get(before, "content_type");
+	json_t *request, *answer = NULL, *tags = json_object_get(before, "tags"),
+			 *type = json_object_get(before, "content_type");
 	json_int_t old = json_integer_value(json_object_get(before, "version")), new;
 	int status;
 
-	request = json_pack("{s:s, s:s, s:I}", "op", "put", "name", name, "value_length", (json_int_t)secbuf_len(value));
+	request = json_pack("{s:s, s:s, s:I}", "op", "put", "name", name, "value_length",
+			    (json_int_t)secbuf_len(value));
 	if (json_is_string(type))
 		json_object_set(request, "content_type", type);
 	if (json_is_object(tags) && json_object_size(tags) > 0)
@@ -113,7 +120,9 @@ static int store_value(struct cli *c, const char *name, const json_t *before, co
 	new = json_integer_value(json_object_get(answer, "version"));
 	printf("%s version %" JSON_INTEGER_FORMAT "\n", name, new);
 	if (old > 0 && new > old + 1)
-		note("other versions of %s were made after %" JSON_INTEGER_FORMAT ", which you edited; they are kept: " COFFER " versions %s", name, old, name);
+		note("other versions of %s were made after %" JSON_INTEGER_FORMAT
+		     ", which you edited; they are kept: " COFFER " versions %s",
+		     name, old, name);
 	json_decref(answer);
 	return EXIT_DONE;
 }
@@ -132,7 +141,8 @@ static int may_store(struct cli *c, const char *name, const json_t *before)
 
 enum choice { GIVE_UP = 0, STORE_AGAIN, EDIT_AGAIN };
 
-/* What could not be stored is somebody's work. At a terminal he is asked; elsewhere there is nobody who could put it right. */
+/* What could not be stored is somebody's work. At a terminal he is asked; elsewhere there is nobody who could put it
+ * right. */
 static enum choice ask_again(bool storable)
 {
 	enum choice choice = GIVE_UP;
@@ -141,7 +151,8 @@ static enum choice ask_again(bool storable)
 	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
 		return GIVE_UP;
 	do {
-		fprintf(stderr, "What you edited is still there. %se edits it again, q throws it away: ", storable ? "s tries again to store it, " : "");
+		fprintf(stderr, "What you edited is still there. %se edits it again, q throws it away: ",
+			storable ? "s tries again to store it, " : "");
 		fflush(stderr);
 		if (!fgets(line, sizeof(line), stdin) || line[0] == 'q')
 			return GIVE_UP;
@@ -155,7 +166,8 @@ static bool same(const struct secbuf *a, const struct secbuf *b)
 	return secbuf_len(a) == secbuf_len(b) && secret_cmp(secbuf_cdata(a), secbuf_cdata(b), secbuf_len(a)) == 0;
 }
 
-static int edit_and_store(struct cli *c, const char *name, const json_t *before, const struct workplace *w, const struct secbuf *old, struct secbuf *new)
+static int edit_and_store(struct cli *c, const char *name, const json_t *before, const struct workplace *w,
+			  const struct secbuf *old, struct secbuf *new)
 {
 	enum choice choice = EDIT_AGAIN;
 	bool storable = false;

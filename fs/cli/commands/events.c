@@ -20,10 +20,7 @@ static bool wanted(const struct lines_filter *f, const json_t *event)
 	return !f->secret || !strcmp(lines_text(event, "name"), f->secret);
 }
 
-static void print_header(void)
-{
-	printf("%-30s  %-18s  %-32s  %s\n", "TIME", "EVENT", "NAME/VERSION", "DETAIL");
-}
+static void print_header(void) { printf("%-30s  %-18s  %-32s  %s\n", "TIME", "EVENT", "NAME/VERSION", "DETAIL"); }
 
 static void print(const json_t *event)
 {
@@ -34,7 +31,8 @@ static void print(const json_t *event)
 		snprintf(subject, sizeof(subject), "%s/%" JSON_INTEGER_FORMAT, lines_text(event, "name"), version);
 	else
 		snprintf(subject, sizeof(subject), "%s", lines_text(event, "name"));
-	if (asprintf(&line, "%-30s  %-18s  %-32s  %s", lines_text(event, "time"), lines_text(event, "event"), subject, lines_text(event, "detail")) < 0)
+	if (asprintf(&line, "%-30s  %-18s  %-32s  %s", lines_text(event, "time"), lines_text(event, "event"), subject,
+		     lines_text(event, "detail")) < 0)
 		return;
 	make_harmless(line);
 	output_trim(line);
@@ -45,7 +43,12 @@ static void print(const json_t *event)
 int cmd_events(struct cli *c, const struct args *a)
 {
 	static const struct lines_file events = {
-		.name = "events", .what = "the events", .none = "no events that match", .wanted = wanted, .print_header = print_header, .print = print,
+		.name = "events",
+		.what = "the events",
+		.none = "no events that match",
+		.wanted = wanted,
+		.print_header = print_header,
+		.print = print,
 	};
 
 	return lines_run(c, a, &events, (struct lines_filter){ 0 });

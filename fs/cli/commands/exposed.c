@@ -29,7 +29,7 @@ struct exposed {
 	uint32_t *versions;
 	size_t n;
 	json_int_t reads, backups;
-	bool certain;			/* that it was the one who is asked about */
+	bool certain; /* that it was the one who is asked about */
 	char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
 };
 
@@ -37,11 +37,12 @@ struct survey {
 	struct suspect who;
 	bool since_given;
 	int64_t since;
-	char begins[TIME_TEXT_MAX];	/* time of the log's first record */
-	void *names;			/* of struct exposed, by tsearch(3) */
-	char whole[TIME_TEXT_MAX];	/* when the whole vault was backed up, by records that name no secret; "": never */
+	char begins[TIME_TEXT_MAX]; /* time of the log's first record */
+	void *names;                /* of struct exposed, by tsearch(3) */
+	/* when the whole vault was backed up, by records that name no secret; "": never */
+	char whole[TIME_TEXT_MAX];
 	bool short_of_memory;
-	json_t *list;			/* while it is printed */
+	json_t *list; /* while it is printed */
 };
 
 static int by_name(const void *a, const void *b)
@@ -84,18 +85,17 @@ static bool is_word(const json_t *record, const char *field, const char *wanted)
 	return text && !strcmp(text, wanted);
 }
 
-/* An open, or a backup that was handed out. One to a registered recipient is not for the eyes of whoever makes it, but what becomes of it nobody knows. */
+/* An open, or a backup that was handed out. One to a registered recipient is not for the eyes of whoever makes it, but
+ * what becomes of it nobody knows. */
 static bool gives_away(const json_t *record, bool *ret_backup)
 {
 	*ret_backup = is_word(record, "operation", "SecretBackup");
 	return (*ret_backup || is_word(record, "operation", "SecretGet")) && is_word(record, "result", "allow");
 }
 
-/* Of a backup's beginning, which names no version: the versions follow, each in a record of its own. Before records had a principal they did not. */
-static bool is_older(const json_t *record)
-{
-	return !json_object_get(record, "principal");
-}
+/* Of a backup's beginning, which names no version: the versions follow, each in a record of its own. Before records had
+ * a principal they did not. */
+static bool is_older(const json_t *record) { return !json_object_get(record, "principal"); }
 
 static void add(struct survey *s, const json_t *record, bool backup, enum suspicion suspicion)
 {
@@ -118,7 +118,8 @@ static void add(struct survey *s, const json_t *record, bool backup, enum suspic
 static void take(const json_t *record, void *arg)
 {
 	struct survey *s = arg;
-	const char *name = json_string_value(json_object_get(record, "secret")), *at = json_string_value(json_object_get(record, "time"));
+	const char *name = json_string_value(json_object_get(record, "secret")),
+		   *at = json_string_value(json_object_get(record, "time"));
 	const json_int_t version = json_integer_value(json_object_get(record, "version"));
 	enum suspicion suspicion;
 	bool backup;
@@ -128,7 +129,8 @@ static void take(const json_t *record, void *arg)
 		return;
 	if (!*s->begins)
 		snprintf(s->begins, sizeof(s->begins), "%s", at);
-	if ((s->since_given && t < s->since) || !gives_away(record, &backup) || (suspicion = suspect_look(&s->who, record)) == SUSPECT_NOT)
+	if ((s->since_given && t < s->since) || !gives_away(record, &backup) ||
+	    (suspicion = suspect_look(&s->who, record)) == SUSPECT_NOT)
 		return;
 	if (name && (version > 0 || (backup && is_older(record))))
 		add(s, record, backup, suspicion);
@@ -147,8 +149,9 @@ static void list_one(const void *node, VISIT visit, void *arg)
 	versions = json_array();
 	for (size_t i = 0; i < e->n; i++)
 		json_array_append_new(versions, json_integer(e->versions[i]));
-	if (json_array_append_new(s->list, json_pack("{s:s, s:o, s:I, s:I, s:s, s:s, s:b}", "name", e->name, "versions", versions, "reads", e->reads, "backups", e->backups, "first", e->first,
-							  "last", e->last, "certain", (int)e->certain)) < 0)
+	if (json_array_append_new(s->list, json_pack("{s:s, s:o, s:I, s:I, s:s, s:s, s:b}", "name", e->name, "versions",
+						     versions, "reads", e->reads, "backups", e->backups, "first",
+						     e->first, "last", e->last, "certain", (int)e->certain)) < 0)
 		s->short_of_memory = true;
 }
 
@@ -164,7 +167,8 @@ static void exposed_free(void *node)
 static int print_exposed(struct cli *c, const json_t *list)
 {
 	static const struct column columns[] = {
-		{ "NAME", "name" }, { "VERSIONS", "versions" }, { "READS", "reads" }, { "BACKUPS", "backups" }, { "FIRST", "first" }, { "LAST", "last" }, { "CERTAIN", "certain" },
+		{ "NAME", "name" },   { "VERSIONS", "versions" }, { "READS", "reads" },     { "BACKUPS", "backups" },
+		{ "FIRST", "first" }, { "LAST", "last" },         { "CERTAIN", "certain" },
 	};
 	const json_t *one;
 	size_t i;
@@ -187,9 +191,12 @@ static void print_doubts(const struct survey *s)
 	json_array_foreach(s->list, i, one)
 		possibly += !json_is_true(json_object_get(one, "certain"));
 	if (possibly)
-		note("%zu of these possibly: the log does not tell for certain who it was (--output table shows which)", possibly);
+		note("%zu of these possibly: the log does not tell for certain who it was (--output table shows which)",
+		     possibly);
 	if (*s->whole)
-		note("and a backup of the whole vault, the last at %s: of every secret that there was; the log names none of them", s->whole);
+		note("and a backup of the whole vault, the last at %s: of every secret that there was; the log names "
+		     "none of them",
+		     s->whole);
 }
 
 int cmd_exposed(struct cli *c, const struct args *a)
@@ -200,7 +207,10 @@ int cmd_exposed(struct cli *c, const struct args *a)
 	int status = suspect_parse(a->operands[0], &s.who);
 
 	if (status == EXIT_DONE && since && time_parse_since(since, time_now(), &s.since) < 0)
-		status = fail(EXIT_USAGE, "--since \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span such as 12h for the last 12 hours", since);
+		status = fail(EXIT_USAGE,
+			      "--since \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span such as 12h for the "
+			      "last 12 hours",
+			      since);
 	if (status == EXIT_DONE)
 		status = auditlog_each(c, "\"Secret", take, &s);
 	if (status)
@@ -243,8 +253,9 @@ static int named_request(const char *op, const struct args *a, json_t **ret_requ
 int cmd_holders(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
-		{ "PID", "pid" }, { "COMM", "comm" }, { "UID", "uid" }, { "VERSION", "version" }, { "FILES", "files" }, { "SINCE", "since" }, { "RUNNING", "running" },
-		{ "UNIT", "unit" }, { "CONTAINER", "container" },
+		{ "PID", "pid" },         { "COMM", "comm" },   { "UID", "uid" },
+		{ "VERSION", "version" }, { "FILES", "files" }, { "SINCE", "since" },
+		{ "RUNNING", "running" }, { "UNIT", "unit" },   { "CONTAINER", "container" },
 	};
 	json_t *request = NULL, *answer = NULL;
 	int status = named_request("holders", a, &request);
@@ -252,7 +263,8 @@ int cmd_holders(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		status = client_ask(c, request, &answer);
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "holders"), columns, sizeof(columns) / sizeof(columns[0]), "nobody has it open");
+		status = output_list(c, json_object_get(answer, "holders"), columns,
+				     sizeof(columns) / sizeof(columns[0]), "nobody has it open");
 	json_decref(answer);
 	return status;
 }
@@ -286,7 +298,10 @@ int cmd_wait_drained(struct cli *c, const struct args *a)
 	int status;
 
 	if (!args_has(a, "version"))
-		return fail(EXIT_USAGE, "--version N is missing: which version is to be closed by everybody? see: " COFFER " holders %s", a->operands[0]);
+		return fail(EXIT_USAGE,
+			    "--version N is missing: which version is to be closed by everybody? see: " COFFER
+			    " holders %s",
+			    a->operands[0]);
 	if (timeout && time_parse_span(timeout, &limit) < 0)
 		return fail(EXIT_USAGE, "--timeout \"%s\" is not a span; write 30s, 5m or 2h", timeout);
 	status = named_request("drained", a, &request);
@@ -295,8 +310,11 @@ int cmd_wait_drained(struct cli *c, const struct args *a)
 		if (status || open == 0)
 			break;
 		if (monotonic_ns() - began >= limit) {
-			status = fail(EXIT_UNAVAILABLE, "version %s of %s is still open in %" JSON_INTEGER_FORMAT " place%s; see: %s holders %s", args_value(a, "version"), a->operands[0],
-				      open, open == 1 ? "" : "s", mount_command(c->mount.path), a->operands[0]);
+			status = fail(EXIT_UNAVAILABLE,
+				      "version %s of %s is still open in %" JSON_INTEGER_FORMAT
+				      " place%s; see: %s holders %s",
+				      args_value(a, "version"), a->operands[0], open, open == 1 ? "" : "s",
+				      mount_command(c->mount.path), a->operands[0]);
 			break;
 		}
 		nanosleep(&(struct timespec){ .tv_sec = pause / 1000, .tv_nsec = pause % 1000 * 1000000 }, NULL);

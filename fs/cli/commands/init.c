@@ -1,6 +1,6 @@
-/* coffer init: makes a vault, or nothing. Every step notes what it made; a failure takes it back in reverse, and touches nothing that was there.
- * A key file that is named and there is used, and stays whatever happens.
- * vault.conf comes last: a directory without it is not a store, so a machine that dies half-way leaves no half vault. */
+/* coffer init: makes a vault, or nothing. Every step notes what it made; a failure takes it back in reverse, and
+ * touches nothing that was there. A key file that is named and there is used, and stays whatever happens. vault.conf
+ * comes last: a directory without it is not a store, so a machine that dies half-way leaves no half vault. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -28,11 +28,11 @@
 #include "store/store.h"
 #include "fs/cli/commands/commands.h"
 
-#define RETENTION_MIN     7	/* days */
-#define RETENTION_MAX     90
-#define ADMINS_MAX        16
-#define WHY_MAX           512
-#define UNDO_MAX          16
+#define RETENTION_MIN 7 /* days */
+#define RETENTION_MAX 90
+#define ADMINS_MAX    16
+#define WHY_MAX       512
+#define UNDO_MAX      16
 
 struct init {
 	char dir[PATH_MAX], kek_uri[KEK_URI_MAX], verify_path[PATH_MAX];
@@ -42,12 +42,12 @@ struct init {
 	size_t n_admins;
 	uid_t worker_uid;
 	gid_t worker_gid;
-	const char *users;		/* NULL: the usual ones */
-	bool kek_there;			/* the key file was there before us: it is used, and never removed */
+	const char *users; /* NULL: the usual ones */
+	bool kek_there;    /* the key file was there before us: it is used, and never removed */
 	enum kek_alg kek_alg;
 	struct kek *kek;
 	struct keys *keys;
-	char *undo[UNDO_MAX];		/* what was made, in order */
+	char *undo[UNDO_MAX]; /* what was made, in order */
 	size_t n_undo;
 };
 
@@ -70,10 +70,7 @@ static void undo(struct init *i, bool failed)
 
 /* ---- what was asked for ---- */
 
-static bool is_file_kek(const struct init *i)
-{
-	return strncmp(i->kek_uri, "file:", 5) == 0;
-}
+static bool is_file_kek(const struct init *i) { return strncmp(i->kek_uri, "file:", 5) == 0; }
 
 static int read_retention(const char *given, uint32_t *ret_days)
 {
@@ -85,8 +82,10 @@ static int read_retention(const char *given, uint32_t *ret_days)
 	errno = 0;
 	days = strtol(given, &end, 10);
 	if (errno || *end || !isdigit((unsigned char)*given) || days < RETENTION_MIN || days > RETENTION_MAX)
-		return fail(EXIT_USAGE, "--retention %s: the days that deleted secrets are kept are %d to %d, and cannot be changed later", given,
-			    RETENTION_MIN, RETENTION_MAX);
+		return fail(EXIT_USAGE,
+			    "--retention %s: the days that deleted secrets are kept are %d to %d, and cannot be "
+			    "changed later",
+			    given, RETENTION_MIN, RETENTION_MAX);
 	*ret_days = (uint32_t)days;
 	return EXIT_DONE;
 }
@@ -111,7 +110,8 @@ static int read_dir(const char *given, char ret_dir[PATH_MAX])
 	/* /var/lib/coffer may be made on the way, one level. */
 	if (!parent && errno == ENOENT && slash)
 		return snprintf(ret_dir, PATH_MAX, "%s/%s", copy, name) < PATH_MAX && copy[0] == '/'
-			? EXIT_DONE : fail(EXIT_USAGE, "there is no directory %s; make it, or give an absolute path", copy);
+			       ? EXIT_DONE
+			       : fail(EXIT_USAGE, "there is no directory %s; make it, or give an absolute path", copy);
 	if (!parent && given[0] != '/' && !getcwd(here, sizeof(here)))
 		return fail(EXIT_USAGE, "%s: the current directory is gone; give the whole path", given);
 	if (!parent)
@@ -126,8 +126,10 @@ static int read_name(const char *dir, char ret_name[VAULT_NAME_MAX])
 	const char *name = vault_name_of(dir);
 
 	if (!vault_name_valid(name))
-		return fail(EXIT_USAGE, "\"%s\" cannot be a vault's name (the last part of STORE): 1 to %d of a-z 0-9 - and not a dash first", name,
-			    VAULT_NAME_MAX - 1);
+		return fail(EXIT_USAGE,
+			    "\"%s\" cannot be a vault's name (the last part of STORE): 1 to %d of a-z 0-9 - and not a "
+			    "dash first",
+			    name, VAULT_NAME_MAX - 1);
 	snprintf(ret_name, VAULT_NAME_MAX, "%s", name);
 	return EXIT_DONE;
 }
@@ -140,7 +142,8 @@ static int read_admins(const struct args *a, struct init *i)
 
 	for (size_t k = 0; (given = args_nth(a, "admin", k)); k++) {
 		if (i->n_admins == ADMINS_MAX)
-			return fail(EXIT_USAGE, "more than %d administrators; grant the rest when the vault is mounted", ADMINS_MAX);
+			return fail(EXIT_USAGE, "more than %d administrators; grant the rest when the vault is mounted",
+				    ADMINS_MAX);
 		status = principal_argument(given, &i->admins[i->n_admins], text);
 		if (status)
 			return status;
@@ -148,19 +151,20 @@ static int read_admins(const struct args *a, struct init *i)
 	}
 	if (i->n_admins > 0)
 		return EXIT_DONE;
-	/* A daemon in a container cannot tell the host from others, and who works in a mount namespace of his own is not host: nobody here would match. */
+	/* A daemon in a container cannot tell the host from others, and who works in a mount namespace of his own is
+	 * not host: nobody here would match. */
 	if (in_container())
-		return fail(EXIT_USAGE, "in a container, or a mount namespace of its own, nobody counts as host; say who administers the vault: --admin user:%u", (unsigned)getuid());
+		return fail(EXIT_USAGE,
+			    "in a container, or a mount namespace of its own, nobody counts as host; say who "
+			    "administers the vault: --admin user:%u",
+			    (unsigned)getuid());
 	snprintf(self, sizeof(self), "user:%u,host", (unsigned)getuid());
 	status = principal_argument(self, &i->admins[0], text);
 	i->n_admins = status == EXIT_DONE;
 	return status;
 }
 
-static bool is_small(const char *name)
-{
-	return !name || !name[strcspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")];
-}
+static bool is_small(const char *name) { return !name || !name[strcspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")]; }
 
 static const char *make_small(const char *name, char ret[USER_MAX])
 {
@@ -185,8 +189,7 @@ static int find_users(const char *given, struct init *i)
 		size_t len = strlen(missing);
 
 		if (!getpwnam(users[k]))
-			snprintf(missing + len, sizeof(missing) - len, "%s" USERADD " %s",
-				 len ? " && " : "", users[k]);
+			snprintf(missing + len, sizeof(missing) - len, "%s" USERADD " %s", len ? " && " : "", users[k]);
 	}
 	offline_hooks_user(prefix, hooks);
 	if (*missing && !getpwnam(hooks)) {
@@ -194,15 +197,22 @@ static int find_users(const char *given, struct init *i)
 		snprintf(missing + len, sizeof(missing) - len, " && " USERADD " %s", hooks);
 	}
 	if (*missing)
-		return is_small(given) ? fail(EXIT_ERROR, "system users are missing; make them with: %s", missing) :
-			fail(EXIT_ERROR, "system users are missing, and useradd takes no capital letters; give --users %s, and make them with: %s", prefix, missing);
+		return is_small(given) ? fail(EXIT_ERROR, "system users are missing; make them with: %s", missing)
+				       : fail(EXIT_ERROR,
+					      "system users are missing, and useradd takes no capital letters; give "
+					      "--users %s, and make them with: %s",
+					      prefix, missing);
 	if (given && strcmp(prefix, given) != 0)
 		return fail(EXIT_ERROR, "there is no user %s; give --users %s, whose users are there", given, prefix);
 	if (!getpwnam(hooks))
-		note("there is no user %s: programs of hooks and rotation policies then need --user; make it with: " USERADD " %s", hooks, hooks);
+		note("there is no user %s: programs of hooks and rotation policies then need --user; make it "
+		     "with: " USERADD " %s",
+		     hooks, hooks);
 	pw = getpwnam(prefix);
 	if (!pw || pw->pw_uid == 0)
-		return fail(EXIT_ERROR, "user %s must be there, and must not be root: callers' requests are worked on under it", prefix);
+		return fail(EXIT_ERROR,
+			    "user %s must be there, and must not be root: callers' requests are worked on under it",
+			    prefix);
 	i->worker_uid = pw->pw_uid;
 	i->worker_gid = pw->pw_gid;
 	i->users = given;
@@ -231,7 +241,8 @@ static int check_no_vault(const struct init *i)
 
 	snprintf(conf, sizeof(conf), "%s/vault.conf", i->dir);
 	if (lstat(conf, &st) == 0)
-		return fail(EXIT_CONFLICT, "%s is a vault already; nothing was changed. Mount it with: cofferd %s %s", i->dir, i->dir, MOUNT_DEFAULT);
+		return fail(EXIT_CONFLICT, "%s is a vault already; nothing was changed. Mount it with: cofferd %s %s",
+			    i->dir, i->dir, MOUNT_DEFAULT);
 	return EXIT_DONE;
 }
 
@@ -245,7 +256,10 @@ static int check_place(struct init *i)
 		return fail(EXIT_CONFLICT, "%s is not empty; nothing was changed, choose another directory", i->dir);
 	/* cofferd would not serve it */
 	if (lstat(i->dir, &st) == 0 && (st.st_uid != 0 || (st.st_mode & 022)))
-		return fail(EXIT_ERROR, "%s must be root's, and not writable by others; nothing was changed; run: chown root:root %s && chmod 755 %s", i->dir, i->dir, i->dir);
+		return fail(EXIT_ERROR,
+			    "%s must be root's, and not writable by others; nothing was changed; run: chown root:root "
+			    "%s && chmod 755 %s",
+			    i->dir, i->dir, i->dir);
 	if (offline_check_ways("the store", i->dir) || offline_check_ways("the verify key", i->verify_path))
 		return EXIT_ERROR;
 	if (is_file_kek(i) && offline_check_ways("the key", i->kek_uri + 5))
@@ -261,8 +275,9 @@ static bool is_there(const char *path)
 	return lstat(path, &st) == 0;
 }
 
-/* Vaults may have one name, their stores lying in different directories: the keys of the second are called as its id is, too. A key that lies in the usual place by chance may be the last one that opens an old store: it is named on purpose, or
- * not used. What the keys are called is said before anything is made. */
+/* Vaults may have one name, their stores lying in different directories: the keys of the second are called as its id
+ * is, too. A key that lies in the usual place by chance may be the last one that opens an old store: it is named on
+ * purpose, or not used. What the keys are called is said before anything is made. */
 static int name_keys(struct init *i, bool named)
 {
 	char usual[PATH_MAX];
@@ -276,7 +291,9 @@ static int name_keys(struct init *i, bool named)
 	if (!named) {
 		char path[PATH_MAX];
 		offline_key_path(&i->conf, BY_NAME_AND_ID, "kek", path);
-		note("%s is there already, and stays as it is: it is another vault's, or was; to use it for this one, too: --kek %s", own_kek ? i->kek_uri + 5 : usual, i->kek_uri);
+		note("%s is there already, and stays as it is: it is another vault's, or was; to use it for this one, "
+		     "too: --kek %s",
+		     own_kek ? i->kek_uri + 5 : usual, i->kek_uri);
 		snprintf(i->kek_uri, sizeof(i->kek_uri), "file:%.*s", KEK_URI_MAX - 6, path);
 		memcpy(i->conf.kek, i->kek_uri, sizeof(i->conf.kek));
 		note("the key of this vault will be %s", path);
@@ -298,15 +315,19 @@ static int read_kek(const struct args *a, struct init *i)
 	if (n >= sizeof(i->kek_uri))
 		return fail(EXIT_USAGE, "--kek is longer than %d bytes", KEK_URI_MAX - 1);
 	if (!kek_uri_valid(i->kek_uri))
-		return fail(EXIT_USAGE, "--kek has a control character, or is not UTF-8; choose another name for the key");
+		return fail(EXIT_USAGE,
+			    "--kek has a control character, or is not UTF-8; choose another name for the key");
 	if (!kek_ops_for(i->kek_uri))
 		return fail(EXIT_USAGE, "no key provider for \"%s\"; there are: %s", i->kek_uri, kek_schemes());
 	if (is_file_kek(i)) {
 		if (i->kek_uri[5] != '/')
-			return fail(EXIT_USAGE, "--kek %s: the path must be absolute, as the daemon will look for it there", i->kek_uri);
+			return fail(EXIT_USAGE,
+				    "--kek %s: the path must be absolute, as the daemon will look for it there",
+				    i->kek_uri);
 		/* Whoever copies the store would carry the key with it. */
 		if (strncmp(i->kek_uri + 5, i->dir, len) == 0 && i->kek_uri[5 + len] == '/')
-			return fail(EXIT_USAGE, "the key must not lie inside the store that it protects; name another place with --kek file:PATH");
+			return fail(EXIT_USAGE, "the key must not lie inside the store that it protects; name another "
+						"place with --kek file:PATH");
 	}
 	memcpy(i->conf.kek, i->kek_uri, sizeof(i->conf.kek));
 	return name_keys(i, given != NULL);
@@ -318,9 +339,12 @@ static int make_dir(struct init *i, const char *path, mode_t mode)
 {
 	if (mkdir(path, mode) == 0) {
 		made(i, path);
-		return chmod(path, mode) == 0 ? EXIT_DONE : fail(EXIT_ERROR, "cannot set the mode of %s: %s", path, strerror(errno));
+		return chmod(path, mode) == 0
+			       ? EXIT_DONE
+			       : fail(EXIT_ERROR, "cannot set the mode of %s: %s", path, strerror(errno));
 	}
-	return errno == EEXIST ? EXIT_DONE : fail(EXIT_ERROR, "cannot make the directory %s: %s", path, strerror(errno));
+	return errno == EEXIST ? EXIT_DONE
+			       : fail(EXIT_ERROR, "cannot make the directory %s: %s", path, strerror(errno));
 }
 
 static int make_parent(struct init *i, const char *path, mode_t mode)
@@ -350,7 +374,8 @@ static int make_kek(struct init *i, const struct secbuf *passphrase)
 	if (status == EXIT_DONE) {
 		r = kek_create(&source, i->conf.kek_params, &i->kek, why, sizeof(why));
 		if (r < 0)
-			status = fail(exit_for_errno(r), "the vault's key could not be made: %s", *why ? why : strerror(-r));
+			status = fail(exit_for_errno(r), "the vault's key could not be made: %s",
+				      *why ? why : strerror(-r));
 		else if (is_file_kek(i))
 			made(i, i->kek_uri + 5);
 	}
@@ -365,7 +390,9 @@ static int take_kek(struct init *i)
 	int r = kek_open(&source, &i->kek, why, sizeof(why));
 
 	return r == 0 ? EXIT_DONE
-		      : fail(EXIT_CONFLICT, "%s; it was there before and cannot be this vault's key: put it right, or name a file that is not there yet and gets a new key",
+		      : fail(EXIT_CONFLICT,
+			     "%s; it was there before and cannot be this vault's key: put it right, or name a file "
+			     "that is not there yet and gets a new key",
 			     *why ? why : strerror(-r));
 }
 
@@ -401,7 +428,8 @@ static int make_store(struct init *i)
 		return status;
 	snprintf(path, sizeof(path), "%s/db", i->dir);
 	made(i, path);
-	r = store_create(i->dir, &i->conf, i->keys, &i->settings, i->admins, i->n_admins, i->worker_uid, i->worker_gid, why, sizeof(why));
+	r = store_create(i->dir, &i->conf, i->keys, &i->settings, i->admins, i->n_admins, i->worker_uid, i->worker_gid,
+			 why, sizeof(why));
 	if (r < 0)
 		return fail(exit_for_errno(r), "the store could not be made: %s", *why ? why : strerror(-r));
 	snprintf(path, sizeof(path), "%s/audit", i->dir);
@@ -437,25 +465,31 @@ static void say_what_next(const struct init *i)
 	if (is_file_kek(i)) {
 		printf("key: %s\n", i->kek_uri + 5);
 		if (i->kek_there)
-			printf("  It was there and is used as it is, for %s; none was made.\n", i->kek_alg == KEK_ALG_AES_KW ? "AES-256 key wrap" : "RSA-OAEP-256");
+			printf("  It was there and is used as it is, for %s; none was made.\n",
+			       i->kek_alg == KEK_ALG_AES_KW ? "AES-256 key wrap" : "RSA-OAEP-256");
 		printf("  Lose this file, lose everything. Keep a copy off this machine.\n");
 	} else
 		printf("key: %s\n  Lose it, lose everything.\n", i->kek_uri);
-	printf("verify key of the audit log: %s\n  Move it off this machine: whoever has it could forge the log.\n", i->verify_path);
-	printf("next: cofferd %s %s%s%s\n", i->dir, MOUNT_DEFAULT, i->users ? " -o users=" : "", i->users ? i->users : "");
+	printf("verify key of the audit log: %s\n  Move it off this machine: whoever has it could forge the log.\n",
+	       i->verify_path);
+	printf("next: cofferd %s %s%s%s\n", i->dir, MOUNT_DEFAULT, i->users ? " -o users=" : "",
+	       i->users ? i->users : "");
 }
 
 static int gather(const struct args *a, struct init *i)
 {
 	int status;
 
-	i->settings = (struct store_settings){ .retention_days = RETENTION_MAX, .purge_protection = args_has(a, "purge-protection"),
+	i->settings = (struct store_settings){ .retention_days = RETENTION_MAX,
+					       .purge_protection = args_has(a, "purge-protection"),
 					       .value_max = VALUE_MAX };
 	status = read_retention(args_value(a, "retention"), &i->settings.retention_days);
 	if (status == EXIT_DONE)
 		status = read_dir(a->operands[0], i->dir);
 	if (status == EXIT_DONE && strlen(i->dir) > STORE_PATH_MAX)
-		status = fail(EXIT_USAGE, "the store's path is longer than the %d bytes that can be mounted; choose a shorter one", STORE_PATH_MAX);
+		status = fail(EXIT_USAGE,
+			      "the store's path is longer than the %d bytes that can be mounted; choose a shorter one",
+			      STORE_PATH_MAX);
 	if (status == EXIT_DONE)
 		status = check_no_vault(i);
 	if (status == EXIT_DONE)
@@ -489,7 +523,8 @@ int cmd_init(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE)
 		status = input_prepare(1);
 	if (status == EXIT_DONE && crypto_init() < 0)
-		status = fail(EXIT_ERROR, "OpenSSL lacks an algorithm that the vault needs (AES-256-GCM, AES-KW, SHA-256)");
+		status = fail(EXIT_ERROR,
+			      "OpenSSL lacks an algorithm that the vault needs (AES-256-GCM, AES-KW, SHA-256)");
 	if (status == EXIT_DONE && kek_ops_for(i->kek_uri)->needs_passphrase)
 		status = input_passphrase("New passphrase of the vault: ", true, &passphrase);
 	if (status)

@@ -25,7 +25,7 @@
 #include "store/store.h"
 #include "fs/cli/commands/commands.h"
 
-#define WHY_MAX 512
+#define WHY_MAX     512
 #define BREAK_GLASS "break-glass"
 
 static void report_finding(const char *line, void *arg)
@@ -57,8 +57,9 @@ int cmd_fsck(struct cli *c, const struct args *a)
 		goto out;
 	r = store_fsck(o.store, o.keys, args_has(a, "deep"), report_finding, &findings);
 	if (r == -EBADMSG) {
-		status = fail(EXIT_INTEGRITY, "%s: %zu finding%s; stop the daemon, keep a copy of the store, and bring back a good one", o.dir, findings,
-			      findings == 1 ? "" : "s");
+		status = fail(EXIT_INTEGRITY,
+			      "%s: %zu finding%s; stop the daemon, keep a copy of the store, and bring back a good one",
+			      o.dir, findings, findings == 1 ? "" : "s");
 		goto out;
 	}
 	if (r < 0) {
@@ -70,8 +71,8 @@ int cmd_fsck(struct cli *c, const struct args *a)
 	if (status)
 		goto out;
 	store_counts(o.store, &counts);
-	printf("%s: clean; %u secrets, %u versions, %u bindings, %u roles%s\n", o.dir, counts.secrets, counts.versions, counts.bindings, counts.roles,
-	       args_has(a, "deep") ? ", every value opened" : "");
+	printf("%s: clean; %u secrets, %u versions, %u bindings, %u roles%s\n", o.dir, counts.secrets, counts.versions,
+	       counts.bindings, counts.roles, args_has(a, "deep") ? ", every value opened" : "");
 out:
 	offline_close(&o);
 	return status;
@@ -79,7 +80,8 @@ out:
 
 /* ---- audit verify ---- */
 
-/* What the running daemon says of the log, asked before the log is read: one that was cut or put back since is found. NULL: no daemon that tells. */
+/* What the running daemon says of the log, asked before the log is read: one that was cut or put back since is found.
+ * NULL: no daemon that tells. */
 static json_t *daemons_word(const char *store)
 {
 	json_t *request = NULL, *answer = NULL, *audit = NULL;
@@ -95,14 +97,16 @@ static json_t *daemons_word(const char *store)
 	return audit;
 }
 
-static int verify_log(const struct offline *o, const char *key, struct audit_verify_report *ret_report, char *why, size_t why_len)
+static int verify_log(const struct offline *o, const char *key, struct audit_verify_report *ret_report, char *why,
+		      size_t why_len)
 {
 	json_t *audit = daemons_word(o->dir);
 	const char *head = json_string_value(json_object_get(audit, "head"));
 	int r;
 
 	if (head)
-		r = audit_verify_against(o->dir, key, (uint64_t)json_integer_value(json_object_get(audit, "seq")), head, ret_report, why, why_len);
+		r = audit_verify_against(o->dir, key, (uint64_t)json_integer_value(json_object_get(audit, "seq")), head,
+					 ret_report, why, why_len);
 	else
 		r = audit_verify(o->dir, key, ret_report, why, why_len);
 	json_decref(audit);
@@ -125,19 +129,29 @@ int cmd_audit_verify(struct cli *c, const struct args *a)
 	if (!key)
 		key = o.verify_path;
 	if (access(key, R_OK) < 0)
-		return fail(EXIT_NOT_FOUND, "cannot read the verify key %s: %s; bring back the copy that was moved away, and name it with --verify-key", key,
-			    strerror(errno));
+		return fail(EXIT_NOT_FOUND,
+			    "cannot read the verify key %s: %s; bring back the copy that was moved away, and name it "
+			    "with --verify-key",
+			    key, strerror(errno));
 	r = verify_log(&o, key, &report, why, sizeof(why));
 	if (r == -EBADMSG && !given && offline_verify_doubtful(&o, path))
-		return fail(EXIT_INTEGRITY, "the audit log of %s does not go with the verify key %s: %s; that key may be another vault's of this name: if this one's was called %s, name the copy that was moved away with "
-			    "--verify-key; else keep a copy of %s/audit before anything else", o.conf.name, key, why, path, o.dir);
+		return fail(EXIT_INTEGRITY,
+			    "the audit log of %s does not go with the verify key %s: %s; that key may be another "
+			    "vault's of this name: if this one's was called %s, name the copy that was moved away with "
+			    "--verify-key; else keep a copy of %s/audit before anything else",
+			    o.conf.name, key, why, path, o.dir);
 	if (r == -EBADMSG)
-		return fail(EXIT_INTEGRITY, "the audit log of %s was altered or damaged: %s; keep a copy of %s/audit before anything else", o.conf.name, why,
-			    o.dir);
+		return fail(
+			EXIT_INTEGRITY,
+			"the audit log of %s was altered or damaged: %s; keep a copy of %s/audit before anything else",
+			o.conf.name, why, o.dir);
 	if (r < 0)
-		return fail(exit_for_errno(r), "the audit log of %s could not be verified: %s", o.conf.name, *why ? why : strerror(-r));
-	printf("%s: %" PRIu64 " record%s in %" PRIu64 " segment%s, %" PRIu64 " to %" PRIu64 ", all as they were written", o.conf.name, report.records,
-	       report.records == 1 ? "" : "s", report.segments, report.segments == 1 ? "" : "s", report.first_seq, report.last_seq);
+		return fail(exit_for_errno(r), "the audit log of %s could not be verified: %s", o.conf.name,
+			    *why ? why : strerror(-r));
+	printf("%s: %" PRIu64 " record%s in %" PRIu64 " segment%s, %" PRIu64 " to %" PRIu64
+	       ", all as they were written",
+	       o.conf.name, report.records, report.records == 1 ? "" : "s", report.segments,
+	       report.segments == 1 ? "" : "s", report.first_seq, report.last_seq);
 	if (report.torn > 0)
 		printf("; %" PRIu64 " torn by crashes, each named by the next record", report.torn);
 	putchar('\n');
@@ -166,7 +180,7 @@ static int64_t login_uid(void)
 
 /* ---- blocks that stand in the way ---- */
 
-#define GROUPS_MAX 256
+#define GROUPS_MAX  256
 #define CLEARED_MAX 64
 
 /* The principal as a caller on this machine: its groups are looked up, for a block may mean it by one of them. */
@@ -254,14 +268,16 @@ static int clear_blocks(struct store *s, struct rescued *r)
 }
 
 /* Who did it and what; the owner of the log writes it down as soon as it sees it. */
-static char *describe_act(uint64_t binding, const char *principal, unsigned uid, int64_t loginuid, const struct rescued *rescued)
+static char *describe_act(uint64_t binding, const char *principal, unsigned uid, int64_t loginuid,
+			  const struct rescued *rescued)
 {
 	char now[TIME_TEXT_MAX], *text;
 	json_t *act;
 
 	time_print(time_now(), now);
-	act = json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "operation", "BreakGlass", "time", now, "binding", (json_int_t)binding, "principal",
-			principal, "role", "administrator", "uid", (json_int_t)uid, "loginuid", (json_int_t)loginuid);
+	act = json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "operation", "BreakGlass", "time", now, "binding",
+			(json_int_t)binding, "principal", principal, "role", "administrator", "uid", (json_int_t)uid,
+			"loginuid", (json_int_t)loginuid);
 	for (size_t i = 0; act && i < rescued->n_blocks; i++) {
 		if (!json_object_get(act, "unblocked"))
 			json_object_set_new(act, "unblocked", json_array());
@@ -272,10 +288,14 @@ static char *describe_act(uint64_t binding, const char *principal, unsigned uid,
 	return text;
 }
 
-static int add_administrator(struct store *s, const struct principal *principal, const char *text, unsigned uid, int64_t loginuid, struct rescued *rescued,
-			     uint64_t *ret_id)
+static int add_administrator(struct store *s, const struct principal *principal, const char *text, unsigned uid,
+			     int64_t loginuid, struct rescued *rescued, uint64_t *ret_id)
 {
-	struct binding b = { .role = ROLE_ADMINISTRATOR, .principal = *principal, .scope = "*", .from = INT64_MIN, .until = BINDING_FOREVER };
+	struct binding b = { .role = ROLE_ADMINISTRATOR,
+			     .principal = *principal,
+			     .scope = "*",
+			     .from = INT64_MIN,
+			     .until = BINDING_FOREVER };
 	char *act = NULL;
 	uint64_t id;
 	int r;
@@ -313,7 +333,7 @@ int cmd_break_glass(struct cli *c, const struct args *a)
 	struct principal parsed;
 	struct rescued rescued;
 	struct offline o = { 0 };
-	unsigned uid = getuid();	/* before the worker's is taken on */
+	unsigned uid = getuid(); /* before the worker's is taken on */
 	int64_t loginuid = login_uid();
 	uint64_t id = 0;
 	struct mount m;
@@ -333,16 +353,20 @@ int cmd_break_glass(struct cli *c, const struct args *a)
 	rescued_fill(&rescued, &parsed);
 	r = add_administrator(o.store, &parsed, principal, uid, loginuid, &rescued, &id);
 	if (r < 0) {
-		status = fail(exit_for_errno(r), "%s: the administrator could not be added: %s; nothing was changed", o.dir, strerror(-r));
+		status = fail(exit_for_errno(r), "%s: the administrator could not be added: %s; nothing was changed",
+			      o.dir, strerror(-r));
 		goto out;
 	}
 	printf("binding %" PRIu64 ": administrator to %s on *\n", id, principal);
 	for (size_t i = 0; i < rescued.n_blocks; i++)
 		printf("block %" PRIu64 " lifted: it denied %s everything\n", rescued.blocks[i], principal);
 	if (mount_find_store(o.dir, &m) == 0)
-		note("the daemon at %s takes it up within a second and records it in the audit log as BreakGlass", m.path);
+		note("the daemon at %s takes it up within a second and records it in the audit log as BreakGlass",
+		     m.path);
 	else
-		note("it is recorded in the audit log as BreakGlass when the daemon next starts; revoke it when it is no longer needed: coffer revoke %" PRIu64, id);
+		note("it is recorded in the audit log as BreakGlass when the daemon next starts; revoke it when it is "
+		     "no longer needed: coffer revoke %" PRIu64,
+		     id);
 out:
 	offline_close(&o);
 	return status;

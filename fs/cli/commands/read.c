@@ -18,7 +18,8 @@ static json_t *ask_quietly(const struct cli *c, json_t *request)
 {
 	json_t *answer = NULL;
 
-	if (request && client_exchange(c->mount.path, request, false, NULL, 0, &answer) == 0 && !json_is_true(json_object_get(answer, "ok"))) {
+	if (request && client_exchange(c->mount.path, request, false, NULL, 0, &answer) == 0 &&
+	    !json_is_true(json_object_get(answer, "ok"))) {
 		json_decref(answer);
 		answer = NULL;
 	}
@@ -29,8 +30,11 @@ static json_t *ask_quietly(const struct cli *c, json_t *request)
 /* A binding allows it, and still it was refused. */
 static int explain_refused(const char *name, const char *action)
 {
-	return fail(EXIT_DENIED, "%s was refused although a binding gives you %s: the version is disabled, or the vault was in doubt who you are; see: "
-		    "" COFFER " versions %s, " COFFER " whoami", name, action, name);
+	return fail(EXIT_DENIED,
+		    "%s was refused although a binding gives you %s: the version is disabled, or the vault was in "
+		    "doubt who you are; see: "
+		    "" COFFER " versions %s, " COFFER " whoami",
+		    name, action, name);
 }
 
 /* EACCES has several reasons; the daemon knows which. */
@@ -49,13 +53,16 @@ static int explain_denied(const struct cli *c, const char *name, const char *act
 	if (json_is_true(json_object_get(answer, "allowed")))
 		status = explain_refused(name, action);
 	else if (why && json_is_integer(json_object_get(answer, "block")))
-		status = fail(EXIT_DENIED, "you may not %s %s: %s; an administrator can: %s", verb, name, why, grant ? grant : "" COFFER " blocks");
+		status = fail(EXIT_DENIED, "you may not %s %s: %s; an administrator can: %s", verb, name, why,
+			      grant ? grant : "" COFFER " blocks");
 	else if (why && hint)
 		status = fail(EXIT_DENIED, "%s; %s", why, hint);
 	else if (grant)
-		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s; an administrator can: %s", verb, name, missing ? missing : action, grant);
+		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s; an administrator can: %s", verb,
+			      name, missing ? missing : action, grant);
 	else
-		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s", verb, name, missing ? missing : action);
+		status = fail(EXIT_DENIED, "you may not %s %s: no binding gives you %s", verb, name,
+			      missing ? missing : action);
 	json_decref(answer);
 	return status;
 }
@@ -67,13 +74,16 @@ static int explain_missing(struct cli *c, const char *name, const char *version)
 
 	snprintf(path, sizeof(path), "%s/.coffer/deleted/%s", c->mount.path, name);
 	if (stat(path, &st) == 0)
-		return fail(EXIT_NOT_FOUND, "%s is deleted; whoever may recover it can: %s recover %s", name, mount_command(c->mount.path), name);
+		return fail(EXIT_NOT_FOUND, "%s is deleted; whoever may recover it can: %s recover %s", name,
+			    mount_command(c->mount.path), name);
 	snprintf(path, sizeof(path), "%s/%s", c->mount.path, name);
 	if (stat(path, &st) < 0)
 		return fail(EXIT_NOT_FOUND, "there is no secret %s; see: %s list", name, mount_command(c->mount.path));
 	if (version)
-		return fail(EXIT_NOT_FOUND, "%s has no version %s; see: %s versions %s", name, version, mount_command(c->mount.path), name);
-	return fail(EXIT_NOT_FOUND, "%s has no version to serve (none yet, or all disabled); see: %s versions %s", name, mount_command(c->mount.path), name);
+		return fail(EXIT_NOT_FOUND, "%s has no version %s; see: %s versions %s", name, version,
+			    mount_command(c->mount.path), name);
+	return fail(EXIT_NOT_FOUND, "%s has no version to serve (none yet, or all disabled); see: %s versions %s", name,
+		    mount_command(c->mount.path), name);
 }
 
 int secret_explain(struct cli *c, const char *name, const char *version, const char *action, int error)
@@ -86,20 +96,28 @@ int secret_explain(struct cli *c, const char *name, const char *version, const c
 	case ENOKEY:
 		return fail(EXIT_UNAVAILABLE, "the vault is sealed; as root: %s unseal", mount_command(c->mount.path));
 	case EKEYEXPIRED:
-		return fail(EXIT_DENIED, "%s has expired, or is not valid yet, and the vault enforces that; see: %s versions %s", name, mount_command(c->mount.path), name);
+		return fail(EXIT_DENIED,
+			    "%s has expired, or is not valid yet, and the vault enforces that; see: %s versions %s",
+			    name, mount_command(c->mount.path), name);
 	case EKEYREVOKED:
 		return fail(EXIT_DENIED, "your right to %s was taken away while it was read", name);
 	case ENOTCONN:
 	case ECONNABORTED:
-		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: " COFFER " doctor", c->mount.path);
+		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: " COFFER " doctor",
+			    c->mount.path);
 	case ETIMEDOUT:
-		return fail(EXIT_UNAVAILABLE, "the key provider did not answer in time; try again, and see: " COFFER " status");
+		return fail(EXIT_UNAVAILABLE,
+			    "the key provider did not answer in time; try again, and see: " COFFER " status");
 	case EROFS:
-		return fail(c->mount.read_only_here || c->mount.read_only ? EXIT_UNAVAILABLE : EXIT_ERROR, "%s", mount_read_only(&c->mount));
+		return fail(c->mount.read_only_here || c->mount.read_only ? EXIT_UNAVAILABLE : EXIT_ERROR, "%s",
+			    mount_read_only(&c->mount));
 	case ENFILE:
 		return fail(EXIT_ERROR, "you have too many files of the vault open; close some");
 	case EIO:
-		return fail(EXIT_ERROR, "%s could not be served: the access could not be logged (perhaps your share of the log is used up: `" COFFER " list` tells), or it is damaged; an administrator sees which with `%s doctor`",
+		return fail(EXIT_ERROR,
+			    "%s could not be served: the access could not be logged (perhaps your share of the log is "
+			    "used up: `" COFFER
+			    " list` tells), or it is damaged; an administrator sees which with `%s doctor`",
 			    name, mount_command(c->mount.path));
 	default:
 		return fail(exit_for_errno(error), "%s: %s; see: " COFFER " doctor", name, strerror(error));
@@ -162,7 +180,10 @@ static int open_at(struct cli *c, const char *name, const char *epoch, int *ret_
 	snprintf(path, sizeof(path), "%s/.coffer/at/%s/%s/current", m->path, epoch, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
-		return fail(EXIT_NOT_FOUND, "%s had no version at epoch %s, or there was no such epoch; the present one: ls %s/.coffer/at", name, epoch, m->path);
+		return fail(
+			EXIT_NOT_FOUND,
+			"%s had no version at epoch %s, or there was no such epoch; the present one: ls %s/.coffer/at",
+			name, epoch, m->path);
 	if (fd < 0)
 		return secret_explain(c, name, NULL, "secrets/get", errno);
 	*ret_fd = fd;
@@ -174,7 +195,9 @@ static int epoch_check(const char *text)
 	size_t digits = strspn(text, "0123456789");
 
 	if (digits == 0 || text[digits] || *text == '0' || digits > 10)
-		return fail(EXIT_USAGE, "--at \"%s\" is not an epoch: a number, as ls /vault/.coffer/at shows the present one", text);
+		return fail(EXIT_USAGE,
+			    "--at \"%s\" is not an epoch: a number, as ls /vault/.coffer/at shows the present one",
+			    text);
 	return EXIT_DONE;
 }
 
@@ -188,7 +211,8 @@ int cmd_get(struct cli *c, const struct args *a)
 	char text[24];
 
 	if (status == EXIT_DONE && epoch)
-		status = version ? fail(EXIT_USAGE, "--version and --at name two versions; give one of them") : epoch_check(epoch);
+		status = version ? fail(EXIT_USAGE, "--version and --at name two versions; give one of them")
+				 : epoch_check(epoch);
 	if (status)
 		return status;
 	if (version) {

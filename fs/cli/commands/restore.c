@@ -1,4 +1,5 @@
-/* coffer restore: a backup into a mounted vault, piece by piece and then in one transaction; or, as root, straight into a store. */
+/* coffer restore: a backup into a mounted vault, piece by piece and then in one transaction; or, as root, straight into
+ * a store. */
 #include "store/backup/restore.h"
 
 #include <errno.h>
@@ -28,12 +29,14 @@ struct plan {
 	uint8_t fingerprint[DIGEST_LEN];
 	const char *existing;
 	bool grants, dry_run;
-	int fd;				/* of the backup: can be read at any place */
+	int fd; /* of the backup: can be read at any place */
 	struct backup_header header;
-	uint8_t *file_key;		/* locked memory */
+	uint8_t *file_key; /* locked memory */
 };
 
-static const char *const policies[] = { [RESTORE_REFUSE] = "refuse", [RESTORE_SKIP] = "skip", [RESTORE_APPEND] = "append" };
+static const char *const policies[] = {
+	[RESTORE_REFUSE] = "refuse", [RESTORE_SKIP] = "skip", [RESTORE_APPEND] = "append"
+};
 
 static int existing_policy(const char *text, enum restore_existing *ret)
 {
@@ -52,7 +55,11 @@ static int plan_open(const struct args *a, struct plan *p)
 	enum restore_existing existing;
 	int status;
 
-	*p = (struct plan){ .fd = -1, .key.fd = -1, .signer = args_value(a, "signer"), .existing = args_value(a, "existing"), .dry_run = args_has(a, "dry-run"),
+	*p = (struct plan){ .fd = -1,
+			    .key.fd = -1,
+			    .signer = args_value(a, "signer"),
+			    .existing = args_value(a, "existing"),
+			    .dry_run = args_has(a, "dry-run"),
 			    .grants = args_has(a, "with-grants") };
 	status = backup_signer(p->signer, p->fingerprint);
 	if (status == EXIT_DONE)
@@ -84,7 +91,9 @@ static void plan_close(struct plan *p)
 
 static int seal_for_holder(const struct plan *p, const uint8_t holder[CURVE_LEN], uint8_t ret_box[BOX_LEN])
 {
-	return box_seal(box_label_holder, holder, p->file_key, ret_box) == 0 ? EXIT_DONE : fail(EXIT_ERROR, "the key holder's key cannot be");
+	return box_seal(box_label_holder, holder, p->file_key, ret_box) == 0
+		       ? EXIT_DONE
+		       : fail(EXIT_ERROR, "the key holder's key cannot be");
 }
 
 /* ---- what happened ---- */
@@ -100,8 +109,9 @@ static void say(const struct restore_counts *n, const struct backup_header *h, b
 	char when[TIME_TEXT_MAX];
 
 	time_print(h->created, when);
-	printf("%s from vault %s as of %s: %" PRIu64 " secret%s with %" PRIu64 " version%s", dry_run ? "would be restored" : "restored", h->vault_name, when, n->secrets,
-	       n->secrets == 1 ? "" : "s", n->versions, n->versions == 1 ? "" : "s");
+	printf("%s from vault %s as of %s: %" PRIu64 " secret%s with %" PRIu64 " version%s",
+	       dry_run ? "would be restored" : "restored", h->vault_name, when, n->secrets, n->secrets == 1 ? "" : "s",
+	       n->versions, n->versions == 1 ? "" : "s");
 	say_part(n->deleted, "of them deleted", "of them deleted");
 	say_part(n->appended, "that was there appended to", "that were there appended to");
 	say_part(n->skipped, "that was there left alone", "that were there left alone");
@@ -114,11 +124,14 @@ static void say(const struct restore_counts *n, const struct backup_header *h, b
 	say_part(n->histories, "history rule", "history rules");
 	printf("%s\n", n->settings ? ", the settings" : "");
 	if (n->deleted_here)
-		note("%" PRIu64 " of what was left alone %s deleted here and keep%s the name, such as %s: " COFFER " recover %s brings it back, " COFFER " purge %s frees the name; then restore again",
-		     n->deleted_here, n->deleted_here == 1 ? "is" : "are", n->deleted_here == 1 ? "s" : "", n->deleted_name, n->deleted_name, n->deleted_name);
+		note("%" PRIu64 " of what was left alone %s deleted here and keep%s the name, such as %s: " COFFER
+		     " recover %s brings it back, " COFFER " purge %s frees the name; then restore again",
+		     n->deleted_here, n->deleted_here == 1 ? "is" : "are", n->deleted_here == 1 ? "s" : "",
+		     n->deleted_name, n->deleted_name, n->deleted_name);
 }
 
-/* Which of the lines ("UID COMMAND") hooks.allow lacks: a backup must not choose what runs on this machine, so they are said and not written. Who cannot see the list is told of all. */
+/* Which of the lines ("UID COMMAND") hooks.allow lacks: a backup must not choose what runs on this machine, so they are
+ * said and not written. Who cannot see the list is told of all. */
 static void say_programs(const json_t *programs, const char *dir)
 {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -153,7 +166,9 @@ static void say_mounted_programs(struct cli *c, const json_t *answer)
 	if (json_array_size(programs) > 0 && cli_mount(c, &m) == EXIT_DONE)
 		say_programs(programs, m->store);
 	if (count(answer, "programs_more") > 0)
-		note("policies and hooks run %" PRIu64 " more programs: " COFFER " rotation list and " COFFER " hook list show them", count(answer, "programs_more"));
+		note("policies and hooks run %" PRIu64 " more programs: " COFFER " rotation list and " COFFER
+		     " hook list show them",
+		     count(answer, "programs_more"));
 }
 
 /* ---- into a mounted vault ---- */
@@ -170,11 +185,14 @@ static int hand_in(struct cli *c, const struct plan *p, const char *id, size_t p
 		bool stale;
 
 		if (n < 0)
-			status = fail(EXIT_ERROR, "the backup cannot be read: %s; nothing was restored", strerror(errno));
+			status = fail(EXIT_ERROR, "the backup cannot be read: %s; nothing was restored",
+				      strerror(errno));
 		if (n <= 0)
 			break;
-		status = client_send(c, json_pack("{s:s, s:s, s:I, s:I}", "op", "restore-put", "restore", id, "at", (json_int_t)at, "value_length", (json_int_t)n), bytes,
-				     (size_t)n, &answer, NULL, NULL, &stale);
+		status = client_send(c,
+				     json_pack("{s:s, s:s, s:I, s:I}", "op", "restore-put", "restore", id, "at",
+					       (json_int_t)at, "value_length", (json_int_t)n),
+				     bytes, (size_t)n, &answer, NULL, NULL, &stale);
 		json_decref(answer);
 		at += (uint64_t)n;
 		backup_progress("bytes handed in:", at, false);
@@ -186,8 +204,8 @@ static int hand_in(struct cli *c, const struct plan *p, const char *id, size_t p
 
 static int ask_restore(struct cli *c, const struct plan *p, const char *id, const char *box, json_t **ret_answer)
 {
-	json_t *request = json_pack("{s:s, s:s, s:s, s:s, s:b}", "op", p->dry_run ? "restore-check" : "restore", "restore", id, "key", box, "signer", p->signer, "grants",
-				    (int)p->grants);
+	json_t *request = json_pack("{s:s, s:s, s:s, s:s, s:b}", "op", p->dry_run ? "restore-check" : "restore",
+				    "restore", id, "key", box, "signer", p->signer, "grants", (int)p->grants);
 
 	client_set(request, "existing", p->existing);
 	return p->dry_run ? client_ask(c, request, ret_answer) : client_change(c, request, NULL, 0, ret_answer);
@@ -198,7 +216,8 @@ static void drop(struct cli *c, const char *id)
 	json_t *answer = NULL;
 	bool stale;
 
-	if (client_send(c, json_pack("{s:s, s:s}", "op", "restore-drop", "restore", id), NULL, 0, &answer, NULL, NULL, &stale) == EXIT_DONE)
+	if (client_send(c, json_pack("{s:s, s:s}", "op", "restore-drop", "restore", id), NULL, 0, &answer, NULL, NULL,
+			&stale) == EXIT_DONE)
 		json_decref(answer);
 }
 
@@ -215,8 +234,9 @@ static int restore_online(struct cli *c, struct plan *p)
 		return status;
 	hex = json_string_value(json_object_get(key, "key"));
 	piece = (size_t)json_integer_value(json_object_get(key, "piece"));
-	status = hex && piece > 0 && piece <= RESTORE_PIECE_MAX && random_bytes(raw, sizeof raw) == 0 ? backup_signer(hex, holder)
-												      : fail(EXIT_ERROR, "the daemon gave no key to restore with");
+	status = hex && piece > 0 && piece <= RESTORE_PIECE_MAX && random_bytes(raw, sizeof raw) == 0
+			 ? backup_signer(hex, holder)
+			 : fail(EXIT_ERROR, "the daemon gave no key to restore with");
 	json_decref(key);
 	if (status == EXIT_DONE)
 		status = seal_for_holder(p, holder, box);
@@ -232,11 +252,24 @@ static int restore_online(struct cli *c, struct plan *p)
 	if (status == EXIT_DONE) {
 		struct restore_counts n = {
 			.deleted_here = count(answer, "deleted_here"),
-			.secrets = count(answer, "secrets"), .versions = count(answer, "versions"), .deleted = count(answer, "deleted"), .appended = count(answer, "appended"),
-			.skipped = count(answer, "skipped"), .roles = count(answer, "roles"), .bindings = count(answer, "bindings"), .blocks = count(answer, "blocks"),
-			.recipients = count(answer, "recipients"), .rotations = count(answer, "rotations"), .hooks = count(answer, "hooks"), .histories = count(answer, "histories"), .settings = json_is_true(json_object_get(answer, "settings")),
+			.secrets = count(answer, "secrets"),
+			.versions = count(answer, "versions"),
+			.deleted = count(answer, "deleted"),
+			.appended = count(answer, "appended"),
+			.skipped = count(answer, "skipped"),
+			.roles = count(answer, "roles"),
+			.bindings = count(answer, "bindings"),
+			.blocks = count(answer, "blocks"),
+			.recipients = count(answer, "recipients"),
+			.rotations = count(answer, "rotations"),
+			.hooks = count(answer, "hooks"),
+			.histories = count(answer, "histories"),
+			.settings = json_is_true(json_object_get(answer, "settings")),
 		};
-		snprintf(n.deleted_name, sizeof n.deleted_name, "%s", json_string_value(json_object_get(answer, "deleted_name")) ? json_string_value(json_object_get(answer, "deleted_name")) : "");
+		snprintf(n.deleted_name, sizeof n.deleted_name, "%s",
+			 json_string_value(json_object_get(answer, "deleted_name"))
+				 ? json_string_value(json_object_get(answer, "deleted_name"))
+				 : "");
 		say(&n, &p->header, p->dry_run);
 		say_mounted_programs(c, answer);
 	}
@@ -271,18 +304,26 @@ static char *describe_act(const struct plan *p, const struct restore_counts *n, 
 	json_t *act;
 
 	time_print(time_now(), now);
-	act = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:s, s:I}", "operation", "SecretRestore", "time", now, "secrets", (json_int_t)n->secrets, "versions",
-			(json_int_t)n->versions, "bindings", (json_int_t)n->bindings, "policies", (json_int_t)n->rotations, "hooks", (json_int_t)n->hooks, "from", p->header.vault_name, "epoch", (json_int_t)p->header.epoch, "signer", p->signer,
-			"uid", (json_int_t)uid);
+	act = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:s, s:I}", "operation", "SecretRestore", "time",
+			now, "secrets", (json_int_t)n->secrets, "versions", (json_int_t)n->versions, "bindings",
+			(json_int_t)n->bindings, "policies", (json_int_t)n->rotations, "hooks", (json_int_t)n->hooks,
+			"from", p->header.vault_name, "epoch", (json_int_t)p->header.epoch, "signer", p->signer, "uid",
+			(json_int_t)uid);
 	text = act ? json_dumps(act, JSON_COMPACT) : NULL;
 	json_decref(act);
 	return text;
 }
 
-static int restore_in_transaction(struct offline *o, struct plan *p, unsigned uid, struct restore_counts *ret_counts, json_t *programs, char *why, size_t why_len)
+static int restore_in_transaction(struct offline *o, struct plan *p, unsigned uid, struct restore_counts *ret_counts,
+				  json_t *programs, char *why, size_t why_len)
 {
 	uint8_t holder[CURVE_LEN], box[BOX_LEN];
-	struct restore_options options = { .box = box, .signer = p->fingerprint, .grants = p->grants, .ask = note_program, .progress = show_progress, .arg = programs };
+	struct restore_options options = { .box = box,
+					   .signer = p->fingerprint,
+					   .grants = p->grants,
+					   .ask = note_program,
+					   .progress = show_progress,
+					   .arg = programs };
 	const struct backup_source source = backup_file_source(&p->fd);
 	char *act = NULL;
 	int r = keys_restore_key(o->keys, holder);
@@ -325,11 +366,16 @@ static int restore_offline(struct plan *p, const char *store, const char *kek)
 		status = plan_unlock(p);
 	if (status)
 		goto out;
-	p->grants = true;	/* who has root and the KEK could make any binding */
+	p->grants = true; /* who has root and the KEK could make any binding */
 	r = restore_in_transaction(&o, p, uid, &counts, programs, why, sizeof why);
 	backup_progress("bytes restored:", (uint64_t)lseek(p->fd, 0, SEEK_END), true);
 	if (r == -EEXIST)
-		status = fail(EXIT_CONFLICT, p->existing && !strcmp(p->existing, "append") ? "%s; nothing was restored; --existing skip leaves it as it is" : "%s; nothing was restored; --existing skip leaves what is there, --existing append adds to it; both leave alone what is deleted here", why);
+		status = fail(EXIT_CONFLICT,
+			      p->existing && !strcmp(p->existing, "append")
+				      ? "%s; nothing was restored; --existing skip leaves it as it is"
+				      : "%s; nothing was restored; --existing skip leaves what is there, --existing "
+					"append adds to it; both leave alone what is deleted here",
+			      why);
 	else if (r < 0)
 		status = fail(exit_for_errno(r), "%s: %s; nothing was restored", o.dir, *why ? why : strerror(-r));
 	else

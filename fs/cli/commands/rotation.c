@@ -21,7 +21,10 @@
 static int scope_argument(const char *scope)
 {
 	if (!scope || !scope_valid(scope))
-		return fail(EXIT_USAGE, "\"%.140s\" is not a scope: a secret's name, a prefix such as \"db-*\", or \"*\" for the whole vault", scope ? scope : "");
+		return fail(EXIT_USAGE,
+			    "\"%.140s\" is not a scope: a secret's name, a prefix such as \"db-*\", or \"*\" for the "
+			    "whole vault",
+			    scope ? scope : "");
 	return EXIT_DONE;
 }
 
@@ -32,7 +35,8 @@ static int span_argument(const struct args *a, const char *option, int64_t least
 	int64_t ns = 0;
 
 	if (given && (time_parse_span(given, &ns) < 0 || ns < least || ns > most))
-		return fail(EXIT_USAGE, "--%s %.64s: a span of time is expected, such as 90d or 30s, within its limits", option, given);
+		return fail(EXIT_USAGE, "--%s %.64s: a span of time is expected, such as 90d or 30s, within its limits",
+			    option, given);
 	if (given)
 		*ret_ns = ns;
 	return EXIT_DONE;
@@ -91,7 +95,8 @@ int cmd_rotation_set(struct cli *c, const struct args *a)
 	int status = scope_argument(scope);
 
 	if (status == EXIT_DONE && !args_has(a, "every") == !args_has(a, "before-expiry"))
-		status = fail(EXIT_USAGE, "give one of --every SPAN (after a version's creation) and --before-expiry SPAN");
+		status = fail(EXIT_USAGE,
+			      "give one of --every SPAN (after a version's creation) and --before-expiry SPAN");
 	if (status == EXIT_DONE && (generator != NULL) + (hook != NULL) + args_has(a, "notify") != 1)
 		status = fail(EXIT_USAGE, "give one of --generator (%s), --hook PROGRAM and --notify", GENERATOR_HELP);
 	if (status == EXIT_DONE)
@@ -110,9 +115,11 @@ int cmd_rotation_set(struct cli *c, const struct args *a)
 	if (status)
 		json_decref(request);
 	else
-		status = hook ? change_with_command(c, request, command, user, &answer) : client_change(c, request, NULL, 0, &answer);
+		status = hook ? change_with_command(c, request, command, user, &answer)
+			      : client_change(c, request, NULL, 0, &answer);
 	if (status == EXIT_DONE)
-		printf("rotation policy %" JSON_INTEGER_FORMAT " on %s\n", json_integer_value(json_object_get(answer, "rotation")), scope);
+		printf("rotation policy %" JSON_INTEGER_FORMAT " on %s\n",
+		       json_integer_value(json_object_get(answer, "rotation")), scope);
 	json_decref(answer);
 	return status;
 }
@@ -120,14 +127,22 @@ int cmd_rotation_set(struct cli *c, const struct args *a)
 static int print_rotations(struct cli *c, json_t *request, const char *empty)
 {
 	static const struct column columns[] = {
-		{ "ID", "id" }, { "SCOPE", "scope" }, { "ACTION", "action" }, { "EVERY", "every" }, { "BEFORE EXPIRY", "before_expiry" }, { "EXPIRY", "expiry" },
-		{ "GENERATOR", "generator" }, { "COMMAND", "command" }, { "USER", "user" },
+		{ "ID", "id" },
+		{ "SCOPE", "scope" },
+		{ "ACTION", "action" },
+		{ "EVERY", "every" },
+		{ "BEFORE EXPIRY", "before_expiry" },
+		{ "EXPIRY", "expiry" },
+		{ "GENERATOR", "generator" },
+		{ "COMMAND", "command" },
+		{ "USER", "user" },
 	};
 	json_t *answer = NULL;
 	int status = client_ask(c, request, &answer);
 
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "rotations"), columns, sizeof(columns) / sizeof(columns[0]), empty);
+		status = output_list(c, json_object_get(answer, "rotations"), columns,
+				     sizeof(columns) / sizeof(columns[0]), empty);
 	json_decref(answer);
 	return status;
 }
@@ -142,7 +157,9 @@ int cmd_rotation_show(struct cli *c, const struct args *a)
 {
 	int status = secret_name_check(a->operands[0]);
 
-	return status ? status : print_rotations(c, json_pack("{s:s, s:s}", "op", "rotations", "name", a->operands[0]), "no rotation policy covers it");
+	return status ? status
+		      : print_rotations(c, json_pack("{s:s, s:s}", "op", "rotations", "name", a->operands[0]),
+					"no rotation policy covers it");
 }
 
 int cmd_rotation_remove(struct cli *c, const struct args *a)
@@ -151,7 +168,8 @@ int cmd_rotation_remove(struct cli *c, const struct args *a)
 	int status = scope_argument(a->operands[0]);
 
 	if (status == EXIT_DONE)
-		status = client_change(c, json_pack("{s:s, s:s}", "op", "rotation-remove", "on", a->operands[0]), NULL, 0, &answer);
+		status = client_change(c, json_pack("{s:s, s:s}", "op", "rotation-remove", "on", a->operands[0]), NULL,
+				       0, &answer);
 	if (status == EXIT_DONE) {
 		printf("removed the rotation policy on %s\n", a->operands[0]);
 		if (json_is_string(json_object_get(answer, "command")))
@@ -174,12 +192,14 @@ static int rotate_one(struct cli *c, const char *name, const char *generator)
 	client_set(request, "generator", generator);
 	status = client_change(c, request, NULL, 0, &answer);
 	if (status == EXIT_DONE)
-		printf("%s is at version %" JSON_INTEGER_FORMAT "\n", name, json_integer_value(json_object_get(answer, "version")));
+		printf("%s is at version %" JSON_INTEGER_FORMAT "\n", name,
+		       json_integer_value(json_object_get(answer, "version")));
 	json_decref(answer);
 	return status;
 }
 
-/* Names, one a line; what follows a blank or a tab is not looked at, so that a table of secrets can be fed in. Empty lines and lines that begin with # are skipped. */
+/* Names, one a line; what follows a blank or a tab is not looked at, so that a table of secrets can be fed in. Empty
+ * lines and lines that begin with # are skipped. */
 static int rotate_list(struct cli *c, FILE *in, const char *generator)
 {
 	char *line = NULL;
@@ -241,7 +261,10 @@ static int set_events(json_t *request, const struct args *a)
 	for (size_t i = 0; (name = args_nth(a, "event", i)); i++) {
 		if (event_parse(name, &kind) < 0 || kind == EVENT_HOOK_FAILED) {
 			json_decref(events);
-			return fail(EXIT_USAGE, "--event %s: there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, VersionDestroyed, BindingChanged, SelfGranted, RotationFailed", name);
+			return fail(EXIT_USAGE,
+				    "--event %s: there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, "
+				    "Purged, VersionDestroyed, BindingChanged, SelfGranted, RotationFailed",
+				    name);
 		}
 		json_array_append_new(events, json_string(name));
 	}
@@ -266,7 +289,8 @@ static int debounce_argument(const char *given, int64_t *ret_ns)
 		return EXIT_DONE;
 	}
 	if (time_parse_span(given, &ns) < 0 || ns < 0 || ns > HOOK_DEBOUNCE_MAX * (int64_t)1000000)
-		return fail(EXIT_USAGE, "--debounce %.64s: a span of time is expected, such as 100ms or 2s, up to an hour", given);
+		return fail(EXIT_USAGE,
+			    "--debounce %.64s: a span of time is expected, such as 100ms or 2s, up to an hour", given);
 	*ret_ns = ns;
 	return EXIT_DONE;
 }
@@ -281,7 +305,8 @@ int cmd_hook_add(struct cli *c, const struct args *a)
 	int status;
 
 	if (!on || !exec)
-		return fail(EXIT_USAGE, "--on SCOPE and --exec COMMAND are needed: " COFFER " hook add --on 'tls-*' --exec 'systemctl reload nginx' --user root");
+		return fail(EXIT_USAGE, "--on SCOPE and --exec COMMAND are needed: " COFFER
+					" hook add --on 'tls-*' --exec 'systemctl reload nginx' --user root");
 	status = scope_argument(on);
 	if (status == EXIT_DONE)
 		status = debounce_argument(args_value(a, "debounce"), &debounce);
@@ -289,7 +314,8 @@ int cmd_hook_add(struct cli *c, const struct args *a)
 		status = command_argument("exec", exec, command, sizeof(command));
 	if (status)
 		return status;
-	request = json_pack("{s:s, s:s, s:I}", "op", "hook-add", "on", on, "debounce_ms", (json_int_t)(debounce / 1000000));
+	request = json_pack("{s:s, s:s, s:I}", "op", "hook-add", "on", on, "debounce_ms",
+			    (json_int_t)(debounce / 1000000));
 	status = set_events(request, a);
 	if (status == EXIT_DONE)
 		status = set_command(c, request, a, command, &user);
@@ -298,7 +324,8 @@ int cmd_hook_add(struct cli *c, const struct args *a)
 	else
 		status = change_with_command(c, request, command, user, &answer);
 	if (status == EXIT_DONE)
-		printf("hook %" JSON_INTEGER_FORMAT " on %s: %s\n", json_integer_value(json_object_get(answer, "hook")), on, command);
+		printf("hook %" JSON_INTEGER_FORMAT " on %s: %s\n", json_integer_value(json_object_get(answer, "hook")),
+		       on, command);
 	json_decref(answer);
 	return status;
 }
@@ -306,15 +333,24 @@ int cmd_hook_add(struct cli *c, const struct args *a)
 int cmd_hook_list(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
-		{ "ID", "id" }, { "SCOPE", "scope" }, { "EVENTS", "events" }, { "COMMAND", "command" }, { "USER", "user" }, { "DEBOUNCE MS", "debounce_ms" }, { "TIMEOUT S", "timeout" },
-		{ "ATTEMPTS", "attempts" }, { "FAILED", "failed" }, { "NEXT TRY", "retry" },
+		{ "ID", "id" },
+		{ "SCOPE", "scope" },
+		{ "EVENTS", "events" },
+		{ "COMMAND", "command" },
+		{ "USER", "user" },
+		{ "DEBOUNCE MS", "debounce_ms" },
+		{ "TIMEOUT S", "timeout" },
+		{ "ATTEMPTS", "attempts" },
+		{ "FAILED", "failed" },
+		{ "NEXT TRY", "retry" },
 	};
 	json_t *answer = NULL;
 	int status = client_ask(c, json_pack("{s:s}", "op", "hooks"), &answer);
 
 	(void)a;
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "hooks"), columns, sizeof(columns) / sizeof(columns[0]), "no hooks");
+		status = output_list(c, json_object_get(answer, "hooks"), columns, sizeof(columns) / sizeof(columns[0]),
+				     "no hooks");
 	json_decref(answer);
 	return status;
 }
@@ -330,7 +366,8 @@ static int remove_hook(struct cli *c, const char *text)
 	id = strtoll(text, &end, 10);
 	if (errno || *end || !isdigit((unsigned char)*text) || id < 1)
 		return fail(EXIT_USAGE, "\"%s\" is not a hook's number; see: " COFFER " hook list", text);
-	status = client_change(c, json_pack("{s:s, s:I}", "op", "hook-remove", "hook", (json_int_t)id), NULL, 0, &answer);
+	status = client_change(c, json_pack("{s:s, s:I}", "op", "hook-remove", "hook", (json_int_t)id), NULL, 0,
+			       &answer);
 	if (status == EXIT_DONE)
 		printf("removed hook %lld\n", id);
 	json_decref(answer);

@@ -15,7 +15,7 @@
 #include "policy/scope.h"
 #include "fs/cli/commands/commands.h"
 
-#define TAG_TEXT_MAX 2049	/* 512 characters of UTF-8 and the NUL */
+#define TAG_TEXT_MAX 2049 /* 512 characters of UTF-8 and the NUL */
 
 int version_check(const char *text, long long *ret_version)
 {
@@ -25,7 +25,8 @@ int version_check(const char *text, long long *ret_version)
 	errno = 0;
 	n = strtoll(text, &end, 10);
 	if (errno || *end || !isdigit((unsigned char)*text) || n < 1 || n > UINT32_MAX)
-		return fail(EXIT_USAGE, "\"%s\" is not a version: versions are 1, 2, 3 …; see: " COFFER " versions NAME", text);
+		return fail(EXIT_USAGE,
+			    "\"%s\" is not a version: versions are 1, 2, 3 …; see: " COFFER " versions NAME", text);
 	*ret_version = n;
 	return EXIT_DONE;
 }
@@ -38,7 +39,10 @@ int time_argument(const char *option, const char *given, char *ret_text)
 	if (r == -ERANGE)
 		return fail(EXIT_USAGE, "--%s %s lies beyond what a clock here can count", option, given);
 	if (r < 0)
-		return fail(EXIT_USAGE, "--%s \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span from now such as 90d or 12h", option, given);
+		return fail(
+			EXIT_USAGE,
+			"--%s \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span from now such as 90d or 12h",
+			option, given);
 	time_print(t, ret_text);
 	return EXIT_DONE;
 }
@@ -142,7 +146,8 @@ int cmd_put(struct cli *c, const struct args *a)
 	if (args_has(a, "follow") || args_has(a, "prefix"))
 		return fail(EXIT_USAGE, "--follow and --prefix go with --set DIR");
 	if (!a->n_operands)
-		return fail(EXIT_USAGE, "something is missing: put needs NAME, or --set DIR; usage: coffer put NAME [--file FILE]");
+		return fail(EXIT_USAGE,
+			    "something is missing: put needs NAME, or --set DIR; usage: coffer put NAME [--file FILE]");
 	status = secret_name_check(name);
 	if (status)
 		return status;
@@ -185,10 +190,12 @@ out:
 int cmd_list(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
-		{ "NAME", "name" }, { "VERSION", "version" }, { "ENABLED", "enabled" }, { "CREATED", "created" }, { "EXPIRES", "expires" }, { "TAGS", "tags" },
+		{ "NAME", "name" },       { "VERSION", "version" }, { "ENABLED", "enabled" },
+		{ "CREATED", "created" }, { "EXPIRES", "expires" }, { "TAGS", "tags" },
 	};
 	static const struct column deleted_columns[] = {
-		{ "NAME", "name" }, { "VERSION", "version" }, { "DELETED", "deleted" }, { "PURGE", "purge" }, { "TAGS", "tags" },
+		{ "NAME", "name" },   { "VERSION", "version" }, { "DELETED", "deleted" },
+		{ "PURGE", "purge" }, { "TAGS", "tags" },
 	};
 	const bool deleted = args_has(a, "deleted");
 	const json_t *list;
@@ -198,9 +205,11 @@ int cmd_list(struct cli *c, const struct args *a)
 	status = client_ask(c, json_pack("{s:s, s:b}", "op", "list", "deleted", (int)deleted), &answer);
 	list = json_object_get(answer, "secrets");
 	if (status == EXIT_DONE && deleted)
-		status = output_list(c, list, deleted_columns, sizeof(deleted_columns) / sizeof(deleted_columns[0]), "no deleted secrets that you may list");
+		status = output_list(c, list, deleted_columns, sizeof(deleted_columns) / sizeof(deleted_columns[0]),
+				     "no deleted secrets that you may list");
 	else if (status == EXIT_DONE)
-		status = output_list(c, list, columns, sizeof(columns) / sizeof(columns[0]), "no secrets that you may list; see: " COFFER " whoami");
+		status = output_list(c, list, columns, sizeof(columns) / sizeof(columns[0]),
+				     "no secrets that you may list; see: " COFFER " whoami");
 	json_decref(answer);
 	return status;
 }
@@ -222,8 +231,9 @@ int cmd_show(struct cli *c, const struct args *a)
 int cmd_versions(struct cli *c, const struct args *a)
 {
 	static const struct column columns[] = {
-		{ "VERSION", "version" }, { "ENABLED", "enabled" }, { "SIZE", "size" }, { "CREATED", "created" }, { "NOT BEFORE", "not_before" },
-		{ "EXPIRES", "expires" }, { "DESTROYED", "destroyed" },
+		{ "VERSION", "version" },     { "ENABLED", "enabled" },       { "SIZE", "size" },
+		{ "CREATED", "created" },     { "NOT BEFORE", "not_before" }, { "EXPIRES", "expires" },
+		{ "DESTROYED", "destroyed" },
 	};
 	json_t *answer = NULL;
 	int status = secret_name_check(a->operands[0]);
@@ -232,7 +242,8 @@ int cmd_versions(struct cli *c, const struct args *a)
 		return status;
 	status = client_ask(c, json_pack("{s:s, s:s}", "op", "versions", "name", a->operands[0]), &answer);
 	if (status == EXIT_DONE)
-		status = output_list(c, json_object_get(answer, "versions"), columns, sizeof(columns) / sizeof(columns[0]),
+		status = output_list(c, json_object_get(answer, "versions"), columns,
+				     sizeof(columns) / sizeof(columns[0]),
 				     "no versions yet; " COFFER " put makes the first");
 	json_decref(answer);
 	return status;
@@ -274,7 +285,8 @@ int cmd_attr(struct cli *c, const struct args *a)
 	}
 	/* op and name, and perhaps version, stand in it already. */
 	if (status == EXIT_DONE && json_object_size(request) == 2u + args_has(a, "version"))
-		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag, --untag, --keep-versions or --keep-for");
+		status = fail(EXIT_USAGE, "nothing to change: give --content-type, --not-before, --expires, --tag, "
+					  "--untag, --keep-versions or --keep-for");
 	if (status == EXIT_DONE)
 		status = client_change(c, json_incref(request), NULL, 0, &answer);
 	if (status == EXIT_DONE) {
@@ -306,15 +318,9 @@ static int switch_on_or_off(struct cli *c, const struct args *a, const char *op)
 	return EXIT_DONE;
 }
 
-int cmd_enable(struct cli *c, const struct args *a)
-{
-	return switch_on_or_off(c, a, "enable");
-}
+int cmd_enable(struct cli *c, const struct args *a) { return switch_on_or_off(c, a, "enable"); }
 
-int cmd_disable(struct cli *c, const struct args *a)
-{
-	return switch_on_or_off(c, a, "disable");
-}
+int cmd_disable(struct cli *c, const struct args *a) { return switch_on_or_off(c, a, "disable"); }
 
 int cmd_rollback(struct cli *c, const struct args *a)
 {
@@ -327,9 +333,12 @@ int cmd_rollback(struct cli *c, const struct args *a)
 		status = version_check(a->operands[1], &version);
 	if (status)
 		return status;
-	status = client_change(c, json_pack("{s:s, s:s, s:I}", "op", "rollback", "name", name, "version", (json_int_t)version), NULL, 0, &answer);
+	status = client_change(
+		c, json_pack("{s:s, s:s, s:I}", "op", "rollback", "name", name, "version", (json_int_t)version), NULL,
+		0, &answer);
 	if (status == EXIT_DONE)
-		printf("%s version %" JSON_INTEGER_FORMAT " (the content of version %lld)\n", name, integer(answer, "version"), version);
+		printf("%s version %" JSON_INTEGER_FORMAT " (the content of version %lld)\n", name,
+		       integer(answer, "version"), version);
 	json_decref(answer);
 	return status;
 }

@@ -1,7 +1,8 @@
 /* put --set: the values of a directory, or of a tar archive on standard input, stored in one transaction.
  *
- * A set may be larger than the memory that a user can lock. So each value lies in locked memory only while it is read and while it is sent; in between it is encrypted under a key that this process made up, and that lies in
- * locked memory. Sent it can be more than once: the daemon does the request once, whatever dies meanwhile. */
+ * A set may be larger than the memory that a user can lock. So each value lies in locked memory only while it is read
+ * and while it is sent; in between it is encrypted under a key that this process made up, and that lies in locked
+ * memory. Sent it can be more than once: the daemon does the request once, whatever dies meanwhile. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,17 +28,21 @@
 
 #define SET_MAX 256
 
-struct item { char name[NAME_LEN_MAX + 1]; size_t len; uint8_t nonce[NONCE_LEN], tag[TAG_LEN], *sealed; };
+struct item {
+	char name[NAME_LEN_MAX + 1];
+	size_t len;
+	uint8_t nonce[NONCE_LEN], tag[TAG_LEN], *sealed;
+};
 
 struct set {
 	struct item items[SET_MAX];
 	size_t n;
 	uint64_t total;
 	bool trim, follow;
-	const char *prefix;	/* before each name */
+	const char *prefix; /* before each name */
 	const char *dir;
-	uint8_t *key;		/* locked */
-	struct secbuf *value;	/* the one at hand */
+	uint8_t *key;         /* locked */
+	struct secbuf *value; /* the one at hand */
 };
 
 static void set_free(struct set *s)
@@ -81,7 +86,8 @@ static int set_new(const struct args *a, struct set **ret_set)
 /* The secret that a name of the directory or archive is for. False: it cannot be one. */
 static bool set_name(const struct set *s, const char *given, char ret_name[NAME_LEN_MAX + 1])
 {
-	return (size_t)snprintf(ret_name, NAME_LEN_MAX + 1, "%s%s", s->prefix, given) <= NAME_LEN_MAX && name_valid(ret_name);
+	return (size_t)snprintf(ret_name, NAME_LEN_MAX + 1, "%s%s", s->prefix, given) <= NAME_LEN_MAX &&
+	       name_valid(ret_name);
 }
 
 /* Takes what lies in s->value. */
@@ -94,12 +100,13 @@ static int set_add(struct set *s, const char *name)
 	if (s->n == SET_MAX)
 		return fail(EXIT_USAGE, "a set has at most %d secrets; nothing is stored", SET_MAX);
 	if (s->trim)
-		input_trim(s->value);	/* as put --trim, PEM keeps its newline */
+		input_trim(s->value); /* as put --trim, PEM keeps its newline */
 	else if (input_ends_oddly(s->value))
 		note("warning: the value of %s ends in a newline; --trim removes it", name);
 	len = secbuf_len(s->value);
 	if (s->total + len > STAGE_SET_MAX)
-		return fail(EXIT_ERROR, "the values of a set have at most %u bytes together; nothing is stored", STAGE_SET_MAX);
+		return fail(EXIT_ERROR, "the values of a set have at most %u bytes together; nothing is stored",
+			    STAGE_SET_MAX);
 	*item = (struct item){ .len = len, .sealed = malloc(len + 1) };
 	snprintf(item->name, sizeof(item->name), "%s", name);
 	if (!item->sealed)
@@ -107,7 +114,8 @@ static int set_add(struct set *s, const char *name)
 	if (r == 0)
 		r = random_bytes(item->nonce, sizeof(item->nonce));
 	if (r == 0)
-		r = aead_seal(s->key, item->nonce, (struct bytes){ item->name, strlen(item->name) }, secbuf_cdata(s->value), len, item->sealed, item->tag);
+		r = aead_seal(s->key, item->nonce, (struct bytes){ item->name, strlen(item->name) },
+			      secbuf_cdata(s->value), len, item->sealed, item->tag);
 	secbuf_set_len(s->value, 0);
 	if (r < 0) {
 		free(item->sealed);
@@ -123,9 +131,14 @@ static int set_add(struct set *s, const char *name)
 static int read_failed(const char *dir, const char *name, int r)
 {
 	if (r == -EXDEV || r == -ELOOP)
-		return fail(EXIT_USAGE, "%s/%s is a link that leads out of the directory; nothing is stored; put the file itself there, or say --follow", dir, name);
+		return fail(EXIT_USAGE,
+			    "%s/%s is a link that leads out of the directory; nothing is stored; put the file itself "
+			    "there, or say --follow",
+			    dir, name);
 	if (r == -EFBIG)
-		return fail(EXIT_ERROR, "%s/%s is longer than %u bytes, the most that a secret may have; nothing is stored", dir, name, VALUE_MAX);
+		return fail(EXIT_ERROR,
+			    "%s/%s is longer than %u bytes, the most that a secret may have; nothing is stored", dir,
+			    name, VALUE_MAX);
 	return fail(EXIT_ERROR, "cannot read %s/%s: %s; nothing is stored", dir, name, strerror(-r));
 }
 
@@ -147,11 +160,13 @@ static int open_unfollowed(int dir_fd, const char *path, int flags)
 	return fd;
 }
 
-/* Whoever may write to the directory must not have a file of ours stored under a name that he may read: links lead to what lies below it (as those of a Kubernetes volume do), or are refused with EXDEV. Where there is no
- * openat2(2) (before Linux 5.6, and under filters that know it not) none is followed. */
+/* Whoever may write to the directory must not have a file of ours stored under a name that he may read: links lead to
+ * what lies below it (as those of a Kubernetes volume do), or are refused with EXDEV. Where there is no openat2(2)
+ * (before Linux 5.6, and under filters that know it not) none is followed. */
 static int open_below(int dir_fd, const char *name, bool follow)
 {
-	const struct open_how how = { .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, .resolve = (follow ? 0 : RESOLVE_BENEATH) | RESOLVE_NO_MAGICLINKS };
+	const struct open_how how = { .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+				      .resolve = (follow ? 0 : RESOLVE_BENEATH) | RESOLVE_NO_MAGICLINKS };
 	int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
 
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM) && follow)
@@ -173,14 +188,17 @@ static int open_value(const struct set *s, int dir_fd, const char *name, int *re
 		goto failed;
 	if (S_ISDIR(st.st_mode)) {
 		close(fd);
-		snprintf(current, sizeof(current), "%.*s/current", NAME_LEN_MAX, name);	/* set_name let no longer one through */
+		/* set_name let no longer one through */
+		snprintf(current, sizeof(current), "%.*s/current", NAME_LEN_MAX, name);
 		fd = open_below(dir_fd, current, s->follow);
 		if (fd < 0 || fstat(fd, &st) < 0)
 			goto failed;
 	}
 	if (!S_ISREG(st.st_mode)) {
 		close(fd);
-		return fail(EXIT_USAGE, "%s/%s is neither a file nor a directory with a file current; nothing is stored", s->dir, name);
+		return fail(EXIT_USAGE,
+			    "%s/%s is neither a file nor a directory with a file current; nothing is stored", s->dir,
+			    name);
 	}
 	*ret_fd = fd;
 	return EXIT_DONE;
@@ -197,8 +215,10 @@ static int take_file(struct set *s, int dir_fd, const char *name)
 	int fd = -1, r, status;
 
 	if (!set_name(s, name, secret))
-		return fail(EXIT_USAGE, "\"%s%.140s\" in %s cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit; nothing is stored%s", s->prefix, name, s->dir, NAME_LEN_MAX,
-			    name_advice(name));
+		return fail(EXIT_USAGE,
+			    "\"%s%.140s\" in %s cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first "
+			    "a letter or a digit; nothing is stored%s",
+			    s->prefix, name, s->dir, NAME_LEN_MAX, name_advice(name));
 	status = open_value(s, dir_fd, name, &fd);
 	if (status)
 		return status;
@@ -207,7 +227,8 @@ static int take_file(struct set *s, int dir_fd, const char *name)
 	return r < 0 ? read_failed(s->dir, name, r) : set_add(s, secret);
 }
 
-/* With --follow a link says what is read by the caller's right. So nobody else may write to the directory, and its links are the caller's or root's. */
+/* With --follow a link says what is read by the caller's right. So nobody else may write to the directory, and its
+ * links are the caller's or root's. */
 static int check_follow(const struct set *s, int dir_fd, const char *name)
 {
 	struct stat st;
@@ -215,11 +236,17 @@ static int check_follow(const struct set *s, int dir_fd, const char *name)
 	if (!s->follow)
 		return EXIT_DONE;
 	if (name ? fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(dir_fd, &st))
-		return fail(EXIT_ERROR, "cannot look at %s/%s: %s; nothing is stored", s->dir, name ? name : "", strerror(errno));
+		return fail(EXIT_ERROR, "cannot look at %s/%s: %s; nothing is stored", s->dir, name ? name : "",
+			    strerror(errno));
 	if (st.st_uid != 0 && st.st_uid != geteuid())
-		return fail(EXIT_DENIED, "%s%s%s is uid %u's, who could lead --follow to any file of yours; nothing is stored", s->dir, name ? "/" : "", name ? name : "", (unsigned)st.st_uid);
+		return fail(EXIT_DENIED,
+			    "%s%s%s is uid %u's, who could lead --follow to any file of yours; nothing is stored",
+			    s->dir, name ? "/" : "", name ? name : "", (unsigned)st.st_uid);
 	if (!name && (st.st_mode & 022))
-		return fail(EXIT_DENIED, "others can write to %s, and could lead --follow to any file of yours; nothing is stored; chmod go-w first", s->dir);
+		return fail(EXIT_DENIED,
+			    "others can write to %s, and could lead --follow to any file of yours; nothing is stored; "
+			    "chmod go-w first",
+			    s->dir);
 	return EXIT_DONE;
 }
 
@@ -254,7 +281,8 @@ out:
 
 /* ---- tar ---- */
 
-/* The secret that a path of the archive means: NAME or NAME/current, after any "./". NULL: a name that begins with a dot. */
+/* The secret that a path of the archive means: NAME or NAME/current, after any "./". NULL: a name that begins with a
+ * dot. */
 static const char *secret_of(char *path)
 {
 	char *slash;
@@ -272,7 +300,8 @@ static const char *secret_of(char *path)
 static int tar_failed(int r)
 {
 	if (r == -EBADMSG)
-		return fail(EXIT_USAGE, "standard input is no tar archive, or it is damaged or cut short; nothing is stored (compressed? zcat FILE | " COFFER " put --set -)");
+		return fail(EXIT_USAGE, "standard input is no tar archive, or it is damaged or cut short; nothing is "
+					"stored (compressed? zcat FILE | " COFFER " put --set -)");
 	return fail(EXIT_ERROR, "cannot read the archive on standard input: %s; nothing is stored", strerror(-r));
 }
 
@@ -312,10 +341,14 @@ static int take_entry(struct set *s, struct tar_entry *e)
 	if (e->type == TAR_OTHER)
 		return fail(EXIT_USAGE, "%s in the archive is no file; nothing is stored", name);
 	if (!set_name(s, name, secret))
-		return fail(EXIT_USAGE, "\"%.140s\" in the archive is neither a secret's name nor NAME/current; nothing is stored%s", name, name_advice(name));
+		return fail(
+			EXIT_USAGE,
+			"\"%.140s\" in the archive is neither a secret's name nor NAME/current; nothing is stored%s",
+			name, name_advice(name));
 	r = take_contents(s, e);
 	if (r == -EFBIG)
-		return fail(EXIT_ERROR, "%s in the archive is longer than %zu bytes; nothing is stored", name, secbuf_capacity(s->value) < VALUE_MAX ? secbuf_capacity(s->value) : (size_t)VALUE_MAX);
+		return fail(EXIT_ERROR, "%s in the archive is longer than %zu bytes; nothing is stored", name,
+			    secbuf_capacity(s->value) < VALUE_MAX ? secbuf_capacity(s->value) : (size_t)VALUE_MAX);
 	if (r == 0)
 		r = tar_skip(STDIN_FILENO, e, e->size);
 	return r < 0 ? tar_failed(r) : set_add(s, secret);
@@ -357,7 +390,8 @@ static int send_values(int fd, void *arg)
 
 		r = secbuf_set_len(s->value, item->len);
 		if (r == 0)
-			r = aead_open(s->key, item->nonce, (struct bytes){ item->name, strlen(item->name) }, item->sealed, item->len, item->tag, secbuf_data(s->value));
+			r = aead_open(s->key, item->nonce, (struct bytes){ item->name, strlen(item->name) },
+				      item->sealed, item->len, item->tag, secbuf_data(s->value));
 		if (r == 0)
 			r = output_bytes(fd, secbuf_cdata(s->value), item->len);
 		secbuf_set_len(s->value, 0);
@@ -370,7 +404,8 @@ static json_t *make_request(const struct set *s)
 	json_t *items = json_array();
 
 	for (size_t i = 0; i < s->n; i++)
-		json_array_append_new(items, json_pack("{s:s, s:I}", "name", s->items[i].name, "value_length", (json_int_t)s->items[i].len));
+		json_array_append_new(items, json_pack("{s:s, s:I}", "name", s->items[i].name, "value_length",
+						       (json_int_t)s->items[i].len));
 	return json_pack("{s:s, s:I, s:o}", "op", "put-set", "value_length", (json_int_t)s->total, "items", items);
 }
 
@@ -380,8 +415,10 @@ static void print_set(const json_t *answer)
 	size_t i;
 
 	json_array_foreach(list, i, one)
-		output_line("%s version %" JSON_INTEGER_FORMAT, json_string_value(json_object_get(one, "name")), json_integer_value(json_object_get(one, "version")));
-	printf("set of %zu, epoch %" JSON_INTEGER_FORMAT "\n", json_array_size(list), json_integer_value(json_object_get(answer, "epoch")));
+		output_line("%s version %" JSON_INTEGER_FORMAT, json_string_value(json_object_get(one, "name")),
+			    json_integer_value(json_object_get(one, "version")));
+	printf("set of %zu, epoch %" JSON_INTEGER_FORMAT "\n", json_array_size(list),
+	       json_integer_value(json_object_get(answer, "epoch")));
 }
 
 int put_set(struct cli *c, const struct args *a)
@@ -398,11 +435,15 @@ int put_set(struct cli *c, const struct args *a)
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		other = other || args_has(a, others[i]);
 	if (other)
-		return fail(EXIT_USAGE, "--set takes the names from the directory or archive, and no option but --prefix, --follow and --trim; usage: coffer put --set DIR [--prefix TEXT] [--follow] [--trim]");
+		return fail(EXIT_USAGE,
+			    "--set takes the names from the directory or archive, and no option but --prefix, --follow "
+			    "and --trim; usage: coffer put --set DIR [--prefix TEXT] [--follow] [--trim]");
 	if (!strcmp(source, "-") && args_has(a, "follow"))
-		return fail(EXIT_USAGE, "--follow is for the links of a directory; of those in an archive tar -h stores what they lead to");
+		return fail(EXIT_USAGE, "--follow is for the links of a directory; of those in an archive tar -h "
+					"stores what they lead to");
 	if (!strcmp(source, "-") && isatty(STDIN_FILENO))
-		return fail(EXIT_USAGE, "--set - reads a tar archive from standard input: tar -C DIR -c . | " COFFER " put --set -");
+		return fail(EXIT_USAGE, "--set - reads a tar archive from standard input: tar -C DIR -c . | " COFFER
+					" put --set -");
 	status = cli_mount(c, &m);
 	if (status == EXIT_DONE)
 		status = input_prepare(1);
@@ -412,7 +453,8 @@ int put_set(struct cli *c, const struct args *a)
 		return status;
 	status = strcmp(source, "-") ? from_directory(s, source) : from_tar(s);
 	if (status == EXIT_DONE && s->n == 0)
-		status = fail(EXIT_USAGE, "there is nothing in %s that could be stored", strcmp(source, "-") ? source : "the archive");
+		status = fail(EXIT_USAGE, "there is nothing in %s that could be stored",
+			      strcmp(source, "-") ? source : "the archive");
 	if (status == EXIT_DONE)
 		status = client_change_streamed(c, make_request(s), send_values, s, &answer);
 	if (status == EXIT_DONE)

@@ -25,7 +25,8 @@ static int add_value_max(const char *given, json_t *request)
 	if (!given)
 		return EXIT_DONE;
 	if (size_parse(given, &size) < 0 || size < 1 || size > VALUE_MAX)
-		return fail(EXIT_USAGE, "--value-max %s: the longest value is 1 to %u bytes, such as 65536, 64K or 1M", given, VALUE_MAX);
+		return fail(EXIT_USAGE, "--value-max %s: the longest value is 1 to %u bytes, such as 65536, 64K or 1M",
+			    given, VALUE_MAX);
 	return add(request, "value_max", json_integer((json_int_t)size));
 }
 
@@ -60,11 +61,15 @@ int cmd_vault_set(struct cli *c, const struct args *a)
 
 	if (history_given(a)) {
 		status = history_set(c, a, "*");
-		if (status || (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "purge-protection") && !args_value(a, "near-expiry")))
+		if (status || (!args_value(a, "value-max") && !args_value(a, "enforce-validity") &&
+			       !args_value(a, "purge-protection") && !args_value(a, "near-expiry")))
 			return status;
 	}
-	if (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "purge-protection") && !args_value(a, "near-expiry"))
-		return fail(EXIT_USAGE, "nothing to set; name a setting: --value-max SIZE, --enforce-validity on|off, --purge-protection on, --near-expiry DAYS, --keep-versions N or --keep-for SPAN");
+	if (!args_value(a, "value-max") && !args_value(a, "enforce-validity") && !args_value(a, "purge-protection") &&
+	    !args_value(a, "near-expiry"))
+		return fail(EXIT_USAGE,
+			    "nothing to set; name a setting: --value-max SIZE, --enforce-validity on|off, "
+			    "--purge-protection on, --near-expiry DAYS, --keep-versions N or --keep-for SPAN");
 	request = json_pack("{s:s}", "op", "vault");
 	status = add_value_max(args_value(a, "value-max"), request);
 	if (status == EXIT_DONE)
@@ -98,7 +103,10 @@ int cmd_vault_show(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	settings = json_object_get(answer, "settings");
-	status = json_is_null(settings) ? fail(EXIT_UNAVAILABLE, "the vault is sealed, and its settings with it; as root: %s unseal", mount_command(c->mount.path)) : output_object(c, settings);
+	status = json_is_null(settings)
+			 ? fail(EXIT_UNAVAILABLE, "the vault is sealed, and its settings with it; as root: %s unseal",
+				mount_command(c->mount.path))
+			 : output_object(c, settings);
 	json_decref(answer);
 	return status;
 }

@@ -10,11 +10,14 @@
 #include "fs/cli/common/names.h"
 #include "policy/scope.h"
 
-#define CONTAINER_ID_MIN 12	/* characters of an id that are enough, as docker and podman show them */
-#define ACCOUNT_GROUPS 4096
+#define CONTAINER_ID_MIN 12 /* characters of an id that are enough, as docker and podman show them */
+#define ACCOUNT_GROUPS   4096
 
 /* A user's account, as it is today. */
-struct account { uint32_t uid; bool in[PRINCIPAL_CONDITIONS]; };
+struct account {
+	uint32_t uid;
+	bool in[PRINCIPAL_CONDITIONS];
+};
 
 void suspect_free(struct suspect *s)
 {
@@ -44,7 +47,8 @@ static int add_condition(struct suspect *s, const char *text)
 	if (!strncmp(text, "container:", 10))
 		return set_word(&s->container, text + 10, "container");
 	if (!strcmp(text, "host"))
-		return fail(EXIT_USAGE, "the log does not tell who was host; leave host out: without container: it is everybody");
+		return fail(EXIT_USAGE,
+			    "the log does not tell who was host; leave host out: without container: it is everybody");
 	status = principal_argument(text, &one, canonical);
 	if (status)
 		return status;
@@ -128,8 +132,10 @@ static bool principal_names(const json_t *record, uint32_t gid)
 /* A record that is older than the field has none; one of a caller with many groups ends with a text. */
 static enum suspicion look_at_group(struct suspect *s, size_t condition, const json_t *record, const json_t *caller)
 {
-	const json_t *gid = json_object_get(caller, "gid"), *groups = json_object_get(caller, "groups"), *owner = json_object_get(caller, "owner"), *one;
-	const json_t *uid = json_is_integer(owner) ? owner : json_object_get(caller, "uid");	/* whose account it is */
+	const json_t *gid = json_object_get(caller, "gid"), *groups = json_object_get(caller, "groups"),
+		     *owner = json_object_get(caller, "owner"), *one;
+	/* whose account it is */
+	const json_t *uid = json_is_integer(owner) ? owner : json_object_get(caller, "uid");
 	const uint32_t wanted = s->principal.conditions[condition].id;
 	bool whole = json_is_array(groups);
 	size_t i;
@@ -146,7 +152,8 @@ static enum suspicion look_at_group(struct suspect *s, size_t condition, const j
 	return account_in(s, condition, (uint32_t)json_integer_value(uid)) ? SUSPECT_POSSIBLY : SUSPECT_NOT;
 }
 
-/* -1 stands for several, in a record that counts what was many. Whoever ran as a subordinate uid of the user, or in a user namespace of its, was the user: `owner` says so. */
+/* -1 stands for several, in a record that counts what was many. Whoever ran as a subordinate uid of the user, or in a
+ * user namespace of its, was the user: `owner` says so. */
 static enum suspicion look_at_user(uint32_t wanted, const json_t *caller)
 {
 	const json_t *uid = json_object_get(caller, "uid"), *owner = json_object_get(caller, "owner");
@@ -166,19 +173,17 @@ static bool is_container(const char *wanted, const char *there)
 	return !strcmp(wanted, there) || (id && n >= CONTAINER_ID_MIN && !strncmp(wanted, id + 1, n));
 }
 
-static enum suspicion least(enum suspicion a, enum suspicion b)
-{
-	return a < b ? a : b;
-}
+static enum suspicion least(enum suspicion a, enum suspicion b) { return a < b ? a : b; }
 
 enum suspicion suspect_look(struct suspect *s, const json_t *record)
 {
 	const json_t *caller = json_object_get(record, "caller");
-	const char *unit = json_string_value(json_object_get(caller, "unit")), *container = json_string_value(json_object_get(caller, "container"));
+	const char *unit = json_string_value(json_object_get(caller, "unit")),
+		   *container = json_string_value(json_object_get(caller, "container"));
 	enum suspicion all = SUSPECT_CERTAINLY;
 
 	if (!json_is_object(caller))
-		return SUSPECT_NOT;	/* the daemon itself */
+		return SUSPECT_NOT; /* the daemon itself */
 	for (size_t i = 0; i < s->principal.n && all != SUSPECT_NOT; i++) {
 		const struct principal_condition *c = &s->principal.conditions[i];
 

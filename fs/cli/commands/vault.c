@@ -14,7 +14,7 @@
 #include "fs/cli/commands/commands.h"
 
 #define UNSEAL_SOCKET  "unseal.sock"
-#define UNSEAL_WAIT_MS 15000	/* every row's MAC is verified before the vault serves */
+#define UNSEAL_WAIT_MS 15000 /* every row's MAC is verified before the vault serves */
 #define UNSEAL_POLL_MS 50
 
 static int show_object(struct cli *c, const char *op)
@@ -69,7 +69,8 @@ static int sealed(const struct mount *m)
 	if (r < 0)
 		return r;
 	object = json_is_object(json_object_get(answer, "status")) ? json_object_get(answer, "status") : answer;
-	r = json_is_boolean(json_object_get(object, "sealed")) ? json_is_true(json_object_get(object, "sealed")) : -EACCES;
+	r = json_is_boolean(json_object_get(object, "sealed")) ? json_is_true(json_object_get(object, "sealed"))
+							       : -EACCES;
 	json_decref(answer);
 	return r;
 }
@@ -86,7 +87,8 @@ static int wait_unsealed(const struct mount *m)
 		nanosleep(&pause, NULL);
 	}
 	if (r > 0)
-		return fail(EXIT_UNAVAILABLE, "the key was accepted but the vault has not opened yet; see: " COFFER " status");
+		return fail(EXIT_UNAVAILABLE,
+			    "the key was accepted but the vault has not opened yet; see: " COFFER " status");
 	/* Not everybody who may unseal may see the status. */
 	printf("unsealed\n");
 	return EXIT_DONE;
@@ -136,12 +138,17 @@ int cmd_unseal(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	snprintf(path, sizeof(path), "%s/" UNSEAL_SOCKET, m->store);
-	r = keyholder_unseal(path, passphrase ? secbuf_cdata(passphrase) : NULL, passphrase ? secbuf_len(passphrase) : 0, why, sizeof(why));
+	r = keyholder_unseal(path, passphrase ? secbuf_cdata(passphrase) : NULL,
+			     passphrase ? secbuf_len(passphrase) : 0, why, sizeof(why));
 	passphrase = secbuf_free(passphrase);
 	if (r == -EKEYREJECTED)
-		return fail(EXIT_DENIED, "%s; try again", *why ? why : wants ? "that is not the passphrase" : "that is not the vault's key");
+		return fail(EXIT_DENIED, "%s; try again",
+			    *why    ? why
+			    : wants ? "that is not the passphrase"
+				    : "that is not the vault's key");
 	if (r == -ENOENT || r == -ECONNREFUSED)
-		return fail(EXIT_UNAVAILABLE, "nobody listens at %s; is the daemon running? see: " COFFER " doctor", path);
+		return fail(EXIT_UNAVAILABLE, "nobody listens at %s; is the daemon running? see: " COFFER " doctor",
+			    path);
 	if (r < 0)
 		return fail(exit_for_errno(r), "cannot unseal: %s; see: " COFFER " doctor", *why ? why : strerror(-r));
 	return wait_unsealed(m);

@@ -49,8 +49,8 @@ static void unknown(const struct option_spec *const *tables, const char *word, c
 }
 
 /* One option word. *i moves over a value that stands in a word of its own. */
-static int take_option(size_t argc, char *const *argv, size_t *i, const struct option_spec *const *tables, struct args *a, char *why,
-		       size_t why_len)
+static int take_option(size_t argc, char *const *argv, size_t *i, const struct option_spec *const *tables,
+		       struct args *a, char *why, size_t why_len)
 {
 	const char *word = argv[*i], *value = NULL;
 	const struct option_spec *o;
@@ -94,8 +94,8 @@ static int take_option(size_t argc, char *const *argv, size_t *i, const struct o
 	return 0;
 }
 
-static int parse(size_t argc, char *const *argv, const struct option_spec *const *tables, bool leading, struct args *ret_args, char *why,
-		 size_t why_len)
+static int parse(size_t argc, char *const *argv, const struct option_spec *const *tables, bool leading,
+		 struct args *ret_args, char *why, size_t why_len)
 {
 	struct args a = { 0 };
 	bool options = true;
@@ -132,13 +132,14 @@ out:
 	return r;
 }
 
-int args_parse(size_t argc, char *const *argv, const struct option_spec *const *tables, struct args *ret_args, char *why, size_t why_len)
+int args_parse(size_t argc, char *const *argv, const struct option_spec *const *tables, struct args *ret_args,
+	       char *why, size_t why_len)
 {
 	return parse(argc, argv, tables, false, ret_args, why, why_len);
 }
 
-int args_parse_leading(size_t argc, char *const *argv, const struct option_spec *const *tables, struct args *ret_args, char *why,
-		       size_t why_len)
+int args_parse_leading(size_t argc, char *const *argv, const struct option_spec *const *tables, struct args *ret_args,
+		       char *why, size_t why_len)
 {
 	return parse(argc, argv, tables, true, ret_args, why, why_len);
 }
@@ -158,10 +159,7 @@ const char *args_nth(const struct args *a, const char *name, size_t i)
 	return NULL;
 }
 
-const char *args_value(const struct args *a, const char *name)
-{
-	return args_nth(a, name, 0);
-}
+const char *args_value(const struct args *a, const char *name) { return args_nth(a, name, 0); }
 
 bool args_has(const struct args *a, const char *name)
 {

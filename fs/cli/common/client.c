@@ -12,13 +12,14 @@
 
 #include "fs/common/clock.h"
 
-#define ANSWER_MAX  (256u << 20)	/* a list of every secret of a large vault */
-#define OPEN_PATIENCE_MS 2000	/* while nothing could be sent at all */
-#define PAUSE_FIRST_MS 10
-#define PAUSE_LAST_MS  1000
-/* EPERM on a request that was alive is what the second worker says of the first one's; EPERM again and again is a verdict. */
-#define REFUSALS_MAX 4
-#define NO_REQUEST   "an argument is not UTF-8 text (or memory ran out); nothing was done"
+#define ANSWER_MAX       (256u << 20) /* a list of every secret of a large vault */
+#define OPEN_PATIENCE_MS 2000         /* while nothing could be sent at all */
+#define PAUSE_FIRST_MS   10
+#define PAUSE_LAST_MS    1000
+/* EPERM on a request that was alive is what the second worker says of the first one's; EPERM again and again is a
+ * verdict. */
+#define REFUSALS_MAX     4
+#define NO_REQUEST       "an argument is not UTF-8 text (or memory ran out); nothing was done"
 
 static int write_all(int fd, const void *data, size_t len)
 {
@@ -35,7 +36,8 @@ static int write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
-/* Is the answer whole? bytes: the line may be followed by as many as it says. One that stops before its newline was cut by a death. */
+/* Is the answer whole? bytes: the line may be followed by as many as it says. One that stops before its newline was cut
+ * by a death. */
 static bool whole(const char *text, size_t len, bool bytes)
 {
 	const char *newline = memchr(text, '\n', len);
@@ -93,13 +95,14 @@ struct message {
 	size_t line_len;
 	const void *value;
 	size_t len;
-	bool bytes;		/* some may follow the answer's line */
-	int (*send)(int fd, void *arg);	/* instead of value, where it is given */
+	bool bytes;                     /* some may follow the answer's line */
+	int (*send)(int fd, void *arg); /* instead of value, where it is given */
 	void *arg;
-	bool sent;		/* some of it left here once: it may have been carried out */
+	bool sent; /* some of it left here once: it may have been carried out */
 };
 
-/* A file of its own for each request, so that nobody can hold its lock: while one process writes to .coffer/ctl, others may have to wait. A daemon of an earlier version has only that. */
+/* A file of its own for each request, so that nobody can hold its lock: while one process writes to .coffer/ctl, others
+ * may have to wait. A daemon of an earlier version has only that. */
 static int open_request(const char *mount)
 {
 	char path[PATH_MAX + 64];
@@ -190,7 +193,8 @@ static int converse(const char *mount, struct message *m, char **ret_text, size_
 }
 
 /* ret_bytes (may be NULL): what followed the line. */
-static int exchange(const char *mount, json_t *request, bool changes, struct message m, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len)
+static int exchange(const char *mount, json_t *request, bool changes, struct message m, json_t **ret_answer,
+		    uint8_t **ret_bytes, size_t *ret_len)
 {
 	char *dump = NULL, *line = NULL, *text = NULL;
 	size_t text_len = 0, line_len;
@@ -237,9 +241,11 @@ out:
 	return r;
 }
 
-int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len, json_t **ret_answer)
+int client_exchange(const char *mount, json_t *request, bool changes, const void *value, size_t len,
+		    json_t **ret_answer)
 {
-	return exchange(mount, request, changes, (struct message){ .value = value, .len = len }, ret_answer, NULL, NULL);
+	return exchange(mount, request, changes, (struct message){ .value = value, .len = len }, ret_answer, NULL,
+			NULL);
 }
 
 int client_report(const json_t *answer)
@@ -269,16 +275,24 @@ int cli_mount(struct cli *c, const struct mount **ret_mount)
 		path = MOUNT_DEFAULT;
 	r = c->vault_option ? mount_find(NULL, c->vault_option, &c->mount) : mount_find(path, NULL, &c->mount);
 	if (r == -ENOENT && c->vault_option)
-		return fail(EXIT_UNAVAILABLE, "no vault %s is mounted here; as root: cofferd /var/lib/coffer/%s %s", c->vault_option, c->vault_option,
-			    MOUNT_DEFAULT);
+		return fail(EXIT_UNAVAILABLE, "no vault %s is mounted here; as root: cofferd /var/lib/coffer/%s %s",
+			    c->vault_option, c->vault_option, MOUNT_DEFAULT);
 	if (r == -ENOENT && mount_is_gone(path))
-		return fail(EXIT_UNAVAILABLE, "%s leads to a file system that is mounted nowhere here any more (umount -l): what is open there can be read on, but a command needs the mount; name "
-			    "one with -m", path);
+		return fail(EXIT_UNAVAILABLE,
+			    "%s leads to a file system that is mounted nowhere here any more (umount -l): what is open "
+			    "there can be read on, but a command needs the mount; name "
+			    "one with -m",
+			    path);
 	if (r == -ENOENT)
-		return fail(EXIT_UNAVAILABLE, "no vault is mounted on %s; as root: cofferd STORE %s (or start its service), or name another mount with -m",
+		return fail(EXIT_UNAVAILABLE,
+			    "no vault is mounted on %s; as root: cofferd STORE %s (or start its service), or name "
+			    "another mount with -m",
 			    path, path);
 	if (r == -ENOTTY)
-		return fail(EXIT_UNAVAILABLE, "what is mounted on %s is not a vault; name the vault's mount with -m, or the vault with --vault", path);
+		return fail(EXIT_UNAVAILABLE,
+			    "what is mounted on %s is not a vault; name the vault's mount with -m, or the vault with "
+			    "--vault",
+			    path);
 	if (r < 0)
 		return fail(EXIT_ERROR, "cannot read /proc/self/mountinfo: %s; is /proc mounted?", strerror(-r));
 	c->mount_known = true;
@@ -293,14 +307,21 @@ static int report_lost(const struct mount *m, int r, bool changes)
 	if (r == -ENOENT || r == -ENOTDIR)
 		return fail(EXIT_UNAVAILABLE, "%s/.coffer/ctl is not there; look at: " COFFER " doctor", m->path);
 	if (r == -EHOSTDOWN)
-		return fail(EXIT_UNAVAILABLE, "%s/.coffer/ctl cannot be opened: no daemon stands behind it any more, or it cannot write its log; nothing was "
-			    "done; see: " COFFER " doctor", m->path);
+		return fail(EXIT_UNAVAILABLE,
+			    "%s/.coffer/ctl cannot be opened: no daemon stands behind it any more, or it cannot write "
+			    "its log; nothing was "
+			    "done; see: " COFFER " doctor",
+			    m->path);
 	if (r == -EACCES)
-		return fail(EXIT_DENIED, "the daemon could not establish who you are, so it refuses; see: " COFFER " whoami");
+		return fail(EXIT_DENIED,
+			    "the daemon could not establish who you are, so it refuses; see: " COFFER " whoami");
 	if (r == -EPERM)
-		return fail(EXIT_DENIED, "the daemon refuses to take requests from this process; see: " COFFER " whoami");
+		return fail(EXIT_DENIED,
+			    "the daemon refuses to take requests from this process; see: " COFFER " whoami");
 	if (r == -ENFILE || r == -EMFILE)
-		return fail(EXIT_ERROR, "you have too many requests under way, or files of the vault open; close some, or try again");
+		return fail(
+			EXIT_ERROR,
+			"you have too many requests under way, or files of the vault open; close some, or try again");
 	if (r == -EROFS)
 		return fail(EXIT_UNAVAILABLE, "%s", mount_read_only(m));
 	if (r == -EPROTO)
@@ -310,9 +331,13 @@ static int report_lost(const struct mount *m, int r, bool changes)
 	if (!lost(r))
 		return fail(exit_for_errno(r), "%s/.coffer/ctl: %s; look at: " COFFER " doctor", m->path, strerror(-r));
 	if (changes)
-		return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); whether it was done is not known, look before you repeat it; see: "
-			    "" COFFER " doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
-	return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); see: " COFFER " doctor", m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
+		return fail(EXIT_UNAVAILABLE,
+			    "no answer from %s within %d s (%s); whether it was done is not known, look before you "
+			    "repeat it; see: "
+			    "" COFFER " doctor",
+			    m->path, CLIENT_PATIENCE_MS / 1000, strerror(-r));
+	return fail(EXIT_UNAVAILABLE, "no answer from %s within %d s (%s); see: " COFFER " doctor", m->path,
+		    CLIENT_PATIENCE_MS / 1000, strerror(-r));
 }
 
 static int perform(struct cli *c, json_t *request, bool changes, struct message message, json_t **ret_answer)
@@ -356,12 +381,14 @@ int client_change(struct cli *c, json_t *request, const void *value, size_t len,
 	return perform(c, request, true, (struct message){ .value = value, .len = len }, ret_answer);
 }
 
-int client_change_streamed(struct cli *c, json_t *request, int (*send)(int fd, void *arg), void *arg, json_t **ret_answer)
+int client_change_streamed(struct cli *c, json_t *request, int (*send)(int fd, void *arg), void *arg,
+			   json_t **ret_answer)
 {
 	return perform(c, request, true, (struct message){ .send = send, .arg = arg }, ret_answer);
 }
 
-int client_send(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer, uint8_t **ret_bytes, size_t *ret_len, bool *ret_stale)
+int client_send(struct cli *c, json_t *request, const void *value, size_t len, json_t **ret_answer, uint8_t **ret_bytes,
+		size_t *ret_len, bool *ret_stale)
 {
 	const struct mount *m;
 	const char *error;
@@ -378,7 +405,9 @@ int client_send(struct cli *c, json_t *request, const void *value, size_t len, j
 	status = cli_mount(c, &m);
 	if (status)
 		goto out;
-	r = exchange(m->path, request, false, (struct message){ .value = value, .len = len, .bytes = ret_bytes != NULL }, &answer, ret_bytes ? &bytes : NULL, &n);
+	r = exchange(m->path, request, false,
+		     (struct message){ .value = value, .len = len, .bytes = ret_bytes != NULL }, &answer,
+		     ret_bytes ? &bytes : NULL, &n);
 	if (r < 0) {
 		status = report_lost(m, r, false);
 		goto out;

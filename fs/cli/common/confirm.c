@@ -1,4 +1,5 @@
-/* What cannot be undone is asked for once more, where somebody sits at the terminal who can answer. Scripts are not asked: they say what they want. */
+/* What cannot be undone is asked for once more, where somebody sits at the terminal who can answer. Scripts are not
+ * asked: they say what they want. */
 #include "fs/cli/common/cli.h"
 
 #include <ctype.h>

@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-/* True when its pid, user or cgroup namespace is not the machine's first, its mount namespace is not the init process's (as under unshare -m), or its cgroup is a
- * container's: the resolver's rules (fs/caller/resolver.c). Doubt is true. */
+/* True when its pid, user or cgroup namespace is not the machine's first, its mount namespace is not the init process's
+ * (as under unshare -m), or its cgroup is a container's: the resolver's rules (fs/caller/resolver.c). Doubt is true. */
 bool in_container(void);
 
 #endif

@@ -1,5 +1,7 @@
-/* Editors write what they show into files of their own. Nearly all put these beside the file, or into places that the environment names: so HOME, the XDG directories and TMPDIR lie in the private directory, which goes
- * when the command ends. That leaves the caller's own settings out, which may name any other place. A second lock for editors that we know: they are told not to keep such files at all. */
+/* Editors write what they show into files of their own. Nearly all put these beside the file, or into places that the
+ * environment names: so HOME, the XDG directories and TMPDIR lie in the private directory, which goes when the command
+ * ends. That leaves the caller's own settings out, which may name any other place. A second lock for editors that we
+ * know: they are told not to keep such files at all. */
 #include "fs/cli/common/editor.h"
 
 #include <errno.h>
@@ -18,21 +20,21 @@
 
 #include "fs/cli/common/cli.h"
 
-#define HOME_DIR "/home"		/* below the private directory, like what follows */
+#define HOME_DIR "/home" /* below the private directory, like what follows */
 
 /* ---- editors that we know ---- */
 
 enum reach {
-	REACH_ENVIRONMENT = 0,	/* keeps its files where it is told */
-	REACH_TMP,		/* has a file without a name in /tmp, whatever it is told: GNU ed, by tmpfile(3) */
-	REACH_OTHERS,		/* hands the file to a process that runs already, with places and settings of its own */
+	REACH_ENVIRONMENT = 0, /* keeps its files where it is told */
+	REACH_TMP,             /* has a file without a name in /tmp, whatever it is told: GNU ed, by tmpfile(3) */
+	REACH_OTHERS,          /* hands the file to a process that runs already, with places and settings of its own */
 };
 
 struct known_editor {
-	const char *name;	/* a pattern of fnmatch(3) for the program's name */
-	const char *options;	/* for sh, behind the name; what the caller's words say comes after it, and counts */
+	const char *name;    /* a pattern of fnmatch(3) for the program's name */
+	const char *options; /* for sh, behind the name; what the caller's words say comes after it, and counts */
 	enum reach reach;
-	bool told_by_exinit;	/* where it keeps its copies: it has no options for that */
+	bool told_by_exinit; /* where it keeps its copies: it has no options for that */
 };
 
 #define VIM_OPTIONS " -n -i NONE -c 'silent! set noundofile nobackup nowritebackup'"
@@ -48,9 +50,11 @@ static const struct known_editor known_editors[] = {
 	{ .name = "nano", .options = " --rcfile=\"$HOME/.nanorc\"" },
 	{ .name = "rnano", .options = " --rcfile=\"$HOME/.nanorc\"" },
 	{ .name = "emacsclient*", .reach = REACH_OTHERS },
-	{ .name = "emacs*", .options = " -Q --eval '(setq make-backup-files nil auto-save-default nil auto-save-list-file-prefix nil create-lockfiles nil)'" },
+	{ .name = "emacs*",
+	  .options = " -Q --eval '(setq make-backup-files nil auto-save-default nil auto-save-list-file-prefix nil "
+		     "create-lockfiles nil)'" },
 	{ .name = "micro", .options = " -backup false -savehistory false -savecursor false -saveundo false" },
-	{ .name = "busybox" },	/* its vi and ed keep all in memory */
+	{ .name = "busybox" }, /* its vi and ed keep all in memory */
 	{ .name = "ed", .reach = REACH_TMP },
 	{ .name = "red", .reach = REACH_TMP },
 };
@@ -65,7 +69,8 @@ static const struct known_editor *find_known(const char *path)
 	return NULL;
 }
 
-/* What the first word stands for. A name such as vi is a link on most systems; one such as mcedit is, too, and tells more than what it leads to: so the program's name counts, then the one that was typed. */
+/* What the first word stands for. A name such as vi is a link on most systems; one such as mcedit is, too, and tells
+ * more than what it leads to: so the program's name counts, then the one that was typed. */
 static const struct known_editor *look_up(const char *word)
 {
 	const char *path = strchr(word, '/') ? "" : getenv("PATH");
@@ -76,7 +81,8 @@ static const struct known_editor *look_up(const char *word)
 	for (const char *dir = path ? path : ""; *dir; dir += strcspn(dir, ":"), dir += *dir == ':') {
 		int n = (int)strcspn(dir, ":");
 
-		if ((size_t)snprintf(found, sizeof(found), "%.*s/%s", n ? n : 1, n ? dir : ".", word) < sizeof(found) && access(found, X_OK) == 0)
+		if ((size_t)snprintf(found, sizeof(found), "%.*s/%s", n ? n : 1, n ? dir : ".", word) < sizeof(found) &&
+		    access(found, X_OK) == 0)
 			break;
 	}
 	if (realpath(found, real))
@@ -87,7 +93,15 @@ static const struct known_editor *look_up(const char *word)
 /* ---- the private home ---- */
 
 static const char *const directories[] = {
-	EDITOR_FILES, HOME_DIR, HOME_DIR "/.config", HOME_DIR "/.cache", HOME_DIR "/.local", HOME_DIR "/.local/share", HOME_DIR "/.local/state", HOME_DIR "/run", HOME_DIR "/tmp",
+	EDITOR_FILES,
+	HOME_DIR,
+	HOME_DIR "/.config",
+	HOME_DIR "/.cache",
+	HOME_DIR "/.local",
+	HOME_DIR "/.local/share",
+	HOME_DIR "/.local/state",
+	HOME_DIR "/run",
+	HOME_DIR "/tmp",
 };
 
 static const struct place {
@@ -104,16 +118,43 @@ static const struct place {
 	{ "TEMP", HOME_DIR "/tmp" },
 };
 
-/* Each names a file or directory to write to, or settings that can name one, or a process that would be given the file. Without them all falls back to the home. */
+/* Each names a file or directory to write to, or settings that can name one, or a process that would be given the file.
+ * Without them all falls back to the home. */
 static const char *const forgotten[] = {
-	"VIMINIT", "GVIMINIT", "EXINIT", "NEXINIT", "VILEINIT",
-	"NVIM", "NVIM_LISTEN_ADDRESS", "NVIM_LOG_FILE", "NVIM_APPNAME", "EMACS_SOCKET_NAME", "EMACS_SERVER_FILE", "ALTERNATE_EDITOR", "DBUS_SESSION_BUS_ADDRESS",
-	"MICRO_CONFIG_HOME", "MC_HOME", "MC_TMPDIR", "JED_HOME", "KAKOUNE_CONFIG_DIR",
+	"VIMINIT",
+	"GVIMINIT",
+	"EXINIT",
+	"NEXINIT",
+	"VILEINIT",
+	"NVIM",
+	"NVIM_LISTEN_ADDRESS",
+	"NVIM_LOG_FILE",
+	"NVIM_APPNAME",
+	"EMACS_SOCKET_NAME",
+	"EMACS_SERVER_FILE",
+	"ALTERNATE_EDITOR",
+	"DBUS_SESSION_BUS_ADDRESS",
+	"MICRO_CONFIG_HOME",
+	"MC_HOME",
+	"MC_TMPDIR",
+	"JED_HOME",
+	"KAKOUNE_CONFIG_DIR",
 	/* of what an editor may start: shells, pagers, interpreters */
-	"HISTFILE", "ZDOTDIR", "LESSHISTFILE", "PYTHON_HISTORY", "IPYTHONDIR", "NODE_REPL_HISTORY", "SQLITE_HISTORY", "PSQL_HISTORY", "MYSQL_HISTFILE", "GDBHISTFILE", "RLWRAP_HOME",
+	"HISTFILE",
+	"ZDOTDIR",
+	"LESSHISTFILE",
+	"PYTHON_HISTORY",
+	"IPYTHONDIR",
+	"NODE_REPL_HISTORY",
+	"SQLITE_HISTORY",
+	"PSQL_HISTORY",
+	"MYSQL_HISTFILE",
+	"GDBHISTFILE",
+	"RLWRAP_HOME",
 };
 
-/* Read, never written, and found by way of the old home or runtime directory unless a variable names them: else no window would open. */
+/* Read, never written, and found by way of the old home or runtime directory unless a variable names them: else no
+ * window would open. */
 static const struct {
 	const char *variable, *from, *below;
 } kept[] = {
@@ -162,7 +203,8 @@ static void keep_display(void)
 	const char *display = getenv("WAYLAND_DISPLAY"), *runtime = getenv("XDG_RUNTIME_DIR");
 	char path[PATH_MAX];
 
-	if (display && runtime && display[0] && display[0] != '/' && (size_t)snprintf(path, sizeof(path), "%s/%s", runtime, display) < sizeof(path))
+	if (display && runtime && display[0] && display[0] != '/' &&
+	    (size_t)snprintf(path, sizeof(path), "%s/%s", runtime, display) < sizeof(path))
 		setenv("WAYLAND_DISPLAY", path, 1);
 }
 
@@ -175,7 +217,8 @@ static void set_environment(const struct editor *e, const char *dir)
 	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
 		const char *from = getenv(kept[i].from);
 
-		if (from && from[0] == '/' && (size_t)snprintf(path, sizeof(path), "%s/%s", from, kept[i].below) < sizeof(path))
+		if (from && from[0] == '/' &&
+		    (size_t)snprintf(path, sizeof(path), "%s/%s", from, kept[i].below) < sizeof(path))
 			setenv(kept[i].variable, path, 0);
 	}
 	for (size_t i = 0; i < sizeof(forgotten) / sizeof(forgotten[0]); i++)
@@ -201,12 +244,10 @@ static size_t plain_word(const char *typed)
 	return typed[len] == '\0' || typed[len] == ' ' || typed[len] == '\t' ? len : 0;
 }
 
-static bool starts_with(const char *s, const char *prefix)
-{
-	return strncmp(s, prefix, strlen(prefix)) == 0;
-}
+static bool starts_with(const char *s, const char *prefix) { return strncmp(s, prefix, strlen(prefix)) == 0; }
 
-/* The editor has another home and another working directory than the caller, whose words may name the program by either. */
+/* The editor has another home and another working directory than the caller, whose words may name the program by
+ * either. */
 static int compose(struct editor *e)
 {
 	const char *home = getenv("HOME"), *word = e->typed, *before = "", *options = "";
@@ -251,11 +292,17 @@ int editor_choose(struct editor *ret)
 	if (typed && *typed)
 		ret->typed = typed;
 	if (compose(ret) < 0)
-		return fail(EXIT_USAGE, "$VISUAL or $EDITOR is longer than %d bytes; put it into a script", PATH_MAX / 2);
+		return fail(EXIT_USAGE, "$VISUAL or $EDITOR is longer than %d bytes; put it into a script",
+			    PATH_MAX / 2);
 	if (ret->known && ret->known->reach == REACH_OTHERS)
-		return fail(EXIT_USAGE, "\"%s\" hands the value to a process that runs already, which may keep it anywhere; set $EDITOR to an editor that starts anew, such as emacs -nw", ret->typed);
+		return fail(EXIT_USAGE,
+			    "\"%s\" hands the value to a process that runs already, which may keep it anywhere; set "
+			    "$EDITOR to an editor that starts anew, such as emacs -nw",
+			    ret->typed);
 	if (ret->known && ret->known->reach == REACH_TMP && on_a_disk("/tmp"))
-		note("warning: \"%s\" keeps what it edits in a file without a name in /tmp, which is on a disk; other editors do not", ret->typed);
+		note("warning: \"%s\" keeps what it edits in a file without a name in /tmp, which is on a disk; other "
+		     "editors do not",
+		     ret->typed);
 	return EXIT_DONE;
 }
 
@@ -286,7 +333,8 @@ static void start(const struct editor *e, const char *dir, const char *file)
 	if (!getcwd(here, sizeof(here)))
 		here[0] = '\0';
 	set_environment(e, dir);
-	/* what an editor writes by a name without a directory lies there: what it saves when its terminal goes, for one */
+	/* what an editor writes by a name without a directory lies there: what it saves when its terminal goes, for one
+	 */
 	if (chdir(getenv("HOME")) < 0)
 		_exit(126);
 	execl("/bin/sh", "sh", "-c", e->command, "sh", file, here, old_home, (char *)NULL);
@@ -295,7 +343,8 @@ static void start(const struct editor *e, const char *dir, const char *file)
 
 static int run_and_wait(const struct editor *e, const char *dir, const char *file, int *ret_wait_status)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN }, pass = { .sa_handler = pass_on }, old_int, old_quit, old_term, old_hup;
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, pass = { .sa_handler = pass_on }, old_int, old_quit,
+			 old_term, old_hup;
 	int r;
 
 	sigaction(SIGINT, &ignore, &old_int);
@@ -304,7 +353,7 @@ static int run_and_wait(const struct editor *e, const char *dir, const char *fil
 	if (editor_pid == 0) {
 		sigaction(SIGINT, &old_int, NULL);
 		sigaction(SIGQUIT, &old_quit, NULL);
-		signal(SIGXFSZ, SIG_DFL);	/* ours alone */
+		signal(SIGXFSZ, SIG_DFL); /* ours alone */
 		start(e, dir, file);
 	}
 	r = editor_pid < 0 ? -errno : 0;

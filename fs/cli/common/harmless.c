@@ -13,7 +13,7 @@ static size_t decode(const unsigned char *p, uint32_t *ret_code)
 	uint32_t code = n == 1 ? p[0] : n ? p[0] & (0x7fu >> n) : 0;
 
 	for (size_t i = 1; i < n; i++) {
-		if ((p[i] & 0xc0) != 0x80)	/* the end of the text, too */
+		if ((p[i] & 0xc0) != 0x80) /* the end of the text, too */
 			return 0;
 		code = code << 6 | (p[i] & 0x3f);
 	}
@@ -23,11 +23,12 @@ static size_t decode(const unsigned char *p, uint32_t *ret_code)
 	return n;
 }
 
-/* What a terminal obeys (C0, DEL, C1), or what makes it show a line in another order than it has, or on two (Unicode: Bidi_Control, line and paragraph separators). */
+/* What a terminal obeys (C0, DEL, C1), or what makes it show a line in another order than it has, or on two (Unicode:
+ * Bidi_Control, line and paragraph separators). */
 static bool obeyed(uint32_t code)
 {
-	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
-	       (code >= 0x2066 && code <= 0x2069);
+	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f ||
+	       (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
 void make_harmless(char *text)
@@ -44,7 +45,8 @@ void make_harmless(char *text)
 	}
 }
 
-/* What a terminal obeys stands only in strings, where it may be written as \u. Newlines and the like between them are ours; in strings they are escaped already. */
+/* What a terminal obeys stands only in strings, where it may be written as \u. Newlines and the like between them are
+ * ours; in strings they are escaped already. */
 void put_harmless_json(FILE *out, const char *text)
 {
 	uint32_t code = 0;

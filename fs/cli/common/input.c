@@ -17,10 +17,12 @@
 #include "store/keys/envelope.h"
 #include "store/keys/kek.h"
 
-#define ARENA_VALUE (5u << 19)		/* 2.5 MiB: one value of VALUE_MAX + 1 bytes, rounded up by the allocator, and small things */
-#define ARENA_MIN   (16u << 10)
-#define TTY_LINE_MAX 4095u		/* Linux, N_TTY_BUF_SIZE: of a longer line the newline alone comes through, and then it has 4096 bytes */
-#define PASTE_MS    100
+/* 2.5 MiB: one value of VALUE_MAX + 1 bytes, rounded up by the allocator, and small things */
+#define ARENA_VALUE  (5u << 19)
+#define ARENA_MIN    (16u << 10)
+/* Linux, N_TTY_BUF_SIZE: of a longer line the newline alone comes through, and then it has 4096 bytes */
+#define TTY_LINE_MAX 4095u
+#define PASTE_MS     100
 
 static volatile sig_atomic_t interrupted;
 
@@ -33,13 +35,17 @@ int input_prepare(size_t values)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_MEMLOCK, &limit);
 	}
-	/* Not memfd_secret: the mount does direct I/O, for which the kernel pins the caller's pages, and those it refuses to pin (EFAULT). */
+	/* Not memfd_secret: the mount does direct I/O, for which the kernel pins the caller's pages, and those it
+	 * refuses to pin (EFAULT). */
 	for (size_t size = values * ARENA_VALUE; size >= ARENA_MIN; size /= 2) {
 		r = secmem_init(size, SECMEM_ONLY_MLOCK);
 		if (r == 0 || r == -EALREADY)
 			return EXIT_DONE;
 	}
-	return fail(EXIT_ERROR, "cannot lock memory for the value (%s); raise the limit: ulimit -l 8192, or LimitMEMLOCK= of the unit", strerror(-r));
+	return fail(
+		EXIT_ERROR,
+		"cannot lock memory for the value (%s); raise the limit: ulimit -l 8192, or LimitMEMLOCK= of the unit",
+		strerror(-r));
 }
 
 struct secbuf *input_buffer(void)
@@ -95,10 +101,7 @@ size_t input_trimmed(const void *data, size_t len)
 	return len;
 }
 
-static void on_signal(int signal_number)
-{
-	interrupted = signal_number;
-}
+static void on_signal(int signal_number) { interrupted = signal_number; }
 
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGPIPE };
 #define SIGNALS (sizeof(signals) / sizeof(signals[0]))
@@ -194,7 +197,8 @@ static int read_hidden_once(int fd, const char *prompt, struct secbuf *buf)
 	return r;
 }
 
-/* One line into buf, with the terminal's echo off. Signals that end or stop the process first give the terminal its echo back; who goes on after a stop is asked again. */
+/* One line into buf, with the terminal's echo off. Signals that end or stop the process first give the terminal its
+ * echo back; who goes on after a stop is asked again. */
 static int read_hidden(int fd, const char *prompt, struct secbuf *buf)
 {
 	int r;
@@ -209,7 +213,10 @@ static int read_hidden(int fd, const char *prompt, struct secbuf *buf)
 static int explain_line(int r, const char *what, const char *instead)
 {
 	if (r == -EOVERFLOW)
-		return fail(EXIT_USAGE, "a terminal takes no line of more than %u characters, and drops the rest; %s was not taken; %s", TTY_LINE_MAX - 1, what, instead);
+		return fail(
+			EXIT_USAGE,
+			"a terminal takes no line of more than %u characters, and drops the rest; %s was not taken; %s",
+			TTY_LINE_MAX - 1, what, instead);
 	return fail(EXIT_USAGE, "more than one line was typed, or pasted; %s was not taken; %s", what, instead);
 }
 
@@ -234,7 +241,10 @@ int input_value(const char *file, const char *prompt, struct secbuf **ret_value)
 		goto out;
 	}
 	if (r == -EFBIG && room <= VALUE_MAX) {
-		fail(EXIT_ERROR, "the value is longer than the %zu bytes that could be locked in memory; raise the limit: ulimit -l 8192", room);
+		fail(EXIT_ERROR,
+		     "the value is longer than the %zu bytes that could be locked in memory; raise the limit: ulimit "
+		     "-l 8192",
+		     room);
 		goto out;
 	}
 	if (r == -EFBIG) {
@@ -247,7 +257,8 @@ int input_value(const char *file, const char *prompt, struct secbuf **ret_value)
 	}
 	/* At a terminal an empty line is a change of mind. */
 	if (secbuf_len(b) == 0 && fd == STDIN_FILENO && isatty(fd)) {
-		status = fail(EXIT_USAGE, "nothing was typed, so nothing is stored; for an empty value: " COFFER " put NAME < /dev/null");
+		status = fail(EXIT_USAGE, "nothing was typed, so nothing is stored; for an empty value: " COFFER
+					  " put NAME < /dev/null");
 		goto out;
 	}
 	*ret_value = b;
@@ -297,7 +308,8 @@ int input_passphrase(const char *prompt, bool twice, struct secbuf **ret_passphr
 	status = passphrase_once("Again: ", &second);
 	if (status)
 		goto out;
-	if (secbuf_len(first) != secbuf_len(second) || secret_cmp(secbuf_cdata(first), secbuf_cdata(second), secbuf_len(first)) != 0)
+	if (secbuf_len(first) != secbuf_len(second) ||
+	    secret_cmp(secbuf_cdata(first), secbuf_cdata(second), secbuf_len(first)) != 0)
 		status = fail(EXIT_USAGE, "the two passphrases differ; nothing was made, try again");
 out:
 	secbuf_free(second);

@@ -1,4 +1,5 @@
-/* The janitor is a process that holds the other end of a pipe: when the pipe closes, because the command is done, failed, or was killed (SIGKILL too), it removes the directory. So there is one way out, and every exit takes it. */
+/* The janitor is a process that holds the other end of a pipe: when the pipe closes, because the command is done,
+ * failed, or was killed (SIGKILL too), it removes the directory. So there is one way out, and every exit takes it. */
 #include "fs/cli/common/janitor.h"
 
 #include <errno.h>
@@ -40,7 +41,8 @@ static int wipe_entry(const char *path, const struct stat *st, int type, struct 
 
 static bool closed_found;
 
-/* What was closed to its owner (a cache's directories that nobody is to write to, for one) is opened: else it would stay, and all that lies in it. */
+/* What was closed to its owner (a cache's directories that nobody is to write to, for one) is opened: else it would
+ * stay, and all that lies in it. */
 static int open_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)ftw;
@@ -64,10 +66,7 @@ static void open_tree_up(const char *path)
 	}
 }
 
-void remove_tree(const char *path)
-{
-	nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-}
+void remove_tree(const char *path) { nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS); }
 
 static void run(const char *dir, bool wipe, int pipe_fd)
 {

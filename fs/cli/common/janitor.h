@@ -8,12 +8,12 @@
 
 struct janitor {
 	char dir[PATH_MAX];
-	int alive;		/* write end of the pipe, -1: none */
+	int alive; /* write end of the pipe, -1: none */
 	pid_t pid;
 };
 
-/* Makes a directory of the template (as mkdtemp(3) wants it), mode 0700, and starts the process that takes it away with all that lies in it; wipe: what its files hold is overwritten first.
- * 0 or negative errno, and nothing is there. */
+/* Makes a directory of the template (as mkdtemp(3) wants it), mode 0700, and starts the process that takes it away with
+ * all that lies in it; wipe: what its files hold is overwritten first. 0 or negative errno, and nothing is there. */
 int janitor_open(const char *template, bool wipe, struct janitor *ret);
 /* The directory goes now; back when it has gone. Harmless where nothing was opened (alive -1), and twice. */
 void janitor_close(struct janitor *j);

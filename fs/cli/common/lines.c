@@ -12,16 +12,16 @@
 #include "fs/cli/common/names.h"
 #include "fs/common/timefmt.h"
 
-#define RECORD_MAX (1u << 20)	/* bytes of one line; the files' own are far shorter */
+#define RECORD_MAX (1u << 20) /* bytes of one line; the files' own are far shorter */
 #define FOLLOW_MS  200
 
 struct reader {
 	int fd;
 	const struct lines_file *file;
 	bool follow, json;
-	bool any;		/* a record was printed */
+	bool any; /* a record was printed */
 	struct lines_filter filter;
-	const char *word;	/* of lines_each */
+	const char *word; /* of lines_each */
 	void (*each)(const json_t *record, void *arg);
 	void *arg;
 	char *line;
@@ -94,7 +94,7 @@ static void take_lines(struct reader *r)
 	memmove(r->line, r->line + done, r->len - done);
 	r->len -= done;
 	if (r->len == r->size)
-		r->len = 0;	/* no record is that long: not a log's line */
+		r->len = 0; /* no record is that long: not a log's line */
 }
 
 /* Reads on until the end: 0, or negative errno. */
@@ -118,7 +118,9 @@ static int explain(const struct lines_file *file, const char *mount, int error)
 {
 	switch (error) {
 	case EACCES:
-		return fail(EXIT_DENIED, "you may not read %s: no binding gives you audit/read; an administrator can: %s grant auditor user:%u --on '*'",
+		return fail(EXIT_DENIED,
+			    "you may not read %s: no binding gives you audit/read; an administrator can: %s grant "
+			    "auditor user:%u --on '*'",
 			    file->what, mount_command(mount), (unsigned)geteuid());
 	case EKEYREVOKED:
 		return fail(EXIT_DENIED, "your right to read %s was taken away", file->what);
@@ -126,9 +128,12 @@ static int explain(const struct lines_file *file, const char *mount, int error)
 	case ECONNABORTED:
 		return fail(EXIT_UNAVAILABLE, "no daemon stands behind %s any more; see: " COFFER " doctor", mount);
 	case ENOKEY:
-		return fail(EXIT_UNAVAILABLE, "the vault is sealed, so nobody's right to read %s is known; as root: %s unseal", file->what, mount_command(mount));
+		return fail(EXIT_UNAVAILABLE,
+			    "the vault is sealed, so nobody's right to read %s is known; as root: %s unseal",
+			    file->what, mount_command(mount));
 	default:
-		return fail(exit_for_errno(error), "cannot read %s/.coffer/%s: %s; see: " COFFER " doctor", mount, file->name, strerror(error));
+		return fail(exit_for_errno(error), "cannot read %s/.coffer/%s: %s; see: " COFFER " doctor", mount,
+			    file->name, strerror(error));
 	}
 }
 
@@ -148,7 +153,8 @@ static int reader_open(struct cli *c, struct reader *r, const struct mount **ret
 	return EXIT_DONE;
 }
 
-int lines_each(struct cli *c, const struct lines_file *file, const char *word, void (*fn)(const json_t *record, void *arg), void *arg)
+int lines_each(struct cli *c, const struct lines_file *file, const char *word,
+	       void (*fn)(const json_t *record, void *arg), void *arg)
 {
 	struct reader r = { .fd = -1, .file = file, .size = RECORD_MAX, .word = word, .each = fn, .arg = arg };
 	const struct mount *m;
@@ -168,7 +174,12 @@ int lines_run(struct cli *c, const struct args *a, const struct lines_file *file
 {
 	const char *since = args_value(a, "since");
 	const struct timespec pause = { .tv_nsec = FOLLOW_MS * 1000000 };
-	struct reader r = { .fd = -1, .file = file, .filter = filter, .follow = args_has(a, "follow"), .json = c->output == OUTPUT_JSON, .size = RECORD_MAX };
+	struct reader r = { .fd = -1,
+			    .file = file,
+			    .filter = filter,
+			    .follow = args_has(a, "follow"),
+			    .json = c->output == OUTPUT_JSON,
+			    .size = RECORD_MAX };
 	const struct mount *m;
 	int status, error;
 
@@ -178,7 +189,10 @@ int lines_run(struct cli *c, const struct args *a, const struct lines_file *file
 	if (status)
 		return status;
 	if (since && time_parse_since(since, time_now(), &r.filter.since) < 0)
-		return fail(EXIT_USAGE, "--since \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span such as 12h for the last 12 hours", since);
+		return fail(EXIT_USAGE,
+			    "--since \"%s\" is not a time; write 2027-01-31T12:00:00Z, or a span such as 12h for the "
+			    "last 12 hours",
+			    since);
 	status = reader_open(c, &r, &m);
 	if (status)
 		return status;

@@ -28,7 +28,8 @@ static bool take_field(const char **p, char *ret, size_t len)
 	while (*s && *s != ' ' && *s != '\n') {
 		char c = *s++;
 
-		if (c == '\\' && s[0] >= '0' && s[0] <= '3' && s[1] >= '0' && s[1] <= '7' && s[2] >= '0' && s[2] <= '7') {
+		if (c == '\\' && s[0] >= '0' && s[0] <= '3' && s[1] >= '0' && s[1] <= '7' && s[2] >= '0' &&
+		    s[2] <= '7') {
 			c = (char)((s[0] - '0') << 6 | (s[1] - '0') << 3 | (s[2] - '0'));
 			s += 3;
 		}
@@ -59,7 +60,7 @@ static bool parse_line(const char *line, struct entry *ret)
 	while (strcmp(skipped, "-") != 0);
 	if (!take_field(&p, ret->type, sizeof(ret->type)) || !take_field(&p, ret->source, sizeof(ret->source)))
 		return false;
-	if (!take_field(&p, ret->options, sizeof(ret->options)))	/* longer than ours ever are */
+	if (!take_field(&p, ret->options, sizeof(ret->options))) /* longer than ours ever are */
 		ret->options[0] = '\0';
 	return true;
 }
@@ -77,10 +78,7 @@ static bool has_option(const char *options, const char *wanted)
 }
 
 /* fusermount(1) mounts for anybody, with any type and source: but not as root's. */
-static bool is_roots(const struct entry *e)
-{
-	return has_option(e->options, "user_id=0");
-}
+static bool is_roots(const struct entry *e) { return has_option(e->options, "user_id=0"); }
 
 static bool is_vault(const struct entry *e)
 {
@@ -96,21 +94,23 @@ const char *vault_name_of(const char *store)
 }
 
 /* Calls for each line; the last that matches is the topmost. */
-static int find(const char *text, bool (*match)(const struct entry *e, const char *arg), const char *arg, struct mount *ret_mount)
+static int find(const char *text, bool (*match)(const struct entry *e, const char *arg), const char *arg,
+		struct mount *ret_mount)
 {
 	struct entry *e = malloc(sizeof(*e));
 	int r = -ENOENT;
 
 	if (!e)
 		return -ENOMEM;
-	for (const char *line = text; *line; ) {
+	for (const char *line = text; *line;) {
 		const char *end = strchrnul(line, '\n');
 
 		if (parse_line(line, e) && match(e, arg)) {
 			r = is_vault(e) ? 0 : -ENOTTY;
 			if (r == 0) {
 				snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", e->path);
-				snprintf(ret_mount->store, sizeof(ret_mount->store), "%s", e->source + strlen(SOURCE_PREFIX));
+				snprintf(ret_mount->store, sizeof(ret_mount->store), "%s",
+					 e->source + strlen(SOURCE_PREFIX));
 				ret_mount->read_only_here = has_option(e->here, "ro");
 				ret_mount->read_only = has_option(e->options, "ro");
 			}
@@ -121,10 +121,7 @@ static int find(const char *text, bool (*match)(const struct entry *e, const cha
 	return r;
 }
 
-static bool at_path(const struct entry *e, const char *path)
-{
-	return strcmp(e->path, path) == 0;
-}
+static bool at_path(const struct entry *e, const char *path) { return strcmp(e->path, path) == 0; }
 
 static bool of_vault(const struct entry *e, const char *vault)
 {
@@ -188,7 +185,7 @@ bool mount_is_gone(const char *path)
 
 	if (statfs(path, &fs) < 0 || fs.f_type != FUSE_SUPER_MAGIC || stat(path, &st) < 0 || read_mountinfo(&text) < 0)
 		return false;
-	for (const char *line = text; *line && !there; ) {
+	for (const char *line = text; *line && !there;) {
 		const char *end = strchrnul(line, '\n');
 
 		there = sscanf(line, "%*u %*u %u:%u", &maj, &min) == 2 && makedev(maj, min) == st.st_dev;
@@ -218,7 +215,8 @@ int mount_find(const char *path, const char *vault, struct mount *ret_mount)
 	r = mountinfo_find(text, given, NULL, ret_mount);
 	if (r != -ENOENT)
 		goto out;
-	/* what /proc says of a place in a mount that is gone looks like a path from the root, where something else lies */
+	/* what /proc says of a place in a mount that is gone looks like a path from the root, where something else lies
+	 */
 	resolved = mount_is_gone(path) ? NULL : realpath(path, NULL);
 	if (resolved)
 		r = mountinfo_find(text, resolved, NULL, ret_mount);
@@ -248,17 +246,26 @@ const char *mount_read_only(const struct mount *m)
 	char *text;
 
 	if (m->read_only) {
-		snprintf(buf, sizeof(buf), "%s is read-only here: files can be read, but requests are written; as root: mount -i -o remount,rw %s", m->path, m->path);
+		snprintf(buf, sizeof(buf),
+			 "%s is read-only here: files can be read, but requests are written; as root: mount -i -o "
+			 "remount,rw %s",
+			 m->path, m->path);
 	} else if (m->read_only_here) {
 		int r = read_mountinfo(&text);
 		if (r == 0) {
 			r = find(text, of_store_writable, m->store, &other);
 			free(text);
 		}
-		snprintf(buf, sizeof(buf), "%s is bound read-only here: files can be read, but requests are written; %s%s, or as root: mount -i -o remount,bind,rw %s", m->path,
-			 r ? "ask where the vault itself is mounted" : "the same vault takes them with -m ", r ? "" : other.path, m->path);
+		snprintf(buf, sizeof(buf),
+			 "%s is bound read-only here: files can be read, but requests are written; %s%s, or as root: "
+			 "mount -i -o remount,bind,rw %s",
+			 m->path, r ? "ask where the vault itself is mounted" : "the same vault takes them with -m ",
+			 r ? "" : other.path, m->path);
 	} else {
-		snprintf(buf, sizeof(buf), "the vault is mounted read-only (-o ro), so nothing is changed; as root: cofferd %s %s -o remount,rw", m->store, m->path);
+		snprintf(buf, sizeof(buf),
+			 "the vault is mounted read-only (-o ro), so nothing is changed; as root: cofferd %s %s -o "
+			 "remount,rw",
+			 m->store, m->path);
 	}
 	return buf;
 }

@@ -10,7 +10,10 @@
 #include "fs/cli/common/cli.h"
 #include "policy/scope.h"
 
-struct unknown { enum principal_kind kind; char name[64]; };
+struct unknown {
+	enum principal_kind kind;
+	char name[64];
+};
 
 static int resolve(enum principal_kind kind, const char *name, void *arg, uint32_t *ret_id)
 {
@@ -37,11 +40,16 @@ int principal_argument(const char *given, struct principal *ret_principal, char 
 	int r = principal_parse(given, resolve, &u, ret_principal);
 
 	if (r == -ENOENT)
-		return fail(EXIT_NOT_FOUND, "there is no %s \"%s\" on this machine; give the number if it lives elsewhere: %s:1000",
-			    u.kind == PRINCIPAL_GROUP ? "group" : "user", u.name, u.kind == PRINCIPAL_GROUP ? "group" : "user");
+		return fail(EXIT_NOT_FOUND,
+			    "there is no %s \"%s\" on this machine; give the number if it lives elsewhere: %s:1000",
+			    u.kind == PRINCIPAL_GROUP ? "group" : "user", u.name,
+			    u.kind == PRINCIPAL_GROUP ? "group" : "user");
 	if (r < 0)
-		return fail(EXIT_USAGE, "\"%s\" is not a principal; write user:NAME, group:NAME, host or everyone, joined by commas to narrow "
-			    "(user:1000,host)", given);
+		return fail(EXIT_USAGE,
+			    "\"%s\" is not a principal; write user:NAME, group:NAME, host or everyone, joined by "
+			    "commas to narrow "
+			    "(user:1000,host)",
+			    given);
 	principal_print(ret_principal, ret_text);
 	return EXIT_DONE;
 }
@@ -50,7 +58,10 @@ int secret_name_check(const char *name)
 {
 	if (name_valid(name))
 		return EXIT_DONE;
-	return fail(EXIT_USAGE, "\"%.140s\" cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a digit%s", name, NAME_LEN_MAX, name_advice(name));
+	return fail(EXIT_USAGE,
+		    "\"%.140s\" cannot be a secret's name: 1 to %d of A-Z a-z 0-9 . _ - and the first a letter or a "
+		    "digit%s",
+		    name, NAME_LEN_MAX, name_advice(name));
 }
 
 /* What people try, and what does instead. */

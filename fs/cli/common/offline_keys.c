@@ -19,14 +19,15 @@
 #include "store/keys/keyholder.h"
 #include "store/keys/keys.h"
 
-#define WHY_MAX      512
-#define ARENA        (1u << 20)
-#define NO_LIMIT     1000000000u	/* unwraps: who asks is root, and has the KEK anyway */
-#define READY        "k"
+#define WHY_MAX  512
+#define ARENA    (1u << 20)
+#define NO_LIMIT 1000000000u /* unwraps: who asks is root, and has the KEK anyway */
+#define READY    "k"
 
 /* ---- the child ---- */
 
-/* The key file is opened while we may; it is read in the cell. One that is not root's, or not there, the provider words. */
+/* The key file is opened while we may; it is read in the cell. One that is not root's, or not there, the provider
+ * words. */
 static int open_key_file(const char *uri)
 {
 	struct stat st;
@@ -60,8 +61,10 @@ static int enter_cell(const struct role_args *args)
 	return r == 0 ? EXIT_DONE : fail(EXIT_ERROR, "the key holder cannot give up root: %s", strerror(-r));
 }
 
-/* Everything that needs root, then the cell, then the key. A key that cannot be opened as it should is reported before: nothing comes of it. */
-static int take_key(const struct role_args *args, struct kek_source *source, struct secbuf **ret_passphrase, struct kek **ret_kek)
+/* Everything that needs root, then the cell, then the key. A key that cannot be opened as it should is reported before:
+ * nothing comes of it. */
+static int take_key(const struct role_args *args, struct kek_source *source, struct secbuf **ret_passphrase,
+		    struct kek **ret_kek)
 {
 	const struct kek_ops *ops = kek_ops_for(source->uri);
 	int status = EXIT_DONE;
@@ -90,8 +93,13 @@ static int serve(const struct role_args *args, struct kek *kek, const char *uri)
 {
 	const int clients[] = { role_fd(args, "client0") };
 	const struct keyholder_config config = {
-		.source = { .uri = uri, .fd = -1 }, .kek = kek, .clients = clients, .n_clients = 1, .unseal_fd = -1,
-		.unwraps_per_second = NO_LIMIT, .unwrap_burst = NO_LIMIT,
+		.source = { .uri = uri, .fd = -1 },
+		.kek = kek,
+		.clients = clients,
+		.n_clients = 1,
+		.unseal_fd = -1,
+		.unwraps_per_second = NO_LIMIT,
+		.unwrap_burst = NO_LIMIT,
 	};
 	int ready = role_fd(args, "ready");
 
@@ -132,7 +140,8 @@ int offline_keys_role(const struct role_args *args)
 
 /* ---- the parent ---- */
 
-/* The user that guards the keys of this vault, beside its worker's. No other will do: nobody is whoever has no user of its own, and another vault's may be anybody's. */
+/* The user that guards the keys of this vault, beside its worker's. No other will do: nobody is whoever has no user of
+ * its own, and another vault's may be anybody's. */
 static int keys_user(uid_t worker, struct role_args *args)
 {
 	char names[USERS][USER_MAX + 8];
@@ -141,9 +150,12 @@ static int keys_user(uid_t worker, struct role_args *args)
 	offline_users(pw ? pw->pw_name : USER_WORKER, names);
 	pw = getpwnam(names[1]);
 	if (!pw)
-		return fail(EXIT_ERROR, "there is no user %s, as whom the vault's key is held; make it with: " USERADD " %s", names[1], names[1]);
+		return fail(EXIT_ERROR,
+			    "there is no user %s, as whom the vault's key is held; make it with: " USERADD " %s",
+			    names[1], names[1]);
 	if (pw->pw_uid == 0 || pw->pw_uid == worker)
-		return fail(EXIT_ERROR, "user %s has uid %u, which is %s; it must be a user of its own", names[1], (unsigned)pw->pw_uid,
+		return fail(EXIT_ERROR, "user %s has uid %u, which is %s; it must be a user of its own", names[1],
+			    (unsigned)pw->pw_uid,
 			    pw->pw_uid == 0 ? "root's" : "also the uid that the vault's database belongs to");
 	args->uid = pw->pw_uid;
 	args->gid = pw->pw_gid;
@@ -165,8 +177,11 @@ static int wait_until_ready(pid_t pid, int ready)
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (WIFEXITED(status) && WEXITSTATUS(status) != EXIT_DONE && WEXITSTATUS(status) < 127)
-		return WEXITSTATUS(status);	/* it has said why */
-	return fail(EXIT_ERROR, "the key holder died before it had the key (status %d); try again, and look at the kernel's log if it dies again", status);
+		return WEXITSTATUS(status); /* it has said why */
+	return fail(EXIT_ERROR,
+		    "the key holder died before it had the key (status %d); try again, and look at the kernel's log if "
+		    "it dies again",
+		    status);
 }
 
 static int spawn(struct offline *o, struct role_args *args, const char *uri, int uri_end, int ready)
@@ -200,8 +215,10 @@ int offline_keys_start(struct offline *o, const char *uri, uid_t worker)
 	if (status != EXIT_DONE)
 		return status;
 	dir = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, client) < 0 || pipe2(uri_pipe, O_CLOEXEC) < 0 || pipe2(ready, O_CLOEXEC) < 0)
-		return fail(EXIT_ERROR, "cannot start a key holder: %s", strerror(errno));	/* the process ends with it */
+	if (dir < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, client) < 0 ||
+	    pipe2(uri_pipe, O_CLOEXEC) < 0 || pipe2(ready, O_CLOEXEC) < 0)
+		/* the process ends with it */
+		return fail(EXIT_ERROR, "cannot start a key holder: %s", strerror(errno));
 	args.fds[args.n_fds++] = (struct role_fd){ "store", dir };
 	args.fds[args.n_fds++] = (struct role_fd){ "client0", client[1] };
 	args.fds[args.n_fds++] = (struct role_fd){ "uri", uri_pipe[0] };
@@ -217,7 +234,7 @@ int offline_keys_start(struct offline *o, const char *uri, uid_t worker)
 
 void offline_keys_end(struct offline *o)
 {
-	keys_free(o->keys);	/* closes the socket: the holder has no client left */
+	keys_free(o->keys); /* closes the socket: the holder has no client left */
 	o->keys = NULL;
 	while (o->holder > 0 && waitpid(o->holder, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -8,7 +8,7 @@
 
 #include "fs/cli/common/harmless.h"
 
-#define GAP 2	/* blanks between columns */
+#define GAP     2 /* blanks between columns */
 #define KEY_MAX 128
 
 void output_line(const char *format, ...)
@@ -98,7 +98,8 @@ static void put_value(FILE *out, const json_t *value)
 	json_t *item;
 	size_t i;
 
-	if (!value || ((json_is_array(value) || json_is_object(value)) && json_array_size(value) + json_object_size(value) == 0)) {
+	if (!value || ((json_is_array(value) || json_is_object(value)) &&
+		       json_array_size(value) + json_object_size(value) == 0)) {
 		fputc('-', out);
 	} else if (json_is_array(value)) {
 		json_array_foreach(value, i, item) {
@@ -109,7 +110,8 @@ static void put_value(FILE *out, const json_t *value)
 	} else if (json_is_object(value)) {
 		void *iter;
 
-		for (iter = json_object_iter((json_t *)(uintptr_t)value); iter; iter = json_object_iter_next((json_t *)(uintptr_t)value, iter)) {
+		for (iter = json_object_iter((json_t *)(uintptr_t)value); iter;
+		     iter = json_object_iter_next((json_t *)(uintptr_t)value, iter)) {
 			key = json_object_iter_key(iter);
 			fprintf(out, "%s%s=", separator, key);
 			put_scalar(out, json_object_iter_value(iter));
@@ -249,7 +251,8 @@ static int flatten(json_t *rows, const char *prefix, json_t *object)
 		int r = 0;
 
 		snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", key);
-		if (json_is_object(value) && strcmp(key, "tags") != 0 && json_object_size(value) > 0 && strlen(name) < KEY_MAX / 2)
+		if (json_is_object(value) && strcmp(key, "tags") != 0 && json_object_size(value) > 0 &&
+		    strlen(name) < KEY_MAX / 2)
 			r = flatten(rows, name, value);
 		else if (json_is_object(json_array_get(value, 0)))
 			r = append_items(rows, name, value);
@@ -270,7 +273,8 @@ int output_object(const struct cli *c, const json_t *object)
 	json_t *row;
 
 	if (!json_is_object(object))
-		return fail(EXIT_ERROR, "the daemon's answer is not of the form that was expected; are coffer and cofferd of one version?");
+		return fail(EXIT_ERROR, "the daemon's answer is not of the form that was expected; are coffer and "
+					"cofferd of one version?");
 	if (c->output == OUTPUT_JSON)
 		return dump_json(object);
 	rows = json_array();
@@ -285,7 +289,8 @@ int output_object(const struct cli *c, const json_t *object)
 		widest = w > widest ? w : widest;
 	}
 	json_array_foreach(rows, i, row) {
-		char *key = output_text(json_object_get(row, columns[0].key)), *text = output_text(json_object_get(row, columns[1].key));
+		char *key = output_text(json_object_get(row, columns[0].key)),
+		     *text = output_text(json_object_get(row, columns[1].key));
 
 		if (key && text) {
 			put_cell(stdout, key, widest, false);

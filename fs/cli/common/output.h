@@ -8,9 +8,12 @@
 
 #include "fs/cli/common/cli.h"
 
-struct column { const char *title, *key; };
+struct column {
+	const char *title, *key;
+};
 
-/* Prints rows (an array of objects) with aligned columns. Of an empty table only the header would be left: nothing is printed. */
+/* Prints rows (an array of objects) with aligned columns. Of an empty table only the header would be left: nothing is
+ * printed. */
 int output_table(FILE *out, const json_t *rows, const struct column *columns, size_t n);
 
 /* A list as the user asked for it; an empty one says `empty` on stderr. Returns the exit status. */
@@ -19,10 +22,12 @@ int output_list(const struct cli *c, const json_t *rows, const struct column *co
 /* One object: "key  value" lines, with nested names joined by dots, or JSON. */
 int output_object(const struct cli *c, const json_t *object);
 
-/* Text of one value for a table (malloc'd; NULL: no memory): null is "-", an array its items, an object k=v. Bytes that a terminal would obey are replaced. */
+/* Text of one value for a table (malloc'd; NULL: no memory): null is "-", an array its items, an object k=v. Bytes that
+ * a terminal would obey are replaced. */
 char *output_text(const json_t *value);
 
-/* printf of one line, made harmless (fs/cli/common/harmless.h), with its newline: for whatever the daemon, or a file, says. */
+/* printf of one line, made harmless (fs/cli/common/harmless.h), with its newline: for whatever the daemon, or a file,
+ * says. */
 void output_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Ends a line with what the answer says of current: "; current is version 3", or that nothing is served. */

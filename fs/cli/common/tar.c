@@ -7,11 +7,22 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BLOCK 512u
-#define EXTENDED_MAX (64u << 10)	/* bytes of an extended header */
+#define BLOCK        512u
+#define EXTENDED_MAX (64u << 10) /* bytes of an extended header */
 
 /* The header's fields that matter here, by offset and length (POSIX.1-2001, pax, "ustar Interchange Format"). */
-enum { NAME_AT = 0, NAME_LEN = 100, SIZE_AT = 124, SIZE_LEN = 12, SUM_AT = 148, SUM_LEN = 8, TYPE_AT = 156, MAGIC_AT = 257, PREFIX_AT = 345, PREFIX_LEN = 155 };
+enum {
+	NAME_AT = 0,
+	NAME_LEN = 100,
+	SIZE_AT = 124,
+	SIZE_LEN = 12,
+	SUM_AT = 148,
+	SUM_LEN = 8,
+	TYPE_AT = 156,
+	MAGIC_AT = 257,
+	PREFIX_AT = 345,
+	PREFIX_LEN = 155
+};
 
 /* 0; -EBADMSG: the archive ends before. */
 static int read_full(int fd, void *ret, size_t n)
@@ -31,7 +42,8 @@ static int read_full(int fd, void *ret, size_t n)
 	return 0;
 }
 
-/* Octal digits, ended by a blank or NUL or the field's end; or, as GNU writes large ones, the highest bit and a binary number. */
+/* Octal digits, ended by a blank or NUL or the field's end; or, as GNU writes large ones, the highest bit and a binary
+ * number. */
 static int parse_number(const unsigned char *p, size_t n, uint64_t *ret)
 {
 	uint64_t v = 0;
@@ -95,7 +107,8 @@ static int set_path(char ret[TAR_PATH_MAX], const char *path, size_t len)
 static int header_path(const unsigned char *block, char ret[TAR_PATH_MAX])
 {
 	const char *name = (const char *)block + NAME_AT, *prefix = (const char *)block + PREFIX_AT;
-	bool ustar = !memcmp(block + MAGIC_AT, "ustar\0", 6);	/* GNU's own has a blank there, and other things in the prefix's place */
+	/* GNU's own has a blank there, and other things in the prefix's place */
+	bool ustar = !memcmp(block + MAGIC_AT, "ustar\0", 6);
 	char path[PREFIX_LEN + 1 + NAME_LEN + 1];
 
 	if (ustar && *prefix)
@@ -165,7 +178,9 @@ int tar_next(int fd, struct tar_entry *ret_entry)
 			return -EBADMSG;
 		char type = (char)block[TYPE_AT];
 		if (type != 'x' && type != 'g' && type != 'L' && type != 'K') {
-			e.type = type == '0' || type == '\0' || type == '7' ? TAR_FILE : type == '5' ? TAR_DIRECTORY : TAR_OTHER;
+			e.type = type == '0' || type == '\0' || type == '7' ? TAR_FILE
+				 : type == '5'                              ? TAR_DIRECTORY
+									    : TAR_OTHER;
 			break;
 		}
 		r = read_extended(fd, type, &e, path);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-
 void offline_users(const char *prefix, char ret_names[USERS][USER_MAX + 8])
 {
 	static const char *const ends[USERS] = { "", "-keys", "-helper" };
