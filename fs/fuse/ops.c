@@ -230,7 +230,8 @@ static bool mode_will_do(struct vault *v, const struct call *a, const struct sta
 
 	if ((want & 07777) == (st->st_mode & 07777))
 		return true;
-	return !(want & 07000) && (want & 0400) && inode_unpack(ino, &i) && i.type == INODE_CURRENT && a->who &&
+	/* also one that shuts its owner out: cp -p takes all bits away before it gives those of its source */
+	return !(want & 07000) && inode_unpack(ino, &i) && i.type == INODE_CURRENT && a->who &&
 	       handle_has_written(v->handles, i.secret, a->who->tgid);
 }
 

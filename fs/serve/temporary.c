@@ -532,6 +532,10 @@ int temporary_stat(struct vault *v, const struct call *a, uint64_t ino, struct s
 	st->st_mtim = st->st_ctim = (struct timespec){ .tv_sec = t.modified / 1000000000,
 						       .tv_nsec = t.modified % 1000000000 };
 	st->st_atim = (struct timespec){ .tv_sec = t.accessed / 1000000000, .tv_nsec = t.accessed % 1000000000 };
+	/* the size is the kernel's, one for everybody; when somebody works at it is not for strangers */
+	if (!owns(a, &t))
+		st->st_atim = st->st_mtim = st->st_ctim = (struct timespec){ .tv_sec = v->shared->keeper.started /
+										       1000000000 };
 	if (owns(a, &t)) {
 		st->st_mode |= t.mode;
 		st->st_uid = a->uid;
