@@ -202,12 +202,12 @@ int attr_fill_shown(struct vault *v, const struct call *call, uint64_t ino, cons
 
 int64_t attr_born(struct vault *v, const struct call *call, uint64_t ino)
 {
-	int64_t born = INT64_MIN;
 	struct inode i;
 
 	if (!inode_unpack(ino, &i) ||
 	    (i.type != INODE_SECRET && i.type != INODE_VERSIONS && i.type != INODE_CURRENT && i.type != INODE_VERSION))
-		return born;
+		return INT64_MIN;
+	int64_t born = v->shared->keeper.started;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, i.secret);
 	const struct catalog_version *c = s && i.type == INODE_VERSION ? catalog_version(s, i.low) : NULL;

@@ -22,8 +22,9 @@ struct attr_shown {
 int attr_fill_shown(struct vault *v, const struct call *call, uint64_t ino, const struct attr_shown *shown,
 		    struct stat *ret_stat);
 
-/* When it was made, ns since the epoch: for who may read, write or list it. INT64_MIN: not known, or not for the call.
- */
+/* When it was made, ns since the epoch: for who may read, write or list it. Others hear when the daemon was started: an
+ * answer without a time would leave in the kernel what it had told somebody else, and statx(AT_STATX_DONT_SYNC) shows
+ * that. INT64_MIN: of what has none. */
 int64_t attr_born(struct vault *v, const struct call *call, uint64_t ino);
 
 /* access(2): 0 or -EACCES, by policy. */
