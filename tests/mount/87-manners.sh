@@ -142,6 +142,10 @@ expect_exit 2 bash -c "printf x | '$plain' -m '$MNT' put user@example.com"
 expect_message 'user-at-example.com'
 expect_exit 2 here get user@example.com
 expect_message 'user-at-example.com'
+mkdir -p "$SCRATCH/folders/prod"
+echo x >"$SCRATCH/folders/prod/db"
+expect_exit 2 here put --set "$SCRATCH/folders"
+expect_message 'no folders yet: name its files prod-NAME'
 
 note "what cannot work says why: a store that the daemon's user cannot reach, two lines of a passphrase, programs, keys"
 mkdir -m 700 "$SCRATCH/shut"
