@@ -1,0 +1,36 @@
+#!/bin/bash
+# 59-guide.sh PAGE…: the console sessions of a page of the guide, or of README.md, do what the page shows, on a vault
+# of their own. See tests/support/guide.py; --update as the first word writes what came into the pages.
+. "$(dirname "$0")/../support/lib.sh"
+
+command -v python3 >/dev/null || { echo "python3 is missing"; exit 77; }
+top=$(cd "$(dirname "$0")/../.." && pwd)
+update=
+[ "${1:-}" != --update ] || { update=--update && shift; }
+
+STORE=$SCRATCH/var/lib/coffer/default KEK=$SCRATCH/etc/coffer/default.kek
+mkdir -p "${STORE%/*}" "${KEK%/*}" "$SCRATCH"/home/{root,alice,bob} "$SCRATCH/srv" "$SCRATCH/vaults" "$SCRATCH/media/usb" "$SCRATCH/usr/local/sbin"
+chown 20001:20001 "$SCRATCH/home/alice"
+chown 20002:20002 "$SCRATCH/home/bob"
+vault_start
+
+# page PAGE: its sessions; a vault that the page makes is the page's to take away
+page() { timeout -k 5 300 python3 "$top/tests/support/guide.py" "$SCRATCH" "$1" ${update:+"$update"} </dev/null; }
+
+for name in "$@"; do
+	note "$name"
+	page "$top/$name" || fail "$name shows something else than what comes; see above"
+done
+! grep " $SCRATCH/\(vaults\|srv\)/" /proc/self/mounts || fail "a page left a vault mounted"
+
+note "a page whose command fails, or prints another thing, fails"
+wrong() { printf '%s\n' '```console' "$@" '```' >"$SCRATCH/wrong.md"; ! page "$SCRATCH/wrong.md" >"$OUT" || fail "passed: $*"; }
+update=
+wrong '# coffer no-such-command'
+wrong '# no-such-program'
+wrong '# echo one' 'two'
+wrong '# echo one'
+wrong '# true' 'one'
+wrong '# printf "one\ntwo\n"' 'one'
+printf '%s\n' '```console' '# printf "one\ntwo\n"' '...' 'two' '```' >"$SCRATCH/right.md"
+page "$SCRATCH/right.md" >"$OUT" || fail "failed: $(cat "$OUT")"
