@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 PLACES = ('/vaults', '/vault', '/var/lib/coffer', '/etc/coffer', '/etc/credstore.encrypted', '/srv',
-          '/media/usb', '/usr/local/sbin/renew-password')
+          '/media/usb', '/dev/shm', '/usr/local/sbin/renew-password')
 USERS = {'root': 0, 'alice': 20001, 'bob': 20002}
 IN_PAGES = {'alice': 1000, 'bob': 1001}
 PROMPT = re.compile(r'(?:(#)|(alice|bob)\$) (.*)')
