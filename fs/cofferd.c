@@ -9,15 +9,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/bell.h"
-#include "fs/inherited.h"
-#include "fs/keeper.h"
-#include "fs/log.h"
-#include "fs/options.h"
-#include "fs/resolver.h"
-#include "fs/role.h"
-#include "fs/runner.h"
-#include "fs/sandbox.h"
+#include "fs/helpers/bell.h"
+#include "fs/common/inherited.h"
+#include "fs/keeper/keeper.h"
+#include "fs/common/log.h"
+#include "fs/process/options.h"
+#include "fs/caller/resolver.h"
+#include "fs/process/role.h"
+#include "fs/helpers/runner.h"
+#include "fs/process/sandbox.h"
 #include "fs/worker.h"
 #include "store/keys/keyholder.h"
 #include "store/keys/vaultconf.h"
@@ -59,8 +59,13 @@ static int run_keyholder(const struct role_args *args)
 	}
 	struct keyholder_config config = {
 		.source = { .uri = conf.kek, .params = conf.kek_params, .fd = role_fd(args, "kek") },
-		.clients = clients, .n_clients = 2, .unseal_fd = role_fd(args, "unseal"), .announce = true,
-		.check_context = { .type = WRAP_VAULT_KEY }, .check_record = conf.vault_record, .check_len = conf.vault_record_len,
+		.clients = clients,
+		.n_clients = 2,
+		.unseal_fd = role_fd(args, "unseal"),
+		.announce = true,
+		.check_context = { .type = WRAP_VAULT_KEY },
+		.check_record = conf.vault_record,
+		.check_len = conf.vault_record_len,
 	};
 	memcpy(config.check_context.vault, conf.id, sizeof conf.id);
 	return keyholder_run(&config);
@@ -134,8 +139,13 @@ static int run_check(const struct role_args *args)
 
 static int run_role(const struct role_args *args)
 {
-	static const struct { const char *name; int (*run)(const struct role_args *args); } roles[] = {
-		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver }, { "bell", run_bell }, { "runner", run_runner }, { "probe", run_probe }, { "check", run_check },
+	static const struct {
+		const char *name;
+		int (*run)(const struct role_args *args);
+	} roles[] = {
+		{ "worker", worker_run }, { "keyholder", run_keyholder }, { "resolver", run_resolver },
+		{ "bell", run_bell },     { "runner", run_runner },       { "probe", run_probe },
+		{ "check", run_check },
 	};
 	for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
 		if (!strcmp(args->role, roles[i].name)) {
@@ -146,13 +156,15 @@ static int run_role(const struct role_args *args)
 	return 2;
 }
 
-/* Somebody is there to ask for the passphrase: the command does it, on the terminal and over the key holder's socket. Returns if there is nothing to ask, or nobody, or no command. */
+/* Somebody is there to ask for the passphrase: the command does it, on the terminal and over the key holder's socket.
+ * Returns if there is nothing to ask, or nobody, or no command. */
 static void ask_for_passphrase(const struct options *options)
 {
 	static struct vaultconf conf;
 	char why[256], self[PATH_MAX], beside[PATH_MAX + 32];
 	int dir = open(options->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool ask = dir >= 0 && !vaultconf_read(dir, &conf, why, sizeof why) && !strncmp(conf.kek, "passphrase:", 11) && isatty(STDIN_FILENO);
+	bool ask = dir >= 0 && !vaultconf_read(dir, &conf, why, sizeof why) && !strncmp(conf.kek, "passphrase:", 11) &&
+		   isatty(STDIN_FILENO);
 
 	if (dir >= 0)
 		close(dir);
@@ -238,11 +250,12 @@ static int run_in_foreground(const struct options *options)
 	return keeper_run(options, report[1]);
 }
 
-/* What the daemon inherits and is not for it: a limit, a directory that it would keep busy, or that is gone. Paths are absolute by now. */
+/* What the daemon inherits and is not for it: a limit, a directory that it would keep busy, or that is gone. Paths are
+ * absolute by now. */
 static int settle(void)
 {
 	char why[512] = "";
-	int r = geteuid() == 0 ? inherited_limits(why, sizeof why) : 0;	/* who is not root is told so */
+	int r = geteuid() == 0 ? inherited_limits(why, sizeof why) : 0; /* who is not root is told so */
 
 	if (why[0])
 		fprintf(stderr, "cofferd: %s%s\n", r < 0 ? "" : "warning: ", why);
@@ -269,7 +282,7 @@ int main(int argc, char **argv)
 	}
 	if (is_role)
 		return run_role(&args);
-	if (argc == 2 && !strncmp(argv[1], "--resume=", 9))	/* of ourselves, see fs/keeper_upgrade.c */
+	if (argc == 2 && !strncmp(argv[1], "--resume=", 9)) /* of ourselves, see fs/keeper/upgrade.c */
 		return keeper_resume(atoi(argv[1] + 9));
 	inherited_signals(false);
 	int r = options_parse(argc, argv, &options, why, sizeof why);

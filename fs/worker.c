@@ -14,25 +14,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/appear.h"
-#include "fs/changed.h"
-#include "fs/clock.h"
-#include "fs/control.h"
-#include "fs/heap.h"
-#include "fs/holds.h"
-#include "fs/hot.h"
-#include "fs/lifecycle.h"
-#include "fs/log.h"
-#include "fs/mm_holder.h"
-#include "fs/mount_facts.h"
-#include "fs/ops.h"
-#include "fs/removal.h"
-#include "fs/sandbox.h"
-#include "fs/seal.h"
-#include "fs/staging.h"
-#include "fs/temporary.h"
-#include "fs/test_hook.h"
-#include "fs/vault.h"
+#include "fs/serve/appear.h"
+#include "fs/serve/changed.h"
+#include "fs/common/clock.h"
+#include "fs/process/control.h"
+#include "fs/serve/heap.h"
+#include "fs/serve/holds.h"
+#include "fs/fuse/hot.h"
+#include "fs/lifecycle/lifecycle.h"
+#include "fs/common/log.h"
+#include "fs/helpers/mm_holder.h"
+#include "fs/shared/mount_facts.h"
+#include "fs/fuse/ops.h"
+#include "fs/serve/removal.h"
+#include "fs/process/sandbox.h"
+#include "fs/serve/seal.h"
+#include "fs/serve/staging.h"
+#include "fs/serve/temporary.h"
+#include "fs/shared/test_hook.h"
+#include "fs/serve/vault.h"
 #include "store/core/acts.h"
 #include "store/core/transaction.h"
 #include "store/keys/keys.h"
@@ -41,10 +41,12 @@
 #include "store/objects/stages.h"
 #include "store/store.h"
 
-#define TICK_MS       250
-#define IDLE_MS       1000				/* plaintext that nobody read for this long is wiped, though somebody has it open */
-#define ARENA_EXTRA   (24u << 20)			/* locked memory beside the pool: DEKs, copies under way, staged chunks */
-#define CONTROL_MS    10000
+#define TICK_MS     250
+/* plaintext that nobody read for this long is wiped, though somebody has it open */
+#define IDLE_MS     1000
+/* locked memory beside the pool: DEKs, copies under way, staged chunks */
+#define ARENA_EXTRA (24u << 20)
+#define CONTROL_MS  10000
 
 static volatile bool stopping;
 
@@ -63,14 +65,14 @@ struct worker {
 	pthread_mutex_t control_lock;
 	pthread_t ticker, log_ticker;
 	bool ticking, log_ticking;
-	int segment_fd;			/* of the log, which came with the word to act; -1: none */
-	uint32_t segment;		/* its number */
-	bool store_is_old;		/* its schema is brought up to date when nobody else serves from it any more */
+	int segment_fd;    /* of the log, which came with the word to act; -1: none */
+	uint32_t segment;  /* its number */
+	bool store_is_old; /* its schema is brought up to date when nobody else serves from it any more */
 	int wake[2];
-	int linger_fd;			/* eventfd: there is plaintext in the pool */
+	int linger_fd; /* eventfd: there is plaintext in the pool */
 	struct lifecycle *lifecycle;
 	struct heap heap;
-	bool unmounted;			/* the kernel ended the connection */
+	bool unmounted; /* the kernel ended the connection */
 };
 
 /* Says why this worker cannot serve, to the keeper and so to whoever started the daemon. number is an exit status. */
@@ -88,8 +90,10 @@ static int fatal(struct worker *w, int status, const char *format, ...)
 
 /* ---- what the rooms ask back ---- */
 
-/* What the keeper says to m: 0 or its error. An answer that came too late for the one who asked before is not taken for it. ret_fd may be NULL. */
-static int ask_keeper(struct worker *w, const struct control_message *m, struct control_message *ret_answer, int *ret_fd)
+/* What the keeper says to m: 0 or its error. An answer that came too late for the one who asked before is not taken for
+ * it. ret_fd may be NULL. */
+static int ask_keeper(struct worker *w, const struct control_message *m, struct control_message *ret_answer,
+		      int *ret_fd)
 {
 	const int socket = w->vault.control_fd;
 	int late = -1;
@@ -150,20 +154,11 @@ static bool still_unanswered(void *arg, uint64_t recorded)
 	return unanswered_has(&s->unanswered, unique) || suspects_deaths(&s->suspects, unique);
 }
 
-static int ctl_commit(void *arg)
-{
-	return vault_commit(&((struct worker *)arg)->vault);
-}
+static int ctl_commit(void *arg) { return vault_commit(&((struct worker *)arg)->vault); }
 
-static void ctl_changed(void *arg)
-{
-	vault_changed(&((struct worker *)arg)->vault, RINGS_ALL);
-}
+static void ctl_changed(void *arg) { vault_changed(&((struct worker *)arg)->vault, RINGS_ALL); }
 
-static void ctl_found(void *arg)
-{
-	appear_wait_all(&((struct worker *)arg)->vault);
-}
+static void ctl_found(void *arg) { appear_wait_all(&((struct worker *)arg)->vault); }
 
 static int ctl_program_user(void *arg, uint32_t *ret_user, char *why, size_t why_len)
 {
@@ -175,15 +170,13 @@ static int ctl_program_check(void *arg, const char *command, uint32_t user, char
 	return lifecycle_check(((struct worker *)arg)->lifecycle, command, user, why, why_len);
 }
 
-static int ctl_program_value(void *arg, const struct rotation *rotation, const char *name, uint64_t unique, struct secbuf **ret_value, char *why, size_t why_len)
+static int ctl_program_value(void *arg, const struct rotation *rotation, const char *name, uint64_t unique,
+			     struct secbuf **ret_value, char *why, size_t why_len)
 {
 	return lifecycle_value(((struct worker *)arg)->lifecycle, rotation, name, unique, ret_value, why, why_len);
 }
 
-static int ctl_seal(void *arg)
-{
-	return vault_seal(&((struct worker *)arg)->vault);
-}
+static int ctl_seal(void *arg) { return vault_seal(&((struct worker *)arg)->vault); }
 
 /* Acts of offline commands that their processes could not log, for the log was ours. */
 static int log_pending(uint64_t id, const char *act, void *arg)
@@ -191,8 +184,11 @@ static int log_pending(uint64_t id, const char *act, void *arg)
 	struct vault *v = arg;
 	static const char restored[] = "{\"operation\":\"SecretRestore\"";
 	const struct audit_event e = {
-		.operation = strncmp(act, restored, sizeof restored - 1) == 0 ? AUDIT_SECRET_RESTORE : AUDIT_BREAK_GLASS,
-		.result = AUDIT_ALLOW, .detail = act, .privileged = true,
+		.operation = strncmp(act, restored, sizeof restored - 1) == 0 ? AUDIT_SECRET_RESTORE
+									      : AUDIT_BREAK_GLASS,
+		.result = AUDIT_ALLOW,
+		.detail = act,
+		.privileged = true,
 	};
 	int r = audit_append(v->audit, &e, NULL);
 	return r ? r : store_pending_act_done(v->store, id);
@@ -214,13 +210,25 @@ static void try_unlock(struct vault *v)
 static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 {
 	struct vault *v = userdata;
-	struct audit_caller caller = { .neighbour = neighbours_guess(callers_neighbours(v->callers), in->uid), .uid = in->uid, .gid = in->gid, .pid = (int32_t)in->pid, .loginuid = -1 };
+	struct audit_caller caller = { .neighbour = neighbours_guess(callers_neighbours(v->callers), in->uid),
+				       .uid = in->uid,
+				       .gid = in->gid,
+				       .pid = (int32_t)in->pid,
+				       .loginuid = -1 };
 	char detail[128];
 
-	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode, (unsigned long long)in->nodeid);
+	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode,
+		 (unsigned long long)in->nodeid);
 	audit_caller_render(&caller);
 	const struct audit_event e = {
-		.operation = AUDIT_REQUEST_GIVE_UP, .result = AUDIT_ERROR, .error = EIO, .caller = &caller, .detail = detail, .unique = request_unique(), .resent = true, .privileged = true,
+		.operation = AUDIT_REQUEST_GIVE_UP,
+		.result = AUDIT_ERROR,
+		.error = EIO,
+		.caller = &caller,
+		.detail = detail,
+		.unique = request_unique(),
+		.resent = true,
+		.privileged = true,
 	};
 	log_caused(LOG_ERR, "a request of uid %u, process %d is given up with EIO, %s", in->uid, (int)in->pid, detail);
 	if (audit_append(v->audit, &e, NULL))
@@ -239,13 +247,15 @@ static void lost(void *userdata, const struct fuse_in_header *in, size_t len)
 	}
 }
 
-/* That somebody removes parts of the log is told to whoever listens, too. A sealed vault keeps it until it is opened. */
+/* That somebody removes parts of the log is told to whoever listens, too. A sealed vault keeps it until it is opened.
+ */
 static void tell_tampering(struct vault *v)
 {
 	char detail[EVENT_DETAIL_MAX];
 	const struct event e = { .kind = EVENT_AUDIT_TAMPERED, .name = "*", .detail = detail };
 
-	if (!audit_tampering(v->audit, detail, sizeof detail) || store_sealed(v->store) || store_begin_privileged(v->store) < 0)
+	if (!audit_tampering(v->audit, detail, sizeof detail) || store_sealed(v->store) ||
+	    store_begin_privileged(v->store) < 0)
 		return;
 	int r = store_event_add(v->store, &e);
 	if (r < 0)
@@ -254,7 +264,8 @@ static void tell_tampering(struct vault *v)
 		r = store_commit(v->store);
 	if (r < 0)
 		return;
-	log_error("the files of the audit log were tampered with: %s; coffer audit verify %s tells what is left", detail, v->shared->keeper.store);
+	log_error("the files of the audit log were tampered with: %s; coffer audit verify %s tells what is left",
+		  detail, v->shared->keeper.store);
 	audit_tampering_told(v->audit);
 	vault_events_told(v);
 }
@@ -269,22 +280,25 @@ static void tick(struct worker *w)
 		log_error("the key holder is gone: %s", why);
 	if ((changed || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		try_unlock(v);
-	v->shared->tick_began = clock_coarse_ms();	/* not before: to verify a large store may take longer than anything else */
+	/* not before: to verify a large store may take longer than anything else */
+	v->shared->tick_began = clock_coarse_ms();
 	const uint64_t epoch = store_epoch(v->store);
 	int r = store_follow(v->store, vault_ring_current, v);
 	if (!r)
 		vault_told(v, epoch);
 	appear_look(v);
 	if (r == -EBADMSG) {
-		log_error("rows in the store are not authentic: sealing; coffer fsck %s says which", v->shared->keeper.store);
+		log_error("rows in the store are not authentic: sealing; coffer fsck %s says which",
+			  v->shared->keeper.store);
 		vault_seal(v);
 		v->unlock_failed = true;
 	}
-	/* A restore has the store for as long as it takes, and what was read must be wiped meanwhile: what needs a transaction waits for a tick after it. */
+	/* A restore has the store for as long as it takes, and what was read must be wiped meanwhile: what needs a
+	 * transaction waits for a tick after it. */
 	const bool busy = r == -ETIMEDOUT;
 	if (!busy && !store_sealed(v->store))
 		store_pending_acts(v->store, log_pending, v);
-	if (vault_events_new(v))	/* of other processes */
+	if (vault_events_new(v)) /* of other processes */
 		vault_events_told(v);
 	if (!busy && !vault_read_only(v)) {
 		removal_tick(v);
@@ -300,12 +314,10 @@ static void tick(struct worker *w)
 	v->shared->tick_began = 0;
 }
 
-static int sooner(int a, int b)
-{
-	return b >= 0 && b < a ? b : a;
-}
+static int sooner(int a, int b) { return b >= 0 && b < a ? b : a; }
 
-/* What the log has counted is in its file within a second: so nothing that waits for the store, or for the key holder, stands before it. */
+/* What the log has counted is in its file within a second: so nothing that waits for the store, or for the key holder,
+ * stands before it. */
 static void *log_ticker(void *arg)
 {
 	struct worker *w = arg;
@@ -327,7 +339,9 @@ static void *ticker(void *arg)
 
 	for (;;) {
 		struct pollfd p[] = {
-			{ .fd = w->wake[0], .events = POLLIN }, { .fd = keys_fd(w->vault.keys), .events = POLLIN }, { .fd = w->linger_fd, .events = POLLIN },
+			{ .fd = w->wake[0], .events = POLLIN },
+			{ .fd = keys_fd(w->vault.keys), .events = POLLIN },
+			{ .fd = w->linger_fd, .events = POLLIN },
 		};
 		poll(p, 3, wait);
 		if (p[0].revents)
@@ -356,24 +370,31 @@ static int map_shared(struct worker *w)
 	struct shared *s = p;
 	if (s->magic != SHARED_MAGIC || s->size != sizeof *s)
 		return -EPROTO;
-	/* resident: a read of /dev/fuse into a page that is not would fail the caller if we died meanwhile. After the read, in the kernel, nothing faults. */
-	if (mlock(s->slots, sizeof s->slots) || mlock(s->stage_key, KEY_LEN) || mlock(&s->audit_head, sizeof s->audit_head) ||
-	    madvise(p, sizeof *s, MADV_DONTDUMP))
+	/* resident: a read of /dev/fuse into a page that is not would fail the caller if we died meanwhile. After the
+	 * read, in the kernel, nothing faults. */
+	if (mlock(s->slots, sizeof s->slots) || mlock(s->stage_key, KEY_LEN) ||
+	    mlock(&s->audit_head, sizeof s->audit_head) || madvise(p, sizeof *s, MADV_DONTDUMP))
 		return -errno;
 	w->vault.shared = s;
 	w->vault.options = &s->keeper.options;
 	return 0;
 }
 
-/* From here on: the database, the log (read; what is written to is open), the callers' processes. Nothing else can be opened. */
+/* From here on: the database, the log (read; what is written to is open), the callers' processes. Nothing else can be
+ * opened. */
 static int enter_cell(struct worker *w)
 {
 	const int store = role_fd(w->args, "store");
-	const int db = openat(store, "db", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), conf = openat(store, "vault.conf", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	const int db = openat(store, "db", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+		  conf = openat(store, "vault.conf", O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	const struct sandbox_place places[] = {
-		{ db, SANDBOX_WRITE }, { conf, SANDBOX_READ_FILE }, { role_fd(w->args, "audit"), SANDBOX_READ }, { role_fd(w->args, "proc"), SANDBOX_READ },
+		{ db, SANDBOX_WRITE },
+		{ conf, SANDBOX_READ_FILE },
+		{ role_fd(w->args, "audit"), SANDBOX_READ },
+		{ role_fd(w->args, "proc"), SANDBOX_READ },
 #ifdef COFFER_TEST_HOOKS
-		{ test_hook_place("/proc"), SANDBOX_READ }, { test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
+		{ test_hook_place("/proc"), SANDBOX_READ },
+		{ test_hook_place(getenv("COFFER_TEST_MARKER_DIR")), SANDBOX_READ },
 #endif
 	};
 	int r = sandbox_enter(SANDBOX_WORKER, places, sizeof places / sizeof *places, w->args->require_sandbox);
@@ -384,7 +405,8 @@ static int enter_cell(struct worker *w)
 	return r;
 }
 
-/* For a moment longer than this process lives; the keeper, who ends that, is told of it before anything else is looked at here. */
+/* For a moment longer than this process lives; the keeper, who ends that, is told of it before anything else is looked
+ * at here. */
 static int keep_memory(struct worker *w)
 {
 	const pid_t pid = mm_holder_start(w->args->keeper);
@@ -403,12 +425,16 @@ static int set_up_privileged(struct worker *w)
 	if (!r)
 		r = map_shared(w);
 	if (r == -EPROTO)
-		return fatal(w, 1, "the keeper that runs is of another version, whose memory this one does not know: restart the daemon");
+		return fatal(w, 1,
+			     "the keeper that runs is of another version, whose memory this one does not know: restart "
+			     "the daemon");
 	if (r)
 		return fatal(w, 1, "memory shared with the keeper: %s", strerror(-r));
 	r = secmem_init(w->vault.options->plain_pool + ARENA_EXTRA, w->vault.options->locked_memory);
 	if (r)
-		return fatal(w, 1, "locked memory (%zu MiB): %s; raise the limit on locked memory, or lower -o plain_pool", (w->vault.options->plain_pool + ARENA_EXTRA) >> 20, strerror(-r));
+		return fatal(w, 1,
+			     "locked memory (%zu MiB): %s; raise the limit on locked memory, or lower -o plain_pool",
+			     (w->vault.options->plain_pool + ARENA_EXTRA) >> 20, strerror(-r));
 	r = crypto_init();
 	if (r)
 		return fatal(w, 1, "OpenSSL lacks AES-256-GCM or SHA-256");
@@ -417,10 +443,14 @@ static int set_up_privileged(struct worker *w)
 		return fatal(w, 1, "giving up root: %s", strerror(-r));
 	r = keep_memory(w);
 	if (r)
-		log_warn("should this worker die, callers wait some milliseconds longer, for its memory cannot be freed later: %s", strerror(-r));
+		log_warn("should this worker die, callers wait some milliseconds longer, for its memory cannot be "
+			 "freed later: %s",
+			 strerror(-r));
 	r = enter_cell(w);
 	if (r == -ENOSYS)
-		return fatal(w, 1, "this kernel lacks Landlock or seccomp, and -o require_sandbox says not to serve without; coffer doctor tells which");
+		return fatal(w, 1,
+			     "this kernel lacks Landlock or seccomp, and -o require_sandbox says not to serve without; "
+			     "coffer doctor tells which");
 	return r ? fatal(w, 1, "Landlock and seccomp: %s", strerror(-r)) : 0;
 }
 
@@ -429,17 +459,33 @@ static int open_audit(struct worker *w)
 	char why[256] = "";
 	const struct options *o = w->vault.options;
 	/* beside the database, where we can make it; without it shares of the log begin anew with each daemon */
-	const int shares = openat(role_fd(w->args, "store"), "db/log-shares", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	const int shares = openat(role_fd(w->args, "store"), "db/log-shares",
+				  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	if (shares < 0)
-		log_warn("STORE/db/log-shares: %s: who has written how much of the log is forgotten when the daemon ends", strerror(errno));
+		log_warn("STORE/db/log-shares: %s: who has written how much of the log is forgotten when the daemon "
+			 "ends",
+			 strerror(errno));
 	gethostname(w->host, sizeof w->host - 1);
 	const struct audit_config config = {
-		.dir_fd = role_fd(w->args, "audit"), .head_fd = role_fd(w->args, "head"), .head = &w->vault.shared->audit_head, .vault = w->conf.name, .host = w->host,
-		.durability = o->durability, .segment_size = o->audit_segment_size, .keep_bytes = o->audit_keep_bytes, .keep_seconds = o->audit_keep_seconds, .segment_open = segment_open, .retain = retain, .unanswered = still_unanswered, .arg = w,
-		.shares_fd = shares > 0 ? shares : 0, .boot = w->vault.shared->keeper.boot, .lasts = neighbour_lasts,
+		.dir_fd = role_fd(w->args, "audit"),
+		.head_fd = role_fd(w->args, "head"),
+		.head = &w->vault.shared->audit_head,
+		.vault = w->conf.name,
+		.host = w->host,
+		.durability = o->durability,
+		.segment_size = o->audit_segment_size,
+		.keep_bytes = o->audit_keep_bytes,
+		.keep_seconds = o->audit_keep_seconds,
+		.segment_open = segment_open,
+		.retain = retain,
+		.unanswered = still_unanswered,
+		.arg = w,
+		.shares_fd = shares > 0 ? shares : 0,
+		.boot = w->vault.shared->keeper.boot,
+		.lasts = neighbour_lasts,
 	};
 	int r = audit_open(&config, &w->vault.audit, why, sizeof why);
-	if (w->segment_fd >= 0)		/* another one is the open one by now */
+	if (w->segment_fd >= 0) /* another one is the open one by now */
 		close(w->segment_fd);
 	w->segment_fd = -1;
 	return r ? fatal(w, r == -EBADMSG ? 6 : 1, "audit log: %s", why[0] ? why : strerror(-r)) : 0;
@@ -461,7 +507,11 @@ static int open_store(struct worker *w, bool migrate)
 	struct vault *v = &w->vault;
 	char why[CONTROL_TEXT_MAX] = "";
 	const struct store_config config = {
-		.dir = v->shared->keeper.store, .conf = &w->conf, .stage_key = v->shared->stage_key, .cipher_cache = v->options->cipher_cache, .migrate = migrate,
+		.dir = v->shared->keeper.store,
+		.conf = &w->conf,
+		.stage_key = v->shared->stage_key,
+		.cipher_cache = v->options->cipher_cache,
+		.migrate = migrate,
 		.boot = v->shared->keeper.boot,
 	};
 	int r = store_open(&config, &v->store, why, sizeof why);
@@ -473,7 +523,8 @@ static int open_store(struct worker *w, bool migrate)
 	r = vault_unlock(v, why, sizeof why);
 	if (r == -ENOKEY)
 		log_warn("the vault is sealed; coffer unseal opens it");
-	else if (r == -ETIMEDOUT && !v->shared->keeper.fresh)	/* callers wait: they get their error, and not nothing */
+	/* callers wait: they get their error, and not nothing */
+	else if (r == -ETIMEDOUT && !v->shared->keeper.fresh)
 		log_warn("%s; it is asked again", why);
 	else if (r)
 		return fatal(w, key_status(v->keys, r), "%s", why[0] ? why : strerror(-r));
@@ -483,7 +534,8 @@ static int open_store(struct worker *w, bool migrate)
 static int open_rest(struct worker *w)
 {
 	struct vault *v = &w->vault;
-	struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"), .resolver_fd = role_fd(w->args, "resolver") };
+	struct callers_config callers = { .proc_fd = role_fd(w->args, "proc"),
+					  .resolver_fd = role_fd(w->args, "resolver") };
 
 	v->bell_fd = role_fd(w->args, "bell");
 	v->proc_fd = role_fd(w->args, "proc");
@@ -510,7 +562,18 @@ static int open_rest(struct worker *w)
 	if (r)
 		return fatal(w, 1, "set-up: %s", strerror(-r));
 	const struct session_config config = {
-		.fuse_fd = role_fd(w->args, "fuse"), .shared = v->shared, .ops = ops_table(), .hot = hot_handle, .neighbour = hot_neighbour, .container = hot_container, .known = hot_known, .bell = hot_bell, .userdata = v, .given_up = given_up, .lost = lost, .stop = &stopping,
+		.fuse_fd = role_fd(w->args, "fuse"),
+		.shared = v->shared,
+		.ops = ops_table(),
+		.hot = hot_handle,
+		.neighbour = hot_neighbour,
+		.container = hot_container,
+		.known = hot_known,
+		.bell = hot_bell,
+		.userdata = v,
+		.given_up = given_up,
+		.lost = lost,
+		.stop = &stopping,
 	};
 	r = session_new(&config, &w->session);
 	if (r)
@@ -518,7 +581,8 @@ static int open_rest(struct worker *w)
 	return 0;
 }
 
-/* All that can be done while another worker is active: nothing here writes to the log, the store or the shared memory. */
+/* All that can be done while another worker is active: nothing here writes to the log, the store or the shared memory.
+ */
 static int prepare(struct worker *w)
 {
 	char why[CONTROL_TEXT_MAX] = "";
@@ -546,19 +610,22 @@ static int follow(struct worker *w)
 		return 0;
 	int r = vault_stand_by(v);
 	if (r == -EBADMSG)
-		return fatal(w, 6, "rows in the store are not authentic; coffer fsck %s says which", v->shared->keeper.store);
+		return fatal(w, 6, "rows in the store are not authentic; coffer fsck %s says which",
+			     v->shared->keeper.store);
 	if ((keys_state_changed(v->keys) || v->keys_silent) && store_sealed(v->store) && !v->unlock_failed)
 		vault_unlock(v, why, sizeof why);
 	return 0;
 }
 
-/* Until the keeper says that nobody else acts. The keeper alone decides: that a process is dead is not for us to find out. */
+/* Until the keeper says that nobody else acts. The keeper alone decides: that a process is dead is not for us to find
+ * out. */
 static int stand_by(struct worker *w)
 {
 	struct control_message m;
 
 	for (;;) {
-		struct pollfd p[] = { { .fd = w->vault.control_fd, .events = POLLIN }, { .fd = keys_fd(w->vault.keys), .events = POLLIN } };
+		struct pollfd p[] = { { .fd = w->vault.control_fd, .events = POLLIN },
+				      { .fd = keys_fd(w->vault.keys), .events = POLLIN } };
 		poll(p, 2, TICK_MS);
 		if (stopping)
 			return -ECANCELED;
@@ -608,9 +675,24 @@ static int activate(struct worker *w)
 	if (r)
 		return fatal(w, 1, "temporary files: %s", strerror(-r));
 	v->ctl = (struct ctl_env){
-		.store = v->store, .audit = v->audit, .keys = v->keys, .shared = v->shared, .vault = w->conf.name, .handles = v->handles, .callers = v->callers, .backups = v->backups,
-		.cell = sandbox_state(), .proc_fd = role_fd(w->args, "proc"), .commit = ctl_commit, .changed = ctl_changed, .found = ctl_found, .seal = ctl_seal,
-		.program_user = ctl_program_user, .program_check = ctl_program_check, .program_value = ctl_program_value, .arg = w,
+		.store = v->store,
+		.audit = v->audit,
+		.keys = v->keys,
+		.shared = v->shared,
+		.vault = w->conf.name,
+		.handles = v->handles,
+		.callers = v->callers,
+		.backups = v->backups,
+		.cell = sandbox_state(),
+		.proc_fd = role_fd(w->args, "proc"),
+		.commit = ctl_commit,
+		.changed = ctl_changed,
+		.found = ctl_found,
+		.seal = ctl_seal,
+		.program_user = ctl_program_user,
+		.program_check = ctl_program_check,
+		.program_value = ctl_program_value,
+		.arg = w,
 	};
 	vault_take_over(v);
 	take_over_stages(v);
@@ -621,9 +703,11 @@ static int activate(struct worker *w)
 		r = appear_new(v, ops_answers(), fresh, &v->appear);
 	if (r)
 		return fatal(w, 1, "thread: %s", strerror(-r));
-	drops_all(v->drops);		/* a page that the worker before us brought to the kernel may be there still */
+	drops_all(v->drops); /* a page that the worker before us brought to the kernel may be there still */
 	vault_ring_missed(v);
-	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START, .result = AUDIT_ALLOW, .privileged = true };
+	const struct audit_event e = { .operation = fresh ? AUDIT_VAULT_START : AUDIT_WORKER_START,
+				       .result = AUDIT_ALLOW,
+				       .privileged = true };
 	if (audit_append(v->audit, &e, NULL))
 		log_error("the log cannot be written: every open is refused until it can");
 	v->shared->keeper.fresh = 0;
@@ -657,12 +741,15 @@ static void tear_down(struct worker *w)
 	lifecycle_free(w->lifecycle);
 	appear_free(v->appear);
 	holds_free(v->holds);
-	/* A thread of it may wait for a page whose READ is for the next worker to answer. What it writes to stays open then, so that the keeper sees what it is at, and what it comes back to stays, too. */
+	/* A thread of it may wait for a page whose READ is for the next worker to answer. What it writes to stays open
+	 * then, so that the keeper sees what it is at, and what it comes back to stays, too. */
 	const bool dropped = drops_free(v->drops);
 	if (dropped)
 		session_free(w->session);
 	if (v->audit && (stopping || w->unmounted) && v->shared->keeper.ending) {
-		const struct audit_event e = { .operation = AUDIT_VAULT_STOP, .result = AUDIT_ALLOW, .privileged = true };
+		const struct audit_event e = { .operation = AUDIT_VAULT_STOP,
+					       .result = AUDIT_ALLOW,
+					       .privileged = true };
 		audit_append(v->audit, &e, NULL);
 	}
 	shares_free(v->ctl_shares);
@@ -691,7 +778,13 @@ static int start_hooks(const struct worker *w)
 	snprintf(conf, sizeof conf, "%s/vault.conf", k->store);
 	snprintf(memory, sizeof memory, "/proc/%d/mem", (int)k->keyholder);
 	const struct test_cell cell = {
-		.kek = kek ? kek : "", .conf = conf, .memory = memory, .audit_dir = role_fd(w->args, "audit"), .control = role_fd(w->args, "control"), .keeper = w->args->keeper, .shared = w->vault.shared,
+		.kek = kek ? kek : "",
+		.conf = conf,
+		.memory = memory,
+		.audit_dir = role_fd(w->args, "audit"),
+		.control = role_fd(w->args, "control"),
+		.keeper = w->args->keeper,
+		.shared = w->vault.shared,
 	};
 	return test_hook_start(&cell);
 }
@@ -701,7 +794,7 @@ int worker_run(const struct role_args *args)
 {
 	static struct worker worker;
 	struct worker *w = &worker;
-	struct sigaction term = { .sa_handler = on_term };	/* no SA_RESTART: it ends the read of /dev/fuse */
+	struct sigaction term = { .sa_handler = on_term }; /* no SA_RESTART: it ends the read of /dev/fuse */
 
 	heap_share();
 	w->args = args;
@@ -710,7 +803,7 @@ int worker_run(const struct role_args *args)
 	pthread_mutex_init(&w->control_lock, NULL);
 	sigaction(SIGTERM, &term, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGINT, SIG_IGN);	/* of a terminal: the keeper decides */
+	signal(SIGINT, SIG_IGN); /* of a terminal: the keeper decides */
 #ifdef COFFER_TEST_HOOKS
 	test_hook_open();
 #endif
@@ -726,7 +819,7 @@ int worker_run(const struct role_args *args)
 	if (!r)
 		r = activate(w);
 	if (!r) {
-		appear_look(&w->vault);		/* only now: the bell can make no name while nobody answers it */
+		appear_look(&w->vault); /* only now: the bell can make no name while nobody answers it */
 		r = session_run(w->session);
 		w->unmounted = !r;
 	}

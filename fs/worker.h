@@ -2,7 +2,7 @@
 #ifndef COFFER_FS_WORKER_H
 #define COFFER_FS_WORKER_H
 
-#include "fs/role.h"
+#include "fs/process/role.h"
 
 /* Runs until the connection ends or SIGTERM; returns the exit status. */
 int worker_run(const struct role_args *args);

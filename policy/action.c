@@ -54,10 +54,7 @@ static const char *const names[ACTION_COUNT] = {
 	[ACTION_AUDIT_READ] = "audit/read",
 };
 
-const char *action_name(enum action a)
-{
-	return (unsigned)a < ACTION_COUNT ? names[a] : "unknown";
-}
+const char *action_name(enum action a) { return (unsigned)a < ACTION_COUNT ? names[a] : "unknown"; }
 
 int action_parse(const char *name, enum action *ret_action)
 {
@@ -82,7 +79,7 @@ int action_set_parse(const char *name, action_set *ret_set)
 	const char *slash = strchr(name, '/');
 	if (!slash || strcmp(slash, "/*") != 0)
 		return -EINVAL;
-	size_t noun = (size_t)(slash - name) + 1;	/* with the slash, so that "secret" is not "secrets" */
+	size_t noun = (size_t)(slash - name) + 1; /* with the slash, so that "secret" is not "secrets" */
 	for (unsigned i = 0; i < ACTION_COUNT; i++)
 		if (!strncmp(names[i], name, noun))
 			set |= ACTION_BIT(i);

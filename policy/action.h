@@ -51,7 +51,7 @@ enum action {
 	ACTION_BINDINGS_DELETE,
 	ACTION_ROLES_CREATE,
 
-	ACTION_VAULT_UPDATE,	/* settings */
+	ACTION_VAULT_UPDATE, /* settings */
 	ACTION_VAULT_SEAL,
 	ACTION_VAULT_STATUS,
 	ACTION_VAULT_METRICS,
@@ -67,7 +67,8 @@ _Static_assert(ACTION_COUNT <= 64, "an action_set is one 64-bit word");
 #define ACTION_BIT(a) ((action_set)1 << (a))
 #define ACTION_ALL    (((action_set)1 << ACTION_COUNT) - 1)
 
-/* What the policy speaks of, and nothing does yet: keys and certificates as kinds of their own. Who is given them is told so. */
+/* What the policy speaks of, and nothing does yet: keys and certificates as kinds of their own. Who is given them is
+ * told so. */
 #define ACTIONS_UNSERVED (ACTION_BIT(ACTION_BINDINGS_LIST) - ACTION_BIT(ACTION_KEYS_GET))
 
 /* The name of an action, "secrets/get"; static storage. */

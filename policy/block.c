@@ -12,7 +12,8 @@ bool block_principal_valid(const struct principal *p)
 
 static bool could_be_user(const struct policy_caller *c, uint32_t uid)
 {
-	return c->uid == uid || (c->account != POLICY_ACCOUNT_OWN && (c->owner == uid || c->owner == POLICY_OWNER_UNKNOWN));
+	return c->uid == uid ||
+	       (c->account != POLICY_ACCOUNT_OWN && (c->owner == uid || c->owner == POLICY_OWNER_UNKNOWN));
 }
 
 static bool could_be_in_group(const struct policy_caller *c, uint32_t gid)
@@ -20,9 +21,12 @@ static bool could_be_in_group(const struct policy_caller *c, uint32_t gid)
 	if (principal_in_group(c, gid))
 		return true;
 	switch (c->account) {
-	case POLICY_ACCOUNT_OWN: return false;
-	case POLICY_ACCOUNT_KNOWN: return principal_has_group(c->account_groups, c->n_account_groups, gid);
-	case POLICY_ACCOUNT_UNKNOWN: break;
+	case POLICY_ACCOUNT_OWN:
+		return false;
+	case POLICY_ACCOUNT_KNOWN:
+		return principal_has_group(c->account_groups, c->n_account_groups, gid);
+	case POLICY_ACCOUNT_UNKNOWN:
+		break;
 	}
 	return true;
 }
@@ -32,7 +36,8 @@ bool block_speaks_of(const struct block *b, const struct policy_caller *caller)
 	for (size_t i = 0; i < b->principal.n; i++) {
 		const struct principal_condition *c = &b->principal.conditions[i];
 
-		if ((c->kind == PRINCIPAL_USER && !could_be_user(caller, c->id)) || (c->kind == PRINCIPAL_GROUP && !could_be_in_group(caller, c->id)))
+		if ((c->kind == PRINCIPAL_USER && !could_be_user(caller, c->id)) ||
+		    (c->kind == PRINCIPAL_GROUP && !could_be_in_group(caller, c->id)))
 			return false;
 	}
 	return b->principal.n > 0;
@@ -49,15 +54,13 @@ static bool has_condition(const struct principal *p, const struct principal_cond
 bool block_covers(const struct block *b, const struct principal *p)
 {
 	for (size_t i = 0; i < b->principal.n; i++)
-		if (b->principal.conditions[i].kind != PRINCIPAL_EVERYONE && !has_condition(p, &b->principal.conditions[i]))
+		if (b->principal.conditions[i].kind != PRINCIPAL_EVERYONE &&
+		    !has_condition(p, &b->principal.conditions[i]))
 			return false;
 	return b->principal.n > 0;
 }
 
-static uint32_t owner_of(const struct policy_caller *c)
-{
-	return c->account == POLICY_ACCOUNT_OWN ? c->uid : c->owner;
-}
+static uint32_t owner_of(const struct policy_caller *c) { return c->account == POLICY_ACCOUNT_OWN ? c->uid : c->owner; }
 
 bool principal_could_mean(const struct principal *p, const struct policy_caller *caller, uint32_t owner_of_user)
 {
@@ -65,9 +68,11 @@ bool principal_could_mean(const struct principal *p, const struct policy_caller 
 
 	for (size_t i = 0; i < p->n; i++) {
 		const struct principal_condition *c = &p->conditions[i];
-		const bool same_owner = owner == owner_of_user || owner == POLICY_OWNER_UNKNOWN || owner_of_user == POLICY_OWNER_UNKNOWN;
+		const bool same_owner = owner == owner_of_user || owner == POLICY_OWNER_UNKNOWN ||
+					owner_of_user == POLICY_OWNER_UNKNOWN;
 
-		if ((c->kind == PRINCIPAL_USER && !same_owner && !could_be_user(caller, c->id)) || (c->kind == PRINCIPAL_GROUP && !could_be_in_group(caller, c->id)) || c->kind == PRINCIPAL_NONE)
+		if ((c->kind == PRINCIPAL_USER && !same_owner && !could_be_user(caller, c->id)) ||
+		    (c->kind == PRINCIPAL_GROUP && !could_be_in_group(caller, c->id)) || c->kind == PRINCIPAL_NONE)
 			return false;
 	}
 	return p->n > 0;

@@ -1,21 +1,21 @@
 /* Asking a snapshot.
  *
- * The index only proposes bindings; whether one speaks of this caller, this resource and this moment is asked of the binding
- * itself, in full, before it allows anything. A mistake in the index can deny, not allow. */
+ * The index only proposes bindings; whether one speaks of this caller, this resource and this moment is asked of the
+ * binding itself, in full, before it allows anything. A mistake in the index can deny, not allow. */
 #include "policy/snapshot.h"
 
 #include <string.h>
 
-enum visit { VISIT_NEXT = 0, VISIT_ENOUGH = 1 };	/* 0 and 1, as tree_each wants */
+enum visit { VISIT_NEXT = 0, VISIT_ENOUGH = 1 }; /* 0 and 1, as tree_each wants */
 
 /* One question, with the answer so far. */
 struct question {
 	const struct policy *policy;
 	const struct policy_caller *caller;
-	const char *resource;		/* "" for the vault */
-	size_t resource_len;		/* of a name, or of a prefix without its star */
-	bool exact;			/* the resource is a name */
-	bool any_scope;			/* policy_decide_any: the resource does not matter */
+	const char *resource; /* "" for the vault */
+	size_t resource_len;  /* of a name, or of a prefix without its star */
+	bool exact;           /* the resource is a name */
+	bool any_scope;       /* policy_decide_any: the resource does not matter */
 	int64_t now;
 	action_set wanted;
 	tree_fn visit;
@@ -24,10 +24,7 @@ struct question {
 	action_set found;
 };
 
-static bool has_ended(const struct binding *b, int64_t now)
-{
-	return b->until != BINDING_FOREVER && now >= b->until;
-}
+static bool has_ended(const struct binding *b, int64_t now) { return b->until != BINDING_FOREVER && now >= b->until; }
 
 static action_set actions_of(const struct question *q, const struct binding *b)
 {
@@ -36,7 +33,8 @@ static action_set actions_of(const struct question *q, const struct binding *b)
 	return role ? role->actions : 0;
 }
 
-/* scope_covers without its checks of form: the snapshot took only valid scopes, and set_resource only valid resources. */
+/* scope_covers without its checks of form: the snapshot took only valid scopes, and set_resource only valid resources.
+ */
 static bool covers(const char *scope, const struct question *q)
 {
 	size_t n = strlen(scope);
@@ -84,19 +82,20 @@ static int visit_all(struct shared *value, void *arg)
 	return VISIT_NEXT;
 }
 
-/* All bindings at one condition whose scope covers the resource: prefixes branch off along the way, the name ends it. */
+/* All bindings at one condition whose scope covers the resource: prefixes branch off along the way, the name ends it.
+ */
 static void visit_scopes(struct question *q, struct tree_cursor at)
 {
 	const uint8_t exact = SCOPE_MARK_EXACT;
 
-	if (tree_walk(&at, (const uint8_t *)q->resource, q->resource_len, SCOPE_MARK_PREFIX, q->visit, q) &&
-	    q->exact && tree_step(&at, &exact, 1))
+	if (tree_walk(&at, (const uint8_t *)q->resource, q->resource_len, SCOPE_MARK_PREFIX, q->visit, q) && q->exact &&
+	    tree_step(&at, &exact, 1))
 		tree_each(at, q->visit, q);
 }
 
 struct role_search {
 	struct question *q;
-	struct tree_cursor at;		/* at a condition in by_role */
+	struct tree_cursor at; /* at a condition in by_role */
 };
 
 static int visit_role_bindings(const struct role *role, void *arg)
@@ -161,9 +160,11 @@ static size_t groups_from(const uint32_t *groups, size_t n, uint32_t id)
 	return low;
 }
 
-/* Groups that something speaks of. A caller can have 65,536, in a user namespace of its own any: whoever is asked about each name of the vault must not look at each of them again, so the two sorted lists leap over what the
- * other one does not have. */
-static void visit_groups(struct question *q, struct tree_cursor at, visit_condition_fn fn, const uint32_t *groups, size_t n)
+/* Groups that something speaks of. A caller can have 65,536, in a user namespace of its own any: whoever is asked about
+ * each name of the vault must not look at each of them again, so the two sorted lists leap over what the other one does
+ * not have. */
+static void visit_groups(struct question *q, struct tree_cursor at, visit_condition_fn fn, const uint32_t *groups,
+			 size_t n)
 {
 	uint8_t bytes[4];
 
@@ -227,10 +228,7 @@ static int visit_any_blocks(struct shared *value, void *arg)
 	return VISIT_NEXT;
 }
 
-static void visit_condition_blocks(struct question *q, struct tree_cursor at)
-{
-	tree_each(at, visit_blocks, q);
-}
+static void visit_condition_blocks(struct question *q, struct tree_cursor at) { tree_each(at, visit_blocks, q); }
 
 /* The conditions that could hold beside those that do. What is not known is all of a kind: there are few blocks. */
 static void visit_account_blocks(struct question *q, const struct tree_node *index)
@@ -272,7 +270,7 @@ static bool set_resource(struct question *q, const char *name)
 {
 	q->resource = name ? name : "";
 	if (!name)
-		return true;	/* only "*" covers it, which stands before the first byte */
+		return true; /* only "*" covers it, which stands before the first byte */
 	if (!scope_valid(name))
 		return false;
 	q->resource_len = strlen(name);

@@ -74,11 +74,15 @@ static struct policy *policy_copy(const struct policy *old)
 static int selectivity(const struct principal_condition *c)
 {
 	switch (c->kind) {
-	case PRINCIPAL_USER: return 3;
-	case PRINCIPAL_GROUP: return 2;
-	case PRINCIPAL_HOST: return 1;
+	case PRINCIPAL_USER:
+		return 3;
+	case PRINCIPAL_GROUP:
+		return 2;
+	case PRINCIPAL_HOST:
+		return 1;
 	case PRINCIPAL_EVERYONE:
-	case PRINCIPAL_NONE: break;
+	case PRINCIPAL_NONE:
+		break;
 	}
 	return 0;
 }
@@ -126,7 +130,8 @@ static void key_condition(struct key *k, const struct principal *p)
 	key_u32(k, c.id);
 }
 
-/* The end of a key: later ends first, then lower ids. The sign bit is turned so that negative times come before positive. */
+/* The end of a key: later ends first, then lower ids. The sign bit is turned so that negative times come before
+ * positive. */
 static void key_order(struct key *k, const struct binding *b)
 {
 	key_u64(k, ~((uint64_t)b->until ^ (UINT64_C(1) << 63)));
@@ -193,10 +198,7 @@ static int put(struct tree_node **root, const struct key *k, struct shared *valu
 	return tree_insert(root, k->bytes, k->len, value);
 }
 
-static int drop(struct tree_node **root, const struct key *k)
-{
-	return tree_remove(root, k->bytes, k->len);
-}
+static int drop(struct tree_node **root, const struct key *k) { return tree_remove(root, k->bytes, k->len); }
 
 static int add_binding(struct policy *p, const struct binding *b)
 {
@@ -235,7 +237,7 @@ static int remove_binding(struct policy *p, uint64_t binding_id)
 	if (!r)
 		r = drop(&p->by_scope, &scope);
 	if (!r)
-		r = drop(&p->by_id, &id);	/* last: it may hold the last reference to b */
+		r = drop(&p->by_id, &id); /* last: it may hold the last reference to b */
 	return r;
 }
 
@@ -266,7 +268,7 @@ static int remove_block(struct policy *p, uint64_t block_id)
 	struct key id = id_key(b->id), condition = block_key(b);
 	int r = drop(&p->by_block, &condition);
 	if (!r)
-		r = drop(&p->blocks, &id);	/* last: it may hold the last reference to b */
+		r = drop(&p->blocks, &id); /* last: it may hold the last reference to b */
 	return r;
 }
 
@@ -282,7 +284,7 @@ static struct key role_name_key(const char *name)
 {
 	struct key k = { 0 };
 
-	k.len = strlen(name) + 1;	/* with the NUL: no name is the beginning of another's key */
+	k.len = strlen(name) + 1; /* with the NUL: no name is the beginning of another's key */
 	memcpy(k.bytes, name, k.len);
 	return k;
 }
@@ -295,7 +297,7 @@ static int put_role(struct policy *p, const struct role *role)
 	const struct role *same_id = policy_role(p, role->id);
 	const struct role *same_name = policy_role_by_name(p, role->name);
 	if (same_name && same_name->id < ROLE_CUSTOM_FIRST)
-		same_name = NULL;	/* a built-in role that came later than this one */
+		same_name = NULL; /* a built-in role that came later than this one */
 	if (same_id != same_name)
 		return same_name ? -EEXIST : -EINVAL;
 
@@ -320,11 +322,16 @@ static int put_role(struct policy *p, const struct role *role)
 static int apply_one(struct policy *p, const struct policy_change *c)
 {
 	switch (c->kind) {
-	case POLICY_ADD_BINDING: return add_binding(p, &c->binding);
-	case POLICY_REMOVE_BINDING: return remove_binding(p, c->binding.id);
-	case POLICY_PUT_ROLE: return put_role(p, &c->role);
-	case POLICY_ADD_BLOCK: return add_block(p, &c->block);
-	case POLICY_REMOVE_BLOCK: return remove_block(p, c->block.id);
+	case POLICY_ADD_BINDING:
+		return add_binding(p, &c->binding);
+	case POLICY_REMOVE_BINDING:
+		return remove_binding(p, c->binding.id);
+	case POLICY_PUT_ROLE:
+		return put_role(p, &c->role);
+	case POLICY_ADD_BLOCK:
+		return add_block(p, &c->block);
+	case POLICY_REMOVE_BLOCK:
+		return remove_block(p, c->block.id);
 	}
 	return -EINVAL;
 }
@@ -339,7 +346,7 @@ int policy_apply(const struct policy *old, const struct policy_change *changes, 
 		int r = apply_one(p, &changes[i]);
 
 		if (r < 0) {
-			policy_unref(p);	/* whatever half of a change it holds goes with it */
+			policy_unref(p); /* whatever half of a change it holds goes with it */
 			return r;
 		}
 	}
@@ -404,10 +411,7 @@ int policy_each_binding(const struct policy *p, int (*fn)(const struct binding *
 	return tree_each(tree_cursor(p->by_id), visit_binding, &v);
 }
 
-bool policy_has_blocks(const struct policy *p)
-{
-	return p && p->blocks;
-}
+bool policy_has_blocks(const struct policy *p) { return p && p->blocks; }
 
 struct block_visit {
 	int (*fn)(const struct block *b, void *arg);
@@ -462,10 +466,7 @@ struct admin_count {
 	size_t n;
 };
 
-static int covers_principal(const struct block *b, void *arg)
-{
-	return block_covers(b, arg);
-}
+static int covers_principal(const struct block *b, void *arg) { return block_covers(b, arg); }
 
 static int count_admin(struct shared *value, void *arg)
 {

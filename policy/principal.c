@@ -4,26 +4,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NAME_MAX_BYTES 256	/* LOGIN_NAME_MAX, with the NUL: the longest name that is handed to resolve */
-#define ID_NONE UINT32_MAX	/* (uid_t)-1: "no id" to the kernel; nobody has it, so nothing may be bound to it */
+#define NAME_MAX_BYTES 256        /* LOGIN_NAME_MAX, with the NUL: the longest name that is handed to resolve */
+#define ID_NONE        UINT32_MAX /* (uid_t)-1: "no id" to the kernel; nobody has it, so nothing may be bound to it */
 
 /* The canonical order: what narrows most comes first. */
 static int rank(enum principal_kind kind)
 {
 	switch (kind) {
-	case PRINCIPAL_USER: return 1;
-	case PRINCIPAL_GROUP: return 2;
-	case PRINCIPAL_HOST: return 3;
-	case PRINCIPAL_EVERYONE: return 4;
-	case PRINCIPAL_NONE: break;
+	case PRINCIPAL_USER:
+		return 1;
+	case PRINCIPAL_GROUP:
+		return 2;
+	case PRINCIPAL_HOST:
+		return 3;
+	case PRINCIPAL_EVERYONE:
+		return 4;
+	case PRINCIPAL_NONE:
+		break;
 	}
 	return 0;
 }
 
-static bool has_id(enum principal_kind kind)
-{
-	return kind == PRINCIPAL_USER || kind == PRINCIPAL_GROUP;
-}
+static bool has_id(enum principal_kind kind) { return kind == PRINCIPAL_USER || kind == PRINCIPAL_GROUP; }
 
 static int condition_cmp(const struct principal_condition *a, const struct principal_condition *b)
 {
@@ -161,7 +163,11 @@ int principal_parse(const char *text, principal_resolve_fn resolve, void *arg, s
 /* Text and number, without printf: each record of an open has one. */
 static char *put_condition(char *to, const struct principal_condition *c)
 {
-	static const char *const words[] = { [PRINCIPAL_NONE] = "nobody", [PRINCIPAL_EVERYONE] = "everyone", [PRINCIPAL_USER] = "user:", [PRINCIPAL_GROUP] = "group:", [PRINCIPAL_HOST] = "host" };
+	static const char *const words[] = { [PRINCIPAL_NONE] = "nobody",
+					     [PRINCIPAL_EVERYONE] = "everyone",
+					     [PRINCIPAL_USER] = "user:",
+					     [PRINCIPAL_GROUP] = "group:",
+					     [PRINCIPAL_HOST] = "host" };
 	const char *word = (unsigned)c->kind < sizeof words / sizeof *words ? words[c->kind] : words[PRINCIPAL_NONE];
 	const size_t len = strlen(word);
 	char digits[10];
@@ -222,11 +228,16 @@ bool principal_in_group(const struct policy_caller *caller, uint32_t gid)
 static bool condition_holds(const struct principal_condition *c, const struct policy_caller *caller)
 {
 	switch (c->kind) {
-	case PRINCIPAL_EVERYONE: return true;
-	case PRINCIPAL_USER: return caller->uid == c->id;
-	case PRINCIPAL_GROUP: return principal_in_group(caller, c->id);
-	case PRINCIPAL_HOST: return caller->host;
-	case PRINCIPAL_NONE: break;
+	case PRINCIPAL_EVERYONE:
+		return true;
+	case PRINCIPAL_USER:
+		return caller->uid == c->id;
+	case PRINCIPAL_GROUP:
+		return principal_in_group(caller, c->id);
+	case PRINCIPAL_HOST:
+		return caller->host;
+	case PRINCIPAL_NONE:
+		break;
 	}
 	return false;
 }

@@ -2,32 +2,32 @@
 
 #include <string.h>
 
-#define SECRETS_ALL                                                                                                    \
-	(ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_SET) |           \
-	 ACTION_BIT(ACTION_SECRETS_UPDATE) | ACTION_BIT(ACTION_SECRETS_DELETE) | ACTION_BIT(ACTION_SECRETS_RECOVER) |  \
+#define SECRETS_ALL                                                                                                   \
+	(ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_SET) |          \
+	 ACTION_BIT(ACTION_SECRETS_UPDATE) | ACTION_BIT(ACTION_SECRETS_DELETE) | ACTION_BIT(ACTION_SECRETS_RECOVER) | \
 	 ACTION_BIT(ACTION_SECRETS_BACKUP) | ACTION_BIT(ACTION_SECRETS_RESTORE) | ACTION_BIT(ACTION_SECRETS_PURGE))
 
-#define KEYS_USE                                                                                                       \
-	(ACTION_BIT(ACTION_KEYS_LIST) | ACTION_BIT(ACTION_KEYS_UPDATE) | ACTION_BIT(ACTION_KEYS_BACKUP) |              \
-	 ACTION_BIT(ACTION_KEYS_ENCRYPT) | ACTION_BIT(ACTION_KEYS_DECRYPT) | ACTION_BIT(ACTION_KEYS_WRAP) |            \
+#define KEYS_USE                                                                                            \
+	(ACTION_BIT(ACTION_KEYS_LIST) | ACTION_BIT(ACTION_KEYS_UPDATE) | ACTION_BIT(ACTION_KEYS_BACKUP) |   \
+	 ACTION_BIT(ACTION_KEYS_ENCRYPT) | ACTION_BIT(ACTION_KEYS_DECRYPT) | ACTION_BIT(ACTION_KEYS_WRAP) | \
 	 ACTION_BIT(ACTION_KEYS_UNWRAP) | ACTION_BIT(ACTION_KEYS_SIGN) | ACTION_BIT(ACTION_KEYS_VERIFY))
 
-#define KEYS_ALL                                                                                                       \
-	(KEYS_USE | ACTION_BIT(ACTION_KEYS_GET) | ACTION_BIT(ACTION_KEYS_CREATE) | ACTION_BIT(ACTION_KEYS_DELETE) |    \
-	 ACTION_BIT(ACTION_KEYS_RECOVER) | ACTION_BIT(ACTION_KEYS_RESTORE) | ACTION_BIT(ACTION_KEYS_PURGE) |           \
+#define KEYS_ALL                                                                                                    \
+	(KEYS_USE | ACTION_BIT(ACTION_KEYS_GET) | ACTION_BIT(ACTION_KEYS_CREATE) | ACTION_BIT(ACTION_KEYS_DELETE) | \
+	 ACTION_BIT(ACTION_KEYS_RECOVER) | ACTION_BIT(ACTION_KEYS_RESTORE) | ACTION_BIT(ACTION_KEYS_PURGE) |        \
 	 ACTION_BIT(ACTION_KEYS_ROTATE))
 
-#define CERTIFICATES_ALL                                                                                               \
-	(ACTION_BIT(ACTION_CERTIFICATES_GET) | ACTION_BIT(ACTION_CERTIFICATES_LIST) |                                  \
-	 ACTION_BIT(ACTION_CERTIFICATES_CREATE) | ACTION_BIT(ACTION_CERTIFICATES_UPDATE) |                             \
-	 ACTION_BIT(ACTION_CERTIFICATES_DELETE) | ACTION_BIT(ACTION_CERTIFICATES_RECOVER) |                            \
-	 ACTION_BIT(ACTION_CERTIFICATES_BACKUP) | ACTION_BIT(ACTION_CERTIFICATES_RESTORE) |                            \
+#define CERTIFICATES_ALL                                                                    \
+	(ACTION_BIT(ACTION_CERTIFICATES_GET) | ACTION_BIT(ACTION_CERTIFICATES_LIST) |       \
+	 ACTION_BIT(ACTION_CERTIFICATES_CREATE) | ACTION_BIT(ACTION_CERTIFICATES_UPDATE) |  \
+	 ACTION_BIT(ACTION_CERTIFICATES_DELETE) | ACTION_BIT(ACTION_CERTIFICATES_RECOVER) | \
+	 ACTION_BIT(ACTION_CERTIFICATES_BACKUP) | ACTION_BIT(ACTION_CERTIFICATES_RESTORE) | \
 	 ACTION_BIT(ACTION_CERTIFICATES_PURGE))
 
 /* Whoever has one of these can give rights away, change what others may do, or watch who does what. Reading the list of
  * bindings or the state of the vault is not among them: it changes nothing and shows no value. */
-#define POWERS                                                                                                         \
-	(ACTION_BIT(ACTION_BINDINGS_CREATE) | ACTION_BIT(ACTION_BINDINGS_DELETE) | ACTION_BIT(ACTION_ROLES_CREATE) |   \
+#define POWERS                                                                                                       \
+	(ACTION_BIT(ACTION_BINDINGS_CREATE) | ACTION_BIT(ACTION_BINDINGS_DELETE) | ACTION_BIT(ACTION_ROLES_CREATE) | \
 	 ACTION_BIT(ACTION_VAULT_UPDATE) | ACTION_BIT(ACTION_VAULT_SEAL) | ACTION_BIT(ACTION_AUDIT_READ))
 
 /* Ids are stored in bindings and never change meaning; a new role goes to the end. Entry i has id i + 1. */
@@ -35,12 +35,13 @@ static const struct role builtin[] = {
 	{ ROLE_ADMINISTRATOR, "administrator", ACTION_ALL },
 	{ 2, "reader",
 	  ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_KEYS_LIST) | ACTION_BIT(ACTION_CERTIFICATES_LIST) |
-		  ACTION_BIT(ACTION_BINDINGS_LIST) | ACTION_BIT(ACTION_VAULT_STATUS) | ACTION_BIT(ACTION_VAULT_METRICS) },
+		  ACTION_BIT(ACTION_BINDINGS_LIST) | ACTION_BIT(ACTION_VAULT_STATUS) |
+		  ACTION_BIT(ACTION_VAULT_METRICS) },
 	{ 3, "secrets-officer", SECRETS_ALL },
 	{ 4, "secrets-user", ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_LIST) },
 	{ 5, "certificates-officer", CERTIFICATES_ALL },
-	/* The secret and the key behind a certificate are reached through it, by certificates/get: secrets/get here would
-	 * open every secret of the scope. */
+	/* The secret and the key behind a certificate are reached through it, by certificates/get: secrets/get here
+	 * would open every secret of the scope. */
 	{ 6, "certificate-user", ACTION_BIT(ACTION_CERTIFICATES_GET) | ACTION_BIT(ACTION_CERTIFICATES_LIST) },
 	{ 7, "crypto-officer", KEYS_ALL },
 	{ 8, "crypto-user", KEYS_USE },
@@ -73,10 +74,7 @@ const struct role *role_builtin_find(const char *name)
 	return NULL;
 }
 
-const struct role *role_builtin_get(uint32_t id)
-{
-	return id >= 1 && id <= BUILTIN_COUNT ? &builtin[id - 1] : NULL;
-}
+const struct role *role_builtin_get(uint32_t id) { return id >= 1 && id <= BUILTIN_COUNT ? &builtin[id - 1] : NULL; }
 
 bool role_name_valid(const char *name)
 {
@@ -91,7 +89,4 @@ bool role_name_valid(const char *name)
 	return name[n] == '\0' && (!known || known->id >= ROLE_LATER_FIRST);
 }
 
-bool role_is_data_role(const struct role *role)
-{
-	return !(role->actions & POWERS);
-}
+bool role_is_data_role(const struct role *role) { return !(role->actions & POWERS); }

@@ -1,4 +1,5 @@
-/* Named sets of actions. Built-in roles have fixed ids below ROLE_CUSTOM_FIRST; custom ones get theirs from the store. */
+/* Named sets of actions. Built-in roles have fixed ids below ROLE_CUSTOM_FIRST; custom ones get theirs from the store.
+ */
 #ifndef COFFER_POLICY_ROLE_H
 #define COFFER_POLICY_ROLE_H
 
@@ -8,10 +9,12 @@
 
 #include "policy/action.h"
 
-#define ROLE_NAME_MAX     64	/* bytes with the NUL */
-#define ROLE_CUSTOM_FIRST 1000
-#define ROLE_LATER_FIRST  13	/* built-in roles from here on came later: a vault of before may have a role of its own by such a name, which is then meant */
-#define ROLE_ADMINISTRATOR 1	/* the id of the built-in role that must never lose its last holder */
+#define ROLE_NAME_MAX      64 /* bytes with the NUL */
+#define ROLE_CUSTOM_FIRST  1000
+/* built-in roles from here on came later: a vault of before may have a role of its own by such a name, which is then
+ * meant */
+#define ROLE_LATER_FIRST   13
+#define ROLE_ADMINISTRATOR 1 /* the id of the built-in role that must never lose its last holder */
 
 struct role {
 	uint32_t id;

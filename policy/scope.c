@@ -4,7 +4,8 @@
 
 enum { LATER = 1, FIRST = 2 };
 
-/* What a byte may be in a name. A table, not isalnum(3): a locale must not widen what a name is; and every open asks. */
+/* What a byte may be in a name. A table, not isalnum(3): a locale must not widen what a name is; and every open asks.
+ */
 static const unsigned char classes[256] = {
 	['0' ... '9'] = FIRST | LATER,
 	['A' ... 'Z'] = FIRST | LATER,
@@ -39,7 +40,8 @@ bool scope_valid(const char *scope)
 	size_t n = name_span(scope);
 
 	if (scope[n] == '*')
-		return n < NAME_LEN_MAX && scope[n + 1] == '\0';	/* room for at least one byte in place of the star */
+		/* room for at least one byte in place of the star */
+		return n < NAME_LEN_MAX && scope[n + 1] == '\0';
 	return n > 0 && n <= NAME_LEN_MAX && scope[n] == '\0';
 }
 

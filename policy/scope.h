@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define NAME_LEN_MAX 127	/* bytes of a secret's name, without the NUL */
+#define NAME_LEN_MAX 127 /* bytes of a secret's name, without the NUL */
 
 /* True for a name that a secret can have: [A-Za-z0-9][A-Za-z0-9._-]{0,126}. */
 bool name_valid(const char *name);

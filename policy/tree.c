@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One block: header, child[cap], then one byte for each child (sorted; the byte that leads to it), then the path, the bytes
- * that all keys below have in common at this place. A leaf has a value and no room for children. */
+/* One block: header, child[cap], then one byte for each child (sorted; the byte that leads to it), then the path, the
+ * bytes that all keys below have in common at this place. A leaf has a value and no room for children. */
 struct tree_node {
 	atomic_uint refs;
 	uint16_t n, cap;
@@ -45,15 +45,9 @@ void tree_unref(struct tree_node *root)
 	free(root);
 }
 
-static uint8_t *lead_bytes(const struct tree_node *node)
-{
-	return (uint8_t *)(uintptr_t)(node->child + node->cap);
-}
+static uint8_t *lead_bytes(const struct tree_node *node) { return (uint8_t *)(uintptr_t)(node->child + node->cap); }
 
-static uint8_t *path_bytes(const struct tree_node *node)
-{
-	return lead_bytes(node) + node->cap;
-}
+static uint8_t *path_bytes(const struct tree_node *node) { return lead_bytes(node) + node->cap; }
 
 static struct tree_node *node_new(size_t cap, size_t path_len)
 {
@@ -107,9 +101,9 @@ static size_t cap_for(size_t n)
 	return cap;
 }
 
-/* Makes *slot a node that this tree alone holds, with room for n children, or returns NULL and changes nothing. The caller
- * came by nodes that it alone holds; so one reference means that nobody else can reach this one, now or later. Acquire: what
- * the last other holder read must have been read before we write. */
+/* Makes *slot a node that this tree alone holds, with room for n children, or returns NULL and changes nothing. The
+ * caller came by nodes that it alone holds; so one reference means that nobody else can reach this one, now or later.
+ * Acquire: what the last other holder read must have been read before we write. */
 static struct tree_node *own(struct tree_node **slot, size_t n)
 {
 	struct tree_node *old = *slot;
@@ -150,7 +144,8 @@ static void unlink_child(struct tree_node *node, size_t i)
 	memmove(node->child + i, node->child + i + 1, (node->n - i) * sizeof(node->child[0]));
 }
 
-/* The index of the child that lead leads to, or node->n. Small nodes are the most, and a call of memchr costs more than they do. */
+/* The index of the child that lead leads to, or node->n. Small nodes are the most, and a call of memchr costs more than
+ * they do. */
 static size_t child_index(const struct tree_node *node, uint8_t lead)
 {
 	const uint8_t *leads = lead_bytes(node);
@@ -256,7 +251,8 @@ int tree_insert(struct tree_node **root, const uint8_t *key, size_t len, struct 
 	}
 }
 
-/* Child i leaves the branch in *slot. A branch with one child left is none: that child takes its place with a longer path. */
+/* Child i leaves the branch in *slot. A branch with one child left is none: that child takes its place with a longer
+ * path. */
 static int drop_child(struct tree_node **slot, size_t i)
 {
 	struct tree_node *branch = own(slot, (*slot)->n);
@@ -291,7 +287,7 @@ int tree_remove(struct tree_node **root, const uint8_t *key, size_t len)
 		*root = NULL;
 		return 0;
 	}
-	for (;;) {	/* *slot is a branch, and the key is below it */
+	for (;;) { /* *slot is a branch, and the key is below it */
 		size_t skip = (*slot)->path_len;
 		struct tree_node **child = find_child(*slot, key[skip]);
 
@@ -304,10 +300,7 @@ int tree_remove(struct tree_node **root, const uint8_t *key, size_t len)
 	}
 }
 
-struct tree_cursor tree_cursor(const struct tree_node *root)
-{
-	return (struct tree_cursor){ .node = root, .at = 0 };
-}
+struct tree_cursor tree_cursor(const struct tree_node *root) { return (struct tree_cursor){ .node = root, .at = 0 }; }
 
 static int each(const struct tree_node *node, tree_fn fn, void *arg)
 {
@@ -320,10 +313,7 @@ static int each(const struct tree_node *node, tree_fn fn, void *arg)
 	return r;
 }
 
-int tree_each(struct tree_cursor c, tree_fn fn, void *arg)
-{
-	return c.node ? each(c.node, fn, arg) : 0;
-}
+int tree_each(struct tree_cursor c, tree_fn fn, void *arg) { return c.node ? each(c.node, fn, arg) : 0; }
 
 bool tree_step(struct tree_cursor *c, const uint8_t *bytes, size_t len)
 {
@@ -371,7 +361,8 @@ bool tree_next(struct tree_cursor c, uint8_t *bytes, size_t len)
 	return c.node && next(c.node, c.at, bytes, len, false);
 }
 
-/* Where a path is common to all keys below, a mark on it means that all of them bear it here: none goes on with bytes. */
+/* Where a path is common to all keys below, a mark on it means that all of them bear it here: none goes on with bytes.
+ */
 bool tree_walk(struct tree_cursor *c, const uint8_t *bytes, size_t len, uint8_t mark, tree_fn fn, void *arg)
 {
 	const struct tree_node *node = c->node;

@@ -18,27 +18,35 @@
 #include "store/opening.h"
 #include "store/store.h"
 
-static int fill(struct store *s, struct keys *keys, const struct store_settings *settings, const struct principal *admins, size_t n_admins)
+static int fill(struct store *s, struct keys *keys, const struct store_settings *settings,
+		const struct principal *admins, size_t n_admins)
 {
 	int r = transaction_begin(s, true);
 
 	if (r < 0)
 		return r;
-	s->transaction.head = (struct head){ .next_object = 1, .next_role = ROLE_CUSTOM_FIRST, .next_binding = 1, .has_trail = true };
+	s->transaction.head = (struct head){
+		.next_object = 1, .next_role = ROLE_CUSTOM_FIRST, .next_binding = 1, .has_trail = true
+	};
 	r = schema_create(s->write, s->schema);
 	if (r == 0)
 		r = settings_insert(s, settings);
 	if (r == 0)
 		r = signer_insert(s, keys);
 	for (size_t i = 0; i < n_admins && r == 0; i++) {
-		struct binding b = { .role = ROLE_ADMINISTRATOR, .principal = admins[i], .scope = "*", .from = INT64_MIN, .until = BINDING_FOREVER };
+		struct binding b = { .role = ROLE_ADMINISTRATOR,
+				     .principal = admins[i],
+				     .scope = "*",
+				     .from = INT64_MIN,
+				     .until = BINDING_FOREVER };
 		uint64_t id;
 		r = store_binding_add(s, &b, "made with the vault", NULL, &id);
 	}
 	return transaction_settle(s, r);
 }
 
-static int make_database(struct store *s, struct keys *keys, const struct store_settings *settings, const struct principal *admins, size_t n_admins)
+static int make_database(struct store *s, struct keys *keys, const struct store_settings *settings,
+			 const struct principal *admins, size_t n_admins)
 {
 	int r = db_open(s->path, &(struct db_options){ .create = true, .durable = true, .cache_kib = 1024 }, &s->write);
 
@@ -74,14 +82,16 @@ static int hand_over(const char *db_dir, uint32_t uid, uint32_t gid)
 
 	if (fd < 0)
 		return -errno;
-	if (fchownat(fd, "vault.db", uid, gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmod(fd, 0700) < 0 || fchown(fd, uid, gid) < 0 || fsync(fd) < 0)
+	if (fchownat(fd, "vault.db", uid, gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmod(fd, 0700) < 0 ||
+	    fchown(fd, uid, gid) < 0 || fsync(fd) < 0)
 		r = -errno;
 	close(fd);
 	return r;
 }
 
-int store_create(const char *dir, const struct vaultconf *conf, struct keys *keys, const struct store_settings *settings,
-		 const struct principal *admins, size_t n_admins, uint32_t owner_uid, uint32_t owner_gid, char *why, size_t why_len)
+int store_create(const char *dir, const struct vaultconf *conf, struct keys *keys,
+		 const struct store_settings *settings, const struct principal *admins, size_t n_admins,
+		 uint32_t owner_uid, uint32_t owner_gid, char *why, size_t why_len)
 {
 	struct store *s = NULL;
 	char *db_dir = NULL;

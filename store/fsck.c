@@ -19,7 +19,7 @@
 #include "store/opening.h"
 #include "store/store.h"
 
-#define FINDINGS_MAX 1000	/* lines; a wholly damaged store need not be told of row by row */
+#define FINDINGS_MAX 1000 /* lines; a wholly damaged store need not be told of row by row */
 
 struct check {
 	struct store *s;
@@ -124,7 +124,8 @@ static int check_version(struct check *c, int64_t id, const struct query *q)
 	if (r == 0 && plain_len != (uint64_t)column_int(q, 1))
 		r = -EBADMSG;
 	if (r == -EBADMSG || r == -ENOENT)
-		finding(c, "secret %u version %u: its ciphertext is missing or was changed", VERSION_OBJECT(id), VERSION_NUMBER(id));
+		finding(c, "secret %u version %u: its ciphertext is missing or was changed", VERSION_OBJECT(id),
+			VERSION_NUMBER(id));
 	if (r < 0)
 		goto out;
 	r = keys_unwrap(c->keys, &wrap, record, record_len, dek);
@@ -136,7 +137,8 @@ static int check_version(struct check *c, int64_t id, const struct query *q)
 	if (r == 0)
 		r = envelope_open(dek, &context, envelope, len, plain);
 	if (r == -EBADMSG)
-		finding(c, "secret %u version %u: its ciphertext does not open", VERSION_OBJECT(id), VERSION_NUMBER(id));
+		finding(c, "secret %u version %u: its ciphertext does not open", VERSION_OBJECT(id),
+			VERSION_NUMBER(id));
 out:
 	secbuf_free(plain);
 	secmem_wipe(dek, sizeof dek);
@@ -179,12 +181,14 @@ static int check_table(struct check *c, enum row_kind kind)
 static void check_trail(struct check *c, const struct head *head)
 {
 	if (!head->has_trail)
-		finding(c, "state: sealed by a coffer of before schema 6, which did not cover events, answers and acts: start cofferd, and unseal it, so that they are");
+		finding(c, "state: sealed by a coffer of before schema 6, which did not cover events, answers and "
+			   "acts: start cofferd, and unseal it, so that they are");
 	else if (head->trail_members != c->sum.trail_members)
-		finding(c, "set: %lld rows of events, answers, acts and the like are there, the head counts %lld", (long long)c->sum.trail_members,
-			(long long)head->trail_members);
+		finding(c, "set: %lld rows of events, answers, acts and the like are there, the head counts %lld",
+			(long long)c->sum.trail_members, (long long)head->trail_members);
 	else if (secret_cmp(&head->trail, &c->sum.trail, sizeof head->trail) != 0)
-		finding(c, "set: the rows of events, answers, acts and the like are not those that the head was sealed over");
+		finding(c, "set: the rows of events, answers, acts and the like are not those that the head was sealed "
+			   "over");
 }
 
 static int check_set(struct check *c)
@@ -200,7 +204,8 @@ static int check_set(struct check *c)
 	if (r < 0)
 		return r;
 	if (head.members != c->sum.members)
-		finding(c, "set: %lld rows are there, the head counts %lld", (long long)c->sum.members, (long long)head.members);
+		finding(c, "set: %lld rows are there, the head counts %lld", (long long)c->sum.members,
+			(long long)head.members);
 	head.hash = c->sum.hash;
 	r = head_mac(c->row_keys, c->s->vault, &head, mac);
 	if (r == 0 && secret_cmp(mac, stored, DIGEST_LEN) != 0)
@@ -213,15 +218,25 @@ static int check_set(struct check *c)
 /* Rows that hang in the air: one query for each way, a finding for each row. */
 static int check_links(struct check *c)
 {
-	static const struct { const char *sql, *what; } links[] = {
+	static const struct {
+		const char *sql, *what;
+	} links[] = {
 		{ "SELECT id FROM version_data WHERE id NOT IN (SELECT id FROM versions)", "ciphertext of no version" },
 		{ "SELECT id FROM versions WHERE (id >> 32) NOT IN (SELECT id FROM objects)", "version of no secret" },
-		{ "SELECT id FROM version_data WHERE id IN (SELECT id FROM versions WHERE length(dek_record) = 0)", "ciphertext of a destroyed version" },
-		{ "SELECT id FROM objects WHERE deleted_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM clock)", "deleted secret, and no clock" },
-		{ "SELECT v.id FROM versions v JOIN objects o ON o.id = v.id >> 32 WHERE (v.id & 4294967295) > o.last_version", "version beyond its secret's last" },
-		{ "SELECT id FROM hooks WHERE id NOT IN (SELECT id FROM hook_places)", "hook without a place in the events" },
-		{ "SELECT e.id FROM events e JOIN events n ON n.id = (SELECT min(id) FROM events WHERE id > e.id) WHERE n.id != e.id + length(e.line)", "event before a gap" },
-		{ "SELECT id FROM bindings WHERE role >= 1000 AND role NOT IN (SELECT id FROM roles)", "binding of an unknown role" },
+		{ "SELECT id FROM version_data WHERE id IN (SELECT id FROM versions WHERE length(dek_record) = 0)",
+		  "ciphertext of a destroyed version" },
+		{ "SELECT id FROM objects WHERE deleted_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM clock)",
+		  "deleted secret, and no clock" },
+		{ "SELECT v.id FROM versions v JOIN objects o ON o.id = v.id >> 32 WHERE (v.id & 4294967295) > "
+		  "o.last_version",
+		  "version beyond its secret's last" },
+		{ "SELECT id FROM hooks WHERE id NOT IN (SELECT id FROM hook_places)",
+		  "hook without a place in the events" },
+		{ "SELECT e.id FROM events e JOIN events n ON n.id = (SELECT min(id) FROM events WHERE id > e.id) "
+		  "WHERE n.id != e.id + length(e.line)",
+		  "event before a gap" },
+		{ "SELECT id FROM bindings WHERE role >= 1000 AND role NOT IN (SELECT id FROM roles)",
+		  "binding of an unknown role" },
 	};
 	int r = 0;
 
@@ -231,7 +246,7 @@ static int check_links(struct check *c)
 			finding(c, "%s: row %lld", links[i].what, (long long)column_int(&q, 0));
 		query_end(&q);
 		if (r == -EBADMSG)
-			r = 0;	/* told by check_file */
+			r = 0; /* told by check_file */
 	}
 	return r;
 }
@@ -239,8 +254,10 @@ static int check_links(struct check *c)
 static int check_all(struct check *c)
 {
 	static const enum row_kind kinds[] = {
-		ROW_SETTINGS, ROW_OBJECT, ROW_VERSION, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_CLOCK, ROW_BACKUP_KEY, ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_HISTORY,
-		ROW_REQUEST, ROW_PENDING_ACT, ROW_DRILL, ROW_EVENT, ROW_MARK, ROW_HOOK_PLACE, ROW_CHANGE, ROW_BINDING_USE, ROW_KEK,
+		ROW_SETTINGS, ROW_OBJECT,      ROW_VERSION,  ROW_ROLE,  ROW_BINDING, ROW_BLOCK,
+		ROW_CLOCK,    ROW_BACKUP_KEY,  ROW_ROTATION, ROW_HOOK,  ROW_NOTICE,  ROW_HISTORY,
+		ROW_REQUEST,  ROW_PENDING_ACT, ROW_DRILL,    ROW_EVENT, ROW_MARK,    ROW_HOOK_PLACE,
+		ROW_CHANGE,   ROW_BINDING_USE, ROW_KEK,
 	};
 	int r = check_file(c);
 

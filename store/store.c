@@ -51,7 +51,8 @@ static int64_t boottime(void)
 
 /* ---- opening ---- */
 
-/* STORE may be reached through links; db/ is the worker's, and whoever opens the store may have more rights than it: no links from there on. */
+/* STORE may be reached through links; db/ is the worker's, and whoever opens the store may have more rights than it: no
+ * links from there on. */
 static int database_path(const char *dir, char **ret_path)
 {
 	char *real = realpath(dir, NULL), *path = NULL;
@@ -92,7 +93,8 @@ static int locks_init(struct store *s)
 	return 0;
 }
 
-int store_new(const char *dir, const struct vaultconf *conf, const struct schema *schema, size_t cipher_cache, struct store **ret_store)
+int store_new(const char *dir, const struct vaultconf *conf, const struct schema *schema, size_t cipher_cache,
+	      struct store **ret_store)
 {
 	struct store *s = calloc(1, sizeof *s);
 	int r;
@@ -140,7 +142,8 @@ static int open_databases(struct store *s, const struct store_config *config, ch
 {
 	int r = db_open(s->path, &(struct db_options){ .durable = true, .cache_kib = WRITE_CACHE_KIB }, &s->write);
 
-	/* SQLite opens for reading what it may not write. A standby that could then not take over is none. It does so, too, with a file whose header asks for a newer SQLite to write it. */
+	/* SQLite opens for reading what it may not write. A standby that could then not take over is none. It does so,
+	 * too, with a file whose header asks for a newer SQLite to write it. */
 	if (r == 0 && config->stage_key && sqlite3_db_readonly(db_handle(s->write), "main") == 1)
 		r = access(s->path, W_OK) == 0 ? -EBADMSG : -EROFS;
 	if (r == 0)
@@ -164,7 +167,8 @@ static void events_set(struct store *s, uint64_t first, uint64_t end)
 }
 
 /* Loads in one snapshot. Mutexes are held, or nobody else knows the store yet. */
-static int load_snapshot(struct store *s, const struct row_keys *keys, enum load_trail trail, struct tables *ret_tables, char *why, size_t why_len)
+static int load_snapshot(struct store *s, const struct row_keys *keys, enum load_trail trail, struct tables *ret_tables,
+			 char *why, size_t why_len)
 {
 	uint64_t first = 0, end = 0;
 	int r = db_begin(s->read, false);
@@ -181,7 +185,8 @@ static int load_snapshot(struct store *s, const struct row_keys *keys, enum load
 	return r;
 }
 
-int store_open_schema(const struct store_config *config, const struct schema *schema, struct store **ret_store, char *why, size_t why_len)
+int store_open_schema(const struct store_config *config, const struct schema *schema, struct store **ret_store,
+		      char *why, size_t why_len)
 {
 	struct store *s = NULL;
 	int r;
@@ -191,7 +196,8 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 	if (r == 0 && config->boot) {
 		memcpy(s->boot, config->boot, BOOT_ID_LEN);
 		s->counts = true;
-		atomic_init(&s->unscrubbed, true);	/* the process before us may have died between its commit and its scrub */
+		/* the process before us may have died between its commit and its scrub */
+		atomic_init(&s->unscrubbed, true);
 	}
 	if (r == 0) {
 		s->fills_reserve = config->stage_key;
@@ -208,7 +214,8 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 	if (r < 0) {
 		if (why && why_len > 0 && !why[0])
 			store_why(why, why_len, "the store %s cannot be opened: %s", config->dir,
-				  r == -EBADMSG ? "its database is damaged: see coffer fsck, or restore a backup" : strerror(-r));
+				  r == -EBADMSG ? "its database is damaged: see coffer fsck, or restore a backup"
+						: strerror(-r));
 		store_close(s);
 		return r;
 	}
@@ -230,7 +237,7 @@ void store_close(struct store *s)
 		binding_uses_flush(s);
 	db_close(s->stage);
 	db_close(s->read);
-	db_close(s->write);	/* last: checkpoints */
+	db_close(s->write); /* last: checkpoints */
 	reserve_close(&s->reserve);
 	cache_free(s->cache);
 	tables_free(&s->tables);
@@ -312,8 +319,9 @@ static struct tables tables_swap(struct store *s, struct tables fresh)
 	return old;
 }
 
-/* A store that an older coffer wrote has no hash of its trail yet: it is made of the rows that are there, which are taken as they are, once. That a head is so old proves itself by its MAC: to pass
- * for one, the whole main set would have to be put back to what it was then. */
+/* A store that an older coffer wrote has no hash of its trail yet: it is made of the rows that are there, which are
+ * taken as they are, once. That a head is so old proves itself by its MAC: to pass for one, the whole main set would
+ * have to be put back to what it was then. */
 static int adopt_trail(struct store *s, const struct row_keys *keys, char *why, size_t why_len)
 {
 	struct tables tables = { 0 };
@@ -339,7 +347,8 @@ static int adopt_trail(struct store *s, const struct row_keys *keys, char *why, 
 	return r;
 }
 
-static int load_summed(struct store *s, const struct row_keys *keys, struct tables *ret_tables, char *why, size_t why_len)
+static int load_summed(struct store *s, const struct row_keys *keys, struct tables *ret_tables, char *why,
+		       size_t why_len)
 {
 	int r = load_snapshot(s, keys, TRAIL_SUMMED, ret_tables, why, why_len);
 
@@ -358,7 +367,9 @@ int store_unlock(struct store *s, struct keys *keys, char *why, size_t why_len)
 	store_why(why, why_len, "%s", "");
 	r = store_derive_row_keys(s, keys, &row_keys);
 	if (r == -EBADMSG)
-		store_why(why, why_len, "the vault's key in vault.conf does not open with this KEK: either belongs to another vault, or was changed");
+		store_why(why, why_len,
+			  "the vault's key in vault.conf does not open with this KEK: either belongs to another vault, "
+			  "or was changed");
 	else if (r < 0 && keys_fault(keys, why, why_len) == 0)
 		store_why(why, why_len, "the vault's key cannot be had from the key holder: %s", strerror(-r));
 	if (r < 0)
@@ -463,7 +474,7 @@ static int follow(struct store *s, bool write, void (*cb)(uint32_t secret, void 
 		return r;
 	r = follow_database(s);
 	if (r == 0 && write)
-		housekeep(s);	/* what it could not write now, it writes later */
+		housekeep(s); /* what it could not write now, it writes later */
 	if (write && s->fills_reserve)
 		reserve_fill(&s->reserve);
 	followed = s->followed;

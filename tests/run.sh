@@ -29,6 +29,8 @@ esac
 
 needs=(
 	command gcc gcc
+	command clang-format-14 clang-format-14
+	command shellcheck shellcheck
 	command cmake cmake
 	command ninja ninja-build
 	command pkg-config pkgconf

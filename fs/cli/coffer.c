@@ -1,5 +1,5 @@
 /* coffer: the command. Finds the subcommand in the table, reads its options, runs it. */
-#include "fs/cli/cli.h"
+#include "fs/cli/common/cli.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,20 +9,25 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "fs/cli/offline_keys.h"
-#include "fs/inherited.h"
+#include "fs/cli/common/offline_keys.h"
+#include "fs/common/inherited.h"
 
-#define SUMMARY_AT  20		/* column of the summaries in --help */
-#define OPTION_AT   30		/* of an option's explanation */
+#define SUMMARY_AT 20 /* column of the summaries in --help */
+#define OPTION_AT  30 /* of an option's explanation */
 
 static const struct option_spec globals[] = {
-	{ .name = "mount", .letter = 'm', .value = "MOUNT", .help = "where the vault is mounted (default $COFFER_MOUNT, else " MOUNT_DEFAULT ")" },
+	{ .name = "mount",
+	  .letter = 'm',
+	  .value = "MOUNT",
+	  .help = "where the vault is mounted (default $COFFER_MOUNT, else " MOUNT_DEFAULT ")" },
 	{ .name = "vault", .value = "VAULT", .help = "the mounted vault of this name, wherever it is" },
 	{ .name = "help", .letter = 'h', .help = "this text" },
 	{ .name = NULL },
 };
-static const struct option_spec leading[] = { { .name = "version", .help = "the version of coffer" }, { .name = NULL } };
-static const struct option_spec listing[] = { { .name = "output", .value = "FORM", .help = "table (default) or json" }, { .name = NULL } };
+static const struct option_spec leading[] = { { .name = "version", .help = "the version of coffer" },
+					      { .name = NULL } };
+static const struct option_spec listing[] = { { .name = "output", .value = "FORM", .help = "table (default) or json" },
+					      { .name = NULL } };
 
 /* ---- help ---- */
 
@@ -32,9 +37,11 @@ static void print_options(const struct option_spec *options)
 		char left[80];
 
 		if (o->letter)
-			snprintf(left, sizeof(left), "-%c, --%s%s%s", o->letter, o->name, o->value ? " " : "", o->value ? o->value : "");
+			snprintf(left, sizeof(left), "-%c, --%s%s%s", o->letter, o->name, o->value ? " " : "",
+				 o->value ? o->value : "");
 		else
-			snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+			snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "",
+				 o->value ? o->value : "");
 		printf("  %-*s%s\n", OPTION_AT - 2, left, o->help);
 	}
 }
@@ -53,13 +60,18 @@ static int help_command(const struct command *cmd)
 
 static int help_all(void)
 {
-	printf("usage: coffer [-m MOUNT | --vault VAULT] COMMAND ...\nSecrets as files: policy, encryption and an audit log behind %s.\n\n", MOUNT_DEFAULT);
+	printf("usage: coffer [-m MOUNT | --vault VAULT] COMMAND ...\nSecrets as files: policy, encryption and an "
+	       "audit log behind %s.\n\n",
+	       MOUNT_DEFAULT);
 	for (const struct command *cmd = commands; cmd->name; cmd++)
 		printf("  %-*s%s\n", SUMMARY_AT - 2, cmd->name, cmd->summary);
-	printf("  %-*s%s\n  %-*s%s\n\n", SUMMARY_AT - 2, "version", "the version of coffer", SUMMARY_AT - 2, "help", "this text, or of one command: help COMMAND");
+	printf("  %-*s%s\n  %-*s%s\n\n", SUMMARY_AT - 2, "version", "the version of coffer", SUMMARY_AT - 2, "help",
+	       "this text, or of one command: help COMMAND");
 	print_options(globals);
-	printf("\ncoffer COMMAND --help says more; so does man coffer. Times are 2027-01-31T12:00:00Z, or a span such as 90d or 12h.\n"
-	       "Exit status: 0 done, 1 error, 2 usage, 3 denied, 4 not found, 5 conflict, 6 integrity failure, 7 unavailable.\n");
+	printf("\ncoffer COMMAND --help says more; so does man coffer. Times are 2027-01-31T12:00:00Z, or a span such "
+	       "as 90d or 12h.\n"
+	       "Exit status: 0 done, 1 error, 2 usage, 3 denied, 4 not found, 5 conflict, 6 integrity failure, 7 "
+	       "unavailable.\n");
 	return EXIT_DONE;
 }
 
@@ -109,7 +121,8 @@ static int half_command(const char *word)
 
 	for (const struct command *cmd = commands; cmd->name; cmd++)
 		if (strncmp(cmd->name, word, len) == 0 && cmd->name[len] == ' ')
-			snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", *list ? ", " : "", cmd->name);
+			snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", *list ? ", " : "",
+				 cmd->name);
 	return fail(EXIT_USAGE, "there is no command %s; there %s %s", word, strchr(list, ',') ? "are" : "is", list);
 }
 
@@ -132,7 +145,8 @@ static int unknown_command(const char *word)
 	if (halves > 0)
 		return half_command(word);
 	if (best)
-		return fail(EXIT_USAGE, "there is no command %s; did you mean %s? coffer --help lists them", word, best);
+		return fail(EXIT_USAGE, "there is no command %s; did you mean %s? coffer --help lists them", word,
+			    best);
 	return fail(EXIT_USAGE, "there is no command %s; coffer --help lists them", word);
 }
 
@@ -152,7 +166,10 @@ static int apply_globals(struct cli *c, const struct args *a)
 
 	/* once before the command, once behind it */
 	if ((mount && c->mount_option) || (vault && c->vault_option) || (output && c->output_given))
-		return fail(EXIT_USAGE, "option --%s is given twice", mount && c->mount_option ? "mount" : vault && c->vault_option ? "vault" : "output");
+		return fail(EXIT_USAGE, "option --%s is given twice",
+			    mount && c->mount_option   ? "mount"
+			    : vault && c->vault_option ? "vault"
+						       : "output");
 	if (mount)
 		c->mount_option = mount;
 	if (vault)
@@ -173,8 +190,8 @@ static int check_operands(const struct command *cmd, const struct args *a)
 	if (a->n_operands < cmd->min_operands)
 		return fail(EXIT_USAGE, "something is missing; usage: coffer %s %s", cmd->name, cmd->synopsis);
 	if (a->n_operands > cmd->max_operands)
-		return fail(EXIT_USAGE, "\"%s\" is too much; usage: coffer %s%s%s", a->operands[cmd->max_operands], cmd->name, *cmd->synopsis ? " " : "",
-			    cmd->synopsis);
+		return fail(EXIT_USAGE, "\"%s\" is too much; usage: coffer %s%s%s", a->operands[cmd->max_operands],
+			    cmd->name, *cmd->synopsis ? " " : "", cmd->synopsis);
 	return EXIT_DONE;
 }
 
@@ -206,10 +223,7 @@ out:
 	return status;
 }
 
-static bool asks_help(const char *word)
-{
-	return !strcmp(word, "--help") || !strcmp(word, "-h");
-}
+static bool asks_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h"); }
 
 static int too_much(const char *word, const char *usage)
 {
@@ -259,14 +273,16 @@ static void harden(void)
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
-/* Output that is lost is an error, also if it was lost on the way (errno is 0 then), or when the file was closed (NFS, quotas). */
+/* Output that is lost is an error, also if it was lost on the way (errno is 0 then), or when the file was closed (NFS,
+ * quotas). */
 static int finish(int status)
 {
 	const bool lost = ferror(stdout);
 
 	errno = 0;
 	if ((fflush(stdout) != 0 || close(STDOUT_FILENO) < 0 || lost) && status == EXIT_DONE)
-		return fail(EXIT_ERROR, "cannot write to standard output%s%s", errno ? ": " : "; what was printed is not all", errno ? strerror(errno) : "");
+		return fail(EXIT_ERROR, "cannot write to standard output%s%s",
+			    errno ? ": " : "; what was printed is not all", errno ? strerror(errno) : "");
 	return status;
 }
 

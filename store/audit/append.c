@@ -43,7 +43,8 @@ int audit_append(struct audit *a, const struct audit_event *e, uint32_t *ret_del
 	return r;
 }
 
-/* The file that we hold open must be the one that the directory shows, as long as we made it: a log that is deleted or cut under a running daemon must not go unnoticed. */
+/* The file that we hold open must be the one that the directory shows, as long as we made it: a log that is deleted or
+ * cut under a running daemon must not go unnoticed. */
 static void look_for_tampering(struct audit *a)
 {
 	const struct audit_position *at = audit_at(a->head);
@@ -54,7 +55,9 @@ static void look_for_tampering(struct audit *a)
 	if (fstat(a->fd, &held) < 0)
 		return;
 	if (held.st_nlink == 0 || (uint64_t)held.st_size < at->size ||
-	    (fstatat(a->config.dir_fd, name, &shown, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT : shown.st_ino != held.st_ino || shown.st_dev != held.st_dev))
+	    (fstatat(a->config.dir_fd, name, &shown, AT_SYMLINK_NOFOLLOW) < 0
+		     ? errno == ENOENT
+		     : shown.st_ino != held.st_ino || shown.st_dev != held.st_dev))
 		audit_note_lost(a);
 	else if ((uint64_t)held.st_size > at->size)
 		a->dirty = true;
@@ -65,7 +68,8 @@ static bool too_old(struct audit *a)
 	const struct audit_position *at = audit_at(a->head);
 
 	/* a segment that holds little more than its first record is not worth another */
-	return at->size > 1024 && audit_now() - at->opened > (int64_t)a->config.segment_age * AUDIT_NS && audit_monotonic() >= a->rotate_after;
+	return at->size > 1024 && audit_now() - at->opened > (int64_t)a->config.segment_age * AUDIT_NS &&
+	       audit_monotonic() >= a->rotate_after;
 }
 
 int audit_tick(struct audit *a)
@@ -77,14 +81,15 @@ int audit_tick(struct audit *a)
 	audit_share_look(a);
 	look_for_tampering(a);
 	r = audit_ready(a);
-	if (r == 0 && a->untold && (r = audit_put_tampered(a, "the segment before this one was removed or cut while it was open")) == 0)
+	if (r == 0 && a->untold &&
+	    (r = audit_put_tampered(a, "the segment before this one was removed or cut while it was open")) == 0)
 		a->untold = false;
 	if (r == 0)
 		r = audit_fold_flush(a, false);
 	if (r == 0 && !a->syncing && too_old(a))
 		(void)audit_rotate(a, NULL);
 	int room = audit_space_take(&a->space, a->fd, audit_at(a->head)->size, AUDIT_LINE_MAX, false);
-	if (r < 0 || room < 0)	/* nothing is counted then that could not be written */
+	if (r < 0 || room < 0) /* nothing is counted then that could not be written */
 		a->failing = r < 0 ? r : room;
 	else if (a->failing == -ENOSPC)
 		a->failing = 0;
@@ -112,12 +117,12 @@ void audit_close(struct audit *a)
 		return;
 	pthread_mutex_lock(&a->lock);
 	if (audit_ready(a) == 0)
-		(void)audit_fold_flush(a, true);	/* what cannot be written stays counted in the head */
+		(void)audit_fold_flush(a, true); /* what cannot be written stays counted in the head */
 	(void)audit_durable_point(a);
 	/* before it: who is killed in between has his successor allocate once more */
 	a->head->allocated[0] = a->head->allocated[1] = 0;
 	if (!a->lost && !a->dirty && ftruncate(a->fd, (off_t)audit_at(a->head)->size) < 0)
-		(void)0;	/* append-only: its allocated rest stays */
+		(void)0; /* append-only: its allocated rest stays */
 	pthread_mutex_unlock(&a->lock);
 	audit_shares_save(a, true);
 	audit_free(a);

@@ -66,7 +66,12 @@ static int records_write(int fd, struct audit_position *at, const char *vault)
 	char host[HOST_NAME_MAX + 1] = "", exe[PATH_MAX], detail[64];
 	ssize_t exe_len = readlink("/proc/self/exe", exe, sizeof exe - 1);
 	struct audit_caller who = {
-		.uid = getuid(), .gid = getgid(), .pid = getpid(), .loginuid = own_loginuid(), .comm = program_invocation_short_name, .exe = exe_len > 0 ? exe : NULL,
+		.uid = getuid(),
+		.gid = getgid(),
+		.pid = getpid(),
+		.loginuid = own_loginuid(),
+		.comm = program_invocation_short_name,
+		.exe = exe_len > 0 ? exe : NULL,
 	};
 	struct audit_event segment = { .operation = AUDIT_SEGMENT, .result = AUDIT_ALLOW, .detail = detail };
 	struct audit_event create = { .operation = AUDIT_VAULT_CREATE, .result = AUDIT_ALLOW, .caller = &who };
@@ -146,7 +151,8 @@ out:
 	return r;
 }
 
-int audit_create(const char *store_dir, const char *verify_path, const char *vault, uint32_t group, char *why, size_t why_len)
+int audit_create(const char *store_dir, const char *verify_path, const char *vault, uint32_t group, char *why,
+		 size_t why_len)
 {
 	char path[PATH_MAX], first[AUDIT_SEGMENT_NAME_LEN];
 	int dir_fd = -1, verify_fd, r;

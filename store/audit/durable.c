@@ -29,7 +29,7 @@ static void sync_end(struct audit *a, int r, uint64_t seq)
 int audit_wait_durable(struct audit *a, uint64_t seq)
 {
 	while (a->head->durable_seq < seq) {
-		if (a->failed_seq >= seq)	/* a second fdatasync may say yes to pages that the first one dropped */
+		if (a->failed_seq >= seq) /* a second fdatasync may say yes to pages that the first one dropped */
 			return -EIO;
 		if (a->syncing) {
 			pthread_cond_wait(&a->synced, &a->lock);

@@ -1,4 +1,5 @@
-/* Floods: what is refused can be repeated for ever by anybody, and must neither fill the disk nor push out what was recorded before. */
+/* Floods: what is refused can be repeated for ever by anybody, and must neither fill the disk nor push out what was
+ * recorded before. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,10 +10,11 @@
 #include "store/audit/share.h"
 #include "store/audit/tally.h"
 
-#define FOLD_QUIET  (1 * (int64_t)AUDIT_NS)	/* written when nothing came for so long, */
-#define FOLD_AGE    (10 * (int64_t)AUDIT_NS)	/* or when it is so old */
-#define COARSE_AGE  (600 * (int64_t)AUDIT_NS)	/* of a neighbour that has used up its share: it is to write next to nothing */
-#define FLUSH_BATCH 16				/* records between which others have their turn */
+#define FOLD_QUIET  (1 * (int64_t)AUDIT_NS)  /* written when nothing came for so long, */
+#define FOLD_AGE    (10 * (int64_t)AUDIT_NS) /* or when it is so old */
+/* of a neighbour that has used up its share: it is to write next to nothing */
+#define COARSE_AGE  (600 * (int64_t)AUDIT_NS)
+#define FLUSH_BATCH 16 /* records between which others have their turn */
 
 static bool known(const struct audit_head *h, const struct audit_event *e)
 {
@@ -52,10 +54,7 @@ static struct audit_rate *rate_of(struct audit_head *h, uint64_t neighbour, int6
 
 /* ---- what is refused ---- */
 
-static const char *name_of(const struct audit_event *e)
-{
-	return e->secret ? e->secret : "";
-}
+static const char *name_of(const struct audit_event *e) { return e->secret ? e->secret : ""; }
 
 static bool same_name(const struct audit_fold *f, const struct audit_event *e)
 {
@@ -64,10 +63,12 @@ static bool same_name(const struct audit_fold *f, const struct audit_event *e)
 
 static bool is_of(const struct audit_fold *f, const struct audit_event *e)
 {
-	return !f->coarse && f->uid == e->caller->uid && f->operation == e->operation && f->error == e->error && f->result == e->result;
+	return !f->coarse && f->uid == e->caller->uid && f->operation == e->operation && f->error == e->error &&
+	       f->result == e->result;
 }
 
-/* Where e is counted. A neighbour takes no more entries than it leaves, so that none takes the last one of others; beyond that all that it was refused is in one. */
+/* Where e is counted. A neighbour takes no more entries than it leaves, so that none takes the last one of others;
+ * beyond that all that it was refused is in one. */
 static struct audit_fold *fold_of(struct audit_head *h, const struct audit_event *e, bool coarse)
 {
 	struct audit_fold *free_one = NULL, *whole = NULL;
@@ -126,19 +127,21 @@ static void fold_add(struct audit *a, const struct audit_event *e, bool coarse)
 
 static enum audit_fate deny_decide(struct audit *a, const struct audit_event *e, bool over, uint32_t *ret_delay_ms)
 {
-	const int64_t interval = AUDIT_NS / (int64_t)a->config.deny_rate, span = interval * (int64_t)a->config.deny_burst, now = audit_monotonic();
+	const int64_t interval = AUDIT_NS / (int64_t)a->config.deny_rate,
+		      span = interval * (int64_t)a->config.deny_burst, now = audit_monotonic();
 	const int64_t all_interval = AUDIT_NS / AUDIT_DENY_ALL_RATE, all_span = all_interval * AUDIT_DENY_ALL_BURST;
 	struct audit_rate *rate = rate_of(a->head, e->caller->neighbour, now), *all = &a->head->all_denials;
 	const int64_t due = rate->due > now ? rate->due : now, all_due = all->due > now ? all->due : now;
 
-	if (over || !audit_bucket_fits(due, now, interval, span) || !audit_bucket_fits(all_due, now, all_interval, all_span)) {
+	if (over || !audit_bucket_fits(due, now, interval, span) ||
+	    !audit_bucket_fits(all_due, now, all_interval, all_span)) {
 		fold_add(a, e, over);
 		*ret_delay_ms = AUDIT_DELAY_MS;
 		return AUDIT_FOLDED;
 	}
 	rate->due = due + interval;
 	all->due = all_due + all_interval;
-	if (due - now > span / 2)	/* first slower and slower, then folded */
+	if (due - now > span / 2) /* first slower and slower, then folded */
 		*ret_delay_ms = (uint32_t)((due - now - span / 2) * AUDIT_DELAY_MS / (span / 2 + 1));
 	return AUDIT_WRITE;
 }
@@ -177,14 +180,21 @@ static int fold_write(struct audit *a, struct audit_fold *f)
 	struct audit_caller caller = { .uid = f->uid, .neighbour = f->neighbour };
 	char detail[128];
 	struct audit_event e = {
-		.operation = (enum audit_operation)f->operation, .result = (enum audit_result)f->result, .error = f->error,
-		.secret = f->mixed ? "*" : f->secret[0] ? f->secret : NULL, .caller = &caller, .detail = detail,
+		.operation = (enum audit_operation)f->operation,
+		.result = (enum audit_result)f->result,
+		.error = f->error,
+		.secret = f->mixed       ? "*"
+			  : f->secret[0] ? f->secret
+					 : NULL,
+		.caller = &caller,
+		.detail = detail,
 	};
 
 	audit_fold_detail(&f->tally, f->coarse ? "; of several callers and operations" : "", detail);
 	caller.json_len = (uint16_t)snprintf(caller.json, sizeof caller.json,
-		"{\"uid\":%lld,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null,\"groups\":null}",
-		f->uid == UINT32_MAX ? -1LL : (long long)f->uid);
+					     "{\"uid\":%lld,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,"
+					     "\"loginuid\":null,\"unit\":null,\"container\":null,\"groups\":null}",
+					     f->uid == UINT32_MAX ? -1LL : (long long)f->uid);
 	return audit_tally_write(a, &e, &f->tally);
 }
 
@@ -214,7 +224,7 @@ int audit_fold_flush(struct audit *a, bool all)
 			pthread_mutex_unlock(&a->lock);
 			pthread_mutex_lock(&a->lock);
 		}
-		r = audit_ready(a);	/* before the entry is read: it may let go of the lock */
+		r = audit_ready(a); /* before the entry is read: it may let go of the lock */
 		if (r == 0 && f->tally.count)
 			r = fold_write(a, f);
 	}

@@ -1,6 +1,7 @@
 /* The format of the audit log.
  *
- * STORE/audit/audit-%08u.jsonl (segments, numbered from 1) hold lines of ASCII JSON. Every record has every field, in this order; what does not apply is null:
+ * STORE/audit/audit-%08u.jsonl (segments, numbered from 1) hold lines of ASCII JSON. Every record has every field, in
+ * this order; what does not apply is null:
  *
  *   seq          number, from 0, without gaps through all segments
  *   time         string, RFC 3339, UTC, nine digits of a second: when the record was written
@@ -10,10 +11,12 @@
  *   errno        string such as "EACCES", or null
  *   secret       string or null; in a folded record "*" if there were several
  *   version      number or null
- *   caller       null: the daemon itself; else {uid, gid, pid: numbers; comm, exe: strings; loginuid: number; unit, container: strings; groups: array of numbers},
- *                any of them null if not known (loginuid null: none). groups are the supplementary ones; of more than 24 the first ones, and then the string "..."
- *   binding      number or null; role: string or null; principal: string or null, in canonical text: what let the caller in
- *   request      "<16 hex digits of the connection>-<unique>" or null: two records with one request, operation and result are never written. One that was sent again to another worker may have two that differ in the result: the later one is what the caller was told
+ *   caller       null: the daemon itself; else {uid, gid, pid: numbers; comm, exe: strings; loginuid: number; unit,
+ * container: strings; groups: array of numbers}, any of them null if not known (loginuid null: none). groups are the
+ * supplementary ones; of more than 24 the first ones, and then the string "..." binding      number or null; role:
+ * string or null; principal: string or null, in canonical text: what let the caller in request      "<16 hex digits of
+ * the connection>-<unique>" or null: two records with one request, operation and result are never written. One that was
+ * sent again to another worker may have two that differ in the result: the later one is what the caller was told
  *   duration_us  number
  *   count        number: 1, or how many requests a folded record stands for (AUDIT-FORMAT.md says which fold)
  *   detail       string or null: further words for a person
@@ -23,32 +26,40 @@
  *   h        = SHA-256(body), body = the line up to, without, `,"mac":"`
  *   K_{n+1}  = HMAC-SHA-256(K_n, "coffer audit evolve"); K_0 is in the verify key file
  *
- * The MAC is over h rather than over the body, so that each record is hashed once for both chain and seal; that rests on SHA-256 being collision-resistant, as the chain does anyway.
- * The key moves by a rule that does not look at the records, so that segments removed by retention can be stepped over.
+ * The MAC is over h rather than over the body, so that each record is hashed once for both chain and seal; that rests
+ * on SHA-256 being collision-resistant, as the chain does anyway. The key moves by a rule that does not look at the
+ * records, so that segments removed by retention can be stepped over.
  *
- * Strings: bytes 0x20 to 0x7e as they are, but \" and \\; other bytes that are valid UTF-8 as \uXXXX (pairs beyond the BMP); any other byte as \\xHH, which reads back as the
- * four characters \xHH. Longer than the limits of audit_internal.h: cut, and ended with "..."; exe is cut at its beginning, where "..." then stands.
+ * Strings: bytes 0x20 to 0x7e as they are, but \" and \\; other bytes that are valid UTF-8 as \uXXXX (pairs beyond the
+ * BMP); any other byte as \\xHH, which reads back as the four characters \xHH. Longer than the limits of
+ * audit_internal.h: cut, and ended with "..."; exe is cut at its beginning, where "..." then stands.
  *
  * Records that audit writes by itself:
- *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that moment), and after a semicolon why, if it was
- *            neither size nor age: the segment before was removed or cut while it was open
- *            (only a Torn record at 0 may stand there instead)
- *            M is the lowest number of which no record says that it was removed; until November 2026 it was the lowest one that was there.
- *            A Torn record at 0 has "; oldest M" behind its detail
- *   SegmentRemove  detail "segment N, last record L, hash <64 hex>": retention is about to remove segment N, which ends with record L, whose h is given. On the disk before the file goes
- *   AuditTampered  result error; detail says what: segments are gone, cut or there that retention did not remove, or this log did not make
- *   Torn     detail "torn, L bytes at O of segment N, SHA-256 <64 hex>": the L bytes between the record before and the newline that precedes this line are no record (a process or machine died in a
- *            write). Bytes that are no record are accepted nowhere else, and a Torn record only directly after the bytes that it names.
+ *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that
+ * moment), and after a semicolon why, if it was neither size nor age: the segment before was removed or cut while it
+ * was open (only a Torn record at 0 may stand there instead) M is the lowest number of which no record says that it was
+ * removed; until November 2026 it was the lowest one that was there. A Torn record at 0 has "; oldest M" behind its
+ * detail SegmentRemove  detail "segment N, last record L, hash <64 hex>": retention is about to remove segment N, which
+ * ends with record L, whose h is given. On the disk before the file goes AuditTampered  result error; detail says what:
+ * segments are gone, cut or there that retention did not remove, or this log did not make Torn     detail "torn, L
+ * bytes at O of segment N, SHA-256 <64 hex>": the L bytes between the record before and the newline that precedes this
+ * line are no record (a process or machine died in a write). Bytes that are no record are accepted nowhere else, and a
+ * Torn record only directly after the bytes that it names.
  *
- * The head file, STORE/audit/head, is one block of 4096 bytes with a slot at 0 and one at 2048, written in turn; the valid slot of the higher generation counts. A slot, little-endian:
- *   magic "cofaudh1" | generation u64 | segment u32 | 0 u32 | seq u64 | size u64 | opened i64 | prev[32] | key[32] | SHA-256 of what precedes
- * and behind it what came later (a slot without it, or with one that does not fit, is one of before; so a slot that an older version wrote is not misread):
- *   magic "cofaudm1" | oldest u32 | tampered u32 | SHA-256 of the slot and of these 16 bytes
+ * The head file, STORE/audit/head, is one block of 4096 bytes with a slot at 0 and one at 2048, written in turn; the
+ * valid slot of the higher generation counts. A slot, little-endian: magic "cofaudh1" | generation u64 | segment u32 |
+ * 0 u32 | seq u64 | size u64 | opened i64 | prev[32] | key[32] | SHA-256 of what precedes and behind it what came later
+ * (a slot without it, or with one that does not fit, is one of before; so a slot that an older version wrote is not
+ * misread): magic "cofaudm1" | oldest u32 | tampered u32 | SHA-256 of the slot and of these 16 bytes
  *
- * What verify finds, with the key K_0 and the head file: a changed bit; a record dropped, doubled, reordered, moved to another segment; a tail cut off before the last durable point; a log cut off and
- * continued, or resealed, by somebody who holds a later key (K_j does not follow from K_n, n > j); segments removed at the beginning that no record accounts for. Accounted for is what lies before the M of the first Segment record
- * that is there, and what a SegmentRemove record names; in a log of before, up to the first record that has a principal, also what lies before the M of a later Segment record. The head file accounts for nothing. What it cannot find: the tail after the last durable point cut off when the machine crashed; the whole
- * directory with its head file put back from an old copy, unless it is told the daemon's head; records invented after the moment at which the key was stolen. */
+ * What verify finds, with the key K_0 and the head file: a changed bit; a record dropped, doubled, reordered, moved to
+ * another segment; a tail cut off before the last durable point; a log cut off and continued, or resealed, by somebody
+ * who holds a later key (K_j does not follow from K_n, n > j); segments removed at the beginning that no record
+ * accounts for. Accounted for is what lies before the M of the first Segment record that is there, and what a
+ * SegmentRemove record names; in a log of before, up to the first record that has a principal, also what lies before
+ * the M of a later Segment record. The head file accounts for nothing. What it cannot find: the tail after the last
+ * durable point cut off when the machine crashed; the whole directory with its head file put back from an old copy,
+ * unless it is told the daemon's head; records invented after the moment at which the key was stolen. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,23 +68,61 @@
 
 #include "store/audit/log.h"
 
-static const struct { const char *name; size_t len; } operations[] = {
+static const struct {
+	const char *name;
+	size_t len;
+} operations[] = {
 #define OP(id, text) [id] = { text, sizeof text - 1 }
-	OP(AUDIT_SECRET_GET, "SecretGet"), OP(AUDIT_SECRET_SET, "SecretSet"), OP(AUDIT_SECRET_UPDATE, "SecretUpdate"), OP(AUDIT_SECRET_LIST, "SecretList"),
-	OP(AUDIT_SECRET_LIST_VERSIONS, "SecretListVersions"), OP(AUDIT_SECRET_DELETE, "SecretDelete"), OP(AUDIT_SECRET_RECOVER, "SecretRecover"),
-	OP(AUDIT_SECRET_PURGE, "SecretPurge"), OP(AUDIT_SECRET_BACKUP, "SecretBackup"), OP(AUDIT_SECRET_RESTORE, "SecretRestore"),
-	OP(AUDIT_SECRET_LIST_DELETED, "SecretListDeleted"), OP(AUDIT_SECRET_DESTROY, "SecretDestroy"),
-	OP(AUDIT_BINDING_CREATE, "BindingCreate"), OP(AUDIT_BINDING_DELETE, "BindingDelete"), OP(AUDIT_BINDING_LIST, "BindingList"),
-	OP(AUDIT_ROLE_CREATE, "RoleCreate"), OP(AUDIT_ROLE_LIST, "RoleList"), OP(AUDIT_VAULT_CREATE, "VaultCreate"), OP(AUDIT_VAULT_UPDATE, "VaultUpdate"),
-	OP(AUDIT_VAULT_SEAL, "VaultSeal"), OP(AUDIT_VAULT_UNSEAL, "VaultUnseal"), OP(AUDIT_VAULT_STATUS, "VaultStatus"), OP(AUDIT_VAULT_METRICS, "VaultMetrics"),
-	OP(AUDIT_VAULT_START, "VaultStart"), OP(AUDIT_VAULT_STOP, "VaultStop"), OP(AUDIT_AUDIT_READ, "AuditRead"), OP(AUDIT_BREAK_GLASS, "BreakGlass"),
-	OP(AUDIT_CAN_I, "CanI"), OP(AUDIT_WORKER_START, "WorkerStart"), OP(AUDIT_PRINCIPAL_BLOCK, "PrincipalBlock"), OP(AUDIT_PRINCIPAL_UNBLOCK, "PrincipalUnblock"),
-	OP(AUDIT_HOLDER_LIST, "HolderList"), OP(AUDIT_SECRET_NEAR_EXPIRY, "SecretNearExpiry"), OP(AUDIT_SECRET_EXPIRED, "SecretExpired"),
-	OP(AUDIT_ROTATION_SET, "RotationSet"), OP(AUDIT_ROTATION_DELETE, "RotationDelete"), OP(AUDIT_ROTATION_LIST, "RotationList"), OP(AUDIT_HOOK_CREATE, "HookCreate"),
-	OP(AUDIT_HOOK_DELETE, "HookDelete"), OP(AUDIT_HOOK_LIST, "HookList"), OP(AUDIT_HOOK_RUN, "HookRun"), OP(AUDIT_EVENTS_READ, "EventsRead"),
-	OP(AUDIT_SEGMENT, "Segment"), OP(AUDIT_TORN, "Torn"), OP(AUDIT_REQUEST_GIVE_UP, "RequestGiveUp"),
-	OP(AUDIT_SEGMENT_REMOVE, "SegmentRemove"), OP(AUDIT_TAMPERED, "AuditTampered"),
-	OP(AUDIT_HISTORY_SET, "HistorySet"), OP(AUDIT_HISTORY_DELETE, "HistoryDelete"), OP(AUDIT_HISTORY_LIST, "HistoryList"),
+	OP(AUDIT_SECRET_GET, "SecretGet"),
+	OP(AUDIT_SECRET_SET, "SecretSet"),
+	OP(AUDIT_SECRET_UPDATE, "SecretUpdate"),
+	OP(AUDIT_SECRET_LIST, "SecretList"),
+	OP(AUDIT_SECRET_LIST_VERSIONS, "SecretListVersions"),
+	OP(AUDIT_SECRET_DELETE, "SecretDelete"),
+	OP(AUDIT_SECRET_RECOVER, "SecretRecover"),
+	OP(AUDIT_SECRET_PURGE, "SecretPurge"),
+	OP(AUDIT_SECRET_BACKUP, "SecretBackup"),
+	OP(AUDIT_SECRET_RESTORE, "SecretRestore"),
+	OP(AUDIT_SECRET_LIST_DELETED, "SecretListDeleted"),
+	OP(AUDIT_SECRET_DESTROY, "SecretDestroy"),
+	OP(AUDIT_BINDING_CREATE, "BindingCreate"),
+	OP(AUDIT_BINDING_DELETE, "BindingDelete"),
+	OP(AUDIT_BINDING_LIST, "BindingList"),
+	OP(AUDIT_ROLE_CREATE, "RoleCreate"),
+	OP(AUDIT_ROLE_LIST, "RoleList"),
+	OP(AUDIT_VAULT_CREATE, "VaultCreate"),
+	OP(AUDIT_VAULT_UPDATE, "VaultUpdate"),
+	OP(AUDIT_VAULT_SEAL, "VaultSeal"),
+	OP(AUDIT_VAULT_UNSEAL, "VaultUnseal"),
+	OP(AUDIT_VAULT_STATUS, "VaultStatus"),
+	OP(AUDIT_VAULT_METRICS, "VaultMetrics"),
+	OP(AUDIT_VAULT_START, "VaultStart"),
+	OP(AUDIT_VAULT_STOP, "VaultStop"),
+	OP(AUDIT_AUDIT_READ, "AuditRead"),
+	OP(AUDIT_BREAK_GLASS, "BreakGlass"),
+	OP(AUDIT_CAN_I, "CanI"),
+	OP(AUDIT_WORKER_START, "WorkerStart"),
+	OP(AUDIT_PRINCIPAL_BLOCK, "PrincipalBlock"),
+	OP(AUDIT_PRINCIPAL_UNBLOCK, "PrincipalUnblock"),
+	OP(AUDIT_HOLDER_LIST, "HolderList"),
+	OP(AUDIT_SECRET_NEAR_EXPIRY, "SecretNearExpiry"),
+	OP(AUDIT_SECRET_EXPIRED, "SecretExpired"),
+	OP(AUDIT_ROTATION_SET, "RotationSet"),
+	OP(AUDIT_ROTATION_DELETE, "RotationDelete"),
+	OP(AUDIT_ROTATION_LIST, "RotationList"),
+	OP(AUDIT_HOOK_CREATE, "HookCreate"),
+	OP(AUDIT_HOOK_DELETE, "HookDelete"),
+	OP(AUDIT_HOOK_LIST, "HookList"),
+	OP(AUDIT_HOOK_RUN, "HookRun"),
+	OP(AUDIT_EVENTS_READ, "EventsRead"),
+	OP(AUDIT_SEGMENT, "Segment"),
+	OP(AUDIT_TORN, "Torn"),
+	OP(AUDIT_REQUEST_GIVE_UP, "RequestGiveUp"),
+	OP(AUDIT_SEGMENT_REMOVE, "SegmentRemove"),
+	OP(AUDIT_TAMPERED, "AuditTampered"),
+	OP(AUDIT_HISTORY_SET, "HistorySet"),
+	OP(AUDIT_HISTORY_DELETE, "HistoryDelete"),
+	OP(AUDIT_HISTORY_LIST, "HistoryList"),
 #undef OP
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
@@ -123,10 +172,7 @@ void audit_hex(char ret[AUDIT_HEX_LEN], const uint8_t digest[DIGEST_LEN])
 	}
 }
 
-static int hex_value(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+static int hex_value(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
 
 int audit_unhex(const char *hex, uint8_t ret[DIGEST_LEN])
 {
@@ -139,11 +185,15 @@ int audit_unhex(const char *hex, uint8_t ret[DIGEST_LEN])
 	return 0;
 }
 
-/* One character of UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing beyond U+10FFFF). Returns its bytes, 0: none is there. */
+/* One character of UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing beyond U+10FFFF). Returns its bytes, 0:
+ * none is there. */
 static size_t utf8_next(const uint8_t *s, size_t len, uint32_t *ret_code)
 {
 	static const uint32_t lowest[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t n = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : 0;
+	size_t n = s[0] >= 0xf0 && s[0] < 0xf5   ? 4
+		   : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+		   : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+						 : 0;
 	uint32_t code = s[0] & (0x7fu >> n);
 
 	if (!n || n > len)
@@ -199,7 +249,7 @@ static size_t escape_one(char *ret, const uint8_t *s, size_t len, size_t *ret_us
 size_t audit_escape(char *ret, size_t room, const char *raw, size_t raw_max)
 {
 	const uint8_t *s = (const uint8_t *)raw;
-	size_t len = strnlen(raw, raw_max + 1), used = 0, cut = 0;	/* cut: where "..." still has room */
+	size_t len = strnlen(raw, raw_max + 1), used = 0, cut = 0; /* cut: where "..." still has room */
 	bool whole = len <= raw_max;
 
 	if (!whole)
@@ -264,7 +314,8 @@ static char *put_groups(char *p, const struct audit_caller *c)
 	return p;
 }
 
-/* Of a path the end says most: of what is too long, the beginning is cut, and "..." says so. Whoever is refused must not choose how much room that takes. */
+/* Of a path the end says most: of what is too long, the beginning is cut, and "..." says so. Whoever is refused must
+ * not choose how much room that takes. */
 static char *put_path(char *p, const char *key, size_t key_len, const char *raw)
 {
 	const size_t len = raw ? strlen(raw) : 0;
@@ -283,7 +334,8 @@ static char *put_path(char *p, const char *key, size_t key_len, const char *raw)
 	return p;
 }
 
-/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 160 + 200 + 200, 24 × 11 and 20 for groups, and 210 for the rest. */
+/* Budgets of escaped bytes, so that whatever the strings are the whole fits AUDIT_CALLER_JSON_MAX: 96 + 160 + 200 +
+ * 200, 24 × 11 and 20 for groups, and 210 for the rest. */
 void audit_caller_render(struct audit_caller *c)
 {
 	char *p = LITERAL(c->json, "{\"uid\":");
@@ -378,7 +430,8 @@ _Static_assert(RESULTS <= 4, "audit_recent() has two bits for a result");
 size_t audit_render(char *ret_line, const struct audit_names *names, struct audit_clock *clock, int64_t now,
 		    uint64_t seq, uint64_t count, const struct audit_event *e, const uint8_t prev[DIGEST_LEN])
 {
-	const char *operation = audit_operation_name(e->operation), *result = (unsigned int)e->result <= AUDIT_ERROR ? results[e->result] : results[AUDIT_ERROR];
+	const char *operation = audit_operation_name(e->operation),
+		   *result = (unsigned int)e->result <= AUDIT_ERROR ? results[e->result] : results[AUDIT_ERROR];
 	char *p = put_number(LITERAL(ret_line, "{\"seq\":"), seq);
 
 	p = LITERAL(p, ",\"time\":\"");
@@ -416,7 +469,10 @@ size_t audit_render(char *ret_line, const struct audit_names *names, struct audi
 	return (size_t)(p - ret_line);
 }
 /* The worst case: every string full of bytes that become six (\u001f), the rest generously. */
-_Static_assert(6 * (2 * AUDIT_VAULT_MAX + AUDIT_SECRET_MAX + AUDIT_ROLE_MAX + AUDIT_DETAIL_MAX) + AUDIT_PRINCIPAL_MAX + AUDIT_CALLER_JSON_MAX + 720 + 77 < AUDIT_LINE_MAX, "a record fits its buffer");
+_Static_assert(6 * (2 * AUDIT_VAULT_MAX + AUDIT_SECRET_MAX + AUDIT_ROLE_MAX + AUDIT_DETAIL_MAX) + AUDIT_PRINCIPAL_MAX +
+			       AUDIT_CALLER_JSON_MAX + 720 + 77 <
+		       AUDIT_LINE_MAX,
+	       "a record fits its buffer");
 
 int audit_evolve(const uint8_t key[KEY_LEN], uint8_t ret_key[KEY_LEN])
 {
@@ -425,14 +481,16 @@ int audit_evolve(const uint8_t key[KEY_LEN], uint8_t ret_key[KEY_LEN])
 	return hmac256(key, &label, 1, ret_key);
 }
 
-int audit_seal(char *line, size_t body_len, const struct audit_position *at, struct audit_position *ret_next, size_t *ret_len)
+int audit_seal(char *line, size_t body_len, const struct audit_position *at, struct audit_position *ret_next,
+	       size_t *ret_len)
 {
 	struct bytes body = { line, body_len };
 	uint8_t hash[DIGEST_LEN], mac[DIGEST_LEN];
 	struct bytes hashed = { hash, sizeof hash };
 	char *p = line + body_len;
 
-	if (sha256(&body, 1, hash) < 0 || hmac256(at->key, &hashed, 1, mac) < 0 || audit_evolve(at->key, ret_next->key) < 0)
+	if (sha256(&body, 1, hash) < 0 || hmac256(at->key, &hashed, 1, mac) < 0 ||
+	    audit_evolve(at->key, ret_next->key) < 0)
 		return -EIO;
 	p = LITERAL(p, ",\"mac\":\"");
 	audit_hex(p, mac);
@@ -486,7 +544,8 @@ int audit_parse(const char *line, size_t len, struct audit_record *ret)
 	tail = limit - mac_len - prev_len;
 	if (!(tail = take(tail, limit, ",\"prev\":\"")) || audit_unhex(tail, rec.prev) < 0)
 		return -EBADMSG;
-	if (!(tail = take(tail + AUDIT_HEX_LEN, limit, "\",\"mac\":\"")) || audit_unhex(tail, rec.mac) < 0 || !take(tail + AUDIT_HEX_LEN, limit, "\"}"))
+	if (!(tail = take(tail + AUDIT_HEX_LEN, limit, "\",\"mac\":\"")) || audit_unhex(tail, rec.mac) < 0 ||
+	    !take(tail + AUDIT_HEX_LEN, limit, "\"}"))
 		return -EBADMSG;
 	rec.body_len = len - mac_len;
 	/* A bare quote cannot stand inside a string, so the first match is the field. */
@@ -513,7 +572,8 @@ static const char *field(const char *line, const struct audit_record *rec, const
 	return p ? p + strlen(key) : NULL;
 }
 
-bool audit_record_request(const char *line, const struct audit_record *rec, uint64_t *ret_connection, uint64_t *ret_recent)
+bool audit_record_request(const char *line, const struct audit_record *rec, uint64_t *ret_connection,
+			  uint64_t *ret_recent)
 {
 	const char *p = field(line, rec, ",\"request\":\""), *limit = line + rec->body_len;
 	uint64_t connection = 0, unique;
@@ -541,7 +601,7 @@ bool audit_record_request(const char *line, const struct audit_record *rec, uint
 
 bool audit_record_is_of_now(const char *line, const struct audit_record *rec)
 {
-	return field(line, rec, ",\"principal\":") != NULL;	/* no string holds a quotation mark as it is */
+	return field(line, rec, ",\"principal\":") != NULL; /* no string holds a quotation mark as it is */
 }
 
 bool audit_record_torn(const char *line, const struct audit_record *rec, struct audit_torn *ret)
@@ -553,7 +613,8 @@ bool audit_record_torn(const char *line, const struct audit_record *rec, struct 
 		return false;
 	if (!(p = take(p, limit, "bytes at ")) || !(p = take_number(p, limit, ' ', &t.offset)))
 		return false;
-	if (!(p = take(p, limit, "of segment ")) || !(p = take_number(p, limit, ',', &t.segment)) || !(p = take(p, limit, " SHA-256 ")))
+	if (!(p = take(p, limit, "of segment ")) || !(p = take_number(p, limit, ',', &t.segment)) ||
+	    !(p = take(p, limit, " SHA-256 ")))
 		return false;
 	if ((size_t)(limit - p) < AUDIT_HEX_LEN + 1 || audit_unhex(p, t.digest) < 0)
 		return false;
@@ -561,7 +622,8 @@ bool audit_record_torn(const char *line, const struct audit_record *rec, struct 
 	t.oldest = 0;
 	if (*p != '"') {
 		uint64_t oldest;
-		if (!(p = take(p, limit, "; oldest ")) || !take_number(p, limit, '"', &oldest) || oldest == 0 || oldest > AUDIT_SEGMENT_NUMBER_MAX)
+		if (!(p = take(p, limit, "; oldest ")) || !take_number(p, limit, '"', &oldest) || oldest == 0 ||
+		    oldest > AUDIT_SEGMENT_NUMBER_MAX)
 			return false;
 		t.oldest = (uint32_t)oldest;
 	}
@@ -569,7 +631,8 @@ bool audit_record_torn(const char *line, const struct audit_record *rec, struct 
 	return true;
 }
 
-bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest, bool *ret_because)
+bool audit_record_segment(const char *line, const struct audit_record *rec, uint32_t *ret_segment, uint32_t *ret_oldest,
+			  bool *ret_because)
 {
 	const char *limit = line + rec->body_len, *p = field(line, rec, ",\"detail\":\"segment ");
 	uint64_t segment, oldest;
@@ -577,7 +640,8 @@ bool audit_record_segment(const char *line, const struct audit_record *rec, uint
 	if (!audit_record_is(rec, AUDIT_SEGMENT) || !p || !(p = take_number(p, limit, ',', &segment)))
 		return false;
 	p = take(p, limit, " oldest ");
-	if (!p || (!take_number(p, limit, '"', &oldest) && !take_number(p, limit, ';', &oldest)) || segment > AUDIT_SEGMENT_NUMBER_MAX || oldest > segment)
+	if (!p || (!take_number(p, limit, '"', &oldest) && !take_number(p, limit, ';', &oldest)) ||
+	    segment > AUDIT_SEGMENT_NUMBER_MAX || oldest > segment)
 		return false;
 	*ret_segment = (uint32_t)segment;
 	*ret_oldest = (uint32_t)oldest;
@@ -591,9 +655,11 @@ bool audit_record_removed(const char *line, const struct audit_record *rec, stru
 	struct audit_removed got;
 	uint64_t segment;
 
-	if (!audit_record_is(rec, AUDIT_SEGMENT_REMOVE) || !p || !(p = take_number(p, limit, ',', &segment)) || segment == 0 || segment > AUDIT_SEGMENT_NUMBER_MAX)
+	if (!audit_record_is(rec, AUDIT_SEGMENT_REMOVE) || !p || !(p = take_number(p, limit, ',', &segment)) ||
+	    segment == 0 || segment > AUDIT_SEGMENT_NUMBER_MAX)
 		return false;
-	if (!(p = take(p, limit, " last record ")) || !(p = take_number(p, limit, ',', &got.last)) || !(p = take(p, limit, " hash ")))
+	if (!(p = take(p, limit, " last record ")) || !(p = take_number(p, limit, ',', &got.last)) ||
+	    !(p = take(p, limit, " hash ")))
 		return false;
 	if ((size_t)(limit - p) < AUDIT_HEX_LEN + 1 || p[AUDIT_HEX_LEN] != '"' || audit_unhex(p, got.digest) < 0)
 		return false;

@@ -5,10 +5,7 @@
 
 #include "store/audit/head.h"
 
-static uint64_t rotl(uint64_t x, int bits)
-{
-	return x << bits | x >> (64 - bits);
-}
+static uint64_t rotl(uint64_t x, int bits) { return x << bits | x >> (64 - bits); }
 
 static void sip_round(uint64_t v[4])
 {
@@ -27,7 +24,10 @@ static void sip_round(uint64_t v[4])
 void audit_hash_begin(const struct audit_head *h, struct audit_hash *ret)
 {
 	*ret = (struct audit_hash){ {
-		h->hash_key[0] ^ UINT64_C(0x736f6d6570736575), h->hash_key[1] ^ UINT64_C(0x646f72616e646f6d), h->hash_key[0] ^ UINT64_C(0x6c7967656e657261), h->hash_key[1] ^ UINT64_C(0x7465646279746573),
+		h->hash_key[0] ^ UINT64_C(0x736f6d6570736575),
+		h->hash_key[1] ^ UINT64_C(0x646f72616e646f6d),
+		h->hash_key[0] ^ UINT64_C(0x6c7967656e657261),
+		h->hash_key[1] ^ UINT64_C(0x7465646279746573),
 	} };
 }
 

@@ -1,17 +1,18 @@
-/* What the worker before us left in the head. It may have been somebody else's in the end, and has written there what it liked. The numbers of the log itself are checked against the files (audit_open.c); here the tables are made
- * such that whoever reads them reads no further than they reach, and that no bucket stays full for ever. Counts are kept, whatever stands beside them. */
+/* What the worker before us left in the head. It may have been somebody else's in the end, and has written there what
+ * it liked. The numbers of the log itself are checked against the files (audit_open.c); here the tables are made such
+ * that whoever reads them reads no further than they reach, and that no bucket stays full for ever. Counts are kept,
+ * whatever stands beside them. */
 #include "store/audit/inherit.h"
 
 #include <string.h>
 
 #include "store/audit/log.h"
 
-#define UNKNOWN_CALLER "{\"uid\":null,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null,\"container\":null,\"groups\":null}"
+#define UNKNOWN_CALLER                                                                                        \
+	"{\"uid\":null,\"gid\":null,\"pid\":null,\"comm\":null,\"exe\":null,\"loginuid\":null,\"unit\":null," \
+	"\"container\":null,\"groups\":null}"
 
-static void end_text(char *text, size_t size)
-{
-	text[size - 1] = '\0';
-}
+static void end_text(char *text, size_t size) { text[size - 1] = '\0'; }
 
 static void tally_check(struct audit_tally *t)
 {
@@ -48,7 +49,8 @@ static void bucket_check(int64_t *due, int64_t latest)
 		*due = latest;
 }
 
-/* Who died between a record and this leaves a stream that says it is counted, and is not: nobody else would ever have its place. */
+/* Who died between a record and this leaves a stream that says it is counted, and is not: nobody else would ever have
+ * its place. */
 static void stream_check(struct audit_head *h, size_t index)
 {
 	struct audit_stream *s = &h->streams[index];
@@ -58,15 +60,13 @@ static void stream_check(struct audit_head *h, size_t index)
 		s->repeat = 0;
 }
 
-static int64_t span(uint32_t rate, uint32_t burst)
-{
-	return AUDIT_NS / (int64_t)rate * (int64_t)burst;
-}
+static int64_t span(uint32_t rate, uint32_t burst) { return AUDIT_NS / (int64_t)rate * (int64_t)burst; }
 
 void audit_inherit_tables(struct audit *a)
 {
 	struct audit_head *h = a->head;
-	const int64_t now = audit_monotonic(), opens = span(a->config.open_rate, a->config.open_burst), looks = span(AUDIT_LOOK_RATE, AUDIT_LOOK_BURST);
+	const int64_t now = audit_monotonic(), opens = span(a->config.open_rate, a->config.open_burst),
+		      looks = span(AUDIT_LOOK_RATE, AUDIT_LOOK_BURST);
 
 	for (size_t i = 0; i < AUDIT_FOLDS; i++) {
 		tally_check(&h->folds[i].tally);

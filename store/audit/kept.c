@@ -1,7 +1,10 @@
-/* What each neighbour has written of late, in a file: memory ends with the daemon, and whoever has filled the log would else begin anew with each start of it.
+/* What each neighbour has written of late, in a file: memory ends with the daemon, and whoever has filled the log would
+ * else begin anew with each start of it.
  *
- * Two slots, written in turn, so that a torn write leaves the other. A slot: "cfls", how many entries, a generation, the time of writing (ns since the epoch), the boot, the entries (neighbour; ns until it is all grown old; beginning
- * with the heaviest), and SHA-256 over all of it. The file is the worker's own, as the memory is: nobody believes more of it than of that (audit_inherit.c). */
+ * Two slots, written in turn, so that a torn write leaves the other. A slot: "cfls", how many entries, a generation,
+ * the time of writing (ns since the epoch), the boot, the entries (neighbour; ns until it is all grown old; beginning
+ * with the heaviest), and SHA-256 over all of it. The file is the worker's own, as the memory is: nobody believes more
+ * of it than of that (audit_inherit.c). */
 #include "store/audit/kept.h"
 
 #include <stddef.h>
@@ -16,7 +19,10 @@
 #define SLOT       8192
 #define SAVE_EVERY (10 * (int64_t)AUDIT_NS)
 
-struct entry { uint64_t neighbour; int64_t left; };
+struct entry {
+	uint64_t neighbour;
+	int64_t left;
+};
 struct slot {
 	uint32_t magic, n;
 	uint64_t generation;
@@ -38,7 +44,8 @@ static bool read_slot(int fd, int i, struct slot *ret)
 {
 	uint8_t digest[DIGEST_LEN];
 
-	return audit_pread_full(fd, ret, sizeof *ret, (uint64_t)i * SLOT) == 0 && ret->magic == MAGIC && ret->n <= AUDIT_SHARES && digest_of(ret, digest) == 0 && !memcmp(digest, ret->digest, sizeof digest);
+	return audit_pread_full(fd, ret, sizeof *ret, (uint64_t)i * SLOT) == 0 && ret->magic == MAGIC &&
+	       ret->n <= AUDIT_SHARES && digest_of(ret, digest) == 0 && !memcmp(digest, ret->digest, sizeof digest);
 }
 
 /* The newer good one. */
@@ -77,7 +84,9 @@ void audit_shares_load(struct audit *a)
 			const struct entry *e = &s->entries[i];
 			if (e->left <= since || (!same_boot && a->config.lasts && !a->config.lasts(e->neighbour)))
 				continue;
-			audit_share_put(a, e->neighbour, now + (e->left < window ? e->left : window) - (since < window ? since : window));
+			audit_share_put(a, e->neighbour,
+					now + (e->left < window ? e->left : window) -
+						(since < window ? since : window));
 		}
 	}
 	free(s);
@@ -99,7 +108,8 @@ static void fill(struct audit *a, struct slot *s)
 	put_boot(a, s->boot);
 	for (size_t i = 0; i < AUDIT_SHARES; i++)
 		if (a->head->shares[i].due > now)
-			s->entries[s->n++] = (struct entry){ a->head->shares[i].neighbour, a->head->shares[i].due - now };
+			s->entries[s->n++] = (struct entry){ a->head->shares[i].neighbour,
+							     a->head->shares[i].due - now };
 }
 
 static bool write_slot(int fd, const struct slot *s)
@@ -136,7 +146,7 @@ void audit_shares_save(struct audit *a, bool at_once)
 		qsort(s->entries, s->n, sizeof s->entries[0], heavier);
 		if (digest_of(s, s->digest) < 0 || !write_slot(a->config.shares_fd, s)) {
 			pthread_mutex_lock(&a->lock);
-			a->shares_changed = true;	/* again, in a while */
+			a->shares_changed = true; /* again, in a while */
 			pthread_mutex_unlock(&a->lock);
 		}
 	}

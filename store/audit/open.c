@@ -1,4 +1,5 @@
-/* Taking the log over: after the death of a worker from the head in memory, after that of the machine from the head file. */
+/* Taking the log over: after the death of a worker from the head in memory, after that of the machine from the head
+ * file. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static int head_take(struct audit *a, bool *ret_in_memory, char *why, size_t why
 		/* The worker may have died with the next key computed, or the last one not yet destroyed. */
 		secmem_wipe(audit_spare(h), sizeof(struct audit_position));
 		r = audit_headfile_read(a->config.head_fd, &in_file, &a->headfile_generation);
-		if (r < 0) {	/* it will be written anew; memory is the better word */
+		if (r < 0) { /* it will be written anew; memory is the better word */
 			a->headfile_generation = 0;
 			r = 0;
 		}
@@ -108,7 +109,8 @@ static int note_request(struct audit_walk *w, const char *line, const struct aud
 	return 0;
 }
 
-/* Goes over what is written and not in the head. A worker can have died over one record; a machine over many, and then what came to the disk of the last ones may be anything. */
+/* Goes over what is written and not in the head. A worker can have died over one record; a machine over many, and then
+ * what came to the disk of the last ones may be anything. */
 static int roll_forward(struct audit *a, bool in_memory, char *why, size_t why_len)
 {
 	struct audit_walk w = { .at = *audit_at(a->head), .accepted = note_request, .arg = a };
@@ -124,8 +126,10 @@ static int roll_forward(struct audit *a, bool in_memory, char *why, size_t why_l
 			goto out;
 		}
 		a->dirty = (uint64_t)st.st_size > w.at.size;
-		/* An empty or torn next segment is one that somebody died over making: it is taken up when it is needed. */
-		if (a->dirty || audit_segment_missing(a->config.dir_fd, w.at.segment + 1) || a->config.segment_open(a->config.arg, w.at.segment + 1, false, &next) < 0)
+		/* An empty or torn next segment is one that somebody died over making: it is taken up when it is
+		 * needed. */
+		if (a->dirty || audit_segment_missing(a->config.dir_fd, w.at.segment + 1) ||
+		    a->config.segment_open(a->config.arg, w.at.segment + 1, false, &next) < 0)
 			break;
 		if (fstat(next, &st) < 0 || st.st_size == 0) {
 			a->next_fd = next;
@@ -145,7 +149,9 @@ static int roll_forward(struct audit *a, bool in_memory, char *why, size_t why_l
 		goto out;
 	}
 	if (w.records || w.at.segment != audit_at(a->head)->segment) {
-		*audit_allocated(a->head, audit_spare(a->head)) = w.at.segment == audit_at(a->head)->segment ? *audit_allocated(a->head, audit_at(a->head)) : 0;
+		*audit_allocated(a->head, audit_spare(a->head)) = w.at.segment == audit_at(a->head)->segment
+									  ? *audit_allocated(a->head, audit_at(a->head))
+									  : 0;
 		*audit_spare(a->head) = w.at;
 		audit_publish(a->head);
 	}
@@ -167,7 +173,10 @@ static int take_over(struct audit *a, bool *ret_in_memory, char *why, size_t why
 	r = a->config.segment_open(a->config.arg, at->segment, false, &a->fd);
 	if (r < 0) {
 		a->fd = -1;
-		audit_why(why, why_len, "segment %u, where the log goes on, cannot be opened: %s; bring it back, or restore a backup into a new vault", at->segment, strerror(-r));
+		audit_why(why, why_len,
+			  "segment %u, where the log goes on, cannot be opened: %s; bring it back, or restore a backup "
+			  "into a new vault",
+			  at->segment, strerror(-r));
 		return r == -ENOENT ? -EBADMSG : r;
 	}
 	if (fstat(a->fd, &st) < 0)
@@ -179,18 +188,19 @@ static int take_over(struct audit *a, bool *ret_in_memory, char *why, size_t why
 	}
 	r = last_line_check(a);
 	if (r < 0) {
-		audit_why(why, why_len, "segment %u: the record before byte %llu is not the one that the head names", at->segment, (unsigned long long)at->size);
+		audit_why(why, why_len, "segment %u: the record before byte %llu is not the one that the head names",
+			  at->segment, (unsigned long long)at->size);
 		return r;
 	}
 	r = roll_forward(a, *ret_in_memory, why, why_len);
 	if (r < 0)
 		return r;
-	if (audit_at(a->head)->oldest == 0)	/* a log of before: it is accounted for from here on */
+	if (audit_at(a->head)->oldest == 0) /* a log of before: it is accounted for from here on */
 		audit_at(a->head)->oldest = audit_oldest_of_before(a);
 	audit_fold_settle(a);
 	if (!*ret_in_memory)
 		audit_shares_load(a);
-	audit_inherit_tables(a);	/* streams are looked up in what is settled */
+	audit_inherit_tables(a); /* streams are looked up in what is settled */
 	return 0;
 }
 
@@ -252,7 +262,8 @@ int audit_open(const struct audit_config *config, struct audit **ret_audit, char
 	a->append_only = audit_append_only(a->fd);
 	/* A full disk is no reason to refuse: the appends will say so, and an administrator must be able to act. */
 	if (a->dirty && audit_end_torn(a) == -EIO) {
-		audit_why(why, why_len, "the torn tail of segment %u cannot be read or ended", audit_at(a->head)->segment);
+		audit_why(why, why_len, "the torn tail of segment %u cannot be read or ended",
+			  audit_at(a->head)->segment);
 		r = -EIO;
 		goto out;
 	}

@@ -1,4 +1,5 @@
-/* One record after the other, in one place: the line, what is torn, and the segment that comes next. With the log's lock, but where it says otherwise. */
+/* One record after the other, in one place: the line, what is torn, and the segment that comes next. With the log's
+ * lock, but where it says otherwise. */
 #include "store/audit/put.h"
 
 #include <errno.h>
@@ -25,23 +26,26 @@ void audit_recent_put(struct audit *a, uint64_t *place, uint64_t recent)
 	struct audit_head *h = a->head;
 	const uint64_t old = *place;
 
-	if (old && old != recent && a->config.unanswered && a->config.unanswered(a->config.arg, audit_recent_unique(old)))
+	if (old && old != recent && a->config.unanswered &&
+	    a->config.unanswered(a->config.arg, audit_recent_unique(old)))
 		h->kept[h->n_kept++ % AUDIT_KEPT] = old;
 	*place = recent;
 }
 
 uint32_t audit_head_segment(const struct audit_head *head)
 {
-	return head->magic ? head->positions[atomic_load_explicit(&head->current, memory_order_acquire) & 1].segment : 0;
+	return head->magic ? head->positions[atomic_load_explicit(&head->current, memory_order_acquire) & 1].segment
+			   : 0;
 }
 
-/* After a write that failed. The file may have grown by a part of the line: cut it off, or remember that it must be ended and named. */
+/* After a write that failed. The file may have grown by a part of the line: cut it off, or remember that it must be
+ * ended and named. */
 static void undo(struct audit *a, const struct audit_place *place)
 {
 	struct stat st;
 
 	if (ftruncate(place->fd, (off_t)place->start) == 0) {
-		place->space->allocated = place->start;	/* with the bytes go the blocks that were allocated ahead */
+		place->space->allocated = place->start; /* with the bytes go the blocks that were allocated ahead */
 		return;
 	}
 	if (fstat(place->fd, &st) == 0 && (uint64_t)st.st_size == place->start)
@@ -50,12 +54,14 @@ static void undo(struct audit *a, const struct audit_place *place)
 		a->dirty = true;
 }
 
-int audit_put_at(struct audit *a, const struct audit_event *e, struct audit_tally *tally, const struct audit_place *place)
+int audit_put_at(struct audit *a, const struct audit_event *e, struct audit_tally *tally,
+		 const struct audit_place *place)
 {
 	struct audit_head *h = a->head;
 	struct audit_position *at = audit_at(h), *next = audit_spare(h);
 	char *line = a->line + 1, *from = place->newline ? a->line : line;
-	size_t len, body_len = audit_render(line, &a->names, &a->clock, audit_now(), at->seq, tally ? tally->count : 1, e, at->prev);
+	size_t len, body_len = audit_render(line, &a->names, &a->clock, audit_now(), at->seq, tally ? tally->count : 1,
+					    e, at->prev);
 	int r = audit_space_take(place->space, place->fd, place->start, body_len + AUDIT_SEAL_LEN + 1, place->reserve);
 
 	if (r < 0)
@@ -82,7 +88,8 @@ int audit_put_at(struct audit *a, const struct audit_event *e, struct audit_tall
 			tally->written_as = 0;
 		goto out;
 	}
-	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request noted, at takeover. */
+	/* Killed here, the record is in the file and its successor finds it: it is rolled forward over, and its request
+	 * noted, at takeover. */
 	audit_recent_put(a, &h->recents[at->seq % AUDIT_RECENTS], audit_recent(e->unique, e->operation, e->result));
 	if (e->operation == AUDIT_AUDIT_READ)
 		a->looks++;
@@ -99,8 +106,13 @@ int audit_put(struct audit *a, const struct audit_event *e, struct audit_tally *
 {
 	const struct audit_position *at = audit_at(a->head);
 	struct audit_place place = {
-		.fd = a->fd, .space = &a->space, .segment = at->segment, .start = at->size, .opened = at->opened,
-		/* anybody can be denied an administrator's act: that must not eat the reserve; but what was allowed and counted has been answered, and is to have its record */
+		.fd = a->fd,
+		.space = &a->space,
+		.segment = at->segment,
+		.start = at->size,
+		.opened = at->opened,
+		/* anybody can be denied an administrator's act: that must not eat the reserve; but what was allowed and
+		   counted has been answered, and is to have its record */
 		.reserve = (e->privileged && e->result != AUDIT_DENY) || (tally && e->result == AUDIT_ALLOW),
 	};
 
@@ -121,7 +133,8 @@ int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place)
 
 	if (!data || audit_pread_full(place->fd, data, len, from) < 0)
 		goto out;
-	/* Cut off just before its newline, the line is a whole record; ours would complete it, and two records would claim one number. One byte more, and it is none. */
+	/* Cut off just before its newline, the line is a whole record; ours would complete it, and two records would
+	 * claim one number. One byte more, and it is none. */
 	if (data[len - 1] == '}') {
 		r = audit_write(place->fd, " ", 1);
 		if (r < 0)
@@ -133,7 +146,8 @@ int audit_put_torn(struct audit *a, uint64_t from, struct audit_place *place)
 	if (sha256(&part, 1, digest) < 0)
 		goto out;
 	audit_hex(hex, digest);
-	int end = snprintf(detail, sizeof detail, AUDIT_TORN_DETAIL, (unsigned long long)len, (unsigned long long)from, place->segment, hex);
+	int end = snprintf(detail, sizeof detail, AUDIT_TORN_DETAIL, (unsigned long long)len, (unsigned long long)from,
+			   place->segment, hex);
 	if (from == 0)
 		snprintf(detail + end, sizeof detail - (size_t)end, AUDIT_TORN_OLDEST, audit_at(a->head)->oldest);
 	place->newline = true;
@@ -198,10 +212,11 @@ static int segment_begin(struct audit *a, struct audit_place *place, const char 
 	char detail[160];
 	struct audit_event e = { .operation = AUDIT_SEGMENT, .result = AUDIT_ALLOW, .detail = detail };
 
-	if (place->start > 0)	/* a beginning that failed and could not be cut off */
+	if (place->start > 0) /* a beginning that failed and could not be cut off */
 		return audit_put_torn(a, 0, place);
 	/* not what the directory shows: that somebody removed a segment must not make it look removed by retention */
-	snprintf(detail, sizeof detail, AUDIT_SEGMENT_DETAIL "%s%s", place->segment, audit_at(a->head)->oldest, because ? "; " : "", because ? because : "");
+	snprintf(detail, sizeof detail, AUDIT_SEGMENT_DETAIL "%s%s", place->segment, audit_at(a->head)->oldest,
+		 because ? "; " : "", because ? because : "");
 	return audit_put_at(a, &e, NULL, place);
 }
 
@@ -230,7 +245,7 @@ static int rotate(struct audit *a, const char *because)
 	if (r < 0)
 		return r;
 	if (!a->lost && ftruncate(a->fd, (off_t)old_size) < 0)
-		(void)0;	/* append-only: retention gives the rest of its blocks back */
+		(void)0; /* append-only: retention gives the rest of its blocks back */
 	close(a->fd);
 	a->fd = place.fd;
 	a->next_fd = -1;
@@ -239,7 +254,7 @@ static int rotate(struct audit *a, const char *because)
 	a->lost = false;
 	at = audit_at(h);
 	if (fdatasync(a->fd) < 0 || audit_headfile_write(a->config.head_fd, at, a->headfile_generation + 1) < 0)
-		return 0;	/* the next durable point tries again */
+		return 0; /* the next durable point tries again */
 	a->headfile_generation++;
 	a->headfile_seq = at->seq;
 	h->durable_seq = at->seq;
@@ -273,7 +288,9 @@ int audit_ready(struct audit *a)
 int audit_put_tampered(struct audit *a, const char *detail)
 {
 	struct audit_tampering *t = &a->head->tampering;
-	struct audit_event e = { .operation = AUDIT_TAMPERED, .result = AUDIT_ERROR, .detail = detail, .privileged = true };
+	struct audit_event e = {
+		.operation = AUDIT_TAMPERED, .result = AUDIT_ERROR, .detail = detail, .privileged = true
+	};
 	int r = audit_put(a, &e, NULL);
 
 	if (r < 0)

@@ -1,4 +1,5 @@
-/* The retained segments as one file, for .coffer/audit. Finished segments never change, so their sizes are looked up once; what was read stays at its offset when retention removes the beginning. */
+/* The retained segments as one file, for .coffer/audit. Finished segments never change, so their sizes are looked up
+ * once; what was read stays at its offset when retention removes the beginning. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static int sizes_cover(struct audit *a, uint32_t base, uint32_t open_segment)
 {
 	if (base >= open_segment)
 		return 0;
-	if (a->sizes_len && base < a->sizes_base)	/* an older reader came: start again */
+	if (a->sizes_len && base < a->sizes_base) /* an older reader came: start again */
 		a->sizes_len = 0;
 	if (!a->sizes_len)
 		a->sizes_base = base;
@@ -38,7 +39,10 @@ static int sizes_cover(struct audit *a, uint32_t base, uint32_t open_segment)
 }
 
 /* The log's end, of which alone the lock is needed: who reads, perhaps from a slow disk, keeps nobody from writing. */
-struct end { uint32_t segment; uint64_t size; };
+struct end {
+	uint32_t segment;
+	uint64_t size;
+};
 
 static struct end end_of(struct audit *a)
 {

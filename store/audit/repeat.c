@@ -1,5 +1,6 @@
-/* What is allowed can be repeated for ever, too, by whoever has the right: one process that opens one version in a loop would fill the log within a minute. Each open has its record, up to a rate that no honest program reaches for
- * long; beyond it what one process does again and again is counted. */
+/* What is allowed can be repeated for ever, too, by whoever has the right: one process that opens one version in a loop
+ * would fill the log within a minute. Each open has its record, up to a rate that no honest program reaches for long;
+ * beyond it what one process does again and again is counted. */
 #include "store/audit/repeat.h"
 
 #include <stdio.h>
@@ -10,21 +11,33 @@
 #include "store/audit/put.h"
 #include "store/audit/tally.h"
 
-#define WAYS      8u				/* entries of a set */
-#define REPEAT_AGE (700 * (int64_t)1000000)	/* with a tick of 250 ms: in the file within a second */
+#define WAYS        8u                       /* entries of a set */
+#define REPEAT_AGE  (700 * (int64_t)1000000) /* with a tick of 250 ms: in the file within a second */
 #define FLUSH_BATCH 16
 
-_Static_assert(sizeof ((struct audit_repeat *)0)->principal >= AUDIT_PRINCIPAL_MAX, "a principal is not cut");
+_Static_assert(sizeof((struct audit_repeat *)0)->principal >= AUDIT_PRINCIPAL_MAX, "a principal is not cut");
 
 /* ---- which operations ---- */
 
-/* Looks at lists and texts give no value away: of them it does not matter at what. Whatever changes anything has its record. */
+/* Looks at lists and texts give no value away: of them it does not matter at what. Whatever changes anything has its
+ * record. */
 enum folding { FOLD_NEVER = 0, FOLD_OPENS, FOLD_LOOKS };
 static const uint8_t folding[] = {
 	[AUDIT_SECRET_GET] = FOLD_OPENS,
-	[AUDIT_SECRET_LIST] = FOLD_LOOKS, [AUDIT_SECRET_LIST_VERSIONS] = FOLD_LOOKS, [AUDIT_SECRET_LIST_DELETED] = FOLD_LOOKS, [AUDIT_BINDING_LIST] = FOLD_LOOKS, [AUDIT_ROLE_LIST] = FOLD_LOOKS,
-	[AUDIT_VAULT_STATUS] = FOLD_LOOKS, [AUDIT_VAULT_METRICS] = FOLD_LOOKS, [AUDIT_AUDIT_READ] = FOLD_LOOKS, [AUDIT_CAN_I] = FOLD_LOOKS, [AUDIT_HOLDER_LIST] = FOLD_LOOKS,
-	[AUDIT_ROTATION_LIST] = FOLD_LOOKS, [AUDIT_HOOK_LIST] = FOLD_LOOKS, [AUDIT_EVENTS_READ] = FOLD_LOOKS, [AUDIT_HISTORY_LIST] = FOLD_LOOKS,
+	[AUDIT_SECRET_LIST] = FOLD_LOOKS,
+	[AUDIT_SECRET_LIST_VERSIONS] = FOLD_LOOKS,
+	[AUDIT_SECRET_LIST_DELETED] = FOLD_LOOKS,
+	[AUDIT_BINDING_LIST] = FOLD_LOOKS,
+	[AUDIT_ROLE_LIST] = FOLD_LOOKS,
+	[AUDIT_VAULT_STATUS] = FOLD_LOOKS,
+	[AUDIT_VAULT_METRICS] = FOLD_LOOKS,
+	[AUDIT_AUDIT_READ] = FOLD_LOOKS,
+	[AUDIT_CAN_I] = FOLD_LOOKS,
+	[AUDIT_HOLDER_LIST] = FOLD_LOOKS,
+	[AUDIT_ROTATION_LIST] = FOLD_LOOKS,
+	[AUDIT_HOOK_LIST] = FOLD_LOOKS,
+	[AUDIT_EVENTS_READ] = FOLD_LOOKS,
+	[AUDIT_HISTORY_LIST] = FOLD_LOOKS,
 };
 
 static enum folding folding_of(const struct audit_event *e)
@@ -38,10 +51,7 @@ static enum folding folding_of(const struct audit_event *e)
 
 /* ---- streams ---- */
 
-static const char *name_of(const struct audit_event *e)
-{
-	return e->secret ? e->secret : "";
-}
+static const char *name_of(const struct audit_event *e) { return e->secret ? e->secret : ""; }
 
 static uint64_t tag_of(const struct audit_head *h, const struct audit_event *e, bool opens)
 {
@@ -64,7 +74,8 @@ static uint64_t tag_of(const struct audit_head *h, const struct audit_event *e, 
 	return audit_hash_end(&x) | 1;
 }
 
-/* The stream's entry, or one for it: a free one, or one of the neighbour that has more of this set than we have; NULL: there is none, and nothing is folded. */
+/* The stream's entry, or one for it: a free one, or one of the neighbour that has more of this set than we have; NULL:
+ * there is none, and nothing is folded. */
 static struct audit_stream *stream_of(struct audit_head *h, uint64_t tag, uint64_t neighbour, int64_t now)
 {
 	struct audit_stream *set = &h->streams[(tag >> 1) % (AUDIT_STREAMS / WAYS) * WAYS], *free_one = NULL;
@@ -96,7 +107,8 @@ static struct audit_stream *stream_of(struct audit_head *h, uint64_t tag, uint64
 
 static bool counts_here(const struct audit_repeat *r, const struct audit_event *e, bool opens)
 {
-	return r->tally.count && r->operation == e->operation && r->binding == e->binding && !memcmp(r->origin, e->caller->origin, sizeof r->origin) &&
+	return r->tally.count && r->operation == e->operation && r->binding == e->binding &&
+	       !memcmp(r->origin, e->caller->origin, sizeof r->origin) &&
 	       (!opens || (r->version == e->version && !strncmp(r->secret, name_of(e), sizeof r->secret)));
 }
 
@@ -114,7 +126,8 @@ static struct audit_repeat *repeat_new(struct audit_head *h, const struct audit_
 			mine += h->repeats[i].neighbour == e->caller->neighbour;
 		}
 	}
-	if (!r || mine >= left || strlen(name_of(e)) >= sizeof r->secret || strlen(e->role ? e->role : "") >= sizeof r->role)
+	if (!r || mine >= left || strlen(name_of(e)) >= sizeof r->secret ||
+	    strlen(e->role ? e->role : "") >= sizeof r->role)
 		return NULL;
 	memcpy(r->origin, e->caller->origin, sizeof r->origin);
 	r->neighbour = e->caller->neighbour;
@@ -160,9 +173,10 @@ enum audit_fate audit_repeat_decide(struct audit *a, const struct audit_event *e
 	const enum folding how = folding_of(e);
 	const bool opens = how == FOLD_OPENS;
 
-	if (how == FOLD_NEVER || a->failing)	/* what cannot be written is refused, and not counted */
+	if (how == FOLD_NEVER || a->failing) /* what cannot be written is refused, and not counted */
 		return AUDIT_WRITE;
-	const int64_t interval = AUDIT_NS / (int64_t)(opens ? a->config.open_rate : AUDIT_LOOK_RATE), span = interval * (int64_t)(opens ? a->config.open_burst : AUDIT_LOOK_BURST);
+	const int64_t interval = AUDIT_NS / (int64_t)(opens ? a->config.open_rate : AUDIT_LOOK_RATE),
+		      span = interval * (int64_t)(opens ? a->config.open_burst : AUDIT_LOOK_BURST);
 	const int64_t now = audit_monotonic();
 	struct audit_stream *s = stream_of(a->head, tag_of(a->head, e, opens), e->caller->neighbour, now);
 	if (!s)
@@ -172,7 +186,9 @@ enum audit_fate audit_repeat_decide(struct audit *a, const struct audit_event *e
 		s->due = due + interval;
 		return AUDIT_WRITE;
 	}
-	s->due = now + span;	/* it stays full for as long as more comes than runs out: only then is what goes on for hours a record a second, and not twenty */
+	/* it stays full for as long as more comes than runs out: only then is what goes on for hours a record a second,
+	 * and not twenty */
+	s->due = now + span;
 	return count(a, s, e, opens) ? AUDIT_FOLDED : AUDIT_WRITE;
 }
 
@@ -183,8 +199,17 @@ static int repeat_write(struct audit *a, struct audit_repeat *r)
 	struct audit_caller caller = { .neighbour = r->neighbour, .json_len = r->caller_len };
 	char detail[128];
 	const struct audit_event e = {
-		.operation = (enum audit_operation)r->operation, .result = AUDIT_ALLOW, .secret = r->mixed ? "*" : r->secret[0] ? r->secret : NULL, .version = r->mixed ? 0 : r->version,
-		.caller = &caller, .binding = r->binding, .role = r->role[0] ? r->role : NULL, .principal = r->principal[0] ? r->principal : NULL, .detail = detail,
+		.operation = (enum audit_operation)r->operation,
+		.result = AUDIT_ALLOW,
+		.secret = r->mixed       ? "*"
+			  : r->secret[0] ? r->secret
+					 : NULL,
+		.version = r->mixed ? 0 : r->version,
+		.caller = &caller,
+		.binding = r->binding,
+		.role = r->role[0] ? r->role : NULL,
+		.principal = r->principal[0] ? r->principal : NULL,
+		.detail = detail,
 	};
 	struct audit_stream *s = r->stream < AUDIT_STREAMS ? &a->head->streams[r->stream] : NULL;
 

@@ -1,4 +1,5 @@
-/* What may leave the log, and what has left it otherwise. The keeper decides which segments go and removes them; here each removal is recorded first, under the seal, so that one that nobody recorded is found: by verify, which trusts
+/* What may leave the log, and what has left it otherwise. The keeper decides which segments go and removes them; here
+ * each removal is recorded first, under the seal, so that one that nobody recorded is found: by verify, which trusts
  * nothing but records, and by the daemon itself, which remembers in the head which segment is the oldest. */
 #include "store/audit/retain.h"
 
@@ -14,8 +15,8 @@
 #include "store/audit/log.h"
 #include "store/audit/put.h"
 
-#define LOOK_AGAIN   (60 * (int64_t)AUDIT_NS)	/* a directory's time is coarse: two changes can look like one */
-#define RETAIN_AGAIN (60 * (int64_t)AUDIT_NS)	/* segments grow old without a sign */
+#define LOOK_AGAIN   (60 * (int64_t)AUDIT_NS) /* a directory's time is coarse: two changes can look like one */
+#define RETAIN_AGAIN (60 * (int64_t)AUDIT_NS) /* segments grow old without a sign */
 
 /* ---- the end of a finished segment ---- */
 
@@ -70,9 +71,11 @@ uint32_t audit_oldest_of_before(struct audit *a)
 	bool because;
 	char *end;
 
-	/* Until November 2026 retention removed segments, without a record, just before a new one was begun, and nowhere else: what that one names as the oldest was there. */
+	/* Until November 2026 retention removed segments, without a record, just before a new one was begun, and
+	 * nowhere else: what that one names as the oldest was there. */
 	const size_t len = audit_at(a->head)->size < sizeof a->line ? (size_t)audit_at(a->head)->size : sizeof a->line;
-	if (audit_pread_full(a->fd, a->line, len, 0) == 0 && (end = memchr(a->line, '\n', len)) && audit_parse(a->line, (size_t)(end - a->line), &rec) == 0 &&
+	if (audit_pread_full(a->fd, a->line, len, 0) == 0 && (end = memchr(a->line, '\n', len)) &&
+	    audit_parse(a->line, (size_t)(end - a->line), &rec) == 0 &&
 	    audit_record_segment(a->line, &rec, &number, &oldest, &because) && number == segment && oldest > 0)
 		return oldest;
 	return audit_segment_list(a->config.dir_fd, &first, &last) == 0 && first <= segment ? first : segment;
@@ -81,7 +84,9 @@ uint32_t audit_oldest_of_before(struct audit *a)
 /* ---- tampering ---- */
 
 /* What should be there, as of a moment ago. */
-struct expected { uint32_t oldest, segment; };
+struct expected {
+	uint32_t oldest, segment;
+};
 
 static struct expected expected_now(struct audit *a)
 {
@@ -92,7 +97,8 @@ static struct expected expected_now(struct audit *a)
 	return e;
 }
 
-/* A segment that should not be there; 0: none. Retention that was interrupted leaves whole rows of segments before the oldest one; and the next one may be made already. */
+/* A segment that should not be there; 0: none. Retention that was interrupted leaves whole rows of segments before the
+ * oldest one; and the next one may be made already. */
 static uint32_t foreign(struct audit *a, const struct expected *e, const struct audit_scan *seen)
 {
 	struct audit_scan front;
@@ -125,9 +131,12 @@ static void record_difference(struct audit *a, const struct expected *e, const s
 
 	pthread_mutex_lock(&a->lock);
 	if (now->missing && (now->missing != t->missing || now->first_missing != t->first_missing))
-		snprintf(detail, sizeof detail, "%u of the segments %u to %u are gone (the first is %u), and retention did not remove them", now->missing, e->oldest, e->segment - 1, now->first_missing);
+		snprintf(detail, sizeof detail,
+			 "%u of the segments %u to %u are gone (the first is %u), and retention did not remove them",
+			 now->missing, e->oldest, e->segment - 1, now->first_missing);
 	else if (now->foreign && now->foreign != t->foreign)
-		snprintf(detail, sizeof detail, "segment %u is there, which %s", now->foreign, now->foreign > e->segment ? "this log has not begun" : "retention had removed");
+		snprintf(detail, sizeof detail, "segment %u is there, which %s", now->foreign,
+			 now->foreign > e->segment ? "this log has not begun" : "retention had removed");
 	if (detail[0])
 		r = audit_ready(a);
 	if (r == 0 && detail[0])
@@ -137,7 +146,7 @@ static void record_difference(struct audit *a, const struct expected *e, const s
 		t->first_missing = now->first_missing;
 		t->foreign = now->foreign;
 	} else {
-		a->look_after = 0;	/* again, with the next tick */
+		a->look_after = 0; /* again, with the next tick */
 	}
 	pthread_mutex_unlock(&a->lock);
 }
@@ -158,7 +167,8 @@ void audit_look(struct audit *a)
 
 	if (fstat(a->config.dir_fd, &st) < 0)
 		return;
-	if (a->front && audit_monotonic() < a->look_after && st.st_mtim.tv_sec == a->looked_mtime.tv_sec && st.st_mtim.tv_nsec == a->looked_mtime.tv_nsec)
+	if (a->front && audit_monotonic() < a->look_after && st.st_mtim.tv_sec == a->looked_mtime.tv_sec &&
+	    st.st_mtim.tv_nsec == a->looked_mtime.tv_nsec)
 		return;
 	const struct expected e = expected_now(a);
 	if (audit_segment_scan(a->config.dir_fd, e.oldest, e.segment - 1, &seen) < 0 || !seen.last)
@@ -169,7 +179,7 @@ void audit_look(struct audit *a)
 	now.missing = e.segment - e.oldest - seen.within;
 	now.first_missing = now.missing ? first_missing(a, &e) : 0;
 	now.foreign = foreign(a, &e, &seen);
-	if (now.missing && !now.first_missing)	/* it was moved while we looked */
+	if (now.missing && !now.first_missing) /* it was moved while we looked */
 		now.missing = 0;
 	record_difference(a, &e, &now);
 	a->front = seen.first;
@@ -200,7 +210,9 @@ void audit_tampering_told(struct audit *a)
 static int put_removed(struct audit *a, const struct audit_removed *removed)
 {
 	char hex[AUDIT_HEX_LEN + 1] = "", detail[160];
-	struct audit_event e = { .operation = AUDIT_SEGMENT_REMOVE, .result = AUDIT_ALLOW, .detail = detail, .privileged = true };
+	struct audit_event e = {
+		.operation = AUDIT_SEGMENT_REMOVE, .result = AUDIT_ALLOW, .detail = detail, .privileged = true
+	};
 
 	audit_hex(hex, removed->digest);
 	snprintf(detail, sizeof detail, AUDIT_REMOVED_DETAIL, removed->segment, (unsigned long long)removed->last, hex);
@@ -210,7 +222,13 @@ static int put_removed(struct audit *a, const struct audit_removed *removed)
 		const struct audit_position *at = audit_at(a->head);
 		/* from the reserve, if need be: it is what makes room on a full disk */
 		struct audit_place place = {
-			.fd = a->fd, .space = &a->space, .segment = at->segment, .start = at->size, .opened = at->opened, .reserve = true, .oldest = removed->segment + 1,
+			.fd = a->fd,
+			.space = &a->space,
+			.segment = at->segment,
+			.start = at->size,
+			.opened = at->opened,
+			.reserve = true,
+			.oldest = removed->segment + 1,
 		};
 		r = audit_put_at(a, &e, NULL, &place);
 	}
@@ -224,7 +242,8 @@ static int keep_damaged(struct audit *a, uint32_t segment)
 	char detail[160];
 	int r = 0;
 
-	snprintf(detail, sizeof detail, "segment %u does not end with a record: it is kept, and so is what follows it", segment);
+	snprintf(detail, sizeof detail, "segment %u does not end with a record: it is kept, and so is what follows it",
+		 segment);
 	pthread_mutex_lock(&a->lock);
 	if (strcmp(a->head->tampering.detail, detail) != 0) {
 		r = audit_ready(a);
@@ -235,7 +254,8 @@ static int keep_damaged(struct audit *a, uint32_t segment)
 	return r < 0 ? r : -EBADMSG;
 }
 
-/* What is gone already has no record to be written of: that it was not retention is recorded elsewhere, and verify must not hear otherwise. */
+/* What is gone already has no record to be written of: that it was not retention is recorded elsewhere, and verify must
+ * not hear otherwise. */
 static int record_removals(struct audit *a, uint32_t due)
 {
 	for (uint32_t n = expected_now(a).oldest; n <= due; n++) {

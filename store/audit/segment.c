@@ -94,7 +94,8 @@ static int by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The numbers that are there, ascending: a name with a huge one is one file, and no reason to count up to it. 0 and *ret (free it), -ENOENT, -EIO, -ENOMEM. */
+/* The numbers that are there, ascending: a name with a huge one is one file, and no reason to count up to it. 0 and
+ * *ret (free it), -ENOENT, -EIO, -ENOMEM. */
 static int segment_numbers(int dir_fd, uint32_t **ret, size_t *ret_n)
 {
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -173,7 +174,8 @@ static int segment_open_reading(int dir_fd, uint32_t number)
 	int fd;
 
 	audit_segment_name(number, name);
-	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);	/* a FIFO in a copy that somebody made must not hold us */
+	/* a FIFO in a copy that somebody made must not hold us */
+	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -233,7 +235,8 @@ int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t gro
 		*ret_fd = fd;
 		return 0;
 	}
-	/* The owner stays who we are; the mode only after the group, so that nobody else's group reads for a moment. The directory too must survive a crash. */
+	/* The owner stays who we are; the mode only after the group, so that nobody else's group reads for a moment.
+	 * The directory too must survive a crash. */
 	if (fchown(fd, (uid_t)-1, group) < 0 || fchmod(fd, 0640) < 0 || fsync(dir_fd) < 0) {
 		int r = -errno;
 		close(fd);
@@ -243,7 +246,7 @@ int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t gro
 	before = segment_open_reading(dir_fd, number - 1);
 	if (before >= 0) {
 		if (audit_append_only(before))
-			(void)append_only_set(fd, true);	/* where it cannot be had, status says so */
+			(void)append_only_set(fd, true); /* where it cannot be had, status says so */
 		close(before);
 	}
 	*ret_fd = fd;
@@ -252,7 +255,8 @@ int audit_segment_open_at(int dir_fd, uint32_t number, bool create, uint32_t gro
 
 /* ---- retention ---- */
 
-/* Blocks that were allocated ahead and are not needed any more: the worker cannot give them back while the file is append-only. */
+/* Blocks that were allocated ahead and are not needed any more: the worker cannot give them back while the file is
+ * append-only. */
 static void segment_trim(int dir_fd, uint32_t number)
 {
 	char name[AUDIT_SEGMENT_NAME_LEN];
@@ -265,9 +269,10 @@ static void segment_trim(int dir_fd, uint32_t number)
 	if (fd < 0)
 		return;
 	protected = audit_append_only(fd);
-	if (fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 > (uint64_t)st.st_size + (64u << 10) && (!protected || append_only_set(fd, false) == 0)) {
+	if (fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 > (uint64_t)st.st_size + (64u << 10) &&
+	    (!protected || append_only_set(fd, false) == 0)) {
 		if (ftruncate(fd, st.st_size) < 0)
-			(void)0;	/* some room stays in use: no harm to the log */
+			(void)0; /* some room stays in use: no harm to the log */
 		if (protected)
 			(void)append_only_set(fd, true);
 	}
@@ -304,15 +309,17 @@ int audit_retain(int dir_fd, uint64_t keep_bytes, int64_t keep_seconds, uint32_t
 		if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			total += (uint64_t)st.st_size;
 	}
-	/* The newest may be empty yet, and the one before it still be written to: its worker has only just asked for the newest. */
+	/* The newest may be empty yet, and the one before it still be written to: its worker has only just asked for
+	 * the newest. */
 	for (size_t i = 0; i < all && numbers[i] + 1 < numbers[all - 1]; i++) {
 		const uint32_t n = numbers[i];
 		audit_segment_name(n, name);
 		if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		bool excess = keep_bytes == 0 || total > keep_bytes, old = keep_seconds <= 0 || (int64_t)time(NULL) - (int64_t)st.st_mtime > keep_seconds;
+		bool excess = keep_bytes == 0 || total > keep_bytes,
+		     old = keep_seconds <= 0 || (int64_t)time(NULL) - (int64_t)st.st_mtime > keep_seconds;
 		if (stay || (keep_bytes == 0 && keep_seconds <= 0) || !excess || !old) {
-			stay = true;	/* no holes */
+			stay = true; /* no holes */
 			segment_trim(dir_fd, n);
 			continue;
 		}
@@ -355,7 +362,8 @@ static int space_extend(struct audit_space *s, int fd, uint64_t upto)
 	return 0;
 }
 
-/* Room for a step and more. Where there is not, a step that fails half-way keeps what it got (ext4), and takes it from an administrator for whom the store has just made room. */
+/* Room for a step and more. Where there is not, a step that fails half-way keeps what it got (ext4), and takes it from
+ * an administrator for whom the store has just made room. */
 static bool plenty(int fd)
 {
 	struct statvfs v;
@@ -393,8 +401,10 @@ int audit_space_take(struct audit_space *s, int fd, uint64_t size, uint64_t len,
 	if (!s->plain) {
 		if (need <= s->allocated)
 			return 0;
-		r = plenty(fd) ? space_extend(s, fd, (size + len + s->reserve + 2 * AUDIT_STEP - 1) / AUDIT_STEP * AUDIT_STEP) : -ENOSPC;
-		if (r == -ENOSPC)	/* near the end: exactly */
+		r = plenty(fd) ? space_extend(s, fd,
+					      (size + len + s->reserve + 2 * AUDIT_STEP - 1) / AUDIT_STEP * AUDIT_STEP)
+			       : -ENOSPC;
+		if (r == -ENOSPC) /* near the end: exactly */
 			r = space_extend(s, fd, (need + 4095) / 4096 * 4096);
 	}
 	return s->plain ? space_plain(s, fd, len, use_reserve) : r;
@@ -447,15 +457,20 @@ struct slot {
 _Static_assert(sizeof(struct slot) == 144 && offsetof(struct slot, sum) == 112, "a slot has no padding");
 static const uint8_t slot_magic[8] = "cofaudh1";
 
-/* What came later stands behind the slot: whoever knows the slot alone reads and writes it as before, and what it writes does not fit this any more. */
+/* What came later stands behind the slot: whoever knows the slot alone reads and writes it as before, and what it
+ * writes does not fit this any more. */
 struct slot_more {
 	uint8_t magic[8];
 	uint32_t oldest, tampered;
 	uint8_t sum[DIGEST_LEN];
 };
-_Static_assert(sizeof(struct slot_more) == 48 && offsetof(struct slot_more, sum) == 16, "nor has what stands behind it");
+_Static_assert(sizeof(struct slot_more) == 48 && offsetof(struct slot_more, sum) == 16,
+	       "nor has what stands behind it");
 static const uint8_t more_magic[8] = "cofaudm1";
-struct slot_whole { struct slot slot; struct slot_more more; };
+struct slot_whole {
+	struct slot slot;
+	struct slot_more more;
+};
 _Static_assert(sizeof(struct slot_whole) == 192, "and they stand side by side");
 
 static int slot_sum(const struct slot *s, uint8_t ret[DIGEST_LEN])
@@ -480,7 +495,8 @@ static void more_decode(const uint8_t *data, struct audit_position *ret)
 
 	memcpy(&w, data, sizeof w);
 	ret->oldest = ret->tampered = 0;
-	if (!memcmp(w.more.magic, more_magic, sizeof more_magic) && more_sum(&w, sum) == 0 && !memcmp(sum, w.more.sum, sizeof sum) && le32toh(w.more.oldest) <= ret->segment &&
+	if (!memcmp(w.more.magic, more_magic, sizeof more_magic) && more_sum(&w, sum) == 0 &&
+	    !memcmp(sum, w.more.sum, sizeof sum) && le32toh(w.more.oldest) <= ret->segment &&
 	    le32toh(w.more.tampered) <= ret->segment) {
 		ret->oldest = le32toh(w.more.oldest);
 		ret->tampered = le32toh(w.more.tampered);
@@ -515,7 +531,8 @@ out:
 	return r;
 }
 
-int audit_headfile_decode(const uint8_t block[AUDIT_HEADFILE_SIZE], struct audit_position *ret, uint64_t *ret_generation)
+int audit_headfile_decode(const uint8_t block[AUDIT_HEADFILE_SIZE], struct audit_position *ret,
+			  uint64_t *ret_generation)
 {
 	struct audit_position p[2];
 	uint64_t generation[2];
@@ -560,7 +577,10 @@ int audit_headfile_write(int fd, const struct audit_position *p, uint64_t genera
 	static const uint8_t nothing[sizeof(struct slot_whole)];
 	struct slot_whole s = {
 		.slot = {
-			.generation = htole64(generation), .segment = htole32(p->segment), .seq = htole64(p->seq), .size = htole64(p->size),
+			.generation = htole64(generation),
+			.segment = htole32(p->segment),
+			.seq = htole64(p->seq),
+			.size = htole64(p->size),
 			.opened = (int64_t)htole64((uint64_t)p->opened),
 		},
 		.more = { .oldest = htole32(p->oldest), .tampered = htole32(p->tampered) },
@@ -572,9 +592,11 @@ int audit_headfile_write(int fd, const struct audit_position *p, uint64_t genera
 	memcpy(s.more.magic, more_magic, sizeof s.more.magic);
 	memcpy(s.slot.prev, p->prev, sizeof s.slot.prev);
 	memcpy(s.slot.key, p->key, sizeof s.slot.key);
-	if (slot_sum(&s.slot, s.slot.sum) < 0 || more_sum(&s, s.more.sum) < 0 || pwrite_full(fd, &s, sizeof s, at) < 0 || fdatasync(fd) < 0)
+	if (slot_sum(&s.slot, s.slot.sum) < 0 || more_sum(&s, s.more.sum) < 0 ||
+	    pwrite_full(fd, &s, sizeof s, at) < 0 || fdatasync(fd) < 0)
 		goto out;
-	/* Only now: until the new slot was on the disk, the old one was the only way back. It reaches the disk with the next durable point at the latest. */
+	/* Only now: until the new slot was on the disk, the old one was the only way back. It reaches the disk with the
+	 * next durable point at the latest. */
 	(void)pwrite_full(fd, nothing, sizeof nothing, AUDIT_HEADFILE_SLOT - at);
 	r = 0;
 out:

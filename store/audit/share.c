@@ -1,4 +1,5 @@
-/* Whose the log is: what each neighbour has written of late, and what happens to the one that has written more than its share where there is no room for more. */
+/* Whose the log is: what each neighbour has written of late, and what happens to the one that has written more than its
+ * share where there is no room for more. */
 #include "store/audit/share.h"
 
 #include <sys/statvfs.h>
@@ -6,12 +7,13 @@
 #include "store/audit/hash.h"
 #include "store/audit/log.h"
 
-#define WAYS          8u
-#define FLOOR_PARTS   16u		/* of the file system: with less than this free, or */
-#define FLOOR_MAX     (64u << 20)	/* this, the disk counts as full for whoever has used up a share */
-#define ONE_RECORD    1024u		/* bytes */
+#define WAYS        8u
+#define FLOOR_PARTS 16u         /* of the file system: with less than this free, or */
+#define FLOOR_MAX   (64u << 20) /* this, the disk counts as full for whoever has used up a share */
+#define ONE_RECORD  1024u       /* bytes */
 
-/* The neighbour's entry; with `make` one for it: whoever has written least of those in the set makes room, and so never one that has written much. */
+/* The neighbour's entry; with `make` one for it: whoever has written least of those in the set makes room, and so never
+ * one that has written much. */
 static struct audit_share *share_of(struct audit_head *h, uint64_t neighbour, int64_t now, bool make)
 {
 	struct audit_hash x;
@@ -50,7 +52,8 @@ bool audit_would_refuse(struct audit *a, uint64_t neighbour)
 	return refused;
 }
 
-/* What is written grows old at the rate of a share in the time for which it is promised: whoever has used up a share goes on at that rate. */
+/* What is written grows old at the rate of a share in the time for which it is promised: whoever has used up a share
+ * goes on at that rate. */
 void audit_share_add(struct audit *a, uint64_t neighbour, uint64_t bytes)
 {
 	const struct audit_limits *l = &a->limits;
@@ -104,7 +107,9 @@ void audit_share_look(struct audit *a)
 	left = (uint64_t)v.f_bavail * v.f_frsize;
 	size = (uint64_t)v.f_blocks * v.f_frsize;
 	/* not of what is free: who has written little must not be over a share because something else fills the disk */
-	const uint64_t whole = l->cap && l->cap < size ? l->cap : size, share = whole / AUDIT_SHARE_PARTS > ONE_RECORD ? whole / AUDIT_SHARE_PARTS : ONE_RECORD, floor = size / FLOOR_PARTS < FLOOR_MAX ? size / FLOOR_PARTS : FLOOR_MAX;
+	const uint64_t whole = l->cap && l->cap < size ? l->cap : size,
+		       share = whole / AUDIT_SHARE_PARTS > ONE_RECORD ? whole / AUDIT_SHARE_PARTS : ONE_RECORD,
+		       floor = size / FLOOR_PARTS < FLOOR_MAX ? size / FLOOR_PARTS : FLOOR_MAX;
 	l->ns_per_byte = l->window / (int64_t)share + 1;
 	l->tight = (l->cap && kept >= l->cap) || left < floor;
 }

@@ -13,13 +13,15 @@
 #define WALK_BUFFER (256u << 10)
 
 /* len bytes from the position of w on are what the record names. */
-static bool torn_matches(const struct audit_walk *w, int fd, uint64_t len, const char *line, const struct audit_record *rec)
+static bool torn_matches(const struct audit_walk *w, int fd, uint64_t len, const char *line,
+			 const struct audit_record *rec)
 {
 	struct audit_torn torn;
 	uint8_t digest[DIGEST_LEN], *data;
 	bool same = false;
 
-	if (!audit_record_torn(line, rec, &torn) || torn.len != len || torn.offset != w->at.size || torn.segment != w->at.segment)
+	if (!audit_record_torn(line, rec, &torn) || torn.len != len || torn.offset != w->at.size ||
+	    torn.segment != w->at.segment)
 		return false;
 	data = malloc(len ? len : 1);
 	struct bytes part = { data, len };
@@ -30,16 +32,18 @@ static bool torn_matches(const struct audit_walk *w, int fd, uint64_t len, const
 }
 
 /* NULL: the line is the next record, and *ret_next is what follows it. */
-static const char *line_check(struct audit_walk *w, const char *line, size_t len, struct audit_record *ret_rec, struct audit_position *ret_next)
+static const char *line_check(struct audit_walk *w, const char *line, size_t len, struct audit_record *ret_rec,
+			      struct audit_position *ret_next)
 {
 	uint8_t hash[DIGEST_LEN], mac[DIGEST_LEN];
 	struct bytes hashed = { hash, sizeof hash };
 
 	if (audit_parse(line, len, ret_rec) < 0)
 		return "not a record";
-	w->bad_shaped++;	/* taken back if it is the record */
+	w->bad_shaped++; /* taken back if it is the record */
 	if (ret_rec->seq != w->at.seq)
-		return ret_rec->seq < w->at.seq ? "an earlier record stands here: doubled or moved" : "records are missing before it, or were moved";
+		return ret_rec->seq < w->at.seq ? "an earlier record stands here: doubled or moved"
+						: "records are missing before it, or were moved";
 	struct bytes body = { line, ret_rec->body_len };
 	if (sha256(&body, 1, hash) < 0 || hmac256(w->at.key, &hashed, 1, mac) < 0)
 		return "out of memory";
@@ -71,7 +75,7 @@ static int line_take(struct audit_walk *w, int fd, uint64_t offset, const char *
 		else
 			w->torn++;
 	} else if (!bad && w->bad_lines) {
-		bad = w->bad_why;	/* a good record does not excuse what stands before it */
+		bad = w->bad_why; /* a good record does not excuse what stands before it */
 	}
 	if (bad) {
 		if (w->bad_lines++ == 0) {
@@ -92,9 +96,9 @@ static int line_take(struct audit_walk *w, int fd, uint64_t offset, const char *
 int audit_walk_segment(struct audit_walk *w, int fd)
 {
 	char *buffer = malloc(WALK_BUFFER);
-	uint64_t offset = w->at.size;	/* of buffer[0] */
+	uint64_t offset = w->at.size; /* of buffer[0] */
 	size_t have = 0;
-	bool skipping = false;		/* inside a line that is longer than any record */
+	bool skipping = false; /* inside a line that is longer than any record */
 	uint64_t skip_from = 0;
 	int r = buffer ? 0 : -ENOMEM;
 

@@ -1,4 +1,5 @@
-/* A backup. Integers are unsigned and big-endian; a text is its length, u32, and its bytes, or the length 0xffffffff for none.
+/* A backup. Integers are unsigned and big-endian; a text is its length, u32, and its bytes, or the length 0xffffffff
+ * for none.
  *
  *   header       in the clear
  *        0     4  "CFBK"
@@ -18,33 +19,35 @@
  *      144    80  the file key, in a box for it (curve.h; label "coffer backup key 1")
  *      224        text: the vault's name; text: the recipient's name
  *   frames       one or more, each:
- *        0     4  bit 31: this is the last frame; bits 0 to 30: n, the bytes of its content, 1 to 65536 (0 also in the last)
- *        4     n  content, encrypted
- *      4+n    16  tag
- *   signature    64 bytes: Ed25519 of "coffer backup signature 1" NUL | d
+ *        0     4  bit 31: this is the last frame; bits 0 to 30: n, the bytes of its content, 1 to 65536 (0 also in the
+ * last) 4     n  content, encrypted 4+n    16  tag signature    64 bytes: Ed25519 of "coffer backup signature 1" NUL |
+ * d
  *
- * Frames are AES-256-GCM under HKDF-SHA-256(file key, "coffer backup stream 1"). Nonce = three zero bytes | the frame's number, u64, from 0 | 1 in the last frame, else 0.
- * AAD = SHA-256(header) | the frame's first 4 bytes. So a frame cannot be moved, left out, or be the last where it is not (the STREAM construction of Hoang, Reyhanitabar, Rogaway and
- * Vizar, CRYPTO 2015). d is a chain: d = SHA-256(header), and for each frame with its first 4 bytes and its tag, d = SHA-256(d | frame). Nothing follows the signature.
+ * Frames are AES-256-GCM under HKDF-SHA-256(file key, "coffer backup stream 1"). Nonce = three zero bytes | the frame's
+ * number, u64, from 0 | 1 in the last frame, else 0. AAD = SHA-256(header) | the frame's first 4 bytes. So a frame
+ * cannot be moved, left out, or be the last where it is not (the STREAM construction of Hoang, Reyhanitabar, Rogaway
+ * and Vizar, CRYPTO 2015). d is a chain: d = SHA-256(header), and for each frame with its first 4 bytes and its tag, d
+ * = SHA-256(d | frame). Nothing follows the signature.
  *
- * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may span frames. In the order 1 to 7, 9 to 12, 8;
- * 1 to 5 and 9 to 12 only if the whole vault is backed up, 9 to 11 only from format 2 on, and 12 only from format 3 on (rules come behind the secrets, so that a hook hears of nothing that came with it):
- *   1 settings   retention in days u32 | purge protection u8 | validity is enforced u8 | longest value u32
+ * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may
+ * span frames. In the order 1 to 7, 9 to 12, 8; 1 to 5 and 9 to 12 only if the whole vault is backed up, 9 to 11 only
+ * from format 2 on, and 12 only from format 3 on (rules come behind the secrets, so that a hook hears of nothing that
+ * came with it): 1 settings   retention in days u32 | purge protection u8 | validity is enforced u8 | longest value u32
  *   2 role       text: name | text: its actions' names, with blanks between
- *   3 binding    text: role | text: principal | text: scope | from i64 | until i64 | text: reason | text: by whom | created i64
- *   4 block      text: principal | text: reason | text: by whom
- *   5 recipient  text: name | X25519 public key[32] | created i64 | text: by whom
- *   6 object     id u64 | kind u8 | text: name | enabled u8 | deleted u8 | deleted at i64 | to be purged at i64 | created i64 | changed i64 | last version u32
- *   7 version    of the object before it, ascending: number u32 | size u32 | created i64 | not before i64 | expires i64 | enabled u8 | text: content type | text: tags |
- *                sealed seed[48] (transport.h) | the envelope, to the record's end; of a version that was destroyed, or left out, zeros and nothing
- *   8 end        how many of each there were: objects u64 | versions u64 | roles u64 | bindings u64 | blocks u64 | recipients u64 | settings u64 |
- *                from format 2 on also: rotation policies u64 | hooks u64 | near-expiry days u64; from format 3 on also: history rules u64
- *   9 rotation   text: scope | action u8 (1 rotate, 2 notify) | every i64 | before expiry i64 | expiry i64 | text: generator | text: command | user u32 | timeout u32 |
- *                by uid u32 | created i64
- *   10 hook      text: scope | events u32, a bit (1 << kind) for each | text: command | user u32 | debounce in ms u32 | timeout u32 | by uid u32 | created i64
- *   11 notice    near-expiry days u32
- *   12 history   text: scope | newest versions u32 | span i64 | by uid u32 | created i64
- * Signed integers are in two's complement. A reader refuses types that it does not know: what is added gets a higher format number. */
+ *   3 binding    text: role | text: principal | text: scope | from i64 | until i64 | text: reason | text: by whom |
+ * created i64 4 block      text: principal | text: reason | text: by whom 5 recipient  text: name | X25519 public
+ * key[32] | created i64 | text: by whom 6 object     id u64 | kind u8 | text: name | enabled u8 | deleted u8 | deleted
+ * at i64 | to be purged at i64 | created i64 | changed i64 | last version u32 7 version    of the object before it,
+ * ascending: number u32 | size u32 | created i64 | not before i64 | expires i64 | enabled u8 | text: content type |
+ * text: tags | sealed seed[48] (transport.h) | the envelope, to the record's end; of a version that was destroyed, or
+ * left out, zeros and nothing 8 end        how many of each there were: objects u64 | versions u64 | roles u64 |
+ * bindings u64 | blocks u64 | recipients u64 | settings u64 | from format 2 on also: rotation policies u64 | hooks u64
+ * | near-expiry days u64; from format 3 on also: history rules u64 9 rotation   text: scope | action u8 (1 rotate, 2
+ * notify) | every i64 | before expiry i64 | expiry i64 | text: generator | text: command | user u32 | timeout u32 | by
+ * uid u32 | created i64 10 hook      text: scope | events u32, a bit (1 << kind) for each | text: command | user u32 |
+ * debounce in ms u32 | timeout u32 | by uid u32 | created i64 11 notice    near-expiry days u32 12 history   text:
+ * scope | newest versions u32 | span i64 | by uid u32 | created i64 Signed integers are in two's complement. A reader
+ * refuses types that it does not know: what is added gets a higher format number. */
 #include "store/backup/format.h"
 
 #include <assert.h>
@@ -55,7 +58,7 @@
 #include "store/core/database.h"
 #include "store/crypto/bytes.h"
 
-#define NO_TEXT	     UINT32_MAX
+#define NO_TEXT      UINT32_MAX
 #define HEADER_FIXED 224
 #define LAST_FRAME   0x80000000u
 
@@ -86,10 +89,7 @@ void buffer_bytes(struct buffer *b, const void *p, size_t n)
 	b->len += n;
 }
 
-void buffer_u8(struct buffer *b, uint8_t v)
-{
-	buffer_bytes(b, &v, 1);
-}
+void buffer_u8(struct buffer *b, uint8_t v) { buffer_bytes(b, &v, 1); }
 
 void buffer_u32(struct buffer *b, uint32_t v)
 {
@@ -194,10 +194,7 @@ bool field_text(struct fields *f, char *ret, size_t room)
 	return true;
 }
 
-int fields_end(const struct fields *f)
-{
-	return f->error || f->left ? -EBADMSG : 0;
-}
+int fields_end(const struct fields *f) { return f->error || f->left ? -EBADMSG : 0; }
 
 /* ---- the header ---- */
 
@@ -238,7 +235,12 @@ static void header_fields(struct fields *f, struct backup_header *h)
 {
 	const uint8_t *p;
 
-#define TAKE(field) do { p = field_bytes(f, sizeof(field)); if (p) memcpy(field, p, sizeof(field)); } while (0)
+#define TAKE(field)                                      \
+	do {                                             \
+		p = field_bytes(f, sizeof(field));       \
+		if (p)                                   \
+			memcpy(field, p, sizeof(field)); \
+	} while (0)
 	TAKE(h->vault);
 	h->epoch = field_u64(f);
 	h->created = (int64_t)field_u64(f);
@@ -262,25 +264,32 @@ static void header_fields(struct fields *f, struct backup_header *h)
 		f->error = -EBADMSG;
 }
 
-int backup_header_parse(const uint8_t *data, size_t len, struct backup_header *ret_header, size_t *ret_header_len, char *why, size_t why_len)
+int backup_header_parse(const uint8_t *data, size_t len, struct backup_header *ret_header, size_t *ret_header_len,
+			char *why, size_t why_len)
 {
 	struct backup_header h = { 0 };
 	struct fields f = { data, len, 0 };
 	size_t n;
 
 	if (len < 12 || memcmp(data, magic, sizeof magic) != 0) {
-		store_why(why, why_len, len < 12 && memcmp(data, magic, len < 4 ? len : 4) == 0 ? "the backup is cut short" : "this is not a backup");
+		store_why(why, why_len,
+			  len < 12 && memcmp(data, magic, len < 4 ? len : 4) == 0 ? "the backup is cut short"
+										  : "this is not a backup");
 		return -EBADMSG;
 	}
 	field_bytes(&f, sizeof magic);
 	uint32_t format = field_u32(&f);
 	n = field_u32(&f);
 	if (format < 1 || format > BACKUP_FORMAT) {
-		store_why(why, why_len, "the backup has format %u, this coffer knows %u: use the newer coffer that wrote it", format, BACKUP_FORMAT);
+		store_why(why, why_len,
+			  "the backup has format %u, this coffer knows %u: use the newer coffer that wrote it", format,
+			  BACKUP_FORMAT);
 		return format > BACKUP_FORMAT ? -EPROTONOSUPPORT : -EBADMSG;
 	}
 	if (n < HEADER_FIXED || n > BACKUP_HEADER_MAX || n > len) {
-		store_why(why, why_len, n > len && n <= BACKUP_HEADER_MAX ? "the backup is cut short" : "the backup is damaged: its header cannot be");
+		store_why(why, why_len,
+			  n > len && n <= BACKUP_HEADER_MAX ? "the backup is cut short"
+							    : "the backup is damaged: its header cannot be");
 		return -EBADMSG;
 	}
 	f.left = n - 12;

@@ -14,14 +14,15 @@
 /* ---- what is under way, and whose ---- */
 
 struct held {
-	unsigned others, own;		/* restores besides the one at hand */
-	uint64_t bytes, own_bytes;	/* of the pieces of all, with it */
+	unsigned others, own;      /* restores besides the one at hand */
+	uint64_t bytes, own_bytes; /* of the pieces of all, with it */
 };
 
 /* The restore after this one, by id: 1, 0: there is none. */
 static int next_restore(struct store *s, const uint8_t *after, size_t len, uint8_t ret[RESTORE_ID_LEN])
 {
-	struct query q = db_query(s->stage, "SELECT restore FROM restore_pieces WHERE restore > ? ORDER BY restore LIMIT 1");
+	struct query q = db_query(s->stage,
+				  "SELECT restore FROM restore_pieces WHERE restore > ? ORDER BY restore LIMIT 1");
 	uint8_t found[RESTORE_ID_LEN];
 	const void *id;
 	int r;
@@ -34,7 +35,7 @@ static int next_restore(struct store *s, const uint8_t *after, size_t len, uint8
 		if (r > 0)
 			memcpy(found, id, sizeof found);
 	}
-	query_end(&q);	/* after may be ret */
+	query_end(&q); /* after may be ret */
 	if (r > 0)
 		memcpy(ret, found, sizeof found);
 	return r;
@@ -43,7 +44,9 @@ static int next_restore(struct store *s, const uint8_t *after, size_t len, uint8
 /* Pieces come one after the other: the last one says how much there is. */
 static int measure(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t *ret_uid, uint64_t *ret_bytes)
 {
-	struct query q = db_query(s->stage, "SELECT uid, at + length(bytes) FROM restore_pieces WHERE restore = ? ORDER BY at DESC LIMIT 1");
+	struct query q = db_query(
+		s->stage,
+		"SELECT uid, at + length(bytes) FROM restore_pieces WHERE restore = ? ORDER BY at DESC LIMIT 1");
 	int r;
 
 	query_blob(&q, id, RESTORE_ID_LEN);
@@ -92,18 +95,20 @@ static int check_share(struct store *s, const uint8_t id[RESTORE_ID_LEN], const 
 	if (held.own >= RESTORES_PER_UID || held.others >= RESTORES_MAX - (owner->administrator ? 0 : RESTORES_RESERVE))
 		return -EBUSY;
 	room = s->pieces_room ? s->pieces_room : (reserve_free_bytes(&s->reserve) + held.bytes) / RESTORES_DISK_PART;
-	if (held.bytes + len > (owner->administrator ? room : room - room / 8) || (!owner->administrator && held.own_bytes + len > room / 2))
+	if (held.bytes + len > (owner->administrator ? room : room - room / 8) ||
+	    (!owner->administrator && held.own_bytes + len > room / 2))
 		return -EDQUOT;
 	return 0;
 }
 
 /* ---- the pieces ---- */
 
-/* Does a piece belong at `at`? 1: it follows the last one; 0: it is there already. What was handed in is counted by where it ends, so that only the last piece may be short, and one that comes again is as long
- * as it was. */
+/* Does a piece belong at `at`? 1: it follows the last one; 0: it is there already. What was handed in is counted by
+ * where it ends, so that only the last piece may be short, and one that comes again is as long as it was. */
 static int place_of(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, uint64_t at, size_t len)
 {
-	struct query q = db_query(s->stage, "SELECT at, length(bytes), uid FROM restore_pieces WHERE restore = ? AND at <= ? ORDER BY at DESC LIMIT 1");
+	struct query q = db_query(s->stage, "SELECT at, length(bytes), uid FROM restore_pieces WHERE restore = ? AND "
+					    "at <= ? ORDER BY at DESC LIMIT 1");
 	uint64_t from, n;
 	int r;
 
@@ -122,10 +127,13 @@ static int place_of(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t 
 	return r;
 }
 
-static int put_piece(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, uint64_t at, const void *data, size_t len)
+static int put_piece(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, uint64_t at, const void *data,
+		     size_t len)
 {
-	struct query q = db_query(s->stage, "INSERT INTO restore_pieces(restore, uid, at, created, bytes) VALUES(?, ?, ?, ?, ?)"
-					    " ON CONFLICT(restore, at) DO UPDATE SET bytes = excluded.bytes, created = excluded.created WHERE uid = excluded.uid");
+	struct query q = db_query(s->stage,
+				  "INSERT INTO restore_pieces(restore, uid, at, created, bytes) VALUES(?, ?, ?, ?, ?)"
+				  " ON CONFLICT(restore, at) DO UPDATE SET bytes = excluded.bytes, created = "
+				  "excluded.created WHERE uid = excluded.uid");
 
 	query_blob(&q, id, RESTORE_ID_LEN);
 	query_int(&q, uid);
@@ -135,7 +143,8 @@ static int put_piece(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t
 	return query_run(&q);
 }
 
-int store_restore_put(struct store *s, const uint8_t id[RESTORE_ID_LEN], const struct restore_owner *owner, uint64_t at, const void *data, size_t len)
+int store_restore_put(struct store *s, const uint8_t id[RESTORE_ID_LEN], const struct restore_owner *owner, uint64_t at,
+		      const void *data, size_t len)
 {
 	int r;
 
@@ -178,7 +187,8 @@ int store_restore_done(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32
 static int read_piece(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
 {
 	const struct restore_pieces *p = arg;
-	struct query q = db_query(p->store->write, "SELECT at, bytes FROM restore_pieces WHERE restore = ? AND uid = ? AND at <= ? ORDER BY at DESC LIMIT 1");
+	struct query q = db_query(p->store->write, "SELECT at, bytes FROM restore_pieces WHERE restore = ? AND uid = ? "
+						   "AND at <= ? ORDER BY at DESC LIMIT 1");
 	const uint8_t *bytes;
 	size_t size = 0, skip;
 	int r;
@@ -215,7 +225,8 @@ int restores_expire(struct store *s)
 	query_end(&q);
 	if (r <= 0)
 		return r;
-	q = db_query(s->write, "DELETE FROM restore_pieces WHERE restore IN (SELECT restore FROM restore_pieces GROUP BY restore HAVING max(created) <= ?)");
+	q = db_query(s->write, "DELETE FROM restore_pieces WHERE restore IN (SELECT restore FROM restore_pieces GROUP "
+			       "BY restore HAVING max(created) <= ?)");
 	query_int(&q, before);
 	return query_run(&q);
 }

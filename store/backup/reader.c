@@ -9,23 +9,23 @@
 #include "store/crypto/secbuf.h"
 #include "store/keys/transport.h"
 
-#define BLOCK (1u << 20)	/* of the source at a time: as the pieces of a restore are */
+#define BLOCK (1u << 20) /* of the source at a time: as the pieces of a restore are */
 
 struct backup_reader {
 	struct backup_source source;
 	struct backup_header header;
 	size_t header_len;
 	uint8_t header_bytes[BACKUP_HEADER_MAX];
-	struct stream_cipher *cipher;	/* locked memory */
+	struct stream_cipher *cipher; /* locked memory */
 	uint8_t *block;
-	uint64_t block_at;		/* offset of block in the stream */
+	uint64_t block_at; /* offset of block in the stream */
 	size_t block_len;
-	uint64_t offset;		/* what is read next */
-	uint64_t size;			/* of the whole stream, once it was verified */
-	bool last;			/* the last frame was opened */
+	uint64_t offset; /* what is read next */
+	uint64_t size;   /* of the whole stream, once it was verified */
+	bool last;       /* the last frame was opened */
 	uint8_t frame[FRAME_MAX + FRAME_OVERHEAD];
 	struct buffer plain;
-	size_t taken;			/* of plain */
+	size_t taken; /* of plain */
 };
 
 /* ---- bytes ---- */
@@ -104,15 +104,9 @@ void reader_close(struct backup_reader *r)
 	free(r);
 }
 
-const struct backup_header *reader_header(const struct backup_reader *r)
-{
-	return &r->header;
-}
+const struct backup_header *reader_header(const struct backup_reader *r) { return &r->header; }
 
-uint64_t reader_offset(const struct backup_reader *r)
-{
-	return r->offset;
-}
+uint64_t reader_offset(const struct backup_reader *r) { return r->offset; }
 
 /* ---- the signature ---- */
 
@@ -175,7 +169,8 @@ int reader_verify(struct backup_reader *r, const uint8_t *signer, char *why, siz
 	return e;
 }
 
-int backup_verify(const struct backup_source *source, const uint8_t *signer, struct backup_header *ret_header, uint64_t *ret_size, char *why, size_t why_len)
+int backup_verify(const struct backup_source *source, const uint8_t *signer, struct backup_header *ret_header,
+		  uint64_t *ret_size, char *why, size_t why_len)
 {
 	struct backup_reader *r = NULL;
 	int e = reader_open(source, &r, why, why_len);

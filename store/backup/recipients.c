@@ -13,10 +13,10 @@
 #include "store/core/transaction.h"
 #include "store/keys/keys.h"
 
-#define SIGNER_ID	1
-#define KIND_SIGNER	1
-#define KIND_RECIPIENT	2
-#define SIGNER_NAME	"*"	/* no recipient can have it */
+#define SIGNER_ID      1
+#define KIND_SIGNER    1
+#define KIND_RECIPIENT 2
+#define SIGNER_NAME    "*" /* no recipient can have it */
 
 int signer_fingerprint(const uint8_t public[CURVE_LEN], uint8_t ret[DIGEST_LEN])
 {
@@ -25,11 +25,12 @@ int signer_fingerprint(const uint8_t public[CURVE_LEN], uint8_t ret[DIGEST_LEN])
 
 /* ---- rows ---- */
 
-static int insert_key(struct store *s, int64_t id, int kind, const char *name, const uint8_t public[CURVE_LEN], const uint8_t *record, size_t record_len,
-		      int64_t created, const char *created_by)
+static int insert_key(struct store *s, int64_t id, int kind, const char *name, const uint8_t public[CURVE_LEN],
+		      const uint8_t *record, size_t record_len, int64_t created, const char *created_by)
 {
 	struct change change = row_new(ROW_BACKUP_KEY, id);
-	struct query q = db_query(s->write, "INSERT INTO backup_keys(id, kind, name, public_key, record, created, created_by, mac) VALUES(?, ?, ?, ?, ?, ?, ?, x'')");
+	struct query q = db_query(s->write, "INSERT INTO backup_keys(id, kind, name, public_key, record, created, "
+					    "created_by, mac) VALUES(?, ?, ?, ?, ?, ?, ?, x'')");
 	int r;
 
 	query_int(&q, id);
@@ -46,7 +47,8 @@ static int insert_key(struct store *s, int64_t id, int kind, const char *name, c
 	return r < 0 ? transaction_fail(s, r) : row_in(s, &change);
 }
 
-int signer_read(struct db *db, const struct row_keys *keys, uint8_t ret_public[CURVE_LEN], uint8_t *ret_record, size_t *ret_len)
+int signer_read(struct db *db, const struct row_keys *keys, uint8_t ret_public[CURVE_LEN], uint8_t *ret_record,
+		size_t *ret_len)
 {
 	struct query q = db_query(db, row_table(ROW_BACKUP_KEY)->one);
 	uint8_t mac[DIGEST_LEN];
@@ -174,8 +176,8 @@ int recipient_insert(struct store *s, const struct recipient *new)
 		return r;
 	if (n > RECIPIENTS_MAX)
 		return -ENOSPC;
-	return insert_key(s, (last < SIGNER_ID ? SIGNER_ID : last) + 1, KIND_RECIPIENT, new->name, new->key, NULL, 0, new->created,
-			  new->created_by[0] ? new->created_by : NULL);
+	return insert_key(s, (last < SIGNER_ID ? SIGNER_ID : last) + 1, KIND_RECIPIENT, new->name, new->key, NULL, 0,
+			  new->created, new->created_by[0] ? new->created_by : NULL);
 }
 
 int store_recipient_add(struct store *s, const char *name, const uint8_t key[CURVE_LEN], const char *created_by)
@@ -291,7 +293,8 @@ int store_drill_put(struct store *s, const struct drill *d)
 		r = trail_out(s, ROW_DRILL, 1);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT OR REPLACE INTO drills(id, at, backup_created, secrets, versions, mac) VALUES(1, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT OR REPLACE INTO drills(id, at, backup_created, secrets, versions, mac) "
+			       "VALUES(1, ?, ?, ?, ?, x'')");
 	query_int(&q, d->at);
 	query_int(&q, d->backup_created);
 	query_int(&q, (int64_t)d->secrets);
@@ -320,7 +323,9 @@ int store_drill(struct store *s, struct drill *ret)
 		if (r > 0)
 			r = row_verify(s->row_keys->row, ROW_DRILL, &q, mac);
 		if (r == 0)
-			*ret = (struct drill){ .at = column_int(&q, 1), .backup_created = column_int(&q, 2), .secrets = (uint64_t)column_int(&q, 3),
+			*ret = (struct drill){ .at = column_int(&q, 1),
+					       .backup_created = column_int(&q, 2),
+					       .secrets = (uint64_t)column_int(&q, 3),
 					       .versions = (uint64_t)column_int(&q, 4) };
 		query_end(&q);
 	}

@@ -12,8 +12,9 @@ static const size_t end_counts[BACKUP_FORMAT + 1] = { [1] = 7, [2] = 10, [3] = 1
 
 static int check_end(struct restore *r, struct fields *f)
 {
-	const uint64_t counts[] = { r->seen.secrets, r->seen.versions, r->seen.roles, r->seen.bindings, r->seen.blocks, r->seen.recipients, r->seen.settings,
-				    r->seen.rotations, r->seen.hooks, r->seen.notices, r->seen.histories };
+	const uint64_t counts[] = { r->seen.secrets, r->seen.versions,   r->seen.roles,    r->seen.bindings,
+				    r->seen.blocks,  r->seen.recipients, r->seen.settings, r->seen.rotations,
+				    r->seen.hooks,   r->seen.notices,    r->seen.histories };
 	const size_t n = end_counts[r->header->format];
 	bool same = true;
 
@@ -24,12 +25,16 @@ static int check_end(struct restore *r, struct fields *f)
 
 static int restore_record(struct restore *r, enum record_type type, struct fields *f)
 {
-	/* The order of the types, but for versions between objects; what only a whole vault has must not come in another backup. */
-	static const uint8_t place[] = { [RECORD_SETTINGS] = 1, [RECORD_ROLE] = 2, [RECORD_BINDING] = 3, [RECORD_BLOCK] = 4, [RECORD_RECIPIENT] = 5, [RECORD_OBJECT] = 6,
-					 [RECORD_VERSION] = 7, [RECORD_ROTATION] = 8, [RECORD_HOOK] = 9, [RECORD_NOTICE] = 10, [RECORD_HISTORY] = 11,
-					 [RECORD_END] = 12 };
+	/* The order of the types, but for versions between objects; what only a whole vault has must not come in
+	 * another backup. */
+	static const uint8_t place[] = {
+		[RECORD_SETTINGS] = 1,  [RECORD_ROLE] = 2,    [RECORD_BINDING] = 3,  [RECORD_BLOCK] = 4,
+		[RECORD_RECIPIENT] = 5, [RECORD_OBJECT] = 6,  [RECORD_VERSION] = 7,  [RECORD_ROTATION] = 8,
+		[RECORD_HOOK] = 9,      [RECORD_NOTICE] = 10, [RECORD_HISTORY] = 11, [RECORD_END] = 12
+	};
 	bool ordered = place[type] >= place[r->last_type] || (type == RECORD_OBJECT && r->last_type == RECORD_VERSION);
-	bool known = type <= RECORD_END || r->header->format > (type == RECORD_HISTORY ? 2 : 1), data = type == RECORD_OBJECT || type == RECORD_VERSION || type == RECORD_END;
+	bool known = type <= RECORD_END || r->header->format > (type == RECORD_HISTORY ? 2 : 1),
+	     data = type == RECORD_OBJECT || type == RECORD_VERSION || type == RECORD_END;
 	int e = 0;
 
 	if (!ordered || !known || r->last_type == RECORD_END || (!data && !r->header->all))
@@ -101,8 +106,8 @@ static int open_stream(struct restore *r)
 	return e;
 }
 
-int store_restore(struct store *s, const struct backup_source *source, const struct restore_options *options, struct backup_header *ret_header,
-		  struct restore_counts *ret_counts, char *why, size_t why_len)
+int store_restore(struct store *s, const struct backup_source *source, const struct restore_options *options,
+		  struct backup_header *ret_header, struct restore_counts *ret_counts, char *why, size_t why_len)
 {
 	struct restore r = { .s = s, .options = options, .why = why, .why_len = why_len };
 	uint64_t size;

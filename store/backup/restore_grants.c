@@ -16,7 +16,7 @@ int restore_settings(struct restore *r, struct fields *f)
 	struct store_settings settings = r->s->transaction.settings;
 	int e;
 
-	field_u32(f);	/* retention is fixed when a vault is made */
+	field_u32(f); /* retention is fixed when a vault is made */
 	bool protection = field_u8(f) != 0, enforce = field_u8(f) != 0;
 	uint32_t value_max = field_u32(f);
 	if (fields_end(f) < 0 || value_max < 1 || value_max > VALUE_MAX)
@@ -83,8 +83,8 @@ int restore_role(struct restore *r, struct fields *f)
 	uint32_t id;
 	int e;
 
-	if (!field_text(f, name, sizeof name) || !field_text(f, actions, sizeof actions) || fields_end(f) < 0 || !role_name_valid(name) ||
-	    parse_actions(actions, &item.actions) < 0)
+	if (!field_text(f, name, sizeof name) || !field_text(f, actions, sizeof actions) || fields_end(f) < 0 ||
+	    !role_name_valid(name) || parse_actions(actions, &item.actions) < 0)
 		return restore_damaged(r, "a role that cannot be");
 	r->seen.roles++;
 	if (!r->options->grants)
@@ -95,7 +95,8 @@ int restore_role(struct restore *r, struct fields *f)
 	if (e > 0 && there.actions == item.actions)
 		return 0;
 	if (e > 0) {
-		store_why(r->why, r->why_len, "there is a role %s with other actions: its bindings would mean something else", name);
+		store_why(r->why, r->why_len,
+			  "there is a role %s with other actions: its bindings would mean something else", name);
 		return -EEXIST;
 	}
 	e = restore_ask(r, &item);
@@ -108,7 +109,8 @@ int restore_role(struct restore *r, struct fields *f)
 /* Is there a binding that says the same? */
 static int binding_there(struct restore *r, const struct binding *b, const char *principal)
 {
-	struct query q = db_query(r->s->write, "SELECT 1 FROM bindings WHERE role = ? AND principal = ? AND scope = ? AND valid_from = ? AND valid_until = ?");
+	struct query q = db_query(r->s->write, "SELECT 1 FROM bindings WHERE role = ? AND principal = ? AND scope = ? "
+					       "AND valid_from = ? AND valid_until = ?");
 	int e;
 
 	query_int(&q, b->role);
@@ -123,20 +125,23 @@ static int binding_there(struct restore *r, const struct binding *b, const char 
 
 int restore_binding(struct restore *r, struct fields *f)
 {
-	char role_name[ROLE_NAME_MAX], principal[PRINCIPAL_TEXT_MAX], canonical[PRINCIPAL_TEXT_MAX], reason[2048], by[512];
+	char role_name[ROLE_NAME_MAX], principal[PRINCIPAL_TEXT_MAX], canonical[PRINCIPAL_TEXT_MAX], reason[2048],
+		by[512];
 	struct binding b = { 0 };
 	struct restore_item item = { .kind = RESTORE_ITEM_BINDING, .name = role_name, .binding = &b };
 	struct role role;
 	uint64_t id;
 	int e;
 
-	bool has_role = field_text(f, role_name, sizeof role_name), has_principal = field_text(f, principal, sizeof principal);
+	bool has_role = field_text(f, role_name, sizeof role_name),
+	     has_principal = field_text(f, principal, sizeof principal);
 	bool has_scope = field_text(f, b.scope, sizeof b.scope);
 	b.from = (int64_t)field_u64(f);
 	b.until = (int64_t)field_u64(f);
 	bool has_reason = field_text(f, reason, sizeof reason), has_by = field_text(f, by, sizeof by);
-	field_u64(f);	/* a binding begins to be here when it is restored */
-	if (!has_role || !has_principal || !has_scope || fields_end(f) < 0 || !scope_valid(b.scope) || b.until <= b.from || !restore_text_valid(reason) || !restore_text_valid(by) ||
+	field_u64(f); /* a binding begins to be here when it is restored */
+	if (!has_role || !has_principal || !has_scope || fields_end(f) < 0 || !scope_valid(b.scope) ||
+	    b.until <= b.from || !restore_text_valid(reason) || !restore_text_valid(by) ||
 	    principal_parse(principal, NULL, NULL, &b.principal) < 0)
 		return restore_damaged(r, "a binding that cannot be");
 	r->seen.bindings++;
@@ -168,8 +173,10 @@ int restore_block(struct restore *r, struct fields *f)
 	uint64_t id;
 	int e;
 
-	bool has_principal = field_text(f, principal, sizeof principal), has_reason = field_text(f, reason, sizeof reason), has_by = field_text(f, by, sizeof by);
-	if (!has_principal || fields_end(f) < 0 || principal_parse(principal, NULL, NULL, &parsed) < 0 || !restore_text_valid(reason) || !restore_text_valid(by))
+	bool has_principal = field_text(f, principal, sizeof principal),
+	     has_reason = field_text(f, reason, sizeof reason), has_by = field_text(f, by, sizeof by);
+	if (!has_principal || fields_end(f) < 0 || principal_parse(principal, NULL, NULL, &parsed) < 0 ||
+	    !restore_text_valid(reason) || !restore_text_valid(by))
 		return restore_damaged(r, "a block that cannot be");
 	r->seen.blocks++;
 	if (!r->options->grants)
@@ -178,7 +185,8 @@ int restore_block(struct restore *r, struct fields *f)
 	if (e == 0)
 		e = store_block_add(r->s, &parsed, has_reason ? reason : NULL, has_by ? by : NULL, &id);
 	if (e == -EBUSY)
-		store_why(r->why, r->why_len, "blocking %s, as in the backup, would leave this vault no administrator", principal);
+		store_why(r->why, r->why_len, "blocking %s, as in the backup, would leave this vault no administrator",
+			  principal);
 	r->counts.blocks += e == 0;
 	return e == -EEXIST ? 0 : e;
 }
@@ -206,5 +214,5 @@ int restore_recipient(struct restore *r, struct fields *f)
 	if (e == 0)
 		e = recipient_insert(r->s, &new);
 	r->counts.recipients += e == 0;
-	return e == -EEXIST ? 0 : e;	/* the one that is there was registered here, and stays */
+	return e == -EEXIST ? 0 : e; /* the one that is there was registered here, and stays */
 }

@@ -33,7 +33,8 @@ static bool hook_there(struct store *s, const struct hook *h)
 	rules = store_rules(s);
 	for (size_t i = 0; i < rules->n_hooks; i++) {
 		const struct hook *one = &rules->hooks[i];
-		there |= !strcmp(one->scope, h->scope) && one->events == h->events && !strcmp(one->command, h->command) && one->user == h->user;
+		there |= !strcmp(one->scope, h->scope) && one->events == h->events &&
+			 !strcmp(one->command, h->command) && one->user == h->user;
 	}
 	store_unlock_tables(s);
 	return there;
@@ -54,7 +55,8 @@ static int rules_result(struct restore *r, int e, const char *what)
 	if (e == -EINVAL)
 		return restore_damaged(r, "a rule that cannot be");
 	if (e == -E2BIG)
-		store_why(r->why, r->why_len, "with those of the backup there would be more than %u %s", RULES_MAX, what);
+		store_why(r->why, r->why_len, "with those of the backup there would be more than %u %s", RULES_MAX,
+			  what);
 	return e;
 }
 
@@ -77,12 +79,14 @@ int restore_rotation(struct restore *r, struct fields *f)
 	p.every = (int64_t)field_u64(f);
 	p.before = (int64_t)field_u64(f);
 	p.expiry = (int64_t)field_u64(f);
-	bool has_generator = field_text(f, p.generator, sizeof p.generator), has_command = field_text(f, p.command, sizeof p.command);
+	bool has_generator = field_text(f, p.generator, sizeof p.generator),
+	     has_command = field_text(f, p.command, sizeof p.command);
 	p.user = field_u32(f);
 	p.timeout = field_u32(f);
 	p.created_by = field_u32(f);
-	field_u64(f);	/* it begins to be here when it is restored */
-	if (!scoped || !has_generator || !has_command || fields_end(f) < 0 || !rotation_valid(&p) || !command_text_valid(p.command, p.generator))
+	field_u64(f); /* it begins to be here when it is restored */
+	if (!scoped || !has_generator || !has_command || fields_end(f) < 0 || !rotation_valid(&p) ||
+	    !command_text_valid(p.command, p.generator))
 		return restore_damaged(r, "a rotation policy that cannot be");
 	r->seen.rotations++;
 	if (!r->options->grants || rotation_there(r->s, &p))
@@ -167,7 +171,7 @@ int restore_history(struct restore *r, struct fields *f)
 	h.versions = field_u32(f);
 	h.span = (int64_t)field_u64(f);
 	h.created_by = field_u32(f);
-	field_u64(f);	/* it begins to be here when it is restored */
+	field_u64(f); /* it begins to be here when it is restored */
 	if (!scoped || fields_end(f) < 0 || !history_valid(&h))
 		return restore_damaged(r, "a history rule that cannot be");
 	r->seen.histories++;

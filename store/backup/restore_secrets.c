@@ -1,4 +1,5 @@
-/* Secrets of a backup with their versions: each version's ciphertext stays as it is, its key goes from under the backup's file key to under the vault's KEK, 64 at a time. */
+/* Secrets of a backup with their versions: each version's ciphertext stays as it is, its key goes from under the
+ * backup's file key to under the vault's KEK, 64 at a time. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 #include "store/lifecycle/events.h"
 #include "store/objects/versions.h"
 
-#define BATCH_BYTES (1u << 20)	/* of envelopes that wait for their keys */
+#define BATCH_BYTES   (1u << 20) /* of envelopes that wait for their keys */
 #define TAGS_TEXT_MAX (256u << 10)
 
 struct pending {
@@ -23,16 +24,13 @@ struct pending {
 	bool enabled;
 	char *content_type, *tags;
 	uint8_t *envelope;
-	size_t len;			/* 0: the version was destroyed */
+	size_t len; /* 0: the version was destroyed */
 };
 
 /* A moment that a clock has shown: what is counted from it stays within 64 bits. */
-#define MOMENT_MAX (INT64_MAX / 2)	/* in the year 2116 */
+#define MOMENT_MAX (INT64_MAX / 2) /* in the year 2116 */
 
-static bool moment_valid(int64_t ns)
-{
-	return ns >= 0 && ns <= MOMENT_MAX;
-}
+static bool moment_valid(int64_t ns) { return ns >= 0 && ns <= MOMENT_MAX; }
 
 /* ---- secrets ---- */
 
@@ -53,18 +51,20 @@ static int parse_object(struct restore *r, struct fields *f, struct object *ret)
 	o.enabled = field_u8(f) != 0;
 	o.deleted = field_u8(f) != 0;
 	o.deleted_at = (int64_t)field_u64(f);
-	field_u64(f);	/* when it was to be purged: see insert_object */
+	field_u64(f); /* when it was to be purged: see insert_object */
 	o.created = (int64_t)field_u64(f);
 	o.changed = (int64_t)field_u64(f);
 	o.last_version = field_u32(f);
-	if (!named || fields_end(f) < 0 || !name_valid(o.name) || o.id == 0 || o.id > OBJECT_ID_MAX || o.kind < OBJECT_SECRET || o.kind > OBJECT_CERTIFICATE ||
-	    !moment_valid(o.created) || !moment_valid(o.changed) || !moment_valid(o.deleted_at))
+	if (!named || fields_end(f) < 0 || !name_valid(o.name) || o.id == 0 || o.id > OBJECT_ID_MAX ||
+	    o.kind < OBJECT_SECRET || o.kind > OBJECT_CERTIFICATE || !moment_valid(o.created) ||
+	    !moment_valid(o.changed) || !moment_valid(o.deleted_at))
 		return restore_damaged(r, "a secret that cannot be");
 	*ret = o;
 	return 0;
 }
 
-/* What is deleted stays so, and is kept for as long as this vault keeps what is deleted, from now on: a backup that is old must not bring back what is purged at once. */
+/* What is deleted stays so, and is kept for as long as this vault keeps what is deleted, from now on: a backup that is
+ * old must not bring back what is purged at once. */
 static int insert_object(struct restore *r, const struct object *o)
 {
 	struct store *s = r->s;
@@ -83,7 +83,8 @@ static int insert_object(struct restore *r, const struct object *o)
 	r->clocked |= o->deleted;
 	purge_at = r->counted + RETENTION_NS(&t->settings);
 	change = row_new(ROW_OBJECT, t->head.next_object);
-	q = db_query(s->write, "INSERT INTO objects(id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, served, mac)"
+	q = db_query(s->write, "INSERT INTO objects(id, kind, name, incarnation, enabled, deleted_at, purge_at, "
+			       "created, changed, last_version, served, mac)"
 			       " VALUES(?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, change.row);
 	query_int(&q, o->kind);
@@ -94,7 +95,7 @@ static int insert_object(struct restore *r, const struct object *o)
 	query_int(&q, o->created);
 	query_int(&q, o->changed);
 	query_int(&q, o->last_version);
-	query_int(&q, store_now(s));	/* what was there under this name may have been younger than what is restored */
+	query_int(&q, store_now(s)); /* what was there under this name may have been younger than what is restored */
 	e = query_run(&q);
 	if (e < 0)
 		return transaction_fail(s, e);
@@ -107,7 +108,12 @@ static int insert_object(struct restore *r, const struct object *o)
 	return e;
 }
 
-struct there { uint32_t id; uint8_t kind; bool deleted; int64_t last; };
+struct there {
+	uint32_t id;
+	uint8_t kind;
+	bool deleted;
+	int64_t last;
+};
 
 /* A name that is there, live or deleted: 1 and the row's numbers; 0: it is free. */
 static int find_name(struct restore *r, const char *name, struct there *ret)
@@ -118,7 +124,10 @@ static int find_name(struct restore *r, const char *name, struct there *ret)
 	query_text(&q, name);
 	e = query_step(&q);
 	if (e > 0)
-		*ret = (struct there){ .id = (uint32_t)column_int(&q, 0), .kind = (uint8_t)column_int(&q, 1), .deleted = !column_null(&q, 2), .last = column_int(&q, 3) };
+		*ret = (struct there){ .id = (uint32_t)column_int(&q, 0),
+				       .kind = (uint8_t)column_int(&q, 1),
+				       .deleted = !column_null(&q, 2),
+				       .last = column_int(&q, 3) };
 	query_end(&q);
 	return e;
 }
@@ -136,11 +145,12 @@ static int append_to(struct restore *r, const struct object *o, const struct the
 	struct query q;
 	int e;
 
-	if (there->kind != o->kind) {	/* the right that was asked for is another's */
+	if (there->kind != o->kind) { /* the right that was asked for is another's */
 		store_why(r->why, r->why_len, "%s is there already, and something of another kind", o->name);
 		return -EEXIST;
 	}
-	if (there->deleted) {	/* what somebody deleted here gets nothing new; it is said, and one of them does not stop all the others */
+	/* what somebody deleted here gets nothing new; it is said, and one of them does not stop all the others */
+	if (there->deleted) {
 		skip_deleted(r, o->name);
 		return 0;
 	}
@@ -149,7 +159,8 @@ static int append_to(struct restore *r, const struct object *o, const struct the
 		return 0;
 	}
 	if (there->last + o->last_version >= UINT32_MAX) {
-		store_why(r->why, r->why_len, "with the %u versions of the backup %s would run out of version numbers", o->last_version, o->name);
+		store_why(r->why, r->why_len, "with the %u versions of the backup %s would run out of version numbers",
+			  o->last_version, o->name);
 		return -EOVERFLOW;
 	}
 	e = row_out(r->s, ROW_OBJECT, there->id, &change);
@@ -208,7 +219,12 @@ int restore_object(struct restore *r, struct fields *f)
 			r->counts.skipped++;
 		return 0;
 	}
-	store_why(r->why, r->why_len, there.deleted ? "%s is there already: it was deleted here, and keeps its name until it is recovered or purged" : "%s is there already", o.name);
+	store_why(
+		r->why, r->why_len,
+		there.deleted
+			? "%s is there already: it was deleted here, and keeps its name until it is recovered or purged"
+			: "%s is there already",
+		o.name);
 	return -EEXIST;
 }
 
@@ -239,7 +255,8 @@ void restore_pending_free(struct restore *r)
 	free(r->pending);
 }
 
-/* One KEK wraps everything that is restored: its row is asked for once. A destroyed version has no record, but a column that wants a KEK all the same. */
+/* One KEK wraps everything that is restored: its row is asked for once. A destroyed version has no record, but a column
+ * that wants a KEK all the same. */
 static int kek_of(struct restore *r, const struct pending *p, const struct keys_item *item)
 {
 	struct keys_state state = { 0 };
@@ -274,7 +291,8 @@ static int insert_version(struct restore *r, const struct pending *p, const stru
 		e = kek_of(r, p, item);
 	if (e < 0)
 		return e;
-	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, withdrawn, mac)"
+	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, "
+			       "tags, kek, dek_record, envelope_hash, epoch, withdrawn, mac)"
 			       " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, change.row);
 	query_int(&q, p->size);
@@ -314,7 +332,9 @@ int restore_flush(struct restore *r)
 	if (r->n_pending > 0)
 		e = keys_restore_import(r->s->keys, r->options->box, r->items, r->n_pending);
 	if (e == -EBADMSG)
-		store_why(r->why, r->why_len, "a key in the backup does not open: the key holder was started again meanwhile (try again), or the backup is damaged");
+		store_why(r->why, r->why_len,
+			  "a key in the backup does not open: the key holder was started again meanwhile (try again), "
+			  "or the backup is damaged");
 	for (size_t i = 0; i < r->n_pending && e == 0; i++)
 		e = transaction_fail(r->s, insert_version(r, &r->pending[i], &r->items[i]));
 	pending_clear(r);
@@ -337,7 +357,9 @@ static int parse_texts(struct restore *r, struct fields *f, struct pending *p)
 		return e;
 	has_type = field_text(f, content_type, sizeof content_type);
 	has_tags = field_text(f, tags, TAGS_TEXT_MAX);
-	e = f->error || (has_type && !content_type_valid(content_type)) ? restore_damaged(r, "attributes that cannot be") : 0;
+	e = f->error || (has_type && !content_type_valid(content_type))
+		    ? restore_damaged(r, "attributes that cannot be")
+		    : 0;
 	if (e == 0)
 		e = copy_text(content_type, has_type, &p->content_type);
 	if (e == 0 && has_tags)
@@ -366,8 +388,10 @@ static int parse_version(struct restore *r, struct fields *f, struct pending *p,
 	len = f->left;
 	envelope = field_bytes(f, len);
 	bool destroyed = len == 0;
-	if (!sealed || !envelope || (destroyed ? p->enabled : envelope_plain_len(envelope, len, &plain_len) < 0 || plain_len != p->size) ||
-	    p->size > VALUE_MAX || p->number <= r->last_number || p->number > r->last_version || p->expires <= p->not_before || !moment_valid(p->created))
+	if (!sealed || !envelope ||
+	    (destroyed ? p->enabled : envelope_plain_len(envelope, len, &plain_len) < 0 || plain_len != p->size) ||
+	    p->size > VALUE_MAX || p->number <= r->last_number || p->number > r->last_version ||
+	    p->expires <= p->not_before || !moment_valid(p->created))
 		return restore_damaged(r, "a version that cannot be");
 	if (destroyed)
 		return 0;
@@ -377,13 +401,15 @@ static int parse_version(struct restore *r, struct fields *f, struct pending *p,
 	if (!p->envelope)
 		return -ENOMEM;
 	p->len = envelope_keep_origin(envelope, len, &was, p->envelope);
-	*item = (struct keys_item){ .was = { .type = WRAP_DEK, .secret = r->was, .version = p->number }, .len = SEALED_SEED_LEN };
+	*item = (struct keys_item){ .was = { .type = WRAP_DEK, .secret = r->was, .version = p->number },
+				    .len = SEALED_SEED_LEN };
 	memcpy(item->was.vault, r->header->vault, sizeof item->was.vault);
 	memcpy(item->data, sealed, SEALED_SEED_LEN);
 	return 0;
 }
 
-/* A secret that was restored is told of once, by the version that current serves from now on; what is deleted is told of when it is recovered. */
+/* A secret that was restored is told of once, by the version that current serves from now on; what is deleted is told
+ * of when it is recovered. */
 static void note_new(struct restore *r, const struct pending *p)
 {
 	if (r->deleted || p->len == 0 || (r->told_enabled && !p->enabled))
@@ -398,7 +424,7 @@ static int told_same(struct restore *r, bool *ret_same)
 {
 	int e;
 
-	*ret_same = r->appended && !r->told_enabled;	/* what was served before still is */
+	*ret_same = r->appended && !r->told_enabled; /* what was served before still is */
 	if (!r->appended || !r->told_enabled || !version_watched(r->s, r->object, r->told_size))
 		return 0;
 	e = restore_flush(r);
@@ -419,7 +445,8 @@ static int tell_new(struct restore *r)
 	return e < 0 ? e : store_event_add(r->s, &event);
 }
 
-/* A vault never forgets a number: one that is missing was left out by who made this backup, so that the secret would run out of them. */
+/* A vault never forgets a number: one that is missing was left out by who made this backup, so that the secret would
+ * run out of them. */
 static int check_numbers(struct restore *r, uint32_t number)
 {
 	if (number == r->last_number + 1)
@@ -430,7 +457,7 @@ static int check_numbers(struct restore *r, uint32_t number)
 
 int restore_object_end(struct restore *r)
 {
-	const bool emptied = r->deleted && r->last_number == 0;	/* its purge has begun */
+	const bool emptied = r->deleted && r->last_number == 0; /* its purge has begun */
 	int e = 0;
 
 	if (r->was && !emptied && r->last_number < r->last_version)
@@ -447,7 +474,7 @@ int restore_version(struct restore *r, struct fields *f)
 	if (r->was == 0)
 		return restore_damaged(r, "a version of no secret");
 	*p = (struct pending){ 0 };
-	r->n_pending++;		/* so that what it holds is freed in any case */
+	r->n_pending++; /* so that what it holds is freed in any case */
 	e = parse_version(r, f, p, item);
 	if (e < 0)
 		return e;
@@ -456,7 +483,7 @@ int restore_version(struct restore *r, struct fields *f)
 		return e;
 	r->seen.versions++;
 	r->last_number = p->number;
-	if (r->object == 0) {	/* its secret is skipped */
+	if (r->object == 0) { /* its secret is skipped */
 		free(p->content_type);
 		free(p->tags);
 		free(p->envelope);

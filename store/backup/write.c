@@ -1,7 +1,9 @@
-/* Writing a backup. A snapshot on a connection of its own is walked once; records are gathered until a batch of keys is worth a call to the key holder, then sealed into
- * frames, which are handed out as they are asked for. So memory does not grow with the vault: one batch, and what came of it.
+/* Writing a backup. A snapshot on a connection of its own is walked once; records are gathered until a batch of keys is
+ * worth a call to the key holder, then sealed into frames, which are handed out as they are asked for. So memory does
+ * not grow with the vault: one batch, and what came of it.
  *
- * Every row is verified as it is read; of a whole vault also the hash over the set of rows, so that a backup is not made of a store from which something was taken away. */
+ * Every row is verified as it is read; of a whole vault also the hash over the set of rows, so that a backup is not
+ * made of a store from which something was taken away. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,9 +21,9 @@
 #include "store/objects/versions.h"
 
 #define SNAPSHOT_CACHE_KIB 2048
-#define BATCH_BYTES	   (1u << 20)	/* of records, after which a batch is sealed whatever its number of keys */
-#define BUSY_PAUSE_NS	   20000000	/* the key holder's limit fills again */
-#define BUSY_TRIES	   500
+#define BATCH_BYTES        (1u << 20) /* of records, after which a batch is sealed whatever its number of keys */
+#define BUSY_PAUSE_NS      20000000   /* the key holder's limit fills again */
+#define BUSY_TRIES         500
 
 /* Lies in locked memory. */
 struct backup_keys {
@@ -34,17 +36,17 @@ enum stage { STAGE_GRANTS, STAGE_OBJECTS, STAGE_DONE };
 struct backup {
 	struct store *store;
 	struct db *db;
-	struct keys *holder;		/* as long as the store; sealing takes it from the store alone */
+	struct keys *holder; /* as long as the store; sealing takes it from the store alone */
 	struct backup_keys *keys;
 	struct backup_header header;
 	struct head head, sum;
 	uint8_t head_mac[DIGEST_LEN];
 	uint8_t ticket[WRAP_RECORD_MAX];
 	size_t ticket_len;
-	uint32_t *ids;			/* of what is backed up; NULL: everything */
+	uint32_t *ids; /* of what is backed up; NULL: everything */
 	size_t n_ids, next_id;
-	int64_t after;			/* the last object's id */
-	char name[NAME_LEN_MAX + 1];	/* … and name */
+	int64_t after;               /* the last object's id */
+	char name[NAME_LEN_MAX + 1]; /* … and name */
 	bool judged;
 	const struct backup_judge *judge;
 	struct backup_left *left;
@@ -52,13 +54,13 @@ struct backup {
 	uint64_t more_left;
 	enum stage stage;
 	struct backup_counts counts;
-	struct buffer plain;		/* records that are not in a frame yet */
+	struct buffer plain; /* records that are not in a frame yet */
 	struct keys_item *items;
-	size_t sealed_at[KEYS_ITEMS_MAX];	/* where in plain the item's sealed seed goes */
+	size_t sealed_at[KEYS_ITEMS_MAX]; /* where in plain the item's sealed seed goes */
 	size_t n_items;
 	struct stream_hash hash;
-	struct buffer out;		/* bytes of the stream … */
-	size_t taken;			/* … of which so many were handed out */
+	struct buffer out; /* bytes of the stream … */
+	size_t taken;      /* … of which so many were handed out */
 	int error;
 };
 
@@ -99,7 +101,8 @@ static int put_role(struct backup *b, const struct query *q)
 		return r;
 	for (unsigned a = 0; a < ACTION_COUNT; a++)
 		if (role.actions & ACTION_BIT(a))
-			len += (size_t)snprintf(actions + len, sizeof actions - len, "%s%s", len ? " " : "", action_name((enum action)a));
+			len += (size_t)snprintf(actions + len, sizeof actions - len, "%s%s", len ? " " : "",
+						action_name((enum action)a));
 	at = buffer_record(&b->plain, RECORD_ROLE);
 	buffer_text(&b->plain, role.name);
 	buffer_text(&b->plain, actions);
@@ -169,7 +172,7 @@ static int put_recipient(struct backup *b, const struct query *q)
 	size_t len = 0, at;
 	const void *key = column_blob(q, 3, &len);
 
-	if (!column_null(q, 4))		/* the signing key stays where it is */
+	if (!column_null(q, 4)) /* the signing key stays where it is */
 		return 0;
 	if (len != CURVE_LEN)
 		return -EBADMSG;
@@ -284,7 +287,7 @@ static int put_grant(struct backup *b, enum row_kind kind, const struct query *q
 		return put_notice(b, q);
 	else if (kind == ROW_HISTORY)
 		return put_history(b, q);
-	return 0;	/* the clock counts this machine's time */
+	return 0; /* the clock counts this machine's time */
 }
 
 static int put_table(struct backup *b, enum row_kind kind)
@@ -316,7 +319,9 @@ static int put_tables(struct backup *b, const enum row_kind *kinds, size_t n)
 
 static int put_grants(struct backup *b)
 {
-	static const enum row_kind kinds[] = { ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_BACKUP_KEY, ROW_CLOCK };
+	static const enum row_kind kinds[] = {
+		ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_BACKUP_KEY, ROW_CLOCK
+	};
 
 	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
 }
@@ -351,7 +356,11 @@ static int leave_out(struct backup *b, const struct backup_piece *piece)
 /* Of the object that the walk is at: 1, 0 (it is left out), or negative errno. */
 static int judge(struct backup *b, uint32_t version)
 {
-	struct backup_piece piece = { .header = &b->header, .name = b->name, .secret = (uint32_t)b->after, .version = version, .why = "is left out" };
+	struct backup_piece piece = { .header = &b->header,
+				      .name = b->name,
+				      .secret = (uint32_t)b->after,
+				      .version = version,
+				      .why = "is left out" };
 	int r;
 
 	if (!b->judge)
@@ -380,7 +389,8 @@ static void put_object(struct backup *b, const struct query *q)
 	b->counts.secrets++;
 }
 
-/* The beginning of a version's record, up to its seed. Of one that is left out its number and date are told, no more. */
+/* The beginning of a version's record, up to its seed. Of one that is left out its number and date are told, no more.
+ */
 static size_t begin_version(struct backup *b, const struct query *q, bool left_out)
 {
 	size_t at = buffer_record(&b->plain, RECORD_VERSION);
@@ -398,7 +408,8 @@ static size_t begin_version(struct backup *b, const struct query *q, bool left_o
 
 static int end_version(struct backup *b, size_t at, const uint8_t *envelope, size_t len)
 {
-	static const uint8_t later[SEALED_SEED_LEN];	/* the seed, when the key holder has moved it; zeros where there is no content */
+	/* the seed, when the key holder has moved it; zeros where there is no content */
+	static const uint8_t later[SEALED_SEED_LEN];
 
 	buffer_bytes(&b->plain, later, sizeof later);
 	buffer_bytes(&b->plain, envelope, len);
@@ -420,7 +431,9 @@ static int put_version(struct backup *b, const struct query *q)
 	r = judge(b, VERSION_NUMBER(id));
 	if (r <= 0)
 		return r < 0 ? r : end_version(b, begin_version(b, q, true), NULL, 0);
-	*item = (struct keys_item){ .was = { .type = WRAP_DEK, .secret = VERSION_OBJECT(id), .version = VERSION_NUMBER(id) } };
+	*item = (struct keys_item){
+		.was = { .type = WRAP_DEK, .secret = VERSION_OBJECT(id), .version = VERSION_NUMBER(id) }
+	};
 	memcpy(item->was.vault, b->header.vault, sizeof item->was.vault);
 	r = version_fetch(b->db, q, &envelope, &len, item->data, &item->len);
 	if (r < 0)
@@ -434,8 +447,9 @@ static int put_version(struct backup *b, const struct query *q)
 
 static void put_end(struct backup *b)
 {
-	const uint64_t counts[] = { b->counts.secrets, b->counts.versions, b->counts.roles, b->counts.bindings, b->counts.blocks, b->counts.recipients, b->counts.settings,
-				    b->counts.rotations, b->counts.hooks, b->counts.notices, b->counts.histories };
+	const uint64_t counts[] = { b->counts.secrets, b->counts.versions,   b->counts.roles,    b->counts.bindings,
+				    b->counts.blocks,  b->counts.recipients, b->counts.settings, b->counts.rotations,
+				    b->counts.hooks,   b->counts.notices,    b->counts.histories };
 	size_t at = buffer_record(&b->plain, RECORD_END);
 
 	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
@@ -445,7 +459,8 @@ static void put_end(struct backup *b)
 
 /* ---- sealing ---- */
 
-/* Gives the gathered versions their seeds under the file key. A limit that the key holder sets for everybody is waited for. */
+/* Gives the gathered versions their seeds under the file key. A limit that the key holder sets for everybody is waited
+ * for. */
 static int export_keys(struct backup *b)
 {
 	const struct timespec pause = { .tv_nsec = BUSY_PAUSE_NS };
@@ -579,10 +594,7 @@ static int next_object(struct backup *b, struct query *q)
 	return r == 0 && b->ids ? -ENOENT : r;
 }
 
-static bool batch_full(const struct backup *b)
-{
-	return b->n_items == KEYS_ITEMS_MAX || b->plain.len >= BATCH_BYTES;
-}
+static bool batch_full(const struct backup *b) { return b->n_items == KEYS_ITEMS_MAX || b->plain.len >= BATCH_BYTES; }
 
 static int seal_batch(struct backup *b)
 {
@@ -591,7 +603,8 @@ static int seal_batch(struct backup *b)
 	return r < 0 ? r : seal_frames(b, false);
 }
 
-/* All versions of an object: what they come to is bounded by the batch, so that an object with many of them is no exception. Those of a secret that is left out are verified and summed alone. */
+/* All versions of an object: what they come to is bounded by the batch, so that an object with many of them is no
+ * exception. Those of a secret that is left out are verified and summed alone. */
 static int walk_versions(struct backup *b, int64_t object, bool kept)
 {
 	struct query q = db_query(b->db, row_table(ROW_VERSION)->range);
@@ -719,7 +732,7 @@ static int snapshot(struct backup *b)
 
 	if (r == 0)
 		r = db_begin(b->db, false);
-	if (r == 0)		/* the first read is what fixes the moment */
+	if (r == 0) /* the first read is what fixes the moment */
 		r = head_read(b->db, NULL, &b->head, b->head_mac);
 	if (r < 0)
 		return r;
@@ -737,7 +750,8 @@ static int snapshot(struct backup *b)
 	return r;
 }
 
-int backup_open(struct store *s, const struct backup_scope *scope, const struct backup_recipient *recipient, struct backup **ret_backup)
+int backup_open(struct store *s, const struct backup_scope *scope, const struct backup_recipient *recipient,
+		struct backup **ret_backup)
 {
 	struct backup *b = NULL;
 	int r = store_signer_ensure(s);
@@ -778,15 +792,9 @@ out:
 	return r;
 }
 
-void backup_counts(const struct backup *b, struct backup_counts *ret_counts)
-{
-	*ret_counts = b->counts;
-}
+void backup_counts(const struct backup *b, struct backup_counts *ret_counts) { *ret_counts = b->counts; }
 
-void backup_set_judge(struct backup *b, const struct backup_judge *judge)
-{
-	b->judge = judge;
-}
+void backup_set_judge(struct backup *b, const struct backup_judge *judge) { b->judge = judge; }
 
 const struct backup_left *backup_left(const struct backup *b, size_t *ret_n, uint64_t *ret_more)
 {
@@ -795,10 +803,7 @@ const struct backup_left *backup_left(const struct backup *b, size_t *ret_n, uin
 	return b->left;
 }
 
-const struct backup_header *backup_header_of(const struct backup *b)
-{
-	return &b->header;
-}
+const struct backup_header *backup_header_of(const struct backup *b) { return &b->header; }
 
 void backup_close(struct backup *b)
 {

@@ -5,7 +5,7 @@
 
 struct store;
 
-int store_pending_act_add(struct store *s, const char *act_json);	/* in the transaction */
+int store_pending_act_add(struct store *s, const char *act_json); /* in the transaction */
 int store_pending_acts(struct store *s, int (*fn)(uint64_t id, const char *act_json, void *arg), void *arg);
 int store_pending_act_done(struct store *s, uint64_t id);
 

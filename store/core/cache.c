@@ -10,11 +10,12 @@
 
 #include "store/crypto/secbuf.h"
 
-#define SLOTS     4096u		/* DEKs in locked memory, and so entries */
+#define SLOTS     4096u /* DEKs in locked memory, and so entries */
 #define SLOTS_MIN 16u
 #define BUCKETS   4096u
 
-/* Ciphertext lies in ordinary memory, its DEK in a slot of locked memory. An entry that is being read outlives its eviction. */
+/* Ciphertext lies in ordinary memory, its DEK in a slot of locked memory. An entry that is being read outlives its
+ * eviction. */
 struct node {
 	uint64_t version;
 	uint32_t slot;
@@ -31,7 +32,7 @@ struct cipher_cache {
 	uint64_t generation;
 	struct node *buckets[BUCKETS];
 	struct node *newest, *oldest;
-	uint8_t (*deks)[KEY_LEN];	/* locked; made when the first one comes */
+	uint8_t (*deks)[KEY_LEN]; /* locked; made when the first one comes */
 	uint32_t n_slots, n_free;
 	uint32_t free[SLOTS];
 };
@@ -50,7 +51,7 @@ int cache_new(size_t bytes, struct cipher_cache **ret_cache)
 
 static struct node **chain_of(struct cipher_cache *c, uint64_t version)
 {
-	uint64_t h = version * 0x9e3779b97f4a7c15u;	/* Fibonacci hashing */
+	uint64_t h = version * 0x9e3779b97f4a7c15u; /* Fibonacci hashing */
 
 	return &c->buckets[h >> 52];
 }
@@ -86,10 +87,7 @@ static void list_push(struct cipher_cache *c, struct node *n)
 	c->newest = n;
 }
 
-static size_t cost(const struct node *n)
-{
-	return sizeof *n + n->len;
-}
+static size_t cost(const struct node *n) { return sizeof *n + n->len; }
 
 static void drop(struct cipher_cache *c, struct node *n)
 {
@@ -180,7 +178,8 @@ static bool insert(struct cipher_cache *c, struct node *n, const uint8_t dek[KEY
 	return true;
 }
 
-void cache_insert(struct cipher_cache *c, uint64_t generation, uint64_t version, uint8_t *envelope, size_t len, const uint8_t dek[KEY_LEN])
+void cache_insert(struct cipher_cache *c, uint64_t generation, uint64_t version, uint8_t *envelope, size_t len,
+		  const uint8_t dek[KEY_LEN])
 {
 	struct node *n = calloc(1, sizeof *n);
 	bool kept = false;

@@ -11,20 +11,22 @@
 #define PAGE_SLOTS  1024u
 #define CHUNK_BYTES (256u << 10)
 #define CLASS_BYTES 16u
-/* Longer lists of versions are maps of their own. Each change of a secret makes its list anew: the holes that these leave in the heap are filled by what is small and stays, and then the next list, one version longer, fits nowhere. */
+/* Longer lists of versions are maps of their own. Each change of a secret makes its list anew: the holes that these
+ * leave in the heap are filled by what is small and stays, and then the next list, one version longer, fits nowhere. */
 #define MAPPED_FROM (16u << 10)
-#define MAPPED_MAX  16384u	/* of the 65,530 maps that a process has; beyond, they come from the heap */
-#define CLASSES     18u		/* the largest entry: header and a name of 127 bytes */
+#define MAPPED_MAX  16384u /* of the 65,530 maps that a process has; beyond, they come from the heap */
+#define CLASSES     18u    /* the largest entry: header and a name of 127 bytes */
 
 struct catalog_entry {
-	struct catalog_secret secret;	/* first: a pointer to it is a pointer to the entry */
+	struct catalog_secret secret; /* first: a pointer to it is a pointer to the entry */
 	struct catalog_version one;
-	struct catalog_entry *next;	/* in its bucket, or on its free list */
-	uint32_t mapped;		/* bytes of the map that the versions are in; 0: they are in none */
+	struct catalog_entry *next; /* in its bucket, or on its free list */
+	uint32_t mapped;            /* bytes of the map that the versions are in; 0: they are in none */
 	char name[];
 };
 
-_Static_assert(sizeof(struct catalog_entry) + NAME_LEN_MAX + 1 <= CLASS_BYTES * (CLASSES - 1), "a class for every entry");
+_Static_assert(sizeof(struct catalog_entry) + NAME_LEN_MAX + 1 <= CLASS_BYTES * (CLASSES - 1),
+	       "a class for every entry");
 
 struct page {
 	uint32_t live;
@@ -37,14 +39,15 @@ struct chunk {
 
 struct catalog {
 	struct catalog_entry **buckets;
-	size_t n_buckets;	/* a power of two */
+	size_t n_buckets; /* a power of two */
 	uint64_t seed;
 	struct page **pages;
 	size_t n_pages;
 	struct store_counts counts;
-	uint32_t *deleted;	/* ids of the deleted, ascending: a few among many are found at once */
+	uint32_t *deleted; /* ids of the deleted, ascending: a few among many are found at once */
 	size_t deleted_room;
-	/* Blocks for entries come from chunks of their own: no malloc header for each, and a whole catalog goes back to the kernel at once. */
+	/* Blocks for entries come from chunks of their own: no malloc header for each, and a whole catalog goes back to
+	 * the kernel at once. */
 	struct chunk *chunks;
 	size_t chunk_used;
 	struct catalog_entry *free[CLASSES];
@@ -131,12 +134,13 @@ static struct catalog_entry *block_new(struct catalog *c, unsigned class)
 		return e;
 	}
 	if (!c->chunks || c->chunk_used + size > CHUNK_BYTES) {
-		struct chunk *chunk = mmap(NULL, CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		struct chunk *chunk = mmap(NULL, CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+					   0);
 		if (chunk == MAP_FAILED)
 			return NULL;
 		chunk->next = c->chunks;
 		c->chunks = chunk;
-		c->chunk_used = CLASS_BYTES;	/* the chunk's own header */
+		c->chunk_used = CLASS_BYTES; /* the chunk's own header */
 	}
 	e = (void *)((uint8_t *)c->chunks + c->chunk_used);
 	c->chunk_used += size;
@@ -179,17 +183,15 @@ void catalog_entry_free(struct catalog *c, struct catalog_entry *e)
 	c->free[class] = e;
 }
 
-struct catalog_secret *catalog_entry_secret(struct catalog_entry *e)
-{
-	return &e->secret;
-}
+struct catalog_secret *catalog_entry_secret(struct catalog_entry *e) { return &e->secret; }
 
 struct catalog_version *catalog_entry_versions(struct catalog_entry *e)
 {
 	return (struct catalog_version *)(uintptr_t)e->secret.versions;
 }
 
-/* FNV-1a from a random start, mixed at the end (the finaliser of MurmurHash3): who may name secrets cannot choose the buckets. */
+/* FNV-1a from a random start, mixed at the end (the finaliser of MurmurHash3): who may name secrets cannot choose the
+ * buckets. */
 static size_t bucket_of(const struct catalog *c, const char *name)
 {
 	uint64_t h = c->seed;
@@ -252,7 +254,8 @@ int catalog_reserve(struct catalog *c, size_t more, uint32_t id)
 			return -ENOMEM;
 	}
 	if (c->counts.deleted + more > c->deleted_room) {
-		size_t room = 2 * c->deleted_room > c->counts.deleted + more ? 2 * c->deleted_room : c->counts.deleted + more;
+		size_t room = 2 * c->deleted_room > c->counts.deleted + more ? 2 * c->deleted_room
+									     : c->counts.deleted + more;
 		uint32_t *grown = realloc(c->deleted, room * sizeof *grown);
 		if (!grown)
 			return -ENOMEM;

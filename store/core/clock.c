@@ -1,10 +1,12 @@
 /* The time that has passed, as nobody can set it.
  *
- * The wall clock is whoever's who may set it: a day ahead, and a protected secret could be purged a day early. So a retention is counted on a clock of the vault's
- * own, which goes by the machine's uptime (CLOCK_BOOTTIME: it includes sleep, and cannot be set). Its row says what was counted when the machine had been up for
- * how long, in which boot; within that boot the difference is added, also for the time without a daemon. In another boot (or on another machine) counting goes on
- * from the moment at which this process opened the store: for how long the machine was off nothing vouches but the wall clock, and doubt means that
- * deleted secrets are kept longer. The row is a member of the set: an older one cannot be put in its place, and it never goes. */
+ * The wall clock is whoever's who may set it: a day ahead, and a protected secret could be purged a day early. So a
+ * retention is counted on a clock of the vault's own, which goes by the machine's uptime (CLOCK_BOOTTIME: it includes
+ * sleep, and cannot be set). Its row says what was counted when the machine had been up for how long, in which boot;
+ * within that boot the difference is added, also for the time without a daemon. In another boot (or on another machine)
+ * counting goes on from the moment at which this process opened the store: for how long the machine was off nothing
+ * vouches but the wall clock, and doubt means that deleted secrets are kept longer. The row is a member of the set: an
+ * older one cannot be put in its place, and it never goes. */
 #include "store/core/clock.h"
 
 #include <errno.h>
@@ -70,7 +72,8 @@ static bool worth_keeping(const struct store *s)
 	struct store_counts counts = { 0 };
 
 	catalog_counts(s->tables.catalog, &counts);
-	return s->counts && s->tables.clock.there && (counts.deleted > 0 || history_counts(s->tables.rules)) && clock_counted(s) - s->tables.clock.counted >= KEEP_NS;
+	return s->counts && s->tables.clock.there && (counts.deleted > 0 || history_counts(s->tables.rules)) &&
+	       clock_counted(s) - s->tables.clock.counted >= KEEP_NS;
 }
 
 static int write_clock(struct store *s, void *arg)
@@ -79,10 +82,7 @@ static int write_clock(struct store *s, void *arg)
 	return clock_write(s, NULL);
 }
 
-int clock_keep(struct store *s)
-{
-	return worth_keeping(s) ? transaction_run(s, write_clock, NULL) : 0;
-}
+int clock_keep(struct store *s) { return worth_keeping(s) ? transaction_run(s, write_clock, NULL) : 0; }
 
 int64_t store_purge_left(const struct store *s, const struct catalog_secret *c)
 {
@@ -96,6 +96,7 @@ int64_t store_purge_date(const struct store *s, const struct catalog_secret *c)
 
 	if (leap > -LEAP_NS && leap < LEAP_NS)
 		return date;
-	/* The wall clock was set, or the machine was off: the date as this wall clock will show it, in whole minutes, so that it stands still. */
+	/* The wall clock was set, or the machine was off: the date as this wall clock will show it, in whole minutes,
+	 * so that it stands still. */
 	return (date + leap + LEAP_NS - 1) / LEAP_NS * LEAP_NS;
 }

@@ -6,7 +6,8 @@
 struct catalog_secret;
 struct store;
 
-/* How long it is, in ns, until a deleted secret is purged by itself, and may be where purge protection is on; 0 or less: now. Counted on the vault's own clock, which nobody can set. */
+/* How long it is, in ns, until a deleted secret is purged by itself, and may be where purge protection is on; 0 or
+ * less: now. Counted on the vault's own clock, which nobody can set. */
 int64_t store_purge_left(const struct store *s, const struct catalog_secret *c);
 /* The same as a date of the wall clock as it stands. */
 int64_t store_purge_date(const struct store *s, const struct catalog_secret *c);

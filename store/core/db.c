@@ -14,7 +14,10 @@
 struct db {
 	sqlite3 *handle;
 	size_t n;
-	struct { const char *sql; sqlite3_stmt *stmt; } statements[STATEMENTS_MAX];
+	struct {
+		const char *sql;
+		sqlite3_stmt *stmt;
+	} statements[STATEMENTS_MAX];
 };
 
 int db_errno(sqlite3 *handle, int code)
@@ -40,7 +43,8 @@ int db_errno(sqlite3 *handle, int code)
 	case SQLITE_FORMAT:
 	case SQLITE_SCHEMA:
 	case SQLITE_MISMATCH:
-	case SQLITE_ERROR:	/* the statements are ours and fixed: what does not fit them is the file's format or its schema */
+	/* the statements are ours and fixed: what does not fit them is the file's format or its schema */
+	case SQLITE_ERROR:
 		return -EBADMSG;
 	case SQLITE_PERM:
 	case SQLITE_AUTH:
@@ -64,20 +68,20 @@ int db_errno(sqlite3 *handle, int code)
 	}
 }
 
-sqlite3 *db_handle(struct db *db)
-{
-	return db->handle;
-}
+sqlite3 *db_handle(struct db *db) { return db->handle; }
 
 int db_exec(struct db *db, const char *sql)
 {
 	return db_errno(db->handle, sqlite3_exec(db->handle, sql, NULL, NULL, NULL));
 }
 
-/* A database is input: whoever could write the file must not get functions, views or triggers run, nor the schema made writable. */
+/* A database is input: whoever could write the file must not get functions, views or triggers run, nor the schema made
+ * writable. */
 static int harden(struct db *db)
 {
-	static const struct { int what, value; } flags[] = {
+	static const struct {
+		int what, value;
+	} flags[] = {
 		{ SQLITE_DBCONFIG_DEFENSIVE, 1 },
 		{ SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0 },
 		{ SQLITE_DBCONFIG_ENABLE_TRIGGER, 0 },
@@ -104,8 +108,9 @@ static int configure(struct db *db, const struct db_options *options)
 
 	sqlite3_busy_timeout(db->handle, DB_BUSY_MS);
 	sqlite3_snprintf(sizeof cache, cache, "PRAGMA cache_size=-%d", options->cache_kib);
-	r = db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA secure_delete=ON; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;"
-			"PRAGMA journal_size_limit=4194304");
+	r = db_exec(db,
+		    "PRAGMA cell_size_check=ON; PRAGMA secure_delete=ON; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;"
+		    "PRAGMA journal_size_limit=4194304");
 	if (r == 0)
 		r = db_exec(db, cache);
 	if (r == 0)
@@ -129,7 +134,9 @@ int db_open(const char *path, const struct db_options *options, struct db **ret_
 		return -ENOMEM;
 	/* The directory is the worker's: a link in it must not lead a process with more rights elsewhere. */
 	code = sqlite3_open_v2(path, &db->handle,
-			       SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE, NULL);
+			       SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW |
+				       SQLITE_OPEN_EXRESCODE,
+			       NULL);
 	if (code != SQLITE_OK) {
 		r = db->handle ? db_errno(db->handle, code) : -ENOMEM;
 		goto out;
@@ -242,15 +249,9 @@ void query_end(struct query *q)
 	q->stmt = NULL;
 }
 
-int64_t column_int(const struct query *q, int i)
-{
-	return sqlite3_column_int64(q->stmt, i);
-}
+int64_t column_int(const struct query *q, int i) { return sqlite3_column_int64(q->stmt, i); }
 
-bool column_null(const struct query *q, int i)
-{
-	return sqlite3_column_type(q->stmt, i) == SQLITE_NULL;
-}
+bool column_null(const struct query *q, int i) { return sqlite3_column_type(q->stmt, i) == SQLITE_NULL; }
 
 const char *column_text(const struct query *q, int i)
 {
@@ -305,7 +306,8 @@ void db_rollback(struct db *db)
 {
 	if (sqlite3_get_autocommit(db->handle))
 		return;
-	/* A statement that was never prepared would need memory; exec does as well, but a connection that cannot roll back does so when it closes. */
+	/* A statement that was never prepared would need memory; exec does as well, but a connection that cannot roll
+	 * back does so when it closes. */
 	struct query q = db_query(db, "ROLLBACK");
 	query_run(&q);
 }

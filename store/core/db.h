@@ -1,7 +1,7 @@
 /* SQLite as the store uses it: one connection, hardened, with its prepared statements; results as negative errno.
  *
- * A connection belongs to whoever holds the mutex that guards it. A query is a cached statement in use; errors of binding are kept in it and come out
- * of the step, so that callers check once. */
+ * A connection belongs to whoever holds the mutex that guards it. A query is a cached statement in use; errors of
+ * binding are kept in it and come out of the step, so that callers check once. */
 #ifndef COFFER_STORE_CORE_DB_H
 #define COFFER_STORE_CORE_DB_H
 
@@ -13,8 +13,8 @@
 #define DB_BUSY_MS 2000
 
 struct db_options {
-	bool create;		/* a new file, O_EXCL; its mode is 0600 */
-	bool durable;		/* synchronous=FULL, else NORMAL: survives the process, not the machine */
+	bool create;  /* a new file, O_EXCL; its mode is 0600 */
+	bool durable; /* synchronous=FULL, else NORMAL: survives the process, not the machine */
 	int cache_kib;
 };
 
@@ -22,14 +22,14 @@ struct db;
 
 /* 0; -ENOENT; -EEXIST (create); -EACCES; -EROFS; -EBADMSG (not a database); -ENOMEM; -EIO. */
 int db_open(const char *path, const struct db_options *options, struct db **ret_db);
-void db_close(struct db *db);	/* accepts NULL; an open transaction is rolled back */
+void db_close(struct db *db); /* accepts NULL; an open transaction is rolled back */
 sqlite3 *db_handle(struct db *db);
 
 /* Runs SQL that returns nothing. */
 int db_exec(struct db *db, const char *sql);
 int db_begin(struct db *db, bool immediate);
-int db_commit(struct db *db);		/* on failure the transaction is rolled back */
-void db_rollback(struct db *db);	/* without a transaction: nothing */
+int db_commit(struct db *db);    /* on failure the transaction is rolled back */
+void db_rollback(struct db *db); /* without a transaction: nothing */
 
 /* The SQLite code as negative errno; 0 for OK, ROW and DONE. */
 int db_errno(sqlite3 *handle, int code);
@@ -43,12 +43,13 @@ struct query {
 /* sql must be a string literal: statements are kept by its address. */
 struct query db_query(struct db *db, const char *sql);
 void query_int(struct query *q, int64_t v);
-void query_null_or_int(struct query *q, const int64_t *v);	/* NULL: null */
-void query_text(struct query *q, const char *text);		/* borrowed until the query ends; NULL: null */
-void query_blob(struct query *q, const void *data, size_t len);	/* borrowed until the query ends */
-int query_step(struct query *q);	/* 1: a row, 0: the end, or negative errno */
-int query_run(struct query *q);		/* to its end, which must come without a row; ends the query. 0 or negative errno */
-void query_end(struct query *q);	/* may be called again */
+void query_null_or_int(struct query *q, const int64_t *v);      /* NULL: null */
+void query_text(struct query *q, const char *text);             /* borrowed until the query ends; NULL: null */
+void query_blob(struct query *q, const void *data, size_t len); /* borrowed until the query ends */
+int query_step(struct query *q);                                /* 1: a row, 0: the end, or negative errno */
+/* to its end, which must come without a row; ends the query. 0 or negative errno */
+int query_run(struct query *q);
+void query_end(struct query *q); /* may be called again */
 
 /* Columns of the row. Text and blobs are borrowed until the next step. A text with a NUL inside reads as NULL. */
 int64_t column_int(const struct query *q, int i);

@@ -65,7 +65,11 @@ static int read_changes(struct store *s, struct db *db, struct head *head, struc
 			changes = grown;
 		}
 		struct change *c = &changes[n];
-		*c = (struct change){ .kind = (uint8_t)kind, .row = column_int(&q, 2), .order = (uint32_t)n, .before = mac[0], .after = mac[1] };
+		*c = (struct change){ .kind = (uint8_t)kind,
+				      .row = column_int(&q, 2),
+				      .order = (uint32_t)n,
+				      .before = mac[0],
+				      .after = mac[1] };
 		n++;
 		if (mac[0])
 			memcpy(c->old_mac, mac[0], DIGEST_LEN);
@@ -104,7 +108,7 @@ int follow_apply(struct store *s, struct db *db)
 	if (!s->row_keys)
 		return stored.epoch == s->tables.head.epoch ? 0 : follow_reload(s, db);
 	if (stored.epoch < s->tables.head.epoch || !stored.has_trail || stored.serial < s->tables.head.serial)
-		return -EBADMSG;	/* an older store was put in this one's place */
+		return -EBADMSG; /* an older store was put in this one's place */
 	head = stored;
 	head.members = s->tables.head.members;
 	head.hash = s->tables.head.hash;

@@ -4,17 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct range { uint32_t first, last; };
+struct range {
+	uint32_t first, last;
+};
 
 struct idset {
-	struct range *ranges;	/* ascending; between two of them there is at least one id */
+	struct range *ranges; /* ascending; between two of them there is at least one id */
 	size_t n, room;
 };
 
-struct idset *idset_new(void)
-{
-	return calloc(1, sizeof(struct idset));
-}
+struct idset *idset_new(void) { return calloc(1, sizeof(struct idset)); }
 
 void idset_free(struct idset *s)
 {
@@ -63,7 +62,8 @@ static void stretch(struct idset *s, size_t at, struct range new)
 int idset_add(struct idset *s, uint32_t first, uint32_t last)
 {
 	struct range new = { first, last };
-	size_t at = ranges_before(s, (uint64_t)first - 1), end = at;	/* one that ends right before it is made longer */
+	/* one that ends right before it is made longer */
+	size_t at = ranges_before(s, (uint64_t)first - 1), end = at;
 
 	while (end < s->n && s->ranges[end].first <= (uint64_t)last + 1)
 		end++;

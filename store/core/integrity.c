@@ -10,37 +10,46 @@
 #include "store/core/db.h"
 
 #define SETTINGS_COLUMNS "id, vault, name, retention_days, purge_protection, enforce_validity, value_max, mac"
-#define OBJECT_COLUMNS   "id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, served, mac"
-#define VERSION_COLUMNS  "id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, withdrawn, mac"
-#define ROLE_COLUMNS     "id, name, actions, mac"
-#define BINDING_COLUMNS  "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
-#define CLOCK_COLUMNS    "id, counted, boot, uptime, mac"
-#define BLOCK_COLUMNS    "id, principal, reason, created_by, created, mac"
-#define REQUEST_COLUMNS  "id, uid, user_ns, request, digest, answer, created, neighbour, mac"
-#define PENDING_COLUMNS  "id, act, mac"
-#define ROTATION_COLUMNS "id, scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac"
-#define HOOK_COLUMNS     "id, scope, events, command, user, debounce, timeout, created_by, created, mac"
-#define NOTICE_COLUMNS   "id, near_days, mac"
-#define HISTORY_COLUMNS  "id, scope, versions, span, created_by, created, counted, mac"
-#define EVENT_COLUMNS    "id, time, kind, object, version, same, name, line, mac"
-#define MARK_COLUMNS     "id, version, expires, told, failures, retry, mac"
-#define PLACE_COLUMNS    "id, delivered, attempts, retry, why, mac"
-#define STAGE_COLUMNS    "id, size, dirty, counter, last_unique, manner, base, start, mac"
+#define OBJECT_COLUMNS \
+	"id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, served, mac"
+#define VERSION_COLUMNS                                                                                                \
+	"id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, " \
+	"withdrawn, mac"
+#define ROLE_COLUMNS    "id, name, actions, mac"
+#define BINDING_COLUMNS "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
+#define CLOCK_COLUMNS   "id, counted, boot, uptime, mac"
+#define BLOCK_COLUMNS   "id, principal, reason, created_by, created, mac"
+#define REQUEST_COLUMNS "id, uid, user_ns, request, digest, answer, created, neighbour, mac"
+#define PENDING_COLUMNS "id, act, mac"
+#define ROTATION_COLUMNS \
+	"id, scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac"
+#define HOOK_COLUMNS    "id, scope, events, command, user, debounce, timeout, created_by, created, mac"
+#define NOTICE_COLUMNS  "id, near_days, mac"
+#define HISTORY_COLUMNS "id, scope, versions, span, created_by, created, counted, mac"
+#define EVENT_COLUMNS   "id, time, kind, object, version, same, name, line, mac"
+#define MARK_COLUMNS    "id, version, expires, told, failures, retry, mac"
+#define PLACE_COLUMNS   "id, delivered, attempts, retry, why, mac"
+#define STAGE_COLUMNS   "id, size, dirty, counter, last_unique, manner, base, start, mac"
 
 #define BACKUP_KEY_COLUMNS "id, kind, name, public_key, record, created, created_by, mac"
-#define DRILL_COLUMNS    "id, at, backup_created, secrets, versions, mac"
+#define DRILL_COLUMNS      "id, at, backup_created, secrets, versions, mac"
 
-#define CHANGE_COLUMNS   "id, kind, row, old_mac, new_mac"
-#define USE_COLUMNS      "id, last_used"
-#define KEK_COLUMNS      "id, kek"
+#define CHANGE_COLUMNS "id, kind, row, old_mac, new_mac"
+#define USE_COLUMNS    "id, last_used"
+#define KEK_COLUMNS    "id, kek"
 
-#define QUERIES(table, columns) \
-	"SELECT " columns " FROM " table " ORDER BY id", \
-	"SELECT " columns " FROM " table " WHERE id = ?", \
-	"SELECT " columns " FROM " table " WHERE id > ? AND id <= ? ORDER BY id"
+#define QUERIES(table, columns)                                                                            \
+	"SELECT " columns " FROM " table " ORDER BY id", "SELECT " columns " FROM " table " WHERE id = ?", \
+		"SELECT " columns " FROM " table " WHERE id > ? AND id <= ? ORDER BY id"
 #define REMOVE(table) "DELETE FROM " table " WHERE id > ? AND id <= ?"
-#define TABLE(table, columns) { table, false, QUERIES(table, columns), "UPDATE " table " SET mac = ? WHERE id = ?", REMOVE(table) }
-#define BARE(table, columns)  { table, true, QUERIES(table, columns), NULL, REMOVE(table) }
+#define TABLE(table, columns)                                                                                     \
+	{                                                                                                         \
+		table, false, QUERIES(table, columns), "UPDATE " table " SET mac = ? WHERE id = ?", REMOVE(table) \
+	}
+#define BARE(table, columns)                                              \
+	{                                                                 \
+		table, true, QUERIES(table, columns), NULL, REMOVE(table) \
+	}
 
 const struct row_table *row_table(enum row_kind kind)
 {
@@ -85,8 +94,9 @@ int row_keys_derive(const uint8_t vault_key[KEY_LEN], const uint8_t vault[16], s
  *   'I' | value, 64 bits, big-endian     integer
  *   'T' | length, 32 bits | bytes        text
  *   'B' | length, 32 bits | bytes        blob
- * Types and lengths are part of it, and so is the number of columns, so that no two rows encode alike. Nulls at the end are left out, and not counted: a row of
- * an older schema is the same row after a migration gave it columns. Rows are small but for tags: those take the heap. */
+ * Types and lengths are part of it, and so is the number of columns, so that no two rows encode alike. Nulls at the end
+ * are left out, and not counted: a row of an older schema is the same row after a migration gave it columns. Rows are
+ * small but for tags: those take the heap. */
 #define ENCODED_STACK 2048
 
 struct encoder {
@@ -140,7 +150,7 @@ static int encode_column(struct encoder *e, sqlite3_stmt *stmt, int i)
 		return 0;
 	}
 	if (type == SQLITE_FLOAT)
-		return -EBADMSG;	/* no table has one */
+		return -EBADMSG; /* no table has one */
 	p = type == SQLITE_TEXT ? (const void *)sqlite3_column_text(stmt, i) : sqlite3_column_blob(stmt, i);
 	n = (uint32_t)sqlite3_column_bytes(stmt, i);
 	if (!p && n > 0)
@@ -271,7 +281,8 @@ static int trail_pad(const struct row_keys *keys, const uint8_t nonce[TRAIL_NONC
 	return r;
 }
 
-/* A pad must not serve twice, and a serial does when a transaction is rolled back: its bytes stay in the database's log. So the nonce is random. */
+/* A pad must not serve twice, and a serial does when a transaction is rolled back: its bytes stay in the database's
+ * log. So the nonce is random. */
 static int trail_seal(const struct row_keys *keys, const struct set_hash *hash, uint8_t ret_sealed[TRAIL_LEN])
 {
 	struct set_hash pad = { 0 };
@@ -321,7 +332,8 @@ static int trail_read(const struct query *q, const struct row_keys *keys, struct
 
 int head_read(struct db *db, const struct row_keys *keys, struct head *ret_head, uint8_t ret_mac[DIGEST_LEN])
 {
-	struct query q = db_query(db, "SELECT epoch, members, next_object, next_role, next_binding, mac, serial, trail_members, trail, id FROM state");
+	struct query q = db_query(db, "SELECT epoch, members, next_object, next_role, next_binding, mac, serial, "
+				      "trail_members, trail, id FROM state");
 	struct head head = { 0 };
 	size_t len = 0;
 	int r = query_step(&q);
@@ -337,12 +349,13 @@ int head_read(struct db *db, const struct row_keys *keys, struct head *ret_head,
 	head.next_binding = column_int(&q, 4);
 	const void *mac = column_blob(&q, 5, &len);
 	r = -EBADMSG;
-	if (column_int(&q, 9) != 1 || len != DIGEST_LEN || head.members < 0 || head.next_object < 1 || head.next_role < 1 || head.next_binding < 1)
+	if (column_int(&q, 9) != 1 || len != DIGEST_LEN || head.members < 0 || head.next_object < 1 ||
+	    head.next_role < 1 || head.next_binding < 1)
 		goto out;
 	memcpy(ret_mac, mac, DIGEST_LEN);
 	r = trail_read(&q, keys, &head);
 	if (r == 0)
-		r = query_step(&q);	/* a second one would not be looked at */
+		r = query_step(&q); /* a second one would not be looked at */
 	if (r > 0)
 		r = -EBADMSG;
 	if (r == 0)
@@ -363,8 +376,11 @@ int head_mac(const struct row_keys *keys, const uint8_t vault[16], const struct 
 {
 	static const char before[] = "coffer set 1", label[] = "coffer set 2";
 	uint64_t numbers[15] = {
-		htobe64(head->epoch), htobe64((uint64_t)head->members), htobe64((uint64_t)head->next_object),
-		htobe64((uint64_t)head->next_role), htobe64((uint64_t)head->next_binding),
+		htobe64(head->epoch),
+		htobe64((uint64_t)head->members),
+		htobe64((uint64_t)head->next_object),
+		htobe64((uint64_t)head->next_role),
+		htobe64((uint64_t)head->next_binding),
 	};
 	size_t n = 5;
 
@@ -374,7 +390,9 @@ int head_mac(const struct row_keys *keys, const uint8_t vault[16], const struct 
 		numbers[n++] = htobe64((uint64_t)head->trail_members);
 		n += put_hash(numbers + n, &head->trail);
 	}
-	const struct bytes parts[] = { { head->has_trail ? label : before, sizeof label }, { vault, 16 }, { numbers, n * sizeof numbers[0] } };
+	const struct bytes parts[] = { { head->has_trail ? label : before, sizeof label },
+				       { vault, 16 },
+				       { numbers, n * sizeof numbers[0] } };
 	_Static_assert(sizeof label == sizeof before, "one length for both");
 	int r = hmac256(keys->set, parts, 3, ret_mac);
 	explicit_bzero(numbers, sizeof numbers);
@@ -392,7 +410,8 @@ int head_write(struct db *db, const struct row_keys *keys, const uint8_t vault[1
 		r = trail_seal(keys, &head->trail, trail);
 	if (r < 0)
 		return r;
-	q = db_query(db, "INSERT OR REPLACE INTO state(id, epoch, members, next_object, next_role, next_binding, mac, serial, trail_members, trail)"
+	q = db_query(db, "INSERT OR REPLACE INTO state(id, epoch, members, next_object, next_role, next_binding, mac, "
+			 "serial, trail_members, trail)"
 			 " VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 	query_int(&q, (int64_t)head->epoch);
 	query_int(&q, head->members);

@@ -14,13 +14,13 @@
 /* A pass over the store's rows, which counts and sums them as it goes. */
 struct load {
 	struct db *db;
-	const struct row_keys *keys;	/* NULL: rows are taken as they are */
+	const struct row_keys *keys; /* NULL: rows are taken as they are */
 	struct tables *tables;
 	struct head sum;
 	enum load_trail trail;
 	char *why;
 	size_t why_len;
-	struct catalog_version *versions;	/* of the object at hand */
+	struct catalog_version *versions; /* of the object at hand */
 	size_t capacity;
 	struct policy_change *changes;
 	size_t n_changes, changes_capacity;
@@ -39,7 +39,9 @@ static int load_row(struct load *l, enum row_kind kind, const struct query *q)
 		return 0;
 	r = row_verify(l->keys->row, kind, q, mac);
 	if (r == -EBADMSG)
-		store_why(l->why, l->why_len, "row %lld of %s is not authentic: it was changed from outside; see coffer fsck, or restore a backup",
+		store_why(l->why, l->why_len,
+			  "row %lld of %s is not authentic: it was changed from outside; see coffer fsck, or restore a "
+			  "backup",
 			  (long long)column_int(q, 0), row_table(kind)->name);
 	return r < 0 ? r : set_add(l->keys, mac, row_is_trail(kind) ? &l->sum.trail : &l->sum.hash);
 }
@@ -65,7 +67,10 @@ static int no_second(struct load *l, enum row_kind kind, struct query *q)
 	int r = query_step(q);
 
 	if (r > 0)
-		store_why(l->why, l->why_len, "there is more than one row in %s: it was changed from outside; see coffer fsck, or restore a backup", row_table(kind)->name);
+		store_why(l->why, l->why_len,
+			  "there is more than one row in %s: it was changed from outside; see coffer fsck, or restore "
+			  "a backup",
+			  row_table(kind)->name);
 	return r > 0 ? -EBADMSG : r;
 }
 
@@ -81,7 +86,9 @@ static int load_settings(struct load *l, const uint8_t vault[16], const char *na
 	if (r == 0) {
 		r = settings_parse(&q, vault, name, &l->tables->settings);
 		if (r < 0)
-			store_why(l->why, l->why_len, "the settings are not this vault's: vault.conf and the database do not belong together");
+			store_why(l->why, l->why_len,
+				  "the settings are not this vault's: vault.conf and the database do not belong "
+				  "together");
 	}
 	if (r == 0)
 		r = no_second(l, ROW_SETTINGS, &q);
@@ -106,10 +113,7 @@ static int load_clock(struct load *l)
 	return r;
 }
 
-static int load_rule(enum row_kind kind, const struct query *q, void *arg)
-{
-	return load_row(arg, kind, q);
-}
+static int load_rule(enum row_kind kind, const struct query *q, void *arg) { return load_row(arg, kind, q); }
 
 /* What nobody vouches for is not acted upon: without keys there are none. */
 static int load_rules(struct load *l)
@@ -201,7 +205,7 @@ static int load_catalog(struct load *l)
 		r = load_object(l, &objects, &versions, &more);
 	}
 	if (r == 0 && more)
-		r = -EBADMSG;	/* a version of no object */
+		r = -EBADMSG; /* a version of no object */
 	query_end(&objects);
 	query_end(&versions);
 	return r;
@@ -293,16 +297,18 @@ static int check_head(struct load *l, const uint8_t vault[16], const uint8_t sto
 			head->trail = l->sum.trail;
 			return 0;
 		}
-		if (l->trail == TRAIL_FROM_HEAD ||
-		    (head->trail_members == l->sum.trail_members && secret_cmp(&head->trail, &l->sum.trail, sizeof head->trail) == 0))
+		if (l->trail == TRAIL_FROM_HEAD || (head->trail_members == l->sum.trail_members &&
+						    secret_cmp(&head->trail, &l->sum.trail, sizeof head->trail) == 0))
 			return 0;
 	}
-	store_why(l->why, l->why_len, "rows are missing from the database, or there are old ones in it: see coffer fsck, or restore a backup");
+	store_why(l->why, l->why_len,
+		  "rows are missing from the database, or there are old ones in it: see coffer fsck, or restore a "
+		  "backup");
 	return -EBADMSG;
 }
 
-int tables_load(struct db *db, const struct row_keys *keys, enum load_trail trail, const uint8_t vault[16], const char *name, struct tables *ret_tables,
-		char *why, size_t why_len)
+int tables_load(struct db *db, const struct row_keys *keys, enum load_trail trail, const uint8_t vault[16],
+		const char *name, struct tables *ret_tables, char *why, size_t why_len)
 {
 	struct tables tables = { 0 };
 	struct load l = { .db = db, .keys = keys, .tables = &tables, .trail = trail, .why = why, .why_len = why_len };

@@ -59,7 +59,8 @@ out:
 	return r;
 }
 
-int store_request_find(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], char **ret_answer)
+int store_request_find(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN],
+		       char **ret_answer)
 {
 	int64_t row = 0;
 	int r = store_lock_reader(s);
@@ -97,12 +98,18 @@ static int drop_expired_of(struct store *s, const struct request_key *key)
 	return drop_found(s, &q);
 }
 
-/* Who floods loses the oldest of its own answers, nobody else's: a uid those of that uid and neighbour (in a container it is somebody else's), a neighbour, which can have very many uids, its own. */
+/* Who floods loses the oldest of its own answers, nobody else's: a uid those of that uid and neighbour (in a container
+ * it is somebody else's), a neighbour, which can have very many uids, its own. */
 static int drop_beyond_caps(struct store *s, const struct request_key *key)
 {
-	static const struct { const char *sql; uint32_t most; } caps[] = {
-		{ "SELECT id FROM requests WHERE neighbour = ?1 AND uid = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3", REQUESTS_PER_UID },
-		{ "SELECT id FROM requests WHERE neighbour = ?1 AND ?2 IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?3", REQUESTS_PER_NEIGHBOUR },
+	static const struct {
+		const char *sql;
+		uint32_t most;
+	} caps[] = {
+		{ "SELECT id FROM requests WHERE neighbour = ?1 AND uid = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3",
+		  REQUESTS_PER_UID },
+		{ "SELECT id FROM requests WHERE neighbour = ?1 AND ?2 IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?3",
+		  REQUESTS_PER_NEIGHBOUR },
 	};
 	int r = 0;
 
@@ -117,7 +124,8 @@ static int drop_beyond_caps(struct store *s, const struct request_key *key)
 	return r;
 }
 
-int store_request_put(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN], const char *answer)
+int store_request_put(struct store *s, const struct request_key *key, const uint8_t digest[DIGEST_LEN],
+		      const char *answer)
 {
 	struct query q;
 	int64_t row = 0;
@@ -133,8 +141,9 @@ int store_request_put(struct store *s, const struct request_key *key, const uint
 	r = drop_expired_of(s, key);
 	if (r < 0)
 		return transaction_fail(s, r);
-	q = db_query(s->write, "INSERT INTO requests(id, uid, user_ns, request, digest, answer, created, neighbour, mac)"
-			       " VALUES((SELECT ifnull(max(id), 0) + 1 FROM requests), ?, ?, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write,
+		     "INSERT INTO requests(id, uid, user_ns, request, digest, answer, created, neighbour, mac)"
+		     " VALUES((SELECT ifnull(max(id), 0) + 1 FROM requests), ?, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, key->uid);
 	query_int(&q, (int64_t)key->user_ns);
 	query_blob(&q, key->id, sizeof key->id);
@@ -150,7 +159,7 @@ int store_request_put(struct store *s, const struct request_key *key, const uint
 	return transaction_fail(s, r);
 }
 
-#define EXPIRE_ROWS 1000	/* at a time: writers wait meanwhile */
+#define EXPIRE_ROWS 1000 /* at a time: writers wait meanwhile */
 
 static int drop_created_before(struct store *s, void *arg)
 {

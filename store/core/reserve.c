@@ -51,7 +51,7 @@ static void grow(const struct reserve *r, uint64_t held, uint64_t by)
 	do
 		e = by ? fallocate(r->fd, 0, (off_t)held, (off_t)by) : 0;
 	while (e < 0 && errno == EINTR);
-	(void)e;	/* it has got what there was, or nothing: the next tick tries again */
+	(void)e; /* it has got what there was, or nothing: the next tick tries again */
 }
 
 void reserve_lend(struct reserve *r)

@@ -17,10 +17,7 @@ int transaction_check(const struct store *s)
 	return s->transaction.broken;
 }
 
-int64_t transaction_epoch(const struct store *s)
-{
-	return (int64_t)s->transaction.head.epoch + 1;
-}
+int64_t transaction_epoch(const struct store *s) { return (int64_t)s->transaction.head.epoch + 1; }
 
 int transaction_fail(struct store *s, int error)
 {
@@ -47,7 +44,8 @@ int change_touch(struct idset **touched, const struct change *change)
 	return id ? idset_put(touched, id) : 0;
 }
 
-/* A row that changed just before changes again (served.c): one change for both, so that who follows has no more to read. */
+/* A row that changed just before changes again (served.c): one change for both, so that who follows has no more to
+ * read. */
 #define LOOK_BACK 4u
 
 static bool change_join(struct transaction *t, const struct change *change)
@@ -74,7 +72,8 @@ static int change_log(struct store *s, const struct change *change)
 	if (change_join(t, change))
 		return 0;
 	t->changed++;
-	if (t->changed > s->changes_listed && !change_is_grant(change))	/* grants are asked about within the transaction */
+	/* grants are asked about within the transaction */
+	if (t->changed > s->changes_listed && !change_is_grant(change))
 		return 0;
 	if (t->n_changes == t->capacity) {
 		size_t capacity = t->capacity ? 2 * t->capacity : 16;
@@ -90,10 +89,7 @@ static int change_log(struct store *s, const struct change *change)
 	return 0;
 }
 
-struct change row_new(enum row_kind kind, int64_t row)
-{
-	return (struct change){ .kind = (uint8_t)kind, .row = row };
-}
+struct change row_new(enum row_kind kind, int64_t row) { return (struct change){ .kind = (uint8_t)kind, .row = row }; }
 
 int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret_change)
 {
@@ -116,7 +112,8 @@ int row_out(struct store *s, enum row_kind kind, int64_t row, struct change *ret
 }
 
 /* Gives the row its MAC; a bare one has none to keep. */
-static int stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row, uint8_t ret_mac[DIGEST_LEN])
+static int stamp(struct db *db, const uint8_t key[KEY_LEN], enum row_kind kind, int64_t row,
+		 uint8_t ret_mac[DIGEST_LEN])
 {
 	struct query q = db_query(db, row_table(kind)->one);
 	int r;

@@ -23,8 +23,9 @@ int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64
 {
 	const char *name = column_text(q, 2);
 
-	if (!in_range(q, 0, 1, OBJECT_ID_MAX) || !in_range(q, 1, OBJECT_SECRET, OBJECT_CERTIFICATE) || !in_range(q, 3, 0, UINT32_MAX) ||
-	    !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name || !name_valid(name) || column_null(q, 5) != column_null(q, 6) ||
+	if (!in_range(q, 0, 1, OBJECT_ID_MAX) || !in_range(q, 1, OBJECT_SECRET, OBJECT_CERTIFICATE) ||
+	    !in_range(q, 3, 0, UINT32_MAX) || !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name ||
+	    !name_valid(name) || column_null(q, 5) != column_null(q, 6) ||
 	    (!column_null(q, 10) && !in_range(q, 10, 1, INT64_MAX)))
 		return -EBADMSG;
 	*ret_secret = (struct catalog_secret){
@@ -36,7 +37,7 @@ int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64
 		.created = column_int(q, 7),
 		.changed = column_int(q, column_null(q, 5) ? 8 : 5),
 		.purge_at = column_int(q, 6),
-		.served = column_int(q, 10),	/* null is 0 */
+		.served = column_int(q, 10), /* null is 0 */
 	};
 	*ret_last_version = column_int(q, 9);
 	return 0;
@@ -49,8 +50,9 @@ int version_parse(const struct query *q, struct catalog_version *ret_version)
 
 	column_blob(q, 9, &record);
 	column_blob(q, 10, &hash);
-	if (id <= 0 || VERSION_OBJECT(id) > OBJECT_ID_MAX || VERSION_NUMBER(id) == 0 || !in_range(q, 1, 0, VALUE_MAX) || !in_range(q, 5, 0, 1) ||
-	    (record == 0 && (hash != 0 || column_int(q, 5) != 0)) || !in_range(q, 11, 0, INT64_MAX) || !in_range(q, 12, 0, INT64_MAX))
+	if (id <= 0 || VERSION_OBJECT(id) > OBJECT_ID_MAX || VERSION_NUMBER(id) == 0 || !in_range(q, 1, 0, VALUE_MAX) ||
+	    !in_range(q, 5, 0, 1) || (record == 0 && (hash != 0 || column_int(q, 5) != 0)) ||
+	    !in_range(q, 11, 0, INT64_MAX) || !in_range(q, 12, 0, INT64_MAX))
 		return -EBADMSG;
 	*ret_version = (struct catalog_version){
 		.number = VERSION_NUMBER(id),
@@ -60,7 +62,7 @@ int version_parse(const struct query *q, struct catalog_version *ret_version)
 		.expires = column_int(q, 4),
 		.enabled = column_int(q, 5) != 0,
 		.destroyed = record == 0,
-		.epoch = (uint64_t)column_int(q, 11),	/* null is 0 */
+		.epoch = (uint64_t)column_int(q, 11), /* null is 0 */
 		.withdrawn = (uint64_t)column_int(q, 12),
 	};
 	return 0;
@@ -71,8 +73,8 @@ int binding_parse(const struct query *q, struct binding *ret_binding)
 	const char *principal = column_text(q, 2), *scope = column_text(q, 3);
 	struct binding b = { 0 };
 
-	if (!in_range(q, 0, 1, INT64_MAX) || !in_range(q, 1, 1, UINT32_MAX) || !principal || !scope || !scope_valid(scope) ||
-	    principal_parse(principal, NULL, NULL, &b.principal) < 0)
+	if (!in_range(q, 0, 1, INT64_MAX) || !in_range(q, 1, 1, UINT32_MAX) || !principal || !scope ||
+	    !scope_valid(scope) || principal_parse(principal, NULL, NULL, &b.principal) < 0)
 		return -EBADMSG;
 	b.id = (uint64_t)column_int(q, 0);
 	b.role = (uint32_t)column_int(q, 1);
@@ -112,14 +114,15 @@ int role_parse(const struct query *q, struct role *ret_role)
 	return 0;
 }
 
-int settings_parse(const struct query *q, const uint8_t vault[16], const char *name, struct store_settings *ret_settings)
+int settings_parse(const struct query *q, const uint8_t vault[16], const char *name,
+		   struct store_settings *ret_settings)
 {
 	size_t len = 0;
 	const void *id = column_blob(q, 1, &len);
 	const char *stored = column_text(q, 2);
 
-	if (len != 16 || memcmp(id, vault, 16) != 0 || !stored || strcmp(stored, name) != 0 || !in_range(q, 3, 7, 90) || !in_range(q, 4, 0, 1) ||
-	    !in_range(q, 5, 0, 1) || !in_range(q, 6, 1, VALUE_MAX))
+	if (len != 16 || memcmp(id, vault, 16) != 0 || !stored || strcmp(stored, name) != 0 || !in_range(q, 3, 7, 90) ||
+	    !in_range(q, 4, 0, 1) || !in_range(q, 5, 0, 1) || !in_range(q, 6, 1, VALUE_MAX))
 		return -EBADMSG;
 	*ret_settings = (struct store_settings){
 		.retention_days = (uint32_t)column_int(q, 3),
@@ -179,18 +182,21 @@ static bool printable(const char *text, size_t room)
 /* Whatever the words are, a program is named by its whole path: nothing is looked for. */
 static bool command_valid(const char *command, uint32_t user, uint32_t timeout)
 {
-	return command[0] == '/' && printable(command, HOOK_COMMAND_MAX) && user != UINT32_MAX && timeout >= 1 && timeout <= HOOK_TIMEOUT_MAX;
+	return command[0] == '/' && printable(command, HOOK_COMMAND_MAX) && user != UINT32_MAX && timeout >= 1 &&
+	       timeout <= HOOK_TIMEOUT_MAX;
 }
 
 bool rotation_valid(const struct rotation *p)
 {
 	const bool rotates = p->action == ROTATION_ROTATE;
 
-	if (!memchr(p->scope, '\0', sizeof p->scope) || !scope_valid(p->scope) || (!rotates && p->action != ROTATION_NOTIFY))
+	if (!memchr(p->scope, '\0', sizeof p->scope) || !scope_valid(p->scope) ||
+	    (!rotates && p->action != ROTATION_NOTIFY))
 		return false;
 	if ((p->every == 0) == (p->before == 0) || p->every < 0 || p->before < 0 || p->expiry < 0)
 		return false;
-	if ((p->every && p->every < ROTATION_LEAST_NS) || (p->before && p->before < ROTATION_LEAST_NS) || (p->expiry && p->expiry < EXPIRY_LEAST_NS))
+	if ((p->every && p->every < ROTATION_LEAST_NS) || (p->before && p->before < ROTATION_LEAST_NS) ||
+	    (p->expiry && p->expiry < EXPIRY_LEAST_NS))
 		return false;
 	/* a version that is due as soon as it is made would be rotated for ever */
 	if (p->expiry && p->before && p->expiry - p->before < ROTATION_LEAST_NS)
@@ -204,8 +210,9 @@ bool rotation_valid(const struct rotation *p)
 
 bool hook_valid(const struct hook *h)
 {
-	return memchr(h->scope, '\0', sizeof h->scope) && scope_valid(h->scope) && h->events && !(h->events & ~EVENTS_ALL) &&
-	       !(h->events & EVENT_BIT(EVENT_HOOK_FAILED)) && h->debounce <= HOOK_DEBOUNCE_MAX && command_valid(h->command, h->user, h->timeout);
+	return memchr(h->scope, '\0', sizeof h->scope) && scope_valid(h->scope) && h->events &&
+	       !(h->events & ~EVENTS_ALL) && !(h->events & EVENT_BIT(EVENT_HOOK_FAILED)) &&
+	       h->debounce <= HOOK_DEBOUNCE_MAX && command_valid(h->command, h->user, h->timeout);
 }
 
 bool rule_take_text(const struct query *q, int i, char *ret, size_t room)
@@ -229,12 +236,16 @@ bool rule_take_u32(const struct query *q, int i, uint32_t *ret)
 
 int rotation_parse(const struct query *q, struct rotation *ret)
 {
-	struct rotation p = { .id = (uint64_t)column_int(q, 0), .every = column_int(q, 3), .before = column_int(q, 4), .expiry = column_int(q, 5),
+	struct rotation p = { .id = (uint64_t)column_int(q, 0),
+			      .every = column_int(q, 3),
+			      .before = column_int(q, 4),
+			      .expiry = column_int(q, 5),
 			      .created = column_int(q, 11) };
 	uint32_t action = 0;
 
 	if (column_int(q, 0) < 1 || !rule_take_text(q, 1, p.scope, sizeof p.scope) || !rule_take_u32(q, 2, &action) ||
-	    !rule_take_text(q, 6, p.generator, sizeof p.generator) || !rule_take_text(q, 7, p.command, sizeof p.command) || !rule_take_u32(q, 8, &p.user) ||
+	    !rule_take_text(q, 6, p.generator, sizeof p.generator) ||
+	    !rule_take_text(q, 7, p.command, sizeof p.command) || !rule_take_u32(q, 8, &p.user) ||
 	    !rule_take_u32(q, 9, &p.timeout) || !rule_take_u32(q, 10, &p.created_by))
 		return -EBADMSG;
 	p.action = (enum rotation_action)action;
@@ -249,7 +260,8 @@ int hook_parse(const struct query *q, struct hook *ret)
 	struct hook h = { .id = (uint64_t)column_int(q, 0), .created = column_int(q, 8) };
 
 	if (column_int(q, 0) < 1 || !rule_take_text(q, 1, h.scope, sizeof h.scope) || !rule_take_u32(q, 2, &h.events) ||
-	    !rule_take_text(q, 3, h.command, sizeof h.command) || !rule_take_u32(q, 4, &h.user) || !rule_take_u32(q, 5, &h.debounce) || !rule_take_u32(q, 6, &h.timeout) ||
+	    !rule_take_text(q, 3, h.command, sizeof h.command) || !rule_take_u32(q, 4, &h.user) ||
+	    !rule_take_u32(q, 5, &h.debounce) || !rule_take_u32(q, 6, &h.timeout) ||
 	    !rule_take_u32(q, 7, &h.created_by) || !hook_valid(&h))
 		return -EBADMSG;
 	*ret = h;
@@ -268,16 +280,20 @@ int notice_parse(const struct query *q, uint32_t *ret_near_days)
 
 bool history_valid(const struct history *h)
 {
-	return memchr(h->scope, '\0', sizeof h->scope) && scope_valid(h->scope) && (h->versions || h->span) && h->versions <= HISTORY_VERSIONS_MAX && h->span >= 0 &&
-	       h->span <= HISTORY_SPAN_MAX && (!h->span || h->span >= HISTORY_SPAN_LEAST);
+	return memchr(h->scope, '\0', sizeof h->scope) && scope_valid(h->scope) && (h->versions || h->span) &&
+	       h->versions <= HISTORY_VERSIONS_MAX && h->span >= 0 && h->span <= HISTORY_SPAN_MAX &&
+	       (!h->span || h->span >= HISTORY_SPAN_LEAST);
 }
 
 int history_parse(const struct query *q, struct history *ret)
 {
-	struct history h = { .id = (uint64_t)column_int(q, 0), .span = column_int(q, 3), .created = column_int(q, 5), .counted = column_int(q, 6) };
+	struct history h = { .id = (uint64_t)column_int(q, 0),
+			     .span = column_int(q, 3),
+			     .created = column_int(q, 5),
+			     .counted = column_int(q, 6) };
 
-	if (column_int(q, 0) < 1 || h.counted < 0 || !rule_take_text(q, 1, h.scope, sizeof h.scope) || !rule_take_u32(q, 2, &h.versions) ||
-	    !rule_take_u32(q, 4, &h.created_by) || !history_valid(&h))
+	if (column_int(q, 0) < 1 || h.counted < 0 || !rule_take_text(q, 1, h.scope, sizeof h.scope) ||
+	    !rule_take_u32(q, 2, &h.versions) || !rule_take_u32(q, 4, &h.created_by) || !history_valid(&h))
 		return -EBADMSG;
 	*ret = h;
 	return 0;

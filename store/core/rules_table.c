@@ -53,7 +53,8 @@ static int take_row(struct rules *r, enum row_kind kind, const struct query *q)
 	return hook_parse(q, &grown[r->n_hooks++]);
 }
 
-int rules_load(struct db *db, int (*row)(enum row_kind kind, const struct query *q, void *arg), void *arg, struct rules **ret_rules)
+int rules_load(struct db *db, int (*row)(enum row_kind kind, const struct query *q, void *arg), void *arg,
+	       struct rules **ret_rules)
 {
 	static const enum row_kind kinds[] = { ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_HISTORY };
 	struct rules *rules = rules_new();
@@ -78,10 +79,7 @@ int rules_load(struct db *db, int (*row)(enum row_kind kind, const struct query 
 	return 0;
 }
 
-const struct rules *store_rules(const struct store *s)
-{
-	return s->tables.rules;
-}
+const struct rules *store_rules(const struct store *s) { return s->tables.rules; }
 
 bool rule_nearer(const char *scope, const char *best, const char *name)
 {

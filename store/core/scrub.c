@@ -1,8 +1,9 @@
 /* What was destroyed must not stay behind in the file.
  *
- * PRAGMA secure_delete overwrites rows and pages that are deleted with zeros, but the zeros are first written to the write-ahead log, behind frames in which the
- * content still stands. A checkpoint that truncates moves the zeros into the database and empties the log. It needs a moment in which nobody reads an older
- * state: readers of this process are kept out by their mutex, for others it is tried again. */
+ * PRAGMA secure_delete overwrites rows and pages that are deleted with zeros, but the zeros are first written to the
+ * write-ahead log, behind frames in which the content still stands. A checkpoint that truncates moves the zeros into
+ * the database and empties the log. It needs a moment in which nobody reads an older state: readers of this process are
+ * kept out by their mutex, for others it is tried again. */
 
 #include "store/core/scrub.h"
 

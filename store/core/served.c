@@ -7,10 +7,7 @@
 #include "store/core/row_change.h"
 #include "store/core/step.h"
 
-static int64_t later(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
+static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
 
 int64_t store_served_since(const struct store_settings *settings, const struct catalog_secret *c, int64_t now)
 {
@@ -33,16 +30,21 @@ static int read_after(struct store *s, uint32_t id, struct catalog_secret *ret, 
 	query_int(&q, id);
 	r = query_step(&q);
 	if (r > 0)
-		*ret = (struct catalog_secret){ .id = id, .enabled = column_int(&q, 0) != 0, .deleted = column_int(&q, 1) != 0 };
+		*ret = (struct catalog_secret){ .id = id,
+						.enabled = column_int(&q, 0) != 0,
+						.deleted = column_int(&q, 1) != 0 };
 	query_end(&q);
 	if (r <= 0)
 		return r;
-	q = db_query(s->write, "SELECT id, created, not_before, expires FROM versions WHERE id > ? AND id < ? AND enabled ORDER BY id DESC LIMIT 1");
+	q = db_query(s->write, "SELECT id, created, not_before, expires FROM versions WHERE id > ? AND id < ? AND "
+			       "enabled ORDER BY id DESC LIMIT 1");
 	query_int(&q, VERSION_ID(id, 0));
 	query_int(&q, VERSION_ID(id + 1, 0));
 	r = query_step(&q);
 	if (r > 0) {
-		*ret_version = (struct catalog_version){ .number = VERSION_NUMBER(column_int(&q, 0)), .created = column_int(&q, 1), .not_before = column_int(&q, 2),
+		*ret_version = (struct catalog_version){ .number = VERSION_NUMBER(column_int(&q, 0)),
+							 .created = column_int(&q, 1),
+							 .not_before = column_int(&q, 2),
 							 .expires = column_int(&q, 3) };
 		ret->current = ret_version->number;
 		ret->versions = ret_version;
@@ -75,13 +77,14 @@ static int mark_one(struct store *s, uint32_t id)
 	struct catalog_secret after;
 	int r;
 
-	if (!before)	/* its version is as old as its name */
+	if (!before) /* its version is as old as its name */
 		return 0;
 	r = read_after(s, id, &after, &version);
 	if (r <= 0 || !serves_else(&t->settings, before, &after))
 		return r < 0 ? r : 0;
 	/* one that this transaction made serves since it was made, to the nanosecond */
-	const int64_t now = store_now(s), since = version.number > before->current && version.created >= t->began ? version.created : now;
+	const int64_t now = store_now(s),
+		      since = version.number > before->current && version.created >= t->began ? version.created : now;
 	const int64_t shown = store_served_since(&s->tables.settings, before, now);
 	return write_served(s, id, shown < INT64_MAX ? later(since, shown + 1) : shown);
 }
@@ -90,7 +93,8 @@ int served_mark(struct store *s)
 {
 	int r = 0;
 
-	for (uint32_t id = idset_next(s->transaction.touched, 0); id && r == 0; id = idset_next(s->transaction.touched, id))
+	for (uint32_t id = idset_next(s->transaction.touched, 0); id && r == 0;
+	     id = idset_next(s->transaction.touched, id))
 		r = mark_one(s, id);
 	return r;
 }

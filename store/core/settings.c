@@ -21,7 +21,8 @@ int settings_insert(struct store *s, const struct store_settings *settings)
 
 	if (!settings_valid(settings))
 		return -EINVAL;
-	q = db_query(s->write, "INSERT INTO settings(id, vault, name, retention_days, purge_protection, enforce_validity, value_max, mac)"
+	q = db_query(s->write, "INSERT INTO settings(id, vault, name, retention_days, purge_protection, "
+			       "enforce_validity, value_max, mac)"
 			       " VALUES(1, ?, ?, ?, ?, ?, ?, x'')");
 	query_blob(&q, s->vault, sizeof s->vault);
 	query_text(&q, s->name);
@@ -43,14 +44,16 @@ int store_settings_put(struct store *s, const struct store_settings *settings)
 		return r;
 	if (!settings_valid(settings))
 		return -EINVAL;
-	/* Once on never off, and retention is fixed when the vault is made: else who may change settings could purge at will. */
+	/* Once on never off, and retention is fixed when the vault is made: else who may change settings could purge at
+	 * will. */
 	if ((s->transaction.settings.purge_protection && !settings->purge_protection) ||
 	    s->transaction.settings.retention_days != settings->retention_days)
 		return -EPERM;
 	r = row_out(s, ROW_SETTINGS, 1, &change);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "UPDATE settings SET purge_protection = ?, enforce_validity = ?, value_max = ? WHERE id = 1");
+	q = db_query(s->write,
+		     "UPDATE settings SET purge_protection = ?, enforce_validity = ?, value_max = ? WHERE id = 1");
 	query_int(&q, settings->purge_protection);
 	query_int(&q, settings->enforce_validity);
 	query_int(&q, settings->value_max);

@@ -6,10 +6,9 @@
 
 struct store;
 
-
 /* -EINVAL; -EPERM: purge protection off again, or another retention (fixed when the vault is made). */
 int store_settings_put(struct store *s, const struct store_settings *settings);
 
-int settings_insert(struct store *s, const struct store_settings *settings);	/* store_create */
+int settings_insert(struct store *s, const struct store_settings *settings); /* store_create */
 
 #endif

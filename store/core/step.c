@@ -85,7 +85,8 @@ static bool is_known(const struct policy *policy, const struct change *change)
 	return policy_binding(policy, (uint64_t)change->row);
 }
 
-static int policy_step(struct store *s, struct db *db, const struct change *change, struct policy_change *step, int *ret_count)
+static int policy_step(struct store *s, struct db *db, const struct change *change, struct policy_change *step,
+		       int *ret_count)
 {
 	struct query q = db_query(db, row_table(change->kind)->one);
 	int r = changed_row(s, change, &q);
@@ -106,7 +107,8 @@ static int policy_step(struct store *s, struct db *db, const struct change *chan
 	return r < 0 ? r : 0;
 }
 
-int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy, struct grants *ret_grants)
+int step_policy(struct store *s, struct db *db, const struct change *changes, size_t n, struct policy **ret_policy,
+		struct grants *ret_grants)
 {
 	struct change *folded = NULL;
 	struct policy_change *steps = NULL;
@@ -152,7 +154,7 @@ static int step_clock(struct store *s, struct db *db, const struct change *chang
 	int r = changed_row(s, change, &q);
 
 	if (r == 0)
-		r = -EBADMSG;	/* once there it never goes */
+		r = -EBADMSG; /* once there it never goes */
 	if (r > 0)
 		r = clock_parse(&q, &step->clock);
 	query_end(&q);
@@ -173,7 +175,8 @@ static int check_rule(enum row_kind kind, const struct query *q, void *arg)
 	int r = row_verify(c->s->row_keys->row, kind, q, mac);
 
 	for (size_t i = 0; i < c->n && r == 0; i++)
-		if (c->changes[i].kind == kind && c->changes[i].row == column_int(q, 0) && (!c->changes[i].after || memcmp(mac, c->changes[i].new_mac, DIGEST_LEN) != 0))
+		if (c->changes[i].kind == kind && c->changes[i].row == column_int(q, 0) &&
+		    (!c->changes[i].after || memcmp(mac, c->changes[i].new_mac, DIGEST_LEN) != 0))
 			r = -EBADMSG;
 	return r;
 }
@@ -210,8 +213,8 @@ static int step_singles(struct store *s, struct db *db, const struct change *fol
 /* ---- secrets ---- */
 
 /* Versions of one object: those in memory with the changed ones put in their places. */
-static int merge_versions(struct store *s, struct db *db, const struct catalog_secret *base, const struct change *changes, size_t n,
-			  struct catalog_version *versions, uint32_t *ret_n)
+static int merge_versions(struct store *s, struct db *db, const struct catalog_secret *base,
+			  const struct change *changes, size_t n, struct catalog_version *versions, uint32_t *ret_n)
 {
 	uint32_t at = 0, merged = 0, n_base = base ? base->n_versions : 0;
 	int r;
@@ -236,11 +239,13 @@ static int merge_versions(struct store *s, struct db *db, const struct catalog_s
 	return 0;
 }
 
-bool serves_else(const struct store_settings *settings, const struct catalog_secret *before, const struct catalog_secret *after)
+bool serves_else(const struct store_settings *settings, const struct catalog_secret *before,
+		 const struct catalog_secret *after)
 {
 	const struct catalog_version *a, *b;
 
-	if (!before || before->current != after->current || before->enabled != after->enabled || before->deleted != after->deleted)
+	if (!before || before->current != after->current || before->enabled != after->enabled ||
+	    before->deleted != after->deleted)
 		return true;
 	a = catalog_version(before, before->current);
 	b = catalog_version(after, after->current);
@@ -248,8 +253,8 @@ bool serves_else(const struct store_settings *settings, const struct catalog_sec
 }
 
 /* object: the change of the object's own row, NULL when only versions changed. */
-static int step_object(struct store *s, struct db *db, uint32_t id, const struct change *object, const struct change *changes, size_t n,
-		       struct step *step)
+static int step_object(struct store *s, struct db *db, uint32_t id, const struct change *object,
+		       const struct change *changes, size_t n, struct step *step)
 {
 	const struct catalog_secret *base = catalog_get(s->tables.catalog, id);
 	struct catalog_version *versions = NULL;
@@ -316,10 +321,12 @@ static int step_objects(struct store *s, struct db *db, const struct change *fol
 		;
 	while (r == 0 && (o < objects || (v < n && folded[v].kind == ROW_VERSION))) {
 		uint32_t of_object = o < objects ? (uint32_t)folded[o].row : UINT32_MAX;
-		uint32_t of_version = v < n && folded[v].kind == ROW_VERSION ? VERSION_OBJECT(folded[v].row) : UINT32_MAX;
+		uint32_t of_version = v < n && folded[v].kind == ROW_VERSION ? VERSION_OBJECT(folded[v].row)
+									     : UINT32_MAX;
 		uint32_t id = of_object < of_version ? of_object : of_version;
 		const struct change *object = of_object == id ? &folded[o++] : NULL;
-		for (end = v; end < n && folded[end].kind == ROW_VERSION && VERSION_OBJECT(folded[end].row) == id; end++)
+		for (end = v; end < n && folded[end].kind == ROW_VERSION && VERSION_OBJECT(folded[end].row) == id;
+		     end++)
 			step->versions[step->n_versions++] = (uint64_t)folded[end].row;
 		r = step_object(s, db, id, object, folded + v, end - v, step);
 		v = end;
@@ -450,5 +457,3 @@ void step_discard(struct store *s, struct step *step)
 	tables_free(&step->fresh);
 	*step = (struct step){ 0 };
 }
-
-

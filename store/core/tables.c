@@ -20,12 +20,10 @@ void store_why(char *why, size_t why_len, const char *format, ...)
 	va_end(args);
 }
 
-int64_t store_now(const struct store *s)
-{
-	return s->clock();
-}
+int64_t store_now(const struct store *s) { return s->clock(); }
 
-/* A writer may wait for the key holder and the disk: longer than both together is a fault, and nobody may hang for it. */
+/* A writer may wait for the key holder and the disk: longer than both together is a fault, and nobody may hang for it.
+ */
 #define MUTEX_WAIT_MS 10000
 #define SOON_MS       100
 
@@ -41,20 +39,11 @@ static int lock_bounded(pthread_mutex_t *m, int64_t ms)
 	return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until) == 0 ? 0 : -ETIMEDOUT;
 }
 
-int store_lock_writer(struct store *s)
-{
-	return lock_bounded(&s->write_mutex, MUTEX_WAIT_MS);
-}
+int store_lock_writer(struct store *s) { return lock_bounded(&s->write_mutex, MUTEX_WAIT_MS); }
 
-int store_lock_reader(struct store *s)
-{
-	return lock_bounded(&s->read_mutex, MUTEX_WAIT_MS);
-}
+int store_lock_reader(struct store *s) { return lock_bounded(&s->read_mutex, MUTEX_WAIT_MS); }
 
-int store_lock_writer_soon(struct store *s)
-{
-	return lock_bounded(&s->write_mutex, SOON_MS);
-}
+int store_lock_writer_soon(struct store *s) { return lock_bounded(&s->write_mutex, SOON_MS); }
 
 /* ---- the tables ---- */
 
@@ -99,36 +88,23 @@ const struct catalog_secret *store_next(const struct store *s, uint32_t after, b
 	return catalog_next(s->tables.catalog, after, deleted);
 }
 
-uint64_t store_epoch(const struct store *s)
-{
-	return atomic_load(&s->epoch);
-}
+uint64_t store_epoch(const struct store *s) { return atomic_load(&s->epoch); }
 
-const struct policy *store_policy(const struct store *s)
-{
-	return s->tables.policy;
-}
+const struct policy *store_policy(const struct store *s) { return s->tables.policy; }
 
-const struct store_settings *store_settings(const struct store *s)
-{
-	return &s->tables.settings;
-}
+const struct store_settings *store_settings(const struct store *s) { return &s->tables.settings; }
 
 void store_counts(const struct store *s, struct store_counts *ret)
 {
-	*ret = (struct store_counts){ .bindings = s->tables.n_bindings, .roles = s->tables.n_roles, .blocks = s->tables.n_blocks };
+	*ret = (struct store_counts){ .bindings = s->tables.n_bindings,
+				      .roles = s->tables.n_roles,
+				      .blocks = s->tables.n_blocks };
 	catalog_counts(s->tables.catalog, ret);
 }
 
-const uint8_t *store_vault_id(const struct store *s)
-{
-	return s->vault;
-}
+const uint8_t *store_vault_id(const struct store *s) { return s->vault; }
 
-bool store_sealed(const struct store *s)
-{
-	return atomic_load(&s->sealed);
-}
+bool store_sealed(const struct store *s) { return atomic_load(&s->sealed); }
 
 void stir(struct store *s, uint32_t id)
 {

@@ -43,7 +43,8 @@ void transaction_abort(struct store *s)
 	transaction_end(s);
 }
 
-/* Another process may have committed since; and what lies on disk as the head must be what this process left there, or moved to from it. */
+/* Another process may have committed since; and what lies on disk as the head must be what this process left there, or
+ * moved to from it. */
 static int head_current(struct store *s)
 {
 	struct head head, *mine = &s->tables.head;
@@ -57,7 +58,7 @@ static int head_current(struct store *s)
 	if (!head.has_trail || head.serial < mine->serial ||
 	    (head.serial == mine->serial && secret_cmp(&head.trail, &mine->trail, sizeof head.trail) != 0))
 		return -EBADMSG;
-	head.hash = mine->hash;	/* the trail is as whoever wrote the head left it; the main set is as we know it */
+	head.hash = mine->hash; /* the trail is as whoever wrote the head left it; the main set is as we know it */
 	r = head_mac(s->row_keys, s->vault, &head, mac);
 	if (r == 0 && secret_cmp(mac, stored, DIGEST_LEN) != 0)
 		r = -EBADMSG;
@@ -76,7 +77,9 @@ int transaction_begin(struct store *s, bool fresh)
 		db_rollback(s->write);
 		return r;
 	}
-	s->transaction = (struct transaction){ .open = true, .began = store_now(s), .head = s->tables.head, .settings = s->tables.settings };
+	s->transaction = (struct transaction){
+		.open = true, .began = store_now(s), .head = s->tables.head, .settings = s->tables.settings
+	};
 	return 0;
 }
 
@@ -97,19 +100,14 @@ static int begin(struct store *s, bool privileged)
 	return r;
 }
 
-int store_begin(struct store *s)
-{
-	return begin(s, false);
-}
+int store_begin(struct store *s) { return begin(s, false); }
 
-int store_begin_privileged(struct store *s)
-{
-	return begin(s, true);
-}
+int store_begin_privileged(struct store *s) { return begin(s, true); }
 
 static int write_change(struct store *s, size_t i, const struct change *c)
 {
-	struct query q = db_query(s->write, "INSERT INTO changes(id, kind, row, old_mac, new_mac) VALUES(?, ?, ?, ?, ?)");
+	struct query q = db_query(s->write,
+				  "INSERT INTO changes(id, kind, row, old_mac, new_mac) VALUES(?, ?, ?, ?, ?)");
 	int64_t id = (int64_t)(s->transaction.head.epoch << CHANGE_BITS | i);
 	int r;
 
@@ -162,7 +160,8 @@ int transaction_finish(struct store *s, struct touched *ret_touched)
 		t->head.serial++;
 		r = head_write(s->write, s->row_keys, s->vault, &t->head);
 		if (r == 0 && t->changed > 0)
-			r = t->changed > s->changes_listed ? step_reload(s, s->write, &step) : step_prepare(s, s->write, t->changes, t->n_changes, &step);
+			r = t->changed > s->changes_listed ? step_reload(s, s->write, &step)
+							   : step_prepare(s, s->write, t->changes, t->n_changes, &step);
 	}
 	if (r == 0)
 		r = db_commit(s->write);
@@ -174,7 +173,9 @@ int transaction_finish(struct store *s, struct touched *ret_touched)
 		return r;
 	}
 	head = t->head;
-	*ret_touched = (struct touched){ .objects = t->touched, .served = step.served, .all = step.fresh.catalog != NULL };
+	*ret_touched = (struct touched){ .objects = t->touched,
+					 .served = step.served,
+					 .all = step.fresh.catalog != NULL };
 	t->touched = NULL;
 	step.served = NULL;
 	if (t->changed > 0)
@@ -220,7 +221,7 @@ int store_commit(struct store *s)
 	r = touched ? transaction_finish(s, touched) : -ENOMEM;
 	if (r == 0 && destroys) {
 		atomic_store(&s->unscrubbed, true);
-		(void)scrub(s);		/* it is committed: what could not be done now is done by store_scrub */
+		(void)scrub(s); /* it is committed: what could not be done now is done by store_scrub */
 	}
 	if (pthread_setspecific(s->touched, touched) != 0)
 		touched_free(touched);

@@ -1,11 +1,11 @@
 /* Where keys lie while OpenSSL works with them:
  *
- *   AES-GCM     one context for each thread, made in locked memory, given a key of zeros after each call, and freed with the thread
- *   AES-KW      a context in locked memory for each call
- *   SHA-256,    the block functions on a state on our own stack, wiped before return. EVP would allocate, and would cost
- *   HMAC, HKDF  more than the hash: HMAC() takes 2.2 µs for 300 bytes where this takes 0.4
- *   scrypt      contexts in locked memory; the big table is ordinary memory, which OpenSSL wipes */
-#define OPENSSL_SUPPRESS_DEPRECATED	/* SHA256_Init and its like */
+ *   AES-GCM     one context for each thread, made in locked memory, given a key of zeros after each call, and freed
+ * with the thread AES-KW      a context in locked memory for each call SHA-256,    the block functions on a state on
+ * our own stack, wiped before return. EVP would allocate, and would cost HMAC, HKDF  more than the hash: HMAC()
+ * takes 2.2 µs for 300 bytes where this takes 0.4 scrypt      contexts in locked memory; the big table is ordinary
+ * memory, which OpenSSL wipes */
+#define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Init and its like */
 #include "store/crypto/aead.h"
 
 #include <assert.h>
@@ -23,9 +23,9 @@
 
 #include "store/crypto/secbuf.h"
 
-#define SECRET_BLOCK_MAX ((size_t)256 << 10)	/* more than any context or RSA temporary; less than scrypt's table */
-#define BLOCK_LEN	 64			/* SHA-256's */
-#define SCRYPT_MEMORY	 ((uint64_t)1 << 30)
+#define SECRET_BLOCK_MAX ((size_t)256 << 10) /* more than any context or RSA temporary; less than scrypt's table */
+#define BLOCK_LEN        64                  /* SHA-256's */
+#define SCRYPT_MEMORY    ((uint64_t)1 << 30)
 
 static struct {
 	pthread_once_t once;
@@ -40,8 +40,8 @@ static __thread EVP_CIPHER_CTX *thread_gcm;
 /* ---- OpenSSL's allocator ---- */
 
 struct block_head {
-	size_t size;	/* with the head; a block is freed by its size */
-	size_t pad;	/* keeps what follows aligned to 16 */
+	size_t size; /* with the head; a block is freed by its size */
+	size_t pad;  /* keeps what follows aligned to 16 */
 };
 
 static void *secret_malloc(size_t n)
@@ -69,7 +69,7 @@ static void crypto_free(void *p, const char *file, int line)
 	case SECMEM_HERE:
 		secmem_free((struct block_head *)p - 1, ((struct block_head *)p)[-1].size);
 		break;
-	case SECMEM_LOST:	/* went away with the fork */
+	case SECMEM_LOST: /* went away with the fork */
 		break;
 	case SECMEM_ELSEWHERE:
 		free(p);
@@ -99,10 +99,7 @@ static void *crypto_realloc(void *p, size_t n, const char *file, int line)
 	return q;
 }
 
-void crypto_secret_begin(void)
-{
-	secret_depth++;
-}
+void crypto_secret_begin(void) { secret_depth++; }
 
 void crypto_secret_end(void)
 {
@@ -171,10 +168,7 @@ int random_bytes(void *ret, size_t n)
 	return 0;
 }
 
-int secret_cmp(const void *a, const void *b, size_t n)
-{
-	return CRYPTO_memcmp(a, b, n);
-}
+int secret_cmp(const void *a, const void *b, size_t n) { return CRYPTO_memcmp(a, b, n); }
 
 /* ---- AES-256-GCM ---- */
 
@@ -230,8 +224,8 @@ static int gcm_run(EVP_CIPHER_CTX *ctx, int enc, const uint8_t *key, const uint8
 	return 0;
 }
 
-int aead_seal(const uint8_t key[KEY_LEN], const uint8_t nonce[NONCE_LEN], struct bytes aad,
-	      const void *plain, size_t len, void *ret_cipher, uint8_t ret_tag[TAG_LEN])
+int aead_seal(const uint8_t key[KEY_LEN], const uint8_t nonce[NONCE_LEN], struct bytes aad, const void *plain,
+	      size_t len, void *ret_cipher, uint8_t ret_tag[TAG_LEN])
 {
 	EVP_CIPHER_CTX *ctx;
 	uint8_t none[TAG_LEN];
@@ -254,8 +248,8 @@ int aead_seal(const uint8_t key[KEY_LEN], const uint8_t nonce[NONCE_LEN], struct
 	return r;
 }
 
-int aead_open(const uint8_t key[KEY_LEN], const uint8_t nonce[NONCE_LEN], struct bytes aad,
-	      const void *cipher, size_t len, const uint8_t tag[TAG_LEN], void *ret_plain)
+int aead_open(const uint8_t key[KEY_LEN], const uint8_t nonce[NONCE_LEN], struct bytes aad, const void *cipher,
+	      size_t len, const uint8_t tag[TAG_LEN], void *ret_plain)
 {
 	EVP_CIPHER_CTX *ctx;
 	uint8_t expected[TAG_LEN], none[TAG_LEN];
@@ -384,7 +378,7 @@ int key_wrap(const uint8_t kek[KEY_LEN], const uint8_t key[KEY_LEN], uint8_t ret
 
 int key_unwrap(const uint8_t kek[KEY_LEN], const uint8_t *wrapped, size_t len, uint8_t ret_key[KEY_LEN])
 {
-	uint8_t out[KW_LEN];	/* OpenSSL may write a block more than the key */
+	uint8_t out[KW_LEN]; /* OpenSSL may write a block more than the key */
 	int n = 0, r;
 
 	if (len != KW_LEN)
@@ -407,8 +401,8 @@ int scrypt256(struct bytes passphrase, struct bytes salt, unsigned ln, unsigned 
 	if (ln < 1 || ln > 24)
 		return -EIO;
 	crypto_secret_begin();
-	ok = EVP_PBE_scrypt(passphrase.data, passphrase.len, salt.data, salt.len, (uint64_t)1 << ln, r, p, SCRYPT_MEMORY,
-			    ret_key, KEY_LEN);
+	ok = EVP_PBE_scrypt(passphrase.data, passphrase.len, salt.data, salt.len, (uint64_t)1 << ln, r, p,
+			    SCRYPT_MEMORY, ret_key, KEY_LEN);
 	crypto_secret_end();
 	if (ok == 1)
 		return 0;

@@ -1,4 +1,5 @@
-/* Bytes as text and numbers: lower-case hex digits (not for secrets: it looks up by value), and integers as the formats write them, most significant byte first. */
+/* Bytes as text and numbers: lower-case hex digits (not for secrets: it looks up by value), and integers as the formats
+ * write them, most significant byte first. */
 #ifndef COFFER_STORE_CRYPTO_BYTES_H
 #define COFFER_STORE_CRYPTO_BYTES_H
 

@@ -25,7 +25,9 @@ static int sign(EVP_PKEY *key, const void *message, size_t len, uint8_t ret_sign
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	size_t n = SIGNATURE_LEN;
 	int r = ctx && EVP_DigestSignInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1 &&
-		EVP_DigestSign(ctx, ret_signature, &n, message, len) == 1 && n == SIGNATURE_LEN ? 0 : -EIO;
+				EVP_DigestSign(ctx, ret_signature, &n, message, len) == 1 && n == SIGNATURE_LEN
+			? 0
+			: -EIO;
 
 	EVP_MD_CTX_free(ctx);
 	return r;
@@ -50,17 +52,21 @@ static int agree(EVP_PKEY *key, EVP_PKEY *peer, uint8_t ret_shared[KEY_LEN])
 	int r = -EIO;
 
 	if (ctx && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer(ctx, peer) == 1)
-		r = EVP_PKEY_derive(ctx, ret_shared, &n) == 1 && n == KEY_LEN && secret_cmp(ret_shared, zeros, KEY_LEN) != 0 ? 0 : -EBADMSG;
+		r = EVP_PKEY_derive(ctx, ret_shared, &n) == 1 && n == KEY_LEN &&
+				    secret_cmp(ret_shared, zeros, KEY_LEN) != 0
+			    ? 0
+			    : -EBADMSG;
 	EVP_PKEY_CTX_free(ctx);
 	return r;
 }
 
-/* OpenSSL keeps what it looks up for an algorithm for good: let it do that once, in ordinary memory, with keys that are none. */
+/* OpenSSL keeps what it looks up for an algorithm for good: let it do that once, in ordinary memory, with keys that are
+ * none. */
 static pthread_once_t warm_once = PTHREAD_ONCE_INIT;
 
 static void warm(void)
 {
-	static const uint8_t nine[CURVE_LEN] = { 9 };	/* the base point */
+	static const uint8_t nine[CURVE_LEN] = { 9 }; /* the base point */
 	uint8_t out[SIGNATURE_LEN];
 	EVP_PKEY *x = EVP_PKEY_new_raw_private_key_ex(NULL, "X25519", NULL, nine, CURVE_LEN);
 	EVP_PKEY *peer = EVP_PKEY_new_raw_public_key_ex(NULL, "X25519", NULL, nine, CURVE_LEN);
@@ -117,7 +123,8 @@ int ed25519_public(const uint8_t private[CURVE_LEN], uint8_t ret_public[CURVE_LE
 	return public_of("ED25519", private, ret_public);
 }
 
-int ed25519_sign(const uint8_t private[CURVE_LEN], const void *message, size_t len, uint8_t ret_signature[SIGNATURE_LEN])
+int ed25519_sign(const uint8_t private[CURVE_LEN], const void *message, size_t len,
+		 uint8_t ret_signature[SIGNATURE_LEN])
 {
 	EVP_PKEY *key;
 	int r;
@@ -129,7 +136,8 @@ int ed25519_sign(const uint8_t private[CURVE_LEN], const void *message, size_t l
 	return end(r);
 }
 
-int ed25519_verify(const uint8_t public[CURVE_LEN], const void *message, size_t len, const uint8_t signature[SIGNATURE_LEN])
+int ed25519_verify(const uint8_t public[CURVE_LEN], const void *message, size_t len,
+		   const uint8_t signature[SIGNATURE_LEN])
 {
 	EVP_PKEY *key;
 	int r;
@@ -144,8 +152,8 @@ int ed25519_verify(const uint8_t public[CURVE_LEN], const void *message, size_t 
 /* ---- boxes ---- */
 
 /* The key that both sides come to. ephemeral and recipient are the public halves. */
-static int box_key(const char *label, const uint8_t private[CURVE_LEN], const uint8_t peer[CURVE_LEN], const uint8_t ephemeral[CURVE_LEN],
-		   const uint8_t recipient[CURVE_LEN], uint8_t ret_key[KEY_LEN])
+static int box_key(const char *label, const uint8_t private[CURVE_LEN], const uint8_t peer[CURVE_LEN],
+		   const uint8_t ephemeral[CURVE_LEN], const uint8_t recipient[CURVE_LEN], uint8_t ret_key[KEY_LEN])
 {
 	uint8_t shared[KEY_LEN], context[2 * CURVE_LEN];
 	EVP_PKEY *key, *other;
@@ -166,7 +174,8 @@ static int box_key(const char *label, const uint8_t private[CURVE_LEN], const ui
 	return r;
 }
 
-int box_seal(const char *label, const uint8_t recipient[CURVE_LEN], const uint8_t key[KEY_LEN], uint8_t ret_box[BOX_LEN])
+int box_seal(const char *label, const uint8_t recipient[CURVE_LEN], const uint8_t key[KEY_LEN],
+	     uint8_t ret_box[BOX_LEN])
 {
 	uint8_t private[CURVE_LEN], box[BOX_LEN], wrapping[KEY_LEN];
 	int r = random_bytes(private, sizeof private);
@@ -176,7 +185,8 @@ int box_seal(const char *label, const uint8_t recipient[CURVE_LEN], const uint8_
 	if (r == 0)
 		r = box_key(label, private, recipient, box, recipient, wrapping);
 	if (r == 0)
-		r = aead_seal(wrapping, zeros, (struct bytes){ NULL, 0 }, key, KEY_LEN, box + CURVE_LEN, box + CURVE_LEN + KEY_LEN);
+		r = aead_seal(wrapping, zeros, (struct bytes){ NULL, 0 }, key, KEY_LEN, box + CURVE_LEN,
+			      box + CURVE_LEN + KEY_LEN);
 	if (r == 0)
 		memcpy(ret_box, box, BOX_LEN);
 	secmem_wipe(private, sizeof private);
@@ -192,7 +202,8 @@ int box_open(const char *label, const uint8_t private[CURVE_LEN], const uint8_t 
 	if (r == 0)
 		r = box_key(label, private, box, box, public, wrapping);
 	if (r == 0)
-		r = aead_open(wrapping, zeros, (struct bytes){ NULL, 0 }, box + CURVE_LEN, KEY_LEN, box + CURVE_LEN + KEY_LEN, key);
+		r = aead_open(wrapping, zeros, (struct bytes){ NULL, 0 }, box + CURVE_LEN, KEY_LEN,
+			      box + CURVE_LEN + KEY_LEN, key);
 	if (r == 0)
 		memcpy(ret_key, key, KEY_LEN);
 	secmem_wipe(wrapping, sizeof wrapping);
@@ -202,17 +213,22 @@ int box_open(const char *label, const uint8_t private[CURVE_LEN], const uint8_t 
 
 /* ---- PEM ----
  *
- * RFC 8410 leaves no choice in the DER of a bare X25519 key: a fixed head, then the 32 bytes. So the codec is a comparison, and no ASN.1 parser meets the file. */
+ * RFC 8410 leaves no choice in the DER of a bare X25519 key: a fixed head, then the 32 bytes. So the codec is a
+ * comparison, and no ASN.1 parser meets the file. */
 
 static const struct form {
 	const char *begin, *end;
 	uint8_t head[16];
 	size_t head_len;
 } forms[2] = {
-	{ "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----",
-	  { 0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x03, 0x21, 0x00 }, 12 },
-	{ "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----",
-	  { 0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x04, 0x22, 0x04, 0x20 }, 16 },
+	{ "-----BEGIN PUBLIC KEY-----",
+	  "-----END PUBLIC KEY-----",
+	  { 0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x03, 0x21, 0x00 },
+	  12 },
+	{ "-----BEGIN PRIVATE KEY-----",
+	  "-----END PRIVATE KEY-----",
+	  { 0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x04, 0x22, 0x04, 0x20 },
+	  16 },
 };
 
 #define DER_MAX    (16 + CURVE_LEN)
@@ -238,8 +254,10 @@ int x25519_pem_parse(const char *text, size_t len, bool private, uint8_t ret_key
 			goto out;
 		base64[n++] = *from;
 	}
-	/* 44 bytes are 60 characters with one '=' of padding, 48 are 64 without any; EVP_DecodeBlock counts padding as zeros. */
-	if (!to || n != (form->head_len + CURVE_LEN + 2) / 3 * 4 || EVP_DecodeBlock(der, (const unsigned char *)base64, (int)n) < 0)
+	/* 44 bytes are 60 characters with one '=' of padding, 48 are 64 without any; EVP_DecodeBlock counts padding as
+	 * zeros. */
+	if (!to || n != (form->head_len + CURVE_LEN + 2) / 3 * 4 ||
+	    EVP_DecodeBlock(der, (const unsigned char *)base64, (int)n) < 0)
 		goto out;
 	if (memcmp(der, form->head, form->head_len) != 0)
 		goto out;

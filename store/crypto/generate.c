@@ -10,15 +10,21 @@
 #include "store/crypto/aead.h"
 #include "store/crypto/secbuf.h"
 
-#define RANDOM_MIN   16	/* 128 bits */
+#define RANDOM_MIN   16 /* 128 bits */
 #define RANDOM_MAX   65536
 #define PASSWORD_MIN 8
 #define PASSWORD_MAX 1024
 
 /* Symbols that neither a shell, a URL's user part nor an INI file reads as its own. */
-static const struct { const char *name; unsigned bit; const char *alphabet; } classes[] = {
-	{ "lower", CLASS_LOWER, "abcdefghijklmnopqrstuvwxyz" }, { "upper", CLASS_UPPER, "ABCDEFGHIJKLMNOPQRSTUVWXYZ" },
-	{ "digits", CLASS_DIGITS, "0123456789" }, { "symbols", CLASS_SYMBOLS, "-_.,+=^~" },
+static const struct {
+	const char *name;
+	unsigned bit;
+	const char *alphabet;
+} classes[] = {
+	{ "lower", CLASS_LOWER, "abcdefghijklmnopqrstuvwxyz" },
+	{ "upper", CLASS_UPPER, "ABCDEFGHIJKLMNOPQRSTUVWXYZ" },
+	{ "digits", CLASS_DIGITS, "0123456789" },
+	{ "symbols", CLASS_SYMBOLS, "-_.,+=^~" },
 };
 #define CLASSES (sizeof classes / sizeof classes[0])
 
@@ -88,9 +94,14 @@ static bool parse_password(const char *text, struct generator *g)
 
 static bool parse_key(const char *text, struct generator *g)
 {
-	static const struct { const char *text; enum generator_kind kind; uint32_t n; } keys[] = {
-		{ "rsa:2048", GENERATOR_RSA, 2048 }, { "rsa:3072", GENERATOR_RSA, 3072 }, { "rsa:4096", GENERATOR_RSA, 4096 },
-		{ "ec:p256", GENERATOR_EC, 256 }, { "ec:p384", GENERATOR_EC, 384 }, { "ec:p521", GENERATOR_EC, 521 },
+	static const struct {
+		const char *text;
+		enum generator_kind kind;
+		uint32_t n;
+	} keys[] = {
+		{ "rsa:2048", GENERATOR_RSA, 2048 }, { "rsa:3072", GENERATOR_RSA, 3072 },
+		{ "rsa:4096", GENERATOR_RSA, 4096 }, { "ec:p256", GENERATOR_EC, 256 },
+		{ "ec:p384", GENERATOR_EC, 384 },    { "ec:p521", GENERATOR_EC, 521 },
 		{ "ed25519", GENERATOR_ED25519, 0 }, { "uuid", GENERATOR_UUID, 0 },
 	};
 
@@ -141,7 +152,8 @@ static void encode_base64(const uint8_t *in, size_t n, uint8_t *out)
 	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 	for (size_t i = 0; i < n; i += 3, out += 4) {
-		uint32_t v = (uint32_t)in[i] << 16 | (i + 1 < n ? (uint32_t)in[i + 1] << 8 : 0) | (i + 2 < n ? in[i + 2] : 0);
+		uint32_t v = (uint32_t)in[i] << 16 | (i + 1 < n ? (uint32_t)in[i + 1] << 8 : 0) |
+			     (i + 2 < n ? in[i + 2] : 0);
 		out[0] = (uint8_t)alphabet[v >> 18];
 		out[1] = (uint8_t)alphabet[v >> 12 & 63];
 		out[2] = i + 1 < n ? (uint8_t)alphabet[v >> 6 & 63] : '=';
@@ -151,7 +163,9 @@ static void encode_base64(const uint8_t *in, size_t n, uint8_t *out)
 
 static int make_random(const struct generator *g, struct secbuf **ret_value)
 {
-	size_t len = g->encoding == GENERATOR_RAW ? g->n : g->encoding == GENERATOR_HEX ? (size_t)2 * g->n : ((size_t)g->n + 2) / 3 * 4;
+	size_t len = g->encoding == GENERATOR_RAW   ? g->n
+		     : g->encoding == GENERATOR_HEX ? (size_t)2 * g->n
+						    : ((size_t)g->n + 2) / 3 * 4;
 	struct secbuf *raw = NULL, *value = NULL;
 	int r = secbuf_new(g->n, &raw);
 
@@ -177,7 +191,8 @@ out:
 	return r;
 }
 
-/* Fills with characters of the alphabet, each as likely as any other: bytes beyond the last whole round of the alphabet are thrown away. */
+/* Fills with characters of the alphabet, each as likely as any other: bytes beyond the last whole round of the alphabet
+ * are thrown away. */
 static int fill(uint8_t *out, size_t n, const char *alphabet, size_t letters, uint8_t *pool, size_t pool_len)
 {
 	size_t at = pool_len, limit = 256 - 256 % letters;
@@ -206,7 +221,8 @@ static bool has_every_class(const uint8_t *text, size_t n, unsigned set)
 	return (found & set) == set;
 }
 
-/* A password without one of its classes is thrown away as a whole: to force a character in somewhere would make some passwords likelier than others. */
+/* A password without one of its classes is thrown away as a whole: to force a character in somewhere would make some
+ * passwords likelier than others. */
 static int make_password(const struct generator *g, struct secbuf **ret_value)
 {
 	char alphabet[80] = "";
@@ -250,8 +266,8 @@ static int make_uuid(struct secbuf **ret_value)
 		goto out;
 	in = secbuf_data(raw);
 	out = secbuf_data(value);
-	in[6] = (uint8_t)((in[6] & 0x0f) | 0x40);	/* version 4 */
-	in[8] = (uint8_t)((in[8] & 0x3f) | 0x80);	/* variant */
+	in[6] = (uint8_t)((in[6] & 0x0f) | 0x40); /* version 4 */
+	in[8] = (uint8_t)((in[8] & 0x3f) | 0x80); /* variant */
 	for (size_t i = 0; i < 16; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			*out++ = '-';

@@ -1,12 +1,14 @@
-/* The arena: units of 4 KiB, handed out in runs; blocks of up to 2 KiB share a unit with others of their size class (a slab).
+/* The arena: units of 4 KiB, handed out in runs; blocks of up to 2 KiB share a unit with others of their size class (a
+ * slab).
  *
- *   runs    free runs hang on a list for their length (exact up to 64 units, then one for each power of two); neighbours are
- *           joined when a run is freed, so that values of all sizes can come and go without wearing the arena out
- *   slabs   one unit of equal blocks, four classes for each doubling; a unit whose blocks are all free goes back to the runs,
- *           unless it is the only one of its class with room
+ *   runs    free runs hang on a list for their length (exact up to 64 units, then one for each power of two);
+ * neighbours are joined when a run is freed, so that values of all sizes can come and go without wearing the arena out
+ *   slabs   one unit of equal blocks, four classes for each doubling; a unit whose blocks are all free goes back to the
+ * runs, unless it is the only one of its class with room
  *
- * What says which unit is what lies in ordinary memory: it holds no secret, and an overrun in the arena cannot reach it. Free
- * memory is always zero but for the links between a slab's free blocks; that is why allocation clears nothing. */
+ * What says which unit is what lies in ordinary memory: it holds no secret, and an overrun in the arena cannot reach
+ * it. Free memory is always zero but for the links between a slab's free blocks; that is why allocation clears nothing.
+ */
 #include "store/crypto/secbuf.h"
 
 #include <assert.h>
@@ -35,7 +37,7 @@
 #endif
 
 #define UNIT       4096u
-#define UNITS_MAX  (1u << 24)	/* 64 GiB */
+#define UNITS_MAX  (1u << 24) /* 64 GiB */
 #define EXACT_BINS 64u
 #define BINS       (EXACT_BINS + 25u)
 #define NIL        UINT32_MAX
@@ -45,16 +47,16 @@ enum unit_kind { UNIT_INSIDE = 0, UNIT_FREE_RUN, UNIT_FREE_END, UNIT_RUN, UNIT_S
 
 struct unit {
 	uint8_t kind;
-	uint8_t class;		/* SLAB */
-	uint16_t live;		/* SLAB: blocks in use */
-	uint16_t free_block;	/* SLAB: offset of the first free block in the unit */
-	uint32_t len;		/* RUN, FREE_RUN: units; FREE_END: the same, to find the beginning */
-	uint32_t prev, next;	/* FREE_RUN: in its bin; SLAB with room: in its class */
+	uint8_t class;       /* SLAB */
+	uint16_t live;       /* SLAB: blocks in use */
+	uint16_t free_block; /* SLAB: offset of the first free block in the unit */
+	uint32_t len;        /* RUN, FREE_RUN: units; FREE_END: the same, to find the beginning */
+	uint32_t prev, next; /* FREE_RUN: in its bin; SLAB with room: in its class */
 };
 
-static const uint16_t class_size[] = { 16,  32,	 48,  64,  80,	96,  112, 128,	160,  192,  224,  256,
+static const uint16_t class_size[] = { 16,  32,  48,  64,  80,  96,  112, 128,  160,  192,  224, 256,
 				       320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048 };
-#define CLASSES	  (sizeof(class_size) / sizeof(class_size[0]))
+#define CLASSES   (sizeof(class_size) / sizeof(class_size[0]))
 #define SMALL_MAX 2048u
 
 static struct {
@@ -62,14 +64,14 @@ static struct {
 	enum secmem_kind kind;
 	uint8_t *base;
 	uint32_t n_units;
-	uint32_t touched;	/* units below this have been handed out at some time */
+	uint32_t touched; /* units below this have been handed out at some time */
 	size_t used;
 	struct unit *units;
 	uint32_t bins[BINS];
-	uint64_t bin_bits[2];	/* a bit for each bin that is not empty */
-	uint32_t slabs[CLASSES];	/* slabs with room */
+	uint64_t bin_bits[2];    /* a bit for each bin that is not empty */
+	uint32_t slabs[CLASSES]; /* slabs with room */
 	unsigned long fail_nth;
-	const uint8_t *lost, *lost_end;	/* the parent's arena */
+	const uint8_t *lost, *lost_end; /* the parent's arena */
 } arena = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 struct secbuf {
@@ -85,7 +87,8 @@ void secmem_wipe(void *p, size_t n)
 
 /* ---- mapping ---- */
 
-/* memfd_secret(2): pages that the kernel itself has no mapping of. The limit on locked memory is charged at mmap, while pages come when touched. */
+/* memfd_secret(2): pages that the kernel itself has no mapping of. The limit on locked memory is charged at mmap, while
+ * pages come when touched. */
 static int map_memfd_secret(uint8_t *at, size_t size)
 {
 	int r = 0;
@@ -147,15 +150,9 @@ static void forget_in_child(void)
 	pthread_mutex_unlock(&arena.lock);
 }
 
-static void lock_before_fork(void)
-{
-	pthread_mutex_lock(&arena.lock);
-}
+static void lock_before_fork(void) { pthread_mutex_lock(&arena.lock); }
 
-static void unlock_after_fork(void)
-{
-	pthread_mutex_unlock(&arena.lock);
-}
+static void unlock_after_fork(void) { pthread_mutex_unlock(&arena.lock); }
 
 /* ---- runs ---- */
 
@@ -163,7 +160,7 @@ static uint32_t bin_of(uint32_t len)
 {
 	if (len <= EXACT_BINS)
 		return len - 1;
-	return EXACT_BINS + 31u - (uint32_t)__builtin_clz(len) - 6u;	/* 65..127 is the first */
+	return EXACT_BINS + 31u - (uint32_t)__builtin_clz(len) - 6u; /* 65..127 is the first */
 }
 
 static void run_link(uint32_t at, uint32_t len)
@@ -218,7 +215,7 @@ static uint32_t run_find(uint32_t len)
 {
 	uint32_t bin = bin_of(len);
 
-	if (bin >= EXACT_BINS) {	/* the runs of its own bin may be too short */
+	if (bin >= EXACT_BINS) { /* the runs of its own bin may be too short */
 		for (uint32_t at = arena.bins[bin]; at != NIL; at = arena.units[at].next)
 			if (arena.units[at].len >= len)
 				return at;
@@ -264,17 +261,14 @@ static void run_give(uint32_t at, uint32_t len)
 
 /* ---- slabs ---- */
 
-static uint8_t *unit_address(uint32_t at)
-{
-	return arena.base + (size_t)at * UNIT;
-}
+static uint8_t *unit_address(uint32_t at) { return arena.base + (size_t)at * UNIT; }
 
 static uint8_t class_of(size_t size)
 {
 	uint8_t class = 0;
 
 	while (class_size[class] < size)
-		class++;
+		class ++;
 	return class;
 }
 
@@ -373,7 +367,7 @@ static void slab_give(uint32_t at, uint16_t block)
 	if (u->live == 0 && (u->next != NIL || u->prev != NIL)) {
 		slab_unlink(at);
 		UNPOISON(unit_address(at), UNIT);
-		secmem_wipe(unit_address(at), UNIT);	/* the links */
+		secmem_wipe(unit_address(at), UNIT); /* the links */
 		POISON(unit_address(at), UNIT);
 		run_give(at, 1);
 	}
@@ -433,15 +427,9 @@ out:
 	return r;
 }
 
-enum secmem_kind secmem_kind(void)
-{
-	return arena.kind;
-}
+enum secmem_kind secmem_kind(void) { return arena.kind; }
 
-const char *secmem_kind_name(void)
-{
-	return secmem_name(arena.kind);
-}
+const char *secmem_kind_name(void) { return secmem_name(arena.kind); }
 
 const char *secmem_name(enum secmem_kind kind)
 {
@@ -585,25 +573,13 @@ struct secbuf *secbuf_free(struct secbuf *b)
 	return NULL;
 }
 
-uint8_t *secbuf_data(struct secbuf *b)
-{
-	return b->data;
-}
+uint8_t *secbuf_data(struct secbuf *b) { return b->data; }
 
-const uint8_t *secbuf_cdata(const struct secbuf *b)
-{
-	return b->data;
-}
+const uint8_t *secbuf_cdata(const struct secbuf *b) { return b->data; }
 
-size_t secbuf_len(const struct secbuf *b)
-{
-	return b->len;
-}
+size_t secbuf_len(const struct secbuf *b) { return b->len; }
 
-size_t secbuf_capacity(const struct secbuf *b)
-{
-	return b->capacity;
-}
+size_t secbuf_capacity(const struct secbuf *b) { return b->capacity; }
 
 int secbuf_set_len(struct secbuf *b, size_t len)
 {

@@ -84,11 +84,13 @@ static int tell(struct store *s, int64_t id, uint32_t role, const char *principa
 	const struct role *builtin = role_builtin_get(role);
 	char detail[EVENT_DETAIL_MAX];
 
-	snprintf(detail, sizeof detail, "binding %lld %s: %s to %s", (long long)id, what, builtin ? builtin->name : "a role of the vault's own", principal);
+	snprintf(detail, sizeof detail, "binding %lld %s: %s to %s", (long long)id, what,
+		 builtin ? builtin->name : "a role of the vault's own", principal);
 	return store_event_add(s, &(struct event){ .kind = EVENT_BINDING_CHANGED, .name = scope, .detail = detail });
 }
 
-int store_binding_add(struct store *s, const struct binding *b, const char *reason, const char *created_by, uint64_t *ret_id)
+int store_binding_add(struct store *s, const struct binding *b, const char *reason, const char *created_by,
+		      uint64_t *ret_id)
 {
 	struct transaction *t = &s->transaction;
 	char principal[PRINCIPAL_TEXT_MAX];
@@ -98,8 +100,8 @@ int store_binding_add(struct store *s, const struct binding *b, const char *reas
 
 	if (r < 0)
 		return r;
-	if (!memchr(b->scope, '\0', sizeof b->scope) || !scope_valid(b->scope) || b->until <= b->from || (reason && strlen(reason) > REASON_MAX) ||
-	    (created_by && strlen(created_by) > CREATED_BY_MAX))
+	if (!memchr(b->scope, '\0', sizeof b->scope) || !scope_valid(b->scope) || b->until <= b->from ||
+	    (reason && strlen(reason) > REASON_MAX) || (created_by && strlen(created_by) > CREATED_BY_MAX))
 		return -EINVAL;
 	r = binding_principal_text(&b->principal, principal);
 	if (r == 0)
@@ -107,7 +109,8 @@ int store_binding_add(struct store *s, const struct binding *b, const char *reas
 	if (r < 0)
 		return r;
 	change = row_new(ROW_BINDING, t->head.next_binding);
-	q = db_query(s->write, "INSERT INTO bindings(id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac)"
+	q = db_query(s->write, "INSERT INTO bindings(id, role, principal, scope, valid_from, valid_until, reason, "
+			       "created_by, created, mac)"
 			       " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, change.row);
 	query_int(&q, b->role);
@@ -138,7 +141,8 @@ static int check_not_last(struct store *s, uint64_t id)
 	struct grants grants;
 	int r = step_policy(s, s->write, s->transaction.changes, s->transaction.n_changes, &policy, &grants);
 
-	if (r == 0 && policy_count_administrators(policy, 0, now) > 0 && policy_count_administrators(policy, id, now) == 0)
+	if (r == 0 && policy_count_administrators(policy, 0, now) > 0 &&
+	    policy_count_administrators(policy, id, now) == 0)
 		r = -EBUSY;
 	policy_unref(policy);
 	return r;
@@ -260,8 +264,9 @@ void store_binding_info_free(struct store_binding_info *i)
 
 /* ---- last use ----
  *
- * A table of fixed size, written without a lock on the way of every open. It is for people ("is this grant still needed?"): when it is full, or when a slot is
- * handed on in the instant between two writes, a moment is lost or stands for a neighbour, and nothing worse. */
+ * A table of fixed size, written without a lock on the way of every open. It is for people ("is this grant still
+ * needed?"): when it is full, or when a slot is handed on in the instant between two writes, a moment is lost or stands
+ * for a neighbour, and nothing worse. */
 
 #define USE_PROBES 8u
 

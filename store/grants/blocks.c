@@ -43,11 +43,13 @@ static int tell(struct store *s, const char *principal, const char *what)
 {
 	char detail[EVENT_DETAIL_MAX];
 
-	snprintf(detail, sizeof detail, "%s: %.200s", what, principal);	/* a very long one is cut: it stands whole in its row */
+	/* a very long one is cut: it stands whole in its row */
+	snprintf(detail, sizeof detail, "%s: %.200s", what, principal);
 	return store_event_add(s, &(struct event){ .kind = EVENT_BINDING_CHANGED, .name = "*", .detail = detail });
 }
 
-int store_block_add(struct store *s, const struct principal *principal, const char *reason, const char *created_by, uint64_t *ret_id)
+int store_block_add(struct store *s, const struct principal *principal, const char *reason, const char *created_by,
+		    uint64_t *ret_id)
 {
 	struct transaction *t = &s->transaction;
 	char text[PRINCIPAL_TEXT_MAX];
@@ -57,7 +59,8 @@ int store_block_add(struct store *s, const struct principal *principal, const ch
 
 	if (r < 0)
 		return r;
-	if (!block_principal_valid(principal) || (reason && strlen(reason) > REASON_MAX) || (created_by && strlen(created_by) > CREATED_BY_MAX))
+	if (!block_principal_valid(principal) || (reason && strlen(reason) > REASON_MAX) ||
+	    (created_by && strlen(created_by) > CREATED_BY_MAX))
 		return -EINVAL;
 	r = binding_principal_text(principal, text);
 	if (r == 0)
@@ -67,7 +70,8 @@ int store_block_add(struct store *s, const struct principal *principal, const ch
 	if (r < 0)
 		return r;
 	change = row_new(ROW_BLOCK, t->head.next_binding);
-	q = db_query(s->write, "INSERT INTO blocks(id, principal, reason, created_by, created, mac) VALUES(?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write,
+		     "INSERT INTO blocks(id, principal, reason, created_by, created, mac) VALUES(?, ?, ?, ?, ?, x'')");
 	query_int(&q, change.row);
 	query_text(&q, text);
 	query_text(&q, reason);

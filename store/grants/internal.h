@@ -13,8 +13,9 @@ int binding_principal_text(const struct principal *p, char ret_text[PRINCIPAL_TE
 #define REASON_MAX     1024
 #define CREATED_BY_MAX 256
 
-/* Reason, creator and date of a binding or a block, which lie in three columns side by side. The reader's mutex is held and the store unlocked; the caller frees, also on failure. -ENOENT. */
+/* Reason, creator and date of a binding or a block, which lie in three columns side by side. The reader's mutex is held
+ * and the store unlocked; the caller frees, also on failure. -ENOENT. */
 int store_read_info(struct store *s, enum row_kind kind, uint64_t id, int reason, struct store_binding_info *info);
-int binding_uses_flush(struct store *s);	/* the writer's mutex is held, no transaction open */
+int binding_uses_flush(struct store *s); /* the writer's mutex is held, no transaction open */
 
 #endif

@@ -9,7 +9,7 @@
 
 static const char magic[4] = { 'C', 'F', 'E', '1' };
 static const char moved_magic[4] = { 'C', 'F', 'E', '2' };
-static const char label[] = "coffer envelope 1";	/* with its NUL */
+static const char label[] = "coffer envelope 1"; /* with its NUL */
 
 #define AAD_LEN (sizeof(label) + 16 + 8 + 4 + 4)
 
@@ -29,7 +29,8 @@ static struct bytes envelope_aad(const struct envelope_context *ctx, size_t len,
 	return (struct bytes){ ret, AAD_LEN };
 }
 
-int envelope_seal(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const void *plain, size_t len, uint8_t *ret_sealed)
+int envelope_seal(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const void *plain, size_t len,
+		  uint8_t *ret_sealed)
 {
 	uint8_t aad[AAD_LEN], *nonce = ret_sealed + sizeof(magic), *cipher = nonce + NONCE_LEN;
 	int r;
@@ -42,10 +43,7 @@ int envelope_seal(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx
 	return r;
 }
 
-static bool is_moved(const uint8_t *sealed)
-{
-	return memcmp(sealed, moved_magic, sizeof(moved_magic)) == 0;
-}
+static bool is_moved(const uint8_t *sealed) { return memcmp(sealed, moved_magic, sizeof(moved_magic)) == 0; }
 
 int envelope_plain_len(const uint8_t *sealed, size_t len, size_t *ret_len)
 {
@@ -91,7 +89,8 @@ size_t envelope_keep_origin(const uint8_t *sealed, size_t len, const struct enve
 	return len + ENVELOPE_ORIGIN;
 }
 
-int envelope_open_into(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len, uint8_t *ret_plain, size_t room, size_t *ret_len)
+int envelope_open_into(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed,
+		       size_t len, uint8_t *ret_plain, size_t room, size_t *ret_len)
 {
 	struct envelope_context origin;
 	uint8_t aad[AAD_LEN];
@@ -114,7 +113,8 @@ int envelope_open_into(const uint8_t dek[KEY_LEN], const struct envelope_context
 	return r;
 }
 
-int envelope_open(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len, struct secbuf *ret_plain)
+int envelope_open(const uint8_t dek[KEY_LEN], const struct envelope_context *ctx, const uint8_t *sealed, size_t len,
+		  struct secbuf *ret_plain)
 {
 	size_t plain_len;
 	int r;

@@ -21,10 +21,7 @@ const struct kek_ops *kek_ops_for(const char *uri)
 	return NULL;
 }
 
-const char *kek_schemes(void)
-{
-	return "file:, passphrase:";
-}
+const char *kek_schemes(void) { return "file:, passphrase:"; }
 
 /* One wrap and unwrap with the configured mechanism. */
 static int self_test(struct kek *k)
@@ -44,13 +41,15 @@ static int self_test(struct kek *k)
 	return r == -EBADMSG ? -EIO : r;
 }
 
-static int publish(int r, const char *uri, struct kek *k, struct kek **ret_kek, const char *line, char *why, size_t why_len)
+static int publish(int r, const char *uri, struct kek *k, struct kek **ret_kek, const char *line, char *why,
+		   size_t why_len)
 {
 	if (r == 0) {
 		r = self_test(k);
 		if (r < 0) {
 			kek_close(k);
-			snprintf(why, why_len, "the key of %.100s fails its self-test: it does not unwrap what it wraps", uri);
+			snprintf(why, why_len,
+				 "the key of %.100s fails its self-test: it does not unwrap what it wraps", uri);
 			return r;
 		}
 		*ret_kek = k;
@@ -67,11 +66,13 @@ static const struct kek_ops *find(const struct kek_source *src, char *why, size_
 	if (ops && strlen(src->uri) >= KEK_URI_MAX)
 		ops = NULL;
 	if (!ops)
-		snprintf(why, why_len, "unknown key provider \"%.100s\": it is one of %s", src->uri ? src->uri : "", kek_schemes());
+		snprintf(why, why_len, "unknown key provider \"%.100s\": it is one of %s", src->uri ? src->uri : "",
+			 kek_schemes());
 	return ops;
 }
 
-int kek_create(const struct kek_source *src, char ret_params[KEK_PARAMS_MAX], struct kek **ret_kek, char *why, size_t why_len)
+int kek_create(const struct kek_source *src, char ret_params[KEK_PARAMS_MAX], struct kek **ret_kek, char *why,
+	       size_t why_len)
 {
 	const struct kek_ops *ops = find(src, why, why_len);
 	char line[KEK_WHY_MAX] = "", params[KEK_PARAMS_MAX] = "";
@@ -100,20 +101,11 @@ int kek_open(const struct kek_source *src, struct kek **ret_kek, char *why, size
 	return publish(r, src->uri, k, ret_kek, line, why, why_len);
 }
 
-enum kek_alg kek_alg(const struct kek *k)
-{
-	return k->alg;
-}
+enum kek_alg kek_alg(const struct kek *k) { return k->alg; }
 
-const char *kek_provider(const struct kek *k)
-{
-	return k->ops->scheme;
-}
+const char *kek_provider(const struct kek *k) { return k->ops->scheme; }
 
-void kek_id(const struct kek *k, uint8_t ret_id[KEK_ID_LEN])
-{
-	memcpy(ret_id, k->id, KEK_ID_LEN);
-}
+void kek_id(const struct kek *k, uint8_t ret_id[KEK_ID_LEN]) { memcpy(ret_id, k->id, KEK_ID_LEN); }
 
 int kek_wrap(struct kek *k, const uint8_t key[KEY_LEN], uint8_t ret_wrapped[KEK_WRAPPED_MAX], size_t *ret_len)
 {

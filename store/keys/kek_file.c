@@ -1,8 +1,10 @@
-/* A KEK in a file: exactly 32 random bytes (AES-KW), or an RSA private key of 2048 to 4096 bits in PEM, not encrypted (RSA-OAEP-256).
+/* A KEK in a file: exactly 32 random bytes (AES-KW), or an RSA private key of 2048 to 4096 bits in PEM, not encrypted
+ * (RSA-OAEP-256).
  *
- * The checks are made on the opened descriptor, not on the path: a file, of root's or our own, that nobody else can read or write.
- * The RSA key lives in OpenSSL's structures, which lie in locked memory because they are made and used between crypto_secret_begin and
- * crypto_secret_end. Why a decryption failed is dropped with OpenSSL's error queue: one error for all. */
+ * The checks are made on the opened descriptor, not on the path: a file, of root's or our own, that nobody else can
+ * read or write. The RSA key lives in OpenSSL's structures, which lie in locked memory because they are made and used
+ * between crypto_secret_begin and crypto_secret_end. Why a decryption failed is dropped with OpenSSL's error queue: one
+ * error for all. */
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -22,7 +24,7 @@
 #include "store/crypto/secbuf.h"
 #include "store/keys/kek_provider.h"
 
-#define PEM_MAX	     16384
+#define PEM_MAX      16384
 #define RSA_BITS_MIN 2048
 #define RSA_BITS_MAX 4096
 
@@ -30,8 +32,8 @@ _Static_assert(RSA_BITS_MAX / 8 <= KEK_WRAPPED_MAX, "a wrapped key fits");
 
 struct kek_file {
 	struct kek base;
-	uint8_t key[KEY_LEN];	/* AES-KW */
-	EVP_PKEY *pkey;		/* RSA */
+	uint8_t key[KEY_LEN]; /* AES-KW */
+	EVP_PKEY *pkey;       /* RSA */
 	EVP_PKEY_CTX *encrypt, *decrypt;
 	size_t modulus_len;
 };
@@ -82,7 +84,10 @@ static int no_passphrase(char *buf, int size, int writing, void *arg)
 
 static int not_a_key(const char *path, size_t len, char *why)
 {
-	return kek_why(-EINVAL, why, "%.120s has %zu bytes, and is neither a key of exactly %d random bytes nor an RSA private key in PEM without a passphrase", path, len, KEY_LEN);
+	return kek_why(-EINVAL, why,
+		       "%.120s has %zu bytes, and is neither a key of exactly %d random bytes nor an RSA private key "
+		       "in PEM without a passphrase",
+		       path, len, KEY_LEN);
 }
 
 static int rsa_load(struct kek_file *k, const void *pem, size_t len, const char *path, char *why)
@@ -97,7 +102,8 @@ static int rsa_load(struct kek_file *k, const void *pem, size_t len, const char 
 		return not_a_key(path, len, why);
 	bits = EVP_PKEY_get_bits(k->pkey);
 	if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX || bits % 8 != 0)
-		return kek_why(-EINVAL, why, "%.120s is an RSA key of %d bits, which is not one of %d to %d", path, bits, RSA_BITS_MIN, RSA_BITS_MAX);
+		return kek_why(-EINVAL, why, "%.120s is an RSA key of %d bits, which is not one of %d to %d", path,
+			       bits, RSA_BITS_MIN, RSA_BITS_MAX);
 	k->modulus_len = (size_t)bits / 8;
 	k->base.alg = KEK_ALG_RSA_OAEP_256;
 	r = rsa_id(k->pkey, k->base.id);
@@ -108,8 +114,9 @@ static int rsa_load(struct kek_file *k, const void *pem, size_t len, const char 
 	return r;
 }
 
-/* What OpenSSL looks up on the way (decoders, key managers) it keeps for the life of the process, and a forked child uses it. So it first goes that
- * way in ordinary memory, with a key that does not matter; then only the key itself comes to lie in the arena. */
+/* What OpenSSL looks up on the way (decoders, key managers) it keeps for the life of the process, and a forked child
+ * uses it. So it first goes that way in ordinary memory, with a key that does not matter; then only the key itself
+ * comes to lie in the arena. */
 static void rsa_warm_up(void)
 {
 	static const uint8_t nothing[KEY_LEN];
@@ -136,7 +143,8 @@ out:
 	BIO_free(bio);
 }
 
-static int rsa_wrap(struct kek_file *k, const uint8_t key[KEY_LEN], uint8_t ret_wrapped[KEK_WRAPPED_MAX], size_t *ret_len)
+static int rsa_wrap(struct kek_file *k, const uint8_t key[KEY_LEN], uint8_t ret_wrapped[KEK_WRAPPED_MAX],
+		    size_t *ret_len)
 {
 	size_t len = KEK_WRAPPED_MAX;
 
@@ -167,7 +175,8 @@ static int rsa_unwrap(struct kek_file *k, const uint8_t *wrapped, size_t len, ui
 
 /* ---- operations ---- */
 
-static int file_wrap(struct kek *base, const uint8_t key[KEY_LEN], uint8_t ret_wrapped[KEK_WRAPPED_MAX], size_t *ret_len)
+static int file_wrap(struct kek *base, const uint8_t key[KEY_LEN], uint8_t ret_wrapped[KEK_WRAPPED_MAX],
+		     size_t *ret_len)
 {
 	struct kek_file *k = (struct kek_file *)base;
 	int r;
@@ -304,7 +313,7 @@ static int file_open(const struct kek_source *src, struct kek **ret_kek, char *w
 	r = file_path(src->uri, &path, why);
 	if (r < 0)
 		return r;
-	if (fd < 0)	/* O_NONBLOCK: a FIFO in its place must not hold us */
+	if (fd < 0) /* O_NONBLOCK: a FIFO in its place must not hold us */
 		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return kek_why(-errno, why, "cannot open the key file %.150s: %s", path, strerror(errno));
@@ -378,7 +387,10 @@ static int file_create(const struct kek_source *src, char ret_params[KEK_PARAMS_
 		goto out;
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 && errno == EEXIST) {
-		r = kek_why(-EEXIST, why, "%.120s exists already: if it is no vault's key any more, move it away; it is never overwritten", path);
+		r = kek_why(-EEXIST, why,
+			    "%.120s exists already: if it is no vault's key any more, move it away; it is never "
+			    "overwritten",
+			    path);
 		goto out;
 	}
 	r = fd < 0 ? -errno : file_write(fd, content);

@@ -2,8 +2,9 @@
  *
  *   scrypt:ln=17,r=8,p=1,salt=<32 hex digits>
  *
- * N = 2^ln; 2^17 takes 128 MiB and about half a second. The cost read back has a floor, so that who can edit vault.conf cannot have the
- * next vault made cheap to guess, and a ceiling, so that he cannot make the key holder take the machine's memory. r and p are fixed. */
+ * N = 2^ln; 2^17 takes 128 MiB and about half a second. The cost read back has a floor, so that who can edit vault.conf
+ * cannot have the next vault made cheap to guess, and a ceiling, so that he cannot make the key holder take the
+ * machine's memory. r and p are fixed. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,8 +14,8 @@
 #include "store/keys/kek_provider.h"
 
 #define LN_DEFAULT 17u
-#define LN_MIN	   15u
-#define LN_MAX	   19u
+#define LN_MIN     15u
+#define LN_MAX     19u
 #define SCRYPT_R   8u
 #define SCRYPT_P   1u
 #define SALT_LEN   16
@@ -75,7 +76,8 @@ static int parse_params(const char *text, unsigned *ret_ln, uint8_t ret_salt[SAL
 	return hex_parse(p, strlen(p), ret_salt, SALT_LEN);
 }
 
-static int derive(const struct kek_source *src, unsigned ln, const uint8_t salt[SALT_LEN], struct kek **ret_kek, char *why)
+static int derive(const struct kek_source *src, unsigned ln, const uint8_t salt[SALT_LEN], struct kek **ret_kek,
+		  char *why)
 {
 	struct kek_passphrase *k;
 	int r;
@@ -85,14 +87,13 @@ static int derive(const struct kek_source *src, unsigned ln, const uint8_t salt[
 		return kek_why(-ENOMEM, why, "no locked memory left for the key");
 	k->base.ops = &kek_passphrase_ops;
 	k->base.alg = KEK_ALG_AES_KW;
-	r = scrypt256((struct bytes){ src->passphrase, src->passphrase_len }, (struct bytes){ salt, SALT_LEN }, ln, SCRYPT_R,
-		      SCRYPT_P, k->key);
+	r = scrypt256((struct bytes){ src->passphrase, src->passphrase_len }, (struct bytes){ salt, SALT_LEN }, ln,
+		      SCRYPT_R, SCRYPT_P, k->key);
 	if (r == 0)
 		r = kek_id_symmetric(k->key, k->base.id);
 	if (r < 0) {
 		secmem_free(k, sizeof(*k));
-		return kek_why(r, why, "scrypt failed: it needs %u MiB of free memory",
-			       (128u * SCRYPT_R << ln) >> 20);
+		return kek_why(r, why, "scrypt failed: it needs %u MiB of free memory", (128u * SCRYPT_R << ln) >> 20);
 	}
 	*ret_kek = &k->base;
 	return 0;
@@ -107,14 +108,16 @@ static int check_passphrase(const struct kek_source *src, char *why)
 	return 0;
 }
 
-static int passphrase_create(const struct kek_source *src, char ret_params[KEK_PARAMS_MAX], struct kek **ret_kek, char *why)
+static int passphrase_create(const struct kek_source *src, char ret_params[KEK_PARAMS_MAX], struct kek **ret_kek,
+			     char *why)
 {
 	uint8_t salt[SALT_LEN];
 	unsigned ln;
 	int r;
 
 	if (parse_uri(src->uri, &ln) < 0)
-		return kek_why(-EINVAL, why, "write passphrase: or passphrase:?ln=N with N from %u to %u", LN_MIN, LN_MAX);
+		return kek_why(-EINVAL, why, "write passphrase: or passphrase:?ln=N with N from %u to %u", LN_MIN,
+			       LN_MAX);
 	r = check_passphrase(src, why);
 	if (r < 0)
 		return r;
@@ -133,15 +136,18 @@ static int passphrase_open(const struct kek_source *src, struct kek **ret_kek, c
 	int r;
 
 	if (parse_uri(src->uri, &ln) < 0 || parse_params(src->params, &ln, salt) < 0)
-		return kek_why(-EINVAL, why, "kek_params in vault.conf are damaged, or their cost is outside ln=%u..%u: restore vault.conf",
-			       LN_MIN, LN_MAX);
+		return kek_why(
+			-EINVAL, why,
+			"kek_params in vault.conf are damaged, or their cost is outside ln=%u..%u: restore vault.conf",
+			LN_MIN, LN_MAX);
 	r = check_passphrase(src, why);
 	if (r < 0)
 		return r;
 	return derive(src, ln, salt, ret_kek, why);
 }
 
-static int passphrase_wrap(struct kek *base, const uint8_t key[KEY_LEN], uint8_t ret_wrapped[KEK_WRAPPED_MAX], size_t *ret_len)
+static int passphrase_wrap(struct kek *base, const uint8_t key[KEY_LEN], uint8_t ret_wrapped[KEK_WRAPPED_MAX],
+			   size_t *ret_len)
 {
 	struct kek_passphrase *k = (struct kek_passphrase *)base;
 	int r = key_wrap(k->key, key, ret_wrapped);
@@ -158,10 +164,7 @@ static int passphrase_unwrap(struct kek *base, const uint8_t *wrapped, size_t le
 	return key_unwrap(k->key, wrapped, len, ret_key);
 }
 
-static void passphrase_close(struct kek *base)
-{
-	secmem_free(base, sizeof(struct kek_passphrase));
-}
+static void passphrase_close(struct kek *base) { secmem_free(base, sizeof(struct kek_passphrase)); }
 
 const struct kek_ops kek_passphrase_ops = {
 	.scheme = "passphrase",

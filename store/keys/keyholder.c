@@ -1,6 +1,7 @@
-/* The role that owns the KEK: one thread, one poll loop, which nobody can hold up. Client sockets are read and written without blocking; a
- * reply that does not fit into a client's socket is dropped (its caller has a deadline). A connection on the unseal socket has a deadline of its
- * own. Only opening the KEK takes time (scrypt: half a second), and only root can ask for it. */
+/* The role that owns the KEK: one thread, one poll loop, which nobody can hold up. Client sockets are read and written
+ * without blocking; a reply that does not fit into a client's socket is dropped (its caller has a deadline). A
+ * connection on the unseal socket has a deadline of its own. Only opening the KEK takes time (scrypt: half a second),
+ * and only root can ask for it. */
 
 #include "store/keys/keyholder.h"
 
@@ -18,21 +19,21 @@
 #include "store/keys/keys.h"
 #include "store/keys/transport.h"
 
-#define CLIENTS_MAX	 16
-#define FAULT_MAX	 (KEK_WHY_MAX + 64)	/* bytes of a line that says why there is no key, and what to do */
-#define VISITORS_MAX	 4	/* connections on the unseal socket at one time */
-#define VISITOR_DEADLINE 5000	/* ms, from accept to the end of the passphrase */
+#define CLIENTS_MAX      16
+#define FAULT_MAX        (KEK_WHY_MAX + 64) /* bytes of a line that says why there is no key, and what to do */
+#define VISITORS_MAX     4                  /* connections on the unseal socket at one time */
+#define VISITOR_DEADLINE 5000               /* ms, from accept to the end of the passphrase */
 
 _Static_assert(FAULT_MAX <= WRAP_RECORD_MAX, "the line fits into a message");
 
 struct client {
-	int fd;			/* borrowed; -1: it has closed */
-	bool notify;		/* a message with number 0 is due */
-	bool told;		/* it has had one from this holder */
+	int fd;      /* borrowed; -1: it has closed */
+	bool notify; /* a message with number 0 is due */
+	bool told;   /* it has had one from this holder */
 };
 
 struct visitor {
-	int fd;			/* -1: free */
+	int fd; /* -1: free */
 	struct secbuf *passphrase;
 	int64_t deadline;
 };
@@ -40,17 +41,18 @@ struct visitor {
 struct holder {
 	const struct keyholder_config *config;
 	const struct kek_ops *ops;
-	struct kek *kek;	/* NULL: sealed */
+	struct kek *kek; /* NULL: sealed */
 	uint64_t unwraps;
-	int64_t tokens;		/* thousandths of an unwrap */
-	int64_t refilled;	/* ms */
+	int64_t tokens;   /* thousandths of an unwrap */
+	int64_t refilled; /* ms */
 	struct client clients[CLIENTS_MAX];
 	size_t n_clients;
 	struct visitor visitors[VISITORS_MAX];
-	struct kh_request *request;	/* locked memory: records are no secrets, replies are */
+	struct kh_request *request; /* locked memory: records are no secrets, replies are */
 	struct kh_reply *reply;
-	struct kh_item *items;		/* of the request, and then of its reply; ordinary memory */
-	uint8_t *transport;		/* locked memory: a private key for as long as this process lives, to which file keys of restores are sealed */
+	struct kh_item *items; /* of the request, and then of its reply; ordinary memory */
+	/* locked memory: a private key for as long as this process lives, to which file keys of restores are sealed */
+	uint8_t *transport;
 };
 
 /* ---- the key ---- */
@@ -99,7 +101,8 @@ static int unlock(struct holder *h, const void *passphrase, size_t len, char *wh
 		else if (h->ops->needs_passphrase)
 			snprintf(why, why_len, "this passphrase does not open the vault");
 		else
-			snprintf(why, why_len, "the key of %.150s is another vault's: it does not open this one", src.uri);
+			snprintf(why, why_len, "the key of %.150s is another vault's: it does not open this one",
+				 src.uri);
 		if (r == -EKEYREJECTED && !h->ops->needs_passphrase)
 			say_what_to_do(why, why_len);
 		return r;
@@ -168,10 +171,11 @@ static int do_unwrap(struct holder *h, const struct wrap_context *ctx)
 		return -EBUSY;
 	h->unwraps++;
 	r = wrap_open(h->kek, ctx, h->request->record, h->request->record_len, h->reply->key);
-	return r == -ENOKEY ? -EBADMSG : r;	/* -ENOKEY is for a sealed vault */
+	return r == -ENOKEY ? -EBADMSG : r; /* -ENOKEY is for a sealed vault */
 }
 
-/* Signs what the worker says: a captured one can sign a false backup while it lasts, and can never take the key along. */
+/* Signs what the worker says: a captured one can sign a false backup while it lasts, and can never take the key along.
+ */
 static int do_signer(struct holder *h)
 {
 	const struct kh_request *q = h->request;
@@ -181,7 +185,9 @@ static int do_signer(struct holder *h)
 	if (!h->kek)
 		return -ENOKEY;
 	if (q->op == KH_SIGN)
-		return q->record_len > WRAP_RECORD_MAX ? -EBADMSG : signer_sign(h->kek, q->vault, q->record, q->record_len, q->data, h->reply->data);
+		return q->record_len > WRAP_RECORD_MAX
+			       ? -EBADMSG
+			       : signer_sign(h->kek, q->vault, q->record, q->record_len, q->data, h->reply->data);
 	r = signer_new(h->kek, q->vault, h->reply->record, &len, h->reply->data);
 	h->reply->record_len = (uint32_t)len;
 	return r;
@@ -217,7 +223,8 @@ static int export_item(struct holder *h, const uint8_t file_key[KEY_LEN], struct
 {
 	const struct wrap_context was = item_was(item);
 	uint8_t sealed[SEALED_SEED_LEN];
-	int r = item->len > WRAP_RECORD_MAX ? -EBADMSG : transport_export(h->kek, file_key, &was, item->data, item->len, sealed);
+	int r = item->len > WRAP_RECORD_MAX ? -EBADMSG
+					    : transport_export(h->kek, file_key, &was, item->data, item->len, sealed);
 
 	if (r == 0) {
 		memcpy(item->data, sealed, sizeof(sealed));
@@ -228,7 +235,9 @@ static int export_item(struct holder *h, const uint8_t file_key[KEY_LEN], struct
 
 static int import_item(struct holder *h, const uint8_t file_key[KEY_LEN], struct kh_item *item)
 {
-	struct wrap_context becomes = { .type = WRAP_DEK, .secret = item->becomes_secret, .version = item->becomes_version };
+	struct wrap_context becomes = { .type = WRAP_DEK,
+					.secret = item->becomes_secret,
+					.version = item->becomes_version };
 	const struct wrap_context was = item_was(item);
 	uint8_t record[WRAP_RECORD_MAX];
 	size_t len = 0;
@@ -257,7 +266,8 @@ static int do_items(struct holder *h)
 		return -EBADMSG;
 	if (export && !allowed(h, q->n_items))
 		return -EBUSY;
-	r = export ? transport_ticket(h->kek, q->vault, q->record, q->record_len, file_key) : box_open(box_label_holder, h->transport, q->data, file_key);
+	r = export ? transport_ticket(h->kek, q->vault, q->record, q->record_len, file_key)
+		   : box_open(box_label_holder, h->transport, q->data, file_key);
 	for (uint32_t i = 0; i < q->n_items && r == 0; i++)
 		r = export ? export_item(h, file_key, &h->items[i]) : import_item(h, file_key, &h->items[i]);
 	secmem_wipe(file_key, sizeof(file_key));
@@ -343,7 +353,8 @@ static void send_reply(struct holder *h, int fd)
 /* One request; a message of another form is dropped. */
 static void serve_client(struct holder *h, struct client *c)
 {
-	struct iovec parts[] = { { h->request, sizeof(*h->request) }, { h->items, KEYS_ITEMS_MAX * sizeof(*h->items) } };
+	struct iovec parts[] = { { h->request, sizeof(*h->request) },
+				 { h->items, KEYS_ITEMS_MAX * sizeof(*h->items) } };
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
 	ssize_t n = recvmsg(c->fd, &message, MSG_DONTWAIT | MSG_TRUNC);
 
@@ -367,7 +378,8 @@ static void send_notice(struct holder *h, struct client *c)
 	secmem_wipe(h->reply, sizeof(*h->reply));
 	h->reply->sealed = !h->kek;
 	h->reply->began = h->config->announce && !c->told;
-	if (send(c->fd, h->reply, sizeof(*h->reply), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && (errno == EAGAIN || errno == EINTR))
+	if (send(c->fd, h->reply, sizeof(*h->reply), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+	    (errno == EAGAIN || errno == EINTR))
 		return;
 	c->notify = false;
 	c->told = true;
@@ -411,7 +423,7 @@ static void visitor_accept(struct holder *h)
 		if (h->visitors[i].fd < 0)
 			v = &h->visitors[i];
 	if (!v)
-		return;		/* stays in the backlog; not polled while there is no room */
+		return; /* stays in the backlog; not polled while there is no room */
 	v->fd = accept4(h->config->unseal_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (v->fd < 0)
 		return;
@@ -460,7 +472,8 @@ static void visitor_read(struct holder *h, struct visitor *v)
 
 #define POLL_MAX (1 + CLIENTS_MAX + VISITORS_MAX)
 
-/* A slot for each, in this order: the unseal socket, clients, visitors; a negative fd is passed over by poll. Returns poll's timeout. */
+/* A slot for each, in this order: the unseal socket, clients, visitors; a negative fd is passed over by poll. Returns
+ * poll's timeout. */
 static int prepare(const struct holder *h, struct pollfd p[POLL_MAX])
 {
 	int64_t soonest = -1;
@@ -517,7 +530,7 @@ static void loop(struct holder *h)
 	while (clients_left(h) > 0) {
 		int n = poll(p, POLL_MAX, prepare(h, p));
 		if (n < 0)
-			continue;	/* EINTR */
+			continue; /* EINTR */
 		serve_clients(h, p + 1);
 		serve_visitors(h, p + 1 + CLIENTS_MAX);
 		if (p[0].fd >= 0 && p[0].revents)
@@ -559,11 +572,12 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 	if (h->kek)
 		return 0;
 	if (h->ops && h->ops->needs_passphrase && !src->passphrase)
-		return 0;	/* sealed */
+		return 0; /* sealed */
 	return unlock(h, src->passphrase, src->passphrase_len, why, why_len);
 }
 
-/* The clients' sockets outlive this process: who asks finds the reason there, and need not wait for an answer that never comes. */
+/* The clients' sockets outlive this process: who asks finds the reason there, and need not wait for an answer that
+ * never comes. */
 static void send_fault(const struct holder *h, int error, const char *why)
 {
 	struct kh_reply fault = { .result = error == -EKEYREJECTED ? error : -EIO, .sealed = 1 };

@@ -1,8 +1,9 @@
-/* What the key holder and its clients say to each other: one struct a message, over SOCK_SEQPACKET, between two processes of the same
- * binary on the same machine, in its byte order. For keyholder.c and keys.c alone.
+/* What the key holder and its clients say to each other: one struct a message, over SOCK_SEQPACKET, between two
+ * processes of the same binary on the same machine, in its byte order. For keyholder.c and keys.c alone.
  *
- * A request has a number that is not 0; its reply has the same. A message with number 0 says that the holder was sealed or unsealed; one with a result, too, that
- * the holder ends because it cannot have its key: the record is then the line that says why. */
+ * A request has a number that is not 0; its reply has the same. A message with number 0 says that the holder was sealed
+ * or unsealed; one with a result, too, that the holder ends because it cannot have its key: the record is then the line
+ * that says why. */
 #ifndef COFFER_STORE_KEYS_KEYHOLDER_PROTO_H
 #define COFFER_STORE_KEYS_KEYHOLDER_PROTO_H
 
@@ -13,8 +14,17 @@
 #include "store/keys/wrap.h"
 
 enum kh_op {
-	KH_WRAP_NEW = 1, KH_UNWRAP, KH_SEAL, KH_STATE,
-	KH_SIGNER_NEW, KH_SIGN, KH_BACKUP_BEGIN, KH_BACKUP_EXPORT, KH_RESTORE_KEY, KH_RESTORE_BEGIN, KH_RESTORE_IMPORT,
+	KH_WRAP_NEW = 1,
+	KH_UNWRAP,
+	KH_SEAL,
+	KH_STATE,
+	KH_SIGNER_NEW,
+	KH_SIGN,
+	KH_BACKUP_BEGIN,
+	KH_BACKUP_EXPORT,
+	KH_RESTORE_KEY,
+	KH_RESTORE_BEGIN,
+	KH_RESTORE_IMPORT,
 };
 
 /* After the request, and after its reply, as many of these as it says: no secret lies in them. */
@@ -37,21 +47,22 @@ struct kh_request {
 	uint32_t n_items;
 	uint32_t pad;
 	uint8_t vault[16];
-	uint8_t data[BOX_LEN];	/* a recipient's key, a box, a digest */
+	uint8_t data[BOX_LEN]; /* a recipient's key, a box, a digest */
 	uint8_t record[WRAP_RECORD_MAX];
 };
 
 struct kh_reply {
 	uint64_t number;
 	uint64_t unwraps;
-	int32_t result;		/* 0 or negative errno */
+	int32_t result; /* 0 or negative errno */
 	uint32_t sealed;
 	uint32_t record_len;
 	uint32_t n_items;
-	uint32_t memory;	/* enum secmem_kind: where the KEK lies, or would */
-	uint32_t began;		/* of a message with number 0: this holder has just begun, and knows nothing of what the one before was asked */
+	uint32_t memory; /* enum secmem_kind: where the KEK lies, or would */
+	/* of a message with number 0: this holder has just begun, and knows nothing of what the one before was asked */
+	uint32_t began;
 	uint8_t key[KEY_LEN];
-	uint8_t data[BOX_LEN];	/* a public key, a box, a signature */
+	uint8_t data[BOX_LEN]; /* a public key, a box, a signature */
 	uint8_t kek_id[KEK_ID_LEN];
 	char provider[32];
 	uint8_t record[WRAP_RECORD_MAX];

@@ -1,8 +1,10 @@
 /* How everybody but the key holder reaches keys: over its socket, or straight over a KEK in this process.
  *
- * One call at a time is on the socket; the deadline counts from the call's beginning, waiting for the turn included. A reply whose number is not the call's is left over
- * from a call that gave up, or from a client that died, and is dropped: numbers begin at random. Messages with number 0 that a call meets are kept as a flag
- * and, when it is done, an eventfd, so that who polls keys_fd (an epoll of both, in which the socket is asleep meanwhile) still hears of them, and of no reply. */
+ * One call at a time is on the socket; the deadline counts from the call's beginning, waiting for the turn included. A
+ * reply whose number is not the call's is left over from a call that gave up, or from a client that died, and is
+ * dropped: numbers begin at random. Messages with number 0 that a call meets are kept as a flag and, when it is done,
+ * an eventfd, so that who polls keys_fd (an epoll of both, in which the socket is asleep meanwhile) still hears of
+ * them, and of no reply. */
 
 #include "store/keys/keys.h"
 
@@ -28,22 +30,22 @@
 #define UNSEAL_DEADLINE_MS 30000
 
 struct keys {
-	pthread_mutex_t lock;		/* of the next four alone; never held across a wait */
+	pthread_mutex_t lock; /* of the next four alone; never held across a wait */
 	pthread_cond_t free;
-	int fault;			/* why the holder has no key; 0: nothing is known against it */
+	int fault; /* why the holder has no key; 0: nothing is known against it */
 	char fault_why[WRAP_RECORD_MAX];
-	bool busy;			/* a call has its turn, and with it everything below */
-	struct kek *kek;		/* local: NULL when sealed */
+	bool busy;       /* a call has its turn, and with it everything below */
+	struct kek *kek; /* local: NULL when sealed */
 	char provider[32];
 	uint64_t unwraps;
-	int fd;				/* socket, or -1: local */
+	int fd; /* socket, or -1: local */
 	int event_fd, epoll_fd;
-	bool gone;			/* the holder has closed its end */
+	bool gone; /* the holder has closed its end */
 	bool changed;
-	uint64_t number;		/* of the last call */
-	struct kh_reply *reply;		/* locked memory */
-	struct kh_item *items;		/* of the request, and then of its reply */
-	uint8_t transport[CURVE_LEN];	/* local: what the key holder has for itself */
+	uint64_t number;              /* of the last call */
+	struct kh_reply *reply;       /* locked memory */
+	struct kh_item *items;        /* of the request, and then of its reply */
+	uint8_t transport[CURVE_LEN]; /* local: what the key holder has for itself */
 };
 
 /* ---- turns ---- */
@@ -66,7 +68,8 @@ static int turn_init(struct keys *k)
 	return r;
 }
 
-/* While a call is on the socket, the replies are its own: whoever polls keys_fd must not wake for them. A socket that is not watched any more stays so. */
+/* While a call is on the socket, the replies are its own: whoever polls keys_fd must not wake for them. A socket that
+ * is not watched any more stays so. */
 static void listen_idle(struct keys *k, bool idle)
 {
 	struct epoll_event ev = { .events = idle ? EPOLLIN : 0, .data.fd = k->fd };
@@ -243,7 +246,8 @@ static void note_fault(struct keys *k, int error, const uint8_t *why)
 	pthread_mutex_unlock(&k->lock);
 }
 
-/* One message into k->reply: 0, -EAGAIN when there is none, -EIO. What is not a reply at all is passed over as one that nobody waits for. */
+/* One message into k->reply: 0, -EAGAIN when there is none, -EIO. What is not a reply at all is passed over as one that
+ * nobody waits for. */
 static int receive(struct keys *k)
 {
 	struct iovec parts[] = { { k->reply, sizeof(*k->reply) }, { k->items, KEYS_ITEMS_MAX * sizeof(*k->items) } };
@@ -269,7 +273,10 @@ static int receive(struct keys *k)
 
 static int send_request(struct keys *k, const struct kh_request *request, int64_t deadline)
 {
-	union { const void *from; void *base; } head = { .from = request };	/* sendmsg only reads */
+	union {
+		const void *from;
+		void *base;
+	} head = { .from = request }; /* sendmsg only reads */
 	size_t size = sizeof(*request) + request->n_items * sizeof(*k->items);
 	struct iovec parts[] = { { head.base, sizeof(*request) }, { k->items, request->n_items * sizeof(*k->items) } };
 	const struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
@@ -306,9 +313,11 @@ static int exchange(struct keys *k, struct kh_request *request, int64_t deadline
 		if (r == -EAGAIN)
 			r = wait_for(k->fd, POLLIN, deadline);
 		else if (r == 0 && k->reply->number == 0 && k->reply->result)
-			r = -ETIMEDOUT;	/* a holder that says so does not answer any more */
+			r = -ETIMEDOUT; /* a holder that says so does not answer any more */
 		else if (r == 0 && k->reply->number == 0 && k->reply->began && request->n_items == 0)
-			r = send_request(k, request, deadline);	/* the holder before may have taken the request along; a second reply is nobody's. Items may be overwritten by now. */
+			/* the holder before may have taken the request along; a second reply is nobody's. Items may be
+			 * overwritten by now. */
+			r = send_request(k, request, deadline);
 		else if (r == 0 && k->reply->number == request->number) {
 			note_fault(k, 0, NULL);
 			return 0;
@@ -366,7 +375,8 @@ static void fill(struct kh_request *request, enum kh_op op, const struct wrap_co
 
 /* ---- the calls ---- */
 
-int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
+int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN],
+		  uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
 {
 	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
 	struct kh_request request;
@@ -393,7 +403,8 @@ out:
 	return r;
 }
 
-static int unwrap_local(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN])
+static int unwrap_local(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len,
+			uint8_t ret_key[KEY_LEN])
 {
 	int r;
 
@@ -401,10 +412,12 @@ static int unwrap_local(struct keys *k, const struct wrap_context *ctx, const ui
 		return -ENOKEY;
 	k->unwraps++;
 	r = wrap_open(k->kek, ctx, record, len, ret_key);
-	return r == -ENOKEY ? -EBADMSG : r;	/* sealed is -ENOKEY here; another KEK's record is one that cannot be opened */
+	/* sealed is -ENOKEY here; another KEK's record is one that cannot be opened */
+	return r == -ENOKEY ? -EBADMSG : r;
 }
 
-int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN])
+int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len,
+		uint8_t ret_key[KEY_LEN])
 {
 	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
 	struct kh_request request;
@@ -433,19 +446,20 @@ out:
 
 /* ---- for backups ---- */
 
-/* Runs a call in its turn: local, which has the KEK (never NULL), or remote, which fills a request, asks, and takes the reply. */
+/* Runs a call in its turn: local, which has the KEK (never NULL), or remote, which fills a request, asks, and takes the
+ * reply. */
 struct call {
 	const uint8_t *vault;
 	const uint8_t *record;
 	size_t record_len;
-	const uint8_t *data;		/* of a request; data_len bytes */
+	const uint8_t *data; /* of a request; data_len bytes */
 	size_t data_len;
 	struct keys_item *items;
 	size_t n;
 	uint8_t *ret_record;
 	size_t *ret_len;
 	uint8_t *ret_key;
-	uint8_t *ret_data;		/* ret_data_len bytes of the reply */
+	uint8_t *ret_data; /* ret_data_len bytes of the reply */
 	size_t ret_data_len;
 };
 
@@ -456,8 +470,11 @@ static void put_items(struct keys *k, struct kh_request *request, const struct c
 		const struct keys_item *from = &c->items[i];
 		struct kh_item *to = &k->items[i];
 
-		*to = (struct kh_item){ .was_secret = from->was.secret, .was_version = from->was.version, .becomes_secret = from->becomes.secret,
-					.becomes_version = from->becomes.version, .len = (uint32_t)from->len };
+		*to = (struct kh_item){ .was_secret = from->was.secret,
+					.was_version = from->was.version,
+					.becomes_secret = from->becomes.secret,
+					.becomes_version = from->becomes.version,
+					.len = (uint32_t)from->len };
 		memcpy(to->was_vault, from->was.vault, sizeof(to->was_vault));
 		memcpy(to->data, from->data, from->len);
 	}
@@ -519,7 +536,9 @@ static int local_items(struct keys *k, const struct call *c, const uint8_t file_
 		if (export)
 			r = transport_export(k->kek, file_key, &item->was, item->data, item->len, out);
 		else
-			r = item->len == SEALED_SEED_LEN ? transport_import(k->kek, file_key, &item->was, item->data, &item->becomes, out, &len) : -EBADMSG;
+			r = item->len == SEALED_SEED_LEN ? transport_import(k->kek, file_key, &item->was, item->data,
+									    &item->becomes, out, &len)
+							 : -EBADMSG;
 		if (r == 0) {
 			memcpy(item->data, out, len);
 			item->len = len;
@@ -573,23 +592,42 @@ static int run(struct keys *k, enum kh_op op, const struct call *c)
 	return r;
 }
 
-int keys_signer_new(struct keys *k, const uint8_t vault[16], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len, uint8_t ret_public[CURVE_LEN])
+int keys_signer_new(struct keys *k, const uint8_t vault[16], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len,
+		    uint8_t ret_public[CURVE_LEN])
 {
-	return run(k, KH_SIGNER_NEW, &(struct call){ .vault = vault, .ret_record = ret_record, .ret_len = ret_len, .ret_data = ret_public,
-						     .ret_data_len = CURVE_LEN });
+	return run(k, KH_SIGNER_NEW,
+		   &(struct call){ .vault = vault,
+				   .ret_record = ret_record,
+				   .ret_len = ret_len,
+				   .ret_data = ret_public,
+				   .ret_data_len = CURVE_LEN });
 }
 
-int keys_sign(struct keys *k, const uint8_t vault[16], const uint8_t *record, size_t len, const uint8_t digest[DIGEST_LEN], uint8_t ret_signature[SIGNATURE_LEN])
+int keys_sign(struct keys *k, const uint8_t vault[16], const uint8_t *record, size_t len,
+	      const uint8_t digest[DIGEST_LEN], uint8_t ret_signature[SIGNATURE_LEN])
 {
-	return run(k, KH_SIGN, &(struct call){ .vault = vault, .record = record, .record_len = len, .data = digest, .data_len = DIGEST_LEN,
-					       .ret_data = ret_signature, .ret_data_len = SIGNATURE_LEN });
+	return run(k, KH_SIGN,
+		   &(struct call){ .vault = vault,
+				   .record = record,
+				   .record_len = len,
+				   .data = digest,
+				   .data_len = DIGEST_LEN,
+				   .ret_data = ret_signature,
+				   .ret_data_len = SIGNATURE_LEN });
 }
 
-int keys_backup_begin(struct keys *k, const uint8_t vault[16], const uint8_t recipient[CURVE_LEN], struct transport_start *ret)
+int keys_backup_begin(struct keys *k, const uint8_t vault[16], const uint8_t recipient[CURVE_LEN],
+		      struct transport_start *ret)
 {
 	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
-	const struct call c = { .vault = vault, .data = recipient, .data_len = CURVE_LEN, .ret_record = ret->ticket, .ret_len = &ret->ticket_len,
-				.ret_key = ret->stream_key, .ret_data = ret->box, .ret_data_len = BOX_LEN };
+	const struct call c = { .vault = vault,
+				.data = recipient,
+				.data_len = CURVE_LEN,
+				.ret_record = ret->ticket,
+				.ret_len = &ret->ticket_len,
+				.ret_key = ret->stream_key,
+				.ret_data = ret->box,
+				.ret_data_len = BOX_LEN };
 	int r = take_turn(k, deadline);
 
 	if (r < 0)
@@ -602,9 +640,12 @@ int keys_backup_begin(struct keys *k, const uint8_t vault[16], const uint8_t rec
 	return r;
 }
 
-int keys_backup_export(struct keys *k, const uint8_t vault[16], const uint8_t *ticket, size_t ticket_len, struct keys_item *items, size_t n)
+int keys_backup_export(struct keys *k, const uint8_t vault[16], const uint8_t *ticket, size_t ticket_len,
+		       struct keys_item *items, size_t n)
 {
-	return run(k, KH_BACKUP_EXPORT, &(struct call){ .vault = vault, .record = ticket, .record_len = ticket_len, .items = items, .n = n });
+	return run(k, KH_BACKUP_EXPORT,
+		   &(struct call){
+			   .vault = vault, .record = ticket, .record_len = ticket_len, .items = items, .n = n });
 }
 
 int keys_restore_key(struct keys *k, uint8_t ret_public[CURVE_LEN])
@@ -620,7 +661,12 @@ int keys_restore_begin(struct keys *k, const uint8_t box[BOX_LEN], uint8_t ret_s
 int keys_restore_import(struct keys *k, const uint8_t box[BOX_LEN], struct keys_item *items, size_t n)
 {
 	/* Every item becomes a version of one vault. */
-	return run(k, KH_RESTORE_IMPORT, &(struct call){ .vault = n ? items[0].becomes.vault : NULL, .data = box, .data_len = BOX_LEN, .items = items, .n = n });
+	return run(k, KH_RESTORE_IMPORT,
+		   &(struct call){ .vault = n ? items[0].becomes.vault : NULL,
+				   .data = box,
+				   .data_len = BOX_LEN,
+				   .items = items,
+				   .n = n });
 }
 
 int keys_seal(struct keys *k)
@@ -653,7 +699,9 @@ static void state_local(const struct keys *k, struct keys_state *ret_state)
 
 static void state_of(const struct kh_reply *reply, struct keys_state *ret_state)
 {
-	*ret_state = (struct keys_state){ .sealed = reply->sealed != 0, .unwraps = reply->unwraps, .memory = (enum secmem_kind)reply->memory };
+	*ret_state = (struct keys_state){ .sealed = reply->sealed != 0,
+					  .unwraps = reply->unwraps,
+					  .memory = (enum secmem_kind)reply->memory };
 	memcpy(ret_state->provider, reply->provider, sizeof(ret_state->provider) - 1);
 	memcpy(ret_state->kek_id, reply->kek_id, KEK_ID_LEN);
 }
@@ -679,17 +727,15 @@ int keys_state(struct keys *k, struct keys_state *ret_state)
 	return r;
 }
 
-int keys_fd(struct keys *k)
-{
-	return k->epoll_fd;
-}
+int keys_fd(struct keys *k) { return k->epoll_fd; }
 
 bool keys_state_changed(struct keys *k)
 {
 	bool changed;
 
 	if (k->fd < 0 || !try_turn(k))
-		return false;	/* a call is on the socket: it leaves the flag, and makes the eventfd readable when it is done */
+		/* a call is on the socket: it leaves the flag, and makes the eventfd readable when it is done */
+		return false;
 	while (!k->gone && receive(k) == 0)
 		;
 	secmem_wipe(k->reply, sizeof(*k->reply));
@@ -701,7 +747,8 @@ bool keys_state_changed(struct keys *k)
 
 /* ---- unsealing ---- */
 
-/* Through a descriptor of its directory, for a socket's address has room for 107 bytes of a path only. Proc's own name of the descriptor is short. */
+/* Through a descriptor of its directory, for a socket's address has room for 107 bytes of a path only. Proc's own name
+ * of the descriptor is short. */
 static int unseal_address(const char *path, struct sockaddr_un *ret, int *ret_dir)
 {
 	const char *slash = strrchr(path, '/');

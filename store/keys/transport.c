@@ -26,7 +26,8 @@ static struct wrap_context ticket_context(const uint8_t vault[16])
 	return ctx;
 }
 
-int transport_begin(struct kek *k, const uint8_t vault[16], const uint8_t recipient[CURVE_LEN], struct transport_start *ret)
+int transport_begin(struct kek *k, const uint8_t vault[16], const uint8_t recipient[CURVE_LEN],
+		    struct transport_start *ret)
 {
 	const struct wrap_context ctx = ticket_context(vault);
 	uint8_t file_key[KEY_LEN];
@@ -40,7 +41,8 @@ int transport_begin(struct kek *k, const uint8_t vault[16], const uint8_t recipi
 	return r;
 }
 
-int transport_ticket(struct kek *k, const uint8_t vault[16], const uint8_t *ticket, size_t len, uint8_t ret_file_key[KEY_LEN])
+int transport_ticket(struct kek *k, const uint8_t vault[16], const uint8_t *ticket, size_t len,
+		     uint8_t ret_file_key[KEY_LEN])
 {
 	const struct wrap_context ctx = ticket_context(vault);
 	int r = wrap_open(k, &ctx, ticket, len, ret_file_key);
@@ -60,13 +62,13 @@ static int seed_key(const uint8_t file_key[KEY_LEN], const struct wrap_context *
 	return hkdf256(file_key, "coffer backup seed 1", (struct bytes){ context, sizeof context }, ret_key);
 }
 
-int transport_export(struct kek *k, const uint8_t file_key[KEY_LEN], const struct wrap_context *was, const uint8_t *record, size_t len,
-		     uint8_t ret_sealed[SEALED_SEED_LEN])
+int transport_export(struct kek *k, const uint8_t file_key[KEY_LEN], const struct wrap_context *was,
+		     const uint8_t *record, size_t len, uint8_t ret_sealed[SEALED_SEED_LEN])
 {
 	uint8_t seed[KEY_LEN], key[KEY_LEN];
 	int r = wrap_open_seed(k, was, record, len, seed);
 
-	if (r == -ENOKEY)	/* which is for a sealed vault */
+	if (r == -ENOKEY) /* which is for a sealed vault */
 		r = -EBADMSG;
 	if (r == 0)
 		r = seed_key(file_key, was, key);
@@ -77,8 +79,9 @@ int transport_export(struct kek *k, const uint8_t file_key[KEY_LEN], const struc
 	return r;
 }
 
-int transport_import(struct kek *k, const uint8_t file_key[KEY_LEN], const struct wrap_context *was, const uint8_t sealed[SEALED_SEED_LEN],
-		     const struct wrap_context *becomes, uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
+int transport_import(struct kek *k, const uint8_t file_key[KEY_LEN], const struct wrap_context *was,
+		     const uint8_t sealed[SEALED_SEED_LEN], const struct wrap_context *becomes,
+		     uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
 {
 	uint8_t seed[KEY_LEN], key[KEY_LEN];
 	int r = seed_key(file_key, was, key);
@@ -102,7 +105,8 @@ static struct wrap_context signer_context(const uint8_t vault[16])
 	return ctx;
 }
 
-int signer_new(struct kek *k, const uint8_t vault[16], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len, uint8_t ret_public[CURVE_LEN])
+int signer_new(struct kek *k, const uint8_t vault[16], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len,
+	       uint8_t ret_public[CURVE_LEN])
 {
 	const struct wrap_context ctx = signer_context(vault);
 	uint8_t private[CURVE_LEN];
@@ -114,7 +118,7 @@ int signer_new(struct kek *k, const uint8_t vault[16], uint8_t ret_record[WRAP_R
 	return r;
 }
 
-static const char signature_label[] = "coffer backup signature 1";	/* with its NUL */
+static const char signature_label[] = "coffer backup signature 1"; /* with its NUL */
 #define SIGNED_LEN (sizeof signature_label + DIGEST_LEN)
 
 static void signed_message(const uint8_t digest[DIGEST_LEN], uint8_t ret[SIGNED_LEN])
@@ -123,8 +127,8 @@ static void signed_message(const uint8_t digest[DIGEST_LEN], uint8_t ret[SIGNED_
 	memcpy(ret + sizeof signature_label, digest, DIGEST_LEN);
 }
 
-int signer_sign(struct kek *k, const uint8_t vault[16], const uint8_t *record, size_t len, const uint8_t digest[DIGEST_LEN],
-		uint8_t ret_signature[SIGNATURE_LEN])
+int signer_sign(struct kek *k, const uint8_t vault[16], const uint8_t *record, size_t len,
+		const uint8_t digest[DIGEST_LEN], uint8_t ret_signature[SIGNATURE_LEN])
 {
 	const struct wrap_context ctx = signer_context(vault);
 	uint8_t private[CURVE_LEN], message[SIGNED_LEN];
@@ -139,7 +143,8 @@ int signer_sign(struct kek *k, const uint8_t vault[16], const uint8_t *record, s
 	return r;
 }
 
-int signer_verify(const uint8_t public[CURVE_LEN], const uint8_t digest[DIGEST_LEN], const uint8_t signature[SIGNATURE_LEN])
+int signer_verify(const uint8_t public[CURVE_LEN], const uint8_t digest[DIGEST_LEN],
+		  const uint8_t signature[SIGNATURE_LEN])
 {
 	uint8_t message[SIGNED_LEN];
 

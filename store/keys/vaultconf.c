@@ -8,8 +8,9 @@
  *   kek_params = <text>             left out when the provider keeps none
  *   vault_record = <hex>            the wrapped vault key (wrap.c)
  *
- * Printable ASCII, but for kek, which may be UTF-8 without control characters; each line ended by a newline, "key = value" with exactly one blank on each side of the first "=", each key once. What is not known
- * is an error and not passed over: a key that this version cannot honour may be one that matters. */
+ * Printable ASCII, but for kek, which may be UTF-8 without control characters; each line ended by a newline, "key =
+ * value" with exactly one blank on each side of the first "=", each key once. What is not known is an error and not
+ * passed over: a key that this version cannot honour may be one that matters. */
 #include "store/keys/vaultconf.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@
 
 #define FILE_NAME "vault.conf"
 #define TEMP_NAME "vault.conf.new"
-#define FORMAT	  "1"
+#define FORMAT    "1"
 
 /* ---- text ---- */
 
@@ -48,7 +49,8 @@ static size_t utf8_character(const uint8_t *s, size_t len)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
 	/* controls; overlong forms; surrogates; beyond U+10FFFF */
-	if ((b == 0xc2 && s[1] < 0xa0) || (b == 0xe0 && s[1] < 0xa0) || (b == 0xed && s[1] > 0x9f) || (b == 0xf0 && s[1] < 0x90) || (b == 0xf4 && s[1] > 0x8f))
+	if ((b == 0xc2 && s[1] < 0xa0) || (b == 0xe0 && s[1] < 0xa0) || (b == 0xed && s[1] > 0x9f) ||
+	    (b == 0xf0 && s[1] < 0x90) || (b == 0xf4 && s[1] > 0x8f))
 		return 0;
 	return n;
 }
@@ -56,17 +58,16 @@ static size_t utf8_character(const uint8_t *s, size_t len)
 static bool is_printable(const char *text, size_t len, bool ascii)
 {
 	for (size_t at = 0, n; at < len; at += n) {
-		n = text[at] >= ' ' && text[at] <= '~' ? 1 : ascii ? 0 : utf8_character((const uint8_t *)text + at, len - at);
+		n = text[at] >= ' ' && text[at] <= '~' ? 1
+		    : ascii                            ? 0
+						       : utf8_character((const uint8_t *)text + at, len - at);
 		if (n == 0)
 			return false;
 	}
 	return true;
 }
 
-bool kek_uri_valid(const char *uri)
-{
-	return is_printable(uri, strlen(uri), false);
-}
+bool kek_uri_valid(const char *uri) { return is_printable(uri, strlen(uri), false); }
 
 static int set_text(char *ret, size_t size, const char *value, size_t len)
 {
@@ -174,7 +175,8 @@ int vaultconf_parse(const char *text, size_t len, struct vaultconf *ret_conf, ch
 		const char *newline = memchr(line, '\n', (size_t)(end - line));
 		int r = newline ? parse_line(line, (size_t)(newline - line), &c, &seen) : -EINVAL;
 		if (r == -EPROTONOSUPPORT) {
-			snprintf(why, why_len, "vault.conf is of a newer format: use the version of coffer that made it");
+			snprintf(why, why_len,
+				 "vault.conf is of a newer format: use the version of coffer that made it");
 			return r;
 		}
 		if (r < 0) {
@@ -186,7 +188,8 @@ int vaultconf_parse(const char *text, size_t len, struct vaultconf *ret_conf, ch
 	for (size_t i = 0; i < N_KEYS; i++) {
 		if (keys[i].optional || seen & 1u << i)
 			continue;
-		snprintf(why, why_len, "vault.conf is damaged, it has no \"%s\": restore it from a backup", keys[i].name);
+		snprintf(why, why_len, "vault.conf is damaged, it has no \"%s\": restore it from a backup",
+			 keys[i].name);
 		return -EINVAL;
 	}
 	*ret_conf = c;
@@ -206,7 +209,8 @@ int vaultconf_print(const struct vaultconf *c, char ret_text[VAULTCONF_MAX])
 	n = snprintf(text, sizeof(text),
 		     "# A coffer vault. Made by coffer init; without the key that kek names, nothing here opens.\n"
 		     "format = " FORMAT "\nname = %s\nid = %s\nkek = %s\n%s%s%svault_record = %s\n",
-		     c->name, id, c->kek, c->kek_params[0] ? "kek_params = " : "", c->kek_params, c->kek_params[0] ? "\n" : "", record);
+		     c->name, id, c->kek, c->kek_params[0] ? "kek_params = " : "", c->kek_params,
+		     c->kek_params[0] ? "\n" : "", record);
 	if (n < 0 || n >= VAULTCONF_MAX)
 		return -EINVAL;
 	/* what cannot be read back is not written: a newline in a URI would be a line of its own */
@@ -230,7 +234,8 @@ static int check_file(int fd, char *why, size_t why_len)
 		return -EINVAL;
 	}
 	if (st.st_mode & 022 || (st.st_uid != 0 && st.st_uid != geteuid())) {
-		snprintf(why, why_len, "others can change vault.conf: look at what it says, then run chown root and chmod 644 on it");
+		snprintf(why, why_len,
+			 "others can change vault.conf: look at what it says, then run chown root and chmod 644 on it");
 		return -EACCES;
 	}
 	return 0;
@@ -323,7 +328,7 @@ int vaultconf_write(int dir_fd, const struct vaultconf *conf)
 		(void)unlinkat(dir_fd, TEMP_NAME, 0);
 		return r;
 	}
-	dir = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);	/* dir_fd may be O_PATH */
+	dir = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* dir_fd may be O_PATH */
 	if (dir < 0)
 		return -errno;
 	if (fsync(dir) < 0)

@@ -12,8 +12,9 @@
  *       52      n  the seed, 32 random bytes, wrapped by the KEK
  *     52+n     32  HMAC-SHA-256 of all bytes before it, under HKDF-SHA-256(seed, info "coffer record 1")
  *
- * The key that is handed out is HKDF-SHA-256(seed, info "coffer key 1"). Who lacks the KEK's private part can make an RSA record of a seed
- * of his own, but not one of a seed that is in use: a record proves its context to who holds its key, and rows have MACs besides. */
+ * The key that is handed out is HKDF-SHA-256(seed, info "coffer key 1"). Who lacks the KEK's private part can make an
+ * RSA record of a seed of his own, but not one of a seed that is in use: a record proves its context to who holds its
+ * key, and rows have MACs besides. */
 #include "store/keys/wrap.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ _Static_assert(HEAD_LEN + KEK_WRAPPED_MAX + DIGEST_LEN <= WRAP_RECORD_MAX, "a re
 
 static const char magic[4] = { 'C', 'F', 'W', '1' };
 
-struct record {		/* borrowed from the bytes */
+struct record { /* borrowed from the bytes */
 	const uint8_t *bytes;
 	const uint8_t *wrapped;
 	const uint8_t *mac;
@@ -57,7 +58,8 @@ static int parse(const uint8_t *bytes, size_t len, struct record *ret)
 	n = get_be16(bytes + 6);
 	if (len != HEAD_LEN + n + DIGEST_LEN)
 		return -EBADMSG;
-	if (bytes[5] == KEK_ALG_AES_KW ? n != KW_LEN : bytes[5] != KEK_ALG_RSA_OAEP_256 || n < RSA_LEN_MIN || n > KEK_WRAPPED_MAX)
+	if (bytes[5] == KEK_ALG_AES_KW ? n != KW_LEN
+				       : bytes[5] != KEK_ALG_RSA_OAEP_256 || n < RSA_LEN_MIN || n > KEK_WRAPPED_MAX)
 		return -EBADMSG;
 	*ret = (struct record){ bytes, bytes + HEAD_LEN, bytes + HEAD_LEN + n, n };
 	return 0;
@@ -101,8 +103,8 @@ static int make(struct kek *k, const struct wrap_context *ctx, const uint8_t see
 	return 0;
 }
 
-int wrap_new(struct kek *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN], uint8_t ret_record[WRAP_RECORD_MAX],
-	     size_t *ret_len)
+int wrap_new(struct kek *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN],
+	     uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
 {
 	uint8_t seed[KEY_LEN];
 	int r = random_bytes(seed, sizeof(seed));
@@ -113,12 +115,14 @@ int wrap_new(struct kek *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_
 	return r;
 }
 
-int wrap_seed(struct kek *k, const struct wrap_context *ctx, const uint8_t seed[KEY_LEN], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
+int wrap_seed(struct kek *k, const struct wrap_context *ctx, const uint8_t seed[KEY_LEN],
+	      uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
 {
 	return make(k, ctx, seed, NULL, ret_record, ret_len);
 }
 
-int wrap_open_seed(struct kek *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_seed[KEY_LEN])
+int wrap_open_seed(struct kek *k, const struct wrap_context *ctx, const uint8_t *record, size_t len,
+		   uint8_t ret_seed[KEY_LEN])
 {
 	uint8_t expected[HEAD_LEN], seed[KEY_LEN], mac[DIGEST_LEN];
 	struct record rec;
@@ -126,7 +130,8 @@ int wrap_open_seed(struct kek *k, const struct wrap_context *ctx, const uint8_t 
 
 	if (r < 0)
 		return r;
-	/* Everything but the KEK's id and algorithm first: a record for something else is that, whoever's KEK it names. */
+	/* Everything but the KEK's id and algorithm first: a record for something else is that, whoever's KEK it names.
+	 */
 	put_head(expected, ctx, k, rec.wrapped_len);
 	if (record[4] != expected[4] || memcmp(record + 8, expected + 8, 36 - 8) != 0)
 		return -EBADMSG;
@@ -146,7 +151,8 @@ int wrap_open_seed(struct kek *k, const struct wrap_context *ctx, const uint8_t 
 	return r;
 }
 
-int wrap_open(struct kek *k, const struct wrap_context *ctx, const uint8_t *record, size_t len, uint8_t ret_key[KEY_LEN])
+int wrap_open(struct kek *k, const struct wrap_context *ctx, const uint8_t *record, size_t len,
+	      uint8_t ret_key[KEY_LEN])
 {
 	uint8_t seed[KEY_LEN];
 	int r = wrap_open_seed(k, ctx, record, len, seed);

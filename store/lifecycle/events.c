@@ -2,10 +2,13 @@
  *
  * An event is one line of JSON, printable ASCII, at most EVENT_LINE_MAX bytes:
  *
- *   {"at":1234,"time":"2026-08-01T12:00:00.000000000Z","event":"NewVersionCreated","kind":"secret","name":"db","version":3,"detail":"…"}\n
+ *   {"at":1234,"time":"2026-08-01T12:00:00.000000000Z","event":"NewVersionCreated",
+ *    "kind":"secret","name":"db","version":3,"detail":"…"}\n
  *
- * at is where the line begins in the stream of all lines that ever were; version and detail are there where there is something to say. The row's id is the same number:
- * one look-up finds the line that any byte belongs to. The stream tells programs that something happened, and what happened is proved by the log. The newest line never goes, so that no number is given twice. */
+ * at is where the line begins in the stream of all lines that ever were; version and detail are there where there is
+ * something to say. The row's id is the same number: one look-up finds the line that any byte belongs to. The stream
+ * tells programs that something happened, and what happened is proved by the log. The newest line never goes, so that
+ * no number is given twice. */
 
 #include "store/lifecycle/events.h"
 
@@ -18,22 +21,30 @@
 #include "store/core/row_change.h"
 #include "store/core/transaction_internal.h"
 
-#define PRUNE_ROWS 2000		/* at a time: writers wait meanwhile */
+#define PRUNE_ROWS 2000 /* at a time: writers wait meanwhile */
 
 static const char *const names[EVENT_KINDS] = {
-	[EVENT_NEW_VERSION] = "NewVersionCreated", [EVENT_NEAR_EXPIRY] = "NearExpiry", [EVENT_EXPIRED] = "Expired", [EVENT_DELETED] = "Deleted",
-	[EVENT_RECOVERED] = "Recovered", [EVENT_PURGED] = "Purged", [EVENT_BINDING_CHANGED] = "BindingChanged", [EVENT_ROTATION_FAILED] = "RotationFailed",
-	[EVENT_HOOK_FAILED] = "HookFailed", [EVENT_AUDIT_TAMPERED] = "AuditTampered", [EVENT_SELF_GRANTED] = "SelfGranted",
+	[EVENT_NEW_VERSION] = "NewVersionCreated",
+	[EVENT_NEAR_EXPIRY] = "NearExpiry",
+	[EVENT_EXPIRED] = "Expired",
+	[EVENT_DELETED] = "Deleted",
+	[EVENT_RECOVERED] = "Recovered",
+	[EVENT_PURGED] = "Purged",
+	[EVENT_BINDING_CHANGED] = "BindingChanged",
+	[EVENT_ROTATION_FAILED] = "RotationFailed",
+	[EVENT_HOOK_FAILED] = "HookFailed",
+	[EVENT_AUDIT_TAMPERED] = "AuditTampered",
+	[EVENT_SELF_GRANTED] = "SelfGranted",
 	[EVENT_VERSION_DESTROYED] = "VersionDestroyed",
 };
 
 /* What the event is about, where it is not a secret. */
-static const char *const subjects[EVENT_KINDS] = { [EVENT_BINDING_CHANGED] = "binding", [EVENT_HOOK_FAILED] = "hook", [EVENT_AUDIT_TAMPERED] = "log", [EVENT_SELF_GRANTED] = "binding" };
+static const char *const subjects[EVENT_KINDS] = { [EVENT_BINDING_CHANGED] = "binding",
+						   [EVENT_HOOK_FAILED] = "hook",
+						   [EVENT_AUDIT_TAMPERED] = "log",
+						   [EVENT_SELF_GRANTED] = "binding" };
 
-const char *event_name(enum event_kind kind)
-{
-	return kind > 0 && kind < EVENT_KINDS ? names[kind] : "unknown";
-}
+const char *event_name(enum event_kind kind) { return kind > 0 && kind < EVENT_KINDS ? names[kind] : "unknown"; }
 
 int event_parse(const char *name, enum event_kind *ret_kind)
 {
@@ -49,7 +60,8 @@ int event_parse(const char *name, enum event_kind *ret_kind)
 
 int events_range(struct db *db, uint64_t *ret_first, uint64_t *ret_end)
 {
-	struct query q = db_query(db, "SELECT id, id + length(line) FROM events WHERE id IN ((SELECT min(id) FROM events), (SELECT max(id) FROM events)) ORDER BY id");
+	struct query q = db_query(db, "SELECT id, id + length(line) FROM events WHERE id IN ((SELECT min(id) FROM "
+				      "events), (SELECT max(id) FROM events)) ORDER BY id");
 	uint64_t first = 0, end = 0;
 	int r, n = 0;
 
@@ -114,8 +126,10 @@ static size_t print_line(const struct event *e, uint64_t at, int64_t now, char r
 		snprintf(version, sizeof version, ",\"version\":%u", e->version);
 	if (detail[0])
 		snprintf(more, sizeof more, ",\"detail\":\"%s\"", detail);
-	int n = snprintf(ret_line, EVENT_LINE_MAX, "{\"at\":%llu,\"time\":\"%s\",\"event\":\"%s\",\"kind\":\"%s\",\"name\":\"%s\"%s%s}\n", (unsigned long long)at, time,
-			 event_name(e->kind), subjects[e->kind] ? subjects[e->kind] : "secret", e->name, version, more);
+	int n = snprintf(ret_line, EVENT_LINE_MAX,
+			 "{\"at\":%llu,\"time\":\"%s\",\"event\":\"%s\",\"kind\":\"%s\",\"name\":\"%s\"%s%s}\n",
+			 (unsigned long long)at, time, event_name(e->kind),
+			 subjects[e->kind] ? subjects[e->kind] : "secret", e->name, version, more);
 	return n > 0 && n < EVENT_LINE_MAX ? (size_t)n : 0;
 }
 
@@ -138,7 +152,8 @@ int store_event_add(struct store *s, const struct event *e)
 	len = print_line(e, at, now, line);
 	if (len == 0 || at > INT64_MAX - EVENT_LINE_MAX)
 		return transaction_fail(s, -EOVERFLOW);
-	q = db_query(s->write, "INSERT INTO events(id, time, kind, object, version, same, name, line, mac) VALUES(?, ?, ?, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT INTO events(id, time, kind, object, version, same, name, line, mac) VALUES(?, "
+			       "?, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, (int64_t)at);
 	query_int(&q, now);
 	query_int(&q, e->kind);
@@ -171,7 +186,8 @@ int store_event_add_of(struct store *s, enum event_kind kind, uint32_t id, uint3
 	query_end(&q);
 	if (!text)
 		return transaction_fail(s, r < 0 ? r : -ENOENT);
-	return store_event_add(s, &(struct event){ .kind = kind, .secret = id, .version = version, .name = name, .same = same });
+	return store_event_add(s, &(struct event){
+					  .kind = kind, .secret = id, .version = version, .name = name, .same = same });
 }
 
 /* Where the lines begin that are kept: those that some hook has yet to hear of are among them, up to a limit. */
@@ -193,7 +209,8 @@ static int kept_from(struct store *s, uint64_t end, uint64_t *ret_from)
 static int prune_before(struct store *s, void *arg)
 {
 	const uint64_t *from = arg;
-	struct query q = db_query(s->write, "SELECT max(id) FROM (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)");
+	struct query q = db_query(s->write,
+				  "SELECT max(id) FROM (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)");
 	int64_t last = -1;
 	int r;
 
@@ -235,8 +252,9 @@ void store_events_range(const struct store *s, uint64_t *ret_first, uint64_t *re
 /* Stands q on the line that holds byte `at`, or begins after it. */
 static struct query events_from(struct store *s, uint64_t at)
 {
-	struct query q = db_query(s->read, "SELECT id, time, kind, object, version, same, name, line, mac FROM events"
-					   " WHERE id >= ifnull((SELECT max(id) FROM events WHERE id <= ?), 0) ORDER BY id");
+	struct query q = db_query(s->read,
+				  "SELECT id, time, kind, object, version, same, name, line, mac FROM events"
+				  " WHERE id >= ifnull((SELECT max(id) FROM events WHERE id <= ?), 0) ORDER BY id");
 
 	query_int(&q, at > INT64_MAX ? INT64_MAX : (int64_t)at);
 	return q;
@@ -277,7 +295,7 @@ int store_events_read(struct store *s, uint64_t at, void *ret, size_t len, size_
 	while (r == 0 && got < len && (r = query_step(&q)) > 0) {
 		r = take_line(s, &q, at + got, (uint8_t *)ret + got, len - got, &n);
 		if (r == -ESTALE && got > 0)
-			r = -EBADMSG;	/* a hole */
+			r = -EBADMSG; /* a hole */
 		got += r == 0 ? n : 0;
 		if (r == 0 && n == 0)
 			break;
@@ -293,8 +311,12 @@ int store_events_read(struct store *s, uint64_t at, void *ret, size_t len, size_
 static int take_row(struct store *s, const struct query *q, struct event_row *ret)
 {
 	const char *name = column_text(q, 6), *line = column_text(q, 7);
-	struct event_row row = { .at = (uint64_t)column_int(q, 0), .time = column_int(q, 1), .kind = (enum event_kind)column_int(q, 2),
-				 .secret = (uint32_t)column_int(q, 3), .version = (uint32_t)column_int(q, 4), .same = column_int(q, 5) != 0 };
+	struct event_row row = { .at = (uint64_t)column_int(q, 0),
+				 .time = column_int(q, 1),
+				 .kind = (enum event_kind)column_int(q, 2),
+				 .secret = (uint32_t)column_int(q, 3),
+				 .version = (uint32_t)column_int(q, 4),
+				 .same = column_int(q, 5) != 0 };
 	uint8_t mac[DIGEST_LEN];
 	int r = row_verify(s->row_keys->row, ROW_EVENT, q, mac);
 
@@ -318,7 +340,8 @@ int store_events_next(struct store *s, uint64_t at, struct event_row *ret_rows, 
 		return r;
 	r = s->row_keys ? 0 : -ENOKEY;
 	if (r == 0) {
-		q = db_query(s->read, "SELECT id, time, kind, object, version, same, name, line, mac FROM events WHERE id >= ? ORDER BY id");
+		q = db_query(s->read, "SELECT id, time, kind, object, version, same, name, line, mac FROM events WHERE "
+				      "id >= ? ORDER BY id");
 		query_int(&q, at > INT64_MAX ? INT64_MAX : (int64_t)at);
 	}
 	while (r == 0 && got < n && (r = query_step(&q)) > 0) {

@@ -11,22 +11,22 @@
 int events_range(struct db *db, uint64_t *ret_first, uint64_t *ret_end);
 /* In the transaction: where the next event's line begins. */
 int events_position(struct store *s, uint64_t *ret_at);
-int events_prune(struct store *s);	/* the writer's mutex is held, no transaction open */
+int events_prune(struct store *s); /* the writer's mutex is held, no transaction open */
 
-const char *event_name(enum event_kind kind);			/* "NewVersionCreated", … */
-int event_parse(const char *name, enum event_kind *ret_kind);	/* 0 or -EINVAL */
+const char *event_name(enum event_kind kind);                 /* "NewVersionCreated", … */
+int event_parse(const char *name, enum event_kind *ret_kind); /* 0 or -EINVAL */
 
-#define EVENT_LINE_MAX   1024		/* bytes of a line, with its newline */
+#define EVENT_LINE_MAX   1024 /* bytes of a line, with its newline */
 #define EVENT_DETAIL_MAX 256
-#define EVENTS_KEPT      (16u << 20)	/* bytes of the stream: the oldest lines beyond go, … */
-#define EVENTS_KEPT_MOST (256u << 20)	/* … unless a hook has yet to hear of them: a restore can make more at once */
+#define EVENTS_KEPT      (16u << 20)  /* bytes of the stream: the oldest lines beyond go, … */
+#define EVENTS_KEPT_MOST (256u << 20) /* … unless a hook has yet to hear of them: a restore can make more at once */
 
 struct event {
 	enum event_kind kind;
-	uint32_t secret, version;	/* 0: none */
-	const char *name;		/* a secret's name, or a scope */
-	const char *detail;		/* for a person; NULL: none. Never of a value */
-	bool same;			/* of a new version: its value is the one that was served before */
+	uint32_t secret, version; /* 0: none */
+	const char *name;         /* a secret's name, or a scope */
+	const char *detail;       /* for a person; NULL: none. Never of a value */
+	bool same;                /* of a new version: its value is the one that was served before */
 };
 /* In the transaction of what it tells of. */
 int store_event_add(struct store *s, const struct event *e);
@@ -39,7 +39,7 @@ void store_events_range(const struct store *s, uint64_t *ret_first, uint64_t *re
 int store_events_read(struct store *s, uint64_t at, void *ret, size_t len, size_t *ret_read);
 
 struct event_row {
-	uint64_t at, next;		/* where its line begins, and the line after it */
+	uint64_t at, next; /* where its line begins, and the line after it */
 	int64_t time;
 	enum event_kind kind;
 	uint32_t secret, version;

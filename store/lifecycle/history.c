@@ -1,4 +1,5 @@
-/* How much of a secret's history is kept: the rules, and what they let go. What goes is destroyed for ever, so doubt keeps: see history_goes() and due_at(). */
+/* How much of a secret's history is kept: the rules, and what they let go. What goes is destroyed for ever, so doubt
+ * keeps: see history_goes() and due_at(). */
 #include "store/lifecycle/history.h"
 
 #include <errno.h>
@@ -13,17 +14,12 @@
 
 /* ---- what goes ---- */
 
-static int64_t later(int64_t time, int64_t span)
-{
-	return time > INT64_MAX - 1 - span ? INT64_MAX - 1 : time + span;
-}
+static int64_t later(int64_t time, int64_t span) { return time > INT64_MAX - 1 - span ? INT64_MAX - 1 : time + span; }
 
-static int64_t greatest(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
+static int64_t greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* When the promise of time ends: by the wall clock and by the vault's own, whichever is later. The wall clock vouches for what was before the rule. */
+/* When the promise of time ends: by the wall clock and by the vault's own, whichever is later. The wall clock vouches
+ * for what was before the rule. */
 static int64_t due_at(const struct history *h, int64_t since, struct history_clocks now)
 {
 	int64_t trusted, by_counted;
@@ -32,10 +28,12 @@ static int64_t due_at(const struct history *h, int64_t since, struct history_clo
 		return later(since, HISTORY_GRACE_NS);
 	trusted = later(h->created, greatest(now.counted - h->counted, 0));
 	by_counted = later(since, h->span) - trusted;
-	return greatest(later(since, greatest(h->span, HISTORY_GRACE_NS)), by_counted > 0 ? later(now.wall, by_counted) : INT64_MIN);
+	return greatest(later(since, greatest(h->span, HISTORY_GRACE_NS)),
+			by_counted > 0 ? later(now.wall, by_counted) : INT64_MIN);
 }
 
-size_t history_goes(const struct history *h, const struct catalog_secret *c, struct history_clocks now, uint32_t *ret_numbers, size_t n, int64_t *ret_next)
+size_t history_goes(const struct history *h, const struct catalog_secret *c, struct history_clocks now,
+		    uint32_t *ret_numbers, size_t n, int64_t *ret_next)
 {
 	uint32_t whole = 0, newest = 0;
 	int64_t since = INT64_MIN;
@@ -48,7 +46,8 @@ size_t history_goes(const struct history *h, const struct catalog_secret *c, str
 	}
 	for (uint32_t i = 0; i < c->n_versions && whole > h->versions; i++) {
 		const struct catalog_version *v = &c->versions[i];
-		/* A thing of the past since the next one was made; one without a next, since it was made itself. What was made under a clock that was behind is as young as what came before it. */
+		/* A thing of the past since the next one was made; one without a next, since it was made itself. What
+		 * was made under a clock that was behind is as young as what came before it. */
 		since = greatest(since, c->versions[i + 1 < c->n_versions ? i + 1 : i].created);
 		since = greatest(since, v->created);
 		if (v->destroyed)
@@ -67,9 +66,11 @@ size_t history_goes(const struct history *h, const struct catalog_secret *c, str
 	return found;
 }
 
-size_t store_history_goes(const struct store *s, const struct catalog_secret *c, uint32_t *ret_numbers, size_t n, int64_t *ret_next, struct history *ret_rule)
+size_t store_history_goes(const struct store *s, const struct catalog_secret *c, uint32_t *ret_numbers, size_t n,
+			  int64_t *ret_next, struct history *ret_rule)
 {
-	const struct history *h = c && !c->deleted && c->n_versions > 1 ? rules_history(s->tables.rules, c->name) : NULL;
+	const struct history *h = c && !c->deleted && c->n_versions > 1 ? rules_history(s->tables.rules, c->name)
+									: NULL;
 
 	*ret_next = INT64_MAX;
 	if (!h || s->tables.settings.purge_protection)
@@ -121,7 +122,8 @@ int store_history_put(struct store *s, const struct history *h, uint64_t *ret_id
 		r = clock_write(s, &counted);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT INTO histories(scope, versions, span, created_by, created, counted, mac) VALUES(?, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT INTO histories(scope, versions, span, created_by, created, counted, mac) "
+			       "VALUES(?, ?, ?, ?, ?, ?, x'')");
 	query_text(&q, h->scope);
 	query_int(&q, h->versions);
 	query_int(&q, h->span);

@@ -18,8 +18,12 @@ static int mark_parse(struct store *s, const struct query *q, struct mark *ret)
 
 	if (r < 0)
 		return r;
-	*ret = (struct mark){ .secret = (uint32_t)column_int(q, 0), .version = (uint32_t)column_int(q, 1), .expires = column_int(q, 2),
-			      .told = (uint32_t)column_int(q, 3), .failures = (uint32_t)column_int(q, 4), .retry = column_int(q, 5) };
+	*ret = (struct mark){ .secret = (uint32_t)column_int(q, 0),
+			      .version = (uint32_t)column_int(q, 1),
+			      .expires = column_int(q, 2),
+			      .told = (uint32_t)column_int(q, 3),
+			      .failures = (uint32_t)column_int(q, 4),
+			      .retry = column_int(q, 5) };
 	return 0;
 }
 
@@ -76,7 +80,8 @@ int store_mark_put(struct store *s, const struct mark *m)
 		r = trail_out(s, ROW_MARK, m->secret);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT OR REPLACE INTO marks(id, version, expires, told, failures, retry, mac) VALUES(?, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT OR REPLACE INTO marks(id, version, expires, told, failures, retry, mac) "
+			       "VALUES(?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, m->secret);
 	query_int(&q, m->version);
 	query_int(&q, m->expires);
@@ -89,10 +94,7 @@ int store_mark_put(struct store *s, const struct mark *m)
 	return transaction_fail(s, r);
 }
 
-int mark_forget(struct store *s, uint32_t secret)
-{
-	return trail_remove(s, ROW_MARK, secret, secret);
-}
+int mark_forget(struct store *s, uint32_t secret) { return trail_remove(s, ROW_MARK, secret, secret); }
 
 /* ---- places of hooks ---- */
 
@@ -115,7 +117,9 @@ int store_hook_place(struct store *s, uint64_t hook, struct hook_place *ret)
 		if (r > 0)
 			r = row_verify(s->row_keys->row, ROW_HOOK_PLACE, &q, mac);
 		if (r == 0)
-			place = (struct hook_place){ .delivered = (uint64_t)column_int(&q, 1), .attempts = (uint32_t)column_int(&q, 2), .retry = column_int(&q, 3) };
+			place = (struct hook_place){ .delivered = (uint64_t)column_int(&q, 1),
+						     .attempts = (uint32_t)column_int(&q, 2),
+						     .retry = column_int(&q, 3) };
 		if (r == 0 && !column_null(&q, 4) && !rule_take_text(&q, 4, place.why, sizeof place.why))
 			r = -EBADMSG;
 		query_end(&q);
@@ -135,7 +139,8 @@ int store_hook_place_put(struct store *s, uint64_t hook, const struct hook_place
 		r = trail_out(s, ROW_HOOK_PLACE, (int64_t)hook);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT OR REPLACE INTO hook_places(id, delivered, attempts, retry, why, mac) VALUES(?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT OR REPLACE INTO hook_places(id, delivered, attempts, retry, why, mac) VALUES(?, "
+			       "?, ?, ?, ?, x'')");
 	query_int(&q, (int64_t)hook);
 	query_int(&q, (int64_t)place->delivered);
 	query_int(&q, place->attempts);
@@ -149,22 +154,17 @@ int store_hook_place_put(struct store *s, uint64_t hook, const struct hook_place
 
 /* ---- what is due ---- */
 
-static int64_t before(int64_t time, int64_t span)
-{
-	return time < INT64_MIN + span ? INT64_MIN : time - span;
-}
+static int64_t before(int64_t time, int64_t span) { return time < INT64_MIN + span ? INT64_MIN : time - span; }
 
-static int64_t after(int64_t time, int64_t span)
-{
-	return time > INT64_MAX - 1 - span ? INT64_MAX : time + span;
-}
+static int64_t after(int64_t time, int64_t span) { return time > INT64_MAX - 1 - span ? INT64_MAX : time + span; }
 
 static struct due sooner(struct due a, enum due_kind kind, int64_t at)
 {
 	return at < a.at ? (struct due){ kind, at } : a;
 }
 
-/* When a policy comes to bear on a version. Never sooner than the least span after its creation: what expires soon after it was made would else be rotated at once. */
+/* When a policy comes to bear on a version. Never sooner than the least span after its creation: what expires soon
+ * after it was made would else be rotated at once. */
 static int64_t policy_time(const struct rotation *policy, const struct catalog_version *v)
 {
 	int64_t at, least = after(v->created, ROTATION_LEAST_NS);
@@ -177,7 +177,8 @@ static int64_t policy_time(const struct rotation *policy, const struct catalog_v
 	return at > least ? at : least;
 }
 
-struct due lifecycle_due(const struct rotation *policy, const struct catalog_version *v, const struct mark *mark, uint32_t near_days)
+struct due lifecycle_due(const struct rotation *policy, const struct catalog_version *v, const struct mark *mark,
+			 uint32_t near_days)
 {
 	struct due due = { DUE_NOTHING, INT64_MAX };
 	bool same_version, same_expiry;
@@ -202,5 +203,3 @@ struct due lifecycle_due(const struct rotation *policy, const struct catalog_ver
 		at = mark->retry;
 	return sooner(due, DUE_ROTATE, at);
 }
-
-

@@ -23,7 +23,8 @@ int rules_room(struct store *s, const char *sql)
 
 static int insert_rotation(struct store *s, const struct rotation *p)
 {
-	struct query q = db_query(s->write, "INSERT INTO rotations(scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac)"
+	struct query q = db_query(s->write, "INSERT INTO rotations(scope, action, every, before, expiry, generator, "
+					    "command, user, timeout, created_by, created, mac)"
 					    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, x'')");
 
 	query_text(&q, p->scope);
@@ -117,7 +118,8 @@ int store_hook_add(struct store *s, const struct hook *hook, uint64_t *ret_id)
 	r = rules_room(s, "SELECT count(*) FROM hooks");
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT INTO hooks(scope, events, command, user, debounce, timeout, created_by, created, mac) VALUES(?, ?, ?, ?, ?, ?, ?, ?, x'')");
+	q = db_query(s->write, "INSERT INTO hooks(scope, events, command, user, debounce, timeout, created_by, "
+			       "created, mac) VALUES(?, ?, ?, ?, ?, ?, ?, ?, x'')");
 	query_text(&q, hook->scope);
 	query_int(&q, hook->events);
 	query_text(&q, hook->command);

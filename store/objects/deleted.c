@@ -20,13 +20,17 @@ struct object {
 
 static int object_read(struct store *s, uint32_t id, struct object *ret)
 {
-	struct query q = db_query(s->write, "SELECT changed, last_version, deleted_at IS NOT NULL, purge_at FROM objects WHERE id = ?");
+	struct query q = db_query(
+		s->write, "SELECT changed, last_version, deleted_at IS NOT NULL, purge_at FROM objects WHERE id = ?");
 	int r;
 
 	query_int(&q, id);
 	r = query_step(&q);
 	if (r > 0)
-		*ret = (struct object){ .changed = column_int(&q, 0), .last_version = column_int(&q, 1), .deleted = column_int(&q, 2) != 0, .purge_at = column_int(&q, 3) };
+		*ret = (struct object){ .changed = column_int(&q, 0),
+					.last_version = column_int(&q, 1),
+					.deleted = column_int(&q, 2) != 0,
+					.purge_at = column_int(&q, 3) };
 	query_end(&q);
 	return r > 0 ? 0 : r == 0 ? -ENOENT : r;
 }
@@ -57,7 +61,8 @@ static int object_delete(struct store *s, uint32_t id, const struct object *o)
 	if (r < 0)
 		return transaction_fail(s, r);
 	q = db_query(s->write, "UPDATE objects SET deleted_at = ?, purge_at = ? WHERE id = ?");
-	query_int(&q, now > o->changed ? now : o->changed);	/* whatever the wall clock says, not before its last change */
+	/* whatever the wall clock says, not before its last change */
+	query_int(&q, now > o->changed ? now : o->changed);
 	query_int(&q, counted + RETENTION_NS(&s->transaction.settings));
 	query_int(&q, id);
 	r = query_run(&q);
@@ -140,12 +145,14 @@ int store_secret_recover(struct store *s, uint32_t id)
 		r = o.deleted ? versions_of(s, id, &ids, &n) : -ENOENT;
 	free(ids);
 	if (r == 0 && n == 0)
-		r = -ENOENT;	/* emptied: only its name is left */
+		r = -ENOENT; /* emptied: only its name is left */
 	if (r == 0)
 		r = row_out(s, ROW_OBJECT, id, &change);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "UPDATE objects SET deleted_at = NULL, purge_at = NULL, changed = max(deleted_at, ?) WHERE id = ?");
+	q = db_query(
+		s->write,
+		"UPDATE objects SET deleted_at = NULL, purge_at = NULL, changed = max(deleted_at, ?) WHERE id = ?");
 	query_int(&q, store_now(s));
 	query_int(&q, id);
 	r = query_run(&q);

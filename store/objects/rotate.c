@@ -25,7 +25,8 @@ static int64_t lifetime(const struct catalog_version *v)
 	return v->expires - v->created > EXPIRY_LEAST_NS ? v->expires - v->created : EXPIRY_LEAST_NS;
 }
 
-int rotate_add(struct store *s, uint32_t id, int64_t expiry, const void *value, size_t len, int64_t now, uint32_t *ret_version)
+int rotate_add(struct store *s, uint32_t id, int64_t expiry, const void *value, size_t len, int64_t now,
+	       uint32_t *ret_version)
 {
 	struct version_attributes a = { .not_before = INT64_MIN, .expires = INT64_MAX };
 	struct store_attributes before = { 0 };

@@ -18,7 +18,7 @@ static int name_taken(struct store *s, const char *name)
 	store_unlock_tables(s);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "SELECT 1 FROM objects WHERE name = ?");	/* of this transaction */
+	q = db_query(s->write, "SELECT 1 FROM objects WHERE name = ?"); /* of this transaction */
 	query_text(&q, name);
 	r = query_step(&q);
 	query_end(&q);
@@ -43,8 +43,9 @@ int store_secret_create(struct store *s, const char *name, uint32_t *ret_id)
 	if (t->head.next_object > OBJECT_ID_MAX)
 		return -EOVERFLOW;
 	change = row_new(ROW_OBJECT, t->head.next_object);
-	q = db_query(s->write, "INSERT INTO objects(id, kind, name, incarnation, enabled, created, changed, last_version, mac)"
-			       " VALUES(?, ?, ?, 1, 1, ?, ?, 0, x'')");
+	q = db_query(s->write,
+		     "INSERT INTO objects(id, kind, name, incarnation, enabled, created, changed, last_version, mac)"
+		     " VALUES(?, ?, ?, 1, 1, ?, ?, 0, x'')");
 	query_int(&q, change.row);
 	query_int(&q, OBJECT_SECRET);
 	query_text(&q, name);

@@ -8,7 +8,8 @@
 #include "store/objects/objects.h"
 #include "store/objects/stages_internal.h"
 
-int store_stage_commit_part(struct store *s, uint64_t stage, uint64_t offset, size_t len, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version)
+int store_stage_commit_part(struct store *s, uint64_t stage, uint64_t offset, size_t len, uint32_t secret,
+			    const struct version_attributes *a, uint32_t *ret_version)
 {
 	struct secbuf *plain = NULL;
 	struct stage st;
@@ -63,7 +64,8 @@ static uint32_t current_of(struct store *s, uint32_t secret)
 }
 
 /* Puts what was appended behind what is served now. */
-static int join(struct store *s, struct db *db, const struct stage *st, uint32_t secret, uint32_t current, struct secbuf **ret_plain)
+static int join(struct store *s, struct db *db, const struct stage *st, uint32_t secret, uint32_t current,
+		struct secbuf **ret_plain)
 {
 	struct secbuf *before = NULL, *plain = NULL;
 	const size_t tail = (size_t)(st->size - st->start);
@@ -105,13 +107,14 @@ static int whole(struct store *s, const struct stage *st, struct secbuf **ret_pl
 	return 0;
 }
 
-/* From the commit on the stage is a copy of the version that was made of it; or, where others' bytes came before what it appended, of none. */
+/* From the commit on the stage is a copy of the version that was made of it; or, where others' bytes came before what
+ * it appended, of none. */
 static int settle(struct store *s, struct stage *st, uint32_t current, uint32_t version)
 {
 	int r = 0;
 
 	st->dirty = false;
-	if (st->manner == STAGE_TAIL) {		/* nobody reads it: what was appended need not stay */
+	if (st->manner == STAGE_TAIL) { /* nobody reads it: what was appended need not stay */
 		r = chunks_drop(s->write, st->id, 0);
 		st->size = 0;
 	} else if (st->manner == STAGE_APPENDS) {
@@ -123,7 +126,8 @@ static int settle(struct store *s, struct stage *st, uint32_t current, uint32_t 
 	return r == 0 ? stage_save(s, s->write, st) : r;
 }
 
-int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a, uint32_t *ret_version)
+int store_stage_commit(struct store *s, uint64_t stage, uint32_t secret, const struct version_attributes *a,
+		       uint32_t *ret_version)
 {
 	struct secbuf *plain = NULL;
 	struct stage st;

@@ -11,19 +11,21 @@
 #include "store/objects/objects.h"
 #include "store/objects/stages_internal.h"
 
-/* A stage is a row and chunks of 16 KiB: up to 64 for one value, more where it holds a set of them. A chunk is shorter where nothing was written after; a missing one, and what lies beyond a short
- * one, reads as zeros.
+/* A stage is a row and chunks of 16 KiB: up to 64 for one value, more where it holds a set of them. A chunk is shorter
+ * where nothing was written after; a missing one, and what lies beyond a short one, reads as zeros.
  *
- * Chunk = nonce[12] | ciphertext | tag[16], AES-256-GCM. Key = HKDF-SHA-256(stage key, "coffer stage chunk 1", stage u64 | index u64 | counter u64),
- * AAD = "coffer stage chunk 1" NUL | the same three numbers | length u64. The stage's counter moves with each chunk that is sealed. The nonce is
- * random all the same: a transaction that was rolled back leaves its bytes in the WAL, and the next one uses its counters again.
+ * Chunk = nonce[12] | ciphertext | tag[16], AES-256-GCM. Key = HKDF-SHA-256(stage key, "coffer stage chunk 1", stage
+ * u64 | index u64 | counter u64), AAD = "coffer stage chunk 1" NUL | the same three numbers | length u64. The stage's
+ * counter moves with each chunk that is sealed. The nonce is random all the same: a transaction that was rolled back
+ * leaves its bytes in the WAL, and the next one uses its counters again.
  *
- * The stage's row is under a MAC of the stage key, so size, counter and the last unique cannot be forged. Whoever can write the database can put
- * an older chunk of the same stage and index back while the daemon lives: stages are not members of a set, whose head they would move with each WRITE. */
-#define CHUNKS         (STAGE_SET_MAX / STAGE_CHUNK)
-#define CHUNK_OVERHEAD (NONCE_LEN + TAG_LEN)
+ * The stage's row is under a MAC of the stage key, so size, counter and the last unique cannot be forged. Whoever can
+ * write the database can put an older chunk of the same stage and index back while the daemon lives: stages are not
+ * members of a set, whose head they would move with each WRITE. */
+#define CHUNKS                  (STAGE_SET_MAX / STAGE_CHUNK)
+#define CHUNK_OVERHEAD          (NONCE_LEN + TAG_LEN)
 #define CHUNK_ROW(stage, index) ((int64_t)((stage) << 12 | (index)))
-#define STAGE_ID_MAX   ((uint64_t)1 << 48)
+#define STAGE_ID_MAX            ((uint64_t)1 << 48)
 
 _Static_assert(CHUNKS <= 4096, "an index fits in 12 bits");
 _Static_assert(VALUE_MAX <= STAGE_SET_MAX, "a value is a small set");
@@ -63,7 +65,8 @@ int stage_load(struct store *s, struct db *db, uint64_t id, struct stage *ret_st
 
 int stage_save(struct store *s, struct db *db, const struct stage *stage)
 {
-	struct query q = db_query(db, "UPDATE stages SET size = ?, dirty = ?, counter = ?, last_unique = ?, manner = ?, base = ?, start = ? WHERE id = ?");
+	struct query q = db_query(db, "UPDATE stages SET size = ?, dirty = ?, counter = ?, last_unique = ?, manner = "
+				      "?, base = ?, start = ? WHERE id = ?");
 	int r;
 
 	query_int(&q, (int64_t)stage->size);
@@ -81,13 +84,14 @@ int stage_save(struct store *s, struct db *db, const struct stage *stage)
 /* ---- chunks ---- */
 
 struct chunk_context {
-	uint64_t numbers[4];	/* big-endian: stage, index, counter, length */
+	uint64_t numbers[4]; /* big-endian: stage, index, counter, length */
 	uint8_t aad[64];
 	size_t aad_len;
 	uint8_t key[KEY_LEN];
 };
 
-static int chunk_context(struct store *s, uint64_t stage, uint64_t index, uint64_t counter, uint64_t len, struct chunk_context *ret)
+static int chunk_context(struct store *s, uint64_t stage, uint64_t index, uint64_t counter, uint64_t len,
+			 struct chunk_context *ret)
 {
 	static const char label[] = "coffer stage chunk 1";
 
@@ -101,7 +105,8 @@ static int chunk_context(struct store *s, uint64_t stage, uint64_t index, uint64
 	return hkdf256(s->stage_key, label, (struct bytes){ ret->numbers, 3 * sizeof ret->numbers[0] }, ret->key);
 }
 
-static int chunk_seal(struct store *s, const struct stage *stage, uint64_t index, const uint8_t *plain, size_t len, uint8_t *ret_sealed)
+static int chunk_seal(struct store *s, const struct stage *stage, uint64_t index, const uint8_t *plain, size_t len,
+		      uint8_t *ret_sealed)
 {
 	struct chunk_context c;
 	int r = chunk_context(s, stage->id, index, stage->counter, len, &c);
@@ -109,13 +114,15 @@ static int chunk_seal(struct store *s, const struct stage *stage, uint64_t index
 	if (r == 0)
 		r = random_bytes(ret_sealed, NONCE_LEN);
 	if (r == 0)
-		r = aead_seal(c.key, ret_sealed, (struct bytes){ c.aad, c.aad_len }, plain, len, ret_sealed + NONCE_LEN, ret_sealed + NONCE_LEN + len);
+		r = aead_seal(c.key, ret_sealed, (struct bytes){ c.aad, c.aad_len }, plain, len, ret_sealed + NONCE_LEN,
+			      ret_sealed + NONCE_LEN + len);
 	secmem_wipe(&c, sizeof c);
 	return r;
 }
 
 /* plain is locked memory of STAGE_CHUNK. The chunk's bytes, then zeros. */
-static int chunk_load(struct store *s, struct db *db, const struct stage *stage, uint64_t index, uint8_t *plain, size_t *ret_len)
+static int chunk_load(struct store *s, struct db *db, const struct stage *stage, uint64_t index, uint8_t *plain,
+		      size_t *ret_len)
 {
 	struct query q = db_query(db, "SELECT counter, sealed FROM stage_chunks WHERE id = ?");
 	struct chunk_context c = { 0 };
@@ -133,12 +140,14 @@ static int chunk_load(struct store *s, struct db *db, const struct stage *stage,
 		goto out;
 	sealed = column_blob(&q, 1, &len);
 	r = -EBADMSG;
-	if (!sealed || len < CHUNK_OVERHEAD || len > STAGE_CHUNK + CHUNK_OVERHEAD || (uint64_t)column_int(&q, 0) > stage->counter)
+	if (!sealed || len < CHUNK_OVERHEAD || len > STAGE_CHUNK + CHUNK_OVERHEAD ||
+	    (uint64_t)column_int(&q, 0) > stage->counter)
 		goto out;
 	len -= CHUNK_OVERHEAD;
 	r = chunk_context(s, stage->id, index, (uint64_t)column_int(&q, 0), len, &c);
 	if (r == 0)
-		r = aead_open(c.key, sealed, (struct bytes){ c.aad, c.aad_len }, sealed + NONCE_LEN, len, sealed + NONCE_LEN + len, plain);
+		r = aead_open(c.key, sealed, (struct bytes){ c.aad, c.aad_len }, sealed + NONCE_LEN, len,
+			      sealed + NONCE_LEN + len, plain);
 	if (r < 0)
 		goto out;
 	memset(plain + len, 0, STAGE_CHUNK - len);
@@ -149,7 +158,8 @@ out:
 	return r;
 }
 
-static int chunk_save(struct store *s, struct db *db, struct stage *stage, uint64_t index, const uint8_t *plain, size_t len)
+static int chunk_save(struct store *s, struct db *db, struct stage *stage, uint64_t index, const uint8_t *plain,
+		      size_t len)
 {
 	struct query q;
 	uint8_t *sealed = malloc(len + CHUNK_OVERHEAD);
@@ -180,7 +190,8 @@ int chunks_drop(struct db *db, uint64_t stage, uint64_t index)
 	return index >= CHUNKS ? 0 : query_run(&q);
 }
 
-int stage_put_bytes(struct store *s, struct db *db, struct stage *stage, uint64_t offset, const uint8_t *data, size_t len)
+int stage_put_bytes(struct store *s, struct db *db, struct stage *stage, uint64_t offset, const uint8_t *data,
+		    size_t len)
 {
 	struct secbuf *chunk = NULL;
 	int r = secbuf_new(STAGE_CHUNK, &chunk);
@@ -233,7 +244,8 @@ static int stage_cut(struct store *s, struct db *db, struct stage *stage, uint64
 	return r;
 }
 
-int stage_get_bytes(struct store *s, struct db *db, const struct stage *stage, uint64_t offset, uint8_t *ret, size_t len)
+int stage_get_bytes(struct store *s, struct db *db, const struct stage *stage, uint64_t offset, uint8_t *ret,
+		    size_t len)
 {
 	struct secbuf *chunk = NULL;
 	size_t had = 0;
@@ -292,12 +304,14 @@ int store_stage_new(struct store *s, uint64_t *ret_stage)
 
 	if (r < 0)
 		return r;
-	q = db_query(s->stage, "INSERT INTO stages(size, dirty, counter, last_unique, mac, manner, base, start) VALUES(0, 0, 0, 0, x'', 0, ?, 0)");
+	q = db_query(s->stage, "INSERT INTO stages(size, dirty, counter, last_unique, mac, manner, base, start) "
+			       "VALUES(0, 0, 0, 0, x'', 0, ?, 0)");
 	query_int(&q, STAGE_NO_BASE);
 	r = query_run(&q);
 	if (r == 0) {
 		id = sqlite3_last_insert_rowid(db_handle(s->stage));
-		r = id <= 0 || (uint64_t)id > STAGE_ID_MAX ? -EOVERFLOW : row_stamp(s->stage, s->stage_row_key, ROW_STAGE, id);
+		r = id <= 0 || (uint64_t)id > STAGE_ID_MAX ? -EOVERFLOW
+							   : row_stamp(s->stage, s->stage_row_key, ROW_STAGE, id);
 	}
 	r = stage_end(s, r);
 	if (r == 0)
@@ -305,7 +319,8 @@ int store_stage_new(struct store *s, uint64_t *ret_stage)
 	return r;
 }
 
-int store_stage_copy_version(struct store *s, uint64_t stage, uint32_t secret, uint32_t version, enum stage_manner manner)
+int store_stage_copy_version(struct store *s, uint64_t stage, uint32_t secret, uint32_t version,
+			     enum stage_manner manner)
 {
 	struct secbuf *plain = NULL;
 	struct stage st;
@@ -362,7 +377,8 @@ static bool too_big(struct store *s, const struct stage *stage, uint64_t size)
 	return size > VALUE_MAX || (size > s->tables.settings.value_max && size > stage->size);
 }
 
-static int stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len, bool set)
+static int stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len,
+		       bool set)
 {
 	struct stage st;
 	int r = stage_begin(s);
@@ -374,7 +390,8 @@ static int stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_
 		return stage_end(s, r);
 	if (offset == STAGE_APPEND)
 		offset = st.size;
-	if (len > VALUE_MAX || offset > STAGE_SET_MAX || (set ? offset + len > STAGE_SET_MAX : too_big(s, &st, offset + len)))
+	if (len > VALUE_MAX || offset > STAGE_SET_MAX ||
+	    (set ? offset + len > STAGE_SET_MAX : too_big(s, &st, offset + len)))
 		return stage_end(s, -EFBIG);
 	r = stage_put_bytes(s, s->stage, &st, offset, data, len);
 	st.unique = unique;
@@ -389,7 +406,8 @@ int store_stage_write(struct store *s, uint64_t stage, uint64_t unique, uint64_t
 	return stage_write(s, stage, unique, offset, data, len, false);
 }
 
-int store_stage_write_set(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data, size_t len)
+int store_stage_write_set(struct store *s, uint64_t stage, uint64_t unique, uint64_t offset, const void *data,
+			  size_t len)
 {
 	return stage_write(s, stage, unique, offset, data, len, true);
 }
@@ -429,7 +447,7 @@ int store_stage_read(struct store *s, uint64_t stage, uint64_t offset, void *ret
 
 	if (r < 0)
 		return r;
-	r = db_begin(s->read, false);	/* row and chunks of one moment */
+	r = db_begin(s->read, false); /* row and chunks of one moment */
 	if (r == 0)
 		r = stage_load(s, s->read, stage, &st);
 	if (r == 0) {
@@ -456,7 +474,12 @@ int store_stage_stat(struct store *s, uint64_t stage, struct stage_info *ret)
 	r = stage_load(s, s->read, stage, &st);
 	pthread_mutex_unlock(&s->read_mutex);
 	if (r == 0)
-		*ret = (struct stage_info){ .size = st.size, .unique = st.unique, .dirty = st.dirty, .base = st.base, .start = st.start, .manner = st.manner };
+		*ret = (struct stage_info){ .size = st.size,
+					    .unique = st.unique,
+					    .dirty = st.dirty,
+					    .base = st.base,
+					    .start = st.start,
+					    .manner = st.manner };
 	return r;
 }
 

@@ -19,7 +19,7 @@
 #define CONTENT_TYPE_MAX 255
 #define TAGS_MAX         15
 #define TAG_BYTES_MAX    512
-#define TAGS_JSON_MAX    (TAGS_MAX * 2 * (6 * TAG_BYTES_MAX + 8))	/* every byte as \u00XX */
+#define TAGS_JSON_MAX    (TAGS_MAX * 2 * (6 * TAG_BYTES_MAX + 8)) /* every byte as \u00XX */
 
 /* ---- attributes ---- */
 
@@ -28,7 +28,7 @@ bool content_type_valid(const char *text)
 	size_t n = strlen(text);
 
 	for (size_t i = 0; i < n; i++)
-		if (text[i] < 0x20 || text[i] == 0x7f)	/* also what is not ASCII */
+		if (text[i] < 0x20 || text[i] == 0x7f) /* also what is not ASCII */
 			return false;
 	return n <= CONTENT_TYPE_MAX;
 }
@@ -46,7 +46,8 @@ int tags_parse(const char *json, char **ret_canonical)
 	if (!json_is_object(tags) || json_object_size(tags) > TAGS_MAX)
 		goto out;
 	json_object_foreach(tags, name, value)
-		if (!json_is_string(value) || !name[0] || strlen(name) > TAG_BYTES_MAX || json_string_length(value) > TAG_BYTES_MAX)
+		if (!json_is_string(value) || !name[0] || strlen(name) > TAG_BYTES_MAX ||
+		    json_string_length(value) > TAG_BYTES_MAX)
 			goto out;
 	text = json_dumps(tags, JSON_COMPACT | JSON_SORT_KEYS);
 	r = text ? 0 : -ENOMEM;
@@ -158,7 +159,8 @@ struct sealed {
 	uint8_t hash[DIGEST_LEN];
 };
 
-static int seal_value(struct store *s, uint32_t id, uint32_t version, const void *value, size_t len, struct sealed *ret_sealed)
+static int seal_value(struct store *s, uint32_t id, uint32_t version, const void *value, size_t len,
+		      struct sealed *ret_sealed)
 {
 	struct wrap_context wrap = { .type = WRAP_DEK, .secret = id, .version = version };
 	struct envelope_context context = { .secret = id, .version = version };
@@ -185,7 +187,8 @@ static int seal_value(struct store *s, uint32_t id, uint32_t version, const void
 	return 0;
 }
 
-static int insert_version(struct store *s, int64_t id, size_t size, const struct attributes *a, const struct sealed *sealed)
+static int insert_version(struct store *s, int64_t id, size_t size, const struct attributes *a,
+			  const struct sealed *sealed)
 {
 	struct change change = row_new(ROW_VERSION, id);
 	struct query q;
@@ -197,7 +200,8 @@ static int insert_version(struct store *s, int64_t id, size_t size, const struct
 		r = kek_row(s, kek_id, &kek);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, mac)"
+	q = db_query(s->write, "INSERT INTO versions(id, size, created, not_before, expires, enabled, content_type, "
+			       "tags, kek, dek_record, envelope_hash, epoch, mac)"
 			       " VALUES(?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, x'')");
 	query_int(&q, id);
 	query_int(&q, (int64_t)size);
@@ -227,11 +231,13 @@ static bool value_watched(const struct store *s, const char *name)
 	bool watched = false;
 
 	for (size_t i = 0; i < rules->n_hooks && !watched; i++)
-		watched = (rules->hooks[i].events & EVENT_BIT(EVENT_NEW_VERSION)) && scope_covers(rules->hooks[i].scope, name);
+		watched = (rules->hooks[i].events & EVENT_BIT(EVENT_NEW_VERSION)) &&
+			  scope_covers(rules->hooks[i].scope, name);
 	return watched;
 }
 
-/* The version that current serves, if somebody wants to know whether its value changes, and it is that long; 0: none. */
+/* The version that current serves, if somebody wants to know whether its value changes, and it is that long; 0: none.
+ */
 static uint32_t compared_with(struct store *s, uint32_t id, size_t len)
 {
 	const struct catalog_secret *c;
@@ -247,7 +253,8 @@ static uint32_t compared_with(struct store *s, uint32_t id, size_t len)
 	return number;
 }
 
-/* Is this what current serves already? The older value is opened into locked memory for it, so that nothing that tells of a value has to be kept. Doubt means that it is another. */
+/* Is this what current serves already? The older value is opened into locked memory for it, so that nothing that tells
+ * of a value has to be kept. Doubt means that it is another. */
 static bool value_same(struct store *s, uint32_t id, const void *value, size_t len)
 {
 	const uint32_t current = compared_with(s, id, len);
@@ -260,7 +267,8 @@ static bool value_same(struct store *s, uint32_t id, const void *value, size_t l
 	return same;
 }
 
-int store_version_add(struct store *s, uint32_t id, const void *value, size_t len, const struct version_attributes *a, uint32_t *ret_version)
+int store_version_add(struct store *s, uint32_t id, const void *value, size_t len, const struct version_attributes *a,
+		      uint32_t *ret_version)
 {
 	struct attributes attributes = { 0 };
 	struct sealed sealed = { 0 };
@@ -320,9 +328,10 @@ int version_erase(struct store *s, int64_t id, bool row_too)
 	r = delete_envelope(s, id);
 	if (r < 0)
 		return transaction_fail(s, r);
-	q = row_too ? db_query(s->write, "DELETE FROM versions WHERE id = ?") :
-		      db_query(s->write, "UPDATE versions SET withdrawn = CASE WHEN enabled THEN ? ELSE withdrawn END, enabled = 0, dek_record = x'', envelope_hash = x''"
-				    " WHERE id = ?");
+	q = row_too ? db_query(s->write, "DELETE FROM versions WHERE id = ?")
+		    : db_query(s->write, "UPDATE versions SET withdrawn = CASE WHEN enabled THEN ? ELSE withdrawn END, "
+					 "enabled = 0, dek_record = x'', envelope_hash = x''"
+					 " WHERE id = ?");
 	if (!row_too)
 		query_int(&q, transaction_epoch(s));
 	query_int(&q, id);
@@ -399,7 +408,8 @@ int store_version_enable(struct store *s, uint32_t id, uint32_t version, bool en
 
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "UPDATE versions SET enabled = ?, withdrawn = CASE WHEN ? THEN NULL WHEN enabled THEN ? ELSE withdrawn END WHERE id = ?");
+	q = db_query(s->write, "UPDATE versions SET enabled = ?, withdrawn = CASE WHEN ? THEN NULL WHEN enabled THEN ? "
+			       "ELSE withdrawn END WHERE id = ?");
 	query_int(&q, enabled);
 	query_int(&q, enabled);
 	query_int(&q, transaction_epoch(s));
@@ -417,7 +427,8 @@ int store_version_set_attributes(struct store *s, uint32_t id, uint32_t version,
 		r = attributes_check(a, &attributes);
 	if (r < 0)
 		return r;
-	q = db_query(s->write, "UPDATE versions SET content_type = ?, tags = ?, not_before = ?, expires = ? WHERE id = ?");
+	q = db_query(s->write,
+		     "UPDATE versions SET content_type = ?, tags = ?, not_before = ?, expires = ? WHERE id = ?");
 	query_text(&q, attributes.content_type);
 	query_text(&q, attributes.tags);
 	query_int(&q, attributes.not_before);
@@ -440,7 +451,8 @@ static int verified_version(struct store *s, int64_t id, struct query *q)
 	return row_find(s->row_keys->row, ROW_VERSION, q, mac);
 }
 
-static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LEN], uint8_t **ret_envelope, size_t *ret_len)
+static int read_envelope(struct db *db, int64_t id, const uint8_t hash[DIGEST_LEN], uint8_t **ret_envelope,
+			 size_t *ret_len)
 {
 	struct query q = db_query(db, "SELECT envelope FROM version_data WHERE id = ?");
 	uint8_t digest[DIGEST_LEN], *copy = NULL;
@@ -477,8 +489,8 @@ out:
 	return r;
 }
 
-int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len, uint8_t ret_record[WRAP_RECORD_MAX],
-		  size_t *ret_record_len)
+int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len,
+		  uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_record_len)
 {
 	const void *record, *hash;
 	size_t record_len = 0, hash_len = 0;
@@ -498,8 +510,8 @@ int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, 
 	return 0;
 }
 
-static int open_envelope(struct store *s, uint32_t secret, uint32_t version, const uint8_t *envelope, size_t len, const uint8_t dek[KEY_LEN],
-			 struct secbuf **ret_plain)
+static int open_envelope(struct store *s, uint32_t secret, uint32_t version, const uint8_t *envelope, size_t len,
+			 const uint8_t dek[KEY_LEN], struct secbuf **ret_plain)
 {
 	struct envelope_context context = { .secret = secret, .version = version };
 	struct secbuf *plain = NULL;
@@ -622,10 +634,7 @@ static int read_new(struct store *s, uint32_t secret, uint32_t version, struct s
 	return r;
 }
 
-bool version_watched(struct store *s, uint32_t id, size_t len)
-{
-	return compared_with(s, id, len) != 0;
-}
+bool version_watched(struct store *s, uint32_t id, size_t len) { return compared_with(s, id, len) != 0; }
 
 bool version_same(struct store *s, uint32_t id, uint32_t version)
 {

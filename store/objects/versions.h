@@ -12,18 +12,18 @@ struct db;
 struct query;
 struct store;
 
-
 /* Of the version on whose row q stands. */
 bool version_destroyed(const struct query *q);
 /* Key and ciphertext of a version, whose row stays, or goes too. */
 int version_erase(struct store *s, int64_t id, bool row_too);
 
-/* What belongs to the version on whose row q stands: its key's record, and its envelope (malloc'd), which must have the hash that the row names.
- * 0 or -EBADMSG. */
-int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len, uint8_t ret_record[WRAP_RECORD_MAX],
-		  size_t *ret_record_len);
+/* What belongs to the version on whose row q stands: its key's record, and its envelope (malloc'd), which must have the
+ * hash that the row names. 0 or -EBADMSG. */
+int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, size_t *ret_len,
+		  uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_record_len);
 
-/* Does a hook wait for new values of the secret, and is what it serves that long? Only then version_same is worth its while. */
+/* Does a hook wait for new values of the secret, and is what it serves that long? Only then version_same is worth its
+ * while. */
 bool version_watched(struct store *s, uint32_t id, size_t len);
 /* Has a version that this transaction made the value that current serves before it? Doubt means no. */
 bool version_same(struct store *s, uint32_t id, uint32_t version);

@@ -2,12 +2,14 @@
  *
  *   bench_cycle [--cpu N] [--rounds N] [--cycles N] [--clients N[,N…]] [--buffer BYTES] LABEL=LISTFILE…
  *
- * A LISTFILE has one path a line; a batch goes round and round over its list. In each round every (target, number of clients) gets one batch, in an order that is shuffled
- * anew each time, so that a machine that slows down or warms up does so for all of them. A batch is --cycles cycles, divided among its clients; what is printed for it,
+ * A LISTFILE has one path a line; a batch goes round and round over its list. In each round every (target, number of
+ * clients) gets one batch, in an order that is shuffled anew each time, so that a machine that slows down or warms up
+ * does so for all of them. A batch is --cycles cycles, divided among its clients; what is printed for it,
  *
  *   ROUND LABEL CLIENTS NANOSECONDS
  *
- * is its wall time by the number of cycles. Clients are processes of the caller's uid, all on one CPU. Each read must give the whole file, or the run ends. */
+ * is its wall time by the number of cycles. Clients are processes of the caller's uid, all on one CPU. Each read must
+ * give the whole file, or the run ends. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,9 +29,12 @@
 #define COUNTS_MAX  8
 #define CLIENTS_MAX 64
 
-static size_t buffer = 128 * 1024;	/* as coreutils' cat */
+static size_t buffer = 128 * 1024; /* as coreutils' cat */
 
-struct file { char *path; off_t size; };
+struct file {
+	char *path;
+	off_t size;
+};
 
 struct target {
 	char *label;
@@ -37,12 +42,16 @@ struct target {
 	size_t n;
 };
 
-struct order { uint32_t target, cycles, from; };
-struct report { int64_t begin, end; };
+struct order {
+	uint32_t target, cycles, from;
+};
+struct report {
+	int64_t begin, end;
+};
 
 struct client {
 	pid_t pid;
-	int orders, reports;	/* the parent's ends */
+	int orders, reports; /* the parent's ends */
 };
 
 struct run {
@@ -193,7 +202,8 @@ static double batch(struct run *run, uint32_t target, unsigned clients)
 
 	for (unsigned i = 0; i < clients; i++) {
 		/* spread over the list, as strangers would be */
-		struct order o = { .target = target, .cycles = each,
+		struct order o = { .target = target,
+				   .cycles = each,
 				   .from = (uint32_t)(run->targets[target].n * i / clients) };
 		if (write(run->clients[i].orders, &o, sizeof o) != (ssize_t)sizeof o)
 			return -1;
@@ -291,7 +301,8 @@ int main(int argc, char **argv)
 			die("unknown option %s", argv[i]);
 	}
 	if (i == argc || argc - i > TARGETS_MAX || run.rounds == 0 || run.cycles == 0)
-		die("usage: bench_cycle [--cpu N] [--rounds N] [--cycles N] [--clients N[,N...]] [--buffer BYTES] LABEL=LISTFILE...");
+		die("usage: bench_cycle [--cpu N] [--rounds N] [--cycles N] [--clients N[,N...]] [--buffer BYTES] "
+		    "LABEL=LISTFILE...");
 	for (; i < argc; i++)
 		target_load(&run.targets[run.n_targets++], argv[i]);
 	signal(SIGPIPE, SIG_IGN);

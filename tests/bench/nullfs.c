@@ -2,8 +2,9 @@
  *
  *   bench_nullfs MOUNTPOINT SECRETS SIZE[,SIZE…]
  *
- * It serves coffer's tree, /v<SIZE>-<NUMBER>/current and versions/1 with SECRETS directories for each SIZE, from one block of memory, in the foreground until it is unmounted.
- * Mount options, timeouts and open flags are those that coffer uses, so that what coffer takes beyond it is coffer's own work and not the kernel's. */
+ * It serves coffer's tree, /v<SIZE>-<NUMBER>/current and versions/1 with SECRETS directories for each SIZE, from one
+ * block of memory, in the foreground until it is unmounted. Mount options, timeouts and open flags are those that
+ * coffer uses, so that what coffer takes beyond it is coffer's own work and not the kernel's. */
 #define FUSE_USE_VERSION 314
 
 #include <errno.h>
@@ -27,7 +28,7 @@
 enum kind { KIND_NONE = 0, KIND_ROOT, KIND_SECRET, KIND_VERSIONS, KIND_CURRENT, KIND_VERSION };
 
 struct tree {
-	uint32_t secrets;	/* of each size */
+	uint32_t secrets; /* of each size */
 	size_t n_sizes;
 	uint32_t sizes[SIZES_MAX];
 	struct timespec born;
@@ -46,10 +47,7 @@ static enum kind ino_kind(uint64_t ino)
 	return ino >> 32 <= KIND_VERSION ? (enum kind)(ino >> 32) : KIND_NONE;
 }
 
-static uint32_t size_of(const struct tree *t, uint64_t ino)
-{
-	return t->sizes[(uint32_t)ino / t->secrets];
-}
+static uint32_t size_of(const struct tree *t, uint64_t ino) { return t->sizes[(uint32_t)ino / t->secrets]; }
 
 static void attributes(const struct tree *t, const struct fuse_ctx *who, uint64_t ino, struct stat *ret_st)
 {
@@ -255,7 +253,8 @@ static int tree_from_args(char **argv, struct tree *ret_tree)
 
 int main(int argc, char **argv)
 {
-	char name[] = "nullfs", flag[] = "-o", options[] = "allow_other,nosuid,nodev,noexec,fsname=nullfs,subtype=nullfs";
+	char name[] = "nullfs", flag[] = "-o",
+	     options[] = "allow_other,nosuid,nodev,noexec,fsname=nullfs,subtype=nullfs";
 	char *fuse_argv[] = { name, flag, options, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(3, fuse_argv);
 	struct tree tree;

@@ -2,7 +2,8 @@
  *
  *   bench_parts SCRATCH [REPETITIONS]
  *
- * SCRATCH is a directory of the caller's own: a store and a log are made in it. Each line is "NAME NANOSECONDS", the median of the repetitions. run.sh sets them against the cycle. */
+ * SCRATCH is a directory of the caller's own: a store and a log are made in it. Each line is "NAME NANOSECONDS", the
+ * median of the repetitions. run.sh sets them against the cycle. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,8 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/caller.h"
-#include "fs/handle.h"
+#include "fs/caller/caller.h"
+#include "fs/shared/handle.h"
 #include "policy/policy.h"
 #include "store/audit/head.h"
 #include "store/core/transaction.h"
@@ -82,7 +83,11 @@ static void measure(const char *name, unsigned n, void (*fn)(void *arg, unsigned
 
 /* ---- policy ---- */
 
-struct asked { struct policy *policy; struct policy_caller who; int64_t at; };
+struct asked {
+	struct policy *policy;
+	struct policy_caller who;
+	int64_t at;
+};
 
 static void ask(void *arg, unsigned n)
 {
@@ -112,7 +117,9 @@ static struct policy *policy_of(unsigned bindings)
 		*b = (struct binding){ .id = i + 1, .role = role->id, .from = INT64_MIN, .until = BINDING_FOREVER };
 		b->principal.n = 1;
 		b->principal.conditions[0] = i == 0 ? (struct principal_condition){ PRINCIPAL_USER, UID }
-						    : (struct principal_condition){ i % 2 ? PRINCIPAL_USER : PRINCIPAL_GROUP, 10000 + i };
+						    : (struct principal_condition){ i % 2 ? PRINCIPAL_USER
+											  : PRINCIPAL_GROUP,
+										    10000 + i };
 		if (i == 0)
 			snprintf(b->scope, sizeof b->scope, "*");
 		else
@@ -133,7 +140,8 @@ static void policy_parts(void)
 
 	for (size_t i = 0; i < 2; i++) {
 		char name[64];
-		struct asked a = { .policy = policy_of(counts[i]), .at = wall(),
+		struct asked a = { .policy = policy_of(counts[i]),
+				   .at = wall(),
 				   .who = { .uid = UID, .gid = UID, .groups = groups, .n_groups = 3, .host = true } };
 
 		snprintf(name, sizeof name, "policy_decide/%u", counts[i]);
@@ -178,7 +186,8 @@ static void callers_resolved(void *arg, unsigned n)
 
 static void caller_parts(void)
 {
-	struct callers_config config = { .proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), .resolver_fd = -1 };
+	struct callers_config config = { .proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC),
+					 .resolver_fd = -1 };
 	struct callers *callers;
 	int r = callers_new(&config, &callers);
 
@@ -195,7 +204,10 @@ static void handles_open_close(void *arg, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct handle *e;
-		int r = handle_new(arg, &(struct handle_ask){ .unique = 2ull * i + 2, .neighbour = UID, .uid = UID, .kind = HANDLE_VALUE }, &e);
+		int r = handle_new(arg,
+				   &(struct handle_ask){
+					   .unique = 2ull * i + 2, .neighbour = UID, .uid = UID, .kind = HANDLE_VALUE },
+				   &e);
 
 		if (r < 0)
 			die("handle_new", r, NULL);
@@ -207,7 +219,8 @@ static void handles_open_close(void *arg, unsigned n)
 
 static void handle_parts(void)
 {
-	struct handle_table *table = mmap(NULL, sizeof *table, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct handle_table *table = mmap(NULL, sizeof *table, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+					  0);
 	struct handles *handles;
 
 	if (table == MAP_FAILED)
@@ -233,10 +246,22 @@ static bool one_process;
 static void append(void *arg, unsigned n)
 {
 	static uint32_t process;
-	static struct audit_caller who = { .uid = UID, .gid = UID, .pid = 4711, .loginuid = UID, .comm = "cat", .exe = "/usr/bin/cat",
-					   .unit = "user@1000.service", .container = "" };
-	struct audit_event e = { .operation = AUDIT_SECRET_GET, .result = AUDIT_ALLOW, .secret = "s000042", .version = 1, .caller = &who,
-				 .binding = 11, .role = "secrets-user", .duration_us = 7 };
+	static struct audit_caller who = { .uid = UID,
+					   .gid = UID,
+					   .pid = 4711,
+					   .loginuid = UID,
+					   .comm = "cat",
+					   .exe = "/usr/bin/cat",
+					   .unit = "user@1000.service",
+					   .container = "" };
+	struct audit_event e = { .operation = AUDIT_SECRET_GET,
+				 .result = AUDIT_ALLOW,
+				 .secret = "s000042",
+				 .version = 1,
+				 .caller = &who,
+				 .binding = 11,
+				 .role = "secrets-user",
+				 .duration_us = 7 };
 
 	if (who.json_len == 0)
 		audit_caller_render(&who);
@@ -265,8 +290,15 @@ static void audit_parts(const char *store)
 		die("audit_create", r, why);
 	snprintf(path, sizeof path, "%s/audit", store);
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct audit_config config = { .dir_fd = dir, .head_fd = openat(dir, "head", O_RDWR | O_CLOEXEC), .head = &head, .vault = "bench",
-				       .host = "localhost", .segment_open = segment_open, .keep_bytes = 1 << 30, .keep_seconds = 30 * 86400, .arg = &dir };
+	struct audit_config config = { .dir_fd = dir,
+				       .head_fd = openat(dir, "head", O_RDWR | O_CLOEXEC),
+				       .head = &head,
+				       .vault = "bench",
+				       .host = "localhost",
+				       .segment_open = segment_open,
+				       .keep_bytes = 1 << 30,
+				       .keep_seconds = 30 * 86400,
+				       .arg = &dir };
 	r = audit_open(&config, &audit, why, sizeof why);
 	if (r < 0)
 		die("audit_open", r, why);
@@ -278,7 +310,12 @@ static void audit_parts(const char *store)
 
 /* ---- envelope ---- */
 
-struct sealed { uint8_t key[KEY_LEN]; struct envelope_context context; uint8_t *bytes; size_t len; };
+struct sealed {
+	uint8_t key[KEY_LEN];
+	struct envelope_context context;
+	uint8_t *bytes;
+	size_t len;
+};
 
 static void envelopes_open(void *arg, unsigned n)
 {
@@ -321,7 +358,10 @@ static void envelope_parts(void)
 
 /* ---- value: what a first READ of a handle asks of the store ---- */
 
-struct stored { struct store *store; uint32_t id; };
+struct stored {
+	struct store *store;
+	uint32_t id;
+};
 
 static void values_read(void *arg, unsigned n)
 {

@@ -1,4 +1,5 @@
-/* The head file's block. A slot with a right checksum is made from the input, too: without it mutations would not come past the sum. */
+/* The head file's block. A slot with a right checksum is made from the input, too: without it mutations would not come
+ * past the sum. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,8 @@ static void decode(const uint8_t block[AUDIT_HEADFILE_SIZE])
 	struct audit_position p;
 	uint64_t generation;
 
-	if (audit_headfile_decode(block, &p, &generation) == 0 && (p.segment == 0 || p.segment > AUDIT_SEGMENT_NUMBER_MAX))
+	if (audit_headfile_decode(block, &p, &generation) == 0 &&
+	    (p.segment == 0 || p.segment > AUDIT_SEGMENT_NUMBER_MAX))
 		abort();
 }
 

@@ -1,5 +1,5 @@
-/* The verifier and a worker's takeover on a segment that an attacker wrote. The input edits a true log: (line, action, byte)s; verify must say no, unless nothing was changed,
- * and neither may read outside its buffers. */
+/* The verifier and a worker's takeover on a segment that an attacker wrote. The input edits a true log: (line, action,
+ * byte)s; verify must say no, unless nothing was changed, and neither may read outside its buffers. */
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -29,7 +29,12 @@ static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 
 static int take_over(struct audit_head *head, struct audit **ret)
 {
-	struct audit_config config = { .dir_fd = base.dir_fd, .head_fd = base.head_fd, .head = head, .vault = "fuzz", .host = "box", .segment_open = segment_open };
+	struct audit_config config = { .dir_fd = base.dir_fd,
+				       .head_fd = base.head_fd,
+				       .head = head,
+				       .vault = "fuzz",
+				       .host = "box",
+				       .segment_open = segment_open };
 
 	return audit_open(&config, ret, NULL, 0);
 }
@@ -40,10 +45,7 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 	return remove(path);
 }
 
-static void clean(void)
-{
-	nftw(base.dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
+static void clean(void) { nftw(base.dir, remove_one, 8, FTW_DEPTH | FTW_PHYS); }
 
 static void set_up(void)
 {
@@ -53,7 +55,8 @@ static void set_up(void)
 	char path[128];
 
 	/* in memory where that is to be had: each round writes and syncs files */
-	snprintf(base.dir, sizeof base.dir, "%s/coffer-fuzz-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(base.dir, sizeof base.dir, "%s/coffer-fuzz-XXXXXX",
+		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	if (!head || !mkdtemp(base.dir))
 		abort();
 	atexit(clean);
@@ -88,10 +91,19 @@ static size_t edit(char *text, size_t len, const uint8_t *data, size_t size)
 		const char *end = memchr(text + line, '\n', len - line);
 		size_t line_len = end ? (size_t)(end - (text + line)) + 1 : len - line;
 		switch (data[i + 2] % 6) {
-		case 0: text[at] = (char)data[i + 3]; break;
-		case 1: text[at] ^= (char)(1 << data[i + 3] % 8); break;
-		case 2: len = at; break;
-		case 3: memmove(text + line, text + line + line_len, len - line - line_len); len -= line_len; break;
+		case 0:
+			text[at] = (char)data[i + 3];
+			break;
+		case 1:
+			text[at] ^= (char)(1 << data[i + 3] % 8);
+			break;
+		case 2:
+			len = at;
+			break;
+		case 3:
+			memmove(text + line, text + line + line_len, len - line - line_len);
+			len -= line_len;
+			break;
 		case 4:
 			if (len + line_len <= TEXT_MAX) {
 				memmove(text + line + line_len, text + line, len - line);
@@ -117,11 +129,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(text, base.text, base.len);
 	size_t len = edit(text, base.len, data, size);
 	int fd = open(base.segment, O_WRONLY | O_TRUNC | O_CLOEXEC);
-	if (fd < 0 || pwrite(fd, text, len, 0) != (ssize_t)len || pwrite(base.head_fd, base.head_block, sizeof base.head_block, 0) != sizeof base.head_block)
+	if (fd < 0 || pwrite(fd, text, len, 0) != (ssize_t)len ||
+	    pwrite(base.head_fd, base.head_block, sizeof base.head_block, 0) != sizeof base.head_block)
 		abort();
 	close(fd);
 	/* what follows the last record without a newline is not yet one */
-	bool whole = len >= base.len && !memcmp(text, base.text, base.len) && !memchr(text + base.len, '\n', len - base.len);
+	bool whole = len >= base.len && !memcmp(text, base.text, base.len) &&
+		     !memchr(text + base.len, '\n', len - base.len);
 	int r = audit_verify(base.dir, base.verify, &report, why, sizeof why);
 	if ((r == 0) != whole)
 		abort();
@@ -133,7 +147,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (!head)
 			abort();
 		r = take_over(head, &a);
-		bool intact = len >= base.len && !memcmp(text + base.len - 700, base.text + base.len - 700, 700);	/* the record before the head */
+		/* the record before the head */
+		bool intact = len >= base.len && !memcmp(text + base.len - 700, base.text + base.len - 700, 700);
 		if (intact && r < 0)
 			abort();
 		if (len < base.len && r == 0)

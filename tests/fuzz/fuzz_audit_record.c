@@ -1,4 +1,5 @@
-/* A line of the log as an attacker writes it; and whatever bytes come as names: the record must be one line of printable ASCII that parses again. */
+/* A line of the log as an attacker writes it; and whatever bytes come as names: the record must be one line of
+ * printable ASCII that parses again. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,11 +40,19 @@ static void render(const uint8_t *data, size_t size)
 	raw[n] = '\0';
 	struct audit_caller who = { .comm = raw, .exe = raw, .unit = raw, .container = raw, .pid = -1, .loginuid = -1 };
 	struct audit_event e = {
-		.operation = n % 2 ? AUDIT_TORN : AUDIT_SEGMENT, .result = AUDIT_ERROR, .error = (int)n, .secret = raw, .caller = &who, .role = raw, .unique = n, .detail = raw,
+		.operation = n % 2 ? AUDIT_TORN : AUDIT_SEGMENT,
+		.result = AUDIT_ERROR,
+		.error = (int)n,
+		.secret = raw,
+		.caller = &who,
+		.role = raw,
+		.unique = n,
+		.detail = raw,
 	};
 	audit_names_set(&names, raw, raw, 1);
 	size_t body = audit_render(line, &names, &clock, (int64_t)n * AUDIT_NS, n, 1, &e, at.prev);
-	if (body + AUDIT_SEAL_LEN > sizeof line || audit_seal(line, body, &at, &next, &len) < 0 || line[len - 1] != '\n')
+	if (body + AUDIT_SEAL_LEN > sizeof line || audit_seal(line, body, &at, &next, &len) < 0 ||
+	    line[len - 1] != '\n')
 		abort();
 	for (size_t i = 0; i + 1 < len; i++)
 		if (line[i] < 0x20 || line[i] > 0x7e)

@@ -1,4 +1,5 @@
-/* Bytes that are no backup, and bytes laid over a true one: the parsers of the header, of frames and of records refuse them without reading beyond what is there. Nothing but the true stream verifies. */
+/* Bytes that are no backup, and bytes laid over a true one: the parsers of the header, of frames and of records refuse
+ * them without reading beyond what is there. Nothing but the true stream verifies. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static uint8_t stream[4096], key[KEY_LEN] = { 5 };
 static size_t stream_len;
 
-struct bytes_source { const uint8_t *data; size_t len; };
+struct bytes_source {
+	const uint8_t *data;
+	size_t len;
+};
 
 static int read_bytes(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
 {
@@ -28,7 +32,9 @@ static int read_bytes(void *arg, uint64_t offset, void *ret, size_t len, size_t 
 /* A header and one frame with these records. */
 static size_t make(const uint8_t *records, size_t len, uint8_t ret[4096])
 {
-	struct backup_header h = { .vault_name = "fuzz", .recipient = { .kind = BACKUP_TO_KEY, .name = "safe" }, .all = true };
+	struct backup_header h = { .vault_name = "fuzz",
+				   .recipient = { .kind = BACKUP_TO_KEY, .name = "safe" },
+				   .all = true };
 	static struct stream_cipher c;
 	size_t n = 0;
 

@@ -1,5 +1,5 @@
-/* Bindings and questions made of bytes. A snapshot takes a binding exactly when it is valid, gives it back as it was, and
- * answers as the binding itself does when it is asked by hand. */
+/* Bindings and questions made of bytes. A snapshot takes a binding exactly when it is valid, gives it back as it was,
+ * and answers as the binding itself does when it is asked by hand. */
 #include "policy/policy.h"
 
 #include <errno.h>
@@ -41,7 +41,7 @@ static void some_scope(struct input *in, char *to, size_t room)
 	static const char letters[] = "aab-*.Z/";
 	size_t n = byte(in);
 
-	n = n < 0xf0 ? n % 6 : n - 0xf0 + 120;	/* now and then at the limit */
+	n = n < 0xf0 ? n % 6 : n - 0xf0 + 120; /* now and then at the limit */
 	if (n >= room)
 		n = room - 1;
 	for (size_t i = 0; i < n; i++)
@@ -64,7 +64,8 @@ static struct binding some_binding(struct input *in)
 	b.principal.n = byte(in) % 10 % 4;
 	for (size_t i = 0; i < b.principal.n; i++) {
 		b.principal.conditions[i].kind = (enum principal_kind)(byte(in) % 6);
-		if (b.principal.conditions[i].kind == PRINCIPAL_USER || b.principal.conditions[i].kind == PRINCIPAL_GROUP)
+		if (b.principal.conditions[i].kind == PRINCIPAL_USER ||
+		    b.principal.conditions[i].kind == PRINCIPAL_GROUP)
 			b.principal.conditions[i].id = some_id(in);
 	}
 	some_scope(in, b.scope, sizeof(b.scope));
@@ -97,8 +98,9 @@ static void same(const struct binding *a, const struct binding *b)
 static void question(const struct policy *p, const struct binding *bindings, size_t n, struct input *in)
 {
 	uint32_t groups[2] = { 1, 256 };
-	struct policy_caller c = { .uid = some_id(in), .gid = some_id(in), .groups = groups, .n_groups = byte(in) % 3,
-				   .host = byte(in) & 1 };
+	struct policy_caller c = {
+		.uid = some_id(in), .gid = some_id(in), .groups = groups, .n_groups = byte(in) % 3, .host = byte(in) & 1
+	};
 	char name[140];
 	const struct binding *best = NULL;
 	enum action action = (enum action)(byte(in) % ACTION_COUNT);
@@ -111,8 +113,8 @@ static void question(const struct policy *p, const struct binding *bindings, siz
 	for (size_t i = 0; i < n; i++) {
 		const struct binding *b = &bindings[i];
 
-		if (now < b->from || (b->until != BINDING_FOREVER && now >= b->until) || !principal_match(&b->principal, &c) ||
-		    !scope_covers(b->scope, resource))
+		if (now < b->from || (b->until != BINDING_FOREVER && now >= b->until) ||
+		    !principal_match(&b->principal, &c) || !scope_covers(b->scope, resource))
 			continue;
 		actions |= role_builtin_get(b->role)->actions;
 		if (role_builtin_get(b->role)->actions & ACTION_BIT(action))

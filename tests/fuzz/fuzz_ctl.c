@@ -1,15 +1,20 @@
-/* Request lines of .coffer/ctl: whatever comes, a line is refused with one line of words, or its fields have been checked. */
+/* Request lines of .coffer/ctl: whatever comes, a line is refused with one line of words, or its fields have been
+ * checked. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/ctl_internal.h"
+#include "fs/ctl/internal.h"
 
 static const char *const seeds[] = {
-	"{\"op\":\"put\",\"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"db\",\"value_length\":5,\"tags\":{\"a\":\"b\"},\"expires\":\"90d\"}",
-	"{\"op\":\"attr\",\"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"db\",\"version\":2,\"not_before\":\"2026-01-01T00:00:00+01:00\"}",
-	"{\"op\":\"grant\",\"id\":\"00112233445566778899aabbccddeeff\",\"role\":\"reader\",\"principal\":\"user:1000,host\",\"on\":\"db-*\",\"until\":null}",
+	"{\"op\":\"put\",\"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"db\",\"value_length\":5,\"tags\":{"
+	"\"a\":\"b\"},\"expires\":\"90d\"}",
+	"{\"op\":\"attr\",\"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"db\",\"version\":2,\"not_before\":"
+	"\"2026-01-01T00:00:00+01:00\"}",
+	"{\"op\":\"grant\",\"id\":\"00112233445566778899aabbccddeeff\",\"role\":\"reader\",\"principal\":\"user:1000,"
+	"host\",\"on\":\"db-*\",\"until\":null}",
 	"{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"*\",\"as\":\"user:1,group:2\"}",
-	"{\"op\":\"role-create\",\"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"x\",\"actions\":[\"secrets/*\"]}",
+	"{\"op\":\"role-create\",\"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"x\",\"actions\":[\"secrets/"
+	"*\"]}",
 };
 
 static void one(const char *line, size_t len)

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 	}
 	if (envelope_open(dek, &ctx, data, size, out) != -EBADMSG || secbuf_len(out) != 0)
-		abort();	/* would be a forgery */
+		abort(); /* would be a forgery */
 
 	/* and the same bytes as changes to a true envelope */
 	if (envelope_seal(dek, &ctx, data, value, sealed) != 0)

@@ -1,7 +1,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "fs/inode.h"
+#include "fs/shared/inode.h"
 
 #include <stddef.h>
 

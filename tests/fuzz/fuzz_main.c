@@ -1,4 +1,5 @@
-/* A driver for fuzz targets where libFuzzer is not at hand: bounded rounds of mutations, from a fixed seed unless -seed=N is given.
+/* A driver for fuzz targets where libFuzzer is not at hand: bounded rounds of mutations, from a fixed seed unless
+ * -seed=N is given.
  *
  *   fuzz_X [-runs=N] [-seed=N] [FILE...]        FILEs are run first, as they are, and then mutated */
 #include <stdint.h>
@@ -8,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define INPUT_MAX 8192
+#define INPUT_MAX  8192
 #define CORPUS_MAX 256
 
 static uint64_t rng_state = 0x9e3779b97f4a7c15u;
@@ -61,10 +62,19 @@ static size_t mutate(uint8_t *buf)
 	for (uint64_t k = rng() % 6; k > 0 && n > 0; k--) {
 		size_t at = rng() % n;
 		switch (rng() % 5) {
-		case 0: buf[at] = (uint8_t)rng(); break;
-		case 1: buf[at] ^= (uint8_t)(1u << (rng() % 8)); break;
-		case 2: n = at; break;
-		case 3: memmove(buf + at, buf + at + 1, n - at - 1); n--; break;
+		case 0:
+			buf[at] = (uint8_t)rng();
+			break;
+		case 1:
+			buf[at] ^= (uint8_t)(1u << (rng() % 8));
+			break;
+		case 2:
+			n = at;
+			break;
+		case 3:
+			memmove(buf + at, buf + at + 1, n - at - 1);
+			n--;
+			break;
 		default:
 			if (n < INPUT_MAX) {
 				memmove(buf + at + 1, buf + at, n - at);

@@ -8,8 +8,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char *const words[] = { "user:", "group:", "host", "everyone", ",", ",", ",", "0", "1", "9", "1000", "4294967294",
-				     "4294967295", "alice", "*", "/", "secrets", "keys", "get", "db-", ".", "_", " ", "\n", "unit:" };
+static const char *const words[] = { "user:", "group:", "host",    "everyone", ",",          ",",          ",",
+				     "0",     "1",      "9",       "1000",     "4294967294", "4294967295", "alice",
+				     "*",     "/",      "secrets", "keys",     "get",        "db-",        ".",
+				     "_",     " ",      "\n",      "unit:" };
 
 #define TEXT_MAX 4096
 
@@ -83,7 +85,8 @@ static void action_round(const char *text)
 		must(!strcmp(action_name(a), text));
 	if (action_set_parse(text, &set) == 0)
 		must(set && !(set & ~ACTION_ALL));
-	must(!role_name_valid(text) || (strlen(text) < ROLE_NAME_MAX && (!role_builtin_find(text) || role_builtin_find(text)->id >= ROLE_LATER_FIRST)));
+	must(!role_name_valid(text) || (strlen(text) < ROLE_NAME_MAX &&
+					(!role_builtin_find(text) || role_builtin_find(text)->id >= ROLE_LATER_FIRST)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

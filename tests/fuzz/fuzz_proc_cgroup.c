@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/caller.h"
+#include "fs/caller/caller.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

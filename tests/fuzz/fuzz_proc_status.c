@@ -2,11 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/caller.h"
+#include "fs/caller/caller.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Mutations of noise seldom make a status: each input is tried as it is, and as the lines around the groups of a sound one. */
+/* Mutations of noise seldom make a status: each input is tried as it is, and as the lines around the groups of a sound
+ * one. */
 static void parse(const char *text, size_t len)
 {
 	struct proc_status s, before;
@@ -25,7 +26,8 @@ static void parse(const char *text, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char head[] = "Name:\tx\nTgid:\t7\nPPid:\t1\nUid:\t1\t2\t3\t4\nGid:\t1\t2\t3\t4\nGroups:\t", tail[] = "\nThreads:\t1\n";
+	static const char head[] = "Name:\tx\nTgid:\t7\nPPid:\t1\nUid:\t1\t2\t3\t4\nGid:\t1\t2\t3\t4\nGroups:\t",
+			  tail[] = "\nThreads:\t1\n";
 	size_t len = sizeof(head) - 1 + size + sizeof(tail) - 1;
 	char *text = malloc(len);
 

@@ -1,5 +1,6 @@
-/* Records that nobody's vault wrote, in a stream whose seals and signature are right: a restore refuses them or takes them, and whatever it began is not there after the rollback. An input is laid over the
- * records of a true backup of a vault with something of each kind, or stands behind the first of them. */
+/* Records that nobody's vault wrote, in a stream whose seals and signature are right: a restore refuses them or takes
+ * them, and whatever it began is not there after the rollback. An input is laid over the records of a true backup of a
+ * vault with something of each kind, or stands behind the first of them. */
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ static struct vault {
 	struct keys *keys;
 	struct store *store;
 } v;
-static uint8_t header[BACKUP_HEADER_MAX], records[RECORDS_MAX], signer_record[WRAP_RECORD_MAX], fingerprint[DIGEST_LEN], box[BOX_LEN];
+static uint8_t header[BACKUP_HEADER_MAX], records[RECORDS_MAX], signer_record[WRAP_RECORD_MAX], fingerprint[DIGEST_LEN],
+	box[BOX_LEN];
 static size_t header_len, records_len, signer_record_len;
 static struct stream_cipher cipher;
 
@@ -88,10 +90,20 @@ static void vault_make(void)
 
 static void fill(const uint8_t recipient[CURVE_LEN])
 {
-	const struct version_attributes attributes = { .content_type = "text/plain", .tags_json = "{\"team\":\"db\"}", .not_before = 5, .expires = 4000000000000000000 };
+	const struct version_attributes attributes = { .content_type = "text/plain",
+						       .tags_json = "{\"team\":\"db\"}",
+						       .not_before = 5,
+						       .expires = 4000000000000000000 };
 	const struct principal blocked = { .n = 1, .conditions = { { PRINCIPAL_USER, 3000 } } };
-	const struct rotation rotation = { .scope = "db*", .action = ROTATION_ROTATE, .every = 90 * 86400 * (int64_t)NS_PER_S, .generator = "password:32" };
-	const struct hook hook = { .scope = "tls-*", .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/usr/bin/reload nginx", .debounce = 500, .timeout = 9 };
+	const struct rotation rotation = { .scope = "db*",
+					   .action = ROTATION_ROTATE,
+					   .every = 90 * 86400 * (int64_t)NS_PER_S,
+					   .generator = "password:32" };
+	const struct hook hook = { .scope = "tls-*",
+				   .events = EVENT_BIT(EVENT_NEW_VERSION),
+				   .command = "/usr/bin/reload nginx",
+				   .debounce = 500,
+				   .timeout = 9 };
 	uint32_t id, version, role;
 	uint64_t number;
 
@@ -147,7 +159,10 @@ static void back_up(void)
 
 /* ---- the streams ---- */
 
-struct memory { const uint8_t *data; size_t len; };
+struct memory {
+	const uint8_t *data;
+	size_t len;
+};
 
 static int read_memory(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
 {
@@ -166,7 +181,9 @@ static int restore(const uint8_t *plain, size_t len, enum restore_existing exist
 	static uint8_t stream[BACKUP_HEADER_MAX + FRAME_MAX + FRAME_OVERHEAD + SIGNATURE_LEN];
 	struct memory m = { stream, header_len + len + FRAME_OVERHEAD + SIGNATURE_LEN };
 	const struct backup_source source = { .read = read_memory, .arg = &m };
-	const struct restore_options options = { .box = box, .signer = fingerprint, .existing = existing, .grants = true };
+	const struct restore_options options = {
+		.box = box, .signer = fingerprint, .existing = existing, .grants = true
+	};
 	struct stream_hash hash = { 0 };
 	struct restore_counts counts;
 	struct backup_header h;
@@ -178,7 +195,8 @@ static int restore(const uint8_t *plain, size_t len, enum restore_existing exist
 	must(frame_seal(&cipher, plain, len, true, stream + header_len));
 	must(stream_hash_add(&hash, stream, header_len));
 	must(stream_hash_add(&hash, stream + header_len, len + FRAME_OVERHEAD));
-	must(keys_sign(v.keys, v.conf.id, signer_record, signer_record_len, hash.digest, stream + m.len - SIGNATURE_LEN));
+	must(keys_sign(v.keys, v.conf.id, signer_record, signer_record_len, hash.digest,
+		       stream + m.len - SIGNATURE_LEN));
 	must(store_begin(v.store));
 	r = store_restore(v.store, &source, &options, &h, &counts, why, sizeof why);
 	store_rollback(v.store);

@@ -3,11 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/subuid.h"
+#include "fs/caller/subuid.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Whatever the two files hold: ranges that are ascending and apart, none of them with uid 0, and an end to each question. */
+/* Whatever the two files hold: ranges that are ascending and apart, none of them with uid 0, and an end to each
+ * question. */
 static void check(const struct subuid_table *t)
 {
 	const struct subuid_range *range;
@@ -27,7 +28,12 @@ static void check(const struct subuid_table *t)
 
 /* Bytes in fours as good lines, and whose each uid is found by looking at every line. */
 #define LINES_MAX 64
-static const struct { const char *name; uint32_t owner; } people[] = { { "alice", 1000 }, { "bob", 1001 }, { "root", SUBUID_ROOT }, { "1000", 1000 }, { "nobody-here", SUBUID_UNKNOWN } };
+static const struct {
+	const char *name;
+	uint32_t owner;
+} people[] = {
+	{ "alice", 1000 }, { "bob", 1001 }, { "root", SUBUID_ROOT }, { "1000", 1000 }, { "nobody-here", SUBUID_UNKNOWN }
+};
 #define PEOPLE (sizeof(people) / sizeof(people[0]))
 
 static void compare(const uint8_t *data, size_t size, const char *passwd, size_t passwd_len)
@@ -39,7 +45,8 @@ static void compare(const uint8_t *data, size_t size, const char *passwd, size_t
 	size_t len = 0;
 
 	for (size_t i = 0; i < n; i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s:%u:%u\n", people[data[4 * i] % PEOPLE].name, data[4 * i + 1] * 2u, data[4 * i + 2] % 64u);
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s:%u:%u\n", people[data[4 * i] % PEOPLE].name,
+					data[4 * i + 1] * 2u, data[4 * i + 2] % 64u);
 	if (subuid_parse(text, len, passwd, passwd_len, &t, &faults) < 0)
 		return;
 	check(&t);
@@ -48,7 +55,8 @@ static void compare(const uint8_t *data, size_t size, const char *passwd, size_t
 		bool roots = false, users = false, several = false;
 
 		for (size_t i = 0; i < n; i++) {
-			const uint32_t first = data[4 * i + 1] * 2u, count = data[4 * i + 2] % 64u, who = people[data[4 * i] % PEOPLE].owner;
+			const uint32_t first = data[4 * i + 1] * 2u, count = data[4 * i + 2] % 64u,
+				       who = people[data[4 * i] % PEOPLE].owner;
 			if (uid < first || uid - first >= count)
 				continue;
 			roots |= who == SUBUID_ROOT;

@@ -1,5 +1,5 @@
-/* Archives that anybody may have made, on their way into `coffer put --set`: as they are, and as headers with right sums around what the input says. Whatever they are, an end is found, and paths are whole
- * strings. */
+/* Archives that anybody may have made, on their way into `coffer put --set`: as they are, and as headers with right
+ * sums around what the input says. Whatever they are, an end is found, and paths are whole strings. */
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fs/cli/tar.h"
+#include "fs/cli/common/tar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -55,7 +55,7 @@ static size_t put_entry(const uint8_t *data, size_t size)
 	if (data[0] & 32)
 		memcpy(block + 345, data + taken, name < 155 ? name : 155);
 	taken += name;
-	if (data[0] & 64) {		/* as GNU writes large numbers */
+	if (data[0] & 64) { /* as GNU writes large numbers */
 		block[124] = 0x80;
 		for (size_t i = 0; i < 8; i++)
 			block[128 + i] = (uint8_t)(data[4] & 1 << i ? data[4] : 0);
@@ -68,7 +68,7 @@ static size_t put_entry(const uint8_t *data, size_t size)
 	add(block, BLOCK);
 	content = length < size - taken ? length : size - taken;
 	add(data + taken, content);
-	if (!(data[0] & 128)) {		/* to the end of the block */
+	if (!(data[0] & 128)) { /* to the end of the block */
 		static const uint8_t zeros[BLOCK];
 		add(zeros, (BLOCK - archive_len % BLOCK) % BLOCK);
 	}
@@ -84,7 +84,8 @@ static void walk(int fd)
 	if (ftruncate(fd, 0) || pwrite(fd, archive, archive_len, 0) != (ssize_t)archive_len || lseek(fd, 0, SEEK_SET))
 		abort();
 	while ((r = tar_next(fd, &e)) > 0) {
-		if (strnlen(e.path, TAR_PATH_MAX) == TAR_PATH_MAX || (e.type != TAR_FILE && e.type != TAR_DIRECTORY && e.type != TAR_OTHER))
+		if (strnlen(e.path, TAR_PATH_MAX) == TAR_PATH_MAX ||
+		    (e.type != TAR_FILE && e.type != TAR_DIRECTORY && e.type != TAR_OTHER))
 			abort();
 		uint64_t taken = e.size > 0 && read(fd, &first, 1) == 1;
 		if (tar_skip(fd, &e, taken) < 0)

@@ -19,13 +19,15 @@ static void round_trip(const char *text, size_t len)
 		return;
 	}
 	n = vaultconf_print(&c, printed);
-	if (n < 0 || vaultconf_parse(printed, (size_t)n, &back, why, sizeof(why)) != 0 || memcmp(&c, &back, sizeof(c)) != 0)
+	if (n < 0 || vaultconf_parse(printed, (size_t)n, &back, why, sizeof(why)) != 0 ||
+	    memcmp(&c, &back, sizeof(c)) != 0)
 		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char good[] = "format = 1\nname = default\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/etc/coffer/default.kek\n"
+	static const char good[] = "format = 1\nname = default\nid = 000102030405060708090a0b0c0d0e0f\nkek = "
+				   "file:/etc/coffer/default.kek\n"
 				   "kek_params = scrypt:x\nvault_record = 43465731\n";
 	char mixed[sizeof(good)];
 

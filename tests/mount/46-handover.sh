@@ -79,6 +79,7 @@ let_go opened
 
 note "one that asks and cannot serve changes nothing"
 mv "$SCRATCH/store/test/vault.conf" "$SCRATCH/vault.conf"
+# shellcheck disable=SC2046	# several words
 daemon $([ $root = a ] && echo b || echo a) -o takeover
 wait_for dead "$STARTED_DAEMON"
 mv "$SCRATCH/vault.conf" "$SCRATCH/store/test/vault.conf"
@@ -112,6 +113,7 @@ other_gets_ready()
 	local asked
 	while :; do
 		asked=$(said 'takes over; this one serves')
+# shellcheck disable=SC2046	# several words
 		daemon $([ $root = a ] && echo b || echo a) -o takeover
 		wait_for said_more 'takes over; this one serves' "$asked"
 		kill -STOP "${STARTED_DAEMON%:*}"

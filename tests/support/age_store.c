@@ -1,6 +1,7 @@
 /* age_store DIR DAYS
- * Lets DAYS pass on the clock of a store, as if the machine had been up for that long, so that a test need not wait for a retention. Through the store's own calls
- * and with its key, which vault.conf names: as root; a running daemon follows. */
+ * Lets DAYS pass on the clock of a store, as if the machine had been up for that long, so that a test need not wait for
+ * a retention. Through the store's own calls and with its key, which vault.conf names: as root; a running daemon
+ * follows. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +13,7 @@
 
 static int64_t passed;
 
-static int64_t uptime(void)
-{
-	return passed;
-}
+static int64_t uptime(void) { return passed; }
 
 static int pass(struct store *s)
 {

@@ -1,7 +1,8 @@
 /* build_store DIR --secrets N --bindings M [--value BYTES] [--prefix NAME] [--age SECONDS] [--expires SECONDS]
- * Fills an initialised store with N secrets named s000000, s000001 … (or NAME000000 …) and M bindings (secrets-user for user:100000+i on one secret each) in one
- * transaction, through the store's own calls, for benchmarks and start-up tests, and for tests of what time does: secrets made AGE ago that expire that long from now
- * (or, negative, did). Reads the KEK as vault.conf says: as root. */
+ * Fills an initialised store with N secrets named s000000, s000001 … (or NAME000000 …) and M bindings (secrets-user for
+ * user:100000+i on one secret each) in one transaction, through the store's own calls, for benchmarks and start-up
+ * tests, and for tests of what time does: secrets made AGE ago that expire that long from now (or, negative, did).
+ * Reads the KEK as vault.conf says: as root. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -16,15 +17,17 @@
 #include "store/grants/grants.h"
 #include "store/objects/objects.h"
 
-struct amounts { unsigned long secrets, bindings, value; const char *prefix; long age, expires; bool ends; };
+struct amounts {
+	unsigned long secrets, bindings, value;
+	const char *prefix;
+	long age, expires;
+	bool ends;
+};
 
 static int64_t then;
 
 /* The store's clock stands at the time at which its secrets are made. */
-static int64_t stopped_clock(void)
-{
-	return then;
-}
+static int64_t stopped_clock(void) { return then; }
 
 static int add_secrets(struct store *s, const struct amounts *a)
 {
@@ -97,8 +100,13 @@ static int build(const char *dir, const struct amounts *a, char *why, size_t why
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "secrets", required_argument, NULL, 's' }, { "bindings", required_argument, NULL, 'b' }, { "value", required_argument, NULL, 'v' },
-		{ "prefix", required_argument, NULL, 'p' }, { "age", required_argument, NULL, 'a' }, { "expires", required_argument, NULL, 'e' }, { 0 },
+		{ "secrets", required_argument, NULL, 's' },
+		{ "bindings", required_argument, NULL, 'b' },
+		{ "value", required_argument, NULL, 'v' },
+		{ "prefix", required_argument, NULL, 'p' },
+		{ "age", required_argument, NULL, 'a' },
+		{ "expires", required_argument, NULL, 'e' },
+		{ 0 },
 	};
 	struct amounts a = { .value = 256, .prefix = "s" };
 	char why[512] = "";
@@ -118,12 +126,12 @@ int main(int argc, char **argv)
 		else if (c == 'e') {
 			a.expires = strtol(optarg, NULL, 10);
 			a.ends = true;
-		}
-		else
+		} else
 			return 2;
 	}
 	if (optind != argc - 1) {
-		fprintf(stderr, "usage: build_store DIR --secrets N --bindings M [--value BYTES] [--prefix NAME] [--age SECONDS] [--expires SECONDS]\n");
+		fprintf(stderr, "usage: build_store DIR --secrets N --bindings M [--value BYTES] [--prefix NAME] "
+				"[--age SECONDS] [--expires SECONDS]\n");
 		return 2;
 	}
 	r = build(argv[optind], &a, why, sizeof why);

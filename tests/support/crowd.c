@@ -2,12 +2,14 @@
  *
  *   crowd MOUNT N SECRETS
  *
- * N threads each open a secret of a store that build_store filled, once, and read its first byte. Prints "begun" when all are under way, "refused" at the first EAGAIN, and in the end how often which answer came, a line each:
- * "ok 100", "EAGAIN 12".
+ * N threads each open a secret of a store that build_store filled, once, and read its first byte. Prints "begun" when
+ * all are under way, "refused" at the first EAGAIN, and in the end how often which answer came, a line each: "ok 100",
+ * "EAGAIN 12".
  *
  *   crowd KIND MOUNT N SECRETS FIRST UIDS
  *
- * N threads do it again and again until SIGTERM or SIGINT, each time as another uid of the UIDS from FIRST on (root only, or root of a user namespace; of 0 uids: as whoever starts it), and print the same. Kinds:
+ * N threads do it again and again until SIGTERM or SIGINT, each time as another uid of the UIDS from FIRST on (root
+ * only, or root of a user namespace; of 0 uids: as whoever starts it), and print the same. Kinds:
  *
  *   opens   open a secret and read it             lists   list the vault's directory
  *   holds   open whoami, and keep it open         chmods  set the mode of ctl
@@ -16,8 +18,9 @@
  *   stages  open a secret to write, write 64 KiB, and keep it open
  *   flags   set the flags of s000000, as chattr(1) does, once it is disabled; the caller has opened it before
  *
- * What keeps lets go of all, and begins again, when it is refused. The file that the environment's CROWD_COUNT names holds the number of answers so far, as 8 bytes. With CROWD_WATCH it is another crowd's, and "meanwhile 12" says
- * in the end how many answers that one had, in the median, while a thread of this one waited for its own. */
+ * What keeps lets go of all, and begins again, when it is refused. The file that the environment's CROWD_COUNT names
+ * holds the number of answers so far, as 8 bytes. With CROWD_WATCH it is another crowd's, and "meanwhile 12" says in
+ * the end how many answers that one had, in the median, while a thread of this one waited for its own. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -39,11 +42,11 @@
 
 #include "threads.h"
 
-#define KEPT_MAX 64u		/* of one thread */
+#define KEPT_MAX 64u /* of one thread */
 
 static const char *mount_point;
 static unsigned secrets, first_uid, uids;
-static atomic_uint answers[256];	/* by errno */
+static atomic_uint answers[256]; /* by errno */
 static atomic_uint begun;
 static atomic_uint next_number;
 static atomic_bool stop;
@@ -190,8 +193,12 @@ static int flags(unsigned number, int *kept)
 	return fd < 0 || fstat(fd, &st) || ioctl(fd, FS_IOC_SETFLAGS, &none) ? errno : 0;
 }
 
-static const struct { const char *name; act act; } kinds[] = {
-	{ "opens", opens }, { "holds", holds }, { "ctls", ctls }, { "writes", writes }, { "seeks", seeks }, { "chmods", chmods }, { "mkdirs", mkdirs }, { "lists", lists }, { "stages", stages }, { "flags", flags },
+static const struct {
+	const char *name;
+	act act;
+} kinds[] = {
+	{ "opens", opens },   { "holds", holds },   { "ctls", ctls },   { "writes", writes }, { "seeks", seeks },
+	{ "chmods", chmods }, { "mkdirs", mkdirs }, { "lists", lists }, { "stages", stages }, { "flags", flags },
 };
 
 /* ---- threads ---- */
@@ -302,12 +309,9 @@ static void print_meanwhile(void)
 	printf("meanwhile %llu\n", (unsigned long long)samples[n / 2]);
 }
 
-static int body_kind;	/* negative: a thread is given its number */
+static int body_kind; /* negative: a thread is given its number */
 
-static void *argument_of(unsigned i)
-{
-	return (void *)(body_kind < 0 ? (size_t)i : (size_t)body_kind);
-}
+static void *argument_of(unsigned i) { return (void *)(body_kind < 0 ? (size_t)i : (size_t)body_kind); }
 
 static int run(unsigned n, void *(*body)(void *), int kind)
 {

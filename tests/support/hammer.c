@@ -1,9 +1,11 @@
-/* One thing done again and again until SIGTERM, each time checked to the byte: for what must not fail while something else happens beside it.
+/* One thing done again and again until SIGTERM, each time checked to the byte: for what must not fail while something
+ * else happens beside it.
  *
  *   hammer ACT ARGUMENT…
  *
- * Prints "begins" when SIGTERM can come, and "ok N" at the end, where N is how often it was done, and exits with 0. With HAMMER_LEAST in the environment SIGTERM ends it only when it was done so often. What goes wrong ends it at once with a line on
- * stderr and status 1; SIGBUS is its death.
+ * Prints "begins" when SIGTERM can come, and "ok N" at the end, where N is how often it was done, and exits with 0.
+ * With HAMMER_LEAST in the environment SIGTERM ends it only when it was done so often. What goes wrong ends it at once
+ * with a line on stderr and status 1; SIGBUS is its death.
  *
  *   read PATH FILE        open, read to the end, close: the bytes of FILE
  *   pread PATH FILE       the same on one descriptor that stays open
@@ -174,7 +176,7 @@ static void act_intrude(char **words)
 		(void)!stat(path, &st);
 		(void)!access(path, R_OK);
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd >= 0 && i != 2)	/* opening a directory tells nothing */
+		if (fd >= 0 && i != 2) /* opening a directory tells nothing */
 			die("open %s succeeded", path);
 		if (fd >= 0) {
 			char entries[4096];
@@ -216,7 +218,7 @@ static void act_glimpse(char **words)
 		die("open %s: %s", words[0], strerrorname_np(errno));
 	for (size_t n = 0;;) {
 		ssize_t r = read(fd, got + n, sizeof got - n);
-		if (r < 0 && errno == EKEYREVOKED)	/* it went meanwhile */
+		if (r < 0 && errno == EKEYREVOKED) /* it went meanwhile */
 			break;
 		if (r < 0)
 			die("read %s: %s", words[0], strerrorname_np(errno));
@@ -252,17 +254,26 @@ static void act_execwrite(char **words)
 static const struct act {
 	const char *name;
 	int words;
-	bool file;	/* the second word is a file of what is wanted */
+	bool file; /* the second word is a file of what is wanted */
 	void (*run)(char **words);
 } acts[] = {
-	{ "read", 2, true, act_read }, { "pread", 2, true, act_pread }, { "map", 2, true, act_map }, { "seek", 2, false, act_seek },
-	{ "stat", 2, false, act_stat }, { "list", 2, false, act_list }, { "intrude", 1, false, act_intrude },
-	{ "commute", 2, false, act_commute }, { "glimpse", 2, true, act_glimpse }, { "write", 1, false, act_write }, { "execwrite", 2, false, act_execwrite },
+	{ "read", 2, true, act_read },
+	{ "pread", 2, true, act_pread },
+	{ "map", 2, true, act_map },
+	{ "seek", 2, false, act_seek },
+	{ "stat", 2, false, act_stat },
+	{ "list", 2, false, act_list },
+	{ "intrude", 1, false, act_intrude },
+	{ "commute", 2, false, act_commute },
+	{ "glimpse", 2, true, act_glimpse },
+	{ "write", 1, false, act_write },
+	{ "execwrite", 2, false, act_execwrite },
 };
 
 int main(int argc, char **argv)
 {
-	const struct sigaction term = { .sa_handler = on_term, .sa_flags = SA_RESTART };	/* what is under way is finished */
+	/* what is under way is finished */
+	const struct sigaction term = { .sa_handler = on_term, .sa_flags = SA_RESTART };
 	const struct act *act = NULL;
 
 	for (size_t i = 0; argc > 1 && i < sizeof acts / sizeof *acts; i++)

@@ -1,4 +1,5 @@
-/* A command on a kernel that lacks something, as it seems to it: the system calls of what is lacking give ENOSYS, or what that kernel gives.
+/* A command on a kernel that lacks something, as it seems to it: the system calls of what is lacking give ENOSYS, or
+ * what that kernel gives.
  *
  *   lacking landlock|landlock-at-boot|seccomp COMMAND… */
 #include <errno.h>

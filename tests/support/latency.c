@@ -1,10 +1,13 @@
-/* How long something takes, beside the same on tmpfs, in turn: what is left is the vault's part, whatever else the machine does.
+/* How long something takes, beside the same on tmpfs, in turn: what is left is the vault's part, whatever else the
+ * machine does.
  *
  *   latency SECONDS NAME run VAULT_WORDS -- TMPFS_WORDS     two commands, each word an argument
  *   latency SECONDS NAME read VAULT_FILE TMPFS_FILE         open, read to the end, close, by this process
- *   latency SECONDS NAME event FILE VAULT_WORDS             from the end of the command to the CLOSE_WRITE of FILE that it causes
+ *   latency SECONDS NAME event FILE VAULT_WORDS             from the end of the command to the CLOSE_WRITE of FILE that
+ * it causes
  *
- * Prints one line: how often, the median and the 99.9th percentile of what the vault's took beyond the median of tmpfs's, the worst, and how many failed. */
+ * Prints one line: how often, the median and the 99.9th percentile of what the vault's took beyond the median of
+ * tmpfs's, the worst, and how many failed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,13 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAUSE_US  10000		/* between two measurements */
+#define PAUSE_US  10000 /* between two measurements */
 #define EVENT_MS  60000
 #define TIMES_MAX 100000u
 
 extern char **environ;
 
-static double times[2][TIMES_MAX];	/* ms: of the vault, of tmpfs */
+static double times[2][TIMES_MAX]; /* ms: of the vault, of tmpfs */
 static size_t n_times;
 static unsigned failed;
 static char first_failure[128];
@@ -131,7 +134,10 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 2; i++)
 		qsort(times[i], n_times, sizeof times[i][0], ascending);
 	const double base = times[1][n_times / 2];
-	printf("%s: %zu times, median %.1f ms, p99.9 %.1f ms above tmpfs (%.1f ms, p99.9 %.1f); worst %.1f ms; %u failed%s\n", argv[2], n_times, times[0][n_times / 2] - base,
-	       times[0][n_times * 999 / 1000] - times[1][n_times * 999 / 1000], base, times[1][n_times * 999 / 1000], times[0][n_times - 1], failed, first_failure);
+	printf("%s: %zu times, median %.1f ms, p99.9 %.1f ms above tmpfs (%.1f ms, p99.9 %.1f); worst %.1f ms; %u "
+	       "failed%s\n",
+	       argv[2], n_times, times[0][n_times / 2] - base,
+	       times[0][n_times * 999 / 1000] - times[1][n_times * 999 / 1000], base, times[1][n_times * 999 / 1000],
+	       times[0][n_times - 1], failed, first_failure);
 	return failed ? 1 : 0;
 }

@@ -1,16 +1,20 @@
 /* What a local user can do to a file that it may open, to hold others up: leases, locks, maps.
  *
- *   leaser loop KIND FILE            takes a lease of the kind, keeps it until it is broken, and begins again, until SIGTERM; then prints "ok N", how many it got
- *   leaser hold KIND FILE            tries for two seconds; prints "held" and keeps it whatever comes, or "refused ERRNO" and ends
- *   leaser try FILE                  each of what is listed in `attempts`, a line each: its name, and "ok" or the errno
- *   leaser map KIND FILE             maps it, looks at each byte, prints "mapped"; then, for each line on stdin, looks again: "same", "other", or "gone" (SIGBUS)
- *   leaser watch KIND FILE           the same, but looks again and again until SIGTERM, and says so each time that it sees something else than before; SIGUSR1: once more in any case
+ *   leaser loop KIND FILE            takes a lease of the kind, keeps it until it is broken, and begins again, until
+ * SIGTERM; then prints "ok N", how many it got leaser hold KIND FILE            tries for two seconds; prints "held"
+ * and keeps it whatever comes, or "refused ERRNO" and ends leaser try FILE                  each of what is listed in
+ * `attempts`, a line each: its name, and "ok" or the errno leaser map KIND FILE             maps it, looks at each
+ * byte, prints "mapped"; then, for each line on stdin, looks again: "same", "other", or "gone" (SIGBUS) leaser watch
+ * KIND FILE           the same, but looks again and again until SIGTERM, and says so each time that it sees something
+ * else than before; SIGUSR1: once more in any case
  *
- *   leaser write BUFFER FILE         writes to FILE from a map of BUFFER, which may lie on a file system that never answers
- *   leaser keep PID                  has what the process has of /dev/fuse, prints "kept", and waits: as a dead daemon's thread that waits in the kernel would
+ *   leaser write BUFFER FILE         writes to FILE from a map of BUFFER, which may lie on a file system that never
+ * answers leaser keep PID                  has what the process has of /dev/fuse, prints "kept", and waits: as a dead
+ * daemon's thread that waits in the kernel would
  *
- * KIND of a lease: read, write. KIND of a map: words of shared, private, populate, lock, joined by commas, and lease-read or lease-write, flock for what is held on the file besides.
- * An error is one line on stderr, and the exit status 1. */
+ * KIND of a lease: read, write. KIND of a map: words of shared, private, populate, lock, joined by commas, and
+ * lease-read or lease-write, flock for what is held on the file besides. An error is one line on stderr, and the exit
+ * status 1. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -36,9 +40,21 @@
 static volatile sig_atomic_t ended, broken;
 static sigjmp_buf bus;
 
-static void on_term(int signal) { (void)signal; ended = 1; }
-static void on_break(int signal) { (void)signal; broken = 1; }
-static void on_bus(int signal) { (void)signal; siglongjmp(bus, 1); }
+static void on_term(int signal)
+{
+	(void)signal;
+	ended = 1;
+}
+static void on_break(int signal)
+{
+	(void)signal;
+	broken = 1;
+}
+static void on_bus(int signal)
+{
+	(void)signal;
+	siglongjmp(bus, 1);
+}
 
 static const char *errno_name(void)
 {
@@ -52,10 +68,7 @@ static int die(const char *what)
 	return 1;
 }
 
-static int kind_of(const char *word)
-{
-	return strcmp(word, "write") ? F_RDLCK : F_WRLCK;
-}
+static int kind_of(const char *word) { return strcmp(word, "write") ? F_RDLCK : F_WRLCK; }
 
 /* The owner that the kernel compares with is the one that the last look at the file brought. */
 static int take_lease(int fd, int kind)
@@ -85,7 +98,8 @@ static int run_loop(char **words)
 			broken = 0;
 			while (!ended && !broken)
 				pause_ms(1);
-			/* whoever breaks it has to wait for all of the time that the kernel gives: it is not handed back */
+			/* whoever breaks it has to wait for all of the time that the kernel gives: it is not handed
+			 * back */
 			for (int i = 0; i < 100 && !ended; i++)
 				pause_ms(1000);
 		}
@@ -127,29 +141,61 @@ static int try_lease_read(int fd) { return take_lease(fd, F_RDLCK); }
 static int try_lease_write(int fd) { return take_lease(fd, F_WRLCK); }
 static int try_flock(int fd) { return flock(fd, LOCK_EX | LOCK_NB); }
 static int try_setlk(int fd) { return fcntl(fd, F_SETLK, &(struct flock){ .l_type = F_RDLCK, .l_whence = SEEK_SET }); }
-static int try_ofd_setlk(int fd) { return fcntl(fd, F_OFD_SETLK, &(struct flock){ .l_type = F_RDLCK, .l_whence = SEEK_SET }); }
+static int try_ofd_setlk(int fd)
+{
+	return fcntl(fd, F_OFD_SETLK, &(struct flock){ .l_type = F_RDLCK, .l_whence = SEEK_SET });
+}
 static int try_setsig(int fd) { return fcntl(fd, F_SETSIG, SIGIO); }
 static int try_setown(int fd) { return fcntl(fd, F_SETOWN, getpid()); }
 static int try_async(int fd) { return fcntl(fd, F_SETFL, O_ASYNC); }
 static int try_notify(int fd) { return fcntl(fd, F_NOTIFY, DN_MODIFY | DN_MULTISHOT); }
-static int try_noatime(int fd) { struct stat st; return fstat(fd, &st) ? -1 : fcntl(fd, F_SETFL, O_NOATIME); }
+static int try_noatime(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) ? -1 : fcntl(fd, F_SETFL, O_NOATIME);
+}
 static int try_chmod(int fd) { return fchmod(fd, 0777); }
 static int try_chown(int fd) { return fchown(fd, getuid(), getgid()) || fchown(fd, 65534, 65534); }
 static int try_setxattr(int fd) { return fsetxattr(fd, "user.x", "x", 1, 0); }
 static int try_capability(int fd) { return fsetxattr(fd, "security.capability", "x", 1, 0); }
 static int try_acl(int fd) { return fsetxattr(fd, "system.posix_acl_access", "x", 1, 0); }
-static int try_getflags(int fd) { long f = 0; return ioctl(fd, FS_IOC_GETFLAGS, &f); }
-static int try_setflags(int fd) { long f = FS_IMMUTABLE_FL; return ioctl(fd, FS_IOC_SETFLAGS, &f); }
-static int try_fsxattr(int fd) { struct fsxattr x = { .fsx_xflags = 0 }; return ioctl(fd, FS_IOC_FSSETXATTR, &x); }
+static int try_getflags(int fd)
+{
+	long f = 0;
+	return ioctl(fd, FS_IOC_GETFLAGS, &f);
+}
+static int try_setflags(int fd)
+{
+	long f = FS_IMMUTABLE_FL;
+	return ioctl(fd, FS_IOC_SETFLAGS, &f);
+}
+static int try_fsxattr(int fd)
+{
+	struct fsxattr x = { .fsx_xflags = 0 };
+	return ioctl(fd, FS_IOC_FSSETXATTR, &x);
+}
 static int try_freeze(int fd) { return ioctl(fd, FIFREEZE, 0); }
 static int try_clone(int fd) { return ioctl(fd, FICLONE, fd); }
 static int try_fallocate(int fd) { return fallocate(fd, 0, 0, 4096); }
 static int try_truncate(int fd) { return ftruncate(fd, 0); }
 static int try_seals(int fd) { return fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE); }
-static int try_hint(int fd) { uint64_t hint = 2; return fcntl(fd, F_SET_RW_HINT, &hint); }
-static int try_verity(int fd) { char x[128] = { 1 }; return ioctl(fd, FS_IOC_ENABLE_VERITY, x); }
+static int try_hint(int fd)
+{
+	uint64_t hint = 2;
+	return fcntl(fd, F_SET_RW_HINT, &hint);
+}
+static int try_verity(int fd)
+{
+	char x[128] = { 1 };
+	return ioctl(fd, FS_IOC_ENABLE_VERITY, x);
+}
 static int try_sync(int fd) { return syncfs(fd); }
-static int try_quota(int fd) { char x[256]; (void)fd; return quotactl(QCMD(Q_GETFMT, USRQUOTA), "/dev/fuse", 0, x); }
+static int try_quota(int fd)
+{
+	char x[256];
+	(void)fd;
+	return quotactl(QCMD(Q_GETFMT, USRQUOTA), "/dev/fuse", 0, x);
+}
 
 static int try_userfault(int fd)
 {
@@ -164,12 +210,38 @@ static int try_userfault(int fd)
 	return ioctl(faults, UFFDIO_REGISTER, &all);
 }
 
-static const struct { const char *name; int (*run)(int fd); } attempts[] = {
-	{ "lease-read", try_lease_read }, { "lease-write", try_lease_write }, { "flock", try_flock }, { "setlk", try_setlk }, { "ofd-setlk", try_ofd_setlk }, { "setsig", try_setsig },
-	{ "setown", try_setown }, { "async", try_async }, { "dnotify", try_notify }, { "noatime", try_noatime }, { "chmod", try_chmod }, { "chown", try_chown }, { "setxattr", try_setxattr },
-	{ "capability", try_capability }, { "acl", try_acl }, { "getflags", try_getflags }, { "setflags", try_setflags }, { "fssetxattr", try_fsxattr }, { "freeze", try_freeze },
-	{ "clone", try_clone }, { "fallocate", try_fallocate }, { "truncate", try_truncate }, { "seals", try_seals }, { "hint", try_hint }, { "verity", try_verity }, { "syncfs", try_sync },
-	{ "quota", try_quota }, { "userfault", try_userfault },
+static const struct {
+	const char *name;
+	int (*run)(int fd);
+} attempts[] = {
+	{ "lease-read", try_lease_read },
+	{ "lease-write", try_lease_write },
+	{ "flock", try_flock },
+	{ "setlk", try_setlk },
+	{ "ofd-setlk", try_ofd_setlk },
+	{ "setsig", try_setsig },
+	{ "setown", try_setown },
+	{ "async", try_async },
+	{ "dnotify", try_notify },
+	{ "noatime", try_noatime },
+	{ "chmod", try_chmod },
+	{ "chown", try_chown },
+	{ "setxattr", try_setxattr },
+	{ "capability", try_capability },
+	{ "acl", try_acl },
+	{ "getflags", try_getflags },
+	{ "setflags", try_setflags },
+	{ "fssetxattr", try_fsxattr },
+	{ "freeze", try_freeze },
+	{ "clone", try_clone },
+	{ "fallocate", try_fallocate },
+	{ "truncate", try_truncate },
+	{ "seals", try_seals },
+	{ "hint", try_hint },
+	{ "verity", try_verity },
+	{ "syncfs", try_sync },
+	{ "quota", try_quota },
+	{ "userfault", try_userfault },
 };
 
 static int run_try(char **words)
@@ -207,7 +279,11 @@ static const char *look(const volatile unsigned char *map, const unsigned char *
 }
 
 static volatile sig_atomic_t asked;
-static void on_usr1(int signal) { (void)signal; asked = 1; }
+static void on_usr1(int signal)
+{
+	(void)signal;
+	asked = 1;
+}
 
 static void look_on(const unsigned char *map, const unsigned char *first, size_t len)
 {
@@ -234,7 +310,8 @@ static int map_and(char **words, bool on)
 	if (fd < 0 || fstat(fd, &st))
 		return die(words[1]);
 	const size_t len = (size_t)st.st_size;
-	const int flags = (has(words[0], "shared") ? MAP_SHARED : MAP_PRIVATE) | (has(words[0], "populate") ? MAP_POPULATE : 0);
+	const int flags = (has(words[0], "shared") ? MAP_SHARED : MAP_PRIVATE) |
+			  (has(words[0], "populate") ? MAP_POPULATE : 0);
 	unsigned char *map = mmap(NULL, len, PROT_READ, flags, fd, 0), *first = malloc(len + 1);
 	if (map == MAP_FAILED || !first)
 		return die("mmap");
@@ -302,8 +379,16 @@ static int run_keep(char **words)
 
 int main(int argc, char **argv)
 {
-	static const struct { const char *name; int words; int (*run)(char **words); } acts[] = { { "loop", 2, run_loop }, { "hold", 2, run_hold }, { "try", 1, run_try }, { "map", 2, run_map }, { "watch", 2, run_watch }, { "write", 2, run_write }, { "keep", 1, run_keep } };
-	const struct sigaction term = { .sa_handler = on_term }, lease = { .sa_handler = on_break, .sa_flags = SA_RESTART }, gone = { .sa_handler = on_bus, .sa_flags = SA_NODEFER };
+	static const struct {
+		const char *name;
+		int words;
+		int (*run)(char **words);
+	} acts[] = { { "loop", 2, run_loop }, { "hold", 2, run_hold },   { "try", 1, run_try },
+		     { "map", 2, run_map },   { "watch", 2, run_watch }, { "write", 2, run_write },
+		     { "keep", 1, run_keep } };
+	const struct sigaction term = { .sa_handler = on_term },
+			       lease = { .sa_handler = on_break, .sa_flags = SA_RESTART },
+			       gone = { .sa_handler = on_bus, .sa_flags = SA_NODEFER };
 
 	sigaction(SIGTERM, &term, NULL);
 	sigaction(SIGIO, &lease, NULL);

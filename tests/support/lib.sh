@@ -401,7 +401,7 @@ daemon_log_check()
 {
 	[ -e "$DAEMON_LOG" ] || return 0
 	! grep -E 'AddressSanitizer|runtime error:|Sanitizer:|Assertion .* failed' "$DAEMON_LOG" >&2 || fail "a process of the daemon went wrong; see above"
-	[ -n "$CALLS_EXPECTED" ] || ! grep "is not on this role's list" "$DAEMON_LOG" >&2 || fail "a process of the daemon made a system call that its cell does not know (fs/sandbox.c)"
+	[ -n "$CALLS_EXPECTED" ] || ! grep "is not on this role's list" "$DAEMON_LOG" >&2 || fail "a process of the daemon made a system call that its cell does not know (fs/process/sandbox.c)"
 	[ -n "$DEATHS_EXPECTED" ] || ! grep -E '\) (was ended by signal|ended with status)' "$DAEMON_LOG" >&2 || fail "a process of the daemon died"
 }
 

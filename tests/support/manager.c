@@ -1,9 +1,12 @@
-/* A service manager for tests, as far as a service of Type=notify sees one: sd_notify(3)'s socket, and a store of descriptors that outlives the service.
+/* A service manager for tests, as far as a service of Type=notify sees one: sd_notify(3)'s socket, and a store of
+ * descriptors that outlives the service.
  *
  *   manager SOCKET SAID COMMAND…
  *
- * Runs COMMAND with NOTIFY_SOCKET. Each message is a line of the file SAID ("|" between its lines). Descriptors that come with FDSTORE=1 are kept under their FDNAME until FDSTOREREMOVE=1. A service that a
- * signal ended is started again, with what is kept (LISTEN_FDS, LISTEN_FDNAMES); one that exits ends this program, with its status. SIGTERM goes to the service. */
+ * Runs COMMAND with NOTIFY_SOCKET. Each message is a line of the file SAID ("|" between its lines). Descriptors that
+ * come with FDSTORE=1 are kept under their FDNAME until FDSTOREREMOVE=1. A service that a signal ended is started
+ * again, with what is kept (LISTEN_FDS, LISTEN_FDNAMES); one that exits ends this program, with its status. SIGTERM
+ * goes to the service. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,7 +25,10 @@
 #define KEPT_MAX 64
 #define FIRST_FD 3
 
-static struct { char name[64]; int fd; } kept[KEPT_MAX];
+static struct {
+	char name[64];
+	int fd;
+} kept[KEPT_MAX];
 static size_t n_kept;
 
 static void die(const char *what)
@@ -105,7 +111,10 @@ static void forget(const char *name)
 
 static void hear(int socket, FILE *said)
 {
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u;
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} u;
 	char text[4096], name[64] = "", word[64];
 	struct iovec iov = { text, sizeof text - 1 };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf, .msg_controllen = sizeof u.buf };
@@ -157,7 +166,7 @@ int main(int argc, char **argv)
 	for (;;) {
 		struct pollfd p[] = { { .fd = socket, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
 		poll(p, 2, -1);
-		if (p[0].revents)	/* first: what it still said counts */
+		if (p[0].revents) /* first: what it still said counts */
 			hear(socket, said);
 		else if (read(signals, &info, sizeof info) == sizeof info && info.ssi_signo == SIGTERM)
 			kill(service, SIGTERM);

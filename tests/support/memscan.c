@@ -1,7 +1,9 @@
-/* memscan PID FILE, or memscan --file FILE PATH…: is any piece of what FILE holds in the memory of a process, or in other files? From outside, as root; for memory that root can read (not memfd_secret).
+/* memscan PID FILE, or memscan --file FILE PATH…: is any piece of what FILE holds in the memory of a process, or in
+ * other files? From outside, as root; for memory that root can read (not memfd_secret).
  *
- * Looks at every readable mapping through /proc/PID/mem, shared ones too, for each whole piece of 16 bytes of FILE. Prints "ok BYTES", how much was looked at, or a line for each
- * mapping in which something was found, and ends with 1. The needle comes from a file so that it does not stand in anybody's argv. */
+ * Looks at every readable mapping through /proc/PID/mem, shared ones too, for each whole piece of 16 bytes of FILE.
+ * Prints "ok BYTES", how much was looked at, or a line for each mapping in which something was found, and ends with 1.
+ * The needle comes from a file so that it does not stand in anybody's argv. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -10,12 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PIECE 16
-#define STEP  (1u << 20)
+#define PIECE      16
+#define STEP       (1u << 20)
 #define NEEDLE_MAX 16384
 
-/* Pieces by their first two bytes, chained: index + 1 of the first, and of the next with the same beginning. Memory is mostly zeros, so a piece that begins with two of them must not have every place
- * compared with every piece. */
+/* Pieces by their first two bytes, chained: index + 1 of the first, and of the next with the same beginning. Memory is
+ * mostly zeros, so a piece that begins with two of them must not have every place compared with every piece. */
 static uint16_t first[65536], next[NEEDLE_MAX / PIECE];
 static uint8_t needle[NEEDLE_MAX], window[STEP + PIECE];
 
@@ -53,8 +55,9 @@ static size_t scan(int mem, uint64_t from, uint64_t to, uint64_t *ret_looked)
 		size_t want = to - at < sizeof window ? (size_t)(to - at) : sizeof window;
 		for (size_t done = 0; done < want;) {
 			const size_t left = want - done;
-			ssize_t n = pread(mem, window + done, left < sizeof window ? left : sizeof window, (off_t)(at + done));
-			if (n <= 0) {			/* a page that is not there: nothing stands in it */
+			ssize_t n = pread(mem, window + done, left < sizeof window ? left : sizeof window,
+					  (off_t)(at + done));
+			if (n <= 0) { /* a page that is not there: nothing stands in it */
 				size_t skip = 4096 - (at + done) % 4096;
 				memset(window + done, 0, skip < left ? skip : left);
 				done += skip;
@@ -112,7 +115,8 @@ int main(int argc, char **argv)
 	while (fgets(line, sizeof line, maps)) {
 		unsigned long long from, to;
 		char mode[5];
-		if (sscanf(line, "%llx-%llx %4s", &from, &to, mode) != 3 || mode[0] != 'r' || strstr(line, "[vsyscall]") || strstr(line, "[vvar"))
+		if (sscanf(line, "%llx-%llx %4s", &from, &to, mode) != 3 || mode[0] != 'r' ||
+		    strstr(line, "[vsyscall]") || strstr(line, "[vvar"))
 			continue;
 		size_t found = scan(mem, from, to, &looked);
 		if (found) {

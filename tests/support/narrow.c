@@ -1,6 +1,8 @@
-/* What a 32-bit program without large-file support sees: stat(2) and getdents(2) in their old forms, by the 32-bit way into the kernel.
+/* What a 32-bit program without large-file support sees: stat(2) and getdents(2) in their old forms, by the 32-bit way
+ * into the kernel.
  *
- *   narrow PATH…      a line for each: its inode number, or the name of the errno; of a directory also a line "NUMBER NAME" for each entry, which ends with the errno where the listing does
+ *   narrow PATH…      a line for each: its inode number, or the name of the errno; of a directory also a line "NUMBER
+ * NAME" for each entry, which ends with the errno where the listing does
  *
  * Exit status 77 where the kernel has no 32-bit way in. */
 #include <errno.h>
@@ -16,14 +18,23 @@
 #define NR_GETDENTS 141
 #define ROOM        4096
 
-struct old_stat { uint32_t dev, ino, rest[32]; };
-struct old_dirent { uint32_t ino, off; uint16_t len; char name[]; };
+struct old_stat {
+	uint32_t dev, ino, rest[32];
+};
+struct old_dirent {
+	uint32_t ino, off;
+	uint16_t len;
+	char name[];
+};
 
 static long call32(long number, long a, const void *b, long c)
 {
 	long r;
 
-	__asm__ volatile("int $0x80" : "=a"(r) : "0"(number), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
+	__asm__ volatile("int $0x80"
+			 : "=a"(r)
+			 : "0"(number), "b"(a), "c"(b), "d"(c)
+			 : "memory", "r8", "r9", "r10", "r11");
 	return (int32_t)r;
 }
 

@@ -2,8 +2,10 @@
  *
  *   neighbour MOUNT NAME ATTACK THREADS FIRST_UID UIDS SECONDS [OWNER]
  *
- * NAME is a secret that the attacker may not read. With OWNER the attacker acts in a user namespace that this user has made, into which UIDS from FIRST_UID on are mapped; without, as these uids themselves. Each thread takes the
- * next uid before each act, by setfsuid(2): that is what a request carries. "mix" spreads the threads over all attacks. Prints "begun" when all threads run, and at the end how often each answer came. */
+ * NAME is a secret that the attacker may not read. With OWNER the attacker acts in a user namespace that this user has
+ * made, into which UIDS from FIRST_UID on are mapped; without, as these uids themselves. Each thread takes the next uid
+ * before each act, by setfsuid(2): that is what a request carries. "mix" spreads the threads over all attacks. Prints
+ * "begun" when all threads run, and at the end how often each answer came. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -22,21 +24,22 @@
 
 #include "threads.h"
 
-#define HELD_MAX 64	/* files that one thread keeps open */
+#define HELD_MAX 64 /* files that one thread keeps open */
 
 static char secret_path[4200], secret_dir[4200], ctl_path[4200], whoami_path[4200], root_path[4200];
 static unsigned first_uid, uids;
 static bool in_namespace;
 static atomic_uint turn, begun;
-static atomic_uint answers[256];	/* by errno */
+static atomic_uint answers[256]; /* by errno */
 static atomic_bool stop;
 
-struct thread { unsigned number; int held[HELD_MAX]; unsigned n_held; };
+struct thread {
+	unsigned number;
+	int held[HELD_MAX];
+	unsigned n_held;
+};
 
-static void count(long result)
-{
-	atomic_fetch_add(&answers[result < 0 ? errno % 256 : 0], 1);
-}
+static void count(long result) { atomic_fetch_add(&answers[result < 0 ? errno % 256 : 0], 1); }
 
 /* Keeps what was opened; the oldest goes when there are too many. */
 static void keep(struct thread *t, int fd)
@@ -113,12 +116,16 @@ static void lease(struct thread *t)
 		close(fd);
 }
 
-static const struct attack { const char *name; void (*act)(struct thread *t); } attacks[] = {
-	{ "open", open_refused }, { "whoami", hold_whoami }, { "ctl", hold_ctl }, { "half", half_request }, { "change", change }, { "list", list }, { "lease", lease },
+static const struct attack {
+	const char *name;
+	void (*act)(struct thread *t);
+} attacks[] = {
+	{ "open", open_refused }, { "whoami", hold_whoami }, { "ctl", hold_ctl }, { "half", half_request },
+	{ "change", change },     { "list", list },          { "lease", lease },
 };
 #define ATTACKS (sizeof attacks / sizeof *attacks)
 
-static const struct attack *chosen;	/* NULL: all */
+static const struct attack *chosen; /* NULL: all */
 
 static void *run(void *arg)
 {
@@ -169,7 +176,8 @@ static void enter_namespace(unsigned owner)
 		waitpid(child, &status, 0);
 		exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 	}
-	if (child < 0 || setgid(owner) || setuid(owner) || unshare(CLONE_NEWUSER) || write(ready[1], &byte, 1) != 1 || read(mapped[0], &byte, 1) != 1 || setgid(0) || setuid(0)) {
+	if (child < 0 || setgid(owner) || setuid(owner) || unshare(CLONE_NEWUSER) || write(ready[1], &byte, 1) != 1 ||
+	    read(mapped[0], &byte, 1) != 1 || setgid(0) || setuid(0)) {
 		perror("user namespace");
 		exit(1);
 	}

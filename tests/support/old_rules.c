@@ -1,5 +1,6 @@
 /* old_rules DIR SCOPE COMMAND
- * Adds a rotation policy and a hook on SCOPE whose program runs as nobody, as an older coffer made them by default. Through the store's own calls and with its key: as root; a running daemon follows. */
+ * Adds a rotation policy and a hook on SCOPE whose program runs as nobody, as an older coffer made them by default.
+ * Through the store's own calls and with its key: as root; a running daemon follows. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,7 +12,10 @@
 
 static int add(struct store *s, const char *scope, const char *command)
 {
-	struct rotation p = { .action = ROTATION_ROTATE, .every = 90 * (int64_t)86400 * NS_PER_S, .user = HOOK_USER_NOBODY, .timeout = 30 };
+	struct rotation p = { .action = ROTATION_ROTATE,
+			      .every = 90 * (int64_t)86400 * NS_PER_S,
+			      .user = HOOK_USER_NOBODY,
+			      .timeout = 30 };
 	struct hook h = { .events = EVENT_BIT(EVENT_NEW_VERSION), .user = HOOK_USER_NOBODY, .timeout = 30 };
 	uint64_t id;
 	int r = store_begin(s);

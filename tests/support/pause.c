@@ -2,8 +2,10 @@
  *
  *   pause MOUNT FILE ROUNDS [INTERVAL_MS]
  *
- * A round: wait until the status names a standby, then kill -9 the worker, and open, read and close FILE at once: from the kill until the close is the pause. Then rest for INTERVAL_MS. What the same takes while nobody dies is
- * measured before each kill. Any failed call ends it with status 1. Prints one line: "ok ROUNDS median_us worst_us median_us_without worst_us_without". As root: it kills, and reads the status. */
+ * A round: wait until the status names a standby, then kill -9 the worker, and open, read and close FILE at once: from
+ * the kill until the close is the pause. Then rest for INTERVAL_MS. What the same takes while nobody dies is measured
+ * before each kill. Any failed call ends it with status 1. Prints one line: "ok ROUNDS median_us worst_us
+ * median_us_without worst_us_without". As root: it kills, and reads the status. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -110,7 +112,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	const long rounds = strtol(argv[3], NULL, 10), interval = argc > 4 ? strtol(argv[4], NULL, 10) : 10;
-	int64_t *pauses = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *pauses), *without = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *without);
+	int64_t *pauses = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *pauses),
+		*without = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *without);
 	if (!pauses || !without || rounds < 1)
 		return 2;
 	for (long i = 0; i < rounds; i++) {
@@ -120,7 +123,8 @@ int main(int argc, char **argv)
 	}
 	qsort(pauses, (size_t)rounds, sizeof *pauses, ascending);
 	qsort(without, (size_t)rounds, sizeof *without, ascending);
-	printf("ok %ld %lld %lld %lld %lld\n", rounds, (long long)pauses[rounds / 2], (long long)pauses[rounds - 1], (long long)without[rounds / 2], (long long)without[rounds - 1]);
+	printf("ok %ld %lld %lld %lld %lld\n", rounds, (long long)pauses[rounds / 2], (long long)pauses[rounds - 1],
+	       (long long)without[rounds / 2], (long long)without[rounds - 1]);
 	free(without);
 	free(pauses);
 	return 0;

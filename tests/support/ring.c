@@ -1,9 +1,11 @@
-/* Reads of a file by every way that does not wait in read(2): io_uring, the older AIO of Linux, preadv2 with its flags; with O_DIRECT too.
+/* Reads of a file by every way that does not wait in read(2): io_uring, the older AIO of Linux, preadv2 with its flags;
+ * with O_DIRECT too.
  *
  *   ring [--quick] PATH FILE
  *
- * For buffers smaller than, as large as and larger than FILE, at offsets before, at and behind its end: PATH gives exactly the bytes of FILE, and then 0. Prints "ok N" with the number of reads; else what was
- * wrong, and status 1. What the kernel does not have is left out, and said. */
+ * For buffers smaller than, as large as and larger than FILE, at offsets before, at and behind its end: PATH gives
+ * exactly the bytes of FILE, and then 0. Prints "ok N" with the number of reads; else what was wrong, and status 1.
+ * What the kernel does not have is left out, and said. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -50,9 +52,12 @@ static bool ring_open(struct ring *r, unsigned flags)
 	r->fd = (int)syscall(SYS_io_uring_setup, 8, &p);
 	if (r->fd < 0)
 		return false;
-	size_t size = p.sq_off.array + p.sq_entries * sizeof(unsigned), cq = p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe);
-	char *m = mmap(NULL, size > cq ? size : cq, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQ_RING);
-	r->sqes = mmap(NULL, p.sq_entries * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQES);
+	size_t size = p.sq_off.array + p.sq_entries * sizeof(unsigned),
+	       cq = p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe);
+	char *m = mmap(NULL, size > cq ? size : cq, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, r->fd,
+		       IORING_OFF_SQ_RING);
+	r->sqes = mmap(NULL, p.sq_entries * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQES);
 	if (m == MAP_FAILED || r->sqes == MAP_FAILED || !(p.features & IORING_FEAT_SINGLE_MMAP))
 		die("mmap of a ring");
 	void *const at = m;
@@ -115,27 +120,58 @@ static ssize_t by_ring(struct ring *r, int fd, size_t len, off_t offset, int op,
 
 	v = (struct iovec){ buf, len };
 	const struct io_uring_sqe e = {
-		.opcode = (uint8_t)op, .flags = (uint8_t)flags, .fd = fd, .off = (uint64_t)offset, .addr = (uint64_t)(uintptr_t)(op == IORING_OP_READV ? (void *)&v : buf),
+		.opcode = (uint8_t)op,
+		.flags = (uint8_t)flags,
+		.fd = fd,
+		.off = (uint64_t)offset,
+		.addr = (uint64_t)(uintptr_t)(op == IORING_OP_READV ? (void *)&v : buf),
 		.len = op == IORING_OP_READV ? 1 : (uint32_t)len,
 	};
 	ring_run(r, &e, 1, &res);
 	return res;
 }
 
-static ssize_t by_plain(int fd, size_t len, off_t offset) { return by_ring(&plain, fd, len, offset, IORING_OP_READ, 0); }
-static ssize_t by_async(int fd, size_t len, off_t offset) { return by_ring(&plain, fd, len, offset, IORING_OP_READ, IOSQE_ASYNC); }
-static ssize_t by_readv(int fd, size_t len, off_t offset) { return by_ring(&plain, fd, len, offset, IORING_OP_READV, 0); }
-static ssize_t by_fixed(int fd, size_t len, off_t offset) { return by_ring(&plain, fd, len, offset, IORING_OP_READ_FIXED, 0); }
-static ssize_t by_fixed_async(int fd, size_t len, off_t offset) { return by_ring(&plain, fd, len, offset, IORING_OP_READ_FIXED, IOSQE_ASYNC); }
-static ssize_t by_polled(int fd, size_t len, off_t offset) { return by_ring(&polled, fd, len, offset, IORING_OP_READ, 0); }
+static ssize_t by_plain(int fd, size_t len, off_t offset)
+{
+	return by_ring(&plain, fd, len, offset, IORING_OP_READ, 0);
+}
+static ssize_t by_async(int fd, size_t len, off_t offset)
+{
+	return by_ring(&plain, fd, len, offset, IORING_OP_READ, IOSQE_ASYNC);
+}
+static ssize_t by_readv(int fd, size_t len, off_t offset)
+{
+	return by_ring(&plain, fd, len, offset, IORING_OP_READV, 0);
+}
+static ssize_t by_fixed(int fd, size_t len, off_t offset)
+{
+	return by_ring(&plain, fd, len, offset, IORING_OP_READ_FIXED, 0);
+}
+static ssize_t by_fixed_async(int fd, size_t len, off_t offset)
+{
+	return by_ring(&plain, fd, len, offset, IORING_OP_READ_FIXED, IOSQE_ASYNC);
+}
+static ssize_t by_polled(int fd, size_t len, off_t offset)
+{
+	return by_ring(&polled, fd, len, offset, IORING_OP_READ, 0);
+}
 
 /* Two halves, the second when the first is done. A chain is broken by a short read: then the second is cancelled. */
 static ssize_t by_linked(int fd, size_t len, off_t offset)
 {
 	const size_t half = len / 2;
 	const struct io_uring_sqe e[2] = {
-		{ .opcode = IORING_OP_READ, .flags = IOSQE_IO_LINK, .fd = fd, .off = (uint64_t)offset, .addr = (uint64_t)(uintptr_t)buf, .len = (uint32_t)half },
-		{ .opcode = IORING_OP_READ, .fd = fd, .off = (uint64_t)offset + half, .addr = (uint64_t)(uintptr_t)(buf + half), .len = (uint32_t)(len - half) },
+		{ .opcode = IORING_OP_READ,
+		  .flags = IOSQE_IO_LINK,
+		  .fd = fd,
+		  .off = (uint64_t)offset,
+		  .addr = (uint64_t)(uintptr_t)buf,
+		  .len = (uint32_t)half },
+		{ .opcode = IORING_OP_READ,
+		  .fd = fd,
+		  .off = (uint64_t)offset + half,
+		  .addr = (uint64_t)(uintptr_t)(buf + half),
+		  .len = (uint32_t)(len - half) },
 	};
 	int res[2] = { 0 };
 
@@ -149,8 +185,11 @@ static ssize_t by_aio_of(int fd, size_t len, off_t offset, bool vector)
 {
 	const struct iovec v = { buf, len };
 	struct iocb cb = {
-		.aio_lio_opcode = vector ? IOCB_CMD_PREADV : IOCB_CMD_PREAD, .aio_fildes = (uint32_t)fd, .aio_offset = offset,
-		.aio_buf = (uint64_t)(uintptr_t)(vector ? (const void *)&v : buf), .aio_nbytes = vector ? 1 : len,
+		.aio_lio_opcode = vector ? IOCB_CMD_PREADV : IOCB_CMD_PREAD,
+		.aio_fildes = (uint32_t)fd,
+		.aio_offset = offset,
+		.aio_buf = (uint64_t)(uintptr_t)(vector ? (const void *)&v : buf),
+		.aio_nbytes = vector ? 1 : len,
 	};
 	struct iocb *cbs[] = { &cb };
 	struct io_event event;
@@ -173,16 +212,27 @@ static ssize_t by_preadv2(int fd, size_t len, off_t offset)
 	return n < 0 ? -errno : n;
 }
 
-static const struct way { const char *name; ssize_t (*read)(int fd, size_t len, off_t offset); struct ring *ring; } ways[] = {
-	{ "io_uring", by_plain, &plain }, { "io_uring async", by_async, &plain }, { "io_uring readv", by_readv, &plain }, { "io_uring fixed", by_fixed, &plain },
-	{ "io_uring fixed async", by_fixed_async, &plain }, { "io_uring linked", by_linked, &plain }, { "io_uring polled", by_polled, &polled },
-	{ "aio", by_aio, NULL }, { "aio vector", by_aio_vector, NULL },
+static const struct way {
+	const char *name;
+	ssize_t (*read)(int fd, size_t len, off_t offset);
+	struct ring *ring;
+} ways[] = {
+	{ "io_uring", by_plain, &plain },
+	{ "io_uring async", by_async, &plain },
+	{ "io_uring readv", by_readv, &plain },
+	{ "io_uring fixed", by_fixed, &plain },
+	{ "io_uring fixed async", by_fixed_async, &plain },
+	{ "io_uring linked", by_linked, &plain },
+	{ "io_uring polled", by_polled, &polled },
+	{ "aio", by_aio, NULL },
+	{ "aio vector", by_aio_vector, NULL },
 };
 
 /* ---- what is tried ---- */
 
 /* optional: the kernel may say that it has no such thing. */
-static void try_one(ssize_t (*read_it)(int fd, size_t len, off_t offset), int fd, size_t len, size_t offset, bool optional)
+static void try_one(ssize_t (*read_it)(int fd, size_t len, off_t offset), int fd, size_t len, size_t offset,
+		    bool optional)
 {
 	const size_t expected = offset >= want_len ? 0 : want_len - offset < len ? want_len - offset : len;
 
@@ -193,13 +243,17 @@ static void try_one(ssize_t (*read_it)(int fd, size_t len, off_t offset), int fd
 	done++;
 	if (n == (ssize_t)expected && !memcmp(buf, want + offset, expected))
 		return;
-	fprintf(stderr, "ring: %s: %zu bytes of %zu at %zu: %zd, not %zu%s\n", doing, len, want_len, offset, n, expected, n == (ssize_t)expected ? ", and other bytes" : "");
+	fprintf(stderr, "ring: %s: %zu bytes of %zu at %zu: %zd, not %zu%s\n", doing, len, want_len, offset, n,
+		expected, n == (ssize_t)expected ? ", and other bytes" : "");
 	exit(1);
 }
 
 static void try_all(ssize_t (*read_it)(int fd, size_t len, off_t offset), int fd, bool optional)
 {
-	const size_t lens[] = { 64, want_len, want_len + 1, want_len > 1 ? want_len - 1 : 4096, 4096, want_len + 4096, 131072, VALUE_MAX + 4096, 2 * want_len + 2 };
+	const size_t lens[] = {
+		64,     want_len,         want_len + 1,    want_len > 1 ? want_len - 1 : 4096, 4096, want_len + 4096,
+		131072, VALUE_MAX + 4096, 2 * want_len + 2
+	};
 	const size_t offsets[] = { 0, want_len, want_len ? want_len - 1 : 0, want_len / 2, 1, want_len + 1, 4096 };
 	const size_t n = quick ? 4 : sizeof offsets / sizeof *offsets;
 
@@ -222,7 +276,8 @@ static void try_stream(const struct way *way, int fd, size_t chunk)
 			break;
 		got += (size_t)n;
 	}
-	fprintf(stderr, "ring: %s: a stream of pieces of %zu bytes of %zu goes wrong after %zu\n", doing, chunk, want_len, got);
+	fprintf(stderr, "ring: %s: a stream of pieces of %zu bytes of %zu goes wrong after %zu\n", doing, chunk,
+		want_len, got);
 	exit(1);
 }
 

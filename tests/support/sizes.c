@@ -1,13 +1,18 @@
-/* Each way in which programs learn how large a file is before they read it, on a `current` that changes between two values of different sizes.
+/* Each way in which programs learn how large a file is before they read it, on a `current` that changes between two
+ * values of different sizes.
  *
  *   sizes step PATH WAY…              the value changes once between open and the question: growing, and shrinking
  *   sizes begun PATH WAY…             the same, when a byte was read already
- *   sizes race TIMES CALM PATH WAY…   another process changes it all the time; CALM more ask for sizes of what they have begun to read
+ *   sizes race TIMES CALM PATH WAY…   another process changes it all the time; CALM more ask for sizes of what they
+ * have begun to read
  *
- * With SIZES_SECRET, its name, in the environment the other process does so by `coffer put`, and else through the mount.
+ * With SIZES_SECRET, its name, in the environment the other process does so by `coffer put`, and else through the
+ * mount.
  *
- * What is read must be one of the values, and as long as was said. Prints for each way: its name, how often, how often it was wrong, how often the kernel or the vault refused it (EINVAL, EXDEV, SIGBUS). Status 1: something was
- * wrong. Of ways whose names end with "?" what goes wrong in a race is only reported: there the kernel takes the size that it knows, which anybody's answer or write may have changed a moment before. */
+ * What is read must be one of the values, and as long as was said. Prints for each way: its name, how often, how often
+ * it was wrong, how often the kernel or the vault refused it (EINVAL, EXDEV, SIGBUS). Status 1: something was wrong. Of
+ * ways whose names end with "?" what goes wrong in a race is only reported: there the kernel takes the size that it
+ * knows, which anybody's answer or write may have changed a moment before. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -33,7 +38,12 @@
 enum outcome { GOOD, WRONG, REFUSED };
 
 /* What a reader works with: a thread's own. */
-struct reader { const char *path; char buf[ROOM]; ssize_t got; int out; };
+struct reader {
+	const char *path;
+	char buf[ROOM];
+	ssize_t got;
+	int out;
+};
 
 static bool step, begun;
 static bool is_long;
@@ -138,7 +148,10 @@ static enum outcome by_birth(struct reader *r)
 	int fd = open_it(r);
 	struct statx x;
 
-	return read_so_many(r, fd, statx(fd, "", AT_EMPTY_PATH, STATX_SIZE | STATX_BTIME, &x) || !(x.stx_mask & STATX_BTIME) ? -2 : (off_t)x.stx_size);
+	return read_so_many(r, fd,
+			    statx(fd, "", AT_EMPTY_PATH, STATX_SIZE | STATX_BTIME, &x) || !(x.stx_mask & STATX_BTIME)
+				    ? -2
+				    : (off_t)x.stx_size);
 }
 
 static enum outcome by_statx(struct reader *r)
@@ -285,7 +298,11 @@ static enum outcome by_sendfile_alone(struct reader *r)
 }
 
 /* Opened by one thread, measured by a second, read by a third: as in a pool of threads. */
-struct handed { int fd; off_t size; struct reader *reader; };
+struct handed {
+	int fd;
+	off_t size;
+	struct reader *reader;
+};
 
 static void *measure_handed(void *arg)
 {
@@ -317,15 +334,28 @@ static enum outcome by_pool(struct reader *r)
 	return judge(r, h.size);
 }
 
-static const struct way { const char *name; enum outcome (*read)(struct reader *r); unsigned threads; } ways[] = {
-	{ "fstat", by_fstat, 1 }, { "proc", by_proc, 1 }, { "statx", by_statx, 1 }, { "birth", by_birth, 1 }, { "seek?", by_seek, 1 }, { "ftell", by_ftell, 1 },
-	{ "readahead", by_readahead, 1 }, { "fgets", by_fgets, 1 }, { "mmap", by_mmap, 1 }, { "copy_file_range", by_copy_file_range, 1 },
-	{ "sendfile?", by_sendfile, 1 }, { "sendfile-alone?", by_sendfile_alone, 1 }, { "fionread?", by_fionread, 1 }, { "fstat-threads", by_fstat, 4 }, { "pool", by_pool, 1 },
+static const struct way {
+	const char *name;
+	enum outcome (*read)(struct reader *r);
+	unsigned threads;
+} ways[] = {
+	{ "fstat", by_fstat, 1 },         { "proc", by_proc, 1 },
+	{ "statx", by_statx, 1 },         { "birth", by_birth, 1 },
+	{ "seek?", by_seek, 1 },          { "ftell", by_ftell, 1 },
+	{ "readahead", by_readahead, 1 }, { "fgets", by_fgets, 1 },
+	{ "mmap", by_mmap, 1 },           { "copy_file_range", by_copy_file_range, 1 },
+	{ "sendfile?", by_sendfile, 1 },  { "sendfile-alone?", by_sendfile_alone, 1 },
+	{ "fionread?", by_fionread, 1 },  { "fstat-threads", by_fstat, 4 },
+	{ "pool", by_pool, 1 },
 };
 
 /* ---- one way, many times ---- */
 
-struct turn { const struct way *way; const char *path; unsigned times, n[3]; };
+struct turn {
+	const struct way *way;
+	const char *path;
+	unsigned times, n[3];
+};
 
 static void *take_turns(void *arg)
 {
@@ -386,7 +416,8 @@ static void rotate(const char *path)
 /* The same as a change that does not come through the mount. */
 static void put_by_command(bool longer)
 {
-	char *const args[] = { (char *)(uintptr_t)"coffer", (char *)(uintptr_t)"put", (char *)(uintptr_t)getenv("SIZES_SECRET"), NULL };
+	char *const args[] = { (char *)(uintptr_t) "coffer", (char *)(uintptr_t) "put",
+			       (char *)(uintptr_t)getenv("SIZES_SECRET"), NULL };
 	char value[LONG_LEN];
 	int ends[2], status;
 
@@ -401,7 +432,8 @@ static void put_by_command(bool longer)
 		_exit(127);
 	}
 	close(ends[0]);
-	if (write(ends[1], value, longer ? LONG_LEN : SHORT_LEN) < 0 || close(ends[1]) || waitpid(pid, &status, 0) < 0 || status != 0)
+	if (write(ends[1], value, longer ? LONG_LEN : SHORT_LEN) < 0 || close(ends[1]) ||
+	    waitpid(pid, &status, 0) < 0 || status != 0)
 		die("coffer put");
 }
 

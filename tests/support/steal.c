@@ -1,4 +1,5 @@
-/* steal PID FD TEXT: takes a descriptor of another process's, as every process of the same user can where the kernel has no Yama, and writes TEXT into it. */
+/* steal PID FD TEXT: takes a descriptor of another process's, as every process of the same user can where the kernel
+ * has no Yama, and writes TEXT into it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

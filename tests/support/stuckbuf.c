@@ -1,8 +1,10 @@
-/* A system call whose buffer lies in a file that never answers (stuckfs): the kernel waits for it, with whatever lock it holds.
+/* A system call whose buffer lies in a file that never answers (stuckfs): the kernel waits for it, with whatever lock
+ * it holds.
  *
  *   stuckbuf FILE HOW PATH
  *
- * HOW: write, append, past (the end), after (O_TRUNC), mapped (while PATH is mapped and shared), list (PATH is a directory). */
+ * HOW: write, append, past (the end), after (O_TRUNC), mapped (while PATH is mapped and shared), list (PATH is a
+ * directory). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +18,10 @@ int main(int argc, char **argv)
 	if (argc != 4)
 		return 2;
 	const char *how = argv[2];
-	const int flags = !strcmp(how, "list") ? O_RDONLY | O_DIRECTORY : !strcmp(how, "append") ? O_RDWR | O_APPEND : !strcmp(how, "after") ? O_RDWR | O_TRUNC : O_RDWR;
+	const int flags = !strcmp(how, "list")     ? O_RDONLY | O_DIRECTORY
+			  : !strcmp(how, "append") ? O_RDWR | O_APPEND
+			  : !strcmp(how, "after")  ? O_RDWR | O_TRUNC
+						   : O_RDWR;
 	int stuck = open(argv[1], O_RDONLY), fd = open(argv[3], flags);
 	char *buffer = stuck < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, stuck, 0);
 	long n = -1;

@@ -1,5 +1,5 @@
-/* What a setuid program does that prints where it was told to: writes its one argument to standard output, or standard error where there is a second argument.
- * Its exit status is the errno, for it has no other place to say it. */
+/* What a setuid program does that prints where it was told to: writes its one argument to standard output, or standard
+ * error where there is a second argument. Its exit status is the errno, for it has no other place to say it. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,12 +1,15 @@
-/* One system call and what became of it, in a word: for scripts that must know the errno, which the tools of a shell only describe.
+/* One system call and what became of it, in a word: for scripts that must know the errno, which the tools of a shell
+ * only describe.
  *
  *   sysop COMMAND [ARGUMENT…] [+ COMMAND [ARGUMENT…]]…
  *   sysop -                         commands from stdin, a line each; an answer on stdout for each
  *
- * Every command answers with one line: "ok", perhaps with facts after it, or the name of the errno ("EACCES"). Content is answered as its SHA-256 in hex and its length.
- * The exit status is that of the last command: 0 for ok, 1 for an errno, 2 for a command that does not exist. After an error the commands that follow a + are not run.
+ * Every command answers with one line: "ok", perhaps with facts after it, or the name of the errno ("EACCES"). Content
+ * is answered as its SHA-256 in hex and its length. The exit status is that of the last command: 0 for ok, 1 for an
+ * errno, 2 for a command that does not exist. After an error the commands that follow a + are not run.
  *
- * There is one descriptor at hand, which open and fd set and most commands use, so that rights can be watched on an open file: open r PATH, then read again and again. */
+ * There is one descriptor at hand, which open and fd set and most commands use, so that rights can be watched on an
+ * open file: open r PATH, then read again and again. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -82,15 +85,21 @@ static int keep(int fd)
 	return answer(true);
 }
 
-/* open FLAGS PATH: r, w, rw, and then any of t (O_TRUNC), a (O_APPEND), c (O_CREAT), x (O_EXCL), e (O_CLOEXEC), p (O_PATH) after a comma: "w,ta" */
+/* open FLAGS PATH: r, w, rw, and then any of t (O_TRUNC), a (O_APPEND), c (O_CREAT), x (O_EXCL), e (O_CLOEXEC), p
+ * (O_PATH) after a comma: "w,ta" */
 static int run_open(char **words)
 {
 	int flags = !strncmp(words[0], "rw", 2) ? O_RDWR : words[0][0] == 'w' ? O_WRONLY : O_RDONLY;
 	const char *more = strchr(words[0], ',');
 
 	for (; more && *more; more++)
-		flags |= *more == 't' ? O_TRUNC : *more == 'a' ? O_APPEND : *more == 'c' ? O_CREAT : *more == 'x' ? O_EXCL :
-			 *more == 'e' ? O_CLOEXEC : *more == 'p' ? O_PATH : 0;
+		flags |= *more == 't'   ? O_TRUNC
+			 : *more == 'a' ? O_APPEND
+			 : *more == 'c' ? O_CREAT
+			 : *more == 'x' ? O_EXCL
+			 : *more == 'e' ? O_CLOEXEC
+			 : *more == 'p' ? O_PATH
+					: 0;
 	return keep(open(words[1], flags, 0600));
 }
 
@@ -140,7 +149,8 @@ static int run_seqread(char **words)
 
 static int run_pread(char **words)
 {
-	return answer_content(pread(at_hand, content, strtoul(words[1], NULL, 10) % (CONTENT_MAX + 1), atoll(words[0])));
+	return answer_content(
+		pread(at_hand, content, strtoul(words[1], NULL, 10) % (CONTENT_MAX + 1), atoll(words[0])));
 }
 
 static int run_write(char **words)
@@ -153,7 +163,11 @@ static int run_pwrite(char **words)
 	return answer(pwrite(at_hand, words[1], strlen(words[1]), atoll(words[0])) == (ssize_t)strlen(words[1]));
 }
 
-static int run_fsync(char **words) { (void)words; return answer(fsync(at_hand) == 0); }
+static int run_fsync(char **words)
+{
+	(void)words;
+	return answer(fsync(at_hand) == 0);
+}
 static int run_ftruncate(char **words) { return answer(ftruncate(at_hand, atoll(words[0])) == 0); }
 
 static int run_seekend(char **words)
@@ -204,7 +218,8 @@ static int run_put(char **words)
 		return answer_errno();
 	len = slurp(from);
 	close(from);
-	while (len >= 0 && at < (size_t)len && (n = write(at_hand, content + at, (size_t)len - at < piece ? (size_t)len - at : piece)) > 0)
+	while (len >= 0 && at < (size_t)len &&
+	       (n = write(at_hand, content + at, (size_t)len - at < piece ? (size_t)len - at : piece)) > 0)
 		at += (size_t)n;
 	return answer(len >= 0 && n > 0);
 }
@@ -233,7 +248,10 @@ static int unix_socket(const char *path, struct sockaddr_un *ret_address)
 	return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 }
 
-union rights { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int))]; };
+union rights {
+	struct cmsghdr align;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
 
 /* sendfd SOCKET: the descriptor at hand, by SCM_RIGHTS, to who waits there with recvfd */
 static int run_sendfd(char **words)
@@ -241,10 +259,17 @@ static int run_sendfd(char **words)
 	struct sockaddr_un address;
 	union rights rights = { .bytes = { 0 } };
 	struct iovec byte = { .iov_base = &(char){ 0 }, .iov_len = 1 };
-	struct msghdr m = { .msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &byte, .msg_iovlen = 1, .msg_control = rights.bytes, .msg_controllen = sizeof rights.bytes };
+	struct msghdr m = { .msg_name = &address,
+			    .msg_namelen = sizeof address,
+			    .msg_iov = &byte,
+			    .msg_iovlen = 1,
+			    .msg_control = rights.bytes,
+			    .msg_controllen = sizeof rights.bytes };
 	int s = unix_socket(words[0], &address), r;
 
-	rights.align = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+	rights.align = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
+					 .cmsg_level = SOL_SOCKET,
+					 .cmsg_type = SCM_RIGHTS };
 	memcpy(CMSG_DATA(&rights.align), &at_hand, sizeof at_hand);
 	r = answer(s >= 0 && sendmsg(s, &m, 0) == 1);
 	close(s);
@@ -258,10 +283,13 @@ static int run_recvfd(char **words)
 	union rights rights = { .bytes = { 0 } };
 	char byte;
 	struct iovec io = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = rights.bytes, .msg_controllen = sizeof rights.bytes };
+	struct msghdr m = {
+		.msg_iov = &io, .msg_iovlen = 1, .msg_control = rights.bytes, .msg_controllen = sizeof rights.bytes
+	};
 	int s = unix_socket(words[0], &address), fd = -1;
 
-	if (s < 0 || bind(s, (struct sockaddr *)&address, sizeof address) < 0 || chmod(words[0], 0666) < 0 || recvmsg(s, &m, 0) < 0)
+	if (s < 0 || bind(s, (struct sockaddr *)&address, sizeof address) < 0 || chmod(words[0], 0666) < 0 ||
+	    recvmsg(s, &m, 0) < 0)
 		return answer_errno();
 	if (m.msg_controllen >= CMSG_LEN(sizeof fd))
 		memcpy(&fd, CMSG_DATA(&rights.align), sizeof fd);
@@ -278,7 +306,8 @@ static int run_groups(char **words)
 	uid_t uid = geteuid();
 	bool ok;
 
-	for (char *save = NULL, *word = strtok_r(words[0], ",", &save); word && n < 32; word = strtok_r(NULL, ",", &save))
+	for (char *save = NULL, *word = strtok_r(words[0], ",", &save); word && n < 32;
+	     word = strtok_r(NULL, ",", &save))
 		groups[n++] = (gid_t)strtoul(word, NULL, 10);
 	ok = seteuid(0) == 0 && setgroups(n, groups) == 0;
 	return answer(seteuid(uid) == 0 && ok);
@@ -287,7 +316,8 @@ static int run_groups(char **words)
 /* act-as UID GID: in place, by the effective uid, of a process whose real uid is root's */
 static int run_act_as(char **words)
 {
-	return answer(seteuid(0) == 0 && setegid((gid_t)strtoul(words[1], NULL, 10)) == 0 && seteuid((uid_t)strtoul(words[0], NULL, 10)) == 0);
+	return answer(seteuid(0) == 0 && setegid((gid_t)strtoul(words[1], NULL, 10)) == 0 &&
+		      seteuid((uid_t)strtoul(words[0], NULL, 10)) == 0);
 }
 
 /* ---- the ways of the page cache ---- */
@@ -347,7 +377,8 @@ static int map_content(void)
 	return answer_content((ssize_t)mapped_len);
 }
 
-/* mapwrite BYTE: maps the first page shared and writable, and writes to it; "SIGBUS": the map is there, and a touch is refused */
+/* mapwrite BYTE: maps the first page shared and writable, and writes to it; "SIGBUS": the map is there, and a touch is
+ * refused */
 static int run_mapwrite(char **words)
 {
 	char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, at_hand, 0);
@@ -406,8 +437,12 @@ static int run_copy_file_range(char **words)
 
 static int answer_stat(const struct stat *st)
 {
-	printf("ok %s %04o %u %u %jd %ju %ju\n", S_ISDIR(st->st_mode) ? "dir" : S_ISREG(st->st_mode) ? "file" : "other", (unsigned)st->st_mode & 07777,
-	       st->st_uid, st->st_gid, (intmax_t)st->st_size, (uintmax_t)st->st_nlink, (uintmax_t)st->st_ino);
+	printf("ok %s %04o %u %u %jd %ju %ju\n",
+	       S_ISDIR(st->st_mode)   ? "dir"
+	       : S_ISREG(st->st_mode) ? "file"
+				      : "other",
+	       (unsigned)st->st_mode & 07777, st->st_uid, st->st_gid, (intmax_t)st->st_size, (uintmax_t)st->st_nlink,
+	       (uintmax_t)st->st_ino);
 	return 0;
 }
 
@@ -448,7 +483,8 @@ static int run_readdir(char **words)
 /* access rwxf PATH */
 static int run_access(char **words)
 {
-	int mode = (strchr(words[0], 'r') ? R_OK : 0) | (strchr(words[0], 'w') ? W_OK : 0) | (strchr(words[0], 'x') ? X_OK : 0);
+	int mode = (strchr(words[0], 'r') ? R_OK : 0) | (strchr(words[0], 'w') ? W_OK : 0) |
+		   (strchr(words[0], 'x') ? X_OK : 0);
 	return answer(faccessat(AT_FDCWD, words[1], mode, AT_EACCESS) == 0);
 }
 
@@ -458,8 +494,14 @@ static int run_unlink(char **words) { return answer(unlink(words[0]) == 0); }
 static int run_link(char **words) { return answer(link(words[0], words[1]) == 0); }
 static int run_symlink(char **words) { return answer(symlink(words[0], words[1]) == 0); }
 static int run_rename(char **words) { return answer(rename(words[0], words[1]) == 0); }
-static int run_renamenoreplace(char **words) { return answer(renameat2(AT_FDCWD, words[0], AT_FDCWD, words[1], RENAME_NOREPLACE) == 0); }
-static int run_renameexchange(char **words) { return answer(renameat2(AT_FDCWD, words[0], AT_FDCWD, words[1], RENAME_EXCHANGE) == 0); }
+static int run_renamenoreplace(char **words)
+{
+	return answer(renameat2(AT_FDCWD, words[0], AT_FDCWD, words[1], RENAME_NOREPLACE) == 0);
+}
+static int run_renameexchange(char **words)
+{
+	return answer(renameat2(AT_FDCWD, words[0], AT_FDCWD, words[1], RENAME_EXCHANGE) == 0);
+}
 static int run_mknod(char **words) { return answer(mknod(words[0], S_IFIFO | 0600, makedev(0, 0)) == 0); }
 static int run_truncate(char **words) { return answer(truncate(words[1], atoll(words[0])) == 0); }
 static int run_chmod(char **words) { return answer(chmod(words[1], (mode_t)strtoul(words[0], NULL, 8)) == 0); }
@@ -481,7 +523,10 @@ static int run_getxattr(char **words)
 	return 0;
 }
 
-static int run_setxattr(char **words) { return answer(setxattr(words[2], words[0], words[1], strlen(words[1]), 0) == 0); }
+static int run_setxattr(char **words)
+{
+	return answer(setxattr(words[2], words[0], words[1], strlen(words[1]), 0) == 0);
+}
 static int run_removexattr(char **words) { return answer(removexattr(words[1], words[0]) == 0); }
 
 static int run_listxattr(char **words)
@@ -504,18 +549,52 @@ static const struct command {
 	int words;
 	int (*run)(char **words);
 } commands[] = {
-	{ "open", 2, run_open }, { "fd", 1, run_fd }, { "close", 0, run_close },
-	{ "read", 0, run_read }, { "seqread", 0, run_seqread }, { "pread", 2, run_pread }, { "write", 1, run_write }, { "pwrite", 2, run_pwrite },
-	{ "fsync", 0, run_fsync }, { "ftruncate", 1, run_ftruncate }, { "seekend", 0, run_seekend }, { "dup", 0, run_dup },
-	{ "text", 0, run_text }, { "put", 2, run_put },
-	{ "fork", 0, run_fork }, { "sendfd", 1, run_sendfd }, { "recvfd", 1, run_recvfd }, { "groups", 1, run_groups }, { "act-as", 2, run_act_as },
-	{ "mapwrite", 1, run_mapwrite }, { "sendfile", 0, run_sendfile }, { "splice", 0, run_splice }, { "mmap", 1, run_mmap }, { "mapped", 0, run_mapped },
+	{ "open", 2, run_open },
+	{ "fd", 1, run_fd },
+	{ "close", 0, run_close },
+	{ "read", 0, run_read },
+	{ "seqread", 0, run_seqread },
+	{ "pread", 2, run_pread },
+	{ "write", 1, run_write },
+	{ "pwrite", 2, run_pwrite },
+	{ "fsync", 0, run_fsync },
+	{ "ftruncate", 1, run_ftruncate },
+	{ "seekend", 0, run_seekend },
+	{ "dup", 0, run_dup },
+	{ "text", 0, run_text },
+	{ "put", 2, run_put },
+	{ "fork", 0, run_fork },
+	{ "sendfd", 1, run_sendfd },
+	{ "recvfd", 1, run_recvfd },
+	{ "groups", 1, run_groups },
+	{ "act-as", 2, run_act_as },
+	{ "mapwrite", 1, run_mapwrite },
+	{ "sendfile", 0, run_sendfile },
+	{ "splice", 0, run_splice },
+	{ "mmap", 1, run_mmap },
+	{ "mapped", 0, run_mapped },
 	{ "copy_file_range", 0, run_copy_file_range },
-	{ "stat", 1, run_stat }, { "fstat", 0, run_fstat }, { "readdir", 1, run_readdir }, { "access", 2, run_access },
-	{ "mkdir", 1, run_mkdir }, { "rmdir", 1, run_rmdir }, { "unlink", 1, run_unlink }, { "link", 2, run_link }, { "symlink", 2, run_symlink },
-	{ "rename", 2, run_rename }, { "rename-noreplace", 2, run_renamenoreplace }, { "rename-exchange", 2, run_renameexchange },
-	{ "mknod", 1, run_mknod }, { "truncate", 2, run_truncate }, { "chmod", 2, run_chmod }, { "chown", 3, run_chown }, { "utimens", 1, run_utimens },
-	{ "getxattr", 2, run_getxattr }, { "setxattr", 3, run_setxattr }, { "removexattr", 2, run_removexattr }, { "listxattr", 1, run_listxattr },
+	{ "stat", 1, run_stat },
+	{ "fstat", 0, run_fstat },
+	{ "readdir", 1, run_readdir },
+	{ "access", 2, run_access },
+	{ "mkdir", 1, run_mkdir },
+	{ "rmdir", 1, run_rmdir },
+	{ "unlink", 1, run_unlink },
+	{ "link", 2, run_link },
+	{ "symlink", 2, run_symlink },
+	{ "rename", 2, run_rename },
+	{ "rename-noreplace", 2, run_renamenoreplace },
+	{ "rename-exchange", 2, run_renameexchange },
+	{ "mknod", 1, run_mknod },
+	{ "truncate", 2, run_truncate },
+	{ "chmod", 2, run_chmod },
+	{ "chown", 3, run_chown },
+	{ "utimens", 1, run_utimens },
+	{ "getxattr", 2, run_getxattr },
+	{ "setxattr", 3, run_setxattr },
+	{ "removexattr", 2, run_removexattr },
+	{ "listxattr", 1, run_listxattr },
 };
 
 static int run(char **words, int n)
@@ -537,7 +616,8 @@ static int run_lines(void)
 		char *words[WORDS_MAX], *save = NULL;
 		int n = 0;
 
-		for (char *word = strtok_r(line, " \n", &save); word && n < WORDS_MAX; word = strtok_r(NULL, " \n", &save))
+		for (char *word = strtok_r(line, " \n", &save); word && n < WORDS_MAX;
+		     word = strtok_r(NULL, " \n", &save))
 			words[n++] = word;
 		r = run(words, n);
 		fflush(stdout);

@@ -1,8 +1,10 @@
-/* watch WATCHED NAME FILE: waits with inotify on WATCHED, as a program that follows a secret does, and reads FILE at each CLOSE_WRITE.
+/* watch WATCHED NAME FILE: waits with inotify on WATCHED, as a program that follows a secret does, and reads FILE at
+ * each CLOSE_WRITE.
  *
- * WATCHED is a file, and NAME is "-"; or a directory, and events of its entry NAME count (NAME ".": events of the directory itself). Prints "ready" once it watches, and then a
- * line for each CLOSE_WRITE: how many MODIFY there were since the last, and what FILE holds (up to 200 bytes; or the name of the errno). A directory has no CLOSE_WRITE:
- * with NAME "." each MODIFY is a line, and FILE is listed instead: how many entries it has. */
+ * WATCHED is a file, and NAME is "-"; or a directory, and events of its entry NAME count (NAME ".": events of the
+ * directory itself). Prints "ready" once it watches, and then a line for each CLOSE_WRITE: how many MODIFY there were
+ * since the last, and what FILE holds (up to 200 bytes; or the name of the errno). A directory has no CLOSE_WRITE: with
+ * NAME "." each MODIFY is a line, and FILE is listed instead: how many entries it has. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,5 @@
-/* A log in a directory of its own, with its head in shared memory as the keeper has it, and tools to play the attacker. */
+/* A log in a directory of its own, with its head in shared memory as the keeper has it, and tools to play the attacker.
+ */
 #ifndef COFFER_TESTS_AUDIT_FIXTURE_H
 #define COFFER_TESTS_AUDIT_FIXTURE_H
 
@@ -28,7 +29,7 @@ struct log {
 	struct audit *a;
 	char why[512];
 	struct audit_verify_report report;
-	uint64_t keep_bytes;		/* retention, as the keeper applies it; both 0: none */
+	uint64_t keep_bytes; /* retention, as the keeper applies it; both 0: none */
 	int64_t keep_seconds;
 };
 
@@ -44,10 +45,7 @@ static inline int log_retain_callback(void *arg, uint32_t recorded, uint32_t *re
 	return audit_retain(l->dir_fd, l->keep_bytes, l->keep_seconds, recorded, ret_due);
 }
 
-static inline int log_open(struct log *l)
-{
-	return audit_open(&l->config, &l->a, l->why, sizeof l->why);
-}
+static inline int log_open(struct log *l) { return audit_open(&l->config, &l->a, l->why, sizeof l->why); }
 
 static inline struct log *log_new(const char *where)
 {
@@ -63,7 +61,14 @@ static inline struct log *log_new(const char *where)
 	l->head_fd = openat(l->dir_fd, "head", O_RDWR | O_CLOEXEC);
 	l->head = mmap(NULL, sizeof *l->head, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert(l->head != MAP_FAILED);
-	l->config = (struct audit_config){ .dir_fd = l->dir_fd, .head_fd = l->head_fd, .head = l->head, .vault = "test", .host = "box", .segment_open = log_segment_open, .retain = log_retain_callback, .arg = l };
+	l->config = (struct audit_config){ .dir_fd = l->dir_fd,
+					   .head_fd = l->head_fd,
+					   .head = l->head,
+					   .vault = "test",
+					   .host = "box",
+					   .segment_open = log_segment_open,
+					   .retain = log_retain_callback,
+					   .arg = l };
 	return l;
 }
 
@@ -76,10 +81,7 @@ static inline struct log *log_new_open(void)
 }
 
 /* For tests that make many logs: where a sync costs nothing. */
-static inline const char *in_memory(void)
-{
-	return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-}
+static inline const char *in_memory(void) { return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"; }
 
 /* As if the worker had been killed: nothing is flushed. */
 static inline void log_drop(struct log *l)
@@ -110,7 +112,11 @@ static inline int log_verify(struct log *l)
 	return audit_verify(l->dir, l->verify, &l->report, l->why, sizeof l->why);
 }
 
-#define log_verify_clean(l) do { int r_ = log_verify(l); ck_assert_msg(r_ == 0, "verify: %d %s", r_, (l)->why); } while (0)
+#define log_verify_clean(l)                                            \
+	do {                                                           \
+		int r_ = log_verify(l);                                \
+		ck_assert_msg(r_ == 0, "verify: %d %s", r_, (l)->why); \
+	} while (0)
 
 /* Retention with these bounds, from a tick. */
 static inline void log_retain(struct log *l, uint64_t keep_bytes, int64_t keep_seconds)
@@ -126,9 +132,17 @@ static inline void log_retain(struct log *l, uint64_t keep_bytes, int64_t keep_s
 /* One open of `name` by uid 1000. */
 static inline int log_event(struct log *l, enum audit_result result, const char *name, uint64_t unique, bool resent)
 {
-	struct audit_caller who = { .uid = 1000, .gid = 1000, .pid = 77, .neighbour = 1000, .loginuid = -1, .comm = "cat" };
+	struct audit_caller who = {
+		.uid = 1000, .gid = 1000, .pid = 77, .neighbour = 1000, .loginuid = -1, .comm = "cat"
+	};
 	struct audit_event e = {
-		.operation = AUDIT_SECRET_GET, .result = result, .error = result == AUDIT_ALLOW ? 0 : EACCES, .secret = name, .caller = &who, .unique = unique, .resent = resent,
+		.operation = AUDIT_SECRET_GET,
+		.result = result,
+		.error = result == AUDIT_ALLOW ? 0 : EACCES,
+		.secret = name,
+		.caller = &who,
+		.unique = unique,
+		.resent = resent,
 	};
 
 	return audit_append(l->a, &e, NULL);
@@ -140,10 +154,7 @@ static inline void log_allow(struct log *l, unsigned int n)
 		ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 0, false), 0);
 }
 
-static inline uint64_t log_seq(struct log *l)
-{
-	return audit_at(l->head)->seq;
-}
+static inline uint64_t log_seq(struct log *l) { return audit_at(l->head)->seq; }
 
 static inline void log_path(struct log *l, uint32_t segment, char ret[400])
 {

@@ -53,7 +53,6 @@ for folder in $(cd "$top" && find policy store fs -name '*.[ch]' -exec dirname {
 	[ -s "$work/table" ] || complain "ARCHITECTURE.md has no table of $folder/"
 	for file in "$top/$folder"/*.[ch]; do
 		name=$(basename "${file%.[ch]}")
-		case $name in keeper_*) name=keeper ;; esac
 		grep -qF "\`$name\`" "$work/table" || complain "ARCHITECTURE.md does not say what $folder/$(basename "$file") is"
 	done
 done

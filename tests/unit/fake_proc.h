@@ -1,4 +1,5 @@
-/* A directory that looks like a procfs where a test needs what the machine does not show: links and files as the kernel would have them. */
+/* A directory that looks like a procfs where a test needs what the machine does not show: links and files as the kernel
+ * would have them. */
 #ifndef COFFER_TESTS_FAKE_PROC_H
 #define COFFER_TESTS_FAKE_PROC_H
 
@@ -17,7 +18,10 @@ struct stat;
 
 #define FAKE_INIT_MNT 4026531832u
 
-struct fake_proc { char path[64]; int fd; };
+struct fake_proc {
+	char path[64];
+	int fd;
+};
 
 static inline void fake_proc_new(struct fake_proc *p)
 {
@@ -63,7 +67,8 @@ static inline void fake_namespace(struct fake_proc *p, const char *who, const ch
 	ck_assert_int_eq(symlinkat(text, p->fd, path), 0);
 }
 
-/* A process in the initial pid, user and cgroup namespaces and the mount namespace FAKE_INIT_MNT. who: "self", or its number. */
+/* A process in the initial pid, user and cgroup namespaces and the mount namespace FAKE_INIT_MNT. who: "self", or its
+ * number. */
 static inline void fake_process(struct fake_proc *p, const char *who, const char *comm, uint64_t start_time)
 {
 	char path[64], text[512];
@@ -77,10 +82,13 @@ static inline void fake_process(struct fake_proc *p, const char *who, const char
 	fake_namespace(p, who, "mnt", FAKE_INIT_MNT);
 	snprintf(path, sizeof(path), "%s/exe", who);
 	ck_assert_int_eq(symlinkat("/usr/bin/fake", p->fd, path), 0);
-	snprintf(text, sizeof(text), "Name:\t%s\nTgid:\t%s\nPid:\t%s\nPPid:\t1\nUid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\t1000\t1000\nGroups:\t30 20 20 \nNSpid:\t%s\nKthread:\t0\nThreads:\t1\n",
+	snprintf(text, sizeof(text),
+		 "Name:\t%s\nTgid:\t%s\nPid:\t%s\nPPid:\t1\nUid:\t1000\t1000\t1000\t1000\nGid:"
+		 "\t1000\t1000\t1000\t1000\nGroups:\t30 20 20 \nNSpid:\t%s\nKthread:\t0\nThreads:\t1\n",
 		 comm, who, who, who);
 	fake_file(p, who, "status", text);
-	snprintf(text, sizeof(text), "%s (%s) S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %llu 9 9\n", who, comm, (unsigned long long)start_time);
+	snprintf(text, sizeof(text), "%s (%s) S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %llu 9 9\n", who, comm,
+		 (unsigned long long)start_time);
 	fake_file(p, who, "stat", text);
 	fake_file(p, who, "cgroup", "0::/system.slice/fake.service\n");
 	fake_file(p, who, "loginuid", "4294967295");
@@ -95,9 +103,6 @@ static inline void fake_machine(struct fake_proc *p)
 	fake_file(p, "2", "stat", "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 1 0 0 20 0 1 0 27 0 0\n");
 }
 
-static inline void fake_remove(struct fake_proc *p, const char *path)
-{
-	ck_assert_int_eq(unlinkat(p->fd, path, 0), 0);
-}
+static inline void fake_remove(struct fake_proc *p, const char *path) { ck_assert_int_eq(unlinkat(p->fd, path, 0), 0); }
 
 #endif

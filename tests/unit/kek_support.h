@@ -13,7 +13,7 @@
 #include "store/keys/kek.h"
 #include "store/keys/kek_provider.h"
 
-#define CHEAP "passphrase:?ln=15"	/* the lowest cost there is */
+#define CHEAP "passphrase:?ln=15" /* the lowest cost there is */
 
 static char test_dir[32];
 
@@ -70,7 +70,8 @@ static inline void write_pem(const char *name, EVP_PKEY *pkey, const char *passw
 	ck_assert_ptr_nonnull(f);
 	ck_assert_ptr_nonnull(pkey);
 	ck_assert_int_eq(PEM_write_PrivateKey(f, pkey, password ? EVP_aes_256_cbc() : NULL, NULL, 0, NULL,
-					      password ? (void *)(uintptr_t)password : NULL), 1);
+					      password ? (void *)(uintptr_t)password : NULL),
+			 1);
 	fclose(f);
 	ck_assert_int_eq(chmod(path_of(name), 0600), 0);
 	EVP_PKEY_free(pkey);
@@ -78,7 +79,10 @@ static inline void write_pem(const char *name, EVP_PKEY *pkey, const char *passw
 
 static inline struct kek *open_kek(const char *uri, const char *params, const char *passphrase)
 {
-	struct kek_source src = { .uri = uri, .params = params, .fd = -1, .passphrase = passphrase,
+	struct kek_source src = { .uri = uri,
+				  .params = params,
+				  .fd = -1,
+				  .passphrase = passphrase,
 				  .passphrase_len = passphrase ? strlen(passphrase) : 0 };
 	char why[KEK_WHY_MAX] = "";
 	struct kek *k = NULL;

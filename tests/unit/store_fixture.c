@@ -154,10 +154,7 @@ void fixture_setup(void)
 	ck_assert_int_eq(vault_open(&fx), 0);
 }
 
-void fixture_teardown(void)
-{
-	vault_remove(&fx);
-}
+void fixture_teardown(void) { vault_remove(&fx); }
 
 void forget_signer(struct store *s)
 {
@@ -181,7 +178,8 @@ void older_head(struct fixture *f)
 	for (size_t i = 0; i < DIGEST_LEN; i++)
 		snprintf(hex + 2 * i, 3, "%02x", mac[i]);
 	vault_close(f);
-	snprintf(sql, sizeof sql, "UPDATE state SET mac = x'%s', serial = NULL, trail_members = NULL, trail = NULL", hex);
+	snprintf(sql, sizeof sql, "UPDATE state SET mac = x'%s', serial = NULL, trail_members = NULL, trail = NULL",
+		 hex);
 	raw(f, sql);
 }
 
@@ -209,7 +207,9 @@ uint32_t add_version(struct store *s, uint32_t id, const char *value)
 
 uint64_t add_binding(struct store *s, uint32_t uid, const char *role, const char *scope)
 {
-	struct binding b = { .from = INT64_MIN, .until = BINDING_FOREVER, .principal = { .n = 1, .conditions = { { PRINCIPAL_USER, uid } } } };
+	struct binding b = { .from = INT64_MIN,
+			     .until = BINDING_FOREVER,
+			     .principal = { .n = 1, .conditions = { { PRINCIPAL_USER, uid } } } };
 	uint64_t id = 0;
 
 	b.role = role_builtin_find(role)->id;

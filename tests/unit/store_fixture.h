@@ -15,7 +15,7 @@ struct fixture {
 	struct store *store;
 };
 
-#define FIXTURE_ADMIN 1000u	/* uid of the administrator */
+#define FIXTURE_ADMIN 1000u /* uid of the administrator */
 
 extern struct fixture fx;
 
@@ -24,17 +24,18 @@ void fixture_setup(void);
 void fixture_teardown(void);
 
 void process_init(void);
-void vault_make(struct fixture *f);	/* made, closed */
-int vault_open(struct fixture *f);	/* opens and unlocks: 0 or the first error */
+void vault_make(struct fixture *f); /* made, closed */
+int vault_open(struct fixture *f);  /* opens and unlocks: 0 or the first error */
 void vault_close(struct fixture *f);
 void vault_remove(struct fixture *f);
 int vault_reopen(struct fixture *f);
-/* For a process of its own (locked memory does not go through fork): vault.conf, by which it finds the vault in dir; opens and unlocks it. 0 or the first error. */
+/* For a process of its own (locked memory does not go through fork): vault.conf, by which it finds the vault in dir;
+ * opens and unlocks it. 0 or the first error. */
 void vault_write_conf(struct fixture *f);
 int vault_attach(struct fixture *f, const char *dir);
 
 /* In a transaction of their own; they fail the test. */
-void forget_signer(struct store *s);	/* as a store that an older coffer made */
+void forget_signer(struct store *s); /* as a store that an older coffer made */
 /* Closes the store, with the head that a coffer of schema 5 would have left. */
 void older_head(struct fixture *f);
 uint32_t add_secret(struct store *s, const char *name, const char *value);
@@ -47,7 +48,7 @@ int value_is(struct store *s, uint32_t id, uint32_t version, const char *text);
 void raw(struct fixture *f, const char *sql);
 int64_t raw_int(struct fixture *f, const char *sql);
 
-int fsck_quiet(struct fixture *f, bool deep);	/* opens the store if need be */
+int fsck_quiet(struct fixture *f, bool deep); /* opens the store if need be */
 
 void copy_file(const char *from, const char *to);
 

@@ -4,7 +4,8 @@
 
 #include "store_fixture.h"
 
-static inline int store_tests_run(const char *name, double timeout, const TTest *const *tests, size_t n, void (*setup)(void), void (*teardown)(void))
+static inline int store_tests_run(const char *name, double timeout, const TTest *const *tests, size_t n,
+				  void (*setup)(void), void (*teardown)(void))
 {
 	Suite *suite = suite_create(name);
 	TCase *t = tcase_create(name);
@@ -21,11 +22,12 @@ static inline int store_tests_run(const char *name, double timeout, const TTest 
 	return failed != 0;
 }
 
-#define STORE_TESTS(name, timeout, ...) \
-	int main(void) \
-	{ \
-		const TTest *const tests[] = { __VA_ARGS__ }; \
-		return store_tests_run(name, timeout, tests, sizeof tests / sizeof tests[0], fixture_setup, fixture_teardown); \
+#define STORE_TESTS(name, timeout, ...)                                                                     \
+	int main(void)                                                                                      \
+	{                                                                                                   \
+		const TTest *const tests[] = { __VA_ARGS__ };                                               \
+		return store_tests_run(name, timeout, tests, sizeof tests / sizeof tests[0], fixture_setup, \
+				       fixture_teardown);                                                   \
 	}
 
 #endif

@@ -1,4 +1,4 @@
-#include "fs/accounts.h"
+#include "fs/caller/accounts.h"
 
 #include <check.h>
 #include <errno.h>
@@ -25,10 +25,7 @@ static void setup(void)
 	ck_assert_int_eq(accounts_new(wake, NULL, &a), 0);
 }
 
-static void teardown(void)
-{
-	accounts_free(a);
-}
+static void teardown(void) { accounts_free(a); }
 
 static enum policy_account ask(uint32_t uid, bool may_wait, uint32_t *ret_first, size_t *ret_n)
 {

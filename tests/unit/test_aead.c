@@ -164,7 +164,8 @@ START_TEST(key_wrap_agrees_with_rfc_3394)
 
 	unhex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", kek, sizeof(kek));
 	unhex("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f", key, sizeof(key));
-	unhex("28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21", wrapped, sizeof(wrapped));
+	unhex("28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21", wrapped,
+	      sizeof(wrapped));
 	ck_assert_int_eq(key_wrap(kek, key, got), 0);
 	ck_assert_mem_eq(got, wrapped, KW_LEN);
 	ck_assert_int_eq(key_unwrap(kek, wrapped, KW_LEN, got), 0);

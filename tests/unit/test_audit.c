@@ -7,9 +7,11 @@
 /* ---- records ---- */
 
 static const char *const fields[] = {
-	"seq", "time", "vault", "host", "operation", "result", "errno", "secret", "version", "caller", "binding", "role", "principal", "request", "duration_us", "count", "detail", "prev", "mac",
+	"seq",     "time", "vault",     "host",    "operation",   "result", "errno",  "secret", "version", "caller",
+	"binding", "role", "principal", "request", "duration_us", "count",  "detail", "prev",   "mac",
 };
-static const char *const caller_fields[] = { "uid", "gid", "pid", "comm", "exe", "loginuid", "unit", "container", "groups" };
+static const char *const caller_fields[] = { "uid",      "gid",  "pid",       "comm",  "exe",
+					     "loginuid", "unit", "container", "groups" };
 
 /* The last record, parsed; also that every line of the segment is ASCII. */
 static json_t *last_record(struct log *l)
@@ -29,18 +31,37 @@ static json_t *last_record(struct log *l)
 	return record;
 }
 
-#define text_of(record, name) json_string_value(json_object_get(record, name))
+#define text_of(record, name)   json_string_value(json_object_get(record, name))
 #define number_of(record, name) json_integer_value(json_object_get(record, name))
 
 START_TEST(writes_every_field_in_the_documented_order)
 {
 	struct log *l = log_new_open();
 	static const uint32_t groups[] = { 4, 27 };
-	struct audit_caller who = { .uid = 1000, .gid = 100, .pid = 4711, .loginuid = 1001, .comm = "cat", .exe = "/bin/cat", .unit = "a.service", .container = "podman:1",
-				    .groups_known = true, .groups = groups, .n_groups = 2 };
+	struct audit_caller who = { .uid = 1000,
+				    .gid = 100,
+				    .pid = 4711,
+				    .loginuid = 1001,
+				    .comm = "cat",
+				    .exe = "/bin/cat",
+				    .unit = "a.service",
+				    .container = "podman:1",
+				    .groups_known = true,
+				    .groups = groups,
+				    .n_groups = 2 };
 	struct audit_event e = {
-		.operation = AUDIT_SECRET_GET, .result = AUDIT_DENY, .error = EACCES, .secret = "db", .version = 3, .caller = &who, .binding = 9, .role = "reader", .principal = "group:27,host", .unique = 12,
-		.duration_us = 44, .detail = "why",
+		.operation = AUDIT_SECRET_GET,
+		.result = AUDIT_DENY,
+		.error = EACCES,
+		.secret = "db",
+		.version = 3,
+		.caller = &who,
+		.binding = 9,
+		.role = "reader",
+		.principal = "group:27,host",
+		.unique = 12,
+		.duration_us = 44,
+		.detail = "why",
 	};
 	size_t i = 0;
 	const char *name;
@@ -77,18 +98,31 @@ START_TEST(writes_every_field_in_the_documented_order)
 	record = last_record(l);
 	ck_assert_uint_eq(json_object_size(record), sizeof fields / sizeof fields[0]);
 	for (i = 0; i < 5; i++)
-		ck_assert(json_is_null(json_object_get(record, ((const char *[]){ "errno", "secret", "version", "caller", "request" })[i])));
+		ck_assert(json_is_null(json_object_get(record, ((const char *[]){ "errno", "secret", "version",
+										  "caller", "request" })[i])));
 	json_decref(record);
 	log_verify_clean(l);
 	log_free(l);
 }
 END_TEST
 
-static const struct { const char *raw, *read; } hostile[] = {
-	{ "plain", "plain" }, { "", "" }, { "a\"b\\c", "a\"b\\c" }, { "two\nlines\r\t", "two\nlines\r\t" }, { "\x01\x1f\x7f", "\x01\x1f\x7f" },
+static const struct {
+	const char *raw, *read;
+} hostile[] = {
+	{ "plain", "plain" },
+	{ "", "" },
+	{ "a\"b\\c", "a\"b\\c" },
+	{ "two\nlines\r\t", "two\nlines\r\t" },
+	{ "\x01\x1f\x7f", "\x01\x1f\x7f" },
 	{ "\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91" },
-	{ "\xff", "\\xff" }, { "\xc3", "\\xc3" }, { "\xc0\x80", "\\xc0\\x80" }, { "\xed\xa0\x80", "\\xed\\xa0\\x80" }, { "\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80" }, { "\xe2\x82", "\\xe2\\x82" },
-	{ "\",\"operation\":\"Torn\",\"mac\":\"", "\",\"operation\":\"Torn\",\"mac\":\"" }, { "\xe2\x80\xa8", "\xe2\x80\xa8" },
+	{ "\xff", "\\xff" },
+	{ "\xc3", "\\xc3" },
+	{ "\xc0\x80", "\\xc0\\x80" },
+	{ "\xed\xa0\x80", "\\xed\\xa0\\x80" },
+	{ "\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80" },
+	{ "\xe2\x82", "\\xe2\\x82" },
+	{ "\",\"operation\":\"Torn\",\"mac\":\"", "\",\"operation\":\"Torn\",\"mac\":\"" },
+	{ "\xe2\x80\xa8", "\xe2\x80\xa8" },
 };
 
 START_TEST(escapes_whatever_bytes_come)
@@ -96,7 +130,12 @@ START_TEST(escapes_whatever_bytes_come)
 	struct log *l = log_new_open();
 	const char *raw = hostile[_i].raw;
 	struct audit_caller who = { .comm = raw, .exe = raw, .unit = raw, .container = raw, .loginuid = -1 };
-	struct audit_event e = { .operation = AUDIT_SECRET_GET, .result = AUDIT_ALLOW, .secret = raw, .caller = &who, .role = raw, .detail = raw };
+	struct audit_event e = { .operation = AUDIT_SECRET_GET,
+				 .result = AUDIT_ALLOW,
+				 .secret = raw,
+				 .caller = &who,
+				 .role = raw,
+				 .detail = raw };
 
 	ck_assert_int_eq(audit_append(l->a, &e, NULL), 0);
 	json_t *record = last_record(l);
@@ -120,11 +159,30 @@ START_TEST(cuts_what_is_too_long_and_stays_within_a_line)
 	memset(groups, 0xff, sizeof groups);
 	memset(longest, fill[_i], sizeof longest - 1);
 	longest[sizeof longest - 1] = '\0';
-	struct audit_caller who = { .uid = UINT32_MAX, .gid = UINT32_MAX, .pid = INT32_MIN, .loginuid = INT64_MAX, .comm = longest, .exe = longest, .unit = longest, .container = longest,
-				    .groups_known = true, .groups = groups, .n_groups = 1000 };
+	struct audit_caller who = { .uid = UINT32_MAX,
+				    .gid = UINT32_MAX,
+				    .pid = INT32_MIN,
+				    .loginuid = INT64_MAX,
+				    .comm = longest,
+				    .exe = longest,
+				    .unit = longest,
+				    .container = longest,
+				    .groups_known = true,
+				    .groups = groups,
+				    .n_groups = 1000 };
 	struct audit_event e = {
-		.operation = AUDIT_SECRET_LIST_VERSIONS, .result = AUDIT_ALLOW, .error = 4095, .secret = longest, .version = UINT32_MAX, .caller = &who, .binding = INT64_MAX,
-		.role = longest, .principal = longest, .unique = UINT64_MAX >> 7, .duration_us = UINT32_MAX, .detail = longest,
+		.operation = AUDIT_SECRET_LIST_VERSIONS,
+		.result = AUDIT_ALLOW,
+		.error = 4095,
+		.secret = longest,
+		.version = UINT32_MAX,
+		.caller = &who,
+		.binding = INT64_MAX,
+		.role = longest,
+		.principal = longest,
+		.unique = UINT64_MAX >> 7,
+		.duration_us = UINT32_MAX,
+		.detail = longest,
 	};
 	audit_caller_render(&who);
 	ck_assert_uint_le(who.json_len, AUDIT_CALLER_JSON_MAX);
@@ -135,7 +193,7 @@ START_TEST(cuts_what_is_too_long_and_stays_within_a_line)
 	ck_assert_str_eq(text_of(record, "errno"), "E4095");
 	const json_t *list = json_object_get(json_object_get(record, "caller"), "groups");
 	ck_assert_uint_eq(json_array_size(list), AUDIT_GROUPS_MAX + 1);
-	ck_assert_str_eq(json_string_value(json_array_get(list, AUDIT_GROUPS_MAX)), "...");	/* there are more */
+	ck_assert_str_eq(json_string_value(json_array_get(list, AUDIT_GROUPS_MAX)), "..."); /* there are more */
 	json_decref(record);
 	log_verify_clean(l);
 	log_free(l);
@@ -157,7 +215,7 @@ START_TEST(destroys_the_key_of_the_past)
 
 	for (int i = 0; i < 8; i++) {
 		memcpy(past[i], audit_at(l->head)->key, KEY_LEN);
-		if (i == 6)	/* in the head file for a while */
+		if (i == 6) /* in the head file for a while */
 			ck_assert_int_eq(audit_tick(l->a), 0);
 		log_allow(l, 1);
 		ck_assert(!contains(l->head, sizeof *l->head, past[i]));
@@ -202,7 +260,8 @@ START_TEST(head_file_survives_a_torn_slot)
 		char torn[AUDIT_HEADFILE_SIZE];
 		memcpy(torn, block, sizeof torn);
 		memcpy(torn + at + cut, first + at + cut, 144 - cut);
-		if (!memcmp(torn + at, block + at, 144))	/* what was cut off was the same before: nothing is torn */
+		/* what was cut off was the same before: nothing is torn */
+		if (!memcmp(torn + at, block + at, 144))
 			continue;
 		ck_assert_int_eq(audit_headfile_decode((uint8_t *)torn, &p, &generation), 0);
 		ck_assert_uint_eq(generation, newest - 1);
@@ -225,7 +284,7 @@ START_TEST(continues_from_the_head_file_after_the_machine_crashed)
 
 	log_allow(l, 3);
 	ck_assert_int_eq(audit_tick(l->a), 0);
-	log_allow(l, 5);	/* on the disk, but the head file does not know of them */
+	log_allow(l, 5); /* on the disk, but the head file does not know of them */
 	uint64_t seq = log_seq(l);
 	log_drop(l);
 	memset(l->head, 0, sizeof *l->head);
@@ -253,7 +312,7 @@ START_TEST(names_what_a_crashed_machine_left_as_torn)
 	free(text);
 	memset(l->head, 0, sizeof *l->head);
 	ck_assert_int_eq(log_open(l), 0);
-	ck_assert_uint_eq(log_seq(l), 7);	/* six good ones and the Torn record */
+	ck_assert_uint_eq(log_seq(l), 7); /* six good ones and the Torn record */
 	log_allow(l, 2);
 	log_verify_clean(l);
 	ck_assert_uint_eq(l->report.torn, 1);
@@ -274,7 +333,7 @@ START_TEST(rolls_forward_over_a_record_that_the_head_does_not_know)
 	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 42, false), 0);
 	uint64_t seq = log_seq(l);
 	log_drop(l);
-	memcpy(l->head, before, sizeof *before);	/* killed between write and publish */
+	memcpy(l->head, before, sizeof *before); /* killed between write and publish */
 	free(before);
 	ck_assert_int_eq(log_open(l), 0);
 	ck_assert_uint_eq(log_seq(l), seq);
@@ -301,10 +360,19 @@ START_TEST(refuses_records_that_no_worker_wrote)
 	free(before);
 	char *text = log_text(l, 1, &len);
 	switch (_i) {
-	case 0: break;						/* two records ahead */
-	case 1: text[len - 4] = text[len - 4] == '0' ? '1' : '0'; break;	/* its seal is wrong */
-	case 2: len -= strlen(strstr(text, "\"seq\":3")) + 1; break;	/* the last one before the head is gone, too */
-	default: text[len / 2] ^= 1; text[strlen(text) - 700] ^= 1; break;	/* the last one before the head was altered */
+	case 0:
+		break; /* two records ahead */
+	case 1:
+		text[len - 4] = text[len - 4] == '0' ? '1' : '0';
+		break; /* its seal is wrong */
+	case 2:
+		len -= strlen(strstr(text, "\"seq\":3")) + 1;
+		break; /* the last one before the head is gone, too */
+	/* the last one before the head was altered */
+	default:
+		text[len / 2] ^= 1;
+		text[strlen(text) - 700] ^= 1;
+		break;
 	}
 	log_text_put(l, 1, text, len);
 	free(text);
@@ -379,12 +447,14 @@ START_TEST(writes_a_resent_request_once)
 	ck_assert_int_eq(log_open(l), 0);
 	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 100, true), 0);
 	ck_assert_uint_eq(log_seq(l), seq);
-	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 102, true), 0);	/* died before it was recorded */
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 102, true), 0); /* died before it was recorded */
 	ck_assert_uint_eq(log_seq(l), seq + 1);
-	struct audit_event other = { .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW, .unique = 100, .resent = true };
+	struct audit_event other = {
+		.operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW, .unique = 100, .resent = true
+	};
 	ck_assert_int_eq(audit_append(l->a, &other, NULL), 0);
 	ck_assert_uint_eq(log_seq(l), seq + 2);
-	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 100, false), 0);	/* not resent: never swallowed */
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 100, false), 0); /* not resent: never swallowed */
 	ck_assert_uint_eq(log_seq(l), seq + 3);
 	log_free(l);
 }
@@ -430,7 +500,8 @@ START_TEST(knows_a_request_for_as_long_as_it_has_no_answer)
 	uint64_t seq = log_seq(l);
 	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 100, true), 0);
 	ck_assert_uint_eq(log_seq(l), seq);
-	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 98, true), 0);	/* it had its answer long ago, and is none that comes again */
+	/* it had its answer long ago, and is none that comes again */
+	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 98, true), 0);
 	ck_assert_uint_eq(log_seq(l), seq + 1);
 	log_free(l);
 }
@@ -440,15 +511,22 @@ END_TEST
 
 static int deny(struct log *l, uint32_t uid, const char *name, enum audit_operation op, uint32_t *ret_delay)
 {
-	struct audit_caller who = { .uid = uid, .gid = uid, .neighbour = uid, .pid = 5, .loginuid = -1, .comm = "flood" };
-	struct audit_event e = { .operation = op, .result = AUDIT_DENY, .error = EACCES, .secret = name, .caller = &who, .privileged = true };
+	struct audit_caller who = {
+		.uid = uid, .gid = uid, .neighbour = uid, .pid = 5, .loginuid = -1, .comm = "flood"
+	};
+	struct audit_event e = { .operation = op,
+				 .result = AUDIT_DENY,
+				 .error = EACCES,
+				 .secret = name,
+				 .caller = &who,
+				 .privileged = true };
 
 	return audit_append(l->a, &e, ret_delay);
 }
 
 static json_t *flush_one(struct log *l)
 {
-	for (size_t i = 0; i < AUDIT_FOLDS; i++)	/* as if a while had passed */
+	for (size_t i = 0; i < AUDIT_FOLDS; i++) /* as if a while had passed */
 		l->head->folds[i].tally.last -= 2 * (int64_t)AUDIT_NS;
 	ck_assert_int_eq(audit_tick(l->a), 0);
 	return last_record(l);
@@ -459,7 +537,7 @@ START_TEST(delays_then_folds_a_flood_of_denials)
 	struct log *l = log_new("/tmp");
 	uint32_t delay = 0, longest = 0;
 
-	l->config.deny_rate = 1;	/* so that the clock plays no part */
+	l->config.deny_rate = 1; /* so that the clock plays no part */
 	l->config.deny_burst = 10;
 	ck_assert_int_eq(log_open(l), 0);
 	uint64_t seq = log_seq(l);
@@ -552,7 +630,7 @@ START_TEST(does_not_write_a_fold_twice_when_killed_in_between)
 	json_decref(flush_one(l));
 	uint64_t seq = log_seq(l);
 	log_drop(l);
-	before.tally.written_as = seq - 1;	/* the record is there, the entry not yet cleared */
+	before.tally.written_as = seq - 1; /* the record is there, the entry not yet cleared */
 	l->head->folds[0] = before;
 	ck_assert_int_eq(log_open(l), 0);
 	json_decref(flush_one(l));
@@ -565,7 +643,11 @@ START_TEST(keeps_administrators_and_the_daemon_out_of_folding)
 {
 	struct log *l = log_new("/tmp");
 	struct audit_caller who = { .uid = 0, .loginuid = -1 };
-	struct audit_event failed = { .operation = AUDIT_BINDING_CREATE, .result = AUDIT_ERROR, .error = EINVAL, .caller = &who, .privileged = true };
+	struct audit_event failed = { .operation = AUDIT_BINDING_CREATE,
+				      .result = AUDIT_ERROR,
+				      .error = EINVAL,
+				      .caller = &who,
+				      .privileged = true };
 	struct audit_event own = { .operation = AUDIT_WORKER_START, .result = AUDIT_ERROR, .error = EIO };
 
 	l->config.deny_rate = l->config.deny_burst = 1;
@@ -676,14 +758,14 @@ START_TEST(retains_what_is_young_or_within_bounds)
 		make_old(l, s, 1000);
 	ck_assert_int_eq(audit_retain(l->dir_fd, 0, 0, UINT32_MAX, &due), 0);
 	ck_assert_uint_eq(due, 0);
-	ck_assert_int_eq(audit_retain(l->dir_fd, 1 << 20, 500, UINT32_MAX, &due), 0);	/* old, but not too much */
+	ck_assert_int_eq(audit_retain(l->dir_fd, 1 << 20, 500, UINT32_MAX, &due), 0); /* old, but not too much */
 	ck_assert_uint_eq(due, 0);
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, 1);
-	log_retain(l, 4096, 500);	/* too much, but the later ones are young */
+	log_retain(l, 4096, 500); /* too much, but the later ones are young */
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, 4);
-	log_retain(l, 1, 0);		/* never the newest, nor the one that may still be written to */
+	log_retain(l, 1, 0); /* never the newest, nor the one that may still be written to */
 	ck_assert_int_eq(audit_segment_list(l->dir_fd, &first, &last), 0);
 	ck_assert_uint_eq(first, last - 1);
 	log_verify_clean(l);
@@ -700,7 +782,7 @@ START_TEST(protected_segments_cannot_be_cut)
 	int r = audit_protect(l->dir_fd, true);
 	if (r == 0) {
 		l->a->config.segment_size = 4096;
-		log_allow(l, 20);	/* a new segment is like the one before */
+		log_allow(l, 20); /* a new segment is like the one before */
 		audit_state(l->a, &s);
 		ck_assert(s.append_only);
 		ck_assert_uint_ge(audit_at(l->head)->segment, 2);
@@ -710,7 +792,7 @@ START_TEST(protected_segments_cannot_be_cut)
 		ck_assert_int_lt(unlink(path), 0);
 		ck_assert_int_eq(audit_tick(l->a), 0);
 		/* a torn tail is ended, since it cannot be cut off */
-		log_path(l, audit_at(l->head)->segment, path);	/* the tick may have begun another one */
+		log_path(l, audit_at(l->head)->segment, path); /* the tick may have begun another one */
 		log_drop(l);
 		int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
 		ck_assert_int_eq(write(fd, "torn", 4), 4);
@@ -740,7 +822,7 @@ START_TEST(notices_that_the_open_segment_was_removed_or_cut)
 	audit_state(l->a, &s);
 	ck_assert(s.tampered);
 	ck_assert_uint_eq(audit_at(l->head)->segment, 2);
-	log_allow(l, 1);	/* and goes on in a new one */
+	log_allow(l, 1); /* and goes on in a new one */
 	ck_assert_int_eq(log_verify(l), -EBADMSG);
 	log_free(l);
 }
@@ -810,7 +892,8 @@ END_TEST
 
 int main(void)
 {
-	TCase *records = tcase_create("records"), *head = tcase_create("head"), *takeover = tcase_create("takeover"), *floods = tcase_create("floods"), *segments = tcase_create("segments"),
+	TCase *records = tcase_create("records"), *head = tcase_create("head"), *takeover = tcase_create("takeover"),
+	      *floods = tcase_create("floods"), *segments = tcase_create("segments"),
 	      *durability = tcase_create("durability");
 	TCase *all[] = { records, head, takeover, floods, segments, durability };
 

@@ -1,4 +1,5 @@
-/* What the machine does to the log: writes that fail or stop half-way, memory and disk that run out, workers that are killed between any two instructions. */
+/* What the machine does to the log: writes that fail or stop half-way, memory and disk that run out, workers that are
+ * killed between any two instructions. */
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -9,15 +10,25 @@
 
 /* ---- the n-th call fails ---- */
 
-enum fault { FAULT_NOSPACE, FAULT_IO, FAULT_SHORT, FAULT_NOTHING, FAULT_SHORT_OF_NEWLINE, FAULT_KILL_BEFORE, FAULT_KILL_HALF_WAY, FAULT_KILL_BEFORE_NEWLINE, FAULT_KILL_AFTER };
+enum fault {
+	FAULT_NOSPACE,
+	FAULT_IO,
+	FAULT_SHORT,
+	FAULT_NOTHING,
+	FAULT_SHORT_OF_NEWLINE,
+	FAULT_KILL_BEFORE,
+	FAULT_KILL_HALF_WAY,
+	FAULT_KILL_BEFORE_NEWLINE,
+	FAULT_KILL_AFTER
+};
 
 static struct {
-	int write_in, sync_in, alloc_in;	/* 1: the next one; 0: none */
-	int write_stays;			/* and so many after it */
+	int write_in, sync_in, alloc_in; /* 1: the next one; 0: none */
+	int write_stays;                 /* and so many after it */
 	enum fault fault;
 	bool no_truncate, no_fallocate;
-	unsigned allocations;			/* made */
-	struct log *meanwhile;			/* a record is written here during the next read */
+	unsigned allocations;  /* made */
+	struct log *meanwhile; /* a record is written here during the next read */
 } inject;
 
 ssize_t __real_write(int fd, const void *data, size_t len);
@@ -37,10 +48,7 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t n);
 void *__wrap_realloc(void *p, size_t n);
 
-static bool due(int *countdown)
-{
-	return *countdown > 0 && --*countdown == 0;
-}
+static bool due(int *countdown) { return *countdown > 0 && --*countdown == 0; }
 
 ssize_t __wrap_write(int fd, const void *data, size_t len)
 {
@@ -55,7 +63,7 @@ ssize_t __wrap_write(int fd, const void *data, size_t len)
 	case FAULT_NOSPACE:
 		errno = inject.fault == FAULT_IO ? EIO : ENOSPC;
 		return -1;
-	case FAULT_SHORT:	/* a part, and then the disk is full */
+	case FAULT_SHORT: /* a part, and then the disk is full */
 	case FAULT_SHORT_OF_NEWLINE:
 		len = inject.fault == FAULT_SHORT ? len / 2 : len - 1;
 		inject.fault = FAULT_NOSPACE;
@@ -108,22 +116,14 @@ int __wrap_fdatasync(int fd)
 	return due(&inject.sync_in) ? -1 : __real_fdatasync(fd);
 }
 
-void *__wrap_malloc(size_t n)
-{
-	return due(&inject.alloc_in) ? NULL : __real_malloc(n);
-}
+void *__wrap_malloc(size_t n) { return due(&inject.alloc_in) ? NULL : __real_malloc(n); }
 
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return due(&inject.alloc_in) ? NULL : __real_calloc(n, size);
-}
+void *__wrap_calloc(size_t n, size_t size) { return due(&inject.alloc_in) ? NULL : __real_calloc(n, size); }
 
-void *__wrap_realloc(void *p, size_t n)
-{
-	return due(&inject.alloc_in) ? NULL : __real_realloc(p, n);
-}
+void *__wrap_realloc(void *p, size_t n) { return due(&inject.alloc_in) ? NULL : __real_realloc(p, n); }
 
-/* How many records of request `unique` there are. The kernel stops a write at a page's end when its process is killed: a torn line may name the request too, and is no record. */
+/* How many records of request `unique` there are. The kernel stops a write at a page's end when its process is killed:
+ * a torn line may name the request too, and is no record. */
 static unsigned int recorded(struct log *l, uint64_t unique)
 {
 	char what[32];
@@ -215,7 +215,7 @@ START_TEST(a_sync_that_fails_is_told)
 	inject.sync_in = 1;
 	ck_assert_int_eq(log_event(l, AUDIT_ALLOW, "db", 1, false), -EIO);
 	log_allow(l, 1);
-	for (int n = 1; n <= 2; n++) {	/* of the segment, of the head file */
+	for (int n = 1; n <= 2; n++) { /* of the segment, of the head file */
 		log_allow(l, 1);
 		inject.sync_in = n;
 		ck_assert_int_eq(audit_tick(l->a), -EIO);
@@ -274,7 +274,9 @@ END_TEST
 static int administrators_act(struct log *l)
 {
 	struct audit_caller who = { .uid = 0, .loginuid = -1, .comm = "coffer" };
-	struct audit_event e = { .operation = AUDIT_BINDING_DELETE, .result = AUDIT_ALLOW, .caller = &who, .privileged = true };
+	struct audit_event e = {
+		.operation = AUDIT_BINDING_DELETE, .result = AUDIT_ALLOW, .caller = &who, .privileged = true
+	};
 
 	return audit_append(l->a, &e, NULL);
 }
@@ -282,7 +284,11 @@ static int administrators_act(struct log *l)
 static int denied_act(struct log *l)
 {
 	struct audit_caller who = { .uid = 1000, .loginuid = -1, .comm = "coffer" };
-	struct audit_event e = { .operation = AUDIT_BINDING_DELETE, .result = AUDIT_DENY, .error = EACCES, .caller = &who, .privileged = true };
+	struct audit_event e = { .operation = AUDIT_BINDING_DELETE,
+				 .result = AUDIT_DENY,
+				 .error = EACCES,
+				 .caller = &who,
+				 .privileged = true };
 
 	return audit_append(l->a, &e, NULL);
 }
@@ -311,7 +317,7 @@ START_TEST(who_reads_keeps_nobody_from_writing)
 	ck_assert_ptr_nonnull(text);
 	inject.meanwhile = l;
 	ck_assert_int_eq(audit_read(l->a, 1, 0, text, size + 1000, &got), 0);
-	ck_assert_uint_eq(got, size);		/* what was there when it began */
+	ck_assert_uint_eq(got, size); /* what was there when it began */
 	ck_assert_ptr_null(inject.meanwhile);
 	ck_assert_int_eq(audit_size(l->a, 1, &after), 0);
 	ck_assert_uint_gt(after, size);
@@ -349,7 +355,8 @@ START_TEST(a_record_that_is_rolled_forward_over_is_known_by_its_result)
 }
 END_TEST
 
-/* On some file systems allocating takes the longer the larger the log is, and callers wait while a worker takes over. */
+/* On some file systems allocating takes the longer the larger the log is, and callers wait while a worker takes over.
+ */
 START_TEST(a_takeover_allocates_nothing_anew)
 {
 	struct log *l = log_new_open();
@@ -371,7 +378,8 @@ START_TEST(a_takeover_allocates_nothing_anew)
 }
 END_TEST
 
-/* That there is room is not believed of a worker that may have been somebody else's: administrators would have no reserve. */
+/* That there is room is not believed of a worker that may have been somebody else's: administrators would have no
+ * reserve. */
 START_TEST(a_takeover_looks_whether_the_reserve_is_there)
 {
 	struct log *l = log_new_open();
@@ -479,11 +487,11 @@ START_TEST(a_full_disk_keeps_the_old_segment_in_use)
 	log_allow(l, 5);
 	snprintf(ballast, sizeof ballast, "%s/ballast", where);
 	fill(ballast, &full);
-	log_allow(l, 100);	/* beyond the segment's size: there is no room for another, but in this one */
+	log_allow(l, 100); /* beyond the segment's size: there is no room for another, but in this one */
 	ck_assert_uint_eq(audit_at(l->head)->segment, 1);
 	log_verify_clean(l);
 	ck_assert_int_eq(unlink(ballast), 0);
-	l->a->rotate_after = 0;	/* a second has passed */
+	l->a->rotate_after = 0; /* a second has passed */
 	log_allow(l, 1);
 	ck_assert_uint_eq(audit_at(l->head)->segment, 2);
 	log_verify_clean(l);
@@ -500,7 +508,8 @@ START_TEST(a_worker_killed_in_a_write_is_taken_over_from)
 	for (int fault = FAULT_KILL_BEFORE; fault <= FAULT_KILL_AFTER; fault++) {
 		for (int n = 1; n <= 12; n++) {
 			struct log *l = log_new(in_memory());
-			_Atomic uint64_t *asked = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+			_Atomic uint64_t *asked = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+						       -1, 0);
 			int status;
 
 			ck_assert(asked != MAP_FAILED);
@@ -532,7 +541,9 @@ START_TEST(a_worker_killed_in_a_write_is_taken_over_from)
 }
 END_TEST
 
-struct progress { _Atomic uint64_t asked, answered; };
+struct progress {
+	_Atomic uint64_t asked, answered;
+};
 
 static void worker_loop(struct log *l, struct progress *p)
 {
@@ -572,7 +583,8 @@ static uint64_t denials_counted(struct log *l)
 	return counted;
 }
 
-/* Eight logs of 25 rounds: a worker is killed at some moment, its successor takes over and is sent again what was not answered. */
+/* Eight logs of 25 rounds: a worker is killed at some moment, its successor takes over and is sent again what was not
+ * answered. */
 START_TEST(two_hundred_killed_workers_lose_and_double_nothing)
 {
 	struct log *l = log_new(in_memory());
@@ -598,7 +610,8 @@ START_TEST(two_hundred_killed_workers_lose_and_double_nothing)
 		ck_assert_msg(WIFSIGNALED(status), "exit %d", WEXITSTATUS(status));
 		ck_assert_msg(log_open(l) == 0, "%s", l->why);
 		if (p->asked > p->answered) {
-			ck_assert_int_eq(log_event(l, p->asked % 4 == 3 ? AUDIT_DENY : AUDIT_ALLOW, "db", p->asked, true), 0);
+			ck_assert_int_eq(
+				log_event(l, p->asked % 4 == 3 ? AUDIT_DENY : AUDIT_ALLOW, "db", p->asked, true), 0);
 			p->answered = p->asked;
 		}
 		log_verify_clean(l);
@@ -609,7 +622,8 @@ START_TEST(two_hundred_killed_workers_lose_and_double_nothing)
 		if (unique % 4 == 3)
 			denied++;
 		else
-			ck_assert_msg(recorded(l, unique) == 1, "request %llu is there %u times", (unsigned long long)unique, recorded(l, unique));
+			ck_assert_msg(recorded(l, unique) == 1, "request %llu is there %u times",
+				      (unsigned long long)unique, recorded(l, unique));
 	}
 	ck_assert_uint_eq(denials_counted(l), denied);
 	munmap(p, 4096);

@@ -1,4 +1,5 @@
-/* Who may read, and who is refused, can both do so without end: the log keeps what it promised, and nobody else is refused. The clock is the test's. */
+/* Who may read, and who is refused, can both do so without end: the log keeps what it promised, and nobody else is
+ * refused. The clock is the test's. */
 #include <jansson.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -11,7 +12,7 @@
 
 #define MS INT64_C(1000000)
 
-static int64_t clock_ns;	/* what has passed; 0: the machine's own clock */
+static int64_t clock_ns; /* what has passed; 0: the machine's own clock */
 
 int __real_clock_gettime(clockid_t id, struct timespec *ret);
 int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
@@ -33,14 +34,40 @@ static void done(struct log *l)
 	log_free(l);
 }
 
-struct who { uint32_t uid, pid; uint64_t neighbour; const char *exe, *name; uint32_t version; uint64_t binding; enum audit_operation operation; enum audit_result result; uint64_t unique; bool resent; bool privileged; };
+struct who {
+	uint32_t uid, pid;
+	uint64_t neighbour;
+	const char *exe, *name;
+	uint32_t version;
+	uint64_t binding;
+	enum audit_operation operation;
+	enum audit_result result;
+	uint64_t unique;
+	bool resent;
+	bool privileged;
+};
 
 static int asks(struct log *l, const struct who *w)
 {
-	struct audit_caller who = { .uid = w->uid, .gid = w->uid, .pid = (int32_t)w->pid, .neighbour = w->neighbour ? w->neighbour : w->uid, .loginuid = -1, .comm = "test", .exe = w->exe };
+	struct audit_caller who = { .uid = w->uid,
+				    .gid = w->uid,
+				    .pid = (int32_t)w->pid,
+				    .neighbour = w->neighbour ? w->neighbour : w->uid,
+				    .loginuid = -1,
+				    .comm = "test",
+				    .exe = w->exe };
 	struct audit_event e = {
-		.operation = w->operation ? w->operation : AUDIT_SECRET_GET, .result = w->result, .error = w->result == AUDIT_ALLOW ? 0 : EACCES, .secret = w->name ? w->name : "db", .version = w->version ? w->version : 1,
-		.caller = &who, .binding = w->binding ? w->binding : 7, .role = "secrets-user", .unique = w->unique, .resent = w->resent, .privileged = w->privileged,
+		.operation = w->operation ? w->operation : AUDIT_SECRET_GET,
+		.result = w->result,
+		.error = w->result == AUDIT_ALLOW ? 0 : EACCES,
+		.secret = w->name ? w->name : "db",
+		.version = w->version ? w->version : 1,
+		.caller = &who,
+		.binding = w->binding ? w->binding : 7,
+		.role = "secrets-user",
+		.unique = w->unique,
+		.resent = w->resent,
+		.privileged = w->privileged,
 	};
 
 	memcpy(who.origin, &w->uid, sizeof w->uid);
@@ -68,7 +95,7 @@ static json_t *records(struct log *l)
 	return all;
 }
 
-#define text_of(record, name) json_string_value(json_object_get(record, name))
+#define text_of(record, name)   json_string_value(json_object_get(record, name))
 #define number_of(record, name) json_integer_value(json_object_get(record, name))
 
 /* How many records of the caller and how many accesses in them. */
@@ -79,7 +106,8 @@ static uint64_t counted(struct log *l, uint32_t uid, const char *result, uint64_
 	size_t i;
 
 	json_array_foreach(all, i, one)
-		if (number_of(json_object_get(one, "caller"), "uid") == uid && json_is_object(json_object_get(one, "caller")) && !strcmp(text_of(one, "result"), result)) {
+		if (number_of(json_object_get(one, "caller"), "uid") == uid &&
+		    json_is_object(json_object_get(one, "caller")) && !strcmp(text_of(one, "result"), result)) {
 			n += (uint64_t)number_of(one, "count");
 			lines++;
 		}
@@ -112,11 +140,11 @@ START_TEST(each_open_has_its_record_up_to_the_rate)
 	struct who w = { .uid = 1000, .pid = 5, .result = AUDIT_ALLOW };
 	uint64_t lines;
 
-	for (int i = 0; i < 200; i++)		/* all at once */
+	for (int i = 0; i < 200; i++) /* all at once */
 		ck_assert_int_eq(asks(l, &w), 0);
 	ck_assert_uint_eq(counted(l, 1000, "allow", &lines), 200);
 	ck_assert_uint_eq(lines, 200);
-	for (int i = 0; i < 100; i++) {		/* and 20 a second for as long as it likes */
+	for (int i = 0; i < 100; i++) { /* and 20 a second for as long as it likes */
 		clock_ns += 50 * MS;
 		ck_assert_int_eq(asks(l, &w), 0);
 	}
@@ -176,8 +204,11 @@ END_TEST
 
 /* What differs in one of these never counts together, and the first of each has a record of its own. */
 static const struct who differ[] = {
-	{ .uid = 1000, .pid = 6, .result = AUDIT_ALLOW }, { .uid = 1001, .pid = 5, .result = AUDIT_ALLOW }, { .uid = 1000, .pid = 5, .version = 2, .result = AUDIT_ALLOW },
-	{ .uid = 1000, .pid = 5, .name = "web", .result = AUDIT_ALLOW }, { .uid = 1000, .pid = 5, .binding = 8, .result = AUDIT_ALLOW },
+	{ .uid = 1000, .pid = 6, .result = AUDIT_ALLOW },
+	{ .uid = 1001, .pid = 5, .result = AUDIT_ALLOW },
+	{ .uid = 1000, .pid = 5, .version = 2, .result = AUDIT_ALLOW },
+	{ .uid = 1000, .pid = 5, .name = "web", .result = AUDIT_ALLOW },
+	{ .uid = 1000, .pid = 5, .binding = 8, .result = AUDIT_ALLOW },
 };
 
 START_TEST(what_differs_is_not_counted_together)
@@ -212,7 +243,7 @@ START_TEST(nothing_is_counted_of_whom_nobody_could_look_at)
 	struct log *l = new_log();
 	uint64_t seq = log_seq(l);
 
-	log_allow(l, 500);	/* the fixture's caller has no origin */
+	log_allow(l, 500); /* the fixture's caller has no origin */
 	ck_assert_uint_eq(log_seq(l), seq + 500);
 	done(l);
 }
@@ -221,7 +252,9 @@ END_TEST
 START_TEST(changes_and_administrators_are_never_counted)
 {
 	struct log *l = new_log();
-	const struct who put = { .uid = 1000, .pid = 5, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW }, look = { .uid = 0, .pid = 6, .operation = AUDIT_VAULT_STATUS, .result = AUDIT_ALLOW, .privileged = true };
+	const struct who put = { .uid = 1000, .pid = 5, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW }, look = {
+		.uid = 0, .pid = 6, .operation = AUDIT_VAULT_STATUS, .result = AUDIT_ALLOW, .privileged = true
+	};
 	uint64_t seq = log_seq(l);
 
 	for (int i = 0; i < 500; i++) {
@@ -270,15 +303,15 @@ START_TEST(counts_survive_the_worker_and_come_to_the_file_when_it_ends)
 	for (int i = 0; i < 1000; i++)
 		ck_assert_int_eq(asks(l, &w), 0);
 	switch (_i) {
-	case 0:		/* killed: whoever takes over writes it before anything else */
+	case 0: /* killed: whoever takes over writes it before anything else */
 		log_drop(l);
 		ck_assert_int_eq(log_open(l), 0);
 		break;
-	case 1:		/* stopped */
+	case 1: /* stopped */
 		audit_close(l->a);
 		l->a = NULL;
 		break;
-	default:	/* sealed */
+	default: /* sealed */
 		ck_assert_int_eq(audit_flush(l->a), 0);
 		ck_assert_uint_eq(l->head->durable_seq, log_seq(l));
 		break;
@@ -301,14 +334,20 @@ START_TEST(a_request_that_comes_again_is_counted_once)
 	}
 	w.resent = true;
 	switch (_i) {
-	case 0:		/* killed after it was counted and noted */
+	case 0: /* killed after it was counted and noted */
 		break;
-	case 1:		/* counted, but not noted */
-		l->head->redo = (struct audit_redo){ .recent = audit_recent(300, AUDIT_SECRET_GET, AUDIT_ALLOW), .repeat = 1, .index = AUDIT_REPEATS - 1, .count = 100 };
+	case 1: /* counted, but not noted */
+		l->head->redo = (struct audit_redo){ .recent = audit_recent(300, AUDIT_SECRET_GET, AUDIT_ALLOW),
+						     .repeat = 1,
+						     .index = AUDIT_REPEATS - 1,
+						     .count = 100 };
 		l->head->fold_recents[--l->head->folded % AUDIT_RECENTS] = 0;
 		break;
-	default:	/* not counted yet */
-		l->head->redo = (struct audit_redo){ .recent = audit_recent(301, AUDIT_SECRET_GET, AUDIT_ALLOW), .repeat = 1, .index = AUDIT_REPEATS - 1, .count = 101 };
+	default: /* not counted yet */
+		l->head->redo = (struct audit_redo){ .recent = audit_recent(301, AUDIT_SECRET_GET, AUDIT_ALLOW),
+						     .repeat = 1,
+						     .index = AUDIT_REPEATS - 1,
+						     .count = 101 };
 		w.unique = 301;
 		break;
 	}
@@ -322,11 +361,13 @@ START_TEST(a_request_that_comes_again_is_counted_once)
 }
 END_TEST
 
-/* A worker that was somebody else's has written what it likes into the tables: the next one reads no further than they reach, loses no count, and what it writes is a record. */
+/* A worker that was somebody else's has written what it likes into the tables: the next one reads no further than they
+ * reach, loses no count, and what it writes is a record. */
 START_TEST(whoever_takes_over_believes_no_length)
 {
 	struct log *l = new_log();
-	const struct who w = { .uid = 1000, .pid = 5, .result = AUDIT_ALLOW }, refused = { .uid = 2000, .pid = 6, .result = AUDIT_DENY };
+	const struct who w = { .uid = 1000, .pid = 5, .result = AUDIT_ALLOW },
+			 refused = { .uid = 2000, .pid = 6, .result = AUDIT_DENY };
 	struct audit_head *h = l->head;
 
 	for (int i = 0; i < 1300; i++)
@@ -340,7 +381,7 @@ START_TEST(whoever_takes_over_believes_no_length)
 	case 0:
 		r->caller_len = UINT16_MAX;
 		break;
-	case 1:		/* a line of its own */
+	case 1: /* a line of its own */
 		r->caller[20] = '\n';
 		break;
 	case 2:
@@ -383,7 +424,8 @@ END_TEST
 START_TEST(whoever_takes_over_believes_no_bucket_that_never_empties)
 {
 	struct log *l = new_log();
-	struct who w = { .uid = 1000, .pid = 5, .result = AUDIT_ALLOW }, refused = { .uid = 2000, .pid = 6, .result = AUDIT_DENY };
+	struct who w = { .uid = 1000, .pid = 5, .result = AUDIT_ALLOW },
+		   refused = { .uid = 2000, .pid = 6, .result = AUDIT_DENY };
 	uint64_t before, after;
 
 	ck_assert_int_eq(asks(l, &w), 0);
@@ -422,7 +464,8 @@ END_TEST
 START_TEST(no_neighbour_takes_the_places_of_another)
 {
 	struct log *l = new_log();
-	struct who many = { .uid = 66000, .neighbour = 1000, .result = AUDIT_ALLOW }, honest = { .uid = 2000, .pid = 9, .result = AUDIT_ALLOW };
+	struct who many = { .uid = 66000, .neighbour = 1000, .result = AUDIT_ALLOW },
+		   honest = { .uid = 2000, .pid = 9, .result = AUDIT_ALLOW };
 	uint64_t lines;
 
 	l->config.open_burst = 2;
@@ -521,12 +564,19 @@ static void attack(struct log *l, enum attack how, uint32_t n)
 	ck_assert_msg(r == 0 || r == -EDQUOT, "%d", r);
 }
 
-/* _i: the attack. The first record of the log is there in the end, and each access of another neighbour, of an administrator and of the daemon is recorded; the log stays within bounds. */
+/* _i: the attack. The first record of the log is there in the end, and each access of another neighbour, of an
+ * administrator and of the daemon is recorded; the log stays within bounds. */
 START_TEST(an_hour_at_full_speed_pushes_out_nothing)
 {
 	struct log *l = log_new(in_memory());
 	const uint64_t cap = 4 << 20;
-	struct who honest = { .uid = 2000, .result = AUDIT_ALLOW }, admin = { .uid = 0, .pid = 1, .operation = AUDIT_BINDING_DELETE, .result = AUDIT_ALLOW, .privileged = true }, refused = { .uid = 3000, .pid = 8, .result = AUDIT_DENY };
+	struct who honest = { .uid = 2000, .result = AUDIT_ALLOW },
+		   admin = { .uid = 0,
+			     .pid = 1,
+			     .operation = AUDIT_BINDING_DELETE,
+			     .result = AUDIT_ALLOW,
+			     .privileged = true },
+		   refused = { .uid = 3000, .pid = 8, .result = AUDIT_DENY };
 	uint64_t honest_opens = 0, n = 0;
 	struct audit_state s;
 
@@ -553,8 +603,8 @@ START_TEST(an_hour_at_full_speed_pushes_out_nothing)
 	ck_assert_uint_eq(counted(l, 2000, "allow", &n), honest_opens);
 	ck_assert_uint_eq(n, honest_opens);
 	ck_assert_uint_eq(counted(l, 3000, "deny", NULL), honest_opens);
-	ck_assert_uint_eq(counted(l, 0, "allow", NULL), honest_opens + 1);	/* and VaultCreate */
-	ck_assert_uint_eq(audit_at(l->head)->oldest, 1);		/* nothing went */
+	ck_assert_uint_eq(counted(l, 0, "allow", NULL), honest_opens + 1); /* and VaultCreate */
+	ck_assert_uint_eq(audit_at(l->head)->oldest, 1);                   /* nothing went */
 	audit_state(l->a, &s);
 	ck_assert_int_eq(s.failing, 0);
 	ck_assert_msg(log_bytes(l) <= cap + (1 << 20), "%llu bytes", (unsigned long long)log_bytes(l));
@@ -573,7 +623,8 @@ END_TEST
 START_TEST(who_has_used_up_a_share_is_refused_alone_and_not_for_ever)
 {
 	struct log *l = log_new(in_memory());
-	struct who greedy = { .uid = 1000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW }, other = { .uid = 2000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW };
+	struct who greedy = { .uid = 1000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW },
+		   other = { .uid = 2000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW };
 	int r = 0, n = 0, passed = 0;
 
 	clock_ns = 1;
@@ -599,10 +650,7 @@ START_TEST(who_has_used_up_a_share_is_refused_alone_and_not_for_ever)
 }
 END_TEST
 
-static bool is_no_namespace(uint64_t neighbour)
-{
-	return neighbour >> 56 == 0;
-}
+static bool is_no_namespace(uint64_t neighbour) { return neighbour >> 56 == 0; }
 
 /* The daemon ends, and its memory with it. */
 static void restarts(struct log *l)
@@ -625,7 +673,8 @@ static uint32_t heaviest(struct log *l, uint64_t *ret_neighbour)
 START_TEST(who_has_written_its_share_has_written_it_after_a_restart_too)
 {
 	struct log *l = log_new(in_memory());
-	struct who greedy = { .uid = 1000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW }, other = { .uid = 2000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW };
+	struct who greedy = { .uid = 1000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW },
+		   other = { .uid = 2000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW };
 	const uint8_t boot[AUDIT_BOOT_LEN] = { 1 }, another[AUDIT_BOOT_LEN] = { 2 };
 	char path[400];
 	uint64_t who;
@@ -701,7 +750,7 @@ START_TEST(without_a_promise_nobody_is_refused)
 		if (i % 10 == 0)
 			ck_assert_int_eq(audit_tick(l->a), 0);
 	}
-	ck_assert_uint_gt(audit_at(l->head)->oldest, 10);	/* size alone counts */
+	ck_assert_uint_gt(audit_at(l->head)->oldest, 10); /* size alone counts */
 	log_verify_clean(l);
 	done(l);
 }
@@ -711,7 +760,8 @@ END_TEST
 START_TEST(a_disk_that_is_nearly_full_is_left_to_others)
 {
 	char where[] = "/tmp/coffer-flood-XXXXXX";
-	struct who greedy = { .uid = 1000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW }, other = { .uid = 2000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW };
+	struct who greedy = { .uid = 1000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW },
+		   other = { .uid = 2000, .operation = AUDIT_SECRET_SET, .result = AUDIT_ALLOW };
 	struct audit_state s;
 	int r = 0, n = 0;
 

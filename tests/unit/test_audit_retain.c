@@ -77,11 +77,22 @@ static void found_and_told(struct log *l, const char *what)
 	ck_assert_uint_ge(in_log(l, "\"operation\":\"AuditTampered\""), 1);
 }
 
-#define ck_found(l, what) do { int r_ = log_verify(l); ck_assert_msg(r_ == -EBADMSG && strstr((l)->why, what), "verify: %d %s", r_, (l)->why); } while (0)
+#define ck_found(l, what)                                                                               \
+	do {                                                                                            \
+		int r_ = log_verify(l);                                                                 \
+		ck_assert_msg(r_ == -EBADMSG && strstr((l)->why, what), "verify: %d %s", r_, (l)->why); \
+	} while (0)
 
 /* Which ones somebody removes, of 1 to 5, where 6 is open. */
-static const struct { uint32_t first, last; const char *verify; } removals[] = {
-	{ 1, 1, "retention" }, { 1, 2, "retention" }, { 3, 3, "segment 3 is missing" }, { 1, 5, "retention" }, { 2, 2, "segment 2 is missing" },
+static const struct {
+	uint32_t first, last;
+	const char *verify;
+} removals[] = {
+	{ 1, 1, "retention" },
+	{ 1, 2, "retention" },
+	{ 3, 3, "segment 3 is missing" },
+	{ 1, 5, "retention" },
+	{ 2, 2, "segment 2 is missing" },
 };
 
 START_TEST(finds_what_somebody_removed_while_it_ran)
@@ -99,7 +110,7 @@ START_TEST(finds_what_somebody_removed_while_it_ran)
 	next_segment(l);
 	ck_assert_int_eq(audit_tick(l->a), 0);
 	ck_found(l, removals[_i].verify);
-	ck_assert_uint_eq(in_log(l, "\"operation\":\"AuditTampered\""), 1);	/* once for each thing that is amiss */
+	ck_assert_uint_eq(in_log(l, "\"operation\":\"AuditTampered\""), 1); /* once for each thing that is amiss */
 	ck_assert(!audit_tampering(l->a, (char[200]){ 0 }, 200));
 	restart(l);
 	next_segment(l);
@@ -153,14 +164,14 @@ START_TEST(does_not_tell_again_after_a_worker_died)
 
 	remove_segment(l, 1);
 	ck_assert_int_eq(audit_tick(l->a), 0);
-	log_drop(l);		/* before anybody was told */
+	log_drop(l); /* before anybody was told */
 	ck_assert_int_eq(log_open(l), 0);
 	ck_assert_int_eq(audit_tick(l->a), 0);
 	ck_assert_uint_eq(in_log(l, "AuditTampered"), 1);
 	ck_assert(audit_tampering(l->a, said, sizeof said));
 	audit_tampering_told(l->a);
 	ck_assert(!audit_tampering(l->a, said, sizeof said));
-	remove_segment(l, 2);	/* and something else is */
+	remove_segment(l, 2); /* and something else is */
 	ck_assert_int_eq(audit_tick(l->a), 0);
 	ck_assert_uint_eq(in_log(l, "AuditTampered"), 2);
 	ck_assert(audit_tampering(l->a, said, sizeof said));
@@ -201,10 +212,10 @@ START_TEST(finds_what_somebody_put_in)
 	text = log_text(l, 1, &len);
 	log_retain(l, 4 * AUDIT_SEGMENT_MIN, 0);
 	ck_assert_uint_gt(audit_at(l->head)->oldest, 1);
-	if (_i == 0) {		/* one that retention removed is there again */
+	if (_i == 0) { /* one that retention removed is there again */
 		log_text_put(l, 1, text, len);
 		found_and_told(l, "segment 1 is there, which retention had removed");
-	} else {		/* one that is not begun */
+	} else { /* one that is not begun */
 		log_text_put(l, 9, text, len);
 		found_and_told(l, "segment 9 is there, which this log has not begun");
 	}
@@ -229,7 +240,7 @@ START_TEST(says_for_how_long_it_was_tampered_with)
 	found_and_told(l, "are gone");
 	restart(l);
 	audit_state(l->a, &s);
-	ck_assert(s.tampered);		/* the record is still kept */
+	ck_assert(s.tampered); /* the record is still kept */
 	ck_assert_int_eq(audit_tick(l->a), 0);
 	for (int i = 0; i < 5; i++)
 		next_segment(l);
@@ -323,7 +334,7 @@ START_TEST(removals_that_were_recorded_and_not_made_are_no_fault)
 	ck_assert_int_eq(audit_tick(l->a), 0);
 	ck_assert_uint_eq(in_log(l, "AuditTampered"), 0);
 	log_verify_clean(l);
-	log_retain(l, 3 * AUDIT_SEGMENT_MIN, 0);	/* which is made up for */
+	log_retain(l, 3 * AUDIT_SEGMENT_MIN, 0); /* which is made up for */
 	ck_assert_uint_ge(first_there(l), 4);
 	ck_assert_uint_eq(in_log(l, "SegmentRemove"), 3 + first_there(l) - 4);
 	log_verify_clean(l);
@@ -344,7 +355,7 @@ START_TEST(removes_nothing_that_it_cannot_record)
 	ck_assert_int_eq(truncate(path, (off_t)len - 9), 0);
 	free(text);
 	log_retain(l, 1, 0);
-	ck_assert_uint_eq(first_there(l), 1);	/* recorded, but the rest has to wait */
+	ck_assert_uint_eq(first_there(l), 1); /* recorded, but the rest has to wait */
 	found_and_told(l, "segment 2 does not end with a record");
 	log_retain(l, 1, 0);
 	ck_assert_uint_eq(first_there(l), 2);
@@ -390,7 +401,8 @@ static size_t line_of_before(const char *line, struct audit_position *at, bool f
 	return len;
 }
 
-/* What is there of the log, sealed anew as the version before would have: its records do not say which principal let anybody in. */
+/* What is there of the log, sealed anew as the version before would have: its records do not say which principal let
+ * anybody in. */
 static void lines_of_before(struct log *l, struct audit_position *at)
 {
 	bool first = true;
@@ -507,7 +519,8 @@ START_TEST(what_the_head_file_says_accounts_for_nothing)
 }
 END_TEST
 
-/* Root puts something where the next segment will be: it begins with a Torn record then, and not with one that says what was there before. */
+/* Root puts something where the next segment will be: it begins with a Torn record then, and not with one that says
+ * what was there before. */
 START_TEST(a_torn_beginning_accounts_for_nothing)
 {
 	struct log *l = segments(3);
@@ -516,7 +529,7 @@ START_TEST(a_torn_beginning_accounts_for_nothing)
 	next_segment(l);
 	ck_assert_uint_eq(in_log(l, "\"operation\":\"Torn\""), 1);
 	if (_i)
-		log_retain(l, 1, 0);	/* and what retention removed is told all the same */
+		log_retain(l, 1, 0); /* and what retention removed is told all the same */
 	log_verify_clean(l);
 	next_segment(l);
 	log_allow(l, 1);
@@ -532,7 +545,8 @@ START_TEST(a_torn_beginning_accounts_for_nothing)
 }
 END_TEST
 
-/* The worker is killed at some write, the keeper at some removal: whatever is left, the log is whole, and the next one goes on. */
+/* The worker is killed at some write, the keeper at some removal: whatever is left, the log is whole, and the next one
+ * goes on. */
 static int retain_and_die(void *arg, uint32_t recorded, uint32_t *ret_due)
 {
 	struct log *l = arg;
@@ -581,7 +595,8 @@ START_TEST(whoever_is_killed_in_a_retention_leaves_a_whole_log)
 }
 END_TEST
 
-/* Retention goes on, `behind_verify` segments of it, when the verifier has read the head file and is about to look which segments there are. */
+/* Retention goes on, `behind_verify` segments of it, when the verifier has read the head file and is about to look
+ * which segments there are. */
 static struct log *beside_verify;
 static uint32_t behind_verify;
 int __real_audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_last);
@@ -591,7 +606,7 @@ int __wrap_audit_segment_list(int dir_fd, uint32_t *ret_first, uint32_t *ret_las
 {
 	struct log *l = beside_verify;
 
-	beside_verify = NULL;	/* once: what it does lists segments, too */
+	beside_verify = NULL; /* once: what it does lists segments, too */
 	for (uint32_t i = 0; l && i < behind_verify; i++)
 		next_segment(l);
 	if (l)
@@ -607,7 +622,7 @@ START_TEST(verifies_though_all_that_the_head_file_named_was_removed_meanwhile)
 	beside_verify = l;
 	log_verify_clean(l);
 	ck_assert_ptr_null(beside_verify);
-	ck_assert_uint_eq(l->report.first_segment, 2 + (uint32_t)_i);	/* the open one, and the one before it */
+	ck_assert_uint_eq(l->report.first_segment, 2 + (uint32_t)_i); /* the open one, and the one before it */
 	log_free(l);
 }
 END_TEST
@@ -673,14 +688,17 @@ END_TEST
 
 int main(void)
 {
-	TCase *retention = tcase_create("retention"), *tampering = tcase_create("tampering"), *before = tcase_create("a log of before");
+	TCase *retention = tcase_create("retention"), *tampering = tcase_create("tampering"),
+	      *before = tcase_create("a log of before");
 	TCase *all[] = { retention, tampering, before };
 
 	crypto_init();
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		tcase_set_timeout(all[i], 120);
-	tcase_add_loop_test(tampering, finds_what_somebody_removed_while_it_ran, 0, sizeof removals / sizeof removals[0]);
-	tcase_add_loop_test(tampering, finds_what_somebody_removed_while_it_was_stopped, 0, sizeof removals / sizeof removals[0]);
+	tcase_add_loop_test(tampering, finds_what_somebody_removed_while_it_ran, 0,
+			    sizeof removals / sizeof removals[0]);
+	tcase_add_loop_test(tampering, finds_what_somebody_removed_while_it_was_stopped, 0,
+			    sizeof removals / sizeof removals[0]);
 	tcase_add_test(tampering, finds_what_somebody_removed_right_after_it_looked);
 	tcase_add_test(tampering, does_not_tell_again_after_a_worker_died);
 	tcase_add_loop_test(tampering, finds_what_somebody_put_in, 0, 2);

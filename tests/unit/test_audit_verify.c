@@ -1,4 +1,5 @@
-/* The attacks on sealed logs that are known, each against a log of three segments. The attacker may write every file; what he lacks is the keys of the past. */
+/* The attacks on sealed logs that are known, each against a log of three segments. The attacker may write every file;
+ * what he lacks is the keys of the past. */
 #include "audit_fixture.h"
 #include "store/audit/log.h"
 
@@ -15,7 +16,12 @@ static struct log *three_segments(void)
 	return l;
 }
 
-#define ck_found(l) do { int r_ = log_verify(l); ck_assert_msg(r_ == -EBADMSG, "verify: %d %s", r_, (l)->why); ck_assert_str_ne((l)->why, ""); } while (0)
+#define ck_found(l)                                                           \
+	do {                                                                  \
+		int r_ = log_verify(l);                                       \
+		ck_assert_msg(r_ == -EBADMSG, "verify: %d %s", r_, (l)->why); \
+		ck_assert_str_ne((l)->why, "");                               \
+	} while (0)
 
 START_TEST(accepts_a_whole_log)
 {
@@ -170,14 +176,17 @@ START_TEST(finds_a_tail_cut_off_after_the_durable_point_from_the_daemons_word)
 	log_allow(l, 3);
 	audit_state(l->a, &s);
 	ck_assert_int_eq(audit_verify_against(l->dir, l->verify, s.seq, s.head, &l->report, l->why, sizeof l->why), 0);
-	log_allow(l, 1);	/* it went on since */
+	log_allow(l, 1); /* it went on since */
 	ck_assert_int_eq(audit_verify_against(l->dir, l->verify, s.seq, s.head, &l->report, l->why, sizeof l->why), 0);
 	log_text_put(l, 3, text, len);
 	ck_assert_int_eq(log_verify(l), 0);
-	ck_assert_int_eq(audit_verify_against(l->dir, l->verify, s.seq, s.head, &l->report, l->why, sizeof l->why), -EBADMSG);
+	ck_assert_int_eq(audit_verify_against(l->dir, l->verify, s.seq, s.head, &l->report, l->why, sizeof l->why),
+			 -EBADMSG);
 	s.head[5] = s.head[5] == '0' ? '1' : '0';
-	ck_assert_int_eq(audit_verify_against(l->dir, l->verify, s.seq - 3, s.head, &l->report, l->why, sizeof l->why), -EBADMSG);
-	ck_assert_int_eq(audit_verify_against(l->dir, l->verify, s.seq, "no hash", &l->report, l->why, sizeof l->why), -EBADMSG);
+	ck_assert_int_eq(audit_verify_against(l->dir, l->verify, s.seq - 3, s.head, &l->report, l->why, sizeof l->why),
+			 -EBADMSG);
+	ck_assert_int_eq(audit_verify_against(l->dir, l->verify, s.seq, "no hash", &l->report, l->why, sizeof l->why),
+			 -EBADMSG);
 	free(text);
 	log_free(l);
 }
@@ -356,7 +365,7 @@ START_TEST(finds_a_log_deleted_while_it_was_open)
 	log_allow(l, 3);
 	log_path(l, 1, path);
 	ck_assert_int_eq(unlink(path), 0);
-	log_allow(l, 3);	/* into a file that nobody sees */
+	log_allow(l, 3); /* into a file that nobody sees */
 	ck_assert_int_eq(log_verify(l), -ENOENT);
 	(void)audit_tick(l->a);
 	log_allow(l, 3);
@@ -403,15 +412,15 @@ START_TEST(excuses_torn_bytes_only_where_they_were_named)
 	size_t before = (size_t)(torn - text);
 	ck_assert_ptr_nonnull(changed);
 	ck_assert_uint_eq(line_len, 13);
-	torn[3] ^= 1;			/* altered */
+	torn[3] ^= 1; /* altered */
 	log_text_put(l, 1, text, len);
 	ck_found(l);
 	torn[3] ^= 1;
-	memcpy(changed, text, before);	/* removed, though Torn names them */
+	memcpy(changed, text, before); /* removed, though Torn names them */
 	memcpy(changed + before, torn + line_len, len - before - line_len);
 	log_text_put(l, 1, changed, len - line_len);
 	ck_found(l);
-	memcpy(changed, text, before + 1);	/* longer */
+	memcpy(changed, text, before + 1); /* longer */
 	memcpy(changed + before + 1, torn, len - before);
 	log_text_put(l, 1, changed, len + 1);
 	ck_found(l);

@@ -32,7 +32,10 @@ static struct fixture other;
 static uint8_t private_key[CURVE_LEN];
 static struct backup_recipient recipient;
 
-struct memory { uint8_t *data; size_t len; };
+struct memory {
+	uint8_t *data;
+	size_t len;
+};
 
 static void both_setup(void)
 {
@@ -163,7 +166,10 @@ static struct store_counts counts_of(struct store *s)
 /* What every test of a whole vault begins with. */
 static uint32_t fill(void)
 {
-	static const struct version_attributes attributes = { .content_type = "text/plain", .tags_json = "{\"team\":\"db\"}", .not_before = 5, .expires = 4000000000000000000 };
+	static const struct version_attributes attributes = { .content_type = "text/plain",
+							      .tags_json = "{\"team\":\"db\"}",
+							      .not_before = 5,
+							      .expires = 4000000000000000000 };
 	uint32_t id = add_secret(fx.store, "db", "one"), version, role;
 	char *large = malloc(VALUE_MAX);
 
@@ -197,10 +203,10 @@ START_TEST(whole_vault_comes_back_under_another_kek)
 	ck_assert_uint_eq(counts.secrets, 3);
 	ck_assert_uint_eq(counts.versions, 3);
 	ck_assert_uint_eq(counts.roles, 1);
-	ck_assert_uint_eq(counts.bindings, 1);	/* the administrator's was there */
+	ck_assert_uint_eq(counts.bindings, 1); /* the administrator's was there */
 	ck_assert_uint_eq(counts.recipients, 1);
 	id = id_of(other.store, "db");
-	ck_assert_uint_eq(id, 2);		/* another id than it had */
+	ck_assert_uint_eq(id, 2); /* another id than it had */
 	ck_assert_int_eq(value_is(other.store, id, 1, "one"), 0);
 	ck_assert_int_eq(value_is(other.store, id, 2, "two"), 0);
 	ck_assert_int_eq(store_version_attributes(other.store, id, 2, &a), 0);
@@ -209,7 +215,8 @@ START_TEST(whole_vault_comes_back_under_another_kek)
 	store_attributes_free(&a);
 	store_rdlock(other.store);
 	const struct catalog_secret *c = store_get(other.store, id);
-	ck_assert(c->n_versions == 2 && !c->versions[0].enabled && c->versions[1].not_before == 5 && c->versions[1].expires == 4000000000000000000);
+	ck_assert(c->n_versions == 2 && !c->versions[0].enabled && c->versions[1].not_before == 5 &&
+		  c->versions[1].expires == 4000000000000000000);
 	store_unlock_tables(other.store);
 	ck_assert_int_eq(store_recipient_find(other.store, "safe", &found), 0);
 	ck_assert_mem_eq(found.key, recipient.key, CURVE_LEN);
@@ -277,7 +284,8 @@ static int read_judged(const struct backup_judge *judge, struct memory *m)
 	int r;
 
 	*m = (struct memory){ .data = malloc(1 << 20) };
-	ck_assert_int_eq(backup_open(fx.store, &(struct backup_scope){ .all = true, .judged = true }, &recipient, &b), 0);
+	ck_assert_int_eq(backup_open(fx.store, &(struct backup_scope){ .all = true, .judged = true }, &recipient, &b),
+			 0);
 	backup_set_judge(b, judge);
 	while ((r = backup_read(b, m->data + m->len, 1000, &n)) == 0 && n)
 		m->len += n;
@@ -308,11 +316,11 @@ START_TEST(what_a_judge_leaves_out_is_not_in_a_backup)
 	ck_assert_uint_eq(id_of(other.store, "web"), 0);
 	id = id_of(other.store, "db");
 	ck_assert_int_eq(value_is(other.store, id, 1, "one"), 0);
-	ck_assert_int_eq(value_is(other.store, id, 2, "two"), -ENOENT);	/* its number is taken */
+	ck_assert_int_eq(value_is(other.store, id, 2, "two"), -ENOENT); /* its number is taken */
 	ck_assert_int_eq(value_is(other.store, id, 3, "three"), 0);
 	ck_assert_int_eq(fsck_quiet(&other, true), 0);
 	free(m.data);
-	ck_assert_int_eq(read_judged(NULL, &m), -EACCES);	/* nobody was asked */
+	ck_assert_int_eq(read_judged(NULL, &m), -EACCES); /* nobody was asked */
 	free(m.data);
 }
 END_TEST
@@ -341,7 +349,8 @@ START_TEST(existing_name_is_refused_skipped_or_appended_to)
 	before = counts_of(other.store);
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), -EEXIST);
 	ck_assert_ptr_nonnull(strstr(why, "web is there already"));
-	ck_assert(memcmp(&before, &(struct store_counts){ 0 }, sizeof before) && counts_of(other.store).secrets == before.secrets);
+	ck_assert(memcmp(&before, &(struct store_counts){ 0 }, sizeof before) &&
+		  counts_of(other.store).secrets == before.secrets);
 	ck_assert_uint_eq(id_of(other.store, "db"), 0);
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_SKIP }), 0);
 	ck_assert_uint_eq(counts.skipped, 1);
@@ -373,10 +382,12 @@ START_TEST(what_was_deleted_comes_back_deleted)
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
 	ck_assert_uint_eq(counts.deleted, 1);
 	ck_assert_uint_eq(id_of(other.store, "gone"), 0);
-	ck_assert_int_eq(raw_int(&other, "SELECT deleted_at FROM objects"), raw_int(&fx, "SELECT deleted_at FROM objects"));
+	ck_assert_int_eq(raw_int(&other, "SELECT deleted_at FROM objects"),
+			 raw_int(&fx, "SELECT deleted_at FROM objects"));
 	/* Its time begins anew, on this vault's clock: it must not be purged because the backup is old. */
 	store_rdlock(other.store);
-	ck_assert_int_gt(store_purge_left(other.store, store_find_deleted(other.store, "gone")), (int64_t)89 * 86400 * NS_PER_S);
+	ck_assert_int_gt(store_purge_left(other.store, store_find_deleted(other.store, "gone")),
+			 (int64_t)89 * 86400 * NS_PER_S);
 	store_unlock_tables(other.store);
 	/* what is deleted here gets nothing new, does not stop the others, and is told of */
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), 0);
@@ -446,7 +457,8 @@ START_TEST(damaged_vault_is_not_backed_up)
 
 	add_secret(fx.store, "db", "one");
 	add_secret(fx.store, "web", "two");
-	raw(&fx, _i ? "DELETE FROM version_data WHERE id >> 32 = 2; DELETE FROM versions WHERE id >> 32 = 2; DELETE FROM objects WHERE id = 2"
+	raw(&fx, _i ? "DELETE FROM version_data WHERE id >> 32 = 2; DELETE FROM versions WHERE id >> 32 = 2; DELETE "
+		      "FROM objects WHERE id = 2"
 		    : "UPDATE version_data SET envelope = zeroblob(length(envelope))");
 	ck_assert_int_eq(backup_open(fx.store, &(struct backup_scope){ .all = true }, &recipient, &b), 0);
 	while (r == 0 && n > 0)
@@ -649,7 +661,8 @@ static void put_records(struct memory *m, const uint8_t *plain, size_t len)
 	sign_again(m);
 }
 
-/* A backup of one frame by somebody who has a vault of his own: behind these bytes of its records, where they are found first, others come. */
+/* A backup of one frame by somebody who has a vault of his own: behind these bytes of its records, where they are found
+ * first, others come. */
 static void forge_behind(struct memory *m, const void *what, size_t len, size_t behind, const void *by, size_t by_len)
 {
 	size_t plain_len = 0;
@@ -670,8 +683,15 @@ static void forge(struct memory *m, const void *what, size_t len, const void *by
 START_TEST(times_that_no_clock_shows_are_refused)
 {
 	static const uint8_t object[] = { OBJECT_SECRET, 0, 0, 0, 2, 'd', 'b' }, version[] = { 0, 0, 0, 1, 0, 0, 0, 4 };
-	static const struct { const uint8_t *what; size_t len, behind; const char *why; } times[] = {
-		{ object, sizeof object, 9, "a secret" }, { object, sizeof object, 25, "a secret" }, { object, sizeof object, 33, "a secret" }, { version, sizeof version, 8, "a version" },
+	static const struct {
+		const uint8_t *what;
+		size_t len, behind;
+		const char *why;
+	} times[] = {
+		{ object, sizeof object, 9, "a secret" },
+		{ object, sizeof object, 25, "a secret" },
+		{ object, sizeof object, 33, "a secret" },
+		{ version, sizeof version, 8, "a version" },
 	};
 	static const uint8_t bad[][8] = { { 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, { 0x80 } };
 	struct memory m;
@@ -707,7 +727,8 @@ START_TEST(numbers_without_their_versions_are_refused)
 }
 END_TEST
 
-/* As an older format was: the last record of format 1 counts no rules, that of format 2 no history rules, and there are none. */
+/* As an older format was: the last record of format 1 counts no rules, that of format 2 no history rules, and there are
+ * none. */
 static void make_older(struct memory *m, uint8_t format)
 {
 	const uint8_t counted = format == 1 ? 56 : 80;
@@ -745,10 +766,25 @@ END_TEST
 
 static void add_rules(struct store *s)
 {
-	struct rotation made = { .scope = "db*", .action = ROTATION_ROTATE, .every = 90 * DAY, .expiry = 180 * DAY, .generator = "password:32" };
-	struct rotation run = { .scope = "web", .action = ROTATION_ROTATE, .before = 30 * DAY, .command = "/usr/bin/new-value %n", .user = 33, .timeout = 60, .created_by = 7 };
+	struct rotation made = { .scope = "db*",
+				 .action = ROTATION_ROTATE,
+				 .every = 90 * DAY,
+				 .expiry = 180 * DAY,
+				 .generator = "password:32" };
+	struct rotation run = { .scope = "web",
+				.action = ROTATION_ROTATE,
+				.before = 30 * DAY,
+				.command = "/usr/bin/new-value %n",
+				.user = 33,
+				.timeout = 60,
+				.created_by = 7 };
 	struct rotation told = { .scope = "api", .action = ROTATION_NOTIFY, .every = 30 * DAY };
-	struct hook h = { .scope = "tls-*", .events = EVENT_BIT(EVENT_NEW_VERSION) | EVENT_BIT(EVENT_DELETED), .command = "/usr/bin/reload nginx", .user = 0, .debounce = 500, .timeout = 9,
+	struct hook h = { .scope = "tls-*",
+			  .events = EVENT_BIT(EVENT_NEW_VERSION) | EVENT_BIT(EVENT_DELETED),
+			  .command = "/usr/bin/reload nginx",
+			  .user = 0,
+			  .debounce = 500,
+			  .timeout = 9,
 			  .created_by = 8 };
 	struct history kept = { .scope = "*", .versions = 10, .span = 90 * DAY, .created_by = 9 };
 	uint64_t id;
@@ -766,7 +802,7 @@ static void add_rules(struct store *s)
 /* Of the policy of a scope and of the first hook, all but ids and times. */
 static void assert_rules_are_the_same(struct store *a, struct store *b)
 {
-	const struct rules *x = store_rules(a), *y = store_rules(b);	/* nobody else is there to change them */
+	const struct rules *x = store_rules(a), *y = store_rules(b); /* nobody else is there to change them */
 
 	ck_assert_uint_eq(x->n_rotations, y->n_rotations);
 	ck_assert_uint_eq(x->n_hooks, y->n_hooks);
@@ -782,14 +818,16 @@ static void assert_rules_are_the_same(struct store *a, struct store *b)
 		ck_assert_str_eq(p->scope, q->scope);
 		ck_assert_str_eq(p->generator, q->generator);
 		ck_assert_str_eq(p->command, q->command);
-		ck_assert(p->action == q->action && p->every == q->every && p->before == q->before && p->expiry == q->expiry && p->user == q->user && p->timeout == q->timeout &&
+		ck_assert(p->action == q->action && p->every == q->every && p->before == q->before &&
+			  p->expiry == q->expiry && p->user == q->user && p->timeout == q->timeout &&
 			  p->created_by == q->created_by);
 	}
 	for (size_t i = 0; i < x->n_hooks; i++) {
 		const struct hook *p = &x->hooks[i], *q = &y->hooks[i];
 		ck_assert_str_eq(p->scope, q->scope);
 		ck_assert_str_eq(p->command, q->command);
-		ck_assert(p->events == q->events && p->user == q->user && p->debounce == q->debounce && p->timeout == q->timeout && p->created_by == q->created_by);
+		ck_assert(p->events == q->events && p->user == q->user && p->debounce == q->debounce &&
+			  p->timeout == q->timeout && p->created_by == q->created_by);
 	}
 }
 
@@ -809,12 +847,13 @@ START_TEST(policies_hooks_and_days_come_back)
 	ck_assert_int_eq(store_commit(other.store), 0);
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ 0 }), 0);
 	ck_assert(counts.rotations == 0 && counts.hooks == 0 && !counts.settings);
-	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .existing = RESTORE_SKIP }), 0);
+	ck_assert_int_eq(
+		put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .existing = RESTORE_SKIP }), 0);
 	ck_assert(counts.rotations == 3 && counts.hooks == 1 && counts.histories == 1 && counts.settings);
 	assert_rules_are_the_same(fx.store, other.store);
 	store_rdlock(other.store);
 	id = store_rules(other.store)->hooks[0].id;
-	ck_assert_uint_eq(store_rules(other.store)->rotations[0].id, 2);	/* an id that was never used here */
+	ck_assert_uint_eq(store_rules(other.store)->rotations[0].id, 2); /* an id that was never used here */
 	store_unlock_tables(other.store);
 	/* It hears of what comes after it, not of what came with it. */
 	store_events_range(other.store, &first, &end);
@@ -824,7 +863,8 @@ START_TEST(policies_hooks_and_days_come_back)
 	ck_assert_int_eq(vault_reopen(&other), 0);
 	assert_rules_are_the_same(fx.store, other.store);
 	/* What is there stays, and is not made twice. */
-	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .existing = RESTORE_SKIP }), 0);
+	ck_assert_int_eq(
+		put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .existing = RESTORE_SKIP }), 0);
 	ck_assert(counts.rotations == 0 && counts.hooks == 0);
 	assert_rules_are_the_same(fx.store, other.store);
 	free(m.data);
@@ -854,11 +894,15 @@ START_TEST(policies_and_hooks_are_asked_for_and_name_their_programs)
 	add_rules(fx.store);
 	m = back_up_all(fx.store);
 	for (size_t i = 0; i < 2; i++)
-		ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .ask = only, .arg = &kinds[i] }), -EACCES);
+		ck_assert_int_eq(put_back(&other, &m, NULL,
+					  (struct restore_options){ .grants = true, .ask = only, .arg = &kinds[i] }),
+				 -EACCES);
 	store_rdlock(other.store);
 	ck_assert(store_rules(other.store)->n_rotations == 0 && store_rules(other.store)->n_hooks == 0);
 	store_unlock_tables(other.store);
-	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .grants = true, .ask = programs_of, .arg = programs }), 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL,
+				  (struct restore_options){ .grants = true, .ask = programs_of, .arg = programs }),
+			 0);
 	ck_assert_str_eq(programs, "33 /usr/bin/new-value %n;0 /usr/bin/reload nginx;");
 	free(m.data);
 }
@@ -866,9 +910,15 @@ END_TEST
 
 START_TEST(rules_that_cannot_be_are_refused)
 {
-	static const struct { const char *is, *becomes; } bad[] = {
-		{ "password:32", "password:xx" }, { "/usr/bin/new", "\xffusr/bin/new" }, { "/usr/bin/reload", "/usr/bin/r\x1bload" }, { "/usr/bin/reload", "/usr/bin/r\xffload" },
-		{ "tls-*", "tls *" }, { "db*", "d**" },
+	static const struct {
+		const char *is, *becomes;
+	} bad[] = {
+		{ "password:32", "password:xx" },
+		{ "/usr/bin/new", "\xffusr/bin/new" },
+		{ "/usr/bin/reload", "/usr/bin/r\x1bload" },
+		{ "/usr/bin/reload", "/usr/bin/r\xffload" },
+		{ "tls-*", "tls *" },
+		{ "db*", "d**" },
 	};
 	struct memory m;
 
@@ -906,7 +956,7 @@ START_TEST(each_restored_secret_is_one_new_version_event)
 
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	ck_assert_int_eq(store_version_add(fx.store, db, "three", 5, NULL, &version), 0);
-	ck_assert_int_eq(store_version_enable(fx.store, db, 3, false), 0);	/* current serves the second */
+	ck_assert_int_eq(store_version_enable(fx.store, db, 3, false), 0); /* current serves the second */
 	ck_assert_int_eq(store_secret_delete(fx.store, gone), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	m = back_up_all(fx.store);
@@ -917,9 +967,11 @@ START_TEST(each_restored_secret_is_one_new_version_event)
 	ck_assert_uint_eq(n, 0);
 	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND }), 0);
 	ck_assert_int_eq(store_events_next(other.store, end, rows, 16, &n), 0);
-	ck_assert_uint_eq(n, 2);	/* neither of what has no version nor of what is deleted */
-	ck_assert(rows[0].kind == EVENT_NEW_VERSION && rows[0].secret == id_of(other.store, "db") && rows[0].version == 2);
-	ck_assert(rows[1].kind == EVENT_NEW_VERSION && rows[1].secret == id_of(other.store, "large") && rows[1].version == 3);
+	ck_assert_uint_eq(n, 2); /* neither of what has no version nor of what is deleted */
+	ck_assert(rows[0].kind == EVENT_NEW_VERSION && rows[0].secret == id_of(other.store, "db") &&
+		  rows[0].version == 2);
+	ck_assert(rows[1].kind == EVENT_NEW_VERSION && rows[1].secret == id_of(other.store, "large") &&
+		  rows[1].version == 3);
 	ck_assert_str_eq(rows[1].name, "large");
 	ck_assert(!rows[1].same);
 	ck_assert_int_eq(fsck_quiet(&other, true), 0);
@@ -930,7 +982,9 @@ END_TEST
 /* Programs run on a change of what is served, and a restore that brings what is there already is none. */
 START_TEST(appended_value_that_is_served_already_is_marked_where_a_hook_waits)
 {
-	struct hook h = { .scope = "db*", .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .user = 33, .timeout = 9 };
+	struct hook h = {
+		.scope = "db*", .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .user = 33, .timeout = 9
+	};
 	const struct restore_options append = { .existing = RESTORE_APPEND };
 	struct event_row rows[16];
 	uint64_t first, end, hook;
@@ -946,7 +1000,7 @@ START_TEST(appended_value_that_is_served_already_is_marked_where_a_hook_waits)
 	ck_assert_int_eq(store_version_enable(fx.store, off, 1, false), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	m = back_up_all(fx.store);
-	add_version(fx.store, id_of(fx.store, "db-other"), "two");	/* as long, and another */
+	add_version(fx.store, id_of(fx.store, "db-other"), "two"); /* as long, and another */
 	add_version(fx.store, off, "three");
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	ck_assert_int_eq(store_hook_add(fx.store, &h, &hook), 0);
@@ -957,8 +1011,8 @@ START_TEST(appended_value_that_is_served_already_is_marked_where_a_hook_waits)
 	ck_assert_uint_eq(n, 4);
 	ck_assert(!strcmp(rows[0].name, "db-same") && rows[0].version == 4 && rows[0].same);
 	ck_assert(!strcmp(rows[1].name, "db-other") && rows[1].version == 3 && !rows[1].same);
-	ck_assert(!strcmp(rows[2].name, "db-off") && rows[2].same);	/* only versions that are not served */
-	ck_assert(!strcmp(rows[3].name, "web") && !rows[3].same);		/* nobody asks */
+	ck_assert(!strcmp(rows[2].name, "db-off") && rows[2].same); /* only versions that are not served */
+	ck_assert(!strcmp(rows[3].name, "web") && !rows[3].same);   /* nobody asks */
 	ck_assert_int_eq(value_is(fx.store, same, 4, "two"), 0);
 	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
 	free(m.data);
@@ -967,7 +1021,8 @@ END_TEST
 
 START_TEST(one_kind_is_not_appended_to_another)
 {
-	static const uint8_t secret[] = { OBJECT_SECRET, 0, 0, 0, 2, 'd', 'b' }, key[] = { OBJECT_KEY, 0, 0, 0, 2, 'd', 'b' };
+	static const uint8_t secret[] = { OBJECT_SECRET, 0, 0, 0, 2, 'd', 'b' },
+			     key[] = { OBJECT_KEY, 0, 0, 0, 2, 'd', 'b' };
 	uint32_t id = add_secret(fx.store, "db", "mine");
 	struct memory m = back_up_all(fx.store);
 
@@ -1011,9 +1066,15 @@ START_TEST(who_appends_is_asked_as_such)
 
 	add_secret(fx.store, "db", "one");
 	m = back_up_all(fx.store);
-	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND, .ask = appends_nothing }), 0);
-	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_SKIP, .ask = appends_nothing }), 0);
-	ck_assert_int_eq(put_back(&other, &m, NULL, (struct restore_options){ .existing = RESTORE_APPEND, .ask = appends_nothing }), -EACCES);
+	ck_assert_int_eq(put_back(&other, &m, NULL,
+				  (struct restore_options){ .existing = RESTORE_APPEND, .ask = appends_nothing }),
+			 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL,
+				  (struct restore_options){ .existing = RESTORE_SKIP, .ask = appends_nothing }),
+			 0);
+	ck_assert_int_eq(put_back(&other, &m, NULL,
+				  (struct restore_options){ .existing = RESTORE_APPEND, .ask = appends_nothing }),
+			 -EACCES);
 	free(m.data);
 }
 END_TEST
@@ -1063,7 +1124,7 @@ END_TEST
 
 /* ---- dying, and a full disk ---- */
 
-static uint32_t listed;	/* changes of a transaction; with few of them a commit loads the tables anew */
+static uint32_t listed; /* changes of a transaction; with few of them a commit loads the tables anew */
 
 /* What a restore leaves is all or nothing. Looks at other, which is closed, and leaves it closed. */
 static bool restored_whole(void)
@@ -1086,7 +1147,8 @@ static void restore_and_die(struct memory *m, const uint8_t *signer, long n)
 	struct kek *kek = NULL;
 
 	process_init();
-	if (kek_open(&source, &kek, why, sizeof why) < 0 || keys_new_local(kek, &other.keys) < 0 || vault_open(&other) < 0)
+	if (kek_open(&source, &kek, why, sizeof why) < 0 || keys_new_local(kek, &other.keys) < 0 ||
+	    vault_open(&other) < 0)
 		_exit(9);
 	other.store->changes_listed = listed;
 	fault.countdown = n;
@@ -1123,7 +1185,7 @@ START_TEST(killed_at_any_write_it_is_all_or_nothing)
 		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 		if (WIFEXITED(status))
 			break;
-		if (restored_whole()) {		/* it died behind its commit */
+		if (restored_whole()) { /* it died behind its commit */
 			n++;
 			break;
 		}
@@ -1188,7 +1250,8 @@ static int look_at_heap(void *arg)
 	return 0;
 }
 
-/* The most that a restore holds at one time, looked at all along it and through its commit; the catalog's entries lie in mappings of their own, and are not in it. */
+/* The most that a restore holds at one time, looked at all along it and through its commit; the catalog's entries lie
+ * in mappings of their own, and are not in it. */
 static size_t most_held(struct memory *m, struct restore_options options)
 {
 	size_t before = heap_in_use();
@@ -1215,10 +1278,11 @@ static void add_secrets(uint32_t from, uint32_t to)
 	ck_assert_int_eq(store_commit(fx.store), 0);
 }
 
-#define FEW  (CHANGES_LISTED)	/* each is two changes and more */
+#define FEW  (CHANGES_LISTED) /* each is two changes and more */
 #define MANY (2 * FEW)
 
-/* What remains is the index of the catalog, some 30 bytes a secret at most; a list of the changes would be 240 and more. */
+/* What remains is the index of the catalog, some 30 bytes a secret at most; a list of the changes would be 240 and
+ * more. */
 START_TEST(memory_of_a_restore_does_not_grow_with_it)
 {
 	struct restore_options options = { .existing = RESTORE_APPEND };
@@ -1265,11 +1329,14 @@ START_TEST(pieces_make_the_stream_again)
 	for (size_t at = 0; at < m.len; at += 70000) {
 		size_t n = m.len - at < 70000 ? m.len - at : 70000;
 		ck_assert_int_eq(store_restore_put(other.store, id, &seven, at, m.data + at, n), 0);
-		ck_assert_int_eq(store_restore_put(other.store, id, &seven, at, m.data + at, n), 0);	/* it came again */
+		/* it came again */
+		ck_assert_int_eq(store_restore_put(other.store, id, &seven, at, m.data + at, n), 0);
 		ck_assert_int_eq(store_restore_put(other.store, id, &seven, at, m.data + at, n - 1), -EINVAL);
 	}
 	ck_assert_int_eq(store_restore_put(other.store, id, &seven, m.len + 1, "x", 1), -EINVAL);
-	ck_assert_int_eq(store_restore_put(other.store, id, &(struct restore_owner){ .uid = 8 }, m.len, "x", 1), -ENOENT);	/* somebody else's */
+	/* somebody else's */
+	ck_assert_int_eq(store_restore_put(other.store, id, &(struct restore_owner){ .uid = 8 }, m.len, "x", 1),
+			 -ENOENT);
 	ck_assert_int_eq(seal_for(&other, &m, box), 0);
 	ck_assert_int_eq(store_begin(other.store), 0);
 	ck_assert_int_eq(store_restore(other.store, &source, &options, &h, &counts, why, sizeof why), 0);
@@ -1296,7 +1363,7 @@ START_TEST(restores_under_way_are_few_and_expire)
 
 	for (uint32_t uid = 1; n < RESTORES_MAX - RESTORES_RESERVE; n++, uid += n % RESTORES_PER_UID == 0)
 		ck_assert_int_eq(put_of(n, uid, false, 0, 1), 0);
-	ck_assert_int_eq(put_of(n, 100, false, 0, 1), -EBUSY);	/* the rest is kept for administrators */
+	ck_assert_int_eq(put_of(n, 100, false, 0, 1), -EBUSY); /* the rest is kept for administrators */
 	ck_assert_int_eq(put_of(n++, 101, true, 0, 1), 0);
 	ck_assert_int_eq(put_of(n++, 101, true, 0, 1), 0);
 	ck_assert_int_eq(put_of(n, 102, true, 0, 1), -EBUSY);
@@ -1317,20 +1384,21 @@ START_TEST(one_user_has_a_share_of_the_restores_and_of_the_disk)
 	ck_assert_int_eq(store_restore_drop(other.store, (const uint8_t[RESTORE_ID_LEN]){ 1 }, 7), 0);
 	ck_assert_int_eq(store_restore_drop(other.store, (const uint8_t[RESTORE_ID_LEN]){ 2 }, 7), 0);
 	other.store->pieces_room = 16 * piece;
-	for (uint64_t i = 0; i < 8; i++)	/* half of it, in two restores */
+	for (uint64_t i = 0; i < 8; i++) /* half of it, in two restores */
 		ck_assert_int_eq(put_of((uint8_t)(3 + i / 4), 7, false, i % 4 * piece, piece), 0);
 	ck_assert_int_eq(put_of(4, 7, false, 4 * piece, 1), -EDQUOT);
-	ck_assert_int_eq(put_of(4, 7, false, 3 * piece, piece), 0);	/* what is there may come again, and no more than it was */
+	/* what is there may come again, and no more than it was */
+	ck_assert_int_eq(put_of(4, 7, false, 3 * piece, piece), 0);
 	ck_assert_int_eq(put_of(4, 7, false, piece, 3 * piece), -EINVAL);
-	for (uint64_t i = 0; i < 6; i++)	/* all but an eighth is others' */
+	for (uint64_t i = 0; i < 6; i++) /* all but an eighth is others' */
 		ck_assert_int_eq(put_of(5, 8, false, i * piece, piece), 0);
 	ck_assert_int_eq(put_of(5, 8, false, 6 * piece, 1), -EDQUOT);
 	ck_assert_int_eq(put_of(6, 9, true, 0, piece), 0);
 	ck_assert_int_eq(put_of(6, 9, true, piece, piece), 0);
 	ck_assert_int_eq(put_of(6, 9, true, 2 * piece, 1), -EDQUOT);
-	other.store->pieces_room = 0;		/* by the disk, which has more */
+	other.store->pieces_room = 0; /* by the disk, which has more */
 	ck_assert_int_eq(put_of(6, 9, true, 2 * piece, 1), 0);
-	ck_assert_int_eq(put_of(6, 9, true, 2 * piece + 1, 1), -EINVAL);	/* only the last may be short */
+	ck_assert_int_eq(put_of(6, 9, true, 2 * piece + 1, 1), -EINVAL); /* only the last may be short */
 	ck_assert_int_eq(raw_int(&other, "SELECT sum(length(bytes)) FROM restore_pieces"), 16 * (int)piece + 1);
 }
 END_TEST
@@ -1350,8 +1418,10 @@ START_TEST(recipients_and_drills_are_kept_and_sealed)
 	ck_assert_int_eq(store_recipient_add(fx.store, "Not A Name", key, "user:0"), -EINVAL);
 	ck_assert_int_eq(store_recipient_add(fx.store, "second", key, NULL), 0);
 	ck_assert_int_eq(store_recipient_remove(fx.store, "second"), 0);
-	ck_assert_int_eq(store_recipient_remove(fx.store, "*"), -ENOENT);	/* the signing key's row */
-	ck_assert_int_eq(store_drill_put(fx.store, &(struct drill){ .at = 1, .backup_created = 2, .secrets = 3, .versions = 4 }), 0);
+	ck_assert_int_eq(store_recipient_remove(fx.store, "*"), -ENOENT); /* the signing key's row */
+	ck_assert_int_eq(store_drill_put(fx.store,
+					 &(struct drill){ .at = 1, .backup_created = 2, .secrets = 3, .versions = 4 }),
+			 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	ck_assert_int_eq(vault_reopen(&fx), 0);
 	ck_assert_int_eq(store_recipient_find(fx.store, "safe", &found), 0);
@@ -1375,10 +1445,14 @@ START_TEST(older_store_gets_its_signing_key_when_it_needs_one)
 	/* As an older coffer left it: without the key, and without the tables. */
 	forget_signer(fx.store);
 	older_head(&fx);
-	raw(&fx, "DROP TABLE histories; DROP TABLE rotations; DROP TABLE hooks; DROP TABLE notices; DROP TABLE events; DROP TABLE marks; DROP TABLE hook_places;"
-		 " DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; DROP INDEX requests_neighbour; ALTER TABLE requests DROP COLUMN neighbour;"
-		 " ALTER TABLE state DROP COLUMN trail; ALTER TABLE state DROP COLUMN trail_members; ALTER TABLE state DROP COLUMN serial; ALTER TABLE objects DROP COLUMN served;"
-		 " ALTER TABLE stages DROP COLUMN manner; ALTER TABLE stages DROP COLUMN base; ALTER TABLE stages DROP COLUMN start; PRAGMA user_version = 3");
+	raw(&fx, "DROP TABLE histories; DROP TABLE rotations; DROP TABLE hooks; DROP TABLE notices; DROP TABLE events; "
+		 "DROP TABLE marks; DROP TABLE hook_places;"
+		 " DROP TABLE backup_keys; DROP TABLE drills; DROP TABLE restore_pieces; DROP INDEX "
+		 "requests_neighbour; ALTER TABLE requests DROP COLUMN neighbour;"
+		 " ALTER TABLE state DROP COLUMN trail; ALTER TABLE state DROP COLUMN trail_members; ALTER TABLE state "
+		 "DROP COLUMN serial; ALTER TABLE objects DROP COLUMN served;"
+		 " ALTER TABLE stages DROP COLUMN manner; ALTER TABLE stages DROP COLUMN base; ALTER TABLE stages DROP "
+		 "COLUMN start; PRAGMA user_version = 3");
 	ck_assert_int_eq(vault_open(&fx), -ESTALE);
 	struct store_config config = { .dir = fx.dir, .conf = &fx.conf, .migrate = true };
 	ck_assert_msg(store_open(&config, &fx.store, why, sizeof why) == 0, "%s", why);
@@ -1406,7 +1480,8 @@ static TCase *of_both(Suite *suite, const char *name)
 int main(void)
 {
 	Suite *suite = suite_create("backup");
-	TCase *t = of_both(suite, "backup"), *broken = of_both(suite, "broken"), *memory = of_both(suite, "memory"), *pieces = of_both(suite, "pieces");
+	TCase *t = of_both(suite, "backup"), *broken = of_both(suite, "broken"), *memory = of_both(suite, "memory"),
+	      *pieces = of_both(suite, "pieces");
 	SRunner *runner;
 	int failed;
 

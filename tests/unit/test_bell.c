@@ -1,4 +1,4 @@
-#include "fs/bell.h"
+#include "fs/helpers/bell.h"
 
 #include <check.h>
 #include <errno.h>
@@ -77,7 +77,9 @@ static void ring(enum bell_action action, const char *path)
 	close(pair[0]);
 }
 
-struct seen { unsigned open, modify, attrib, close_write, close_nowrite; };
+struct seen {
+	unsigned open, modify, attrib, close_write, close_nowrite;
+};
 
 static struct seen events(void)
 {
@@ -154,7 +156,8 @@ START_TEST(what_is_queued_twice_is_rung_once)
 }
 END_TEST
 
-static const char *const bad_paths[] = { "", "/etc/passwd", "..", "../outside", "db/../outside", "db/..", "gone", "db/link" };
+static const char *const bad_paths[] = { "",      "/etc/passwd", "..",     "../outside", "db/../outside",
+					 "db/..", "gone",        "db/link" };
 
 START_TEST(stays_below_its_root)
 {
@@ -176,7 +179,7 @@ START_TEST(ignores_messages_that_are_none)
 	watch("db/current");
 	make_socket(pair);
 	ck_assert_int_eq(send(pair[1], "x", 1, 0), 1);
-	memset(m.path, 'a', sizeof(m.path));		/* no end */
+	memset(m.path, 'a', sizeof(m.path)); /* no end */
 	ck_assert_int_eq(send(pair[1], &m, sizeof(m), 0), sizeof(m));
 	memset(m.path, 0, sizeof(m.path));
 	strcpy(m.path, "db/current");
@@ -231,7 +234,10 @@ END_TEST
 
 /* ---- a bell that runs beside the test ---- */
 
-struct running { int fds[2]; int r; };
+struct running {
+	int fds[2];
+	int r;
+};
 
 static void *run(void *arg)
 {
@@ -341,13 +347,13 @@ START_TEST(what_a_lease_forbids_is_done_when_it_goes_and_others_do_not_wait)
 	start_beside();
 	ck_assert_int_eq(bell_send(client, BELL_LISTEN, "", 0), 0);
 	ck_assert_int_eq(bell_send(client, BELL_TOUCH, "db/current", 0), 0);
-	wait_for_events(&s, 1, 0);			/* at once */
+	wait_for_events(&s, 1, 0); /* at once */
 	ck_assert_uint_eq(s.close_write, 0);
 	ck_assert_int_eq(bell_send(client, BELL_TOUCH, "db/current", 0), 0);
 	watch("db/other");
 	ck_assert_int_eq(bell_send(client, BELL_TOUCH, "db/other", 0), 0);
 	s = (struct seen){ 0 };
-	wait_for_events(&s, 1, 1);			/* of the other */
+	wait_for_events(&s, 1, 1); /* of the other */
 	const struct bell_answer state = answer(BELL_STATE);
 	ck_assert(state.waiting == 1 && state.since > 0);
 	ck_assert_int_eq(fcntl(lease, F_SETLEASE, F_UNLCK), 0);
@@ -428,7 +434,7 @@ START_TEST(asked_by_a_signal_it_gives_up_what_it_holds)
 	wait_for_events(&s, 1, 1);
 	ck_assert_uint_eq(answer(BELL_LOST).ino, 0);
 	close(take_lease("db/current", F_WRLCK));
-	ck_assert_int_eq(bell_send(client, BELL_HOLD, "db/current", 77), 0);	/* not so soon */
+	ck_assert_int_eq(bell_send(client, BELL_HOLD, "db/current", 77), 0); /* not so soon */
 	ck_assert_int_eq(answer(BELL_HELD).error, -EBUSY);
 	end_beside();
 }

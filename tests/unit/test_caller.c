@@ -1,4 +1,4 @@
-#include "fs/caller.h"
+#include "fs/caller/caller.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -15,7 +15,7 @@
 #include <time.h>
 
 #include "fake_proc.h"
-#include "fs/resolver.h"
+#include "fs/caller/resolver.h"
 
 static int64_t now_ns(void)
 {
@@ -26,7 +26,11 @@ static int64_t now_ns(void)
 }
 
 /* Callers on a procfs, with a resolver in a thread or without one. */
-struct world { struct callers *callers; int proc_fd, theirs; pthread_t thread; };
+struct world {
+	struct callers *callers;
+	int proc_fd, theirs;
+	pthread_t thread;
+};
 
 static void *run_resolver(void *arg)
 {
@@ -102,7 +106,8 @@ static bool is_cached(struct world *w, uint32_t uid, uint32_t gid, pid_t tid)
 	return i != NULL;
 }
 
-/* The pidfd is asked at most once a millisecond: within a few, and long before the entry is too old, the dead one is found out. */
+/* The pidfd is asked at most once a millisecond: within a few, and long before the entry is too old, the dead one is
+ * found out. */
 static bool is_forgotten(struct world *w, uint32_t uid, uint32_t gid, pid_t tid)
 {
 	struct timespec start, now;
@@ -114,11 +119,14 @@ static bool is_forgotten(struct world *w, uint32_t uid, uint32_t gid, pid_t tid)
 		sched_yield();
 		clock_gettime(CLOCK_MONOTONIC, &now);
 	} while ((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 < CALLER_CACHE_MS / 5);
-	return !is_cached(w, uid, gid, tid);	/* we may have slept all the time since the first look */
+	return !is_cached(w, uid, gid, tid); /* we may have slept all the time since the first look */
 }
 
 /* A child that does one thing at each word, and says when it is done. */
-struct child { pid_t pid; int to, from; };
+struct child {
+	pid_t pid;
+	int to, from;
+};
 
 static struct child child_new(void (*const *steps)(void), size_t n)
 {
@@ -171,7 +179,8 @@ START_TEST(knows_this_process)
 	world_new(&w, proc_fd, true, false);
 	struct identity *i = resolve(&w, geteuid(), getegid(), getpid());
 	ck_assert_int_gt(readlink("/proc/self/exe", exe, sizeof(exe) - 1), 0);
-	ck_assert(i->uid == geteuid() && i->gid == getegid() && i->policy.uid == geteuid() && i->policy.gid == getegid());
+	ck_assert(i->uid == geteuid() && i->gid == getegid() && i->policy.uid == geteuid() &&
+		  i->policy.gid == getegid());
 	ck_assert(i->tid == getpid() && i->tgid == getpid() && i->audit.pid == getpid());
 	ck_assert(i->full && i->start_time != 0 && i->user_ns != 0 && i->pid_ns != 0 && i->mnt_ns != 0);
 	ck_assert_str_eq(i->audit.exe, exe);
@@ -183,9 +192,23 @@ START_TEST(knows_this_process)
 }
 END_TEST
 
-static void set_some_groups(void) { gid_t g[] = { 900, 5, 900, 30 }; if (setgroups(4, g) < 0) _exit(1); }
-static void set_other_groups(void) { gid_t g[] = { 30 }; if (setgroups(1, g) < 0) _exit(1); }
-static void set_no_groups(void) { if (setgroups(0, NULL) < 0) _exit(1); }
+static void set_some_groups(void)
+{
+	gid_t g[] = { 900, 5, 900, 30 };
+	if (setgroups(4, g) < 0)
+		_exit(1);
+}
+static void set_other_groups(void)
+{
+	gid_t g[] = { 30 };
+	if (setgroups(1, g) < 0)
+		_exit(1);
+}
+static void set_no_groups(void)
+{
+	if (setgroups(0, NULL) < 0)
+		_exit(1);
+}
 
 START_TEST(sees_groups_change)
 {
@@ -211,7 +234,7 @@ START_TEST(sees_groups_change)
 	ck_assert(i->policy.n_groups == 1 && i->policy.groups[0] == 30);
 	ck_assert_mem_ne(i->digest, first, sizeof(first));
 	struct identity *cached = caller_cached(w.callers, 0, getegid(), c.pid);
-	ck_assert(!cached || cached == i);	/* never the one before */
+	ck_assert(!cached || cached == i); /* never the one before */
 	identity_unref(cached);
 	identity_unref(i);
 
@@ -344,7 +367,11 @@ END_TEST
 
 /* ---- threads ---- */
 
-struct other { pthread_t thread; _Atomic pid_t tid; pthread_barrier_t *end; };
+struct other {
+	pthread_t thread;
+	_Atomic pid_t tid;
+	pthread_barrier_t *end;
+};
 
 static void *wait_for_end(void *arg)
 {
@@ -380,7 +407,8 @@ START_TEST(knows_the_process_of_a_thread)
 	pthread_barrier_init(&end, NULL, 2);
 	other_new(&o, &end);
 	world_new(&w, proc_fd, true, false);
-	struct identity *mine = resolve(&w, geteuid(), getegid(), getpid()), *its = resolve(&w, geteuid(), getegid(), o.tid);
+	struct identity *mine = resolve(&w, geteuid(), getegid(), getpid()),
+			*its = resolve(&w, geteuid(), getegid(), o.tid);
 	ck_assert_int_ne(o.tid, getpid());
 	ck_assert(its->tid == o.tid && its->tgid == getpid());
 	ck_assert_uint_eq(its->start_time, mine->start_time);
@@ -391,7 +419,7 @@ START_TEST(knows_the_process_of_a_thread)
 	identity_unref(its);
 	while (pidfd >= 0 && !is_cached(&w, geteuid(), getegid(), o.tid))
 		identity_unref(resolve(&w, geteuid(), getegid(), o.tid));
-	if (pidfd < 0)		/* no pidfds of threads: what cannot be watched is not cached */
+	if (pidfd < 0) /* no pidfds of threads: what cannot be watched is not cached */
 		ck_assert(!is_cached(&w, geteuid(), getegid(), o.tid));
 	pthread_barrier_wait(&end);
 	pthread_join(o.thread, NULL);
@@ -525,25 +553,46 @@ static void user_namespace(struct fake_proc *p) { fake_namespace(p, "77", "user"
 static void pid_namespace(struct fake_proc *p) { fake_namespace(p, "77", "pid", 4026532999u); }
 static void mount_namespace(struct fake_proc *p) { fake_namespace(p, "77", "mnt", 4026532999u); }
 static void container(struct fake_proc *p) { fake_file(p, "77", "cgroup", "0::/lxc.payload.a\n"); }
-static void hidden_container(struct fake_proc *p) { fake_file(p, "77", "cgroup", "3:devices:/lxc.payload.a\n0::/system.slice/fake.service\n"); }
+static void hidden_container(struct fake_proc *p)
+{
+	fake_file(p, "77", "cgroup", "3:devices:/lxc.payload.a\n0::/system.slice/fake.service\n");
+}
 static void other_unit(struct fake_proc *p) { fake_file(p, "77", "cgroup", "0::/system.slice/other.service\n"); }
 static void no_cgroups(struct fake_proc *p) { fake_remove(p, "77/cgroup"); }
-static void cgroup_unreadable(struct fake_proc *p) { fake_remove(p, "77/cgroup"); ck_assert_int_eq(mkdirat(p->fd, "77/cgroup", 0700), 0); }
+static void cgroup_unreadable(struct fake_proc *p)
+{
+	fake_remove(p, "77/cgroup");
+	ck_assert_int_eq(mkdirat(p->fd, "77/cgroup", 0700), 0);
+}
 static void no_exe(struct fake_proc *p) { fake_remove(p, "77/exe"); }
 static void init_unknown(struct fake_proc *p) { fake_namespace(p, "self", "user", 4026532999u); }
 static void status_is(struct fake_proc *p, const char *tail)
 {
 	char text[512];
 
-	snprintf(text, sizeof(text), "Name:\tx\nTgid:\t77\nPPid:\t1\nUid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\t1000\t1000\n%s", tail);
+	snprintf(text, sizeof(text),
+		 "Name:\tx\nTgid:\t77\nPPid:\t1\nUid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\t1000\t1000\n%s", tail);
 	fake_file(p, "77", "status", text);
 }
-static void nested_pid(struct fake_proc *p) { status_is(p, "Groups:\t20 30 \nNSpid:\t77\t1\nKthread:\t0\nThreads:\t1\n"); }
-static void other_groups(struct fake_proc *p) { status_is(p, "Groups:\t20 30 31 \nNSpid:\t77\nKthread:\t0\nThreads:\t1\n"); }
-static void same_groups(struct fake_proc *p) { status_is(p, "Groups:\t20 20 20 30 \nNSpid:\t77\nKthread:\t0\nThreads:\t1\n"); }
+static void nested_pid(struct fake_proc *p)
+{
+	status_is(p, "Groups:\t20 30 \nNSpid:\t77\t1\nKthread:\t0\nThreads:\t1\n");
+}
+static void other_groups(struct fake_proc *p)
+{
+	status_is(p, "Groups:\t20 30 31 \nNSpid:\t77\nKthread:\t0\nThreads:\t1\n");
+}
+static void same_groups(struct fake_proc *p)
+{
+	status_is(p, "Groups:\t20 20 20 30 \nNSpid:\t77\nKthread:\t0\nThreads:\t1\n");
+}
 
 enum { WITHOUT_RESOLVER = 1, NO_HOST = 2 };
-static const struct { void (*change)(struct fake_proc *p); int flags; bool host, full, same; } cases[] = {
+static const struct {
+	void (*change)(struct fake_proc *p);
+	int flags;
+	bool host, full, same;
+} cases[] = {
 	{ as_it_is, 0, true, true, true },
 	{ same_groups, 0, true, true, true },
 	{ no_cgroups, 0, true, true, false },
@@ -598,9 +647,13 @@ static void unreadable(struct fake_proc *p) { fake_remove(p, "77/status"); }
 static void kernel_thread(struct fake_proc *p) { status_is(p, "Groups:\t \nKthread:\t1\nThreads:\t1\n"); }
 static void kernel_thread_of_old(struct fake_proc *p) { status_is(p, "Groups:\t \nThreads:\t1\n"); }
 
-static const struct { void (*change)(struct fake_proc *p); const char *why; } doubts[] = {
-	{ cut, "status malformed" }, { cut_in_groups, "status malformed" }, { empty, "status malformed" }, { unreadable, "status unreadable" }, { kernel_thread, "kernel thread" },
-	{ kernel_thread_of_old, "kernel thread" },
+static const struct {
+	void (*change)(struct fake_proc *p);
+	const char *why;
+} doubts[] = {
+	{ cut, "status malformed" },        { cut_in_groups, "status malformed" },
+	{ empty, "status malformed" },      { unreadable, "status unreadable" },
+	{ kernel_thread, "kernel thread" }, { kernel_thread_of_old, "kernel thread" },
 };
 
 START_TEST(doubt_is_denial)
@@ -633,13 +686,13 @@ START_TEST(a_dead_resolver_makes_nobody_host)
 	config = (struct callers_config){ .proc_fd = p.fd, .resolver_fd = pair[0] };
 	ck_assert_int_eq(callers_new(&config, &w.callers), 0);
 	int64_t began = now_ns();
-	struct identity *i = resolve(&w, 1000, 1000, 77);	/* it does not answer */
+	struct identity *i = resolve(&w, 1000, 1000, 77); /* it does not answer */
 	ck_assert_int_ge(now_ns() - began, RESOLVER_RETRY_MS * INT64_C(1000000));
 	ck_assert(!i->host && !i->full);
 	identity_unref(i);
 	ck_assert(!is_cached(&w, 1000, 1000, 77));
 	close(pair[1]);
-	i = resolve(&w, 1000, 1000, 77);			/* it is gone */
+	i = resolve(&w, 1000, 1000, 77); /* it is gone */
 	ck_assert(!i->host && !i->full);
 	identity_unref(i);
 	callers_free(w.callers);
@@ -654,7 +707,11 @@ static void *run_half_resolver(void *arg)
 	struct resolver_question q;
 
 	while (recv(fd, &q, sizeof(q), 0) == (ssize_t)sizeof(q)) {
-		struct resolver_answer a = { .number = q.number, .table = 3, .n_ranges = 1, .all_ranges = 1, .ranges = { { 100000, 165535, 1000 } } };
+		struct resolver_answer a = { .number = q.number,
+					     .table = 3,
+					     .n_ranges = 1,
+					     .all_ranges = 1,
+					     .ranges = { { 100000, 165535, 1000 } } };
 		if (q.kind == RESOLVER_RANGES)
 			ck_assert_int_eq(send(fd, &a, sizeof(a), 0), sizeof(a));
 	}
@@ -664,8 +721,14 @@ static void *run_half_resolver(void *arg)
 /* For what refuses: by the map of uids, and what was known of subordinate ones before. */
 START_TEST(a_silent_resolver_leaves_who_is_in_the_initial_namespace_its_account)
 {
-	static const struct { uint32_t uid; const char *map; enum policy_account account; uint32_t owner; } silent[] = {
-		{ 1000, "0 0 4294967295\n", POLICY_ACCOUNT_OWN, 1000 }, { 1000, "0 1000 1\n", POLICY_ACCOUNT_UNKNOWN, OWNER_UNKNOWN },
+	static const struct {
+		uint32_t uid;
+		const char *map;
+		enum policy_account account;
+		uint32_t owner;
+	} silent[] = {
+		{ 1000, "0 0 4294967295\n", POLICY_ACCOUNT_OWN, 1000 },
+		{ 1000, "0 1000 1\n", POLICY_ACCOUNT_UNKNOWN, OWNER_UNKNOWN },
 		{ 100005, "0 0 4294967295\n", POLICY_ACCOUNT_UNKNOWN, 1000 },
 	};
 	struct callers_config config;
@@ -688,7 +751,10 @@ START_TEST(a_silent_resolver_leaves_who_is_in_the_initial_namespace_its_account)
 	for (size_t n = 0; n < sizeof(silent) / sizeof(silent[0]); n++) {
 		const unsigned uid = silent[n].uid;
 		fake_file(&p, "77", "uid_map", silent[n].map);
-		snprintf(status, sizeof(status), "Name:\tx\nTgid:\t77\nPid:\t77\nPPid:\t1\nUid:\t%u\t%u\t%u\t%u\nGid:\t5\t5\t5\t5\nGroups:\t\nKthread:\t0\nThreads:\t1\n", uid, uid, uid, uid);
+		snprintf(status, sizeof(status),
+			 "Name:\tx\nTgid:\t77\nPid:\t77\nPPid:\t1\nUid:\t%u\t%u\t%u\t%u\nGid:\t5\t5\t5\t5\nGroups:"
+			 "\t\nKthread:\t0\nThreads:\t1\n",
+			 uid, uid, uid, uid);
 		fake_file(&p, "77", "status", status);
 		struct identity *i = resolve(&w, uid, 5, 77);
 		ck_assert(!i->full && !i->host);
@@ -704,7 +770,8 @@ START_TEST(a_silent_resolver_leaves_who_is_in_the_initial_namespace_its_account)
 }
 END_TEST
 
-/* A resolver that loses the first question, as one does that is killed over it, has no time for the second, and answers the third. */
+/* A resolver that loses the first question, as one does that is killed over it, has no time for the second, and answers
+ * the third. */
 static void *run_late_resolver(void *arg)
 {
 	const int fd = *(const int *)arg;
@@ -713,7 +780,15 @@ static void *run_late_resolver(void *arg)
 	for (int n = 1; recv(fd, &q, sizeof(q), 0) == (ssize_t)sizeof(q); n++) {
 		struct resolver_answer a = { .number = q.number, .error = -EBUSY };
 		if (n > 2)
-			a = (struct resolver_answer){ .number = q.number, .init_known = 1, .user_ns = 1, .pid_ns = 2, .mnt_ns = 3, .start_time = 4, .init_user_ns = 1, .init_pid_ns = 2, .init_mnt_ns = 3 };
+			a = (struct resolver_answer){ .number = q.number,
+						      .init_known = 1,
+						      .user_ns = 1,
+						      .pid_ns = 2,
+						      .mnt_ns = 3,
+						      .start_time = 4,
+						      .init_user_ns = 1,
+						      .init_pid_ns = 2,
+						      .init_mnt_ns = 3 };
 		if (n > 1)
 			ck_assert_int_eq(send(fd, &a, sizeof(a), 0), sizeof(a));
 	}

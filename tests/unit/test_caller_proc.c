@@ -1,4 +1,4 @@
-#include "fs/caller.h"
+#include "fs/caller/caller.h"
 
 #include <check.h>
 #include <errno.h>
@@ -8,14 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define A64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define B64 "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
-#define POD "6f3c2b1a-0d4e-4c5f-9a8b-112233445566"
+#define A64  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define B64  "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+#define POD  "6f3c2b1a-0d4e-4c5f-9a8b-112233445566"
 #define POD_ "6f3c2b1a_0d4e_4c5f_9a8b_112233445566"
 
 /* ---- cgroup ---- */
 
-static const struct { const char *text, *unit, *container; } cgroups[] = {
+static const struct {
+	const char *text, *unit, *container;
+} cgroups[] = {
 	/* hosts: systemd on v2, hybrid, v1; no systemd at all */
 	{ "0::/user.slice/user-1000.slice/session-3.scope\n", "session-3.scope", "" },
 	{ "0::/system.slice/postgresql.service\n", "postgresql.service", "" },
@@ -24,7 +26,9 @@ static const struct { const char *text, *unit, *container; } cgroups[] = {
 	{ "0::/\n", "", "" },
 	{ "0::/../../system.slice/sshd.service\n", "", "" },
 	{ "9:name=systemd:/\n8:pids:/\n4:memory:/process_api/45f641a3c477c5573b4a6dc8db9b4436\n0::/\n", "", "" },
-	{ "12:devices:/system.slice/nginx.service\n1:name=systemd:/system.slice/nginx.service\n0::/system.slice/nginx.service\n", "nginx.service", "" },
+	{ "12:devices:/system.slice/nginx.service\n1:name=systemd:/system.slice/nginx.service\n0::/system.slice/"
+	  "nginx.service\n",
+	  "nginx.service", "" },
 	{ "11:cpu,cpuacct:/\n1:name=systemd:/user.slice/user-0.slice/session-c1.scope\n", "session-c1.scope", "" },
 	{ "0::/system.slice/nginx.service (deleted)\n", "nginx.service", "" },
 	{ "0::/system.slice/_cgroup.service\n", "cgroup.service", "" },
@@ -36,7 +40,8 @@ static const struct { const char *text, *unit, *container; } cgroups[] = {
 	{ "0::/system.slice/web.service/postgresql.service\n", "web.service", "" },
 	/* docker */
 	{ "0::/system.slice/docker-" A64 ".scope\n", "docker-" A64 ".scope", "docker:" A64 },
-	{ "12:pids:/docker/" A64 "\n1:name=systemd:/docker/" A64 "\n0::/system.slice/containerd.service\n", "containerd.service", "docker:" A64 },
+	{ "12:pids:/docker/" A64 "\n1:name=systemd:/docker/" A64 "\n0::/system.slice/containerd.service\n",
+	  "containerd.service", "docker:" A64 },
 	{ "0::/docker/" A64 "/init.scope\n", "", "docker:" A64 },
 	{ "0::/system.slice/docker.service/docker/" A64 "\n", "docker.service", "docker:" A64 },
 	{ "0::/docker/buildkit/5gk8wvjx2k1h\n", "", "buildkit:5gk8wvjx2k1h" },
@@ -50,24 +55,37 @@ static const struct { const char *text, *unit, *container; } cgroups[] = {
 	{ "0::/machine.slice/libpod-" A64 ".scope/container\n", "libpod-" A64 ".scope", "podman:" A64 },
 	{ "0::/machine.slice/libpod-" A64 ".scope\n", "libpod-" A64 ".scope", "podman:" A64 },
 	{ "0::/machine.slice/libpod-conmon-" A64 ".scope\n", "libpod-conmon-" A64 ".scope", "" },
-	{ "9:name=systemd:/libpod_parent/libpod-" A64 "\n8:pids:/libpod_parent/libpod-" A64 "\n0::/\n", "", "podman:" A64 },
+	{ "9:name=systemd:/libpod_parent/libpod-" A64 "\n8:pids:/libpod_parent/libpod-" A64 "\n0::/\n", "",
+	  "podman:" A64 },
 	{ "9:name=systemd:/libpod_parent/conmon\n0::/\n", "", "" },
 	{ "9:name=systemd:/machine.slice/libpod-" A64 "\n", "", "podman:" A64 },
-	{ "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" A64 ".scope/container\n", "user@1000.service", "podman:" A64 },
+	{ "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" A64 ".scope/container\n",
+	  "user@1000.service", "podman:" A64 },
 	{ "0::/system.slice/web.service/libpod-payload-" A64 "\n", "web.service", "podman:" A64 },
 	{ "0::/system.slice/web.service/supervisor\n", "web.service", "" },
-	{ "0::/machine.slice/machine-libpod_pod_" A64 ".slice/libpod-" B64 ".scope\n", "libpod-" B64 ".scope", "podman:" B64 },
+	{ "0::/machine.slice/machine-libpod_pod_" A64 ".slice/libpod-" B64 ".scope\n", "libpod-" B64 ".scope",
+	  "podman:" B64 },
 	/* Kubernetes */
-	{ "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" POD_ ".slice/cri-containerd-" A64 ".scope\n", "cri-containerd-" A64 ".scope", "containerd:" A64 },
-	{ "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" POD_ ".slice/crio-" A64 ".scope/container\n", "crio-" A64 ".scope", "crio:" A64 },
-	{ "0::/kubepods.slice/kubepods-pod" POD_ ".slice/docker-" A64 ".scope\n", "docker-" A64 ".scope", "docker:" A64 },
-	{ "11:memory:/kubepods/burstable/pod" POD "/" A64 "\n1:name=systemd:/kubepods/burstable/pod" POD "/" A64 "\n", "", "kubepods:" A64 },
+	{ "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" POD_ ".slice/cri-containerd-" A64
+	  ".scope\n",
+	  "cri-containerd-" A64 ".scope", "containerd:" A64 },
+	{ "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" POD_ ".slice/crio-" A64
+	  ".scope/container\n",
+	  "crio-" A64 ".scope", "crio:" A64 },
+	{ "0::/kubepods.slice/kubepods-pod" POD_ ".slice/docker-" A64 ".scope\n", "docker-" A64 ".scope",
+	  "docker:" A64 },
+	{ "11:memory:/kubepods/burstable/pod" POD "/" A64 "\n1:name=systemd:/kubepods/burstable/pod" POD "/" A64 "\n",
+	  "", "kubepods:" A64 },
 	{ "0::/kubepods/besteffort/pod" POD "/" A64 "/kubepods/pod1/" B64 "\n", "", "kubepods:" A64 },
 	{ "0::/kubepods/besteffort/pod" POD "/something\n", "", "kubepods:" POD },
-	{ "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" POD_ ".slice/crio-conmon-" A64 ".scope\n", "crio-conmon-" A64 ".scope", "kubepods:" POD_ },
+	{ "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" POD_ ".slice/crio-conmon-" A64
+	  ".scope\n",
+	  "crio-conmon-" A64 ".scope", "kubepods:" POD_ },
 	{ "0::/kubepods.slice\n", "", "kubepods:-" },
-	{ "0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" POD_ ".slice/cri-containerd-" A64 ".scope\n", "cri-containerd-" A64 ".scope", "containerd:" A64 },
-	{ "0::/system.slice/containerd.service/kubepods-burstable-pod" POD_ ".slice:cri-containerd:" A64 "\n", "containerd.service", "containerd:" A64 },
+	{ "0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" POD_ ".slice/cri-containerd-" A64 ".scope\n",
+	  "cri-containerd-" A64 ".scope", "containerd:" A64 },
+	{ "0::/system.slice/containerd.service/kubepods-burstable-pod" POD_ ".slice:cri-containerd:" A64 "\n",
+	  "containerd.service", "containerd:" A64 },
 	{ "0::/docker/" A64 "/kubelet.slice/kubelet-kubepods.slice/cri-containerd-" B64 ".scope\n", "", "docker:" A64 },
 	/* lxc, lxd, incus, nspawn, garden, what takes a parent of its own */
 	{ "0::/lxc.payload.web1/init.scope\n", "", "lxc:web1" },
@@ -76,7 +94,8 @@ static const struct { const char *text, *unit, *container; } cgroups[] = {
 	{ "1:name=systemd:/lxc/web1\n", "", "lxc:web1" },
 	{ "0::/lxc.payload/web1\n", "", "lxc:web1" },
 	{ "0::/machine.slice/machine-deb12.scope/payload\n", "machine-deb12.scope", "machine:deb12" },
-	{ "0::/machine.slice/systemd-nspawn@deb12.service/payload/init.scope\n", "systemd-nspawn@deb12.service", "machine:deb12" },
+	{ "0::/machine.slice/systemd-nspawn@deb12.service/payload/init.scope\n", "systemd-nspawn@deb12.service",
+	  "machine:deb12" },
 	{ "0::/system.slice/machine-id-commit.service\n", "machine-id-commit.service", "" },
 	{ "1:name=systemd:/garden/6f3c2b1a\n", "", "garden:6f3c2b1a" },
 	{ "4:memory:/ecs/0d4e/" A64 "\n0::/\n", "", "oci:" A64 },
@@ -89,7 +108,8 @@ static const struct { const char *text, *unit, *container; } cgroups[] = {
 	{ "0::/system.slice/docker-" A64 "0.scope\n", "docker-" A64 "0.scope", "" },
 	{ "0::/notdocker" A64 "\n", "", "" },
 	{ "0::/system.slice/docker-0123.scope\n", "docker-0123.scope", "" },
-	{ "0::/system.slice/docker-0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF.scope\n", "docker-0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF.scope", "" },
+	{ "0::/system.slice/docker-0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF.scope\n",
+	  "docker-0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF.scope", "" },
 	{ "0::/mydocker/x\n", "", "" },
 	{ "0::/a/lxc.payload.\n", "", "" },
 	/* no newline, no path, rubbish */
@@ -136,10 +156,11 @@ END_TEST
 
 /* ---- status ---- */
 
-#define IDS "Tgid:\t41\nNgid:\t0\nPid:\t42\nPPid:\t7\n"
+#define IDS   "Tgid:\t41\nNgid:\t0\nPid:\t42\nPPid:\t7\n"
 #define CREDS "Uid:\t1000\t1001\t1002\t1003\nGid:\t100\t101\t102\t103\n"
-#define TAIL "Threads:\t2\n"
-#define WHOLE "Name:\tbash\n" IDS CREDS "FDSize:\t64\nGroups:\t4 24 1000 \nNSpid:\t42\nKthread:\t0\nVmSize:\t1 kB\n" TAIL
+#define TAIL  "Threads:\t2\n"
+#define WHOLE \
+	"Name:\tbash\n" IDS CREDS "FDSize:\t64\nGroups:\t4 24 1000 \nNSpid:\t42\nKthread:\t0\nVmSize:\t1 kB\n" TAIL
 
 START_TEST(reads_a_status)
 {
@@ -192,10 +213,17 @@ START_TEST(a_status_cut_anywhere_is_refused)
 }
 END_TEST
 
-static const struct { const char *text; int r; bool kthread; const char *comm; uint32_t n_groups, n_nspid; } statuses[] = {
+static const struct {
+	const char *text;
+	int r;
+	bool kthread;
+	const char *comm;
+	uint32_t n_groups, n_nspid;
+} statuses[] = {
 	{ "Name:\tx\n" IDS CREDS "Groups:\t \nVmSize:\t1 kB\n" TAIL, 0, false, "x", 0, 0 },
 	{ "Name:\tx\n" IDS CREDS "Groups:\t\nNSpid:\t42\t7\t1\nVmSize:\t1 kB\n" TAIL, 0, false, "x", 0, 3 },
-	{ "Name:\tkworker/u8:2-events_unbound\n" IDS CREDS "Groups:\t \nKthread:\t1\n" TAIL, 0, true, "kworker/u8:2-events_unbound", 0, 0 },
+	{ "Name:\tkworker/u8:2-events_unbound\n" IDS CREDS "Groups:\t \nKthread:\t1\n" TAIL, 0, true,
+	  "kworker/u8:2-events_unbound", 0, 0 },
 	/* kernels without the Kthread: line: no address space */
 	{ "Name:\tkthreadd\n" IDS CREDS "Groups:\t \n" TAIL, 0, true, "kthreadd", 0, 0 },
 	/* one with it that has exited: no address space, but not the kernel's */
@@ -291,7 +319,8 @@ int main(void)
 	SRunner *r = srunner_create(s);
 
 	suite_add_tcase(s, t);
-	tcase_add_loop_test(t, tells_unit_and_container_of_real_cgroups, 0, (int)(sizeof(cgroups) / sizeof(cgroups[0])));
+	tcase_add_loop_test(t, tells_unit_and_container_of_real_cgroups, 0,
+			    (int)(sizeof(cgroups) / sizeof(cgroups[0])));
 	tcase_add_test(t, cuts_names_at_the_end_of_the_room);
 	tcase_add_test(t, reads_a_status);
 	tcase_add_test(t, reads_its_own_status);

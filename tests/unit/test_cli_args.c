@@ -1,4 +1,4 @@
-#include "fs/cli/args.h"
+#include "fs/cli/common/args.h"
 
 #include <check.h>
 #include <errno.h>
@@ -9,9 +9,14 @@
 #include "suite.h"
 
 static const struct option_spec own[] = {
-	{ .name = "file", .value = "FILE" }, { .name = "tag", .value = "K=V", .many = true }, { .name = "trim" }, { .name = NULL },
+	{ .name = "file", .value = "FILE" },
+	{ .name = "tag", .value = "K=V", .many = true },
+	{ .name = "trim" },
+	{ .name = NULL },
 };
-static const struct option_spec common[] = { { .name = "mount", .letter = 'm', .value = "DIR" }, { .name = "help", .letter = 'h' }, { .name = NULL } };
+static const struct option_spec common[] = { { .name = "mount", .letter = 'm', .value = "DIR" },
+					     { .name = "help", .letter = 'h' },
+					     { .name = NULL } };
 static const struct option_spec *const tables[] = { own, common, NULL };
 
 static struct args a;
@@ -31,7 +36,8 @@ static int parse_words(size_t n, const char *const *words)
 	return args_parse(n, argv, tables, &a, why, sizeof(why));
 }
 
-#define PARSE(...) parse_words(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *), (const char *const[]){ __VA_ARGS__ })
+#define PARSE(...) \
+	parse_words(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *), (const char *const[]){ __VA_ARGS__ })
 
 START_TEST(takes_options_between_operands)
 {

@@ -6,15 +6,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fs/cli/input.h"
+#include "fs/cli/common/input.h"
 #include "store/keys/envelope.h"
 #include "suite.h"
 
 START_TEST(trims_exactly_one_newline)
 {
-	static const struct { const char *text; size_t len, left; } cases[] = {
-		{ "", 0, 0 }, { "\n", 1, 0 }, { "\r\n", 2, 0 }, { "\r", 1, 1 }, { "a", 1, 1 }, { "a\n", 2, 1 }, { "a\r\n", 3, 1 },
-		{ "a\n\n", 3, 2 }, { "a\r\n\r\n", 5, 3 }, { "a\n\r", 3, 3 }, { "a\0\n", 3, 2 }, { "\0", 1, 1 },
+	static const struct {
+		const char *text;
+		size_t len, left;
+	} cases[] = {
+		{ "", 0, 0 },          { "\n", 1, 0 },    { "\r\n", 2, 0 },  { "\r", 1, 1 },
+		{ "a", 1, 1 },         { "a\n", 2, 1 },   { "a\r\n", 3, 1 }, { "a\n\n", 3, 2 },
+		{ "a\r\n\r\n", 5, 3 }, { "a\n\r", 3, 3 }, { "a\0\n", 3, 2 }, { "\0", 1, 1 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)

@@ -1,4 +1,4 @@
-#include "fs/cli/mount.h"
+#include "fs/cli/common/mount.h"
 
 #include <check.h>
 #include <errno.h>
@@ -7,20 +7,29 @@
 
 #include "suite.h"
 
-#define COFFER(id, path, store) id " 20 0:5" id " / " path " rw,nosuid,nodev,noexec,relatime shared:9 - fuse.coffer coffer:" store " rw,user_id=0\n"
+#define COFFER(id, path, store)                                                                            \
+	id " 20 0:5" id " / " path " rw,nosuid,nodev,noexec,relatime shared:9 - fuse.coffer coffer:" store \
+	   " rw,user_id=0\n"
 
 static const char table[] =
 	"20 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
-	"21 20 0:5 / /proc rw,nosuid shared:1 master:2 propagate_from:3 - proc proc rw\n"
-	COFFER("40", "/vault", "/var/lib/coffer/default")
-	COFFER("41", "/mnt/with\\040blank\\134", "/srv/my\\040stores/billing")
-	"42 20 0:40 /db /secrets rw - fuse.coffer coffer:/var/lib/coffer/default rw,user_id=0,group_id=0,allow_other\n"
-	"47 20 0:47 / /home/u/a rw - fuse.coffer coffer:/home/u/default rw,user_id=1000,group_id=0,allow_other\n"
-	"48 20 0:48 / /home/u/b rw - fuse.coffer coffer:/home/u/theirs,user_id=0, rw,user_id=01,xuser_id=0,user_id=00\n"
-	"43 20 0:43 / /home/u/sshfs rw - fuse.sshfs coffer:/var/lib/coffer/fake rw\n"
-	COFFER("44", "/old", "/var/lib/coffer/old")
-	"45 44 0:45 / /old rw - tmpfs coffer:/nothing rw\n"
-	"46 20 0:46 / /torn rw";
+	"21 20 0:5 / /proc rw,nosuid shared:1 master:2 propagate_from:3 - proc proc rw\n" COFFER(
+		"40", "/vault", "/var/lib/coffer/default")
+		COFFER("41", "/mnt/with\\040blank\\134",
+		       "/srv/my\\040stores/billing") "42 20 0:40 /db /secrets rw - fuse.coffer "
+						     "coffer:/var/lib/coffer/default "
+						     "rw,user_id=0,group_id=0,allow_other\n"
+						     "47 20 0:47 / /home/u/a rw - fuse.coffer coffer:/home/u/default "
+						     "rw,user_id=1000,group_id=0,allow_other\n"
+						     "48 20 0:48 / /home/u/b rw - fuse.coffer "
+						     "coffer:/home/u/theirs,user_id=0, "
+						     "rw,user_id=01,xuser_id=0,user_id=00\n"
+						     "43 20 0:43 / /home/u/sshfs rw - fuse.sshfs "
+						     "coffer:/var/lib/coffer/fake rw\n" COFFER(
+							     "44", "/old",
+							     "/var/lib/coffer/old") "45 44 0:45 / /old rw - tmpfs "
+										    "coffer:/nothing rw\n"
+										    "46 20 0:46 / /torn rw";
 
 static struct mount m;
 

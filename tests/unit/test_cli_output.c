@@ -1,11 +1,11 @@
-#include "fs/cli/output.h"
+#include "fs/cli/common/output.h"
 
 #include <check.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/cli/harmless.h"
+#include "fs/cli/common/harmless.h"
 #include "suite.h"
 
 static const struct column columns[] = { { "NAME", "name" }, { "N", "n" }, { "TAGS", "tags" } };
@@ -26,7 +26,8 @@ static char *render(const char *json)
 
 START_TEST(aligns_columns)
 {
-	char *text = render("[{\"name\": \"db\", \"n\": 12, \"tags\": {\"a\": \"1\", \"b\": \"2\"}}, {\"name\": \"longer-name\", \"n\": null, \"tags\": {}}]");
+	char *text = render("[{\"name\": \"db\", \"n\": 12, \"tags\": {\"a\": \"1\", \"b\": \"2\"}}, {\"name\": "
+			    "\"longer-name\", \"n\": null, \"tags\": {}}]");
 
 	ck_assert_str_eq(text, "NAME         N   TAGS\n"
 			       "db           12  a=1 b=2\n"
@@ -55,9 +56,20 @@ END_TEST
 
 START_TEST(prints_every_kind_of_value)
 {
-	static const struct { const char *json, *text; } cases[] = {
-		{ "[true]", "yes" }, { "[false]", "no" }, { "[null]", "-" }, { "[7]", "7" }, { "[1.5]", "1.5" }, { "[\"x\"]", "x" }, { "[[]]", "-" },
-		{ "[{}]", "-" }, { "[[1, \"a\", null]]", "1 a -" }, { "[{\"k\": \"v\", \"l\": 2}]", "k=v l=2" }, { "[[{\"a\": 1}]]", "{\"a\":1}" },
+	static const struct {
+		const char *json, *text;
+	} cases[] = {
+		{ "[true]", "yes" },
+		{ "[false]", "no" },
+		{ "[null]", "-" },
+		{ "[7]", "7" },
+		{ "[1.5]", "1.5" },
+		{ "[\"x\"]", "x" },
+		{ "[[]]", "-" },
+		{ "[{}]", "-" },
+		{ "[[1, \"a\", null]]", "1 a -" },
+		{ "[{\"k\": \"v\", \"l\": 2}]", "k=v l=2" },
+		{ "[[{\"a\": 1}]]", "{\"a\":1}" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -82,7 +94,8 @@ END_TEST
 
 START_TEST(disarms_what_a_terminal_would_obey)
 {
-	char text[] = "a\x1b[31mb\n\r\x7f\xc2\x9b" "c\xc3\xa9";
+	char text[] = "a\x1b[31mb\n\r\x7f\xc2\x9b"
+		      "c\xc3\xa9";
 
 	make_harmless(text);
 	ck_assert_str_eq(text, "a?[31mb?????c\xc3\xa9");
@@ -91,10 +104,23 @@ END_TEST
 
 START_TEST(disarms_what_turns_a_line_and_what_is_no_text)
 {
-	static const struct { const char *text, *harmless; } cases[] = {
-		{ "a\xe2\x80\xaetxt.exe", "a???txt.exe" }, { "\xe2\x81\xa6x\xe2\x81\xa9", "???x???" }, { "\xd8\x9c", "??" }, { "\xe2\x80\xa8", "???" },
-		{ "\x9b" "31m", "?31m" }, { "\xc0\x9b", "??" }, { "\xe2\x80", "??" }, { "\xf0\x9f\x94\x91", "\xf0\x9f\x94\x91" }, { "\xed\xa0\x80", "???" }, { "\xf5\x80\x80\x80", "????" },
-		{ "\xe2\x82\xac", "\xe2\x82\xac" }, { "", "" },
+	static const struct {
+		const char *text, *harmless;
+	} cases[] = {
+		{ "a\xe2\x80\xaetxt.exe", "a???txt.exe" },
+		{ "\xe2\x81\xa6x\xe2\x81\xa9", "???x???" },
+		{ "\xd8\x9c", "??" },
+		{ "\xe2\x80\xa8", "???" },
+		{ "\x9b"
+		  "31m",
+		  "?31m" },
+		{ "\xc0\x9b", "??" },
+		{ "\xe2\x80", "??" },
+		{ "\xf0\x9f\x94\x91", "\xf0\x9f\x94\x91" },
+		{ "\xed\xa0\x80", "???" },
+		{ "\xf5\x80\x80\x80", "????" },
+		{ "\xe2\x82\xac", "\xe2\x82\xac" },
+		{ "", "" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -1,4 +1,4 @@
-#include "fs/control.h"
+#include "fs/process/control.h"
 
 #include <check.h>
 #include <errno.h>
@@ -14,7 +14,11 @@
 static int ends[2];
 
 static void setup(void) { ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0); }
-static void teardown(void) { close(ends[0]); close(ends[1]); }
+static void teardown(void)
+{
+	close(ends[0]);
+	close(ends[1]);
+}
 
 /* The lowest number that is free: it stays the same while nothing leaks. */
 static int lowest_free(void)
@@ -29,7 +33,10 @@ static void send_with_two(void)
 {
 	struct control_message m = { .type = CONTROL_SEGMENT, .number = 7 };
 	struct iovec iov = { .iov_base = &m, .iov_len = sizeof m };
-	union { char buf[CMSG_SPACE(2 * sizeof(int))]; struct cmsghdr align; } u = { 0 };
+	union {
+		char buf[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} u = { 0 };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf, .msg_controllen = sizeof u.buf };
 	const int fds[2] = { 0, 0 };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
@@ -88,8 +95,9 @@ static void on_alarm(int signal) { (void)signal; }
 /* The keeper tells a worker to end again and again, also while that waits for its next segment. */
 START_TEST(signals_do_not_keep_an_answer_away)
 {
-	const struct sigaction alarm = { .sa_handler = on_alarm };	/* no SA_RESTART, as the worker's */
-	const struct itimerval often = { .it_interval = { .tv_usec = 2000 }, .it_value = { .tv_usec = 2000 } }, never = { 0 };
+	const struct sigaction alarm = { .sa_handler = on_alarm }; /* no SA_RESTART, as the worker's */
+	const struct itimerval often = { .it_interval = { .tv_usec = 2000 }, .it_value = { .tv_usec = 2000 } },
+			       never = { 0 };
 	struct control_message m = { .type = CONTROL_SEGMENT, .number = 4 };
 	int fd = -1;
 

@@ -16,13 +16,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fs/backups.h"
-#include "fs/ctl.h"
-#include "fs/exitcode.h"
-#include "fs/name_change.h"
-#include "fs/record.h"
-#include "fs/shared.h"
-#include "fs/timefmt.h"
+#include "fs/ctl/backups.h"
+#include "fs/ctl/ctl.h"
+#include "fs/common/exitcode.h"
+#include "fs/serve/name_change.h"
+#include "fs/serve/record.h"
+#include "fs/shared/shared.h"
+#include "fs/common/timefmt.h"
 #include "store/core/transaction.h"
 #include "store/grants/grants.h"
 #include "store/keys/envelope.h"
@@ -77,7 +77,9 @@ static int on_segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 
 static void make_identity(struct identity *i, uint32_t uid)
 {
-	*i = (struct identity){ .refs = 1, .uid = uid, .gid = uid, .tid = 100, .tgid = 100, .user_ns = 1, .host = true, .full = true };
+	*i = (struct identity){
+		.refs = 1, .uid = uid, .gid = uid, .tid = 100, .tgid = 100, .user_ns = 1, .host = true, .full = true
+	};
 	i->policy = (struct policy_caller){ .uid = uid, .gid = uid, .host = true };
 	i->audit = (struct audit_caller){ .uid = uid, .gid = uid, .pid = 100, .loginuid = -1, .comm = "test" };
 	audit_caller_render(&i->audit);
@@ -106,7 +108,9 @@ static void make_vault(void)
 	ck_assert_int_eq(principal_parse("user:0,host", NULL, NULL, &root), 0);
 	snprintf(path, sizeof(path), "%s/store", v.dir);
 	ck_assert_int_eq(mkdir(path, 0755), 0);
-	ck_assert_msg(store_create(path, &v.conf, v.keys, &settings, &root, 1, getuid(), getgid(), why, sizeof(why)) == 0, "%s", why);
+	ck_assert_msg(store_create(path, &v.conf, v.keys, &settings, &root, 1, getuid(), getgid(), why, sizeof(why)) ==
+			      0,
+		      "%s", why);
 	snprintf(verify, sizeof(verify), "%s/verify", v.dir);
 	ck_assert_msg(audit_create(path, verify, "test", getgid(), why, sizeof(why)) == 0, "%s", why);
 }
@@ -115,7 +119,12 @@ static void open_vault(void)
 {
 	char why[512] = "", path[128];
 	struct store_config config = { .dir = path, .conf = &v.conf, .stage_key = v.stage_key };
-	struct audit_config log = { .head = &v.head, .vault = "test", .host = "here", .deny_rate = 1000, .deny_burst = 1000, .segment_open = on_segment_open };
+	struct audit_config log = { .head = &v.head,
+				    .vault = "test",
+				    .host = "here",
+				    .deny_rate = 1000,
+				    .deny_burst = 1000,
+				    .segment_open = on_segment_open };
 
 	snprintf(path, sizeof(path), "%s/store", v.dir);
 	ck_assert_msg(store_open(&config, &v.store, why, sizeof(why)) == 0, "%s", why);
@@ -138,8 +147,14 @@ static void setup(void)
 	make_identity(&bob, 1001);
 	make_vault();
 	open_vault();
-	v.env = (struct ctl_env){ .vault = "test", .store = v.store, .audit = v.audit, .keys = v.keys, .shared = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-				  .changed = on_changed, .seal = on_seal };
+	v.env = (struct ctl_env){ .vault = "test",
+				  .store = v.store,
+				  .audit = v.audit,
+				  .keys = v.keys,
+				  .shared = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE,
+						 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+				  .changed = on_changed,
+				  .seal = on_seal };
 	ck_assert_ptr_ne(v.env.shared, MAP_FAILED);
 }
 
@@ -183,14 +198,13 @@ static json_t *answer_to(const struct identity *who, const struct ctl_request *r
 
 static json_t *execute(const struct identity *who, const char *line, size_t len, uint64_t stage, uint64_t value_len)
 {
-	const struct ctl_request request = { .line = line, .len = len, .stage = stage, .value_len = value_len, .unique = v.unique++ };
+	const struct ctl_request request = {
+		.line = line, .len = len, .stage = stage, .value_len = value_len, .unique = v.unique++
+	};
 	return answer_to(who, &request);
 }
 
-static json_t *ask(const struct identity *who, const char *line)
-{
-	return execute(who, line, strlen(line), 0, 0);
-}
+static json_t *ask(const struct identity *who, const char *line) { return execute(who, line, strlen(line), 0, 0); }
 
 static void with_id(const char *line, unsigned id, char *ret, size_t len)
 {
@@ -212,7 +226,9 @@ static uint64_t stage(const void *value, size_t len)
 
 	ck_assert_int_eq(store_stage_new(v.store, &id), 0);
 	for (size_t at = 0; at < len; at += 100000)
-		ck_assert_int_eq(store_stage_write(v.store, id, ++v.unique, at, (const char *)value + at, len - at < 100000 ? len - at : 100000), 0);
+		ck_assert_int_eq(store_stage_write(v.store, id, ++v.unique, at, (const char *)value + at,
+						   len - at < 100000 ? len - at : 100000),
+				 0);
 	return id;
 }
 
@@ -333,7 +349,8 @@ static void grant(const char *role, const char *principal, const char *on)
 {
 	char line[512];
 
-	snprintf(line, sizeof(line), "{\"op\":\"grant\",\"role\":\"%s\",\"principal\":\"%s\",\"on\":\"%s\"}", role, principal, on);
+	snprintf(line, sizeof(line), "{\"op\":\"grant\",\"role\":\"%s\",\"principal\":\"%s\",\"on\":\"%s\"}", role,
+		 principal, on);
 	ok(change(&admin, line));
 }
 
@@ -356,17 +373,37 @@ static void value_is(const char *name, uint32_t version, const char *expected)
 
 START_TEST(refuses_lines_that_are_no_request)
 {
-	static const struct { const char *line, *word; } t[] = {
-		{ "", "JSON" }, { "hello", "JSON" }, { "{", "JSON" }, { "[]", "object" }, { "\"x\"", "JSON" }, { "null", "JSON" },
-		{ "{\"op\":\"roles\"} x", "JSON" }, { "{\"op\":\"roles\",\"op\":\"roles\"}", "twice" }, { "{\"op\":\"ro\\u0000les\"}", "JSON" },
-		{ "{\"op\":\"\xff\"}", "JSON" }, { "{\"op\":[[[[[1]]]]]}", "deeper" }, { "{}", "op" }, { "{\"op\":7}", "op" },
-		{ "{\"op\":\"fly\"}", "\"fly\"" }, { "{\"op\":\"roles\",\"colour\":1}", "colour" }, { "{\"op\":\"show\"}", "name" },
-		{ "{\"op\":\"show\",\"name\":7}", "name: a string" }, { "{\"op\":\"show\",\"name\":null}", "name" },
-		{ "{\"op\":\"show\",\"name\":\"a/b\"}", "a/b" }, { "{\"op\":\"show\",\"name\":\".x\"}", ".x" }, { "{\"op\":\"show\",\"name\":\"\"}", "name" },
-		{ "{\"op\":\"seal\"}", "id" }, { "{\"op\":\"seal\",\"id\":\"1\"}", "id" }, { "{\"op\":\"seal\",\"id\":7}", "id" },
+	static const struct {
+		const char *line, *word;
+	} t[] = {
+		{ "", "JSON" },
+		{ "hello", "JSON" },
+		{ "{", "JSON" },
+		{ "[]", "object" },
+		{ "\"x\"", "JSON" },
+		{ "null", "JSON" },
+		{ "{\"op\":\"roles\"} x", "JSON" },
+		{ "{\"op\":\"roles\",\"op\":\"roles\"}", "twice" },
+		{ "{\"op\":\"ro\\u0000les\"}", "JSON" },
+		{ "{\"op\":\"\xff\"}", "JSON" },
+		{ "{\"op\":[[[[[1]]]]]}", "deeper" },
+		{ "{}", "op" },
+		{ "{\"op\":7}", "op" },
+		{ "{\"op\":\"fly\"}", "\"fly\"" },
+		{ "{\"op\":\"roles\",\"colour\":1}", "colour" },
+		{ "{\"op\":\"show\"}", "name" },
+		{ "{\"op\":\"show\",\"name\":7}", "name: a string" },
+		{ "{\"op\":\"show\",\"name\":null}", "name" },
+		{ "{\"op\":\"show\",\"name\":\"a/b\"}", "a/b" },
+		{ "{\"op\":\"show\",\"name\":\".x\"}", ".x" },
+		{ "{\"op\":\"show\",\"name\":\"\"}", "name" },
+		{ "{\"op\":\"seal\"}", "id" },
+		{ "{\"op\":\"seal\",\"id\":\"1\"}", "id" },
+		{ "{\"op\":\"seal\",\"id\":7}", "id" },
 		{ "{\"op\":\"seal\",\"id\":\"0123456789012345678901234567890g\"}", "id" },
 		{ "{\"op\":\"seal\",\"id\":\"012345678901234567890123456789012\"}", "id" },
-		{ "{\"op\":\"list\",\"deleted\":1}", "deleted: true or false" }, { "{\"op\":\"list\",\"value_length\":1}", "value_length" },
+		{ "{\"op\":\"list\",\"deleted\":1}", "deleted: true or false" },
+		{ "{\"op\":\"list\",\"value_length\":1}", "value_length" },
 		{ "{\"op\":\"can-i\",\"action\":\"secrets/fly\",\"name\":\"a\"}", "secrets/fly" },
 		{ "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"a*b\"}", "a*b" },
 	};
@@ -380,13 +417,17 @@ END_TEST
 
 START_TEST(refuses_values_of_changes_that_make_no_sense)
 {
-	static const struct { const char *line, *word; } t[] = {
+	static const struct {
+		const char *line, *word;
+	} t[] = {
 		{ "{\"op\":\"put\",\"name\":\"a\"}", "value_length" },
 		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":-1}", "value_length" },
 		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":5}", "5 bytes were announced and 0 came" },
 		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":0,\"expires\":\"tomorrow\"}", "tomorrow" },
-		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":0,\"expires\":\"2026-02-30T00:00:00Z\"}", "expires" },
-		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":0,\"expires\":\"1h\",\"not_before\":\"2h\"}", "expires" },
+		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":0,\"expires\":\"2026-02-30T00:00:00Z\"}",
+		  "expires" },
+		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":0,\"expires\":\"1h\",\"not_before\":\"2h\"}",
+		  "expires" },
 		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":0,\"tags\":{\"k\":1}}", "\"k\"" },
 		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":0,\"tags\":{\"\":\"x\"}}", "tags" },
 		{ "{\"op\":\"put\",\"name\":\"a\",\"value_length\":0,\"tags\":{\"k\":\"a\\nb\"}}", "\"k\"" },
@@ -396,10 +437,15 @@ START_TEST(refuses_values_of_changes_that_make_no_sense)
 		{ "{\"op\":\"rollback\",\"name\":\"a\"}", "version" },
 		{ "{\"op\":\"rollback\",\"name\":\"a\",\"version\":5000000000}", "version" },
 		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:bob\",\"on\":\"a\"}", "user:bob" },
-		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:4294967295\",\"on\":\"a\"}", "principal" },
+		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:4294967295\",\"on\":\"a\"}",
+		  "principal" },
 		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"**\"}", "**" },
-		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"a\",\"until\":\"2001-01-01T00:00:00Z\"}", "until" },
-		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"a\",\"until\":\"1h\",\"from\":\"2h\"}", "until" },
+		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"a\",\"until\":\"2001-01-"
+		  "01T00:00:00Z\"}",
+		  "until" },
+		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"a\",\"until\":\"1h\","
+		  "\"from\":\"2h\"}",
+		  "until" },
 		{ "{\"op\":\"revoke\"}", "role" },
 		{ "{\"op\":\"revoke\",\"binding\":1,\"role\":\"reader\"}", "binding" },
 		{ "{\"op\":\"revoke\",\"binding\":0}", "binding" },
@@ -410,10 +456,15 @@ START_TEST(refuses_values_of_changes_that_make_no_sense)
 		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[]}", "1 to 256" },
 		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[7]}", "items" },
 		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\"}]}", "items" },
-		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0,\"x\":1}]}", "items" },
-		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\".db\",\"value_length\":0}]}", "secret's name" },
-		{ "{\"op\":\"put-set\",\"value_length\":1,\"items\":[{\"name\":\"db\",\"value_length\":0}]}", "announced" },
-		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0},{\"name\":\"db\",\"value_length\":0}]}", "twice" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0,\"x\":1}]}",
+		  "items" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\".db\",\"value_length\":0}]}",
+		  "secret's name" },
+		{ "{\"op\":\"put-set\",\"value_length\":1,\"items\":[{\"name\":\"db\",\"value_length\":0}]}",
+		  "announced" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0},{\"name\":"
+		  "\"db\",\"value_length\":0}]}",
+		  "twice" },
 		{ "{\"op\":\"vault\"}", "one of" },
 		{ "{\"op\":\"vault\",\"value_max\":0}", "value_max" },
 		{ "{\"op\":\"vault\",\"value_max\":1048577}", "value_max" },
@@ -429,17 +480,29 @@ END_TEST
 
 START_TEST(reads_the_length_of_the_value_that_follows)
 {
-	static const struct { const char *line; int r; uint64_t len; } t[] = {
-		{ "{\"op\":\"put\",\"value_length\":5}", 0, 5 }, { "{\"op\":\"put\",\"value_length\":0}", 0, 0 }, { "{\"op\":\"list\"}", 0, 0 },
-		{ "{\"op\":\"put\",\"value_length\":1048576}", 0, 1048576 }, { "{\"op\":\"put\",\"value_length\":1048577}", -EFBIG, 0 },
-		{ "{\"op\":\"put-set\",\"value_length\":16777216}", 0, 16777216 }, { "{\"op\":\"put-set\",\"value_length\":16777217}", -EFBIG, 0 },
-		{ "{\"op\":\"list\",\"value_length\":5}", -EINVAL, 0 }, { "{\"value_length\":5}", -EINVAL, 0 },
-		{ "{\"op\":\"put\",\"value_length\":\"5\"}", -EINVAL, 0 }, { "{\"op\":\"put\",\"value_length\":1e2}", -EINVAL, 0 }, { "nonsense", -EINVAL, 0 },
+	static const struct {
+		const char *line;
+		int r;
+		uint64_t len;
+	} t[] = {
+		{ "{\"op\":\"put\",\"value_length\":5}", 0, 5 },
+		{ "{\"op\":\"put\",\"value_length\":0}", 0, 0 },
+		{ "{\"op\":\"list\"}", 0, 0 },
+		{ "{\"op\":\"put\",\"value_length\":1048576}", 0, 1048576 },
+		{ "{\"op\":\"put\",\"value_length\":1048577}", -EFBIG, 0 },
+		{ "{\"op\":\"put-set\",\"value_length\":16777216}", 0, 16777216 },
+		{ "{\"op\":\"put-set\",\"value_length\":16777217}", -EFBIG, 0 },
+		{ "{\"op\":\"list\",\"value_length\":5}", -EINVAL, 0 },
+		{ "{\"value_length\":5}", -EINVAL, 0 },
+		{ "{\"op\":\"put\",\"value_length\":\"5\"}", -EINVAL, 0 },
+		{ "{\"op\":\"put\",\"value_length\":1e2}", -EINVAL, 0 },
+		{ "nonsense", -EINVAL, 0 },
 	};
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		char why[256] = "";
 		uint64_t len = 0;
-		ck_assert_msg(ctl_value_length(t[i].line, strlen(t[i].line), &len, why, sizeof(why)) == t[i].r, "%s", t[i].line);
+		ck_assert_msg(ctl_value_length(t[i].line, strlen(t[i].line), &len, why, sizeof(why)) == t[i].r, "%s",
+			      t[i].line);
 		ck_assert_uint_eq(len, t[i].len);
 		ck_assert_int_eq(t[i].r < 0, why[0] != '\0');
 	}
@@ -486,7 +549,8 @@ START_TEST(put_keeps_attributes)
 {
 	json_t *a, *s;
 
-	ok(change(&admin, "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0,\"content_type\":\"text/plain\",\"not_before\":\"2026-01-01T00:00:00Z\","
+	ok(change(&admin, "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0,\"content_type\":\"text/"
+			  "plain\",\"not_before\":\"2026-01-01T00:00:00Z\","
 			  "\"expires\":\"2200-01-01T02:00:00+02:00\",\"tags\":{\"b\":\"2\",\"a\":\"\xc3\xa4\"}}"));
 	a = must(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"));
 	s = json_object_get(a, "secret");
@@ -508,7 +572,8 @@ START_TEST(put_without_the_right_is_denied_and_recorded)
 {
 	json_t *a = put(&alice, "db", "one");
 
-	ck_assert_msg(strstr(string(a, "hint"), "coffer grant secrets-writer user:1000 --on db;") != NULL, "%s", string(a, "hint"));
+	ck_assert_msg(strstr(string(a, "hint"), "coffer grant secrets-writer user:1000 --on db;") != NULL, "%s",
+		      string(a, "hint"));
 	ck_assert_msg(strstr(string(a, "hint"), "can-i secrets/set db") != NULL, "%s", string(a, "hint"));
 	fails(a, "EACCES", EXIT_DENIED, "secrets/set on db");
 	recorded("SecretSet", "deny", "db", 1000);
@@ -521,7 +586,8 @@ END_TEST
 
 START_TEST(put_beyond_the_vaults_limit_names_it)
 {
-	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789ABCDEF\",\"name\":\"db\",\"value_length\":5}";
+	const char *line =
+		"{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789ABCDEF\",\"name\":\"db\",\"value_length\":5}";
 	uint64_t early = stage("12345", 5);
 
 	ok(change(&admin, "{\"op\":\"vault\",\"value_max\":4}"));
@@ -576,8 +642,11 @@ END_TEST
 /* As after the death of a worker that had committed: the stage is the same, and clean. */
 START_TEST(a_request_that_comes_again_after_its_commit_happens_once)
 {
-	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":3}";
-	struct ctl_request request = { .line = line, .len = strlen(line), .stage = stage("one", 3), .value_len = 3, .unique = 77 };
+	const char *line =
+		"{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":3}";
+	struct ctl_request request = {
+		.line = line, .len = strlen(line), .stage = stage("one", 3), .value_len = 3, .unique = 77
+	};
 	char *first, *second;
 	size_t n, len;
 
@@ -598,7 +667,9 @@ END_TEST
 /* Sent again to another worker, after the one before had committed it, and died. */
 static json_t *comes_again(const struct identity *who, const char *line)
 {
-	const struct ctl_request request = { .line = line, .len = strlen(line), .unique = v.unique - 1, .resent = true };
+	const struct ctl_request request = {
+		.line = line, .len = strlen(line), .unique = v.unique - 1, .resent = true
+	};
 	return answer_to(who, &request);
 }
 
@@ -611,14 +682,16 @@ START_TEST(a_change_that_takes_its_own_right_away_is_answered_when_it_comes_agai
 	};
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		char line[512];
-		ok(change(&admin, "{\"op\":\"grant\",\"role\":\"administrator\",\"principal\":\"user:1000\",\"on\":\"*\"}"));
+		ok(change(&admin,
+			  "{\"op\":\"grant\",\"role\":\"administrator\",\"principal\":\"user:1000\",\"on\":\"*\"}"));
 		with_id(lines[i], 600 + (unsigned)i, line, sizeof(line));
 		json_t *a = must(ask(&alice, line));
 		size_t n = n_records();
 		json_t *b = comes_again(&alice, line);
 		ck_assert_msg(json_equal(a, b), "%s", line);
 		ck_assert_uint_eq(n_records(), n);
-		fails(ask(&alice, line), "EACCES", EXIT_DENIED, "");	/* repeated by him, he is asked for his rights of now */
+		/* repeated by him, he is asked for his rights of now */
+		fails(ask(&alice, line), "EACCES", EXIT_DENIED, "");
 		json_decref(a);
 		json_decref(b);
 	}
@@ -682,7 +755,9 @@ END_TEST
 
 START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 {
-	static const struct { const char *line, *operation, *action; } t[] = {
+	static const struct {
+		const char *line, *operation, *action;
+	} t[] = {
 		{ "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0}", "SecretSet", "secrets/set on db" },
 		{ "{\"op\":\"list\"}", "SecretList", "secrets/list" },
 		{ "{\"op\":\"list\",\"deleted\":true}", "SecretListDeleted", "secrets/list" },
@@ -694,25 +769,30 @@ START_TEST(every_operation_that_asks_denies_who_has_no_binding)
 		{ "{\"op\":\"enable\",\"name\":\"db\"}", "SecretUpdate", "secrets/update on db" },
 		{ "{\"op\":\"disable\",\"name\":\"db\",\"version\":1}", "SecretUpdate", "secrets/update on db" },
 		{ "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}", "SecretSet", "secrets/get on db" },
-		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingCreate", "bindings/create on db" },
+		{ "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingCreate",
+		  "bindings/create on db" },
 		{ "{\"op\":\"revoke\",\"binding\":1}", "BindingDelete", "bindings/delete on *" },
 		{ "{\"op\":\"revoke\",\"binding\":99}", "BindingDelete", "bindings/delete" },
-		{ "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingDelete", "bindings/delete on db" },
-		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0}]}", "SecretSet", "secrets/set on db" },
+		{ "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"db\"}", "BindingDelete",
+		  "bindings/delete on db" },
+		{ "{\"op\":\"put-set\",\"value_length\":0,\"items\":[{\"name\":\"db\",\"value_length\":0}]}",
+		  "SecretSet", "secrets/set on db" },
 		{ "{\"op\":\"holders\",\"name\":\"db\"}", "HolderList", "audit/read on the vault" },
 		{ "{\"op\":\"drained\",\"name\":\"db\",\"version\":1}", "HolderList", "secrets/list on db" },
 		{ "{\"op\":\"block\",\"principal\":\"user:5\"}", "PrincipalBlock", "only an administrator" },
 		{ "{\"op\":\"unblock\",\"principal\":\"user:5\"}", "PrincipalUnblock", "only an administrator" },
 		{ "{\"op\":\"blocks\"}", "BindingList", "bindings/list on the vault" },
-		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[\"secrets/get\"]}", "RoleCreate", "roles/create on the vault" },
-		{ "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:5\"}", "CanI", "bindings/list on db" },
+		{ "{\"op\":\"role-create\",\"name\":\"x\",\"actions\":[\"secrets/get\"]}", "RoleCreate",
+		  "roles/create on the vault" },
+		{ "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:5\"}", "CanI",
+		  "bindings/list on db" },
 		{ "{\"op\":\"status\"}", "VaultStatus", "vault/status on the vault" },
 		{ "{\"op\":\"seal\"}", "VaultSeal", "vault/seal on the vault" },
 		{ "{\"op\":\"vault\",\"value_max\":1}", "VaultUpdate", "vault/update on the vault" },
 	};
 	struct identity root = alice;
 
-	make_identity(&root, 0);	/* uid 0 in a container: a number, not a right */
+	make_identity(&root, 0); /* uid 0 in a container: a number, not a right */
 	root.host = root.policy.host = false;
 	ok(put(&admin, "db", "one"));
 	v.changed = 0;
@@ -732,7 +812,8 @@ END_TEST
 
 static json_t *put_set_as(const struct identity *who, unsigned id)
 {
-	static const char line[] = "{\"op\":\"put-set\",\"value_length\":7,\"items\":[{\"name\":\"db\",\"value_length\":3},{\"name\":\"none\",\"value_length\":0},"
+	static const char line[] = "{\"op\":\"put-set\",\"value_length\":7,\"items\":[{\"name\":\"db\",\"value_"
+				   "length\":3},{\"name\":\"none\",\"value_length\":0},"
 				   "{\"name\":\"web\",\"value_length\":4}]}";
 	char buf[512];
 
@@ -795,9 +876,11 @@ START_TEST(a_block_is_made_once_and_denies_from_then_on)
 	ok(a);
 	recorded("PrincipalBlock", "allow", NULL, 1001);
 	fails(put(&alice, "db", "two"), "EACCES", EXIT_DENIED, "block");
-	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1000\"}"), "EEXIST", EXIT_CONFLICT, "blocked already");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1000\"}"), "EEXIST", EXIT_CONFLICT,
+	      "blocked already");
 	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:1001\"}"), "EBUSY", EXIT_CONFLICT, "yourself");
-	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"everyone\",\"force\":true}"), "EBUSY", EXIT_CONFLICT, "nobody would be left");
+	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"everyone\",\"force\":true}"), "EBUSY", EXIT_CONFLICT,
+	      "nobody would be left");
 	fails(change(&bob, "{\"op\":\"block\",\"principal\":\"user:7,host\"}"), "EINVAL", EXIT_USAGE, "host");
 	fails(change(&bob, "{\"op\":\"unblock\"}"), "EINVAL", EXIT_USAGE, "either");
 	fails(change(&bob, "{\"op\":\"unblock\",\"principal\":\"user:9\"}"), "ENOENT", EXIT_NOT_FOUND, "not blocked");
@@ -841,10 +924,12 @@ START_TEST(a_repeat_after_revocation_is_denied)
 {
 	json_t *a;
 
-	a = must(change(&admin, "{\"op\":\"grant\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"db\"}"));
+	a = must(change(&admin,
+			"{\"op\":\"grant\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"db\"}"));
 	ok(put_value_as(&alice, "db", "one", 3, 77));
 	json_decref(a);
-	ok(change(&admin, "{\"op\":\"revoke\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"db\"}"));
+	ok(change(&admin,
+		  "{\"op\":\"revoke\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"db\"}"));
 	fails(put_value_as(&alice, "db", "one", 3, 77), "EACCES", EXIT_DENIED, "secrets/set");
 	recorded("SecretSet", "deny", "db", 1000);
 }
@@ -858,7 +943,8 @@ START_TEST(list_is_sorted_and_filtered)
 
 	ok(put(&admin, "web-2", "x"));
 	ok(put(&admin, "db", "x"));
-	ok(change(&admin, "{\"op\":\"put\",\"name\":\"web-1\",\"value_length\":0,\"tags\":{\"env\":\"prod\"},\"expires\":\"90d\"}"));
+	ok(change(&admin, "{\"op\":\"put\",\"name\":\"web-1\",\"value_length\":0,\"tags\":{\"env\":\"prod\"},"
+			  "\"expires\":\"90d\"}"));
 	a = must(ask(&admin, "{\"op\":\"list\"}"));
 	s = json_object_get(a, "secrets");
 	ck_assert_uint_eq(json_array_size(s), 3);
@@ -915,8 +1001,10 @@ START_TEST(attr_changes_what_it_names_only)
 {
 	json_t *a, *s;
 
-	ok(change(&admin, "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0,\"content_type\":\"t\",\"tags\":{\"a\":\"1\",\"b\":\"2\"}}"));
-	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":\"2200-01-01T00:00:00Z\",\"tags\":{\"a\":null,\"c\":\"3\"}}"));
+	ok(change(&admin, "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0,\"content_type\":\"t\",\"tags\":{\"a\":"
+			  "\"1\",\"b\":\"2\"}}"));
+	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":\"2200-01-01T00:00:00Z\",\"tags\":{\"a\":null,"
+			  "\"c\":\"3\"}}"));
 	recorded("SecretUpdate", "allow", "db", 0);
 	a = must(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"));
 	s = json_object_get(a, "secret");
@@ -926,16 +1014,19 @@ START_TEST(attr_changes_what_it_names_only)
 	ck_assert_str_eq(string(json_object_get(s, "tags"), "b"), "2");
 	ck_assert_str_eq(string(json_object_get(s, "tags"), "c"), "3");
 	json_decref(a);
-	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"version\":1,\"expires\":null,\"tags\":null,\"content_type\":null}"));
+	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"version\":1,\"expires\":null,\"tags\":null,\"content_"
+			  "type\":null}"));
 	a = must(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"));
 	s = json_object_get(a, "secret");
 	ck_assert(json_is_null(json_object_get(s, "content_type")));
 	ck_assert(json_is_null(json_object_get(s, "expires")));
 	ck_assert_uint_eq(json_object_size(json_object_get(s, "tags")), 0);
 	json_decref(a);
-	fails(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"version\":9,\"expires\":null}"), "ENOENT", EXIT_NOT_FOUND, "version 9");
+	fails(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"version\":9,\"expires\":null}"), "ENOENT",
+	      EXIT_NOT_FOUND, "version 9");
 	recorded("SecretUpdate", "error", "db", 0);
-	fails(change(&alice, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":null}"), "EACCES", EXIT_DENIED, "secrets/update");
+	fails(change(&alice, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":null}"), "EACCES", EXIT_DENIED,
+	      "secrets/update");
 	recorded("SecretUpdate", "deny", "db", 1000);
 }
 END_TEST
@@ -981,7 +1072,8 @@ START_TEST(disable_says_what_current_serves)
 	ck_assert_uint_eq(store_find(v.store, "db")->current, 2);
 	store_unlock_tables(v.store);
 	fails(change(&alice, "{\"op\":\"disable\",\"name\":\"db\"}"), "EACCES", EXIT_DENIED, "secrets/update");
-	fails(change(&admin, "{\"op\":\"disable\",\"name\":\"db\",\"version\":3}"), "ENOENT", EXIT_NOT_FOUND, "version 3");
+	fails(change(&admin, "{\"op\":\"disable\",\"name\":\"db\",\"version\":3}"), "ENOENT", EXIT_NOT_FOUND,
+	      "version 3");
 }
 END_TEST
 
@@ -992,7 +1084,8 @@ START_TEST(destroy_ends_a_version_for_ever)
 	ok(put(&admin, "db", "one"));
 	ok(put(&admin, "db", "two"));
 	grant("secrets-user", "user:1000", "db");
-	fails(change(&alice, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"), "EACCES", EXIT_DENIED, "secrets/purge");
+	fails(change(&alice, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"), "EACCES", EXIT_DENIED,
+	      "secrets/purge");
 	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\"}"), "EINVAL", EXIT_USAGE, "version");
 	a = must(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"));
 	ck_assert_int_eq(number(a, "current"), 1);
@@ -1005,10 +1098,14 @@ START_TEST(destroy_ends_a_version_for_ever)
 	ck_assert(json_is_true(json_object_get(json_array_get(list, 1), "destroyed")));
 	ck_assert(json_is_false(json_object_get(json_array_get(list, 1), "enabled")));
 	json_decref(a);
-	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
-	fails(change(&admin, "{\"op\":\"enable\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
-	fails(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"version\":2,\"expires\":null}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
-	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND, "was destroyed");
+	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND,
+	      "was destroyed");
+	fails(change(&admin, "{\"op\":\"enable\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND,
+	      "was destroyed");
+	fails(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"version\":2,\"expires\":null}"), "ENOENT",
+	      EXIT_NOT_FOUND, "was destroyed");
+	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":2}"), "ENOENT", EXIT_NOT_FOUND,
+	      "was destroyed");
 	a = must(put(&admin, "db", "three"));
 	ck_assert_int_eq(number(a, "version"), 3);
 	json_decref(a);
@@ -1025,18 +1122,21 @@ START_TEST(purge_protection_is_switched_on_for_ever)
 	ck_assert(json_is_true(json_object_get(a, "purge_protection")));
 	json_decref(a);
 	recorded("VaultUpdate", "allow", NULL, 0);
-	fails(change(&admin, "{\"op\":\"vault\",\"purge_protection\":false}"), "EPERM", EXIT_DENIED, "cannot be taken back");
+	fails(change(&admin, "{\"op\":\"vault\",\"purge_protection\":false}"), "EPERM", EXIT_DENIED,
+	      "cannot be taken back");
 	a = must(change(&admin, "{\"op\":\"vault\",\"value_max\":1000}"));
 	ck_assert(json_is_true(json_object_get(a, "purge_protection")));
 	json_decref(a);
-	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}"), "EPERM", EXIT_DENIED, "purge protection");
+	fails(change(&admin, "{\"op\":\"destroy\",\"name\":\"db\",\"version\":1}"), "EPERM", EXIT_DENIED,
+	      "purge protection");
 	value_is("db", 1, "one");
 }
 END_TEST
 
 START_TEST(dates_of_a_deleted_secret_are_for_who_can_do_something_about_it)
 {
-	static const char line[] = "{\"op\":\"deleted\",\"name\":\"db\"}", list[] = "{\"op\":\"list\",\"deleted\":true}";
+	static const char line[] = "{\"op\":\"deleted\",\"name\":\"db\"}",
+			  list[] = "{\"op\":\"list\",\"deleted\":true}";
 	json_t *a, *secret;
 
 	ok(put(&admin, "db", "one"));
@@ -1091,7 +1191,8 @@ START_TEST(rollback_brings_old_content_back)
 	json_decref(a);
 	recorded("SecretSet", "allow", "db", 0);
 	value_is("db", 3, "one");
-	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":9}"), "ENOENT", EXIT_NOT_FOUND, "version 9");
+	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":9}"), "ENOENT", EXIT_NOT_FOUND,
+	      "version 9");
 	ok(change(&admin, "{\"op\":\"disable\",\"name\":\"db\",\"version\":1}"));
 	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}"), "EACCES", EXIT_DENIED, "disabled");
 }
@@ -1102,7 +1203,8 @@ START_TEST(rollback_needs_get_as_well_as_set)
 	ok(put(&admin, "db", "one"));
 	ok(change(&admin, "{\"op\":\"role-create\",\"name\":\"setter\",\"actions\":[\"secrets/set\"]}"));
 	grant("setter", "user:1000", "db");
-	fails(change(&alice, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}"), "EACCES", EXIT_DENIED, "secrets/get");
+	fails(change(&alice, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}"), "EACCES", EXIT_DENIED,
+	      "secrets/get");
 	recorded("SecretSet", "deny", "db", 1000);
 	grant("secrets-user", "user:1000", "db");
 	ok(change(&alice, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}"));
@@ -1114,7 +1216,8 @@ START_TEST(rollback_to_an_expired_version_is_refused_where_validity_is_enforced)
 	ok(change(&admin, "{\"op\":\"put\",\"name\":\"db\",\"value_length\":0,\"expires\":\"2001-01-01T00:00:00Z\"}"));
 	ok(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}"));
 	ok(change(&admin, "{\"op\":\"vault\",\"enforce_validity\":true}"));
-	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}"), "EKEYEXPIRED", EXIT_DENIED, "not valid now");
+	fails(change(&admin, "{\"op\":\"rollback\",\"name\":\"db\",\"version\":1}"), "EKEYEXPIRED", EXIT_DENIED,
+	      "not valid now");
 }
 END_TEST
 
@@ -1126,7 +1229,8 @@ START_TEST(grant_gives_and_revoke_takes)
 	json_t *a;
 	json_int_t id;
 
-	a = must(change(&admin, "{\"op\":\"grant\",\"role\":\"secrets-user\",\"principal\":\"host,user:1000\",\"on\":\"db-*\",\"reason\":\"night shift\",\"until\":\"12h\"}"));
+	a = must(change(&admin, "{\"op\":\"grant\",\"role\":\"secrets-user\",\"principal\":\"host,user:1000\",\"on\":"
+				"\"db-*\",\"reason\":\"night shift\",\"until\":\"12h\"}"));
 	id = number(a, "binding");
 	ck_assert_str_eq(string(a, "principal"), "user:1000,host");
 	ck_assert_str_eq(string(a, "scope"), "db-*");
@@ -1138,7 +1242,9 @@ START_TEST(grant_gives_and_revoke_takes)
 	ck_assert_int_eq(number(a, "binding"), id);
 	ck_assert_str_eq(string(a, "role"), "secrets-user");
 	json_decref(a);
-	fails(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\",\"until\":\"0s\"}"), "EINVAL", EXIT_USAGE, "until");
+	fails(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\","
+			     "\"until\":\"0s\"}"),
+	      "EINVAL", EXIT_USAGE, "until");
 
 	snprintf(line, sizeof(line), "{\"op\":\"revoke\",\"binding\":%lld}", (long long)id);
 	fails(change(&alice, line), "EACCES", EXIT_DENIED, "bindings/delete");
@@ -1161,10 +1267,13 @@ END_TEST
 START_TEST(the_same_binding_twice_is_a_conflict)
 {
 	grant("reader", "user:1000", "db");
-	fails(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\"}"), "EEXIST", EXIT_CONFLICT, "binding");
+	fails(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\"}"),
+	      "EEXIST", EXIT_CONFLICT, "binding");
 	recorded("BindingCreate", "error", "db", 0);
-	ok(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\",\"until\":\"1h\"}"));
-	fails(change(&admin, "{\"op\":\"grant\",\"role\":\"nobody\",\"principal\":\"user:1000\",\"on\":\"db\"}"), "ENOENT", EXIT_NOT_FOUND, "nobody");
+	ok(change(&admin,
+		  "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\",\"until\":\"1h\"}"));
+	fails(change(&admin, "{\"op\":\"grant\",\"role\":\"nobody\",\"principal\":\"user:1000\",\"on\":\"db\"}"),
+	      "ENOENT", EXIT_NOT_FOUND, "nobody");
 }
 END_TEST
 
@@ -1173,18 +1282,21 @@ START_TEST(revoke_by_words_takes_every_window)
 	json_t *a;
 
 	grant("reader", "user:1000", "db");
-	ok(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\",\"until\":\"1h\"}"));
+	ok(change(&admin,
+		  "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\",\"until\":\"1h\"}"));
 	grant("reader", "user:1000,host", "db");
 	a = must(change(&admin, "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\"}"));
 	ck_assert_uint_eq(json_array_size(json_object_get(a, "bindings")), 2);
 	json_decref(a);
-	fails(change(&admin, "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\"}"), "ENOENT", EXIT_NOT_FOUND, "reader");
+	fails(change(&admin, "{\"op\":\"revoke\",\"role\":\"reader\",\"principal\":\"user:1000\",\"on\":\"db\"}"),
+	      "ENOENT", EXIT_NOT_FOUND, "reader");
 }
 END_TEST
 
 START_TEST(root_without_host_gets_a_warning)
 {
-	json_t *a = must(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:0\",\"on\":\"db\"}"));
+	json_t *a = must(
+		change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:0\",\"on\":\"db\"}"));
 
 	ck_assert_ptr_nonnull(strstr(string(a, "hint"), "user:0,host"));
 	json_decref(a);
@@ -1210,7 +1322,10 @@ static json_t *read_backup(const struct identity *who, const char *session, int 
 
 START_TEST(a_revocation_or_a_block_reaches_a_backup_under_way)
 {
-	static const char *const ends[] = { "{\"op\":\"revoke\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"db\"}", "{\"op\":\"block\",\"principal\":\"user:1000\"}" };
+	static const char *const ends[] = {
+		"{\"op\":\"revoke\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"db\"}",
+		"{\"op\":\"block\",\"principal\":\"user:1000\"}"
+	};
 	char *value = calloc(1, VALUE_MAX + 1), session[2][BACKUP_SESSION_ID];
 	json_t *a;
 
@@ -1220,7 +1335,8 @@ START_TEST(a_revocation_or_a_block_reaches_a_backup_under_way)
 	ok(put(&admin, "db", "two"));
 	grant("secrets-officer", "user:1000", "db");
 	for (int i = 0; i < 2; i++) {
-		a = must(ask(&alice, "{\"op\":\"backup\",\"names\":[\"db\"],\"public_key\":\"8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a\"}"));
+		a = must(ask(&alice, "{\"op\":\"backup\",\"names\":[\"db\"],\"public_key\":"
+				     "\"8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a\"}"));
 		memcpy(session[i], string(a, "session"), BACKUP_SESSION_ID);
 		json_decref(a);
 	}
@@ -1245,7 +1361,8 @@ static json_t *hand_in(const struct identity *who, unsigned restore, const char 
 	const size_t len = strlen(bytes);
 	char line[256];
 
-	snprintf(line, sizeof(line), "{\"op\":\"restore-put\",\"restore\":\"%032x\",\"at\":0,\"value_length\":%zu}", restore, len);
+	snprintf(line, sizeof(line), "{\"op\":\"restore-put\",\"restore\":\"%032x\",\"at\":0,\"value_length\":%zu}",
+		 restore, len);
 	return execute(who, line, strlen(line), stage(bytes, len), len);
 }
 
@@ -1259,8 +1376,8 @@ START_TEST(nobody_begins_more_restores_than_his_share)
 	ok(hand_in(&alice, n++, "x"));
 	ok(hand_in(&alice, n++, "x"));
 	fails(hand_in(&alice, n, "x"), "EBUSY", EXIT_CONFLICT, "2 of one user");
-	ok(hand_in(&alice, 0, "x"));		/* what is there may come again, … */
-	fails(hand_in(&bob, 0, "y"), "EINVAL", EXIT_USAGE, "one after the other");	/* … and is nobody else's */
+	ok(hand_in(&alice, 0, "x")); /* what is there may come again, … */
+	fails(hand_in(&bob, 0, "y"), "EINVAL", EXIT_USAGE, "one after the other"); /* … and is nobody else's */
 	ok(hand_in(&bob, n++, "x"));
 	ok(hand_in(&admin, n, "x"));
 	ok(ask(&alice, "{\"op\":\"restore-drop\",\"restore\":\"00000000000000000000000000000000\"}"));
@@ -1270,11 +1387,14 @@ END_TEST
 
 START_TEST(the_last_administrator_stays)
 {
-	fails(change(&admin, "{\"op\":\"revoke\",\"role\":\"administrator\",\"principal\":\"user:0,host\",\"on\":\"*\"}"), "EBUSY", EXIT_CONFLICT, "administrator");
+	fails(change(&admin,
+		     "{\"op\":\"revoke\",\"role\":\"administrator\",\"principal\":\"user:0,host\",\"on\":\"*\"}"),
+	      "EBUSY", EXIT_CONFLICT, "administrator");
 	recorded("BindingDelete", "error", "*", 0);
 	grant("administrator", "user:1000", "*");
 	ok(change(&admin, "{\"op\":\"revoke\",\"role\":\"administrator\",\"principal\":\"user:0,host\",\"on\":\"*\"}"));
-	fails(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"*\"}"), "EACCES", EXIT_DENIED, "bindings/create");
+	fails(change(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:1\",\"on\":\"*\"}"), "EACCES",
+	      EXIT_DENIED, "bindings/create");
 }
 END_TEST
 
@@ -1283,17 +1403,27 @@ START_TEST(a_data_access_administrator_hands_out_data_roles_only)
 	grant("data-access-administrator", "user:1000", "db-*");
 	ok(change(&alice, "{\"op\":\"grant\",\"role\":\"secrets-user\",\"principal\":\"user:1001\",\"on\":\"db-1\"}"));
 	recorded("BindingCreate", "allow", "db-1", 1000);
-	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"secrets-user\",\"principal\":\"user:1001\",\"on\":\"web\"}"), "EACCES", EXIT_DENIED, "bindings/create");
-	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"secrets-user\",\"principal\":\"user:1001\",\"on\":\"*\"}"), "EACCES", EXIT_DENIED, "bindings/create");
-	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"administrator\",\"principal\":\"user:1000\",\"on\":\"db-1\"}"), "EACCES", EXIT_DENIED, "administrator");
+	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"secrets-user\",\"principal\":\"user:1001\",\"on\":\"web\"}"),
+	      "EACCES", EXIT_DENIED, "bindings/create");
+	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"secrets-user\",\"principal\":\"user:1001\",\"on\":\"*\"}"),
+	      "EACCES", EXIT_DENIED, "bindings/create");
+	fails(change(&alice,
+		     "{\"op\":\"grant\",\"role\":\"administrator\",\"principal\":\"user:1000\",\"on\":\"db-1\"}"),
+	      "EACCES", EXIT_DENIED, "administrator");
 	recorded("BindingCreate", "deny", "db-1", 1000);
-	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"auditor\",\"principal\":\"user:1000\",\"on\":\"db-1\"}"), "EACCES", EXIT_DENIED, "auditor");
-	ok(change(&admin, "{\"op\":\"role-create\",\"name\":\"sly\",\"actions\":[\"secrets/get\",\"bindings/create\"]}"));
-	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"sly\",\"principal\":\"user:1000\",\"on\":\"db-1\"}"), "EACCES", EXIT_DENIED, "sly");
+	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"auditor\",\"principal\":\"user:1000\",\"on\":\"db-1\"}"),
+	      "EACCES", EXIT_DENIED, "auditor");
+	ok(change(&admin,
+		  "{\"op\":\"role-create\",\"name\":\"sly\",\"actions\":[\"secrets/get\",\"bindings/create\"]}"));
+	fails(change(&alice, "{\"op\":\"grant\",\"role\":\"sly\",\"principal\":\"user:1000\",\"on\":\"db-1\"}"),
+	      "EACCES", EXIT_DENIED, "sly");
 	grant("administrator", "user:1001", "db-1");
-	fails(change(&alice, "{\"op\":\"revoke\",\"role\":\"administrator\",\"principal\":\"user:1001\",\"on\":\"db-1\"}"), "EACCES", EXIT_DENIED, "administrator");
+	fails(change(&alice,
+		     "{\"op\":\"revoke\",\"role\":\"administrator\",\"principal\":\"user:1001\",\"on\":\"db-1\"}"),
+	      "EACCES", EXIT_DENIED, "administrator");
 	ok(change(&bob, "{\"op\":\"grant\",\"role\":\"administrator\",\"principal\":\"user:1002\",\"on\":\"db-1\"}"));
-	fails(change(&bob, "{\"op\":\"grant\",\"role\":\"administrator\",\"principal\":\"user:1002\",\"on\":\"*\"}"), "EACCES", EXIT_DENIED, "bindings/create");
+	fails(change(&bob, "{\"op\":\"grant\",\"role\":\"administrator\",\"principal\":\"user:1002\",\"on\":\"*\"}"),
+	      "EACCES", EXIT_DENIED, "bindings/create");
 }
 END_TEST
 
@@ -1329,9 +1459,12 @@ START_TEST(roles_are_made_once)
 
 	ok(change(&admin, "{\"op\":\"role-create\",\"name\":\"getter\",\"actions\":[\"secrets/get\"]}"));
 	recorded("RoleCreate", "allow", NULL, 0);
-	fails(change(&admin, "{\"op\":\"role-create\",\"name\":\"getter\",\"actions\":[\"secrets/get\"]}"), "EEXIST", EXIT_CONFLICT, "getter");
-	fails(change(&admin, "{\"op\":\"role-create\",\"name\":\"reader\",\"actions\":[\"secrets/get\"]}"), "EEXIST", EXIT_CONFLICT, "reader");
-	fails(change(&alice, "{\"op\":\"role-create\",\"name\":\"mine\",\"actions\":[\"secrets/*\"]}"), "EACCES", EXIT_DENIED, "roles/create");
+	fails(change(&admin, "{\"op\":\"role-create\",\"name\":\"getter\",\"actions\":[\"secrets/get\"]}"), "EEXIST",
+	      EXIT_CONFLICT, "getter");
+	fails(change(&admin, "{\"op\":\"role-create\",\"name\":\"reader\",\"actions\":[\"secrets/get\"]}"), "EEXIST",
+	      EXIT_CONFLICT, "reader");
+	fails(change(&alice, "{\"op\":\"role-create\",\"name\":\"mine\",\"actions\":[\"secrets/*\"]}"), "EACCES",
+	      EXIT_DENIED, "roles/create");
 	recorded("RoleCreate", "deny", NULL, 1000);
 	a = must(ask(&alice, "{\"op\":\"roles\"}"));
 	ck_assert_uint_eq(json_array_size(json_object_get(a, "roles")), 14);
@@ -1344,18 +1477,25 @@ START_TEST(can_i_about_others_needs_bindings_list)
 	json_t *a;
 
 	grant("secrets-user", "group:27", "db");
-	fails(ask(&alice, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1001\"}"), "EACCES", EXIT_DENIED, "bindings/list");
+	fails(ask(&alice, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1001\"}"),
+	      "EACCES", EXIT_DENIED, "bindings/list");
 	recorded("CanI", "deny", "db", 1000);
-	ok(ask(&alice, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1000,group:1000\"}"));
-	fails(ask(&alice, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1000,group:27\"}"), "EACCES", EXIT_DENIED, "bindings/list");
-	a = must(ask(&admin, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1001,group:30,group:27\"}"));
+	ok(ask(&alice,
+	       "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1000,group:1000\"}"));
+	fails(ask(&alice,
+		  "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1000,group:27\"}"),
+	      "EACCES", EXIT_DENIED, "bindings/list");
+	a = must(ask(&admin, "{\"op\":\"can-i\",\"action\":\"secrets/"
+			     "get\",\"name\":\"db\",\"as\":\"user:1001,group:30,group:27\"}"));
 	ck_assert(json_is_true(json_object_get(a, "allowed")));
 	json_decref(a);
 	recorded("CanI", "allow", "db", 0);
 	a = must(ask(&admin, "{\"op\":\"can-i\",\"action\":\"vault/seal\",\"name\":\"*\",\"as\":\"user:1001\"}"));
-	ck_assert_str_eq(string(a, "grant"), "coffer role create vault-seal vault/seal && coffer grant vault-seal user:1001 --on '*'");
+	ck_assert_str_eq(string(a, "grant"),
+			 "coffer role create vault-seal vault/seal && coffer grant vault-seal user:1001 --on '*'");
 	json_decref(a);
-	fails(ask(&admin, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1,user:2\"}"), "EINVAL", EXIT_USAGE, "as");
+	fails(ask(&admin, "{\"op\":\"can-i\",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:1,user:2\"}"),
+	      "EINVAL", EXIT_USAGE, "as");
 }
 END_TEST
 
@@ -1378,7 +1518,8 @@ static void hindered(const char *action, const char *error, const char *why, con
 	ck_assert_msg(strstr(string(a, "hint"), hint) != NULL, "%s", string(a, "hint"));
 	ck_assert_str_eq(string(a, "role"), "secrets-officer");
 	ck_assert(json_is_integer(json_object_get(a, "binding")));
-	ck_assert(json_is_null(json_object_get(a, "missing")) && json_is_null(json_object_get(a, "grant")) && json_is_null(json_object_get(a, "until")));
+	ck_assert(json_is_null(json_object_get(a, "missing")) && json_is_null(json_object_get(a, "grant")) &&
+		  json_is_null(json_object_get(a, "until")));
 	json_decref(a);
 }
 
@@ -1396,7 +1537,7 @@ START_TEST(can_i_tells_what_stands_in_the_way)
 	json_t *a;
 
 	grant("secrets-officer", "user:1000", "db");
-	a = may_alice("secrets/get");	/* a right to a name that is not there is one, for when it is */
+	a = may_alice("secrets/get"); /* a right to a name that is not there is one, for when it is */
 	ck_assert(json_is_true(json_object_get(a, "allowed")));
 	ck_assert_str_eq(string(a, "open"), "ENOENT");
 	ck_assert_str_eq(string(a, "why"), "db is no secret yet");
@@ -1433,12 +1574,16 @@ START_TEST(can_i_knows_validity_where_it_is_enforced)
 	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":\"2001-01-01T00:00:00Z\"}"));
 	free_to("secrets/get");
 	ok(change(&admin, "{\"op\":\"vault\",\"enforce_validity\":true}"));
-	hindered("secrets/get", "EKEYEXPIRED", "db has expired, and the vault enforces that", "coffer attr db --expires TIME");
+	hindered("secrets/get", "EKEYEXPIRED", "db has expired, and the vault enforces that",
+		 "coffer attr db --expires TIME");
 	free_to("secrets/set");
-	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":null,\"not_before\":\"2200-01-01T00:00:00Z\"}"));
-	hindered("secrets/get", "EKEYEXPIRED", "db is not valid yet, and the vault enforces that", "coffer attr db --not-before TIME");
-	ok(change(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"expires\":\"2200-01-01T00:00:00Z\",\"not_before\":null}"));
-	a = may_alice("secrets/get");	/* it ends when the version does */
+	ok(change(&admin,
+		  "{\"op\":\"attr\",\"name\":\"db\",\"expires\":null,\"not_before\":\"2200-01-01T00:00:00Z\"}"));
+	hindered("secrets/get", "EKEYEXPIRED", "db is not valid yet, and the vault enforces that",
+		 "coffer attr db --not-before TIME");
+	ok(change(&admin,
+		  "{\"op\":\"attr\",\"name\":\"db\",\"expires\":\"2200-01-01T00:00:00Z\",\"not_before\":null}"));
+	a = may_alice("secrets/get"); /* it ends when the version does */
 	ck_assert_str_eq(string(a, "until"), "2200-01-01T00:00:00Z");
 	json_decref(a);
 	ok(change(&admin, "{\"op\":\"vault\",\"enforce_validity\":false}"));
@@ -1478,7 +1623,8 @@ START_TEST(nothing_is_done_that_cannot_be_recorded)
 	fill_the_log(true);
 	fails(put_value_as(&alice, "db", "two", 3, 5), "EIO", EXIT_ERROR, "audit log");
 	fails(ask(&alice, "{\"op\":\"list\"}"), "EIO", EXIT_ERROR, "audit log");
-	fails(ask(&bob, "{\"op\":\"list\"}"), "EACCES", EXIT_DENIED, "secrets/list");	/* counted in memory, recorded later */
+	/* counted in memory, recorded later */
+	fails(ask(&bob, "{\"op\":\"list\"}"), "EACCES", EXIT_DENIED, "secrets/list");
 	ck_assert_uint_eq(store_epoch(v.store), epoch);
 	fill_the_log(false);
 	ok(put_value_as(&alice, "db", "two", 3, 5));
@@ -1509,7 +1655,8 @@ static rlim_t wal_filled(void)
 
 START_TEST(a_commit_that_fails_is_recorded_after_what_it_promised)
 {
-	const char *line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}";
+	const char *line =
+		"{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}";
 	const rlim_t limit = wal_filled();
 	json_t *list;
 	size_t n;
@@ -1541,10 +1688,15 @@ static int run_nothing(struct vault *vault, const char *name)
 	return 0;
 }
 
-/* A mkdir or rename whose first worker was killed between record and commit, and whose second cannot commit: the second must not leave the log with "allow" alone. */
+/* A mkdir or rename whose first worker was killed between record and commit, and whose second cannot commit: the second
+ * must not leave the log with "allow" alone. */
 START_TEST(a_file_operation_whose_commit_fails_when_it_comes_again_is_recorded_as_failed)
 {
-	const struct name_change c = { .verb = "mkdir", .action = ACTION_SECRETS_SET, .operation = AUDIT_SECRET_SET, .name = "db", .run = run_nothing };
+	const struct name_change c = { .verb = "mkdir",
+				       .action = ACTION_SECRETS_SET,
+				       .operation = AUDIT_SECRET_SET,
+				       .name = "db",
+				       .run = run_nothing };
 	struct vault vault = { .store = v.store, .audit = v.audit, .keys = v.keys, .shared = v.env.shared };
 	const struct asker asker = { .who = &admin, .patience = WAITS_FOR_ALL };
 	const rlim_t limit = wal_filled();
@@ -1603,7 +1755,13 @@ END_TEST
 
 /* ---- at the same time ---- */
 
-struct parallel { const struct identity *who; const char *line; char *answer; _Atomic int32_t tid; uint64_t unique; };
+struct parallel {
+	const struct identity *who;
+	const char *line;
+	char *answer;
+	_Atomic int32_t tid;
+	uint64_t unique;
+};
 
 static void *execute_in_thread(void *arg)
 {
@@ -1624,8 +1782,10 @@ START_TEST(one_id_at_the_same_time_happens_once)
 	json_t *a;
 
 	for (size_t i = 0; i < 4; i++) {
-		p[i] = (struct parallel){ .who = &admin, .unique = ++v.unique,
-					  .line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}" };
+		p[i] = (struct parallel){ .who = &admin,
+					  .unique = ++v.unique,
+					  .line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\","
+						  "\"name\":\"db\",\"value_length\":0}" };
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, execute_in_thread, &p[i]), 0);
 	}
 	for (size_t i = 0; i < 4; i++) {
@@ -1660,13 +1820,16 @@ static void wait_until_blocked(struct parallel *p)
 
 START_TEST(who_is_revoked_while_waiting_is_denied)
 {
-	struct parallel p = { .who = &alice, .unique = ++v.unique,
-			      .line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"value_length\":0}" };
+	struct parallel p = { .who = &alice,
+			      .unique = ++v.unique,
+			      .line = "{\"op\":\"put\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\","
+				      "\"value_length\":0}" };
 	pthread_t thread;
 	json_t *a;
 	uint64_t id;
 
-	a = must(change(&admin, "{\"op\":\"grant\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"*\"}"));
+	a = must(change(&admin,
+			"{\"op\":\"grant\",\"role\":\"secrets-officer\",\"principal\":\"user:1000\",\"on\":\"*\"}"));
 	id = (uint64_t)number(a, "binding");
 	json_decref(a);
 	ck_assert_int_eq(store_begin(v.store), 0);
@@ -1684,7 +1847,10 @@ END_TEST
 
 START_TEST(a_rollback_never_brings_the_content_of_a_secret_that_had_the_name_before)
 {
-	struct parallel p = { .who = &admin, .unique = ++v.unique, .line = "{\"op\":\"rollback\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"db\",\"version\":1}" };
+	struct parallel p = { .who = &admin,
+			      .unique = ++v.unique,
+			      .line = "{\"op\":\"rollback\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":"
+				      "\"db\",\"version\":1}" };
 	struct version_attributes none = { .expires = INT64_MAX };
 	struct catalog_secret before;
 	uint32_t id, version;
@@ -1706,7 +1872,8 @@ START_TEST(a_rollback_never_brings_the_content_of_a_secret_that_had_the_name_bef
 	ck_assert_int_eq(store_commit(v.store), 0);
 	pthread_join(thread, NULL);
 	ck_assert_ptr_nonnull(p.answer);
-	if (strstr(p.answer, "\"ok\": true") || strstr(p.answer, "\"ok\":true"))	/* it was so late that it read the new one only */
+	/* it was so late that it read the new one only */
+	if (strstr(p.answer, "\"ok\": true") || strstr(p.answer, "\"ok\":true"))
 		value_is("db", 2, "new");
 	free(p.answer);
 }
@@ -1720,7 +1887,8 @@ static void *failing_malloc(size_t size)
 	return failing_allocation && --failing_allocation == 0 ? NULL : malloc(size);
 }
 
-/* Runs the line with each single allocation failing: it is done, or refused in words or by -ENOMEM, and never half. Returns the number of tries. */
+/* Runs the line with each single allocation failing: it is done, or refused in words or by -ENOMEM, and never half.
+ * Returns the number of tries. */
 static unsigned fail_each_allocation(const struct identity *who, const char *line, unsigned first_id)
 {
 	char buf[4096], *answer;
@@ -1739,9 +1907,13 @@ static unsigned fail_each_allocation(const struct identity *who, const char *lin
 			json_t *o = json_loadb(answer, len, 0, NULL);
 			ck_assert_msg(json_is_object(o), "%s", answer);
 			if (json_is_false(json_object_get(o, "ok")))
-				ck_assert_msg(!strcmp(string(o, "errno"), "ENOMEM") || !strcmp(string(o, "errno"), "EINVAL") || who == &bob, "%s", answer);
+				ck_assert_msg(!strcmp(string(o, "errno"), "ENOMEM") ||
+						      !strcmp(string(o, "errno"), "EINVAL") || who == &bob,
+					      "%s", answer);
 			else
-				ck_assert_msg(left != 0 || strstr(line, "\"put\"") == NULL || strstr(answer, "version") != NULL, "%s", answer);
+				ck_assert_msg(left != 0 || strstr(line, "\"put\"") == NULL ||
+						      strstr(answer, "version") != NULL,
+					      "%s", answer);
 			json_decref(o);
 			free(answer);
 		} else {
@@ -1762,8 +1934,12 @@ START_TEST(every_failing_allocation_is_an_error_and_no_more)
 	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"status\"}", 1000), 20);
 	ck_assert_uint_gt(fail_each_allocation(&alice, "{\"op\":\"whoami\"}", 1000), 10);
 	ck_assert_uint_gt(fail_each_allocation(&bob, "{\"op\":\"show\",\"name\":\"db\"}", 1000), 10);
-	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"tags\":{\"c\":\"d\"}}", 2000), 20);
-	ck_assert_uint_gt(fail_each_allocation(&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:7\",\"on\":\"db\"}", 3000), 20);
+	ck_assert_uint_gt(
+		fail_each_allocation(&admin, "{\"op\":\"attr\",\"name\":\"db\",\"tags\":{\"c\":\"d\"}}", 2000), 20);
+	ck_assert_uint_gt(
+		fail_each_allocation(
+			&admin, "{\"op\":\"grant\",\"role\":\"reader\",\"principal\":\"user:7\",\"on\":\"db\"}", 3000),
+		20);
 	a = must(ask(&admin, "{\"op\":\"show\",\"name\":\"db\"}"));
 	ck_assert_str_eq(string(json_object_get(json_object_get(a, "secret"), "tags"), "a"), "b");
 	json_decref(a);
@@ -1807,8 +1983,9 @@ END_TEST
 
 START_TEST(status_has_what_the_manual_lists)
 {
-	static const char *const fields[] = { "vault", "sealed", "serving", "epoch", "secrets", "versions", "mount", "store", "kek", "audit", "processes",
-					      "restarts", "signer", "memory", "version", "uptime" };
+	static const char *const fields[] = { "vault",  "sealed", "serving", "epoch", "secrets",   "versions",
+					      "mount",  "store",  "kek",     "audit", "processes", "restarts",
+					      "signer", "memory", "version", "uptime" };
 	json_t *a;
 
 	ok(put(&admin, "db", "one"));
@@ -1853,8 +2030,17 @@ END_TEST
 
 START_TEST(metrics_are_well_formed)
 {
-	static const char *const names[] = { "coffer_opens_total", "coffer_denials_total", "coffer_reads_total", "coffer_secrets", "coffer_versions", "coffer_sealed",
-					     "coffer_worker_restarts_total", "coffer_audit_seq", "coffer_audit_failing", "coffer_audit_headroom_ratio", "coffer_build_info" };
+	static const char *const names[] = { "coffer_opens_total",
+					     "coffer_denials_total",
+					     "coffer_reads_total",
+					     "coffer_secrets",
+					     "coffer_versions",
+					     "coffer_sealed",
+					     "coffer_worker_restarts_total",
+					     "coffer_audit_seq",
+					     "coffer_audit_failing",
+					     "coffer_audit_headroom_ratio",
+					     "coffer_build_info" };
 	char *text, *rest, *line;
 	size_t len;
 

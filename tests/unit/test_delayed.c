@@ -1,4 +1,4 @@
-#include "fs/delayed.h"
+#include "fs/fuse/delayed.h"
 #include "suite.h"
 
 #include <check.h>
@@ -11,7 +11,8 @@ static void teardown(void) { delayed_free(d); }
 
 static bool put(uint64_t unique, uint64_t neighbour, int64_t due_ms)
 {
-	return delayed_put(d, &(struct delayed_answer){ .unique = unique, .neighbour = neighbour, .due_ms = due_ms, .error = -13 });
+	return delayed_put(d, &(struct delayed_answer){
+				      .unique = unique, .neighbour = neighbour, .due_ms = due_ms, .error = -13 });
 }
 
 START_TEST(answers_come_when_they_are_due_and_in_that_order)
@@ -66,7 +67,7 @@ START_TEST(whoever_is_refused_much_waits_the_longer)
 	}
 	ck_assert_uint_ge(delay, 2999);
 	ck_assert_uint_le(delay, 3001);
-	ck_assert_uint_eq(delayed_brake(d, 1001, 1000000), 0);	/* nobody else does */
+	ck_assert_uint_eq(delayed_brake(d, 1001, 1000000), 0); /* nobody else does */
 	for (int i = 0; i < 10 * DELAYED_RATE; i++)
 		delay = delayed_brake(d, 1000, 1000000);
 	ck_assert_uint_eq(delay, DELAYED_BRAKE_MS);

@@ -14,7 +14,8 @@ static uint8_t *seal(const void *plain, size_t len)
 	return sealed;
 }
 
-static void refuses(const struct envelope_context *c, const uint8_t *key, const uint8_t *sealed, size_t len, struct secbuf *out)
+static void refuses(const struct envelope_context *c, const uint8_t *key, const uint8_t *sealed, size_t len,
+		    struct secbuf *out)
 {
 	ck_assert_int_eq(secbuf_set_len(out, 0), 0);
 	ck_assert_int_eq(envelope_open(key, c, sealed, len, out), -EBADMSG);
@@ -132,9 +133,11 @@ END_TEST
 
 START_TEST(moved_envelope_opens_as_what_it_was_and_no_other)
 {
-	static const struct envelope_context was = { .vault = { 1, 2 }, .secret = 77, .version = 4 }, is = { .vault = { 9 }, .secret = 5, .version = 1 };
+	static const struct envelope_context was = { .vault = { 1, 2 }, .secret = 77, .version = 4 },
+					     is = { .vault = { 9 }, .secret = 5, .version = 1 };
 	static const char plain[] = "moved";
-	uint8_t sealed[sizeof(plain) + ENVELOPE_OVERHEAD], moved[sizeof(plain) + ENVELOPE_OVERHEAD + ENVELOPE_ORIGIN], again[sizeof(moved)];
+	uint8_t sealed[sizeof(plain) + ENVELOPE_OVERHEAD], moved[sizeof(plain) + ENVELOPE_OVERHEAD + ENVELOPE_ORIGIN],
+		again[sizeof(moved)];
 	struct envelope_context origin;
 	struct secbuf *out = NULL;
 	size_t len = 0;
@@ -144,7 +147,8 @@ START_TEST(moved_envelope_opens_as_what_it_was_and_no_other)
 	ck_assert(!envelope_origin(sealed, &origin));
 	ck_assert_uint_eq(envelope_keep_origin(sealed, sizeof(sealed), &was, moved), sizeof(moved));
 	ck_assert(envelope_origin(moved, &origin));
-	ck_assert(origin.secret == was.secret && origin.version == was.version && memcmp(origin.vault, was.vault, 16) == 0);
+	ck_assert(origin.secret == was.secret && origin.version == was.version &&
+		  memcmp(origin.vault, was.vault, 16) == 0);
 	ck_assert_int_eq(envelope_plain_len(moved, sizeof(moved), &len), 0);
 	ck_assert_uint_eq(len, sizeof(plain));
 	ck_assert_int_eq(envelope_open(dek, &is, moved, sizeof(moved), out), 0);

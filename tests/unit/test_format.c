@@ -43,7 +43,8 @@ START_TEST(record_and_envelope_open)
 {
 	struct wrap_context wrap = { .type = WRAP_DEK, .secret = 42, .version = 3 };
 	struct envelope_context env = { .secret = 42, .version = 3 };
-	uint8_t kek_bytes[KEY_LEN], dek[KEY_LEN], expected[KEY_LEN], seed[KEY_LEN], record[WRAP_RECORD_MAX], sealed[256], value[64], id[KEK_ID_LEN], got_id[KEK_ID_LEN];
+	uint8_t kek_bytes[KEY_LEN], dek[KEY_LEN], expected[KEY_LEN], seed[KEY_LEN], record[WRAP_RECORD_MAX],
+		sealed[256], value[64], id[KEK_ID_LEN], got_id[KEK_ID_LEN];
 	size_t record_len, sealed_len, value_len;
 	struct secbuf *plain = NULL;
 	struct kek *k;

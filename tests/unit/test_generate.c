@@ -32,9 +32,35 @@ static struct secbuf *make(const char *text)
 START_TEST(refuses_what_is_no_generator)
 {
 	static const char *const bad[] = {
-		"", "random", "random:", "random:15", "random:65537", "random:032", "random:32:", "random:32:base65", "random:32:hexx", "random:-1", "random: 32", "random:99999999999999999999",
-		"password:7", "password:1025", "password:12:", "password:12:letters", "password:12:lower+", "password:12:lower,upper", "password:12:lower+digitsx", "uuid:4", "UUID",
-		"rsa:1024", "rsa:2048x", "rsa", "ec:p224", "ec:secp256k1", "ed25519 ", "ed448", "hook:/bin/true",
+		"",
+		"random",
+		"random:",
+		"random:15",
+		"random:65537",
+		"random:032",
+		"random:32:",
+		"random:32:base65",
+		"random:32:hexx",
+		"random:-1",
+		"random: 32",
+		"random:99999999999999999999",
+		"password:7",
+		"password:1025",
+		"password:12:",
+		"password:12:letters",
+		"password:12:lower+",
+		"password:12:lower,upper",
+		"password:12:lower+digitsx",
+		"uuid:4",
+		"UUID",
+		"rsa:1024",
+		"rsa:2048x",
+		"rsa",
+		"ec:p224",
+		"ec:secp256k1",
+		"ed25519 ",
+		"ed448",
+		"hook:/bin/true",
 	};
 	struct generator g;
 
@@ -45,9 +71,15 @@ END_TEST
 
 START_TEST(random_bytes_in_each_encoding)
 {
-	static const struct { const char *text; size_t len; const char *alphabet; } cases[] = {
-		{ "random:16", 24, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=" }, { "random:32:hex", 64, "0123456789abcdef" },
-		{ "random:33:base64", 44, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" }, { "random:65536:raw", 65536, NULL },
+	static const struct {
+		const char *text;
+		size_t len;
+		const char *alphabet;
+	} cases[] = {
+		{ "random:16", 24, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=" },
+		{ "random:32:hex", 64, "0123456789abcdef" },
+		{ "random:33:base64", 44, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" },
+		{ "random:65536:raw", 65536, NULL },
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -95,7 +127,8 @@ START_TEST(password_has_its_length_and_at_least_one_of_each_class)
 }
 END_TEST
 
-/* 200,000 digits: each value within 6 standard deviations of a tenth. A modulus of a byte would put 0 to 5 eight of them off. */
+/* 200,000 digits: each value within 6 standard deviations of a tenth. A modulus of a byte would put 0 to 5 eight of
+ * them off. */
 START_TEST(password_characters_are_equally_likely)
 {
 	unsigned counts[10] = { 0 };
@@ -118,7 +151,8 @@ START_TEST(uuid_is_version_4)
 
 	ck_assert_uint_eq(secbuf_len(a), 36);
 	for (size_t i = 0; i < 36; i++)
-		ck_assert(i == 8 || i == 13 || i == 18 || i == 23 ? text[i] == '-' : isxdigit(text[i]) && !isupper(text[i]));
+		ck_assert(i == 8 || i == 13 || i == 18 || i == 23 ? text[i] == '-'
+								  : isxdigit(text[i]) && !isupper(text[i]));
 	ck_assert_int_eq(text[14], '4');
 	ck_assert_ptr_nonnull(strchr("89ab", text[19]));
 	secbuf_free(a);
@@ -127,9 +161,14 @@ END_TEST
 
 START_TEST(keys_are_private_keys_in_pem_of_their_kind)
 {
-	static const struct { const char *text, *type, *group; int bits; } cases[] = {
-		{ "rsa:2048", "RSA", NULL, 2048 }, { "rsa:3072", "RSA", NULL, 3072 }, { "rsa:4096", "RSA", NULL, 4096 }, { "ec:p256", "EC", "prime256v1", 256 },
-		{ "ec:p384", "EC", "secp384r1", 384 }, { "ec:p521", "EC", "secp521r1", 521 }, { "ed25519", "ED25519", NULL, 256 },
+	static const struct {
+		const char *text, *type, *group;
+		int bits;
+	} cases[] = {
+		{ "rsa:2048", "RSA", NULL, 2048 },     { "rsa:3072", "RSA", NULL, 3072 },
+		{ "rsa:4096", "RSA", NULL, 4096 },     { "ec:p256", "EC", "prime256v1", 256 },
+		{ "ec:p384", "EC", "secp384r1", 384 }, { "ec:p521", "EC", "secp521r1", 521 },
+		{ "ed25519", "ED25519", NULL, 256 },
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -141,7 +180,9 @@ START_TEST(keys_are_private_keys_in_pem_of_their_kind)
 		ck_assert(EVP_PKEY_is_a(key, cases[i].type));
 		ck_assert_int_eq(EVP_PKEY_get_bits(key), cases[i].bits);
 		if (cases[i].group) {
-			ck_assert_int_eq(EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group, NULL), 1);
+			ck_assert_int_eq(EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group,
+									sizeof group, NULL),
+					 1);
 			ck_assert_str_eq(group, cases[i].group);
 		}
 		ck_assert_int_eq(memcmp(secbuf_cdata(a), "-----BEGIN PRIVATE KEY-----\n", 28), 0);
@@ -160,7 +201,7 @@ START_TEST(wiped_value_stands_nowhere_in_the_arena)
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		struct secbuf *a = make(texts[i]);
-		memcpy(middle, secbuf_cdata(a) + 36, sizeof middle);	/* of the first line of PEM's body */
+		memcpy(middle, secbuf_cdata(a) + 36, sizeof middle); /* of the first line of PEM's body */
 		ck_assert(secmem_contains(middle, sizeof middle));
 		secbuf_free(a);
 		ck_assert_msg(!secmem_contains(middle, sizeof middle), "%s", texts[i]);
@@ -195,8 +236,14 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		refuses_what_is_no_generator, random_bytes_in_each_encoding, base64_is_that_of_rfc_4648, password_has_its_length_and_at_least_one_of_each_class,
-		password_characters_are_equally_likely, uuid_is_version_4, keys_are_private_keys_in_pem_of_their_kind, wiped_value_stands_nowhere_in_the_arena,
+		refuses_what_is_no_generator,
+		random_bytes_in_each_encoding,
+		base64_is_that_of_rfc_4648,
+		password_has_its_length_and_at_least_one_of_each_class,
+		password_characters_are_equally_likely,
+		uuid_is_version_4,
+		keys_are_private_keys_in_pem_of_their_kind,
+		wiped_value_stands_nowhere_in_the_arena,
 		full_arena_is_an_error_and_no_value,
 	};
 	Suite *suite = suite_create("generate");

@@ -1,4 +1,4 @@
-#include "fs/handle.h"
+#include "fs/shared/handle.h"
 
 #include <check.h>
 #include <errno.h>
@@ -32,15 +32,22 @@ static struct handles *take_over(struct handle_table *t)
 /* A value, of whoever is its own neighbour. */
 static int new_value(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret)
 {
-	return handle_new(h, &(struct handle_ask){ .unique = unique, .neighbour = uid, .uid = uid, .kind = HANDLE_VALUE }, ret);
+	return handle_new(h,
+			  &(struct handle_ask){ .unique = unique, .neighbour = uid, .uid = uid, .kind = HANDLE_VALUE },
+			  ret);
 }
 
 static int new_reserved(struct handles *h, uint32_t uid, uint64_t unique, struct handle **ret)
 {
-	return handle_new(h, &(struct handle_ask){ .unique = unique, .neighbour = uid, .uid = uid, .kind = HANDLE_VALUE, .reserved = true }, ret);
+	return handle_new(
+		h,
+		&(struct handle_ask){
+			.unique = unique, .neighbour = uid, .uid = uid, .kind = HANDLE_VALUE, .reserved = true },
+		ret);
 }
 
-static uint64_t open_one(struct handles *h, uint32_t uid, uint64_t unique, uint32_t secret, uint32_t version, uint32_t flags)
+static uint64_t open_one(struct handles *h, uint32_t uid, uint64_t unique, uint32_t secret, uint32_t version,
+			 uint32_t flags)
 {
 	struct handle *e;
 
@@ -99,10 +106,10 @@ START_TEST(rejects_stale_and_wild_fhs)
 	handle_release(h, fh);
 	ck_assert_ptr_null(handle_get(h, fh));
 	again = open_one(h, 1, 4, 1, 1, O_RDONLY);
-	ck_assert_uint_eq((uint32_t)again, (uint32_t)fh);	/* the same entry … */
-	ck_assert_uint_ne(again, fh);				/* … in another life */
+	ck_assert_uint_eq((uint32_t)again, (uint32_t)fh); /* the same entry … */
+	ck_assert_uint_ne(again, fh);                     /* … in another life */
 	ck_assert_ptr_null(handle_get(h, fh));
-	handle_release(h, fh);					/* a RELEASE that comes twice */
+	handle_release(h, fh); /* a RELEASE that comes twice */
 	ck_assert_ptr_nonnull(handle_get(h, again));
 	ck_assert_uint_eq(handle_count(h), 1);
 	handles_free(h);
@@ -207,7 +214,10 @@ static uint32_t fill(struct handles *h, uint32_t from, uint32_t flags)
 
 	for (; refused < 3; from++) {
 		uint32_t n = 0;
-		while (handle_new(h, &(struct handle_ask){ .unique = unique += 2, .neighbour = from, .kind = HANDLE_VALUE }, &e) == 0) {
+		while (handle_new(h,
+				  &(struct handle_ask){
+					  .unique = unique += 2, .neighbour = from, .kind = HANDLE_VALUE },
+				  &e) == 0) {
 			e->open_flags = flags;
 			e->secret = from;
 			handle_publish(h, e);
@@ -311,10 +321,11 @@ START_TEST(who_has_as_much_as_others_takes_nothing_back_and_keeps_nobody_from_it
 	uint64_t fh;
 	uint32_t got = 0;
 
-	ck_assert_ptr_null(handle_take_back(h, &newcomer, &fh));	/* there is room */
+	ck_assert_ptr_null(handle_take_back(h, &newcomer, &fh)); /* there is room */
 	fill(h, 1, O_RDONLY);
 	for (uint64_t i = 0; i < 100; i++)
-		ck_assert_ptr_null(handle_take_back(h, &(struct handle_ask){ .unique = i, .neighbour = 1, .kind = HANDLE_VALUE }, &fh));
+		ck_assert_ptr_null(handle_take_back(
+			h, &(struct handle_ask){ .unique = i, .neighbour = 1, .kind = HANDLE_VALUE }, &fh));
 	/* one after the other, until all have the same: then no more */
 	while ((e = handle_take_back(h, &newcomer, &fh))) {
 		handle_pass_on(h, e, &newcomer);
@@ -361,7 +372,9 @@ START_TEST(nobody_sees_another_ones_handle_in_its_own)
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, hold_and_look, &wrong[i]), 0);
 	for (unsigned i = 0; i < 3000; i++) {
-		const struct handle_ask ask = { .unique = 77 + 2 * i, .neighbour = 999999 + i / 100, .kind = HANDLE_VALUE };
+		const struct handle_ask ask = { .unique = 77 + 2 * i,
+						.neighbour = 999999 + i / 100,
+						.kind = HANDLE_VALUE };
 		struct handle *e = handle_take_back(h, &ask, &fh);
 		if (!e)
 			continue;
@@ -387,7 +400,11 @@ START_TEST(whoever_has_its_own_files_and_directories_open_takes_no_value_from_an
 
 	for (uint64_t neighbour = 1; neighbour <= 70000; neighbour++)
 		for (enum handle_kind kind = HANDLE_VALUE; kind <= HANDLE_EVENTS; kind++)
-			if (kind != HANDLE_VALUE && handle_new(h, &(struct handle_ask){ .unique = 2 * n++, .neighbour = neighbour, .uid = 5, .kind = kind }, &e) == 0)
+			if (kind != HANDLE_VALUE &&
+			    handle_new(h,
+				       &(struct handle_ask){
+					       .unique = 2 * n++, .neighbour = neighbour, .uid = 5, .kind = kind },
+				       &e) == 0)
 				handle_publish(h, e);
 	ck_assert_uint_le(handle_count(h), OWN_FILES_MAX + DIRECTORIES_MAX - 2 * HANDLES_RESERVE);
 	for (uint32_t i = 0; i < VALUES_MOST; i++)
@@ -396,8 +413,13 @@ START_TEST(whoever_has_its_own_files_and_directories_open_takes_no_value_from_an
 	h = take_over(t);
 	ck_assert_int_eq(new_value(h, 7, 1, &e), -ENFILE);
 	ck_assert_int_eq(new_value(h, 8, 1, &e), 0);
-	ck_assert_int_eq(handle_new(h, &(struct handle_ask){ .unique = 1, .neighbour = 8, .kind = HANDLE_TEXT }, &e), -ENFILE);
-	ck_assert_int_eq(handle_new(h, &(struct handle_ask){ .unique = 1, .neighbour = 8, .kind = HANDLE_TEXT, .reserved = true }, &e), 0);
+	ck_assert_int_eq(handle_new(h, &(struct handle_ask){ .unique = 1, .neighbour = 8, .kind = HANDLE_TEXT }, &e),
+			 -ENFILE);
+	ck_assert_int_eq(
+		handle_new(h,
+			   &(struct handle_ask){ .unique = 1, .neighbour = 8, .kind = HANDLE_TEXT, .reserved = true },
+			   &e),
+		0);
 	handles_free(h);
 }
 END_TEST
@@ -405,7 +427,8 @@ END_TEST
 START_TEST(counts_readers_of_a_version)
 {
 	struct handles *h = take_over(table_new());
-	uint64_t a = open_one(h, 1, 2, 7, 3, O_RDONLY), b = open_one(h, 2, 4, 7, 3, O_RDWR), c = open_one(h, 1, 6, 7, 3, O_WRONLY);
+	uint64_t a = open_one(h, 1, 2, 7, 3, O_RDONLY), b = open_one(h, 2, 4, 7, 3, O_RDWR),
+		 c = open_one(h, 1, 6, 7, 3, O_WRONLY);
 	struct handle *e;
 
 	ck_assert_uint_eq(handle_readers(h, 7, 3), 2);
@@ -466,18 +489,19 @@ START_TEST(the_last_opened_of_a_thread_and_of_a_process_is_found)
 {
 	struct handle_table *t = table_new();
 	struct handles *h = take_over(t);
-	const uint64_t a = follow_one(h, 2, 7, 11, 10), b = follow_one(h, 4, 7, 12, 10), c = follow_one(h, 6, 7, 11, 10), other = follow_one(h, 8, 8, 11, 10);
+	const uint64_t a = follow_one(h, 2, 7, 11, 10), b = follow_one(h, 4, 7, 12, 10),
+		       c = follow_one(h, 6, 7, 11, 10), other = follow_one(h, 8, 8, 11, 10);
 
 	for (int again = 0; again < 2; again++) {
 		ck_assert_uint_eq(of_thread(h, 7, 11, 10), c);
 		ck_assert_uint_eq(of_thread(h, 7, 12, 10), b);
 		ck_assert_uint_eq(of_thread(h, 8, 11, 10), other);
 		ck_assert_uint_eq(of_thread(h, 7, 13, 10), 0);
-		ck_assert_uint_eq(of_thread(h, 7, 11, 9), 0);	/* another's thread had the number */
+		ck_assert_uint_eq(of_thread(h, 7, 11, 9), 0); /* another's thread had the number */
 		ck_assert_uint_eq(of_process(h, 7, 10), c);
 		ck_assert_uint_eq(of_process(h, 7, 11), 0);
 		handles_free(h);
-		h = take_over(t);	/* the next worker knows the order as well */
+		h = take_over(t); /* the next worker knows the order as well */
 	}
 	handle_release(h, c);
 	ck_assert_uint_eq(of_thread(h, 7, 11, 10), a);
@@ -556,7 +580,8 @@ START_TEST(the_next_worker_takes_everything_over)
 {
 	struct handle_table *t = table_new();
 	struct handles *first = take_over(t), *second;
-	uint64_t open = open_one(first, 1000, 10, 7, 3, O_RDONLY), gone = open_one(first, 1000, 12, 7, 3, O_RDONLY), found;
+	uint64_t open = open_one(first, 1000, 10, 7, 3, O_RDONLY), gone = open_one(first, 1000, 12, 7, 3, O_RDONLY),
+		 found;
 	struct handle *busy, *e;
 
 	ck_assert_int_eq(new_value(first, 1000, 14, &busy), 0);
@@ -647,7 +672,10 @@ static void count_each(uint64_t fh, struct handle *e, void *arg)
 	((uint32_t *)arg)[e->secret]++;
 }
 
-struct releasing { struct handles *h; uint32_t n; };
+struct releasing {
+	struct handles *h;
+	uint32_t n;
+};
 
 static void release_each(uint64_t fh, struct handle *e, void *arg)
 {
@@ -682,7 +710,11 @@ END_TEST
 
 /* ---- threads ---- */
 
-struct worker { struct handles *h; uint32_t uid; bool failed; };
+struct worker {
+	struct handles *h;
+	uint32_t uid;
+	bool failed;
+};
 
 static void *open_and_release(void *arg)
 {
@@ -703,7 +735,8 @@ static void *open_and_release(void *arg)
 		handle_show(e, (uint32_t)(n % 3), 0);
 		*fh = handle_publish(w->h, e);
 		struct handle *got = handle_get(w->h, *fh);
-		w->failed |= got != e || got->uid != w->uid || handle_by_unique(w->h, (uint64_t)w->uid << 32 | n, &found) != e || found != *fh;
+		w->failed |= got != e || got->uid != w->uid ||
+			     handle_by_unique(w->h, (uint64_t)w->uid << 32 | n, &found) != e || found != *fh;
 		w->failed |= handle_readers(w->h, w->uid, (uint32_t)(n % 3)) == 0;
 	}
 	return NULL;
@@ -733,7 +766,11 @@ END_TEST
 #define SLOTS 64
 
 /* What the killed worker had told the world: an fh is `open` from after publish until before release. */
-struct diary { _Atomic uint64_t steps; _Atomic uint64_t open[SLOTS]; _Atomic uint64_t unique[SLOTS]; };
+struct diary {
+	_Atomic uint64_t steps;
+	_Atomic uint64_t open[SLOTS];
+	_Atomic uint64_t unique[SLOTS];
+};
 
 static void live_until_killed(struct handle_table *t, struct diary *d, unsigned seed)
 {
@@ -759,7 +796,11 @@ static void live_until_killed(struct handle_table *t, struct diary *d, unsigned 
 	}
 }
 
-struct tally { uint32_t n; bool bad; struct handles *h; };
+struct tally {
+	uint32_t n;
+	bool bad;
+	struct handles *h;
+};
 
 static void check_each(uint64_t fh, struct handle *e, void *arg)
 {
@@ -767,7 +808,8 @@ static void check_each(uint64_t fh, struct handle *e, void *arg)
 	uint64_t found;
 
 	t->n++;
-	t->bad |= handle_get(t->h, fh) != e || handle_by_unique(t->h, e->unique, &found) != e || found != fh || e->kind != HANDLE_VALUE || handle_readers(t->h, e->secret, 1) == 0;
+	t->bad |= handle_get(t->h, fh) != e || handle_by_unique(t->h, e->unique, &found) != e || found != fh ||
+		  e->kind != HANDLE_VALUE || handle_readers(t->h, e->secret, 1) == 0;
 }
 
 START_TEST(kill_at_any_instant_loses_no_open_handle)

@@ -1,5 +1,6 @@
-/* Who waits for the bell: an open of what it does not hold yet, and for a moment one that comes before it has greeted. */
-#include "fs/holds.h"
+/* Who waits for the bell: an open of what it does not hold yet, and for a moment one that comes before it has greeted.
+ */
+#include "fs/serve/holds.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -8,8 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fs/vault.h"
-#include "fs/waits.h"
+#include "fs/serve/vault.h"
+#include "fs/serve/waits.h"
 #include "suite.h"
 
 #define FIRST_BELL 42
@@ -103,7 +104,7 @@ END_TEST
 
 START_TEST(a_bell_that_does_not_come_is_waited_for_a_moment_only)
 {
-	holds_take(v.holds, whoami);	/* which returns */
+	holds_take(v.holds, whoami); /* which returns */
 	becomes_ready();
 	ck_assert_uint_eq(v.shared->holds.n, 0);
 }
@@ -117,10 +118,7 @@ static void wait_begins(void)
 	waits++;
 }
 
-static void wait_ends(void)
-{
-	waiting--;
-}
+static void wait_ends(void) { waiting--; }
 
 START_TEST(whoever_waits_for_the_bell_says_so)
 {

@@ -31,7 +31,8 @@ START_TEST(random_ranges_match_a_plain_array)
 		struct idset *s = idset_new();
 		memset(model, 0, sizeof model);
 		for (int i = 0; i < 200; i++) {
-			uint32_t first = 1 + (uint32_t)rand() % (IDS - 20), last = first + (uint32_t)rand() % 3 * (uint32_t)(rand() % 10);
+			uint32_t first = 1 + (uint32_t)rand() % (IDS - 20),
+				 last = first + (uint32_t)rand() % 3 * (uint32_t)(rand() % 10);
 			ck_assert_int_eq(idset_add(s, first, last), 0);
 			for (uint32_t id = first; id <= last; id++)
 				model[id] = true;

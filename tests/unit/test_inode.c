@@ -1,4 +1,4 @@
-#include "fs/inode.h"
+#include "fs/shared/inode.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -10,17 +10,29 @@ static const uint32_t edge_ids[] = { 0, 1, 2, 255, 256, 65535, 1u << 27, INODE_S
 static bool expected_valid(unsigned type, uint32_t secret, uint32_t low)
 {
 	switch (type) {
-	case INODE_ROOT: return secret == 0 && low == 0;
-	case INODE_OWN: return secret == 0 && low != 0 && low < OWN_END;
-	case INODE_SECRET: case INODE_VERSIONS: return secret != 0 && low == 0;
-	case INODE_CURRENT: return secret != 0 && low == 0;
-	case INODE_VERSION: return secret != 0 && low != 0;
-	case INODE_EPOCH: return secret == 0 && low != 0;
-	case INODE_AT: return secret != 0 && low != 0;
-	case INODE_MARKER: return secret == 0 && low != 0 && low <= INODE_LOW_MAX;
-	case INODE_REQUEST: return true;
-	case INODE_TEMP: return secret != 0 || low != 0;
-	default: return false;
+	case INODE_ROOT:
+		return secret == 0 && low == 0;
+	case INODE_OWN:
+		return secret == 0 && low != 0 && low < OWN_END;
+	case INODE_SECRET:
+	case INODE_VERSIONS:
+		return secret != 0 && low == 0;
+	case INODE_CURRENT:
+		return secret != 0 && low == 0;
+	case INODE_VERSION:
+		return secret != 0 && low != 0;
+	case INODE_EPOCH:
+		return secret == 0 && low != 0;
+	case INODE_AT:
+		return secret != 0 && low != 0;
+	case INODE_MARKER:
+		return secret == 0 && low != 0 && low <= INODE_LOW_MAX;
+	case INODE_REQUEST:
+		return true;
+	case INODE_TEMP:
+		return secret != 0 || low != 0;
+	default:
+		return false;
 	}
 }
 
@@ -49,9 +61,11 @@ START_TEST(numbers_are_the_documented_ones)
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_SECRET, 1, 0 }), 0x0300000010000000u);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_VERSIONS, 0x1234567, 0 }), 0x0412345670000000u);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_CURRENT, 2, 0 }), 0x0500000020000000u);
-	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_VERSION, INODE_SECRET_MAX, INODE_LOW_MAX }), 0x06ffffffffffffffu);
+	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_VERSION, INODE_SECRET_MAX, INODE_LOW_MAX }),
+			  0x06ffffffffffffffu);
 	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_EPOCH, 0, 7 }), 0x4000000070000000u);
-	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_AT, INODE_SECRET_MAX, INODE_EPOCH_MAX }), 0x4fffffffffffffffu);
+	ck_assert_uint_eq(inode_pack(&(struct inode){ INODE_AT, INODE_SECRET_MAX, INODE_EPOCH_MAX }),
+			  0x4fffffffffffffffu);
 }
 END_TEST
 
@@ -87,7 +101,8 @@ END_TEST
 
 START_TEST(a_flipped_bit_is_another_inode_or_none)
 {
-	uint64_t inos[] = { 1, inode_own(OWN_DIR), inode_pack(&(struct inode){ INODE_CURRENT, 77, 0 }), inode_pack(&(struct inode){ INODE_VERSION, 77, 3 }) };
+	uint64_t inos[] = { 1, inode_own(OWN_DIR), inode_pack(&(struct inode){ INODE_CURRENT, 77, 0 }),
+			    inode_pack(&(struct inode){ INODE_VERSION, 77, 3 }) };
 
 	for (size_t n = 0; n < sizeof(inos) / sizeof(inos[0]); n++) {
 		for (unsigned bit = 0; bit < 64; bit++) {
@@ -103,8 +118,22 @@ END_TEST
 
 START_TEST(leaves_the_result_alone_when_refusing)
 {
-	static const uint64_t nobody[] = { 0, 2, 3, UINT64_MAX, UINT64_C(1) << 63, UINT64_C(1) << 56, UINT64_C(2) << 56, UINT64_C(2) << 56 | OWN_END, UINT64_C(4) << 60, UINT64_C(4) << 60 | 5, UINT64_C(5) << 60 | UINT64_C(1) << 28, UINT64_C(7) << 56 | 5, UINT64_C(3) << 56, UINT64_C(7) << 56 | 1u << 28,
-					   UINT64_C(5) << 56 | UINT64_C(1) << 28 | 1, UINT64_C(6) << 56 | UINT64_C(1) << 28 };
+	static const uint64_t nobody[] = { 0,
+					   2,
+					   3,
+					   UINT64_MAX,
+					   UINT64_C(1) << 63,
+					   UINT64_C(1) << 56,
+					   UINT64_C(2) << 56,
+					   UINT64_C(2) << 56 | OWN_END,
+					   UINT64_C(4) << 60,
+					   UINT64_C(4) << 60 | 5,
+					   UINT64_C(5) << 60 | UINT64_C(1) << 28,
+					   UINT64_C(7) << 56 | 5,
+					   UINT64_C(3) << 56,
+					   UINT64_C(7) << 56 | 1u << 28,
+					   UINT64_C(5) << 56 | UINT64_C(1) << 28 | 1,
+					   UINT64_C(6) << 56 | UINT64_C(1) << 28 };
 
 	for (size_t n = 0; n < sizeof(nobody) / sizeof(nobody[0]); n++) {
 		struct inode i = { INODE_CURRENT, 4711, 42 };
@@ -116,10 +145,16 @@ END_TEST
 
 START_TEST(knows_directories)
 {
-	static const struct { struct inode i; bool dir; } table[] = {
-		{ { INODE_ROOT, 0, 0 }, true }, { { INODE_SECRET, 1, 0 }, true }, { { INODE_VERSIONS, 1, 0 }, true }, { { INODE_CURRENT, 1, 0 }, false }, { { INODE_VERSION, 1, 1 }, false },
-		{ { INODE_EPOCH, 0, 1 }, true }, { { INODE_AT, 1, 1 }, true }, { { INODE_OWN, 0, OWN_AT }, true },
-		{ { INODE_OWN, 0, OWN_DIR }, true }, { { INODE_OWN, 0, OWN_DELETED }, true }, { { INODE_OWN, 0, OWN_CTL }, false }, { { INODE_OWN, 0, OWN_AUDIT }, false },
+	static const struct {
+		struct inode i;
+		bool dir;
+	} table[] = {
+		{ { INODE_ROOT, 0, 0 }, true },       { { INODE_SECRET, 1, 0 }, true },
+		{ { INODE_VERSIONS, 1, 0 }, true },   { { INODE_CURRENT, 1, 0 }, false },
+		{ { INODE_VERSION, 1, 1 }, false },   { { INODE_EPOCH, 0, 1 }, true },
+		{ { INODE_AT, 1, 1 }, true },         { { INODE_OWN, 0, OWN_AT }, true },
+		{ { INODE_OWN, 0, OWN_DIR }, true },  { { INODE_OWN, 0, OWN_DELETED }, true },
+		{ { INODE_OWN, 0, OWN_CTL }, false }, { { INODE_OWN, 0, OWN_AUDIT }, false },
 		{ { INODE_NONE, 0, 0 }, false },
 	};
 
@@ -139,12 +174,32 @@ static int by_number(const void *a, const void *b)
 START_TEST(shows_numbers_that_programs_can_hold_and_tell_apart)
 {
 	static const struct inode shown[] = {
-		{ INODE_ROOT, 0, 0 }, { INODE_OWN, 0, OWN_DIR }, { INODE_OWN, 0, OWN_END - 1 }, { INODE_SECRET, 1, 0 }, { INODE_SECRET, INODE_SECRET_MAX, 0 },
-		{ INODE_VERSIONS, 1, 0 }, { INODE_VERSIONS, INODE_SECRET_MAX, 0 }, { INODE_CURRENT, 1, 0 }, { INODE_CURRENT, INODE_SECRET_MAX, 0 },
-		{ INODE_VERSION, 1, 1 }, { INODE_VERSION, 1, 2 }, { INODE_VERSION, 2, 1 }, { INODE_VERSION, (1 << 19) - 1, (1 << 11) - 1 }, { INODE_VERSION, 1 << 19, 1 }, { INODE_VERSION, 1, 1 << 11 },
-		{ INODE_VERSION, (1 << 26) - 1, (1 << 24) - 1 }, { INODE_VERSION, 1 << 26, 1 }, { INODE_VERSION, 1, 1 << 24 }, { INODE_VERSION, INODE_SECRET_MAX, INODE_LOW_MAX },
-		{ INODE_EPOCH, 0, 1 }, { INODE_EPOCH, 0, INODE_EPOCH_MAX }, { INODE_AT, 1, 1 }, { INODE_AT, INODE_SECRET_MAX, INODE_EPOCH_MAX },
-		{ INODE_REQUEST, 0, 0 }, { INODE_REQUEST, 1, 2 }, { INODE_REQUEST, INODE_SECRET_MAX, INODE_LOW_MAX },
+		{ INODE_ROOT, 0, 0 },
+		{ INODE_OWN, 0, OWN_DIR },
+		{ INODE_OWN, 0, OWN_END - 1 },
+		{ INODE_SECRET, 1, 0 },
+		{ INODE_SECRET, INODE_SECRET_MAX, 0 },
+		{ INODE_VERSIONS, 1, 0 },
+		{ INODE_VERSIONS, INODE_SECRET_MAX, 0 },
+		{ INODE_CURRENT, 1, 0 },
+		{ INODE_CURRENT, INODE_SECRET_MAX, 0 },
+		{ INODE_VERSION, 1, 1 },
+		{ INODE_VERSION, 1, 2 },
+		{ INODE_VERSION, 2, 1 },
+		{ INODE_VERSION, (1 << 19) - 1, (1 << 11) - 1 },
+		{ INODE_VERSION, 1 << 19, 1 },
+		{ INODE_VERSION, 1, 1 << 11 },
+		{ INODE_VERSION, (1 << 26) - 1, (1 << 24) - 1 },
+		{ INODE_VERSION, 1 << 26, 1 },
+		{ INODE_VERSION, 1, 1 << 24 },
+		{ INODE_VERSION, INODE_SECRET_MAX, INODE_LOW_MAX },
+		{ INODE_EPOCH, 0, 1 },
+		{ INODE_EPOCH, 0, INODE_EPOCH_MAX },
+		{ INODE_AT, 1, 1 },
+		{ INODE_AT, INODE_SECRET_MAX, INODE_EPOCH_MAX },
+		{ INODE_REQUEST, 0, 0 },
+		{ INODE_REQUEST, 1, 2 },
+		{ INODE_REQUEST, INODE_SECRET_MAX, INODE_LOW_MAX },
 	};
 	uint64_t seen[sizeof shown / sizeof *shown];
 
@@ -169,8 +224,11 @@ START_TEST(shows_no_number_twice_in_a_large_vault)
 
 	ck_assert_ptr_nonnull(seen);
 	for (uint32_t n = 0; n < N; n++) {
-		seen[2 * n] = inode_shown(inode_pack(&(struct inode){ INODE_VERSION, 1 + n % 1000 * 250000, 1 + n / 1000 * 800000 }), false);
-		seen[2 * n + 1] = inode_shown(inode_pack(&(struct inode){ INODE_AT, 1 + n % 1000, 1 + n / 1000 }), false);
+		seen[2 * n] = inode_shown(inode_pack(&(struct inode){ INODE_VERSION, 1 + n % 1000 * 250000,
+								      1 + n / 1000 * 800000 }),
+					  false);
+		seen[2 * n + 1] = inode_shown(inode_pack(&(struct inode){ INODE_AT, 1 + n % 1000, 1 + n / 1000 }),
+					      false);
 	}
 	qsort(seen, 2 * N, sizeof *seen, by_number);
 	size_t twice = 0;

@@ -9,7 +9,9 @@ static char why[KEK_WHY_MAX], params[KEK_PARAMS_MAX];
 
 static int try_open(const char *uri, const char *kek_params, const void *passphrase, size_t len)
 {
-	struct kek_source src = { .uri = uri, .params = kek_params, .fd = -1, .passphrase = passphrase, .passphrase_len = len };
+	struct kek_source src = {
+		.uri = uri, .params = kek_params, .fd = -1, .passphrase = passphrase, .passphrase_len = len
+	};
 	struct kek *k = NULL;
 	size_t used = arena_used();
 	int r;
@@ -273,16 +275,24 @@ END_TEST
 START_TEST(passphrase_cost_stays_in_its_bounds)
 {
 	static const char *const bad[] = {
-		"", "scrypt:", "scrypt:ln=14,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
-		"scrypt:ln=1,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f", "scrypt:ln=20,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
-		"scrypt:ln=015,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f", "scrypt:ln=15,r=9,p=1,salt=000102030405060708090a0b0c0d0e0f",
-		"scrypt:ln=15,r=8,p=4,salt=000102030405060708090a0b0c0d0e0f", "scrypt:ln=15,r=8,p=1,salt=000102030405060708090a0b0c0d0e",
-		"scrypt:ln=15,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f ", "scrypt:ln=15,r=8,p=1,salt=000102030405060708090A0B0C0D0E0F",
-		"scrypt:ln=150,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f", "argon2:ln=15,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
+		"",
+		"scrypt:",
+		"scrypt:ln=14,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
+		"scrypt:ln=1,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
+		"scrypt:ln=20,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
+		"scrypt:ln=015,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
+		"scrypt:ln=15,r=9,p=1,salt=000102030405060708090a0b0c0d0e0f",
+		"scrypt:ln=15,r=8,p=4,salt=000102030405060708090a0b0c0d0e0f",
+		"scrypt:ln=15,r=8,p=1,salt=000102030405060708090a0b0c0d0e",
+		"scrypt:ln=15,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f ",
+		"scrypt:ln=15,r=8,p=1,salt=000102030405060708090A0B0C0D0E0F",
+		"scrypt:ln=150,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
+		"argon2:ln=15,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
 		"scrypt:ln=-5,r=8,p=1,salt=000102030405060708090a0b0c0d0e0f",
 	};
-	static const char *const bad_uris[] = { "passphrase:x", "passphrase:?", "passphrase:?ln=", "passphrase:?ln=14",
-						"passphrase:?ln=20", "passphrase:?ln=150", "passphrase:?ln=15&", "passphrase:?ln=-1" };
+	static const char *const bad_uris[] = { "passphrase:x",       "passphrase:?",      "passphrase:?ln=",
+						"passphrase:?ln=14",  "passphrase:?ln=20", "passphrase:?ln=150",
+						"passphrase:?ln=15&", "passphrase:?ln=-1" };
 	struct kek *k = NULL;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

@@ -21,7 +21,7 @@ static const struct wrap_context ctx = { .type = WRAP_DEK, .vault = { 7 }, .secr
 static struct fixture {
 	pid_t pid;
 	int listener;
-	int raw;		/* our end of the client socket, owned by keys */
+	int raw; /* our end of the client socket, owned by keys */
 	struct keys *keys;
 	char params[KEK_PARAMS_MAX];
 	uint8_t check[WRAP_RECORD_MAX], vault_key[KEY_LEN];
@@ -149,7 +149,8 @@ START_TEST(holder_that_follows_a_dead_one_is_asked_again)
 	ck_assert_int_eq(keys_new_socket(pair[0], &f.keys), 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, wrap_one, &r), 0);
 	ck_assert_int_gt(recv(pair[1], taken, sizeof taken, 0), 0);
-	start_on((struct keyholder_config){ .source = { .uri = uri_of("kek"), .fd = -1 }, .announce = true }, pair[1], pair[0]);
+	start_on((struct keyholder_config){ .source = { .uri = uri_of("kek"), .fd = -1 }, .announce = true }, pair[1],
+		 pair[0]);
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 	ck_assert_int_eq(r, 0);
 	ck_assert_int_eq(finish(), 0);
@@ -175,7 +176,7 @@ START_TEST(wraps_and_unwraps)
 	ck_assert_int_eq(keys_unwrap(f.keys, &vault_ctx, record, len, back), -EBADMSG);
 	ck_assert_int_eq(keys_unwrap(f.keys, &ctx, record, len - 1, back), -EBADMSG);
 	ck_assert_int_eq(keys_unwrap(f.keys, &ctx, record, WRAP_RECORD_MAX + 1, back), -EBADMSG);
-	record[40] ^= 1;	/* names another KEK: not the error of a sealed vault */
+	record[40] ^= 1; /* names another KEK: not the error of a sealed vault */
 	ck_assert_int_eq(keys_unwrap(f.keys, &ctx, record, len, back), -EBADMSG);
 	ck_assert_int_eq(keys_state(f.keys, &state), 0);
 	ck_assert(!state.sealed);
@@ -235,7 +236,7 @@ START_TEST(unseals_with_the_right_passphrase_alone)
 	ck_assert(!readable(keys_fd(f.keys), 0));
 	ck_assert_int_eq(keys_unwrap(f.keys, &vault_ctx, f.check, f.check_len, key), 0);
 	ck_assert_mem_eq(key, f.vault_key, KEY_LEN);
-	ck_assert_int_eq(unseal("whatever"), 0);	/* it is unsealed */
+	ck_assert_int_eq(unseal("whatever"), 0); /* it is unsealed */
 	ck_assert_int_eq(keys_state(f.keys, &state), 0);
 	ck_assert(!state.sealed);
 	ck_assert_int_eq(finish(), 0);
@@ -254,7 +255,7 @@ START_TEST(seals_until_the_next_unseal)
 	ck_assert(keys_state_changed(f.keys));
 	ck_assert_int_eq(keys_seal(f.keys), 0);
 	ck_assert(!keys_state_changed(f.keys));
-	ck_assert_int_eq(unseal(""), 0);		/* the file is read again */
+	ck_assert_int_eq(unseal(""), 0); /* the file is read again */
 	ck_assert_int_eq(keys_unwrap(f.keys, &vault_ctx, f.check, f.check_len, key), 0);
 	ck_assert_int_eq(finish(), 0);
 }
@@ -355,7 +356,7 @@ START_TEST(a_call_ends_at_a_fault_which_the_next_answer_clears)
 }
 END_TEST
 
-static int held[2][2];		/* pipes: a thread says that it is in the handler; it may go on */
+static int held[2][2]; /* pipes: a thread says that it is in the handler; it may go on */
 
 static void hold_thread(int signal)
 {
@@ -366,7 +367,8 @@ static void hold_thread(int signal)
 	(void)!read(held[1][0], &byte, 1);
 }
 
-/* Who polls for news is not woken by the answer to somebody's question, however long that one takes to fetch it: there is nothing that he could do about it, again and again. */
+/* Who polls for news is not woken by the answer to somebody's question, however long that one takes to fetch it: there
+ * is nothing that he could do about it, again and again. */
 START_TEST(an_answer_is_no_news)
 {
 	struct kh_request request;
@@ -498,7 +500,7 @@ static void *answer_crookedly(void *arg)
 
 	while (recv(fd, &request, sizeof(request), 0) == sizeof(request)) {
 		memset(&reply, 0, sizeof(reply));
-		reply.number = request.number + 1;	/* somebody else's */
+		reply.number = request.number + 1; /* somebody else's */
 		memset(reply.key, 0xee, KEY_LEN);
 		(void)!send(fd, &reply, sizeof(reply), MSG_NOSIGNAL);
 		(void)!send(fd, "short", 5, MSG_NOSIGNAL);
@@ -582,7 +584,7 @@ START_TEST(holder_survives_crooked_requests)
 	start_file();
 	ck_assert_int_eq(send(f.raw, "x", 1, 0), 1);
 	ck_assert_int_eq(send(f.raw, big, sizeof(big), 0), sizeof(big));
-	ck_assert_int_eq(send(f.raw, big, sizeof(big[0]), 0), sizeof(big[0]));	/* number 0 */
+	ck_assert_int_eq(send(f.raw, big, sizeof(big[0]), 0), sizeof(big[0])); /* number 0 */
 	request_raw(0, WRAP_DEK, 0, -EINVAL);
 	request_raw(77, WRAP_DEK, 0, -EINVAL);
 	request_raw(KH_UNWRAP, 0, 124, -EINVAL);
@@ -602,7 +604,8 @@ START_TEST(unwraps_are_rate_limited)
 	int done = 0, r = 0;
 
 	prepare_check(file_kek());
-	start((struct keyholder_config){ .source = { .uri = uri_of("kek"), .fd = -1 }, .unwraps_per_second = 1, .unwrap_burst = 5 });
+	start((struct keyholder_config){
+		.source = { .uri = uri_of("kek"), .fd = -1 }, .unwraps_per_second = 1, .unwrap_burst = 5 });
 	while (done < 20 && (r = keys_unwrap(f.keys, &vault_ctx, f.check, f.check_len, key)) == 0)
 		done++;
 	ck_assert_int_eq(r, -EBUSY);
@@ -652,7 +655,10 @@ START_TEST(only_root_unseals)
 		char why[KEK_WHY_MAX] = "";
 		if (setuid(65534) < 0)
 			_exit(1);
-		_exit(keyholder_unseal(path_of("sock"), "open sesame", 11, why, sizeof(why)) == -EACCES && strstr(why, "only root") ? 0 : 2);
+		_exit(keyholder_unseal(path_of("sock"), "open sesame", 11, why, sizeof(why)) == -EACCES &&
+				      strstr(why, "only root")
+			      ? 0
+			      : 2);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(WIFEXITED(status));
@@ -706,7 +712,8 @@ static void *unwrap_often(void *arg)
 	(void)arg;
 	for (int i = 0; i < 300; i++) {
 		uint8_t key[KEY_LEN];
-		if (keys_unwrap(f.keys, &vault_ctx, f.check, f.check_len, key) != 0 || memcmp(key, f.vault_key, KEY_LEN) != 0)
+		if (keys_unwrap(f.keys, &vault_ctx, f.check, f.check_len, key) != 0 ||
+		    memcmp(key, f.vault_key, KEY_LEN) != 0)
 			return (void *)1;
 	}
 	return NULL;
@@ -728,12 +735,14 @@ START_TEST(threads_share_a_socket)
 }
 END_TEST
 
-/* A version's key goes from one vault's KEK under a file key to another's, by way of a recipient, and stays the same key. */
+/* A version's key goes from one vault's KEK under a file key to another's, by way of a recipient, and stays the same
+ * key. */
 static void carry(struct keys *from, struct keys *to)
 {
 	static const uint8_t vault[16] = { 7 }, elsewhere[16] = { 8 };
 	struct wrap_context becomes = { .type = WRAP_DEK, .vault = { 8 }, .secret = 900, .version = 12 };
-	uint8_t private[CURVE_LEN], public[CURVE_LEN], holder[CURVE_LEN], key[KEY_LEN], back[KEY_LEN], file_key[KEY_LEN], stream[KEY_LEN], box[BOX_LEN];
+	uint8_t private[CURVE_LEN], public[CURVE_LEN], holder[CURVE_LEN], key[KEY_LEN], back[KEY_LEN],
+		file_key[KEY_LEN], stream[KEY_LEN], box[BOX_LEN];
 	struct keys_item items[2] = { { .was = ctx, .becomes = becomes } }, kept;
 	struct transport_start begun;
 
@@ -742,7 +751,7 @@ static void carry(struct keys *from, struct keys *to)
 	ck_assert_int_eq(keys_wrap_new(from, &ctx, key, items[0].data, &items[0].len), 0);
 	kept = items[1] = items[0];
 	ck_assert_int_eq(keys_backup_begin(from, vault, public, &begun), 0);
-	items[1].was.version++;		/* a record passed for another version's */
+	items[1].was.version++; /* a record passed for another version's */
 	ck_assert_int_eq(keys_backup_export(from, vault, begun.ticket, begun.ticket_len, items, 2), -EBADMSG);
 	items[0] = kept;
 	ck_assert_int_eq(keys_backup_export(from, elsewhere, begun.ticket, begun.ticket_len, items, 1), -EBADMSG);

@@ -1,11 +1,11 @@
-#include "fs/lanes.h"
+#include "fs/fuse/lanes.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "fs/shares.h"
+#include "fs/common/shares.h"
 #include "suite.h"
 
 static struct shared *shared;
@@ -27,8 +27,8 @@ static void teardown(void)
 	munmap(shared, sizeof *shared);
 }
 
-#define SLOT (SLOTS - 1)
-#define LARGEFILE 0100000u	/* the kernel's, which the C library says is 0 */
+#define SLOT      (SLOTS - 1)
+#define LARGEFILE 0100000u /* the kernel's, which the C library says is 0 */
 
 /* A request in a slot. */
 static void arrives(uint32_t slot, uint32_t opcode)
@@ -65,12 +65,23 @@ static uint32_t fill(uint32_t opcode, uint64_t neighbour)
 
 START_TEST(it_is_known_where_the_kernel_holds_a_lock)
 {
-	static const struct { uint32_t opcode; bool locked; } cases[] = {
-		{ FUSE_RELEASE, false }, { FUSE_FLUSH, false }, { FUSE_OPENDIR, false }, { FUSE_ACCESS, false }, { FUSE_GETXATTR, false },
-		{ FUSE_WRITE, true }, { FUSE_FSYNC, true }, { FUSE_SETATTR, true }, { FUSE_MKDIR, true }, { FUSE_RMDIR, true }, { FUSE_RENAME, true }, { FUSE_RENAME2, true },
-		{ FUSE_READDIR, true }, { FUSE_READDIRPLUS, true },
+	static const struct {
+		uint32_t opcode;
+		bool locked;
+	} cases[] = {
+		{ FUSE_RELEASE, false },  { FUSE_FLUSH, false },      { FUSE_OPENDIR, false }, { FUSE_ACCESS, false },
+		{ FUSE_GETXATTR, false }, { FUSE_WRITE, true },       { FUSE_FSYNC, true },    { FUSE_SETATTR, true },
+		{ FUSE_MKDIR, true },     { FUSE_RMDIR, true },       { FUSE_RENAME, true },   { FUSE_RENAME2, true },
+		{ FUSE_READDIR, true },   { FUSE_READDIRPLUS, true },
 	};
-	struct { struct fuse_in_header in; union { struct fuse_getattr_in getattr; struct fuse_read_in read; struct fuse_open_in open; } u; } r = { 0 };
+	struct {
+		struct fuse_in_header in;
+		union {
+			struct fuse_getattr_in getattr;
+			struct fuse_read_in read;
+			struct fuse_open_in open;
+		} u;
+	} r = { 0 };
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		r.in.opcode = cases[i].opcode;
@@ -88,7 +99,7 @@ START_TEST(it_is_known_where_the_kernel_holds_a_lock)
 	r.in.opcode = FUSE_OPEN;
 	r.u.open = (struct fuse_open_in){ .flags = LARGEFILE };
 	ck_assert(!lanes_locked(&r.in, sizeof r));
-	r.u.open.flags = 0;	/* the kernel's own, for FS_IOC_SETFLAGS */
+	r.u.open.flags = 0; /* the kernel's own, for FS_IOC_SETFLAGS */
 	ck_assert(lanes_locked(&r.in, sizeof r));
 	ck_assert(!lanes_locked(&r.in, sizeof r.in));
 }
@@ -157,11 +168,11 @@ START_TEST(where_nothing_is_left_the_heaviest_loses)
 {
 	uint64_t lost = 0;
 
-	for (uint64_t neighbour = 1; !lost; neighbour++)	/* each as much as it gets without another one's loss */
+	for (uint64_t neighbour = 1; !lost; neighbour++) /* each as much as it gets without another one's loss */
 		do {
 			arrives(SLOT, FUSE_OPEN);
 		} while (lanes_put(l, SLOT, false, LANE_ASK, neighbour, &lost) == PARKING_DONE && !lost);
-	ck_assert_uint_eq(lost, 2);		/* the oldest of the first, who has most */
+	ck_assert_uint_eq(lost, 2); /* the oldest of the first, who has most */
 	arrives(SLOT, FUSE_OPEN);
 	ck_assert_int_eq(lanes_put(l, SLOT, false, LANE_ASK, 99999, &lost), PARKING_DONE);
 	ck_assert_uint_eq(lost, 4);

@@ -1,10 +1,10 @@
-#include "fs/links.h"
+#include "fs/serve/links.h"
 
 #include <check.h>
 #include <stdlib.h>
 
-#include "fs/inode.h"
-#include "fs/vault.h"
+#include "fs/shared/inode.h"
+#include "fs/serve/vault.h"
 
 static struct vault *v;
 
@@ -28,14 +28,15 @@ START_TEST(there_are_two_while_a_rename_is_under_way)
 	links_begin(v, 7, 100);
 	ck_assert_uint_eq(links_of(v, 7), 2);
 	ck_assert_uint_eq(links_of(v, 8), 1);
-	seen(FUSE_RENAME2, dir_of(7));	/* the request itself, which comes twice where it had to wait */
+	seen(FUSE_RENAME2, dir_of(7)); /* the request itself, which comes twice where it had to wait */
 	ck_assert_uint_eq(links_of(v, 7), 2);
 	links_answered(v, dir_of(7), 100);
 	ck_assert_uint_eq(links_of(v, 7), 2);
 }
 END_TEST
 
-/* The kernel asks for names of its cache without the directory's lock: a LOOKUP may have been sent before the rename has ended. */
+/* The kernel asks for names of its cache without the directory's lock: a LOOKUP may have been sent before the rename
+ * has ended. */
 START_TEST(what_the_kernel_asks_without_the_lock_does_not_end_it)
 {
 	links_begin(v, 7, 100);
@@ -50,7 +51,8 @@ END_TEST
 
 START_TEST(what_is_asked_with_the_lock_ends_it)
 {
-	static const uint32_t locked[] = { FUSE_CREATE, FUSE_SYMLINK, FUSE_UNLINK, FUSE_MKDIR, FUSE_READDIR, FUSE_RENAME2 };
+	static const uint32_t locked[] = { FUSE_CREATE, FUSE_SYMLINK, FUSE_UNLINK,
+					   FUSE_MKDIR,  FUSE_READDIR, FUSE_RENAME2 };
 	for (size_t i = 0; i < sizeof locked / sizeof *locked; i++) {
 		links_begin(v, 7, 100 + 2 * i);
 		links_answered(v, dir_of(7), 100 + 2 * i);
@@ -80,7 +82,7 @@ START_TEST(where_all_places_are_taken_the_one_answered_first_goes)
 		links_begin(v, secret, 2 * secret);
 		ck_assert_uint_eq(links_of(v, secret), 2);
 	}
-	links_begin(v, 1000, 3000);	/* nothing was answered */
+	links_begin(v, 1000, 3000); /* nothing was answered */
 	ck_assert_uint_eq(links_of(v, 1000), 1);
 	links_answered(v, dir_of(9), 18);
 	links_begin(v, 1000, 3000);

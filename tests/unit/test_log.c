@@ -1,4 +1,4 @@
-#include "fs/log.h"
+#include "fs/common/log.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -18,7 +18,8 @@ static void said(bool journal, char ret[512])
 	struct stat st;
 
 	ck_assert_int_eq(fstat(fd, &st), 0);
-	snprintf(name, sizeof name, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino + !journal);
+	snprintf(name, sizeof name, "%llu:%llu", (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino + !journal);
 	setenv("JOURNAL_STREAM", name, 1);
 	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
 	log_open("worker", true);
@@ -46,7 +47,8 @@ START_TEST(says_name_and_pid_elsewhere)
 	char text[512], want[128];
 
 	said(false, text);
-	snprintf(want, sizeof want, "cofferd[%d] worker: one?two\ncofferd[%d] worker: call 7 was made\n", (int)getpid(), (int)getpid());
+	snprintf(want, sizeof want, "cofferd[%d] worker: one?two\ncofferd[%d] worker: call 7 was made\n", (int)getpid(),
+		 (int)getpid());
 	ck_assert_str_eq(text, want);
 }
 END_TEST
@@ -65,7 +67,7 @@ START_TEST(lines_that_a_caller_can_cause_are_few_and_counted)
 	for (int i = 1; i <= 1000; i++)
 		log_limited(&one, LOG_WARNING, "caller %d", i);
 	log_limited(&other, LOG_WARNING, "another kind");
-	log_limits_end();	/* its time is not over */
+	log_limits_end(); /* its time is not over */
 	one.began -= LOG_LIMIT_NS;
 	log_limits_end();
 	log_limits_end();
@@ -75,9 +77,12 @@ START_TEST(lines_that_a_caller_can_cause_are_few_and_counted)
 	for (char *p = text; (p = strchr(p, '\n')); p++)
 		n++;
 	ck_assert_uint_eq(n, LOG_LIMIT + 3);
-	snprintf(line, sizeof line, "worker: %u more lines of this kind were left out in 10 s, the last one: caller 1000\n", 1000 - LOG_LIMIT);
+	snprintf(line, sizeof line,
+		 "worker: %u more lines of this kind were left out in 10 s, the last one: caller 1000\n",
+		 1000 - LOG_LIMIT);
 	ck_assert_msg(strstr(text, line) != NULL, "%s", text);
-	ck_assert(strstr(text, "another kind\n") && strstr(text, "caller again\n") && strstr(text, "caller 5\n") && !strstr(text, "caller 6\n"));
+	ck_assert(strstr(text, "another kind\n") && strstr(text, "caller again\n") && strstr(text, "caller 5\n") &&
+		  !strstr(text, "caller 6\n"));
 	close(kept);
 	close(fd);
 }

@@ -1,5 +1,5 @@
 /* Who keeps a worker's memory after its death: until it is ended, and what it may do. */
-#include "fs/mm_holder.h"
+#include "fs/helpers/mm_holder.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -20,14 +20,16 @@
 
 #define TOUCHED (8u << 20)
 
-static struct shared { volatile int error; } *shared;	/* what the start said, 0: well; -1: nothing yet */
+static struct shared {
+	volatile int error;
+} * shared; /* what the start said, 0: well; -1: nothing yet */
 
 static void setup(void)
 {
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert(shared != MAP_FAILED);
 	shared->error = -1;
-	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);	/* of what a keeper leaves */
+	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0); /* of what a keeper leaves */
 }
 
 static void wait_a_little(void) { poll(NULL, 0, 1); }
@@ -127,7 +129,7 @@ START_TEST(keeps_the_memory_of_the_dead)
 	ck_assert_int_eq(getpriority(PRIO_PROCESS, (id_t)holder), 19);
 	ck_assert_uint_eq(descriptors(holder), 1);
 	ck_assert_int_eq(kill(worker, SIGKILL), 0);
-	ck_assert(WIFSIGNALED(status_of(worker)));	/* reaped, with its memory still there */
+	ck_assert(WIFSIGNALED(status_of(worker))); /* reaped, with its memory still there */
 	ck_assert_int_ge(atoi(status_word(holder, "VmRSS")), (int)(TOUCHED >> 10));
 	ck_assert_int_eq(kill(holder, SIGKILL), 0);
 	ck_assert(WIFSIGNALED(status_of(holder)));
@@ -180,7 +182,7 @@ START_TEST(dies_with_the_keeper)
 	ck_assert_int_eq(kill(keeper, SIGKILL), 0);
 	ck_assert(WIFSIGNALED(status_of(keeper)));
 	int status = 0;
-	const pid_t gone = wait(&status);		/* a worker of a real one dies with it, too: ours goes on */
+	const pid_t gone = wait(&status); /* a worker of a real one dies with it, too: ours goes on */
 	ck_assert(gone == worker || gone == holder);
 	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	kill(gone == worker ? holder : worker, SIGKILL);
@@ -197,7 +199,7 @@ START_TEST(does_not_start_without_its_keeper)
 	ck_assert_int_ge(worker, 0);
 	if (worker == 0)
 		_exit(mm_holder_start(1) == -ESRCH ? 0 : 1);
-	for (int i = 0; i < 2; i++)			/* and nothing of it is left */
+	for (int i = 0; i < 2; i++) /* and nothing of it is left */
 		ck_assert(wait(&status) > 0 && status == 0);
 	ck_assert_int_eq(wait(NULL), -1);
 }

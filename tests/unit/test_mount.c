@@ -1,4 +1,4 @@
-#include "fs/mount.h"
+#include "fs/keeper/mount.h"
 
 #include <check.h>
 #include <errno.h>

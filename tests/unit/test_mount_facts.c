@@ -1,9 +1,9 @@
-#include "fs/mount_facts.h"
+#include "fs/shared/mount_facts.h"
 
 #include <check.h>
 #include <string.h>
 
-#include "fs/shared.h"
+#include "fs/shared/shared.h"
 #include "suite.h"
 
 /* A mount whose kernel offered these flags and whose keeper answered those. */
@@ -82,7 +82,8 @@ END_TEST
 
 START_TEST(the_upper_flags_count_only_where_both_sides_know_them)
 {
-	const struct shared_init init = mount_of(~(uint64_t)FUSE_INIT_EXT, mount_flags_wanted() & ~(uint64_t)FUSE_INIT_EXT, STACK_DEPTH);
+	const struct shared_init init = mount_of(~(uint64_t)FUSE_INIT_EXT,
+						 mount_flags_wanted() & ~(uint64_t)FUSE_INIT_EXT, STACK_DEPTH);
 
 	ck_assert_str_eq(lacks(&init), "no_overlay resend shared_mmap ");
 }

@@ -1,4 +1,4 @@
-#include "fs/neighbour.h"
+#include "fs/caller/neighbour.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -9,49 +9,191 @@
 #define SECOND INT64_C(1000000000)
 
 #define OF(kind, value) ((uint64_t)(kind) << 56 | (value))
-#define OF_CGROUP UINT64_MAX	/* that of root's, by its cgroup */
-#define SUB(owner_, first_) { .in_range = true, .owner = (owner_), .first = (first_) }
+#define OF_CGROUP       UINT64_MAX /* that of root's, by its cgroup */
+#define SUB(owner_, first_)                                            \
+	{                                                              \
+		.in_range = true, .owner = (owner_), .first = (first_) \
+	}
 
-static const struct { struct neighbour_facts f; uint64_t neighbour; uint32_t owner; } cases[] = {
+static const struct {
+	struct neighbour_facts f;
+	uint64_t neighbour;
+	uint32_t owner;
+} cases[] = {
 	/* plain users */
 	{ { .uid = 1000, .host = true, .answered = true, .ancestry = { .known = true } }, 1000, 1000 },
 	{ { .uid = 0, .host = true, .answered = true, .ancestry = { .known = true } }, 0, 0 },
 	/* a setuid file of a subordinate uid: the user */
-	{ { .uid = 100005, .host = true, .answered = true, .ancestry = { .known = true }, .of_uid = SUB(1000, 100000) }, 1000, 1000 },
+	{ { .uid = 100005, .host = true, .answered = true, .ancestry = { .known = true }, .of_uid = SUB(1000, 100000) },
+	  1000,
+	  1000 },
 	/* in a user namespace of a user, whatever the uid, the cgroup's name and the mount namespace */
-	{ { .uid = 100005, .answered = true, .ancestry = { .known = true, .user_ns = 7, .owner = 1000 }, .of_uid = SUB(1000, 100000), .container = "podman:1" }, 1000, 1000 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 1000 }, .mnt_ns = 5, .our_mnt_ns = 6 }, 1000, 1000 },
+	{ { .uid = 100005,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 7, .owner = 1000 },
+	    .of_uid = SUB(1000, 100000),
+	    .container = "podman:1" },
+	  1000,
+	  1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 1000 },
+	    .mnt_ns = 5,
+	    .our_mnt_ns = 6 },
+	  1000,
+	  1000 },
 	/* one whose owner is itself a subordinate uid */
-	{ { .uid = 100007, .answered = true, .ancestry = { .known = true, .user_ns = 7, .owner = 100005 }, .of_owner = SUB(1000, 100000), .of_uid = SUB(1000, 100000) }, 1000, 1000 },
+	{ { .uid = 100007,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 7, .owner = 100005 },
+	    .of_owner = SUB(1000, 100000),
+	    .of_uid = SUB(1000, 100000) },
+	  1000,
+	  1000 },
 	/* what root made is told apart by itself: its share is not root's, and it has one, however many uids it has */
-	{ { .uid = 500000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 0 }, .of_uid = SUB(SUBUID_ROOT, 500000) }, OF(NEIGHBOUR_USER_NS, 7), 500000 },
-	{ { .uid = 500000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 0 }, .of_uid = SUB(110, 500000), .container = "docker:1" }, OF(NEIGHBOUR_USER_NS, 7), 110 },
-	{ { .uid = 0, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1" }, OF(NEIGHBOUR_PID_NS, 8), 0 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .container = "docker:1" }, OF(NEIGHBOUR_PID_NS, 8), 1000 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .container = "docker:1", .unit = "docker-1.scope" }, OF(NEIGHBOUR_PID_NS, 8), 1000 },
-	{ { .uid = 700000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8 }, .container = "machine:a" }, OF(NEIGHBOUR_USER_NS, 7), 700000 },
+	{ { .uid = 500000,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 0 },
+	    .of_uid = SUB(SUBUID_ROOT, 500000) },
+	  OF(NEIGHBOUR_USER_NS, 7),
+	  500000 },
+	{ { .uid = 500000,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 0 },
+	    .of_uid = SUB(110, 500000),
+	    .container = "docker:1" },
+	  OF(NEIGHBOUR_USER_NS, 7),
+	  110 },
+	{ { .uid = 0,
+	    .answered = true,
+	    .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true },
+	    .mnt_ns = 5,
+	    .our_mnt_ns = 6,
+	    .container = "docker:1" },
+	  OF(NEIGHBOUR_PID_NS, 8),
+	  0 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true },
+	    .container = "docker:1" },
+	  OF(NEIGHBOUR_PID_NS, 8),
+	  1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true },
+	    .container = "docker:1",
+	    .unit = "docker-1.scope" },
+	  OF(NEIGHBOUR_PID_NS, 8),
+	  1000 },
+	{ { .uid = 700000,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8 },
+	    .container = "machine:a" },
+	  OF(NEIGHBOUR_USER_NS, 7),
+	  700000 },
 	/* what a program that is setuid root makes for a user, as often as the user likes */
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6 }, 1000, 1000 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .container = "docker:1", .unit = "user@1000.service" }, 1000, 1000 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true }, .container = "docker:1", .unit = "session-3.scope" }, 1000, 1000 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 0 } }, 1000, 1000 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 1000 } }, 1000, 1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true },
+	    .mnt_ns = 5,
+	    .our_mnt_ns = 6 },
+	  1000,
+	  1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true },
+	    .container = "docker:1",
+	    .unit = "user@1000.service" },
+	  1000,
+	  1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .pid_ns = 8, .pid_ns_ours = true },
+	    .container = "docker:1",
+	    .unit = "session-3.scope" },
+	  1000,
+	  1000 },
+	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 7, .pid_ns = 8, .owner = 0 } },
+	  1000,
+	  1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 1000 } },
+	  1000,
+	  1000 },
 	/* namespaces that a container's root makes inside are inside */
-	{ { .uid = 0, .answered = true, .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 0 } }, OF(NEIGHBOUR_PID_NS, 8), 0 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 1000 }, .container = "docker:1" }, OF(NEIGHBOUR_PID_NS, 8), 1000 },
+	{ { .uid = 0,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 0 } },
+	  OF(NEIGHBOUR_PID_NS, 8),
+	  0 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 9, .pid_ns = 8, .pid_ns_ours = true, .owner = 1000 },
+	    .container = "docker:1" },
+	  OF(NEIGHBOUR_PID_NS, 8),
+	  1000 },
 	/* --pid=host: by the cgroup, else by the mount namespace */
-	{ { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6 }, OF(NEIGHBOUR_MNT_NS, 5), 0 },
+	{ { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6 },
+	  OF(NEIGHBOUR_MNT_NS, 5),
+	  0 },
 	{ { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 6, .our_mnt_ns = 6 }, 0, 0 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .mnt_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1" }, OF_CGROUP, 1000 },
-	{ { .uid = 500000, .answered = true, .ancestry = { .known = true, .mnt_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6, .of_uid = SUB(1000, 500000), .container = "docker:1" }, OF_CGROUP, 1000 },
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .mnt_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6 }, 1000, 1000 },	/* a service with PrivateTmp= */
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true, .mnt_ns_ours = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1", .unit = "user@1000.service" }, 1000, 1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .mnt_ns_ours = true },
+	    .mnt_ns = 5,
+	    .our_mnt_ns = 6,
+	    .container = "docker:1" },
+	  OF_CGROUP,
+	  1000 },
+	{ { .uid = 500000,
+	    .answered = true,
+	    .ancestry = { .known = true, .mnt_ns_ours = true },
+	    .mnt_ns = 5,
+	    .our_mnt_ns = 6,
+	    .of_uid = SUB(1000, 500000),
+	    .container = "docker:1" },
+	  OF_CGROUP,
+	  1000 },
+	/* a service with PrivateTmp= */
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .mnt_ns_ours = true },
+	    .mnt_ns = 5,
+	    .our_mnt_ns = 6 },
+	  1000,
+	  1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true, .mnt_ns_ours = true },
+	    .mnt_ns = 5,
+	    .our_mnt_ns = 6,
+	    .container = "docker:1",
+	    .unit = "user@1000.service" },
+	  1000,
+	  1000 },
 	/* a user's cgroup may have any name */
-	{ { .uid = 1000, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1" }, 1000, 1000 },
+	{ { .uid = 1000,
+	    .answered = true,
+	    .ancestry = { .known = true },
+	    .mnt_ns = 5,
+	    .our_mnt_ns = 6,
+	    .container = "docker:1" },
+	  1000,
+	  1000 },
 	/* ranges of nobody who is known */
-	{ { .uid = 500005, .answered = true, .ancestry = { .known = true }, .of_uid = SUB(SUBUID_ROOT, 500000) }, OF(NEIGHBOUR_RANGE, 500000), 500005 },
-	{ { .uid = 500005, .answered = true, .ancestry = { .known = true }, .of_uid = SUB(SUBUID_UNKNOWN, 500000) }, OF(NEIGHBOUR_RANGE, 500000), OWNER_UNKNOWN },
-	{ { .uid = 7, .answered = true, .ancestry = { .known = true, .user_ns = 7, .owner = 500005 }, .of_owner = SUB(SUBUID_UNKNOWN, 500000) }, OF(NEIGHBOUR_RANGE, 500000), OWNER_UNKNOWN },
+	{ { .uid = 500005, .answered = true, .ancestry = { .known = true }, .of_uid = SUB(SUBUID_ROOT, 500000) },
+	  OF(NEIGHBOUR_RANGE, 500000),
+	  500005 },
+	{ { .uid = 500005, .answered = true, .ancestry = { .known = true }, .of_uid = SUB(SUBUID_UNKNOWN, 500000) },
+	  OF(NEIGHBOUR_RANGE, 500000),
+	  OWNER_UNKNOWN },
+	{ { .uid = 7,
+	    .answered = true,
+	    .ancestry = { .known = true, .user_ns = 7, .owner = 500005 },
+	    .of_owner = SUB(SUBUID_UNKNOWN, 500000) },
+	  OF(NEIGHBOUR_RANGE, 500000),
+	  OWNER_UNKNOWN },
 	/* nothing is known */
 	{ { .uid = 1000 }, 1000, OWNER_UNKNOWN },
 	{ { .uid = 1000, .answered = true }, 1000, OWNER_UNKNOWN },
@@ -60,12 +202,18 @@ static const struct { struct neighbour_facts f; uint64_t neighbour; uint32_t own
 /* What is known of a thread of root's at once. */
 START_TEST(a_cgroup_tells_containers_from_root)
 {
-	const struct neighbour_facts f = { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1", .unit = "" };
+	const struct neighbour_facts f = { .uid = 0,
+					   .answered = true,
+					   .ancestry = { .known = true },
+					   .mnt_ns = 5,
+					   .our_mnt_ns = 6,
+					   .container = "docker:1",
+					   .unit = "" };
 
 	ck_assert_uint_eq(neighbour_of_cgroup("docker:1", ""), neighbour_of(&f));
 	ck_assert_uint_ne(neighbour_of_cgroup("docker:2", ""), neighbour_of(&f));
 	ck_assert_uint_eq(neighbour_of_cgroup("", ""), 0);
-	ck_assert_uint_eq(neighbour_of_cgroup("docker:1", "session-3.scope"), 0);	/* which a user has named */
+	ck_assert_uint_eq(neighbour_of_cgroup("docker:1", "session-3.scope"), 0); /* which a user has named */
 }
 END_TEST
 
@@ -75,7 +223,8 @@ START_TEST(tells_neighbours_apart)
 
 	f.container = f.container ? f.container : "";
 	f.unit = f.unit ? f.unit : "";
-	const uint64_t want = cases[_i].neighbour == OF_CGROUP ? neighbour_of_cgroup(f.container, f.unit) : cases[_i].neighbour;
+	const uint64_t want = cases[_i].neighbour == OF_CGROUP ? neighbour_of_cgroup(f.container, f.unit)
+							       : cases[_i].neighbour;
 	ck_assert_msg(neighbour_of(&f) == want, "%d: %llx", _i, (unsigned long long)neighbour_of(&f));
 	ck_assert_msg(neighbour_owner(&f) == cases[_i].owner, "%d: %u", _i, neighbour_owner(&f));
 }
@@ -83,13 +232,20 @@ END_TEST
 
 START_TEST(containers_of_the_hosts_pid_namespace_are_told_apart_by_their_cgroup)
 {
-	struct neighbour_facts f = { .uid = 0, .answered = true, .ancestry = { .known = true }, .mnt_ns = 5, .our_mnt_ns = 6, .container = "docker:1", .unit = "" }, g = f;
+	struct neighbour_facts f = { .uid = 0,
+				     .answered = true,
+				     .ancestry = { .known = true },
+				     .mnt_ns = 5,
+				     .our_mnt_ns = 6,
+				     .container = "docker:1",
+				     .unit = "" },
+			       g = f;
 	uint64_t one = neighbour_of(&f);
 
 	ck_assert_uint_eq(one >> 56, NEIGHBOUR_CGROUP);
 	g.mnt_ns = 77;
 	ck_assert_uint_eq(neighbour_of(&g), one);
-	g.ancestry.user_ns = 9;		/* made inside it */
+	g.ancestry.user_ns = 9; /* made inside it */
 	ck_assert_uint_eq(neighbour_of(&g), one);
 	g.container = "docker:2";
 	ck_assert_uint_ne(neighbour_of(&g), one);
@@ -117,7 +273,9 @@ static struct neighbours *n;
 
 static void setup(void)
 {
-	const struct subuid_range ranges[] = { { 100000, 165535, 1000 }, { 165536, 231071, 1001 }, { 500000, 565535, SUBUID_ROOT } };
+	const struct subuid_range ranges[] = { { 100000, 165535, 1000 },
+					       { 165536, 231071, 1001 },
+					       { 500000, 565535, SUBUID_ROOT } };
 	struct subuid_table t = { 3, malloc(sizeof ranges) };
 
 	memcpy(t.ranges, ranges, sizeof ranges);
@@ -128,10 +286,7 @@ static void setup(void)
 	ck_assert_uint_eq(neighbours_ranges(n), 5);
 }
 
-static void teardown(void)
-{
-	neighbours_free(n);
-}
+static void teardown(void) { neighbours_free(n); }
 
 START_TEST(guesses_by_range)
 {
@@ -174,7 +329,7 @@ START_TEST(no_neighbour_flushes_what_was_learned_of_others)
 	for (uint32_t k = 0; k < OTHERS; k++)
 		known += neighbours_guess(n, 600000 + k) == OF(NEIGHBOUR_USER_NS, k + 1);
 	ck_assert_uint_eq(known, OTHERS);
-	for (uint32_t k = 0; k < 200000; k++)	/* one container with all the uids that it likes */
+	for (uint32_t k = 0; k < 200000; k++) /* one container with all the uids that it likes */
 		neighbours_learn(n, 2000000 + k, OF(NEIGHBOUR_PID_NS, 9), 2 * SECOND);
 	for (uint32_t k = 0; k < OTHERS; k++)
 		kept += neighbours_guess(n, 600000 + k) == OF(NEIGHBOUR_USER_NS, k + 1);

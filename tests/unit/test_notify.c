@@ -1,4 +1,5 @@
-/* What is said to a service manager, and what it kept: on a socket of the test's own, in the words that sd_notify(3) and sd_listen_fds(3) lay down. */
+/* What is said to a service manager, and what it kept: on a socket of the test's own, in the words that sd_notify(3)
+ * and sd_listen_fds(3) lay down. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/notify.h"
+#include "fs/keeper/notify.h"
 
 static int manager = -1;
 static char address[64];
@@ -24,7 +25,9 @@ static void listen_as_manager(void)
 	memcpy(a.sun_path, address, strlen(address));
 	a.sun_path[0] = '\0';
 	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-	ck_assert_int_eq(bind(manager, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(address))), 0);
+	ck_assert_int_eq(bind(manager, (struct sockaddr *)&a,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(address))),
+			 0);
 	setenv("NOTIFY_SOCKET", address, 1);
 }
 
@@ -39,7 +42,10 @@ static void leave(void)
 /* One message, and the descriptor that came with it (-1: none). */
 static void heard(char ret_text[256], int *ret_fd)
 {
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } u;
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} u;
 	struct iovec iov = { ret_text, 255 };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf, .msg_controllen = sizeof u.buf };
 	ssize_t n = recvmsg(manager, &m, 0);
@@ -76,7 +82,13 @@ END_TEST
 
 START_TEST(is_silent_without_a_manager)
 {
-	static const char *const addresses[] = { NULL, "", "relative", "@", "vsock:2:1", "/with/a/name/that/is/much/too/long/for/an/address/of/a/local/socket/which/has/room/for/only/a/hundred/and/eight/bytes" };
+	static const char *const addresses[] = { NULL,
+						 "",
+						 "relative",
+						 "@",
+						 "vsock:2:1",
+						 "/with/a/name/that/is/much/too/long/for/an/address/of/a/local/socket/"
+						 "which/has/room/for/only/a/hundred/and/eight/bytes" };
 	struct notify n;
 
 	if (addresses[_i])
@@ -103,7 +115,7 @@ START_TEST(lives_only_while_it_serves)
 	ck_heard("WATCHDOG=1");
 	ck_assert_int_eq(notify_alive(&n, true, 5400), 600);
 	ck_heard("");
-	ck_assert_int_eq(notify_alive(&n, false, 6000), 1000);	/* due, and not true */
+	ck_assert_int_eq(notify_alive(&n, false, 6000), 1000); /* due, and not true */
 	ck_heard("");
 	ck_assert_int_eq(notify_alive(&n, true, 7001), 1000);
 	ck_heard("WATCHDOG=1");
@@ -144,7 +156,8 @@ START_TEST(gives_a_descriptor_to_keep)
 }
 END_TEST
 
-/* In a child, where descriptors 3 and up can be arranged: two, and their names. The child's exit status is the number of what it finds wrong. */
+/* In a child, where descriptors 3 and up can be arranged: two, and their names. The child's exit status is the number
+ * of what it finds wrong. */
 static int taken(const char *names, const char *pid, size_t max)
 {
 	struct notify_kept kept[8];
@@ -163,16 +176,27 @@ static int taken(const char *names, const char *pid, size_t max)
 	for (size_t i = 0; i < n; i++)
 		if (!(fcntl(kept[i].fd, F_GETFD) & FD_CLOEXEC))
 			return 91;
-	if (n == 2 && (strcmp(kept[0].name, "fuse") || strcmp(kept[1].name, "shared") || kept[0].fd != 3 || kept[1].fd != 4))
+	if (n == 2 &&
+	    (strcmp(kept[0].name, "fuse") || strcmp(kept[1].name, "shared") || kept[0].fd != 3 || kept[1].fd != 4))
 		return 92;
 	return (int)n;
 }
 
 START_TEST(takes_back_what_was_kept)
 {
-	static const struct { const char *names, *pid; size_t max; int want; } cases[] = {
-		{ "fuse:shared", NULL, 8, 2 }, { "fuse:shared", NULL, 1, 1 }, { "fuse:shared", "1", 8, 0 }, { "fuse", NULL, 8, 1 }, { "", NULL, 8, 0 }, { ":shared", NULL, 8, 1 },
-		{ "a-name-that-is-longer-than-any-that-we-give:shared", NULL, 8, 1 }, { "fuse:shared", "x", 8, 0 },
+	static const struct {
+		const char *names, *pid;
+		size_t max;
+		int want;
+	} cases[] = {
+		{ "fuse:shared", NULL, 8, 2 },
+		{ "fuse:shared", NULL, 1, 1 },
+		{ "fuse:shared", "1", 8, 0 },
+		{ "fuse", NULL, 8, 1 },
+		{ "", NULL, 8, 0 },
+		{ ":shared", NULL, 8, 1 },
+		{ "a-name-that-is-longer-than-any-that-we-give:shared", NULL, 8, 1 },
+		{ "fuse:shared", "x", 8, 0 },
 	};
 	int status;
 	pid_t pid = fork();

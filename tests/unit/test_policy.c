@@ -27,7 +27,8 @@ static struct policy_change add(uint64_t id, const char *role, const char *princ
 	return c;
 }
 
-static struct policy_change add_window(uint64_t id, const char *principal, const char *scope, int64_t from, int64_t until)
+static struct policy_change add_window(uint64_t id, const char *principal, const char *scope, int64_t from,
+				       int64_t until)
 {
 	struct policy_change c = add(id, "secrets-user", principal, scope);
 
@@ -164,8 +165,8 @@ START_TEST(supplementary_groups_count)
 	static const uint32_t groups[] = { 4, 27, 2000 };
 	const struct policy_caller c = { .uid = 1000, .gid = 1000, .groups = groups, .n_groups = 3 };
 	struct policy_change changes[] = {
-		add(1, "secrets-user", "group:4", "first"),  add(2, "secrets-user", "group:2000", "last"),
-		add(3, "secrets-user", "group:1000", "own"), add(4, "secrets-user", "group:28", "other"),
+		add(1, "secrets-user", "group:4", "first"),         add(2, "secrets-user", "group:2000", "last"),
+		add(3, "secrets-user", "group:1000", "own"),        add(4, "secrets-user", "group:28", "other"),
 		add(5, "secrets-user", "group:4,group:27", "both"), add(6, "secrets-user", "group:4,group:28", "half"),
 	};
 	struct policy *p = policy_of(changes, 6);
@@ -204,27 +205,31 @@ static int64_t time_of_questions(const struct policy *p, const struct policy_cal
 	return least;
 }
 
-/* Whoever has a user namespace with 65,536 subordinate gids can be in all of them, and is asked about each name of the vault when it lists it. */
+/* Whoever has a user namespace with 65,536 subordinate gids can be in all of them, and is asked about each name of the
+ * vault when it lists it. */
 START_TEST(all_groups_that_there_can_be_cost_little_more_than_one)
 {
 	enum { MANY = 65536, FIRST = 100000 };
 	static uint32_t groups[MANY];
 	struct policy_change changes[] = {
-		add(1, "secrets-user", "group:4", "below"),	 add(2, "secrets-user", "group:100000", "first"), add(3, "secrets-user", "group:123456", "middle"),
-		add(4, "secrets-user", "group:165535", "last"), add(5, "secrets-user", "group:165536", "above"), add(6, "secrets-user", "group:4000000000", "far"),
+		add(1, "secrets-user", "group:4", "below"),       add(2, "secrets-user", "group:100000", "first"),
+		add(3, "secrets-user", "group:123456", "middle"), add(4, "secrets-user", "group:165535", "last"),
+		add(5, "secrets-user", "group:165536", "above"),  add(6, "secrets-user", "group:4000000000", "far"),
 	};
 	const char *const of_caller[] = { "first", "middle", "last" }, *const of_others[] = { "below", "above", "far" };
 	struct policy *p = policy_of(changes, 6);
 
 	for (uint32_t i = 0; i < MANY; i++)
 		groups[i] = FIRST + i;
-	const struct policy_caller one = { .uid = 1000, .gid = 1000, .groups = groups, .n_groups = 1 }, all = { .uid = 1000, .gid = 1000, .groups = groups, .n_groups = MANY };
+	const struct policy_caller one = { .uid = 1000, .gid = 1000, .groups = groups, .n_groups = 1 },
+				   all = { .uid = 1000, .gid = 1000, .groups = groups, .n_groups = MANY };
 	for (uint64_t i = 0; i < 3; i++) {
 		ck_assert_uint_eq(who_lets(p, &all, of_caller[i]), i + 2);
 		ck_assert_uint_eq(who_lets(p, &all, of_others[i]), 0);
 	}
 	const int64_t with_one = time_of_questions(p, &one), with_all = time_of_questions(p, &all);
-	ck_assert_msg(with_all < 100 * with_one, "%lld ns with one group, %lld ns with %d", (long long)with_one, (long long)with_all, MANY);
+	ck_assert_msg(with_all < 100 * with_one, "%lld ns with one group, %lld ns with %d", (long long)with_one,
+		      (long long)with_all, MANY);
 	policy_unref(p);
 }
 END_TEST
@@ -275,8 +280,9 @@ END_TEST
 START_TEST(scopes_decide_as_they_cover)
 {
 	static const char *const scopes[] = { "*", "d*", "db", "db*", "db-*", "db-a", "db-a*", "db-ab", "e", "db-a.b" };
-	static const char *const resources[] = { NULL, "*", "d", "d*", "db", "db*", "db-", "db-*", "db-a", "db-a*", "db-ab",
-						 "db-abc", "db-b", "e", "e*", "f", "db-a.b", "db-a_b" };
+	static const char *const resources[] = { NULL,   "*",    "d",    "d*",    "db",     "db*",
+						 "db-",  "db-*", "db-a", "db-a*", "db-ab",  "db-abc",
+						 "db-b", "e",    "e*",   "f",     "db-a.b", "db-a_b" };
 
 	for (size_t i = 0; i < sizeof(scopes) / sizeof(scopes[0]); i++) {
 		struct policy_change c[] = { add(1, "secrets-user", "user:1000", scopes[i]) };
@@ -303,7 +309,8 @@ START_TEST(the_longest_names_and_prefixes_are_found)
 	prefix[NAME_LEN_MAX - 1] = '*';
 	strcpy(other, name);
 	other[NAME_LEN_MAX - 1] = 'm';
-	struct policy_change c[] = { add(1, "secrets-user", "user:1000", name), add(2, "secrets-user", "user:1001", prefix) };
+	struct policy_change c[] = { add(1, "secrets-user", "user:1000", name),
+				     add(2, "secrets-user", "user:1001", prefix) };
 	struct policy *p = policy_of(c, 2);
 
 	ck_assert_uint_eq(who_lets(p, &alice, name), 1);
@@ -323,8 +330,10 @@ START_TEST(windows_open_and_close_at_the_nanosecond)
 	static const struct {
 		int64_t now;
 		enum policy_decision want;
-	} rows[] = { { INT64_MIN, POLICY_DENY }, { 0, POLICY_DENY },	{ 499, POLICY_DENY }, { 500, POLICY_ALLOW },
-		     { 501, POLICY_ALLOW },	 { 599, POLICY_ALLOW }, { 600, POLICY_DENY }, { INT64_MAX, POLICY_DENY } };
+	} rows[] = {
+		{ INT64_MIN, POLICY_DENY }, { 0, POLICY_DENY },    { 499, POLICY_DENY }, { 500, POLICY_ALLOW },
+		{ 501, POLICY_ALLOW },      { 599, POLICY_ALLOW }, { 600, POLICY_DENY }, { INT64_MAX, POLICY_DENY }
+	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct policy_answer a = ask(p, &alice, ACTION_SECRETS_GET, "db", rows[i].now);
@@ -352,7 +361,8 @@ END_TEST
 
 START_TEST(times_before_the_epoch_are_times)
 {
-	struct policy_change c[] = { add_window(1, "user:1000", "db", -20, -10), add_window(2, "user:1000", "db", -20, 5) };
+	struct policy_change c[] = { add_window(1, "user:1000", "db", -20, -10),
+				     add_window(2, "user:1000", "db", -20, 5) };
 	struct policy *p = policy_of(c, 2);
 
 	ck_assert_uint_eq(ask(p, &alice, ACTION_SECRETS_GET, "db", -15).binding, 2);
@@ -365,8 +375,8 @@ END_TEST
 START_TEST(the_binding_that_holds_longest_decides)
 {
 	struct policy_change c[] = {
-		add_window(1, "user:1000", "db", 0, 2000),  add_window(2, "user:1000", "d*", 0, 3000),
-		add_window(3, "everyone", "*", 0, 2500),    add_window(4, "user:1000", "db", 0, 900),
+		add_window(1, "user:1000", "db", 0, 2000),   add_window(2, "user:1000", "d*", 0, 3000),
+		add_window(3, "everyone", "*", 0, 2500),     add_window(4, "user:1000", "db", 0, 900),
 		add_window(5, "user:1000", "*", 1001, 9000),
 	};
 	struct policy *p = policy_of(c, 5);
@@ -416,7 +426,8 @@ END_TEST
 
 START_TEST(actions_are_the_union_of_what_binds)
 {
-	struct policy_change c[] = { add(1, "secrets-user", "user:1000", "db*"), add(2, "purge-operator", "everyone", "db"),
+	struct policy_change c[] = { add(1, "secrets-user", "user:1000", "db*"),
+				     add(2, "purge-operator", "everyone", "db"),
 				     add(3, "crypto-officer", "user:1000", "other") };
 	struct policy *p = policy_of(c, 3);
 	action_set user = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_LIST);
@@ -433,7 +444,8 @@ END_TEST
 
 START_TEST(decide_any_asks_for_no_name)
 {
-	struct policy_change c[] = { add(1, "secrets-user", "user:1000,host", "db"), add_window(2, "user:1001", "x", 0, NOW) };
+	struct policy_change c[] = { add(1, "secrets-user", "user:1000,host", "db"),
+				     add_window(2, "user:1001", "x", 0, NOW) };
 	struct policy *p = policy_of(c, 2);
 	struct policy_caller alice_outside = alice;
 
@@ -449,7 +461,8 @@ END_TEST
 
 START_TEST(a_custom_role_changes_under_its_bindings)
 {
-	struct policy_change first[] = { role(1000, "ci", ACTION_BIT(ACTION_SECRETS_GET)), add(1, "ci", "user:1000", "db") };
+	struct policy_change first[] = { role(1000, "ci", ACTION_BIT(ACTION_SECRETS_GET)),
+					 add(1, "ci", "user:1000", "db") };
 	struct policy *old = policy_of(first, 2), *next;
 	struct policy_change second = role(1000, "ci", ACTION_BIT(ACTION_SECRETS_SET));
 
@@ -501,7 +514,8 @@ START_TEST(refuses_what_is_there_and_what_is_not)
 {
 	struct policy_change one[] = { add(1, "reader", "user:1", "db") };
 	struct policy *p = policy_of(one, 1), *next = NULL;
-	struct policy_change twice = add(1, "auditor", "host", "*"), gone = removal(2), unknown = add(3, "nobody-knows", "host", "*");
+	struct policy_change twice = add(1, "auditor", "host", "*"), gone = removal(2),
+			     unknown = add(3, "nobody-knows", "host", "*");
 	struct policy_change again[] = { removal(1), removal(1) };
 
 	ck_assert_int_eq(policy_apply(p, &twice, 1, &next), -EEXIST);
@@ -526,9 +540,14 @@ START_TEST(refuses_roles_that_would_change_what_others_mean)
 		struct policy_change c;
 		int r;
 	} rows[] = {
-		{ role(1, "administrator", 1), -EINVAL }, { role(1, "mine", 1), -EINVAL },	{ role(999, "mine", 1), -EINVAL },
-		{ role(1001, "reader", 1), -EINVAL },	  { role(1001, "Mine", 1), -EINVAL },	{ role(1001, "", 1), -EINVAL },
-		{ role(1001, "ci", 1), -EEXIST },	  { role(1000, "renamed", 1), -EINVAL },
+		{ role(1, "administrator", 1), -EINVAL },
+		{ role(1, "mine", 1), -EINVAL },
+		{ role(999, "mine", 1), -EINVAL },
+		{ role(1001, "reader", 1), -EINVAL },
+		{ role(1001, "Mine", 1), -EINVAL },
+		{ role(1001, "", 1), -EINVAL },
+		{ role(1001, "ci", 1), -EEXIST },
+		{ role(1000, "renamed", 1), -EINVAL },
 		{ role(1001, "mine", ACTION_ALL + 1), -EINVAL },
 	};
 
@@ -555,8 +574,9 @@ END_TEST
 
 START_TEST(changes_apply_in_order)
 {
-	struct policy_change c[] = { add(1, "secrets-user", "user:1000", "db"), removal(1), add(1, "secrets-user", "user:1001", "db"),
-				     role(1000, "ci", 0), role(1000, "ci", ACTION_BIT(ACTION_SECRETS_SET)) };
+	struct policy_change c[] = { add(1, "secrets-user", "user:1000", "db"), removal(1),
+				     add(1, "secrets-user", "user:1001", "db"), role(1000, "ci", 0),
+				     role(1000, "ci", ACTION_BIT(ACTION_SECRETS_SET)) };
 	struct policy *p = policy_of(c, 5);
 
 	ck_assert_uint_eq(who_lets(p, &alice, "db"), 0);
@@ -584,7 +604,7 @@ START_TEST(old_snapshots_answer_as_before)
 			ck_assert_uint_eq(who_lets(s[i], &alice, name), i == 2 * k + 1 ? i : 0);
 		}
 	}
-	for (unsigned i = 0; i <= 100; i++)	/* oldest first: what is shared must outlive it */
+	for (unsigned i = 0; i <= 100; i++) /* oldest first: what is shared must outlive it */
 		policy_unref(s[i]);
 }
 END_TEST
@@ -794,7 +814,8 @@ static struct policy_change unblock(uint64_t id)
 
 START_TEST(a_block_overrides_every_binding_until_it_is_gone)
 {
-	const struct policy_change grants[] = { add(1, "secrets-user", "everyone", "*"), add(2, "administrator", "user:1000", "*"), block(3, "user:1000") };
+	const struct policy_change grants[] = { add(1, "secrets-user", "everyone", "*"),
+						add(2, "administrator", "user:1000", "*"), block(3, "user:1000") };
 	const struct policy_change gone = unblock(3);
 	struct policy *p = policy_of(grants, 3);
 	struct policy_answer a = ask(p, &alice, ACTION_SECRETS_GET, "db", NOW);
@@ -817,40 +838,81 @@ START_TEST(blocks_speak_of_groups_and_narrow_by_commas)
 {
 	static const uint32_t groups[] = { 27, 50 };
 	const struct policy_caller member = { .uid = 1002, .gid = 1002, .groups = groups, .n_groups = 2 };
-	const struct policy_change grants[] = { add(1, "secrets-user", "everyone", "*"), block(7, "group:50"), block(5, "user:1000,group:27"), block(6, "user:1002") };
+	const struct policy_change grants[] = { add(1, "secrets-user", "everyone", "*"), block(7, "group:50"),
+						block(5, "user:1000,group:27"), block(6, "user:1002") };
 	struct policy *p = policy_of(grants, 4);
 
-	ck_assert_uint_eq(ask(p, &member, ACTION_SECRETS_GET, "db", NOW).block, 6);	/* the lowest of two */
-	ck_assert_int_eq(ask(p, &alice, ACTION_SECRETS_GET, "db", NOW).decision, POLICY_ALLOW);	/* not in group 27 */
+	ck_assert_uint_eq(ask(p, &member, ACTION_SECRETS_GET, "db", NOW).block, 6);             /* the lowest of two */
+	ck_assert_int_eq(ask(p, &alice, ACTION_SECRETS_GET, "db", NOW).decision, POLICY_ALLOW); /* not in group 27 */
 	policy_unref(p);
 }
 END_TEST
 
 /* What is known of whose process it is, what blocks there are, and which of them denies. */
-static const struct { struct policy_caller c; uint32_t account_group; const char *blocks[2]; uint64_t denies; } accounts[] = {
+static const struct {
+	struct policy_caller c;
+	uint32_t account_group;
+	const char *blocks[2];
+	uint64_t denies;
+} accounts[] = {
 	/* uid and groups say all */
 	{ { .uid = 1000, .gid = 1000 }, 0, { "user:1001", "group:50" }, 0 },
 	{ { .uid = 1000, .gid = 1000, .owner = 1001 }, 50, { "user:1001", "group:50" }, 0 },
 	/* a subordinate uid: its user's blocks too, and not another's */
-	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 0, { "user:1002", "user:1001" }, 2 },
-	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 0, { "user:100005", "user:1001" }, 1 },
-	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 0, { "user:1001,group:7", "user:1001,group:8" }, 1 },
-	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 0, { "user:1001,group:8", "user:1002" }, 0 },
+	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 },
+	  0,
+	  { "user:1002", "user:1001" },
+	  2 },
+	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 },
+	  0,
+	  { "user:100005", "user:1001" },
+	  1 },
+	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 },
+	  0,
+	  { "user:1001,group:7", "user:1001,group:8" },
+	  1 },
+	{ { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 },
+	  0,
+	  { "user:1001,group:8", "user:1002" },
+	  0 },
 	/* groups that were given up */
-	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 50, { "group:51", "group:50" }, 2 },
-	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 50, { "group:7,group:50", "group:50" }, 1 },
-	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 }, 50, { "user:1002,group:50", "user:1001,group:51" }, 0 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 },
+	  50,
+	  { "group:51", "group:50" },
+	  2 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 },
+	  50,
+	  { "group:7,group:50", "group:50" },
+	  1 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001 },
+	  50,
+	  { "user:1002,group:50", "user:1001,group:51" },
+	  0 },
 	/* what is not known holds */
-	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = 1001 }, 0, { "user:1002", "group:51" }, 2 },
-	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = 1001 }, 0, { "user:1002,group:51", "user:1003" }, 0 },
-	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = POLICY_OWNER_UNKNOWN }, 0, { "user:1003", "user:1002" }, 1 },
-	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = POLICY_OWNER_UNKNOWN }, 0, { "group:51", "user:1002" }, 2 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = 1001 },
+	  0,
+	  { "user:1002", "group:51" },
+	  2 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = 1001 },
+	  0,
+	  { "user:1002,group:51", "user:1003" },
+	  0 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_UNKNOWN, .owner = POLICY_OWNER_UNKNOWN },
+	  0,
+	  { "user:1003", "user:1002" },
+	  1 },
+	{ { .uid = 1001, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = POLICY_OWNER_UNKNOWN },
+	  0,
+	  { "group:51", "user:1002" },
+	  2 },
 };
 
 START_TEST(a_block_holds_for_whoever_it_means)
 {
 	for (size_t i = 0; i < sizeof(accounts) / sizeof(accounts[0]); i++) {
-		const struct policy_change changes[] = { add(9, "secrets-user", "everyone", "*"), block(1, accounts[i].blocks[0]), block(2, accounts[i].blocks[1]) };
+		const struct policy_change changes[] = { add(9, "secrets-user", "everyone", "*"),
+							 block(1, accounts[i].blocks[0]),
+							 block(2, accounts[i].blocks[1]) };
 		struct policy *p = policy_of(changes, 3);
 		struct policy_caller c = accounts[i].c;
 
@@ -869,8 +931,14 @@ END_TEST
 START_TEST(an_account_gives_no_right)
 {
 	static const uint32_t groups[] = { 50 };
-	const struct policy_caller c = { .uid = 100005, .gid = 7, .account = POLICY_ACCOUNT_KNOWN, .owner = 1001, .account_groups = groups, .n_account_groups = 1 };
-	const struct policy_change grants[] = { add(1, "secrets-user", "user:1001", "*"), add(2, "secrets-user", "group:50", "*") };
+	const struct policy_caller c = { .uid = 100005,
+					 .gid = 7,
+					 .account = POLICY_ACCOUNT_KNOWN,
+					 .owner = 1001,
+					 .account_groups = groups,
+					 .n_account_groups = 1 };
+	const struct policy_change grants[] = { add(1, "secrets-user", "user:1001", "*"),
+						add(2, "secrets-user", "group:50", "*") };
 	struct policy *p = policy_of(grants, 2);
 
 	ck_assert_int_eq(ask(p, &c, ACTION_SECRETS_GET, "db", NOW).decision, POLICY_DENY);
@@ -898,7 +966,9 @@ END_TEST
 
 START_TEST(administrators_that_a_block_covers_do_not_count)
 {
-	const struct policy_change grants[] = { add(1, "administrator", "user:0,host", "*"), add(2, "administrator", "group:4", "*"), block(3, "user:0"), block(4, "user:7,group:4") };
+	const struct policy_change grants[] = { add(1, "administrator", "user:0,host", "*"),
+						add(2, "administrator", "group:4", "*"), block(3, "user:0"),
+						block(4, "user:7,group:4") };
 	const struct policy_change everyone = block(5, "everyone");
 	struct policy *p = policy_of(grants, 4);
 
@@ -913,20 +983,47 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		denies_everybody_everything_while_there_are_no_bindings, denies_caller_without_binding,
-		denies_root_without_binding, denies_where_something_is_missing, denies_names_that_cannot_be,
-		supplementary_groups_count, all_groups_that_there_can_be_cost_little_more_than_one, commas_narrow, root_of_a_container_does_not_inherit_the_vault,
-		host_and_everyone_stand_alone, scopes_decide_as_they_cover, the_longest_names_and_prefixes_are_found,
-		windows_open_and_close_at_the_nanosecond, forever_has_no_end, times_before_the_epoch_are_times,
-		the_binding_that_holds_longest_decides, among_equals_the_lowest_id_decides, reader_sees_no_value,
-		actions_are_the_union_of_what_binds, decide_any_asks_for_no_name, a_custom_role_changes_under_its_bindings,
-		refuses_bindings_that_make_no_sense, refuses_what_is_there_and_what_is_not,
-		refuses_roles_that_would_change_what_others_mean, a_failed_change_leaves_nothing_of_those_before_it,
-		changes_apply_in_order, old_snapshots_answer_as_before, what_is_added_stays_out_of_older_snapshots, snapshots_share_what_did_not_change,
-		ten_thousand_bindings_load_and_go, bindings_come_in_ascending_id, roles_come_built_in_first, role_of_ones_own_goes_before_a_built_in_one_that_came_later,
-		roles_are_found_by_id_and_name, only_lasting_administrators_of_the_vault_count,
-		a_block_overrides_every_binding_until_it_is_gone, blocks_speak_of_groups_and_narrow_by_commas, refuses_blocks_that_make_no_sense,
-		administrators_that_a_block_covers_do_not_count, a_block_holds_for_whoever_it_means, an_account_gives_no_right,
+		denies_everybody_everything_while_there_are_no_bindings,
+		denies_caller_without_binding,
+		denies_root_without_binding,
+		denies_where_something_is_missing,
+		denies_names_that_cannot_be,
+		supplementary_groups_count,
+		all_groups_that_there_can_be_cost_little_more_than_one,
+		commas_narrow,
+		root_of_a_container_does_not_inherit_the_vault,
+		host_and_everyone_stand_alone,
+		scopes_decide_as_they_cover,
+		the_longest_names_and_prefixes_are_found,
+		windows_open_and_close_at_the_nanosecond,
+		forever_has_no_end,
+		times_before_the_epoch_are_times,
+		the_binding_that_holds_longest_decides,
+		among_equals_the_lowest_id_decides,
+		reader_sees_no_value,
+		actions_are_the_union_of_what_binds,
+		decide_any_asks_for_no_name,
+		a_custom_role_changes_under_its_bindings,
+		refuses_bindings_that_make_no_sense,
+		refuses_what_is_there_and_what_is_not,
+		refuses_roles_that_would_change_what_others_mean,
+		a_failed_change_leaves_nothing_of_those_before_it,
+		changes_apply_in_order,
+		old_snapshots_answer_as_before,
+		what_is_added_stays_out_of_older_snapshots,
+		snapshots_share_what_did_not_change,
+		ten_thousand_bindings_load_and_go,
+		bindings_come_in_ascending_id,
+		roles_come_built_in_first,
+		role_of_ones_own_goes_before_a_built_in_one_that_came_later,
+		roles_are_found_by_id_and_name,
+		only_lasting_administrators_of_the_vault_count,
+		a_block_overrides_every_binding_until_it_is_gone,
+		blocks_speak_of_groups_and_narrow_by_commas,
+		refuses_blocks_that_make_no_sense,
+		administrators_that_a_block_covers_do_not_count,
+		a_block_holds_for_whoever_it_means,
+		an_account_gives_no_right,
 	};
 	Suite *s = suite_create("policy");
 	TCase *c = tcase_create("policy");

@@ -1,5 +1,5 @@
-/* Memory that runs out: the n-th allocation fails, for every n. Linked with --wrap for malloc, calloc and free, which also
- * counts the blocks that are alive. */
+/* Memory that runs out: the n-th allocation fails, for every n. Linked with --wrap for malloc, calloc and free, which
+ * also counts the blocks that are alive. */
 #include "policy/policy.h"
 
 #include <check.h>
@@ -15,14 +15,11 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void __wrap_free(void *p);
 
-static long fail_at = -1;	/* how many allocations still succeed; -1: all */
+static long fail_at = -1; /* how many allocations still succeed; -1: all */
 static long alive;
 static unsigned long made;
 
-static bool refused(void)
-{
-	return fail_at >= 0 && fail_at-- == 0;
-}
+static bool refused(void) { return fail_at >= 0 && fail_at-- == 0; }
 
 static void *count(void *p)
 {
@@ -31,15 +28,9 @@ static void *count(void *p)
 	return p;
 }
 
-void *__wrap_malloc(size_t size)
-{
-	return refused() ? NULL : count(__real_malloc(size));
-}
+void *__wrap_malloc(size_t size) { return refused() ? NULL : count(__real_malloc(size)); }
 
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return refused() ? NULL : count(__real_calloc(n, size));
-}
+void *__wrap_calloc(size_t n, size_t size) { return refused() ? NULL : count(__real_calloc(n, size)); }
 
 void __wrap_free(void *p)
 {
@@ -62,7 +53,8 @@ static struct policy_change add(uint64_t id, uint32_t role, const char *principa
 
 static struct policy_change put_role(action_set actions)
 {
-	return (struct policy_change){ .kind = POLICY_PUT_ROLE, .role = { .id = 1000, .name = "ci", .actions = actions } };
+	return (struct policy_change){ .kind = POLICY_PUT_ROLE,
+				       .role = { .id = 1000, .name = "ci", .actions = actions } };
 }
 
 static struct policy_change removal(uint64_t id)
@@ -127,7 +119,8 @@ static void check_old(const struct policy *p)
 	ck_assert_uint_eq(policy_role(p, 1000)->actions, ACTION_BIT(ACTION_SECRETS_GET));
 }
 
-/* Adds, removals that merge paths, an administrator that comes and goes, a role that is replaced and one binding of it. */
+/* Adds, removals that merge paths, an administrator that comes and goes, a role that is replaced and one binding of it.
+ */
 static size_t changes(struct policy_change *c)
 {
 	size_t n = 0;
@@ -163,7 +156,7 @@ START_TEST(apply_fails_whole_at_every_allocation)
 		size_t bindings = next ? count_bindings(next) : 0;
 		uint64_t removed = who_lets(next, 1001, "s1");
 		policy_unref(next);
-		long leaked = alive - before;	/* libcheck's own blocks come and go with each ck_assert */
+		long leaked = alive - before; /* libcheck's own blocks come and go with each ck_assert */
 		ck_assert_int_eq(leaked, 0);
 		check_old(old);
 		if (r == 0) {
@@ -277,8 +270,11 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		apply_fails_whole_at_every_allocation, loading_fails_whole_at_every_allocation, new_fails_when_memory_is_short,
-		questions_allocate_nothing, a_change_makes_few_blocks_however_many_bindings_there_are,
+		apply_fails_whole_at_every_allocation,
+		loading_fails_whole_at_every_allocation,
+		new_fails_when_memory_is_short,
+		questions_allocate_nothing,
+		a_change_makes_few_blocks_however_many_bindings_there_are,
 	};
 	Suite *s = suite_create("policy_memory");
 	TCase *c = tcase_create("memory");

@@ -1,6 +1,7 @@
-/* A million random questions, answered by the policy and by a model that shares no code with it: bindings in an array, every
- * one asked each time, and blocks before them. A third of the callers come out of a user namespace, or by a subordinate uid; and of
- * each binding it is asked whether the caller would grant it to itself. Bindings, blocks, roles and snapshots change in between; older snapshots go on being asked. */
+/* A million random questions, answered by the policy and by a model that shares no code with it: bindings in an array,
+ * every one asked each time, and blocks before them. A third of the callers come out of a user namespace, or by a
+ * subordinate uid; and of each binding it is asked whether the caller would grant it to itself. Bindings, blocks, roles
+ * and snapshots change in between; older snapshots go on being asked. */
 #include "policy/policy.h"
 
 #include <check.h>
@@ -9,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUESTIONS 1000000
+#define QUESTIONS          1000000
 #define QUESTIONS_A_CHANGE 16
-#define SNAPSHOTS 6
-#define BINDINGS_MAX 96
-#define CUSTOM_ROLES 4
-#define BLOCKS_MAX 4
+#define SNAPSHOTS          6
+#define BINDINGS_MAX       96
+#define CUSTOM_ROLES       4
+#define BLOCKS_MAX         4
 
 static uint64_t rng_state = 0x2545f4914f6cdd1du;
 
@@ -26,10 +27,7 @@ static uint64_t rng(void)
 	return rng_state * 0x9e3779b97f4a7c15u >> 16;
 }
 
-static unsigned below(unsigned n)
-{
-	return (unsigned)(rng() % n);
-}
+static unsigned below(unsigned n) { return (unsigned)(rng() % n); }
 
 /* ---- the model ---- */
 
@@ -37,16 +35,16 @@ static unsigned below(unsigned n)
 #define GIDS 8
 
 static const uint32_t uids[UIDS] = { 0, 1, 1000, 1001, 4294967294u };
-static const uint32_t gids[GIDS] = { 0, 4, 27, 255, 256, 1000, 70000, 4294967294u };	/* ascending */
+static const uint32_t gids[GIDS] = { 0, 4, 27, 255, 256, 1000, 70000, 4294967294u }; /* ascending */
 
 struct model_binding {
 	uint64_t id;
-	int uid;		/* index, -1: any */
-	unsigned gids;		/* bit i: gids[i] is needed */
+	int uid;       /* index, -1: any */
+	unsigned gids; /* bit i: gids[i] is needed */
 	bool host;
 	char scope[16];
 	int64_t from, until;
-	unsigned role;		/* 1 to 12, or 1000 and up */
+	unsigned role; /* 1 to 12, or 1000 and up */
 };
 
 /* No conditions at all: everyone. */
@@ -63,12 +61,13 @@ struct model {
 	uint64_t custom[CUSTOM_ROLES];
 };
 
-/* owners: bit i, the process may be uids[i]'s; uid's own is among them. may: bit i, it may be in gids[i] but for its own groups. Both are all ones where nothing is known. */
+/* owners: bit i, the process may be uids[i]'s; uid's own is among them. may: bit i, it may be in gids[i] but for its
+ * own groups. Both are all ones where nothing is known. */
 struct model_caller {
 	int uid;
-	unsigned gid, gids;	/* index of the primary one; bits of the others */
+	unsigned gid, gids; /* index of the primary one; bits of the others */
 	bool host;
-	int owner;		/* index; -1: not known */
+	int owner; /* index; -1: not known */
 	unsigned owners, may;
 };
 
@@ -109,7 +108,8 @@ static uint64_t model_blocked(const struct model *m, const struct model_caller *
 	return lowest;
 }
 
-/* Would the caller, who makes this binding, be one whom it means? The owner of the binding's user is given, -1: not known. */
+/* Would the caller, who makes this binding, be one whom it means? The owner of the binding's user is given, -1: not
+ * known. */
 static bool model_self_grant(const struct model_binding *b, const struct model_caller *c, int owner)
 {
 	if (b->gids & ~(c->gids | 1u << c->gid | c->may))
@@ -119,12 +119,19 @@ static bool model_self_grant(const struct model_binding *b, const struct model_c
 
 /* Written out, so that a slip in role.c is not repeated here. */
 static const char *const role_words[13] = {
-	"", "secrets/ keys/ certificates/ bindings/ roles/ vault/ audit/",
-	"secrets/list keys/list certificates/list bindings/list vault/status vault/metrics", "secrets/",
-	"secrets/get secrets/list", "certificates/", "certificates/get certificates/list", "keys/",
+	"",
+	"secrets/ keys/ certificates/ bindings/ roles/ vault/ audit/",
+	"secrets/list keys/list certificates/list bindings/list vault/status vault/metrics",
+	"secrets/",
+	"secrets/get secrets/list",
+	"certificates/",
+	"certificates/get certificates/list",
+	"keys/",
 	"keys/list keys/update keys/backup keys/encrypt keys/decrypt keys/wrap keys/unwrap keys/sign keys/verify",
-	"keys/list keys/wrap keys/unwrap", "secrets/purge keys/purge certificates/purge",
-	"bindings/list bindings/create bindings/delete", "audit/read vault/status vault/metrics",
+	"keys/list keys/wrap keys/unwrap",
+	"secrets/purge keys/purge certificates/purge",
+	"bindings/list bindings/create bindings/delete",
+	"audit/read vault/status vault/metrics",
 };
 static uint64_t role_actions[13];
 
@@ -192,23 +199,31 @@ static void random_name(char *to)
 static void random_scope(char *to)
 {
 	switch (below(8)) {
-	case 0: strcpy(to, "*"); break;
+	case 0:
+		strcpy(to, "*");
+		break;
 	case 1:
 	case 2:
 	case 3:
 		random_name(to);
 		strcat(to, "*");
 		break;
-	default: random_name(to);
+	default:
+		random_name(to);
 	}
 }
 
 static const char *random_resource(char *to)
 {
 	switch (below(10)) {
-	case 0: return NULL;
-	case 1: random_scope(to); return to;
-	default: random_name(to); return to;
+	case 0:
+		return NULL;
+	case 1:
+		random_scope(to);
+		return to;
+	default:
+		random_name(to);
+		return to;
 	}
 }
 
@@ -346,7 +361,11 @@ static void change(struct pair *to, const struct pair *from)
 	to->model = m;
 }
 
-struct asked { struct model_caller model; struct policy_caller policy; uint32_t groups[GIDS], account[GIDS]; };
+struct asked {
+	struct model_caller model;
+	struct policy_caller policy;
+	uint32_t groups[GIDS], account[GIDS];
+};
 
 static size_t list_groups(unsigned bits, uint32_t *to)
 {
@@ -358,13 +377,17 @@ static size_t list_groups(unsigned bits, uint32_t *to)
 	return n;
 }
 
-/* One in three is not known by its uid and groups alone. What the policy is told is told of the model's bits: who is known to be one owner's, or anybody's. */
+/* One in three is not known by its uid and groups alone. What the policy is told is told of the model's bits: who is
+ * known to be one owner's, or anybody's. */
 static void random_caller(struct asked *a)
 {
 	struct model_caller *m = &a->model;
 	struct policy_caller *c = &a->policy;
 
-	*m = (struct model_caller){ .uid = (int)below(UIDS), .gid = below(GIDS), .gids = (unsigned)rng() & (unsigned)rng() & 0xff, .host = below(2) };
+	*m = (struct model_caller){ .uid = (int)below(UIDS),
+				    .gid = below(GIDS),
+				    .gids = (unsigned)rng() & (unsigned)rng() & 0xff,
+				    .host = below(2) };
 	*c = (struct policy_caller){ .uid = uids[m->uid], .gid = gids[m->gid], .groups = a->groups, .host = m->host };
 	c->n_groups = list_groups(m->gids, a->groups);
 	m->owner = m->uid;
@@ -391,10 +414,12 @@ static void compare_self_grant(const struct asked *a, uint64_t *own)
 	const struct policy_change c = add(&b);
 	const int owner = (int)below(UIDS + 1) - 1;
 	const bool want = model_self_grant(&b, &a->model, owner);
-	const bool got = principal_could_mean(&c.binding.principal, &a->policy, owner < 0 ? POLICY_OWNER_UNKNOWN : uids[owner]);
+	const bool got = principal_could_mean(&c.binding.principal, &a->policy,
+					      owner < 0 ? POLICY_OWNER_UNKNOWN : uids[owner]);
 	*own += got;
 	if (got != want)
-		ck_abort_msg("self-grant: uid %u, account %d, to user index %d with groups %x", a->policy.uid, a->policy.account, b.uid, b.gids);
+		ck_abort_msg("self-grant: uid %u, account %d, to user index %d with groups %x", a->policy.uid,
+			     a->policy.account, b.uid, b.gids);
 }
 
 static void compare(const struct pair *pair, uint64_t *allowed, uint64_t *blocked, uint64_t *own)
@@ -412,18 +437,19 @@ static void compare(const struct pair *pair, uint64_t *allowed, uint64_t *blocke
 	struct model_answer want = model_ask(&pair->model, &mc, action, resource, now);
 
 	policy_decide(pair->policy, &c, (enum action)action, resource, now, &got);
-	bool right = want.best ? got.decision == POLICY_ALLOW && got.binding == want.best->id && got.role == want.best->role &&
-					 got.valid_until == want.best->until
+	bool right = want.best ? got.decision == POLICY_ALLOW && got.binding == want.best->id &&
+					 got.role == want.best->role && got.valid_until == want.best->until
 			       : got.decision == POLICY_DENY && !got.binding && !got.role && !got.valid_until;
 	right = right && got.block == want.block;
 	*allowed += want.best != NULL;
 	*blocked += want.block != 0;
 	/* not ck_assert for each: it writes to a pipe each time */
 	if (!right)
-		ck_abort_msg("decide: uid %u, %s to %s at %lld: binding %llu and block %llu, the model says %llu and %llu", c.uid,
-			     action_name((enum action)action), resource ? resource : "the vault", (long long)now,
-			     (unsigned long long)got.binding, (unsigned long long)got.block,
-			     want.best ? (unsigned long long)want.best->id : 0, (unsigned long long)want.block);
+		ck_abort_msg(
+			"decide: uid %u, %s to %s at %lld: binding %llu and block %llu, the model says %llu and %llu",
+			c.uid, action_name((enum action)action), resource ? resource : "the vault", (long long)now,
+			(unsigned long long)got.binding, (unsigned long long)got.block,
+			want.best ? (unsigned long long)want.best->id : 0, (unsigned long long)want.block);
 	if (policy_actions(pair->policy, &c, resource, now) != want.actions)
 		ck_abort_msg("actions: uid %u to %s at %lld", c.uid, resource ? resource : "the vault", (long long)now);
 	if (policy_decide_any(pair->policy, &c, (enum action)action, now) != (want.any ? POLICY_ALLOW : POLICY_DENY))
@@ -461,7 +487,8 @@ static void compare_whole(const struct pair *pair)
 
 	for (size_t i = 0; i < pair->model.n; i++) {
 		const struct model_binding *b = &pair->model.b[i];
-		bool admin = b->role == 1 && !strcmp(b->scope, "*") && b->until == INT64_MAX && b->from <= 3 && !model_covered(&pair->model, b);
+		bool admin = b->role == 1 && !strcmp(b->scope, "*") && b->until == INT64_MAX && b->from <= 3 &&
+			     !model_covered(&pair->model, b);
 
 		want += b->id;
 		admins += admin;

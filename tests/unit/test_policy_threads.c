@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ASKERS 3
+#define ASKERS   3
 #define CHANGERS 2
-#define ROUNDS 2000
+#define ROUNDS   2000
 #define BINDINGS 64
 
 static struct {

@@ -31,8 +31,9 @@ END_TEST
 
 START_TEST(refuses_what_is_no_action)
 {
-	static const char *const bad[] = { "", "secrets", "secrets/", "/get", "secrets/gets", "secrets/ge", "Secrets/get",
-					   " secrets/get", "secrets/get ", "secrets/*", "*", "unknown" };
+	static const char *const bad[] = { "",           "secrets",     "secrets/",     "/get",         "secrets/gets",
+					   "secrets/ge", "Secrets/get", " secrets/get", "secrets/get ", "secrets/*",
+					   "*",          "unknown" };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		enum action a = ACTION_AUDIT_READ;
@@ -48,8 +49,8 @@ START_TEST(a_star_stands_for_every_verb_of_a_noun)
 	static const struct {
 		const char *text;
 		int count;
-	} rows[] = { { "secrets/*", 9 }, { "keys/*", 16 }, { "certificates/*", 9 }, { "bindings/*", 3 }, { "roles/*", 1 },
-		     { "vault/*", 4 }, { "audit/*", 1 }, { "secrets/purge", 1 } };
+	} rows[] = { { "secrets/*", 9 }, { "keys/*", 16 }, { "certificates/*", 9 }, { "bindings/*", 3 },
+		     { "roles/*", 1 },   { "vault/*", 4 }, { "audit/*", 1 },        { "secrets/purge", 1 } };
 	action_set all = 0;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -65,8 +66,8 @@ END_TEST
 
 START_TEST(refuses_stars_in_other_places)
 {
-	static const char *const bad[] = { "*", "*/*", "/*", "secrets*", "secrets/g*", "secret/*", "secrets/**", "secrets/*x",
-					   "*/get", "" };
+	static const char *const bad[] = { "*",        "*/*",        "/*",         "secrets*", "secrets/g*",
+					   "secret/*", "secrets/**", "secrets/*x", "*/get",    "" };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		action_set s = 7;
@@ -156,7 +157,7 @@ START_TEST(refuses_what_is_no_principal)
 		{ "user", -EINVAL },
 		{ "users:1", -EINVAL },
 		{ "User:1", -EINVAL },
-		{ "user:1 ", -ENOENT },		/* a name to be resolved, and nobody's */
+		{ "user:1 ", -ENOENT }, /* a name to be resolved, and nobody's */
 		{ " user:1", -EINVAL },
 		{ "user:1, host", -EINVAL },
 		{ "user:-1", -ENOENT },
@@ -255,7 +256,9 @@ END_TEST
 START_TEST(principals_match_whom_they_name)
 {
 	static const uint32_t groups[] = { 4, 27, 100, 4000000000u };
-	static const struct policy_caller c = { .uid = 1000, .gid = 1000, .groups = groups, .n_groups = 4, .host = true };
+	static const struct policy_caller c = {
+		.uid = 1000, .gid = 1000, .groups = groups, .n_groups = 4, .host = true
+	};
 	static const struct policy_caller root = { .uid = 0, .gid = 0 };
 	static const struct {
 		const char *text;
@@ -314,9 +317,11 @@ static const char *repeat(char *buf, char c, size_t n, const char *end)
 
 START_TEST(names_are_as_the_design_says)
 {
-	static const char *const good[] = { "a", "Z", "0", "db", "db-password", "a.b_c-d", "a..", "1-", "versions", "current" };
-	static const char *const bad[] = { "", ".", "..", ".coffer", "-a", "_a", "a/b", "/", "a b", "a\n", "a\t", "a\x7f", "\x80",
-					   "a\xc3\xa9", "*", "a*", "a+", "a:b", "a,b", "a@", "a[", "a`", "a{" };
+	static const char *const good[] = { "a",       "Z",   "0",  "db",       "db-password",
+					    "a.b_c-d", "a..", "1-", "versions", "current" };
+	static const char *const bad[] = { "",    ".",   "..",  ".coffer", "-a",   "_a",        "a/b", "/",
+					   "a b", "a\n", "a\t", "a\x7f",   "\x80", "a\xc3\xa9", "*",   "a*",
+					   "a+",  "a:b", "a,b", "a@",      "a[",   "a`",        "a{" };
 	char buf[256];
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -332,7 +337,9 @@ END_TEST
 START_TEST(scopes_are_names_prefixes_or_everything)
 {
 	static const char *const good[] = { "*", "a", "a*", "db-*", "db.*", "db" };
-	static const char *const bad[] = { "", "**", "a**", "*a", "a*b", "-*", ".*", "_*", "a/*", "a *", " *", "* ", "?" };
+	static const char *const bad[] = {
+		"", "**", "a**", "*a", "a*b", "-*", ".*", "_*", "a/*", "a *", " *", "* ", "?"
+	};
 	char buf[256];
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -352,40 +359,21 @@ START_TEST(scopes_cover_what_they_say)
 		const char *scope, *resource;
 		bool covers;
 	} rows[] = {
-		{ "*", NULL, true },
-		{ "*", "a", true },
-		{ "*", "a*", true },
-		{ "*", "*", true },
-		{ "db", "db", true },
-		{ "db", NULL, false },
-		{ "db", "d", false },
-		{ "db", "db1", false },
-		{ "db", "DB", false },
-		{ "db", "db*", false },
-		{ "db", "*", false },
-		{ "db*", "db", true },
-		{ "db*", "db1", true },
-		{ "db*", "d", false },
-		{ "db*", "eb1", false },
-		{ "db*", NULL, false },
-		{ "db-*", "db-*", true },
-		{ "db-*", "db-x*", true },
-		{ "db-*", "db*", false },
-		{ "db-*", "*", false },
-		{ "db-x", "db-*", false },
-		{ "db-x", "db-x*", false },
-		{ "*", "", false },
-		{ "*", ".coffer", false },
-		{ "*", "a/b", false },
-		{ "a*", "a**", false },
-		{ "", "a", false },
-		{ "**", "a", false },
-		{ "a/*", "a/b", false },
+		{ "*", NULL, true },        { "*", "a", true },       { "*", "a*", true },
+		{ "*", "*", true },         { "db", "db", true },     { "db", NULL, false },
+		{ "db", "d", false },       { "db", "db1", false },   { "db", "DB", false },
+		{ "db", "db*", false },     { "db", "*", false },     { "db*", "db", true },
+		{ "db*", "db1", true },     { "db*", "d", false },    { "db*", "eb1", false },
+		{ "db*", NULL, false },     { "db-*", "db-*", true }, { "db-*", "db-x*", true },
+		{ "db-*", "db*", false },   { "db-*", "*", false },   { "db-x", "db-*", false },
+		{ "db-x", "db-x*", false }, { "*", "", false },       { "*", ".coffer", false },
+		{ "*", "a/b", false },      { "a*", "a**", false },   { "", "a", false },
+		{ "**", "a", false },       { "a/*", "a/b", false },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		ck_assert_msg(scope_covers(rows[i].scope, rows[i].resource) == rows[i].covers, "%s over %s", rows[i].scope,
-			      rows[i].resource ? rows[i].resource : "the vault");
+		ck_assert_msg(scope_covers(rows[i].scope, rows[i].resource) == rows[i].covers, "%s over %s",
+			      rows[i].scope, rows[i].resource ? rows[i].resource : "the vault");
 }
 END_TEST
 
@@ -397,17 +385,19 @@ START_TEST(built_in_roles_are_those_of_the_cloud_vault)
 		const char *name;
 		const char *actions[10];
 	} rows[] = {
-		{ "administrator", { "secrets/*", "keys/*", "certificates/*", "bindings/*", "roles/*", "vault/*", "audit/*" } },
+		{ "administrator",
+		  { "secrets/*", "keys/*", "certificates/*", "bindings/*", "roles/*", "vault/*", "audit/*" } },
 		{ "reader",
-		  { "secrets/list", "keys/list", "certificates/list", "bindings/list", "vault/status", "vault/metrics" } },
+		  { "secrets/list", "keys/list", "certificates/list", "bindings/list", "vault/status",
+		    "vault/metrics" } },
 		{ "secrets-officer", { "secrets/*" } },
 		{ "secrets-user", { "secrets/get", "secrets/list" } },
 		{ "certificates-officer", { "certificates/*" } },
 		{ "certificate-user", { "certificates/get", "certificates/list" } },
 		{ "crypto-officer", { "keys/*" } },
 		{ "crypto-user",
-		  { "keys/list", "keys/update", "keys/backup", "keys/encrypt", "keys/decrypt", "keys/wrap", "keys/unwrap",
-		    "keys/sign", "keys/verify" } },
+		  { "keys/list", "keys/update", "keys/backup", "keys/encrypt", "keys/decrypt", "keys/wrap",
+		    "keys/unwrap", "keys/sign", "keys/verify" } },
 		{ "crypto-service-encryption-user", { "keys/list", "keys/wrap", "keys/unwrap" } },
 		{ "purge-operator", { "secrets/purge", "keys/purge", "certificates/purge" } },
 		{ "data-access-administrator", { "bindings/list", "bindings/create", "bindings/delete" } },
@@ -442,7 +432,8 @@ END_TEST
 START_TEST(custom_names_are_checked)
 {
 	static const char *const good[] = { "a", "ci", "ci-deploy", "a1", "readers", "x-" };
-	static const char *const bad[] = { "", "A", "1a", "-a", "a_b", "a.b", "a b", "a/b", "é", "reader", "administrator" };
+	static const char *const bad[] = { "",    "A",   "1a", "-a",     "a_b",          "a.b",
+					   "a b", "a/b", "é",  "reader", "administrator" };
 	char buf[128];
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -457,8 +448,8 @@ END_TEST
 START_TEST(roles_with_power_over_others_are_no_data_roles)
 {
 	static const char *const powerful[] = { "administrator", "data-access-administrator", "auditor" };
-	static const char *const words[] = { "bindings/create", "bindings/delete", "roles/create", "vault/update", "vault/seal",
-					     "audit/read" };
+	static const char *const words[] = { "bindings/create", "bindings/delete", "roles/create",
+					     "vault/update",    "vault/seal",      "audit/read" };
 	size_t n, found = 0;
 	const struct role *roles = role_builtin(&n);
 
@@ -480,14 +471,16 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		every_action_parses_as_it_prints, action_numbers_and_names_belong_together, refuses_what_is_no_action,
-		a_star_stands_for_every_verb_of_a_noun, refuses_stars_in_other_places,
-		principals_print_in_canonical_form, the_longest_principal_prints_whole, refuses_what_is_no_principal,
-		refuses_a_name_too_long_to_be_one, names_are_errors_where_nothing_resolves_them, numbers_are_never_resolved,
-		principals_made_by_hand_are_checked, principals_match_whom_they_name, a_zeroed_principal_matches_nobody,
-		names_are_as_the_design_says, scopes_are_names_prefixes_or_everything, scopes_cover_what_they_say,
-		built_in_roles_are_those_of_the_cloud_vault, custom_names_are_checked,
-		roles_with_power_over_others_are_no_data_roles,
+		every_action_parses_as_it_prints,   action_numbers_and_names_belong_together,
+		refuses_what_is_no_action,          a_star_stands_for_every_verb_of_a_noun,
+		refuses_stars_in_other_places,      principals_print_in_canonical_form,
+		the_longest_principal_prints_whole, refuses_what_is_no_principal,
+		refuses_a_name_too_long_to_be_one,  names_are_errors_where_nothing_resolves_them,
+		numbers_are_never_resolved,         principals_made_by_hand_are_checked,
+		principals_match_whom_they_name,    a_zeroed_principal_matches_nobody,
+		names_are_as_the_design_says,       scopes_are_names_prefixes_or_everything,
+		scopes_cover_what_they_say,         built_in_roles_are_those_of_the_cloud_vault,
+		custom_names_are_checked,           roles_with_power_over_others_are_no_data_roles,
 	};
 	Suite *s = suite_create("policy_words");
 	TCase *c = tcase_create("words");

@@ -8,9 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/protection.h"
+#include "fs/process/protection.h"
 
-#define TEXT(uid, caps, privs, seccomp) "Name:\tUid:\nState:\tS (sleeping)\n" uid "Gid:\t1\t1\t1\t1\nCapInh:\t0000000000000000\n" caps "CapEff:\t0000000000000001\n" privs seccomp "Speculation_Store_Bypass:\tvulnerable\n"
+#define TEXT(uid, caps, privs, seccomp)                                                                \
+	"Name:\tUid:\nState:\tS (sleeping)\n" uid "Gid:\t1\t1\t1\t1\nCapInh:\t0000000000000000\n" caps \
+	"CapEff:\t0000000000000001\n" privs seccomp "Speculation_Store_Bypass:\tvulnerable\n"
 #define UID     "Uid:\t995\t995\t995\t995\n"
 #define CAPS    "CapPrm:\t0000000000080000\n"
 #define PRIVS   "NoNewPrivs:\t1\n"
@@ -29,7 +31,9 @@ END_TEST
 
 START_TEST(a_kernel_without_seccomp_is_no_filter)
 {
-	static const char *const texts[] = { TEXT(UID, CAPS, PRIVS, ""), TEXT(UID, CAPS, PRIVS, "Seccomp:\t0\n"), TEXT(UID, CAPS, PRIVS, "Seccomp:\t1\n"), TEXT(UID, CAPS, PRIVS, "Seccomp_filters:\t2\n") };
+	static const char *const texts[] = { TEXT(UID, CAPS, PRIVS, ""), TEXT(UID, CAPS, PRIVS, "Seccomp:\t0\n"),
+					     TEXT(UID, CAPS, PRIVS, "Seccomp:\t1\n"),
+					     TEXT(UID, CAPS, PRIVS, "Seccomp_filters:\t2\n") };
 	struct protection p;
 
 	ck_assert_int_eq(protection_parse(texts[_i], &p), 0);
@@ -40,9 +44,17 @@ END_TEST
 START_TEST(a_line_that_is_missing_or_odd_is_an_error)
 {
 	static const char *const texts[] = {
-		"", TEXT("", CAPS, PRIVS, SECCOMP), TEXT(UID, "", PRIVS, SECCOMP), TEXT(UID, CAPS, "", SECCOMP), TEXT("Uid:\t\n", CAPS, PRIVS, SECCOMP),
-		TEXT("Uid:\t4294967296\t0\n", CAPS, PRIVS, SECCOMP), TEXT(UID, "CapPrm:\tx\n", PRIVS, SECCOMP), "Uid:\t1\t1\nCapPrm:\t00",
-		TEXT(UID, CAPS, "NoNewPrivs:\t1x\n", SECCOMP), TEXT(UID, CAPS, PRIVS, "Seccomp:\tyes\n"), "Uid:\t1",
+		"",
+		TEXT("", CAPS, PRIVS, SECCOMP),
+		TEXT(UID, "", PRIVS, SECCOMP),
+		TEXT(UID, CAPS, "", SECCOMP),
+		TEXT("Uid:\t\n", CAPS, PRIVS, SECCOMP),
+		TEXT("Uid:\t4294967296\t0\n", CAPS, PRIVS, SECCOMP),
+		TEXT(UID, "CapPrm:\tx\n", PRIVS, SECCOMP),
+		"Uid:\t1\t1\nCapPrm:\t00",
+		TEXT(UID, CAPS, "NoNewPrivs:\t1x\n", SECCOMP),
+		TEXT(UID, CAPS, PRIVS, "Seccomp:\tyes\n"),
+		"Uid:\t1",
 	};
 	struct protection p;
 

@@ -1,4 +1,4 @@
-#include "fs/resolver.h"
+#include "fs/caller/resolver.h"
 
 #include <check.h>
 #include <errno.h>
@@ -23,7 +23,10 @@ static int64_t now_ns(void)
 }
 
 /* A resolver in a thread, with two clients. */
-struct running { int proc_fd, etc_fd, theirs[2], ours[2], status; pthread_t thread; };
+struct running {
+	int proc_fd, etc_fd, theirs[2], ours[2], status;
+	pthread_t thread;
+};
 
 static void *run(void *arg)
 {
@@ -47,10 +50,7 @@ static void start_with(struct running *r, int proc_fd, int etc_fd)
 	ck_assert_int_eq(pthread_create(&r->thread, NULL, run, r), 0);
 }
 
-static void start(struct running *r, int proc_fd)
-{
-	start_with(r, proc_fd, -1);
-}
+static void start(struct running *r, int proc_fd) { start_with(r, proc_fd, -1); }
 
 static void stop(struct running *r)
 {
@@ -194,7 +194,10 @@ END_TEST
 
 /* ---- where namespaces come from ---- */
 
-struct nested { pid_t pid; bool made; };
+struct nested {
+	pid_t pid;
+	bool made;
+};
 
 static bool write_text(const char *path, const char *text)
 {
@@ -219,7 +222,8 @@ static struct nested nested_new(uid_t uid, int depth)
 		prctl(PR_SET_DUMPABLE, 1);
 		snprintf(map, sizeof(map), "%u %u 1", uid, uid);
 		for (int i = 0; i < depth && c; i++)
-			c = unshare(CLONE_NEWUSER) == 0 && write_text("/proc/self/uid_map", map) && write_text("/proc/self/setgroups", "deny") && write_text("/proc/self/gid_map", map);
+			c = unshare(CLONE_NEWUSER) == 0 && write_text("/proc/self/uid_map", map) &&
+			    write_text("/proc/self/setgroups", "deny") && write_text("/proc/self/gid_map", map);
 		(void)!write(ready[1], &c, 1);
 		for (;;)
 			pause();
@@ -261,11 +265,14 @@ START_TEST(finds_who_made_the_outermost_user_namespace)
 	ck_assert(three.made == one.made && roots.made);
 	if (one.made) {
 		a = ask(&r, one.pid);
-		ck_assert(a.ancestry.known && a.ancestry.user_ns == a.user_ns && a.ancestry.owner == 1234 && a.ancestry.pid_ns == 0);
+		ck_assert(a.ancestry.known && a.ancestry.user_ns == a.user_ns && a.ancestry.owner == 1234 &&
+			  a.ancestry.pid_ns == 0);
 		a = ask(&r, three.pid);
-		ck_assert(a.ancestry.known && a.ancestry.user_ns != a.user_ns && a.ancestry.user_ns != 0 && a.ancestry.owner == 1234);
+		ck_assert(a.ancestry.known && a.ancestry.user_ns != a.user_ns && a.ancestry.user_ns != 0 &&
+			  a.ancestry.owner == 1234);
 		a = ask(&r, roots.pid);
-		ck_assert(a.ancestry.known && a.ancestry.user_ns != a.user_ns && a.ancestry.user_ns != 0 && a.ancestry.owner == 0);
+		ck_assert(a.ancestry.known && a.ancestry.user_ns != a.user_ns && a.ancestry.user_ns != 0 &&
+			  a.ancestry.owner == 0);
 	}
 	nested_free(&one);
 	nested_free(&three);
@@ -291,7 +298,9 @@ static pid_t child_of(pid_t pid)
 
 START_TEST(finds_who_made_the_outermost_pid_namespace)
 {
-	static const struct { int user, ours; } made[] = { { 0, 1 }, { CLONE_NEWUSER, 0 } };
+	static const struct {
+		int user, ours;
+	} made[] = { { 0, 1 }, { CLONE_NEWUSER, 0 } };
 	int proc_fd = open_proc(), ready[2];
 	struct running r;
 	char c;
@@ -315,7 +324,8 @@ START_TEST(finds_who_made_the_outermost_pid_namespace)
 		const pid_t inside = child_of(pid);
 		ck_assert_int_gt(inside, 0);
 		struct resolver_answer a = ask(&r, inside);
-		ck_assert(a.ancestry.known && a.ancestry.pid_ns == a.pid_ns && a.ancestry.pid_ns_ours == (bool)made[i].ours);
+		ck_assert(a.ancestry.known && a.ancestry.pid_ns == a.pid_ns &&
+			  a.ancestry.pid_ns_ours == (bool)made[i].ours);
 		ck_assert((a.ancestry.user_ns != 0) == (made[i].user != 0));
 		kill(inside, SIGKILL);
 		kill(pid, SIGKILL);
@@ -363,7 +373,7 @@ START_TEST(says_whose_uids_these_are)
 	fake_machine(&p);
 	fake_process(&p, "77", "x", 1);
 	fake_proc_new(&etc);
-	for (unsigned i = 0; i < 200; i++)	/* more than fit into one answer */
+	for (unsigned i = 0; i < 200; i++) /* more than fit into one answer */
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "%u:%u:100\n", 1000 + i, 100000 + 200 * i);
 	fake_file(&etc, ".", "subuid", text);
 	start_with(&r, p.fd, etc.fd);
@@ -375,7 +385,8 @@ START_TEST(says_whose_uids_these_are)
 	ck_assert_int_eq(resolver_ask_ranges(client, 0, now_ns() + INT64_C(5000000000), &t, &number), 0);
 	ck_assert_uint_eq(t.n, 200);
 	for (unsigned i = 0; i < 200; i++)
-		ck_assert(t.ranges[i].first == 100000 + 200 * i && t.ranges[i].last == 100099 + 200 * i && t.ranges[i].owner == 1000 + i);
+		ck_assert(t.ranges[i].first == 100000 + 200 * i && t.ranges[i].last == 100099 + 200 * i &&
+			  t.ranges[i].owner == 1000 + i);
 	free(t.ranges);
 	ck_assert_int_eq(resolver_ask_ranges(client, number, now_ns() + INT64_C(5000000000), &t, &again), -EALREADY);
 	resolver_client_free(client);
@@ -392,7 +403,11 @@ static void in_a_user_namespace(struct fake_proc *p) { fake_namespace(p, "self",
 static void in_a_cgroup_namespace(struct fake_proc *p) { fake_namespace(p, "self", "cgroup", 4026532000u); }
 static void in_a_mount_namespace(struct fake_proc *p) { fake_namespace(p, "self", "mnt", 4026532000u); }
 static void in_a_container(struct fake_proc *p) { fake_file(p, "self", "cgroup", "0::/lxc.payload.a\n"); }
-static void without_cgroups(struct fake_proc *p) { fake_remove(p, "self/cgroup"); fake_remove(p, "self/ns/cgroup"); }
+static void without_cgroups(struct fake_proc *p)
+{
+	fake_remove(p, "self/cgroup");
+	fake_remove(p, "self/ns/cgroup");
+}
 static void without_self(struct fake_proc *p) { fake_remove(p, "self/ns/pid"); }
 static void init_elsewhere(struct fake_proc *p) { fake_namespace(p, "1", "pid", 4026532000u); }
 static void init_closed(struct fake_proc *p) { fake_remove(p, "1/ns/user"); }
@@ -408,10 +423,22 @@ static void init_closed_and_a_child_as_second(struct fake_proc *p)
 }
 static void as_it_is(struct fake_proc *p) { (void)p; }
 
-static const struct { void (*change)(struct fake_proc *p); uint32_t known; } machines[] = {
-	{ as_it_is, 1 }, { in_a_mount_namespace, 1 }, { without_cgroups, 1 }, { init_closed, 1 },
-	{ in_a_pid_namespace, 0 }, { in_a_user_namespace, 0 }, { in_a_cgroup_namespace, 0 }, { in_a_container, 0 }, { without_self, 0 }, { init_elsewhere, 0 },
-	{ init_closed_and_no_kthreadd, 0 }, { init_closed_and_a_child_as_second, 0 },
+static const struct {
+	void (*change)(struct fake_proc *p);
+	uint32_t known;
+} machines[] = {
+	{ as_it_is, 1 },
+	{ in_a_mount_namespace, 1 },
+	{ without_cgroups, 1 },
+	{ init_closed, 1 },
+	{ in_a_pid_namespace, 0 },
+	{ in_a_user_namespace, 0 },
+	{ in_a_cgroup_namespace, 0 },
+	{ in_a_container, 0 },
+	{ without_self, 0 },
+	{ init_elsewhere, 0 },
+	{ init_closed_and_no_kthreadd, 0 },
+	{ init_closed_and_a_child_as_second, 0 },
 };
 
 START_TEST(knows_init_only_from_the_initial_namespaces)
@@ -496,11 +523,11 @@ static void hang(struct fake_proc *p, const char *path)
 
 static void unhang(struct fake_proc *p, const char *path)
 {
-	int fd = openat(p->fd, path, O_RDWR | O_CLOEXEC);	/* a writer: those who wait in open go on, … */
+	int fd = openat(p->fd, path, O_RDWR | O_CLOEXEC); /* a writer: those who wait in open go on, … */
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(write(fd, "x", 1), 1);
-	close(fd);						/* … and read to the end */
+	close(fd); /* … and read to the end */
 }
 
 START_TEST(a_read_that_hangs_delays_nobody_else)
@@ -555,10 +582,11 @@ START_TEST(more_hanging_reads_than_threads_still_get_answers)
 			ck_assert_int_eq(a.error, -ETIMEDOUT);
 		}
 	}
-	ck_assert_int_eq(ask(&r, 78).error, -ETIMEDOUT);	/* all hang: no thread is left, and the client hears so */
+	/* all hang: no thread is left, and the client hears so */
+	ck_assert_int_eq(ask(&r, 78).error, -ETIMEDOUT);
 	for (int tries = 0; tries < 100 && (a = ask(&r, 78)).error != 0; tries++)
 		unhang(&p, "77/stat");
-	ck_assert_int_eq(a.error, 0);				/* they came back */
+	ck_assert_int_eq(a.error, 0); /* they came back */
 	ck_assert_uint_eq(a.start_time, 2);
 	for (int n = 0; n < N; n++)
 		unhang(&p, "77/stat");
@@ -589,7 +617,12 @@ static void *run_fake(void *arg)
 	return NULL;
 }
 
-struct one { struct resolver_client *client; pid_t tid; int r; struct resolver_answer got; };
+struct one {
+	struct resolver_client *client;
+	pid_t tid;
+	int r;
+	struct resolver_answer got;
+};
 
 static void *ask_one(void *arg)
 {
@@ -656,7 +689,8 @@ int main(void)
 	tcase_add_test(t, finds_who_made_the_outermost_pid_namespace);
 	tcase_add_test(t, where_a_namespace_comes_from_is_not_guessed);
 	tcase_add_test(t, says_whose_uids_these_are);
-	tcase_add_loop_test(t, knows_init_only_from_the_initial_namespaces, 0, (int)(sizeof(machines) / sizeof(machines[0])));
+	tcase_add_loop_test(t, knows_init_only_from_the_initial_namespaces, 0,
+			    (int)(sizeof(machines) / sizeof(machines[0])));
 	tcase_add_test(t, answers_with_what_could_be_read);
 	tcase_add_test(t, cuts_a_long_path);
 	tcase_add_test(t, a_read_that_hangs_delays_nobody_else);

@@ -1,7 +1,9 @@
-/* What each operation needs, against a model that knows nothing of the code: one line of text for each operation, the same that stands in contrib/doc/guide/roles.md.
+/* What each operation needs, against a model that knows nothing of the code: one line of text for each operation, the
+ * same that stands in contrib/doc/guide/roles.md.
  *
- * There is a caller for each action alone, for each pair of actions, and for all actions but one. Each of them tries each operation, and must be denied exactly where its actions do not do. So a pair that gives
- * more than the model says is found, and so is an operation that nobody wrote a line for. */
+ * There is a caller for each action alone, for each pair of actions, and for all actions but one. Each of them tries
+ * each operation, and must be denied exactly where its actions do not do. So a pair that gives more than the model says
+ * is found, and so is an operation that nobody wrote a line for. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,12 +16,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fs/backups.h"
-#include "fs/ctl_internal.h"
-#include "fs/names.h"
-#include "fs/record.h"
-#include "fs/removal.h"
-#include "fs/shared.h"
+#include "fs/ctl/backups.h"
+#include "fs/ctl/internal.h"
+#include "fs/serve/names.h"
+#include "fs/serve/record.h"
+#include "fs/serve/removal.h"
+#include "fs/shared/shared.h"
 #include "store/backup/pieces.h"
 #include "store/core/transaction.h"
 #include "store/grants/grants.h"
@@ -32,9 +34,9 @@
 #include "store/store.h"
 #include "suite.h"
 
-#define CALLERS (ACTION_COUNT + ACTION_COUNT * (ACTION_COUNT - 1) / 2 + ACTION_COUNT)
-#define FIRST_UID 2000u
-#define OP(name) "\"op\":\"" name "\""
+#define CALLERS    (ACTION_COUNT + ACTION_COUNT * (ACTION_COUNT - 1) / 2 + ACTION_COUNT)
+#define FIRST_UID  2000u
+#define OP(name)   "\"op\":\"" name "\""
 #define PUBLIC_KEY "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
 
 static struct {
@@ -47,8 +49,9 @@ static struct {
 	uint8_t stage_key[KEY_LEN];
 	unsigned ids, names;
 	uint64_t unique;
-	uint8_t recipient[CURVE_LEN];		/* private key of the recipient "safe" */
-	char restores[2][640];			/* fields of requests to restore: without, and with what only administrators may bring */
+	uint8_t recipient[CURVE_LEN]; /* private key of the recipient "safe" */
+	/* fields of requests to restore: without, and with what only administrators may bring */
+	char restores[2][640];
 	action_set held[CALLERS];
 } v;
 
@@ -79,7 +82,9 @@ static int on_segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 
 static struct identity identity_of(uint32_t uid, bool host)
 {
-	struct identity i = { .refs = 1, .uid = uid, .gid = uid, .tid = 100, .tgid = 100, .user_ns = 1, .host = host, .full = true };
+	struct identity i = {
+		.refs = 1, .uid = uid, .gid = uid, .tid = 100, .tgid = 100, .user_ns = 1, .host = host, .full = true
+	};
 
 	i.policy = (struct policy_caller){ .uid = uid, .gid = uid, .host = host };
 	i.audit = (struct audit_caller){ .uid = uid, .gid = uid, .pid = 100, .loginuid = -1, .comm = "test" };
@@ -110,7 +115,9 @@ static void make_vault(void)
 	ck_assert_int_eq(principal_parse("user:0,host", NULL, NULL, &root), 0);
 	snprintf(path, sizeof path, "%s/store", v.dir);
 	ck_assert_int_eq(mkdir(path, 0755), 0);
-	ck_assert_msg(store_create(path, &v.conf, v.vault.keys, &settings, &root, 1, getuid(), getgid(), why, sizeof why) == 0, "%s", why);
+	ck_assert_msg(store_create(path, &v.conf, v.vault.keys, &settings, &root, 1, getuid(), getgid(), why,
+				   sizeof why) == 0,
+		      "%s", why);
 	snprintf(verify, sizeof verify, "%s/verify", v.dir);
 	ck_assert_msg(audit_create(path, verify, "test", getgid(), why, sizeof why) == 0, "%s", why);
 }
@@ -119,7 +126,12 @@ static void open_vault(void)
 {
 	char why[512] = "", path[128];
 	struct store_config config = { .dir = path, .conf = &v.conf, .stage_key = v.stage_key };
-	struct audit_config log = { .head = &v.head, .vault = "test", .host = "here", .deny_rate = 1000000, .deny_burst = 1000000, .segment_open = on_segment_open };
+	struct audit_config log = { .head = &v.head,
+				    .vault = "test",
+				    .host = "here",
+				    .deny_rate = 1000000,
+				    .deny_burst = 1000000,
+				    .segment_open = on_segment_open };
 
 	snprintf(path, sizeof path, "%s/store", v.dir);
 	ck_assert_msg(store_open(&config, &v.vault.store, why, sizeof why) == 0, "%s", why);
@@ -149,8 +161,15 @@ static void make_worker(void)
 	ck_assert_int_eq(backups_new(&v.vault.backups), 0);
 	v.vault.openers = calloc(HANDLES_MAX, sizeof *v.vault.openers);
 	ck_assert_ptr_nonnull(v.vault.openers);
-	v.vault.ctl = (struct ctl_env){ .vault = "test", .store = v.vault.store, .audit = v.vault.audit, .keys = v.vault.keys, .shared = v.vault.shared, .handles = v.vault.handles,
-					.backups = v.vault.backups, .seal = on_seal, .program_user = on_program_user };
+	v.vault.ctl = (struct ctl_env){ .vault = "test",
+					.store = v.vault.store,
+					.audit = v.vault.audit,
+					.keys = v.vault.keys,
+					.shared = v.vault.shared,
+					.handles = v.vault.handles,
+					.backups = v.vault.backups,
+					.seal = on_seal,
+					.program_user = on_program_user };
 }
 
 /* ---- asking ---- */
@@ -160,22 +179,26 @@ static const char *error_of(const struct identity *who, const char *line, uint64
 {
 	static const char good[] = "{\"ok\":true,";
 	static char error[32];
-	const struct ctl_request request = { .line = line, .len = strlen(line), .stage = stage, .value_len = value_len, .unique = ++v.unique };
+	const struct ctl_request request = {
+		.line = line, .len = strlen(line), .stage = stage, .value_len = value_len, .unique = ++v.unique
+	};
 	char *answer = NULL;
 	size_t len = 0;
 	json_t *o;
 
 	ck_assert_int_eq(ctl_execute(&v.vault.ctl, who, &request, &answer, &len), 0);
-	if (len > strlen(good) && !memcmp(answer, good, strlen(good))) {	/* a list of all roles is long */
+	if (len > strlen(good) && !memcmp(answer, good, strlen(good))) { /* a list of all roles is long */
 		free(answer);
 		return "";
 	}
 	o = json_loadb(answer, len, JSON_DISABLE_EOF_CHECK, NULL);
 	ck_assert_msg(json_is_object(o), "%.*s", (int)len, answer);
 	free(answer);
-	snprintf(error, sizeof error, "%s", json_is_true(json_object_get(o, "ok")) ? "" : json_string_value(json_object_get(o, "errno")));
+	snprintf(error, sizeof error, "%s",
+		 json_is_true(json_object_get(o, "ok")) ? "" : json_string_value(json_object_get(o, "errno")));
 	if (*error)
-		ck_assert_msg(strcmp(error, "EINVAL") != 0, "%s: %s", line, json_string_value(json_object_get(o, "message")));
+		ck_assert_msg(strcmp(error, "EINVAL") != 0, "%s: %s", line,
+			      json_string_value(json_object_get(o, "message")));
 	json_decref(o);
 	return error;
 }
@@ -243,7 +266,11 @@ static void hex(char *ret, const uint8_t *bytes, size_t n)
 }
 
 /* A whole vault, to the recipient. */
-static struct { uint8_t data[1 << 19]; size_t len; uint8_t signer[DIGEST_LEN]; } backup_of[2];
+static struct {
+	uint8_t data[1 << 19];
+	size_t len;
+	uint8_t signer[DIGEST_LEN];
+} backup_of[2];
 
 static void back_up(unsigned n)
 {
@@ -365,10 +392,7 @@ static void setup(void)
 	add_callers();
 }
 
-static void teardown(void)
-{
-	end();
-}
+static void teardown(void) { end(); }
 
 /* ---- the model: "secrets/get + secrets/set", "a or b", "every action", "nothing" ---- */
 
@@ -389,7 +413,7 @@ static bool all_of(action_set held, char *text)
 
 static bool enough(action_set held, const char *needs)
 {
-	char copy[256], *or;
+	char copy[256], * or ;
 	bool any = false;
 
 	if (!strcmp(needs, "nothing"))
@@ -400,7 +424,7 @@ static bool enough(action_set held, const char *needs)
 	for (char *one = copy; one; one = or) {
 		or = strstr(one, " or ");
 		if (or) {
-			*or = '\0';
+			* or = '\0';
 			or += 4;
 		}
 		any |= all_of(held, one);
@@ -462,7 +486,7 @@ static int put_piece(const struct identity *who)
 	uint64_t stage;
 	char line[160];
 
-	owner.uid = FIRST_UID;	/* the same piece of the same restore, again and again */
+	owner.uid = FIRST_UID; /* the same piece of the same restore, again and again */
 	ck_assert_int_eq(store_stage_new(v.vault.store, &stage), 0);
 	ck_assert_int_eq(store_stage_write(v.vault.store, stage, ++v.unique, 0, "x", 1), 0);
 	snprintf(line, sizeof line, "{\"op\":\"restore-put\",\"restore\":\"%032x\",\"at\":0,\"value_length\":1}", 99);
@@ -484,14 +508,22 @@ static int restore(const struct identity *who, unsigned which, const char *how)
 
 static int restore_skip(const struct identity *who) { return restore(who, 0, ",\"existing\":\"skip\""); }
 static int restore_append(const struct identity *who) { return restore(who, 0, ",\"existing\":\"append\""); }
-static int restore_grants(const struct identity *who) { return restore(who, 0, ",\"existing\":\"skip\",\"grants\":true"); }
-static int restore_blocks(const struct identity *who) { return restore(who, 1, ",\"existing\":\"skip\",\"grants\":true"); }
+static int restore_grants(const struct identity *who)
+{
+	return restore(who, 0, ",\"existing\":\"skip\",\"grants\":true");
+}
+static int restore_blocks(const struct identity *who)
+{
+	return restore(who, 1, ",\"existing\":\"skip\",\"grants\":true");
+}
 
 /* ---- file operations ---- */
 
 static int open_inode(const struct identity *who, struct inode inode, int flags)
 {
-	const struct asker asker = { .who = (struct identity *)(uintptr_t)who, .uid = who->uid, .gid = who->gid, .tid = who->tid };
+	const struct asker asker = {
+		.who = (struct identity *)(uintptr_t)who, .uid = who->uid, .gid = who->gid, .tid = who->tid
+	};
 	const struct open_ask q = { .inode = inode, .ino = inode_pack(&inode), .flags = flags, .unique = ++v.unique };
 	struct open_grant grant = { 0 };
 	int r = access_open(&v.vault, &asker, &q, &grant);
@@ -505,16 +537,16 @@ static int open_inode(const struct identity *who, struct inode inode, int flags)
 	return r;
 }
 
-static struct inode current(void)
-{
-	return (struct inode){ .type = INODE_CURRENT, .secret = secret_id("db") };
-}
+static struct inode current(void) { return (struct inode){ .type = INODE_CURRENT, .secret = secret_id("db") }; }
 
 static int open_read(const struct identity *who) { return open_inode(who, current(), O_RDONLY); }
 static int open_write(const struct identity *who) { return open_inode(who, current(), O_WRONLY | O_TRUNC); }
 static int open_append(const struct identity *who) { return open_inode(who, current(), O_WRONLY | O_APPEND); }
 static int open_both(const struct identity *who) { return open_inode(who, current(), O_RDWR | O_TRUNC); }
-static int open_own(const struct identity *who, enum inode_own own) { return open_inode(who, (struct inode){ .type = INODE_OWN, .low = own }, O_RDONLY); }
+static int open_own(const struct identity *who, enum inode_own own)
+{
+	return open_inode(who, (struct inode){ .type = INODE_OWN, .low = own }, O_RDONLY);
+}
 static int open_status(const struct identity *who) { return open_own(who, OWN_STATUS); }
 static int open_metrics(const struct identity *who) { return open_own(who, OWN_METRICS); }
 static int open_audit(const struct identity *who) { return open_own(who, OWN_AUDIT); }
@@ -529,7 +561,9 @@ static int open_version(const struct identity *who)
 
 static struct asker asker_of(const struct identity *who)
 {
-	return (struct asker){ .who = (struct identity *)(uintptr_t)who, .uid = who->uid, .gid = who->gid, .tid = who->tid };
+	return (struct asker){
+		.who = (struct identity *)(uintptr_t)who, .uid = who->uid, .gid = who->gid, .tid = who->tid
+	};
 }
 
 static int count_entry(const struct names_entry *e, void *arg)
@@ -550,7 +584,10 @@ static int list(const struct identity *who, struct inode dir)
 }
 
 static int list_root(const struct identity *who) { return list(who, (struct inode){ .type = INODE_ROOT }); }
-static int list_deleted(const struct identity *who) { return list(who, (struct inode){ .type = INODE_OWN, .low = OWN_DELETED }); }
+static int list_deleted(const struct identity *who)
+{
+	return list(who, (struct inode){ .type = INODE_OWN, .low = OWN_DELETED });
+}
 
 static int list_versions(const struct identity *who)
 {
@@ -605,21 +642,24 @@ static int move(const struct identity *who, bool back, const char *name)
 {
 	const struct asker asker = asker_of(who);
 	const struct inode deleted = { .type = INODE_OWN, .low = OWN_DELETED }, root = { .type = INODE_ROOT };
-	const struct rename n = { .from = inode_pack(back ? &deleted : &root), .name = name, .to = inode_pack(back ? &root : &deleted), .to_name = name };
+	const struct rename n = { .from = inode_pack(back ? &deleted : &root),
+				  .name = name,
+				  .to = inode_pack(back ? &root : &deleted),
+				  .to_name = name };
 
 	deaf();
 	return removal_rename(&v.vault, &asker, &n, ++v.unique, false);
 }
 
-static int delete(const struct identity *who) { return move(who, false, "off"); }
+static int delete (const struct identity *who) { return move(who, false, "off"); }
 static int recover(const struct identity *who) { return move(who, true, "none"); }
 
 /* ---- the table ---- */
 
 struct row {
-	const char *what;	/* as in contrib/doc/guide/roles.md; what stands first in backquotes is the operation */
+	const char *what; /* as in contrib/doc/guide/roles.md; what stands first in backquotes is the operation */
 	const char *needs;
-	const char *fields;	/* of the request; or */
+	const char *fields; /* of the request; or */
 	int (*act)(const struct identity *who);
 };
 
@@ -627,18 +667,24 @@ static const struct row rows[] = {
 	{ "`list`", "secrets/list", OP("list"), NULL },
 	{ "`show`", "secrets/list", OP("show") ",\"name\":\"db\"", NULL },
 	{ "`versions`", "secrets/list", OP("versions") ",\"name\":\"db\"", NULL },
-	{ "`deleted`", "secrets/recover or secrets/purge or secrets/delete or secrets/list", OP("deleted") ",\"name\":\"gone\"", NULL },
+	{ "`deleted`", "secrets/recover or secrets/purge or secrets/delete or secrets/list",
+	  OP("deleted") ",\"name\":\"gone\"", NULL },
 	{ "`put`", "secrets/set", OP("put") ",\"name\":\"db\",\"value_length\":0", NULL },
-	{ "`put-set`", "secrets/set", OP("put-set") ",\"items\":[{\"name\":\"db\",\"value_length\":0}],\"value_length\":0", NULL },
+	{ "`put-set`", "secrets/set",
+	  OP("put-set") ",\"items\":[{\"name\":\"db\",\"value_length\":0}],\"value_length\":0", NULL },
 	{ "`attr`", "secrets/update", OP("attr") ",\"name\":\"db\",\"tags\":{\"a\":\"b\"}", NULL },
 	{ "`enable`", "secrets/update", OP("enable") ",\"name\":\"db\"", NULL },
 	{ "`disable`", "secrets/update", OP("disable") ",\"name\":\"db\",\"version\":999", NULL },
 	{ "`destroy`", "secrets/purge", OP("destroy") ",\"name\":\"db\",\"version\":999", NULL },
 	{ "`rollback`", "secrets/get + secrets/set", OP("rollback") ",\"name\":\"db\",\"version\":1", NULL },
-	{ "`grant` of a data role", "bindings/create", OP("grant") ",\"role\":\"secrets-officer\",\"principal\":\"user:5\",\"on\":\"db\"", NULL },
-	{ "`grant` of any other role", "every action", OP("grant") ",\"role\":\"auditor\",\"principal\":\"user:5\",\"on\":\"*\"", NULL },
-	{ "`revoke` of a data role", "bindings/delete", OP("revoke") ",\"role\":\"secrets-officer\",\"principal\":\"user:6\",\"on\":\"db\"", NULL },
-	{ "`revoke` of any other role", "every action", OP("revoke") ",\"role\":\"auditor\",\"principal\":\"user:6\",\"on\":\"*\"", NULL },
+	{ "`grant` of a data role", "bindings/create",
+	  OP("grant") ",\"role\":\"secrets-officer\",\"principal\":\"user:5\",\"on\":\"db\"", NULL },
+	{ "`grant` of any other role", "every action",
+	  OP("grant") ",\"role\":\"auditor\",\"principal\":\"user:5\",\"on\":\"*\"", NULL },
+	{ "`revoke` of a data role", "bindings/delete",
+	  OP("revoke") ",\"role\":\"secrets-officer\",\"principal\":\"user:6\",\"on\":\"db\"", NULL },
+	{ "`revoke` of any other role", "every action",
+	  OP("revoke") ",\"role\":\"auditor\",\"principal\":\"user:6\",\"on\":\"*\"", NULL },
 	{ "`bindings`", "nothing", OP("bindings"), NULL },
 	{ "`block`", "every action", OP("block") ",\"principal\":\"user:7\"", NULL },
 	{ "`unblock`", "every action", OP("unblock") ",\"principal\":\"user:8\"", NULL },
@@ -646,14 +692,18 @@ static const struct row rows[] = {
 	{ "`holders`", "audit/read", OP("holders") ",\"name\":\"db\"", NULL },
 	{ "`drained`", "secrets/list", OP("drained") ",\"name\":\"db\",\"version\":1", NULL },
 	{ "`roles`", "nothing", OP("roles"), NULL },
-	{ "`role-create`", "roles/create", OP("role-create") ",\"name\":\"taken\",\"actions\":[\"secrets/get\",\"audit/read\"]", NULL },
+	{ "`role-create`", "roles/create",
+	  OP("role-create") ",\"name\":\"taken\",\"actions\":[\"secrets/get\",\"audit/read\"]", NULL },
 	{ "`can-i` for oneself", "nothing", OP("can-i") ",\"action\":\"secrets/get\",\"name\":\"db\"", NULL },
-	{ "`can-i` for others", "bindings/list", OP("can-i") ",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:5\"", NULL },
+	{ "`can-i` for others", "bindings/list",
+	  OP("can-i") ",\"action\":\"secrets/get\",\"name\":\"db\",\"as\":\"user:5\"", NULL },
 	{ "`whoami`", "nothing", OP("whoami"), NULL },
 	{ "`status`", "vault/status", OP("status"), NULL },
 	{ "`seal`", "vault/seal", OP("seal"), NULL },
-	{ "`rotation-set` with a generator, or to notify", "secrets/set", OP("rotation-set") ",\"on\":\"x\",\"every\":\"90d\",\"generator\":\"uuid\"", NULL },
-	{ "`rotation-set` with a program", "secrets/set + vault/update", OP("rotation-set") ",\"on\":\"y\",\"every\":\"90d\",\"command\":\"/usr/bin/true\"", NULL },
+	{ "`rotation-set` with a generator, or to notify", "secrets/set",
+	  OP("rotation-set") ",\"on\":\"x\",\"every\":\"90d\",\"generator\":\"uuid\"", NULL },
+	{ "`rotation-set` with a program", "secrets/set + vault/update",
+	  OP("rotation-set") ",\"on\":\"y\",\"every\":\"90d\",\"command\":\"/usr/bin/true\"", NULL },
 	{ "`rotations`", "secrets/list", OP("rotations"), NULL },
 	{ "`rotation-remove`", "secrets/set", OP("rotation-remove") ",\"on\":\"z\"", NULL },
 	{ "`history-set`", "secrets/purge", OP("history-set") ",\"on\":\"x\",\"keep_versions\":5", NULL },
@@ -664,29 +714,42 @@ static const struct row rows[] = {
 	{ "`hooks`", "vault/status", OP("hooks"), NULL },
 	{ "`hook-remove`", "vault/update", OP("hook-remove") ",\"hook\":9999", NULL },
 	{ "`vault`", "vault/update", OP("vault") ",\"value_max\":65536", NULL },
-	{ "`backup` of names to a registered recipient", "secrets/backup", OP("backup") ",\"names\":[\"db\"],\"recipient\":\"safe\"", NULL },
-	{ "`backup` of names to a passphrase or another key", "secrets/backup + secrets/get", OP("backup") ",\"names\":[\"db\"],\"public_key\":\"" PUBLIC_KEY "\"", NULL },
-	{ "`backup` of everything to a registered recipient", "secrets/backup + bindings/list", OP("backup") ",\"all\":true,\"recipient\":\"safe\"", NULL },
-	{ "`backup` of everything to a passphrase or another key", "secrets/backup + secrets/get + secrets/list + bindings/list + vault/status",
+	{ "`backup` of names to a registered recipient", "secrets/backup",
+	  OP("backup") ",\"names\":[\"db\"],\"recipient\":\"safe\"", NULL },
+	{ "`backup` of names to a passphrase or another key", "secrets/backup + secrets/get",
+	  OP("backup") ",\"names\":[\"db\"],\"public_key\":\"" PUBLIC_KEY "\"", NULL },
+	{ "`backup` of everything to a registered recipient", "secrets/backup + bindings/list",
+	  OP("backup") ",\"all\":true,\"recipient\":\"safe\"", NULL },
+	{ "`backup` of everything to a passphrase or another key",
+	  "secrets/backup + secrets/get + secrets/list + bindings/list + vault/status",
 	  OP("backup") ",\"all\":true,\"public_key\":\"" PUBLIC_KEY "\"", NULL },
 	{ "`backup-read` to a registered recipient", "secrets/backup", NULL, read_on },
 	{ "`backup-read` to a passphrase or another key", "secrets/backup + secrets/get", NULL, read_on_ad_hoc },
 	{ "`backup-end`", "nothing", OP("backup-end") ",\"session\":\"none\"", NULL },
-	{ "`recipient-add`", "every action", OP("recipient-add") ",\"name\":\"safe\",\"public_key\":\"" PUBLIC_KEY "\"", NULL },
+	{ "`recipient-add`", "every action", OP("recipient-add") ",\"name\":\"safe\",\"public_key\":\"" PUBLIC_KEY "\"",
+	  NULL },
 	{ "`recipient-remove`", "vault/update", OP("recipient-remove") ",\"name\":\"nobody\"", NULL },
 	{ "`recipients`", "nothing", OP("recipients"), NULL },
-	{ "`drill`", "secrets/restore", OP("drill") ",\"vault\":\"07070707070707070707070707070707\",\"created\":\"2026-01-01T00:00:00Z\",\"secrets\":1,\"versions\":1", NULL },
+	{ "`drill`", "secrets/restore",
+	  OP("drill") ",\"vault\":\"07070707070707070707070707070707\",\"created\":\"2026-01-01T00:00:00Z\","
+		      "\"secrets\":1,\"versions\":1",
+	  NULL },
 	{ "`restore-key`", "secrets/restore", OP("restore-key"), NULL },
 	{ "`restore-put`", "secrets/restore", NULL, put_piece },
-	{ "`restore-drop`", "secrets/restore", OP("restore-drop") ",\"restore\":\"00000000000000000000000000000063\"", NULL },
-	{ "`restore-check`, `restore` of secrets whose names are free, or left as they are", "secrets/restore", NULL, restore_skip },
+	{ "`restore-drop`", "secrets/restore", OP("restore-drop") ",\"restore\":\"00000000000000000000000000000063\"",
+	  NULL },
+	{ "`restore-check`, `restore` of secrets whose names are free, or left as they are", "secrets/restore", NULL,
+	  restore_skip },
 	{ "`restore-check`, `restore` that appends to secrets", "secrets/restore + secrets/set", NULL, restore_append },
-	{ "`restore-check`, `restore` with data roles, bindings of them, settings, policies and hooks", "secrets/restore + secrets/set + roles/create + bindings/create + vault/update", NULL, restore_grants },
-	{ "`restore-check`, `restore` with blocks, recipients or bindings of other roles", "every action", NULL, restore_blocks },
+	{ "`restore-check`, `restore` with data roles, bindings of them, settings, policies and hooks",
+	  "secrets/restore + secrets/set + roles/create + bindings/create + vault/update", NULL, restore_grants },
+	{ "`restore-check`, `restore` with blocks, recipients or bindings of other roles", "every action", NULL,
+	  restore_blocks },
 	{ "open `NAME/current` to read", "secrets/get", NULL, open_read },
 	{ "open `NAME/versions/N`, `.coffer/at/EPOCH/NAME/current`", "secrets/get", NULL, open_version },
 	{ "open `NAME/current` to replace it (O_TRUNC)", "secrets/set", NULL, open_write },
-	{ "open `NAME/current` to write without O_TRUNC, or to append", "secrets/get + secrets/set", NULL, open_append },
+	{ "open `NAME/current` to write without O_TRUNC, or to append", "secrets/get + secrets/set", NULL,
+	  open_append },
 	{ "open `NAME/current` to read and write", "secrets/get + secrets/set", NULL, open_both },
 	{ "`mkdir NAME`", "secrets/set", NULL, make_dir },
 	{ "`rmdir NAME`", "secrets/delete", NULL, remove_empty },
@@ -754,15 +817,20 @@ static int try(const struct row *row, const struct identity *who)
 	return row->act ? row->act(who) : request(who, row->fields, changes(row->fields));
 }
 
-/* What is wrong with a row, and how often; the first of it in words. A test has several rows, so that a vault need not be made for each: none hides another. */
-static struct { unsigned n; char first[1024]; } wrong;
+/* What is wrong with a row, and how often; the first of it in words. A test has several rows, so that a vault need not
+ * be made for each: none hides another. */
+static struct {
+	unsigned n;
+	char first[1024];
+} wrong;
 
 static void note_wrong(const struct row *row, const char *who, int r, const char *than)
 {
 	const size_t len = strlen(wrong.first);
 
 	wrong.n++;
-	snprintf(wrong.first + len, sizeof wrong.first - len, "\n%s with%s is %s, but %s", row->what, who, r == -EACCES ? "denied" : "allowed", than);
+	snprintf(wrong.first + len, sizeof wrong.first - len, "\n%s with%s is %s, but %s", row->what, who,
+		 r == -EACCES ? "denied" : "allowed", than);
 }
 
 static void try_callers(const struct row *row)
@@ -785,7 +853,7 @@ static void try_callers(const struct row *row)
 		note_wrong(row, " every action", r, "nothing is denied to an administrator");
 }
 
-#define GROUP 12u	/* rows on one vault */
+#define GROUP  12u /* rows on one vault */
 #define GROUPS ((int)((ROWS + GROUP - 1) / GROUP))
 
 START_TEST(no_pair_of_actions_gives_more_than_the_operation_needs)
@@ -809,14 +877,16 @@ START_TEST(who_may_read_and_write_gets_no_copy_of_what_has_expired)
 	must(OP("vault") ",\"enforce_validity\":true");
 	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
 		ck_assert_int_eq(open_inode(&who, current(), flags[i]), -EKEYEXPIRED);
-	ck_assert_int_eq(open_inode(&who, current(), O_WRONLY | O_TRUNC), 0);	/* a new value it may write */
+	ck_assert_int_eq(open_inode(&who, current(), O_WRONLY | O_TRUNC), 0); /* a new value it may write */
 }
 END_TEST
 
-/* All actions on other names are none here, but for what may be asked of any name: a list that is empty, pieces that wait. */
+/* All actions on other names are none here, but for what may be asked of any name: a list that is empty, pieces that
+ * wait. */
 START_TEST(every_action_elsewhere_gives_nothing_here)
 {
-	static const char *const anywhere[] = { "`list`", "`rotations`", "`histories`", "`restore-key`", "`restore-put`", "`restore-drop`" };
+	static const char *const anywhere[] = { "`list`",        "`rotations`",   "`histories`",
+						"`restore-key`", "`restore-put`", "`restore-drop`" };
 	const struct identity who = identity_of(9100, true);
 
 	must(OP("grant") ",\"role\":\"administrator\",\"principal\":\"user:9100\",\"on\":\"elsewhere-*\"");
@@ -827,7 +897,8 @@ START_TEST(every_action_elsewhere_gives_nothing_here)
 			any |= !strcmp(row->what, anywhere[i]);
 		const int r = try(row, &who);
 		if ((r != -EACCES) != any)
-			note_wrong(row, " every action on another scope", r, any ? "it may be asked of any name" : "it is of this one");
+			note_wrong(row, " every action on another scope", r,
+				   any ? "it may be asked of any name" : "it is of this one");
 	}
 	ck_assert_msg(wrong.n == 0, "%u are wrong:%s", wrong.n, wrong.first);
 }
@@ -854,7 +925,9 @@ static json_t *answer_of(const struct identity *who, const char *fields)
 START_TEST(what_is_withdrawn_before_it_is_read_is_left_out)
 {
 	static const char *const withdraw[] = {
-		OP("disable") ",\"name\":\"db\",\"version\":2", OP("destroy") ",\"name\":\"db\",\"version\":2", OP("attr") ",\"name\":\"db\",\"version\":2,\"expires\":\"2001-01-01T00:00:00Z\"",
+		OP("disable") ",\"name\":\"db\",\"version\":2",
+		OP("destroy") ",\"name\":\"db\",\"version\":2",
+		OP("attr") ",\"name\":\"db\",\"version\":2,\"expires\":\"2001-01-01T00:00:00Z\"",
 		OP("disable") ",\"name\":\"db\"",
 	};
 	static const char *const why[] = { "is disabled", "is destroyed", "has expired", "is disabled" };
@@ -866,10 +939,11 @@ START_TEST(what_is_withdrawn_before_it_is_read_is_left_out)
 	must(OP("vault") ",\"enforce_validity\":true");
 	a = answer_of(&who, OP("backup") ",\"names\":[\"db\"],\"public_key\":\"" PUBLIC_KEY "\"");
 	ck_assert(json_is_string(json_object_get(a, "session")));
-	snprintf(fields, sizeof fields, OP("backup-read") ",\"session\":\"%s\",\"chunk\":0", json_string_value(json_object_get(a, "session")));
+	snprintf(fields, sizeof fields, OP("backup-read") ",\"session\":\"%s\",\"chunk\":0",
+		 json_string_value(json_object_get(a, "session")));
 	json_decref(a);
 	must(withdraw[_i]);
-	for (int i = 0; i < 2; i++) {	/* whoever lost the answer gets the same one */
+	for (int i = 0; i < 2; i++) { /* whoever lost the answer gets the same one */
 		a = answer_of(&who, fields);
 		const json_t *left = json_object_get(a, "left_out"), *one = json_array_get(left, 0);
 		ck_assert_uint_eq(json_array_size(left), 1);
@@ -889,7 +963,9 @@ START_TEST(a_caller_without_an_identity_changes_no_name)
 {
 	const struct inode root = { .type = INODE_ROOT }, deleted = { .type = INODE_OWN, .low = OWN_DELETED };
 	const struct asker asker = { .uid = 5, .gid = 5, .tid = 5, .doubt = true, .patience = WAITS_FOR_ALL };
-	const struct rename away = { .from = inode_pack(&root), .name = "off", .to = inode_pack(&deleted), .to_name = "off" };
+	const struct rename away = {
+		.from = inode_pack(&root), .name = "off", .to = inode_pack(&deleted), .to_name = "off"
+	};
 	uint64_t ino;
 
 	ck_assert_int_eq(removal_rename(&v.vault, &asker, &away, ++v.unique, false), -EACCES);
@@ -906,7 +982,9 @@ START_TEST(each_operation_has_a_row)
 			bool found = false;
 			for (size_t i = 0; i < ROWS; i++)
 				found |= speaks_of(&rows[i], op->name);
-			ck_assert_msg(found, "%s: write down in this table, and in contrib/doc/guide/roles.md, what it needs", op->name);
+			ck_assert_msg(found,
+				      "%s: write down in this table, and in contrib/doc/guide/roles.md, what it needs",
+				      op->name);
 		}
 }
 END_TEST

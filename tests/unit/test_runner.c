@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/programs.h"
-#include "fs/runner.h"
+#include "fs/lifecycle/programs.h"
+#include "fs/helpers/runner.h"
 #include "store/crypto/aead.h"
 #include "suite.h"
 
@@ -68,7 +68,9 @@ static void setup(void)
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends[i]), 0);
-	write_file(RUNNER_ALLOW, 0644, "# programs\n1 /bin/echo %n %v %e %%\n0 /bin/sleep 5\n0 /bin/sleep 60\n0 /bin/true\n0 /bin/false\n1 /bin/cat /proc/self/status\n0 /bin/sh DIR/slow\n");
+	write_file(RUNNER_ALLOW, 0644,
+		   "# programs\n1 /bin/echo %n %v %e %%\n0 /bin/sleep 5\n0 /bin/sleep 60\n0 /bin/true\n0 /bin/false\n1 "
+		   "/bin/cat /proc/self/status\n0 /bin/sh DIR/slow\n");
 	start_runner();
 }
 
@@ -82,7 +84,14 @@ static void teardown(void)
 
 static struct runner_request request(uint32_t type, uint32_t user, const char *command)
 {
-	struct runner_request q = { .type = type, .number = 1, .user = user, .timeout = 20, .event = EVENT_NEW_VERSION, .version = 7, .name = "db", .cookie = 99 };
+	struct runner_request q = { .type = type,
+				    .number = 1,
+				    .user = user,
+				    .timeout = 20,
+				    .event = EVENT_NEW_VERSION,
+				    .version = 7,
+				    .name = "db",
+				    .cookie = 99 };
 
 	snprintf(q.command, sizeof q.command, "%s", command);
 	return q;
@@ -131,7 +140,7 @@ START_TEST(looks_up_an_account)
 	const size_t n = read_groups(groups, 4097);
 	ck_assert_uint_ge(n, 2);
 	ck_assert_uint_eq(groups[0], n - 1);
-	ck_assert_uint_eq(groups[1], 0);	/* root's own */
+	ck_assert_uint_eq(groups[1], 0); /* root's own */
 	receive(0);
 	ck_assert(last.type == RUNNER_ENDED && last.error == 0 && last.status == 0);
 
@@ -156,8 +165,11 @@ START_TEST(command_becomes_words_and_nothing_else_is_put_in)
 	ck_assert_str_eq(argv[3], "%");
 	ck_assert_ptr_null(argv[4]);
 	free(buf);
-	ck_assert(runner_command_varies("/x %n") && !runner_command_varies("/x 100%% y") && !runner_command_varies("/x"));
-	static const char *const bad[] = { "", "   ", "/x %", "/x %q", "/x %%%", "/x 'a", "/x \"a", "/x a\\", "/x 'a\"" };
+	ck_assert(runner_command_varies("/x %n") && !runner_command_varies("/x 100%% y") &&
+		  !runner_command_varies("/x"));
+	static const char *const bad[] = {
+		"", "   ", "/x %", "/x %q", "/x %%%", "/x 'a", "/x \"a", "/x a\\", "/x 'a\""
+	};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		q = request(RUNNER_RUN, 0, bad[i]);
 		ck_assert_msg(runner_expand(&q, &buf, argv) == -EINVAL, "\"%s\"", bad[i]);
@@ -169,9 +181,19 @@ START_TEST(command_becomes_words_and_nothing_else_is_put_in)
 }
 END_TEST
 
-static const struct { const char *command, *words; } quoted[] = {
-	{ "/x 'a b' c", "/x|a b|c" }, { "/x \"a b\" '' \"\"", "/x|a b||" }, { "/x a\\ b", "/x|a b" }, { "/x a'b'\"c\"d", "/x|abcd" }, { "/x 'a\\'", "/x|a\\" }, { "/x \"a\\\"b\\c\"", "/x|a\"b\\c" },
-	{ "/x 'k=%n' \"%v\"", "/x|k=db|7" }, { "/x\ta", "/x|a" }, { "/x '$(id) | *' ", "/x|$(id) | *" }, { "/x \\'", "/x|'" },
+static const struct {
+	const char *command, *words;
+} quoted[] = {
+	{ "/x 'a b' c", "/x|a b|c" },
+	{ "/x \"a b\" '' \"\"", "/x|a b||" },
+	{ "/x a\\ b", "/x|a b" },
+	{ "/x a'b'\"c\"d", "/x|abcd" },
+	{ "/x 'a\\'", "/x|a\\" },
+	{ "/x \"a\\\"b\\c\"", "/x|a\"b\\c" },
+	{ "/x 'k=%n' \"%v\"", "/x|k=db|7" },
+	{ "/x\ta", "/x|a" },
+	{ "/x '$(id) | *' ", "/x|$(id) | *" },
+	{ "/x \\'", "/x|'" },
 };
 
 START_TEST(words_are_as_a_shell_has_them)
@@ -188,9 +210,13 @@ START_TEST(words_are_as_a_shell_has_them)
 }
 END_TEST
 
-static const struct { const char *command; char what; } shellish[] = {
-	{ "/x a | b", '|' }, { "/x > /tmp/y", '>' }, { "/x $HOME", '$' }, { "/x \"$HOME\"", '$' }, { "/x `id`", '`' }, { "/x a; b", ';' }, { "/x &", '&' }, { "/x *.pem", '*' }, { "/x a?", '?' },
-	{ "/x # b", '#' }, { "/x ~", '~' }, { "/x a#b~c", 0 }, { "/x \\$HOME", 0 }, { "/x 'a|b' \"c>d\"", 0 }, { "/x %n-%v", 0 },
+static const struct {
+	const char *command;
+	char what;
+} shellish[] = {
+	{ "/x a | b", '|' }, { "/x > /tmp/y", '>' }, { "/x $HOME", '$' }, { "/x \"$HOME\"", '$' },   { "/x `id`", '`' },
+	{ "/x a; b", ';' },  { "/x &", '&' },        { "/x *.pem", '*' }, { "/x a?", '?' },          { "/x # b", '#' },
+	{ "/x ~", '~' },     { "/x a#b~c", 0 },      { "/x \\$HOME", 0 }, { "/x 'a|b' \"c>d\"", 0 }, { "/x %n-%v", 0 },
 };
 
 START_TEST(what_only_a_shell_would_do_is_found)
@@ -204,11 +230,16 @@ START_TEST(only_the_very_line_of_a_file_of_roots_is_allowed)
 	char why[RUNNER_TEXT_MAX];
 
 	ck_assert_int_eq(runner_allowed(dir_fd, 0, "/bin/true", why, sizeof why), 0);
-	static const struct { uint32_t user; const char *command; } bad[] = {
-		{ 2, "/bin/true" }, { 0, "/bin/true " }, { 0, "/bin/true x" }, { 0, "/bin/tru" }, { 0, "true" }, { 0, "# programs" }, { 1, "/bin/echo %n %v %e" }, { 0, "/bin/sh DIR/slow\n" },
+	static const struct {
+		uint32_t user;
+		const char *command;
+	} bad[] = {
+		{ 2, "/bin/true" }, { 0, "/bin/true " }, { 0, "/bin/true x" },        { 0, "/bin/tru" },
+		{ 0, "true" },      { 0, "# programs" }, { 1, "/bin/echo %n %v %e" }, { 0, "/bin/sh DIR/slow\n" },
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-		ck_assert_msg(runner_allowed(dir_fd, bad[i].user, bad[i].command, why, sizeof why) == -EPERM, "%s", bad[i].command);
+		ck_assert_msg(runner_allowed(dir_fd, bad[i].user, bad[i].command, why, sizeof why) == -EPERM, "%s",
+			      bad[i].command);
 	static const mode_t modes[] = { 0664, 0646, 0666 };
 	for (size_t i = 0; i < 3; i++) {
 		ck_assert_int_eq(fchmodat(dir_fd, RUNNER_ALLOW, modes[i], 0), 0);
@@ -261,9 +292,15 @@ END_TEST
 
 START_TEST(only_a_program_that_nobody_else_can_replace_is_allowed)
 {
-	static const struct { const char *program; mode_t mode; uid_t owner; int result; } ways[] = {
-		{ "way/prog", 0755, 0, 0 }, { "way/prog", 0775, 0, -EPERM }, { "way/prog", 0757, 0, -EPERM }, { "way/prog", 01777, 0, 0 }, { "way/prog", 0755, 1, 0 },
-		{ "way/prog", 0755, 1000, -EPERM }, { "link", 0755, 0, 0 }, { "link", 0777, 0, -EPERM },
+	static const struct {
+		const char *program;
+		mode_t mode;
+		uid_t owner;
+		int result;
+	} ways[] = {
+		{ "way/prog", 0755, 0, 0 },  { "way/prog", 0775, 0, -EPERM }, { "way/prog", 0757, 0, -EPERM },
+		{ "way/prog", 01777, 0, 0 }, { "way/prog", 0755, 1, 0 },      { "way/prog", 0755, 1000, -EPERM },
+		{ "link", 0755, 0, 0 },      { "link", 0777, 0, -EPERM },
 	};
 	char why[RUNNER_TEXT_MAX], command[128], line[160];
 
@@ -306,7 +343,8 @@ START_TEST(value_comes_by_a_pipe_and_the_end_by_an_answer)
 	ck_assert_int_eq(last.runner, runner);
 	int fd = last_fd;
 	receive(0);
-	ck_assert(last.type == RUNNER_ENDED && last.error == 0 && last.status == 0 && last.cookie == 99 && last_fd == -1);
+	ck_assert(last.type == RUNNER_ENDED && last.error == 0 && last.status == 0 && last.cookie == 99 &&
+		  last_fd == -1);
 	ck_assert_int_gt(read(fd, text, sizeof text - 1), 0);
 	ck_assert_str_eq(text, "db 7 NewVersionCreated %\n");
 	close(fd);
@@ -319,7 +357,7 @@ START_TEST(what_a_captured_worker_could_ask_for_is_refused)
 
 	ck_assert_int_eq(ask(&q), -EPERM);
 	q = request(RUNNER_RUN, 0, "/bin/true");
-	strcpy(q.name, "a b");			/* no name: it would be two words */
+	strcpy(q.name, "a b"); /* no name: it would be two words */
 	ck_assert_int_eq(ask(&q), -EINVAL);
 	q = request(RUNNER_RUN, 0, "/bin/true");
 	memset(q.name, 'a', sizeof q.name);
@@ -335,7 +373,7 @@ START_TEST(what_a_captured_worker_could_ask_for_is_refused)
 	ck_assert_int_eq(ask(&q), -EINVAL);
 	q = request(9, 0, "/bin/true");
 	ck_assert_int_eq(ask(&q), -EINVAL);
-	ck_assert_int_eq(send(ends[0][0], "short", 5, 0), 5);	/* not answered */
+	ck_assert_int_eq(send(ends[0][0], "short", 5, 0), 5); /* not answered */
 	q = request(RUNNER_CHECK, 0, "/bin/true");
 	ck_assert_int_eq(ask(&q), 0);
 	q = request(RUNNER_CHECK, 0, "/bin/ls");
@@ -350,7 +388,7 @@ START_TEST(same_key_is_the_same_run_for_another_client_too)
 	q.timeout = 1;
 	q.key[0] = 3;
 	q.key[1] = 4;
-	q.type = RUNNER_RESUME;		/* nobody has begun it */
+	q.type = RUNNER_RESUME; /* nobody has begun it */
 	ck_assert_int_eq(ask(&q), -ENOENT);
 	q.type = RUNNER_RUN;
 	ck_assert_int_eq(runner_send(ends[0][0], &q), 0);
@@ -500,9 +538,17 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		command_becomes_words_and_nothing_else_is_put_in, only_the_very_line_of_a_file_of_roots_is_allowed, nothing_runs_as_nobody, tells_as_whom_programs_run_that_name_no_user, only_a_program_that_nobody_else_can_replace_is_allowed, value_comes_by_a_pipe_and_the_end_by_an_answer,
-		what_a_captured_worker_could_ask_for_is_refused, same_key_is_the_same_run_for_another_client_too, results_reach_who_asked,
-		few_threads_wait_for_programs_by_hand, looks_up_an_account,
+		command_becomes_words_and_nothing_else_is_put_in,
+		only_the_very_line_of_a_file_of_roots_is_allowed,
+		nothing_runs_as_nobody,
+		tells_as_whom_programs_run_that_name_no_user,
+		only_a_program_that_nobody_else_can_replace_is_allowed,
+		value_comes_by_a_pipe_and_the_end_by_an_answer,
+		what_a_captured_worker_could_ask_for_is_refused,
+		same_key_is_the_same_run_for_another_client_too,
+		results_reach_who_asked,
+		few_threads_wait_for_programs_by_hand,
+		looks_up_an_account,
 	};
 
 	Suite *suite = suite_create("runner");

@@ -1,5 +1,6 @@
-/* What the filter says to arguments that are not what they look like. Each attempt is made by a child in a worker's cell. */
-#include "fs/sandbox.h"
+/* What the filter says to arguments that are not what they look like. Each attempt is made by a child in a worker's
+ * cell. */
+#include "fs/process/sandbox.h"
 
 #include <check.h>
 #include <poll.h>
@@ -15,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/log.h"
+#include "fs/common/log.h"
 #include "suite.h"
 
 /* To the kernel it is the int in the lower half. */
@@ -53,7 +54,12 @@ static void send_elsewhere(long long fd)
 /* The kernel's own struct: a handler that would let whoever has the process try one call after the other. */
 static void replace_handler(long long signal)
 {
-	const struct { void *handler; unsigned long flags; void *restorer; uint64_t mask; } ignore = { .handler = NULL };
+	const struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		uint64_t mask;
+	} ignore = { .handler = NULL };
 
 	(void)syscall(SYS_rt_sigaction, signal, &ignore, NULL, sizeof ignore.mask);
 }
@@ -83,7 +89,8 @@ START_TEST(logs_socket_sends_to_nobody_else)
 	char text[16];
 
 	for (long long what = -1; what >= -2; what--)
-		ck_assert_msg(WIFSIGNALED(in_cell(send_elsewhere, what)), "sendmsg over the log's socket was made (%lld)", what);
+		ck_assert_msg(WIFSIGNALED(in_cell(send_elsewhere, what)),
+			      "sendmsg over the log's socket was made (%lld)", what);
 	ck_assert_int_lt(recv(receiver, text, sizeof text, 0), 0);
 	/* others are free to */
 	ck_assert_int_eq(in_cell(send_elsewhere, receiver), 0);
@@ -116,26 +123,23 @@ static int in_waiting(void (*attempt)(long long what), long long what)
 	return status;
 }
 
-static void wait_a_moment(long long ms)
-{
-	poll(NULL, 0, (int)ms);
-}
+static void wait_a_moment(long long ms) { poll(NULL, 0, (int)ms); }
 
-static void make_call(long long number)
-{
-	(void)syscall(number, 0, 0, 0, 0, 0, 0);
-}
+static void make_call(long long number) { (void)syscall(number, 0, 0, 0, 0, 0, 0); }
 
 START_TEST(who_may_only_wait_can_do_nothing_else)
 {
 	static const long refused[] = {
-		SYS_openat, SYS_read, SYS_mmap, SYS_mprotect, SYS_clone, SYS_execve, SYS_kill, SYS_socket, SYS_sendmsg, SYS_ioctl, SYS_ptrace, SYS_prctl, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_futex, SYS_clock_nanosleep,
+		SYS_openat,         SYS_read,         SYS_mmap,    SYS_mprotect,        SYS_clone,  SYS_execve,
+		SYS_kill,           SYS_socket,       SYS_sendmsg, SYS_ioctl,           SYS_ptrace, SYS_prctl,
+		SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_futex,   SYS_clock_nanosleep,
 	};
 
 	ck_assert_int_eq(in_waiting(wait_a_moment, 1), 0);
 	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
 		const int status = in_waiting(make_call, refused[i]);
-		ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "system call %ld was made", refused[i]);
+		ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "system call %ld was made",
+			      refused[i]);
 	}
 }
 END_TEST

@@ -1,4 +1,4 @@
-#include "fs/schedule.h"
+#include "fs/lifecycle/schedule.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -50,7 +50,8 @@ static bool init_choice(int i, size_t size)
 
 START_TEST(blocks_are_zero_aligned_and_wiped)
 {
-	static const size_t sizes[] = { 0, 1, 16, 17, 64, 100, 129, 1000, 1281, 2047, 2048, 2049, 4096, 4097, 65536, (1 << 20) + 32 };
+	static const size_t sizes[] = { 0,    1,    16,   17,   64,   100,  129,   1000,
+					1281, 2047, 2048, 2049, 4096, 4097, 65536, (1 << 20) + 32 };
 
 	if (!init_choice(_i, ARENA))
 		return;
@@ -86,7 +87,11 @@ END_TEST
 START_TEST(survives_a_long_mixed_life)
 {
 	enum { SLOTS = 200 };
-	struct { uint8_t *p; size_t n; uint8_t mark; } slot[SLOTS] = { 0 };
+	struct {
+		uint8_t *p;
+		size_t n;
+		uint8_t mark;
+	} slot[SLOTS] = { 0 };
 	uint32_t rng = 12345;
 
 	if (!init_choice(_i, ARENA))
@@ -105,7 +110,9 @@ START_TEST(survives_a_long_mixed_life)
 			continue;
 		}
 		unsigned kind = rng >> 28;
-		slot[s].n = kind < 10 ? 1 + (rng >> 4) % 2048 : kind < 15 ? 1 + (rng >> 4) % 20000 : 1 + (rng >> 4) % 300000;
+		slot[s].n = kind < 10   ? 1 + (rng >> 4) % 2048
+			    : kind < 15 ? 1 + (rng >> 4) % 20000
+					: 1 + (rng >> 4) % 300000;
 		slot[s].p = secmem_alloc(slot[s].n);
 		slot[s].mark = (uint8_t)(rng >> 16) | 1;
 		if (!slot[s].p)
@@ -135,7 +142,7 @@ START_TEST(full_arena_is_enomem_and_recovers)
 	while (n < 64 && (r = secbuf_new(65536, &b[n])) == 0)
 		n++;
 	ck_assert_int_eq(r, -ENOMEM);
-	ck_assert_uint_eq(n, 15);	/* one unit holds their heads */
+	ck_assert_uint_eq(n, 15); /* one unit holds their heads */
 	size_t used = arena_used();
 	ck_assert_int_eq(secbuf_reserve(&b[0], 131072), -ENOMEM);
 	ck_assert_uint_eq(secbuf_capacity(b[0]), 65536);

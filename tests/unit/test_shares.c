@@ -1,4 +1,4 @@
-#include "fs/shares.h"
+#include "fs/common/shares.h"
 #include "suite.h"
 
 #include <check.h>
@@ -125,7 +125,7 @@ END_TEST
 START_TEST(what_is_held_is_counted_again)
 {
 	begin(300, 50, 10);
-	shares_force(s, 7, 200);	/* by rules of another version */
+	shares_force(s, 7, 200); /* by rules of another version */
 	ck_assert_uint_eq(shares_held(s, 7), 200);
 	ck_assert(!shares_take(s, 7, 1, SHARE_ORDINARY));
 	ck_assert(shares_take(s, 8, 1, SHARE_ORDINARY));
@@ -151,7 +151,9 @@ START_TEST(a_million_random_steps_keep_the_rules)
 			bool may = true;
 			uint32_t h = held[who], t = taken;
 			for (uint32_t i = 0; i < n && may; i++, h++, t++)
-				may = rank == SHARE_RESERVED ? t < UNITS && h < MOST + RESERVE : t < UNITS - RESERVE && h < MOST && 2 * h < UNITS - RESERVE - t;
+				may = rank == SHARE_RESERVED
+					      ? t < UNITS && h < MOST + RESERVE
+					      : t < UNITS - RESERVE && h < MOST && 2 * h < UNITS - RESERVE - t;
 			good &= shares_take(s, neighbour, n, rank) == may;
 			held[who] += may ? n : 0;
 			taken += may ? n : 0;
@@ -161,7 +163,7 @@ START_TEST(a_million_random_steps_keep_the_rules)
 			taken -= n;
 		}
 		good &= shares_held(s, neighbour) == held[who] && shares_taken(s) == taken;
-		if (!good)	/* ck_assert takes longer than all the rest */
+		if (!good) /* ck_assert takes longer than all the rest */
 			ck_abort_msg("step %d", step);
 	}
 }

@@ -1,4 +1,4 @@
-#include "fs/sizefmt.h"
+#include "fs/common/sizefmt.h"
 
 #include <check.h>
 #include <errno.h>
@@ -8,9 +8,21 @@
 
 START_TEST(reads_bytes_and_suffixes)
 {
-	static const struct { const char *text; uint64_t size; } t[] = {
-		{ "0", 0 }, { "1", 1 }, { "65536", 65536 }, { "64K", 65536 }, { "64k", 65536 }, { "1M", 1u << 20 }, { "1m", 1u << 20 }, { "2G", 2ull << 30 }, { "007", 7 },
-		{ "1125899906842624", SIZE_PARSE_MAX }, { "1048576G", SIZE_PARSE_MAX },
+	static const struct {
+		const char *text;
+		uint64_t size;
+	} t[] = {
+		{ "0", 0 },
+		{ "1", 1 },
+		{ "65536", 65536 },
+		{ "64K", 65536 },
+		{ "64k", 65536 },
+		{ "1M", 1u << 20 },
+		{ "1m", 1u << 20 },
+		{ "2G", 2ull << 30 },
+		{ "007", 7 },
+		{ "1125899906842624", SIZE_PARSE_MAX },
+		{ "1048576G", SIZE_PARSE_MAX },
 	};
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		uint64_t size = 42;
@@ -23,8 +35,25 @@ END_TEST
 START_TEST(refuses_other_forms)
 {
 	static const char *const t[] = {
-		"", "K", "-1", "+1", " 1", "1 ", "1 K", "1KB", "1KK", "1T", "1.5M", "0x10", "1e3", "ten", "1125899906842625", "1048577G", "18446744073709551616",
-		"18446744073709551615K", "99999999999999999999999999",
+		"",
+		"K",
+		"-1",
+		"+1",
+		" 1",
+		"1 ",
+		"1 K",
+		"1KB",
+		"1KK",
+		"1T",
+		"1.5M",
+		"0x10",
+		"1e3",
+		"ten",
+		"1125899906842625",
+		"1048577G",
+		"18446744073709551616",
+		"18446744073709551615K",
+		"99999999999999999999999999",
 	};
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		uint64_t size = 42;

@@ -19,10 +19,7 @@
 #include "store/store.h"
 #include "store_main.h"
 
-static const struct catalog_secret *get(uint32_t id)
-{
-	return store_get(fx.store, id);
-}
+static const struct catalog_secret *get(uint32_t id) { return store_get(fx.store, id); }
 
 START_TEST(new_store_is_sealed_and_empty)
 {
@@ -169,7 +166,8 @@ END_TEST
 
 START_TEST(next_walks_in_ascending_order)
 {
-	uint32_t ids[3] = { add_secret(fx.store, "zz", NULL), add_secret(fx.store, "aa", NULL), add_secret(fx.store, "mm", NULL) };
+	uint32_t ids[3] = { add_secret(fx.store, "zz", NULL), add_secret(fx.store, "aa", NULL),
+			    add_secret(fx.store, "mm", NULL) };
 	const struct catalog_secret *c;
 	size_t n = 0;
 
@@ -193,8 +191,12 @@ START_TEST(attributes_are_kept_and_checked)
 		struct version_attributes bad = { NULL, bad_tags[i], INT64_MIN, INT64_MAX };
 		ck_assert_int_eq(store_version_set_attributes(fx.store, id, 1, &bad), -EINVAL);
 	}
-	ck_assert_int_eq(store_version_set_attributes(fx.store, id, 1, &(struct version_attributes){ "a\nb", NULL, INT64_MIN, INT64_MAX }), -EINVAL);
-	ck_assert_int_eq(store_version_set_attributes(fx.store, id, 1, &(struct version_attributes){ NULL, NULL, 2, 1 }), -EINVAL);
+	ck_assert_int_eq(store_version_set_attributes(
+				 fx.store, id, 1, &(struct version_attributes){ "a\nb", NULL, INT64_MIN, INT64_MAX }),
+			 -EINVAL);
+	ck_assert_int_eq(store_version_set_attributes(fx.store, id, 1,
+						      &(struct version_attributes){ NULL, NULL, 2, 1 }),
+			 -EINVAL);
 	ck_assert_int_eq(store_version_set_attributes(fx.store, id, 9, &a), -ENOENT);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	ck_assert_int_eq(store_version_attributes(fx.store, id, 2, &got), 0);
@@ -259,7 +261,10 @@ END_TEST
 
 START_TEST(custom_role_can_be_bound_in_its_own_transaction)
 {
-	struct binding b = { .from = INT64_MIN, .until = BINDING_FOREVER, .scope = "*", .principal = { .n = 1, .conditions = { { PRINCIPAL_EVERYONE, 0 } } } };
+	struct binding b = { .from = INT64_MIN,
+			     .until = BINDING_FOREVER,
+			     .scope = "*",
+			     .principal = { .n = 1, .conditions = { { PRINCIPAL_EVERYONE, 0 } } } };
 	uint32_t role, again;
 	uint64_t id;
 
@@ -374,7 +379,9 @@ START_TEST(newer_schema_is_refused)
 	ck_assert_int_eq(store_open(&config, &s, why, sizeof why), -EPROTONOSUPPORT);
 	ck_assert_ptr_nonnull(strstr(why, "newer"));
 	char sql[160];
-	snprintf(sql, sizeof sql, "PRAGMA user_version=%d; CREATE TRIGGER t AFTER INSERT ON bindings BEGIN DELETE FROM bindings; END", schema_current()->version);
+	snprintf(sql, sizeof sql,
+		 "PRAGMA user_version=%d; CREATE TRIGGER t AFTER INSERT ON bindings BEGIN DELETE FROM bindings; END",
+		 schema_current()->version);
 	raw(&fx, sql);
 	ck_assert_int_eq(store_open(&config, &s, why, sizeof why), -EBADMSG);
 }
@@ -576,7 +583,11 @@ END_TEST
 START_TEST(block_that_leaves_no_administrator_is_refused)
 {
 	static const char *const refused[] = { "user:1000", "everyone" };
-	struct binding other = { .role = ROLE_ADMINISTRATOR, .principal = principal_of("user:7,group:8"), .scope = "*", .from = INT64_MIN, .until = BINDING_FOREVER };
+	struct binding other = { .role = ROLE_ADMINISTRATOR,
+				 .principal = principal_of("user:7,group:8"),
+				 .scope = "*",
+				 .from = INT64_MIN,
+				 .until = BINDING_FOREVER };
 	uint64_t id = 0, binding = 0;
 
 	for (size_t i = 0; i < 2; i++)
@@ -626,7 +637,7 @@ START_TEST(versions_know_the_epoch_that_made_them)
 	e[2] = store_epoch(fx.store);
 	switch_version(id, 3, false);
 	e[3] = store_epoch(fx.store);
-	switch_version(id, 3, false);	/* withdrawn it was already: since then, not since now */
+	switch_version(id, 3, false); /* withdrawn it was already: since then, not since now */
 	switch_version(id, 2, false);
 	e[4] = store_epoch(fx.store);
 	for (int again = 0; again < 2; again++) {
@@ -655,30 +666,14 @@ START_TEST(fsck_finds_nothing_in_a_sound_store)
 }
 END_TEST
 
-STORE_TESTS("store", 120,
-	    new_store_is_sealed_and_empty,
-	    value_reads_back_after_reopening,
-	    versions_are_numbered_and_current_is_the_newest_enabled,
-	    empty_binary_and_largest_values_are_exact,
-	    names_are_checked_and_unique,
-	    rollback_leaves_everything_as_it_was,
-	    touched_names_each_changed_secret_once,
-	    next_walks_in_ascending_order,
-	    attributes_are_kept_and_checked,
-	    binding_decides_until_it_is_removed,
-	    last_administrator_stays,
-	    custom_role_can_be_bound_in_its_own_transaction,
-	    settings_keep_their_one_way_rules,
-	    locked_store_serves_names_only,
-	    other_vaults_configuration_is_refused,
-	    create_refuses_an_existing_store_and_open_a_missing_one,
-	    newer_schema_is_refused,
-	    follower_sees_what_another_connection_committed,
-	    follower_that_fell_far_behind_reloads,
-	    large_transaction_is_followed_by_reloading,
-	    sealed_store_follows_names,
-	    pending_acts_come_once_and_in_order,
-	    block_denies_moves_the_epoch_and_outlives_a_restart,
-	    block_that_leaves_no_administrator_is_refused,
-	    versions_know_the_epoch_that_made_them,
-	    fsck_finds_nothing_in_a_sound_store)
+STORE_TESTS("store", 120, new_store_is_sealed_and_empty, value_reads_back_after_reopening,
+	    versions_are_numbered_and_current_is_the_newest_enabled, empty_binary_and_largest_values_are_exact,
+	    names_are_checked_and_unique, rollback_leaves_everything_as_it_was, touched_names_each_changed_secret_once,
+	    next_walks_in_ascending_order, attributes_are_kept_and_checked, binding_decides_until_it_is_removed,
+	    last_administrator_stays, custom_role_can_be_bound_in_its_own_transaction,
+	    settings_keep_their_one_way_rules, locked_store_serves_names_only, other_vaults_configuration_is_refused,
+	    create_refuses_an_existing_store_and_open_a_missing_one, newer_schema_is_refused,
+	    follower_sees_what_another_connection_committed, follower_that_fell_far_behind_reloads,
+	    large_transaction_is_followed_by_reloading, sealed_store_follows_names, pending_acts_come_once_and_in_order,
+	    block_denies_moves_the_epoch_and_outlives_a_restart, block_that_leaves_no_administrator_is_refused,
+	    versions_know_the_epoch_that_made_them, fsck_finds_nothing_in_a_sound_store)

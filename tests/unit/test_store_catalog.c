@@ -22,7 +22,7 @@ static struct catalog_entry *entry(struct catalog *c, uint32_t id, const char *n
 
 static void name_of(uint32_t id, char name[NAME_LEN_MAX + 1])
 {
-	snprintf(name, NAME_LEN_MAX + 1, "n%0*u", (int)(5 + id % 100), id);	/* lengths of every class */
+	snprintf(name, NAME_LEN_MAX + 1, "n%0*u", (int)(5 + id % 100), id); /* lengths of every class */
 }
 
 static void compare(struct catalog *c, const int *model)
@@ -98,9 +98,7 @@ START_TEST(version_is_found_by_number)
 }
 END_TEST
 
-static void nothing(void)
-{
-}
+static void nothing(void) {}
 
 int main(void)
 {

@@ -44,7 +44,7 @@ static void reopen(void)
 static void setup(void)
 {
 	fixture_setup();
-	wall = 1700000040 * (int64_t)NS_PER_S;	/* a whole minute */
+	wall = 1700000040 * (int64_t)NS_PER_S; /* a whole minute */
 	up = 5 * DAY;
 	clocks();
 }
@@ -57,12 +57,9 @@ static int done(int r)
 	return r;
 }
 
-static int begin(void)
-{
-	return store_begin(fx.store);
-}
+static int begin(void) { return store_begin(fx.store); }
 
-static int delete(uint32_t id)
+static int delete (uint32_t id)
 {
 	ck_assert_int_eq(begin(), 0);
 	return done(store_secret_delete(fx.store, id));
@@ -121,7 +118,7 @@ START_TEST(deleted_secret_keeps_everything_and_its_name)
 	uint32_t id = add_secret(fx.store, "db", "one"), other;
 
 	add_version(fx.store, id, "two");
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	for (int round = 0; round < 2; round++) {
 		ck_assert_ptr_null(store_find(fx.store, "db"));
 		ck_assert_ptr_nonnull(store_find_deleted(fx.store, "db"));
@@ -150,7 +147,7 @@ START_TEST(recovery_brings_it_back_whole_again_and_again)
 
 	add_version(fx.store, id, "two");
 	for (uint32_t round = 1; round <= 20; round++) {
-		ck_assert_int_eq(delete(id), 0);
+		ck_assert_int_eq(delete (id), 0);
 		ck_assert_int_eq(recover(id), 0);
 		ck_assert(!secret(id).deleted);
 		ck_assert_int_eq(value_is(fx.store, id, 1, "one"), 0);
@@ -178,7 +175,7 @@ START_TEST(secret_with_a_version_is_not_removed)
 {
 	uint32_t id = add_secret(fx.store, "db", "one");
 
-	ck_assert_int_eq(destroy(id, 1), 0);	/* even if nothing is left of it */
+	ck_assert_int_eq(destroy(id, 1), 0); /* even if nothing is left of it */
 	ck_assert_int_eq(begin(), 0);
 	ck_assert_int_eq(done(store_secret_remove(fx.store, id)), -ENOTEMPTY);
 	ck_assert(!secret(id).deleted);
@@ -189,7 +186,7 @@ START_TEST(nothing_is_kept_of_a_deleted_secret_that_never_had_a_version)
 {
 	uint32_t id = add_secret(fx.store, "empty", NULL);
 
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	struct catalog_secret c = secret(id);
 	ck_assert(catalog_emptied(&c));
 	ck_assert_int_eq(recover(id), -ENOENT);
@@ -205,11 +202,13 @@ START_TEST(purge_frees_the_name_and_leaves_no_row)
 
 	add_version(fx.store, id, "two");
 	ck_assert_int_eq(purge(id), -ENOENT);
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	ck_assert_int_eq(purge(id), 0);
 	ck_assert_ptr_null(store_get(fx.store, id));
 	ck_assert_int_eq(value_is(fx.store, id, 1, "one"), -ENOENT);
-	ck_assert_int_eq(raw_int(&fx, "SELECT (SELECT count(*) FROM objects) + (SELECT count(*) FROM versions) + (SELECT count(*) FROM version_data)"), 0);
+	ck_assert_int_eq(raw_int(&fx, "SELECT (SELECT count(*) FROM objects) + (SELECT count(*) FROM versions) + "
+				      "(SELECT count(*) FROM version_data)"),
+			 0);
 	ck_assert_uint_gt(add_secret(fx.store, "db", "new"), id);
 	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
 }
@@ -220,7 +219,7 @@ START_TEST(nobody_purges_before_the_date_where_purge_protection_is_on)
 	uint32_t id = add_secret(fx.store, "db", "one");
 
 	protect();
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	ck_assert_int_eq(purge(id), -EPERM);
 	ck_assert_int_eq(empty(id), -EAGAIN);
 	up += 90 * DAY - NS_PER_S;
@@ -241,7 +240,7 @@ START_TEST(protection_that_comes_later_holds_for_what_is_deleted_already)
 {
 	uint32_t id = add_secret(fx.store, "db", "one");
 
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	protect();
 	ck_assert_int_eq(purge(id), -EPERM);
 	struct store_settings off = *store_settings(fx.store);
@@ -256,7 +255,7 @@ START_TEST(wall_clock_ahead_or_back_gains_nothing)
 	uint32_t id = add_secret(fx.store, "db", "one");
 
 	protect();
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	/* ahead: it is no closer, and the date is told as this clock will show it */
 	wall += 1000 * DAY;
 	ck_assert_int_eq(purge(id), -EPERM);
@@ -272,7 +271,7 @@ START_TEST(wall_clock_ahead_or_back_gains_nothing)
 	wall -= 1000 * DAY;
 	uint32_t second = add_secret(fx.store, "second", "one");
 	wall += 5000 * DAY;
-	ck_assert_int_eq(delete(second), 0);
+	ck_assert_int_eq(delete (second), 0);
 	wall -= 4000 * DAY;
 	ck_assert_int_eq(purge(second), -EPERM);
 	up += 90 * DAY;
@@ -284,17 +283,18 @@ START_TEST(time_without_a_daemon_counts_and_time_without_power_does_not)
 {
 	uint32_t id = add_secret(fx.store, "db", "one");
 
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	up += 10 * DAY;
 	wall += 10 * DAY;
-	reopen();	/* the same boot */
+	reopen(); /* the same boot */
 	struct catalog_secret c = secret(id);
 	ck_assert_int_eq(store_purge_left(fx.store, &c), 80 * DAY);
 	/* counted so far is kept now and then, and so is not lost with the machine */
 	fx.store->housekept = 0;
 	ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
 	ck_assert_int_eq(raw_int(&fx, "SELECT counted FROM clock"), 10 * DAY);
-	/* another boot, or another machine that has been up for longer: neither its uptime nor its wall clock vouches for the time between */
+	/* another boot, or another machine that has been up for longer: neither its uptime nor its wall clock vouches
+	 * for the time between */
 	fx.boot[0]++;
 	up = 400 * DAY;
 	wall += 400 * DAY;
@@ -313,7 +313,7 @@ START_TEST(clock_that_was_put_back_or_taken_away_is_noticed)
 {
 	uint32_t id = add_secret(fx.store, "db", "one");
 
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	vault_close(&fx);
 	raw(&fx, "CREATE TABLE keep AS SELECT * FROM clock; DELETE FROM clock");
 	raw(&fx, "ALTER TABLE keep RENAME TO kept; DROP TABLE kept");
@@ -349,7 +349,7 @@ START_TEST(destroyed_version_is_known_and_never_served_again)
 	ck_assert_uint_eq(add_version(fx.store, id, "four"), 4);
 	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
 	/* destroyed versions go through delete, recovery and purge like the others */
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	ck_assert_int_eq(recover(id), 0);
 	ck_assert_int_eq(value_is(fx.store, id, 4, "four"), 0);
 	protect();
@@ -381,7 +381,8 @@ static uint8_t *file_read(const char *suffix, size_t *ret_len)
 	return data;
 }
 
-/* Is any piece of 16 bytes of this (of what is long: some of each page's) in the database, with its free pages, or in its log? */
+/* Is any piece of 16 bytes of this (of what is long: some of each page's) in the database, with its free pages, or in
+ * its log? */
 static bool on_disk(const uint8_t *bytes, size_t len)
 {
 	static const char *const suffixes[] = { "", "-wal", ".v1" };
@@ -398,7 +399,10 @@ static bool on_disk(const uint8_t *bytes, size_t len)
 	return found;
 }
 
-struct traces { uint8_t *envelope, record[WRAP_RECORD_MAX]; size_t len, record_len; };
+struct traces {
+	uint8_t *envelope, record[WRAP_RECORD_MAX];
+	size_t len, record_len;
+};
 
 static struct traces traces_of(uint32_t id, uint32_t version)
 {
@@ -440,7 +444,7 @@ START_TEST(purged_key_and_ciphertext_are_in_no_file)
 		fill(sizes[i % 6], value);
 		ids[i] = add_secret(fx.store, name, value);
 	}
-	for (unsigned i = 0; i < N; i++) {	/* second versions fall between the first ones */
+	for (unsigned i = 0; i < N; i++) { /* second versions fall between the first ones */
 		fill(sizes[(i + 2) % 6], value);
 		add_version(fx.store, ids[(i * 37) % N], value);
 	}
@@ -451,7 +455,7 @@ START_TEST(purged_key_and_ciphertext_are_in_no_file)
 		ck_assert(traces_left(&t[2 * i]) && traces_left(&t[2 * i + 1]));
 		ck_assert_int_eq(destroy(ids[i], 2), 0);
 		ck_assert(!traces_left(&t[2 * i + 1]));
-		ck_assert_int_eq(delete(ids[i]), 0);
+		ck_assert_int_eq(delete (ids[i]), 0);
 		ck_assert(traces_left(&t[2 * i]));
 		ck_assert_int_eq(purge(ids[i]), 0);
 		ck_assert(!traces_left(&t[2 * i]));
@@ -468,7 +472,7 @@ START_TEST(scheduled_purge_destroys_before_the_name_goes)
 	uint32_t id = add_secret(fx.store, "db", "a value that is long enough to be looked for");
 	struct traces t = traces_of(id, 1);
 
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	up += 90 * DAY;
 	ck_assert(traces_left(&t));
 	ck_assert_int_eq(empty(id), 0);
@@ -485,7 +489,7 @@ START_TEST(log_is_emptied_when_the_last_reader_of_it_has_ended)
 	struct traces t = traces_of(id, 1);
 	sqlite3 *other = NULL;
 
-	ck_assert_int_eq(delete(id), 0);
+	ck_assert_int_eq(delete (id), 0);
 	ck_assert_int_eq(sqlite3_open(fx.db, &other), SQLITE_OK);
 	ck_assert_int_eq(sqlite3_exec(other, "BEGIN; SELECT count(*) FROM objects", NULL, NULL, NULL), SQLITE_OK);
 	ck_assert_int_eq(purge(id), 0);
@@ -515,12 +519,24 @@ static int one_change(struct store *s, unsigned n, const char *name, uint32_t *i
 		if (r == 0)
 			r = store_version_add(s, *id, "one", 3, NULL, &version);
 		break;
-	case 1: r = store_version_add(s, *id, "two", 3, NULL, &version); break;
-	case 2: r = store_version_destroy(s, *id, 2); break;
-	case 3: r = store_secret_delete(s, *id); break;
-	case 4: r = store_secret_recover(s, *id); break;
-	case 5: r = store_secret_delete(s, *id); break;
-	default: r = store_secret_purge(s, *id); break;
+	case 1:
+		r = store_version_add(s, *id, "two", 3, NULL, &version);
+		break;
+	case 2:
+		r = store_version_destroy(s, *id, 2);
+		break;
+	case 3:
+		r = store_secret_delete(s, *id);
+		break;
+	case 4:
+		r = store_secret_recover(s, *id);
+		break;
+	case 5:
+		r = store_secret_delete(s, *id);
+		break;
+	default:
+		r = store_secret_purge(s, *id);
+		break;
 	}
 	if (r == 0)
 		return store_commit(s);
@@ -552,7 +568,8 @@ static void check_whole(void)
 		for (uint32_t id = 0; (c = store_next(fx.store, id, deleted)); id = c->id) {
 			ck_assert_uint_le(c->n_versions, 2);
 			for (uint32_t k = 0; k < c->n_versions; k++)
-				ck_assert_int_eq(value_is(fx.store, c->id, k + 1, k ? "two" : "one"), c->versions[k].destroyed ? -ENOENT : 0);
+				ck_assert_int_eq(value_is(fx.store, c->id, k + 1, k ? "two" : "one"),
+						 c->versions[k].destroyed ? -ENOENT : 0);
 			ck_assert(c->n_versions > 0);
 		}
 }
@@ -570,7 +587,7 @@ START_TEST(killed_at_any_moment_leaves_all_or_nothing)
 			_exit(127);
 		}
 		nanosleep(&(struct timespec){ .tv_nsec = 150000000 + 17000000 * (round % 9) }, NULL);
-		ck_assert_int_eq(waitpid(child, NULL, WNOHANG), 0);	/* it is still at it */
+		ck_assert_int_eq(waitpid(child, NULL, WNOHANG), 0); /* it is still at it */
 		kill(child, SIGKILL);
 		ck_assert_int_eq(waitpid(child, NULL, 0), child);
 		ck_assert_int_eq(vault_open(&fx), 0);
@@ -590,12 +607,22 @@ END_TEST
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
-		deleted_secret_keeps_everything_and_its_name, recovery_brings_it_back_whole_again_and_again, secret_that_never_had_a_version_goes_for_good, secret_with_a_version_is_not_removed, nothing_is_kept_of_a_deleted_secret_that_never_had_a_version,
-		purge_frees_the_name_and_leaves_no_row, nobody_purges_before_the_date_where_purge_protection_is_on,
-		protection_that_comes_later_holds_for_what_is_deleted_already, wall_clock_ahead_or_back_gains_nothing,
-		time_without_a_daemon_counts_and_time_without_power_does_not, clock_that_was_put_back_or_taken_away_is_noticed,
-		destroyed_version_is_known_and_never_served_again, purged_key_and_ciphertext_are_in_no_file, scheduled_purge_destroys_before_the_name_goes,
-		log_is_emptied_when_the_last_reader_of_it_has_ended, killed_at_any_moment_leaves_all_or_nothing,
+		deleted_secret_keeps_everything_and_its_name,
+		recovery_brings_it_back_whole_again_and_again,
+		secret_that_never_had_a_version_goes_for_good,
+		secret_with_a_version_is_not_removed,
+		nothing_is_kept_of_a_deleted_secret_that_never_had_a_version,
+		purge_frees_the_name_and_leaves_no_row,
+		nobody_purges_before_the_date_where_purge_protection_is_on,
+		protection_that_comes_later_holds_for_what_is_deleted_already,
+		wall_clock_ahead_or_back_gains_nothing,
+		time_without_a_daemon_counts_and_time_without_power_does_not,
+		clock_that_was_put_back_or_taken_away_is_noticed,
+		destroyed_version_is_known_and_never_served_again,
+		purged_key_and_ciphertext_are_in_no_file,
+		scheduled_purge_destroys_before_the_name_goes,
+		log_is_emptied_when_the_last_reader_of_it_has_ended,
+		killed_at_any_moment_leaves_all_or_nothing,
 	};
 
 	if (argc == 3 && strcmp(argv[1], "--busy") == 0)

@@ -37,7 +37,10 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
 char *__wrap_strdup(const char *s);
 
-static struct { long countdown; bool fired; } shortage;
+static struct {
+	long countdown;
+	bool fired;
+} shortage;
 
 static bool runs_short(void)
 {
@@ -77,7 +80,11 @@ static uint64_t stage, serial;
 static int change(void)
 {
 	static const uint8_t digest[DIGEST_LEN];
-	struct binding b = { .from = INT64_MIN, .until = BINDING_FOREVER, .scope = "*", .role = 1, .principal = { .n = 1, .conditions = { { PRINCIPAL_USER, 5 } } } };
+	struct binding b = { .from = INT64_MIN,
+			     .until = BINDING_FOREVER,
+			     .scope = "*",
+			     .role = 1,
+			     .principal = { .n = 1, .conditions = { { PRINCIPAL_USER, 5 } } } };
 	struct request_key key = { .uid = 1 };
 	uint32_t id, version;
 	uint64_t binding;
@@ -106,8 +113,12 @@ static int change(void)
 /* All that a rotation leaves behind, and the rules that it goes by, in one transaction. */
 static int rotation(void)
 {
-	struct rotation p = { .action = ROTATION_ROTATE, .every = 90 * 86400 * (int64_t)NS_PER_S, .generator = "uuid", .scope = "d*" };
-	struct hook h = { .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .user = 1, .timeout = 1, .scope = "d*" };
+	struct rotation p = {
+		.action = ROTATION_ROTATE, .every = 90 * 86400 * (int64_t)NS_PER_S, .generator = "uuid", .scope = "d*"
+	};
+	struct hook h = {
+		.events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .user = 1, .timeout = 1, .scope = "d*"
+	};
 	struct history kept = { .versions = 1, .scope = "d*" };
 	struct mark m = { .secret = secret, .told = TOLD_NEAR };
 	uint32_t version;
@@ -169,7 +180,8 @@ static int stage_commit(void)
 	return r;
 }
 
-/* A secret with two versions through all that ends one, each time in a transaction of its own. Whatever fails, the whole has happened so far or has not. */
+/* A secret with two versions through all that ends one, each time in a transaction of its own. Whatever fails, the
+ * whole has happened so far or has not. */
 static uint32_t doomed;
 
 static int in_transaction(int (*act)(void))
@@ -185,10 +197,7 @@ static int in_transaction(int (*act)(void))
 	return r;
 }
 
-static int do_delete(void)
-{
-	return store_secret_delete(fx.store, doomed);
-}
+static int do_delete(void) { return store_secret_delete(fx.store, doomed); }
 
 static int do_recover(void) { return store_secret_recover(fx.store, doomed); }
 static int do_purge(void) { return store_secret_purge(fx.store, doomed); }
@@ -201,11 +210,12 @@ static int purge_it(void) { return in_transaction(do_purge); }
 static int empty_it(void) { return in_transaction(do_empty); }
 static int destroy_it(void) { return in_transaction(do_destroy); }
 
-/* A set: a version of one that is there, one of a new secret, one that is empty, from one stage in one transaction, as put-set does it. */
-#define SET_FIRST  30000	/* bytes: more than a chunk of the stage */
+/* A set: a version of one that is there, one of a new secret, one that is empty, from one stage in one transaction, as
+ * put-set does it. */
+#define SET_FIRST  30000 /* bytes: more than a chunk of the stage */
 #define SET_SECOND 7
 
-static char set_name[32], set_empty[32];	/* of this round's */
+static char set_name[32], set_empty[32]; /* of this round's */
 
 static int do_set(void)
 {
@@ -225,10 +235,7 @@ static int do_set(void)
 
 static int set_it(void) { return in_transaction(do_set); }
 
-static int64_t in_a_year(void)
-{
-	return 365 * 86400 * (int64_t)NS_PER_S;
-}
+static int64_t in_a_year(void) { return 365 * 86400 * (int64_t)NS_PER_S; }
 
 static int read_cold(void)
 {
@@ -260,10 +267,7 @@ static int look_around(void)
 	return store_follow(fx.store, NULL, NULL);
 }
 
-static int reopen(void)
-{
-	return vault_reopen(&fx);
-}
+static int reopen(void) { return vault_reopen(&fx); }
 
 static void start(void)
 {
@@ -272,7 +276,12 @@ static void start(void)
 	ck_assert_int_eq(store_stage_write(fx.store, stage, 1, 0, "staged", 6), 0);
 }
 
-struct state { uint64_t epoch, events; struct store_counts counts; struct stage_info stage; int64_t requests; };
+struct state {
+	uint64_t epoch, events;
+	struct store_counts counts;
+	struct stage_info stage;
+	int64_t requests;
+};
 
 static struct state state_now(void)
 {
@@ -291,8 +300,11 @@ static void must_be(const struct state *want, const char *when, long n)
 {
 	struct state st = state_now();
 
-	ck_assert_msg(st.epoch == want->epoch && st.events == want->events && memcmp(&st.counts, &want->counts, sizeof st.counts) == 0 && st.stage.size == want->stage.size &&
-		      st.stage.dirty == want->stage.dirty && st.requests == want->requests, "%s, fault %ld: something changed", when, n);
+	ck_assert_msg(st.epoch == want->epoch && st.events == want->events &&
+			      memcmp(&st.counts, &want->counts, sizeof st.counts) == 0 &&
+			      st.stage.size == want->stage.size && st.stage.dirty == want->stage.dirty &&
+			      st.requests == want->requests,
+		      "%s, fault %ld: something changed", when, n);
 }
 
 static void check_after_failure(const struct state *before, const char *what, long n)
@@ -365,7 +377,8 @@ static bool act_and_die(int (*act)(void), long n)
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
 		process_init();
-		if (kek_open(&source, &kek, why, sizeof why) < 0 || keys_new_local(kek, &fx.keys) < 0 || vault_open(&fx) < 0)
+		if (kek_open(&source, &kek, why, sizeof why) < 0 || keys_new_local(kek, &fx.keys) < 0 ||
+		    vault_open(&fx) < 0)
 			_exit(2);
 		fault.deadly = true;
 		fault.countdown = n;
@@ -424,8 +437,9 @@ static bool set_is_whole(void)
 	const struct catalog_secret *second = store_find(fx.store, set_name), *empty = store_find(fx.store, set_empty);
 
 	memset(first, 'a', SET_FIRST);
-	return second && empty && value_is(fx.store, secret, store_get(fx.store, secret)->current, first) == 0 && value_is(fx.store, second->id, 1, "bbbbbbb") == 0 &&
-	       value_is(fx.store, empty->id, 1, "") == 0 && !state_now().stage.dirty;
+	return second && empty && value_is(fx.store, secret, store_get(fx.store, secret)->current, first) == 0 &&
+	       value_is(fx.store, second->id, 1, "bbbbbbb") == 0 && value_is(fx.store, empty->id, 1, "") == 0 &&
+	       !state_now().stage.dirty;
 }
 
 START_TEST(killed_at_every_write_of_a_set_all_or_nothing)
@@ -496,7 +510,7 @@ static void fail_end(int (*act)(void), const char *what, int (*const *before)(vo
 		ck_assert_int_eq(r < 0 ? act() : 0, 0);
 		ck_assert_int_eq(store_scrub(fx.store), 0);
 		ck_assert_int_eq(fsck_quiet(&fx, false), 0);
-		ck_assert_int_eq(vault_reopen(&fx), 0);	/* with the clock as it is */
+		ck_assert_int_eq(vault_reopen(&fx), 0); /* with the clock as it is */
 	}
 	ck_abort_msg("%s never succeeds", what);
 }
@@ -507,7 +521,8 @@ enum fate { GONE, LIVE, DELETED, EMPTIED, HALF_DESTROYED, BROKEN };
 static enum fate fate_now(void)
 {
 	const struct catalog_secret *c = store_get(fx.store, doomed);
-	bool second = c && value_is(fx.store, doomed, 2, "second") == 0, first = c && value_is(fx.store, doomed, 1, "first") == 0;
+	bool second = c && value_is(fx.store, doomed, 2, "second") == 0,
+	     first = c && value_is(fx.store, doomed, 1, "first") == 0;
 
 	if (!c)
 		return GONE;
@@ -520,7 +535,8 @@ static enum fate fate_now(void)
 	return c->deleted ? DELETED : LIVE;
 }
 
-/* A process of its own (in which libcheck cannot assert), which dies at its n-th write, sync or truncation. True: it came to its end. */
+/* A process of its own (in which libcheck cannot assert), which dies at its n-th write, sync or truncation. True: it
+ * came to its end. */
 static bool die_at(const char *act, long n)
 {
 	char id[16], at[16];
@@ -536,7 +552,8 @@ static bool die_at(const char *act, long n)
 		_exit(127);
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert_msg(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL, "%s, write %ld: the process ended with %x", act, n, (unsigned)status);
+	ck_assert_msg(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL,
+		      "%s, write %ld: the process ended with %x", act, n, (unsigned)status);
 	ck_assert_int_eq(vault_open(&fx), 0);
 	return WIFEXITED(status);
 }
@@ -581,7 +598,8 @@ static void kill_end(const char *act, int (*const *before)(void), size_t n_befor
 		ck_assert_int_eq(fate_now(), was);
 		done = die_at(act, n);
 		enum fate fate = fate_now();
-		ck_assert_msg(fate == was || fate == is, "killed at write %ld: neither before nor after, but %d", n, fate);
+		ck_assert_msg(fate == was || fate == is, "killed at write %ld: neither before nor after, but %d", n,
+			      fate);
 		never |= fate == was;
 		whole |= fate == is;
 		ck_assert(!done || fate == is);
@@ -683,10 +701,14 @@ static void setup(void)
 
 int main(int argc, char **argv)
 {
-	const TTest *const tests[] = { failed_write_changes_nothing, failed_allocation_changes_nothing, failed_allocation_while_opening_is_reported,
-					 failed_write_deletes_recovers_purges_all_or_nothing, failed_allocation_deletes_recovers_purges_all_or_nothing,
-					 killed_at_every_write_of_a_rotation_it_happened_or_did_not, killed_at_every_write_deletes_recovers_purges_all_or_nothing,
-					 killed_at_every_write_of_a_set_all_or_nothing };
+	const TTest *const tests[] = { failed_write_changes_nothing,
+				       failed_allocation_changes_nothing,
+				       failed_allocation_while_opening_is_reported,
+				       failed_write_deletes_recovers_purges_all_or_nothing,
+				       failed_allocation_deletes_recovers_purges_all_or_nothing,
+				       killed_at_every_write_of_a_rotation_it_happened_or_did_not,
+				       killed_at_every_write_deletes_recovers_purges_all_or_nothing,
+				       killed_at_every_write_of_a_set_all_or_nothing };
 
 	if (argc == 6 && strcmp(argv[1], "--die") == 0)
 		return dying_process(argv);

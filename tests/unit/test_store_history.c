@@ -39,7 +39,10 @@ static uint64_t put_rule(const char *scope, uint32_t versions, int64_t span)
 
 /* ---- what goes, of versions that were made so many days ago: 1 is the oldest ---- */
 
-struct secret { struct catalog_version v[8]; struct catalog_secret c; };
+struct secret {
+	struct catalog_version v[8];
+	struct catalog_secret c;
+};
 
 static void make(struct secret *s, const int *days, uint32_t n)
 {
@@ -63,17 +66,33 @@ static const char *goes(const struct history *h, const struct secret *s, struct 
 }
 
 static const int five_days[] = { 400, 300, 200, 100, 1 };
-static const struct { uint32_t versions; int64_t days; const char *goes; int64_t next_days; } rules[] = {
-	{ 1, 0, "1 2 3 4 ", 0 }, { 2, 0, "1 2 3 ", 0 }, { 5, 0, "", 0 }, { 9, 0, "", 0 },
+static const struct {
+	uint32_t versions;
+	int64_t days;
+	const char *goes;
+	int64_t next_days;
+} rules[] = {
+	{ 1, 0, "1 2 3 4 ", 0 },
+	{ 2, 0, "1 2 3 ", 0 },
+	{ 5, 0, "", 0 },
+	{ 9, 0, "", 0 },
 	/* 1 was replaced 300 days ago, 4 one day ago */
-	{ 0, 365, "", 65 }, { 0, 300, "1 ", 100 }, { 0, 250, "1 ", 50 }, { 0, 1, "1 2 3 4 ", 0 },
+	{ 0, 365, "", 65 },
+	{ 0, 300, "1 ", 100 },
+	{ 0, 250, "1 ", 50 },
+	{ 0, 1, "1 2 3 4 ", 0 },
 	/* both are promises */
-	{ 2, 250, "1 ", 50 }, { 4, 90, "1 ", 0 }, { 5, 1, "", 0 }, { 1, 365, "", 65 },
+	{ 2, 250, "1 ", 50 },
+	{ 4, 90, "1 ", 0 },
+	{ 5, 1, "", 0 },
+	{ 1, 365, "", 65 },
 };
 
 START_TEST(version_goes_when_neither_number_keeps_it)
 {
-	const struct history h = { .scope = "*", .versions = rules[_i].versions, .span = rules[_i].days * DAY, .created = NOW - 900 * DAY };
+	const struct history h = {
+		.scope = "*", .versions = rules[_i].versions, .span = rules[_i].days * DAY, .created = NOW - 900 * DAY
+	};
 	struct secret s;
 	int64_t next;
 
@@ -115,7 +134,8 @@ START_TEST(what_was_just_replaced_can_be_read_to_its_end)
 }
 END_TEST
 
-/* A leap of the wall clock destroys nothing; a version that was made under a clock that was behind is not old for that. */
+/* A leap of the wall clock destroys nothing; a version that was made under a clock that was behind is not old for that.
+ */
 START_TEST(wall_clock_alone_does_not_make_old)
 {
 	const struct history h = { .scope = "*", .span = 90 * DAY, .created = NOW, .counted = 7 * DAY };
@@ -228,11 +248,11 @@ START_TEST(time_is_counted_by_the_vaults_clock)
 }
 END_TEST
 
-#define REFUSED(change) \
-	do { \
-		struct history h = { .scope = "db", .versions = 2 }; \
-		uint64_t id; \
-		change; \
+#define REFUSED(change)                                                                               \
+	do {                                                                                          \
+		struct history h = { .scope = "db", .versions = 2 };                                  \
+		uint64_t id;                                                                          \
+		change;                                                                               \
 		ck_assert_msg(store_history_put(fx.store, &h, &id) == -EINVAL, "taken: %s", #change); \
 	} while (0)
 
@@ -252,9 +272,13 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = { what_current_serves_stays, what_was_just_replaced_can_be_read_to_its_end, wall_clock_alone_does_not_make_old,
-				       rule_of_the_very_name_goes_before_the_longest_prefix, nothing_goes_of_a_deleted_secret_nor_under_purge_protection,
-				       time_is_counted_by_the_vaults_clock, rules_that_cannot_be_are_refused };
+	const TTest *const tests[] = { what_current_serves_stays,
+				       what_was_just_replaced_can_be_read_to_its_end,
+				       wall_clock_alone_does_not_make_old,
+				       rule_of_the_very_name_goes_before_the_longest_prefix,
+				       nothing_goes_of_a_deleted_secret_nor_under_purge_protection,
+				       time_is_counted_by_the_vaults_clock,
+				       rules_that_cannot_be_are_refused };
 	Suite *suite = suite_create("store-history");
 	TCase *t = tcase_create("store-history");
 

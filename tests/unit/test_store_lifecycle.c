@@ -18,14 +18,13 @@
 
 static int64_t clock_at;
 
-static int64_t test_clock(void)
-{
-	return clock_at;
-}
+static int64_t test_clock(void) { return clock_at; }
 
 static struct rotation policy(const char *scope)
 {
-	struct rotation p = { .action = ROTATION_ROTATE, .every = 90 * DAY, .generator = "uuid", .user = 65534, .timeout = 30 };
+	struct rotation p = {
+		.action = ROTATION_ROTATE, .every = 90 * DAY, .generator = "uuid", .user = 65534, .timeout = 30
+	};
 
 	snprintf(p.scope, sizeof p.scope, "%s", scope);
 	return p;
@@ -33,7 +32,9 @@ static struct rotation policy(const char *scope)
 
 static struct hook hook(const char *scope)
 {
-	struct hook h = { .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .user = 65534, .timeout = 30 };
+	struct hook h = {
+		.events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .user = 65534, .timeout = 30
+	};
 
 	snprintf(h.scope, sizeof h.scope, "%s", scope);
 	return h;
@@ -67,7 +68,7 @@ static char *stream(size_t piece)
 	size_t n, len = 0;
 
 	store_events_range(fx.store, &first, &end);
-	for (at = first; ; at += n) {
+	for (at = first;; at += n) {
 		ck_assert_int_eq(store_events_read(fx.store, at, text + len, piece, &n), 0);
 		len += n;
 		if (n == 0)
@@ -109,7 +110,8 @@ START_TEST(each_change_is_one_event_in_its_transaction)
 	ck_assert_int_eq(store_commit(fx.store), 0);
 
 	text = stream(7);
-	ck_assert_uint_eq(count(text, "\"event\":\"NewVersionCreated\",\"kind\":\"secret\",\"name\":\"db\",\"version\":1}\n"), 1);
+	ck_assert_uint_eq(
+		count(text, "\"event\":\"NewVersionCreated\",\"kind\":\"secret\",\"name\":\"db\",\"version\":1}\n"), 1);
 	ck_assert_uint_eq(count(text, "NewVersionCreated"), 1);
 	ck_assert_uint_eq(count(text, "\"event\":\"BindingChanged\",\"kind\":\"binding\",\"name\":\"db\""), 2);
 	ck_assert_uint_eq(count(text, "\"event\":\"Deleted\""), 2);
@@ -138,7 +140,7 @@ START_TEST(falling_back_by_disabling_or_destroying_is_no_event_and_rolling_back_
 	ck_assert_uint_eq(store_get(fx.store, id)->current, 1);
 	ck_assert_int_eq(store_events_next(fx.store, end, rows, 4, &n), 0);
 	ck_assert_uint_eq(n, 0);
-	add_version(fx.store, id, "one");	/* as rollback does */
+	add_version(fx.store, id, "one"); /* as rollback does */
 	ck_assert_int_eq(store_events_next(fx.store, end, rows, 4, &n), 0);
 	ck_assert(n == 1 && rows[0].kind == EVENT_NEW_VERSION && rows[0].version == 4);
 }
@@ -202,9 +204,13 @@ START_TEST(stream_is_bounded_and_keeps_its_numbers)
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	for (int i = 0; i < 20000; i++) {
 		snprintf(name, sizeof name, "n%d", i);
-		struct event e = { .kind = EVENT_NEW_VERSION, .name = name, .version = 1, .detail =
-			"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-			"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789" };
+		struct event e = { .kind = EVENT_NEW_VERSION,
+				   .name = name,
+				   .version = 1,
+				   .detail = "0123456789012345678901234567890123456789012345678901234567890123456789012"
+					     "345678901234567890123456789012345678901234567890123456789"
+					     "0123456789012345678901234567890123456789012345678901234567890123456789012"
+					     "345678901234567890123456789012345678901234567890123456789" };
 		for (int k = 0; k < 3; k++)
 			ck_assert_int_eq(store_event_add(fx.store, &e), 0);
 	}
@@ -277,10 +283,21 @@ END_TEST
 /* "Rotation policy: at least 7 days after creation; expiry at least 28 days." */
 START_TEST(rotation_at_least_7_days_after_creation_and_expiry_at_least_28_days)
 {
-	static const struct { int64_t every, before, expiry; int r; } cases[] = {
-		{ 7 * DAY, 0, 0, 0 }, { 7 * DAY - 1, 0, 0, -EINVAL }, { 90 * DAY, 0, 28 * DAY, 0 }, { 90 * DAY, 0, 28 * DAY - 1, -EINVAL }, { 0, 7 * DAY, 28 * DAY, 0 },
-		{ 0, 7 * DAY - 1, 28 * DAY, -EINVAL }, { 0, 0, 28 * DAY, -EINVAL }, { 7 * DAY, 7 * DAY, 0, -EINVAL }, { 0, 22 * DAY, 28 * DAY, -EINVAL },
-		{ 0, 21 * DAY, 28 * DAY, 0 }, { -1, 0, 0, -EINVAL },
+	static const struct {
+		int64_t every, before, expiry;
+		int r;
+	} cases[] = {
+		{ 7 * DAY, 0, 0, 0 },
+		{ 7 * DAY - 1, 0, 0, -EINVAL },
+		{ 90 * DAY, 0, 28 * DAY, 0 },
+		{ 90 * DAY, 0, 28 * DAY - 1, -EINVAL },
+		{ 0, 7 * DAY, 28 * DAY, 0 },
+		{ 0, 7 * DAY - 1, 28 * DAY, -EINVAL },
+		{ 0, 0, 28 * DAY, -EINVAL },
+		{ 7 * DAY, 7 * DAY, 0, -EINVAL },
+		{ 0, 22 * DAY, 28 * DAY, -EINVAL },
+		{ 0, 21 * DAY, 28 * DAY, 0 },
+		{ -1, 0, 0, -EINVAL },
 	};
 	uint64_t id;
 
@@ -302,8 +319,18 @@ START_TEST(rules_that_cannot_be_are_refused)
 	struct hook h;
 	uint64_t id;
 
-#define REFUSED_POLICY(change) do { p = policy("db"); change; ck_assert_int_eq(store_rotation_put(fx.store, &p, &id), -EINVAL); } while (0)
-#define REFUSED_HOOK(change) do { h = hook("db"); change; ck_assert_int_eq(store_hook_add(fx.store, &h, &id), -EINVAL); } while (0)
+#define REFUSED_POLICY(change)                                                    \
+	do {                                                                      \
+		p = policy("db");                                                 \
+		change;                                                           \
+		ck_assert_int_eq(store_rotation_put(fx.store, &p, &id), -EINVAL); \
+	} while (0)
+#define REFUSED_HOOK(change)                                                  \
+	do {                                                                  \
+		h = hook("db");                                               \
+		change;                                                       \
+		ck_assert_int_eq(store_hook_add(fx.store, &h, &id), -EINVAL); \
+	} while (0)
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	REFUSED_POLICY(strcpy(p.scope, "-x"));
 	REFUSED_POLICY(p.action = 3);
@@ -317,7 +344,7 @@ START_TEST(rules_that_cannot_be_are_refused)
 	REFUSED_HOOK(memset(h.command, '/', sizeof h.command));
 	REFUSED_HOOK(h.events = 0);
 	REFUSED_HOOK(h.events = 1);
-	REFUSED_HOOK(h.events = EVENT_BIT(EVENT_HOOK_FAILED));	/* a hook that hears of itself would never end */
+	REFUSED_HOOK(h.events = EVENT_BIT(EVENT_HOOK_FAILED)); /* a hook that hears of itself would never end */
 	REFUSED_HOOK(h.timeout = HOOK_TIMEOUT_MAX + 1);
 	REFUSED_HOOK(h.debounce = HOOK_DEBOUNCE_MAX + 1);
 	store_rollback(fx.store);
@@ -327,8 +354,15 @@ END_TEST
 START_TEST(changed_rule_is_found)
 {
 	static const char *const acts[] = {
-		"UPDATE hooks SET command = '/bin/sh'", "UPDATE hooks SET user = 0", "DELETE FROM hooks", "UPDATE rotations SET every = every * 2", "DELETE FROM rotations",
-		"UPDATE notices SET near_days = 31", "DELETE FROM notices", "INSERT INTO hooks SELECT id + 1, scope, events, command, user, debounce, timeout, created_by, created, mac FROM hooks",
+		"UPDATE hooks SET command = '/bin/sh'",
+		"UPDATE hooks SET user = 0",
+		"DELETE FROM hooks",
+		"UPDATE rotations SET every = every * 2",
+		"DELETE FROM rotations",
+		"UPDATE notices SET near_days = 31",
+		"DELETE FROM notices",
+		"INSERT INTO hooks SELECT id + 1, scope, events, command, user, debounce, timeout, created_by, "
+		"created, mac FROM hooks",
 	};
 	struct rotation p = policy("db");
 	struct hook h = hook("db");
@@ -367,7 +401,12 @@ START_TEST(hook_begins_with_what_comes_after_it)
 	ck_assert_int_eq(store_hook_place(fx.store, id, &place), 0);
 	ck_assert_uint_eq(place.delivered, end);
 	ck_assert_int_eq(store_begin(fx.store), 0);
-	ck_assert_int_eq(store_hook_place_put(fx.store, id, &(struct hook_place){ .delivered = end + 5, .attempts = 2, .retry = 77, .why = "the program ended with status 1" }), 0);
+	ck_assert_int_eq(store_hook_place_put(fx.store, id,
+					      &(struct hook_place){ .delivered = end + 5,
+								    .attempts = 2,
+								    .retry = 77,
+								    .why = "the program ended with status 1" }),
+			 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	ck_assert_int_eq(vault_reopen(&fx), 0);
 	ck_assert_int_eq(store_hook_place(fx.store, id, &place), 0);
@@ -391,14 +430,14 @@ START_TEST(version_with_the_value_served_before_is_marked_where_a_hook_waits)
 
 	put_hook(&h);
 	store_events_range(fx.store, &first, &end);
-	add_version(fx.store, id, "one");	/* the same */
-	add_version(fx.store, id, "two");	/* as long, another */
+	add_version(fx.store, id, "one"); /* the same */
+	add_version(fx.store, id, "two"); /* as long, another */
 	add_version(fx.store, id, "three");
-	add_version(fx.store, other, "one");	/* nobody asks: not looked at */
+	add_version(fx.store, other, "one"); /* nobody asks: not looked at */
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	ck_assert_int_eq(store_version_enable(fx.store, id, 4, false), 0);
 	ck_assert_int_eq(store_commit(fx.store), 0);
-	add_version(fx.store, id, "three");	/* current is "two" again */
+	add_version(fx.store, id, "three"); /* current is "two" again */
 	add_version(fx.store, id, "three");
 	ck_assert_int_eq(store_events_next(fx.store, end, rows, 16, &n), 0);
 	ck_assert_uint_eq(n, 6);
@@ -408,7 +447,9 @@ END_TEST
 
 START_TEST(near_expiry_30_days_ahead_then_expired_each_once)
 {
-	struct catalog_version v = { .number = 3, .created = 0, .not_before = INT64_MIN, .expires = 365 * DAY, .enabled = true };
+	struct catalog_version v = {
+		.number = 3, .created = 0, .not_before = INT64_MIN, .expires = 365 * DAY, .enabled = true
+	};
 	struct mark m = { 0 };
 	struct due due = lifecycle_due(NULL, &v, &m, NEAR_EXPIRY_DAYS);
 
@@ -420,7 +461,7 @@ START_TEST(near_expiry_30_days_ahead_then_expired_each_once)
 	ck_assert(due.kind == DUE_EXPIRED && due.at == 365 * DAY);
 	m.told |= TOLD_EXPIRED;
 	ck_assert(lifecycle_due(NULL, &v, &m, 30).kind == DUE_NOTHING);
-	v.expires += DAY;	/* another expiry is another event */
+	v.expires += DAY; /* another expiry is another event */
 	ck_assert(lifecycle_due(NULL, &v, &m, 30).kind == DUE_NEAR_EXPIRY);
 	v.expires = INT64_MAX;
 	ck_assert(lifecycle_due(NULL, &v, &m, 30).kind == DUE_NOTHING);
@@ -430,7 +471,9 @@ END_TEST
 
 START_TEST(rotate_and_notify_by_time_after_creation_or_before_expiry)
 {
-	struct catalog_version v = { .number = 3, .created = 100 * DAY, .not_before = INT64_MIN, .expires = INT64_MAX, .enabled = true };
+	struct catalog_version v = {
+		.number = 3, .created = 100 * DAY, .not_before = INT64_MIN, .expires = INT64_MAX, .enabled = true
+	};
 	struct rotation p = policy("db");
 	struct mark m = { .version = 3, .expires = INT64_MAX };
 	struct due due = lifecycle_due(&p, &v, &m, 30);
@@ -443,7 +486,7 @@ START_TEST(rotate_and_notify_by_time_after_creation_or_before_expiry)
 	m = (struct mark){ .version = 3, .expires = v.expires, .told = TOLD_NEAR };
 	due = lifecycle_due(&p, &v, &m, 30);
 	ck_assert(due.kind == DUE_ROTATE && due.at == 170 * DAY);
-	v.expires = m.expires = 101 * DAY;	/* never within 7 days of creation; it expires first */
+	v.expires = m.expires = 101 * DAY; /* never within 7 days of creation; it expires first */
 	due = lifecycle_due(&p, &v, &m, 30);
 	ck_assert(due.kind == DUE_EXPIRED && due.at == 101 * DAY);
 	m.told |= TOLD_EXPIRED;
@@ -452,7 +495,7 @@ START_TEST(rotate_and_notify_by_time_after_creation_or_before_expiry)
 	m.failures = 2;
 	m.retry = 120 * DAY;
 	ck_assert_int_eq(lifecycle_due(&p, &v, &m, 30).at, 120 * DAY);
-	m.version = 2;	/* failures of another version do not count */
+	m.version = 2; /* failures of another version do not count */
 	m.expires = v.expires;
 	ck_assert(lifecycle_due(&p, &v, &m, 30).kind == DUE_NEAR_EXPIRY);
 
@@ -476,7 +519,8 @@ static int only_mark(const struct mark *m, void *arg)
 START_TEST(mark_moves_with_the_event_that_it_tells_of)
 {
 	uint32_t id = add_secret(fx.store, "db", "one");
-	struct mark m = { .secret = id, .version = 1, .expires = 5, .told = TOLD_NEAR, .failures = 3, .retry = 9 }, got = { 0 };
+	struct mark m = { .secret = id, .version = 1, .expires = 5, .told = TOLD_NEAR, .failures = 3, .retry = 9 },
+		    got = { 0 };
 	uint64_t first, before, end;
 
 	store_events_range(fx.store, &first, &before);
@@ -495,7 +539,8 @@ START_TEST(mark_moves_with_the_event_that_it_tells_of)
 	ck_assert_int_eq(store_commit(fx.store), 0);
 	ck_assert_int_eq(vault_reopen(&fx), 0);
 	ck_assert_int_eq(store_marks_each(fx.store, only_mark, &got), 0);
-	ck_assert(got.secret == id && got.version == 1 && got.expires == 5 && got.told == TOLD_NEAR && got.failures == 3 && got.retry == 9);
+	ck_assert(got.secret == id && got.version == 1 && got.expires == 5 && got.told == TOLD_NEAR &&
+		  got.failures == 3 && got.retry == 9);
 	raw(&fx, "UPDATE marks SET told = 0");
 	ck_assert_int_eq(store_mark_get(fx.store, id, &got), -EBADMSG);
 }
@@ -508,7 +553,7 @@ START_TEST(what_was_touched_is_told_once)
 	bool all = false;
 
 	store_stirred(fx.store, ids, &all);
-	ck_assert(all);		/* the vault was opened */
+	ck_assert(all); /* the vault was opened */
 	add_version(fx.store, id, "two");
 	ck_assert_uint_eq(store_stirred(fx.store, ids, &all), 1);
 	ck_assert(!all && ids[0] == id);
@@ -536,12 +581,14 @@ START_TEST(hook_that_never_hears_keeps_events_up_to_a_limit)
 	store_events_range(fx.store, &first, &place);
 	put_hook(&h);
 	add_secret(fx.store, "db", "one");
-	raw(&fx, "INSERT INTO events SELECT 250 * 1048576, time, kind, object, version, same, name, line, mac FROM events WHERE id < 1048576 LIMIT 1");
+	raw(&fx, "INSERT INTO events SELECT 250 * 1048576, time, kind, object, version, same, name, line, mac FROM "
+		 "events WHERE id < 1048576 LIMIT 1");
 	ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
 	ck_assert_int_eq(events_prune(fx.store), 0);
 	store_events_range(fx.store, &first, &end);
 	ck_assert_uint_eq(first, place);
-	raw(&fx, "INSERT INTO events SELECT 260 * 1048576, time, kind, object, version, same, name, line, mac FROM events WHERE id < 1048576 LIMIT 1");
+	raw(&fx, "INSERT INTO events SELECT 260 * 1048576, time, kind, object, version, same, name, line, mac FROM "
+		 "events WHERE id < 1048576 LIMIT 1");
 	ck_assert_int_eq(store_follow(fx.store, NULL, NULL), 0);
 	ck_assert_int_eq(events_prune(fx.store), 0);
 	store_events_range(fx.store, &first, &end);
@@ -556,16 +603,28 @@ START_TEST(event_carries_the_time_of_its_change)
 	fx.store->clock = test_clock;
 	clock_at = 1785585600 * (int64_t)NS_PER_S + 5;
 	ck_assert_int_eq(store_begin(fx.store), 0);
-	ck_assert_int_eq(store_event_add(fx.store, &(struct event){ .kind = EVENT_ROTATION_FAILED, .name = "db", .detail = "a \"b\"\n\\" }), 0);
-	ck_assert_int_eq(store_event_add(fx.store, &(struct event){ .kind = EVENT_ROTATION_FAILED, .name = "not a name" }), -EINVAL);
+	ck_assert_int_eq(store_event_add(fx.store, &(struct event){ .kind = EVENT_ROTATION_FAILED,
+								    .name = "db",
+								    .detail = "a \"b\"\n\\" }),
+			 0);
+	ck_assert_int_eq(store_event_add(fx.store,
+					 &(struct event){ .kind = EVENT_ROTATION_FAILED, .name = "not a name" }),
+			 -EINVAL);
 	ck_assert_int_eq(store_commit(fx.store), 0);
-	ck_assert_ptr_nonnull(strstr(stream(4096), "\"time\":\"2026-08-01T12:00:00.000000005Z\",\"event\":\"RotationFailed\",\"kind\":\"secret\",\"name\":\"db\",\"detail\":\"a ?b???\"}\n"));
+	ck_assert_ptr_nonnull(strstr(stream(4096),
+				     "\"time\":\"2026-08-01T12:00:00.000000005Z\",\"event\":\"RotationFailed\","
+				     "\"kind\":\"secret\",\"name\":\"db\",\"detail\":\"a ?b???\"}\n"));
 }
 END_TEST
 
-STORE_TESTS("store-lifecycle", 120, each_change_is_one_event_in_its_transaction, falling_back_by_disabling_or_destroying_is_no_event_and_rolling_back_is, stream_goes_on_where_it_was_and_is_read_from_any_byte, changed_event_is_not_served,
-	    stream_is_bounded_and_keeps_its_numbers, policy_of_the_very_name_goes_before_the_longest_prefix, policy_takes_the_place_of_that_with_its_scope,
-	    rotation_at_least_7_days_after_creation_and_expiry_at_least_28_days, rules_that_cannot_be_are_refused, changed_rule_is_found, hook_begins_with_what_comes_after_it,
-	    version_with_the_value_served_before_is_marked_where_a_hook_waits, near_expiry_30_days_ahead_then_expired_each_once,
-	    rotate_and_notify_by_time_after_creation_or_before_expiry, mark_moves_with_the_event_that_it_tells_of, what_was_touched_is_told_once,
+STORE_TESTS("store-lifecycle", 120, each_change_is_one_event_in_its_transaction,
+	    falling_back_by_disabling_or_destroying_is_no_event_and_rolling_back_is,
+	    stream_goes_on_where_it_was_and_is_read_from_any_byte, changed_event_is_not_served,
+	    stream_is_bounded_and_keeps_its_numbers, policy_of_the_very_name_goes_before_the_longest_prefix,
+	    policy_takes_the_place_of_that_with_its_scope,
+	    rotation_at_least_7_days_after_creation_and_expiry_at_least_28_days, rules_that_cannot_be_are_refused,
+	    changed_rule_is_found, hook_begins_with_what_comes_after_it,
+	    version_with_the_value_served_before_is_marked_where_a_hook_waits,
+	    near_expiry_30_days_ahead_then_expired_each_once, rotate_and_notify_by_time_after_creation_or_before_expiry,
+	    mark_moves_with_the_event_that_it_tells_of, what_was_touched_is_told_once,
 	    event_carries_the_time_of_its_change, hook_that_never_hears_keeps_events_up_to_a_limit)

@@ -37,10 +37,7 @@ static int open_with(const char *migration, bool migrate, struct store **ret_sto
 	return store_open_schema(&config, &schema, ret_store, why, 512);
 }
 
-static void copy_path(char path[160])
-{
-	snprintf(path, 160, "%s.v%d", fx.db, schema_current()->version);
-}
+static void copy_path(char path[160]) { snprintf(path, 160, "%s.v%d", fx.db, schema_current()->version); }
 
 START_TEST(older_store_is_brought_up_to_date_after_a_copy)
 {
@@ -188,5 +185,7 @@ START_TEST(secrets_of_a_store_of_the_first_schema_can_be_deleted)
 }
 END_TEST
 
-STORE_TESTS("store-migrate", 60, older_store_is_brought_up_to_date_after_a_copy, older_store_is_left_alone_without_leave_to_migrate,
-	    failed_migration_leaves_the_store_as_it_was, store_of_the_first_schema_opens_with_all_that_is_in_it, secrets_of_a_store_of_the_first_schema_can_be_deleted)
+STORE_TESTS("store-migrate", 60, older_store_is_brought_up_to_date_after_a_copy,
+	    older_store_is_left_alone_without_leave_to_migrate, failed_migration_leaves_the_store_as_it_was,
+	    store_of_the_first_schema_opens_with_all_that_is_in_it,
+	    secrets_of_a_store_of_the_first_schema_can_be_deleted)

@@ -11,10 +11,7 @@
 
 static int64_t now = 1000 * (int64_t)NS_PER_S;
 
-static int64_t test_clock(void)
-{
-	return now;
-}
+static int64_t test_clock(void) { return now; }
 
 static struct request_key key_of(uint32_t uid, unsigned n)
 {
@@ -181,7 +178,7 @@ START_TEST(too_long_an_answer_is_refused)
 }
 END_TEST
 
-STORE_TESTS("store-request", 120, first_answer_is_given_again, another_request_under_the_same_id_is_a_conflict, uid_and_namespace_are_part_of_the_key,
-	    rolled_back_answer_was_never_given, answer_expires, flood_of_one_uid_drops_only_its_own_oldest, flood_of_a_neighbour_with_many_uids_drops_only_its_own_oldest,
-	    the_same_uid_elsewhere_drops_nothing_here, forged_answer_is_refused,
-	    too_long_an_answer_is_refused)
+STORE_TESTS("store-request", 120, first_answer_is_given_again, another_request_under_the_same_id_is_a_conflict,
+	    uid_and_namespace_are_part_of_the_key, rolled_back_answer_was_never_given, answer_expires,
+	    flood_of_one_uid_drops_only_its_own_oldest, flood_of_a_neighbour_with_many_uids_drops_only_its_own_oldest,
+	    the_same_uid_elsewhere_drops_nothing_here, forged_answer_is_refused, too_long_an_answer_is_refused)

@@ -1,4 +1,5 @@
-/* Each table of the schema, and each way to change its rows from outside. A table that nobody thought of fails the test. */
+/* Each table of the schema, and each way to change its rows from outside. A table that nobody thought of fails the
+ * test. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,14 +26,19 @@
 
 /* How a changed row of a table is found. */
 enum found {
-	BY_OPENING = 1,	/* the vault does not open, and fsck says so */
-	BY_FSCK,	/* and by whoever reads that value: its hash lies in a row of versions */
-	GOES,		/* nothing of it is left when a daemon has begun to serve */
-	COUNTS		/* SQLite's own: the next ids, which no row is believed for */
+	BY_OPENING = 1, /* the vault does not open, and fsck says so */
+	BY_FSCK,        /* and by whoever reads that value: its hash lies in a row of versions */
+	GOES,           /* nothing of it is left when a daemon has begun to serve */
+	COUNTS          /* SQLite's own: the next ids, which no row is believed for */
 };
 
 /* change: what turns its newest row into another one that can be; none where every commit does that. */
-static const struct table { const char *name; enum found found; enum row_kind kind; const char *change; } tables[] = {
+static const struct table {
+	const char *name;
+	enum found found;
+	enum row_kind kind;
+	const char *change;
+} tables[] = {
 	{ "backup_keys", BY_OPENING, ROW_BACKUP_KEY, "created = created + 1" },
 	{ "binding_use", BY_OPENING, ROW_BINDING_USE, "last_used = last_used + 1" },
 	{ "bindings", BY_OPENING, ROW_BINDING, "reason = 'another'" },
@@ -75,7 +81,9 @@ static void put_request(uint8_t number)
 
 static uint64_t put_rules(const char *name)
 {
-	struct rotation rotation = { .action = ROTATION_NOTIFY, .every = 90 * 86400 * (int64_t)NS_PER_S, .timeout = 60 };
+	struct rotation rotation = { .action = ROTATION_NOTIFY,
+				     .every = 90 * 86400 * (int64_t)NS_PER_S,
+				     .timeout = 60 };
 	struct hook hook = { .events = EVENT_BIT(EVENT_NEW_VERSION), .command = "/bin/true", .timeout = 60 };
 	struct history history = { .versions = 2 };
 	uint64_t id = 0;
@@ -104,10 +112,16 @@ static void put_grants(const char *name, uint32_t uid)
 
 static void put_marks(uint32_t secret, uint64_t hook, uint32_t n)
 {
-	ck_assert_int_eq(store_mark_put(fx.store, &(struct mark){ .secret = secret, .version = n, .expires = 5, .told = TOLD_NEAR }), 0);
-	ck_assert_int_eq(store_hook_place_put(fx.store, hook, &(struct hook_place){ .delivered = 1, .attempts = n }), 0);
+	ck_assert_int_eq(
+		store_mark_put(fx.store,
+			       &(struct mark){ .secret = secret, .version = n, .expires = 5, .told = TOLD_NEAR }),
+		0);
+	ck_assert_int_eq(store_hook_place_put(fx.store, hook, &(struct hook_place){ .delivered = 1, .attempts = n }),
+			 0);
 	ck_assert_int_eq(store_event_add_of(fx.store, EVENT_NEAR_EXPIRY, secret, 1, false), 0);
-	ck_assert_int_eq(store_drill_put(fx.store, &(struct drill){ .at = n, .backup_created = 2, .secrets = 3, .versions = 4 }), 0);
+	ck_assert_int_eq(store_drill_put(fx.store,
+					 &(struct drill){ .at = n, .backup_created = 2, .secrets = 3, .versions = 4 }),
+			 0);
 	ck_assert_int_eq(store_near_expiry_put(fx.store, n), 0);
 }
 
@@ -131,7 +145,10 @@ static void put_kek(void)
 	ck_assert_int_eq(kek_row(fx.store, kek, &id), 0);
 }
 
-static struct { uint32_t one, two; uint64_t hook_one, hook_two, binding; } made;
+static struct {
+	uint32_t one, two;
+	uint64_t hook_one, hook_two, binding;
+} made;
 
 static void use_bindings(void)
 {
@@ -238,10 +255,13 @@ static void check_found(enum found found, const char *sql)
 		ck_assert_int_eq(store_stages_clear(fx.store), 0);
 	if (fx.store) {
 		r = fsck_quiet(&fx, false);
-		ck_assert_msg(r == (found == BY_OPENING || found == BY_FSCK ? -EBADMSG : 0), "%d from fsck after: %s", r, sql);
+		ck_assert_msg(r == (found == BY_OPENING || found == BY_FSCK ? -EBADMSG : 0), "%d from fsck after: %s",
+			      r, sql);
 	}
 	if (found == GOES)
-		ck_assert_int_eq(raw_int(&fx, "SELECT (SELECT count(*) FROM stages) + (SELECT count(*) FROM stage_chunks) + (SELECT count(*) FROM restore_pieces)"), 0);
+		ck_assert_int_eq(raw_int(&fx, "SELECT (SELECT count(*) FROM stages) + (SELECT count(*) FROM "
+					      "stage_chunks) + (SELECT count(*) FROM restore_pieces)"),
+				 0);
 	if (found == COUNTS) {
 		ck_assert_int_eq(store_begin(fx.store), 0);
 		put_rules("three");
@@ -275,7 +295,9 @@ static bool column_of(const struct table *t, int column, char ret_name[64], char
 	bool there;
 
 	ck_assert_int_eq(sqlite3_open(fx.db, &db), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT name, type FROM pragma_table_info(?) WHERE cid = ?", -1, &stmt, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT name, type FROM pragma_table_info(?) WHERE cid = ?", -1, &stmt,
+					    NULL),
+			 SQLITE_OK);
 	sqlite3_bind_text(stmt, 1, t->name, -1, SQLITE_STATIC);
 	sqlite3_bind_int(stmt, 2, column);
 	there = sqlite3_step(stmt) == SQLITE_ROW;
@@ -296,11 +318,15 @@ static void other_value(const char *name, const char *type, char ret[512])
 	else if (strcmp(name, "enabled") == 0)
 		snprintf(ret, 512, "1 - enabled");
 	else if (strcmp(type, "INTEGER") == 0 || !type[0])
-		snprintf(ret, 512, "CASE WHEN typeof(%s) = 'text' THEN %s || 'x' WHEN %s IS NULL THEN 5 WHEN %s = 9223372036854775807 THEN 0 ELSE %s + 1 END", name, name, name, name, name);
+		snprintf(ret, 512,
+			 "CASE WHEN typeof(%s) = 'text' THEN %s || 'x' WHEN %s IS NULL THEN 5 WHEN %s = "
+			 "9223372036854775807 THEN 0 ELSE %s + 1 END",
+			 name, name, name, name, name);
 	else if (strcmp(type, "TEXT") == 0)
 		snprintf(ret, 512, "ifnull(%s, '') || 'x'", name);
 	else
-		snprintf(ret, 512, "CASE WHEN ifnull(length(%s), 0) = 0 THEN x'05' ELSE randomblob(length(%s)) END", name, name);
+		snprintf(ret, 512, "CASE WHEN ifnull(length(%s), 0) = 0 THEN x'05' ELSE randomblob(length(%s)) END",
+			 name, name);
 }
 
 static void filled_and_saved(void)
@@ -315,7 +341,8 @@ static void filled_and_saved(void)
 	restore();
 }
 
-/* The daemon's stages are no part of what is in the saved file when it was closed in between; a table without rows proves nothing. */
+/* The daemon's stages are no part of what is in the saved file when it was closed in between; a table without rows
+ * proves nothing. */
 START_TEST(every_table_of_the_schema_is_known_and_has_rows)
 {
 	sqlite3 *db = NULL;
@@ -324,10 +351,13 @@ START_TEST(every_table_of_the_schema_is_known_and_has_rows)
 
 	filled_and_saved();
 	ck_assert_int_eq(sqlite3_open(fx.db, &db), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", -1, &stmt, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", -1,
+					    &stmt, NULL),
+			 SQLITE_OK);
 	while (sqlite3_step(stmt) == SQLITE_ROW) {
 		const char *name = (const char *)sqlite3_column_text(stmt, 0);
-		ck_assert_msg(n < N_TABLES && strcmp(tables[n].name, name) == 0, "table %s: nobody has said how a change of it is found", name);
+		ck_assert_msg(n < N_TABLES && strcmp(tables[n].name, name) == 0,
+			      "table %s: nobody has said how a change of it is found", name);
 		ck_assert_msg(count_rows(&tables[n]) > 0, "table %s has no row", name);
 		n++;
 	}
@@ -344,7 +374,8 @@ START_TEST(removed_row_is_found)
 	filled_and_saved();
 	for (size_t i = 0; i < N_TABLES; i++)
 		for (int last = 0; last < 2; last++) {
-			snprintf(sql, sizeof sql, "DELETE FROM %s WHERE rowid = (SELECT %s(rowid) FROM %s)", tables[i].name, last ? "max" : "min", tables[i].name);
+			snprintf(sql, sizeof sql, "DELETE FROM %s WHERE rowid = (SELECT %s(rowid) FROM %s)",
+				 tables[i].name, last ? "max" : "min", tables[i].name);
 			tamper(&tables[i], sql);
 		}
 }
@@ -378,7 +409,8 @@ START_TEST(each_changed_column_is_found)
 	for (size_t i = 0; i < N_TABLES; i++)
 		for (int c = 0; column_of(&tables[i], c, name, type); c++) {
 			other_value(name, type, other);
-			snprintf(sql, sizeof sql, "UPDATE %s SET %s = %s WHERE rowid = (SELECT max(rowid) FROM %s)", tables[i].name, name, other, tables[i].name);
+			snprintf(sql, sizeof sql, "UPDATE %s SET %s = %s WHERE rowid = (SELECT max(rowid) FROM %s)",
+				 tables[i].name, name, other, tables[i].name);
 			tamper(&tables[i], sql);
 		}
 }
@@ -393,8 +425,12 @@ START_TEST(rows_that_change_places_are_found)
 		const char *t = tables[i].name;
 		if (count_rows(&tables[i]) < 2 || tables[i].found == COUNTS)
 			continue;
-		snprintf(sql, sizeof sql, "CREATE TEMP TABLE two AS SELECT min(id) AS a, max(id) AS b FROM %s; UPDATE %s SET id = -1 WHERE id = (SELECT a FROM two);"
-			 "UPDATE %s SET id = (SELECT a FROM two) WHERE id = (SELECT b FROM two); UPDATE %s SET id = (SELECT b FROM two) WHERE id = -1", t, t, t, t);
+		snprintf(sql, sizeof sql,
+			 "CREATE TEMP TABLE two AS SELECT min(id) AS a, max(id) AS b FROM %s; UPDATE %s SET id = -1 "
+			 "WHERE id = (SELECT a FROM two);"
+			 "UPDATE %s SET id = (SELECT a FROM two) WHERE id = (SELECT b FROM two); UPDATE %s SET id = "
+			 "(SELECT b FROM two) WHERE id = -1",
+			 t, t, t, t);
 		tamper(&tables[i], sql);
 	}
 }
@@ -409,10 +445,15 @@ START_TEST(older_row_put_back_is_found)
 	for (size_t i = 0; i < N_TABLES; i++) {
 		if (!tables[i].kind && strcmp(tables[i].name, "state") != 0)
 			continue;
-		snprintf(sql, sizeof sql, "ATTACH '%s' AS older; CREATE TEMP TABLE back AS SELECT * FROM older.%s EXCEPT SELECT * FROM main.%s;"
-			 "INSERT OR REPLACE INTO main.%s SELECT * FROM back", older, tables[i].name, tables[i].name, tables[i].name);
+		snprintf(sql, sizeof sql,
+			 "ATTACH '%s' AS older; CREATE TEMP TABLE back AS SELECT * FROM older.%s EXCEPT SELECT * FROM "
+			 "main.%s;"
+			 "INSERT OR REPLACE INTO main.%s SELECT * FROM back",
+			 older, tables[i].name, tables[i].name, tables[i].name);
 		tamper(&tables[i], sql);
-		snprintf(sql, sizeof sql, "ATTACH '%s' AS older; INSERT OR REPLACE INTO main.%s SELECT * FROM older.%s; INSERT OR REPLACE INTO main.state SELECT * FROM older.state",
+		snprintf(sql, sizeof sql,
+			 "ATTACH '%s' AS older; INSERT OR REPLACE INTO main.%s SELECT * FROM older.%s; INSERT OR "
+			 "REPLACE INTO main.state SELECT * FROM older.state",
 			 older, tables[i].name, tables[i].name);
 		tamper(&tables[i], sql);
 	}
@@ -431,7 +472,10 @@ START_TEST(trail_put_back_under_a_running_daemon_is_found)
 	save(older, "older");
 	ck_assert_int_eq(vault_open(&fx), 0);
 	ck_assert_int_eq(store_pending_act_done(fx.store, 1), 0);
-	snprintf(sql, sizeof sql, "ATTACH '%s' AS older; INSERT INTO main.pending_acts SELECT * FROM older.pending_acts; INSERT OR REPLACE INTO main.state SELECT * FROM older.state", older);
+	snprintf(sql, sizeof sql,
+		 "ATTACH '%s' AS older; INSERT INTO main.pending_acts SELECT * FROM older.pending_acts; INSERT OR "
+		 "REPLACE INTO main.state SELECT * FROM older.state",
+		 older);
 	raw(&fx, sql);
 	ck_assert_int_eq(store_begin(fx.store), -EBADMSG);
 }
@@ -514,11 +558,16 @@ START_TEST(store_that_passes_itself_off_as_older_is_refused)
 	save(saved, "saved");
 	tamper(&head, "UPDATE state SET serial = NULL, trail_members = NULL, trail = NULL; DELETE FROM pending_acts");
 	tamper(&head, "UPDATE state SET trail = NULL");
-	snprintf(sql, sizeof sql, "ATTACH '%s' AS older; INSERT OR REPLACE INTO main.state SELECT * FROM older.state; DELETE FROM pending_acts", older);
+	snprintf(sql, sizeof sql,
+		 "ATTACH '%s' AS older; INSERT OR REPLACE INTO main.state SELECT * FROM older.state; DELETE FROM "
+		 "pending_acts",
+		 older);
 	tamper(&head, sql);
 }
 END_TEST
 
-STORE_TESTS("store-rows", 280, every_table_of_the_schema_is_known_and_has_rows, removed_row_is_found, added_row_is_found, each_changed_column_is_found,
-	    rows_that_change_places_are_found, older_row_put_back_is_found, trail_put_back_under_a_running_daemon_is_found, another_process_and_this_one_change_the_trail_in_turn,
-	    what_is_due_while_sealed_is_done_after, older_store_is_sealed_over_when_it_is_first_opened, store_that_passes_itself_off_as_older_is_refused)
+STORE_TESTS("store-rows", 280, every_table_of_the_schema_is_known_and_has_rows, removed_row_is_found,
+	    added_row_is_found, each_changed_column_is_found, rows_that_change_places_are_found,
+	    older_row_put_back_is_found, trail_put_back_under_a_running_daemon_is_found,
+	    another_process_and_this_one_change_the_trail_in_turn, what_is_due_while_sealed_is_done_after,
+	    older_store_is_sealed_over_when_it_is_first_opened, store_that_passes_itself_off_as_older_is_refused)

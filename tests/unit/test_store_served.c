@@ -1,4 +1,5 @@
-/* Since when a secret serves what it serves: later with each change of it, whatever the clock does, and with nothing else. */
+/* Since when a secret serves what it serves: later with each change of it, whatever the clock does, and with nothing
+ * else. */
 #include "store/core/database.h"
 #include "store/core/served.h"
 #include "store/core/transaction.h"
@@ -79,13 +80,13 @@ START_TEST(it_is_when_the_version_was_made_or_another_took_its_place)
 	wall = NOW + 20;
 	enable(id, 1, false);
 	enable(id, 1, true);
-	ck_assert_int_eq(since(id), NOW + 10);	/* what is not served */
+	ck_assert_int_eq(since(id), NOW + 10); /* what is not served */
 	enable(id, 2, false);
 	ck_assert_int_eq(since(id), NOW + 20);
 	wall = NOW + 30;
 	ck_assert_int_eq(store_begin(fx.store), 0);
 	change(store_version_destroy(fx.store, id, 1));
-	ck_assert_int_eq(since(id), NOW + 30);	/* nothing is served */
+	ck_assert_int_eq(since(id), NOW + 30); /* nothing is served */
 	wall = NOW + 40;
 	add_version(fx.store, id, "three");
 	ck_assert_int_eq(since(id), NOW + 40);
@@ -96,7 +97,7 @@ START_TEST(many_changes_in_one_transaction_are_one)
 {
 	const uint32_t id = make();
 
-	fx.store->changes_listed = 1;	/* the tables are loaded anew */
+	fx.store->changes_listed = 1; /* the tables are loaded anew */
 	wall = NOW + 10;
 	add_version(fx.store, id, "two");
 	ck_assert_int_eq(since(id), NOW + 10);
@@ -122,9 +123,13 @@ START_TEST(times_of_a_version_count_where_they_are_enforced)
 	ck_assert_int_eq(since(id), NOW);
 	settings.enforce_validity = true;
 	for (int64_t at = NOW; at < NOW + 30; at++)
-		ck_assert_int_eq(store_served_since(&settings, store_get(fx.store, id), at), at < NOW + 10 ? NOW : at < NOW + 20 ? NOW + 10 : NOW + 20);
+		ck_assert_int_eq(store_served_since(&settings, store_get(fx.store, id), at), at < NOW + 10 ? NOW
+											     : at < NOW + 20
+												     ? NOW + 10
+												     : NOW + 20);
 }
 END_TEST
 
-STORE_TESTS("store-served", 60, each_change_of_what_is_served_is_later_within_one_tick_and_with_a_clock_that_goes_back, it_is_when_the_version_was_made_or_another_took_its_place,
-	    many_changes_in_one_transaction_are_one, times_of_a_version_count_where_they_are_enforced)
+STORE_TESTS("store-served", 60, each_change_of_what_is_served_is_later_within_one_tick_and_with_a_clock_that_goes_back,
+	    it_is_when_the_version_was_made_or_another_took_its_place, many_changes_in_one_transaction_are_one,
+	    times_of_a_version_count_where_they_are_enforced)

@@ -210,14 +210,14 @@ START_TEST(changed_copy_of_an_older_version_is_stale)
 	ck_assert_int_eq(store_stage_write(fx.store, stage, 1, 0, "X", 1), 0);
 	ck_assert_int_eq(commit(stage, id, &version), 0);
 	ck_assert_int_eq(store_stage_write(fx.store, stage, 2, 1, "Y", 1), 0);
-	ck_assert_int_eq(commit(stage, id, &version), 0);	/* its own version is no other one */
+	ck_assert_int_eq(commit(stage, id, &version), 0); /* its own version is no other one */
 	ck_assert_int_eq(value_is(fx.store, id, version, "XYd"), 0);
 	ck_assert_int_eq(store_stage_write(fx.store, other, 3, 0, "other", 5), 0);
 	ck_assert_int_eq(commit(other, id, &version), 0);
 	ck_assert_int_eq(store_stage_write(fx.store, stage, 4, 2, "Z", 1), 0);
 	ck_assert_int_eq(commit(stage, id, &version), -ESTALE);
 	ck_assert_int_eq(stage_is(stage, "XYZ", 3, true), 0);
-	ck_assert_int_eq(store_stage_truncate(fx.store, stage, 5, 0), 0);	/* nothing of the copy is left */
+	ck_assert_int_eq(store_stage_truncate(fx.store, stage, 5, 0), 0); /* nothing of the copy is left */
 	ck_assert_int_eq(commit(stage, id, &version), 0);
 	ck_assert_int_eq(value_is(fx.store, id, version, ""), 0);
 }
@@ -289,9 +289,14 @@ END_TEST
 START_TEST(tampered_stage_is_refused)
 {
 	static const char *const acts[] = {
-		"UPDATE stages SET size = 2", "UPDATE stages SET counter = 0", "UPDATE stages SET last_unique = 7", "UPDATE stages SET dirty = 0",
-		"UPDATE stage_chunks SET counter = counter + 1", "UPDATE stage_chunks SET sealed = zeroblob(length(sealed))",
-		"UPDATE stage_chunks SET sealed = substr(sealed, 1, length(sealed) - 1)", "UPDATE stage_chunks SET sealed = x''",
+		"UPDATE stages SET size = 2",
+		"UPDATE stages SET counter = 0",
+		"UPDATE stages SET last_unique = 7",
+		"UPDATE stages SET dirty = 0",
+		"UPDATE stage_chunks SET counter = counter + 1",
+		"UPDATE stage_chunks SET sealed = zeroblob(length(sealed))",
+		"UPDATE stage_chunks SET sealed = substr(sealed, 1, length(sealed) - 1)",
+		"UPDATE stage_chunks SET sealed = x''",
 	};
 	uint8_t got[16];
 	size_t n;
@@ -343,8 +348,10 @@ START_TEST(staged_bytes_are_not_on_disk)
 }
 END_TEST
 
-STORE_TESTS("store-stage", 120, new_stage_is_empty_and_clean, repeated_write_changes_nothing, repeat_is_known_after_a_new_process_took_over,
-	    random_writes_and_cuts_match_a_plain_file, limit_is_kept, commit_makes_a_version_and_the_stage_clean, rolled_back_commit_leaves_the_stage_dirty,
-	    truncation_alone_makes_it_dirty, copy_starts_clean, changed_copy_of_an_older_version_is_stale, appended_bytes_go_behind_what_is_served, gathered_tail_is_a_copy_of_what_is_served,
+STORE_TESTS("store-stage", 120, new_stage_is_empty_and_clean, repeated_write_changes_nothing,
+	    repeat_is_known_after_a_new_process_took_over, random_writes_and_cuts_match_a_plain_file, limit_is_kept,
+	    commit_makes_a_version_and_the_stage_clean, rolled_back_commit_leaves_the_stage_dirty,
+	    truncation_alone_makes_it_dirty, copy_starts_clean, changed_copy_of_an_older_version_is_stale,
+	    appended_bytes_go_behind_what_is_served, gathered_tail_is_a_copy_of_what_is_served,
 	    clear_removes_all_and_ids_go_on, tampered_stage_is_refused, chunk_of_another_stage_is_refused,
 	    staged_bytes_are_not_on_disk)

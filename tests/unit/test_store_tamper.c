@@ -17,7 +17,10 @@
 /* A store with some of everything; closed, so that all is in the database file. */
 static void populate(void)
 {
-	struct binding b = { .from = INT64_MIN, .until = BINDING_FOREVER, .scope = "db", .principal = { .n = 1, .conditions = { { PRINCIPAL_USER, 5 } } } };
+	struct binding b = { .from = INT64_MIN,
+			     .until = BINDING_FOREVER,
+			     .scope = "db",
+			     .principal = { .n = 1, .conditions = { { PRINCIPAL_USER, 5 } } } };
 	struct version_attributes a = { "text/plain", "{\"a\":\"b\"}", 1, INT64_MAX };
 	uint32_t role, id = add_secret(fx.store, "db", "one"), version;
 	struct principal blocked = { .n = 1, .conditions = { { PRINCIPAL_USER, 9 } } };
@@ -72,11 +75,15 @@ static void must_be_found(const char *sql)
 
 START_TEST(each_changed_column_is_found)
 {
-	static const struct { const char *table, *columns; } tables[] = {
+	static const struct {
+		const char *table, *columns;
+	} tables[] = {
 		{ "state", "epoch members next_object next_role next_binding mac" },
 		{ "settings", "vault name retention_days purge_protection enforce_validity value_max mac" },
-		{ "objects", "id kind name incarnation enabled deleted_at purge_at created changed last_version served mac" },
-		{ "versions", "id size created not_before expires enabled content_type tags kek dek_record envelope_hash epoch withdrawn mac" },
+		{ "objects",
+		  "id kind name incarnation enabled deleted_at purge_at created changed last_version served mac" },
+		{ "versions", "id size created not_before expires enabled content_type tags kek dek_record "
+			      "envelope_hash epoch withdrawn mac" },
 		{ "roles", "id name actions mac" },
 		{ "bindings", "id role principal scope valid_from valid_until reason created_by created mac" },
 		{ "blocks", "id principal reason created_by created mac" },
@@ -89,13 +96,21 @@ START_TEST(each_changed_column_is_found)
 		strcpy(columns, tables[i].columns);
 		for (column = strtok_r(columns, " ", &rest); column; column = strtok_r(NULL, " ", &rest)) {
 			/* A value of the same kind that is valid in itself where there is one. */
-			snprintf(sql, sizeof sql, "PRAGMA foreign_keys=OFF; UPDATE %s SET %s = CASE typeof(%s) WHEN 'integer' THEN"
-				 " CASE '%s' WHEN 'enabled' THEN 1 - %s WHEN 'id' THEN %s + 4294967296 WHEN 'valid_until' THEN %s - 1"
+			snprintf(sql, sizeof sql,
+				 "PRAGMA foreign_keys=OFF; UPDATE %s SET %s = CASE typeof(%s) WHEN 'integer' THEN"
+				 " CASE '%s' WHEN 'enabled' THEN 1 - %s WHEN 'id' THEN %s + 4294967296 WHEN "
+				 "'valid_until' THEN %s - 1"
 				 " ELSE CASE %s WHEN 9223372036854775807 THEN 0 ELSE %s + 1 END END"
 				 " WHEN 'text' THEN '%s' || 'x' WHEN 'null' THEN %s"
-				 " ELSE CAST(zeroblob(length(%s)) AS BLOB) END WHERE rowid = (SELECT max(rowid) FROM %s)",
-				 tables[i].table, column, column, column, column, column, column, column, column, column,
-				 strcmp(column, "deleted_at") == 0 || strcmp(column, "purge_at") == 0 || strcmp(column, "withdrawn") == 0 || strcmp(column, "served") == 0 ? "5" : "'z'", column, tables[i].table);
+				 " ELSE CAST(zeroblob(length(%s)) AS BLOB) END WHERE rowid = (SELECT max(rowid) FROM "
+				 "%s)",
+				 tables[i].table, column, column, column, column, column, column, column, column,
+				 column,
+				 strcmp(column, "deleted_at") == 0 || strcmp(column, "purge_at") == 0 ||
+						 strcmp(column, "withdrawn") == 0 || strcmp(column, "served") == 0
+					 ? "5"
+					 : "'z'",
+				 column, tables[i].table);
 			must_be_found(sql);
 		}
 	}
@@ -113,9 +128,12 @@ START_TEST(rows_removed_added_or_swapped_are_found)
 		"DELETE FROM version_data WHERE id = 4294967298; DELETE FROM versions WHERE id = 4294967298",
 		"DELETE FROM settings",
 		"DELETE FROM state",
-		"INSERT INTO bindings SELECT id + 100, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac FROM bindings WHERE id = 1",
-		"INSERT INTO objects SELECT id + 100, kind, name || 'x', incarnation, enabled, deleted_at, purge_at, created, changed, last_version, mac, served FROM objects WHERE id = 1",
-		"UPDATE objects SET name = 'tmp' WHERE name = 'db'; UPDATE objects SET name = 'db' WHERE name = 'web'; UPDATE objects SET name = 'web' WHERE name = 'tmp'",
+		"INSERT INTO bindings SELECT id + 100, role, principal, scope, valid_from, valid_until, reason, "
+		"created_by, created, mac FROM bindings WHERE id = 1",
+		"INSERT INTO objects SELECT id + 100, kind, name || 'x', incarnation, enabled, deleted_at, purge_at, "
+		"created, changed, last_version, mac, served FROM objects WHERE id = 1",
+		"UPDATE objects SET name = 'tmp' WHERE name = 'db'; UPDATE objects SET name = 'db' WHERE name = 'web'; "
+		"UPDATE objects SET name = 'web' WHERE name = 'tmp'",
 		"UPDATE bindings SET mac = (SELECT mac FROM bindings WHERE id = 1)",
 		"UPDATE versions SET dek_record = (SELECT dek_record FROM versions ORDER BY id LIMIT 1)",
 	};
@@ -151,7 +169,8 @@ START_TEST(row_put_back_from_an_older_copy_is_found)
 		"INSERT OR REPLACE INTO objects SELECT * FROM old.objects WHERE id = 1",
 		"INSERT OR REPLACE INTO versions SELECT * FROM old.versions",
 		"INSERT OR REPLACE INTO state SELECT * FROM old.state",
-		"INSERT INTO bindings SELECT * FROM old.bindings WHERE id = 2; INSERT OR REPLACE INTO state SELECT * FROM old.state",
+		"INSERT INTO bindings SELECT * FROM old.bindings WHERE id = 2; INSERT OR REPLACE INTO state SELECT * "
+		"FROM old.state",
 	};
 	for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++) {
 		snprintf(sql, sizeof sql, "PRAGMA foreign_keys=OFF; ATTACH '%s' AS old; %s", old, acts[i]);
@@ -165,7 +184,8 @@ START_TEST(swapped_ciphertext_is_found_at_the_read_and_by_fsck)
 	struct secbuf *plain = NULL;
 
 	populate();
-	raw(&fx, "UPDATE version_data SET envelope = (SELECT envelope FROM version_data WHERE id = 4294967297) WHERE id = 4294967298");
+	raw(&fx, "UPDATE version_data SET envelope = (SELECT envelope FROM version_data WHERE id = 4294967297) WHERE "
+		 "id = 4294967298");
 	ck_assert_int_eq(vault_open(&fx), 0);
 	ck_assert_int_eq(value_is(fx.store, 1, 1, "one"), 0);
 	ck_assert_int_eq(store_version_read(fx.store, 1, 2, &plain), -EBADMSG);
@@ -204,8 +224,10 @@ START_TEST(follow_refuses_what_no_key_holder_wrote)
 	ck_assert_int_eq(follow_after("UPDATE state SET epoch = epoch + 1"), -EBADMSG);
 	ck_assert_int_eq(follow_after("UPDATE state SET epoch = epoch - 1"), -EBADMSG);
 	ck_assert_int_eq(follow_after("UPDATE state SET epoch = epoch + 1;"
-				      "INSERT INTO changes SELECT (SELECT epoch FROM state) << 20, 5, id, mac, NULL FROM bindings WHERE id = 2;"
-				      "DELETE FROM bindings WHERE id = 2"), -EBADMSG);
+				      "INSERT INTO changes SELECT (SELECT epoch FROM state) << 20, 5, id, mac, NULL "
+				      "FROM bindings WHERE id = 2;"
+				      "DELETE FROM bindings WHERE id = 2"),
+			 -EBADMSG);
 	ck_assert_int_eq(vault_open(&fx), 0);
 	raw(&fx, "UPDATE state SET mac = zeroblob(32)");
 	ck_assert_int_eq(store_begin(fx.store), -EBADMSG);
@@ -223,10 +245,14 @@ END_TEST
 /* Every value as it was, or an error for it. */
 static void all_or_error(const char *what)
 {
-	static const struct { uint32_t id, version; const char *text; } values[] = { { 1, 1, "one" }, { 1, 2, "two" }, { 2, 1, "other" } };
+	static const struct {
+		uint32_t id, version;
+		const char *text;
+	} values[] = { { 1, 1, "one" }, { 1, 2, "two" }, { 2, 1, "other" } };
 	int r = vault_open(&fx);
 
-	/* a damaged store is not a full disk, a read-only one or a broken one: who starts the daemon must be told which */
+	/* a damaged store is not a full disk, a read-only one or a broken one: who starts the daemon must be told which
+	 */
 	ck_assert_msg(r == 0 || r == -EBADMSG || r == -EPROTONOSUPPORT || r == -ESTALE, "%s: %d", what, r);
 	if (r < 0)
 		return;
@@ -264,11 +290,13 @@ static void try_bit(const uint8_t *content, off_t at, unsigned bit)
 	restore();
 }
 
-/* COFFER_FLIPS: how many bits; "all" of them takes an hour or so in a release build (preset bench), "from=BYTE to=BYTE" those from there to before there (libcheck cannot report a test that took more than 35 minutes). */
+/* COFFER_FLIPS: how many bits; "all" of them takes an hour or so in a release build (preset bench), "from=BYTE to=BYTE"
+ * those from there to before there (libcheck cannot report a test that took more than 35 minutes). */
 START_TEST(any_flipped_bit_is_an_error_or_harmless)
 {
 	const char *rounds = getenv("COFFER_FLIPS");
-	const bool from = rounds && strncmp(rounds, "from=", 5) == 0, all = from || (rounds && strcmp(rounds, "all") == 0);
+	const bool from = rounds && strncmp(rounds, "from=", 5) == 0,
+		   all = from || (rounds && strcmp(rounds, "all") == 0);
 	uint8_t *content;
 	struct stat st;
 	int fd;
@@ -302,6 +330,7 @@ START_TEST(any_flipped_bit_is_an_error_or_harmless)
 }
 END_TEST
 
-STORE_TESTS("store-tamper", 280, each_changed_column_is_found, rows_removed_added_or_swapped_are_found, row_put_back_from_an_older_copy_is_found,
-	    swapped_ciphertext_is_found_at_the_read_and_by_fsck, row_changed_under_a_running_daemon_is_not_served, follow_refuses_what_no_key_holder_wrote,
+STORE_TESTS("store-tamper", 280, each_changed_column_is_found, rows_removed_added_or_swapped_are_found,
+	    row_put_back_from_an_older_copy_is_found, swapped_ciphertext_is_found_at_the_read_and_by_fsck,
+	    row_changed_under_a_running_daemon_is_not_served, follow_refuses_what_no_key_holder_wrote,
 	    forged_act_is_refused, any_flipped_bit_is_an_error_or_harmless)

@@ -47,7 +47,8 @@ static int other_process(const char *dir, long rounds)
 		version = store_get(f.store, 1)->n_versions + 1;
 		store_unlock_tables(f.store);
 		snprintf(value, sizeof value, "value %u", version);
-		if (store_version_add(f.store, 1, value, strlen(value), NULL, &version) < 0 || store_commit(f.store) < 0)
+		if (store_version_add(f.store, 1, value, strlen(value), NULL, &version) < 0 ||
+		    store_commit(f.store) < 0)
 			return 3;
 		if (write(STDOUT_FILENO, "+", 1) != 1)
 			return 4;
@@ -114,7 +115,7 @@ START_TEST(killed_writer_loses_nothing_that_it_was_told_is_done)
 		int status, n = 1 + rand() % 60;
 		for (; n > 0; n--, done++)
 			ck_assert_int_eq(read(fd, &byte, 1), 1);
-		usleep((useconds_t)(rand() % 2000));	/* anywhere within a commit */
+		usleep((useconds_t)(rand() % 2000)); /* anywhere within a commit */
 		kill(pid, SIGKILL);
 		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 		ck_assert(WIFSIGNALED(status));
@@ -176,7 +177,8 @@ START_TEST(built_store_loads_and_is_sound)
 	vault_close(&fx);
 	pid_t pid = fork();
 	if (pid == 0) {
-		execl(BUILD_STORE, "build_store", fx.dir, "--secrets", "3000", "--bindings", "300", "--value", "100", (char *)NULL);
+		execl(BUILD_STORE, "build_store", fx.dir, "--secrets", "3000", "--bindings", "300", "--value", "100",
+		      (char *)NULL);
 		_exit(127);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -212,7 +214,8 @@ static void *reader(void *arg)
 		if (c && c->n_versions > 0)
 			version = 1 + (uint32_t)rand_r(&seed) % c->n_versions;
 		struct policy_answer answer;
-		policy_decide(store_policy(fx.store), &(struct policy_caller){ .uid = FIXTURE_ADMIN }, ACTION_SECRETS_GET, "s", 1, &answer);
+		policy_decide(store_policy(fx.store), &(struct policy_caller){ .uid = FIXTURE_ADMIN },
+			      ACTION_SECRETS_GET, "s", 1, &answer);
 		store_unlock_tables(fx.store);
 		store_binding_used(fx.store, 1 + id % 3, 5);
 		if (version == 0)
@@ -308,7 +311,7 @@ START_TEST(threads_read_write_seal_and_follow_together)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, roles[i], (void *)(uintptr_t)(i + 1)), 0);
 	for (int i = 0; i < 40; i++) {
 		const int followed = store_follow(fx.store, NULL, NULL);
-		ck_assert(followed == 0 || followed == -ETIMEDOUT);	/* a writer was at it */
+		ck_assert(followed == 0 || followed == -ETIMEDOUT); /* a writer was at it */
 		if (i % 4 == 0) {
 			store_lock(fx.store);
 			ck_assert_int_eq(store_unlock(fx.store, fx.keys, why, sizeof why), 0);
@@ -328,11 +331,15 @@ END_TEST
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
-		killed_writer_loses_nothing_that_it_was_told_is_done, two_processes_commit_in_turn, built_store_loads_and_is_sound,
-		who_follows_does_not_wait_for_a_transaction, threads_read_write_seal_and_follow_together,
+		killed_writer_loses_nothing_that_it_was_told_is_done,
+		two_processes_commit_in_turn,
+		built_store_loads_and_is_sound,
+		who_follows_does_not_wait_for_a_transaction,
+		threads_read_write_seal_and_follow_together,
 	};
 
 	if (argc == 4 && strcmp(argv[1], "--other") == 0)
 		return other_process(argv[2], atol(argv[3]));
-	return store_tests_run("store-together", 280, tests, sizeof tests / sizeof tests[0], fixture_setup, fixture_teardown);
+	return store_tests_run("store-together", 280, tests, sizeof tests / sizeof tests[0], fixture_setup,
+			       fixture_teardown);
 }

@@ -1,4 +1,4 @@
-#include "fs/subuid.h"
+#include "fs/caller/subuid.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -11,7 +11,8 @@
 
 #include "suite.h"
 
-static const char passwd[] = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\n4711:x:1002:1002::/:/bin/sh\nno line\n:x:7:7:\nlate:x:1003:1003";
+static const char passwd[] = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/"
+			     "sh\n4711:x:1002:1002::/:/bin/sh\nno line\n:x:7:7:\nlate:x:1003:1003";
 
 static struct subuid_table parse(const char *text, struct subuid_faults *ret_faults)
 {
@@ -21,27 +22,49 @@ static struct subuid_table parse(const char *text, struct subuid_faults *ret_fau
 	return t;
 }
 
-static const struct { const char *text; struct subuid_range ranges[4]; uint32_t malformed, unknown; bool shared; } files[] = {
+static const struct {
+	const char *text;
+	struct subuid_range ranges[4];
+	uint32_t malformed, unknown;
+	bool shared;
+} files[] = {
 	{ "", { { 0 } }, 0, 0, false },
 	{ "alice:100000:65536\n", { { 100000, 165535, 1000 } }, 0, 0, false },
 	{ "alice:100000:65536", { { 100000, 165535, 1000 } }, 0, 0, false },
-	{ "# a comment\n\nbob:200000:10\nalice:100000:10\n", { { 100000, 100009, 1000 }, { 200000, 200009, 1001 } }, 0, 0, false },
+	{ "# a comment\n\nbob:200000:10\nalice:100000:10\n",
+	  { { 100000, 100009, 1000 }, { 200000, 200009, 1001 } },
+	  0,
+	  0,
+	  false },
 	/* a uid in digits, and a name that is made of digits */
 	{ "1005:100000:1\n4711:200000:1\n", { { 100000, 100000, 1005 }, { 200000, 200000, 1002 } }, 0, 0, false },
 	{ "late:100000:1\n", { { 100000, 100000, 1003 } }, 0, 0, false },
 	{ "ldap:100000:10\n", { { 100000, 100009, SUBUID_UNKNOWN } }, 0, 1, false },
 	{ "root:100000:10\n", { { 100000, 100009, SUBUID_ROOT } }, 0, 0, false },
 	/* bad lines: the others count */
-	{ "alice:100000\nalice:x:1\nalice:1:1:1\n:1:1\nalice:-1:5\nalice:4294967295:1\nalice:4294967290:10\nalice:99999999999:1\nbob:5:5\n", { { 5, 9, 1001 } }, 8, 0, false },
+	{ "alice:100000\nalice:x:1\nalice:1:1:1\n:1:1\nalice:-1:5\nalice:4294967295:1\nalice:4294967290:10\nalice:"
+	  "99999999999:1\nbob:5:5\n",
+	  { { 5, 9, 1001 } },
+	  8,
+	  0,
+	  false },
 	{ "alice:4294967294:1\n", { { 4294967294u, 4294967294u, 1000 } }, 0, 0, false },
 	/* nobody has root as a subordinate */
 	{ "alice:0:3\nbob:7:0\nbob:0:1\n", { { 1, 2, 1000 } }, 0, 0, false },
 	/* one user's ranges may overlap */
 	{ "alice:100:100\nalice:150:100\nalice:120:5\n", { { 100, 249, 1000 } }, 0, 0, false },
 	/* those of two users may not: whose it is, is not known there */
-	{ "alice:100:100\nbob:150:100\n", { { 100, 149, 1000 }, { 150, 199, SUBUID_UNKNOWN }, { 200, 249, 1001 } }, 0, 0, true },
+	{ "alice:100:100\nbob:150:100\n",
+	  { { 100, 149, 1000 }, { 150, 199, SUBUID_UNKNOWN }, { 200, 249, 1001 } },
+	  0,
+	  0,
+	  true },
 	/* root's stand back: what it claims beside a user is the user's */
-	{ "root:50:1000\nalice:100:100\n", { { 50, 99, SUBUID_ROOT }, { 100, 199, 1000 }, { 200, 1049, SUBUID_ROOT } }, 0, 0, false },
+	{ "root:50:1000\nalice:100:100\n",
+	  { { 50, 99, SUBUID_ROOT }, { 100, 199, 1000 }, { 200, 1049, SUBUID_ROOT } },
+	  0,
+	  0,
+	  false },
 	{ "alice:100:100\nldap:100:100\n", { { 100, 199, SUBUID_UNKNOWN } }, 0, 1, true },
 };
 
@@ -55,7 +78,8 @@ START_TEST(a_file_becomes_ranges_that_do_not_overlap)
 		n++;
 	ck_assert_msg(t.n == n, "%zu ranges of %s", t.n, files[_i].text);
 	for (size_t i = 0; i < n; i++)
-		ck_assert_msg(!memcmp(&t.ranges[i], &files[_i].ranges[i], sizeof t.ranges[i]), "%zu of %s: %u-%u %u", i, files[_i].text, t.ranges[i].first, t.ranges[i].last, t.ranges[i].owner);
+		ck_assert_msg(!memcmp(&t.ranges[i], &files[_i].ranges[i], sizeof t.ranges[i]), "%zu of %s: %u-%u %u", i,
+			      files[_i].text, t.ranges[i].first, t.ranges[i].last, t.ranges[i].owner);
 	ck_assert_uint_eq(faults.malformed, files[_i].malformed);
 	ck_assert_uint_eq(faults.unknown, files[_i].unknown);
 	ck_assert_int_eq(faults.shared, files[_i].shared);
@@ -68,27 +92,41 @@ START_TEST(says_which_line_is_wrong)
 	struct subuid_faults faults;
 	struct subuid_table t = parse("alice:1:1\n\nbob\nbob:1\nldap:5:5\n", &faults);
 
-	ck_assert(faults.malformed == 2 && faults.first_malformed == 3 && faults.unknown == 1 && faults.first_unknown == 5);
+	ck_assert(faults.malformed == 2 && faults.first_malformed == 3 && faults.unknown == 1 &&
+		  faults.first_unknown == 5);
 	free(t.ranges);
 }
 END_TEST
 
 START_TEST(finds_the_user_in_the_end)
 {
-	static const struct { uint32_t uid, owner; bool in_range; } expected[] = {
-		{ 0, 0, false }, { 1000, 1000, false }, { 99, 99, false }, { 100, 1000, true }, { 199, 1000, true }, { 200, 200, false },
-		{ 300, 1000, true },		/* its owner, 150, is one of alice's */
-		{ 400, SUBUID_ROOT, true }, { 500, SUBUID_UNKNOWN, true }, { 600, SUBUID_UNKNOWN, true },	/* a circle */
-		{ 700, 700, true },		/* its own */
+	static const struct {
+		uint32_t uid, owner;
+		bool in_range;
+	} expected[] = {
+		{ 0, 0, false },
+		{ 1000, 1000, false },
+		{ 99, 99, false },
+		{ 100, 1000, true },
+		{ 199, 1000, true },
+		{ 200, 200, false },
+		{ 300, 1000, true }, /* its owner, 150, is one of alice's */
+		/* a circle */
+		{ 400, SUBUID_ROOT, true },
+		{ 500, SUBUID_UNKNOWN, true },
+		{ 600, SUBUID_UNKNOWN, true },
+		{ 700, 700, true }, /* its own */
 		{ 4294967295u, 4294967295u, false },
 	};
 	struct subuid_faults faults;
-	struct subuid_table t = parse("alice:100:100\n150:300:10\nroot:400:10\nldap:500:10\n610:600:5\n600:610:5\n700:700:1\n", &faults);
+	struct subuid_table t = parse(
+		"alice:100:100\n150:300:10\nroot:400:10\nldap:500:10\n610:600:5\n600:610:5\n700:700:1\n", &faults);
 
 	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
 		const struct subuid_range *range;
 		const uint32_t owner = subuid_owner(&t, expected[i].uid, &range);
-		ck_assert_msg(owner == expected[i].owner && (range != NULL) == expected[i].in_range, "%u: %u", expected[i].uid, owner);
+		ck_assert_msg(owner == expected[i].owner && (range != NULL) == expected[i].in_range, "%u: %u",
+			      expected[i].uid, owner);
 	}
 	free(t.ranges);
 }
@@ -104,7 +142,8 @@ START_TEST(a_long_file_is_bounded)
 
 	ck_assert_ptr_nonnull(text);
 	for (size_t i = 0; i < lines; i++)
-		len += (size_t)snprintf(text + len, room - len, "%zu:%zu:100\n", i + 1, 100000 + i * 50);	/* each overlaps the next */
+		/* each overlaps the next */
+		len += (size_t)snprintf(text + len, room - len, "%zu:%zu:100\n", i + 1, 100000 + i * 50);
 	ck_assert_int_eq(subuid_parse(text, len, passwd, strlen(passwd), &t, &faults), 0);
 	ck_assert(faults.too_long && faults.malformed == 0);
 	ck_assert_uint_eq(t.n, SUBUID_LINES_MAX + 1);

@@ -1,4 +1,4 @@
-#include "fs/suspects.h"
+#include "fs/shared/suspects.h"
 
 #include <check.h>
 #include <stdlib.h>

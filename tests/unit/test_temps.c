@@ -1,4 +1,4 @@
-#include "fs/temps.h"
+#include "fs/shared/temps.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -48,8 +48,11 @@ static int add(uint32_t secret, const char *name, uint64_t unique, uint64_t neig
 
 START_TEST(names_of_the_tree_and_of_digits_are_refused)
 {
-	static const char *const good[] = { ".tmp", "current.lock", "current~", "sedAbC123", ".current.swp", "#current#", "4913x", "a" };
-	static const char *const bad[] = { "", "4913", "0", "current", "versions", "as", "ops", "public.pem", "token", ".", "..", "..data", ".coffer", ".cofferx", "a b", "a/b", "a\n", "\xc3\xa4" };
+	static const char *const good[] = { ".tmp",         "current.lock", "current~", "sedAbC123",
+					    ".current.swp", "#current#",    "4913x",    "a" };
+	static const char *const bad[] = { "",        "4913",       "0",     "current", "versions", "as",
+					   "ops",     "public.pem", "token", ".",       "..",       "..data",
+					   ".coffer", ".cofferx",   "a b",   "a/b",     "a\n",      "\xc3\xa4" };
 
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
 		ck_assert_msg(temps_name_valid(good[i]), "%s", good[i]);
@@ -65,7 +68,7 @@ START_TEST(name_is_of_one_secret_and_of_one_request)
 
 	ck_assert_int_eq(add(1, "x", 10, 5, &a), 0);
 	ck_assert_int_eq(add(1, "x", 11, 5, &b), -EEXIST);
-	ck_assert_int_eq(add(1, "x", 10, 5, &b), 0);	/* the same CREATE, sent again */
+	ck_assert_int_eq(add(1, "x", 10, 5, &b), 0); /* the same CREATE, sent again */
 	ck_assert_ptr_eq(a, b);
 	ck_assert_int_eq(add(2, "x", 12, 5, &b), 0);
 	ck_assert_uint_ne(a->id, b->id);
@@ -81,13 +84,13 @@ START_TEST(goes_when_nobody_has_it_open_for_its_life)
 	struct temp *e;
 
 	ck_assert_int_eq(add(1, "x", 10, 5, &e), 0);
-	ck_assert_ptr_null(temps_due(temps, 10 * TEMP_LIFE_NS));	/* it is open */
+	ck_assert_ptr_null(temps_due(temps, 10 * TEMP_LIFE_NS)); /* it is open */
 	temps_close(temps, e->id, 1000);
 	ck_assert_ptr_null(temps_due(temps, 1000 + TEMP_LIFE_NS));
 	ck_assert_ptr_eq(temps_due(temps, 1001 + TEMP_LIFE_NS), e);
 	ck_assert_ptr_null(temps_open(temps, e->id));
-	ck_assert_ptr_null(temps_due(temps, 1001 + TEMP_LIFE_NS));	/* somebody is at it */
-	take_over();							/* and died */
+	ck_assert_ptr_null(temps_due(temps, 1001 + TEMP_LIFE_NS)); /* somebody is at it */
+	take_over();                                               /* and died */
 	ck_assert_ptr_eq(temps_due(temps, 1001 + TEMP_LIFE_NS), e);
 	temps_drop(temps, e);
 	ck_assert_uint_eq(e->state, TEMP_FREE);

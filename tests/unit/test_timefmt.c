@@ -1,18 +1,21 @@
-#include "fs/timefmt.h"
+#include "fs/common/timefmt.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/exitcode.h"
+#include "fs/common/exitcode.h"
 #include "suite.h"
 
-#define S 1000000000ll
+#define S   1000000000ll
 #define NOW (1790000000ll * S)
 
 START_TEST(reads_rfc3339_with_an_offset)
 {
-	static const struct { const char *text; int64_t ns; } t[] = {
+	static const struct {
+		const char *text;
+		int64_t ns;
+	} t[] = {
 		{ "1970-01-01T00:00:00Z", 0 },
 		{ "2026-08-01T12:00:00Z", 1785585600ll * S },
 		{ "2026-08-01t12:00:00z", 1785585600ll * S },
@@ -33,18 +36,43 @@ END_TEST
 
 START_TEST(refuses_what_is_no_time)
 {
-	static const struct { const char *text; int error; } t[] = {
-		{ "", EINVAL }, { "tomorrow", EINVAL }, { "2026-08-01", EINVAL }, { "2026-08-01T12:00:00", EINVAL },
-		{ "2026-08-01T12:00Z", EINVAL }, { "2026-02-29T00:00:00Z", EINVAL }, { "1900-02-29T00:00:00Z", EINVAL },
-		{ "2026-13-01T00:00:00Z", EINVAL }, { "2026-00-01T00:00:00Z", EINVAL }, { "2026-01-32T00:00:00Z", EINVAL },
-		{ "2026-01-01T24:00:00Z", EINVAL }, { "2026-01-01T00:60:00Z", EINVAL }, { "2026-01-01T00:00:61Z", EINVAL },
-		{ "2026-01-01T00:00:00.Z", EINVAL }, { "2026-01-01T00:00:00.1234567890Z", EINVAL },
-		{ "2026-01-01T00:00:00+24:00", EINVAL }, { "2026-01-01T00:00:00+0200", EINVAL },
-		{ "2026-01-01T00:00:00Zx", EINVAL }, { " 2026-01-01T00:00:00Z", EINVAL },
-		{ "9999-12-31T00:00:00Z", ERANGE }, { "0000-01-01T00:00:00Z", ERANGE },
-		{ "12", EINVAL }, { "d", EINVAL }, { "-1d", EINVAL }, { "+1d", EINVAL }, { "1y", EINVAL }, { "1d ", EINVAL },
-		{ "1h1d", EINVAL }, { "1d1d", EINVAL }, { "1.5h", EINVAL }, { "99999999999999999999s", ERANGE },
-		{ "99999999w", ERANGE }, { "9223372036s", ERANGE },
+	static const struct {
+		const char *text;
+		int error;
+	} t[] = {
+		{ "", EINVAL },
+		{ "tomorrow", EINVAL },
+		{ "2026-08-01", EINVAL },
+		{ "2026-08-01T12:00:00", EINVAL },
+		{ "2026-08-01T12:00Z", EINVAL },
+		{ "2026-02-29T00:00:00Z", EINVAL },
+		{ "1900-02-29T00:00:00Z", EINVAL },
+		{ "2026-13-01T00:00:00Z", EINVAL },
+		{ "2026-00-01T00:00:00Z", EINVAL },
+		{ "2026-01-32T00:00:00Z", EINVAL },
+		{ "2026-01-01T24:00:00Z", EINVAL },
+		{ "2026-01-01T00:60:00Z", EINVAL },
+		{ "2026-01-01T00:00:61Z", EINVAL },
+		{ "2026-01-01T00:00:00.Z", EINVAL },
+		{ "2026-01-01T00:00:00.1234567890Z", EINVAL },
+		{ "2026-01-01T00:00:00+24:00", EINVAL },
+		{ "2026-01-01T00:00:00+0200", EINVAL },
+		{ "2026-01-01T00:00:00Zx", EINVAL },
+		{ " 2026-01-01T00:00:00Z", EINVAL },
+		{ "9999-12-31T00:00:00Z", ERANGE },
+		{ "0000-01-01T00:00:00Z", ERANGE },
+		{ "12", EINVAL },
+		{ "d", EINVAL },
+		{ "-1d", EINVAL },
+		{ "+1d", EINVAL },
+		{ "1y", EINVAL },
+		{ "1d ", EINVAL },
+		{ "1h1d", EINVAL },
+		{ "1d1d", EINVAL },
+		{ "1.5h", EINVAL },
+		{ "99999999999999999999s", ERANGE },
+		{ "99999999w", ERANGE },
+		{ "9223372036s", ERANGE },
 	};
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		int64_t ns = 42;
@@ -72,8 +100,8 @@ END_TEST
 START_TEST(prints_what_it_reads)
 {
 	static const char *const t[] = {
-		"1970-01-01T00:00:00Z", "2026-08-01T12:00:00.25Z", "2026-08-01T12:00:00.000000001Z", "1969-12-31T23:59:59.5Z",
-		"2262-04-11T23:47:16Z", "1677-09-21T00:12:44Z",
+		"1970-01-01T00:00:00Z",   "2026-08-01T12:00:00.25Z", "2026-08-01T12:00:00.000000001Z",
+		"1969-12-31T23:59:59.5Z", "2262-04-11T23:47:16Z",    "1677-09-21T00:12:44Z",
 	};
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		char text[TIME_TEXT_MAX];

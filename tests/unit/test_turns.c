@@ -1,4 +1,4 @@
-#include "fs/turns.h"
+#include "fs/fuse/turns.h"
 #include "suite.h"
 
 #include <check.h>
@@ -45,7 +45,7 @@ START_TEST(a_crowd_has_no_more_than_its_share_of_the_threads)
 	for (uint32_t i = 0; i < SHARE; i++)
 		takes(i, 1000);
 	takes(-1, 0);
-	turns_wait(t, 60, 1001);	/* whoever comes is served at once */
+	turns_wait(t, 60, 1001); /* whoever comes is served at once */
 	takes(60, 1001);
 	turns_done(t, 1000);
 	takes(SHARE, 1000);
@@ -82,7 +82,8 @@ START_TEST(root_finds_a_thread_whatever_the_others_do)
 }
 END_TEST
 
-/* Against a model that looks at everything: what is taken was waiting, is the oldest of its uid, and keeps to the shares; and nothing waits while it could be taken. */
+/* Against a model that looks at everything: what is taken was waiting, is the oldest of its uid, and keeps to the
+ * shares; and nothing waits while it could be taken. */
 START_TEST(a_million_random_steps_keep_the_rules)
 {
 	uint32_t uid_of[ENTRIES], order[ENTRIES], running[16] = { 0 }, others = 0, clock = 0;
@@ -117,10 +118,11 @@ START_TEST(a_million_random_steps_keep_the_rules)
 				good &= running[got] <= SHARE && others < THREADS;
 			} else {
 				for (uint32_t i = 0; i < ENTRIES; i++)
-					good &= !waits[i] || running[uid_of[i]] == SHARE || (uid_of[i] != 0 && others == THREADS - 1);
+					good &= !waits[i] || running[uid_of[i]] == SHARE ||
+						(uid_of[i] != 0 && others == THREADS - 1);
 			}
 		}
-		if (!good)	/* ck_assert takes longer than all the rest */
+		if (!good) /* ck_assert takes longer than all the rest */
 			ck_abort_msg("step %d", step);
 	}
 }
@@ -128,7 +130,7 @@ END_TEST
 
 START_TEST(what_has_waited_longest_is_dropped)
 {
-	const uint64_t far = UINT64_C(7) << 40;	/* no uid */
+	const uint64_t far = UINT64_C(7) << 40; /* no uid */
 
 	ck_assert_int_eq(turns_drop(t, far), -1);
 	for (uint32_t i = 0; i < 6; i++)

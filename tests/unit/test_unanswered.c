@@ -1,4 +1,4 @@
-#include "fs/unanswered.h"
+#include "fs/shared/unanswered.h"
 #include "suite.h"
 
 #include <check.h>

@@ -1,4 +1,5 @@
-/* What a worker leaves behind when it is killed between two steps, and what the next one makes of it: staged bytes, requests on .coffer/ctl, and the bell. */
+/* What a worker leaves behind when it is killed between two steps, and what the next one makes of it: staged bytes,
+ * requests on .coffer/ctl, and the bell. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,21 +9,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fs/changed.h"
-#include "fs/ctl_file.h"
-#include "fs/staged.h"
-#include "fs/staging.h"
-#include "fs/vault.h"
+#include "fs/serve/changed.h"
+#include "fs/serve/ctl_file.h"
+#include "fs/serve/staged.h"
+#include "fs/serve/staging.h"
+#include "fs/serve/vault.h"
 #include "store/core/tables.h"
 #include "store/core/transaction.h"
 #include "store/objects/objects.h"
 #include "store/objects/stages.h"
 #include "store_fixture.h"
-#include "fs/clock.h"
+#include "fs/common/clock.h"
 
 static struct {
 	struct vault vault;
-	int bell;		/* what the bell would hear */
+	int bell; /* what the bell would hear */
 	struct identity who;
 	uint64_t unique;
 } w;
@@ -62,7 +63,17 @@ static void setup(void)
 	fixture_setup();
 	memset(&w, 0, sizeof w);
 	w.unique = 1000;
-	w.who = (struct identity){ .refs = 1, .uid = 1000, .gid = 1000, .tid = 100, .tgid = 100, .start_time = 7, .user_ns = 1, .pid_ns = 2, .mnt_ns = 3, .host = true, .full = true };
+	w.who = (struct identity){ .refs = 1,
+				   .uid = 1000,
+				   .gid = 1000,
+				   .tid = 100,
+				   .tgid = 100,
+				   .start_time = 7,
+				   .user_ns = 1,
+				   .pid_ns = 2,
+				   .mnt_ns = 3,
+				   .host = true,
+				   .full = true };
 	w.who.policy = (struct policy_caller){ .uid = 1000, .gid = 1000, .host = true };
 	w.vault.shared = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(w.vault.shared, MAP_FAILED);
@@ -71,7 +82,7 @@ static void setup(void)
 	w.bell = pair[1];
 	pthread_mutex_init(&w.vault.ctl_lock, NULL);
 	worker_start();
-	vault_ring_missed(&w.vault);	/* the daemon's first */
+	vault_ring_missed(&w.vault); /* the daemon's first */
 }
 
 static void teardown(void)
@@ -92,7 +103,7 @@ static const char *heard(void)
 
 	if (recv(w.bell, &m, sizeof m, MSG_DONTWAIT) != (ssize_t)sizeof m)
 		return "";
-	if (m.action == BELL_MARK)	/* goes with each touch of a secret */
+	if (m.action == BELL_MARK) /* goes with each touch of a secret */
 		return heard();
 	snprintf(text, sizeof text, "%s %s", acts[m.action], m.path);
 	return text;
@@ -121,8 +132,8 @@ START_TEST(what_was_committed_and_not_rung_is_rung_by_the_next_worker)
 	vault_told(&w.vault, store_epoch(fx.store));
 	add_secret(fx.store, "other", "old");
 	begin_version(id);
-	ck_assert_int_eq(vault_commit(&w.vault), 0);	/* and here it is killed */
-	vault_told(&w.vault, store_epoch(fx.store) - 1);	/* the ticking thread told of what came before */
+	ck_assert_int_eq(vault_commit(&w.vault), 0);     /* and here it is killed */
+	vault_told(&w.vault, store_epoch(fx.store) - 1); /* the ticking thread told of what came before */
 	worker_dies();
 	vault_ring_missed(&w.vault);
 	ck_assert_str_eq(heard(), "touch db/current");
@@ -138,7 +149,7 @@ static void *commit_in_thread(void *arg)
 {
 	begin_version(*(uint32_t *)arg);
 	ck_assert_int_eq(vault_commit(&w.vault), 0);
-	return NULL;	/* it never rings */
+	return NULL; /* it never rings */
 }
 
 START_TEST(a_thread_that_has_yet_to_ring_is_not_forgotten_for_what_others_told)
@@ -157,7 +168,7 @@ START_TEST(a_thread_that_has_yet_to_ring_is_not_forgotten_for_what_others_told)
 	worker_dies();
 	vault_ring_missed(&w.vault);
 	ck_assert_str_eq(heard(), "touch late/current");
-	ck_assert_str_eq(heard(), "touch quick/current");	/* rather twice than never */
+	ck_assert_str_eq(heard(), "touch quick/current"); /* rather twice than never */
 }
 END_TEST
 
@@ -181,7 +192,7 @@ END_TEST
 START_TEST(a_commit_that_fails_owes_nothing)
 {
 	vault_told(&w.vault, store_epoch(fx.store));
-	ck_assert_int_eq(vault_commit(&w.vault), -EINVAL);	/* no transaction */
+	ck_assert_int_eq(vault_commit(&w.vault), -EINVAL); /* no transaction */
 	for (size_t i = 0; i < RINGS; i++)
 		ck_assert_uint_eq(w.vault.shared->rings.under_way[i], 0);
 }
@@ -210,7 +221,11 @@ static struct handle *open_handle(enum handle_kind kind, uint32_t secret, uint64
 {
 	struct handle *h;
 
-	ck_assert_int_eq(handle_new(w.vault.handles, &(struct handle_ask){ .unique = w.unique++, .neighbour = 1000, .uid = 1000, .kind = kind }, &h), 0);
+	ck_assert_int_eq(
+		handle_new(w.vault.handles,
+			   &(struct handle_ask){ .unique = w.unique++, .neighbour = 1000, .uid = 1000, .kind = kind },
+			   &h),
+		0);
 	h->secret = secret;
 	h->open_flags = O_WRONLY | O_TRUNC;
 	h->gid = 1000;
@@ -229,7 +244,7 @@ START_TEST(a_stage_that_no_open_file_names_is_dropped_at_takeover)
 	uint64_t orphan, kept, ctl, fh;
 
 	ck_assert_int_eq(store_stage_new(fx.store, &kept), 0);
-	ck_assert_int_eq(store_stage_new(fx.store, &orphan), 0);	/* its maker is killed before he notes it */
+	ck_assert_int_eq(store_stage_new(fx.store, &orphan), 0); /* its maker is killed before he notes it */
 	ck_assert_int_eq(store_stage_new(fx.store, &ctl), 0);
 	open_handle(HANDLE_VALUE, id, &fh)->stage = kept;
 	open_handle(HANDLE_CTL, 0, &fh)->stage = ctl;
@@ -251,7 +266,9 @@ END_TEST
 /* As cp writes, which goes on to the close when one of its writes fails. */
 START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 {
-	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
+	const struct asker a = {
+		.who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL
+	};
 	uint32_t id = add_secret(fx.store, "db", "old");
 	struct handle *h;
 	uint64_t fh;
@@ -262,13 +279,13 @@ START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 		h->digest[0] = h->reader[0].digest[0] = 1;
 		h->reader[0].may[HANDLE_MAY_SET] = (struct handle_decision){ store_epoch(fx.store), INT64_MAX };
 		handle_show(h, i == 2 ? 99 : 1, 0);
-		if (i == 2) {	/* its beginning cannot be copied, at first */
+		if (i == 2) { /* its beginning cannot be copied, at first */
 			h->open_flags = O_WRONLY;
 			ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 0, "begin", 5), -ESTALE);
 			handle_show(h, 1, 0);
 		}
 		ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 5, "end", 3), 0);
-		if (i == 0)	/* somebody else's, who may not write */
+		if (i == 0) /* somebody else's, who may not write */
 			staging_lost(&w.vault, fh, 1001);
 		if (i == 1)
 			staging_lost(&w.vault, fh, 1000);
@@ -286,22 +303,45 @@ END_TEST
 /* ---- ctl ---- */
 
 #define LINE "{\"op\":\"put\",\"name\":\"db\",\"value_length\":5}"
-#define HEAD 10		/* of the line came with a WRITE of its own */
+#define HEAD 10 /* of the line came with a WRITE of its own */
 
 static int ctl_write(uint64_t fh, uint64_t unique, uint64_t offset, const char *text, size_t len)
 {
-	const struct asker a = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
+	const struct asker a = {
+		.who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL
+	};
 
 	return ctl_file_write(&w.vault, &a, fh, unique, offset, (const uint8_t *)text, len);
 }
 
 /* The stores of a WRITE, in their order, that a dying worker did not come to. */
-static void uncount(struct handle *h, struct ctl_buffer *b) { (void)h; b->value_got = 0; }
-static void uncomplete(struct handle *h, struct ctl_buffer *b) { uncount(h, b); b->complete = 0; }
-static void unmeasure(struct handle *h, struct ctl_buffer *b) { uncomplete(h, b); b->value_len = 0; }
-static void ungather(struct handle *h, struct ctl_buffer *b) { unmeasure(h, b); b->len = HEAD; }
-static void nothing(struct handle *h, struct ctl_buffer *b) { (void)h; (void)b; }
-static void (*const cuts[])(struct handle *h, struct ctl_buffer *b) = { nothing, uncount, uncomplete, unmeasure, ungather };
+static void uncount(struct handle *h, struct ctl_buffer *b)
+{
+	(void)h;
+	b->value_got = 0;
+}
+static void uncomplete(struct handle *h, struct ctl_buffer *b)
+{
+	uncount(h, b);
+	b->complete = 0;
+}
+static void unmeasure(struct handle *h, struct ctl_buffer *b)
+{
+	uncomplete(h, b);
+	b->value_len = 0;
+}
+static void ungather(struct handle *h, struct ctl_buffer *b)
+{
+	unmeasure(h, b);
+	b->len = HEAD;
+}
+static void nothing(struct handle *h, struct ctl_buffer *b)
+{
+	(void)h;
+	(void)b;
+}
+static void (*const cuts[])(struct handle *h, struct ctl_buffer *b) = { nothing, uncount, uncomplete, unmeasure,
+									ungather };
 
 START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 {
@@ -309,7 +349,9 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 	char got[16];
 	size_t n;
 	uint64_t fh;
-	const struct asker me = { .who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL };
+	const struct asker me = {
+		.who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL
+	};
 	struct handle *h = open_handle(HANDLE_CTL, 0, &fh);
 
 	ck_assert_int_eq(ctl_file_open(&w.vault, &me, fh), 0);
@@ -346,7 +388,11 @@ static int open_ctl(const struct asker *who, uint64_t neighbour, uint64_t *ret_f
 {
 	struct handle *h;
 
-	ck_assert_int_eq(handle_new(w.vault.handles, &(struct handle_ask){ .unique = w.unique++, .neighbour = neighbour, .kind = HANDLE_CTL }, &h), 0);
+	ck_assert_int_eq(
+		handle_new(w.vault.handles,
+			   &(struct handle_ask){ .unique = w.unique++, .neighbour = neighbour, .kind = HANDLE_CTL },
+			   &h),
+		0);
 	*ret_fh = handle_publish(w.vault.handles, h);
 	int r = ctl_file_open(&w.vault, who, *ret_fh);
 	if (r)
@@ -359,7 +405,9 @@ static uint32_t buffers_of(uint64_t neighbour)
 	uint32_t n = 0;
 
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
-		const struct handle *h = w.vault.shared->ctl[i].owner ? handle_get(w.vault.handles, w.vault.shared->ctl[i].owner) : NULL;
+		const struct handle *h = w.vault.shared->ctl[i].owner
+						 ? handle_get(w.vault.handles, w.vault.shared->ctl[i].owner)
+						 : NULL;
 		n += h && h->neighbour == neighbour;
 	}
 	return n;
@@ -375,7 +423,7 @@ START_TEST(many_idle_requests_keep_nobody_out)
 	for (uint32_t i = 0; i < CTL_BUFFERS_MOST; i++)
 		ck_assert_int_eq(open_ctl(&nobody, 7, &first[i]), 0);
 	ck_assert_int_eq(open_ctl(&nobody, 7, &fh), -ENFILE);
-	for (uint64_t neighbour = 2000; neighbour < 2100; neighbour++)	/* all that is left, and a little more */
+	for (uint64_t neighbour = 2000; neighbour < 2100; neighbour++) /* all that is left, and a little more */
 		ck_assert_int_eq(open_ctl(&nobody, neighbour, &fh), 0);
 	for (uint64_t neighbour = 2000; neighbour < 2100; neighbour++)
 		for (int i = 0; i < 20; i++)
@@ -387,7 +435,7 @@ START_TEST(many_idle_requests_keep_nobody_out)
 	for (size_t i = 0; i < CTL_BUFFERS; i++)
 		all += w.vault.shared->ctl[i].owner != 0;
 	ck_assert_uint_eq(all, CTL_BUFFERS - CTL_BUFFERS_RESERVE);
-	ck_assert_uint_lt(mine, CTL_BUFFERS_MOST);	/* the heaviest */
+	ck_assert_uint_lt(mine, CTL_BUFFERS_MOST); /* the heaviest */
 	/* the one that lost its request hears of it, and nothing of another's */
 	ck_assert_int_eq(ctl_file_write(&w.vault, &nobody, first[0], 77, 0, (const uint8_t *)"x", 1), -ESTALE);
 	ctl_file_release(&w.vault, first[0]);
@@ -403,12 +451,13 @@ END_TEST
 START_TEST(ctl_has_a_reserve_for_administrators)
 {
 	struct identity root = w.who, stranger = w.who;
-	const struct asker admin = { .who = &w.who, .uid = FIXTURE_ADMIN }, host_root = { .who = &root, .uid = 0 }, nobody = { .who = &stranger, .uid = 65534 };
+	const struct asker admin = { .who = &w.who, .uid = FIXTURE_ADMIN }, host_root = { .who = &root, .uid = 0 },
+			   nobody = { .who = &stranger, .uid = 65534 };
 	uint64_t fh;
 
 	root.uid = root.policy.uid = 0;
 	stranger.uid = stranger.policy.uid = 65534;
-	for (uint64_t neighbour = 1; neighbour <= 300; neighbour++)	/* one each: nobody is the heaviest */
+	for (uint64_t neighbour = 1; neighbour <= 300; neighbour++) /* one each: nobody is the heaviest */
 		open_ctl(&nobody, neighbour, &fh);
 	ck_assert_int_eq(open_ctl(&nobody, 1000, &fh), -ENFILE);
 	ck_assert_int_eq(open_ctl(&admin, 1000, &fh), 0);
@@ -426,7 +475,7 @@ END_TEST
 
 START_TEST(staged_bytes_are_a_share_of_what_all_may_have)
 {
-	enum { EACH = 64 };	/* chunks of a file */
+	enum { EACH = 64 }; /* chunks of a file */
 	struct handle *h, *first = NULL;
 	uint64_t fh;
 	uint32_t n = 0;
@@ -441,7 +490,7 @@ START_TEST(staged_bytes_are_a_share_of_what_all_may_have)
 	} while (!r);
 	ck_assert_int_eq(r, -EDQUOT);
 	ck_assert_uint_eq(n, (STAGED_MAX - STAGED_RESERVE) / 3 / EACH);
-	ck_assert_int_eq(staged_grow(&w.vault, first, 1), 0);	/* it has them */
+	ck_assert_int_eq(staged_grow(&w.vault, first, 1), 0); /* it has them */
 	access_close(&w.vault, fh_of(first));
 	ck_assert_int_eq(staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1), 0);
 	/* counted again */
@@ -484,7 +533,8 @@ int main(void)
 	tcase_add_test(t, a_request_that_takes_long_has_that_long);
 	tcase_add_test(t, a_stage_that_no_open_file_names_is_dropped_at_takeover);
 	tcase_add_test(t, of_a_file_that_a_write_was_lost_of_no_version_is_made);
-	tcase_add_loop_test(t, a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again, 0, (int)(sizeof cuts / sizeof *cuts));
+	tcase_add_loop_test(t, a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again, 0,
+			    (int)(sizeof cuts / sizeof *cuts));
 	tcase_add_test(t, ctl_has_a_reserve_for_administrators);
 	tcase_add_test(t, staged_bytes_are_a_share_of_what_all_may_have);
 	tcase_add_test(t, kept_answers_are_a_share_of_what_all_may_have);

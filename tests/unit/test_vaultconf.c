@@ -1,7 +1,7 @@
 #include "kek_support.h"
 #include "store/keys/vaultconf.h"
 
-#define GOOD                                                                                                        \
+#define GOOD                                                                                                      \
 	"format = 1\nname = default\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/etc/coffer/default.kek\n" \
 	"kek_params = scrypt:x\nvault_record = 43465731\n"
 
@@ -25,7 +25,9 @@ static int parse(const char *text)
 
 static struct vaultconf sample(void)
 {
-	struct vaultconf c = { .name = "default", .id = { 1, 2, 3 }, .kek = "file:/etc/coffer/default.kek", .vault_record_len = 596 };
+	struct vaultconf c = {
+		.name = "default", .id = { 1, 2, 3 }, .kek = "file:/etc/coffer/default.kek", .vault_record_len = 596
+	};
 
 	for (size_t i = 0; i < c.vault_record_len; i++)
 		c.vault_record[i] = (uint8_t)(i * 7);
@@ -36,7 +38,8 @@ static const char *const good[] = {
 	GOOD,
 	"# comment\n\n" GOOD "#\n",
 	"format = 1\nvault_record = 00\nkek = passphrase:\nid = 000102030405060708090a0b0c0d0e0f\nname = a\n",
-	"format = 1\nvault_record = 00\nkek = file:/schl\xc3\xbcssel/\xe9\x8d\xb5 \xf0\x9f\x94\x91\nid = 000102030405060708090a0b0c0d0e0f\nname = 0-a\n",
+	"format = 1\nvault_record = 00\nkek = file:/schl\xc3\xbcssel/\xe9\x8d\xb5 \xf0\x9f\x94\x91\nid = "
+	"000102030405060708090a0b0c0d0e0f\nname = 0-a\n",
 	"format = 1\nvault_record = 00\nkek = file:/a = b\nid = 000102030405060708090a0b0c0d0e0f\nname = 0-a\n",
 };
 
@@ -80,20 +83,40 @@ static const struct {
 	{ "format = 1\nname = a\tb\n" BODY, -EINVAL },
 	{ "format = 1\nname = a\n# caf\xc3\xa9\n" BODY, -EINVAL },
 	{ "format = 1\nname = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n" BODY, -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e\nkek = passphrase:\nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0F\nkek = passphrase:\nvault_record = 00\n", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e\nkek = passphrase:\nvault_record = 00\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0F\nkek = passphrase:\nvault_record = 00\n",
+	  -EINVAL },
 	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = \nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xff" "\nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xc0\xaf" "\nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xc2\x9b" "\nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xed\xa0\x80" "\nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xf4\x90\x80\x80" "\nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xe9\x8d" "\nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\x7f" "\nvault_record = 00\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = 0\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = 0g\n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = \n", -EINVAL },
-	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = 00", -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xff"
+	  "\nvault_record = 00\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xc0\xaf"
+	  "\nvault_record = 00\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xc2\x9b"
+	  "\nvault_record = 00\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xed\xa0\x80"
+	  "\nvault_record = 00\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xf4\x90\x80\x80"
+	  "\nvault_record = 00\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\xe9\x8d"
+	  "\nvault_record = 00\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = file:/\x7f"
+	  "\nvault_record = 00\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = 0\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = 0g\n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = \n",
+	  -EINVAL },
+	{ "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = 00",
+	  -EINVAL },
 };
 
 START_TEST(refuses)
@@ -113,13 +136,18 @@ START_TEST(refuses_a_nul_and_too_long_values)
 	ck_assert_int_eq(vaultconf_parse(nul, sizeof(nul) - 1, &c, why, sizeof(why)), -EINVAL);
 	memset(value, '0', sizeof(value));
 	value[1282] = '\0';
-	snprintf(text, sizeof(text), "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = %s\n", value);
+	snprintf(text, sizeof(text),
+		 "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = %s\n",
+		 value);
 	ck_assert_int_eq(parse(text), -EINVAL);
 	value[1280] = '\0';
-	snprintf(text, sizeof(text), "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = %s\n", value);
+	snprintf(text, sizeof(text),
+		 "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = passphrase:\nvault_record = %s\n",
+		 value);
 	ck_assert_int_eq(parse(text), 0);
 	value[1024] = '\0';
-	snprintf(text, sizeof(text), "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = %s\nvault_record = 00\n", value);
+	snprintf(text, sizeof(text),
+		 "format = 1\nname = a\nid = 000102030405060708090a0b0c0d0e0f\nkek = %s\nvault_record = 00\n", value);
 	ck_assert_int_eq(parse(text), -EINVAL);
 }
 END_TEST

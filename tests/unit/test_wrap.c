@@ -2,7 +2,9 @@
 #include "store/crypto/secbuf.h"
 #include "store/keys/wrap.h"
 
-static const struct wrap_context ctx = { .type = WRAP_DEK, .vault = { 0xaa, 0xbb }, .secret = 0x1122334455667788, .version = 3 };
+static const struct wrap_context ctx = {
+	.type = WRAP_DEK, .vault = { 0xaa, 0xbb }, .secret = 0x1122334455667788, .version = 3
+};
 
 static struct kek *k;
 static uint8_t record[WRAP_RECORD_MAX], key[KEY_LEN];
@@ -45,7 +47,7 @@ START_TEST(refuses_every_flipped_bit)
 	for (size_t bit = 0; bit < 8 * len; bit++) {
 		bool names_kek = bit / 8 >= 36 && bit / 8 < 52;
 		if (_i && bit > 8 * 60 && bit < 8 * (len - 33) && bit % 16)
-			continue;	/* an RSA decryption takes half a millisecond */
+			continue; /* an RSA decryption takes half a millisecond */
 		record[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		refuses(&ctx, record, len, names_kek ? -ENOKEY : -EBADMSG);
 		record[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -64,7 +66,7 @@ START_TEST(refuses_every_other_length)
 		uint8_t *exact;
 		if (n == len)
 			continue;
-		exact = malloc(n ? n : 1);	/* so that ASan sees a byte too many */
+		exact = malloc(n ? n : 1); /* so that ASan sees a byte too many */
 		memcpy(exact, longer, n);
 		refuses(&ctx, exact, n, -EBADMSG);
 		ck_assert_int_eq(wrap_kek_id(exact, n, id), -EBADMSG);
@@ -100,7 +102,8 @@ START_TEST(refuses_every_other_context)
 }
 END_TEST
 
-/* A record whose head was rewritten for another secret must not open as that one's: RSA-OAEP itself would not notice. */
+/* A record whose head was rewritten for another secret must not open as that one's: RSA-OAEP itself would not notice.
+ */
 START_TEST(refuses_a_record_moved_to_another_context)
 {
 	struct wrap_context c = ctx;

@@ -1,0 +1,272 @@
+#include "fs/fuse/hot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "fs/serve/access.h"
+#include "fs/serve/ctl_file.h"
+#include "fs/serve/links.h"
+#include "fs/serve/read.h"
+#include "fs/serve/staging.h"
+#include "fs/serve/temporary.h"
+#include "fs/serve/holds.h"
+
+/* FOPEN_PARALLEL_DIRECT_WRITES, since 7.38; unknown bits are passed over. One whose write waits for its own memory then
+ * keeps no other from writing. */
+#define OPEN_PARALLEL_WRITES (1u << 6)
+
+/* Finds out who asks. False: the request went to a thread that may wait, or has its answer. */
+static bool identify(struct vault *v, const struct fuse_in_header *in, struct asker *ret_asker)
+{
+	const pid_t tid = (pid_t)in->pid;
+
+	if (vault_is_bell(v, in->uid, tid)) { /* never looked at: its requests must not wait for anything */
+		*ret_asker = (struct asker){
+			.uid = in->uid, .gid = in->gid, .tid = tid, .neighbour = NEIGHBOUR_ROOT, .doubt = true
+		};
+		return true;
+	}
+	if (asker_identify(v, in->uid, in->gid, tid, request_current()->patience, ret_asker)) {
+		request_defer_hot(WAITS_FOR_RESOLVER);
+		return false;
+	}
+	if (asker_had_answer(v, ret_asker, request_current()->resent)) {
+		asker_release(ret_asker);
+		request_reply(-EINTR, NULL, 0);
+		return false;
+	}
+	request_is_of(ret_asker->neighbour);
+	return true;
+}
+
+static void handle_open(struct vault *v, const struct fuse_in_header *in, const struct fuse_open_in *arg)
+{
+	struct open_ask ask = { .ino = in->nodeid,
+				.flags = (int)arg->flags,
+				.unique = request_unique(),
+				.resent = request_current()->resent };
+	struct open_grant grant = { 0 };
+	struct asker a;
+
+	const bool known = inode_unpack(ask.ino, &ask.inode), own_request = known && ask.inode.type == INODE_REQUEST;
+	if (own_request)
+		ask.inode = (struct inode){ .type = INODE_OWN, .low = OWN_CTL };
+	if (!known || inode_is_dir(&ask.inode) || ask.inode.type == INODE_MARKER) {
+		request_reply(known && ask.inode.type == INODE_MARKER ? -EACCES : -EISDIR, NULL, 0);
+		return;
+	}
+	if (((ask.flags & O_ACCMODE) != O_RDONLY || (ask.flags & O_TRUNC)) && ask.inode.type != INODE_OWN &&
+	    vault_read_only(v) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+		request_reply(-EROFS, NULL, 0);
+		return;
+	}
+	/* a record that must be on the disk first is not for the thread that everybody waits for */
+	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_ask() &&
+	    !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+		request_defer_hot(WAITS_FOR_RESOLVER);
+		return;
+	}
+	if (!identify(v, in, &a))
+		return;
+	const bool temporary = ask.inode.type == INODE_TEMP; /* which is its maker's alone */
+	/* nobody else knows the name of a request */
+	if (!own_request && !temporary && access_wants_hold(v, &a, ask.ino)) {
+		if (!request_may_block()) {
+			asker_release(&a);
+			request_defer_hot(WAITS_FOR_ALL);
+			return;
+		}
+		holds_take(v->holds, ask.ino);
+	}
+	if (staging_emptying(v, ask.ino) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+		if (!request_may_block()) {
+			asker_release(&a);
+			request_defer_hot(WAITS_FOR_ALL);
+			return;
+		}
+		staging_settle(v, ask.ino);
+	}
+	grant.kind = HANDLE_TEMP;
+	int r = temporary ? temporary_open(v, &a, &ask, &grant.fh) : access_open(v, &a, &ask, &grant);
+	if (!r && grant.kind == HANDLE_CTL) {
+		r = ctl_file_open(v, &a, grant.fh);
+		if (r)
+			access_close(v, grant.fh);
+	}
+	asker_release(&a);
+	if (r == -EAGAIN && temporary && !request_may_block()) {
+		request_defer_hot(WAITS_FOR_ALL);
+		return;
+	}
+	if (r) {
+		request_refuse(r, grant.delay_ms);
+		return;
+	}
+	struct fuse_open_out out = { .fh = grant.fh, .open_flags = FOPEN_DIRECT_IO };
+	/* a writer's FLUSH is where the error of close comes from; a reader's says nothing */
+	if (!(grant.kind == HANDLE_VALUE && grant.writable))
+		out.open_flags |= FOPEN_NOFLUSH;
+	if (grant.kind == HANDLE_CTL)
+		out.open_flags |= OPEN_PARALLEL_WRITES;
+	/* Where we replay from memory, the worker before us may have answered already, and died before it noted that:
+	 * the file is open then. Else the caller was killed meanwhile, and no RELEASE will come. */
+	const bool replayed = ask.resent && !v->shared->keeper.resend;
+	if (request_reply(0, &out, sizeof out) != -ENOENT || replayed)
+		return;
+	if (grant.kind == HANDLE_CTL)
+		ctl_file_release(v, grant.fh);
+	else if (grant.kind == HANDLE_TEMP)
+		temporary_close(v, grant.fh);
+	else
+		access_close(v, grant.fh);
+}
+
+/* The handle's own stage, where it has one. -ENOENT: it has none, the version is read. */
+static int read_stage(struct vault *v, const struct asker *a, const struct read_ask *ask)
+{
+	struct secbuf *buf = NULL;
+	const struct handle *h = handle_get(v->handles, ask->fh);
+	const bool temporary = h && h->kind == HANDLE_TEMP;
+	int r = secbuf_new(ask->size, &buf);
+	if (!r)
+		r = temporary ? temporary_read(v, a, ask, buf)
+			      : staging_read(v, a, ask->fh, ask->unique, ask->resent, ask->offset, buf);
+	if (!r)
+		request_reply_secret(secbuf_cdata(buf), secbuf_len(buf));
+	else if (r != -ENOENT)
+		request_reply(r, NULL, 0);
+	secbuf_free(buf);
+	return r;
+}
+
+static void handle_read(struct vault *v, const struct fuse_in_header *in, const struct fuse_read_in *arg)
+{
+	struct read_result result = { 0 };
+	struct asker a;
+	const struct handle *h = handle_get(v->handles, arg->fh);
+	const bool stages = h && (h->kind == HANDLE_TEMP ||
+				  (h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR));
+	const bool ctl = h && h->kind == HANDLE_CTL;
+	const struct read_ask ask = {
+		.fh = arg->fh,
+		.offset = arg->offset,
+		.size = arg->size < FUSE_MAX_WRITE ? arg->size : FUSE_MAX_WRITE,
+		.unique = request_unique(),
+		.resent = request_current()->resent,
+		.room = request_room(),
+		/* read, pread and preadv name an owner; who fills the page cache does not */
+		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),
+	};
+	int r = h ? 0 : handle_gone(v->handles, arg->fh);
+
+	/* Before anything that waits, for every open of the file waits meanwhile: only values go to the page cache, and
+	 * of these not bytes that are staged, or may be, which are this handle's alone. */
+	if (!r && ask.page_cache && (stages || h->kind != HANDLE_VALUE || v->options->nopagecache))
+		r = -EINVAL;
+	if (r) {
+		request_reply(r, NULL, 0);
+		return;
+	}
+	if (!identify(v, in, &a))
+		return;
+	if ((stages || ctl) && !request_may_block()) {
+		asker_release(&a);
+		request_defer_hot(WAITS_FOR_ALL);
+		return;
+	}
+	if (stages && read_stage(v, &a, &ask) != -ENOENT) {
+		asker_release(&a);
+		return;
+	}
+	if (ctl)
+		r = ctl_file_read(v, &a, ask.fh, ask.unique, ask.resent, ask.offset, ask.size, &result);
+	else
+		r = access_read(v, &a, &ask, request_may_block(), &result);
+	asker_release(&a);
+	if (r == -EAGAIN && !request_may_block())
+		request_defer_hot(WAITS_FOR_ALL);
+	else if (r)
+		request_reply(r, NULL, 0);
+	else if (result.secret)
+		request_reply_secret(result.data, result.len);
+	else
+		request_reply(0, result.data, result.len);
+	read_done(v, &result);
+}
+
+static void handle_release_request(struct vault *v, uint64_t fh)
+{
+	const struct handle *h = handle_get(v->handles, fh);
+	const bool left = staging_mark_released(v, fh);
+
+	if (h && (h->kind == HANDLE_CTL || left) && !request_may_block()) {
+		request_defer_hot(WAITS_FOR_ALL);
+		return;
+	}
+	if (h && h->kind == HANDLE_CTL) {
+		ctl_file_release(v, fh);
+		request_reply(0, NULL, 0);
+	} else if (h && h->kind == HANDLE_TEMP) {
+		temporary_close(v, fh);
+		request_reply(0, NULL, 0);
+	} else if (left) {
+		/* never waited for; what is left is in the handle, whoever commits it */
+		request_reply(0, NULL, 0);
+		staging_release(v, fh);
+	} else {
+		access_close(v, fh);
+		request_reply(0, NULL, 0);
+	}
+}
+
+bool hot_known(void *userdata, uint64_t neighbour) { return vault_is_known(userdata, neighbour); }
+
+bool hot_bell(void *userdata, const struct fuse_in_header *in)
+{
+	return vault_is_bell(userdata, in->uid, (pid_t)in->pid);
+}
+
+uint64_t hot_neighbour(void *userdata, const struct fuse_in_header *in, size_t len)
+{
+	struct vault *v = userdata;
+	const struct handle *h = NULL;
+
+	if (in->opcode == FUSE_RELEASE && len - sizeof *in >= sizeof(struct fuse_release_in))
+		h = handle_get(v->handles, ((const struct fuse_release_in *)(const void *)(in + 1))->fh);
+	return h ? h->neighbour : vault_neighbour_guess(v, in->uid);
+}
+
+uint64_t hot_container(void *userdata, const struct fuse_in_header *in)
+{
+	struct vault *v = userdata;
+
+	return caller_guess_root(v->callers, (pid_t)in->pid);
+}
+
+bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len)
+{
+	const void *arg = in + 1;
+	const size_t body = len - sizeof *in;
+
+	links_seen(userdata, in);
+	switch (in->opcode) {
+	case FUSE_OPEN:
+		if (body < sizeof(struct fuse_open_in))
+			return false;
+		handle_open(userdata, in, arg);
+		return true;
+	case FUSE_READ:
+		if (body < sizeof(struct fuse_read_in))
+			return false;
+		handle_read(userdata, in, arg);
+		return true;
+	case FUSE_RELEASE:
+		if (body < sizeof(struct fuse_release_in))
+			return false;
+		handle_release_request(userdata, ((const struct fuse_release_in *)arg)->fh);
+		return true;
+	default:
+		return false;
+	}
+}

@@ -1,0 +1,28 @@
+#include <linux/close_range.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+
+#include "fs/common/clock.h"
+#include "fs/keeper/internal.h"
+#include "fs/common/log.h"
+#include "fs/process/sandbox.h"
+
+void keeper_trouble(struct keeper *k, const char *format, ...)
+{
+	struct shared_keeper *s = &k->shared->keeper;
+	char text[sizeof s->trouble] = "";
+	struct timespec t;
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof text, format, ap);
+	va_end(ap);
+	/* and not from the shared memory: a worker that is somebody else's could take its end away */
+	log_warn("%s", text);
+	memcpy(s->trouble, text, sizeof text);
+	clock_gettime(CLOCK_REALTIME, &t);
+	s->trouble_at = t.tv_sec * 1000000000 + t.tv_nsec;
+}

@@ -1,0 +1,359 @@
+#include "fs/process/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/common/sizefmt.h"
+#include "store/keys/vaultconf.h"
+
+const char options_usage[] =
+	"usage: cofferd STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
+	"\n"
+	"Serves the vault in STORE at MOUNTPOINT. Goes to the background once the mount has answered a test read.\n"
+	"\n"
+	"  -f                          stay in the foreground; log to stderr\n"
+	"  -o ro                       nothing is changed: every change is EROFS, and what is due by itself waits\n"
+	"  -o remount,ro               make the vault that is served read-only; -o remount,rw: writable again\n"
+	"  -o context=LABEL            SELinux's label for the files; fscontext=, defcontext=, rootcontext= as "
+	"mount(8) has them\n"
+	"  -o nopagecache              refuse sendfile, splice and mmap, so that no value ever lies in the page cache\n"
+	"  -o audit_durability=WHEN    process (default): a record survives any process; fdatasync: the machine too\n"
+	"  -o audit_segment=SIZE       start a new segment of the log at this size (default 16M)\n"
+	"  -o audit_keep=SIZE          keep at most this much of finished segments (default 1G; 0: all), and what is "
+	"younger than\n"
+	"  -o audit_keep_days=DAYS     this many days (default 30; 0: size alone counts); beyond four times SIZE who "
+	"wrote most is refused\n"
+	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
+	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
+	"  -o max_read=SIZE            the kernel asks for so much at a time (4K to 128K, default 68K)\n"
+	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
+	"  -o users=NAME               run as NAME, NAME-keys, NAME-helper, and programs as NAME-hooks (default "
+	"coffer)\n"
+	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
+	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
+	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: no watchdog)\n"
+	"  -o ino32                    show inode numbers below 2^32, for 32-bit programs that know no larger ones\n"
+	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
+	"  -o noresend                 replay unanswered requests from memory, as on kernels before 6.9\n"
+	"  -o takeover                 take the mount over from the daemon that serves STORE, unnoticed by who uses "
+	"it\n"
+	"  -h, --help    -V, --version\n"
+	"\n"
+	"Example: cofferd /var/lib/coffer/default /vault\n";
+
+/* mount(8) hands fstab's own words to every helper, and for remount what the kernel says of the mount. These ask for
+ * what is so anyway, or for what a vault cannot give and nobody is harmed without: nosuid, nodev and noexec are always
+ * on, a write is always synchronous, no time of access is kept, and root alone mounts. */
+static bool is_mount_word(const char *name)
+{
+	static const char *const words[] = {
+		"defaults",    "auto",        "noauto",      "nofail",        "_netdev",        "suid",
+		"nosuid",      "dev",         "nodev",       "exec",          "noexec",         "user",
+		"nouser",      "users",       "nousers",     "owner",         "noowner",        "group",
+		"nogroup",     "allow_other", "user_id=0",   "group_id=0",    "rootmode=40000", "async",
+		"sync",        "dirsync",     "atime",       "noatime",       "diratime",       "nodiratime",
+		"relatime",    "norelatime",  "strictatime", "nostrictatime", "lazytime",       "nolazytime",
+		"iversion",    "noiversion",  "mand",        "nomand",        "silent",         "loud",
+		"nosymfollow", "symfollow",
+	};
+	static const char *const beginnings[] = { "x-", "X-", "comment=", "user=", "uhelper=", "helper=" };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (!strcmp(name, words[i]))
+			return true;
+	for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)
+		if (!strncmp(name, beginnings[i], strlen(beginnings[i])))
+			return true;
+	return false;
+}
+
+/* context="system_u:object_r:t:s0:c1,c2" and its like. 0; 1: it is none of them; -EINVAL. */
+static int set_label(struct options *o, const char *word)
+{
+	const struct {
+		const char *name;
+		char *to;
+	} labels[] = {
+		{ "context=", o->labels.context },
+		{ "fscontext=", o->labels.fscontext },
+		{ "defcontext=", o->labels.defcontext },
+		{ "rootcontext=", o->labels.rootcontext },
+	};
+	for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
+		const size_t n = strlen(labels[i].name);
+		if (strncmp(word, labels[i].name, n))
+			continue;
+		size_t len = strlen(word + n);
+		const bool quoted = len >= 2 && word[n] == '"' && word[n + len - 1] == '"';
+		len -= quoted ? 2 : 0;
+		if (len == 0 || len >= LABEL_MAX)
+			return -EINVAL;
+		memcpy(labels[i].to, word + n + quoted, len);
+		labels[i].to[len] = '\0';
+		return strchr(labels[i].to, '"') ? -EINVAL : 0;
+	}
+	return 1;
+}
+
+/* As useradd(8) has it. */
+static bool is_user_name(const char *name)
+{
+	const size_t len = strlen(name);
+
+	return len > 0 && len < USERS_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz_") > 0 &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
+}
+
+/* A credential is a file right in its directory. */
+static bool is_key_place(const char *uri)
+{
+	const char *name = !strncmp(uri, "credential:", 11) ? uri + 11 : NULL;
+
+	if (strlen(uri) >= KEK_URI_MAX)
+		return false;
+	return name ? *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..")
+		    : !strncmp(uri, "file:/", 6);
+}
+
+static int set_option(struct options *o, const char *word)
+{
+	const char *eq = strchr(word, '=');
+	const char *value = eq ? eq + 1 : "";
+	size_t n = eq ? (size_t)(eq - word) : strlen(word);
+	uint64_t size = 0;
+
+#define IS(name) (n == strlen(name) && !strncmp(word, name, n))
+	if (!*word || is_mount_word(word))
+		return 0;
+	const int label = set_label(o, word);
+	if (label <= 0)
+		return label;
+	if ((IS("ro") || IS("rw")) && !eq) {
+		o->read_only = word[1] == 'o';
+	} else if (IS("remount") && !eq) {
+		o->remount = true;
+	} else if (IS("nopagecache") && !eq) {
+		o->nopagecache = true;
+	} else if (IS("ino32") && !eq) {
+		o->ino32 = true;
+	} else if (IS("takeover") && !eq) {
+		o->takeover = true;
+	} else if (IS("require_sandbox") && !eq) {
+		o->require_sandbox = true;
+	} else if (IS("noresend") && !eq) {
+		o->noresend = true;
+	} else if (IS("users")) {
+		if (!is_user_name(value))
+			return -EINVAL;
+		snprintf(o->users, sizeof o->users, "%s", value);
+	} else if (IS("kek")) {
+		if (!is_key_place(value))
+			return -EINVAL;
+		snprintf(o->kek, sizeof o->kek, "%s", value);
+	} else if (IS("audit_durability")) {
+		if (!strcmp(value, "fdatasync"))
+			o->durability = AUDIT_DURABILITY_FDATASYNC;
+		else if (!strcmp(value, "process"))
+			o->durability = AUDIT_DURABILITY_PROCESS;
+		else
+			return -EINVAL;
+	} else if (IS("locked_memory")) {
+		if (!strcmp(value, "memfd_secret"))
+			o->locked_memory = SECMEM_ONLY_MEMFD_SECRET;
+		else if (!strcmp(value, "mlock"))
+			o->locked_memory = SECMEM_ONLY_MLOCK;
+		else
+			return -EINVAL;
+	} else if (IS("audit_keep_days")) {
+		if (size_parse(value, &size) || size > 36500)
+			return -EINVAL;
+		o->audit_keep_seconds = (int64_t)size * 86400;
+		o->audit_days_given = true;
+	} else if (IS("watchdog")) {
+		if (size_parse(value, &size) || size > 3600)
+			return -EINVAL;
+		o->watchdog = (uint32_t)size;
+	} else if (size_parse(value, &size)) {
+		return -EINVAL;
+	} else if (IS("audit_segment")) {
+		if (size < 65536)
+			return -EINVAL;
+		o->audit_segment_size = size;
+	} else if (IS("audit_keep")) {
+		o->audit_keep_bytes = size;
+	} else if (IS("cipher_cache")) {
+		o->cipher_cache = (size_t)size;
+	} else if (IS("max_read")) {
+		if (size < MAX_READ_LEAST || size > MAX_READ_MOST || size % 4096)
+			return -EINVAL;
+		o->max_read = (uint32_t)size;
+	} else if (IS("plain_pool")) {
+		if (size < 8u << 20)
+			return -EINVAL;
+		o->plain_pool = (size_t)size;
+	} else {
+		return -EINVAL;
+	}
+#undef IS
+	return 0;
+}
+
+/* Up to the next comma that is not quoted. NULL: there is none left. */
+static char *next_word(char **rest)
+{
+	char *word = *rest, *end = word;
+	bool quoted = false;
+
+	if (!word)
+		return NULL;
+	for (; *end && (quoted || *end != ','); end++)
+		quoted ^= *end == '"';
+	*rest = *end ? end + 1 : NULL;
+	*end = '\0';
+	return word;
+}
+
+/* An option that --help knows is shown with what --help says of it. */
+static void say_what_fits(const char *word, char *why, size_t why_len)
+{
+	char begins[64];
+	const int n = snprintf(begins, sizeof begins, "\n  -o %.*s=", (int)strcspn(word, "="), word);
+	const char *line = n < (int)sizeof begins ? strstr(options_usage, begins) : NULL;
+
+	if (!line && n < (int)sizeof begins) {
+		begins[n - 1] = ' ';
+		line = strstr(options_usage, begins);
+	}
+	if (!line) {
+		snprintf(why, why_len, "there is no option '%s'; see cofferd --help", word);
+		return;
+	}
+	const char *form = line + strlen("\n  -o ");
+	const int form_len = (int)strcspn(form, " ");
+	const char *text = form + form_len + strspn(form + form_len, " ");
+	snprintf(why, why_len, "option '%s' does not fit; -o %.*s: %.*s", word, form_len, form,
+		 (int)strcspn(text, "\n"), text);
+}
+
+static int set_options(struct options *o, const char *list, char *why, size_t why_len)
+{
+	char *copy = strdup(list), *rest = copy, *word;
+	int r = copy ? 0 : -ENOMEM;
+
+	while (!r && (word = next_word(&rest))) {
+		r = set_option(o, word);
+		if (r)
+			say_what_fits(word, why, why_len);
+	}
+	free(copy);
+	return r;
+}
+
+/* what_to_do: a command that takes the path */
+static int absolute(const char *path, char ret_path[PATH_MAX], const char *what, const char *what_to_do, char *why,
+		    size_t why_len)
+{
+	if (realpath(path, ret_path))
+		return 0;
+	int r = -errno;
+	char here[PATH_MAX];
+	if (path[0] != '/' && !getcwd(here, sizeof here)) {
+		snprintf(why, why_len, "%s %s: the current directory is gone; give the whole path", what, path);
+		return r;
+	}
+	snprintf(why, why_len, "%s %s: %s; %s %s makes one", what, path, strerror(-r), what_to_do, path);
+	return r == -EINVAL ? -EIO : r;
+}
+
+/* What mount(8) gives a helper beside -o: flags that mean nothing here, and the type. How many words it takes; 0: it is
+ * none of them. */
+static int mount_flag(const char *word, struct options *o)
+{
+	if (!strcmp(word, "-f")) {
+		o->pretend = true;
+		return 1;
+	}
+	if (!strcmp(word, "-t"))
+		return 2;
+	return word[0] == '-' && word[1] && strspn(word + 1, "snv") == strlen(word + 1) ? 1 : 0;
+}
+
+static bool called_by_mount(const char *name)
+{
+	const char *slash = name ? strrchr(name, '/') : NULL;
+
+	return name && !strcmp(slash ? slash + 1 : name, "mount.fuse.coffer");
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
+{
+	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30,
+			     .audit_keep_seconds = 30 * 86400,
+			     .cipher_cache = 16u << 20,
+			     .plain_pool = 64u << 20,
+			     .max_read = MAX_READ_DEFAULT,
+			     .users = "coffer",
+			     .watchdog = 30 };
+	const char *paths[2] = { NULL, NULL };
+	const bool helper = called_by_mount(argv[0]);
+	size_t n_paths = 0;
+	int r;
+
+	for (int i = 1; i < argc; i++) {
+		const char *a = argv[i];
+		const int taken = helper ? mount_flag(a, &o) : 0;
+		if (taken) {
+			i += taken - 1;
+		} else if (!strcmp(a, "-f")) {
+			o.foreground = true;
+		} else if (!strcmp(a, "-h") || !strcmp(a, "--help")) {
+			o.help = true;
+		} else if (!strcmp(a, "-V") || !strcmp(a, "--version")) {
+			o.version = true;
+		} else if (!strncmp(a, "-o", 2)) {
+			const char *list = a[2] ? a + 2 : argv[++i];
+			if (!list) {
+				snprintf(why, why_len, "-o wants an option after it; see cofferd --help");
+				return -EINVAL;
+			}
+			r = set_options(&o, list, why, why_len);
+			if (r)
+				return r;
+		} else if (a[0] == '-' && a[1]) {
+			snprintf(why, why_len, "%s is not an option; see cofferd --help", a);
+			return -EINVAL;
+		} else if (n_paths < 2) {
+			paths[n_paths++] = a;
+		} else {
+			snprintf(why, why_len, "too many arguments: %s; see cofferd --help", a);
+			return -EINVAL;
+		}
+	}
+	if (!o.help && !o.version) {
+		if (n_paths != 2) {
+			snprintf(why, why_len, "STORE and MOUNTPOINT are wanted; see cofferd --help");
+			return -EINVAL;
+		}
+		r = absolute(strncmp(paths[0], "coffer:", 7) ? paths[0] : paths[0] + 7, o.store, "store", "coffer init",
+			     why, why_len);
+		if (!r && strlen(o.store) > STORE_PATH_MAX) {
+			snprintf(why, why_len,
+				 "the store's path is longer than the %d bytes that the kernel takes; serve it under a "
+				 "shorter one: mkdir /var/lib/coffer/NAME && mount --bind . /var/lib/coffer/NAME, in "
+				 "the store's directory",
+				 STORE_PATH_MAX);
+			r = -EINVAL;
+		}
+		if (!r)
+			r = absolute(paths[1], o.mount, "mount point", "mkdir", why, why_len);
+		if (r)
+			return r;
+	}
+	if (o.audit_keep_bytes == 0 && !o.audit_days_given) /* everything is kept: an age alone would be a bound */
+		o.audit_keep_seconds = 0;
+	*ret_options = o;
+	return 0;
+}

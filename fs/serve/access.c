@@ -1,0 +1,270 @@
+#include "fs/serve/access.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "fs/common/clock.h"
+#include "fs/common/log.h"
+#include "fs/serve/attr.h"
+#include "fs/serve/entries.h"
+#include "fs/serve/holds.h"
+#include "fs/serve/made.h"
+#include "fs/serve/measure.h"
+#include "fs/serve/recheck.h"
+#include "fs/serve/record.h"
+#include "fs/serve/staged.h"
+#include "store/core/tables.h"
+#include "store/lifecycle/events.h"
+#include "store/objects/objects.h"
+
+/* ---- open ---- */
+
+bool access_wants_hold(struct vault *v, const struct asker *asker, uint64_t ino)
+{
+	struct stat st;
+
+	return !holds_ready(v->holds, ino) && !vault_is_bell(v, asker->uid, asker->tid) &&
+	       !attr_fill(v, asker, ino, &st) && (st.st_mode & 0600);
+}
+
+/* What opening a file of a secret asks: chooses the version and decides, under one table lock, so that name, version
+ * and right belong together. */
+static void judge_value(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j)
+{
+	const int mode = ask->flags & O_ACCMODE;
+	const bool reads = mode != O_WRONLY, writes = mode != O_RDONLY;
+
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, ask->inode.secret);
+	if (s)
+		vault_copy_name(j->name, sizeof j->name, s->name);
+	j->secret = ask->inode.secret;
+	j->version = ask->inode.type == INODE_VERSION ? ask->inode.low : s ? s->current : 0;
+	const struct catalog_version *c = s ? catalog_version(s, j->version) : NULL;
+	/* the stage starts as a copy of what is there */
+	const bool copies = writes && !(ask->flags & O_TRUNC) && c;
+
+	j->error = s ? 0 : ENOENT; /* purged: a name that the kernel kept for whoever stands there */
+	j->valid_until = INT64_MAX;
+	if (j->error)
+		goto out;
+	if (writes)
+		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
+	j->set_binding = j->binding;
+	const int64_t may_set = j->valid_until;
+	if (!j->error && (reads || copies))
+		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_GET, j->name, j);
+	if (j->error)
+		goto out;
+	if (may_set < j->valid_until)
+		j->valid_until = may_set;
+	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && (!c || c->destroyed)))
+		j->error = ENOENT;
+	else if (writes && ask->inode.type == INODE_VERSION)
+		j->error = EPERM; /* a version never changes */
+	else if (v->stackable && (ask->flags & O_NOATIME))
+		/* so opens overlayfs, for root who mounted it, what it then copies to a disk. Others that want it do
+		 * without */
+		j->error = EPERM;
+	else if (!writes && (ask->flags & O_TRUNC))
+		j->error = EPERM; /* the kernel would show an empty file to everybody who has it mapped */
+	else if (!s->enabled || (c && !c->enabled))
+		j->error = EACCES;
+	else if (reads && !writes && !c)
+		j->error = ENOENT;
+	else if (c && (reads || copies) && !store_version_valid(store_settings(v->store), c, clock_wall()))
+		j->error = EKEYEXPIRED; /* a copy would be a version that does not expire */
+	if (reads)
+		access_bound_by_version(v, c, j);
+	if (c)
+		j->size = c->size;
+out:
+	store_unlock_tables(v->store);
+}
+
+static void judge_own(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j,
+		      enum audit_operation *ret_operation, enum handle_kind *ret_kind)
+{
+	const struct identity *who = asker_trusted(asker);
+	const struct entry *e = entry_of(&ask->inode);
+	*ret_operation = e ? e->operation : 0;
+	*ret_kind = e ? e->kind : HANDLE_NONE;
+	j->error = !e || e->directory ? EISDIR : who ? 0 : EACCES;
+	j->decision = who ? POLICY_ALLOW : POLICY_DENY;
+	if (e && !e->directory && e->needs)
+		vault_decide(v, who, e->action, NULL, j);
+	if (e && e->sealed && j->error == ENOKEY && who && who->uid == 0)
+		j->error = 0;
+	if (!j->error && *ret_kind != HANDLE_CTL && ((ask->flags & O_ACCMODE) != O_RDONLY || (ask->flags & O_TRUNC)))
+		j->error = EACCES;
+}
+
+static void fill_handle(struct handle *h, const struct asker *asker, const struct open_ask *ask,
+			const struct verdict *j, enum handle_kind kind)
+{
+	h->ino = ask->ino;
+	h->kind = kind;
+	h->open_flags = (uint32_t)ask->flags;
+	h->secret = j->secret;
+	h->uid = asker->uid;
+	h->gid = asker->gid;
+	h->tid = asker->tid;
+	h->tgid = asker->who ? asker->who->tgid : asker->tid;
+	if (asker->who) {
+		h->start_time = asker->who->start_time;
+		h->user_ns = asker->who->user_ns;
+		h->pid_ns = asker->who->pid_ns;
+		h->mnt_ns = asker->who->mnt_ns;
+		memcpy(h->digest, asker->who->digest, IDENTITY_DIGEST);
+		memcpy(h->reader[0].digest, asker->who->digest, IDENTITY_DIGEST);
+	}
+	h->binding = j->set_binding ? j->set_binding : j->binding;
+	h->since = clock_wall();
+	h->opened = clock_monotonic();
+	if (asker->who && asker->who->audit.comm)
+		vault_copy_name(h->comm, sizeof h->comm, asker->who->audit.comm);
+	if (kind == HANDLE_VALUE) {
+		const struct handle_decision decision = { j->epoch, j->valid_until };
+		const int mode = ask->flags & O_ACCMODE;
+		if (mode != O_WRONLY)
+			h->reader[0].may[HANDLE_MAY_GET] = decision;
+		if (mode != O_RDONLY)
+			h->reader[0].may[HANDLE_MAY_SET] = decision;
+		h->extra = j->version;
+		handle_show(h, j->version, j->size); /* a version's size never changes */
+		if (ask->inode.type == INODE_CURRENT && mode != O_WRONLY)
+			h->object = j->secret;
+	} else if (kind == HANDLE_TEXT) {
+		h->object = HANDLE_OWN + ask->inode.low;
+	}
+}
+
+static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j,
+		 enum handle_kind kind, struct handle **ret_handle)
+{
+	struct handle *h = NULL;
+	struct handle_ask wanted = { .unique = ask->unique,
+				     .neighbour = asker->neighbour,
+				     .uid = asker->uid,
+				     .kind = kind,
+				     .reserved = kind == HANDLE_BELL };
+	int r = handle_new(v->handles, &wanted, &h);
+	if (r == -ENFILE && vault_is_administrator(v, asker_trusted(asker))) {
+		wanted.reserved = true;
+		r = handle_new(v->handles, &wanted, &h);
+	}
+	if (r == -ENFILE)
+		r = access_take_back(v, &wanted, &h);
+	if (r)
+		return r;
+	fill_handle(h, asker, ask, j, kind);
+	if (kind == HANDLE_EVENTS) { /* its offsets count from the oldest event that there was when it was opened */
+		uint64_t end;
+		store_events_range(v->store, &h->extra, &end);
+	}
+	if (kind == HANDLE_AUDIT) {
+		uint32_t base = 0;
+		r = audit_first_segment(v->audit, &base);
+		h->extra = base;
+		if (r) {
+			handle_abandon(v->handles, h);
+			return r;
+		}
+	}
+	*ret_handle = h;
+	return 0;
+}
+
+int access_open(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct open_grant *ret_grant)
+{
+	struct verdict j = { 0 };
+	struct handle *h = NULL;
+	enum handle_kind kind = HANDLE_VALUE;
+	enum audit_operation operation;
+	const bool writes = (ask->flags & O_ACCMODE) != O_RDONLY;
+	const int64_t began = clock_wall();
+
+	ret_grant->writable = writes;
+	if (ask->resent) {
+		h = handle_by_unique(v->handles, ask->unique, &ret_grant->fh);
+		if (h) {
+			ret_grant->kind = (enum handle_kind)h->kind;
+			return 0;
+		}
+	}
+	/* what it has open needs no entry: it is asked for nothing but times */
+	if (vault_is_bell(v, asker->uid, asker->tid)) {
+		ret_grant->kind = HANDLE_BELL;
+		ret_grant->fh = 0;
+		return 0;
+	}
+	if (ask->inode.type == INODE_OWN) {
+		judge_own(v, asker, ask, &j, &operation, &kind);
+	} else {
+		judge_value(v, asker, ask, &j);
+		operation = writes ? AUDIT_SECRET_SET : AUDIT_SECRET_GET;
+	}
+	if (!j.error) {
+		int r = enter(v, asker, ask, &j, kind, &h);
+		if (r)
+			j.error = -r;
+	}
+	atomic_fetch_add_explicit(&v->shared->opens, 1, memory_order_relaxed);
+	if (operation == AUDIT_SECRET_SET && !j.error) {
+		if ((ask->flags & O_ACCMODE) == O_RDWR)
+			operation = AUDIT_SECRET_GET; /* it can read; the new version gets a record of its own */
+		else
+			j.version = 0;
+	}
+	if (operation &&
+	    vault_record(v, operation, asker->who, &j, ask->unique, ask->resent, began, &ret_grant->delay_ms) &&
+	    !j.error)
+		j.error = EIO;
+	if (j.error) {
+		if (h)
+			handle_abandon(v->handles, h);
+		return -j.error;
+	}
+	ret_grant->kind = kind;
+	ret_grant->fh = handle_publish(v->handles, h);
+	if (kind == HANDLE_VALUE)
+		vault_note_known(v, asker->neighbour);
+	if (writes && kind == HANDLE_VALUE && asker->who)
+		v->openers[(uint32_t)ret_grant->fh] = identity_ref(asker->who);
+	return 0;
+}
+
+static bool move(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, uint64_t unique,
+		 bool resent)
+{
+	const struct identity *who = asker_trusted(asker);
+	const int64_t began = clock_wall();
+	struct verdict j = { 0 };
+
+	if (!who || memcmp(h->digest, who->digest, IDENTITY_DIGEST))
+		return false;
+	const struct open_ask again = { .inode = { .type = INODE_CURRENT, .secret = h->secret },
+					.ino = h->ino,
+					.flags = (int)h->open_flags };
+	const uint32_t before = handle_shown(h).version;
+	judge_value(v, asker, &again, &j);
+	/* the record before the move: what may be read from then on is known. A refusal is none: the file stays what it
+	 * is, and its next read is judged */
+	if (j.error || !j.version || vault_record(v, AUDIT_SECRET_GET, asker->who, &j, unique, resent, began, NULL) ||
+	    !handle_move(v->handles, fh, j.version, j.size))
+		return false;
+	access_keep_decision(h, who, ACTION_SECRETS_GET, &j);
+	access_forget_plain(v, HANDLE_VALUE, j.secret, before);
+	return true;
+}
+
+bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent)
+{
+	struct handle *h = handle_hold(v->handles, fh);
+	const bool moved = h && move(v, asker, h, fh, unique, resent);
+
+	if (h)
+		handle_let(v->handles, h);
+	return moved;
+}

@@ -1,0 +1,110 @@
+#include "fs/serve/measure.h"
+
+#include <errno.h>
+
+#include "fs/common/clock.h"
+#include "fs/serve/made.h"
+#include "store/core/tables.h"
+
+static const struct attr_shown newest;
+
+static bool is_newest(struct vault *v, uint32_t secret, uint32_t version)
+{
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, secret);
+	const bool same = !s || s->current == version;
+	store_unlock_tables(v->store);
+	return same;
+}
+
+/* An open file through which `current` is read, and which has no bytes of its own. */
+static const struct handle *reader(struct vault *v, uint64_t fh, uint32_t secret)
+{
+	const struct handle *h = fh ? handle_get(v->handles, fh) : NULL;
+
+	return h && h->object == secret && !h->stage ? h : NULL;
+}
+
+/* Who asks, if that is known without a wait: others wait for the lock of a file whose end is looked for. */
+static bool move(struct vault *v, const struct asker *asker, uint64_t fh, const struct measure_ask *ask)
+{
+	struct asker a = *asker;
+
+	if (!ask->may_record)
+		return false;
+	if (a.who)
+		return access_move(v, &a, fh, ask->unique, ask->resent);
+	if (asker_identify(v, a.uid, a.gid, a.tid, WAITS_FOR_NOTHING, &a))
+		return false;
+	const bool moved = access_move(v, &a, fh, ask->unique, ask->resent);
+	asker_release(&a);
+	return moved;
+}
+
+static size_t slot_of(uint32_t secret) { return secret % TOLD_MAX; }
+
+bool measure_told_older(const struct vault *v, uint32_t secret)
+{
+	return atomic_load(&v->told[slot_of(secret)]) == secret;
+}
+
+/* Before the answer goes. */
+static void note(struct vault *v, uint32_t secret, bool older)
+{
+	if (older)
+		atomic_store(&v->told[slot_of(secret)], secret);
+	else if (measure_told_older(v, secret))
+		atomic_store(&v->told[slot_of(secret)], 0);
+}
+
+static struct attr_shown choose(struct vault *v, const struct asker *asker, const struct measure_ask *ask,
+				uint32_t secret, bool *ret_older)
+{
+	const struct identity *who = asker_trusted(asker);
+	uint64_t fh = ask->fh;
+	bool own = fh != 0;
+
+	*ret_older = false;
+	if (!fh && who)
+		fh = handle_last(v->handles, secret, asker->tid, who->tgid, &own);
+	const struct handle *h = reader(v, fh, secret);
+	if (!h)
+		return newest;
+	/* by its number, also where that is the newest: another can come before the answer is made */
+	struct handle_shown shown = handle_shown(h);
+	if (!is_newest(v, secret, shown.version)) {
+		const bool certain = ask->fh || (own && !shown.begun); /* whose size is asked for */
+		if (own && !shown.begun && move(v, asker, fh, ask))
+			shown = handle_shown(h);
+		else if ((shown.ended && !ask->fh) ||
+			 clock_monotonic() - h->opened > (certain ? MEASURE_LONG_NS : MEASURE_NS))
+			return newest;
+		else
+			*ret_older = true;
+	}
+	/* one that was taken back meanwhile says nothing */
+	return handle_get(v->handles, fh) == h ? (struct attr_shown){ shown.version, shown.size } : newest;
+}
+
+bool measure_asks(const struct inode *i, bool named) { return !inode_is_dir(i) && (!named || made_is(i)); }
+
+int measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask, struct attr_shown *ret_shown)
+{
+	size_t size = 0;
+	struct inode i;
+	bool older;
+
+	*ret_shown = newest;
+	if (!inode_unpack(ask->ino, &i))
+		return 0;
+	if (made_is(&i)) {
+		const int r = made_size(v, asker, &i, ask->fh, ask->may_block, &size);
+		ret_shown->size = r ? 0 : (uint32_t)size;
+		return r == -EAGAIN ? r : 0;
+	}
+	if (i.type != INODE_CURRENT)
+		return 0;
+	*ret_shown = choose(v, asker, ask, i.secret, &older);
+	note(v, i.secret, older);
+	return 0;
+}

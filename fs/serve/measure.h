@@ -1,0 +1,45 @@
+/* How large a caller is told that `current` is. Programs ask for a size and then read so many bytes: what is said must
+ * be of the version that they will read.
+ *
+ * A size is the kernel's, one for each inode, whoever asks; so the answer is that of the newest version, unless the
+ * caller has an older one open:
+ *
+ *   - The open file is the one that the request names (lseek to the end does), else the last that the asking thread
+ * opened, else the last of its process (fstat names none).
+ *   - Nobody has read from it yet, and this thread opened it, or it is named: it moves to the newest version, and that
+ * is what is said. Another thread's is never moved.
+ *   - Else its own version is told; to fstat no longer than until it was read to its end, or for MEASURE_NS after its
+ * open: each answer that differs disturbs who reads the newest by sendfile or lseek. Where it is certain which file is
+ * meant (it is named; or it could not be moved, for the newest may not be opened), for MEASURE_LONG_NS.
+ *
+ * While the kernel may have an older size for that reason, nothing is given to its page cache: sendfile would end too
+ * early, or fill up with zeros. The next who asks for the size sets it right.
+ *
+ * A text that is made for its reader is made when its opener asks how large it is; whoever has none open is told a size
+ * that is nobody's. */
+#ifndef COFFER_FS_SERVE_MEASURE_H
+#define COFFER_FS_SERVE_MEASURE_H
+
+#include "fs/serve/access.h"
+#include "fs/serve/attr.h"
+
+#define MEASURE_NS      INT64_C(2000000000)
+#define MEASURE_LONG_NS INT64_C(60000000000)
+
+/* fh: the open file that is named, 0: none. may_record, may_block: the thread may wait for a record; for whatever makes
+ * a text. */
+struct measure_ask {
+	uint64_t ino, fh, unique;
+	bool resent, may_record, may_block;
+};
+
+/* Must it be known who asks? Not of a file that is named: while lseek looks for its end, others wait for its lock. */
+bool measure_asks(const struct inode *i, bool named);
+/* asker: as far as is known; one in doubt has nothing open. 0; -EAGAIN: only a thread that may block. Waits for no more
+ * than a record, else. */
+int measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask, struct attr_shown *ret_shown);
+
+/* Was an older size of a secret's `current` told last? */
+bool measure_told_older(const struct vault *v, uint32_t secret);
+
+#endif

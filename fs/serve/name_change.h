@@ -1,0 +1,25 @@
+/* A change of the name space that came as a file operation: mkdir, rmdir, rename. Decided, done and recorded in one
+ * transaction, and once, however often the kernel sends it again. */
+#ifndef COFFER_FS_SERVE_NAME_CHANGE_H
+#define COFFER_FS_SERVE_NAME_CHANGE_H
+
+#include "fs/serve/access.h"
+
+struct name_change {
+	const char *verb; /* at most 8 bytes: names the request, with its unique */
+	enum action action;
+	enum audit_operation operation; /* 0: the daemon's own, which is neither asked nor recorded */
+	const char *name;
+	/* from memory, once it is allowed: an error is the answer, and no record is made. NULL: none */
+	int (*check)(struct vault *v, const char *name);
+	int (*run)(struct vault *v, const char *name); /* in the transaction: 0 or negative errno */
+	bool rings; /* watchers of `current` are told: the kernel raises no event on it */
+};
+
+/* Waits for the database, but to refuse: that is done at once, for the kernel holds the directories' locks meanwhile.
+ * 0, also when an earlier worker did it; -EAGAIN: only a thread that may wait for all can do it (asker's patience);
+ * -EACCES, -ENOKEY, -EIO, or what run says. */
+int name_change(struct vault *v, const struct asker *asker, const struct name_change *change, uint64_t unique,
+		bool resent);
+
+#endif

@@ -1,0 +1,126 @@
+#include "fs/serve/recheck.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "fs/serve/access.h"
+#include "fs/serve/attr.h"
+#include "fs/serve/holds.h"
+#include "fs/common/log.h"
+#include "fs/serve/made.h"
+#include "fs/serve/measure.h"
+#include "fs/serve/record.h"
+#include "fs/serve/staged.h"
+#include "fs/common/clock.h"
+#include "store/core/tables.h"
+#include "store/lifecycle/events.h"
+#include "store/objects/objects.h"
+
+void access_bound_by_version(struct vault *v, const struct catalog_version *c, struct verdict *j)
+{
+	if (c && store_settings(v->store)->enforce_validity && c->expires < j->valid_until)
+		j->valid_until = c->expires;
+}
+
+int access_lost_right(const struct handle *h, const struct asker *asker, const struct verdict *j)
+{
+	if (j->error == ENOKEY || j->error == ETIMEDOUT)
+		return j->error;
+	return asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST) ? EKEYREVOKED : EACCES;
+}
+
+/* Of handle.reader, which the threads share: an identity and its decisions are compared, and changed, together. */
+static pthread_mutex_t reader_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static enum handle_right right_of(enum action action)
+{
+	return action == ACTION_SECRETS_GET ? HANDLE_MAY_GET : HANDLE_MAY_SET;
+}
+
+static bool stands(struct vault *v, const struct handle_decision *d, int64_t now)
+{
+	return d->epoch == store_epoch(v->store) && now < d->valid_until && !store_sealed(v->store);
+}
+
+bool access_opener_stands(struct vault *v, const struct handle *h, enum action action)
+{
+	pthread_mutex_lock(&reader_lock);
+	const struct handle_decision d = h->reader[0].may[right_of(action)];
+	pthread_mutex_unlock(&reader_lock);
+	return stands(v, &d, clock_wall());
+}
+
+/* The last decision about this identity and action; valid_until 0: there was none. */
+static struct handle_decision last_decision(struct handle *h, const struct identity *who, enum action action)
+{
+	struct handle_decision d = { 0 };
+
+	pthread_mutex_lock(&reader_lock);
+	for (int i = 0; who && i < 2; i++)
+		if (!memcmp(h->reader[i].digest, who->digest, IDENTITY_DIGEST))
+			d = h->reader[i].may[right_of(action)];
+	pthread_mutex_unlock(&reader_lock);
+	return d;
+}
+
+void access_keep_decision(struct handle *h, const struct identity *who, enum action action, const struct verdict *j)
+{
+	pthread_mutex_lock(&reader_lock);
+	struct handle_reader *x = &h->reader[memcmp(h->reader[0].digest, who->digest, IDENTITY_DIGEST) ? 1 : 0];
+	if (memcmp(x->digest, who->digest, IDENTITY_DIGEST)) {
+		*x = (struct handle_reader){ 0 };
+		memcpy(x->digest, who->digest, IDENTITY_DIGEST);
+	}
+	x->may[right_of(action)] = (struct handle_decision){ j->epoch, j->valid_until };
+	pthread_mutex_unlock(&reader_lock);
+}
+
+bool access_looked(struct handle *h, const struct identity *who)
+{
+	return last_decision(h, who, ACTION_SECRETS_GET).valid_until != 0;
+}
+
+void access_note_look(struct handle *h, const struct identity *who)
+{
+	access_keep_decision(h, who, ACTION_SECRETS_GET, &(struct verdict){ .valid_until = 1 });
+}
+
+int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique,
+		   bool resent)
+{
+	const struct identity *who = asker_trusted(asker);
+	const int64_t began = clock_wall();
+	const struct handle_decision last = last_decision(h, who, action);
+
+	if (stands(v, &last, began))
+		return 0;
+
+	struct verdict j = { .secret = h->secret, .version = handle_shown(h).version };
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, h->secret);
+	const struct catalog_version *c = s ? catalog_version(s, j.version) : NULL;
+	if (s)
+		vault_copy_name(j.name, sizeof j.name, s->name);
+	vault_decide_locked(v, who, action, j.name, &j);
+	if (!j.error &&
+	    (!s || s->deleted || !s->enabled || (j.version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
+		j.error = EACCES;
+	else if (!j.error && c && action == ACTION_SECRETS_GET &&
+		 !store_version_valid(store_settings(v->store), c, began))
+		j.error = EKEYEXPIRED;
+	if (action == ACTION_SECRETS_GET)
+		access_bound_by_version(v, c, &j);
+	store_unlock_tables(v->store);
+
+	/* another identity's first read, and every refusal, are accesses of their own */
+	if (!last.valid_until || j.error) {
+		enum audit_operation operation = action == ACTION_SECRETS_GET ? AUDIT_SECRET_GET : AUDIT_SECRET_SET;
+		if (vault_record(v, operation, asker->who, &j, unique, resent, began, NULL) && !j.error)
+			j.error = EIO;
+	}
+	if (j.error)
+		return j.error == EIO || j.error == EKEYEXPIRED ? j.error : access_lost_right(h, asker, &j);
+	access_keep_decision(h, who, action, &j);
+	return 0;
+}
