@@ -2,7 +2,6 @@
 
 #include <time.h>
 
-#define NS_PER_S  INT64_C(1000000000)
 #define NS_PER_MS 1000000
 
 static int64_t of(clockid_t clock)

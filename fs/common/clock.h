@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#define NS_PER_S 1000000000
+
 int64_t clock_wall(void);       /* ns since the epoch; whoever may set the machine's clock sets it */
 int64_t clock_monotonic(void);  /* ns that no clock's setting moves */
 int64_t clock_ms(void);         /* the same in ms */

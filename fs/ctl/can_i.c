@@ -7,7 +7,7 @@
 #include "fs/ctl/internal.h"
 #include "policy/policy.h"
 #include "store/audit/audit.h"
-#include "store/core/database.h"
+#include "fs/common/clock.h"
 
 #define NEIGHBOUR_UNKNOWN UINT64_MAX /* who has written nothing */
 

@@ -238,8 +238,10 @@ int ctl_render_error(int error, const char *message, const char *hint, char **re
 int ctl_check_line(struct ctl *c);
 void ctl_done(struct ctl *c);
 
-/* text.c: the objects behind the texts; NULL when memory is short. */
+/* status.c: the objects behind the texts; NULL when memory is short. */
 json_t *text_status_object(const struct ctl_env *env);
+/* The vault, or its key holder. */
+bool ctl_is_sealed(const struct ctl_env *env);
 json_t *text_whoami_object(const struct ctl_env *env, const struct identity *who);
 
 #endif

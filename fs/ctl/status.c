@@ -1,4 +1,4 @@
-/* The text of .coffer/whoami, status and metrics. */
+/* The text of .coffer/whoami and status. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "fs/process/sandbox.h"
 #include "fs/shared/shared.h"
 #include "policy/policy.h"
-#include "store/core/database.h"
+#include "fs/common/clock.h"
 #include "store/keys/keys.h"
 
 static json_t *text_or_null(const char *text)
@@ -187,6 +187,8 @@ static struct sealing sealing_of(const struct ctl_env *env)
 	s.serving = store ? "nothing" : kek ? "cached" : "all";
 	return s;
 }
+
+bool ctl_is_sealed(const struct ctl_env *env) { return sealing_of(env).sealed; }
 
 /* null while the key holder does not answer: the rest is worth more than the wait for an error. */
 static json_t *kek(const struct ctl_env *env, const struct sealing *s)
@@ -409,119 +411,4 @@ json_t *text_status_object(const struct ctl_env *env)
 int text_status(const struct ctl_env *env, char **ret_text, size_t *ret_len)
 {
 	return render(text_status_object(env), ret_text, ret_len);
-}
-
-/* ---- metrics: the text format of Prometheus, version 0.0.4. No label but build_info's and the kind of memory: names
- * of secrets and users are unbounded, and not for scrapers. ---- */
-
-static void metric(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
-{
-	fprintf(f, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, (unsigned long long)value);
-}
-
-static void metrics_of_shared(FILE *f, struct shared *s)
-{
-	metric(f, "coffer_opens_total", "counter", "Opens of files, allowed or not.", atomic_load(&s->opens));
-	metric(f, "coffer_denials_total", "counter", "Accesses that the policy denied.", atomic_load(&s->denials));
-	metric(f, "coffer_reads_total", "counter", "Reads that were answered.", atomic_load(&s->reads));
-	metric(f, "coffer_bell_lost_total", "counter",
-	       "Notifications that watchers missed because the bell's queue was full.", atomic_load(&s->bell_lost));
-	metric(f, "coffer_worker_restarts_total", "counter", "Workers that died and were replaced.",
-	       atomic_load(&s->keeper.restarts));
-	metric(f, "coffer_watchdog_kills_total", "counter",
-	       "Processes of the daemon that were stuck or stopped, and ended by the keeper.",
-	       atomic_load(&s->keeper.watchdog_kills));
-	metric(f, "coffer_requests_given_up_total", "counter", "Requests that two workers died on.",
-	       atomic_load(&s->keeper.deaths_of_request));
-	metric(f, "coffer_start_time_seconds", "gauge", "When the daemon started, in seconds since the epoch.",
-	       (uint64_t)(s->keeper.started / 1000000000));
-}
-
-static void metrics_of_store(FILE *f, const struct ctl_env *env)
-{
-	struct store *store = env->store;
-	struct store_counts n;
-
-	store_rdlock(store);
-	store_counts(store, &n);
-	store_unlock_tables(store);
-	metric(f, "coffer_secrets", "gauge", "Secrets that are not deleted.", n.secrets);
-	metric(f, "coffer_deleted_secrets", "gauge", "Soft-deleted secrets.", n.deleted);
-	metric(f, "coffer_versions", "gauge", "Versions of secrets.", n.versions);
-	metric(f, "coffer_bindings", "gauge", "Role bindings.", n.bindings);
-	metric(f, "coffer_roles", "gauge", "Custom roles.", n.roles);
-	metric(f, "coffer_sealed", "gauge", "1 while the vault, or its key holder, is sealed.", sealing_of(env).sealed);
-	metric(f, "coffer_epoch", "counter", "Committed changes since the vault was made.", store_epoch(store));
-}
-
-static void metrics_of_audit(FILE *f, struct audit *audit)
-{
-	struct audit_state s;
-
-	audit_state(audit, &s);
-	metric(f, "coffer_audit_seq", "counter", "Number of the next audit record.", s.seq);
-	metric(f, "coffer_audit_segments", "gauge", "Segments of the audit log that are kept.", s.segments);
-	metric(f, "coffer_audit_bytes", "gauge", "Bytes of the audit log that are kept.", s.bytes);
-	metric(f, "coffer_audit_tampered", "gauge",
-	       "1 while a record of the audit log says that somebody removed, cut or put in a segment.", s.tampered);
-	metric(f, "coffer_audit_at_cap", "gauge",
-	       "1 while the audit log has no room for whoever has used up a share of it.", s.at_cap);
-	metric(f, "coffer_audit_refused_total", "counter",
-	       "Accesses refused since the daemon started to callers that had used up their share of the audit log.",
-	       s.refused);
-	metric(f, "coffer_audit_failing", "gauge", "1 while the audit log cannot be written: opens fail.",
-	       s.failing != 0);
-	fprintf(f,
-		"# HELP coffer_audit_headroom_ratio Share of the audit log's file system that is free.\n"
-		"# TYPE coffer_audit_headroom_ratio gauge\ncoffer_audit_headroom_ratio %u.%02u\n",
-		s.headroom_percent / 100, s.headroom_percent % 100);
-}
-
-static void metrics_of_process(FILE *f, const struct ctl_env *env)
-{
-	size_t used, total;
-
-	secmem_usage(&used, &total);
-	metric(f, "coffer_locked_memory_used_bytes", "gauge", "Locked memory in use.", used);
-	metric(f, "coffer_locked_memory_bytes", "gauge", "Locked memory in all.", total);
-	if (env->handles)
-		metric(f, "coffer_open_files", "gauge", "Open files on the mount.", handle_count(env->handles));
-	fputs("# HELP coffer_build_info The version of the daemon.\n# TYPE coffer_build_info "
-	      "gauge\ncoffer_build_info{version=\"" COFFER_VERSION "\"} 1\n",
-	      f);
-}
-
-static void metrics_of_backups(FILE *f, const struct ctl_env *env)
-{
-	struct drill last;
-
-	if (store_drill(env->store, &last) == 0)
-		metric(f, "coffer_backup_drill_timestamp_seconds", "gauge",
-		       "When a backup was last restored into a scratch vault and found good.",
-		       (uint64_t)(last.at / 1000000000));
-}
-
-int text_metrics(const struct ctl_env *env, char **ret_text, size_t *ret_len)
-{
-	char *text = NULL;
-	size_t len = 0;
-	bool failed;
-	FILE *f = open_memstream(&text, &len);
-
-	if (!f)
-		return -ENOMEM;
-	if (env->shared)
-		metrics_of_shared(f, env->shared);
-	metrics_of_store(f, env);
-	metrics_of_backups(f, env);
-	metrics_of_audit(f, env->audit);
-	metrics_of_process(f, env);
-	failed = ferror(f);
-	if (fclose(f) != 0 || failed) {
-		free(text);
-		return -ENOMEM;
-	}
-	*ret_text = text;
-	*ret_len = len;
-	return 0;
 }

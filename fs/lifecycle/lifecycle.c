@@ -11,14 +11,13 @@
 #include <unistd.h>
 
 #include "fs/serve/changed.h"
-#include "fs/common/clock.h"
 #include "fs/serve/decide.h"
 #include "fs/lifecycle/delivery.h"
 #include "fs/lifecycle/keeping.h"
 #include "fs/common/log.h"
 #include "fs/lifecycle/programs.h"
 #include "fs/lifecycle/schedule.h"
-#include "store/core/database.h"
+#include "fs/common/clock.h"
 #include "store/core/transaction.h"
 #include "store/crypto/generate.h"
 #include "store/lifecycle/events.h"

@@ -22,6 +22,10 @@ awk '
 		to = included; sub(/\/[^\/]*$/, "", to)
 		looked++
 		if (!(from in of) || !(to in of)) next
+		# of the store between its folders, of fs/ within one
+		if ((included ~ /internal\.h$/ || included == "store/core/database.h") && (to ~ /^fs/ ? from != to : from !~ /^store/)) {
+			print file " includes " included ", which is private"; bad = 1
+		}
 		if (!may(of[from], of[to])) { print file " includes " included ", which " of[from] " does not use"; bad = 1 }
 	}
 	END { if (looked < 100) { print "hardly any include: does this test still find them?"; bad = 1 } exit bad }
