@@ -214,8 +214,10 @@ int store_open_schema(const struct store_config *config, const struct schema *sc
 	if (r < 0) {
 		if (why && why_len > 0 && !why[0])
 			store_why(why, why_len, "the store %s cannot be opened: %s", config->dir,
-				  r == -EBADMSG ? "its database is damaged: see coffer fsck, or restore a backup"
-						: strerror(-r));
+				  r == -EBADMSG  ? "its database is damaged: see coffer fsck, or restore a backup"
+				  : r == -EACCES ? "its user cannot pass a directory above it, or may not read it: "
+						   "namei -l on its path shows which"
+						 : strerror(-r));
 		store_close(s);
 		return r;
 	}

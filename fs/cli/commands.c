@@ -281,7 +281,7 @@ const struct command commands[] = {
 	  .run = cmd_edit },
 	{ .name = "attr",
 	  .synopsis = "NAME [--version N] [--content-type TYPE] [--not-before TIME] [--expires TIME] [--tag "
-		      "NAME=VALUE]... [--untag NAME]... [--keep-versions N] [--keep-for SPAN]",
+		      "NAME=VALUE]... [--untag NAME]... [--keep-versions N] [--keep-for SPAN] [--yes]",
 	  .summary = "change what a version is labelled with; none removes",
 	  .example = "coffer attr db --expires none --tag owner=billing",
 	  .options = attr_options,
@@ -464,7 +464,7 @@ const struct command commands[] = {
 	  .run = cmd_vault_show },
 	{ .name = "vault set",
 	  .synopsis = "[--value-max SIZE] [--enforce-validity on|off] [--purge-protection on] [--near-expiry DAYS] "
-		      "[--keep-versions N] [--keep-for SPAN]",
+		      "[--keep-versions N] [--keep-for SPAN] [--yes]",
 	  .summary = "change the settings of the vault",
 	  .example = "coffer vault set --enforce-validity on",
 	  .options = vault_options,

@@ -429,7 +429,7 @@ static int check_hook_events(struct ctl *c, uint32_t *ret_events)
 		if (!json_is_string(name) || event_parse(json_string_value(name), &kind) < 0 ||
 		    kind == EVENT_HOOK_FAILED) {
 			ctl_hint(c, "there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, "
-				    "VersionDestroyed, BindingChanged, SelfGranted and RotationFailed");
+				    "VersionDestroyed, BindingChanged, SelfGranted, RotationFailed and AuditTampered");
 			return ctl_fail(c, EINVAL, "events: \"%.64s\" is no event that a hook hears",
 					json_is_string(name) ? json_string_value(name) : "");
 		}

@@ -17,37 +17,35 @@
 #define OPEN_PARALLEL_WRITES (1u << 6)
 
 /* Finds out who asks. False: the request went to a thread that may wait, or has its answer. */
-static bool identify(struct vault *v, const struct fuse_in_header *in, struct asker *ret_asker)
+static bool identify(struct vault *v, struct call *ret_call)
 {
-	const pid_t tid = (pid_t)in->pid;
+	struct call c = request_call();
 
-	if (vault_is_bell(v, in->uid, tid)) { /* never looked at: its requests must not wait for anything */
-		*ret_asker = (struct asker){
-			.uid = in->uid, .gid = in->gid, .tid = tid, .neighbour = NEIGHBOUR_ROOT, .doubt = true
-		};
+	if (vault_is_bell(v, c.uid, c.tid)) { /* never looked at: its requests must not wait for anything */
+		c.neighbour = NEIGHBOUR_ROOT;
+		c.doubt = true;
+		*ret_call = c;
 		return true;
 	}
-	if (asker_identify(v, in->uid, in->gid, tid, request_current()->patience, ret_asker)) {
+	if (call_identify(v, &c)) {
 		request_defer_hot(WAITS_FOR_RESOLVER);
 		return false;
 	}
-	if (asker_had_answer(v, ret_asker, request_current()->resent)) {
-		asker_release(ret_asker);
+	if (call_had_answer(v, &c)) {
+		call_release(&c);
 		request_reply(-EINTR, NULL, 0);
 		return false;
 	}
-	request_is_of(ret_asker->neighbour);
+	*ret_call = c;
+	request_is_of(ret_call->neighbour);
 	return true;
 }
 
 static void handle_open(struct vault *v, const struct fuse_in_header *in, const struct fuse_open_in *arg)
 {
-	struct open_ask ask = { .ino = in->nodeid,
-				.flags = (int)arg->flags,
-				.unique = request_unique(),
-				.resent = request_current()->resent };
+	struct open_ask ask = { .ino = in->nodeid, .flags = (int)arg->flags };
 	struct open_grant grant = { 0 };
-	struct asker a;
+	struct call a;
 
 	const bool known = inode_unpack(ask.ino, &ask.inode), own_request = known && ask.inode.type == INODE_REQUEST;
 	if (own_request)
@@ -67,13 +65,13 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		request_defer_hot(WAITS_FOR_RESOLVER);
 		return;
 	}
-	if (!identify(v, in, &a))
+	if (!identify(v, &a))
 		return;
 	const bool temporary = ask.inode.type == INODE_TEMP; /* which is its maker's alone */
 	/* nobody else knows the name of a request */
 	if (!own_request && !temporary && access_wants_hold(v, &a, ask.ino)) {
 		if (!request_may_block()) {
-			asker_release(&a);
+			call_release(&a);
 			request_defer_hot(WAITS_FOR_ALL);
 			return;
 		}
@@ -81,7 +79,7 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 	}
 	if (staging_emptying(v, ask.ino) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
 		if (!request_may_block()) {
-			asker_release(&a);
+			call_release(&a);
 			request_defer_hot(WAITS_FOR_ALL);
 			return;
 		}
@@ -94,7 +92,7 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		if (r)
 			access_close(v, grant.fh);
 	}
-	asker_release(&a);
+	call_release(&a);
 	if (r == -EAGAIN && temporary && !request_may_block()) {
 		request_defer_hot(WAITS_FOR_ALL);
 		return;
@@ -111,7 +109,7 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 		out.open_flags |= OPEN_PARALLEL_WRITES;
 	/* Where we replay from memory, the worker before us may have answered already, and died before it noted that:
 	 * the file is open then. Else the caller was killed meanwhile, and no RELEASE will come. */
-	const bool replayed = ask.resent && !v->shared->keeper.resend;
+	const bool replayed = request_current()->resent && !v->shared->keeper.resend;
 	if (request_reply(0, &out, sizeof out) != -ENOENT || replayed)
 		return;
 	if (grant.kind == HANDLE_CTL)
@@ -123,15 +121,14 @@ static void handle_open(struct vault *v, const struct fuse_in_header *in, const 
 }
 
 /* The handle's own stage, where it has one. -ENOENT: it has none, the version is read. */
-static int read_stage(struct vault *v, const struct asker *a, const struct read_ask *ask)
+static int read_stage(struct vault *v, const struct call *a, const struct read_ask *ask)
 {
 	struct secbuf *buf = NULL;
 	const struct handle *h = handle_get(v->handles, ask->fh);
 	const bool temporary = h && h->kind == HANDLE_TEMP;
 	int r = secbuf_new(ask->size, &buf);
 	if (!r)
-		r = temporary ? temporary_read(v, a, ask, buf)
-			      : staging_read(v, a, ask->fh, ask->unique, ask->resent, ask->offset, buf);
+		r = temporary ? temporary_read(v, a, ask, buf) : staging_read(v, a, ask->fh, ask->offset, buf);
 	if (!r)
 		request_reply_secret(secbuf_cdata(buf), secbuf_len(buf));
 	else if (r != -ENOENT)
@@ -140,10 +137,10 @@ static int read_stage(struct vault *v, const struct asker *a, const struct read_
 	return r;
 }
 
-static void handle_read(struct vault *v, const struct fuse_in_header *in, const struct fuse_read_in *arg)
+static void handle_read(struct vault *v, const struct fuse_read_in *arg)
 {
 	struct read_result result = { 0 };
-	struct asker a;
+	struct call a;
 	const struct handle *h = handle_get(v->handles, arg->fh);
 	const bool stages = h && (h->kind == HANDLE_TEMP ||
 				  (h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) == O_RDWR));
@@ -152,8 +149,6 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 		.fh = arg->fh,
 		.offset = arg->offset,
 		.size = arg->size < FUSE_MAX_WRITE ? arg->size : FUSE_MAX_WRITE,
-		.unique = request_unique(),
-		.resent = request_current()->resent,
 		.room = request_room(),
 		/* read, pread and preadv name an owner; who fills the page cache does not */
 		.page_cache = !(arg->read_flags & FUSE_READ_LOCKOWNER),
@@ -168,22 +163,22 @@ static void handle_read(struct vault *v, const struct fuse_in_header *in, const 
 		request_reply(r, NULL, 0);
 		return;
 	}
-	if (!identify(v, in, &a))
+	if (!identify(v, &a))
 		return;
 	if ((stages || ctl) && !request_may_block()) {
-		asker_release(&a);
+		call_release(&a);
 		request_defer_hot(WAITS_FOR_ALL);
 		return;
 	}
 	if (stages && read_stage(v, &a, &ask) != -ENOENT) {
-		asker_release(&a);
+		call_release(&a);
 		return;
 	}
 	if (ctl)
-		r = ctl_file_read(v, &a, ask.fh, ask.unique, ask.resent, ask.offset, ask.size, &result);
+		r = ctl_file_read(v, &a, ask.fh, ask.offset, ask.size, &result);
 	else
 		r = access_read(v, &a, &ask, request_may_block(), &result);
-	asker_release(&a);
+	call_release(&a);
 	if (r == -EAGAIN && !request_may_block())
 		request_defer_hot(WAITS_FOR_ALL);
 	else if (r)
@@ -259,7 +254,7 @@ bool hot_handle(void *userdata, const struct fuse_in_header *in, size_t len)
 	case FUSE_READ:
 		if (body < sizeof(struct fuse_read_in))
 			return false;
-		handle_read(userdata, in, arg);
+		handle_read(userdata, arg);
 		return true;
 	case FUSE_RELEASE:
 		if (body < sizeof(struct fuse_release_in))

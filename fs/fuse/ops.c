@@ -30,41 +30,39 @@ static struct vault *vault_of(fuse_req_t req) { return fuse_req_userdata(req); }
 static void reply_error(fuse_req_t req, int negative_errno) { fuse_reply_err(req, -negative_errno); }
 
 /* Finds out who asks. False: the request went to a thread that may wait, or has its answer. */
-static bool identify(fuse_req_t req, struct asker *ret_asker)
+static bool identify(fuse_req_t req, struct call *ret_call)
 {
-	const struct fuse_ctx *c = fuse_req_ctx(req);
 	struct vault *v = vault_of(req);
+	struct call c = request_call();
 
-	if (vault_is_bell(v, c->uid, c->pid)) { /* never looked at: its requests must not wait for anything */
-		*ret_asker = (struct asker){ .uid = c->uid,
-					     .gid = c->gid,
-					     .tid = c->pid,
-					     .neighbour = NEIGHBOUR_ROOT,
-					     .doubt = true,
-					     .patience = request_current()->patience };
+	if (vault_is_bell(v, c.uid, c.tid)) { /* never looked at: its requests must not wait for anything */
+		c.neighbour = NEIGHBOUR_ROOT;
+		c.doubt = true;
+		*ret_call = c;
 		return true;
 	}
-	if (asker_identify(v, c->uid, c->gid, c->pid, request_current()->patience, ret_asker)) {
+	if (call_identify(v, &c)) {
 		request_defer(req, WAITS_FOR_RESOLVER);
 		return false;
 	}
-	if (asker_had_answer(v, ret_asker, request_current()->resent)) {
-		asker_release(ret_asker);
+	if (call_had_answer(v, &c)) {
+		call_release(&c);
 		reply_error(req, -EINTR);
 		return false;
 	}
-	request_is_of(ret_asker->neighbour);
+	*ret_call = c;
+	request_is_of(ret_call->neighbour);
 	return true;
 }
 
 /* The same for what then waits for the database or the key holder: once it is known whose turn that is. */
-static bool identify_and_wait(fuse_req_t req, struct asker *ret_asker)
+static bool identify_and_wait(fuse_req_t req, struct call *ret_call)
 {
-	if (!identify(req, ret_asker))
+	if (!identify(req, ret_call))
 		return false;
 	if (request_may_block())
 		return true;
-	asker_release(ret_asker);
+	call_release(ret_call);
 	request_defer(req, WAITS_FOR_ALL);
 	return false;
 }
@@ -112,10 +110,10 @@ static void entry_begin(uint64_t ino, struct fuse_entry_param *e)
 	e->entry_timeout = FOREVER;
 }
 
-static int entry_for(struct vault *v, const struct asker *asker, uint64_t ino, struct fuse_entry_param *e)
+static int entry_for(struct vault *v, const struct call *call, uint64_t ino, struct fuse_entry_param *e)
 {
 	entry_begin(ino, e);
-	return attr_fill(v, asker, ino, &e->attr);
+	return attr_fill(v, call, ino, &e->attr);
 }
 
 static bool is_temporary(uint64_t ino)
@@ -180,7 +178,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct vault *v = vault_of(req);
-	struct asker a = { 0 };
+	struct call a = { 0 };
 	struct attr_shown shown;
 	struct inode i;
 	struct stat st;
@@ -196,19 +194,16 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	if (!same && staging_emptying(v, ino)) {
 		if (!request_may_block()) {
-			asker_release(&a);
+			call_release(&a);
 			request_defer(req, WAITS_FOR_ALL);
 			return;
 		}
 		staging_settle(v, ino);
 	}
-	const struct fuse_ctx *c = fuse_req_ctx(req);
-	const struct asker named = { .uid = c->uid, .gid = c->gid, .tid = c->pid };
+	const struct call named = request_call();
 	const struct measure_ask ask = {
 		.ino = ino,
 		.fh = fi ? fi->fh : 0,
-		.unique = request_unique(),
-		.resent = request_current()->resent,
 		.may_record = request_current()->patience >= vault_record_waits(v),
 		.may_block = request_may_block(),
 	};
@@ -217,7 +212,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		r = attr_fill_shown(v, same ? NULL : &a, ino, &shown, &st);
 	if (!r && birth)
 		request_current()->born = attr_born(v, &a, ino);
-	asker_release(&a);
+	call_release(&a);
 	if (has_to_wait(req, r))
 		return;
 	if (r)
@@ -229,13 +224,14 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 /* A value's mode is what its bindings say. Programs that copy give what they have written the mode of its source:
  * nothing comes of that, and it is no failure; who would shut its owner out, and anybody else, is told that this is not
  * how. */
-static bool mode_will_do(struct vault *v, const struct asker *a, const struct stat *st, uint64_t ino, mode_t want)
+static bool mode_will_do(struct vault *v, const struct call *a, const struct stat *st, uint64_t ino, mode_t want)
 {
 	struct inode i;
 
 	if ((want & 07777) == (st->st_mode & 07777))
 		return true;
-	return !(want & 07000) && (want & 0400) && inode_unpack(ino, &i) && i.type == INODE_CURRENT && a->who &&
+	/* also one that shuts its owner out: cp -p takes all bits away before it gives those of its source */
+	return !(want & 07000) && inode_unpack(ino, &i) && i.type == INODE_CURRENT && a->who &&
 	       handle_has_written(v->handles, i.secret, a->who->tgid);
 }
 
@@ -262,7 +258,7 @@ const struct appear_answers *ops_answers(void)
 }
 
 /* touch and cp -p ask for what changes nothing here; who may set is told that it is done. */
-static int judge_setattr(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set)
+static int judge_setattr(struct vault *v, const struct call *a, uint64_t ino, const struct stat *want, int to_set)
 {
 	struct stat st;
 	int r = attr_fill(v, a, ino, &st);
@@ -323,14 +319,14 @@ static int judge_setattr_early(struct vault *v, const struct fuse_ctx *c, uint64
 	return 0;
 }
 
-static int set_attributes(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set,
+static int set_attributes(struct vault *v, const struct call *a, uint64_t ino, const struct stat *want, int to_set,
 			  const struct fuse_file_info *fi)
 {
 	if (!(to_set & FUSE_SET_ATTR_SIZE))
 		return judge_setattr(v, a, ino, want, to_set);
 	if (a->patience < WAITS_FOR_ALL)
 		return -EAGAIN;
-	return staging_truncate(v, a, fi->fh, request_unique(), request_current()->resent, (uint64_t)want->st_size);
+	return staging_truncate(v, a, fi->fh, (uint64_t)want->st_size);
 }
 
 static void set_temporary(fuse_req_t req, uint64_t ino, struct stat *want, int to_set)
@@ -338,7 +334,7 @@ static void set_temporary(fuse_req_t req, uint64_t ino, struct stat *want, int t
 	struct vault *v = vault_of(req);
 	struct timespec now;
 	struct stat st;
-	struct asker a;
+	struct call a;
 	int what = (to_set & FUSE_SET_ATTR_MODE ? TEMPORARY_MODE : 0) |
 		   (to_set & FUSE_SET_ATTR_SIZE ? TEMPORARY_SIZE : 0) |
 		   (to_set & FUSE_SET_ATTR_ATIME ? TEMPORARY_ATIME : 0) |
@@ -351,10 +347,10 @@ static void set_temporary(fuse_req_t req, uint64_t ino, struct stat *want, int t
 		want->st_atim = now;
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
 		want->st_mtim = now;
-	int r = temporary_set(v, &a, ino, want, what, request_unique());
+	int r = temporary_set(v, &a, ino, want, what);
 	if (!r)
 		r = attr_fill(v, &a, ino, &st);
-	asker_release(&a);
+	call_release(&a);
 	if (has_to_wait(req, r))
 		return;
 	if (r)
@@ -366,7 +362,7 @@ static void set_temporary(fuse_req_t req, uint64_t ino, struct stat *want, int t
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to_set, struct fuse_file_info *fi)
 {
 	struct vault *v = vault_of(req);
-	struct asker a = { 0 };
+	struct call a = { 0 };
 	struct inode i;
 	struct stat st;
 	bool decided;
@@ -386,7 +382,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to
 		r = attr_fill(v, decided ? NULL : &a, ino, &st);
 	if (!r && (to_set & FUSE_SET_ATTR_SIZE))
 		st.st_size = want->st_size;
-	asker_release(&a);
+	call_release(&a);
 	if (has_to_wait(req, r))
 		return;
 	if (r)
@@ -397,7 +393,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to
 
 static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
 {
-	struct asker a;
+	struct call a;
 	struct inode i;
 
 	if ((mask & W_OK) && inode_unpack(ino, &i) &&
@@ -406,7 +402,7 @@ static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
 	if (!identify(req, &a))
 		return;
 	int r = attr_access(vault_of(req), &a, ino, mask);
-	asker_release(&a);
+	call_release(&a);
 	reply_error(req, r);
 }
 
@@ -442,7 +438,7 @@ struct listing {
 	fuse_req_t req;
 	struct vault *v;
 	uint64_t ino;
-	const struct asker *asker;
+	const struct call *call;
 	char *buf;
 	size_t size, used;
 	bool plus;
@@ -470,7 +466,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 		entry_begin(n->ino, &e);
 		note_given(l, n->ino);
 		e.entry_timeout = is_temporary(n->ino) ? 0 : entry_timeout(l->ino);
-		if (attr_fill_locked(l->v, l->asker, n->ino, &e.attr))
+		if (attr_fill_locked(l->v, l->call, n->ino, &e.attr))
 			return 0;
 	}
 	if (dot || !l->plus) {
@@ -493,7 +489,7 @@ static int add_entry(const struct names_entry *n, void *arg)
 static void list(fuse_req_t req, fuse_ino_t ino, uint64_t fh, size_t size, off_t offset, bool plus)
 {
 	struct listing l = { .req = req, .v = vault_of(req), .ino = ino, .size = size, .plus = plus };
-	struct asker a;
+	struct call a;
 
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
 	if (request_current()->patience < vault_record_waits(l.v)) {
@@ -502,12 +498,10 @@ static void list(fuse_req_t req, fuse_ino_t ino, uint64_t fh, size_t size, off_t
 	}
 	if (!identify(req, &a))
 		return;
-	l.asker = &a;
+	l.call = &a;
 	l.buf = malloc(size ? size : 1);
-	int r = l.buf ? names_list(l.v, &a, fh, ino, (uint64_t)offset, request_unique(), request_current()->resent,
-				   add_entry, &l)
-		      : -ENOMEM;
-	asker_release(&a);
+	int r = l.buf ? names_list(l.v, &a, fh, ino, (uint64_t)offset, add_entry, &l) : -ENOMEM;
+	call_release(&a);
 	if (r)
 		reply_error(req, r);
 	else
@@ -545,7 +539,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 {
 	struct vault *v = vault_of(req);
 	struct fuse_entry_param e;
-	struct asker a = { 0 };
+	struct call a = { 0 };
 	uint64_t ino = 0;
 	(void)mode;
 
@@ -559,8 +553,8 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (!r && !identify(req, &a))
 		return;
 	if (!r)
-		r = names_mkdir(v, &a, parent, name, request_unique(), request_current()->resent, &ino);
-	asker_release(&a);
+		r = names_mkdir(v, &a, parent, name, &ino);
+	call_release(&a);
 	if (has_to_wait(req, r))
 		return;
 	if (!r)
@@ -573,7 +567,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct asker a = { 0 };
+	struct call a = { 0 };
 
 	if (refused_read_only(req))
 		return;
@@ -581,8 +575,8 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!r && !identify(req, &a))
 		return;
 	if (!r)
-		r = removal_rmdir(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
-	asker_release(&a);
+		r = removal_rmdir(vault_of(req), &a, parent, name);
+	call_release(&a);
 	if (!has_to_wait(req, r))
 		reply_error(req, r);
 }
@@ -622,7 +616,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		return;
 	}
 	const struct rename n = { .from = parent, .name = name, .to = to, .to_name = to_name, .flags = flags };
-	struct asker a = { 0 };
+	struct call a = { 0 };
 
 	if (refused_read_only(req))
 		return;
@@ -631,10 +625,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	if (!r && !identify(req, &a))
 		return;
 	if (!r && replaces)
-		r = temporary_rename(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
+		r = temporary_rename(vault_of(req), &a, parent, name);
 	else if (!r)
-		r = removal_rename(vault_of(req), &a, &n, request_unique(), request_current()->resent);
-	asker_release(&a);
+		r = removal_rename(vault_of(req), &a, &n);
+	call_release(&a);
 	if (has_to_wait(req, r))
 		return;
 	struct vault *v = vault_of(req);
@@ -650,7 +644,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		     struct fuse_file_info *fi)
 {
 	struct vault *v = vault_of(req);
-	struct asker a;
+	struct call a;
 	(void)ino;
 
 	if (fi->writepage) { /* from a mapping, by nobody whom the kernel would name */
@@ -668,15 +662,13 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		return;
 	int r = -EAGAIN;
 	if (h->kind == HANDLE_CTL)
-		r = ctl_file_write(v, &a, fi->fh, request_unique(),
-				   fi->flags & O_APPEND ? CTL_APPEND : (uint64_t)offset, (const uint8_t *)buf, size);
+		r = ctl_file_write(v, &a, fi->fh, fi->flags & O_APPEND ? CTL_APPEND : (uint64_t)offset,
+				   (const uint8_t *)buf, size);
 	else if (request_may_block() && h->kind == HANDLE_TEMP)
-		r = temporary_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf,
-				    size);
+		r = temporary_write(v, &a, fi->fh, (uint64_t)offset, buf, size);
 	else if (request_may_block())
-		r = staging_write(v, &a, fi->fh, request_unique(), request_current()->resent, (uint64_t)offset, buf,
-				  size);
-	asker_release(&a);
+		r = staging_write(v, &a, fi->fh, (uint64_t)offset, buf, size);
+	call_release(&a);
 	if (has_to_wait(req, r))
 		return;
 	if (r)
@@ -711,7 +703,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 {
 	struct vault *v = vault_of(req);
 	const struct handle *h = handle_get(v->handles, fi->fh);
-	struct asker a;
+	struct call a;
 	int r = 0;
 	(void)ino;
 	(void)datasync;
@@ -719,8 +711,8 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	if (h && staging_to_sync(v, h)) {
 		if (!identify_and_wait(req, &a))
 			return;
-		r = staging_sync(v, &a, fi->fh, request_unique(), request_current()->resent);
-		asker_release(&a);
+		r = staging_sync(v, &a, fi->fh);
+		call_release(&a);
 	}
 	reply_error(req, r);
 }
@@ -739,7 +731,7 @@ static void reply_bytes(fuse_req_t req, size_t size, const char *bytes, size_t l
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-	struct asker a;
+	struct call a;
 	char *value = NULL;
 	size_t len = 0;
 
@@ -750,7 +742,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	if (!identify_and_wait(req, &a))
 		return;
 	int r = names_getxattr(vault_of(req), &a, ino, name, &value, &len);
-	asker_release(&a);
+	call_release(&a);
 	if (r)
 		reply_error(req, r);
 	else
@@ -760,14 +752,14 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	struct asker a;
+	struct call a;
 	char *value = NULL;
 	size_t len = 0;
 
 	if (!identify_and_wait(req, &a))
 		return;
 	int r = names_listxattr(vault_of(req), &a, ino, &value, &len);
-	asker_release(&a);
+	call_release(&a);
 	if (r)
 		reply_error(req, r);
 	else
@@ -807,16 +799,11 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
-	const struct temporary_ask ask = { .parent = parent,
-					   .name = name,
-					   .mode = mode,
-					   .flags = fi->flags,
-					   .unique = request_unique(),
-					   .resent = request_current()->resent };
+	const struct temporary_ask ask = { .parent = parent, .name = name, .mode = mode, .flags = fi->flags };
 	struct vault *v = vault_of(req);
-	const bool replayed = ask.resent && !v->shared->keeper.resend;
+	const bool replayed = request_current()->resent && !v->shared->keeper.resend;
 	struct fuse_entry_param e;
-	struct asker a = { 0 };
+	struct call a = { 0 };
 	uint64_t ino = 0;
 
 	if (refused_read_only(req))
@@ -828,7 +815,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		r = temporary_create(v, &a, &ask, &ino, &fi->fh);
 	if (!r)
 		r = entry_for(v, &a, ino, &e);
-	asker_release(&a);
+	call_release(&a);
 	if (has_to_wait(req, r))
 		return;
 	if (r) {
@@ -843,7 +830,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct asker a = { 0 };
+	struct call a = { 0 };
 
 	if (refused_read_only(req))
 		return;
@@ -851,8 +838,8 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!r && !identify(req, &a))
 		return;
 	if (!r)
-		r = temporary_unlink(vault_of(req), &a, parent, name, request_unique(), request_current()->resent);
-	asker_release(&a);
+		r = temporary_unlink(vault_of(req), &a, parent, name);
+	call_release(&a);
 	if (!has_to_wait(req, r))
 		reply_error(req, r);
 }

@@ -24,6 +24,19 @@ static __thread struct request current;
 
 struct request *request_current(void) { return &current; }
 
+struct call request_call(void)
+{
+	const struct fuse_in_header *in = current.header;
+
+	return (struct call){ .uid = in->uid,
+			      .gid = in->gid,
+			      .tid = (pid_t)in->pid,
+			      .patience = current.patience,
+			      .unique = request_unique(),
+			      .resent = current.resent,
+			      .began = clock_wall() };
+}
+
 uint64_t request_unique(void) { return current.header->unique & ~RESEND_BIT; }
 
 void request_defer_hot(enum patience wants)

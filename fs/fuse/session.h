@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fs/serve/call.h"
 #include "fs/serve/patience.h"
 #include "fs/shared/shared.h"
 
@@ -95,6 +96,8 @@ void request_reply_secret(const void *data, size_t len);
 /* Sends the answers whose time has come; returns how long until the next (ms), -1: there is none. Called by the ticking
  * thread. */
 int session_send_delayed(struct session *s);
+/* The call that the request is, before it is known who asks. */
+struct call request_call(void);
 /* unique without the kernel's resend bit. */
 uint64_t request_unique(void);
 

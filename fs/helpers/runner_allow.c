@@ -227,9 +227,18 @@ static int check_program(const char *path, uint32_t user, char *why, size_t why_
 			snprintf(why, why_len, "%.120s: %s", path, strerror(e));
 		return e == ENOENT || e == ENOTDIR ? -ENOENT : -EPERM;
 	}
-	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111) || (st.st_mode & 022) ||
-	    (st.st_uid != 0 && st.st_uid != user)) {
-		snprintf(why, why_len, "%.120s is not a program that only root, or the user who runs it, can write",
+	if (!S_ISREG(st.st_mode)) {
+		snprintf(why, why_len, "%.120s is %s, not a program", path,
+			 S_ISDIR(st.st_mode) ? "a directory" : "no file");
+		return -EPERM;
+	}
+	if (!(st.st_mode & 0111)) {
+		snprintf(why, why_len, "%.120s is not executable: chmod +x", path);
+		return -EPERM;
+	}
+	if ((st.st_mode & 022) || (st.st_uid != 0 && st.st_uid != user)) {
+		snprintf(why, why_len,
+			 "%.120s can be written by others than root and the user who runs it: chown root, chmod go-w",
 			 path);
 		return -EPERM;
 	}

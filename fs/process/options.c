@@ -21,19 +21,19 @@ const char options_usage[] =
 	"mount(8) has them\n"
 	"  -o nopagecache              refuse sendfile, splice and mmap, so that no value ever lies in the page cache\n"
 	"  -o audit_durability=WHEN    process (default): a record survives any process; fdatasync: the machine too\n"
-	"  -o audit_segment=SIZE       start a new segment of the log at this size (default 16M)\n"
-	"  -o audit_keep=SIZE          keep at most this much of finished segments (default 1G; 0: all), and what is "
-	"younger than\n"
-	"  -o audit_keep_days=DAYS     this many days (default 30; 0: size alone counts); beyond four times SIZE who "
-	"wrote most is refused\n"
+	"  -o audit_segment=SIZE       start a new segment of the log at this size (default 16M, at least 64K)\n"
+	"  -o audit_keep=SIZE          keep at most this much of finished segments (default 1G; 0: all)\n"
+	"  -o audit_keep_days=DAYS     keep what is younger, too (default 30; 0: size alone counts); beyond four "
+	"times\n"
+	"                              audit_keep, whoever wrote most is refused\n"
 	"  -o cipher_cache=SIZE        ciphertext kept in memory (default 16M)\n"
-	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M)\n"
+	"  -o plain_pool=SIZE          locked memory for plaintext (default 64M, at least 8M)\n"
 	"  -o max_read=SIZE            the kernel asks for so much at a time (4K to 128K, default 68K)\n"
 	"  -o locked_memory=KIND       memfd_secret or mlock (default: the best that the kernel has)\n"
 	"  -o users=NAME               run as NAME, NAME-keys, NAME-helper, and programs as NAME-hooks (default "
 	"coffer)\n"
-	"  -o kek=file:PATH            take the key file from here, not from where the store says; or\n"
-	"  -o kek=credential:NAME      from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
+	"  -o kek=file:PATH            take the key file from here, not from where the store says\n"
+	"  -o kek=credential:NAME      take it from $CREDENTIALS_DIRECTORY/NAME, where systemd has put it\n"
 	"  -o watchdog=SECONDS         end a worker that is at one request for longer (default 30; 0: no watchdog)\n"
 	"  -o ino32                    show inode numbers below 2^32, for 32-bit programs that know no larger ones\n"
 	"  -o require_sandbox          do not serve where the kernel lacks Landlock or seccomp\n"
@@ -234,8 +234,16 @@ static void say_what_fits(const char *word, char *why, size_t why_len)
 	const char *form = line + strlen("\n  -o ");
 	const int form_len = (int)strcspn(form, " ");
 	const char *text = form + form_len + strspn(form + form_len, " ");
-	snprintf(why, why_len, "option '%s' does not fit; -o %.*s: %.*s", word, form_len, form,
-		 (int)strcspn(text, "\n"), text);
+	int at = snprintf(why, why_len, "option '%s' does not fit; -o %.*s:", word, form_len, form);
+	/* up to the next option, its lines as one */
+	while (at > 0 && (size_t)at < why_len && *text && *text != '\n') {
+		const int len = (int)strcspn(text, "\n");
+		at += snprintf(why + at, why_len - (size_t)at, " %.*s", len, text);
+		text += len + (text[len] == '\n');
+		if (strncmp(text, "  -o ", 5) == 0 || *text != ' ')
+			break;
+		text += strspn(text, " ");
+	}
 }
 
 static int set_options(struct options *o, const char *list, char *why, size_t why_len)

@@ -20,17 +20,17 @@
 
 /* ---- open ---- */
 
-bool access_wants_hold(struct vault *v, const struct asker *asker, uint64_t ino)
+bool access_wants_hold(struct vault *v, const struct call *call, uint64_t ino)
 {
 	struct stat st;
 
-	return !holds_ready(v->holds, ino) && !vault_is_bell(v, asker->uid, asker->tid) &&
-	       !attr_fill(v, asker, ino, &st) && (st.st_mode & 0600);
+	return !holds_ready(v->holds, ino) && !vault_is_bell(v, call->uid, call->tid) &&
+	       !attr_fill(v, call, ino, &st) && (st.st_mode & 0600);
 }
 
 /* What opening a file of a secret asks: chooses the version and decides, under one table lock, so that name, version
  * and right belong together. */
-static void judge_value(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j)
+static void judge_value(struct vault *v, const struct call *call, const struct open_ask *ask, struct verdict *j)
 {
 	const int mode = ask->flags & O_ACCMODE;
 	const bool reads = mode != O_WRONLY, writes = mode != O_RDONLY;
@@ -50,11 +50,11 @@ static void judge_value(struct vault *v, const struct asker *asker, const struct
 	if (j->error)
 		goto out;
 	if (writes)
-		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
+		vault_decide_locked(v, call_trusted(call), ACTION_SECRETS_SET, j->name, j);
 	j->set_binding = j->binding;
 	const int64_t may_set = j->valid_until;
 	if (!j->error && (reads || copies))
-		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_GET, j->name, j);
+		vault_decide_locked(v, call_trusted(call), ACTION_SECRETS_GET, j->name, j);
 	if (j->error)
 		goto out;
 	if (may_set < j->valid_until)
@@ -83,10 +83,10 @@ out:
 	store_unlock_tables(v->store);
 }
 
-static void judge_own(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct verdict *j,
+static void judge_own(struct vault *v, const struct call *call, const struct open_ask *ask, struct verdict *j,
 		      enum audit_operation *ret_operation, enum handle_kind *ret_kind)
 {
-	const struct identity *who = asker_trusted(asker);
+	const struct identity *who = call_trusted(call);
 	const struct entry *e = entry_of(&ask->inode);
 	*ret_operation = e ? e->operation : 0;
 	*ret_kind = e ? e->kind : HANDLE_NONE;
@@ -100,30 +100,30 @@ static void judge_own(struct vault *v, const struct asker *asker, const struct o
 		j->error = EACCES;
 }
 
-static void fill_handle(struct handle *h, const struct asker *asker, const struct open_ask *ask,
-			const struct verdict *j, enum handle_kind kind)
+static void fill_handle(struct handle *h, const struct call *call, const struct open_ask *ask, const struct verdict *j,
+			enum handle_kind kind)
 {
 	h->ino = ask->ino;
 	h->kind = kind;
 	h->open_flags = (uint32_t)ask->flags;
 	h->secret = j->secret;
-	h->uid = asker->uid;
-	h->gid = asker->gid;
-	h->tid = asker->tid;
-	h->tgid = asker->who ? asker->who->tgid : asker->tid;
-	if (asker->who) {
-		h->start_time = asker->who->start_time;
-		h->user_ns = asker->who->user_ns;
-		h->pid_ns = asker->who->pid_ns;
-		h->mnt_ns = asker->who->mnt_ns;
-		memcpy(h->digest, asker->who->digest, IDENTITY_DIGEST);
-		memcpy(h->reader[0].digest, asker->who->digest, IDENTITY_DIGEST);
+	h->uid = call->uid;
+	h->gid = call->gid;
+	h->tid = call->tid;
+	h->tgid = call->who ? call->who->tgid : call->tid;
+	if (call->who) {
+		h->start_time = call->who->start_time;
+		h->user_ns = call->who->user_ns;
+		h->pid_ns = call->who->pid_ns;
+		h->mnt_ns = call->who->mnt_ns;
+		memcpy(h->digest, call->who->digest, IDENTITY_DIGEST);
+		memcpy(h->reader[0].digest, call->who->digest, IDENTITY_DIGEST);
 	}
 	h->binding = j->set_binding ? j->set_binding : j->binding;
 	h->since = clock_wall();
 	h->opened = clock_monotonic();
-	if (asker->who && asker->who->audit.comm)
-		vault_copy_name(h->comm, sizeof h->comm, asker->who->audit.comm);
+	if (call->who && call->who->audit.comm)
+		vault_copy_name(h->comm, sizeof h->comm, call->who->audit.comm);
 	if (kind == HANDLE_VALUE) {
 		const struct handle_decision decision = { j->epoch, j->valid_until };
 		const int mode = ask->flags & O_ACCMODE;
@@ -140,17 +140,17 @@ static void fill_handle(struct handle *h, const struct asker *asker, const struc
 	}
 }
 
-static int enter(struct vault *v, const struct asker *asker, const struct open_ask *ask, const struct verdict *j,
+static int enter(struct vault *v, const struct call *call, const struct open_ask *ask, const struct verdict *j,
 		 enum handle_kind kind, struct handle **ret_handle)
 {
 	struct handle *h = NULL;
-	struct handle_ask wanted = { .unique = ask->unique,
-				     .neighbour = asker->neighbour,
-				     .uid = asker->uid,
+	struct handle_ask wanted = { .unique = call->unique,
+				     .neighbour = call->neighbour,
+				     .uid = call->uid,
 				     .kind = kind,
 				     .reserved = kind == HANDLE_BELL };
 	int r = handle_new(v->handles, &wanted, &h);
-	if (r == -ENFILE && vault_is_administrator(v, asker_trusted(asker))) {
+	if (r == -ENFILE && vault_is_administrator(v, call_trusted(call))) {
 		wanted.reserved = true;
 		r = handle_new(v->handles, &wanted, &h);
 	}
@@ -158,7 +158,7 @@ static int enter(struct vault *v, const struct asker *asker, const struct open_a
 		r = access_take_back(v, &wanted, &h);
 	if (r)
 		return r;
-	fill_handle(h, asker, ask, j, kind);
+	fill_handle(h, call, ask, j, kind);
 	if (kind == HANDLE_EVENTS) { /* its offsets count from the oldest event that there was when it was opened */
 		uint64_t end;
 		store_events_range(v->store, &h->extra, &end);
@@ -176,37 +176,36 @@ static int enter(struct vault *v, const struct asker *asker, const struct open_a
 	return 0;
 }
 
-int access_open(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct open_grant *ret_grant)
+int access_open(struct vault *v, const struct call *call, const struct open_ask *ask, struct open_grant *ret_grant)
 {
 	struct verdict j = { 0 };
 	struct handle *h = NULL;
 	enum handle_kind kind = HANDLE_VALUE;
 	enum audit_operation operation;
 	const bool writes = (ask->flags & O_ACCMODE) != O_RDONLY;
-	const int64_t began = clock_wall();
 
 	ret_grant->writable = writes;
-	if (ask->resent) {
-		h = handle_by_unique(v->handles, ask->unique, &ret_grant->fh);
+	if (call->resent) {
+		h = handle_by_unique(v->handles, call->unique, &ret_grant->fh);
 		if (h) {
 			ret_grant->kind = (enum handle_kind)h->kind;
 			return 0;
 		}
 	}
 	/* what it has open needs no entry: it is asked for nothing but times */
-	if (vault_is_bell(v, asker->uid, asker->tid)) {
+	if (vault_is_bell(v, call->uid, call->tid)) {
 		ret_grant->kind = HANDLE_BELL;
 		ret_grant->fh = 0;
 		return 0;
 	}
 	if (ask->inode.type == INODE_OWN) {
-		judge_own(v, asker, ask, &j, &operation, &kind);
+		judge_own(v, call, ask, &j, &operation, &kind);
 	} else {
-		judge_value(v, asker, ask, &j);
+		judge_value(v, call, ask, &j);
 		operation = writes ? AUDIT_SECRET_SET : AUDIT_SECRET_GET;
 	}
 	if (!j.error) {
-		int r = enter(v, asker, ask, &j, kind, &h);
+		int r = enter(v, call, ask, &j, kind, &h);
 		if (r)
 			j.error = -r;
 	}
@@ -217,9 +216,7 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 		else
 			j.version = 0;
 	}
-	if (operation &&
-	    vault_record(v, operation, asker->who, &j, ask->unique, ask->resent, began, &ret_grant->delay_ms) &&
-	    !j.error)
+	if (operation && vault_record(v, call, operation, &j, &ret_grant->delay_ms) && !j.error)
 		j.error = EIO;
 	if (j.error) {
 		if (h)
@@ -229,17 +226,15 @@ int access_open(struct vault *v, const struct asker *asker, const struct open_as
 	ret_grant->kind = kind;
 	ret_grant->fh = handle_publish(v->handles, h);
 	if (kind == HANDLE_VALUE)
-		vault_note_known(v, asker->neighbour);
-	if (writes && kind == HANDLE_VALUE && asker->who)
-		v->openers[(uint32_t)ret_grant->fh] = identity_ref(asker->who);
+		vault_note_known(v, call->neighbour);
+	if (writes && kind == HANDLE_VALUE && call->who)
+		v->openers[(uint32_t)ret_grant->fh] = identity_ref(call->who);
 	return 0;
 }
 
-static bool move(struct vault *v, const struct asker *asker, struct handle *h, uint64_t fh, uint64_t unique,
-		 bool resent)
+static bool move(struct vault *v, const struct call *call, struct handle *h, uint64_t fh)
 {
-	const struct identity *who = asker_trusted(asker);
-	const int64_t began = clock_wall();
+	const struct identity *who = call_trusted(call);
 	struct verdict j = { 0 };
 
 	if (!who || memcmp(h->digest, who->digest, IDENTITY_DIGEST))
@@ -248,10 +243,10 @@ static bool move(struct vault *v, const struct asker *asker, struct handle *h, u
 					.ino = h->ino,
 					.flags = (int)h->open_flags };
 	const uint32_t before = handle_shown(h).version;
-	judge_value(v, asker, &again, &j);
+	judge_value(v, call, &again, &j);
 	/* the record before the move: what may be read from then on is known. A refusal is none: the file stays what it
 	 * is, and its next read is judged */
-	if (j.error || !j.version || vault_record(v, AUDIT_SECRET_GET, asker->who, &j, unique, resent, began, NULL) ||
+	if (j.error || !j.version || vault_record(v, call, AUDIT_SECRET_GET, &j, NULL) ||
 	    !handle_move(v->handles, fh, j.version, j.size))
 		return false;
 	access_keep_decision(h, who, ACTION_SECRETS_GET, &j);
@@ -259,10 +254,10 @@ static bool move(struct vault *v, const struct asker *asker, struct handle *h, u
 	return true;
 }
 
-bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent)
+bool access_move(struct vault *v, const struct call *call, uint64_t fh)
 {
 	struct handle *h = handle_hold(v->handles, fh);
-	const bool moved = h && move(v, asker, h, fh, unique, resent);
+	const bool moved = h && move(v, call, h, fh);
 
 	if (h)
 		handle_let(v->handles, h);

@@ -2,14 +2,12 @@
 #ifndef COFFER_FS_SERVE_ACCESS_H
 #define COFFER_FS_SERVE_ACCESS_H
 
-#include "fs/serve/asker.h"
+#include "fs/serve/call.h"
 
 struct open_ask {
 	struct inode inode;
 	uint64_t ino;
 	int flags;
-	uint64_t unique;
-	bool resent;
 };
 struct open_grant {
 	uint64_t fh;
@@ -18,15 +16,15 @@ struct open_grant {
 	uint32_t delay_ms;
 };
 
-/* The asker could open it, and then have a lease on it, for the bell does not hold it yet: holds_take
+/* The call could open it, and then have a lease on it, for the bell does not hold it yet: holds_take
  * (fs/serve/holds.h) comes first. */
-bool access_wants_hold(struct vault *v, const struct asker *asker, uint64_t ino);
+bool access_wants_hold(struct vault *v, const struct call *call, uint64_t ino);
 /* Decides, records, and enters the handle. 0 or negative errno. */
-int access_open(struct vault *v, const struct asker *asker, const struct open_ask *ask, struct open_grant *ret_grant);
+int access_open(struct vault *v, const struct call *call, const struct open_ask *ask, struct open_grant *ret_grant);
 
 /* An open `current` that nobody has read yet shows its newest version from now on: decided and recorded as an open.
  * False: it stays as it is. */
-bool access_move(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent);
+bool access_move(struct vault *v, const struct call *call, uint64_t fh);
 
 /* The handle's end: forgets it, wipes what nobody reads any more. Staged bytes are staging.c's. */
 void access_close(struct vault *v, uint64_t fh);

@@ -9,7 +9,7 @@
  * it. */
 int at_lookup(struct vault *v, const struct inode *dir, const char *name, struct inode *ret);
 /* Only the present epoch is listed in at/ (each one that was can be named), and in an epoch's directory only what the
- * asker may list. */
+ * call may list. */
 void at_list(struct vault *v, const struct identity *who, const struct inode *dir, uint64_t offset,
 	     int (*fn)(const struct names_entry *e, void *arg), void *arg);
 

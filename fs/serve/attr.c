@@ -29,17 +29,17 @@ static void fill_dir(struct stat *st, int64_t ns)
 
 /* Who may use the file sees itself as its owner, so that ssh and databases take it as it is; anybody else sees root and
  * nothing. */
-static void fill_file(struct stat *st, const struct asker *asker, bool can_read, bool can_write)
+static void fill_file(struct stat *st, const struct call *call, bool can_read, bool can_write)
 {
 	st->st_mode = S_IFREG;
 	st->st_nlink = 1;
 	st->st_blksize = 4096;
 	st->st_blocks = (st->st_size + 511) / 512;
-	if (!asker || (!can_read && !can_write))
+	if (!call || (!can_read && !can_write))
 		return;
 	st->st_mode |= (can_read ? 0400u : 0) | (can_write ? 0200u : 0);
-	st->st_uid = asker->uid;
-	st->st_gid = asker->gid;
+	st->st_uid = call->uid;
+	st->st_gid = call->gid;
 }
 
 /* Of the vault's own. They belong to root, whoever looks: the kernel gives a lease, which keeps others' opens waiting,
@@ -57,9 +57,9 @@ static void fill_marker(struct stat *st)
 	st->st_size = sizeof BELL_MARKER_LEADS - 1;
 }
 
-static action_set actions_on(struct vault *v, const struct asker *asker, const char *name)
+static action_set actions_on(struct vault *v, const struct call *call, const char *name)
 {
-	const struct identity *who = asker ? asker_trusted(asker) : NULL;
+	const struct identity *who = call ? call_trusted(call) : NULL;
 	return who ? policy_actions(store_policy(v->store), &who->policy, name, clock_wall()) : 0;
 }
 
@@ -73,29 +73,29 @@ static int64_t since(const struct vault *v, const struct inode *i, const struct 
 	return c ? c->created : s->created;
 }
 
-static action_set uses_of(struct vault *v, const struct asker *asker, const struct catalog_secret *s)
+static action_set uses_of(struct vault *v, const struct call *call, const struct catalog_secret *s)
 {
 	const action_set uses = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_SET) |
 				ACTION_BIT(ACTION_SECRETS_LIST);
 
-	return s->deleted ? 0 : actions_on(v, asker, s->name) & uses; /* nobody opens what is deleted */
+	return s->deleted ? 0 : actions_on(v, call, s->name) & uses; /* nobody opens what is deleted */
 }
 
 /* A version never grows a right to write. */
-static void fill_value(struct vault *v, const struct asker *asker, const struct inode *i,
-		       const struct catalog_secret *s, const struct catalog_version *c, struct stat *st)
+static void fill_value(struct vault *v, const struct call *call, const struct inode *i, const struct catalog_secret *s,
+		       const struct catalog_version *c, struct stat *st)
 {
-	const action_set can = uses_of(v, asker, s);
+	const action_set can = uses_of(v, call, s);
 	st->st_size = c ? c->size : 0;
 	/* since when there is a version is for those who may read or write it: what others see says nothing */
 	set_times(st, !can ? v->shared->keeper.started : since(v, i, s, c));
-	fill_file(st, asker, can & ACTION_BIT(ACTION_SECRETS_GET),
+	fill_file(st, call, can & ACTION_BIT(ACTION_SECRETS_GET),
 		  i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
 	if (i->type == INODE_CURRENT)
 		st->st_nlink = links_of(v, s->id);
 }
 
-static int fill_own(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)
+static int fill_own(struct vault *v, const struct call *call, const struct inode *i, struct stat *st)
 {
 	const struct entry *e = entry_of(i);
 
@@ -111,13 +111,13 @@ static int fill_own(struct vault *v, const struct asker *asker, const struct ino
 	}
 	set_times(st, shown.changed);
 	st->st_size = (off_t)shown.size;
-	fill_own_file(st, entry_may_open(v, asker, e) ? e->mode : 0);
+	fill_own_file(st, entry_may_open(v, call, e) ? e->mode : 0);
 	if (!e->measure && !e->render)
 		st->st_blocks = 0;
 	return 0;
 }
 
-static int fill_secret(struct vault *v, const struct asker *asker, const struct inode *i, struct stat *st)
+static int fill_secret(struct vault *v, const struct call *call, const struct inode *i, struct stat *st)
 {
 	const struct catalog_secret *s = store_get(v->store, i->secret);
 	const struct catalog_version *c = NULL;
@@ -133,11 +133,11 @@ static int fill_secret(struct vault *v, const struct asker *asker, const struct 
 	c = catalog_version(s, i->type == INODE_VERSION ? i->low : s->current);
 	if (i->type == INODE_VERSION && (!c || c->destroyed))
 		return -ENOENT;
-	fill_value(v, asker, i, s, c, st);
+	fill_value(v, call, i, s, c, st);
 	return 0;
 }
 
-int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat)
+int attr_fill_locked(struct vault *v, const struct call *call, uint64_t ino, struct stat *ret_stat)
 {
 	struct stat st = { .st_ino = inode_shown(ino, v->options && v->options->ino32) };
 	struct inode i;
@@ -150,31 +150,30 @@ int attr_fill_locked(struct vault *v, const struct asker *asker, uint64_t ino, s
 	else if (at_is_volatile(&i))
 		fill_dir(&st, v->shared->keeper.started);
 	else if (i.type == INODE_TEMP)
-		r = temporary_stat(v, asker, ino, &st);
+		r = temporary_stat(v, call, ino, &st);
 	else if (i.type == INODE_MARKER)
 		fill_marker(&st);
 	else if (i.type == INODE_REQUEST)
-		r = fill_own(v, asker, &(struct inode){ .type = INODE_OWN, .low = OWN_CTL }, &st);
+		r = fill_own(v, call, &(struct inode){ .type = INODE_OWN, .low = OWN_CTL }, &st);
 	else if (i.type == INODE_OWN)
-		r = fill_own(v, asker, &i, &st);
+		r = fill_own(v, call, &i, &st);
 	else
-		r = fill_secret(v, asker, &i, &st);
+		r = fill_secret(v, call, &i, &st);
 	if (!r)
 		*ret_stat = st;
 	return r;
 }
 
-int attr_fill(struct vault *v, const struct asker *asker, uint64_t ino, struct stat *ret_stat)
+int attr_fill(struct vault *v, const struct call *call, uint64_t ino, struct stat *ret_stat)
 {
 	store_rdlock(v->store);
-	int r = attr_fill_locked(v, asker, ino, ret_stat);
+	int r = attr_fill_locked(v, call, ino, ret_stat);
 	store_unlock_tables(v->store);
 	return r;
 }
 
 /* Of an older version, under the table lock. */
-static int fill_version(struct vault *v, const struct asker *asker, uint64_t ino, uint32_t version,
-			struct stat *ret_stat)
+static int fill_version(struct vault *v, const struct call *call, uint64_t ino, uint32_t version, struct stat *ret_stat)
 {
 	struct stat st = { .st_ino = inode_shown(ino, v->options && v->options->ino32) };
 	struct inode i;
@@ -182,17 +181,17 @@ static int fill_version(struct vault *v, const struct asker *asker, uint64_t ino
 
 	if (!s)
 		return -ENOENT;
-	fill_value(v, asker, &i, s, catalog_version(s, version), &st);
+	fill_value(v, call, &i, s, catalog_version(s, version), &st);
 	*ret_stat = st;
 	return 0;
 }
 
-int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, const struct attr_shown *shown,
+int attr_fill_shown(struct vault *v, const struct call *call, uint64_t ino, const struct attr_shown *shown,
 		    struct stat *ret_stat)
 {
 	store_rdlock(v->store);
-	int r = shown->version ? fill_version(v, asker, ino, shown->version, ret_stat)
-			       : attr_fill_locked(v, asker, ino, ret_stat);
+	int r = shown->version ? fill_version(v, call, ino, shown->version, ret_stat)
+			       : attr_fill_locked(v, call, ino, ret_stat);
 	store_unlock_tables(v->store);
 	if (!r && (shown->version || shown->size)) {
 		ret_stat->st_size = shown->size;
@@ -201,26 +200,26 @@ int attr_fill_shown(struct vault *v, const struct asker *asker, uint64_t ino, co
 	return r;
 }
 
-int64_t attr_born(struct vault *v, const struct asker *asker, uint64_t ino)
+int64_t attr_born(struct vault *v, const struct call *call, uint64_t ino)
 {
-	int64_t born = INT64_MIN;
 	struct inode i;
 
 	if (!inode_unpack(ino, &i) ||
 	    (i.type != INODE_SECRET && i.type != INODE_VERSIONS && i.type != INODE_CURRENT && i.type != INODE_VERSION))
-		return born;
+		return INT64_MIN;
+	int64_t born = v->shared->keeper.started;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, i.secret);
 	const struct catalog_version *c = s && i.type == INODE_VERSION ? catalog_version(s, i.low) : NULL;
-	if (s && uses_of(v, asker, s) && (i.type != INODE_VERSION || (c && !c->destroyed)))
+	if (s && uses_of(v, call, s) && (i.type != INODE_VERSION || (c && !c->destroyed)))
 		born = c ? c->created : s->created;
 	store_unlock_tables(v->store);
 	return born;
 }
 
-bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
+bool attr_may_set(struct vault *v, const struct call *call, uint64_t ino)
 {
-	const struct identity *who = asker_trusted(asker);
+	const struct identity *who = call_trusted(call);
 	const struct catalog_secret *s;
 	struct inode i;
 	bool may = false;
@@ -233,22 +232,22 @@ bool attr_may_set(struct vault *v, const struct asker *asker, uint64_t ino)
 		      POLICY_ALLOW;
 	else if (i.type != INODE_OWN && i.type != INODE_TEMP && !at_is_volatile(&i) &&
 		 (s = store_get(v->store, i.secret)))
-		may = actions_on(v, asker, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
+		may = actions_on(v, call, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
 	store_unlock_tables(v->store);
 	return may;
 }
 
 /* What a listing would say: there is something to list for the caller, or could be. Indexers (plocate) believe it. */
-static bool may_list(struct vault *v, const struct asker *asker, const struct inode *i)
+static bool may_list(struct vault *v, const struct call *call, const struct inode *i)
 {
-	const struct identity *who = asker_trusted(asker);
+	const struct identity *who = call_trusted(call);
 	const struct catalog_secret *s;
 	bool may = false;
 
 	store_rdlock(v->store);
 	if (i->type == INODE_VERSIONS)
 		may = (s = store_get(v->store, i->secret)) &&
-		      (actions_on(v, asker, s->name) &
+		      (actions_on(v, call, s->name) &
 		       (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET)));
 	else if (i->type == INODE_ROOT || i->type == INODE_EPOCH || (i->type == INODE_OWN && i->low == OWN_DELETED))
 		may = who && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST,
@@ -259,20 +258,20 @@ static bool may_list(struct vault *v, const struct asker *asker, const struct in
 	return may;
 }
 
-int attr_access(struct vault *v, const struct asker *asker, uint64_t ino, int mask)
+int attr_access(struct vault *v, const struct call *call, uint64_t ino, int mask)
 {
 	struct stat st;
 	struct inode i;
-	int r = attr_fill(v, asker, ino, &st);
+	int r = attr_fill(v, call, ino, &st);
 
 	if (r || !inode_unpack(ino, &i))
 		return r ? r : -ENOENT;
 	if (inode_is_dir(&i)) {
-		if ((mask & R_OK) && !may_list(v, asker, &i))
+		if ((mask & R_OK) && !may_list(v, call, &i))
 			return -EACCES;
 		if (!(mask & W_OK))
 			return 0;
-		return (i.type == INODE_ROOT || i.type == INODE_SECRET) && attr_may_set(v, asker, ino) ? 0 : -EACCES;
+		return (i.type == INODE_ROOT || i.type == INODE_SECRET) && attr_may_set(v, call, ino) ? 0 : -EACCES;
 	}
 	if (((mask & R_OK) && !(st.st_mode & 0400)) || ((mask & W_OK) && !(st.st_mode & 0200)) || (mask & X_OK))
 		return -EACCES;

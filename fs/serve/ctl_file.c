@@ -92,7 +92,7 @@ static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 
 enum taken { TAKEN_NONE, TAKEN_SHARE, TAKEN_RESERVE };
 
-static enum taken take_share(struct vault *v, const struct asker *asker, const struct handle *h)
+static enum taken take_share(struct vault *v, const struct call *call, const struct handle *h)
 {
 	struct shares *s = shares_of(v);
 
@@ -101,7 +101,7 @@ static enum taken take_share(struct vault *v, const struct asker *asker, const s
 	const bool room = shares_taken(s) + v->ctl_reserved < CTL_BUFFERS;
 	if (room && shares_take(s, h->neighbour, 1, SHARE_ORDINARY))
 		return TAKEN_SHARE;
-	if (room && v->ctl_reserved < CTL_BUFFERS_RESERVE && vault_is_administrator(v, asker_trusted(asker))) {
+	if (room && v->ctl_reserved < CTL_BUFFERS_RESERVE && vault_is_administrator(v, call_trusted(call))) {
 		v->ctl_reserved++;
 		return TAKEN_RESERVE;
 	}
@@ -125,7 +125,7 @@ static bool is_taken(struct vault *v, uint64_t ino)
 	return false;
 }
 
-int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
+int ctl_file_open(struct vault *v, const struct call *call, uint64_t fh)
 {
 	struct handle *h = ctl_handle(v, fh);
 	struct ctl_buffer *b = v->shared->ctl;
@@ -139,7 +139,7 @@ int ctl_file_open(struct vault *v, const struct asker *asker, uint64_t fh)
 	pthread_mutex_lock(&v->ctl_lock);
 	if (is_taken(v, h->ino))
 		r = -EBUSY;
-	else if ((taken = take_share(v, asker, h)) == TAKEN_NONE)
+	else if ((taken = take_share(v, call, h)) == TAKEN_NONE)
 		r = -ENFILE;
 	if (!r) {
 		while (b->owner) /* there are as many as there are shares */
@@ -199,9 +199,9 @@ static void end_use(struct vault *v, const struct ctl_buffer *b)
 }
 
 /* One process speaks, whatever happens to its descriptor: a setuid program must not lend it its voice. */
-static bool same_process(const struct asker *a, const struct handle *h)
+static bool same_process(const struct call *a, const struct handle *h)
 {
-	const struct identity *w = asker_trusted(a);
+	const struct identity *w = call_trusted(a);
 	return w && w->full && w->uid == h->uid && w->gid == h->gid && w->tgid == h->tgid &&
 	       w->start_time == h->start_time && w->start_time && w->user_ns == h->user_ns && w->pid_ns == h->pid_ns &&
 	       w->mnt_ns == h->mnt_ns;
@@ -218,17 +218,17 @@ static void in_order(void) { atomic_signal_fence(memory_order_seq_cst); }
 
 /* What may not be stored is not staged either: the disk is not for strangers to fill. The answer is a refusal, if the
  * policy then still says so. */
-static void begin_value(struct vault *v, const struct asker *asker, struct ctl_buffer *b)
+static void begin_value(struct vault *v, const struct call *call, struct ctl_buffer *b)
 {
 	char why[128];
 	uint64_t n = 0;
 	bool good = b->len <= CTL_LINE_MAX && !ctl_value_length((const char *)b->line, b->len, &n, why, sizeof why);
 	b->value_len = good ? n : NO_LENGTH;
-	b->refused = good && n && !ctl_may_stage(&v->ctl, asker->who, (const char *)b->line, b->len);
+	b->refused = good && n && !ctl_may_stage(&v->ctl, call->who, (const char *)b->line, b->len);
 }
 
 /* Bytes of the line, up to and with its newline; what follows belongs to the value. */
-static void gather_line(struct vault *v, const struct asker *asker, struct ctl_buffer *b, const uint8_t **data,
+static void gather_line(struct vault *v, const struct call *call, struct ctl_buffer *b, const uint8_t **data,
 			size_t *len)
 {
 	const uint8_t *newline = memchr(*data, '\n', *len);
@@ -242,7 +242,7 @@ static void gather_line(struct vault *v, const struct asker *asker, struct ctl_b
 	b->len += (uint32_t)take;
 	if (newline) {
 		in_order();
-		begin_value(v, asker, b);
+		begin_value(v, call, b);
 		in_order();
 		b->complete = 1;
 		*len -= (size_t)(newline - *data) + 1;
@@ -309,14 +309,14 @@ struct piece {
 	size_t len;
 };
 
-static int write_piece(struct vault *v, const struct asker *asker, struct handle *h, struct ctl_buffer *b,
+static int write_piece(struct vault *v, const struct call *call, struct handle *h, struct ctl_buffer *b,
 		       const struct piece *p)
 {
 	const uint64_t unique = p->unique;
 	const uint8_t *data = p->data;
 	size_t len = p->len;
 
-	if (b->dead || !same_process(asker, h)) {
+	if (b->dead || !same_process(call, h)) {
 		b->dead = 1;
 		return -EPERM;
 	}
@@ -324,7 +324,7 @@ static int write_piece(struct vault *v, const struct asker *asker, struct handle
 		return 0;
 	if (h->extra2) /* the answer has been begun: one open, one request */
 		return -EPERM;
-	if (asker->patience < patience_for(b, data, len))
+	if (call->patience < patience_for(b, data, len))
 		return -EAGAIN;
 	int r = pass_over(b, unique, p->offset, &data, &len);
 	if (r)
@@ -336,7 +336,7 @@ static int write_piece(struct vault *v, const struct asker *asker, struct handle
 	b->under_way = unique;
 	in_order();
 	if (!b->complete)
-		gather_line(v, asker, b, &data, &len);
+		gather_line(v, call, b, &data, &len);
 	if (b->complete && len)
 		r = stage_value(v, h, b, unique, data, len);
 	if (r) {
@@ -349,8 +349,8 @@ static int write_piece(struct vault *v, const struct asker *asker, struct handle
 	return 0;
 }
 
-int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, uint64_t offset,
-		   const uint8_t *data, size_t len)
+int ctl_file_write(struct vault *v, const struct call *call, uint64_t fh, uint64_t offset, const uint8_t *data,
+		   size_t len)
 {
 	struct handle *h = ctl_handle(v, fh);
 	struct ctl_buffer *b = NULL;
@@ -358,14 +358,14 @@ int ctl_file_write(struct vault *v, const struct asker *asker, uint64_t fh, uint
 
 	if (r)
 		return r;
-	r = write_piece(v, asker, h, b,
-			&(struct piece){ .unique = unique, .offset = offset, .data = data, .len = len });
+	r = write_piece(v, call, h, b,
+			&(struct piece){ .unique = call->unique, .offset = offset, .data = data, .len = len });
 	end_use(v, b);
 	return r;
 }
 
-static int execute(struct vault *v, const struct asker *asker, const struct handle *h, const struct ctl_buffer *b,
-		   uint64_t unique, bool resent, char **ret_text, size_t *ret_len)
+static int execute(struct vault *v, const struct call *call, const struct handle *h, const struct ctl_buffer *b,
+		   char **ret_text, size_t *ret_len)
 {
 	if (b->len > CTL_LINE_MAX)
 		return ctl_error_answer(E2BIG, "the request's line is longer than 65536 bytes", ret_text, ret_len);
@@ -382,10 +382,10 @@ static int execute(struct vault *v, const struct asker *asker, const struct hand
 		.value_len = b->value_len != NO_LENGTH ? b->value_got : 0,
 		.value_error = -(int)b->error,
 		.refused = b->refused != 0,
-		.unique = unique,
-		.resent = resent,
+		.unique = call->unique,
+		.resent = call->resent,
 	};
-	return ctl_execute(&v->ctl, asker->who, &request, ret_text, ret_len);
+	return ctl_execute(&v->ctl, call->who, &request, ret_text, ret_len);
 }
 
 struct wanted {
@@ -394,14 +394,14 @@ struct wanted {
 	bool resent;
 };
 
-static int read_piece(struct vault *v, const struct asker *asker, struct handle *h, struct ctl_buffer *b,
+static int read_piece(struct vault *v, const struct call *call, struct handle *h, struct ctl_buffer *b,
 		      const struct wanted *w, struct read_result *ret_result)
 {
 	const uint64_t fh = w->fh, offset = w->offset;
 	char *text;
 	size_t len;
 
-	if (b->dead || !same_process(asker, h)) {
+	if (b->dead || !same_process(call, h)) {
 		b->dead = 1;
 		return -EPERM;
 	}
@@ -415,7 +415,7 @@ static int read_piece(struct vault *v, const struct asker *asker, struct handle 
 		/* the worker that had the answer is gone: the client asks again, with the same id */
 		return -ESTALE;
 	if (r == -ENOENT) {
-		r = execute(v, asker, h, b, w->unique, w->resent, &text, &len);
+		r = execute(v, call, h, b, &text, &len);
 		if (!r)
 			r = answers_put_done(v->answers, fh, h->neighbour, text, len);
 		if (!r)
@@ -425,8 +425,8 @@ static int read_piece(struct vault *v, const struct asker *asker, struct handle 
 	return r;
 }
 
-int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent,
-		  uint64_t offset, size_t size, struct read_result *ret_result)
+int ctl_file_read(struct vault *v, const struct call *call, uint64_t fh, uint64_t offset, size_t size,
+		  struct read_result *ret_result)
 {
 	struct handle *h = ctl_handle(v, fh);
 	struct ctl_buffer *b = NULL;
@@ -434,9 +434,11 @@ int ctl_file_read(struct vault *v, const struct asker *asker, uint64_t fh, uint6
 
 	if (r)
 		return r;
-	r = read_piece(v, asker, h, b,
-		       &(struct wanted){ .fh = fh, .unique = unique, .offset = offset, .size = size, .resent = resent },
-		       ret_result);
+	r = read_piece(
+		v, call, h, b,
+		&(struct wanted){
+			.fh = fh, .unique = call->unique, .offset = offset, .size = size, .resent = call->resent },
+		ret_result);
 	end_use(v, b);
 	return r;
 }

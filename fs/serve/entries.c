@@ -148,9 +148,9 @@ const struct entry *entry_of(const struct inode *i)
 	return i->type == INODE_OWN && i->low < OWN_END && entries[i->low].name ? &entries[i->low] : NULL;
 }
 
-bool entry_may_open(struct vault *v, const struct asker *asker, const struct entry *e)
+bool entry_may_open(struct vault *v, const struct call *call, const struct entry *e)
 {
-	const struct identity *who = asker ? asker_trusted(asker) : NULL;
+	const struct identity *who = call ? call_trusted(call) : NULL;
 
 	if (!who || !e->needs)
 		return who != NULL;

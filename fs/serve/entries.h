@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fs/serve/asker.h"
+#include "fs/serve/call.h"
 #include "store/audit/record.h"
 
 struct entry_shown {
@@ -41,7 +41,7 @@ extern const struct entry entries[];
 
 /* NULL: no inode of the vault's own. */
 const struct entry *entry_of(const struct inode *i);
-/* As what stat shows of it to the asker (NULL: a stranger), under the table lock. */
-bool entry_may_open(struct vault *v, const struct asker *asker, const struct entry *e);
+/* As what stat shows of it to the call (NULL: a stranger), under the table lock. */
+bool entry_may_open(struct vault *v, const struct call *call, const struct entry *e);
 
 #endif

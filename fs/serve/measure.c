@@ -26,18 +26,19 @@ static const struct handle *reader(struct vault *v, uint64_t fh, uint32_t secret
 }
 
 /* Who asks, if that is known without a wait: others wait for the lock of a file whose end is looked for. */
-static bool move(struct vault *v, const struct asker *asker, uint64_t fh, const struct measure_ask *ask)
+static bool move(struct vault *v, const struct call *call, uint64_t fh, const struct measure_ask *ask)
 {
-	struct asker a = *asker;
+	struct call a = *call;
 
 	if (!ask->may_record)
 		return false;
 	if (a.who)
-		return access_move(v, &a, fh, ask->unique, ask->resent);
-	if (asker_identify(v, a.uid, a.gid, a.tid, WAITS_FOR_NOTHING, &a))
+		return access_move(v, &a, fh);
+	a.patience = WAITS_FOR_NOTHING;
+	if (call_identify(v, &a))
 		return false;
-	const bool moved = access_move(v, &a, fh, ask->unique, ask->resent);
-	asker_release(&a);
+	const bool moved = access_move(v, &a, fh);
+	call_release(&a);
 	return moved;
 }
 
@@ -57,16 +58,16 @@ static void note(struct vault *v, uint32_t secret, bool older)
 		atomic_store(&v->told[slot_of(secret)], 0);
 }
 
-static struct attr_shown choose(struct vault *v, const struct asker *asker, const struct measure_ask *ask,
+static struct attr_shown choose(struct vault *v, const struct call *call, const struct measure_ask *ask,
 				uint32_t secret, bool *ret_older)
 {
-	const struct identity *who = asker_trusted(asker);
+	const struct identity *who = call_trusted(call);
 	uint64_t fh = ask->fh;
 	bool own = fh != 0;
 
 	*ret_older = false;
 	if (!fh && who)
-		fh = handle_last(v->handles, secret, asker->tid, who->tgid, &own);
+		fh = handle_last(v->handles, secret, call->tid, who->tgid, &own);
 	const struct handle *h = reader(v, fh, secret);
 	if (!h)
 		return newest;
@@ -74,7 +75,7 @@ static struct attr_shown choose(struct vault *v, const struct asker *asker, cons
 	struct handle_shown shown = handle_shown(h);
 	if (!is_newest(v, secret, shown.version)) {
 		const bool certain = ask->fh || (own && !shown.begun); /* whose size is asked for */
-		if (own && !shown.begun && move(v, asker, fh, ask))
+		if (own && !shown.begun && move(v, call, fh, ask))
 			shown = handle_shown(h);
 		else if ((shown.ended && !ask->fh) ||
 			 clock_monotonic() - h->opened > (certain ? MEASURE_LONG_NS : MEASURE_NS))
@@ -88,7 +89,7 @@ static struct attr_shown choose(struct vault *v, const struct asker *asker, cons
 
 bool measure_asks(const struct inode *i, bool named) { return !inode_is_dir(i) && (!named || made_is(i)); }
 
-int measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask, struct attr_shown *ret_shown)
+int measure(struct vault *v, const struct call *call, const struct measure_ask *ask, struct attr_shown *ret_shown)
 {
 	size_t size = 0;
 	struct inode i;
@@ -98,13 +99,13 @@ int measure(struct vault *v, const struct asker *asker, const struct measure_ask
 	if (!inode_unpack(ask->ino, &i))
 		return 0;
 	if (made_is(&i)) {
-		const int r = made_size(v, asker, &i, ask->fh, ask->may_block, &size);
+		const int r = made_size(v, call, &i, ask->fh, ask->may_block, &size);
 		ret_shown->size = r ? 0 : (uint32_t)size;
 		return r == -EAGAIN ? r : 0;
 	}
 	if (i.type != INODE_CURRENT)
 		return 0;
-	*ret_shown = choose(v, asker, ask, i.secret, &older);
+	*ret_shown = choose(v, call, ask, i.secret, &older);
 	note(v, i.secret, older);
 	return 0;
 }

@@ -29,15 +29,15 @@
 /* fh: the open file that is named, 0: none. may_record, may_block: the thread may wait for a record; for whatever makes
  * a text. */
 struct measure_ask {
-	uint64_t ino, fh, unique;
-	bool resent, may_record, may_block;
+	uint64_t ino, fh;
+	bool may_record, may_block;
 };
 
 /* Must it be known who asks? Not of a file that is named: while lseek looks for its end, others wait for its lock. */
 bool measure_asks(const struct inode *i, bool named);
-/* asker: as far as is known; one in doubt has nothing open. 0; -EAGAIN: only a thread that may block. Waits for no more
+/* call: as far as is known; one in doubt has nothing open. 0; -EAGAIN: only a thread that may block. Waits for no more
  * than a record, else. */
-int measure(struct vault *v, const struct asker *asker, const struct measure_ask *ask, struct attr_shown *ret_shown);
+int measure(struct vault *v, const struct call *call, const struct measure_ask *ask, struct attr_shown *ret_shown);
 
 /* Was an older size of a secret's `current` told last? */
 bool measure_told_older(const struct vault *v, uint32_t secret);

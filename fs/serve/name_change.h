@@ -17,9 +17,8 @@ struct name_change {
 };
 
 /* Waits for the database, but to refuse: that is done at once, for the kernel holds the directories' locks meanwhile.
- * 0, also when an earlier worker did it; -EAGAIN: only a thread that may wait for all can do it (asker's patience);
+ * 0, also when an earlier worker did it; -EAGAIN: only a thread that may wait for all can do it (call's patience);
  * -EACCES, -ENOKEY, -EIO, or what run says. */
-int name_change(struct vault *v, const struct asker *asker, const struct name_change *change, uint64_t unique,
-		bool resent);
+int name_change(struct vault *v, const struct call *call, const struct name_change *change);
 
 #endif

@@ -242,10 +242,10 @@ static int until_full(const struct names_entry *e, void *arg)
 /* Behind what each secret has; the place in the table is the offset. */
 #define TEMPS_FROM 16u
 
-static int list_temps(struct vault *v, const struct asker *asker, const struct catalog_secret *s, uint64_t offset,
+static int list_temps(struct vault *v, const struct call *call, const struct catalog_secret *s, uint64_t offset,
 		      entry_fn fn, void *arg)
 {
-	const struct identity *who = asker_trusted(asker);
+	const struct identity *who = call_trusted(call);
 	uint32_t at = offset > TEMPS_FROM ? (uint32_t)(offset - TEMPS_FROM) : 0;
 	struct temp t;
 	int may_set = -1; /* not asked yet */
@@ -254,7 +254,7 @@ static int list_temps(struct vault *v, const struct asker *asker, const struct c
 		if (may_set < 0)
 			may_set = (policy_actions(store_policy(v->store), &who->policy, s->name, clock_wall()) &
 				   ACTION_BIT(ACTION_SECRETS_SET)) != 0;
-		if (!temporary_listed(asker, &t, may_set))
+		if (!temporary_listed(call, &t, may_set))
 			continue;
 		struct inode i = { .type = INODE_TEMP,
 				   .secret = (uint32_t)(t.id >> 28),
@@ -265,8 +265,8 @@ static int list_temps(struct vault *v, const struct asker *asker, const struct c
 	return 0;
 }
 
-static int list_secret(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t offset,
-		       entry_fn fn, void *arg)
+static int list_secret(struct vault *v, const struct call *call, const struct inode *dir, uint64_t offset, entry_fn fn,
+		       void *arg)
 {
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	if (!s)
@@ -279,7 +279,7 @@ static int list_secret(struct vault *v, const struct asker *asker, const struct 
 	struct stopping stopping = { fn, arg, &full };
 	if (offset < TEMPS_FROM)
 		list_fixed(e, 2, offset, until_full, &stopping);
-	return full ? 0 : list_temps(v, asker, s, offset, fn, arg);
+	return full ? 0 : list_temps(v, call, s, offset, fn, arg);
 }
 
 static int list_own(uint64_t offset, entry_fn fn, void *arg)
@@ -322,9 +322,9 @@ uint64_t names_opendir(struct vault *v, uint32_t uid, uint32_t gid, pid_t tid, u
 	return handle_publish(v->handles, h);
 }
 
-static void judge_listing(struct vault *v, const struct asker *asker, const struct inode *dir, struct verdict *j)
+static void judge_listing(struct vault *v, const struct call *call, const struct inode *dir, struct verdict *j)
 {
-	const struct identity *who = asker_trusted(asker);
+	const struct identity *who = call_trusted(call);
 
 	if (dir->type == INODE_VERSIONS) {
 		const struct catalog_secret *s = store_get(v->store, dir->secret);
@@ -346,40 +346,39 @@ static void judge_listing(struct vault *v, const struct asker *asker, const stru
 }
 
 /* 0, or -EIO: it would list names, and that cannot be logged. */
-static int record_listing(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t unique,
-			  bool resent)
+static int record_listing(struct vault *v, const struct call *call, const struct inode *dir)
 {
 	struct verdict j = { 0 };
 
 	store_rdlock(v->store);
-	judge_listing(v, asker, dir, &j);
+	judge_listing(v, call, dir, &j);
 	store_unlock_tables(v->store);
 	if (dir->type == INODE_VERSIONS && !j.name[0]) /* a secret that is gone: nothing to list */
 		return 0;
 	const enum audit_operation operation = is_deleted(dir)               ? AUDIT_SECRET_LIST_DELETED
 					       : dir->type == INODE_VERSIONS ? AUDIT_SECRET_LIST_VERSIONS
 									     : AUDIT_SECRET_LIST;
-	return vault_record(v, operation, asker->who, &j, unique, resent, clock_wall(), NULL) && !j.error ? -EIO : 0;
+	return vault_record(v, call, operation, &j, NULL) && !j.error ? -EIO : 0;
 }
 
 /* seekdir(3) lists from anywhere: so it is not the offset that says whether this one was recorded. */
-static int record_once(struct vault *v, const struct asker *asker, const struct inode *dir, uint64_t fh, uint64_t ino,
-		       uint64_t offset, uint64_t unique, bool resent)
+static int record_once(struct vault *v, const struct call *call, const struct inode *dir, uint64_t fh, uint64_t ino,
+		       uint64_t offset)
 {
 	struct handle *h = fh ? handle_get(v->handles, fh) : NULL;
 
 	if (h && (h->kind != HANDLE_DIR || h->ino != ino))
 		h = NULL;
-	if (h && asker->who && offset != 0 && access_looked(h, asker->who))
+	if (h && call->who && offset != 0 && access_looked(h, call->who))
 		return 0;
-	int r = record_listing(v, asker, dir, unique, resent);
-	if (!r && h && asker->who)
-		access_note_look(h, asker->who);
+	int r = record_listing(v, call, dir);
+	if (!r && h && call->who)
+		access_note_look(h, call->who);
 	return r;
 }
 
-int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t ino, uint64_t offset, uint64_t unique,
-	       bool resent, entry_fn fn, void *arg)
+int names_list(struct vault *v, const struct call *call, uint64_t fh, uint64_t ino, uint64_t offset, entry_fn fn,
+	       void *arg)
 {
 	struct inode dir;
 	int r = 0;
@@ -387,22 +386,22 @@ int names_list(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t
 	if (!inode_unpack(ino, &dir) || !inode_is_dir(&dir))
 		return -ENOTDIR;
 	if (is_recorded(&dir))
-		r = record_once(v, asker, &dir, fh, ino, offset, unique, resent);
+		r = record_once(v, call, &dir, fh, ino, offset);
 	if (r) /* no name is given away that the log does not know of */
 		return r;
 	if (list_dots(ino, &offset, fn, arg))
 		return 0;
 	store_rdlock(v->store);
 	if (dir.type == INODE_ROOT || is_deleted(&dir))
-		list_secrets(v, asker_trusted(asker), is_deleted(&dir), offset, fn, arg);
+		list_secrets(v, call_trusted(call), is_deleted(&dir), offset, fn, arg);
 	else if ((dir.type == INODE_OWN && dir.low == OWN_AT) || at_is_volatile(&dir))
-		at_list(v, asker_trusted(asker), &dir, offset, fn, arg);
+		at_list(v, call_trusted(call), &dir, offset, fn, arg);
 	else if (dir.type == INODE_OWN)
 		r = list_own(offset, fn, arg);
 	else if (dir.type == INODE_VERSIONS)
-		r = list_versions(v, asker_trusted(asker), &dir, offset, fn, arg);
+		r = list_versions(v, call_trusted(call), &dir, offset, fn, arg);
 	else
-		r = list_secret(v, asker, &dir, offset, fn, arg);
+		r = list_secret(v, call, &dir, offset, fn, arg);
 	store_unlock_tables(v->store);
 	return r;
 }
@@ -433,8 +432,7 @@ int names_check_mkdir(uint64_t parent, const char *name)
 	return inode_unpack(parent, &dir) && dir.type == INODE_ROOT && name_valid(name) ? 0 : -EPERM;
 }
 
-int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique,
-		bool resent, uint64_t *ret_ino)
+int names_mkdir(struct vault *v, const struct call *call, uint64_t parent, const char *name, uint64_t *ret_ino)
 {
 	const struct name_change c = { .verb = "mkdir",
 				       .action = ACTION_SECRETS_SET,
@@ -444,7 +442,7 @@ int names_mkdir(struct vault *v, const struct asker *asker, uint64_t parent, con
 	int r = names_check_mkdir(parent, name);
 
 	if (!r)
-		r = name_change(v, asker, &c, unique, resent);
+		r = name_change(v, call, &c);
 	if (r)
 		return r;
 	appear_at_once(v, find_live(v, name));

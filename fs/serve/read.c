@@ -49,12 +49,12 @@ static int read_whole(struct vault *v, uint32_t secret, const struct handle_show
 	return r == -ENOBUFS ? -EIO : r;
 }
 
-static int read_value(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask,
+static int read_value(struct vault *v, const struct call *call, struct handle *h, const struct read_ask *ask,
 		      bool may_block, struct read_result *ret)
 {
 	struct plain *x;
 	const struct handle_shown shown = handle_begin(h);
-	int r = access_recheck(v, asker, h, ACTION_SECRETS_GET, ask->unique, ask->resent);
+	int r = access_recheck(v, call, h, ACTION_SECRETS_GET);
 	if (!r && ask->page_cache)
 		r = judge_page_cache(v, h, shown.version);
 	if (r)
@@ -87,15 +87,15 @@ static int read_value(struct vault *v, const struct asker *asker, struct handle 
 }
 
 /* The right to the log and the events, asked at each read, and room for what is read. */
-static int begin_stream(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask,
+static int begin_stream(struct vault *v, const struct call *call, struct handle *h, const struct read_ask *ask,
 			bool may_block, struct read_result *ret)
 {
 	struct verdict j = { 0 };
 	if (!may_block)
 		return -EAGAIN;
-	vault_decide(v, asker_trusted(asker), ACTION_AUDIT_READ, NULL, &j);
+	vault_decide(v, call_trusted(call), ACTION_AUDIT_READ, NULL, &j);
 	if (j.error)
-		return -access_lost_right(h, asker, &j);
+		return -access_lost_right(h, call, &j);
 	ret->text = malloc(ask->size ? ask->size : 1);
 	if (!ret->text)
 		return -ENOMEM;
@@ -103,25 +103,25 @@ static int begin_stream(struct vault *v, const struct asker *asker, struct handl
 	return 0;
 }
 
-static int read_audit(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask,
+static int read_audit(struct vault *v, const struct call *call, struct handle *h, const struct read_ask *ask,
 		      bool may_block, struct read_result *ret)
 {
-	int r = begin_stream(v, asker, h, ask, may_block, ret);
+	int r = begin_stream(v, call, h, ask, may_block, ret);
 
 	return r ? r : audit_read(v->audit, (uint32_t)h->extra, ask->offset, ret->text, ask->size, &ret->len);
 }
 
-static int read_events(struct vault *v, const struct asker *asker, struct handle *h, const struct read_ask *ask,
+static int read_events(struct vault *v, const struct call *call, struct handle *h, const struct read_ask *ask,
 		       bool may_block, struct read_result *ret)
 {
-	int r = begin_stream(v, asker, h, ask, may_block, ret);
+	int r = begin_stream(v, call, h, ask, may_block, ret);
 
 	if (!r)
 		r = store_events_read(v->store, h->extra + ask->offset, ret->text, ask->size, &ret->len);
 	return r == -EBADMSG ? -EIO : r;
 }
 
-int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block,
+int access_read(struct vault *v, const struct call *call, const struct read_ask *ask, bool may_block,
 		struct read_result *ret_result)
 {
 	struct handle *h = handle_hold(v->handles, ask->fh);
@@ -133,16 +133,16 @@ int access_read(struct vault *v, const struct asker *asker, const struct read_as
 	switch ((enum handle_kind)h->kind) {
 	case HANDLE_VALUE:
 		atomic_fetch_add_explicit(&v->shared->reads, 1, memory_order_relaxed);
-		r = read_value(v, asker, h, ask, may_block, ret_result);
+		r = read_value(v, call, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_TEXT:
-		r = ask->page_cache ? -EINVAL : made_read(v, asker, h, ask, may_block, ret_result);
+		r = ask->page_cache ? -EINVAL : made_read(v, call, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_AUDIT:
-		r = ask->page_cache ? -EINVAL : read_audit(v, asker, h, ask, may_block, ret_result);
+		r = ask->page_cache ? -EINVAL : read_audit(v, call, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_EVENTS:
-		r = ask->page_cache ? -EINVAL : read_events(v, asker, h, ask, may_block, ret_result);
+		r = ask->page_cache ? -EINVAL : read_events(v, call, h, ask, may_block, ret_result);
 		break;
 	case HANDLE_BELL:
 	case HANDLE_TEMP:

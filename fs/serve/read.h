@@ -2,7 +2,7 @@
 #ifndef COFFER_FS_SERVE_READ_H
 #define COFFER_FS_SERVE_READ_H
 
-#include "fs/serve/asker.h"
+#include "fs/serve/call.h"
 
 /* room: locked memory of the caller's, of at least size bytes, in which the answer may be made; whoever sends the
  * answer wipes it. */
@@ -11,8 +11,6 @@ struct read_ask {
 	uint64_t offset;
 	size_t size;
 	bool page_cache;
-	uint64_t unique;
-	bool resent;
 	void *room;
 };
 
@@ -28,7 +26,7 @@ struct read_result {
 };
 
 /* 0; -EAGAIN: only a thread that may block; negative errno. */
-int access_read(struct vault *v, const struct asker *asker, const struct read_ask *ask, bool may_block,
+int access_read(struct vault *v, const struct call *call, const struct read_ask *ask, bool may_block,
 		struct read_result *ret_result);
 
 /* After the answer: what goes to the page cache leaves it from then on. */

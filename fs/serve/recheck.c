@@ -23,11 +23,11 @@ void access_bound_by_version(struct vault *v, const struct catalog_version *c, s
 		j->valid_until = c->expires;
 }
 
-int access_lost_right(const struct handle *h, const struct asker *asker, const struct verdict *j)
+int access_lost_right(const struct handle *h, const struct call *call, const struct verdict *j)
 {
 	if (j->error == ENOKEY || j->error == ETIMEDOUT)
 		return j->error;
-	return asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST) ? EKEYREVOKED : EACCES;
+	return call->who && !memcmp(h->digest, call->who->digest, IDENTITY_DIGEST) ? EKEYREVOKED : EACCES;
 }
 
 /* Of handle.reader, which the threads share: an identity and its decisions are compared, and changed, together. */
@@ -86,10 +86,9 @@ void access_note_look(struct handle *h, const struct identity *who)
 	access_keep_decision(h, who, ACTION_SECRETS_GET, &(struct verdict){ .valid_until = 1 });
 }
 
-int access_recheck(struct vault *v, const struct asker *asker, struct handle *h, enum action action, uint64_t unique,
-		   bool resent)
+int access_recheck(struct vault *v, const struct call *call, struct handle *h, enum action action)
 {
-	const struct identity *who = asker_trusted(asker);
+	const struct identity *who = call_trusted(call);
 	const int64_t began = clock_wall();
 	const struct handle_decision last = last_decision(h, who, action);
 
@@ -116,11 +115,11 @@ int access_recheck(struct vault *v, const struct asker *asker, struct handle *h,
 	/* another identity's first read, and every refusal, are accesses of their own */
 	if (!last.valid_until || j.error) {
 		enum audit_operation operation = action == ACTION_SECRETS_GET ? AUDIT_SECRET_GET : AUDIT_SECRET_SET;
-		if (vault_record(v, operation, asker->who, &j, unique, resent, began, NULL) && !j.error)
+		if (vault_record(v, call, operation, &j, NULL) && !j.error)
 			j.error = EIO;
 	}
 	if (j.error)
-		return j.error == EIO || j.error == EKEYEXPIRED ? j.error : access_lost_right(h, asker, &j);
+		return j.error == EIO || j.error == EKEYEXPIRED ? j.error : access_lost_right(h, call, &j);
 	access_keep_decision(h, who, action, &j);
 	return 0;
 }

@@ -27,8 +27,8 @@ enum patience vault_record_waits(const struct vault *v)
 										  : WAITS_FOR_NOTHING;
 }
 
-int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who,
-		 const struct verdict *verdict, uint64_t unique, bool resent, int64_t began, uint32_t *ret_delay_ms)
+int vault_record(struct vault *v, const struct call *by, enum audit_operation operation, const struct verdict *verdict,
+		 uint32_t *ret_delay_ms)
 {
 	int64_t now = clock_wall();
 	char principal[PRINCIPAL_TEXT_MAX];
@@ -41,14 +41,14 @@ int vault_record(struct vault *v, enum audit_operation operation, const struct i
 		.error = verdict->error,
 		.secret = verdict->name[0] ? verdict->name : NULL,
 		.version = verdict->version,
-		.caller = who ? &who->audit : NULL,
+		.caller = by->who ? &by->who->audit : NULL,
 		.binding = verdict->binding,
 		.role = verdict->binding ? verdict->role : NULL,
 		.principal = verdict->binding && verdict->principal.n ? principal : NULL,
-		.unique = unique,
-		.resent = resent,
+		.unique = by->unique,
+		.resent = by->resent,
 		.privileged = of_weight(operation) && !strcmp(verdict->role, "administrator"),
-		.duration_us = now > began ? (uint32_t)((now - began) / 1000) : 0,
+		.duration_us = now > by->began ? (uint32_t)((now - by->began) / 1000) : 0,
 	};
 	if (e.principal)
 		principal_print(&verdict->principal, principal);

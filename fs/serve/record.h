@@ -2,12 +2,13 @@
 #ifndef COFFER_FS_SERVE_RECORD_H
 #define COFFER_FS_SERVE_RECORD_H
 
+#include "fs/serve/call.h"
 #include "fs/serve/decide.h"
 
 /* What a thread must be able to wait for to write a record. */
 enum patience vault_record_waits(const struct vault *v);
 /* Writes the record of a verdict. 0, or -EIO: nothing may be served. *ret_delay_ms may be NULL. */
-int vault_record(struct vault *v, enum audit_operation operation, const struct identity *who,
-		 const struct verdict *verdict, uint64_t unique, bool resent, int64_t began, uint32_t *ret_delay_ms);
+int vault_record(struct vault *v, const struct call *by, enum audit_operation operation, const struct verdict *verdict,
+		 uint32_t *ret_delay_ms);
 
 #endif

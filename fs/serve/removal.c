@@ -98,8 +98,7 @@ int removal_check_rename(const struct rename *n)
 		       : -EPERM;
 }
 
-int removal_rmdir(struct vault *v, const struct asker *asker, uint64_t parent, const char *name, uint64_t unique,
-		  bool resent)
+int removal_rmdir(struct vault *v, const struct call *call, uint64_t parent, const char *name)
 {
 	static const struct name_change remove = {
 		.verb = "remove",
@@ -118,9 +117,9 @@ int removal_rmdir(struct vault *v, const struct asker *asker, uint64_t parent, c
 	if (r)
 		return r;
 	if (is_deleted_dir(parent))
-		c = vault_is_bell(v, asker->uid, asker->tid) ? forget : purge;
+		c = vault_is_bell(v, call->uid, call->tid) ? forget : purge;
 	c.name = name;
-	return name_change(v, asker, &c, unique, resent);
+	return name_change(v, call, &c);
 }
 
 /* Nothing is kept of what never had a version: its name goes as soon as the kernel has heard that it moved. */
@@ -137,7 +136,7 @@ static void forget_empty(struct vault *v, const char *name)
 		vault_ring(v, BELL_RMDIR, path);
 }
 
-int removal_rename(struct vault *v, const struct asker *asker, const struct rename *n, uint64_t unique, bool resent)
+int removal_rename(struct vault *v, const struct call *call, const struct rename *n)
 {
 	/* the kernel tells watchers of the directories; those of `current` itself hear nothing of it */
 	static const struct name_change delete = {
@@ -160,7 +159,7 @@ int removal_rename(struct vault *v, const struct asker *asker, const struct rena
 	if (r)
 		return r;
 	c.name = n->name;
-	r = name_change(v, asker, &c, unique, resent);
+	r = name_change(v, call, &c);
 	if (!r && is_root(n->to))
 		appear_at_once(v, find(v, n->name, false));
 	if (!r && is_deleted_dir(n->to))

@@ -37,22 +37,28 @@ static struct handle *writable(struct vault *v, uint64_t fh)
 
 /* WRITE needs the right of opener and writer. Where they are two, and the opener's decision has aged, he is asked for
  * again by his process. */
-static int check_rights(struct vault *v, const struct asker *asker, struct handle *h, uint64_t unique, bool resent)
+static int check_rights(struct vault *v, const struct call *call, struct handle *h)
 {
-	const bool same = asker->who && !memcmp(h->digest, asker->who->digest, IDENTITY_DIGEST);
-	int r = access_recheck(v, asker, h, ACTION_SECRETS_SET, unique, resent);
+	const bool same = call->who && !memcmp(h->digest, call->who->digest, IDENTITY_DIGEST);
+	int r = access_recheck(v, call, h, ACTION_SECRETS_SET);
 
 	if (r || same || access_opener_stands(v, h, ACTION_SECRETS_SET))
 		return -r;
-	struct asker opener;
-	r = asker_identify(v, h->uid, h->gid, h->tgid, WAITS_FOR_ALL, &opener);
+	struct call opener = { .uid = h->uid,
+			       .gid = h->gid,
+			       .tid = h->tgid,
+			       .patience = WAITS_FOR_ALL,
+			       .unique = call->unique,
+			       .resent = call->resent,
+			       .began = call->began };
+	r = call_identify(v, &opener);
 	if (r)
 		return r;
 	if (opener.doubt || memcmp(h->digest, opener.who->digest, IDENTITY_DIGEST))
 		r = EACCES;
 	else
-		r = access_recheck(v, &opener, h, ACTION_SECRETS_SET, unique, resent);
-	asker_release(&opener);
+		r = access_recheck(v, &opener, h, ACTION_SECRETS_SET);
+	call_release(&opener);
 	return -r;
 }
 
@@ -126,19 +132,18 @@ static int spoil(struct handle *h, int r)
 	return r;
 }
 
-int staging_write(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent,
-		  uint64_t offset, const void *data, size_t len)
+int staging_write(struct vault *v, const struct call *call, uint64_t fh, uint64_t offset, const void *data, size_t len)
 {
 	struct handle *h = writable(v, fh);
 	if (!h)
 		return -EBADF;
-	int r = check_rights(v, asker, h, unique, resent);
+	int r = check_rights(v, call, h);
 	if (!r)
 		r = spoil(h, ensure_stage(v, h));
 	if (!r)
 		r = spoil(h, make_room(v, h, offset, len));
 	if (!r)
-		r = spoil(h, store_stage_write(v->store, h->stage, unique,
+		r = spoil(h, store_stage_write(v->store, h->stage, call->unique,
 					       h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
 	if (r)
 		h->extra2 |= REFUSED;
@@ -154,13 +159,12 @@ void staging_lost(struct vault *v, uint64_t fh, uint32_t uid)
 		spoil(h, -EIO);
 }
 
-int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent,
-		     uint64_t len)
+int staging_truncate(struct vault *v, const struct call *call, uint64_t fh, uint64_t len)
 {
 	struct handle *h = writable(v, fh);
 	if (!h)
 		return -EBADF;
-	int r = check_rights(v, asker, h, unique, resent);
+	int r = check_rights(v, call, h);
 	if (!r)
 		r = ensure_stage(v, h);
 	if (!r && len <= VALUE_MAX)
@@ -168,14 +172,13 @@ int staging_truncate(struct vault *v, const struct asker *asker, uint64_t fh, ui
 	if (!r && len && (h->open_flags & O_APPEND))
 		r = store_stage_gather(v->store, h->stage, h->secret);
 	if (!r)
-		r = store_stage_truncate(v->store, h->stage, unique, len);
+		r = store_stage_truncate(v->store, h->stage, call->unique, len);
 	if (!r)
 		h->extra2 &= ~EMPTY;
 	return r;
 }
 
-int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, uint64_t offset,
-		 struct secbuf *ret)
+int staging_read(struct vault *v, const struct call *call, uint64_t fh, uint64_t offset, struct secbuf *ret)
 {
 	struct handle *h = writable(v, fh);
 	size_t got = 0;
@@ -184,7 +187,7 @@ int staging_read(struct vault *v, const struct asker *asker, uint64_t fh, uint64
 	if (!h->stage && !(h->open_flags & O_TRUNC) && handle_shown(h).version)
 		return -ENOENT;
 	/* the stage may have begun as a copy: the right to write it is none to see it */
-	int r = -access_recheck(v, asker, h, ACTION_SECRETS_GET, unique, resent);
+	int r = -access_recheck(v, call, h, ACTION_SECRETS_GET);
 	if (!r && h->stage)
 		r = store_stage_read(v->store, h->stage, offset, secbuf_data(ret), secbuf_capacity(ret), &got);
 	return r ? r : secbuf_set_len(ret, got);
@@ -230,17 +233,17 @@ static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t 
 }
 
 /* joins: its bytes go behind what is served. */
-static void judge_commit(struct vault *v, const struct asker *asker, const struct handle *h, uint64_t fh, bool joins,
+static void judge_commit(struct vault *v, const struct call *call, const struct handle *h, uint64_t fh, bool joins,
 			 struct verdict *j)
 {
-	if (!asker) {
+	if (!call) {
 		decide_by_binding(v, h, fh, j);
 	} else {
 		store_rdlock(v->store);
 		const struct catalog_secret *s = store_get(v->store, h->secret);
 		if (s)
 			vault_copy_name(j->name, sizeof j->name, s->name);
-		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_SET, j->name, j);
+		vault_decide_locked(v, call_trusted(call), ACTION_SECRETS_SET, j->name, j);
 		store_unlock_tables(v->store);
 	}
 	store_rdlock(v->store);
@@ -267,12 +270,11 @@ static bool serves_opened(struct vault *v, const struct handle *h)
 	return same;
 }
 
-int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent, bool ring)
+int staging_commit(struct vault *v, const struct call *call, uint64_t fh, uint64_t unique, bool resent, bool ring)
 {
 	static const struct version_attributes plain_attributes = { .not_before = INT64_MIN, .expires = INT64_MAX };
 	struct handle *h = writable(v, fh);
 	struct stage_info info;
-	const int64_t began = clock_wall();
 	int r;
 
 	if (!h)
@@ -300,24 +302,27 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 					    .gid = h->gid,
 					    .pid = h->tgid,
 					    .loginuid = -1 } };
-	const struct identity *actor = asker ? asker->who : v->openers[(uint32_t)fh];
+	struct identity *actor = call ? call->who : v->openers[(uint32_t)fh];
 	if (!actor) {
 		actor = &gone;
 		audit_caller_render(&gone.audit);
 	}
-	judge_commit(v, asker, h, fh, joins, &j);
+	const struct call by = {
+		.who = actor, .unique = unique, .resent = resent, .began = call ? call->began : clock_wall()
+	};
+	judge_commit(v, call, h, fh, joins, &j);
 	if (j.error) {
-		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
+		vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL);
 		return -j.error;
 	}
 	r = store_begin(v->store);
 	if (r)
 		return r;
 	/* what was allowed before the wait for the transaction may have been revoked by the one before */
-	judge_commit(v, asker, h, fh, joins, &j);
+	judge_commit(v, call, h, fh, joins, &j);
 	if (j.error) {
 		store_rollback(v->store);
-		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
+		vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL);
 		return -j.error;
 	}
 	if ((h->extra2 & EMPTY) && !serves_opened(v, h)) {
@@ -337,17 +342,17 @@ int staging_commit(struct vault *v, const struct asker *asker, uint64_t fh, uint
 				   h->uid, handle_shown(h).version, j.name);
 		}
 		j.error = -r;
-		vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL);
+		vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL);
 		return r;
 	}
-	if (vault_record(v, AUDIT_SECRET_SET, actor, &j, unique, resent, began, NULL)) {
+	if (vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL)) {
 		store_rollback(v->store);
 		return -EIO;
 	}
 	r = vault_commit(v);
 	if (r) {
 		j.error = -r;
-		vault_record(v, AUDIT_SECRET_SET, actor, &j, 0, false, began, NULL);
+		vault_record(v, &(struct call){ .who = actor, .began = by.began }, AUDIT_SECRET_SET, &j, NULL);
 		return r;
 	}
 	vault_changed(v, ring ? RINGS_ALL : RINGS_MARKER);
@@ -381,17 +386,17 @@ bool staging_to_sync(struct vault *v, const struct handle *h)
 	return h->kind == HANDLE_VALUE && (h->open_flags & O_ACCMODE) != O_RDONLY && (h->stage || empties(v, h));
 }
 
-int staging_sync(struct vault *v, const struct asker *asker, uint64_t fh, uint64_t unique, bool resent)
+int staging_sync(struct vault *v, const struct call *call, uint64_t fh)
 {
 	struct handle *h = writable(v, fh);
 	int r = h ? 0 : -EBADF;
 
 	if (!r && empties(v, h)) {
-		r = check_rights(v, asker, h, unique, resent);
+		r = check_rights(v, call, h);
 		if (!r)
 			r = empty(v, h);
 	}
-	return r ? r : staging_commit(v, asker, fh, unique, resent, true);
+	return r ? r : staging_commit(v, call, fh, call->unique, call->resent, true);
 }
 
 bool staging_emptying(struct vault *v, uint64_t ino)

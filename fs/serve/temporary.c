@@ -39,15 +39,15 @@ static uint64_t ino_of(uint64_t id)
 		.type = INODE_TEMP, .secret = (uint32_t)(id >> 28), .low = (uint32_t)(id & INODE_LOW_MAX) });
 }
 
-static bool owns(const struct asker *a, const struct temp *t)
+static bool owns(const struct call *a, const struct temp *t)
 {
-	const struct identity *who = a ? asker_trusted(a) : NULL;
+	const struct identity *who = a ? call_trusted(a) : NULL;
 
 	return who && !memcmp(who->digest, t->owner, IDENTITY_DIGEST);
 }
 
-/* May the asker set the secret now, and does that change anything? */
-static void judge(struct vault *v, const struct asker *a, uint32_t secret, struct verdict *j)
+/* May the call set the secret now, and does that change anything? */
+static void judge(struct vault *v, const struct call *a, uint32_t secret, struct verdict *j)
 {
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, secret);
@@ -55,7 +55,7 @@ static void judge(struct vault *v, const struct asker *a, uint32_t secret, struc
 	j->valid_until = INT64_MAX;
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
-	vault_decide_locked(v, asker_trusted(a), ACTION_SECRETS_SET, j->name, j);
+	vault_decide_locked(v, call_trusted(a), ACTION_SECRETS_SET, j->name, j);
 	if (!j->error && (!s || s->deleted || !s->enabled))
 		j->error = EACCES;
 	store_unlock_tables(v->store);
@@ -81,11 +81,11 @@ int temporary_check(uint64_t parent, const char *name)
 
 /* ---- open ---- */
 
-static int enter(struct vault *v, const struct asker *a, const struct temp *t, const struct open_ask *ask,
+static int enter(struct vault *v, const struct call *a, const struct temp *t, const struct open_ask *ask,
 		 const struct verdict *j, uint64_t *ret_fh)
 {
 	const struct handle_ask wanted = {
-		.unique = ask->unique, .neighbour = a->neighbour, .uid = a->uid, .kind = HANDLE_TEMP
+		.unique = a->unique, .neighbour = a->neighbour, .uid = a->uid, .kind = HANDLE_TEMP
 	};
 	struct handle *h;
 	int r = handle_new(v->handles, &wanted, &h);
@@ -110,10 +110,9 @@ static int enter(struct vault *v, const struct asker *a, const struct temp *t, c
 static int cut(struct vault *v, struct temp *t, uint64_t len, uint64_t unique);
 
 /* The entry is open once more for this; it is closed again unless all goes well. */
-static int open_entry(struct vault *v, const struct asker *a, struct temp *t, const struct open_ask *ask,
+static int open_entry(struct vault *v, const struct call *a, struct temp *t, const struct open_ask *ask,
 		      struct verdict *j, uint64_t *ret_fh)
 {
-	const int64_t began = clock_wall();
 	int r = 0;
 
 	if (ask->flags & O_TRUNC) {
@@ -122,7 +121,7 @@ static int open_entry(struct vault *v, const struct asker *a, struct temp *t, co
 		else if (t->stage)
 			r = cut(v, t, 0, 0);
 	}
-	if (!r && vault_record(v, AUDIT_SECRET_SET, a->who, j, ask->unique, ask->resent, began, NULL))
+	if (!r && vault_record(v, a, AUDIT_SECRET_SET, j, NULL))
 		r = -EIO;
 	if (!r)
 		r = enter(v, a, t, ask, j, ret_fh);
@@ -131,10 +130,10 @@ static int open_entry(struct vault *v, const struct asker *a, struct temp *t, co
 	return r;
 }
 
-static int refuse(struct vault *v, const struct asker *a, const struct open_ask *ask, struct verdict *j, int error)
+static int refuse(struct vault *v, const struct call *a, struct verdict *j, int error)
 {
 	j->error = error;
-	vault_record(v, AUDIT_SECRET_SET, a->who, j, ask->unique, ask->resent, clock_wall(), NULL);
+	vault_record(v, a, AUDIT_SECRET_SET, j, NULL);
 	return -error;
 }
 
@@ -147,17 +146,19 @@ static bool had_fh(struct vault *v, uint64_t unique, bool resent, uint64_t *ret_
 	return h;
 }
 
-int temporary_create(struct vault *v, const struct asker *a, const struct temporary_ask *ask, uint64_t *ret_ino,
+int temporary_create(struct vault *v, const struct call *a, const struct temporary_ask *ask, uint64_t *ret_ino,
 		     uint64_t *ret_fh)
 {
-	const struct open_ask as_open = { .flags = ask->flags, .unique = ask->unique, .resent = ask->resent };
+	const struct open_ask as_open = {
+		.flags = ask->flags,
+	};
 	const int64_t now = clock_wall();
 	struct temp *t, other;
 	struct verdict j = { 0 };
 	struct inode dir;
 	int r = temporary_check(ask->parent, ask->name);
 
-	if (r || had_fh(v, ask->unique, ask->resent, ret_ino, ret_fh))
+	if (r || had_fh(v, a->unique, a->resent, ret_ino, ret_fh))
 		return r;
 	if (a->patience < vault_record_waits(v))
 		return -EAGAIN;
@@ -166,10 +167,10 @@ int temporary_create(struct vault *v, const struct asker *a, const struct tempor
 	if (!j.error && !is_present(v, &dir))
 		j.error = EACCES;
 	if (j.error)
-		return refuse(v, a, &as_open, &j, j.error);
+		return refuse(v, a, &j, j.error);
 	struct temp what = {
 		.secret = dir.secret,
-		.unique = ask->unique,
+		.unique = a->unique,
 		.neighbour = a->neighbour,
 		.mode = ask->mode & 0777,
 		.modified = now,
@@ -188,21 +189,21 @@ int temporary_create(struct vault *v, const struct asker *a, const struct tempor
 	if (r == -EEXIST && !(ask->flags & O_EXCL) && temps_find(v->temps, dir.secret, ask->name, &other))
 		r = owns(a, &other) && (t = temps_open(v->temps, other.id)) ? 0 : -EACCES;
 	if (r)
-		return refuse(v, a, &as_open, &j, -r);
+		return refuse(v, a, &j, -r);
 	*ret_ino = ino_of(t->id);
 	r = open_entry(v, a, t, &as_open, &j, ret_fh);
-	if (r && r != -EAGAIN && t->unique == ask->unique)
+	if (r && r != -EAGAIN && t->unique == a->unique)
 		temps_end(v->temps, id_of(*ret_ino), TEMP_UNLINKED);
 	return r;
 }
 
-int temporary_open(struct vault *v, const struct asker *a, const struct open_ask *ask, uint64_t *ret_fh)
+int temporary_open(struct vault *v, const struct call *a, const struct open_ask *ask, uint64_t *ret_fh)
 {
 	struct verdict j = { 0 };
 	struct temp *t;
 	uint64_t ino;
 
-	if (had_fh(v, ask->unique, ask->resent, &ino, ret_fh))
+	if (had_fh(v, a->unique, a->resent, &ino, ret_fh))
 		return 0;
 	if (a->patience < vault_record_waits(v))
 		return -EAGAIN;
@@ -217,7 +218,7 @@ int temporary_open(struct vault *v, const struct asker *a, const struct open_ask
 	if (!j.error)
 		return open_entry(v, a, t, ask, &j, ret_fh);
 	temps_close(v->temps, t->id, t->used); /* who is refused keeps nothing alive */
-	return refuse(v, a, ask, &j, j.error);
+	return refuse(v, a, &j, j.error);
 }
 
 void temporary_close(struct vault *v, uint64_t fh)
@@ -232,8 +233,7 @@ void temporary_close(struct vault *v, uint64_t fh)
 /* ---- bytes ---- */
 
 /* Its maker, with the right to set still there. 0 or negative errno. */
-static int admit(struct vault *v, const struct asker *a, uint64_t fh, uint64_t unique, bool resent,
-		 struct temp **ret_temp)
+static int admit(struct vault *v, const struct call *a, uint64_t fh, struct temp **ret_temp)
 {
 	struct handle *h = handle_get(v->handles, fh);
 	struct temp *t = h && h->kind == HANDLE_TEMP ? temps_get(v->temps, h->extra) : NULL;
@@ -243,7 +243,7 @@ static int admit(struct vault *v, const struct asker *a, uint64_t fh, uint64_t u
 	if (!owns(a, t))
 		return -EACCES;
 	*ret_temp = t;
-	return -access_recheck(v, a, h, ACTION_SECRETS_SET, unique, resent);
+	return -access_recheck(v, a, h, ACTION_SECRETS_SET);
 }
 
 /* Room for so many bytes; those of what has ended are given back first. */
@@ -296,12 +296,11 @@ static int cut(struct vault *v, struct temp *t, uint64_t len, uint64_t unique)
 	return settle(v, t, r);
 }
 
-int temporary_write(struct vault *v, const struct asker *a, uint64_t fh, uint64_t unique, bool resent, uint64_t offset,
-		    const void *data, size_t len)
+int temporary_write(struct vault *v, const struct call *a, uint64_t fh, uint64_t offset, const void *data, size_t len)
 {
 	const struct handle *h = handle_get(v->handles, fh);
 	struct temp *t;
-	int r = admit(v, a, fh, unique, resent, &t);
+	int r = admit(v, a, fh, &t);
 
 	if (r)
 		return r;
@@ -315,15 +314,15 @@ int temporary_write(struct vault *v, const struct asker *a, uint64_t fh, uint64_
 	if (!r && end <= VALUE_MAX)
 		r = grow(v, t, end);
 	if (!r)
-		r = store_stage_write(v->store, t->stage, unique, appends ? STAGE_APPEND : offset, data, len);
+		r = store_stage_write(v->store, t->stage, a->unique, appends ? STAGE_APPEND : offset, data, len);
 	return settle(v, t, r);
 }
 
-int temporary_read(struct vault *v, const struct asker *a, const struct read_ask *ask, struct secbuf *ret)
+int temporary_read(struct vault *v, const struct call *a, const struct read_ask *ask, struct secbuf *ret)
 {
 	struct temp *t;
 	size_t got = 0;
-	int r = admit(v, a, ask->fh, ask->unique, ask->resent, &t);
+	int r = admit(v, a, ask->fh, &t);
 
 	if (!r && (handle_get(v->handles, ask->fh)->open_flags & O_ACCMODE) == O_WRONLY)
 		r = -EBADF;
@@ -349,8 +348,7 @@ static int64_t time_of(struct timespec at)
 	return (s > most ? most : s < 0 ? 0 : s) * 1000000000 + at.tv_nsec;
 }
 
-int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const struct stat *want, int to_set,
-		  uint64_t unique)
+int temporary_set(struct vault *v, const struct call *a, uint64_t ino, const struct stat *want, int to_set)
 {
 	struct verdict j = { 0 };
 	struct temp *t = temps_open(v->temps, id_of(ino));
@@ -366,7 +364,7 @@ int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const st
 	else if ((to_set & TEMPORARY_SIZE) && atomic_load(&t->state) == TEMP_REPLACED)
 		r = -ESTALE;
 	if (!r && (to_set & TEMPORARY_SIZE))
-		r = cut(v, t, (uint64_t)want->st_size, unique);
+		r = cut(v, t, (uint64_t)want->st_size, a->unique);
 	if (!r && (to_set & TEMPORARY_MODE))
 		t->mode = want->st_mode & 0777;
 	if (!r && (to_set & TEMPORARY_ATIME))
@@ -381,7 +379,7 @@ int temporary_set(struct vault *v, const struct asker *a, uint64_t ino, const st
 
 /* An administrator may take another's away: a lock that is held by a process whose user may not set any more, and whom
  * nobody can ask, is in the way of all who may. */
-static int take_away(struct vault *v, const struct asker *a, uint32_t secret, uint64_t unique, bool resent)
+static int take_away(struct vault *v, const struct call *a, uint32_t secret)
 {
 	struct verdict j = { 0 };
 
@@ -390,11 +388,10 @@ static int take_away(struct vault *v, const struct asker *a, uint32_t secret, ui
 	judge(v, a, secret, &j);
 	if (j.error || strcmp(j.role, "administrator"))
 		return -EPERM;
-	return vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent, clock_wall(), NULL) ? -EIO : 0;
+	return vault_record(v, a, AUDIT_SECRET_SET, &j, NULL) ? -EIO : 0;
 }
 
-int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique,
-		     bool resent)
+int temporary_unlink(struct vault *v, const struct call *a, uint64_t parent, const char *name)
 {
 	struct inode dir;
 	struct temp t;
@@ -402,9 +399,9 @@ int temporary_unlink(struct vault *v, const struct asker *a, uint64_t parent, co
 	int r = 0;
 
 	if (!inode_unpack(parent, &dir) || dir.type != INODE_SECRET || !temps_find(v->temps, dir.secret, name, &t))
-		return resent && !temporary_check(parent, name) ? 0 : -EPERM; /* the worker before us did it */
+		return a->resent && !temporary_check(parent, name) ? 0 : -EPERM; /* the worker before us did it */
 	if (!owns(a, &t))
-		r = take_away(v, a, dir.secret, unique, resent);
+		r = take_away(v, a, dir.secret);
 	if (!r)
 		temps_end(v->temps, t.id, TEMP_UNLINKED);
 	return r;
@@ -419,14 +416,14 @@ bool temporary_is_rename(struct vault *v, uint64_t parent, const char *name, uin
 
 /* The kernel sends a request again when a worker died on it: its own unique, within this mount, says whether it was
  * done. */
-static struct request_key key_of(struct vault *v, const struct asker *a, uint64_t unique)
+static struct request_key key_of(struct vault *v, const struct call *a)
 {
 	struct request_key key = { .uid = UINT32_MAX,
 				   .user_ns = v->shared->audit_head.connection,
 				   .neighbour = a->neighbour };
 
 	memcpy(key.id, "replace", 8);
-	memcpy(key.id + 8, &unique, sizeof unique);
+	memcpy(key.id + 8, &a->unique, sizeof a->unique);
 	return key;
 }
 
@@ -444,16 +441,14 @@ static int make_ready(struct vault *v, struct temp *t)
 }
 
 /* In the transaction, up to its end. *ret_promised: it is recorded as allowed, whatever came of it. */
-static int replace(struct vault *v, const struct asker *a, const struct temp *t, const struct request_key *key,
-		   const uint8_t digest[DIGEST_LEN], struct verdict *j, bool resent, bool *ret_promised)
+static int replace(struct vault *v, const struct call *a, const struct temp *t, const struct request_key *key,
+		   const uint8_t digest[DIGEST_LEN], struct verdict *j, bool *ret_promised)
 {
 	static const struct version_attributes plain = { .not_before = INT64_MIN, .expires = INT64_MAX };
-	uint64_t unique;
 	int r = store_begin(v->store);
 
 	if (r)
 		return r;
-	memcpy(&unique, key->id + 8, sizeof unique);
 	/* what was allowed before the wait for the transaction may have been revoked by the one before */
 	judge(v, a, t->secret, j);
 	r = -j->error;
@@ -462,7 +457,7 @@ static int replace(struct vault *v, const struct asker *a, const struct temp *t,
 	if (!r)
 		r = store_request_put(v->store, key, digest, "{}");
 	if (!r)
-		r = vault_record(v, AUDIT_SECRET_SET, a->who, j, unique, resent, clock_wall(), NULL);
+		r = vault_record(v, a, AUDIT_SECRET_SET, j, NULL);
 	if (r) {
 		store_rollback(v->store);
 		return r;
@@ -474,10 +469,9 @@ static int replace(struct vault *v, const struct asker *a, const struct temp *t,
 	return r;
 }
 
-int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, const char *name, uint64_t unique,
-		     bool resent)
+int temporary_rename(struct vault *v, const struct call *a, uint64_t parent, const char *name)
 {
-	const struct request_key key = key_of(v, a, unique);
+	const struct request_key key = key_of(v, a);
 	const struct bytes parts[] = { { &parent, sizeof parent }, { name, strlen(name) } };
 	uint8_t digest[DIGEST_LEN];
 	struct verdict j = { 0 };
@@ -493,24 +487,26 @@ int temporary_rename(struct vault *v, const struct asker *a, uint64_t parent, co
 	t = temps_find(v->temps, dir.secret, name, &found) ? temps_open(v->temps, found.id) : NULL;
 	r = sha256(parts, 2, digest);
 	/* the worker before us did it */
-	if (!r && resent && !store_request_find(v->store, &key, digest, &answer)) {
+	if (!r && a->resent && !store_request_find(v->store, &key, digest, &answer)) {
 		free(answer);
-		links_begin(v, dir.secret, unique);
+		links_begin(v, dir.secret, a->unique);
 		goto out;
 	}
 	judge(v, a, dir.secret, &j);
 	if (!r && !j.error)
-		links_begin(v, dir.secret, unique);
+		links_begin(v, dir.secret, a->unique);
 	if (!r)
 		r = j.error                                     ? -j.error
 		    : !is_present(v, &dir) || !t || !owns(a, t) ? -EACCES
 		    : t->spoiled                                ? -EIO
 								: make_ready(v, t);
 	if (!r)
-		r = replace(v, a, t, &key, digest, &j, resent, &promised);
+		r = replace(v, a, t, &key, digest, &j, &promised);
 	if (r) {
 		j.error = -r;
-		vault_record(v, AUDIT_SECRET_SET, a->who, &j, unique, resent && !promised, clock_wall(), NULL);
+		struct call failed = *a;
+		failed.resent = a->resent && !promised;
+		vault_record(v, &failed, AUDIT_SECRET_SET, &j, NULL);
 	}
 out:
 	if (t && !r)
@@ -522,7 +518,7 @@ out:
 
 /* ---- what is seen of it ---- */
 
-int temporary_stat(struct vault *v, const struct asker *a, uint64_t ino, struct stat *st)
+int temporary_stat(struct vault *v, const struct call *a, uint64_t ino, struct stat *st)
 {
 	struct temp t;
 
@@ -536,6 +532,10 @@ int temporary_stat(struct vault *v, const struct asker *a, uint64_t ino, struct 
 	st->st_mtim = st->st_ctim = (struct timespec){ .tv_sec = t.modified / 1000000000,
 						       .tv_nsec = t.modified % 1000000000 };
 	st->st_atim = (struct timespec){ .tv_sec = t.accessed / 1000000000, .tv_nsec = t.accessed % 1000000000 };
+	/* the size is the kernel's, one for everybody; when somebody works at it is not for strangers */
+	if (!owns(a, &t))
+		st->st_atim = st->st_mtim = st->st_ctim = (struct timespec){ .tv_sec = v->shared->keeper.started /
+										       1000000000 };
 	if (owns(a, &t)) {
 		st->st_mode |= t.mode;
 		st->st_uid = a->uid;
@@ -544,7 +544,7 @@ int temporary_stat(struct vault *v, const struct asker *a, uint64_t ino, struct 
 	return 0;
 }
 
-bool temporary_listed(const struct asker *a, const struct temp *t, bool may_set)
+bool temporary_listed(const struct call *a, const struct temp *t, bool may_set)
 {
 	return owns(a, t) || (may_set && temps_is_lock(t->name));
 }

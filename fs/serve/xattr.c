@@ -26,7 +26,7 @@ struct facts {
 	uint64_t binding;
 };
 
-static int gather(struct vault *v, const struct asker *asker, uint64_t ino, struct facts *f)
+static int gather(struct vault *v, const struct call *call, uint64_t ino, struct facts *f)
 {
 	struct inode i;
 	struct verdict j = { 0 };
@@ -52,10 +52,10 @@ static int gather(struct vault *v, const struct asker *asker, uint64_t ino, stru
 		f->has_version = c != NULL;
 		if (c)
 			f->version = *c;
-		vault_decide_locked(v, asker_trusted(asker), ACTION_SECRETS_LIST, s->name, &j);
+		vault_decide_locked(v, call_trusted(call), ACTION_SECRETS_LIST, s->name, &j);
 		if (!j.error) {
 			/* the binding that lets the caller in, not the one that lets it look */
-			policy_decide(store_policy(v->store), &asker->who->policy, ACTION_SECRETS_GET, s->name,
+			policy_decide(store_policy(v->store), &call->who->policy, ACTION_SECRETS_GET, s->name,
 				      clock_wall(), &get);
 			f->binding = get.decision == POLICY_ALLOW ? get.binding : j.binding;
 			r = 0;
@@ -124,7 +124,7 @@ static char *value_of(struct vault *v, const struct facts *f, const char *name)
 	return stored(v, f, !strcmp(name, "tags"));
 }
 
-int names_getxattr(struct vault *v, const struct asker *asker, uint64_t ino, const char *name, char **ret_value,
+int names_getxattr(struct vault *v, const struct call *call, uint64_t ino, const char *name, char **ret_value,
 		   size_t *ret_len)
 {
 	struct facts f = { 0 };
@@ -132,7 +132,7 @@ int names_getxattr(struct vault *v, const struct asker *asker, uint64_t ino, con
 
 	if (strncmp(name, PREFIX, sizeof PREFIX - 1))
 		return -ENODATA;
-	int r = gather(v, asker, ino, &f);
+	int r = gather(v, call, ino, &f);
 	if (r)
 		return r;
 	for (size_t k = 0; k < ATTRIBUTES; k++)
@@ -145,7 +145,7 @@ int names_getxattr(struct vault *v, const struct asker *asker, uint64_t ino, con
 	return 0;
 }
 
-int names_listxattr(struct vault *v, const struct asker *asker, uint64_t ino, char **ret_list, size_t *ret_len)
+int names_listxattr(struct vault *v, const struct call *call, uint64_t ino, char **ret_list, size_t *ret_len)
 {
 	struct facts f = { 0 };
 	char *list = calloc(ATTRIBUTES, 32);
@@ -153,7 +153,7 @@ int names_listxattr(struct vault *v, const struct asker *asker, uint64_t ino, ch
 
 	if (!list)
 		return -ENOMEM;
-	if (!gather(v, asker, ino, &f))
+	if (!gather(v, call, ino, &f))
 		for (size_t k = 0; k < ATTRIBUTES; k++) {
 			char *value = value_of(v, &f, attribute_names[k]);
 			if (value)

@@ -132,9 +132,9 @@ struct audit_verify_report {
 	uint64_t tampered;      /* AuditTampered records */
 };
 /* Walks every segment under the verify key. Says in why which segment, line and seq fails first; on success why holds a
- * remark for a person, or "". 0; -EBADMSG (*ret then tells how far the log is good): also where a segment is gone that
- * no record accounts for; -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a running daemon: a last line
- * without a newline is not an error. */
+ * remark for a person, or "". 0; -EINVAL (no verify key file); -EBADMSG (*ret then tells how far the log is good): also
+ * where a segment is gone that no record accounts for; -ENOENT (no log, or no verify key); -EIO, -ENOMEM. Safe beside a
+ * running daemon: a last line without a newline is not an error. */
 int audit_verify(const char *store_dir, const char *verify_path, struct audit_verify_report *ret, char *why,
 		 size_t why_len);
 /* The same, and the log must contain what the daemon's status (or a checkpoint noted elsewhere) said: audit.seq,

@@ -142,8 +142,10 @@ static int key_read(struct verification *v, const char *path)
 			     &ends);
 	if (n > 0 && ends == (int)n && strlen(hex) == AUDIT_HEX_LEN && audit_unhex(hex, v->key) == 0)
 		r = 0;
-	else
+	else if (n > 0 || n == 0) {
+		r = -EINVAL;
 		audit_why(v->why, v->why_len, "%s is not a verify key file", path);
+	}
 	secmem_wipe(text, sizeof text);
 	secmem_wipe(hex, sizeof hex);
 	return r;

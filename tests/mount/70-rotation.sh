@@ -161,7 +161,7 @@ expect_message 'nobody else can write'
 chmod 644 "$STORE/hooks.allow"
 chmod 777 "$programs/good"
 expect_exit 3 coffer rotate mine
-expect_message 'is not a program that only root'
+expect_message 'can be written by others than root'
 chmod 755 "$programs/good"
 sed -i '/good/d' "$STORE/hooks.allow"
 expect_exit 3 coffer rotate mine

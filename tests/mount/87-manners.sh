@@ -142,6 +142,27 @@ expect_exit 2 bash -c "printf x | '$plain' -m '$MNT' put user@example.com"
 expect_message 'user-at-example.com'
 expect_exit 2 here get user@example.com
 expect_message 'user-at-example.com'
+mkdir -p "$SCRATCH/folders/prod"
+echo x >"$SCRATCH/folders/prod/db"
+expect_exit 2 here put --set "$SCRATCH/folders"
+expect_message 'no folders yet: name its files prod-NAME'
+
+note "what cannot work says why: a store that the daemon's user cannot reach, two lines of a passphrase, programs, keys"
+mkdir -m 700 "$SCRATCH/shut"
+expect_exit 5 coffer init "$SCRATCH/shut/store" --kek "file:$SCRATCH/shut.kek"
+expect_message "cannot pass the directory $SCRATCH/shut"
+[ ! -e "$SCRATCH/shut/store" ] || fail "a store that nobody reaches was made"
+expect_ok coffer init "$SCRATCH/together/store" --kek "file:$SCRATCH/together/kek"
+[ "$(stat -c %a "$SCRATCH/together")" = 711 ] || fail "the directory of store and key has mode $(stat -c %a "$SCRATCH/together")"
+printf 'one\none\n' | expect_exit 2 coffer init "$SCRATCH/pass" --kek passphrase:
+expect_message 'more than one line'
+install -m 644 /dev/null "$SCRATCH/program"
+expect_exit 3 here hook add --on db --exec "$SCRATCH/program"
+expect_message 'not executable'
+expect_exit 3 here hook add --on db --exec "$SCRATCH"
+expect_message 'is a directory'
+expect_exit 2 coffer audit verify "$STORE" --verify-key /etc/passwd
+expect_message 'not a verify key file'
 
 note "a descriptor of what was unmounted lazily is said to lead nowhere"
 exec 5<"$MNT"

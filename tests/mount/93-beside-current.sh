@@ -116,6 +116,12 @@ made "$want" cp -p "$want" "$f"
 made "$want" busybox cp -p "$want" "$f"
 made "$want" /usr/bin/python3 -c 'import shutil, sys; shutil.copy2(*sys.argv[1:])' "$want" "$f"
 expect_errno EPERM as $officer sysop chmod 644 "$f"
+chmod 400 "$want"
+chown $writer "$want"
+expect_ok as $writer cp -p "$want" "$f"	# which takes all bits away before it gives those of its source
+cmp "$want" "$f" || fail "cp -p by who may only set left $(cat "$f")"
+chown $officer "$want"
+chmod 644 "$want"
 for command in 'install "$0" "$1"' 'mv "$0" "$1"' 'sed -i.bak s/v/V/ "$1"' 'rm -f "$1"' 'mv "$1" "$1.old"' 'ln "$1" "$1.old"'; do
 	! as $officer sh -c "$command" "$want" "$f" 2>"$ERR" || fail "$command"
 	grep -q 'Operation not permitted' "$ERR" || fail "$command: $(cat "$ERR")"
@@ -125,6 +131,7 @@ done
 [ "$(stat -c %i "$f")" = "$ino" ] || fail "current has another inode"
 
 note "whose it is: its maker reads and writes it; who may set sees that the name is taken; locks are seen; nobody else reads a byte"
+started=$(as $other stat -c %Y "$d")
 hold a $officer
 expect_held ok a open rw,xc "$d/.tmp"
 expect_held ok a write draft
@@ -143,7 +150,7 @@ for uid in 0 $reader $writer $other; do
 		done
 		[ $uid = 0 ] || expect_errno EPERM as $uid sysop unlink "$d/$name"
 		expect_errno EPERM as $uid sysop truncate 0 "$d/$name"
-		[ "$(as $uid stat -c '%a %u' "$d/$name")" = '0 0' ] || fail "$uid sees $(as $uid stat -c '%a %u' "$d/$name")"
+		[ "$(as $uid stat -c '%a %u %Y' "$d/$name")" = "0 0 $started" ] || fail "$uid sees $(as $uid stat -c '%a %u %Y' "$d/$name")"
 	done
 	expect_errno EACCES as $uid sysop rename "$d/.tmp" "$f"
 done

@@ -82,17 +82,28 @@ vault_umount
 vault_mount
 stayed "another daemon"
 
-note "the time of birth is the making of the name, and of a version its own; who may do nothing with it sees none"
+note "the time of birth is the making of the name, and of a version its own; others see when the daemon was started"
 born() { as "$1" stat -c %W "$2"; }
+started=$(stat -c %Y "$MNT/db")
 since=$(coffer show db --output json | jq -r .created)
 for file in "$MNT/db" "$MNT/db/versions" "$current"; do
 	[ "$(born 0 "$file")" = "$(date -d "$since" +%s)" ] || fail "$file was born $(born 0 "$file"), and made $since"
-	[ "$(born 20009 "$file")" = 0 ] || fail "a stranger sees when $file was born"
+	[ "$(born 20009 "$file")" = "$started" ] || fail "a stranger sees when $file was born"
+	# what the kernel keeps is what was told last
+	[ "$(as 20009 stat --cached=always -c %W "$file")" = "$started" ] || fail "a stranger is shown when $file was born, as the kernel keeps it"
 done
 [ "$(born 0 "$MNT/db/versions/4")" = "$(stat -c %Y "$MNT/db/versions/4")" ] || fail "versions/4 was born $(born 0 "$MNT/db/versions/4")"
-[ "$(born 20009 "$MNT/db/versions/4")" = 0 ] || fail "a stranger sees when a version was born"
+[ "$(born 20009 "$MNT/db/versions/4")" = "$started" ] || fail "a stranger sees when a version was born"
 [ "$(born 0 "$MNT/.coffer/status")" = 0 ] || fail "status was born"
 stayed "looking for the time of birth"
+birth=$(born 0 "$current")
+put another
+moved "another put"
+[ "$(born 0 "$current")" = "$birth" ] || fail "current was born again: $(born 0 "$current"), and before $birth"
+expect_ok coffer delete db
+[ "$(born 0 "$MNT/.coffer/deleted/db")" = "$started" ] || fail "what is deleted was born $(born 0 "$MNT/.coffer/deleted/db")"
+expect_ok coffer recover db
+moved "delete and recover"
 
 note "versions keep the time of their making; an open file has the time of its name"
 made=$(stat -c '%.9Y' "$MNT/db/versions/4")

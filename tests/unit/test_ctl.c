@@ -1698,17 +1698,18 @@ START_TEST(a_file_operation_whose_commit_fails_when_it_comes_again_is_recorded_a
 				       .name = "db",
 				       .run = run_nothing };
 	struct vault vault = { .store = v.store, .audit = v.audit, .keys = v.keys, .shared = v.env.shared };
-	const struct asker asker = { .who = &admin, .patience = WAITS_FOR_ALL };
+	struct call asker = { .who = &admin, .patience = WAITS_FOR_ALL, .unique = 78 };
 	const rlim_t limit = wal_filled();
 	struct verdict verdict;
 	size_t n;
 
 	vault_decide(&vault, &admin, c.action, c.name, &verdict);
-	ck_assert_int_eq(vault_record(&vault, c.operation, &admin, &verdict, 78, false, 0, NULL), 0);
+	ck_assert_int_eq(vault_record(&vault, &asker, c.operation, &verdict, NULL), 0);
 	n = n_records();
 	signal(SIGXFSZ, SIG_IGN);
 	limit_file_size(limit);
-	ck_assert_int_eq(name_change(&vault, &asker, &c, 78, true), -EIO);
+	asker.resent = true;
+	ck_assert_int_eq(name_change(&vault, &asker, &c), -EIO);
 	limit_file_size(RLIM_INFINITY);
 	ck_assert_uint_eq(n_records(), n + 1);
 	recorded("SecretSet", "error", "db", 0);

@@ -521,10 +521,12 @@ static int restore_blocks(const struct identity *who)
 
 static int open_inode(const struct identity *who, struct inode inode, int flags)
 {
-	const struct asker asker = {
-		.who = (struct identity *)(uintptr_t)who, .uid = who->uid, .gid = who->gid, .tid = who->tid
-	};
-	const struct open_ask q = { .inode = inode, .ino = inode_pack(&inode), .flags = flags, .unique = ++v.unique };
+	const struct call asker = { .who = (struct identity *)(uintptr_t)who,
+				    .uid = who->uid,
+				    .gid = who->gid,
+				    .tid = who->tid,
+				    .unique = ++v.unique };
+	const struct open_ask q = { .inode = inode, .ino = inode_pack(&inode), .flags = flags };
 	struct open_grant grant = { 0 };
 	int r = access_open(&v.vault, &asker, &q, &grant);
 
@@ -559,11 +561,13 @@ static int open_version(const struct identity *who)
 	return open_inode(who, (struct inode){ .type = INODE_VERSION, .secret = secret_id("db"), .low = 1 }, O_RDONLY);
 }
 
-static struct asker asker_of(const struct identity *who)
+static struct call asker_of(const struct identity *who)
 {
-	return (struct asker){
-		.who = (struct identity *)(uintptr_t)who, .uid = who->uid, .gid = who->gid, .tid = who->tid
-	};
+	return (struct call){ .who = (struct identity *)(uintptr_t)who,
+			      .uid = who->uid,
+			      .gid = who->gid,
+			      .tid = who->tid,
+			      .unique = ++v.unique };
 }
 
 static int count_entry(const struct names_entry *e, void *arg)
@@ -576,9 +580,9 @@ static int count_entry(const struct names_entry *e, void *arg)
 /* A listing that shows nothing is one that was refused. */
 static int list(const struct identity *who, struct inode dir)
 {
-	const struct asker asker = asker_of(who);
+	const struct call asker = asker_of(who);
 	size_t n = 0;
-	int r = names_list(&v.vault, &asker, 0, inode_pack(&dir), 0, ++v.unique, false, count_entry, &n);
+	int r = names_list(&v.vault, &asker, 0, inode_pack(&dir), 0, count_entry, &n);
 
 	return r == 0 && n == 0 ? -EACCES : r;
 }
@@ -596,7 +600,7 @@ static int list_versions(const struct identity *who)
 
 static int get_attribute(const struct identity *who)
 {
-	const struct asker asker = asker_of(who);
+	const struct call asker = asker_of(who);
 	const struct inode i = current();
 	char *value = NULL;
 	size_t len;
@@ -616,23 +620,23 @@ static void deaf(void)
 
 static int make_dir(const struct identity *who)
 {
-	const struct asker asker = asker_of(who);
+	const struct call asker = asker_of(who);
 	const struct inode root = { .type = INODE_ROOT };
 	char name[32];
 	uint64_t ino;
 
 	deaf();
 	snprintf(name, sizeof name, "made-%u", ++v.names);
-	return names_mkdir(&v.vault, &asker, inode_pack(&root), name, ++v.unique, false, &ino);
+	return names_mkdir(&v.vault, &asker, inode_pack(&root), name, &ino);
 }
 
 static int remove_dir(const struct identity *who, enum inode_type type, enum inode_own own, const char *name)
 {
-	const struct asker asker = asker_of(who);
+	const struct call asker = asker_of(who);
 	const struct inode dir = { .type = type, .low = own };
 
 	deaf();
-	return removal_rmdir(&v.vault, &asker, inode_pack(&dir), name, ++v.unique, false);
+	return removal_rmdir(&v.vault, &asker, inode_pack(&dir), name);
 }
 
 static int remove_empty(const struct identity *who) { return remove_dir(who, INODE_ROOT, 0, "off"); }
@@ -640,7 +644,7 @@ static int purge(const struct identity *who) { return remove_dir(who, INODE_OWN,
 
 static int move(const struct identity *who, bool back, const char *name)
 {
-	const struct asker asker = asker_of(who);
+	const struct call asker = asker_of(who);
 	const struct inode deleted = { .type = INODE_OWN, .low = OWN_DELETED }, root = { .type = INODE_ROOT };
 	const struct rename n = { .from = inode_pack(back ? &deleted : &root),
 				  .name = name,
@@ -648,7 +652,7 @@ static int move(const struct identity *who, bool back, const char *name)
 				  .to_name = name };
 
 	deaf();
-	return removal_rename(&v.vault, &asker, &n, ++v.unique, false);
+	return removal_rename(&v.vault, &asker, &n);
 }
 
 static int delete (const struct identity *who) { return move(who, false, "off"); }
@@ -962,16 +966,22 @@ END_TEST
 START_TEST(a_caller_without_an_identity_changes_no_name)
 {
 	const struct inode root = { .type = INODE_ROOT }, deleted = { .type = INODE_OWN, .low = OWN_DELETED };
-	const struct asker asker = { .uid = 5, .gid = 5, .tid = 5, .doubt = true, .patience = WAITS_FOR_ALL };
+	struct call asker = { .uid = 5, .gid = 5, .tid = 5, .doubt = true, .patience = WAITS_FOR_ALL };
 	const struct rename away = {
 		.from = inode_pack(&root), .name = "off", .to = inode_pack(&deleted), .to_name = "off"
 	};
 	uint64_t ino;
 
-	ck_assert_int_eq(removal_rename(&v.vault, &asker, &away, ++v.unique, false), -EACCES);
-	ck_assert_int_eq(removal_rmdir(&v.vault, &asker, inode_pack(&root), "off", ++v.unique, false), -EACCES);
-	ck_assert_int_eq(removal_rmdir(&v.vault, &asker, inode_pack(&deleted), "lost", ++v.unique, true), -EACCES);
-	ck_assert_int_eq(names_mkdir(&v.vault, &asker, inode_pack(&root), "made", ++v.unique, false, &ino), -EACCES);
+	asker.unique = ++v.unique;
+	ck_assert_int_eq(removal_rename(&v.vault, &asker, &away), -EACCES);
+	asker.unique = ++v.unique;
+	ck_assert_int_eq(removal_rmdir(&v.vault, &asker, inode_pack(&root), "off"), -EACCES);
+	asker.unique = ++v.unique;
+	asker.resent = true;
+	ck_assert_int_eq(removal_rmdir(&v.vault, &asker, inode_pack(&deleted), "lost"), -EACCES);
+	asker.resent = false;
+	asker.unique = ++v.unique;
+	ck_assert_int_eq(names_mkdir(&v.vault, &asker, inode_pack(&root), "made", &ino), -EACCES);
 }
 END_TEST
 

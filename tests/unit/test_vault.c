@@ -266,7 +266,7 @@ END_TEST
 /* As cp writes, which goes on to the close when one of its writes fails. */
 START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 {
-	const struct asker a = {
+	struct call a = {
 		.who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL
 	};
 	uint32_t id = add_secret(fx.store, "db", "old");
@@ -281,10 +281,12 @@ START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 		handle_show(h, i == 2 ? 99 : 1, 0);
 		if (i == 2) { /* its beginning cannot be copied, at first */
 			h->open_flags = O_WRONLY;
-			ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 0, "begin", 5), -ESTALE);
+			a.unique = w.unique++;
+			ck_assert_int_eq(staging_write(&w.vault, &a, fh, 0, "begin", 5), -ESTALE);
 			handle_show(h, 1, 0);
 		}
-		ck_assert_int_eq(staging_write(&w.vault, &a, fh, w.unique++, false, 5, "end", 3), 0);
+		a.unique = w.unique++;
+		ck_assert_int_eq(staging_write(&w.vault, &a, fh, 5, "end", 3), 0);
 		if (i == 0) /* somebody else's, who may not write */
 			staging_lost(&w.vault, fh, 1001);
 		if (i == 1)
@@ -307,11 +309,15 @@ END_TEST
 
 static int ctl_write(uint64_t fh, uint64_t unique, uint64_t offset, const char *text, size_t len)
 {
-	const struct asker a = {
-		.who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL
-	};
+	const struct call a = { .who = &w.who,
+				.uid = 1000,
+				.gid = 1000,
+				.tid = 100,
+				.neighbour = 1000,
+				.patience = WAITS_FOR_ALL,
+				.unique = unique };
 
-	return ctl_file_write(&w.vault, &a, fh, unique, offset, (const uint8_t *)text, len);
+	return ctl_file_write(&w.vault, &a, fh, offset, (const uint8_t *)text, len);
 }
 
 /* The stores of a WRITE, in their order, that a dying worker did not come to. */
@@ -349,7 +355,7 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 	char got[16];
 	size_t n;
 	uint64_t fh;
-	const struct asker me = {
+	const struct call me = {
 		.who = &w.who, .uid = 1000, .gid = 1000, .tid = 100, .neighbour = 1000, .patience = WAITS_FOR_ALL
 	};
 	struct handle *h = open_handle(HANDLE_CTL, 0, &fh);
@@ -384,7 +390,7 @@ static uint64_t fh_of(const struct handle *h)
 	return fh;
 }
 
-static int open_ctl(const struct asker *who, uint64_t neighbour, uint64_t *ret_fh)
+static int open_ctl(const struct call *who, uint64_t neighbour, uint64_t *ret_fh)
 {
 	struct handle *h;
 
@@ -416,7 +422,7 @@ static uint32_t buffers_of(uint64_t neighbour)
 START_TEST(many_idle_requests_keep_nobody_out)
 {
 	struct identity stranger = w.who;
-	const struct asker nobody = { .who = &stranger, .uid = 65534, .neighbour = 65534, .patience = WAITS_FOR_ALL };
+	const struct call nobody = { .who = &stranger, .uid = 65534, .neighbour = 65534, .patience = WAITS_FOR_ALL };
 	uint64_t fh, first[CTL_BUFFERS_MOST];
 
 	stranger.uid = stranger.policy.uid = 65534;
@@ -437,7 +443,7 @@ START_TEST(many_idle_requests_keep_nobody_out)
 	ck_assert_uint_eq(all, CTL_BUFFERS - CTL_BUFFERS_RESERVE);
 	ck_assert_uint_lt(mine, CTL_BUFFERS_MOST); /* the heaviest */
 	/* the one that lost its request hears of it, and nothing of another's */
-	ck_assert_int_eq(ctl_file_write(&w.vault, &nobody, first[0], 77, 0, (const uint8_t *)"x", 1), -ESTALE);
+	ck_assert_int_eq(ctl_file_write(&w.vault, &nobody, first[0], 0, (const uint8_t *)"x", 1), -ESTALE);
 	ctl_file_release(&w.vault, first[0]);
 	ck_assert_uint_eq(buffers_of(7), mine);
 	/* counted again by a worker that takes over */
@@ -451,8 +457,8 @@ END_TEST
 START_TEST(ctl_has_a_reserve_for_administrators)
 {
 	struct identity root = w.who, stranger = w.who;
-	const struct asker admin = { .who = &w.who, .uid = FIXTURE_ADMIN }, host_root = { .who = &root, .uid = 0 },
-			   nobody = { .who = &stranger, .uid = 65534 };
+	const struct call admin = { .who = &w.who, .uid = FIXTURE_ADMIN }, host_root = { .who = &root, .uid = 0 },
+			  nobody = { .who = &stranger, .uid = 65534 };
 	uint64_t fh;
 
 	root.uid = root.policy.uid = 0;

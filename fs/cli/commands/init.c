@@ -359,6 +359,37 @@ static int make_parent(struct init *i, const char *path, mode_t mode)
 	return make_dir(i, parent, mode);
 }
 
+/* The store lies in the directory of the key, or below it. */
+static bool lies_beside(const struct init *i)
+{
+	const char *slash = strrchr(i->kek_uri + 5, '/');
+	const size_t len = slash ? (size_t)(slash - (i->kek_uri + 5)) + 1 : 0;
+
+	return len > 1 && strncmp(i->dir, i->kek_uri + 5, len) == 0;
+}
+
+/* The daemon's users have no rights of root's: each directory above the store that is there must let them through. */
+static int check_passage(const struct init *i)
+{
+	char upto[PATH_MAX];
+	struct stat st;
+
+	for (const char *slash = i->dir; (slash = strchr(slash, '/')); slash++) {
+		snprintf(upto, sizeof(upto), "%.*s", slash == i->dir ? 1 : (int)(slash - i->dir), i->dir);
+		if (stat(upto, &st) < 0)
+			break;
+		const mode_t needed = st.st_uid == i->worker_uid   ? S_IXUSR
+				      : st.st_gid == i->worker_gid ? S_IXGRP
+								   : S_IXOTH;
+		if (!(st.st_mode & needed))
+			return fail(EXIT_CONFLICT,
+				    "the daemon's user (uid %u) cannot pass the directory %s, in which the store would "
+				    "lie: chmod o+x %s, or choose another place",
+				    i->worker_uid, upto, upto);
+	}
+	return EXIT_DONE;
+}
+
 static int make_kek(struct init *i, const struct secbuf *passphrase)
 {
 	struct kek_source source = { .uri = i->kek_uri, .fd = -1 };
@@ -369,8 +400,9 @@ static int make_kek(struct init *i, const struct secbuf *passphrase)
 		source.passphrase = secbuf_cdata(passphrase);
 		source.passphrase_len = secbuf_len(passphrase);
 	}
+	/* one that the store lies in, too, must let the daemon's users through */
 	if (is_file_kek(i))
-		status = make_parent(i, i->kek_uri + 5, 0700);
+		status = make_parent(i, i->kek_uri + 5, lies_beside(i) ? 0711 : 0700);
 	if (status == EXIT_DONE) {
 		r = kek_create(&source, i->conf.kek_params, &i->kek, why, sizeof(why));
 		if (r < 0)
@@ -536,7 +568,9 @@ int cmd_init(struct cli *c, const struct args *a)
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGQUIT);
 	sigprocmask(SIG_BLOCK, &signals, &old);
-	status = i->kek_there ? take_kek(i) : make_kek(i, passphrase);
+	status = check_passage(i);
+	if (status == EXIT_DONE)
+		status = i->kek_there ? take_kek(i) : make_kek(i, passphrase);
 	if (status == EXIT_DONE)
 		status = make_vault_key(i);
 	if (status == EXIT_DONE)

@@ -134,6 +134,8 @@ int cmd_audit_verify(struct cli *c, const struct args *a)
 			    "with --verify-key",
 			    key, strerror(errno));
 	r = verify_log(&o, key, &report, why, sizeof(why));
+	if (r == -EINVAL)
+		return fail(EXIT_USAGE, "%s; name the key that init wrote with --verify-key", why);
 	if (r == -EBADMSG && !given && offline_verify_doubtful(&o, path))
 		return fail(EXIT_INTEGRITY,
 			    "the audit log of %s does not go with the verify key %s: %s; that key may be another "

@@ -196,7 +196,7 @@ static int epoch_check(const char *text)
 
 	if (digits == 0 || text[digits] || *text == '0' || digits > 10)
 		return fail(EXIT_USAGE,
-			    "--at \"%s\" is not an epoch: a number, as ls /vault/.coffer/at shows the present one",
+			    "--at \"%s\" is not an epoch: a number; the present one is in .coffer/at of the mount",
 			    text);
 	return EXIT_DONE;
 }

@@ -261,10 +261,11 @@ static int set_events(json_t *request, const struct args *a)
 	for (size_t i = 0; (name = args_nth(a, "event", i)); i++) {
 		if (event_parse(name, &kind) < 0 || kind == EVENT_HOOK_FAILED) {
 			json_decref(events);
-			return fail(EXIT_USAGE,
-				    "--event %s: there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, "
-				    "Purged, VersionDestroyed, BindingChanged, SelfGranted, RotationFailed",
-				    name);
+			return fail(
+				EXIT_USAGE,
+				"--event %s: there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, "
+				"Purged, VersionDestroyed, BindingChanged, SelfGranted, RotationFailed, AuditTampered",
+				name);
 		}
 		json_array_append_new(events, json_string(name));
 	}

@@ -191,6 +191,11 @@ static int open_value(const struct set *s, int dir_fd, const char *name, int *re
 		/* set_name let no longer one through */
 		snprintf(current, sizeof(current), "%.*s/current", NAME_LEN_MAX, name);
 		fd = open_below(dir_fd, current, s->follow);
+		if (fd < 0 && errno == ENOENT)
+			return fail(EXIT_USAGE,
+				    "%s/%s is a directory without a file current, and there are no folders yet: name "
+				    "its files %s-NAME and put them beside it; nothing is stored",
+				    s->dir, name, name);
 		if (fd < 0 || fstat(fd, &st) < 0)
 			goto failed;
 	}

@@ -142,7 +142,7 @@ int cmd_unseal(struct cli *c, const struct args *a)
 			     passphrase ? secbuf_len(passphrase) : 0, why, sizeof(why));
 	passphrase = secbuf_free(passphrase);
 	if (r == -EKEYREJECTED)
-		return fail(EXIT_DENIED, "%s; try again",
+		return fail(EXIT_DENIED, "%s; the vault is mounted and stays sealed; try again: " COFFER " unseal",
 			    *why    ? why
 			    : wants ? "that is not the passphrase"
 				    : "that is not the vault's key");

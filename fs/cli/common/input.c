@@ -284,11 +284,17 @@ static int passphrase_once(const char *prompt, struct secbuf **ret_passphrase)
 		secbuf_set_len(b, input_trimmed(secbuf_cdata(b), secbuf_len(b)));
 	if (r == 0 && secbuf_len(b) > PASSPHRASE_MAX)
 		r = -EFBIG;
+	if (r == 0 && memchr(secbuf_cdata(b), '\n', secbuf_len(b)))
+		r = -EBADMSG;
 	if (r == 0 && secbuf_len(b) > 0) {
 		*ret_passphrase = b;
 		return EXIT_DONE;
 	}
 	secbuf_free(b);
+	if (r == -EBADMSG)
+		return fail(EXIT_USAGE,
+			    "the passphrase has more than one line, and could not be typed at a terminal; give "
+			    "it once, in one line");
 	if (r == -EOVERFLOW || r == -EMSGSIZE)
 		return explain_line(r, "the passphrase", "it is one line");
 	if (r == -EFBIG)
