@@ -37,7 +37,7 @@ for page in "$guide"/*.md; do
 	[ "$name" = README.md ] || grep -qF "]($name)" "$guide/README.md" || complain "guide/README.md does not lead to $name"
 	! grep -qxF '```console' "$page" || grep -q "^foreach(page .*\<${name%.md}\>" "$top/tests/mount/CMakeLists.txt" ||
 		complain "no test runs the sessions of $name: tests/mount/CMakeLists.txt"
-	[ "$name" = README.md ] || sed -n 3p "$page" | grep -q '^For whoever ' || complain "$name does not begin with whom it is for"
+	[ "$name" = README.md ] || sed -n 3p "$page" | grep -q '^This page is for ' || complain "$name does not begin with whom it is for"
 	# what a page leads to is there: another page, and the heading in it
 	grep -oE '\]\([a-z]+\.md(#[a-z0-9-]+)?\)' "$page" | tr -d '](' | tr -d ')' | sort -u > "$work/links"
 	while IFS='#' read -r to heading; do
