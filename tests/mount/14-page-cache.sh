@@ -89,8 +89,11 @@ for kind in shared private; do
 		touchers+=("$name")
 	done
 done
+# who has not come to its handler would be ended by the signal
+hears() { (($(awk '/^SigCgt/ { print "0x" $2 }' "/proc/${TOUCHERS[$1]}/status") & 1 << 9)); }
 looked() { kill -USR1 "${TOUCHERS[$1]}" && [ "$(wc -l <"$SCRATCH/seen.$1")" -ge "$2" ]; }
 for name in "${touchers[@]}"; do
+	wait_for hears "$name"
 	wait_for looked "$name" 2
 done
 for ((i = 0; i < ${KILLS:-12}; i++)); do

@@ -21,7 +21,7 @@ note "$1"
 session "$top/$1" || fail "$1 shows something else than what comes; see above"
 ! grep " $SCRATCH/\(vaults\|srv\)/" /proc/self/mounts || fail "the page left a vault mounted"
 # a page may have ended the daemon and started another one
-! mounted || umount "$MNT" || fail "the page left something that holds the vault"
+! mounted || let_go_of_mount || fail "the page left something that holds the vault"
 flock -w 60 "$STORE/lock" true || fail "a daemon has not ended"
 
 [ "$1" = README.md ] || exit 0

@@ -266,7 +266,8 @@ repeated()
 	printf '%s 1' "$point" >"$COFFER_TEST_DIE"
 	expect_ok "$@"
 	: >"$COFFER_TEST_DIE"
-	[ "$(status .restarts)" -gt "$restarts" ] || fail "$point: nothing died"
+	died() { [ "$(status .restarts)" -gt "$restarts" ]; }	# which the keeper says when it has noticed
+	wait_for -t 20 died
 	[ "$(cat "$MNT/$name/current")" = value ] || fail "$point: $name has another value"
 	[ "$(find "$MNT/$name/versions" -type f | wc -l)" = 1 ] || fail "$point: $name has not one version"
 	wait_for -t 20 heard_of "$name"

@@ -368,12 +368,24 @@ daemon_children()
 	done
 }
 
+# What a process had open goes a moment after its end, and on a busy machine later.
+let_go_of_mount()
+{
+	local tries
+	for ((tries = 0; tries < 50; tries++)); do
+		timeout 60 umount "$MNT" 2>"$SCRATCH/umount.err" && return
+		sleep 0.2
+	done
+	cat "$SCRATCH/umount.err" >&2
+	return 1
+}
+
 # Unmounts, and waits until the keeper and all that it started have ended.
 daemon_down()
 {
 	local child
 	mapfile -t DAEMON_CHILDREN < <(daemon_children)
-	! mounted || timeout 60 umount "$MNT" || fail "umount $MNT failed: something holds it"
+	! mounted || let_go_of_mount || fail "umount $MNT failed: something holds it"
 	wait_for dead "$DAEMON"
 	for child in "${DAEMON_CHILDREN[@]}"; do
 		wait_for dead "$child"
