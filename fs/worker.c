@@ -542,6 +542,7 @@ static int open_rest(struct worker *w)
 	v->stackable = mount_can_be_stacked_on(&v->shared->init);
 	v->fuse_fd = role_fd(w->args, "fuse");
 	pthread_mutex_init(&v->ctl_lock, NULL);
+	pthread_mutex_init(&v->told_lock, NULL);
 	pthread_mutex_init(&v->staged_lock, NULL);
 	pthread_mutex_init(&v->emptying_lock, NULL);
 	pthread_mutex_init(&v->temps_lock, NULL);

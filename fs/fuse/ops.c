@@ -17,6 +17,7 @@
 #include "fs/serve/measure.h"
 #include "fs/serve/names.h"
 #include "fs/serve/record.h"
+#include "fs/serve/drops.h"
 #include "fs/serve/removal.h"
 #include "fs/serve/staging.h"
 #include "fs/serve/temporary.h"
@@ -130,6 +131,17 @@ static bool is_bell(fuse_req_t req)
 	return vault_is_bell(vault_of(req), c->uid, c->pid);
 }
 
+/* Before an answer tells a file's size. False: pages of a value of another size have to go first, and a thread that may
+ * wait is asked. */
+static bool size_may_go(fuse_req_t req, uint64_t ino, const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode) ||
+	    drops_settle(vault_of(req)->drops, ino, (uint64_t)st->st_size, request_may_block()) || request_may_block())
+		return true;
+	request_defer(req, WAITS_FOR_ALL);
+	return false;
+}
+
 static void lookup(struct vault *v, fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct inode i;
@@ -142,6 +154,8 @@ static void lookup(struct vault *v, fuse_req_t req, fuse_ino_t parent, const cha
 		r = -ENOENT;
 	if (!r) /* masked attributes: whoever wants his own sends a GETATTR, for they are never cached */
 		r = entry_for(v, NULL, ino, &e);
+	if (!r && !size_may_go(req, ino, &e.attr))
+		return;
 	e.entry_timeout = r || !is_temporary(ino) ? entry_timeout(parent) : 0;
 	if (r == -ENOENT) {
 		memset(&e, 0, sizeof e);
@@ -213,7 +227,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	if (!r && birth)
 		request_current()->born = attr_born(v, &a, ino);
 	call_release(&a);
-	if (has_to_wait(req, r))
+	if (has_to_wait(req, r) || (!r && !size_may_go(req, ino, &st)))
 		return;
 	if (r)
 		reply_error(req, r);
@@ -383,7 +397,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int to
 	if (!r && (to_set & FUSE_SET_ATTR_SIZE))
 		st.st_size = want->st_size;
 	call_release(&a);
-	if (has_to_wait(req, r))
+	if (has_to_wait(req, r) || (!r && !(to_set & FUSE_SET_ATTR_SIZE) && !size_may_go(req, ino, &st)))
 		return;
 	if (r)
 		reply_error(req, r);
@@ -468,6 +482,9 @@ static int add_entry(const struct names_entry *n, void *arg)
 		e.entry_timeout = is_temporary(n->ino) ? 0 : entry_timeout(l->ino);
 		if (attr_fill_locked(l->v, l->call, n->ino, &e.attr))
 			return 0;
+		/* the kernel asks for what comes without an inode when it needs it */
+		if (S_ISREG(e.attr.st_mode) && !drops_settle(l->v->drops, n->ino, (uint64_t)e.attr.st_size, false))
+			e.ino = 0;
 	}
 	if (dot || !l->plus) {
 		e.attr.st_ino = inode_shown(n->ino, l->v->options->ino32);

@@ -39,7 +39,7 @@ void vault_changed(struct vault *v, enum vault_rings rings)
 	for (uint32_t id = 0; (id = store_touched_next(v->store, id));) {
 		if (id < mark) /* of new ones it is rung with the name */
 			vault_ring_secret(v, id, store_touched_serves(v->store, id), rings);
-		drops_add(v->drops, inode_pack(&(struct inode){ .type = INODE_CURRENT, .secret = id }));
+		drops_add(v->drops, inode_pack(&(struct inode){ .type = INODE_CURRENT, .secret = id }), DROPS_NO_SIZE);
 	}
 	vault_events_told(v);
 	vault_owes_nothing();

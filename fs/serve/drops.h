@@ -24,9 +24,17 @@ void drops_stop(struct drops *d);
  * perhaps to the handles: they must stay. Accepts NULL. */
 bool drops_free(struct drops *d);
 
+#define DROPS_NO_SIZE UINT64_MAX
+
 /* The pages of an inode go, in a moment: those that a reader has just been given are not taken from it before it could
- * look at them, or it would ask for ever. Never blocks; accepts NULL. */
-void drops_add(struct drops *d, uint64_t ino);
+ * look at them, or it would ask for ever. size: in bytes, of the value that the pages are of, and before they are
+ * given; DROPS_NO_SIZE where none is given. Never blocks; accepts NULL. */
+void drops_add(struct drops *d, uint64_t ino, uint64_t size);
+/* To be asked before an answer tells the kernel an inode's size. A smaller one makes it fill the rest of a page with
+ * zeros where it is, under everybody who has it mapped: so pages of a value of another size must go first. True: there
+ * are none. False: there are; with may_wait they go now, and false means that one waits for a READ which nobody has
+ * answered for 20 ms. Accepts NULL. */
+bool drops_settle(struct drops *d, uint64_t ino, uint64_t size, bool may_wait);
 /* What waits goes now: rights may have gone. */
 void drops_hurry(struct drops *d);
 /* The pages of every file that is open: where nobody knows what a worker before us had given out. */

@@ -6,6 +6,10 @@
 #include "fs/serve/made.h"
 #include "store/core/tables.h"
 
+/* The kernel takes a size in two steps, in the thread that asked: it notes it, and then cuts the pages. Nobody tells
+ * when the second is done; a thread that has waited that long for its turn on a processor is not waited for. */
+#define TAKEN_NS INT64_C(1000000000)
+
 static const struct attr_shown newest;
 
 static bool is_newest(struct vault *v, uint32_t secret, uint32_t version)
@@ -44,18 +48,34 @@ static bool move(struct vault *v, const struct call *call, uint64_t fh, const st
 
 static size_t slot_of(uint32_t secret) { return secret % TOLD_MAX; }
 
-bool measure_told_older(const struct vault *v, uint32_t secret)
+bool measure_lets_pages(struct vault *v, const struct call *call, uint32_t secret)
 {
-	return atomic_load(&v->told[slot_of(secret)]) == secret;
+	struct told *told = &v->told[slot_of(secret)];
+
+	if (atomic_load(&told->secret) != secret)
+		return true;
+	pthread_mutex_lock(&v->told_lock);
+	const bool settled = told->newest_to == call->tid && clock_monotonic() - told->when > TAKEN_NS;
+	if (settled)
+		atomic_store(&told->secret, 0);
+	pthread_mutex_unlock(&v->told_lock);
+	return settled;
 }
 
 /* Before the answer goes. */
-static void note(struct vault *v, uint32_t secret, bool older)
+static void note(struct vault *v, const struct call *call, uint32_t secret, bool older)
 {
-	if (older)
-		atomic_store(&v->told[slot_of(secret)], secret);
-	else if (measure_told_older(v, secret))
-		atomic_store(&v->told[slot_of(secret)], 0);
+	struct told *told = &v->told[slot_of(secret)];
+
+	if (!older && atomic_load(&told->secret) != secret)
+		return;
+	pthread_mutex_lock(&v->told_lock);
+	told->newest_to = older ? 0 : call->tid;
+	if (older) {
+		told->when = clock_monotonic();
+		atomic_store(&told->secret, secret);
+	}
+	pthread_mutex_unlock(&v->told_lock);
 }
 
 static struct attr_shown choose(struct vault *v, const struct call *call, const struct measure_ask *ask,
@@ -106,6 +126,6 @@ int measure(struct vault *v, const struct call *call, const struct measure_ask *
 	if (i.type != INODE_CURRENT)
 		return 0;
 	*ret_shown = choose(v, call, ask, i.secret, &older);
-	note(v, i.secret, older);
+	note(v, call, i.secret, older);
 	return 0;
 }

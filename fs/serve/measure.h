@@ -12,8 +12,9 @@
  * open: each answer that differs disturbs who reads the newest by sendfile or lseek. Where it is certain which file is
  * meant (it is named; or it could not be moved, for the newest may not be opened), for MEASURE_LONG_NS.
  *
- * While the kernel may have an older size for that reason, nothing is given to its page cache: sendfile would end too
- * early, or fill up with zeros. The next who asks for the size sets it right.
+ * While the kernel may have an older size for that reason, or be about to take one, nothing is given to its page cache:
+ * sendfile would end too early, and a page that is mapped would be filled up with zeros. A second after the last such
+ * answer, the next thread that asks for the size sets it right.
  *
  * A text that is made for its reader is made when its opener asks how large it is; whoever has none open is told a size
  * that is nobody's. */
@@ -39,7 +40,7 @@ bool measure_asks(const struct inode *i, bool named);
  * than a record, else. */
 int measure(struct vault *v, const struct call *call, const struct measure_ask *ask, struct attr_shown *ret_shown);
 
-/* Was an older size of a secret's `current` told last? */
-bool measure_told_older(const struct vault *v, uint32_t secret);
+/* May pages of a secret's `current` go to the page cache, for the caller's thread? */
+bool measure_lets_pages(struct vault *v, const struct call *call, uint32_t secret);
 
 #endif

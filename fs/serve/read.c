@@ -17,7 +17,7 @@
 
 /* sendfile, splice and mmap fill the page cache, which knows no callers: only what is newest and allowed to this caller
  * now may go there. */
-static int judge_page_cache(struct vault *v, const struct handle *h, uint32_t version)
+static int judge_page_cache(struct vault *v, const struct call *call, const struct handle *h, uint32_t version)
 {
 	bool newest;
 	struct inode inode;
@@ -27,7 +27,7 @@ static int judge_page_cache(struct vault *v, const struct handle *h, uint32_t ve
 	/* who has it open for both could write to a page that others map or splice, past policy and log. His own OPEN
 	 * dropped the pages, and his own faults are refused: so there are none, while there are none for anybody. */
 	if (inode.type == INODE_CURRENT &&
-	    (handle_read_writers(v->handles, h->secret) || measure_told_older(v, h->secret)))
+	    (handle_read_writers(v->handles, h->secret) || !measure_lets_pages(v, call, h->secret)))
 		return EINVAL;
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
@@ -55,8 +55,11 @@ static int read_value(struct vault *v, const struct call *call, struct handle *h
 	struct plain *x;
 	const struct handle_shown shown = handle_begin(h);
 	int r = access_recheck(v, call, h, ACTION_SECRETS_GET);
-	if (!r && ask->page_cache)
-		r = judge_page_cache(v, h, shown.version);
+	if (!r && ask->page_cache) {
+		/* noted before it is judged: an answer that tells another size sees the one or changes the other */
+		drops_add(v->drops, h->ino, shown.size);
+		r = judge_page_cache(v, call, h, shown.version);
+	}
 	if (r)
 		return -r;
 	if (ask->offset >= shown.size) { /* nothing to decrypt for the read that finds the end */
@@ -64,7 +67,6 @@ static int read_value(struct vault *v, const struct call *call, struct handle *h
 		return 0;
 	}
 	ret->secret = true;
-	ret->drop = ask->page_cache ? h->ino : 0;
 	x = plain_get(v->plain, h->secret, shown.version);
 	if (!x) {
 		r = read_whole(v, h->secret, &shown, ask, ret);
@@ -163,7 +165,5 @@ void read_done(struct vault *v, struct read_result *r)
 	if (r->plain)
 		plain_put(v->plain, r->plain);
 	free(r->text);
-	if (r->drop)
-		drops_add(v->drops, r->drop);
 	*r = (struct read_result){ .data = "" };
 }

@@ -22,7 +22,6 @@ struct read_result {
 	bool secret;
 	struct plain *plain;
 	char *text;
-	uint64_t drop; /* the inode whose page cache it goes to, 0: to none */
 };
 
 /* 0; -EAGAIN: only a thread that may block; negative errno. */

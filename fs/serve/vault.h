@@ -36,6 +36,13 @@ struct grown {
 };
 enum { GROWN_AUDIT, GROWN_EVENTS, GROWN };
 
+/* An older size of a secret's `current` was told, and when last (CLOCK_MONOTONIC, ns): fs/serve/measure.h. */
+struct told {
+	_Atomic uint32_t secret;
+	int64_t when;
+	pid_t newest_to; /* the thread that was told the newest since, last; 0: none was */
+};
+
 struct vault {
 	struct shared *shared;
 	const struct options *options;
@@ -57,12 +64,12 @@ struct vault {
 	int bell_fd, control_fd, fuse_fd, proc_fd;
 	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
 	_Atomic uint64_t known[KNOWN_MAX];
-	/* secrets, by hash, of whose current an older size was told last: fs/serve/measure.h */
-	_Atomic uint32_t told[TOLD_MAX];
-	struct grown grown[GROWN]; /* log and events */
-	pthread_mutex_t ctl_lock;  /* of shared->ctl, and: */
-	struct shares *ctl_shares; /* of its buffers but the reserve; NULL: not counted yet */
-	uint32_t ctl_reserved;     /* how many are taken from the reserve, and which: */
+	pthread_mutex_t told_lock;  /* of changes to: */
+	struct told told[TOLD_MAX]; /* by hash of the secret */
+	struct grown grown[GROWN];  /* log and events */
+	pthread_mutex_t ctl_lock;   /* of shared->ctl, and: */
+	struct shares *ctl_shares;  /* of its buffers but the reserve; NULL: not counted yet */
+	uint32_t ctl_reserved;      /* how many are taken from the reserve, and which: */
 	bool ctl_reserve[CTL_BUFFERS];
 	bool ctl_busy[CTL_BUFFERS];  /* a thread is at it */
 	pthread_mutex_t staged_lock; /* of handles' staged chunks, and: */
