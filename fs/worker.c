@@ -27,6 +27,7 @@
 #include "fs/shared/mount_facts.h"
 #include "fs/fuse/ops.h"
 #include "fs/serve/removal.h"
+#include "fs/shared/inode.h"
 #include "fs/process/sandbox.h"
 #include "fs/serve/seal.h"
 #include "fs/serve/staging.h"
@@ -34,6 +35,7 @@
 #include "fs/shared/test_hook.h"
 #include "fs/serve/vault.h"
 #include "store/core/acts.h"
+#include "store/core/tables.h"
 #include "store/core/transaction.h"
 #include "store/keys/keys.h"
 #include "store/keys/vaultconf.h"
@@ -206,6 +208,23 @@ static void try_unlock(struct vault *v)
 		log_info("the vault is open");
 }
 
+/* Of what a request asks something: NULL where its node is no secret's. */
+static const char *name_of_node(struct vault *v, uint64_t ino, char name[NAME_LEN_MAX + 1])
+{
+	struct inode i;
+
+	*name = '\0';
+	store_rdlock(v->store);
+	const struct catalog_secret *s = inode_unpack(ino, &i) && i.type != INODE_OWN && i.type != INODE_REQUEST &&
+							 i.type != INODE_TEMP && i.type != INODE_MARKER
+						 ? store_get(v->store, i.secret)
+						 : NULL;
+	if (s)
+		snprintf(name, NAME_LEN_MAX + 1, "%s", s->name);
+	store_unlock_tables(v->store);
+	return *name ? name : NULL;
+}
+
 /* The alarm: whoever sends such a request may be trying to break in. */
 static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 {
@@ -215,7 +234,7 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 				       .gid = in->gid,
 				       .pid = (int32_t)in->pid,
 				       .loginuid = -1 };
-	char detail[128];
+	char detail[128], name[NAME_LEN_MAX + 1];
 
 	snprintf(detail, sizeof detail, "two workers died on it: request kind %u, node %llu", in->opcode,
 		 (unsigned long long)in->nodeid);
@@ -224,6 +243,7 @@ static uint32_t given_up(void *userdata, const struct fuse_in_header *in)
 		.operation = AUDIT_REQUEST_GIVE_UP,
 		.result = AUDIT_ERROR,
 		.error = EIO,
+		.secret = name_of_node(v, in->nodeid, name),
 		.caller = &caller,
 		.detail = detail,
 		.unique = request_unique(),

@@ -340,8 +340,8 @@ static void serve(struct runner *r, int client, struct runner_request *q)
 	if (q->type == RUNNER_RESUME)
 		return refuse(client, q, -ENOENT, "there is no such run");
 	e = runner_allowed(r->dir, q->user, q->command, why, sizeof why);
-	if (e == -ENOENT && q->type != RUNNER_CHECK)
-		e = -EPERM; /* of a run, ENOENT says that there is no such run */
+	if ((e == -ENOENT || e == -EINVAL) && q->type != RUNNER_CHECK)
+		e = -EPERM; /* of a run, these say that there is no such run, or request */
 	if (e < 0)
 		return refuse(client, q, e, why);
 	if (find_user(q->user, &p)) {

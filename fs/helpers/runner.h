@@ -80,10 +80,11 @@ int runner_expand(const struct runner_request *request, char **ret_buf, char *re
 /* May programs run as this user at all? Not as nobody, by number or name. 0; -EPERM with one line in why. Looks users
  * up. */
 int runner_user_check(uint32_t user, char *why, size_t why_len);
-/* Could the command run as this user, if a line allowed it? Its words, and who could write the program. 0; -EPERM with
- * one line in why. */
+/* Could the command run as this user, if a line allowed it? Its words, and who could write the program. 0; -EINVAL (no
+ * such command can be), -ENOENT (there is no such program) or -EPERM with one line in why. */
 int runner_command_check(uint32_t user, const char *command, char *why, size_t why_len);
-/* Is the command allowed to run as this user? dir is the store's. 0; -EPERM with one line in why. */
+/* Is the command allowed to run as this user? dir is the store's. 0; -EPERM, or what runner_command_check says, with
+ * one line in why. */
 int runner_allowed(int dir, uint32_t user, const char *command, char *why, size_t why_len);
 
 /* ---- accounts ---- */

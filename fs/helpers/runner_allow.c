@@ -282,7 +282,7 @@ int runner_command_check(uint32_t user, const char *command, char *why, size_t w
 		snprintf(why, why_len,
 			 "a command is a program's whole path and words as a shell has them, with %%n, %%v, %%e and "
 			 "%%%% alone for percents, each quote closed, and neither in the path");
-		return -EPERM;
+		return -EINVAL;
 	}
 	r = check_program(argv[0], user, why, why_len);
 	free(buf);

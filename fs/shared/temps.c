@@ -15,6 +15,9 @@ struct temps {
 	_Atomic uint32_t n;
 };
 
+/* What an inode has room for: two fields of 28 bits. */
+#define ID_MAX ((UINT64_C(1) << 56) - 1)
+
 static const struct shares_config pool = { .units = TEMPS_MAX, .most = TEMPS_MOST, .reserve = TEMPS_RESERVE };
 
 /* The tree's own, and what may come beside `current` one day. What begins with two dots is the bell's: its marker, and
@@ -95,7 +98,7 @@ int temps_new(struct temp_table *table, struct handles *handles, struct temps **
 	for (uint32_t i = 0; i < TEMPS_MAX; i++) {
 		struct temp *e = &table->entries[i];
 		e->name[TEMP_NAME_MAX] = '\0'; /* whoever wrote it may have been somebody else's */
-		if (!is_there(e)) {
+		if (!is_there(e) || !e->id || e->id > ID_MAX) {
 			atomic_store(&e->state, TEMP_FREE);
 			continue;
 		}
@@ -160,6 +163,19 @@ bool temps_next(struct temps *t, uint32_t secret, uint32_t *at, struct temp *ret
 	return found;
 }
 
+/* The last is whatever a worker left there, perhaps one that was somebody else's: it starts again where it cannot be.
+ */
+static uint64_t next_id(struct temps *t)
+{
+	uint64_t id = atomic_load(&t->table->last_id);
+
+	do
+		id = id < ID_MAX ? id + 1 : 1;
+	while (by_id(t, id));
+	atomic_store(&t->table->last_id, id);
+	return id;
+}
+
 /* An entry that is nobody's, with its share taken. */
 static struct temp *take(struct temps *t, uint64_t neighbour)
 {
@@ -188,7 +204,8 @@ int temps_add(struct temps *t, const struct temp *what, struct temp **ret_entry)
 		goto out;
 	atomic_store(&e->state, TEMP_BUSY);
 	memcpy((char *)e + sizeof e->state, (const char *)what + sizeof what->state, sizeof *e - sizeof e->state);
-	e->id = atomic_fetch_add(&t->table->last_id, 1) + 1;
+	e->id = 0; /* it is not compared with its own */
+	e->id = next_id(t);
 	t->opens[index_of(t, e)] = 0;
 	t->n++;
 	atomic_store_explicit(&e->state, TEMP_LIVE, memory_order_release);

@@ -33,7 +33,7 @@ enum temp_state {
 struct temp {
 	_Atomic uint32_t state;
 	uint32_t secret;
-	uint64_t id;     /* never used again: the file's inode (fs/shared/inode.h) */
+	uint64_t id;     /* not used again, but after 2^56 others: the file's inode (fs/shared/inode.h) */
 	uint64_t unique; /* of the CREATE */
 	uint64_t neighbour;
 	uint8_t owner[IDENTITY_DIGEST];

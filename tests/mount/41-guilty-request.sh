@@ -189,7 +189,7 @@ for how in before crash; do
 done
 [ "$(status .supervision.requests_given_up)" = 2 ] || fail "$(status .supervision)"
 grep -q 'coffer_requests_given_up_total 2$' "$MNT/.coffer/metrics" || fail "metrics do not count it"
-audit_has ".operation == \"RequestGiveUp\" and .result == \"error\" and .errno == \"EIO\" and .caller.uid == $reader"
+audit_has ".operation == \"RequestGiveUp\" and .result == \"error\" and .errno == \"EIO\" and .caller.uid == $reader and .secret == \"db\""
 grep -q 'is given up with EIO' "$DAEMON_LOG" || fail "the log does not say so"
 
 note "others that were at work meanwhile are innocent, and get their answers"

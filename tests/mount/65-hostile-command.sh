@@ -200,6 +200,13 @@ expect_exit 4 coffer get typed
 expect_exit 0 at_terminal 'not shown' "${long:0:4094}\\n" 'coffer put typed'
 [ "$(coffer get typed)" = "${long:0:4094}" ] || fail "another value than was typed"
 expect_exit 0 at_terminal ' echo ' '' 'coffer put typed 2> >(exec true); stty -a'
+note "questions are asked at the terminal, wherever messages go, and not about what is not there"
+expect_exit 1 at_terminal 'Go on' 'n\n' 'coffer seal 2>/dev/null'
+[ "$(jq .sealed "$MNT/.coffer/status")" = false ] || fail "sealed without a yes"
+expect_exit 4 coffer purge nosuch
+expect_exit 4 at_terminal 'no deleted secret' '' 'coffer purge nosuch'
+if grep -q 'Go on' "$SCRATCH/typescript"; then fail "$(cat "$SCRATCH/typescript")"; fi
+
 for signal in TERM HUP; do
 	expect_exit 0 at_terminal ' echo ' '' "timeout --foreground -s $signal 1 coffer put typed; stty -a"
 done

@@ -54,7 +54,8 @@ expect_exit 3 coffer hook add --on w --exec "$programs"
 expect_exit 2 coffer hook add --on w --exec "'$programs/words' a"
 expect_exit 2 coffer hook add --on w --exec "$programs/words" --debounce 100msx
 expect_exit 2 coffer hook add --on w --exec "$programs/words" --debounce 2h
-if coffer hook add --on w --exec "$programs/words 'a" >"$OUT" 2>"$ERR"; then fail "a quote that does not end was taken"; fi
+expect_exit 2 coffer hook add --on w --exec "$programs/words 'a"
+expect_exit 2 coffer hook add --on w --exec "$programs/words %x"
 
 note "what failed, and why, while it is tried; what the program said is for the daemon's log"
 expect_ok coffer hook add --on f --exec "$programs/fails" --debounce 0s

@@ -83,6 +83,18 @@ START_TEST(believes_the_topmost_of_stacked_mounts)
 }
 END_TEST
 
+START_TEST(does_not_choose_between_vaults_of_one_name)
+{
+	static const char two[] = COFFER("40", "/vault", "/var/lib/coffer/default")
+		COFFER("41", "/other", "/srv/coffer/default") COFFER("42", "/bound", "/var/lib/coffer/default");
+
+	ck_assert_int_eq(mountinfo_find(two, NULL, "default", &m), -ENOTUNIQ);
+	ck_assert_str_eq(m.path, "/vault");
+	ck_assert_str_eq(m.other, "/other");
+	ck_assert_int_eq(mountinfo_find(two, "/other", NULL, &m), 0);
+}
+END_TEST
+
 START_TEST(writes_nothing_when_nothing_is_found)
 {
 	memset(&m, 0x5a, sizeof(m));
@@ -112,6 +124,7 @@ int main(void)
 	tcase_add_test(t, takes_no_users_mount_for_a_vault);
 	tcase_add_test(t, refuses_one_secrets_directory_bound_elsewhere);
 	tcase_add_test(t, believes_the_topmost_of_stacked_mounts);
+	tcase_add_test(t, does_not_choose_between_vaults_of_one_name);
 	tcase_add_test(t, writes_nothing_when_nothing_is_found);
 	tcase_add_test(t, names_a_vault_by_its_last_component);
 	suite_add_tcase(s, t);

@@ -46,6 +46,32 @@ static int add(uint32_t secret, const char *name, uint64_t unique, uint64_t neig
 	return temps_add(temps, &what, ret);
 }
 
+/* A worker that was somebody else's may have left anything in the memory that the next one takes over. */
+START_TEST(a_counter_that_was_tampered_with_gives_ids_that_inodes_have)
+{
+	static const uint64_t left[] = { UINT64_MAX, INT64_MAX, (UINT64_C(1) << 56) - 2, (UINT64_C(1) << 56) - 1, 0 };
+	struct temp *e[2 * sizeof left / sizeof left[0]], copy;
+	size_t n = 0;
+	char name[16];
+
+	for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
+		table->last_id = left[i];
+		take_over();
+		for (int k = 0; k < 2; k++, n++) {
+			snprintf(name, sizeof name, "t%zu", n);
+			ck_assert_int_eq(add(1, name, 100 + n, 5, &e[n]), 0);
+			ck_assert(e[n]->id && e[n]->id < UINT64_C(1) << 56);
+			for (size_t j = 0; j < n; j++)
+				ck_assert_uint_ne(e[j]->id, e[n]->id);
+		}
+	}
+	e[0]->id = UINT64_C(1) << 56;
+	take_over();
+	ck_assert(!temps_find(temps, 1, "t0", &copy));
+	ck_assert(temps_find(temps, 1, "t1", &copy));
+}
+END_TEST
+
 START_TEST(names_of_the_tree_and_of_digits_are_refused)
 {
 	static const char *const good[] = { ".tmp",         "current.lock", "current~", "sedAbC123",
@@ -154,6 +180,7 @@ int main(void)
 
 	suite_add_tcase(s, t);
 	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_add_test(t, a_counter_that_was_tampered_with_gives_ids_that_inodes_have);
 	tcase_add_test(t, names_of_the_tree_and_of_digits_are_refused);
 	tcase_add_test(t, name_is_of_one_secret_and_of_one_request);
 	tcase_add_test(t, goes_when_nobody_has_it_open_for_its_life);

@@ -189,7 +189,10 @@ static int allow(const struct mount *m, const char *command, uint32_t user)
 	/* A line for what cannot run would stay, and count once it can. */
 	r = runner_command_check(user, command, why, sizeof(why));
 	if (r < 0)
-		return fail(r == -ENOENT ? EXIT_NOT_FOUND : EXIT_DENIED, "%s; nothing was allowed", why);
+		return fail(r == -ENOENT   ? EXIT_NOT_FOUND
+			    : r == -EINVAL ? EXIT_USAGE
+					   : EXIT_DENIED,
+			    "%s; nothing was allowed", why);
 	dir = open_store(m->store);
 
 	snprintf(path, sizeof(path), "%s/%s", m->store, RUNNER_ALLOW);

@@ -177,6 +177,8 @@ int cmd_purge(struct cli *c, const struct args *a)
 	if (status)
 		return status;
 	deleted_path(m, name, path);
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return explain_purge(c, m, name, path, ENOENT);
 	status = confirm(a, "All versions of %s are destroyed for ever.", name);
 	if (status)
 		return status;

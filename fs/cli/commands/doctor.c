@@ -225,7 +225,10 @@ static bool check_mount(struct doctor *d, struct cli *c, struct mount *ret_mount
 		say(d, GOOD, "mount", "%s is the vault in %s", ret_mount->path, ret_mount->store);
 		return true;
 	}
-	if (r == -ENOTTY)
+	if (r == -ENOTUNIQ)
+		say(d, BAD, "mount", "several vaults are called %s, on %s and %s among others; name the mount with -m",
+		    vault, ret_mount->path, ret_mount->other);
+	else if (r == -ENOTTY)
 		say(d, BAD, "mount",
 		    "something else is mounted on %s; unmount it, or mount the vault elsewhere and use -m", path);
 	else if (vault)

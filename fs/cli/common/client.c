@@ -277,6 +277,10 @@ int cli_mount(struct cli *c, const struct mount **ret_mount)
 	if (r == -ENOENT && c->vault_option)
 		return fail(EXIT_UNAVAILABLE, "no vault %s is mounted here; as root: cofferd /var/lib/coffer/%s %s",
 			    c->vault_option, c->vault_option, MOUNT_DEFAULT);
+	if (r == -ENOTUNIQ)
+		return fail(EXIT_USAGE,
+			    "several vaults are called %s, on %s and %s among others; name the mount with -m",
+			    c->vault_option, c->mount.path, c->mount.other);
 	if (r == -ENOENT && mount_is_gone(path))
 		return fail(EXIT_UNAVAILABLE,
 			    "%s leads to a file system that is mounted nowhere here any more (umount -l): what is open "

@@ -1,5 +1,5 @@
-/* What cannot be undone is asked for once more, where somebody sits at the terminal who can answer. Scripts are not
- * asked: they say what they want. */
+/* What cannot be undone is asked for once more, where somebody sits at the terminal who can answer, wherever the output
+ * goes. Scripts are not asked: they say what they want. */
 #include "fs/cli/common/cli.h"
 
 #include <ctype.h>
@@ -11,6 +11,15 @@
 
 #include "fs/cli/common/harmless.h"
 
+static void ask(const char *question)
+{
+	FILE *terminal = isatty(STDERR_FILENO) ? NULL : fopen("/dev/tty", "we");
+
+	fprintf(terminal ? terminal : stderr, "%s Go on? [y/N] ", question);
+	if (terminal)
+		fclose(terminal);
+}
+
 int confirm(const struct args *a, const char *format, ...)
 {
 	char *question = NULL, *line = NULL, *word;
@@ -18,7 +27,7 @@ int confirm(const struct args *a, const char *format, ...)
 	bool yes = false;
 	va_list ap;
 
-	if (args_has(a, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+	if (args_has(a, "yes") || !isatty(STDIN_FILENO))
 		return EXIT_DONE;
 	va_start(ap, format);
 	if (vasprintf(&question, format, ap) < 0)
@@ -28,7 +37,7 @@ int confirm(const struct args *a, const char *format, ...)
 		return fail(EXIT_ERROR, "not enough memory");
 	make_harmless(question);
 	fflush(stdout);
-	fprintf(stderr, "%s Go on? [y/N] ", question);
+	ask(question);
 	free(question);
 	if (getline(&line, &room, stdin) > 0) {
 		line[strcspn(line, "\r\n")] = '\0';

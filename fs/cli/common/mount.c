@@ -93,34 +93,6 @@ const char *vault_name_of(const char *store)
 	return slash ? slash + 1 : store;
 }
 
-/* Calls for each line; the last that matches is the topmost. */
-static int find(const char *text, bool (*match)(const struct entry *e, const char *arg), const char *arg,
-		struct mount *ret_mount)
-{
-	struct entry *e = malloc(sizeof(*e));
-	int r = -ENOENT;
-
-	if (!e)
-		return -ENOMEM;
-	for (const char *line = text; *line;) {
-		const char *end = strchrnul(line, '\n');
-
-		if (parse_line(line, e) && match(e, arg)) {
-			r = is_vault(e) ? 0 : -ENOTTY;
-			if (r == 0) {
-				snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", e->path);
-				snprintf(ret_mount->store, sizeof(ret_mount->store), "%s",
-					 e->source + strlen(SOURCE_PREFIX));
-				ret_mount->read_only_here = has_option(e->here, "ro");
-				ret_mount->read_only = has_option(e->options, "ro");
-			}
-		}
-		line = *end ? end + 1 : end;
-	}
-	free(e);
-	return r;
-}
-
 static bool at_path(const struct entry *e, const char *path) { return strcmp(e->path, path) == 0; }
 
 static bool of_vault(const struct entry *e, const char *vault)
@@ -136,6 +108,40 @@ static bool of_store(const struct entry *e, const char *store)
 static bool of_store_writable(const struct entry *e, const char *store)
 {
 	return of_store(e, store) && !has_option(e->here, "ro") && !has_option(e->options, "ro");
+}
+
+/* Calls for each line; the last that matches is the topmost. */
+static int find(const char *text, bool (*match)(const struct entry *e, const char *arg), const char *arg,
+		struct mount *ret_mount)
+{
+	struct entry *e = malloc(sizeof(*e));
+	int r = -ENOENT;
+
+	if (!e)
+		return -ENOMEM;
+	for (const char *line = text; *line;) {
+		const char *end = strchrnul(line, '\n');
+
+		if (parse_line(line, e) && match(e, arg)) {
+			const bool another = r == 0 && strcmp(e->source + strlen(SOURCE_PREFIX), ret_mount->store);
+			if (another && match == of_vault) {
+				snprintf(ret_mount->other, sizeof ret_mount->other, "%s", e->path);
+				r = -ENOTUNIQ;
+				break;
+			}
+			r = is_vault(e) ? 0 : -ENOTTY;
+			if (r == 0) {
+				snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", e->path);
+				snprintf(ret_mount->store, sizeof(ret_mount->store), "%s",
+					 e->source + strlen(SOURCE_PREFIX));
+				ret_mount->read_only_here = has_option(e->here, "ro");
+				ret_mount->read_only = has_option(e->options, "ro");
+			}
+		}
+		line = *end ? end + 1 : end;
+	}
+	free(e);
+	return r;
 }
 
 int mountinfo_find(const char *text, const char *path, const char *vault, struct mount *ret_mount)

@@ -14,6 +14,7 @@
 struct mount {
 	char path[PATH_MAX];  /* where */
 	char store[PATH_MAX]; /* of what: the source without its "coffer:" */
+	char other[PATH_MAX]; /* with -ENOTUNIQ: where another vault of the same name is mounted */
 	/* The kernel lets nobody write, not even requests: at this place, which may be a bind of another; or anywhere.
 	 * The daemon's own -o ro is not seen here. */
 	bool read_only_here, read_only;
@@ -21,7 +22,7 @@ struct mount {
 
 /* Finds the coffer mount at path, or (path NULL) of the vault whose name is the last component of its store. Of several
  * on one path the topmost counts, whatever it is. 0; -ENOENT: nothing is mounted there (no such vault); -ENOTTY:
- * something else is mounted there. */
+ * something else is mounted there; -ENOTUNIQ: several vaults have that name, of which ret_mount says two. */
 int mountinfo_find(const char *text, const char *path, const char *vault, struct mount *ret_mount);
 
 /* The same with this process's own mounts; path may be relative, or a symbolic link. Also -EIO. */
