@@ -119,7 +119,9 @@ void handover_accept(struct keeper *k)
 	}
 	if (k->taker_fd >= 0 || k->upgrade != UPGRADE_NONE || k->aborted || k->outlived || k->active < 0) {
 		wire_say(fd, HANDOVER_NO, NULL, NULL, 0,
-			 "the daemon that serves has something else under way; try again");
+			 k->outlived
+				 ? "it is unmounted, and only what is still open is served: start without -o takeover"
+				 : "the daemon that serves has something else under way; try again");
 		close(fd);
 		return;
 	}
@@ -191,6 +193,20 @@ bool handover_read(struct keeper *k)
 
 /* ---- the new one ---- */
 
+/* Where the mount is seen, it must be where the command line says: one that is looked for elsewhere would never be seen
+ * to go. */
+static int check_place(const struct keeper *k, const struct mount_state *given, char *why, size_t why_len)
+{
+	struct mount_state wanted = *given;
+	char place[PATH_MAX];
+
+	snprintf(wanted.directory, sizeof wanted.directory, "%s", k->options.mount);
+	if (!mount_only_elsewhere(&wanted, place))
+		return 0;
+	snprintf(why, why_len, "%s is mounted on %s, not on %s", k->options.store, place, k->options.mount);
+	return -EINVAL;
+}
+
 static int receive_state(struct keeper *k, int fd, char *why, size_t why_len)
 {
 	static struct handover_message m;
@@ -206,12 +222,15 @@ static int receive_state(struct keeper *k, int fd, char *why, size_t why_len)
 	}
 	if (!r)
 		r = m.word == HANDOVER_STATE ? state_check(&m.state) : -EPROTO;
-	if (r) {
-		for (size_t i = 0; i < n; i++)
-			close(fds[i]);
+	if (r)
 		snprintf(why, why_len,
 			 "the daemon that serves cannot hand over to this version (%s): stop it and start this one",
 			 strerror(-r));
+	else
+		r = check_place(k, &m.state.mount, why, why_len);
+	if (r) {
+		for (size_t i = 0; i < n; i++)
+			close(fds[i]);
 		return r;
 	}
 	const size_t n_at = state_descriptors(&m.state, at);

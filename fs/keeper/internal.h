@@ -243,9 +243,9 @@ int upgrade_watch(struct keeper *k);                     /* as watch; -1: nothin
 
 /* ---- keeper_wire.c ---- */
 
-/* Asks who holds this store's lock to give it up, if all that it serves is what is still open of a mount that is gone.
- */
-void handover_yield(int store_dir);
+/* Asks the keeper that holds this store's lock to give it up, if all that it serves is what is left of a mount that is
+ * gone. True: it ends. */
+bool handover_yield(int store_dir);
 
 /* ---- keeper_handover.c ---- */
 

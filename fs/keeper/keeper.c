@@ -393,7 +393,7 @@ static int take_from_other(struct keeper *k)
 	}
 	int r = handover_ask(k, k->fatal, sizeof k->fatal);
 	if (r)
-		return r == -EBUSY ? 5 : 7;
+		return r == -EINVAL ? 2 : r == -EBUSY ? 5 : 7;
 	r = set_up(k);
 	if (r) {
 		snprintf(k->fatal, sizeof k->fatal, "set-up of signals and sockets: %s", strerror(-r));

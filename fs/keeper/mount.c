@@ -335,6 +335,24 @@ static bool is_there(const void *by, const struct seen *seen)
 	return seen->major == m->major && seen->minor == m->minor && !strcmp(seen->point, m->directory);
 }
 
+static bool is_the_same(const void *by, const struct seen *seen)
+{
+	const struct mount *m = by;
+	return seen->major == m->major && seen->minor == m->minor;
+}
+
+bool mount_only_elsewhere(const struct mount_state *s, char ret_place[PATH_MAX])
+{
+	struct mount m = { .major = s->major, .minor = s->minor };
+	struct seen seen;
+
+	memcpy(m.directory, s->directory, sizeof m.directory);
+	if (find_mount(is_there, &m, &seen) != 0 || find_mount(is_the_same, &m, &seen) != 1)
+		return false;
+	snprintf(ret_place, PATH_MAX, "%.*s", PATH_MAX - 1, seen.point);
+	return true;
+}
+
 int mount_adopt(const struct mount_state *s, int fuse_fd, struct mount **ret_mount)
 {
 	struct mount *m = make();

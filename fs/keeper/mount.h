@@ -24,6 +24,9 @@ struct mount_state {
 	char directory[PATH_MAX];
 };
 void mount_save(const struct mount *m, struct mount_state *ret);
+/* Another directory at which the mount is seen in this mount namespace, where it is seen, but not at the one that s
+ * has. False: there is none. */
+bool mount_only_elsewhere(const struct mount_state *s, char ret_place[PATH_MAX]);
 int mount_adopt(const struct mount_state *s, int fuse_fd, struct mount **ret_mount);
 
 int mount_fuse_fd(const struct mount *m);

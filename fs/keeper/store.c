@@ -114,13 +114,11 @@ static int lock_patiently(int fd, int dir, const char *path)
 {
 	int r = flock(fd, LOCK_EX | LOCK_NB);
 
-	/* one may serve what is still open of a mount that is gone */
-	if (r && errno == EWOULDBLOCK && !is_mounted(path)) {
-		handover_yield(dir);
+	/* one may serve what is still open of a mount that is gone, or what is left of it elsewhere */
+	const bool ends = r && errno == EWOULDBLOCK && handover_yield(dir);
+	if (ends)
 		r = flock(fd, LOCK_EX | LOCK_NB);
-	}
-
-	for (int waited = 0; r && errno == EWOULDBLOCK && waited < LOCK_PATIENCE_MS && !is_mounted(path);
+	for (int waited = 0; r && errno == EWOULDBLOCK && waited < LOCK_PATIENCE_MS && (ends || !is_mounted(path));
 	     waited += LOCK_POLL_MS) {
 		poll(NULL, 0, LOCK_POLL_MS);
 		r = flock(fd, LOCK_EX | LOCK_NB);

@@ -85,18 +85,19 @@ bool wire_is_roots(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && peer.uid == 0;
 }
 
-void handover_yield(int store_dir)
+bool handover_yield(int store_dir)
 {
 	static struct handover_message m;
 	struct sockaddr_un a;
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	wire_address(store_dir, &a);
-	if (fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a) && wire_is_roots(fd) &&
-	    !wire_say(fd, HANDOVER_YIELD, NULL, NULL, 0, NULL))
-		(void)wire_hear(fd, WIRE_ANSWER_MS, &m, NULL, NULL);
+	const bool yields = fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a) && wire_is_roots(fd) &&
+			    !wire_say(fd, HANDOVER_YIELD, NULL, NULL, 0, NULL) &&
+			    !wire_hear(fd, WIRE_ANSWER_MS, &m, NULL, NULL) && m.word == HANDOVER_DONE;
 	if (fd >= 0)
 		close(fd);
+	return yields;
 }
 
 int keeper_remount(const struct options *options, char *why, size_t why_len)

@@ -161,7 +161,8 @@ static bool expects_bell(const struct holds *h)
 {
 	const int64_t since = h->strange_ms;
 
-	return !(h->shared->bell && knows_bell(h)) && (!since || clock_ms() - since < EXPECT_MS);
+	return !(h->shared->bell && knows_bell(h)) && !h->v->shared->keeper.ending &&
+	       (!since || clock_ms() - since < EXPECT_MS);
 }
 
 bool holds_ready(struct holds *h, uint64_t ino)

@@ -102,9 +102,36 @@ for who in reader cwd writer; do
 	held $who close >/dev/null
 done
 opened
+expect_exit 5 cofferd "$STORE" "$MNT" -o takeover
+expect_message 'only what is still open is served.*without -o takeover'
 kill -TERM "${DAEMON%:*}"
 wait_for dead "$DAEMON"
 daemon_status_check
 for who in reader cwd writer; do
 	let_go $who
 done
+
+note "a keeper that takes the mount over must be told where it is"
+vault_mount
+mkdir "$SCRATCH/private/c"
+expect_exit 2 cofferd "$STORE" "$SCRATCH/private/c" -o takeover
+expect_message "is mounted on $MNT, not on $SCRATCH/private/c"
+alive "$DAEMON" || fail "the daemon has ended"
+expect_output second cat "$MNT/db/current"
+
+note "unmounted while it is bound elsewhere: a rename there does not wait for watchers, and the vault can be mounted again"
+mount_extra --bind "$MNT" "$SCRATCH/bind"
+printf third >"$SCRATCH/bind/db/new"
+umount "$MNT"
+printf third >"$SCRATCH/bind/db/new"
+began=$EPOCHREALTIME
+expect_ok mv "$SCRATCH/bind/db/new" "$SCRATCH/bind/db/current"
+printf fourth >"$SCRATCH/bind/db/new"
+expect_ok mv "$SCRATCH/bind/db/new" "$SCRATCH/bind/db/current"
+took_ms=$(((${EPOCHREALTIME/./} - ${began/./}) / 1000))
+((took_ms < 1900)) || fail "two renames took $took_ms ms" # each would wait 2 s for a bell that cannot come
+before=$DAEMON
+vault_mount
+wait_for dead "$before"
+expect_output fourth cat "$MNT/db/current"
+umount "$SCRATCH/bind"
