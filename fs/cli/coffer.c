@@ -237,8 +237,10 @@ static int help(size_t argc, char *const *argv)
 
 	if (argc == 0)
 		return help_all();
-	cmd = asks_help(argv[0]) ? NULL : find_command(argc, argv, &words);
-	if (!cmd && !asks_help(argv[0]))
+	/* these three are no rows of the table, and have nothing more to say */
+	const bool general = asks_help(argv[0]) || !strcmp(argv[0], "version") || !strcmp(argv[0], "help");
+	cmd = general ? NULL : find_command(argc, argv, &words);
+	if (!cmd && !general)
 		return unknown_command(argv[0]);
 	if (argc > words)
 		return too_much(argv[words], "help [COMMAND]");

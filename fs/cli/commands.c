@@ -125,7 +125,7 @@ static const struct option_spec vault_options[] = {
 	}
 
 static const struct option_spec rotation_set_options[] = {
-	{ .name = "every", .value = "SPAN", .help = "so long after a version was made, such as 90d" },
+	{ .name = "every", .value = "SPAN", .help = "so long after a version was made, such as 90d; at least 7d" },
 	{ .name = "before-expiry", .value = "SPAN", .help = "so long before a version expires" },
 	{ .name = "expiry",
 	  .value = "SPAN",

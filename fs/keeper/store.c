@@ -113,11 +113,13 @@ static bool is_mounted(const char *path)
 static int lock_patiently(int fd, int dir, const char *path)
 {
 	int r = flock(fd, LOCK_EX | LOCK_NB);
+	bool ends = false;
 
 	/* one may serve what is still open of a mount that is gone, or what is left of it elsewhere */
-	const bool ends = r && errno == EWOULDBLOCK && handover_yield(dir);
-	if (ends)
+	if (r && errno == EWOULDBLOCK) {
+		ends = handover_yield(dir);
 		r = flock(fd, LOCK_EX | LOCK_NB);
+	}
 	for (int waited = 0; r && errno == EWOULDBLOCK && waited < LOCK_PATIENCE_MS && (ends || !is_mounted(path));
 	     waited += LOCK_POLL_MS) {
 		poll(NULL, 0, LOCK_POLL_MS);

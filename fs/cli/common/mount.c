@@ -276,12 +276,30 @@ const char *mount_read_only(const struct mount *m)
 	return buf;
 }
 
+/* As a shell reads it back as one word. */
+static void quote(const char *word, char *ret, size_t len)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%,=";
+	size_t n = 0;
+
+	if (word[strspn(word, plain)] == '\0') {
+		snprintf(ret, len, "%s", word);
+		return;
+	}
+	ret[n++] = '\'';
+	for (; *word && n + 6 < len; word++)
+		n += (size_t)snprintf(ret + n, len - n, *word == '\'' ? "'\\''" : "%c", *word);
+	snprintf(ret + n, len - n, "'");
+}
+
 const char *mount_command(const char *path)
 {
-	static char buf[PATH_MAX + 16];
+	static char buf[4 * PATH_MAX + 32];
+	char word[4 * PATH_MAX + 8];
 
 	if (!strcmp(path, MOUNT_DEFAULT))
 		return "coffer";
-	snprintf(buf, sizeof(buf), "coffer -m %s", path);
+	quote(path, word, sizeof word);
+	snprintf(buf, sizeof(buf), "coffer -m %s", word);
 	return buf;
 }
