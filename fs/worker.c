@@ -70,6 +70,7 @@ struct worker {
 	int segment_fd;    /* of the log, which came with the word to act; -1: none */
 	uint32_t segment;  /* its number */
 	bool store_is_old; /* its schema is brought up to date when nobody else serves from it any more */
+	uint32_t index;    /* how often it was put aside before the store was opened */
 	int wake[2];
 	int linger_fd; /* eventfd: there is plaintext in the pool */
 	struct lifecycle *lifecycle;
@@ -534,6 +535,7 @@ static int open_store(struct worker *w, bool migrate)
 		.migrate = migrate,
 		.boot = v->shared->keeper.boot,
 	};
+	w->index = atomic_load(&v->shared->keeper.indexes);
 	int r = store_open(&config, &v->store, why, sizeof why);
 	w->store_is_old = r == -ESTALE;
 	if (w->store_is_old)
@@ -622,6 +624,17 @@ static int prepare(struct worker *w)
 	return r ? r : control_send(w->vault.control_fd, &prepared, -1);
 }
 
+/* A worker that was left behind keeps its locks of the database's index; the keeper puts that index aside. */
+static int use_new_index(struct worker *w)
+{
+	const uint32_t now = atomic_load(&w->vault.shared->keeper.indexes);
+
+	if (now == w->index)
+		return 0;
+	w->index = now;
+	return store_reopen(w->vault.store);
+}
+
 static int follow(struct worker *w)
 {
 	struct vault *v = &w->vault;
@@ -629,7 +642,10 @@ static int follow(struct worker *w)
 
 	if (w->store_is_old)
 		return 0;
-	int r = vault_stand_by(v);
+	int r = use_new_index(w);
+	if (r)
+		return fatal(w, 1, "the database cannot be opened anew: %s", strerror(-r));
+	r = vault_stand_by(v);
 	if (r == -EBADMSG)
 		return fatal(w, 6, "rows in the store are not authentic; coffer fsck %s says which",
 			     v->shared->keeper.store);

@@ -138,9 +138,20 @@ static int stage_keys(struct store *s, const uint8_t *stage_key)
 	return hkdf256(stage_key, "coffer stage row 1", (struct bytes){ s->vault, sizeof s->vault }, s->stage_row_key);
 }
 
+static const struct db_options write_options = { .durable = true, .cache_kib = WRITE_CACHE_KIB };
+
+static int open_connections(struct store *s)
+{
+	int r = db_open(s->path, &(struct db_options){ .durable = true, .cache_kib = READ_CACHE_KIB }, &s->read);
+
+	if (r == 0 && s->stage_key)
+		r = db_open(s->path, &(struct db_options){ .cache_kib = STAGE_CACHE_KIB }, &s->stage);
+	return r;
+}
+
 static int open_databases(struct store *s, const struct store_config *config, char *why, size_t why_len)
 {
-	int r = db_open(s->path, &(struct db_options){ .durable = true, .cache_kib = WRITE_CACHE_KIB }, &s->write);
+	int r = db_open(s->path, &write_options, &s->write);
 
 	/* SQLite opens for reading what it may not write. A standby that could then not take over is none. It does so,
 	 * too, with a file whose header asks for a newer SQLite to write it. */
@@ -151,13 +162,9 @@ static int open_databases(struct store *s, const struct store_config *config, ch
 	if (r < 0)
 		return r;
 	r = db_exec(s->write, "PRAGMA journal_mode=WAL");
-	if (r == 0)
-		r = db_open(s->path, &(struct db_options){ .durable = true, .cache_kib = READ_CACHE_KIB }, &s->read);
-	if (r == 0 && config->stage_key)
-		r = db_open(s->path, &(struct db_options){ .cache_kib = STAGE_CACHE_KIB }, &s->stage);
 	if (r == 0 && config->stage_key)
 		r = stage_keys(s, config->stage_key);
-	return r;
+	return r == 0 ? open_connections(s) : r;
 }
 
 static void events_set(struct store *s, uint64_t first, uint64_t end)
@@ -306,6 +313,24 @@ static void unlock_both(struct store *s)
 {
 	pthread_mutex_unlock(&s->read_mutex);
 	pthread_mutex_unlock(&s->write_mutex);
+}
+
+int store_reopen(struct store *s)
+{
+	int r = lock_both(s);
+
+	if (r < 0)
+		return r;
+	db_abandon(s->stage);
+	db_abandon(s->read);
+	db_abandon(s->write);
+	s->stage = s->read = s->write = NULL;
+	s->data_version = 0; /* of another connection: it says nothing of this one's */
+	r = db_open(s->path, &write_options, &s->write);
+	if (r == 0)
+		r = open_connections(s);
+	unlock_both(s);
+	return r;
 }
 
 static struct tables tables_swap(struct store *s, struct tables fresh)

@@ -49,6 +49,9 @@ struct store_config {
  * set), -EBADMSG (schema or rows that cannot be), -EIO. */
 int store_open(const struct store_config *config, struct store **ret_store, char *why, size_t why_len);
 void store_close(struct store *s); /* accepts NULL */
+/* Opens the database anew, after its index was put aside (store/keys/index.h); before anything is written. What is in
+ * memory stays; store_catch_up follows as before. On failure the store can only be closed. */
+int store_reopen(struct store *s);
 
 /* keys is borrowed and must outlive the store. -ENOKEY while the key holder is sealed; -EBADMSG with a line in why if a
  * row, or the set, is not authentic. */

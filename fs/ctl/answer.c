@@ -84,7 +84,8 @@ static const struct {
 	const char *message, *hint, *after;
 } store_errors[] = {
 	{ ENOKEY, "the vault is sealed", "as root, run: ", " unseal" },
-	{ ETIMEDOUT, "the key holder did not answer in time", "try again; what runs is shown by: ", " status" },
+	{ ETIMEDOUT, "the key holder or the disk did not answer in time",
+	  "try again; what runs is shown by: ", " status" },
 	{ EAGAIN, "too many keys were asked of the key holder", "try again in a moment", NULL },
 	{ EBADMSG, "the store is damaged: a seal does not match",
 	  "run `coffer fsck` on the store, and restore what it names from a backup", NULL },

@@ -202,6 +202,8 @@ void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms)
 	if (s->pid) {
 		kill(s->pid, SIGKILL);
 		wait_for_end(k, "worker", s->pid);
+		if (k->lingering == s->pid && seat == k->active)
+			index_free(k);
 	}
 	if (s->state == SEAT_PREPARING)
 		control_last_words(k, seat);

@@ -100,9 +100,10 @@ void dying_leave_behind(struct keeper *k, int seat)
 		close(s->control);
 	children_release(k, s->holder);
 	*s = (struct seat){ .control = -1 };
-	if (seat == k->active)
+	if (seat == k->active) {
+		index_free(k);
 		takeover_after_death(k);
-	else if (k->upgrade == UPGRADE_WORKER)
+	} else if (k->upgrade == UPGRADE_WORKER)
 		upgrade_abandon(k, "its worker was killed and cannot be reaped");
 	children_publish(k);
 }

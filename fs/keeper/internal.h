@@ -281,10 +281,15 @@ bool dying_cannot_act(pid_t pid);
 bool dying_is_killed(pid_t pid); /* by somebody, and its first thread waits in the kernel */
 char dying_letter(pid_t pid);    /* its state as in proc_pid_stat(5); '\0': it is gone */
 
+/* ---- keeper_index.c ---- */
+
+/* What one that acted, and is left behind, has locked of the database is free again for the next one. */
+void index_free(struct keeper *k);
+
 /* ---- keeper_leftovers.c ---- */
 
 void leftovers_note(struct keeper *k); /* writes down what runs */
 void leftovers_forget(struct keeper *k);
-void leftovers_end(int store_dir); /* of the keeper before us, which is dead: we have its lock */
+void leftovers_end(struct keeper *k); /* of the keeper before us, which is dead: we have its lock */
 
 #endif

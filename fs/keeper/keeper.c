@@ -195,7 +195,7 @@ static int make_served_mount(struct keeper *k)
 
 static int bring_up(struct keeper *k)
 {
-	leftovers_end(k->store.dir);
+	leftovers_end(k);
 	if (mount_clear_dead(k->options.mount, k->options.store))
 		log_warn("a dead mount of this store was at %s; it is detached", k->options.mount);
 	int r = mount_point_check(k->options.mount, k->fatal, sizeof k->fatal);
@@ -315,7 +315,7 @@ static int go_on(struct keeper *k)
 	int status = keeper_store_open(&k->options, &k->store, k->fatal, sizeof k->fatal);
 	if (status)
 		return status;
-	leftovers_end(k->store.dir);
+	leftovers_end(k);
 	int r = set_up(k);
 	if (!r)
 		r = kept_adopt(k);

@@ -90,8 +90,8 @@ void leftovers_note(struct keeper *k)
 
 void leftovers_forget(struct keeper *k) { unlinkat(k->store.dir, FILE_NAME, 0); }
 
-/* 0; -ETIMEDOUT. One that waits in the kernel may wait for what only we bring, as the bell for an answer of the mount:
- * it can do nothing any more, and is not waited for. */
+/* 0; -EINPROGRESS: it was killed, and is left behind; -ETIMEDOUT. One that waits in the kernel may wait for what only
+ * we bring, as the bell for an answer of the mount: it can do nothing any more, and is not waited for. */
 static int wait_for_end(int fd, pid_t pid)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -100,12 +100,13 @@ static int wait_for_end(int fd, pid_t pid)
 		if (poll(&p, 1, UNREAPABLE_MS / 2) == 1)
 			return 0;
 		if (waited >= UNREAPABLE_MS && dying_cannot_act(pid))
-			return 0;
+			return -EINPROGRESS;
 	}
 	return -ETIMEDOUT;
 }
 
-static void end(pid_t pid, unsigned long long started)
+/* Is it left behind? */
+static bool end(pid_t pid, unsigned long long started)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
@@ -113,21 +114,23 @@ static void end(pid_t pid, unsigned long long started)
 	if (fd < 0 || start_time(pid) != started || !is_cofferd(pid)) {
 		if (fd >= 0)
 			close(fd);
-		return;
+		return false;
 	}
 	log_warn("process %d is left of a daemon that died; it is ended", (int)pid);
 	int r = syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) && errno != ESRCH ? -errno : wait_for_end(fd, pid);
-	if (r)
+	if (r && r != -EINPROGRESS)
 		log_error("process %d does not end: %s", (int)pid, strerror(-r));
 	close(fd);
+	return r == -EINPROGRESS;
 }
 
-void leftovers_end(int store_dir)
+void leftovers_end(struct keeper *k)
 {
 	char boot[BOOT_LEN], line[128];
-	int fd = openat(store_dir, FILE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(k->store.dir, FILE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
 	unsigned long long started;
+	bool left_behind = false;
 	int pid;
 
 	if (!f) {
@@ -138,6 +141,8 @@ void leftovers_end(int store_dir)
 	if (boot_id(boot) && fgets(line, sizeof line, f) && !strncmp(line, boot, BOOT_LEN - 1))
 		while (fgets(line, sizeof line, f))
 			if (sscanf(line, "%d %llu", &pid, &started) == 2 && pid > 1 && started)
-				end(pid, started);
+				left_behind |= end(pid, started);
 	fclose(f);
+	if (left_behind)
+		index_free(k);
 }

@@ -12,8 +12,7 @@
 
 void keeper_trouble(struct keeper *k, const char *format, ...)
 {
-	struct shared_keeper *s = &k->shared->keeper;
-	char text[sizeof s->trouble] = "";
+	char text[sizeof k->shared->keeper.trouble] = "";
 	struct timespec t;
 	va_list ap;
 
@@ -22,6 +21,9 @@ void keeper_trouble(struct keeper *k, const char *format, ...)
 	va_end(ap);
 	/* and not from the shared memory: a worker that is somebody else's could take its end away */
 	log_warn("%s", text);
+	if (!k->shared)
+		return;
+	struct shared_keeper *s = &k->shared->keeper;
 	memcpy(s->trouble, text, sizeof text);
 	clock_gettime(CLOCK_REALTIME, &t);
 	s->trouble_at = t.tv_sec * 1000000000 + t.tv_nsec;

@@ -277,7 +277,8 @@ void holds_look(struct holds *h, uint64_t ino)
 	waits_begin();
 	pthread_mutex_lock(&h->lock);
 	const uint64_t look = LOOK_BIT | ++h->looks;
-	while (!((a = find_asked(h, look)) && a->late) && clock_ms() < end) {
+	/* the keeper ends the bell for good when the mount is gone, whatever it was asked */
+	while (!((a = find_asked(h, look)) && a->late) && !h->v->shared->keeper.ending && clock_ms() < end) {
 		if (!a && !ask_look(h, ino, look) && !(h->shared->bell && knows_bell(h)) && !expects_bell(h))
 			break;
 		wait_until(h, clock_ms() + STRANGE_MS); /* a queue that was full does not say when it has room */

@@ -82,6 +82,7 @@ struct shared_keeper {
 	_Atomic int64_t trouble_at; /* ns, 0: none yet */
 	char trouble[256];          /* what was last not as it should be */
 	int64_t started;            /* ns */
+	_Atomic uint32_t indexes;   /* how often the database's index was put aside (store/keys/index.h) */
 	uint32_t in_container;
 	/* every change is EROFS; the kernel's mount stays writable, for the bell */
 	_Atomic uint32_t read_only;

@@ -163,6 +163,13 @@ void db_close(struct db *db)
 	free(db);
 }
 
+void db_abandon(struct db *db)
+{
+	if (db)
+		sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	db_close(db);
+}
+
 static int prepare(struct db *db, const char *sql, sqlite3_stmt **ret_stmt)
 {
 	for (size_t i = 0; i < db->n; i++)

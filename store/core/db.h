@@ -23,6 +23,8 @@ struct db;
 /* 0; -ENOENT; -EEXIST (create); -EACCES; -EROFS; -EBADMSG (not a database); -ENOMEM; -EIO. */
 int db_open(const char *path, const struct db_options *options, struct db **ret_db);
 void db_close(struct db *db); /* accepts NULL; an open transaction is rolled back */
+/* The same, and neither the file nor its write-ahead log is touched. */
+void db_abandon(struct db *db);
 sqlite3 *db_handle(struct db *db);
 
 /* Runs SQL that returns nothing. */

@@ -60,6 +60,19 @@ served()
 	made=$((made + 1))
 }
 
+# writes N: puts without pause, so that the worker dies in the midst of one; each has to succeed
+writes()
+{
+	local i
+	for ((i = 0; i < 400; i++)); do
+		[ ! -e "$SCRATCH/written" ] || return 0
+		timeout 100 coffer put "written-$1" --file "$SCRATCH/value" >"$SCRATCH/put-$1" 2>&1 || {
+			touch "$SCRATCH/unwritten"
+			return 0
+		}
+	done
+}
+
 made=0
 for options in watchdog=0 noresend,watchdog=0 watchdog=1; do
 	note "-o $options"
@@ -84,6 +97,27 @@ for options in watchdog=0 noresend,watchdog=0 watchdog=1; do
 	[ "$(status .supervision.requests_given_up)" = 0 ] || fail "a request was given up: $(status .supervision)"
 
 	note "let go, it is reaped"
+	stuck_ends
+	gone() { [ ! -e "/proc/$worker" ]; }
+	wait_for gone
+	served
+	vault_umount
+done
+note "one that was killed in the midst of a transaction keeps its locks of the database: the next one writes all the same"
+for ((deaths = 0; deaths < ${COFFER_UNREAPABLE_DEATHS:-5}; deaths++)); do
+	stuck_begins
+	vault_mount -o watchdog=0
+	rm -f "$SCRATCH/written"
+	writers=()
+	for ((i = 0; i < 4; i++)); do
+		writes "$i" &
+		writers+=($!)
+	done
+	round watchdog=0
+	served
+	touch "$SCRATCH/written"
+	wait "${writers[@]}"
+	[ ! -e "$SCRATCH/unwritten" ] || fail "what was written meanwhile failed: $(cat "$SCRATCH"/put-*)"
 	stuck_ends
 	gone() { [ ! -e "/proc/$worker" ]; }
 	wait_for gone

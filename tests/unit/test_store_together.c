@@ -12,6 +12,7 @@
 #include "policy/policy.h"
 #include "store/core/transaction.h"
 #include "store/grants/grants.h"
+#include "store/keys/index.h"
 #include "store/keys/keys.h"
 #include "store/objects/objects.h"
 #include "store/objects/stages.h"
@@ -56,6 +57,19 @@ static int other_process(const char *dir, long rounds)
 	store_close(f.store);
 	keys_free(f.keys);
 	return 0;
+}
+
+/* One that is left behind in the midst of a transaction. */
+static int stuck_process(const char *dir)
+{
+	static struct fixture f;
+	uint32_t version;
+
+	if (vault_attach(&f, dir) < 0 || begin_patiently(f.store) < 0 ||
+	    store_version_add(f.store, 1, "of the dead", 11, NULL, &version) < 0 || write(STDOUT_FILENO, "+", 1) != 1)
+		return 1;
+	for (;;)
+		pause();
 }
 
 static pid_t spawn(const char *rounds, int *ret_fd)
@@ -163,6 +177,43 @@ START_TEST(two_processes_commit_in_turn)
 	ck_assert_uint_eq(store_get(fx.store, 1)->n_versions, 201);
 	check_values();
 	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+}
+END_TEST
+
+START_TEST(locks_of_one_that_is_left_behind_do_not_hold)
+{
+	uint32_t version;
+	char byte;
+	int fd, index;
+
+	vault_write_conf(&fx);
+	ck_assert_uint_eq(add_secret(fx.store, "db", "value 1"), 1);
+	const pid_t pid = spawn("stuck", &fd);
+	ck_assert_int_eq(read(fd, &byte, 1), 1);
+	ck_assert_int_eq(store_begin(fx.store), -ETIMEDOUT);
+	const int dir = open(fx.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const int lock = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_eq(index_hold(dir, &index), 0);
+	ck_assert_int_eq(index_put_aside(dir, lock), -EAGAIN); /* another process has the database open by it */
+	close(index);
+	ck_assert_int_eq(index_put_aside(dir, lock), 0);
+	ck_assert_int_eq(index_hold(dir, &index), 0); /* the lock was let go */
+	close(index);
+	ck_assert_int_eq(store_reopen(fx.store), 0);
+	ck_assert_int_eq(store_begin(fx.store), 0);
+	ck_assert_int_eq(store_version_add(fx.store, 1, "value 2", 7, NULL, &version), 0);
+	ck_assert_int_eq(store_commit(fx.store), 0);
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	close(fd);
+	ck_assert_int_eq(follow_patiently(), 0);
+	check_values();
+	ck_assert_int_eq(vault_reopen(&fx), 0);
+	ck_assert_uint_eq(store_get(fx.store, 1)->n_versions, 2);
+	check_values();
+	ck_assert_int_eq(fsck_quiet(&fx, true), 0);
+	close(lock);
+	close(dir);
 }
 END_TEST
 
@@ -331,15 +382,13 @@ END_TEST
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
-		killed_writer_loses_nothing_that_it_was_told_is_done,
-		two_processes_commit_in_turn,
-		built_store_loads_and_is_sound,
-		who_follows_does_not_wait_for_a_transaction,
-		threads_read_write_seal_and_follow_together,
+		killed_writer_loses_nothing_that_it_was_told_is_done, two_processes_commit_in_turn,
+		locks_of_one_that_is_left_behind_do_not_hold,         built_store_loads_and_is_sound,
+		who_follows_does_not_wait_for_a_transaction,          threads_read_write_seal_and_follow_together,
 	};
 
 	if (argc == 4 && strcmp(argv[1], "--other") == 0)
-		return other_process(argv[2], atol(argv[3]));
+		return strcmp(argv[3], "stuck") == 0 ? stuck_process(argv[2]) : other_process(argv[2], atol(argv[3]));
 	return store_tests_run("store-together", 280, tests, sizeof tests / sizeof tests[0], fixture_setup,
 			       fixture_teardown);
 }

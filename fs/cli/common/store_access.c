@@ -16,6 +16,7 @@
 #include "fs/cli/common/users.h"
 #include "store/crypto/aead.h"
 #include "store/crypto/bytes.h"
+#include "store/keys/index.h"
 #include "store/keys/keys.h"
 #include "store/store.h"
 
@@ -114,7 +115,7 @@ int offline_find(const char *given, struct offline *ret)
 	char why[WHY_MAX] = "";
 	int fd, r;
 
-	*ret = (struct offline){ 0 };
+	*ret = (struct offline){ .index = -1 };
 	if (!realpath(given, ret->dir))
 		return fail(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_ERROR,
 			    "%s: %s; give the store's directory, such as /var/lib/coffer/default", given,
@@ -205,6 +206,16 @@ static int check_key(struct offline *o)
 	return EXIT_DONE;
 }
 
+static int hold_index(struct offline *o)
+{
+	int dir = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = dir < 0 ? -errno : index_hold(dir, &o->index);
+
+	if (dir >= 0)
+		close(dir);
+	return r == 0 ? EXIT_DONE : fail(exit_for_errno(r), "%s/lock: %s", o->dir, strerror(-r));
+}
+
 int offline_open(struct offline *o, const char *kek_uri)
 {
 	struct stat owner;
@@ -218,6 +229,8 @@ int offline_open(struct offline *o, const char *kek_uri)
 	if (status == EXIT_DONE)
 		status = offline_keys_start(o, kek_uri ? kek_uri : o->conf.kek, owner.st_uid);
 	if (status == EXIT_DONE)
+		status = hold_index(o);
+	if (status == EXIT_DONE)
 		status = become_worker(o->dir, &owner);
 	if (status == EXIT_DONE)
 		status = check_key(o);
@@ -230,5 +243,8 @@ void offline_close(struct offline *o)
 {
 	store_close(o->store);
 	o->store = NULL;
+	if (o->index >= 0)
+		close(o->index);
+	o->index = -1;
 	offline_keys_end(o);
 }

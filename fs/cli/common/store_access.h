@@ -20,6 +20,7 @@ struct offline {
 	struct keys *keys; /* over the socket of a key holder: this process never has the KEK */
 	pid_t holder;      /* which is a child of ours */
 	struct store *store;
+	int index; /* descriptor that holds the database's index while the store is open */
 };
 
 /* EXIT_DONE for root; else EXIT_DENIED with the error printed. */
