@@ -9,6 +9,7 @@
 #include "fs/serve/attr.h"
 #include "fs/serve/entries.h"
 #include "fs/serve/holds.h"
+#include "fs/serve/kind_files.h"
 #include "fs/serve/made.h"
 #include "fs/serve/measure.h"
 #include "fs/serve/recheck.h"
@@ -30,7 +31,8 @@ bool access_wants_hold(struct vault *v, const struct call *call, uint64_t ino)
 
 /* What opening a file of a secret asks: chooses the version and decides, under one table lock, so that name, version
  * and right belong together. */
-static void judge_value(struct vault *v, const struct call *call, const struct open_ask *ask, struct verdict *j)
+static void judge_value(struct vault *v, const struct call *call, const struct open_ask *ask, struct verdict *j,
+			const struct kind **ret_kind)
 {
 	const int mode = ask->flags & O_ACCMODE;
 	const bool reads = mode != O_WRONLY, writes = mode != O_RDONLY;
@@ -39,22 +41,24 @@ static void judge_value(struct vault *v, const struct call *call, const struct o
 	const struct catalog_secret *s = store_get(v->store, ask->inode.secret);
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
+	*ret_kind = kind_of(s);
 	j->secret = ask->inode.secret;
 	j->version = ask->inode.type == INODE_VERSION ? ask->inode.low : s ? s->current : 0;
 	const struct catalog_version *c = s ? catalog_version(s, j->version) : NULL;
 	/* the stage starts as a copy of what is there */
 	const bool copies = writes && !(ask->flags & O_TRUNC) && c;
 
-	j->error = s ? 0 : ENOENT; /* purged: a name that the kernel kept for whoever stands there */
+	/* purged: a name that the kernel kept for whoever stands there */
+	j->error = kind_file_typed(s, ask->inode.type == INODE_VERSION ? INODE_VERSIONS : INODE_CURRENT) ? 0 : ENOENT;
 	j->valid_until = INT64_MAX;
 	if (j->error)
 		goto out;
 	if (writes)
-		vault_decide_locked(v, call_trusted(call), ACTION_SECRETS_SET, j->name, j);
+		vault_decide_locked(v, call_trusted(call), kind_action(s, VERB_SET), j->name, j);
 	j->set_binding = j->binding;
 	const int64_t may_set = j->valid_until;
 	if (!j->error && (reads || copies))
-		vault_decide_locked(v, call_trusted(call), ACTION_SECRETS_GET, j->name, j);
+		vault_decide_locked(v, call_trusted(call), kind_action(s, VERB_GET), j->name, j);
 	if (j->error)
 		goto out;
 	if (may_set < j->valid_until)
@@ -79,6 +83,38 @@ static void judge_value(struct vault *v, const struct call *call, const struct o
 		access_bound_by_version(v, c, j);
 	if (c)
 		j->size = c->size;
+out:
+	store_unlock_tables(v->store);
+}
+
+/* The same of a view, which is read only. */
+static void judge_view(struct vault *v, const struct call *call, const struct open_ask *ask, struct verdict *j,
+		       enum audit_operation *ret_operation)
+{
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, ask->inode.secret);
+	const struct kind_file *f = kind_view(v, &ask->inode);
+	const struct catalog_version *c = s ? catalog_version(s, s->current) : NULL;
+
+	*ret_operation = kind_operation(s, VERB_GET);
+	j->secret = ask->inode.secret;
+	j->version = s ? s->current : 0;
+	j->error = f ? 0 : ENOENT;
+	if (!f)
+		goto out;
+	vault_copy_name(j->name, sizeof j->name, s->name);
+	vault_decide_locked(v, call_trusted(call), kind_action(s, f->verb), j->name, j);
+	if (j->error)
+		goto out;
+	if (s->deleted || !c)
+		j->error = ENOENT;
+	else if ((ask->flags & O_ACCMODE) != O_RDONLY || (ask->flags & O_TRUNC))
+		j->error = EACCES;
+	else if (!s->enabled || !c->enabled)
+		j->error = EACCES;
+	else if (!store_version_valid(store_settings(v->store), c, clock_wall()))
+		j->error = EKEYEXPIRED;
+	access_bound_by_version(v, c, j);
 out:
 	store_unlock_tables(v->store);
 }
@@ -124,19 +160,23 @@ static void fill_handle(struct handle *h, const struct call *call, const struct 
 	h->opened = clock_monotonic();
 	if (call->who && call->who->audit.comm)
 		vault_copy_name(h->comm, sizeof h->comm, call->who->audit.comm);
+	const struct handle_decision decision = { j->epoch, j->valid_until };
 	if (kind == HANDLE_VALUE) {
-		const struct handle_decision decision = { j->epoch, j->valid_until };
 		const int mode = ask->flags & O_ACCMODE;
 		if (mode != O_WRONLY)
 			h->reader[0].may[HANDLE_MAY_GET] = decision;
 		if (mode != O_RDONLY)
 			h->reader[0].may[HANDLE_MAY_SET] = decision;
-		h->extra = j->version;
+		h->of.value.opened = j->version;
 		handle_show(h, j->version, j->size); /* a version's size never changes */
 		if (ask->inode.type == INODE_CURRENT && mode != O_WRONLY)
 			h->object = j->secret;
 	} else if (kind == HANDLE_TEXT) {
-		h->object = HANDLE_OWN + ask->inode.low;
+		h->object = made_object(&ask->inode);
+		if (ask->inode.type == INODE_VIEW) {
+			h->reader[0].may[HANDLE_MAY_GET] = decision;
+			handle_show(h, j->version, 0);
+		}
 	}
 }
 
@@ -161,12 +201,12 @@ static int enter(struct vault *v, const struct call *call, const struct open_ask
 	fill_handle(h, call, ask, j, kind);
 	if (kind == HANDLE_EVENTS) { /* its offsets count from the oldest event that there was when it was opened */
 		uint64_t end;
-		store_events_range(v->store, &h->extra, &end);
+		store_events_range(v->store, &h->of.events.first, &end);
 	}
 	if (kind == HANDLE_AUDIT) {
 		uint32_t base = 0;
 		r = audit_first_segment(v->audit, &base);
-		h->extra = base;
+		h->of.audit.first = base;
 		if (r) {
 			handle_abandon(v->handles, h);
 			return r;
@@ -181,6 +221,7 @@ int access_open(struct vault *v, const struct call *call, const struct open_ask 
 	struct verdict j = { 0 };
 	struct handle *h = NULL;
 	enum handle_kind kind = HANDLE_VALUE;
+	const struct kind *object = NULL; /* of a value */
 	enum audit_operation operation;
 	const bool writes = (ask->flags & O_ACCMODE) != O_RDONLY;
 
@@ -200,9 +241,12 @@ int access_open(struct vault *v, const struct call *call, const struct open_ask 
 	}
 	if (ask->inode.type == INODE_OWN) {
 		judge_own(v, call, ask, &j, &operation, &kind);
+	} else if (ask->inode.type == INODE_VIEW) {
+		judge_view(v, call, ask, &j, &operation);
+		kind = HANDLE_TEXT;
 	} else {
-		judge_value(v, call, ask, &j);
-		operation = writes ? AUDIT_SECRET_SET : AUDIT_SECRET_GET;
+		judge_value(v, call, ask, &j, &object);
+		operation = object->verbs[writes ? VERB_SET : VERB_GET].operation;
 	}
 	if (!j.error) {
 		int r = enter(v, call, ask, &j, kind, &h);
@@ -210,9 +254,9 @@ int access_open(struct vault *v, const struct call *call, const struct open_ask 
 			j.error = -r;
 	}
 	atomic_fetch_add_explicit(&v->shared->opens, 1, memory_order_relaxed);
-	if (operation == AUDIT_SECRET_SET && !j.error) {
-		if ((ask->flags & O_ACCMODE) == O_RDWR)
-			operation = AUDIT_SECRET_GET; /* it can read; the new version gets a record of its own */
+	if (object && writes && !j.error) {
+		if ((ask->flags & O_ACCMODE) == O_RDWR) /* it can read; the new version gets a record of its own */
+			operation = object->verbs[VERB_GET].operation;
 		else
 			j.version = 0;
 	}
@@ -243,13 +287,14 @@ static bool move(struct vault *v, const struct call *call, struct handle *h, uin
 					.ino = h->ino,
 					.flags = (int)h->open_flags };
 	const uint32_t before = handle_shown(h).version;
-	judge_value(v, call, &again, &j);
+	const struct kind *object;
+	judge_value(v, call, &again, &j, &object);
 	/* the record before the move: what may be read from then on is known. A refusal is none: the file stays what it
 	 * is, and its next read is judged */
-	if (j.error || !j.version || vault_record(v, call, AUDIT_SECRET_GET, &j, NULL) ||
+	if (j.error || !j.version || vault_record(v, call, object->verbs[VERB_GET].operation, &j, NULL) ||
 	    !handle_move(v->handles, fh, j.version, j.size))
 		return false;
-	access_keep_decision(h, who, ACTION_SECRETS_GET, &j);
+	access_keep_decision(h, who, VERB_GET, &j);
 	access_forget_plain(v, HANDLE_VALUE, j.secret, before);
 	return true;
 }

@@ -423,12 +423,8 @@ static void ask_bell(const struct appear *a, int64_t until)
 
 static void ring_values(const struct appear *a)
 {
-	char path[BELL_PATH_MAX];
-
-	for (size_t i = 0; i < a->n_batch; i++) {
-		snprintf(path, sizeof path, "%s/current", a->batch[i].name);
-		vault_ring(a->v, BELL_TOUCH, path);
-	}
+	for (size_t i = 0; i < a->n_batch; i++)
+		vault_ring_files(a->v, a->batch[i].id);
 	vault_ring(a->v, BELL_TOUCH_DIR, ".");
 }
 

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "fs/common/clock.h"
+#include "fs/serve/decide.h"
+#include "fs/serve/kind_files.h"
 #include "store/core/tables.h"
 
 /* "7", but not "07", "0" or "+7". 0: not an epoch's name. */
@@ -26,7 +28,8 @@ static uint32_t parse_epoch(const char *name)
  * content is gone, and an older one would be no part of that epoch. */
 static const struct catalog_version *version_at(const struct catalog_secret *s, uint32_t epoch)
 {
-	const struct catalog_version *c = s && !s->deleted ? catalog_version_at(s, epoch) : NULL;
+	const bool serves = s && !s->deleted && kind_file_typed(s, INODE_CURRENT);
+	const struct catalog_version *c = serves ? catalog_version_at(s, epoch) : NULL;
 
 	return c && !c->destroyed ? c : NULL;
 }
@@ -69,15 +72,14 @@ static void list_epoch(struct vault *v, const struct identity *who, uint32_t epo
 	const struct policy *p = store_policy(v->store);
 	struct policy_answer a;
 
-	if (!who || store_sealed(v->store) ||
-	    policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
+	if (!vault_may_any(v, who, VERB_LIST))
 		return;
 	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), false); s;
 	     s = store_next(v->store, s->id, false)) {
 		const struct inode i = { .type = INODE_AT, .secret = s->id, .low = epoch };
 		if (!version_at(s, epoch))
 			continue;
-		policy_decide(p, &who->policy, ACTION_SECRETS_LIST, s->name, now, &a);
+		policy_decide(p, &who->policy, kind_action(s, VERB_LIST), s->name, now, &a);
 		if (a.decision == POLICY_ALLOW &&
 		    fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
 			return;

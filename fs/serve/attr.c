@@ -6,7 +6,9 @@
 
 #include "fs/common/clock.h"
 #include "fs/serve/at.h"
+#include "fs/serve/decide.h"
 #include "fs/serve/entries.h"
+#include "fs/serve/kind_files.h"
 #include "fs/serve/links.h"
 #include "fs/serve/temporary.h"
 #include "store/core/served.h"
@@ -75,8 +77,8 @@ static int64_t since(const struct vault *v, const struct inode *i, const struct 
 
 static action_set uses_of(struct vault *v, const struct call *call, const struct catalog_secret *s)
 {
-	const action_set uses = ACTION_BIT(ACTION_SECRETS_GET) | ACTION_BIT(ACTION_SECRETS_SET) |
-				ACTION_BIT(ACTION_SECRETS_LIST);
+	const action_set uses = ACTION_BIT(kind_action(s, VERB_GET)) | ACTION_BIT(kind_action(s, VERB_SET)) |
+				ACTION_BIT(kind_action(s, VERB_LIST));
 
 	return s->deleted ? 0 : actions_on(v, call, s->name) & uses; /* nobody opens what is deleted */
 }
@@ -89,8 +91,8 @@ static void fill_value(struct vault *v, const struct call *call, const struct in
 	st->st_size = c ? c->size : 0;
 	/* since when there is a version is for those who may read or write it: what others see says nothing */
 	set_times(st, !can ? v->shared->keeper.started : since(v, i, s, c));
-	fill_file(st, call, can & ACTION_BIT(ACTION_SECRETS_GET),
-		  i->type == INODE_CURRENT && (can & ACTION_BIT(ACTION_SECRETS_SET)));
+	fill_file(st, call, can & ACTION_BIT(kind_action(s, VERB_GET)),
+		  i->type == INODE_CURRENT && (can & ACTION_BIT(kind_action(s, VERB_SET))));
 	if (i->type == INODE_CURRENT)
 		st->st_nlink = links_of(v, s->id);
 }
@@ -117,6 +119,17 @@ static int fill_own(struct vault *v, const struct call *call, const struct inode
 	return 0;
 }
 
+/* As the vault's own files: it belongs to root. */
+static void fill_view(struct vault *v, const struct call *call, const struct inode *i, const struct kind_file *f,
+		      const struct catalog_secret *s, struct stat *st)
+{
+	const action_set can = uses_of(v, call, s);
+
+	set_times(st, !can ? v->shared->keeper.started : since(v, i, s, catalog_version(s, s->current)));
+	st->st_size = MADE_SIZE;
+	fill_own_file(st, can & ACTION_BIT(kind_action(s, f->verb)) ? 0444 : 0);
+}
+
 static int fill_secret(struct vault *v, const struct call *call, const struct inode *i, struct stat *st)
 {
 	const struct catalog_secret *s = store_get(v->store, i->secret);
@@ -130,6 +143,12 @@ static int fill_secret(struct vault *v, const struct call *call, const struct in
 	}
 	if (!s)
 		return -ENOENT;
+	if (i->type == INODE_VIEW) {
+		const struct kind_file *f = kind_view(v, i);
+		if (f)
+			fill_view(v, call, i, f, s, st);
+		return f ? 0 : -ENOENT;
+	}
 	c = catalog_version(s, i->type == INODE_VERSION ? i->low : s->current);
 	if (i->type == INODE_VERSION && (!c || c->destroyed))
 		return -ENOENT;
@@ -228,11 +247,10 @@ bool attr_may_set(struct vault *v, const struct call *call, uint64_t ino)
 		return false;
 	store_rdlock(v->store);
 	if (i.type == INODE_ROOT)
-		may = policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_SET, clock_wall()) ==
-		      POLICY_ALLOW;
-	else if (i.type != INODE_OWN && i.type != INODE_TEMP && !at_is_volatile(&i) &&
+		may = vault_may_any(v, who, VERB_SET);
+	else if (i.type != INODE_OWN && i.type != INODE_TEMP && i.type != INODE_VIEW && !at_is_volatile(&i) &&
 		 (s = store_get(v->store, i.secret)))
-		may = actions_on(v, call, s->name) & ACTION_BIT(ACTION_SECRETS_SET);
+		may = actions_on(v, call, s->name) & ACTION_BIT(kind_action(s, VERB_SET));
 	store_unlock_tables(v->store);
 	return may;
 }
@@ -248,10 +266,9 @@ static bool may_list(struct vault *v, const struct call *call, const struct inod
 	if (i->type == INODE_VERSIONS)
 		may = (s = store_get(v->store, i->secret)) &&
 		      (actions_on(v, call, s->name) &
-		       (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET)));
+		       (ACTION_BIT(kind_action(s, VERB_LIST)) | ACTION_BIT(kind_action(s, VERB_GET))));
 	else if (i->type == INODE_ROOT || i->type == INODE_EPOCH || (i->type == INODE_OWN && i->low == OWN_DELETED))
-		may = who && policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST,
-					       clock_wall()) == POLICY_ALLOW;
+		may = vault_may_any(v, who, VERB_LIST);
 	else
 		may = i->type != INODE_OWN || i->low != OWN_REQUESTS;
 	store_unlock_tables(v->store);

@@ -10,12 +10,12 @@
 #include "store/core/tables.h"
 #include "store/objects/stages.h"
 
-/* handle.extra: the buffer's index + 1. handle.extra2: where in the file the answer begins, + 1: at the end of the
- * request for who goes on reading, at 0 for who seeks back. */
+/* The answer begins (handle.of.ctl.answer) at the end of the request for a caller that goes on reading, at 0 for one
+ * that seeks back. */
 
 static struct ctl_buffer *buffer_of(struct vault *v, const struct handle *h)
 {
-	return h->extra && h->extra <= CTL_BUFFERS ? &v->shared->ctl[h->extra - 1] : NULL;
+	return h->of.ctl.buffer && h->of.ctl.buffer <= CTL_BUFFERS ? &v->shared->ctl[h->of.ctl.buffer - 1] : NULL;
 }
 
 static struct handle *ctl_handle(struct vault *v, uint64_t fh)
@@ -134,7 +134,7 @@ int ctl_file_open(struct vault *v, const struct call *call, uint64_t fh)
 
 	if (!h)
 		return -EBADF;
-	if (h->extra) /* the OPEN came again */
+	if (h->of.ctl.buffer) /* the OPEN came again */
 		return 0;
 	pthread_mutex_lock(&v->ctl_lock);
 	if (is_taken(v, h->ino))
@@ -148,7 +148,7 @@ int ctl_file_open(struct vault *v, const struct call *call, uint64_t fh)
 		b->value_len = b->value_got = b->under_way = b->under_way_at = 0;
 		b->complete = 0;
 		b->owner = fh;
-		h->extra = (uint64_t)(b - v->shared->ctl) + 1;
+		h->of.ctl.buffer = (uint64_t)(b - v->shared->ctl) + 1;
 		v->ctl_reserve[b - v->shared->ctl] = taken == TAKEN_RESERVE;
 	}
 	pthread_mutex_unlock(&v->ctl_lock);
@@ -322,7 +322,7 @@ static int write_piece(struct vault *v, const struct call *call, struct handle *
 	}
 	if (h->last_unique == unique) /* it came again */
 		return 0;
-	if (h->extra2) /* the answer has been begun: one open, one request */
+	if (h->of.ctl.answer) /* the answer has been begun: one open, one request */
 		return -EPERM;
 	if (call->patience < patience_for(b, data, len))
 		return -EAGAIN;
@@ -405,9 +405,9 @@ static int read_piece(struct vault *v, const struct call *call, struct handle *h
 		b->dead = 1;
 		return -EPERM;
 	}
-	if (!h->extra2)
-		h->extra2 = offset + 1;
-	uint64_t base = h->extra2 - 1;
+	if (!h->of.ctl.answer)
+		h->of.ctl.answer = offset + 1;
+	uint64_t base = h->of.ctl.answer - 1;
 	if (offset < base)
 		return -EINVAL;
 	int r = answers_read(v->answers, fh, offset - base, w->size, &ret_result->text, &ret_result->len);

@@ -66,6 +66,12 @@ void vault_decide(struct vault *v, const struct identity *who, enum action actio
 	store_unlock_tables(v->store);
 }
 
+bool vault_may_any(struct vault *v, const struct identity *who, enum verb verb)
+{
+	return who && !store_sealed(v->store) &&
+	       kinds_may_any(store_policy(v->store), &who->policy, verb, clock_wall());
+}
+
 bool vault_is_administrator(struct vault *v, const struct identity *who)
 {
 	struct verdict j = { 0 };

@@ -3,6 +3,7 @@
 #define COFFER_FS_SERVE_DECIDE_H
 
 #include "fs/serve/vault.h"
+#include "fs/ctl/kinds.h"
 
 /* A decision with what the audit record needs of it, copied out of the tables so that no lock is held. */
 struct verdict {
@@ -28,6 +29,10 @@ void vault_decide(struct vault *v, const struct identity *who, enum action actio
 /* The same under a table lock that the caller holds. */
 void vault_decide_locked(struct vault *v, const struct identity *who, enum action action, const char *name,
 			 struct verdict *ret_verdict);
+
+/* May this one do so to some object of some kind? NULL, and anybody while the vault is sealed: no. Under a table lock
+ * that the caller holds. */
+bool vault_may_any(struct vault *v, const struct identity *who, enum verb verb);
 
 /* One who must be able to act when others have used up what there is: whoever may grant, and root of the host (a sealed
  * vault knows no policy). */

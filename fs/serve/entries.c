@@ -12,10 +12,6 @@
 #include "store/lifecycle/events.h"
 #include "store/objects/stages.h"
 
-/* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat)
- * takes it for empty and never asks. */
-#define MADE_SIZE 4096
-
 /* Above the end of any request: within its size the kernel has several write to a file at a time
  * (FOPEN_PARALLEL_DIRECT_WRITES). No blocks go with it. */
 #define CTL_SIZE (32 << 20)

@@ -11,6 +11,10 @@
 #include "fs/serve/call.h"
 #include "store/audit/record.h"
 
+/* What is made for each reader has no size before it is read. As in sysfs: with a size of 0, sendfile (busybox cat)
+ * takes it for empty and never asks. */
+#define MADE_SIZE 4096
+
 struct entry_shown {
 	uint64_t size;
 	int64_t changed; /* ns */

@@ -1,5 +1,5 @@
-/* Texts that are made for whoever opened whoami, status or metrics, when they are first read, or their size is asked
- * for. */
+/* Texts that are made for whoever opened whoami, status, metrics or a view of an object, when they are first read, or
+ * their size is asked for. */
 #ifndef COFFER_FS_SERVE_MADE_H
 #define COFFER_FS_SERVE_MADE_H
 
@@ -9,6 +9,8 @@ struct read_ask;
 struct read_result;
 
 bool made_is(const struct inode *i);
+/* By what an open text is looked for (handle.object). */
+uint32_t made_object(const struct inode *i);
 /* As access_read, of an open file of that kind. */
 int made_read(struct vault *v, const struct call *call, struct handle *h, const struct read_ask *ask, bool may_block,
 	      struct read_result *ret);

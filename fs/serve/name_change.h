@@ -4,11 +4,13 @@
 #define COFFER_FS_SERVE_NAME_CHANGE_H
 
 #include "fs/serve/access.h"
+#include "fs/ctl/kinds.h"
 
 struct name_change {
-	const char *verb; /* at most 8 bytes: names the request, with its unique */
-	enum action action;
-	enum audit_operation operation; /* 0: the daemon's own, which is neither asked nor recorded */
+	const char *request; /* at most 8 bytes: names it, with its unique */
+	enum verb verb;
+	bool deleted; /* done to what is deleted */
+	bool own;     /* the daemon's own: neither asked nor recorded */
 	const char *name;
 	/* from memory, once it is allowed: an error is the answer, and no record is made. NULL: none */
 	int (*check)(struct vault *v, const char *name);

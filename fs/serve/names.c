@@ -8,6 +8,7 @@
 #include "fs/serve/appear.h"
 #include "fs/serve/at.h"
 #include "fs/serve/entries.h"
+#include "fs/serve/kind_files.h"
 #include "fs/serve/name_change.h"
 #include "fs/serve/recheck.h"
 #include "fs/serve/record.h"
@@ -62,13 +63,12 @@ static int lookup_in_secret(struct vault *v, const struct inode *dir, const char
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	const struct catalog_version *c;
 	struct temp temp;
+	uint32_t place;
 
-	if (!s)
+	if (!kind_known(s))
 		return -ENOENT;
-	if (dir->type == INODE_SECRET && !strcmp(name, "current")) {
-		*ret = (struct inode){ .type = INODE_CURRENT, .secret = s->id };
-	} else if (dir->type == INODE_SECRET && !strcmp(name, "versions")) {
-		*ret = (struct inode){ .type = INODE_VERSIONS, .secret = s->id };
+	if (dir->type == INODE_SECRET && kind_file_named(s, name, &place)) {
+		*ret = kind_file_inode(s, place);
 	} else if (dir->type == INODE_VERSIONS && (c = catalog_version(s, parse_version(name))) && !c->destroyed) {
 		*ret = (struct inode){ .type = INODE_VERSION, .secret = s->id, .low = c->number };
 	} else if (dir->type == INODE_SECRET && temps_find(v->temps, s->id, name, &temp)) {
@@ -88,7 +88,7 @@ static int lookup_in_root(struct vault *v, const char *name, struct inode *ret)
 		return 0;
 	}
 	const struct catalog_secret *s = store_find(v->store, name);
-	if (!s)
+	if (!kind_known(s))
 		return -ENOENT;
 	*ret = secret_dir(s);
 	return 0;
@@ -97,7 +97,7 @@ static int lookup_in_root(struct vault *v, const char *name, struct inode *ret)
 static int lookup_in_deleted(struct vault *v, const char *name, struct inode *ret)
 {
 	const struct catalog_secret *s = store_find_deleted(v->store, name);
-	if (!s)
+	if (!kind_known(s))
 		return -ENOENT;
 	*ret = secret_dir(s);
 	return 0;
@@ -171,14 +171,13 @@ static void list_secrets(struct vault *v, const struct identity *who, bool delet
 	const struct policy *p = store_policy(v->store);
 	struct policy_answer a;
 
-	if (!who || store_sealed(v->store) ||
-	    policy_decide_any(p, &who->policy, ACTION_SECRETS_LIST, now) != POLICY_ALLOW)
+	if (!vault_may_any(v, who, VERB_LIST))
 		return;
 	for (const struct catalog_secret *s = store_next(v->store, (uint32_t)(offset - 2), deleted); s;
 	     s = store_next(v->store, s->id, deleted)) {
-		if (appear_unlisted(v, mark, s->id))
+		if (!kind_known(s) || appear_unlisted(v, mark, s->id))
 			continue;
-		policy_decide(p, &who->policy, ACTION_SECRETS_LIST, s->name, now, &a);
+		policy_decide(p, &who->policy, kind_action(s, VERB_LIST), s->name, now, &a);
 		struct inode i = secret_dir(s);
 		if (a.decision == POLICY_ALLOW &&
 		    fn(&(struct names_entry){ s->name, inode_pack(&i), (uint64_t)s->id + 2 }, arg))
@@ -199,7 +198,7 @@ static int list_versions(struct vault *v, const struct identity *who, const stru
 	if (store_sealed(v->store))
 		return -ENOKEY;
 	action_set can = policy_actions(store_policy(v->store), &who->policy, s->name, clock_wall());
-	if (!(can & (ACTION_BIT(ACTION_SECRETS_LIST) | ACTION_BIT(ACTION_SECRETS_GET))))
+	if (!(can & (ACTION_BIT(kind_action(s, VERB_LIST)) | ACTION_BIT(kind_action(s, VERB_GET)))))
 		return -EACCES;
 	for (uint32_t k = 0; k < s->n_versions; k++) {
 		uint32_t n = s->versions[k].number;
@@ -241,6 +240,7 @@ static int until_full(const struct names_entry *e, void *arg)
 
 /* Behind what each secret has; the place in the table is the offset. */
 #define TEMPS_FROM 16u
+_Static_assert(KIND_FILES + 2 < TEMPS_FROM, "files are numbered from 3");
 
 static int list_temps(struct vault *v, const struct call *call, const struct catalog_secret *s, uint64_t offset,
 		      entry_fn fn, void *arg)
@@ -253,7 +253,7 @@ static int list_temps(struct vault *v, const struct call *call, const struct cat
 	while (who && offset < TEMPS_FROM + TEMPS_MAX && temps_next(v->temps, s->id, &at, &t)) {
 		if (may_set < 0)
 			may_set = (policy_actions(store_policy(v->store), &who->policy, s->name, clock_wall()) &
-				   ACTION_BIT(ACTION_SECRETS_SET)) != 0;
+				   ACTION_BIT(kind_action(s, VERB_SET))) != 0;
 		if (!temporary_listed(call, &t, may_set))
 			continue;
 		struct inode i = { .type = INODE_TEMP,
@@ -271,14 +271,17 @@ static int list_secret(struct vault *v, const struct call *call, const struct in
 	const struct catalog_secret *s = store_get(v->store, dir->secret);
 	if (!s)
 		return 0;
-	struct inode current = { .type = INODE_CURRENT, .secret = s->id };
-	struct inode versions = { .type = INODE_VERSIONS, .secret = s->id };
-	const struct names_entry e[] = { { "current", inode_pack(&current), 0 },
-					 { "versions", inode_pack(&versions), 0 } };
+	struct names_entry e[KIND_FILES];
+	const struct kind_file *f;
+	size_t n = 0;
+	for (; (f = kind_file_at(s, (uint32_t)n)); n++) {
+		const struct inode i = kind_file_inode(s, (uint32_t)n);
+		e[n] = (struct names_entry){ f->name, inode_pack(&i), 0 };
+	}
 	bool full = false;
 	struct stopping stopping = { fn, arg, &full };
 	if (offset < TEMPS_FROM)
-		list_fixed(e, 2, offset, until_full, &stopping);
+		list_fixed(e, n, offset, until_full, &stopping);
 	return full ? 0 : list_temps(v, call, s, offset, fn, arg);
 }
 
@@ -331,15 +334,13 @@ static void judge_listing(struct vault *v, const struct call *call, const struct
 		if (!s)
 			return;
 		vault_copy_name(j->name, sizeof j->name, s->name);
-		vault_decide_locked(v, who, ACTION_SECRETS_LIST, s->name, j);
+		vault_decide_locked(v, who, kind_action(s, VERB_LIST), s->name, j);
 		if (j->error == EACCES)
-			vault_decide_locked(v, who, ACTION_SECRETS_GET, s->name, j);
+			vault_decide_locked(v, who, kind_action(s, VERB_GET), s->name, j);
 		return;
 	}
 	j->error = store_sealed(v->store) ? ENOKEY : EACCES;
-	if (who && !store_sealed(v->store) &&
-	    policy_decide_any(store_policy(v->store), &who->policy, ACTION_SECRETS_LIST, clock_wall()) ==
-		    POLICY_ALLOW) {
+	if (vault_may_any(v, who, VERB_LIST)) {
 		j->error = 0;
 		j->decision = POLICY_ALLOW;
 	}
@@ -434,11 +435,7 @@ int names_check_mkdir(uint64_t parent, const char *name)
 
 int names_mkdir(struct vault *v, const struct call *call, uint64_t parent, const char *name, uint64_t *ret_ino)
 {
-	const struct name_change c = { .verb = "mkdir",
-				       .action = ACTION_SECRETS_SET,
-				       .operation = AUDIT_SECRET_SET,
-				       .name = name,
-				       .run = run_mkdir };
+	const struct name_change c = { .request = "mkdir", .verb = VERB_SET, .name = name, .run = run_mkdir };
 	int r = names_check_mkdir(parent, name);
 
 	if (!r)

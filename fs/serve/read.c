@@ -54,7 +54,7 @@ static int read_value(struct vault *v, const struct call *call, struct handle *h
 {
 	struct plain *x;
 	const struct handle_shown shown = handle_begin(h);
-	int r = access_recheck(v, call, h, ACTION_SECRETS_GET);
+	int r = access_recheck(v, call, h, VERB_GET);
 	if (!r && ask->page_cache) {
 		/* noted before it is judged: an answer that tells another size sees the one or changes the other */
 		drops_add(v->drops, h->ino, shown.size);
@@ -110,7 +110,7 @@ static int read_audit(struct vault *v, const struct call *call, struct handle *h
 {
 	int r = begin_stream(v, call, h, ask, may_block, ret);
 
-	return r ? r : audit_read(v->audit, (uint32_t)h->extra, ask->offset, ret->text, ask->size, &ret->len);
+	return r ? r : audit_read(v->audit, (uint32_t)h->of.audit.first, ask->offset, ret->text, ask->size, &ret->len);
 }
 
 static int read_events(struct vault *v, const struct call *call, struct handle *h, const struct read_ask *ask,
@@ -119,7 +119,7 @@ static int read_events(struct vault *v, const struct call *call, struct handle *
 	int r = begin_stream(v, call, h, ask, may_block, ret);
 
 	if (!r)
-		r = store_events_read(v->store, h->extra + ask->offset, ret->text, ask->size, &ret->len);
+		r = store_events_read(v->store, h->of.events.first + ask->offset, ret->text, ask->size, &ret->len);
 	return r == -EBADMSG ? -EIO : r;
 }
 

@@ -33,38 +33,35 @@ int access_lost_right(const struct handle *h, const struct call *call, const str
 /* Of handle.reader, which the threads share: an identity and its decisions are compared, and changed, together. */
 static pthread_mutex_t reader_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static enum handle_right right_of(enum action action)
-{
-	return action == ACTION_SECRETS_GET ? HANDLE_MAY_GET : HANDLE_MAY_SET;
-}
+static enum handle_right right_of(enum verb verb) { return verb == VERB_SET ? HANDLE_MAY_SET : HANDLE_MAY_GET; }
 
 static bool stands(struct vault *v, const struct handle_decision *d, int64_t now)
 {
 	return d->epoch == store_epoch(v->store) && now < d->valid_until && !store_sealed(v->store);
 }
 
-bool access_opener_stands(struct vault *v, const struct handle *h, enum action action)
+bool access_opener_stands(struct vault *v, const struct handle *h, enum verb verb)
 {
 	pthread_mutex_lock(&reader_lock);
-	const struct handle_decision d = h->reader[0].may[right_of(action)];
+	const struct handle_decision d = h->reader[0].may[right_of(verb)];
 	pthread_mutex_unlock(&reader_lock);
 	return stands(v, &d, clock_wall());
 }
 
-/* The last decision about this identity and action; valid_until 0: there was none. */
-static struct handle_decision last_decision(struct handle *h, const struct identity *who, enum action action)
+/* The last decision about this identity and verb; valid_until 0: there was none. */
+static struct handle_decision last_decision(struct handle *h, const struct identity *who, enum verb verb)
 {
 	struct handle_decision d = { 0 };
 
 	pthread_mutex_lock(&reader_lock);
 	for (int i = 0; who && i < 2; i++)
 		if (!memcmp(h->reader[i].digest, who->digest, IDENTITY_DIGEST))
-			d = h->reader[i].may[right_of(action)];
+			d = h->reader[i].may[right_of(verb)];
 	pthread_mutex_unlock(&reader_lock);
 	return d;
 }
 
-void access_keep_decision(struct handle *h, const struct identity *who, enum action action, const struct verdict *j)
+void access_keep_decision(struct handle *h, const struct identity *who, enum verb verb, const struct verdict *j)
 {
 	pthread_mutex_lock(&reader_lock);
 	struct handle_reader *x = &h->reader[memcmp(h->reader[0].digest, who->digest, IDENTITY_DIGEST) ? 1 : 0];
@@ -72,25 +69,25 @@ void access_keep_decision(struct handle *h, const struct identity *who, enum act
 		*x = (struct handle_reader){ 0 };
 		memcpy(x->digest, who->digest, IDENTITY_DIGEST);
 	}
-	x->may[right_of(action)] = (struct handle_decision){ j->epoch, j->valid_until };
+	x->may[right_of(verb)] = (struct handle_decision){ j->epoch, j->valid_until };
 	pthread_mutex_unlock(&reader_lock);
 }
 
 bool access_looked(struct handle *h, const struct identity *who)
 {
-	return last_decision(h, who, ACTION_SECRETS_GET).valid_until != 0;
+	return last_decision(h, who, VERB_GET).valid_until != 0;
 }
 
 void access_note_look(struct handle *h, const struct identity *who)
 {
-	access_keep_decision(h, who, ACTION_SECRETS_GET, &(struct verdict){ .valid_until = 1 });
+	access_keep_decision(h, who, VERB_GET, &(struct verdict){ .valid_until = 1 });
 }
 
-int access_recheck(struct vault *v, const struct call *call, struct handle *h, enum action action)
+int access_recheck(struct vault *v, const struct call *call, struct handle *h, enum verb verb)
 {
 	const struct identity *who = call_trusted(call);
 	const int64_t began = clock_wall();
-	const struct handle_decision last = last_decision(h, who, action);
+	const struct handle_decision last = last_decision(h, who, verb);
 
 	if (stands(v, &last, began))
 		return 0;
@@ -101,25 +98,23 @@ int access_recheck(struct vault *v, const struct call *call, struct handle *h, e
 	const struct catalog_version *c = s ? catalog_version(s, j.version) : NULL;
 	if (s)
 		vault_copy_name(j.name, sizeof j.name, s->name);
-	vault_decide_locked(v, who, action, j.name, &j);
-	if (!j.error &&
-	    (!s || s->deleted || !s->enabled || (j.version && action == ACTION_SECRETS_GET && (!c || !c->enabled))))
+	vault_decide_locked(v, who, kind_action(s, verb), j.name, &j);
+	if (!j.error && (!s || s->deleted || !s->enabled || (j.version && verb != VERB_SET && (!c || !c->enabled))))
 		j.error = EACCES;
-	else if (!j.error && c && action == ACTION_SECRETS_GET &&
-		 !store_version_valid(store_settings(v->store), c, began))
+	else if (!j.error && c && verb != VERB_SET && !store_version_valid(store_settings(v->store), c, began))
 		j.error = EKEYEXPIRED;
-	if (action == ACTION_SECRETS_GET)
+	if (verb != VERB_SET)
 		access_bound_by_version(v, c, &j);
+	const enum audit_operation operation = kind_operation(s, verb);
 	store_unlock_tables(v->store);
 
 	/* another identity's first read, and every refusal, are accesses of their own */
 	if (!last.valid_until || j.error) {
-		enum audit_operation operation = action == ACTION_SECRETS_GET ? AUDIT_SECRET_GET : AUDIT_SECRET_SET;
 		if (vault_record(v, call, operation, &j, NULL) && !j.error)
 			j.error = EIO;
 	}
 	if (j.error)
 		return j.error == EIO || j.error == EKEYEXPIRED ? j.error : access_lost_right(h, call, &j);
-	access_keep_decision(h, who, action, &j);
+	access_keep_decision(h, who, verb, &j);
 	return 0;
 }

@@ -101,16 +101,15 @@ int removal_check_rename(const struct rename *n)
 int removal_rmdir(struct vault *v, const struct call *call, uint64_t parent, const char *name)
 {
 	static const struct name_change remove = {
-		.verb = "remove",
-		.action = ACTION_SECRETS_DELETE,
-		.operation = AUDIT_SECRET_DELETE,
+		.request = "remove",
+		.verb = VERB_DELETE,
 		.check = check_empty,
 		.run = run_remove,
 	};
 	static const struct name_change purge = {
-		.verb = "purge", .action = ACTION_SECRETS_PURGE, .operation = AUDIT_SECRET_PURGE, .run = run_purge
+		.request = "purge", .verb = VERB_PURGE, .deleted = true, .run = run_purge
 	};
-	static const struct name_change forget = { .verb = "forget", .run = run_forget };
+	static const struct name_change forget = { .request = "forget", .own = true, .run = run_forget };
 	struct name_change c = remove;
 	int r = removal_check_rmdir(parent, name);
 
@@ -140,16 +139,15 @@ int removal_rename(struct vault *v, const struct call *call, const struct rename
 {
 	/* the kernel tells watchers of the directories; those of `current` itself hear nothing of it */
 	static const struct name_change delete = {
-		.verb = "delete",
-		.action = ACTION_SECRETS_DELETE,
-		.operation = AUDIT_SECRET_DELETE,
+		.request = "delete",
+		.verb = VERB_DELETE,
 		.run = run_delete,
 		.rings = true,
 	};
 	static const struct name_change recover = {
-		.verb = "recover",
-		.action = ACTION_SECRETS_RECOVER,
-		.operation = AUDIT_SECRET_RECOVER,
+		.request = "recover",
+		.verb = VERB_RECOVER,
+		.deleted = true,
 		.run = run_recover,
 		.rings = true,
 	};

@@ -8,6 +8,7 @@
 
 #include "fs/common/log.h"
 #include "fs/shared/test_hook.h"
+#include "fs/serve/kind_files.h"
 #include "fs/serve/vault.h"
 #include "store/core/follow.h"
 #include "store/core/transaction.h"
@@ -100,40 +101,64 @@ int vault_commit(struct vault *v)
 
 void vault_told(struct vault *v, uint64_t epoch) { atomic_store(&v->shared->rings.told, epoch + 1); }
 
-/* Where it stands; under the table lock. False: nothing is left of it that could be watched. */
-static bool current_path(const struct catalog_secret *s, char path[BELL_PATH_MAX])
+/* What of a secret can be watched: its files whose bytes change with what it serves, where they stand. */
+struct watched_files {
+	char directory[BELL_PATH_MAX];
+	const char *names[KIND_FILES];
+	size_t n; /* 0: nothing is left of it */
+};
+
+static struct watched_files watched_of(struct vault *v, uint32_t secret)
 {
-	if (!s || catalog_emptied(s))
-		return false;
-	snprintf(path, BELL_PATH_MAX, "%s%s/current", s->deleted ? ".coffer/deleted/" : "", s->name);
-	return true;
+	struct watched_files w = { .n = 0 };
+	const struct kind_file *f;
+
+	store_rdlock(v->store);
+	const struct catalog_secret *s = store_get(v->store, secret);
+	if (s && !catalog_emptied(s)) {
+		snprintf(w.directory, sizeof w.directory, "%s%s", s->deleted ? ".coffer/deleted/" : "", s->name);
+		for (uint32_t k = 0; (f = kind_file_at(s, k)); k++)
+			if (f->type != INODE_VERSIONS)
+				w.names[w.n++] = f->name;
+	}
+	store_unlock_tables(v->store);
+	return w;
 }
 
-/* Beside `current`; a path of its own, for the bell may hang there. */
-static void ring_marker(struct vault *v, const char *current)
+static void ring_each(struct vault *v, enum bell_action action, const struct watched_files *w)
 {
 	char path[BELL_PATH_MAX];
 
-	snprintf(path, sizeof path, "%.*s" BELL_MARKER, (int)(strlen(current) - strlen("current")), current);
-	vault_ring(v, BELL_MARK, path);
+	for (size_t i = 0; i < w->n; i++)
+		if (snprintf(path, sizeof path, "%s/%s", w->directory, w->names[i]) < (int)sizeof path)
+			vault_ring(v, action, path);
+}
+
+/* Beside them; a path of its own, for the bell may hang there. */
+static void ring_marker(struct vault *v, const struct watched_files *w)
+{
+	char path[BELL_PATH_MAX];
+
+	if (w->n && snprintf(path, sizeof path, "%s/" BELL_MARKER, w->directory) < (int)sizeof path)
+		vault_ring(v, BELL_MARK, path);
+}
+
+void vault_ring_files(struct vault *v, uint32_t secret)
+{
+	const struct watched_files w = watched_of(v, secret);
+
+	ring_each(v, BELL_TOUCH, &w);
 }
 
 /* Attributes are for one that serves what it served before. */
 void vault_ring_secret(struct vault *v, uint32_t secret, bool serves, enum vault_rings rings)
 {
-	char path[BELL_PATH_MAX];
+	const struct watched_files w = watched_of(v, secret);
 
-	store_rdlock(v->store);
-	const bool there = current_path(store_get(v->store, secret), path);
-	store_unlock_tables(v->store);
-	if (!there)
-		return;
-	if (!serves && rings == RINGS_ALL)
-		vault_ring(v, BELL_ATTRIB, path);
-	if (serves && rings == RINGS_ALL)
-		vault_ring(v, BELL_TOUCH, path);
+	if (rings == RINGS_ALL)
+		ring_each(v, serves ? BELL_TOUCH : BELL_ATTRIB, &w);
 	if (serves && rings != RINGS_NONE)
-		ring_marker(v, path);
+		ring_marker(v, &w);
 }
 
 void vault_ring_current(uint32_t secret, void *arg) { vault_ring_secret(arg, secret, true, RINGS_ALL); }

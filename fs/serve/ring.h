@@ -37,6 +37,8 @@ void vault_ring_log(struct vault *v);
 /* There is something for the thread that does what is due: arg is the vault. */
 void vault_wake_lifecycle(void *arg);
 
+/* Each file of a secret that is served from now on. */
+void vault_ring_files(struct vault *v, uint32_t secret);
 /* One secret, that serves something else or not, of a transaction of this thread. */
 void vault_ring_secret(struct vault *v, uint32_t secret, bool serves, enum vault_rings rings);
 /* Its watchers were told. */

@@ -19,7 +19,7 @@
 #include "store/objects/objects.h"
 #include "store/objects/stages.h"
 
-/* handle.extra2 of a value */
+/* handle.of.value.marks */
 #define RELEASED 1u /* RELEASE was answered */
 /* bytes that were sent are not in the stage, for there were too many of them: no version comes of it */
 #define TOO_BIG  2u
@@ -40,9 +40,9 @@ static struct handle *writable(struct vault *v, uint64_t fh)
 static int check_rights(struct vault *v, const struct call *call, struct handle *h)
 {
 	const bool same = call->who && !memcmp(h->digest, call->who->digest, IDENTITY_DIGEST);
-	int r = access_recheck(v, call, h, ACTION_SECRETS_SET);
+	int r = access_recheck(v, call, h, VERB_SET);
 
-	if (r || same || access_opener_stands(v, h, ACTION_SECRETS_SET))
+	if (r || same || access_opener_stands(v, h, VERB_SET))
 		return -r;
 	struct call opener = { .uid = h->uid,
 			       .gid = h->gid,
@@ -57,7 +57,7 @@ static int check_rights(struct vault *v, const struct call *call, struct handle 
 	if (opener.doubt || memcmp(h->digest, opener.who->digest, IDENTITY_DIGEST))
 		r = EACCES;
 	else
-		r = access_recheck(v, &opener, h, ACTION_SECRETS_SET);
+		r = access_recheck(v, &opener, h, VERB_SET);
 	call_release(&opener);
 	return -r;
 }
@@ -128,7 +128,7 @@ static int make_room(struct vault *v, struct handle *h, uint64_t offset, size_t 
 static int spoil(struct handle *h, int r)
 {
 	if (r)
-		h->extra2 |= r == -EFBIG ? TOO_BIG : SPOILED;
+		h->of.value.marks |= r == -EFBIG ? TOO_BIG : SPOILED;
 	return r;
 }
 
@@ -146,9 +146,9 @@ int staging_write(struct vault *v, const struct call *call, uint64_t fh, uint64_
 		r = spoil(h, store_stage_write(v->store, h->stage, call->unique,
 					       h->open_flags & O_APPEND ? STAGE_APPEND : offset, data, len));
 	if (r)
-		h->extra2 |= REFUSED;
+		h->of.value.marks |= REFUSED;
 	else
-		h->extra2 &= ~EMPTY;
+		h->of.value.marks &= ~EMPTY;
 	return r;
 }
 
@@ -174,7 +174,7 @@ int staging_truncate(struct vault *v, const struct call *call, uint64_t fh, uint
 	if (!r)
 		r = store_stage_truncate(v->store, h->stage, call->unique, len);
 	if (!r)
-		h->extra2 &= ~EMPTY;
+		h->of.value.marks &= ~EMPTY;
 	return r;
 }
 
@@ -187,7 +187,7 @@ int staging_read(struct vault *v, const struct call *call, uint64_t fh, uint64_t
 	if (!h->stage && !(h->open_flags & O_TRUNC) && handle_shown(h).version)
 		return -ENOENT;
 	/* the stage may have begun as a copy: the right to write it is none to see it */
-	int r = -access_recheck(v, call, h, ACTION_SECRETS_GET);
+	int r = -access_recheck(v, call, h, VERB_GET);
 	if (!r && h->stage)
 		r = store_stage_read(v->store, h->stage, offset, secbuf_data(ret), secbuf_capacity(ret), &got);
 	return r ? r : secbuf_set_len(ret, got);
@@ -221,7 +221,7 @@ static void decide_by_binding(struct vault *v, const struct handle *h, uint64_t 
 	j->decision = POLICY_DENY;
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
-	if (b && role && s && !opener_blocked(v, p, h, fh) && (role->actions & ACTION_BIT(ACTION_SECRETS_SET)) &&
+	if (b && role && s && !opener_blocked(v, p, h, fh) && (role->actions & ACTION_BIT(kind_action(s, VERB_SET))) &&
 	    scope_covers(b->scope, s->name) && now >= b->from && now < b->until) {
 		j->error = 0;
 		j->decision = POLICY_ALLOW;
@@ -243,7 +243,7 @@ static void judge_commit(struct vault *v, const struct call *call, const struct 
 		const struct catalog_secret *s = store_get(v->store, h->secret);
 		if (s)
 			vault_copy_name(j->name, sizeof j->name, s->name);
-		vault_decide_locked(v, call_trusted(call), ACTION_SECRETS_SET, j->name, j);
+		vault_decide_locked(v, call_trusted(call), kind_action(s, VERB_SET), j->name, j);
 		store_unlock_tables(v->store);
 	}
 	store_rdlock(v->store);
@@ -265,7 +265,7 @@ static bool serves_opened(struct vault *v, const struct handle *h)
 {
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
-	const bool same = s && !s->deleted && s->current == h->extra;
+	const bool same = s && !s->deleted && s->current == h->of.value.opened;
 	store_unlock_tables(v->store);
 	return same;
 }
@@ -284,10 +284,10 @@ int staging_commit(struct vault *v, const struct call *call, uint64_t fh, uint64
 	r = store_stage_stat(v->store, h->stage, &info);
 	if (r || !info.dirty)
 		return r == -ENOENT ? 0 : r;
-	if (h->extra2 & STALE)
+	if (h->of.value.marks & STALE)
 		return -ESTALE;
-	if (h->extra2 & (TOO_BIG | SPOILED))
-		return h->extra2 & TOO_BIG ? -EFBIG : -EIO;
+	if (h->of.value.marks & (TOO_BIG | SPOILED))
+		return h->of.value.marks & TOO_BIG ? -EFBIG : -EIO;
 	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE, which may have
 	 * one of its own */
 	if (!unique)
@@ -325,7 +325,7 @@ int staging_commit(struct vault *v, const struct call *call, uint64_t fh, uint64
 		vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL);
 		return -j.error;
 	}
-	if ((h->extra2 & EMPTY) && !serves_opened(v, h)) {
+	if ((h->of.value.marks & EMPTY) && !serves_opened(v, h)) {
 		store_rollback(v->store);
 		return 0;
 	}
@@ -335,7 +335,7 @@ int staging_commit(struct vault *v, const struct call *call, uint64_t fh, uint64
 		if (r == -EALREADY) /* the worker before us did it */
 			return 0;
 		if (r == -ESTALE) {
-			h->extra2 |= STALE;
+			h->of.value.marks |= STALE;
 			log_caused(LOG_WARNING,
 				   "what uid %u changed in a copy of version %u of %s is not kept: another version is "
 				   "served by now",
@@ -368,7 +368,7 @@ static _Atomic uint32_t *emptying(struct vault *v, uint32_t secret)
 
 static bool empties(struct vault *v, const struct handle *h)
 {
-	return (h->open_flags & O_TRUNC) && !h->stage && !(h->extra2 & (TOO_BIG | SPOILED | REFUSED)) &&
+	return (h->open_flags & O_TRUNC) && !h->stage && !(h->of.value.marks & (TOO_BIG | SPOILED | REFUSED)) &&
 	       serves_opened(v, h);
 }
 
@@ -377,7 +377,7 @@ static int empty(struct vault *v, struct handle *h)
 {
 	int r = ensure_stage(v, h);
 
-	h->extra2 |= EMPTY;
+	h->of.value.marks |= EMPTY;
 	return r ? r : store_stage_truncate(v->store, h->stage, h->unique, 0);
 }
 
@@ -413,21 +413,21 @@ bool staging_mark_released(struct vault *v, uint64_t fh)
 	struct handle *h = writable(v, fh);
 	if (!h)
 		return false;
-	if (h->extra2 & RELEASED)
+	if (h->of.value.marks & RELEASED)
 		return true;
 	if (!h->stage && !empties(v, h))
 		return false;
 	if (!h->stage) {
 		atomic_fetch_add(emptying(v, h->secret), 1);
-		h->extra2 |= EMPTIES;
+		h->of.value.marks |= EMPTIES;
 	}
-	h->extra2 |= RELEASED;
+	h->of.value.marks |= RELEASED;
 	return true;
 }
 
 static void finish(struct vault *v, uint64_t fh, struct handle *h, bool again)
 {
-	int r = h->extra2 & EMPTIES ? empty(v, h) : 0;
+	int r = h->of.value.marks & EMPTIES ? empty(v, h) : 0;
 
 	if (!r)
 		r = staging_commit(v, NULL, fh, 0, again, true);
@@ -444,7 +444,7 @@ static void release(struct vault *v, uint64_t fh, bool again)
 	struct handle *h = writable(v, fh);
 	if (!h)
 		return;
-	if (!(h->extra2 & EMPTIES)) {
+	if (!(h->of.value.marks & EMPTIES)) {
 		finish(v, fh, h, again);
 		return;
 	}
@@ -468,13 +468,13 @@ static void collect(uint64_t fh, struct handle *h, void *arg)
 		uint64_t fhs[64];
 		size_t n;
 	} *list = arg;
-	if (h->kind == HANDLE_VALUE && (h->extra2 & RELEASED) && list->n < 64)
+	if (h->kind == HANDLE_VALUE && (h->of.value.marks & RELEASED) && list->n < 64)
 		list->fhs[list->n++] = fh;
 }
 
 static void collect_emptying(uint64_t fh, struct handle *h, void *arg)
 {
-	if (h->extra2 & EMPTIES)
+	if (h->of.value.marks & EMPTIES)
 		collect(fh, h, arg);
 }
 

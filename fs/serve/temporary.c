@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/serve/kind_files.h"
 #include "fs/serve/changed.h"
 #include "fs/common/clock.h"
 #include "fs/serve/holds.h"
@@ -55,9 +56,11 @@ static void judge(struct vault *v, const struct call *a, uint32_t secret, struct
 	j->valid_until = INT64_MAX;
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
-	vault_decide_locked(v, call_trusted(a), ACTION_SECRETS_SET, j->name, j);
+	vault_decide_locked(v, call_trusted(a), kind_action(s, VERB_SET), j->name, j);
 	if (!j->error && (!s || s->deleted || !s->enabled))
 		j->error = EACCES;
+	else if (!j->error && !kind_file_typed(s, INODE_CURRENT))
+		j->error = EPERM; /* nothing that it could be renamed over */
 	store_unlock_tables(v->store);
 }
 
@@ -97,7 +100,7 @@ static int enter(struct vault *v, const struct call *a, const struct temp *t, co
 	h->secret = t->secret;
 	h->gid = a->gid;
 	h->tgid = a->who->tgid;
-	h->extra = t->id;
+	h->of.temp.id = t->id;
 	h->binding = j->binding;
 	h->since = clock_wall();
 	memcpy(h->digest, a->who->digest, IDENTITY_DIGEST);
@@ -224,7 +227,7 @@ int temporary_open(struct vault *v, const struct call *a, const struct open_ask 
 void temporary_close(struct vault *v, uint64_t fh)
 {
 	const struct handle *h = handle_get(v->handles, fh);
-	const uint64_t id = h ? h->extra : 0;
+	const uint64_t id = h ? h->of.temp.id : 0;
 
 	access_close(v, fh);
 	temps_close(v->temps, id, clock_monotonic());
@@ -236,14 +239,14 @@ void temporary_close(struct vault *v, uint64_t fh)
 static int admit(struct vault *v, const struct call *a, uint64_t fh, struct temp **ret_temp)
 {
 	struct handle *h = handle_get(v->handles, fh);
-	struct temp *t = h && h->kind == HANDLE_TEMP ? temps_get(v->temps, h->extra) : NULL;
+	struct temp *t = h && h->kind == HANDLE_TEMP ? temps_get(v->temps, h->of.temp.id) : NULL;
 
 	if (!t)
 		return -EBADF;
 	if (!owns(a, t))
 		return -EACCES;
 	*ret_temp = t;
-	return -access_recheck(v, a, h, ACTION_SECRETS_SET);
+	return -access_recheck(v, a, h, VERB_SET);
 }
 
 /* Room for so many bytes; those of what has ended are given back first. */
@@ -334,7 +337,7 @@ int temporary_read(struct vault *v, const struct call *a, const struct read_ask 
 void temporary_lost(struct vault *v, uint64_t fh, uint32_t uid)
 {
 	const struct handle *h = handle_get(v->handles, fh);
-	struct temp *t = h && h->kind == HANDLE_TEMP && h->uid == uid ? temps_get(v->temps, h->extra) : NULL;
+	struct temp *t = h && h->kind == HANDLE_TEMP && h->uid == uid ? temps_get(v->temps, h->of.temp.id) : NULL;
 
 	if (t)
 		t->spoiled = 1;

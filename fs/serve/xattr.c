@@ -52,10 +52,10 @@ static int gather(struct vault *v, const struct call *call, uint64_t ino, struct
 		f->has_version = c != NULL;
 		if (c)
 			f->version = *c;
-		vault_decide_locked(v, call_trusted(call), ACTION_SECRETS_LIST, s->name, &j);
+		vault_decide_locked(v, call_trusted(call), kind_action(s, VERB_LIST), s->name, &j);
 		if (!j.error) {
 			/* the binding that lets the caller in, not the one that lets it look */
-			policy_decide(store_policy(v->store), &call->who->policy, ACTION_SECRETS_GET, s->name,
+			policy_decide(store_policy(v->store), &call->who->policy, kind_action(s, VERB_GET), s->name,
 				      clock_wall(), &get);
 			f->binding = get.decision == POLICY_ALLOW ? get.binding : j.binding;
 			r = 0;

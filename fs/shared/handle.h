@@ -89,10 +89,25 @@ struct handle {
 	uint64_t order;               /* of its publishing */
 	int64_t opened;               /* monotonic, ns */
 	struct handle_link follow[2]; /* private to handle.c, as next: by thread, by process */
-	/* kind's own: ctl's buffer, audit's first segment, a value's version when it was opened, the temporary file's
-	 * id */
-	uint64_t extra;
-	uint64_t extra2;
+	union {                       /* by kind; zero when it is opened */
+		struct {
+			uint64_t opened; /* its version then */
+			uint64_t marks;  /* what became of its stage: fs/serve/staging.c */
+		} value;                 /* HANDLE_VALUE */
+		struct {
+			uint64_t buffer; /* its number + 1; 0: none yet */
+			uint64_t answer; /* where in the file the answer begins, + 1; 0: it has not been begun */
+		} ctl;                   /* HANDLE_CTL */
+		struct {
+			uint64_t first; /* segment, when it was opened */
+		} audit;                /* HANDLE_AUDIT */
+		struct {
+			uint64_t first; /* event, when it was opened: offsets count from it */
+		} events;               /* HANDLE_EVENTS */
+		struct {
+			uint64_t id;
+		} temp; /* HANDLE_TEMP */
+	} of;
 	int64_t since;                /* when it was opened, ns */
 	char comm[HANDLE_COMM];       /* of the opener, then */
 	_Atomic uint64_t last_unique; /* of the last request that changed the entry, for those that are sent again */

@@ -32,6 +32,8 @@ static bool inode_valid(const struct inode *i)
 		return secret && i->low >= 1;
 	case INODE_TEMP:
 		return i->secret <= INODE_SECRET_MAX && i->low <= INODE_LOW_MAX && (i->secret || i->low);
+	case INODE_VIEW:
+		return secret && i->low <= INODE_VIEWS;
 	case INODE_MARKER:
 		return i->secret == 0 && i->low >= 1 && i->low <= INODE_LOW_MAX;
 	case INODE_REQUEST:
@@ -83,11 +85,18 @@ bool inode_unpack(uint64_t ino, struct inode *ret_inode)
 
 /* ---- what programs see ---- */
 
-/*   wide     bits 52..50 kind, 49..0 what it is of         narrow   bits 31..30 kind
- *   0        root, the vault's own files                   0        secret id << 2 | 1, 2, 3: its directory, versions/,
- * current; 0: root and the vault's own 1, 2, 3  secret id: its directory, versions/, current  1        secret id << 11
- * | version 4        secret id << 24 | version                     2, 3     31 bits of a hash 5, 6, 7  a hash: below
- * at/, requests/ and temporary files, other versions */
+/* Wide: bits 52..50 are the sort, bits 49..0 what it is of.
+ *
+ *   0        root, the vault's own files
+ *   1, 2, 3  secret id: its directory, versions/, current
+ *   4        secret id << 24 | version
+ *   5, 6, 7  a hash: below at/ and views; requests/ and temporary files; other versions
+ *
+ * Narrow: bits 31..30 are the sort.
+ *
+ *   0        secret id << 2 | 1, 2, 3: its directory, versions/, current; | 0: root and the vault's own
+ *   1        secret id << 11 | version
+ *   2, 3     31 bits of a hash */
 #define KIND_SHIFT     50
 #define NARROW_HASHED  0x80000000u
 #define NARROW_VERSION 0x40000000u
@@ -123,6 +132,7 @@ static uint64_t show_wide(const struct inode *i, uint64_t ino)
 		return wide(7, scatter(ino));
 	case INODE_EPOCH:
 	case INODE_AT:
+	case INODE_VIEW:
 		return wide(5, scatter(ino));
 	case INODE_REQUEST:
 	case INODE_TEMP:
@@ -154,6 +164,7 @@ static uint64_t show_narrow(const struct inode *i, uint64_t ino)
 	case INODE_REQUEST:
 	case INODE_TEMP:
 	case INODE_MARKER:
+	case INODE_VIEW:
 		return NARROW_HASHED | (uint32_t)scatter(ino);
 	case INODE_NONE:
 		break;

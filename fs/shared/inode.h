@@ -4,7 +4,7 @@
  *   bits 63..60  0
  *   bits 59..56  type (enum inode_type)
  *   bits 55..28  secret id                      (below 2^28)
- *   bits 27..0   version number (version files), else 0
+ *   bits 27..0   version number (version files), place of a view, else 0
  *
  * Directories below .coffer/at have another layout, for they have an epoch:
  *
@@ -43,6 +43,7 @@ enum inode_type {
 	/* what the bell makes and renames in a secret's directory, for those who wait for that (fs/helpers/bell.h); low
 	   is any number */
 	INODE_MARKER,
+	INODE_VIEW, /* (secret, place): a text that is made of an object (fs/serve/kind_files.h) */
 };
 
 enum inode_own {
@@ -65,6 +66,7 @@ enum inode_own {
 #define INODE_LOW_MAX    ((1u << 28) - 1)
 #define INODE_SECRET_MAX ((1u << 28) - 1)
 #define INODE_EPOCH_MAX  UINT32_MAX
+#define INODE_VIEWS      7u /* the last place of a view */
 
 struct inode {
 	enum inode_type type;

@@ -77,7 +77,7 @@ static struct temp *by_name(struct temps *t, uint32_t secret, const char *name)
 static void count_open(uint64_t fh, struct handle *h, void *arg)
 {
 	struct temps *t = arg;
-	struct temp *e = h->kind == HANDLE_TEMP ? by_id(t, h->extra) : NULL;
+	struct temp *e = h->kind == HANDLE_TEMP ? by_id(t, h->of.temp.id) : NULL;
 
 	(void)fh;
 	if (e)

@@ -9,7 +9,7 @@
 struct policy;
 struct store;
 
-enum object_kind { OBJECT_SECRET = 1, OBJECT_KEY = 2, OBJECT_CERTIFICATE = 3 };
+enum object_kind { OBJECT_SECRET = 1, OBJECT_KEY = 2, OBJECT_CERTIFICATE = 3, OBJECT_KINDS };
 
 /* Vault-wide settings, under the MAC. */
 struct store_settings {

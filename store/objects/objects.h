@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "store/core/tables.h"
+
 struct secbuf;
 struct store;
 
@@ -27,8 +29,10 @@ struct store_attributes {
 int store_version_attributes(struct store *s, uint32_t secret, uint32_t version, struct store_attributes *ret);
 void store_attributes_free(struct store_attributes *a);
 
-int store_secret_create(struct store *s, const char *name, uint32_t *ret_id); /* -EEXIST (live or deleted), -EINVAL */
-int store_secret_enable(struct store *s, uint32_t id, bool enabled);          /* -ENOENT */
+/* -EEXIST (live or deleted), -EINVAL */
+int store_object_create(struct store *s, enum object_kind kind, const char *name, uint32_t *ret_id);
+int store_secret_create(struct store *s, const char *name, uint32_t *ret_id);
+int store_secret_enable(struct store *s, uint32_t id, bool enabled); /* -ENOENT */
 /* Soft delete: all of it stays, under its name, with a date for its purge. Of one that never had a version nothing is
  * kept but the name (catalog_emptied). -ENOENT. */
 int store_secret_delete(struct store *s, uint32_t id);

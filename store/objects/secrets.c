@@ -27,6 +27,11 @@ static int name_taken(struct store *s, const char *name)
 
 int store_secret_create(struct store *s, const char *name, uint32_t *ret_id)
 {
+	return store_object_create(s, OBJECT_SECRET, name, ret_id);
+}
+
+int store_object_create(struct store *s, enum object_kind kind, const char *name, uint32_t *ret_id)
+{
 	struct transaction *t = &s->transaction;
 	struct change change;
 	struct query q;
@@ -47,7 +52,7 @@ int store_secret_create(struct store *s, const char *name, uint32_t *ret_id)
 		     "INSERT INTO objects(id, kind, name, incarnation, enabled, created, changed, last_version, mac)"
 		     " VALUES(?, ?, ?, 1, 1, ?, ?, 0, x'')");
 	query_int(&q, change.row);
-	query_int(&q, OBJECT_SECRET);
+	query_int(&q, kind);
 	query_text(&q, name);
 	query_int(&q, now);
 	query_int(&q, now);

@@ -74,8 +74,12 @@ static bool ring_open(struct ring *r, unsigned flags)
 		array[i] = i;
 	r->polled = flags & IORING_SETUP_SQPOLL;
 	const struct iovec all = { buf, BUF_SIZE };
-	if (syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_BUFFERS, &all, 1) < 0)
-		die("IORING_REGISTER_BUFFERS");
+	/* what rings that have ended had locked of this user's memory, the kernel gives back a moment later */
+	for (int i = 0; syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_BUFFERS, &all, 1) < 0; i++) {
+		if (errno != ENOMEM || i == 1000)
+			die("IORING_REGISTER_BUFFERS");
+		usleep(10000);
+	}
 	return true;
 }
 

@@ -1692,19 +1692,15 @@ static int run_nothing(struct vault *vault, const char *name)
  * must not leave the log with "allow" alone. */
 START_TEST(a_file_operation_whose_commit_fails_when_it_comes_again_is_recorded_as_failed)
 {
-	const struct name_change c = { .verb = "mkdir",
-				       .action = ACTION_SECRETS_SET,
-				       .operation = AUDIT_SECRET_SET,
-				       .name = "db",
-				       .run = run_nothing };
+	const struct name_change c = { .request = "mkdir", .verb = VERB_SET, .name = "db", .run = run_nothing };
 	struct vault vault = { .store = v.store, .audit = v.audit, .keys = v.keys, .shared = v.env.shared };
 	struct call asker = { .who = &admin, .patience = WAITS_FOR_ALL, .unique = 78 };
 	const rlim_t limit = wal_filled();
 	struct verdict verdict;
 	size_t n;
 
-	vault_decide(&vault, &admin, c.action, c.name, &verdict);
-	ck_assert_int_eq(vault_record(&vault, &asker, c.operation, &verdict, NULL), 0);
+	vault_decide(&vault, &admin, ACTION_SECRETS_SET, c.name, &verdict);
+	ck_assert_int_eq(vault_record(&vault, &asker, AUDIT_SECRET_SET, &verdict, NULL), 0);
 	n = n_records();
 	signal(SIGXFSZ, SIG_IGN);
 	limit_file_size(limit);

@@ -25,6 +25,8 @@ static bool expected_valid(unsigned type, uint32_t secret, uint32_t low)
 		return secret == 0 && low != 0;
 	case INODE_AT:
 		return secret != 0 && low != 0;
+	case INODE_VIEW:
+		return secret != 0 && low <= INODE_VIEWS;
 	case INODE_MARKER:
 		return secret == 0 && low != 0 && low <= INODE_LOW_MAX;
 	case INODE_REQUEST:

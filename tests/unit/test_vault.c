@@ -297,7 +297,7 @@ START_TEST(of_a_file_that_a_write_was_lost_of_no_version_is_made)
 		if (i > 0)
 			ck_assert_int_eq(staging_commit(&w.vault, &a, fh, w.unique++, false, false), -EIO);
 		else
-			ck_assert_uint_eq(h->extra2, 0);
+			ck_assert_uint_eq(h->of.value.marks, 0);
 	}
 }
 END_TEST
@@ -361,7 +361,7 @@ START_TEST(a_write_on_ctl_that_was_cut_is_completed_when_it_comes_again)
 	struct handle *h = open_handle(HANDLE_CTL, 0, &fh);
 
 	ck_assert_int_eq(ctl_file_open(&w.vault, &me, fh), 0);
-	struct ctl_buffer *b = &w.vault.shared->ctl[h->extra - 1];
+	struct ctl_buffer *b = &w.vault.shared->ctl[h->of.ctl.buffer - 1];
 	ck_assert_int_eq(ctl_write(fh, 2000, 0, text, HEAD), 0);
 	ck_assert_int_eq(ctl_write(fh, 2002, HEAD, text + HEAD, sizeof text - 1 - HEAD), 0);
 	h->last_unique = 2000;
