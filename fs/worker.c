@@ -563,10 +563,10 @@ static int open_rest(struct worker *w)
 	v->proc_fd = role_fd(w->args, "proc");
 	v->stackable = mount_can_be_stacked_on(&v->shared->init);
 	v->fuse_fd = role_fd(w->args, "fuse");
-	pthread_mutex_init(&v->ctl_lock, NULL);
-	pthread_mutex_init(&v->told_lock, NULL);
-	pthread_mutex_init(&v->staged_lock, NULL);
-	pthread_mutex_init(&v->emptying_lock, NULL);
+	pthread_mutex_init(&v->buffers.lock, NULL);
+	pthread_mutex_init(&v->told.lock, NULL);
+	pthread_mutex_init(&v->staged.lock, NULL);
+	pthread_mutex_init(&v->emptying.lock, NULL);
 	pthread_mutex_init(&v->temps_lock, NULL);
 	v->openers = calloc(HANDLES_MAX, sizeof *v->openers);
 	int r = v->openers ? accounts_new(vault_wake_lifecycle, v, &v->accounts) : -ENOMEM;
@@ -789,8 +789,8 @@ static void tear_down(struct worker *w)
 					       .privileged = true };
 		audit_append(v->audit, &e, NULL);
 	}
-	shares_free(v->ctl_shares);
-	shares_free(v->staged);
+	shares_free(v->buffers.shares);
+	shares_free(v->staged.shares);
 	answers_free(v->answers);
 	backups_free(v->backups);
 	plain_pool_free(v->plain);

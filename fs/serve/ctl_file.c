@@ -36,21 +36,22 @@ static const struct shares_config pool = { .units = CTL_BUFFERS - CTL_BUFFERS_RE
  * any more. NULL: memory is short. */
 static struct shares *shares_of(struct vault *v)
 {
-	if (v->ctl_shares || shares_new(&pool, &v->ctl_shares))
-		return v->ctl_shares;
+	if (v->buffers.shares || shares_new(&pool, &v->buffers.shares))
+		return v->buffers.shares;
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
 		struct ctl_buffer *b = &v->shared->ctl[i];
 		const struct handle *h = b->owner ? ctl_handle(v, b->owner) : NULL;
 		/* Who else had it of the reserve is not known any more: that counts among the others. */
-		v->ctl_reserve[i] = h && h->neighbour == NEIGHBOUR_ROOT && v->ctl_reserved < CTL_BUFFERS_RESERVE;
-		if (v->ctl_reserve[i])
-			v->ctl_reserved++;
+		v->buffers.reserve[i] = h && h->neighbour == NEIGHBOUR_ROOT &&
+					v->buffers.reserved < CTL_BUFFERS_RESERVE;
+		if (v->buffers.reserve[i])
+			v->buffers.reserved++;
 		else if (h)
-			shares_force(v->ctl_shares, h->neighbour, 1);
+			shares_force(v->buffers.shares, h->neighbour, 1);
 		else
 			b->owner = 0;
 	}
-	return v->ctl_shares;
+	return v->buffers.shares;
 }
 
 static void let_go(struct vault *v, struct ctl_buffer *b)
@@ -59,11 +60,11 @@ static void let_go(struct vault *v, struct ctl_buffer *b)
 	const struct handle *h = ctl_handle(v, b->owner);
 	const size_t i = (size_t)(b - v->shared->ctl);
 
-	if (v->ctl_reserve[i])
-		v->ctl_reserved--;
+	if (v->buffers.reserve[i])
+		v->buffers.reserved--;
 	else if (h && s)
 		shares_give(s, h->neighbour, 1);
-	v->ctl_reserve[i] = false;
+	v->buffers.reserve[i] = false;
 	b->owner = 0;
 }
 
@@ -79,8 +80,9 @@ static bool take_from_heaviest(struct vault *v, uint64_t neighbour)
 		return false;
 	for (size_t i = 0; i < CTL_BUFFERS; i++) {
 		struct ctl_buffer *b = &v->shared->ctl[i];
-		const struct handle *h = b->owner && !v->ctl_busy[i] && !v->ctl_reserve[i] ? ctl_handle(v, b->owner)
-											   : NULL;
+		const struct handle *h = b->owner && !v->buffers.busy[i] && !v->buffers.reserve[i]
+						 ? ctl_handle(v, b->owner)
+						 : NULL;
 		if (h && h->neighbour == heaviest) {
 			let_go(v, b);
 			shares_force(s, neighbour, 1);
@@ -98,11 +100,11 @@ static enum taken take_share(struct vault *v, const struct call *call, const str
 
 	if (!s)
 		return TAKEN_NONE;
-	const bool room = shares_taken(s) + v->ctl_reserved < CTL_BUFFERS;
+	const bool room = shares_taken(s) + v->buffers.reserved < CTL_BUFFERS;
 	if (room && shares_take(s, h->neighbour, 1, SHARE_ORDINARY))
 		return TAKEN_SHARE;
-	if (room && v->ctl_reserved < CTL_BUFFERS_RESERVE && vault_is_administrator(v, call_trusted(call))) {
-		v->ctl_reserved++;
+	if (room && v->buffers.reserved < CTL_BUFFERS_RESERVE && vault_is_administrator(v, call_trusted(call))) {
+		v->buffers.reserved++;
 		return TAKEN_RESERVE;
 	}
 	return take_from_heaviest(v, h->neighbour) ? TAKEN_SHARE : TAKEN_NONE;
@@ -136,7 +138,7 @@ int ctl_file_open(struct vault *v, const struct call *call, uint64_t fh)
 		return -EBADF;
 	if (h->of.ctl.buffer) /* the OPEN came again */
 		return 0;
-	pthread_mutex_lock(&v->ctl_lock);
+	pthread_mutex_lock(&v->buffers.lock);
 	if (is_taken(v, h->ino))
 		r = -EBUSY;
 	else if ((taken = take_share(v, call, h)) == TAKEN_NONE)
@@ -149,9 +151,9 @@ int ctl_file_open(struct vault *v, const struct call *call, uint64_t fh)
 		b->complete = 0;
 		b->owner = fh;
 		h->of.ctl.buffer = (uint64_t)(b - v->shared->ctl) + 1;
-		v->ctl_reserve[b - v->shared->ctl] = taken == TAKEN_RESERVE;
+		v->buffers.reserve[b - v->shared->ctl] = taken == TAKEN_RESERVE;
 	}
-	pthread_mutex_unlock(&v->ctl_lock);
+	pthread_mutex_unlock(&v->buffers.lock);
 	return r;
 }
 
@@ -171,14 +173,14 @@ static int begin_use(struct vault *v, struct handle *h, uint64_t fh, struct ctl_
 
 	if (!b)
 		return -EBADF;
-	pthread_mutex_lock(&v->ctl_lock);
+	pthread_mutex_lock(&v->buffers.lock);
 	if (b->owner != fh)
 		r = -ESTALE;
-	else if (v->ctl_busy[b - v->shared->ctl])
+	else if (v->buffers.busy[b - v->shared->ctl])
 		r = -EAGAIN;
 	else
-		v->ctl_busy[b - v->shared->ctl] = true;
-	pthread_mutex_unlock(&v->ctl_lock);
+		v->buffers.busy[b - v->shared->ctl] = true;
+	pthread_mutex_unlock(&v->buffers.lock);
 	if (!r && !is_sound(b)) {
 		b->len = 0;
 		b->complete = 0;
@@ -193,9 +195,9 @@ static int begin_use(struct vault *v, struct handle *h, uint64_t fh, struct ctl_
 
 static void end_use(struct vault *v, const struct ctl_buffer *b)
 {
-	pthread_mutex_lock(&v->ctl_lock);
-	v->ctl_busy[b - v->shared->ctl] = false;
-	pthread_mutex_unlock(&v->ctl_lock);
+	pthread_mutex_lock(&v->buffers.lock);
+	v->buffers.busy[b - v->shared->ctl] = false;
+	pthread_mutex_unlock(&v->buffers.lock);
 }
 
 /* One process speaks, whatever happens to its descriptor: a setuid program must not lend it its voice. */
@@ -452,10 +454,10 @@ void ctl_file_release(struct vault *v, uint64_t fh)
 	if (h->stage)
 		store_stage_drop(v->store, h->stage);
 	if (b) {
-		pthread_mutex_lock(&v->ctl_lock);
+		pthread_mutex_lock(&v->buffers.lock);
 		if (b->owner == fh)
 			let_go(v, b);
-		pthread_mutex_unlock(&v->ctl_lock);
+		pthread_mutex_unlock(&v->buffers.lock);
 	}
 	access_close(v, fh);
 }

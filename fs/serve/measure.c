@@ -50,32 +50,32 @@ static size_t slot_of(uint32_t secret) { return secret % TOLD_MAX; }
 
 bool measure_lets_pages(struct vault *v, const struct call *call, uint32_t secret)
 {
-	struct told *told = &v->told[slot_of(secret)];
+	struct told *told = &v->told.of[slot_of(secret)];
 
 	if (atomic_load(&told->secret) != secret)
 		return true;
-	pthread_mutex_lock(&v->told_lock);
+	pthread_mutex_lock(&v->told.lock);
 	const bool settled = told->newest_to == call->tid && clock_monotonic() - told->when > TAKEN_NS;
 	if (settled)
 		atomic_store(&told->secret, 0);
-	pthread_mutex_unlock(&v->told_lock);
+	pthread_mutex_unlock(&v->told.lock);
 	return settled;
 }
 
 /* Before the answer goes. */
 static void note(struct vault *v, const struct call *call, uint32_t secret, bool older)
 {
-	struct told *told = &v->told[slot_of(secret)];
+	struct told *told = &v->told.of[slot_of(secret)];
 
 	if (!older && atomic_load(&told->secret) != secret)
 		return;
-	pthread_mutex_lock(&v->told_lock);
+	pthread_mutex_lock(&v->told.lock);
 	told->newest_to = older ? 0 : call->tid;
 	if (older) {
 		told->when = clock_monotonic();
 		atomic_store(&told->secret, secret);
 	}
-	pthread_mutex_unlock(&v->told_lock);
+	pthread_mutex_unlock(&v->told.lock);
 }
 
 static struct attr_shown choose(struct vault *v, const struct call *call, const struct measure_ask *ask,

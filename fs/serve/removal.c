@@ -263,20 +263,20 @@ void removal_tick(struct vault *v)
 
 	if (store_sealed(v->store))
 		return;
-	if (now >= v->next_look) {
-		v->next_look = now + LOOK_NS;
+	if (now >= v->removal.next_look) {
+		v->removal.next_look = now + LOOK_NS;
 		n = look(v, due, left, &n_left);
 		int r = n ? destroy(v, due, n) : 0;
 		if (r) {
 			log_warn("a scheduled purge has to wait: %s", strerror(-r));
-			v->next_look = now + FAILED_NS;
+			v->removal.next_look = now + FAILED_NS;
 		} else if (n) {
 			vault_changed(v, RINGS_NONE);
 			ring_for(v, due, n);
-			v->next_look = now; /* there may be more */
+			v->removal.next_look = now; /* there may be more */
 		}
-		if (n_left && now >= v->next_ring) {
-			v->next_ring = now + AGAIN_NS;
+		if (n_left && now >= v->removal.next_ring) {
+			v->removal.next_ring = now + AGAIN_NS;
 			ring_for(v, left, n_left);
 		}
 	}

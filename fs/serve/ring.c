@@ -199,7 +199,7 @@ bool vault_events_new(const struct vault *v)
 	uint64_t first, end;
 
 	store_events_range(v->store, &first, &end);
-	return atomic_load(&v->events_told) != end;
+	return atomic_load(&v->rung.events) != end;
 }
 
 #define LOG_QUIET_NS      INT64_C(2000000000)
@@ -211,15 +211,15 @@ void vault_ring_log(struct vault *v)
 	uint64_t others, looks;
 
 	audit_written(v->audit, &others, &looks);
-	if (others != v->log_rung.others)
-		v->log_rung.quiet = LOG_QUIET_NS;
-	else if (looks == v->log_rung.looks || now - v->log_rung.at < v->log_rung.quiet)
+	if (others != v->rung.log.others)
+		v->rung.log.quiet = LOG_QUIET_NS;
+	else if (looks == v->rung.log.looks || now - v->rung.log.at < v->rung.log.quiet)
 		return;
-	else if (v->log_rung.quiet < LOG_QUIET_MOST_NS)
-		v->log_rung.quiet *= 2;
-	v->log_rung.others = others;
-	v->log_rung.looks = looks;
-	v->log_rung.at = now;
+	else if (v->rung.log.quiet < LOG_QUIET_MOST_NS)
+		v->rung.log.quiet *= 2;
+	v->rung.log.others = others;
+	v->rung.log.looks = looks;
+	v->rung.log.at = now;
 	vault_ring(v, BELL_TOUCH, ".coffer/audit");
 }
 
@@ -238,7 +238,7 @@ void vault_events_told(struct vault *v)
 	uint64_t first, end;
 
 	store_events_range(v->store, &first, &end);
-	if (atomic_exchange(&v->events_told, end) != end)
+	if (atomic_exchange(&v->rung.events, end) != end)
 		vault_ring(v, BELL_TOUCH, ".coffer/events");
 	vault_wake_lifecycle(v);
 }

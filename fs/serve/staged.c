@@ -26,11 +26,11 @@ static void count_temp(struct temp *t, void *arg) { count(arg, &t->staged, t->ne
 /* Under staged_lock. */
 static struct shares *shares_of(struct vault *v)
 {
-	if (!v->staged && !shares_new(&pool, &v->staged)) {
-		handle_each(v->handles, 0, count_handle, v->staged);
-		temps_each(v->temps, count_temp, v->staged);
+	if (!v->staged.shares && !shares_new(&pool, &v->staged.shares)) {
+		handle_each(v->handles, 0, count_handle, v->staged.shares);
+		temps_each(v->temps, count_temp, v->staged.shares);
 	}
-	return v->staged;
+	return v->staged.shares;
 }
 
 int staged_grow_of(struct vault *v, uint32_t *staged, uint64_t neighbour, uint64_t end)
@@ -38,7 +38,7 @@ int staged_grow_of(struct vault *v, uint32_t *staged, uint64_t neighbour, uint64
 	const uint32_t chunks = 1 + (uint32_t)((end > STAGE_SET_MAX ? STAGE_SET_MAX : end) / STAGED_CHUNK);
 	int r = 0;
 
-	pthread_mutex_lock(&v->staged_lock);
+	pthread_mutex_lock(&v->staged.lock);
 	struct shares *s = shares_of(v);
 	if (!s)
 		r = -ENOMEM;
@@ -50,17 +50,17 @@ int staged_grow_of(struct vault *v, uint32_t *staged, uint64_t neighbour, uint64
 		else
 			r = -EDQUOT;
 	}
-	pthread_mutex_unlock(&v->staged_lock);
+	pthread_mutex_unlock(&v->staged.lock);
 	return r;
 }
 
 void staged_drop_of(struct vault *v, uint32_t *staged, uint64_t neighbour)
 {
-	pthread_mutex_lock(&v->staged_lock);
+	pthread_mutex_lock(&v->staged.lock);
 	if (*staged && shares_of(v))
-		shares_give(v->staged, neighbour, *staged);
+		shares_give(v->staged.shares, neighbour, *staged);
 	*staged = 0;
-	pthread_mutex_unlock(&v->staged_lock);
+	pthread_mutex_unlock(&v->staged.lock);
 }
 
 int staged_grow(struct vault *v, struct handle *h, uint64_t end)

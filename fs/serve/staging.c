@@ -363,7 +363,7 @@ int staging_commit(struct vault *v, const struct call *call, uint64_t fh, uint64
 
 static _Atomic uint32_t *emptying(struct vault *v, uint32_t secret)
 {
-	return &v->emptying[secret % (sizeof v->emptying / sizeof v->emptying[0])];
+	return &v->emptying.secrets[secret % (sizeof v->emptying.secrets / sizeof v->emptying.secrets[0])];
 }
 
 static bool empties(struct vault *v, const struct handle *h)
@@ -449,7 +449,7 @@ static void release(struct vault *v, uint64_t fh, bool again)
 		return;
 	}
 	/* whoever opens the file next does it, too */
-	pthread_mutex_lock(&v->emptying_lock);
+	pthread_mutex_lock(&v->emptying.lock);
 	h = writable(v, fh);
 	if (h) {
 		const uint32_t secret = h->secret;
@@ -457,7 +457,7 @@ static void release(struct vault *v, uint64_t fh, bool again)
 		if (!again) /* what another worker marked, another worker counted */
 			atomic_fetch_sub(emptying(v, secret), 1);
 	}
-	pthread_mutex_unlock(&v->emptying_lock);
+	pthread_mutex_unlock(&v->emptying.lock);
 }
 
 void staging_release(struct vault *v, uint64_t fh) { release(v, fh, false); }

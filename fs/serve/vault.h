@@ -43,59 +43,86 @@ struct told {
 	pid_t newest_to; /* the thread that was told the newest since, last; 0: none was */
 };
 
+/* One worker: its parts, by subject. */
 struct vault {
+	/* what outlives this worker, and what it was started with */
 	struct shared *shared;
 	const struct options *options;
+	int bell_fd, control_fd, fuse_fd, proc_fd;
+	bool stackable; /* overlayfs can stand on the mount: what its opens can be told by is refused */
+
+	/* what it serves from */
 	struct store *store;
 	struct audit *audit;
 	struct keys *keys;
+	uint32_t seals;     /* shared->keeper.seals when the vault key was taken */
+	bool keys_silent;   /* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
+	bool unlock_failed; /* rows were not authentic: nothing is served until an administrator has looked */
+	bool active;        /* it may write: the log, the store, the shared memory. A standby may not */
+
+	/* who asks */
 	struct accounts *accounts;
 	struct callers *callers;
+	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
+	_Atomic uint64_t known[KNOWN_MAX];
+
+	/* what is open, and what its bytes come from */
 	struct handles *handles;
-	struct temps *temps;
-	_Atomic uint64_t renames[LINKS_RENAMES]; /* of fs/serve/links.h */
 	struct plain_pool *plain;
 	struct answers *answers;
 	struct backups *backups;
-	struct drops *drops; /* NULL before it is active, as holds */
-	struct holds *holds;
-	struct appear *appear;
-	struct ctl_env ctl;
-	int bell_fd, control_fd, fuse_fd, proc_fd;
-	/* neighbours + 1 that an open of a value was allowed to lately, by hash */
-	_Atomic uint64_t known[KNOWN_MAX];
-	pthread_mutex_t told_lock;  /* of changes to: */
-	struct told told[TOLD_MAX]; /* by hash of the secret */
-	struct grown grown[GROWN];  /* log and events */
-	pthread_mutex_t ctl_lock;   /* of shared->ctl, and: */
-	struct shares *ctl_shares;  /* of its buffers but the reserve; NULL: not counted yet */
-	uint32_t ctl_reserved;      /* how many are taken from the reserve, and which: */
-	bool ctl_reserve[CTL_BUFFERS];
-	bool ctl_busy[CTL_BUFFERS];  /* a thread is at it */
-	pthread_mutex_t staged_lock; /* of handles' staged chunks, and: */
-	struct shares *staged;       /* of these; NULL: not counted yet */
-	/* files that are to be emptied since their RELEASE, by secret; and who does it: */
-	_Atomic uint32_t emptying[64];
-	pthread_mutex_t emptying_lock, temps_lock;
 	/* by handle index: who opened it for writing, for the record of its commit; NULL after another worker took over
 	 */
 	struct identity **openers;
-	_Atomic int lifecycle_wake;   /* eventfd of the thread that does what is due, plus one; 0: it does not run */
-	_Atomic uint64_t events_told; /* how far in the stream of events watchers were told */
-	bool active;                  /* it may write: the log, the store, the shared memory. A standby may not */
-	uint32_t seals;               /* shared->keeper.seals when the vault key was taken */
-	/* the key holder did not answer: what needs it is ETIMEDOUT, and it is asked again */
-	bool keys_silent;
+
+	/* what is being written */
+	struct temps *temps;
+	pthread_mutex_t temps_lock;
+	_Atomic uint64_t renames[LINKS_RENAMES]; /* of fs/serve/links.h */
 	struct {
-		uint64_t others, looks;
-		int64_t at, quiet;
-	} log_rung;                   /* vault_ring_log's */
-	int64_t next_look, next_ring; /* removal_tick's */
-	/* looked at now and then, for the thread that answers must not wait for the store's file system */
-	struct space space;
-	bool stackable; /* overlayfs can stand on the mount: what its opens can be told by is refused */
-	/* rows were not authentic: nothing is served until an administrator has looked */
-	bool unlock_failed;
+		pthread_mutex_t lock;  /* of handles' staged chunks, and: */
+		struct shares *shares; /* of these; NULL: not counted yet */
+	} staged;
+	struct {
+		pthread_mutex_t lock;
+		_Atomic uint32_t secrets[64]; /* by hash: files that are to be emptied since their RELEASE */
+	} emptying;
+
+	/* requests */
+	struct ctl_env ctl;
+	struct {
+		pthread_mutex_t lock;  /* of shared->ctl, and: */
+		struct shares *shares; /* of its buffers but the reserve; NULL: not counted yet */
+		uint32_t reserved;     /* how many are taken from the reserve, and which: */
+		bool reserve[CTL_BUFFERS];
+		bool busy[CTL_BUFFERS]; /* a thread is at it */
+	} buffers;
+
+	/* what the kernel has, and was told */
+	struct drops *drops; /* NULL before it is active, as holds */
+	struct holds *holds;
+	struct {
+		pthread_mutex_t lock;     /* of changes to: */
+		struct told of[TOLD_MAX]; /* by hash of the secret */
+	} told;
+	struct grown grown[GROWN]; /* log and events */
+	struct space space; /* looked at now and then: the thread that answers must not wait for the store's disk */
+
+	/* watchers */
+	struct appear *appear;
+	struct {
+		_Atomic uint64_t events; /* how far in the stream of events they were told */
+		struct {
+			uint64_t others, looks;
+			int64_t at, quiet;
+		} log; /* vault_ring_log's */
+	} rung;
+
+	/* what is done by itself */
+	_Atomic int lifecycle_wake; /* eventfd of the thread that does what is due, plus one; 0: it does not run */
+	struct {
+		int64_t next_look, next_ring;
+	} removal; /* removal_tick's */
 };
 
 /* Whose share of things a caller uses (fs/common/shares.h): once it is known who that is, and before, without asking

@@ -80,7 +80,7 @@ static void setup(void)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	w.vault.bell_fd = pair[0];
 	w.bell = pair[1];
-	pthread_mutex_init(&w.vault.ctl_lock, NULL);
+	pthread_mutex_init(&w.vault.buffers.lock, NULL);
 	worker_start();
 	vault_ring_missed(&w.vault); /* the daemon's first */
 }
@@ -447,8 +447,8 @@ START_TEST(many_idle_requests_keep_nobody_out)
 	ctl_file_release(&w.vault, first[0]);
 	ck_assert_uint_eq(buffers_of(7), mine);
 	/* counted again by a worker that takes over */
-	shares_free(w.vault.ctl_shares);
-	w.vault.ctl_shares = NULL;
+	shares_free(w.vault.buffers.shares);
+	w.vault.buffers.shares = NULL;
 	ck_assert_int_eq(open_ctl(&nobody, 99999, &fh), 0);
 	ck_assert_uint_eq(buffers_of(99999), 1);
 }
@@ -500,8 +500,8 @@ START_TEST(staged_bytes_are_a_share_of_what_all_may_have)
 	access_close(&w.vault, fh_of(first));
 	ck_assert_int_eq(staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1), 0);
 	/* counted again */
-	shares_free(w.vault.staged);
-	w.vault.staged = NULL;
+	shares_free(w.vault.staged.shares);
+	w.vault.staged.shares = NULL;
 	h = open_handle(HANDLE_VALUE, 1, &fh);
 	ck_assert_int_eq(staged_grow(&w.vault, h, EACH * STAGED_CHUNK - 1), -EDQUOT);
 	access_close(&w.vault, fh);
