@@ -18,7 +18,7 @@
 #include "fs/process/role.h"
 #include "fs/helpers/runner.h"
 #include "fs/process/sandbox.h"
-#include "fs/worker.h"
+#include "fs/worker/worker.h"
 #include "store/keys/keyholder.h"
 #include "store/keys/vaultconf.h"
 

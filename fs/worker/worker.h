@@ -1,6 +1,6 @@
 /* The worker: libfuse session, policy, store, envelope and audit, under a user of its own without capabilities. */
-#ifndef COFFER_FS_WORKER_H
-#define COFFER_FS_WORKER_H
+#ifndef COFFER_FS_WORKER_WORKER_H
+#define COFFER_FS_WORKER_WORKER_H
 
 #include "fs/process/role.h"
 
