@@ -9,11 +9,8 @@
 #include "fs/common/log.h"
 #include "fs/helpers/mm_holder.h"
 #include "fs/process/sandbox.h"
-#include "fs/shared/shared.h"
 #include "fs/shared/test_hook.h"
 #include "fs/worker/internal.h"
-#include "store/crypto/aead.h"
-#include "store/crypto/secbuf.h"
 
 /* locked memory beside the pool: DEKs, copies under way, staged chunks */
 #define ARENA_EXTRA (24u << 20)

@@ -1,14 +1,12 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "fs/caller/neighbour.h"
 #include "fs/common/clock.h"
 #include "fs/common/log.h"
 #include "fs/fuse/session.h"
 #include "fs/serve/staging.h"
 #include "fs/serve/temporary.h"
 #include "fs/worker/internal.h"
-#include "store/audit/audit.h"
 #include "store/core/tables.h"
 
 /* Of what a request asks something: NULL where its node is no secret's. */

@@ -3,11 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/caller/neighbour.h"
 #include "fs/common/log.h"
-#include "fs/shared/shared.h"
 #include "fs/worker/internal.h"
-#include "store/audit/audit.h"
 
 static int segment_open(void *arg, uint32_t number, bool create, int *ret_fd)
 {

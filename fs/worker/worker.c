@@ -2,18 +2,14 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "fs/serve/appear.h"
 #include "fs/serve/changed.h"
 #include "fs/common/clock.h"
-#include "fs/serve/heap.h"
 #include "fs/serve/holds.h"
 #include "fs/fuse/hot.h"
 #include "fs/lifecycle/lifecycle.h"
@@ -24,7 +20,6 @@
 #include "fs/serve/seal.h"
 #include "fs/serve/staging.h"
 #include "fs/shared/test_hook.h"
-#include "fs/serve/vault.h"
 #include "fs/worker/internal.h"
 #include "store/keys/keys.h"
 #include "store/objects/stages.h"
