@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +15,10 @@
 #include <unistd.h>
 
 #include "store/crypto/secbuf.h"
-#include "store/keys/kek_provider.h"
+#include "store/keys/calls.h"
+#include "store/keys/kek.h"
 #include "store/keys/keyholder_proto.h"
 #include "store/keys/keys.h"
-#include "store/keys/transport.h"
 
 #define CLIENTS_MAX      16
 #define FAULT_MAX        (KEK_WHY_MAX + 64) /* bytes of a line that says why there is no key, and what to do */
@@ -41,8 +42,7 @@ struct visitor {
 struct holder {
 	const struct keyholder_config *config;
 	const struct kek_ops *ops;
-	struct kek *kek; /* NULL: sealed */
-	uint64_t unwraps;
+	struct key_owner owner;
 	int64_t tokens;   /* thousandths of an unwrap */
 	int64_t refilled; /* ms */
 	struct client clients[CLIENTS_MAX];
@@ -51,8 +51,6 @@ struct holder {
 	struct kh_request *request; /* locked memory: records are no secrets, replies are */
 	struct kh_reply *reply;
 	struct kh_item *items; /* of the request, and then of its reply; ordinary memory */
-	/* locked memory: a private key for as long as this process lives, to which file keys of restores are sealed */
-	uint8_t *transport;
 };
 
 /* ---- the key ---- */
@@ -107,7 +105,7 @@ static int unlock(struct holder *h, const void *passphrase, size_t len, char *wh
 			say_what_to_do(why, why_len);
 		return r;
 	}
-	h->kek = kek;
+	h->owner.kek = kek;
 	return 0;
 }
 
@@ -117,18 +115,10 @@ static void notify_all(struct holder *h)
 		h->clients[i].notify = h->clients[i].fd >= 0;
 }
 
-static void seal(struct holder *h)
-{
-	if (!h->kek)
-		return;
-	kek_close(h->kek);
-	h->kek = NULL;
-	notify_all(h);
-}
-
 /* A token bucket: what a captured worker can unwrap in an hour is bounded. */
-static bool allowed(struct holder *h, int64_t unwraps)
+static bool allowed(struct key_owner *o, int64_t unwraps)
 {
+	struct holder *h = (struct holder *)((char *)o - offsetof(struct holder, owner));
 	int64_t rate = h->config->unwraps_per_second ? h->config->unwraps_per_second : KEYHOLDER_RATE;
 	int64_t burst = h->config->unwrap_burst ? h->config->unwrap_burst : KEYHOLDER_BURST;
 	int64_t now = kh_now_ms(), room = burst * 1000 - h->tokens;
@@ -142,198 +132,6 @@ static bool allowed(struct holder *h, int64_t unwraps)
 		return false;
 	h->tokens -= 1000 * unwraps;
 	return true;
-}
-
-/* ---- calls ---- */
-
-static int do_wrap_new(struct holder *h, const struct wrap_context *ctx)
-{
-	size_t len = 0;
-	int r;
-
-	if (!h->kek)
-		return -ENOKEY;
-	r = wrap_new(h->kek, ctx, h->reply->key, h->reply->record, &len);
-	if (r == 0)
-		h->reply->record_len = (uint32_t)len;
-	return r;
-}
-
-static int do_unwrap(struct holder *h, const struct wrap_context *ctx)
-{
-	int r;
-
-	if (!h->kek)
-		return -ENOKEY;
-	if (h->request->record_len > WRAP_RECORD_MAX)
-		return -EBADMSG;
-	if (!allowed(h, 1))
-		return -EBUSY;
-	h->unwraps++;
-	r = wrap_open(h->kek, ctx, h->request->record, h->request->record_len, h->reply->key);
-	return r == -ENOKEY ? -EBADMSG : r; /* -ENOKEY is for a sealed vault */
-}
-
-/* Signs what the worker says: a captured one can sign a false backup while it lasts, and can never take the key along.
- */
-static int do_signer(struct holder *h)
-{
-	const struct kh_request *q = h->request;
-	size_t len = 0;
-	int r;
-
-	if (!h->kek)
-		return -ENOKEY;
-	if (q->op == KH_SIGN)
-		return q->record_len > WRAP_RECORD_MAX
-			       ? -EBADMSG
-			       : signer_sign(h->kek, q->vault, q->record, q->record_len, q->data, h->reply->data);
-	r = signer_new(h->kek, q->vault, h->reply->record, &len, h->reply->data);
-	h->reply->record_len = (uint32_t)len;
-	return r;
-}
-
-static int do_backup_begin(struct holder *h)
-{
-	struct transport_start start;
-	int r;
-
-	if (!h->kek)
-		return -ENOKEY;
-	r = transport_begin(h->kek, h->request->vault, h->request->data, &start);
-	if (r == 0) {
-		memcpy(h->reply->record, start.ticket, start.ticket_len);
-		h->reply->record_len = (uint32_t)start.ticket_len;
-		memcpy(h->reply->data, start.box, BOX_LEN);
-		memcpy(h->reply->key, start.stream_key, KEY_LEN);
-	}
-	secmem_wipe(&start, sizeof(start));
-	return r;
-}
-
-static struct wrap_context item_was(const struct kh_item *item)
-{
-	struct wrap_context was = { .type = WRAP_DEK, .secret = item->was_secret, .version = item->was_version };
-
-	memcpy(was.vault, item->was_vault, sizeof(was.vault));
-	return was;
-}
-
-static int export_item(struct holder *h, const uint8_t file_key[KEY_LEN], struct kh_item *item)
-{
-	const struct wrap_context was = item_was(item);
-	uint8_t sealed[SEALED_SEED_LEN];
-	int r = item->len > WRAP_RECORD_MAX ? -EBADMSG
-					    : transport_export(h->kek, file_key, &was, item->data, item->len, sealed);
-
-	if (r == 0) {
-		memcpy(item->data, sealed, sizeof(sealed));
-		item->len = sizeof(sealed);
-	}
-	return r;
-}
-
-static int import_item(struct holder *h, const uint8_t file_key[KEY_LEN], struct kh_item *item)
-{
-	struct wrap_context becomes = { .type = WRAP_DEK,
-					.secret = item->becomes_secret,
-					.version = item->becomes_version };
-	const struct wrap_context was = item_was(item);
-	uint8_t record[WRAP_RECORD_MAX];
-	size_t len = 0;
-	int r = -EBADMSG;
-
-	memcpy(becomes.vault, h->request->vault, sizeof(becomes.vault));
-	if (item->len == SEALED_SEED_LEN)
-		r = transport_import(h->kek, file_key, &was, item->data, &becomes, record, &len);
-	if (r == 0) {
-		memcpy(item->data, record, len);
-		item->len = (uint32_t)len;
-	}
-	return r;
-}
-
-static int do_items(struct holder *h)
-{
-	const struct kh_request *q = h->request;
-	bool export = q->op == KH_BACKUP_EXPORT;
-	uint8_t file_key[KEY_LEN];
-	int r;
-
-	if (!h->kek)
-		return -ENOKEY;
-	if (q->record_len > WRAP_RECORD_MAX)
-		return -EBADMSG;
-	if (export && !allowed(h, q->n_items))
-		return -EBUSY;
-	r = export ? transport_ticket(h->kek, q->vault, q->record, q->record_len, file_key)
-		   : box_open(box_label_holder, h->transport, q->data, file_key);
-	for (uint32_t i = 0; i < q->n_items && r == 0; i++)
-		r = export ? export_item(h, file_key, &h->items[i]) : import_item(h, file_key, &h->items[i]);
-	secmem_wipe(file_key, sizeof(file_key));
-	if (export && r == 0)
-		h->unwraps += q->n_items;
-	h->reply->n_items = r == 0 ? q->n_items : 0;
-	return r;
-}
-
-static int do_restore_begin(struct holder *h)
-{
-	uint8_t file_key[KEY_LEN];
-	int r;
-
-	if (!h->kek)
-		return -ENOKEY;
-	r = box_open(box_label_holder, h->transport, h->request->data, file_key);
-	if (r == 0)
-		r = transport_stream_key(file_key, h->reply->key);
-	secmem_wipe(file_key, sizeof(file_key));
-	return r;
-}
-
-static int do_state(struct holder *h)
-{
-	h->reply->sealed = !h->kek;
-	h->reply->unwraps = h->unwraps;
-	h->reply->memory = secmem_kind();
-	snprintf(h->reply->provider, sizeof(h->reply->provider), "%s", h->ops->scheme);
-	if (h->kek)
-		kek_id(h->kek, h->reply->kek_id);
-	return 0;
-}
-
-static int serve_request(struct holder *h)
-{
-	struct wrap_context ctx = { .secret = h->request->secret, .version = h->request->version };
-
-	memcpy(ctx.vault, h->request->vault, sizeof(ctx.vault));
-	switch (h->request->op) {
-	case KH_WRAP_NEW:
-	case KH_UNWRAP:
-		if (h->request->type != WRAP_VAULT_KEY && h->request->type != WRAP_DEK)
-			return -EINVAL;
-		ctx.type = (enum wrap_type)h->request->type;
-		return h->request->op == KH_WRAP_NEW ? do_wrap_new(h, &ctx) : do_unwrap(h, &ctx);
-	case KH_SEAL:
-		seal(h);
-		return 0;
-	case KH_STATE:
-		return do_state(h);
-	case KH_SIGNER_NEW:
-	case KH_SIGN:
-		return do_signer(h);
-	case KH_BACKUP_BEGIN:
-		return do_backup_begin(h);
-	case KH_BACKUP_EXPORT:
-	case KH_RESTORE_IMPORT:
-		return do_items(h);
-	case KH_RESTORE_KEY:
-		return h->kek ? x25519_public(h->transport, h->reply->data) : -ENOKEY;
-	case KH_RESTORE_BEGIN:
-		return do_restore_begin(h);
-	default:
-		return -EINVAL;
-	}
 }
 
 /* ---- clients ---- */
@@ -368,7 +166,10 @@ static void serve_client(struct holder *h, struct client *c)
 	    (size_t)n != sizeof(*h->request) + h->request->n_items * sizeof(*h->items))
 		return;
 	secmem_wipe(h->reply, sizeof(*h->reply));
-	h->reply->result = serve_request(h);
+	const bool open = h->owner.kek != NULL;
+	h->reply->result = calls_serve(&h->owner, h->request, h->items, h->reply);
+	if (open && !h->owner.kek)
+		notify_all(h);
 	h->reply->number = h->request->number;
 	send_reply(h, c->fd);
 }
@@ -376,7 +177,7 @@ static void serve_client(struct holder *h, struct client *c)
 static void send_notice(struct holder *h, struct client *c)
 {
 	secmem_wipe(h->reply, sizeof(*h->reply));
-	h->reply->sealed = !h->kek;
+	h->reply->sealed = !h->owner.kek;
 	h->reply->began = h->config->announce && !c->told;
 	if (send(c->fd, h->reply, sizeof(*h->reply), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
 	    (errno == EAGAIN || errno == EINTR))
@@ -439,7 +240,7 @@ static void visitor_done(struct holder *h, struct visitor *v)
 	char why[FAULT_MAX] = "";
 	int r = 0;
 
-	if (!h->kek) {
+	if (!h->owner.kek) {
 		r = unlock(h, secbuf_cdata(v->passphrase), secbuf_len(v->passphrase), why, sizeof(why));
 		if (r == 0)
 			notify_all(h);
@@ -545,7 +346,7 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 	const struct kek_source *src = &config->source;
 
 	h->config = config;
-	h->kek = config->kek;
+	h->owner.kek = config->kek;
 	h->refilled = kh_now_ms();
 	h->tokens = (int64_t)(config->unwrap_burst ? config->unwrap_burst : KEYHOLDER_BURST) * 1000;
 	h->n_clients = config->n_clients;
@@ -561,15 +362,19 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 	h->request = secmem_alloc(sizeof(*h->request));
 	h->reply = secmem_alloc(sizeof(*h->reply));
 	h->items = calloc(KEYS_ITEMS_MAX, sizeof(*h->items));
-	h->transport = secmem_alloc(CURVE_LEN);
-	if (!h->request || !h->reply || !h->items || !h->transport || random_bytes(h->transport, CURVE_LEN) < 0) {
+	h->owner.transport = secmem_alloc(CURVE_LEN);
+	if (!h->request || !h->reply || !h->items || !h->owner.transport ||
+	    random_bytes(h->owner.transport, CURVE_LEN) < 0) {
 		snprintf(why, why_len, "the key holder has no locked memory");
 		return -ENOMEM;
 	}
+	h->owner.allowed = allowed;
 	h->ops = kek_ops_for(src->uri);
+	if (h->ops)
+		snprintf(h->owner.provider, sizeof(h->owner.provider), "%s", h->ops->scheme);
 	if (config->announce)
 		notify_all(h);
-	if (h->kek)
+	if (h->owner.kek)
 		return 0;
 	if (h->ops && h->ops->needs_passphrase && !src->passphrase)
 		return 0; /* sealed */
@@ -603,10 +408,10 @@ int keyholder_run(const struct keyholder_config *config)
 	for (size_t i = 0; i < VISITORS_MAX; i++)
 		if (h->visitors[i].fd >= 0)
 			visitor_leave(&h->visitors[i]);
-	kek_close(h->kek);
+	kek_close(h->owner.kek);
 	secmem_free(h->request, sizeof(*h->request));
 	secmem_free(h->reply, sizeof(*h->reply));
-	secmem_free(h->transport, CURVE_LEN);
+	secmem_free(h->owner.transport, CURVE_LEN);
 	free(h->items);
 	free(h);
 	return r < 0 ? 1 : 0;

@@ -7,6 +7,8 @@
 #ifndef COFFER_STORE_KEYS_KEYHOLDER_PROTO_H
 #define COFFER_STORE_KEYS_KEYHOLDER_PROTO_H
 
+#include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -80,6 +82,24 @@ static inline int64_t kh_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Until the descriptor is ready for events, or the deadline (as kh_now_ms) comes: 0, -ETIMEDOUT, -EIO. */
+static inline int kh_wait(int fd, short events, int64_t deadline)
+{
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = events };
+		int64_t left = deadline - kh_now_ms();
+		int n;
+
+		if (left <= 0)
+			return -ETIMEDOUT;
+		n = poll(&p, 1, (int)left);
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -EIO;
+	}
 }
 
 #endif

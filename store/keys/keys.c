@@ -9,7 +9,6 @@
 #include "store/keys/keys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -18,27 +17,22 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "store/crypto/secbuf.h"
-#include "store/keys/keyholder.h"
+#include "store/keys/calls.h"
+#include "store/keys/kek.h"
 #include "store/keys/keyholder_proto.h"
 #include "store/keys/transport.h"
-
-#define UNSEAL_DEADLINE_MS 30000
 
 struct keys {
 	pthread_mutex_t lock; /* of the next four alone; never held across a wait */
 	pthread_cond_t free;
 	int fault; /* why the holder has no key; 0: nothing is known against it */
 	char fault_why[WRAP_RECORD_MAX];
-	bool busy;       /* a call has its turn, and with it everything below */
-	struct kek *kek; /* local: NULL when sealed */
-	char provider[32];
-	uint64_t unwraps;
-	int fd; /* socket, or -1: local */
+	bool busy;              /* a call has its turn, and with it everything below */
+	struct key_owner owner; /* local */
+	int fd;                 /* socket, or -1: local */
 	int event_fd, epoll_fd;
 	bool gone; /* the holder has closed its end */
 	bool changed;
@@ -134,6 +128,12 @@ static int keys_new(struct keys **ret_keys)
 		secmem_free(k, sizeof(*k));
 		return -ENOMEM;
 	}
+	k->reply = secmem_alloc(sizeof(*k->reply));
+	k->items = calloc(KEYS_ITEMS_MAX, sizeof(*k->items));
+	if (!k->reply || !k->items) {
+		keys_free(k);
+		return -ENOMEM;
+	}
 	*ret_keys = k;
 	return 0;
 }
@@ -153,11 +153,9 @@ int keys_new_socket(int fd, struct keys **ret_keys)
 	if (r < 0)
 		return r;
 	r = -ENOMEM;
-	k->reply = secmem_alloc(sizeof(*k->reply));
-	k->items = calloc(KEYS_ITEMS_MAX, sizeof(*k->items));
 	k->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (!k->reply || !k->items || k->event_fd < 0 || k->epoll_fd < 0)
+	if (k->event_fd < 0 || k->epoll_fd < 0)
 		goto out;
 	if (watch(k->epoll_fd, fd) < 0 || watch(k->epoll_fd, k->event_fd) < 0)
 		goto out;
@@ -182,8 +180,9 @@ int keys_new_local(struct kek *kek, struct keys **ret_keys)
 		keys_free(k);
 		return -ENOMEM;
 	}
-	k->kek = kek;
-	snprintf(k->provider, sizeof(k->provider), "%s", kek_provider(kek));
+	k->owner.kek = kek;
+	k->owner.transport = k->transport;
+	snprintf(k->owner.provider, sizeof(k->owner.provider), "%s", kek_provider(kek));
 	*ret_keys = k;
 	return 0;
 }
@@ -192,7 +191,7 @@ void keys_free(struct keys *k)
 {
 	if (!k)
 		return;
-	kek_close(k->kek);
+	kek_close(k->owner.kek);
 	if (k->epoll_fd >= 0)
 		close(k->epoll_fd);
 	if (k->event_fd >= 0)
@@ -207,23 +206,6 @@ void keys_free(struct keys *k)
 }
 
 /* ---- over a socket ---- */
-
-static int wait_for(int fd, short events, int64_t deadline)
-{
-	for (;;) {
-		struct pollfd p = { .fd = fd, .events = events };
-		int64_t left = deadline - kh_now_ms();
-		int n;
-
-		if (left <= 0)
-			return -ETIMEDOUT;
-		n = poll(&p, 1, (int)left);
-		if (n > 0)
-			return 0;
-		if (n < 0 && errno != EINTR)
-			return -EIO;
-	}
-}
 
 static int holder_gone(struct keys *k)
 {
@@ -291,7 +273,7 @@ static int send_request(struct keys *k, const struct kh_request *request, int64_
 			continue;
 		if (n >= 0 || errno != EAGAIN)
 			return holder_gone(k);
-		r = wait_for(k->fd, POLLOUT, deadline);
+		r = kh_wait(k->fd, POLLOUT, deadline);
 		if (r < 0)
 			return r;
 	}
@@ -311,7 +293,7 @@ static int exchange(struct keys *k, struct kh_request *request, int64_t deadline
 	while (r == 0) {
 		r = receive(k);
 		if (r == -EAGAIN)
-			r = wait_for(k->fd, POLLIN, deadline);
+			r = kh_wait(k->fd, POLLIN, deadline);
 		else if (r == 0 && k->reply->number == 0 && k->reply->result)
 			r = -ETIMEDOUT; /* a holder that says so does not answer any more */
 		else if (r == 0 && k->reply->number == 0 && k->reply->began && request->n_items == 0)
@@ -356,111 +338,31 @@ static int result_of(const struct kh_reply *reply)
 /* The request's result, and if it is 0 what belongs to it in k->reply. */
 static int ask(struct keys *k, struct kh_request *request, int64_t deadline)
 {
+	if (k->fd < 0)
+		return calls_serve(&k->owner, request, k->items, k->reply);
 	int r = exchange(k, request, deadline);
 
 	return r < 0 ? r : result_of(k->reply);
 }
 
-static void fill(struct kh_request *request, enum kh_op op, const struct wrap_context *ctx)
-{
-	memset(request, 0, sizeof(*request));
-	request->op = op;
-	if (!ctx)
-		return;
-	request->type = ctx->type;
-	request->secret = ctx->secret;
-	request->version = ctx->version;
-	memcpy(request->vault, ctx->vault, sizeof(request->vault));
-}
-
 /* ---- the calls ---- */
 
-int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN],
-		  uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
-{
-	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
-	struct kh_request request;
-	int r = take_turn(k, deadline);
-
-	if (r < 0)
-		return r;
-	if (k->fd < 0) {
-		r = k->kek ? wrap_new(k->kek, ctx, ret_key, ret_record, ret_len) : -ENOKEY;
-		goto out;
-	}
-	fill(&request, KH_WRAP_NEW, ctx);
-	r = ask(k, &request, deadline);
-	if (r == 0 && (k->reply->record_len == 0 || k->reply->record_len > WRAP_RECORD_MAX))
-		r = -EIO;
-	if (r == 0) {
-		memcpy(ret_key, k->reply->key, KEY_LEN);
-		memcpy(ret_record, k->reply->record, k->reply->record_len);
-		*ret_len = k->reply->record_len;
-	}
-	secmem_wipe(k->reply, sizeof(*k->reply));
-out:
-	end_turn(k);
-	return r;
-}
-
-static int unwrap_local(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len,
-			uint8_t ret_key[KEY_LEN])
-{
-	int r;
-
-	if (!k->kek)
-		return -ENOKEY;
-	k->unwraps++;
-	r = wrap_open(k->kek, ctx, record, len, ret_key);
-	/* sealed is -ENOKEY here; another KEK's record is one that cannot be opened */
-	return r == -ENOKEY ? -EBADMSG : r;
-}
-
-int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len,
-		uint8_t ret_key[KEY_LEN])
-{
-	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
-	struct kh_request request;
-	int r;
-
-	if (len > WRAP_RECORD_MAX)
-		return -EBADMSG;
-	r = take_turn(k, deadline);
-	if (r < 0)
-		return r;
-	if (k->fd < 0) {
-		r = unwrap_local(k, ctx, record, len, ret_key);
-		goto out;
-	}
-	fill(&request, KH_UNWRAP, ctx);
-	request.record_len = (uint32_t)len;
-	memcpy(request.record, record, len);
-	r = ask(k, &request, deadline);
-	if (r == 0)
-		memcpy(ret_key, k->reply->key, KEY_LEN);
-	secmem_wipe(k->reply, sizeof(*k->reply));
-out:
-	end_turn(k);
-	return r;
-}
-
-/* ---- for backups ---- */
-
-/* Runs a call in its turn: local, which has the KEK (never NULL), or remote, which fills a request, asks, and takes the
- * reply. */
+/* What a call brings, and where its answer goes; what does not apply is zero. */
 struct call {
+	const struct wrap_context *context;
 	const uint8_t *vault;
 	const uint8_t *record;
 	size_t record_len;
-	const uint8_t *data; /* of a request; data_len bytes */
+	const uint8_t *data;
 	size_t data_len;
 	struct keys_item *items;
 	size_t n;
 	uint8_t *ret_record;
 	size_t *ret_len;
 	uint8_t *ret_key;
-	uint8_t *ret_data; /* ret_data_len bytes of the reply */
+	uint8_t *ret_data;
 	size_t ret_data_len;
+	struct keys_state *ret_state;
 };
 
 static void put_items(struct keys *k, struct kh_request *request, const struct call *c)
@@ -480,6 +382,26 @@ static void put_items(struct keys *k, struct kh_request *request, const struct c
 	}
 }
 
+static void fill(struct keys *k, struct kh_request *request, enum kh_op op, const struct call *c)
+{
+	memset(request, 0, sizeof(*request));
+	request->op = op;
+	if (c->context) {
+		request->type = c->context->type;
+		request->secret = c->context->secret;
+		request->version = c->context->version;
+		memcpy(request->vault, c->context->vault, sizeof(request->vault));
+	}
+	if (c->vault)
+		memcpy(request->vault, c->vault, sizeof(request->vault));
+	if (c->record_len)
+		memcpy(request->record, c->record, c->record_len);
+	request->record_len = (uint32_t)c->record_len;
+	if (c->data_len)
+		memcpy(request->data, c->data, c->data_len);
+	put_items(k, request, c);
+}
+
 static int take_items(struct keys *k, const struct call *c)
 {
 	if (k->reply->n_items != c->n)
@@ -493,90 +415,42 @@ static int take_items(struct keys *k, const struct call *c)
 	return 0;
 }
 
-static int remote(struct keys *k, enum kh_op op, const struct call *c, int64_t deadline)
+static void take_state(const struct kh_reply *reply, struct keys_state *ret_state)
 {
-	struct kh_request request;
-	int r;
-
-	fill(&request, op, NULL);
-	if (c->vault)
-		memcpy(request.vault, c->vault, sizeof(request.vault));
-	if (c->record_len)
-		memcpy(request.record, c->record, c->record_len);
-	request.record_len = (uint32_t)c->record_len;
-	if (c->data_len)
-		memcpy(request.data, c->data, c->data_len);
-	put_items(k, &request, c);
-	r = ask(k, &request, deadline);
-	if (r == 0)
-		r = take_items(k, c);
-	if (r == 0 && c->ret_record && (k->reply->record_len == 0 || k->reply->record_len > WRAP_RECORD_MAX))
-		r = -EIO;
-	if (r == 0 && c->ret_record) {
-		memcpy(c->ret_record, k->reply->record, k->reply->record_len);
-		*c->ret_len = k->reply->record_len;
-	}
-	if (r == 0 && c->ret_key)
-		memcpy(c->ret_key, k->reply->key, KEY_LEN);
-	if (r == 0 && c->ret_data_len)
-		memcpy(c->ret_data, k->reply->data, c->ret_data_len);
-	secmem_wipe(k->reply, sizeof(*k->reply));
-	return r;
+	*ret_state = (struct keys_state){ .sealed = reply->sealed != 0,
+					  .unwraps = reply->unwraps,
+					  .memory = (enum secmem_kind)reply->memory };
+	memcpy(ret_state->provider, reply->provider, sizeof(ret_state->provider) - 1);
+	memcpy(ret_state->kek_id, reply->kek_id, KEK_ID_LEN);
 }
 
-static int local_items(struct keys *k, const struct call *c, const uint8_t file_key[KEY_LEN], bool export)
+/* Nothing is given out of a reply that does not fit. */
+static int take(struct keys *k, const struct call *c)
 {
-	uint8_t out[WRAP_RECORD_MAX];
-	size_t len = SEALED_SEED_LEN;
-	int r = 0;
+	const struct kh_reply *reply = k->reply;
 
-	for (size_t i = 0; i < c->n && r == 0; i++) {
-		struct keys_item *item = &c->items[i];
-
-		if (export)
-			r = transport_export(k->kek, file_key, &item->was, item->data, item->len, out);
-		else
-			r = item->len == SEALED_SEED_LEN ? transport_import(k->kek, file_key, &item->was, item->data,
-									    &item->becomes, out, &len)
-							 : -EBADMSG;
-		if (r == 0) {
-			memcpy(item->data, out, len);
-			item->len = len;
-		}
+	if (c->ret_record && (reply->record_len == 0 || reply->record_len > WRAP_RECORD_MAX))
+		return -EIO;
+	int r = take_items(k, c);
+	if (r < 0)
+		return r;
+	if (c->ret_record) {
+		memcpy(c->ret_record, reply->record, reply->record_len);
+		*c->ret_len = reply->record_len;
 	}
-	return r;
-}
-
-static int local(struct keys *k, enum kh_op op, const struct call *c)
-{
-	uint8_t file_key[KEY_LEN];
-	int r = -EIO;
-
-	if (!k->kek)
-		return -ENOKEY;
-	if (op == KH_SIGNER_NEW)
-		return signer_new(k->kek, c->vault, c->ret_record, c->ret_len, c->ret_data);
-	if (op == KH_SIGN)
-		return signer_sign(k->kek, c->vault, c->record, c->record_len, c->data, c->ret_data);
-	if (op == KH_RESTORE_KEY)
-		return x25519_public(k->transport, c->ret_data);
-	if (op == KH_BACKUP_EXPORT)
-		r = transport_ticket(k->kek, c->vault, c->record, c->record_len, file_key);
-	else
-		r = box_open(box_label_holder, k->transport, c->data, file_key);
-	if (r == 0 && op == KH_RESTORE_BEGIN)
-		r = transport_stream_key(file_key, c->ret_key);
-	if (r == 0 && c->n > 0)
-		r = local_items(k, c, file_key, op == KH_BACKUP_EXPORT);
-	if (r == 0 && op == KH_BACKUP_EXPORT)
-		k->unwraps += c->n;
-	secmem_wipe(file_key, sizeof(file_key));
-	return r;
+	if (c->ret_key)
+		memcpy(c->ret_key, reply->key, KEY_LEN);
+	if (c->ret_data_len)
+		memcpy(c->ret_data, reply->data, c->ret_data_len);
+	if (c->ret_state)
+		take_state(reply, c->ret_state);
+	return 0;
 }
 
 static int run(struct keys *k, enum kh_op op, const struct call *c)
 {
-	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
+	int64_t deadline = kh_now_ms() + calls_deadline_ms(op);
+	struct kh_request request;
 	int r;
 
 	if (c->record_len > WRAP_RECORD_MAX || c->n > KEYS_ITEMS_MAX)
@@ -587,9 +461,27 @@ static int run(struct keys *k, enum kh_op op, const struct call *c)
 	r = take_turn(k, deadline);
 	if (r < 0)
 		return r;
-	r = k->fd < 0 ? local(k, op, c) : remote(k, op, c, deadline);
+	fill(k, &request, op, c);
+	r = ask(k, &request, deadline);
+	if (r == 0)
+		r = take(k, c);
+	secmem_wipe(k->reply, sizeof(*k->reply));
 	end_turn(k);
 	return r;
+}
+
+int keys_wrap_new(struct keys *k, const struct wrap_context *ctx, uint8_t ret_key[KEY_LEN],
+		  uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len)
+{
+	return run(k, KH_WRAP_NEW,
+		   &(struct call){ .context = ctx, .ret_key = ret_key, .ret_record = ret_record, .ret_len = ret_len });
+}
+
+int keys_unwrap(struct keys *k, const struct wrap_context *ctx, const uint8_t *record, size_t len,
+		uint8_t ret_key[KEY_LEN])
+{
+	return run(k, KH_UNWRAP,
+		   &(struct call){ .context = ctx, .record = record, .record_len = len, .ret_key = ret_key });
 }
 
 int keys_signer_new(struct keys *k, const uint8_t vault[16], uint8_t ret_record[WRAP_RECORD_MAX], size_t *ret_len,
@@ -619,25 +511,15 @@ int keys_sign(struct keys *k, const uint8_t vault[16], const uint8_t *record, si
 int keys_backup_begin(struct keys *k, const uint8_t vault[16], const uint8_t recipient[CURVE_LEN],
 		      struct transport_start *ret)
 {
-	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
-	const struct call c = { .vault = vault,
-				.data = recipient,
-				.data_len = CURVE_LEN,
-				.ret_record = ret->ticket,
-				.ret_len = &ret->ticket_len,
-				.ret_key = ret->stream_key,
-				.ret_data = ret->box,
-				.ret_data_len = BOX_LEN };
-	int r = take_turn(k, deadline);
-
-	if (r < 0)
-		return r;
-	if (k->fd >= 0)
-		r = remote(k, KH_BACKUP_BEGIN, &c, deadline);
-	else
-		r = k->kek ? transport_begin(k->kek, vault, recipient, ret) : -ENOKEY;
-	end_turn(k);
-	return r;
+	return run(k, KH_BACKUP_BEGIN,
+		   &(struct call){ .vault = vault,
+				   .data = recipient,
+				   .data_len = CURVE_LEN,
+				   .ret_record = ret->ticket,
+				   .ret_len = &ret->ticket_len,
+				   .ret_key = ret->stream_key,
+				   .ret_data = ret->box,
+				   .ret_data_len = BOX_LEN });
 }
 
 int keys_backup_export(struct keys *k, const uint8_t vault[16], const uint8_t *ticket, size_t ticket_len,
@@ -669,62 +551,11 @@ int keys_restore_import(struct keys *k, const uint8_t box[BOX_LEN], struct keys_
 				   .n = n });
 }
 
-int keys_seal(struct keys *k)
-{
-	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
-	struct kh_request request;
-	int r = take_turn(k, deadline);
-
-	if (r < 0)
-		return r;
-	if (k->fd < 0) {
-		kek_close(k->kek);
-		k->kek = NULL;
-	} else {
-		fill(&request, KH_SEAL, NULL);
-		r = ask(k, &request, deadline);
-		secmem_wipe(k->reply, sizeof(*k->reply));
-	}
-	end_turn(k);
-	return r;
-}
-
-static void state_local(const struct keys *k, struct keys_state *ret_state)
-{
-	*ret_state = (struct keys_state){ .sealed = !k->kek, .unwraps = k->unwraps, .memory = secmem_kind() };
-	memcpy(ret_state->provider, k->provider, sizeof(ret_state->provider));
-	if (k->kek)
-		kek_id(k->kek, ret_state->kek_id);
-}
-
-static void state_of(const struct kh_reply *reply, struct keys_state *ret_state)
-{
-	*ret_state = (struct keys_state){ .sealed = reply->sealed != 0,
-					  .unwraps = reply->unwraps,
-					  .memory = (enum secmem_kind)reply->memory };
-	memcpy(ret_state->provider, reply->provider, sizeof(ret_state->provider) - 1);
-	memcpy(ret_state->kek_id, reply->kek_id, KEK_ID_LEN);
-}
+int keys_seal(struct keys *k) { return run(k, KH_SEAL, &(struct call){ .n = 0 }); }
 
 int keys_state(struct keys *k, struct keys_state *ret_state)
 {
-	int64_t deadline = kh_now_ms() + KEYS_DEADLINE_MS;
-	struct kh_request request;
-	int r = take_turn(k, deadline);
-
-	if (r < 0)
-		return r;
-	if (k->fd < 0) {
-		state_local(k, ret_state);
-	} else {
-		fill(&request, KH_STATE, NULL);
-		r = ask(k, &request, deadline);
-		if (r == 0)
-			state_of(k->reply, ret_state);
-		secmem_wipe(k->reply, sizeof(*k->reply));
-	}
-	end_turn(k);
-	return r;
+	return run(k, KH_STATE, &(struct call){ .ret_state = ret_state });
 }
 
 int keys_fd(struct keys *k) { return k->epoll_fd; }
@@ -743,117 +574,4 @@ bool keys_state_changed(struct keys *k)
 	k->changed = false;
 	end_turn(k);
 	return changed;
-}
-
-/* ---- unsealing ---- */
-
-/* Through a descriptor of its directory, for a socket's address has room for 107 bytes of a path only. Proc's own name
- * of the descriptor is short. */
-static int unseal_address(const char *path, struct sockaddr_un *ret, int *ret_dir)
-{
-	const char *slash = strrchr(path, '/');
-	char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-	int r = -ENOMEM, n;
-
-	if (!dir)
-		return r;
-	*ret_dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = *ret_dir < 0 ? -errno : 0;
-	free(dir);
-	if (r < 0)
-		return r;
-	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	n = snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", *ret_dir, slash ? slash + 1 : path);
-	return n > 0 && (size_t)n < sizeof(ret->sun_path) ? 0 : -ENAMETOOLONG;
-}
-
-static int unseal_connect(const char *path, char *why, size_t why_len)
-{
-	struct sockaddr_un addr;
-	int dir = -1, fd = -1, r = unseal_address(path, &addr, &dir);
-
-	if (r < 0)
-		goto out;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	r = fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
-out:
-	if (dir >= 0)
-		close(dir);
-	if (r == 0)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	if (r != -EACCES && r != -EPERM) {
-		snprintf(why, why_len, "no key holder answers; is cofferd running? Asked: %s", path);
-		return -EIO;
-	}
-	snprintf(why, why_len, "only root may unseal a vault: %s", path);
-	return -EACCES;
-}
-
-static int send_all(int fd, const uint8_t *p, size_t len, int64_t deadline)
-{
-	while (len > 0) {
-		ssize_t n = send(fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && errno == EAGAIN) {
-			int r = wait_for(fd, POLLOUT, deadline);
-			if (r < 0)
-				return r;
-			continue;
-		}
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -EIO;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* One line, without its newline. */
-static int read_answer(int fd, char *ret, size_t size, int64_t deadline)
-{
-	size_t at = 0;
-
-	while (at < size - 1 && wait_for(fd, POLLIN, deadline) == 0) {
-		ssize_t n = recv(fd, ret + at, size - 1 - at, MSG_DONTWAIT);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (n <= 0)
-			break;
-		at += (size_t)n;
-	}
-	if (at == 0 || ret[at - 1] != '\n')
-		return -EIO;
-	ret[at - 1] = '\0';
-	return 0;
-}
-
-int keyholder_unseal(const char *socket_path, const void *passphrase, size_t len, char *why, size_t why_len)
-{
-	int64_t deadline = kh_now_ms() + UNSEAL_DEADLINE_MS;
-	char answer[512];
-	int fd, r;
-
-	if (len > PASSPHRASE_MAX) {
-		snprintf(why, why_len, "the passphrase is longer than %d bytes", PASSPHRASE_MAX);
-		return -EINVAL;
-	}
-	fd = unseal_connect(socket_path, why, why_len);
-	if (fd < 0)
-		return fd;
-	r = send_all(fd, passphrase, len, deadline);
-	if (r == 0 && shutdown(fd, SHUT_WR) < 0)
-		r = -EIO;
-	/* a holder that refuses may have answered before it read all */
-	r = read_answer(fd, answer, sizeof(answer), deadline);
-	if (r < 0) {
-		snprintf(why, why_len, "the key holder gave no answer");
-	} else if (strcmp(answer, "ok") != 0) {
-		snprintf(why, why_len, "%s", strncmp(answer, "error ", 6) == 0 ? answer + 6 : answer);
-		r = geteuid() == 0 ? -EKEYREJECTED : -EACCES;
-	}
-	close(fd);
-	return r;
 }
