@@ -19,6 +19,7 @@
 #include "fs/helpers/runner.h"
 #include "fs/process/sandbox.h"
 #include "fs/worker/worker.h"
+#include "store/keys/kek.h"
 #include "store/keys/keyholder.h"
 #include "store/keys/vaultconf.h"
 
@@ -163,8 +164,8 @@ static void ask_for_passphrase(const struct options *options)
 	static struct vaultconf conf;
 	char why[256], self[PATH_MAX], beside[PATH_MAX + 32];
 	int dir = open(options->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool ask = dir >= 0 && !vaultconf_read(dir, &conf, why, sizeof why) && !strncmp(conf.kek, "passphrase:", 11) &&
-		   isatty(STDIN_FILENO);
+	bool ask = dir >= 0 && !vaultconf_read(dir, &conf, why, sizeof why) &&
+		   kek_asks(conf.kek) == KEK_ASKS_PASSPHRASE && isatty(STDIN_FILENO);
 
 	if (dir >= 0)
 		close(dir);

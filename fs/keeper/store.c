@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fs/common/log.h"
+#include "store/keys/kek.h"
 
 #define LOCK_PATIENCE_MS 10000
 #define LOCK_POLL_MS     20
@@ -163,17 +164,18 @@ static int find_kek(const struct keeper_store *s, const struct options *o, char 
 		    size_t why_len)
 {
 	const char *given = o->kek[0] ? o->kek : s->conf.kek, *credentials = getenv("CREDENTIALS_DIRECTORY");
+	const char *path = kek_file(given);
 
 	ret_path[0] = '\0';
-	if (strncmp(s->conf.kek, "file:", 5)) {
+	if (!kek_file(s->conf.kek)) {
 		if (!o->kek[0])
 			return 0;
 		snprintf(why, why_len, "the vault's key is %s, and no file: -o kek=%s does not fit", s->conf.kek,
 			 o->kek);
 		return 7;
 	}
-	if (!strncmp(given, "file:", 5)) {
-		snprintf(ret_path, PATH_MAX, "%s", given + 5);
+	if (path) {
+		snprintf(ret_path, PATH_MAX, "%s", path);
 		return 0;
 	}
 	if (!credentials || credentials[0] != '/') {

@@ -8,6 +8,7 @@
 
 #include "fs/common/sizefmt.h"
 #include "store/keys/vaultconf.h"
+#include "store/keys/kek.h"
 
 const char options_usage[] =
 	"usage: cofferd STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
@@ -114,8 +115,9 @@ static bool is_key_place(const char *uri)
 
 	if (strlen(uri) >= KEK_URI_MAX)
 		return false;
-	return name ? *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..")
-		    : !strncmp(uri, "file:/", 6);
+	const char *path = kek_file(uri);
+
+	return name ? *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..") : path && path[0] == '/';
 }
 
 static int set_option(struct options *o, const char *word)

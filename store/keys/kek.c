@@ -21,6 +21,20 @@ const struct kek_ops *kek_ops_for(const char *uri)
 	return NULL;
 }
 
+const char *kek_file(const char *uri)
+{
+	const struct kek_ops *ops = kek_ops_for(uri);
+
+	return ops && ops->in_file ? uri + strlen(ops->scheme) + 1 : NULL;
+}
+
+enum kek_asks kek_asks(const char *uri)
+{
+	const struct kek_ops *ops = kek_ops_for(uri);
+
+	return ops ? ops->asks : KEK_ASKS_NOTHING;
+}
+
 const char *kek_schemes(void) { return "file:, passphrase:"; }
 
 /* One wrap and unwrap with the configured mechanism. */

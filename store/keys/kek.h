@@ -36,10 +36,15 @@ struct kek_source {
 	size_t passphrase_len;
 };
 
+/* What somebody has to bring before a key can be opened; the vault is sealed until then. */
+enum kek_asks { KEK_ASKS_NOTHING, KEK_ASKS_PASSPHRASE };
+
 /* create and open put one line into why (at least KEK_WHY_MAX bytes) when they fail. */
 struct kek_ops {
 	const char *scheme; /* "file", "passphrase" */
-	bool needs_passphrase;
+	enum kek_asks asks;
+	/* the key lies in the file that the URI names: somebody with the right to opens it, and gives the descriptor */
+	bool in_file;
 	/* Makes a new key (init): writes ret_params. -EEXIST when there is something in its place. */
 	int (*create)(const struct kek_source *src, char ret_params[KEK_PARAMS_MAX], struct kek **ret_kek, char *why);
 	/* Opens an existing one. -ENOENT, -EACCES (others can read the file), -EINVAL (form), -ENOKEY (no passphrase
@@ -52,6 +57,10 @@ struct kek_ops {
 
 /* The provider for a URI; NULL for an unknown scheme. kek_schemes lists what there is, for a message. */
 const struct kek_ops *kek_ops_for(const char *uri);
+/* The path of the file in which the key lies; NULL: it lies in none, or the scheme is unknown. Points into uri. */
+const char *kek_file(const char *uri);
+/* Of an unknown scheme: nothing. */
+enum kek_asks kek_asks(const char *uri);
 const char *kek_schemes(void); /* "file:, passphrase:" */
 
 /* Through the table; the error text in why is one line that says what is wrong and what to do. A key that was opened or

@@ -415,7 +415,7 @@ out:
 
 const struct kek_ops kek_file_ops = {
 	.scheme = "file",
-	.needs_passphrase = false,
+	.in_file = true,
 	.create = file_create,
 	.open = file_open,
 	.wrap = file_wrap,

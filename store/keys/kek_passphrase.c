@@ -168,7 +168,7 @@ static void passphrase_close(struct kek *base) { secmem_free(base, sizeof(struct
 
 const struct kek_ops kek_passphrase_ops = {
 	.scheme = "passphrase",
-	.needs_passphrase = true,
+	.asks = KEK_ASKS_PASSPHRASE,
 	.create = passphrase_create,
 	.open = passphrase_open,
 	.wrap = passphrase_wrap,

@@ -82,7 +82,7 @@ static int unlock(struct holder *h, const void *passphrase, size_t len, char *wh
 	struct kek *kek = NULL;
 	int r;
 
-	if (h->ops && h->ops->needs_passphrase) {
+	if (h->ops && h->ops->asks == KEK_ASKS_PASSPHRASE) {
 		src.passphrase = passphrase;
 		src.passphrase_len = len;
 	}
@@ -96,12 +96,12 @@ static int unlock(struct holder *h, const void *passphrase, size_t len, char *wh
 		kek_close(kek);
 		if (r != -EKEYREJECTED)
 			snprintf(why, why_len, "the key cannot be tried: %s", strerror(-r));
-		else if (h->ops->needs_passphrase)
+		else if (h->ops->asks == KEK_ASKS_PASSPHRASE)
 			snprintf(why, why_len, "this passphrase does not open the vault");
 		else
 			snprintf(why, why_len, "the key of %.150s is another vault's: it does not open this one",
 				 src.uri);
-		if (r == -EKEYREJECTED && !h->ops->needs_passphrase)
+		if (r == -EKEYREJECTED && h->ops->asks == KEK_ASKS_NOTHING)
 			say_what_to_do(why, why_len);
 		return r;
 	}
@@ -376,7 +376,7 @@ static int begin(struct holder *h, const struct keyholder_config *config, char *
 		notify_all(h);
 	if (h->owner.kek)
 		return 0;
-	if (h->ops && h->ops->needs_passphrase && !src->passphrase)
+	if (h->ops && h->ops->asks == KEK_ASKS_PASSPHRASE && !src->passphrase)
 		return 0; /* sealed */
 	return unlock(h, src->passphrase, src->passphrase_len, why, why_len);
 }

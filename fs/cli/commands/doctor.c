@@ -554,21 +554,21 @@ static void check_space(struct doctor *d, const char *store)
 
 static void check_kek(struct doctor *d, const struct offline *o)
 {
-	const bool elsewhere = strncmp(d->kek_from, "file:", 5) == 0;
-	const char *path = elsewhere ? d->kek_from + 5 : o->conf.kek + 5;
+	const char *own = kek_file(o->conf.kek), *elsewhere = kek_file(d->kek_from);
+	const char *path = elsewhere ? elsewhere : own;
 	struct stat key, store;
 
 	if (strncmp(d->kek_from, "credential:", 11) == 0) {
 		say(d, GOOD, "key", "is a credential of the service, %s", d->kek_from + 11);
-		if (strncmp(o->conf.kek, "file:", 5) == 0 && access(o->conf.kek + 5, F_OK) == 0)
+		if (own && access(own, F_OK) == 0)
 			say(d, WARN, "key",
 			    "also lies in %s, readable by root: remove it if the credential is encrypted, and a copy "
 			    "is off this machine",
-			    o->conf.kek + 5);
+			    own);
 		return;
 	}
 
-	if (strncmp(o->conf.kek, "file:", 5) != 0) {
+	if (!own) {
 		say(d, GOOD, "key", "%s",
 		    kek_ops_for(o->conf.kek) ? "comes from a provider that this build has"
 					     : "provider unknown to this build");

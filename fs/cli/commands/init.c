@@ -70,8 +70,6 @@ static void undo(struct init *i, bool failed)
 
 /* ---- what was asked for ---- */
 
-static bool is_file_kek(const struct init *i) { return strncmp(i->kek_uri, "file:", 5) == 0; }
-
 static int read_retention(const char *given, uint32_t *ret_days)
 {
 	char *end;
@@ -262,9 +260,10 @@ static int check_place(struct init *i)
 			    i->dir, i->dir, i->dir);
 	if (offline_check_ways("the store", i->dir) || offline_check_ways("the verify key", i->verify_path))
 		return EXIT_ERROR;
-	if (is_file_kek(i) && offline_check_ways("the key", i->kek_uri + 5))
+	const char *path = kek_file(i->kek_uri);
+	if (path && offline_check_ways("the key", path))
 		return EXIT_ERROR;
-	i->kek_there = is_file_kek(i) && lstat(i->kek_uri + 5, &st) == 0;
+	i->kek_there = path && lstat(path, &st) == 0;
 	return EXIT_DONE;
 }
 
@@ -281,7 +280,7 @@ static bool is_there(const char *path)
 static int name_keys(struct init *i, bool named)
 {
 	char usual[PATH_MAX];
-	const bool own_kek = !named && is_there(i->kek_uri + 5);
+	const bool own_kek = !named && is_there(kek_file(i->kek_uri));
 
 	offline_key_path(&i->conf, BY_NAME, "verify", usual);
 	if (!own_kek && !is_there(usual)) {
@@ -293,7 +292,7 @@ static int name_keys(struct init *i, bool named)
 		offline_key_path(&i->conf, BY_NAME_AND_ID, "kek", path);
 		note("%s is there already, and stays as it is: it is another vault's, or was; to use it for this one, "
 		     "too: --kek %s",
-		     own_kek ? i->kek_uri + 5 : usual, i->kek_uri);
+		     own_kek ? kek_file(i->kek_uri) : usual, i->kek_uri);
 		snprintf(i->kek_uri, sizeof(i->kek_uri), "file:%.*s", KEK_URI_MAX - 6, path);
 		memcpy(i->conf.kek, i->kek_uri, sizeof(i->conf.kek));
 		note("the key of this vault will be %s", path);
@@ -319,13 +318,14 @@ static int read_kek(const struct args *a, struct init *i)
 			    "--kek has a control character, or is not UTF-8; choose another name for the key");
 	if (!kek_ops_for(i->kek_uri))
 		return fail(EXIT_USAGE, "no key provider for \"%s\"; there are: %s", i->kek_uri, kek_schemes());
-	if (is_file_kek(i)) {
-		if (i->kek_uri[5] != '/')
+	const char *path = kek_file(i->kek_uri);
+	if (path) {
+		if (path[0] != '/')
 			return fail(EXIT_USAGE,
 				    "--kek %s: the path must be absolute, as the daemon will look for it there",
 				    i->kek_uri);
 		/* Whoever copies the store would carry the key with it. */
-		if (strncmp(i->kek_uri + 5, i->dir, len) == 0 && i->kek_uri[5 + len] == '/')
+		if (strncmp(path, i->dir, len) == 0 && path[len] == '/')
 			return fail(EXIT_USAGE, "the key must not lie inside the store that it protects; name another "
 						"place with --kek file:PATH");
 	}
@@ -362,10 +362,10 @@ static int make_parent(struct init *i, const char *path, mode_t mode)
 /* The store lies in the directory of the key, or below it. */
 static bool lies_beside(const struct init *i)
 {
-	const char *slash = strrchr(i->kek_uri + 5, '/');
-	const size_t len = slash ? (size_t)(slash - (i->kek_uri + 5)) + 1 : 0;
+	const char *path = kek_file(i->kek_uri), *slash = strrchr(path, '/');
+	const size_t len = slash ? (size_t)(slash - path) + 1 : 0;
 
-	return len > 1 && strncmp(i->dir, i->kek_uri + 5, len) == 0;
+	return len > 1 && strncmp(i->dir, path, len) == 0;
 }
 
 /* The daemon's users have no rights of root's: each directory above the store that is there must let them through. */
@@ -401,15 +401,16 @@ static int make_kek(struct init *i, const struct secbuf *passphrase)
 		source.passphrase_len = secbuf_len(passphrase);
 	}
 	/* one that the store lies in, too, must let the daemon's users through */
-	if (is_file_kek(i))
-		status = make_parent(i, i->kek_uri + 5, lies_beside(i) ? 0711 : 0700);
+	const char *path = kek_file(i->kek_uri);
+	if (path)
+		status = make_parent(i, path, lies_beside(i) ? 0711 : 0700);
 	if (status == EXIT_DONE) {
 		r = kek_create(&source, i->conf.kek_params, &i->kek, why, sizeof(why));
 		if (r < 0)
 			status = fail(exit_for_errno(r), "the vault's key could not be made: %s",
 				      *why ? why : strerror(-r));
-		else if (is_file_kek(i))
-			made(i, i->kek_uri + 5);
+		else if (path)
+			made(i, path);
 	}
 	return status;
 }
@@ -494,8 +495,9 @@ static void say_what_next(const struct init *i)
 		principal_print(&i->admins[k], text);
 		printf("administrator: %s\n", text);
 	}
-	if (is_file_kek(i)) {
-		printf("key: %s\n", i->kek_uri + 5);
+	const char *path = kek_file(i->kek_uri);
+	if (path) {
+		printf("key: %s\n", path);
 		if (i->kek_there)
 			printf("  It was there and is used as it is, for %s; none was made.\n",
 			       i->kek_alg == KEK_ALG_AES_KW ? "AES-256 key wrap" : "RSA-OAEP-256");
@@ -557,7 +559,7 @@ int cmd_init(struct cli *c, const struct args *a)
 	if (status == EXIT_DONE && crypto_init() < 0)
 		status = fail(EXIT_ERROR,
 			      "OpenSSL lacks an algorithm that the vault needs (AES-256-GCM, AES-KW, SHA-256)");
-	if (status == EXIT_DONE && kek_ops_for(i->kek_uri)->needs_passphrase)
+	if (status == EXIT_DONE && kek_asks(i->kek_uri) == KEK_ASKS_PASSPHRASE)
 		status = input_passphrase("New passphrase of the vault: ", true, &passphrase);
 	if (status)
 		goto out;

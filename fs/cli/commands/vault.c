@@ -98,7 +98,6 @@ static int wait_unsealed(const struct mount *m)
 static int wants_passphrase(const char *store, bool *ret_wants)
 {
 	struct vaultconf conf;
-	const struct kek_ops *ops;
 	char why[256] = "";
 	int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
 
@@ -108,8 +107,7 @@ static int wants_passphrase(const char *store, bool *ret_wants)
 	close(fd);
 	if (r < 0)
 		return fail(exit_for_errno(r), "%s/vault.conf: %s", store, *why ? why : strerror(-r));
-	ops = kek_ops_for(conf.kek);
-	*ret_wants = ops && ops->needs_passphrase;
+	*ret_wants = kek_asks(conf.kek) == KEK_ASKS_PASSPHRASE;
 	return EXIT_DONE;
 }
 

@@ -30,8 +30,9 @@
  * words. */
 static int open_key_file(const char *uri)
 {
+	const char *path = kek_file(uri);
 	struct stat st;
-	int fd = strncmp(uri, "file:/", 6) == 0 ? open(uri + 5, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
+	int fd = path && path[0] == '/' ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
 
 	if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_uid != 0)) {
 		close(fd);
@@ -71,7 +72,7 @@ static int take_key(const struct role_args *args, struct kek_source *source, str
 
 	if (!ops)
 		return fail(EXIT_USAGE, "no key provider for \"%s\"; there are: %s", source->uri, kek_schemes());
-	if (ops->needs_passphrase) {
+	if (ops->asks == KEK_ASKS_PASSPHRASE) {
 		status = input_passphrase("Passphrase: ", false, ret_passphrase);
 		if (status)
 			return status;
@@ -80,7 +81,7 @@ static int take_key(const struct role_args *args, struct kek_source *source, str
 	} else {
 		source->fd = open_key_file(source->uri);
 	}
-	if (!ops->needs_passphrase && source->fd < 0)
+	if (ops->asks == KEK_ASKS_NOTHING && source->fd < 0)
 		status = open_kek(source, ret_kek);
 	if (status == EXIT_DONE)
 		status = enter_cell(args);

@@ -17,6 +17,7 @@
 #include "store/crypto/aead.h"
 #include "store/crypto/bytes.h"
 #include "store/keys/index.h"
+#include "store/keys/kek.h"
 #include "store/keys/keys.h"
 #include "store/store.h"
 
@@ -34,8 +35,7 @@ int offline_need_root(const char *command)
 void offline_key_path(const struct vaultconf *conf, enum offline_naming naming, const char *suffix,
 		      char ret_path[PATH_MAX])
 {
-	const char *path = strncmp(conf->kek, "file:", 5) == 0 ? conf->kek + 5 : NULL,
-		   *slash = path ? strrchr(path, '/') : NULL;
+	const char *path = kek_file(conf->kek), *slash = path ? strrchr(path, '/') : NULL;
 	char id[2 * ID_SHOWN + 1] = "";
 
 	if (naming == BY_NAME_AND_ID)
@@ -46,12 +46,13 @@ void offline_key_path(const struct vaultconf *conf, enum offline_naming naming, 
 
 void offline_verify_path(const struct vaultconf *conf, char ret_path[PATH_MAX])
 {
+	const char *path = kek_file(conf->kek);
 	char kek[PATH_MAX];
 
 	/* one that init has named so; or one that is there */
 	offline_key_path(conf, BY_NAME_AND_ID, "kek", kek);
 	offline_key_path(conf, BY_NAME_AND_ID, "verify", ret_path);
-	if ((strncmp(conf->kek, "file:", 5) != 0 || strcmp(conf->kek + 5, kek) != 0) && access(ret_path, F_OK) < 0)
+	if ((!path || strcmp(path, kek) != 0) && access(ret_path, F_OK) < 0)
 		offline_key_path(conf, BY_NAME, "verify", ret_path);
 }
 
