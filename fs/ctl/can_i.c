@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/ctl/hindrance.h"
 #include "fs/ctl/internal.h"
 #include "policy/policy.h"
 #include "store/audit/audit.h"
@@ -138,30 +139,37 @@ static void hinder(struct obstacle *o, int error, const char *why, const char *w
 	snprintf(o->command, sizeof(o->command), "%s %s%s", command, name, rest);
 }
 
-/* The rules of judge_value() in access.c, for NAME/current, in words. Under the table lock. */
+/* Who may take a hindrance away, and by which command. */
+static const struct {
+	const char *why; /* NULL: the hindrance's own words */
+	const char *whose, *command, *rest;
+} remedies[HINDRANCES] = {
+	[HINDRANCE_DELETED] = { NULL, "recover", "recover", "" },
+	[HINDRANCE_DISABLED] = { NULL, "update", "enable", "" },
+	[HINDRANCE_NONE_ENABLED] = { NULL, "update", "enable", " --version N" },
+	[HINDRANCE_NO_VERSION] = { NULL, "set", "put", "" },
+	[HINDRANCE_NOT_YET_VALID] = { "is not valid yet, and the vault enforces that", "update", "attr",
+				      " --not-before TIME" },
+	[HINDRANCE_EXPIRED] = { "has expired, and the vault enforces that", "update", "attr", " --expires TIME" },
+};
+
+/* Of NAME/current. Under the table lock. */
 static void find_obstacle(const struct ctl *c, struct obstacle *o)
 {
 	const struct store *store = c->env->store;
 	const char *name = c->args.scope;
 	const bool reads = c->args.action == ACTION_SECRETS_GET;
 	const struct catalog_secret *s = store_find(store, name);
-	const struct catalog_version *v = s ? catalog_version(s, s->current) : NULL;
+	const enum hindrance h = hindrance_of_newest(s ? s : store_find_deleted(store, name),
+						     reads ? USE_READ : USE_WRITE, store_settings(store), c->now);
 
-	if (!s && store_find_deleted(store, name))
-		hinder(o, ENOENT, "is deleted", "recover", "recover", name, "");
-	else if (!s)
-		*o = (struct obstacle){ .error = reads ? ENOENT : 0, .absent = true, .why = "is no secret yet" };
-	else if (!s->enabled)
-		hinder(o, EACCES, "is disabled", "update", "enable", name, "");
-	else if (reads && !v && s->n_versions > 0)
-		hinder(o, ENOENT, "has no version that is enabled", "update", "enable", name, " --version N");
-	else if (reads && !v)
-		hinder(o, ENOENT, "has no version yet", "set", "put", name, "");
-	else if (reads && !store_version_valid(store_settings(store), v, c->now))
-		hinder(o, EKEYEXPIRED,
-		       c->now < v->not_before ? "is not valid yet, and the vault enforces that"
-					      : "has expired, and the vault enforces that",
-		       "update", "attr", name, c->now < v->not_before ? " --not-before TIME" : " --expires TIME");
+	if (h == HINDRANCE_ABSENT)
+		*o = (struct obstacle){ .error = reads ? hindrance_errno(h) : 0,
+					.absent = true,
+					.why = hindrance_words(h) };
+	else if (h)
+		hinder(o, hindrance_errno(h), remedies[h].why ? remedies[h].why : hindrance_words(h), remedies[h].whose,
+		       remedies[h].command, name, remedies[h].rest);
 }
 
 /* What is allowed, and cannot be recorded, is not served. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/ctl/hindrance.h"
 #include "fs/ctl/internal.h"
 #include "policy/policy.h"
 #include "store/audit/audit.h"
@@ -26,35 +27,19 @@ static void hinder(struct state *state, int error, const char *why)
 	state->error = error;
 }
 
-/* Under the table lock. */
-static bool openable(const struct ctl *c, const struct catalog_version *v)
-{
-	return v->enabled && !v->destroyed && store_version_valid(store_settings(c->env->store), v, time_now());
-}
-
 /* Under the table lock. A secret that never had content is as it is; one whose every content is closed is left out as a
  * whole. */
 static void look_at_versions(const struct ctl *c, const struct catalog_secret *s, struct state *state)
 {
+	const struct store_settings *settings = store_settings(c->env->store);
 	bool content = false, open = false;
 
 	for (uint32_t i = 0; i < s->n_versions; i++) {
 		content |= !s->versions[i].destroyed;
-		open |= openable(c, &s->versions[i]);
+		open |= !hindrance_of_version(s, &s->versions[i], USE_READ, settings, time_now());
 	}
 	if (content && !open)
 		hinder(state, ENOENT, "has no version that can be opened now");
-}
-
-/* Under the table lock. */
-static void look_at_version(const struct ctl *c, const struct catalog_version *v, struct state *state)
-{
-	if (!v || v->destroyed)
-		hinder(state, ENOENT, "is destroyed");
-	else if (!v->enabled)
-		hinder(state, EACCES, "is disabled");
-	else if (!openable(c, v))
-		hinder(state, EKEYEXPIRED, time_now() < v->not_before ? "is not valid yet" : "has expired");
 }
 
 static struct state look(const struct ctl *c, const struct backup_piece *piece, bool own)
@@ -81,13 +66,17 @@ static struct state look(const struct ctl *c, const struct backup_piece *piece, 
 		policy_decide(policy, &c->who->policy, ACTION_SECRETS_GET, piece->name, time_now(), &answer);
 		if (answer.decision != POLICY_ALLOW)
 			hinder(&state, EACCES, "is not the caller's to read any more");
-		if (!s || s->deleted)
-			hinder(&state, ENOENT, "is deleted");
-		else if (!s->enabled)
-			hinder(&state, EACCES, "is disabled");
-		else if (piece->version)
-			look_at_version(c, catalog_version(s, piece->version), &state);
-		else
+		const struct store_settings *settings = store_settings(c->env->store);
+		const enum hindrance h = piece->version
+						 ? hindrance_of_version(s,
+									s ? catalog_version(s, piece->version) : NULL,
+									USE_READ, settings, time_now())
+						 : hindrance_of_newest(s, USE_WRITE, settings, time_now());
+		if (h)
+			/* what was purged meanwhile was deleted before */
+			hinder(&state, hindrance_errno(h),
+			       hindrance_words(h == HINDRANCE_ABSENT ? HINDRANCE_DELETED : h));
+		else if (!piece->version)
 			look_at_versions(c, s, &state);
 	}
 	store_unlock_tables(c->env->store);

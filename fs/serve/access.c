@@ -6,6 +6,7 @@
 
 #include "fs/common/clock.h"
 #include "fs/common/log.h"
+#include "fs/ctl/hindrance.h"
 #include "fs/serve/attr.h"
 #include "fs/serve/entries.h"
 #include "fs/serve/holds.h"
@@ -63,9 +64,15 @@ static void judge_value(struct vault *v, const struct call *call, const struct o
 		goto out;
 	if (may_set < j->valid_until)
 		j->valid_until = may_set;
-	if (!s || s->deleted || (ask->inode.type == INODE_VERSION && (!c || c->destroyed)))
-		j->error = ENOENT;
-	else if (writes && ask->inode.type == INODE_VERSION)
+	const bool named = ask->inode.type == INODE_VERSION;
+	const enum use use = reads ? (writes ? USE_READ_WRITE : USE_READ) : copies ? USE_COPY : USE_WRITE;
+	const struct store_settings *settings = store_settings(v->store);
+	const enum hindrance hindrance = named ? hindrance_of_version(s, c, use, settings, clock_wall())
+					       : hindrance_of_newest(s, use, settings, clock_wall());
+
+	if (hindrance_is_absence(hindrance))
+		j->error = hindrance_errno(hindrance);
+	else if (writes && named)
 		j->error = EPERM; /* a version never changes */
 	else if (v->stackable && (ask->flags & O_NOATIME))
 		/* so opens overlayfs, for root who mounted it, what it then copies to a disk. Others that want it do
@@ -73,12 +80,8 @@ static void judge_value(struct vault *v, const struct call *call, const struct o
 		j->error = EPERM;
 	else if (!writes && (ask->flags & O_TRUNC))
 		j->error = EPERM; /* the kernel would show an empty file to everybody who has it mapped */
-	else if (!s->enabled || (c && !c->enabled))
-		j->error = EACCES;
-	else if (reads && !writes && !c)
-		j->error = ENOENT;
-	else if (c && (reads || copies) && !store_version_valid(store_settings(v->store), c, clock_wall()))
-		j->error = EKEYEXPIRED; /* a copy would be a version that does not expire */
+	else
+		j->error = hindrance_errno(hindrance);
 	if (reads)
 		access_bound_by_version(v, c, j);
 	if (c)
@@ -106,14 +109,11 @@ static void judge_view(struct vault *v, const struct call *call, const struct op
 	vault_decide_locked(v, call_trusted(call), kind_action(s, f->verb), j->name, j);
 	if (j->error)
 		goto out;
-	if (s->deleted || !c)
-		j->error = ENOENT;
-	else if ((ask->flags & O_ACCMODE) != O_RDONLY || (ask->flags & O_TRUNC))
+	const enum hindrance hindrance = hindrance_of_newest(s, USE_READ, store_settings(v->store), clock_wall());
+	if (!hindrance_is_absence(hindrance) && ((ask->flags & O_ACCMODE) != O_RDONLY || (ask->flags & O_TRUNC)))
 		j->error = EACCES;
-	else if (!s->enabled || !c->enabled)
-		j->error = EACCES;
-	else if (!store_version_valid(store_settings(v->store), c, clock_wall()))
-		j->error = EKEYEXPIRED;
+	else
+		j->error = hindrance_errno(hindrance);
 	access_bound_by_version(v, c, j);
 out:
 	store_unlock_tables(v->store);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "fs/ctl/hindrance.h"
 #include "fs/serve/access.h"
 #include "fs/serve/attr.h"
 #include "fs/serve/holds.h"
@@ -99,10 +100,12 @@ int access_recheck(struct vault *v, const struct call *call, struct handle *h, e
 	if (s)
 		vault_copy_name(j.name, sizeof j.name, s->name);
 	vault_decide_locked(v, who, kind_action(s, verb), j.name, &j);
-	if (!j.error && (!s || s->deleted || !s->enabled || (j.version && verb != VERB_SET && (!c || !c->enabled))))
-		j.error = EACCES;
-	else if (!j.error && c && verb != VERB_SET && !store_version_valid(store_settings(v->store), c, began))
-		j.error = EKEYEXPIRED;
+	const struct store_settings *settings = store_settings(v->store);
+	const enum hindrance hindrance = verb != VERB_SET && j.version
+						 ? hindrance_of_version(s, c, USE_READ, settings, began)
+						 : hindrance_of_newest(s, USE_WRITE, settings, began);
+	if (!j.error && hindrance)
+		j.error = hindrance_errno(hindrance) == EKEYEXPIRED ? EKEYEXPIRED : EACCES;
 	if (verb != VERB_SET)
 		access_bound_by_version(v, c, &j);
 	const enum audit_operation operation = kind_operation(s, verb);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/ctl/hindrance.h"
 #include "fs/serve/changed.h"
 #include "fs/common/clock.h"
 #include "fs/common/log.h"
@@ -248,15 +249,9 @@ static void judge_commit(struct vault *v, const struct call *call, const struct 
 	}
 	store_rdlock(v->store);
 	const struct catalog_secret *s = store_get(v->store, h->secret);
-	if (!j->error && (!s || s->deleted))
-		j->error = ENOENT;
-	else if (!j->error && !s->enabled)
-		j->error = EACCES;
-	else if (!j->error && joins) { /* a copy would be a version that does not expire */
-		const struct catalog_version *c = catalog_version(s, s->current);
-		if (c && !store_version_valid(store_settings(v->store), c, clock_wall()))
-			j->error = EKEYEXPIRED;
-	}
+	if (!j->error) /* a copy would be a version that does not expire */
+		j->error = hindrance_errno(
+			hindrance_of_newest(s, joins ? USE_COPY : USE_WRITE, store_settings(v->store), clock_wall()));
 	store_unlock_tables(v->store);
 }
 

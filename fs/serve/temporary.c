@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/ctl/hindrance.h"
 #include "fs/serve/kind_files.h"
 #include "fs/serve/changed.h"
 #include "fs/common/clock.h"
@@ -57,7 +58,7 @@ static void judge(struct vault *v, const struct call *a, uint32_t secret, struct
 	if (s)
 		vault_copy_name(j->name, sizeof j->name, s->name);
 	vault_decide_locked(v, call_trusted(a), kind_action(s, VERB_SET), j->name, j);
-	if (!j->error && (!s || s->deleted || !s->enabled))
+	if (!j->error && hindrance_of_newest(s, USE_WRITE, store_settings(v->store), clock_wall()))
 		j->error = EACCES;
 	else if (!j->error && !kind_file_typed(s, INODE_CURRENT))
 		j->error = EPERM; /* nothing that it could be renamed over */

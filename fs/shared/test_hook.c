@@ -369,8 +369,10 @@ void test_hook_point(const char *point, unsigned number)
 	const bool until = before && !strcmp(word, "until");
 	if (!until && !answered && !hang && !crash && !stuck && !stuck_writing && !stuck_placing && strcmp(word, point))
 		return;
-	int n = snprintf(text, sizeof text, "%s %u %u\n", word, wanted, times - 1);
-	if (ftruncate(die_fd, 0) || pwrite(die_fd, text, (size_t)n, 0) != n)
+	/* as long as before, and in one piece: another thread may end this process here */
+	const int width = snprintf(NULL, 0, "%u", times);
+	const int n = snprintf(text, sizeof text, "%s %u %*u\n", word, wanted, width, times - 1);
+	if (pwrite(die_fd, text, (size_t)n, 0) != n)
 		log_warn("test hook: %s", strerror(errno));
 	if (stuck)
 		(void)!pread(stuck_fd, text, sizeof text, 0);
