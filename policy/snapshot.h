@@ -1,12 +1,13 @@
 /* What a snapshot is made of; shared by policy.c, which makes them, and decide.c, which asks them.
  *
- *   by_id       id u64                                                                       every binding, ascending
- *   by_scope    condition | scope text | mark | until, descending u64 | id u64               the question "to this
- * name" by_role     condition | role u32 | until, descending u64 | id u64                        the question "to any
- * name" admins      id u64                                                                       bindings that make
- * administrators for good blocks      id u64 every block, ascending by_block    condition | id u64 the blocks that may
- * speak of a caller roles       id u32         role_names   name NUL                                         custom
- * roles
+ *   by_id       id u64                                                               every binding, ascending
+ *   by_scope    condition | scope text | mark | until, descending u64 | id u64       the question "to this name"
+ *   by_role     condition | role u32 | until, descending u64 | id u64                the question "to any name"
+ *   admins      id u64                                         bindings that make administrators for good
+ *   blocks      id u64                                         every block, ascending
+ *   by_block    condition | id u64                             the blocks that may speak of a caller
+ *   roles       id u32                                         custom roles
+ *   role_names  name NUL                                       custom roles
  *
  * Integers are big-endian, so that the order of bytes is the order of numbers. `condition` (kind u8, id u32) is the
  * binding's most selective condition: who does not fulfil it never meets the binding. A prefix's scope text stands

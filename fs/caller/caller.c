@@ -166,7 +166,7 @@ static struct identity *identity_new(const struct findings *f)
 /* The digest of an identity is the first 16 bytes of SHA-256 over
  *
  *   "coffer identity 2" NUL | uid u32 | gid u32 | host u32 | owner u32 | number of groups u32 | groups u32… | user_ns
- * u64 | pid_ns u64 | mnt_ns u64 | unit NUL | container NUL
+ *   u64 | pid_ns u64 | mnt_ns u64 | unit NUL | container NUL
  *
  * with integers as they lie in memory (a digest never leaves the machine) and groups sorted without duplicates. Neither
  * string can hold a NUL, and every count stands before what it counts: no two identities have one encoding. */

@@ -4,8 +4,9 @@
  * A neighbour is
  *   a user of the machine: with all its subordinate uids, in and out of its namespaces;
  *   a container that root made, whole: by its outermost user or pid namespace, else by its cgroup or mount namespace.
- * Within it anybody may have any uid, and what is made inside it stays in it; a range of subordinate uids of which no
- * user is known: root's, where the container is not known (yet), and those of a name that /etc/passwd does not have.
+ *   Within it anybody may have any uid, and what is made inside it stays in it;
+ *   a range of subordinate uids of which no user is known: root's, where the container is not known (yet), and those of
+ *   a name that /etc/passwd does not have.
  *
  * A number, whose upper byte says which of these; a plain user's is its uid, root's is 0. */
 #ifndef COFFER_FS_CALLER_NEIGHBOUR_H

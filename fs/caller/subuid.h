@@ -5,8 +5,7 @@
  * A user of the machine can run as any of its subordinate uids: in a user namespace, and in the initial one by a setuid
  * file that it made in there. So these uids and the user are one neighbour. Names are looked up in /etc/passwd alone: a
  * name service is foreign code. A name that is not there (LDAP) leaves its range without a known owner. Ranges that
- * only a name service knows
- * (`subid:` in nsswitch.conf) are not seen at all. */
+ * only a name service knows (`subid:` in nsswitch.conf) are not seen at all. */
 #ifndef COFFER_FS_CALLER_SUBUID_H
 #define COFFER_FS_CALLER_SUBUID_H
 

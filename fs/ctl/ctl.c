@@ -17,11 +17,13 @@
  *
  *   parse      JSON, the operation, its fields by table
  *   check      the fields' values; until here nobody was asked and nothing is recorded: a flood of nonsense must not
- * fill the log ask        the policy; a denial is recorded and answered with the command that would lift it load what
- * blocks on the key holder, so that a transaction need not run        reads: fill the answer, record, reply changes:
- * begin, ask again (what was allowed before the wait for the lock may have been revoked), look for the id's first
- * answer, change, keep the answer, record, commit. The record comes before the commit: what happened is in the log,
- * what is in the log but failed is followed by a second record that says so. */
+ *              fill the log
+ *   ask        the policy; a denial is recorded and answered with the command that would lift it
+ *   load       what blocks on the key holder, so that a transaction need not
+ *   run        reads: fill the answer, record, reply changes: begin, ask again (what was allowed before the wait for
+ *              the lock may have been revoked), look for the id's first answer, change, keep the answer, record,
+ *              commit. The record comes before the commit: what happened is in the log, what is in the log but failed
+ *              is followed by a second record that says so. */
 
 /* ---- the record ---- */
 

@@ -3,13 +3,10 @@
  *
  *   new                                          old
  *   connects to STORE/keeper.sock (root only)
- *   HANDOVER_ASK                         ->
- *                                        <-      HANDOVER_STATE, with every descriptor
+ *   HANDOVER_ASK                         -> <-      HANDOVER_STATE, with every descriptor
  *   starts helpers and a worker of its own,
  *   which gets ready
- *   HANDOVER_READY                       ->
- *                                                retires its worker, ends its helpers
- *                                        <-      HANDOVER_GONE
+ *   HANDOVER_READY                       -> retires its worker, ends its helpers <-      HANDOVER_GONE
  *   the kernel sends again what is unanswered;
  *   its worker is made active                    ends, without unmounting
  *

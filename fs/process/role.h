@@ -1,7 +1,8 @@
 /* The roles of one binary: how the keeper starts them, and what they are started with.
  *
  * Every role is exec'd, never only forked, so that it shares no memory with the keeper; what it may use comes as named
- * descriptors: cofferd --role=worker --user=UID:GID --keeper=PID --fd=fuse:7 --fd=shared:5 … */
+ * descriptors:
+ *   cofferd --role=worker --user=UID:GID --keeper=PID --fd=fuse:7 --fd=shared:5 … */
 #ifndef COFFER_FS_PROCESS_ROLE_H
 #define COFFER_FS_PROCESS_ROLE_H
 

@@ -5,12 +5,12 @@
  * caller has an older one open:
  *
  *   - The open file is the one that the request names (lseek to the end does), else the last that the asking thread
- * opened, else the last of its process (fstat names none).
+ *     opened, else the last of its process (fstat names none).
  *   - Nobody has read from it yet, and this thread opened it, or it is named: it moves to the newest version, and that
- * is what is said. Another thread's is never moved.
+ *     is what is said. Another thread's is never moved.
  *   - Else its own version is told; to fstat no longer than until it was read to its end, or for MEASURE_NS after its
- * open: each answer that differs disturbs who reads the newest by sendfile or lseek. Where it is certain which file is
- * meant (it is named; or it could not be moved, for the newest may not be opened), for MEASURE_LONG_NS.
+ *     open: each answer that differs disturbs whoever reads the newest by sendfile or lseek. Where it is certain which
+ *     file is meant (it is named; or it could not be moved, for the newest may not be opened), for MEASURE_LONG_NS.
  *
  * While the kernel may have an older size for that reason, or be about to take one, nothing is given to its page cache:
  * sendfile would end too early, and a page that is mapped would be filled up with zeros. A second after the last such

@@ -40,15 +40,20 @@ static const struct fact {
  *   POSIX_LOCKS, FLOCK_LOCKS  the kernel's own locks serve all who use this mount; ours would die with a worker
  *   SPLICE_READ *, SPLICE_WRITE *, SPLICE_MOVE *   values lie in locked memory, which cannot be spliced
  *   AUTO_INVAL_DATA *         pages go when we say so, and a changed size takes them along; it would ask for attributes
- * at each read of a page EXPLICIT_INVAL_DATA       a changed size would not take them along WRITEBACK_CACHE what is
- * written would lie in the page cache, and come without its writer NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT   each open is
- * decided HANDLE_KILLPRIV *, HANDLE_KILLPRIV_V2, DONT_MASK, POSIX_ACL, SETXATTR_EXT, SECURITY_CTX, CREATE_SUPP_GROUP
- * modes, labels and owners are not for callers to make IOCTL_DIR *               there are no ioctls CACHE_SYMLINKS
- * saves a request that nobody counts ABORT_ERROR               an aborted connection would say ECONNABORTED where
- * workers go by ENODEV HAS_EXPIRE_ONLY           names are never taken from the kernel's cache by a notice ALLOW_IDMAP
- * requests would come without uid and gid OVER_IO_URING             what is in flight dies with a worker, and is not
- * sent again REQUEST_TIMEOUT           a caller that waits for the next worker must not be given up FILE_OPS,
- * MAP_ALIGNMENT, SUBMOUNTS, HAS_INODE_DAX   of older kernels, or of virtiofs alone */
+ *                             at each read of a page
+ *   EXPLICIT_INVAL_DATA       a changed size would not take them along
+ *   WRITEBACK_CACHE           what is written would lie in the page cache, and come without its writer
+ *   NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT   each open is decided
+ *   HANDLE_KILLPRIV *, HANDLE_KILLPRIV_V2, DONT_MASK, POSIX_ACL, SETXATTR_EXT, SECURITY_CTX, CREATE_SUPP_GROUP
+ *                             modes, labels and owners are not for callers to make
+ *   IOCTL_DIR *               there are no ioctls
+ *   CACHE_SYMLINKS            saves a request that nobody counts
+ *   ABORT_ERROR               an aborted connection would say ECONNABORTED where workers go by ENODEV
+ *   HAS_EXPIRE_ONLY           names are never taken from the kernel's cache by a notice
+ *   ALLOW_IDMAP               requests would come without uid and gid
+ *   OVER_IO_URING             what is in flight dies with a worker, and is not sent again
+ *   REQUEST_TIMEOUT           a caller that waits for the next worker must not be given up
+ *   FILE_OPS, MAP_ALIGNMENT, SUBMOUNTS, HAS_INODE_DAX   of older kernels, or of virtiofs alone */
 
 #define FACTS (sizeof facts / sizeof *facts)
 

@@ -12,11 +12,13 @@
  *   secret       string or null; in a folded record "*" if there were several
  *   version      number or null
  *   caller       null: the daemon itself; else {uid, gid, pid: numbers; comm, exe: strings; loginuid: number; unit,
- * container: strings; groups: array of numbers}, any of them null if not known (loginuid null: none). groups are the
- * supplementary ones; of more than 24 the first ones, and then the string "..." binding      number or null; role:
- * string or null; principal: string or null, in canonical text: what let the caller in request      "<16 hex digits of
- * the connection>-<unique>" or null: two records with one request, operation and result are never written. One that was
- * sent again to another worker may have two that differ in the result: the later one is what the caller was told
+ *                container: strings; groups: array of numbers}, any of them null if not known (loginuid null: none).
+ *                groups are the supplementary ones; of more than 24 the first ones, and then the string "..."
+ *   binding      number or null; role: string or null; principal: string or null, in canonical text: what let the
+ *                caller in
+ *   request      "<16 hex digits of the connection>-<unique>" or null: two records with one request, operation and
+ *                result are never written. One that was sent again to another worker may have two that differ in the
+ *                result: the later one is what the caller was told
  *   duration_us  number
  *   count        number: 1, or how many requests a folded record stands for (AUDIT-FORMAT.md says which fold)
  *   detail       string or null: further words for a person
@@ -36,21 +38,25 @@
  *
  * Records that audit writes by itself:
  *   Segment  the first of each segment; detail "segment N, oldest M" (M: the lowest number that was there at that
- * moment), and after a semicolon why, if it was neither size nor age: the segment before was removed or cut while it
- * was open (only a Torn record at 0 may stand there instead) M is the lowest number of which no record says that it was
- * removed; until November 2026 it was the lowest one that was there. A Torn record at 0 has "; oldest M" behind its
- * detail SegmentRemove  detail "segment N, last record L, hash <64 hex>": retention is about to remove segment N, which
- * ends with record L, whose h is given. On the disk before the file goes AuditTampered  result error; detail says what:
- * segments are gone, cut or there that retention did not remove, or this log did not make Torn     detail "torn, L
- * bytes at O of segment N, SHA-256 <64 hex>": the L bytes between the record before and the newline that precedes this
- * line are no record (a process or machine died in a write). Bytes that are no record are accepted nowhere else, and a
- * Torn record only directly after the bytes that it names.
+ *            moment), and after a semicolon why, if it was neither size nor age: the segment before was removed or cut
+ *            while it was open (only a Torn record at 0 may stand there instead) M is the lowest number of which no
+ *            record says that it was removed; until November 2026 it was the lowest one that was there. A Torn record
+ *            at 0 has "; oldest M" behind its detail
+ *   SegmentRemove  detail "segment N, last record L, hash <64 hex>": retention is about to remove segment N, which ends
+ *                  with record L, whose h is given. On the disk before the file goes
+ *   AuditTampered  result error; detail says what: segments are gone, cut or there that retention did not remove, or
+ *                  this log did not make
+ *   Torn     detail "torn, L bytes at O of segment N, SHA-256 <64 hex>": the L bytes between the record before and the
+ *            newline that precedes this line are no record (a process or machine died in a write). Bytes that are no
+ *            record are accepted nowhere else, and a Torn record only directly after the bytes that it names.
  *
  * The head file, STORE/audit/head, is one block of 4096 bytes with a slot at 0 and one at 2048, written in turn; the
- * valid slot of the higher generation counts. A slot, little-endian: magic "cofaudh1" | generation u64 | segment u32 |
- * 0 u32 | seq u64 | size u64 | opened i64 | prev[32] | key[32] | SHA-256 of what precedes and behind it what came later
- * (a slot without it, or with one that does not fit, is one of before; so a slot that an older version wrote is not
- * misread): magic "cofaudm1" | oldest u32 | tampered u32 | SHA-256 of the slot and of these 16 bytes
+ * valid slot of the higher generation counts. A slot, little-endian:
+ *   magic "cofaudh1" | generation u64 | segment u32 | 0 u32 | seq u64 | size u64 | opened i64 | prev[32] | key[32] |
+ *   SHA-256 of what precedes
+ * and behind it what came later (a slot without it, or with one that does not fit, is one of before; so a slot that an
+ * older version wrote is not misread):
+ *   magic "cofaudm1" | oldest u32 | tampered u32 | SHA-256 of the slot and of these 16 bytes
  *
  * What verify finds, with the key K_0 and the head file: a changed bit; a record dropped, doubled, reordered, moved to
  * another segment; a tail cut off before the last durable point; a log cut off and continued, or resealed, by somebody

@@ -20,8 +20,10 @@
  *      224        text: the vault's name; text: the recipient's name
  *   frames       one or more, each:
  *        0     4  bit 31: this is the last frame; bits 0 to 30: n, the bytes of its content, 1 to 65536 (0 also in the
- * last) 4     n  content, encrypted 4+n    16  tag signature    64 bytes: Ed25519 of "coffer backup signature 1" NUL |
- * d
+ *                 last)
+ *        4     n  content, encrypted
+ *      4+n    16  tag
+ *   signature    64 bytes: Ed25519 of "coffer backup signature 1" NUL | d
  *
  * Frames are AES-256-GCM under HKDF-SHA-256(file key, "coffer backup stream 1"). Nonce = three zero bytes | the frame's
  * number, u64, from 0 | 1 in the last frame, else 0. AAD = SHA-256(header) | the frame's first 4 bytes. So a frame
@@ -32,22 +34,29 @@
  * The contents of the frames, one after the other, are records: type u8 | length u32 | that many bytes. A record may
  * span frames. In the order 1 to 7, 9 to 12, 8; 1 to 5 and 9 to 12 only if the whole vault is backed up, 9 to 11 only
  * from format 2 on, and 12 only from format 3 on (rules come behind the secrets, so that a hook hears of nothing that
- * came with it): 1 settings   retention in days u32 | purge protection u8 | validity is enforced u8 | longest value u32
+ * came with it):
+ *   1 settings   retention in days u32 | purge protection u8 | validity is enforced u8 | longest value u32
  *   2 role       text: name | text: its actions' names, with blanks between
  *   3 binding    text: role | text: principal | text: scope | from i64 | until i64 | text: reason | text: by whom |
- * created i64 4 block      text: principal | text: reason | text: by whom 5 recipient  text: name | X25519 public
- * key[32] | created i64 | text: by whom 6 object     id u64 | kind u8 | text: name | enabled u8 | deleted u8 | deleted
- * at i64 | to be purged at i64 | created i64 | changed i64 | last version u32 7 version    of the object before it,
- * ascending: number u32 | size u32 | created i64 | not before i64 | expires i64 | enabled u8 | text: content type |
- * text: tags | sealed seed[48] (transport.h) | the envelope, to the record's end; of a version that was destroyed, or
- * left out, zeros and nothing 8 end        how many of each there were: objects u64 | versions u64 | roles u64 |
- * bindings u64 | blocks u64 | recipients u64 | settings u64 | from format 2 on also: rotation policies u64 | hooks u64
- * | near-expiry days u64; from format 3 on also: history rules u64 9 rotation   text: scope | action u8 (1 rotate, 2
- * notify) | every i64 | before expiry i64 | expiry i64 | text: generator | text: command | user u32 | timeout u32 | by
- * uid u32 | created i64 10 hook      text: scope | events u32, a bit (1 << kind) for each | text: command | user u32 |
- * debounce in ms u32 | timeout u32 | by uid u32 | created i64 11 notice    near-expiry days u32 12 history   text:
- * scope | newest versions u32 | span i64 | by uid u32 | created i64 Signed integers are in two's complement. A reader
- * refuses types that it does not know: what is added gets a higher format number. */
+ *                created i64
+ *   4 block      text: principal | text: reason | text: by whom
+ *   5 recipient  text: name | X25519 public key[32] | created i64 | text: by whom
+ *   6 object     id u64 | kind u8 | text: name | enabled u8 | deleted u8 | deleted at i64 | to be purged at i64 |
+ *                created i64 | changed i64 | last version u32
+ *   7 version    of the object before it, ascending: number u32 | size u32 | created i64 | not before i64 | expires i64
+ *                | enabled u8 | text: content type | text: tags | sealed seed[48] (transport.h) | the envelope, to the
+ *                record's end; of a version that was destroyed, or left out, zeros and nothing
+ *   8 end        how many of each there were: objects u64 | versions u64 | roles u64 | bindings u64 | blocks u64 |
+ *                recipients u64 | settings u64 | from format 2 on also: rotation policies u64 | hooks u64 | near-expiry
+ *                days u64; from format 3 on also: history rules u64
+ *   9 rotation   text: scope | action u8 (1 rotate, 2 notify) | every i64 | before expiry i64 | expiry i64 | text:
+ *                generator | text: command | user u32 | timeout u32 | by uid u32 | created i64
+ *   10 hook      text: scope | events u32, a bit (1 << kind) for each | text: command | user u32 | debounce in ms u32 |
+ *                timeout u32 | by uid u32 | created i64
+ *   11 notice    near-expiry days u32
+ *   12 history   text: scope | newest versions u32 | span i64 | by uid u32 | created i64
+ * Signed integers are in two's complement. A reader refuses types that it does not know: what is added gets a higher
+ * format number. */
 #include "store/backup/format.h"
 
 #include <assert.h>

@@ -1,10 +1,12 @@
 /* Where keys lie while OpenSSL works with them:
  *
  *   AES-GCM     one context for each thread, made in locked memory, given a key of zeros after each call, and freed
- * with the thread AES-KW      a context in locked memory for each call SHA-256,    the block functions on a state on
- * our own stack, wiped before return. EVP would allocate, and would cost HMAC, HKDF  more than the hash: HMAC()
- * takes 2.2 µs for 300 bytes where this takes 0.4 scrypt      contexts in locked memory; the big table is ordinary
- * memory, which OpenSSL wipes */
+ *               with the thread
+ *   AES-KW      a context in locked memory for each call
+ *   SHA-256,    the block functions on a state on our own stack, wiped before return. EVP would allocate, and would
+ *               cost
+ *   HMAC, HKDF  more than the hash: HMAC() takes 2.2 µs for 300 bytes where this takes 0.4
+ *   scrypt      contexts in locked memory; the big table is ordinary memory, which OpenSSL wipes */
 #define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Init and its like */
 #include "store/crypto/aead.h"
 

@@ -1,8 +1,10 @@
 /* New values, made in locked memory. A generator is named by a word and its parameters:
  *
  *   random:N[:raw|hex|base64]     N random bytes, 16 to 65536, as they are or as text without a newline (default
- * base64) password:N[:CLASS+CLASS…]     N characters, 8 to 1024, of lower, upper, digits, symbols (default
- * lower+upper+digits), at least one of each class uuid                          a random UUID, RFC 9562 §5.4
+ *                                 base64)
+ *   password:N[:CLASS+CLASS…]     N characters, 8 to 1024, of lower, upper, digits, symbols (default
+ *                                 lower+upper+digits), at least one of each class
+ *   uuid                          a random UUID, RFC 9562 §5.4
  *   rsa:2048|3072|4096            a private key, PKCS #8 in PEM
  *   ec:p256|p384|p521             likewise
  *   ed25519                       likewise, RFC 8410 */

@@ -2,9 +2,10 @@
  * slab).
  *
  *   runs    free runs hang on a list for their length (exact up to 64 units, then one for each power of two);
- * neighbours are joined when a run is freed, so that values of all sizes can come and go without wearing the arena out
+ *           neighbours are joined when a run is freed, so that values of all sizes can come and go without wearing the
+ *           arena out
  *   slabs   one unit of equal blocks, four classes for each doubling; a unit whose blocks are all free goes back to the
- * runs, unless it is the only one of its class with room
+ *           runs, unless it is the only one of its class with room
  *
  * What says which unit is what lies in ordinary memory: it holds no secret, and an overrun in the arena cannot reach
  * it. Free memory is always zero but for the links between a slab's free blocks; that is why allocation clears nothing.

@@ -2,14 +2,15 @@
  *
  * Format (all integers big-endian), also in contrib/doc/FORMAT.md with a worked example:
  *   "CFE1" | nonce[12] | ciphertext[len] | tag[16]
- * AAD = "coffer envelope 1" NUL | vault id[16] | secret id u64 | version u32 | plaintext length u32.
- * The KEK is not in it, so that rewrapping the DEK never touches the data.
+ * AAD = "coffer envelope 1" NUL | vault id[16] | secret id u64 | version u32 | plaintext length u32. The KEK is not in
+ * it, so that rewrapping the DEK never touches the data.
  *
  * A version that came from a backup keeps its ciphertext, and so the context that it was sealed in, which then stands
- * before the nonce: "CFE2" | vault id[16] | secret id u64 | version u32 | nonce[12] | ciphertext[len] | tag[16] What
- * such an envelope says of itself proves nothing: that it belongs to a version is in the record of its DEK, which names
- * vault, secret and version as they are now, in the hash of the envelope in the version's row, and in that row's MAC.
- */
+ * before the nonce:
+ *   "CFE2" | vault id[16] | secret id u64 | version u32 | nonce[12] | ciphertext[len] | tag[16]
+ * What such an envelope says of itself proves nothing: that it belongs to a version is in the record of its DEK, which
+ * names vault, secret and version as they are now, in the hash of the envelope in the version's row, and in that row's
+ * MAC. */
 #ifndef COFFER_STORE_KEYS_ENVELOPE_H
 #define COFFER_STORE_KEYS_ENVELOPE_H
 

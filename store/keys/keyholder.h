@@ -13,11 +13,13 @@
 #define KEYHOLDER_BURST 200000
 
 /* The role. Runs until its parent dies or every socket has closed; returns the exit status. The process is already
- * under its user, with secmem and crypto initialised. clients      connected sockets of workers unseal_fd    listening
- * SOCK_STREAM unix socket, or -1: one passphrase a connection (at most 1024 bytes, to EOF); answers one line, "ok" or
- *                "error TEXT"; the peer's uid must be 0 (SO_PEERCRED). For a file: KEK the peer sends nothing and the
- * file is read again (src.fd is rewound). check        the vault key's record (vault.conf keeps a copy in hex), with
- * which a passphrase or file is proven to be the right one before the holder calls itself unsealed */
+ * under its user, with secmem and crypto initialised.
+ *   clients      connected sockets of workers
+ *   unseal_fd    listening SOCK_STREAM unix socket, or -1: one passphrase a connection (at most 1024 bytes, to EOF);
+ *                answers one line, "ok" or "error TEXT"; the peer's uid must be 0 (SO_PEERCRED). For a file: KEK the
+ *                peer sends nothing and the file is read again (src.fd is rewound).
+ *   check        the vault key's record (vault.conf keeps a copy in hex), with which a passphrase or file is proven to
+ *                be the right one before the holder calls itself unsealed */
 struct keyholder_config {
 	struct kek_source source;
 	/* opened and proven by the caller: passes to the holder, and nothing is read from source; NULL: the holder

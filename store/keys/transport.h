@@ -2,11 +2,12 @@
  * nobody else sees them.
  *
  *   backup   transport_begin makes the file key: sealed for the recipient (box), and for ourselves as a record under
- * the KEK (ticket), so that the key holder need not remember it. transport_export takes a version's record and gives
- * its seed under the file key. restore  whoever holds the recipient's private key opens the box and seals the file key
- * again, for the key holder (its public key is made anew with each process). transport_import takes a seed under the
- * file key and gives a record under the KEK, for the version that it will be. both     the stream key, which opens
- * names and attributes but no value, is handed out.
+ *            the KEK (ticket), so that the key holder need not remember it. transport_export takes a version's record
+ *            and gives its seed under the file key.
+ *   restore  whoever holds the recipient's private key opens the box and seals the file key again, for the key holder
+ *            (its public key is made anew with each process). transport_import takes a seed under the file key and
+ *            gives a record under the KEK, for the version that it will be.
+ *   both     the stream key, which opens names and attributes but no value, is handed out.
  *
  * A seed under the file key: AES-256-GCM, nonce of zeros, under HKDF-SHA-256(file key, "coffer backup seed 1" | vault
  * id[16] | secret u64 | version u32), of what the version was where the backup was made; that key seals nothing but

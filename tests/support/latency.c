@@ -4,7 +4,7 @@
  *   latency SECONDS NAME run VAULT_WORDS -- TMPFS_WORDS     two commands, each word an argument
  *   latency SECONDS NAME read VAULT_FILE TMPFS_FILE         open, read to the end, close, by this process
  *   latency SECONDS NAME event FILE VAULT_WORDS             from the end of the command to the CLOSE_WRITE of FILE that
- * it causes
+ *                                                           it causes
  *
  * Prints one line: how often, the median and the 99.9th percentile of what the vault's took beyond the median of
  * tmpfs's, the worst, and how many failed. */

@@ -1,16 +1,19 @@
 /* What a local user can do to a file that it may open, to hold others up: leases, locks, maps.
  *
  *   leaser loop KIND FILE            takes a lease of the kind, keeps it until it is broken, and begins again, until
- * SIGTERM; then prints "ok N", how many it got leaser hold KIND FILE            tries for two seconds; prints "held"
- * and keeps it whatever comes, or "refused ERRNO" and ends leaser try FILE                  each of what is listed in
- * `attempts`, a line each: its name, and "ok" or the errno leaser map KIND FILE             maps it, looks at each
- * byte, prints "mapped"; then, for each line on stdin, looks again: "same", "other", or "gone" (SIGBUS) leaser watch
- * KIND FILE           the same, but looks again and again until SIGTERM, and says so each time that it sees something
- * else than before; SIGUSR1: once more in any case
+ *                                    SIGTERM; then prints "ok N", how many it got
+ *   leaser hold KIND FILE            tries for two seconds; prints "held" and keeps it whatever comes, or "refused
+ *                                    ERRNO" and ends
+ *   leaser try FILE                  each of what is listed in `attempts`, a line each: its name, and "ok" or the errno
+ *   leaser map KIND FILE             maps it, looks at each byte, prints "mapped"; then, for each line on stdin, looks
+ *                                    again: "same", "other", or "gone" (SIGBUS)
+ *   leaser watch KIND FILE           the same, but looks again and again until SIGTERM, and says so each time that it
+ *                                    sees something else than before; SIGUSR1: once more in any case
  *
  *   leaser write BUFFER FILE         writes to FILE from a map of BUFFER, which may lie on a file system that never
- * answers leaser keep PID                  has what the process has of /dev/fuse, prints "kept", and waits: as a dead
- * daemon's thread that waits in the kernel would
+ *                                    answers
+ *   leaser keep PID                  has what the process has of /dev/fuse, prints "kept", and waits: as a dead
+ *                                    daemon's thread that waits in the kernel would
  *
  * KIND of a lease: read, write. KIND of a map: words of shared, private, populate, lock, joined by commas, and
  * lease-read or lease-write, flock for what is held on the file besides. An error is one line on stderr, and the exit

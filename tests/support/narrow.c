@@ -2,7 +2,7 @@
  * into the kernel.
  *
  *   narrow PATH…      a line for each: its inode number, or the name of the errno; of a directory also a line "NUMBER
- * NAME" for each entry, which ends with the errno where the listing does
+ *                     NAME" for each entry, which ends with the errno where the listing does
  *
  * Exit status 77 where the kernel has no 32-bit way in. */
 #include <errno.h>

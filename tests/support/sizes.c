@@ -4,7 +4,7 @@
  *   sizes step PATH WAY…              the value changes once between open and the question: growing, and shrinking
  *   sizes begun PATH WAY…             the same, when a byte was read already
  *   sizes race TIMES CALM PATH WAY…   another process changes it all the time; CALM more ask for sizes of what they
- * have begun to read
+ *                                     have begun to read
  *
  * With SIZES_SECRET, its name, in the environment the other process does so by `coffer put`, and else through the
  * mount.
