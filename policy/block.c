@@ -1,45 +1,29 @@
 #include "policy/block.h"
 
+#include "policy/condition.h"
+
 bool block_principal_valid(const struct principal *p)
 {
 	if (!principal_valid(p))
 		return false;
 	for (size_t i = 0; i < p->n; i++)
-		if (p->conditions[i].kind == PRINCIPAL_HOST)
+		if (!condition_kind(p->conditions[i].kind)->blocks)
 			return false;
 	return true;
 }
 
-static bool could_be_user(const struct policy_caller *c, uint32_t uid)
+static bool could_hold(const struct principal_condition *c, const struct policy_caller *caller)
 {
-	return c->uid == uid ||
-	       (c->account != POLICY_ACCOUNT_OWN && (c->owner == uid || c->owner == POLICY_OWNER_UNKNOWN));
-}
+	const struct condition_kind *k = condition_kind(c->kind);
 
-static bool could_be_in_group(const struct policy_caller *c, uint32_t gid)
-{
-	if (principal_in_group(c, gid))
-		return true;
-	switch (c->account) {
-	case POLICY_ACCOUNT_OWN:
-		return false;
-	case POLICY_ACCOUNT_KNOWN:
-		return principal_has_group(c->account_groups, c->n_account_groups, gid);
-	case POLICY_ACCOUNT_UNKNOWN:
-		break;
-	}
-	return true;
+	return k && k->could_hold(caller, c->id);
 }
 
 bool block_speaks_of(const struct block *b, const struct policy_caller *caller)
 {
-	for (size_t i = 0; i < b->principal.n; i++) {
-		const struct principal_condition *c = &b->principal.conditions[i];
-
-		if ((c->kind == PRINCIPAL_USER && !could_be_user(caller, c->id)) ||
-		    (c->kind == PRINCIPAL_GROUP && !could_be_in_group(caller, c->id)))
+	for (size_t i = 0; i < b->principal.n; i++)
+		if (!could_hold(&b->principal.conditions[i], caller))
 			return false;
-	}
 	return b->principal.n > 0;
 }
 
@@ -71,8 +55,7 @@ bool principal_could_mean(const struct principal *p, const struct policy_caller 
 		const bool same_owner = owner == owner_of_user || owner == POLICY_OWNER_UNKNOWN ||
 					owner_of_user == POLICY_OWNER_UNKNOWN;
 
-		if ((c->kind == PRINCIPAL_USER && !same_owner && !could_be_user(caller, c->id)) ||
-		    (c->kind == PRINCIPAL_GROUP && !could_be_in_group(caller, c->id)) || c->kind == PRINCIPAL_NONE)
+		if (!(c->kind == PRINCIPAL_USER && same_owner) && !could_hold(c, caller))
 			return false;
 	}
 	return p->n > 0;

@@ -2,6 +2,7 @@
  *
  * The index only proposes bindings; whether one speaks of this caller, this resource and this moment is asked of the
  * binding itself, in full, before it allows anything. A mistake in the index can deny, not allow. */
+#include "policy/condition.h"
 #include "policy/snapshot.h"
 
 #include <string.h>
@@ -145,14 +146,14 @@ static uint32_t from_be32(const uint8_t b[4])
 	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* The first of the sorted groups that is not below id. */
-static size_t groups_from(const uint32_t *groups, size_t n, uint32_t id)
+/* The first of the sorted ids that is not below id. */
+static size_t ids_from(const uint32_t *sorted, size_t n, uint32_t id)
 {
 	size_t low = 0;
 
 	while (low < n) {
 		const size_t mid = low + (n - low) / 2;
-		if (groups[mid] < id)
+		if (sorted[mid] < id)
 			low = mid + 1;
 		else
 			n = mid;
@@ -160,30 +161,31 @@ static size_t groups_from(const uint32_t *groups, size_t n, uint32_t id)
 	return low;
 }
 
-/* Groups that something speaks of. A caller can have 65,536, in a user namespace of its own any: whoever is asked about
- * each name of the vault must not look at each of them again, so the two sorted lists leap over what the other one does
- * not have. */
-static void visit_groups(struct question *q, struct tree_cursor at, visit_condition_fn fn, const uint32_t *groups,
+/* Ids that something speaks of. A caller can be in 65,536 groups, in a user namespace of its own in any: whoever is
+ * asked about each name of the vault must not look at each of them again, so the two sorted lists leap over what the
+ * other one does not have. */
+static void visit_sorted(struct question *q, struct tree_cursor at, visit_condition_fn fn, const uint32_t *wanted,
 			 size_t n)
 {
 	uint8_t bytes[4];
 
 	for (size_t i = 0; i < n;) {
-		be32(bytes, groups[i]);
+		be32(bytes, wanted[i]);
 		if (!tree_next(at, bytes, sizeof(bytes)))
 			return;
 		const uint32_t id = from_be32(bytes);
-		if (id == groups[i])
-			visit_condition(q, at, fn, groups[i++]);
+		if (id == wanted[i])
+			visit_condition(q, at, fn, wanted[i++]);
 		else
-			i += groups_from(groups + i, n - i, id);
+			i += ids_from(wanted + i, n - i, id);
 	}
 }
 
-static void visit_own_groups(struct question *q, struct tree_cursor at, visit_condition_fn fn)
+static void visit_ids(struct question *q, struct tree_cursor at, visit_condition_fn fn, const struct condition_ids *ids)
 {
-	visit_condition(q, at, fn, q->caller->gid);
-	visit_groups(q, at, fn, q->caller->groups, q->caller->n_groups);
+	if (ids->one)
+		visit_condition(q, at, fn, ids->id);
+	visit_sorted(q, at, fn, ids->sorted, ids->n);
 }
 
 /* Each condition that holds for the caller, and so each binding that could. */
@@ -191,14 +193,12 @@ static void visit_conditions(struct question *q, const struct tree_node *index, 
 {
 	struct tree_cursor at;
 
-	if (find_kind(index, PRINCIPAL_USER, &at))
-		visit_condition(q, at, fn, q->caller->uid);
-	if (find_kind(index, PRINCIPAL_GROUP, &at))
-		visit_own_groups(q, at, fn);
-	if (q->caller->host && find_kind(index, PRINCIPAL_HOST, &at))
-		visit_condition(q, at, fn, 0);
-	if (find_kind(index, PRINCIPAL_EVERYONE, &at))
-		visit_condition(q, at, fn, 0);
+	for (enum principal_kind kind = PRINCIPAL_NONE + 1; kind < PRINCIPAL_KINDS; kind++) {
+		if (!find_kind(index, kind, &at))
+			continue;
+		const struct condition_ids ids = condition_kind(kind)->ids(q->caller);
+		visit_ids(q, at, fn, &ids);
+	}
 }
 
 /* ---- blocks ---- */
@@ -233,22 +233,17 @@ static void visit_condition_blocks(struct question *q, struct tree_cursor at) { 
 /* The conditions that could hold beside those that do. What is not known is all of a kind: there are few blocks. */
 static void visit_account_blocks(struct question *q, const struct tree_node *index)
 {
-	const struct policy_caller *c = q->caller;
 	struct tree_cursor at;
 
-	if (find_kind(index, PRINCIPAL_USER, &at)) {
-		if (c->owner == POLICY_OWNER_UNKNOWN)
+	for (enum principal_kind kind = PRINCIPAL_NONE + 1; kind < PRINCIPAL_KINDS; kind++) {
+		if (!find_kind(index, kind, &at))
+			continue;
+		const struct condition_ids ids = condition_kind(kind)->account_ids(q->caller);
+		if (ids.all)
 			tree_each(at, visit_any_blocks, q);
 		else
-			visit_condition(q, at, visit_condition_blocks, c->owner);
+			visit_ids(q, at, visit_condition_blocks, &ids);
 	}
-	if (!find_kind(index, PRINCIPAL_GROUP, &at))
-		return;
-	if (c->account == POLICY_ACCOUNT_UNKNOWN) {
-		tree_each(at, visit_any_blocks, q);
-		return;
-	}
-	visit_groups(q, at, visit_condition_blocks, c->account_groups, c->n_account_groups);
 }
 
 const struct block *policy_blocked(const struct policy *p, const struct policy_caller *caller)

@@ -1,3 +1,4 @@
+#include "policy/condition.h"
 #include "policy/snapshot.h"
 
 #include <errno.h>
@@ -70,23 +71,6 @@ static struct policy *policy_copy(const struct policy *old)
 
 /* ---- where a binding stands ---- */
 
-/* How few callers a condition lets through: a user is one, a group some, everyone all. */
-static int selectivity(const struct principal_condition *c)
-{
-	switch (c->kind) {
-	case PRINCIPAL_USER:
-		return 3;
-	case PRINCIPAL_GROUP:
-		return 2;
-	case PRINCIPAL_HOST:
-		return 1;
-	case PRINCIPAL_EVERYONE:
-	case PRINCIPAL_NONE:
-		break;
-	}
-	return 0;
-}
-
 /* Among groups the highest number: low ones are the system's, and wide. */
 static struct principal_condition most_selective(const struct principal *p)
 {
@@ -94,9 +78,9 @@ static struct principal_condition most_selective(const struct principal *p)
 
 	for (size_t i = 1; i < p->n; i++) {
 		const struct principal_condition *c = &p->conditions[i];
-		int d = selectivity(c) - selectivity(&best);
+		const int rank = condition_kind(c->kind)->rank, least = condition_kind(best.kind)->rank;
 
-		if (d > 0 || (d == 0 && c->id > best.id))
+		if (rank < least || (rank == least && c->id > best.id))
 			best = *c;
 	}
 	return best;

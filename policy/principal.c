@@ -4,28 +4,25 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "policy/condition.h"
+
 #define NAME_MAX_BYTES 256        /* LOGIN_NAME_MAX, with the NUL: the longest name that is handed to resolve */
 #define ID_NONE        UINT32_MAX /* (uid_t)-1: "no id" to the kernel; nobody has it, so nothing may be bound to it */
 
 /* The canonical order: what narrows most comes first. */
 static int rank(enum principal_kind kind)
 {
-	switch (kind) {
-	case PRINCIPAL_USER:
-		return 1;
-	case PRINCIPAL_GROUP:
-		return 2;
-	case PRINCIPAL_HOST:
-		return 3;
-	case PRINCIPAL_EVERYONE:
-		return 4;
-	case PRINCIPAL_NONE:
-		break;
-	}
-	return 0;
+	const struct condition_kind *k = condition_kind(kind);
+
+	return k ? k->rank : 0;
 }
 
-static bool has_id(enum principal_kind kind) { return kind == PRINCIPAL_USER || kind == PRINCIPAL_GROUP; }
+static bool has_id(enum principal_kind kind)
+{
+	const struct condition_kind *k = condition_kind(kind);
+
+	return k && k->has_id;
+}
 
 static int condition_cmp(const struct principal_condition *a, const struct principal_condition *b)
 {
@@ -50,8 +47,6 @@ static void sort_conditions(struct principal *p)
 
 bool principal_valid(const struct principal *p)
 {
-	size_t users = 0;
-
 	if (p->n == 0 || p->n > PRINCIPAL_CONDITIONS)
 		return false;
 	for (size_t i = 0; i < p->n; i++) {
@@ -59,12 +54,12 @@ bool principal_valid(const struct principal *p)
 
 		if (!rank(c->kind) || (has_id(c->kind) ? c->id == ID_NONE : c->id != 0))
 			return false;
-		users += c->kind == PRINCIPAL_USER;
 		for (size_t j = 0; j < i; j++)
-			if (!condition_cmp(c, &p->conditions[j]))
+			if (!condition_cmp(c, &p->conditions[j]) ||
+			    (c->kind == p->conditions[j].kind && condition_kind(c->kind)->once))
 				return false;
 	}
-	return users <= 1;
+	return true;
 }
 
 /* A number in the one form that print gives: no sign, no leading zero, which others read as octal. */
@@ -112,25 +107,16 @@ static int parse_id(enum principal_kind kind, const char *text, size_t len, prin
 static int parse_condition(const char *text, size_t len, principal_resolve_fn resolve, void *arg,
 			   struct principal_condition *ret)
 {
-	static const struct {
-		const char *word;
-		enum principal_kind kind;
-	} words[] = {
-		{ "user:", PRINCIPAL_USER },
-		{ "group:", PRINCIPAL_GROUP },
-		{ "host", PRINCIPAL_HOST },
-		{ "everyone", PRINCIPAL_EVERYONE },
-	};
+	for (enum principal_kind kind = PRINCIPAL_NONE + 1; kind < PRINCIPAL_KINDS; kind++) {
+		const struct condition_kind *k = condition_kind(kind);
+		size_t n = k ? strlen(k->word) : 0;
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		size_t n = strlen(words[i].word);
-
-		if (len < n || memcmp(text, words[i].word, n) != 0)
+		if (!k || len < n || memcmp(text, k->word, n) != 0)
 			continue;
-		ret->kind = words[i].kind;
+		ret->kind = kind;
 		ret->id = 0;
-		if (has_id(ret->kind))
-			return parse_id(ret->kind, text + n, len - n, resolve, arg, &ret->id);
+		if (k->has_id)
+			return parse_id(kind, text + n, len - n, resolve, arg, &ret->id);
 		return len == n ? 0 : -EINVAL;
 	}
 	return -EINVAL;
@@ -163,19 +149,15 @@ int principal_parse(const char *text, principal_resolve_fn resolve, void *arg, s
 /* Text and number, without printf: each record of an open has one. */
 static char *put_condition(char *to, const struct principal_condition *c)
 {
-	static const char *const words[] = { [PRINCIPAL_NONE] = "nobody",
-					     [PRINCIPAL_EVERYONE] = "everyone",
-					     [PRINCIPAL_USER] = "user:",
-					     [PRINCIPAL_GROUP] = "group:",
-					     [PRINCIPAL_HOST] = "host" };
-	const char *word = (unsigned)c->kind < sizeof words / sizeof *words ? words[c->kind] : words[PRINCIPAL_NONE];
+	const struct condition_kind *k = condition_kind(c->kind);
+	const char *word = k ? k->word : "nobody";
 	const size_t len = strlen(word);
 	char digits[10];
 	size_t n = sizeof digits;
 
 	memcpy(to, word, len);
 	to += len;
-	if (word[len - 1] != ':')
+	if (!k || !k->has_id)
 		return to;
 	uint32_t id = c->id;
 	do {
@@ -227,19 +209,9 @@ bool principal_in_group(const struct policy_caller *caller, uint32_t gid)
 
 static bool condition_holds(const struct principal_condition *c, const struct policy_caller *caller)
 {
-	switch (c->kind) {
-	case PRINCIPAL_EVERYONE:
-		return true;
-	case PRINCIPAL_USER:
-		return caller->uid == c->id;
-	case PRINCIPAL_GROUP:
-		return principal_in_group(caller, c->id);
-	case PRINCIPAL_HOST:
-		return caller->host;
-	case PRINCIPAL_NONE:
-		break;
-	}
-	return false;
+	const struct condition_kind *k = condition_kind(c->kind);
+
+	return k && k->holds(caller, c->id);
 }
 
 bool principal_match(const struct principal *p, const struct policy_caller *caller)

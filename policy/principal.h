@@ -47,6 +47,10 @@ enum principal_kind {
 	PRINCIPAL_USER,
 	PRINCIPAL_GROUP,
 	PRINCIPAL_HOST,
+#ifdef COFFER_TEST_HOOKS
+	PRINCIPAL_TEST,
+#endif
+	PRINCIPAL_KINDS
 };
 
 struct principal_condition {

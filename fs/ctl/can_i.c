@@ -6,6 +6,7 @@
 
 #include "fs/ctl/hindrance.h"
 #include "fs/ctl/internal.h"
+#include "policy/condition.h"
 #include "policy/policy.h"
 #include "store/audit/audit.h"
 #include "fs/common/clock.h"
@@ -14,70 +15,23 @@
 
 /* ---- who is asked about ---- */
 
-/* Somebody who may not exist: as many groups as a process can have would not fit a binding's principal, so conditions
- * are read one by one. */
-#define AS_GROUPS_MAX 1024
-struct hypothetical {
-	struct policy_caller caller;
-	uint32_t groups[AS_GROUPS_MAX];
-};
-
-static int by_number(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static int add_condition(struct hypothetical *h, const char *text, bool *has_user)
-{
-	struct principal p;
-
-	if (principal_parse(text, NULL, NULL, &p) < 0)
-		return -EINVAL;
-	switch (p.conditions[0].kind) {
-	case PRINCIPAL_USER:
-		if (*has_user)
-			return -EINVAL;
-		*has_user = true;
-		h->caller.uid = p.conditions[0].id;
-		return 0;
-	case PRINCIPAL_GROUP:
-		if (h->caller.n_groups == AS_GROUPS_MAX)
-			return -EINVAL;
-		h->groups[h->caller.n_groups++] = p.conditions[0].id;
-		return 0;
-	case PRINCIPAL_HOST:
-		h->caller.host = true;
-		return 0;
-	case PRINCIPAL_EVERYONE:
-		return 0;
-	case PRINCIPAL_NONE:
-		break;
-	}
-	return -EINVAL;
-}
-
-/* The ids -1 are nobody's: bindings cannot name them. */
-static int parse_as(const char *text, struct hypothetical *h)
+/* As many groups as a process can have would not fit a binding's principal, so conditions are read one by one. */
+static int parse_as(const char *text, struct supposed_caller *who)
 {
 	char *copy = strdup(text), *rest = copy, *part;
-	bool has_user = false;
-	size_t n = 0;
+	struct principal p;
 	int r = copy ? 0 : -ENOMEM;
 
-	h->caller = (struct policy_caller){ .uid = UINT32_MAX, .gid = UINT32_MAX, .groups = h->groups };
-	while (r == 0 && (part = strsep(&rest, ",")))
-		r = add_condition(h, part, &has_user);
+	supposed_begin(who);
+	while (r == 0 && (part = strsep(&rest, ","))) {
+		r = principal_parse(part, NULL, NULL, &p) < 0 ? -EINVAL : 0;
+		if (r == 0)
+			r = supposed_add(who, &p.conditions[0]);
+	}
 	free(copy);
-	if (r < 0)
-		return r;
-	qsort(h->groups, h->caller.n_groups, sizeof(h->groups[0]), by_number);
-	for (size_t i = 0; i < h->caller.n_groups; i++)
-		if (!n || h->groups[i] != h->groups[n - 1])
-			h->groups[n++] = h->groups[i];
-	h->caller.n_groups = n;
-	return 0;
+	if (r == 0)
+		supposed_end(who);
+	return r;
 }
 
 /* Somebody who runs as a subordinate uid is blocked with its user. Of its groups those are asked about that are named.
@@ -286,7 +240,7 @@ static void answer_can_i(struct ctl *c, const struct policy_caller *caller, uint
 
 static int run_can_i(struct ctl *c)
 {
-	struct hypothetical *h = NULL;
+	struct supposed_caller *h = NULL;
 	uint64_t neighbour = NEIGHBOUR_UNKNOWN;
 	char self[32];
 	int r = 0;
