@@ -66,6 +66,28 @@ static int suppose_user(struct supposed_caller *to, uint32_t id)
 
 /* ---- a group ---- */
 
+bool principal_has_group(const uint32_t *groups, size_t n, uint32_t gid)
+{
+	size_t lo = 0, hi = n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (groups[mid] == gid)
+			return true;
+		if (groups[mid] < gid)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return false;
+}
+
+bool principal_in_group(const struct policy_caller *caller, uint32_t gid)
+{
+	return caller->gid == gid || principal_has_group(caller->groups, caller->n_groups, gid);
+}
+
 static bool could_be_in_group(const struct policy_caller *c, uint32_t gid)
 {
 	if (principal_in_group(c, gid))

@@ -185,28 +185,6 @@ void principal_print(const struct principal *p, char ret_text[PRINCIPAL_TEXT_MAX
 	*to = '\0';
 }
 
-bool principal_has_group(const uint32_t *groups, size_t n, uint32_t gid)
-{
-	size_t lo = 0, hi = n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (groups[mid] == gid)
-			return true;
-		if (groups[mid] < gid)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return false;
-}
-
-bool principal_in_group(const struct policy_caller *caller, uint32_t gid)
-{
-	return caller->gid == gid || principal_has_group(caller->groups, caller->n_groups, gid);
-}
-
 static bool condition_holds(const struct principal_condition *c, const struct policy_caller *caller)
 {
 	const struct condition_kind *k = condition_kind(c->kind);
