@@ -41,83 +41,112 @@ static bool identify(struct vault *v, struct call *ret_call)
 	return true;
 }
 
-static void handle_open(struct vault *v, const struct fuse_in_header *in, const struct fuse_open_in *arg)
-{
-	struct open_ask ask = { .ino = in->nodeid, .flags = (int)arg->flags };
-	struct open_grant grant = { 0 };
-	struct call a;
+/* An OPEN on its way. */
+struct opening {
+	struct open_ask ask;
+	struct open_grant grant;
+	bool own_request; /* nobody else knows its name */
+	bool temporary;   /* which is its maker's alone */
+	bool by_bell;
+};
 
-	const bool known = inode_unpack(ask.ino, &ask.inode), own_request = known && ask.inode.type == INODE_REQUEST;
-	if (own_request)
-		ask.inode = (struct inode){ .type = INODE_OWN, .low = OWN_CTL };
-	if (!known || inode_is_dir(&ask.inode) || ask.inode.type == INODE_MARKER) {
-		request_reply(known && ask.inode.type == INODE_MARKER ? -EACCES : -EISDIR, NULL, 0);
-		return;
+/* What is answered, or waits, whoever asks. True: it has been. */
+static bool open_early(struct vault *v, const struct opening *o)
+{
+	const bool changes = (o->ask.flags & O_ACCMODE) != O_RDONLY || (o->ask.flags & O_TRUNC);
+
+	if (inode_is_dir(&o->ask.inode) || o->ask.inode.type == INODE_MARKER) {
+		request_reply(o->ask.inode.type == INODE_MARKER ? -EACCES : -EISDIR, NULL, 0);
+		return true;
 	}
-	if (((ask.flags & O_ACCMODE) != O_RDONLY || (ask.flags & O_TRUNC)) && ask.inode.type != INODE_OWN &&
-	    vault_read_only(v) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+	if (changes && o->ask.inode.type != INODE_OWN && vault_read_only(v) && !o->by_bell) {
 		request_reply(-EROFS, NULL, 0);
-		return;
+		return true;
 	}
 	/* a record that must be on the disk first is not for the thread that everybody waits for */
-	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_ask() &&
-	    !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
+	if (v->options->durability == AUDIT_DURABILITY_FDATASYNC && !request_may_ask() && !o->by_bell) {
 		request_defer_hot(WAITS_FOR_RESOLVER);
-		return;
+		return true;
 	}
-	if (!identify(v, &a))
-		return;
-	const bool temporary = ask.inode.type == INODE_TEMP; /* which is its maker's alone */
-	/* nobody else knows the name of a request */
-	if (!own_request && !temporary && access_wants_hold(v, &a, ask.ino)) {
-		if (!request_may_block()) {
-			call_release(&a);
-			request_defer_hot(WAITS_FOR_ALL);
-			return;
-		}
-		holds_take(v->holds, ask.ino);
+	return false;
+}
+
+/* What has to be waited for before it can be decided. False: only a thread that may wait can do that. */
+static bool open_settle(struct vault *v, const struct call *a, const struct opening *o)
+{
+	const bool holds = !o->own_request && !o->temporary && access_wants_hold(v, a, o->ask.ino),
+		   empties = staging_emptying(v, o->ask.ino) && !o->by_bell;
+
+	if ((holds || empties) && !request_may_block())
+		return false;
+	if (holds)
+		holds_take(v->holds, o->ask.ino);
+	if (empties)
+		staging_settle(v, o->ask.ino);
+	return true;
+}
+
+static int open_decide(struct vault *v, const struct call *a, struct opening *o)
+{
+	if (o->temporary) {
+		o->grant.kind = HANDLE_TEMP;
+		return temporary_open(v, a, &o->ask, &o->grant.fh);
 	}
-	if (staging_emptying(v, ask.ino) && !vault_is_bell(v, in->uid, (pid_t)in->pid)) {
-		if (!request_may_block()) {
-			call_release(&a);
-			request_defer_hot(WAITS_FOR_ALL);
-			return;
-		}
-		staging_settle(v, ask.ino);
-	}
-	grant.kind = HANDLE_TEMP;
-	int r = temporary ? temporary_open(v, &a, &ask, &grant.fh) : access_open(v, &a, &ask, &grant);
-	if (!r && grant.kind == HANDLE_CTL) {
-		r = ctl_file_open(v, &a, grant.fh);
+	int r = access_open(v, a, &o->ask, &o->grant);
+	if (!r && o->grant.kind == HANDLE_CTL) {
+		r = ctl_file_open(v, a, o->grant.fh);
 		if (r)
-			access_close(v, grant.fh);
+			access_close(v, o->grant.fh);
 	}
-	call_release(&a);
-	if (r == -EAGAIN && temporary && !request_may_block()) {
-		request_defer_hot(WAITS_FOR_ALL);
-		return;
-	}
-	if (r) {
-		request_refuse(r, grant.delay_ms);
-		return;
-	}
-	struct fuse_open_out out = { .fh = grant.fh, .open_flags = FOPEN_DIRECT_IO };
+	return r;
+}
+
+static void open_answer(struct vault *v, const struct open_grant *grant)
+{
+	struct fuse_open_out out = { .fh = grant->fh, .open_flags = FOPEN_DIRECT_IO };
 	/* a writer's FLUSH is where the error of close comes from; a reader's says nothing */
-	if (!(grant.kind == HANDLE_VALUE && grant.writable))
+	if (!(grant->kind == HANDLE_VALUE && grant->writable))
 		out.open_flags |= FOPEN_NOFLUSH;
-	if (grant.kind == HANDLE_CTL)
+	if (grant->kind == HANDLE_CTL)
 		out.open_flags |= OPEN_PARALLEL_WRITES;
 	/* Where we replay from memory, the worker before us may have answered already, and died before it noted that:
 	 * the file is open then. Else the caller was killed meanwhile, and no RELEASE will come. */
 	const bool replayed = request_current()->resent && !v->shared->keeper.resend;
 	if (request_reply(0, &out, sizeof out) != -ENOENT || replayed)
 		return;
-	if (grant.kind == HANDLE_CTL)
-		ctl_file_release(v, grant.fh);
-	else if (grant.kind == HANDLE_TEMP)
-		temporary_close(v, grant.fh);
+	if (grant->kind == HANDLE_CTL)
+		ctl_file_release(v, grant->fh);
+	else if (grant->kind == HANDLE_TEMP)
+		temporary_close(v, grant->fh);
 	else
-		access_close(v, grant.fh);
+		access_close(v, grant->fh);
+}
+
+static void handle_open(struct vault *v, const struct fuse_in_header *in, const struct fuse_open_in *arg)
+{
+	struct opening o = { .ask = { .ino = in->nodeid, .flags = (int)arg->flags },
+			     .by_bell = vault_is_bell(v, in->uid, (pid_t)in->pid) };
+	struct call a;
+
+	if (!inode_unpack(o.ask.ino, &o.ask.inode)) {
+		request_reply(-EISDIR, NULL, 0);
+		return;
+	}
+	o.temporary = o.ask.inode.type == INODE_TEMP;
+	o.own_request = o.ask.inode.type == INODE_REQUEST;
+	if (o.own_request)
+		o.ask.inode = (struct inode){ .type = INODE_OWN, .low = OWN_CTL };
+	if (open_early(v, &o) || !identify(v, &a))
+		return;
+	const bool settled = open_settle(v, &a, &o);
+	const int r = settled ? open_decide(v, &a, &o) : 0;
+	call_release(&a);
+	if (!settled || (r == -EAGAIN && o.temporary && !request_may_block()))
+		request_defer_hot(WAITS_FOR_ALL);
+	else if (r)
+		request_refuse(r, o.grant.delay_ms);
+	else
+		open_answer(v, &o.grant);
 }
 
 /* The handle's own stage, where it has one. -ENOENT: it has none, the version is read. */

@@ -1,6 +1,7 @@
 #include "fs/process/options.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,87 +121,174 @@ static bool is_key_place(const char *uri)
 	return name ? *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..") : path && path[0] == '/';
 }
 
-static int set_option(struct options *o, const char *word)
+/* ---- one option: what its value sets. 0 or -EINVAL ---- */
+
+static int set_ro(struct options *o, const char *value)
 {
-	const char *eq = strchr(word, '=');
-	const char *value = eq ? eq + 1 : "";
-	size_t n = eq ? (size_t)(eq - word) : strlen(word);
+	(void)value;
+	o->read_only = true;
+	return 0;
+}
+
+static int set_rw(struct options *o, const char *value)
+{
+	(void)value;
+	o->read_only = false;
+	return 0;
+}
+
+static int set_users(struct options *o, const char *value)
+{
+	if (!is_user_name(value))
+		return -EINVAL;
+	snprintf(o->users, sizeof o->users, "%s", value);
+	return 0;
+}
+
+static int set_kek(struct options *o, const char *value)
+{
+	if (!is_key_place(value))
+		return -EINVAL;
+	snprintf(o->kek, sizeof o->kek, "%s", value);
+	return 0;
+}
+
+static int set_audit_durability(struct options *o, const char *value)
+{
+	if (!strcmp(value, "fdatasync"))
+		o->durability = AUDIT_DURABILITY_FDATASYNC;
+	else if (!strcmp(value, "process"))
+		o->durability = AUDIT_DURABILITY_PROCESS;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int set_locked_memory(struct options *o, const char *value)
+{
+	if (!strcmp(value, "memfd_secret"))
+		o->locked_memory = SECMEM_ONLY_MEMFD_SECRET;
+	else if (!strcmp(value, "mlock"))
+		o->locked_memory = SECMEM_ONLY_MLOCK;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int set_audit_keep_days(struct options *o, const char *value)
+{
+	uint64_t days = 0;
+
+	if (size_parse(value, &days) || days > 36500)
+		return -EINVAL;
+	o->audit_keep_seconds = (int64_t)days * 86400;
+	o->audit_days_given = true;
+	return 0;
+}
+
+static int set_audit_segment(struct options *o, const char *value)
+{
 	uint64_t size = 0;
 
-#define IS(name) (n == strlen(name) && !strncmp(word, name, n))
+	if (size_parse(value, &size) || size < 65536)
+		return -EINVAL;
+	o->audit_segment_size = size;
+	return 0;
+}
+
+static int set_audit_keep(struct options *o, const char *value) { return size_parse(value, &o->audit_keep_bytes); }
+
+static int set_watchdog(struct options *o, const char *value)
+{
+	uint64_t seconds = 0;
+
+	if (size_parse(value, &seconds) || seconds > 3600)
+		return -EINVAL;
+	o->watchdog = (uint32_t)seconds;
+	return 0;
+}
+
+static int set_cipher_cache(struct options *o, const char *value)
+{
+	uint64_t size = 0;
+
+	if (size_parse(value, &size))
+		return -EINVAL;
+	o->cipher_cache = (size_t)size;
+	return 0;
+}
+
+static int set_plain_pool(struct options *o, const char *value)
+{
+	uint64_t size = 0;
+
+	if (size_parse(value, &size) || size < 8u << 20)
+		return -EINVAL;
+	o->plain_pool = (size_t)size;
+	return 0;
+}
+
+static int set_max_read(struct options *o, const char *value)
+{
+	uint64_t size = 0;
+
+	if (size_parse(value, &size) || size < MAX_READ_LEAST || size > MAX_READ_MOST || size % 4096)
+		return -EINVAL;
+	o->max_read = (uint32_t)size;
+	return 0;
+}
+
+#define FLAG(name)                                                 \
+	{                                                          \
+#name, false, NULL, offsetof(struct options, name) \
+	}
+
+static const struct {
+	const char *name;
+	bool has_value;
+	int (*set)(struct options *o, const char *value); /* NULL: a bool, which lies there: */
+	size_t flag;
+} known[] = {
+	{ "ro", false, set_ro, 0 },
+	{ "rw", false, set_rw, 0 },
+	FLAG(remount),
+	FLAG(nopagecache),
+	FLAG(ino32),
+	FLAG(takeover),
+	FLAG(require_sandbox),
+	FLAG(noresend),
+	{ "users", true, set_users, 0 },
+	{ "kek", true, set_kek, 0 },
+	{ "audit_durability", true, set_audit_durability, 0 },
+	{ "audit_keep", true, set_audit_keep, 0 },
+	{ "audit_keep_days", true, set_audit_keep_days, 0 },
+	{ "audit_segment", true, set_audit_segment, 0 },
+	{ "locked_memory", true, set_locked_memory, 0 },
+	{ "watchdog", true, set_watchdog, 0 },
+	{ "cipher_cache", true, set_cipher_cache, 0 },
+	{ "plain_pool", true, set_plain_pool, 0 },
+	{ "max_read", true, set_max_read, 0 },
+};
+
+static int set_option(struct options *o, const char *word)
+{
+	const size_t n = strcspn(word, "=");
+	const bool has_value = word[n] == '=';
+
 	if (!*word || is_mount_word(word))
 		return 0;
 	const int label = set_label(o, word);
 	if (label <= 0)
 		return label;
-	if ((IS("ro") || IS("rw")) && !eq) {
-		o->read_only = word[1] == 'o';
-	} else if (IS("remount") && !eq) {
-		o->remount = true;
-	} else if (IS("nopagecache") && !eq) {
-		o->nopagecache = true;
-	} else if (IS("ino32") && !eq) {
-		o->ino32 = true;
-	} else if (IS("takeover") && !eq) {
-		o->takeover = true;
-	} else if (IS("require_sandbox") && !eq) {
-		o->require_sandbox = true;
-	} else if (IS("noresend") && !eq) {
-		o->noresend = true;
-	} else if (IS("users")) {
-		if (!is_user_name(value))
-			return -EINVAL;
-		snprintf(o->users, sizeof o->users, "%s", value);
-	} else if (IS("kek")) {
-		if (!is_key_place(value))
-			return -EINVAL;
-		snprintf(o->kek, sizeof o->kek, "%s", value);
-	} else if (IS("audit_durability")) {
-		if (!strcmp(value, "fdatasync"))
-			o->durability = AUDIT_DURABILITY_FDATASYNC;
-		else if (!strcmp(value, "process"))
-			o->durability = AUDIT_DURABILITY_PROCESS;
-		else
-			return -EINVAL;
-	} else if (IS("locked_memory")) {
-		if (!strcmp(value, "memfd_secret"))
-			o->locked_memory = SECMEM_ONLY_MEMFD_SECRET;
-		else if (!strcmp(value, "mlock"))
-			o->locked_memory = SECMEM_ONLY_MLOCK;
-		else
-			return -EINVAL;
-	} else if (IS("audit_keep_days")) {
-		if (size_parse(value, &size) || size > 36500)
-			return -EINVAL;
-		o->audit_keep_seconds = (int64_t)size * 86400;
-		o->audit_days_given = true;
-	} else if (IS("watchdog")) {
-		if (size_parse(value, &size) || size > 3600)
-			return -EINVAL;
-		o->watchdog = (uint32_t)size;
-	} else if (size_parse(value, &size)) {
-		return -EINVAL;
-	} else if (IS("audit_segment")) {
-		if (size < 65536)
-			return -EINVAL;
-		o->audit_segment_size = size;
-	} else if (IS("audit_keep")) {
-		o->audit_keep_bytes = size;
-	} else if (IS("cipher_cache")) {
-		o->cipher_cache = (size_t)size;
-	} else if (IS("max_read")) {
-		if (size < MAX_READ_LEAST || size > MAX_READ_MOST || size % 4096)
-			return -EINVAL;
-		o->max_read = (uint32_t)size;
-	} else if (IS("plain_pool")) {
-		if (size < 8u << 20)
-			return -EINVAL;
-		o->plain_pool = (size_t)size;
-	} else {
-		return -EINVAL;
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		if (n != strlen(known[i].name) || strncmp(word, known[i].name, n) || has_value > known[i].has_value)
+			continue;
+		if (known[i].set)
+			return known[i].set(o, has_value ? word + n + 1 : "");
+		*(bool *)((char *)o + known[i].flag) = true;
+		return 0;
 	}
-#undef IS
-	return 0;
+	return -EINVAL;
 }
 
 /* Up to the next comma that is not quoted. NULL: there is none left. */
@@ -298,6 +386,25 @@ static bool called_by_mount(const char *name)
 	return name && !strcmp(slash ? slash + 1 : name, "mount.fuse.coffer");
 }
 
+static int set_paths(struct options *o, const char *const *paths, size_t n, char *why, size_t why_len)
+{
+	if (n != 2) {
+		snprintf(why, why_len, "STORE and MOUNTPOINT are wanted; see cofferd --help");
+		return -EINVAL;
+	}
+	int r = absolute(strncmp(paths[0], "coffer:", 7) ? paths[0] : paths[0] + 7, o->store, "store", "coffer init",
+			 why, why_len);
+	if (!r && strlen(o->store) > STORE_PATH_MAX) {
+		snprintf(why, why_len,
+			 "the store's path is longer than the %d bytes that the kernel takes; serve it under a "
+			 "shorter one: mkdir /var/lib/coffer/NAME && mount --bind . /var/lib/coffer/NAME, in "
+			 "the store's directory",
+			 STORE_PATH_MAX);
+		r = -EINVAL;
+	}
+	return r ? r : absolute(paths[1], o->mount, "mount point", "mkdir", why, why_len);
+}
+
 int options_parse(int argc, char **argv, struct options *ret_options, char *why, size_t why_len)
 {
 	struct options o = { .audit_keep_bytes = (uint64_t)1 << 30,
@@ -342,26 +449,9 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *why,
 			return -EINVAL;
 		}
 	}
-	if (!o.help && !o.version) {
-		if (n_paths != 2) {
-			snprintf(why, why_len, "STORE and MOUNTPOINT are wanted; see cofferd --help");
-			return -EINVAL;
-		}
-		r = absolute(strncmp(paths[0], "coffer:", 7) ? paths[0] : paths[0] + 7, o.store, "store", "coffer init",
-			     why, why_len);
-		if (!r && strlen(o.store) > STORE_PATH_MAX) {
-			snprintf(why, why_len,
-				 "the store's path is longer than the %d bytes that the kernel takes; serve it under a "
-				 "shorter one: mkdir /var/lib/coffer/NAME && mount --bind . /var/lib/coffer/NAME, in "
-				 "the store's directory",
-				 STORE_PATH_MAX);
-			r = -EINVAL;
-		}
-		if (!r)
-			r = absolute(paths[1], o.mount, "mount point", "mkdir", why, why_len);
-		if (r)
-			return r;
-	}
+	r = o.help || o.version ? 0 : set_paths(&o, paths, n_paths, why, why_len);
+	if (r)
+		return r;
 	if (o.audit_keep_bytes == 0 && !o.audit_days_given) /* everything is kept: an age alone would be a bound */
 		o.audit_keep_seconds = 0;
 	*ret_options = o;

@@ -265,93 +265,132 @@ static bool serves_opened(struct vault *v, const struct handle *h)
 	return same;
 }
 
-int staging_commit(struct vault *v, const struct call *call, uint64_t fh, uint64_t unique, bool resent, bool ring)
-{
-	static const struct version_attributes plain_attributes = { .not_before = INT64_MIN, .expires = INT64_MAX };
-	struct handle *h = writable(v, fh);
-	struct stage_info info;
-	int r;
+/* A stage on its way to a version. */
+struct commit {
+	const struct call *call; /* who asks; NULL: nobody, at RELEASE */
+	struct handle *h;
+	uint64_t fh;
+	bool joins;           /* its bytes go behind what is served */
+	struct call by;       /* whom the record names */
+	struct identity gone; /* of an opener of whom only the handle tells any more */
+	struct verdict j;
+};
 
-	if (!h)
-		return -EBADF;
-	if (!h->stage)
-		return 0;
-	r = store_stage_stat(v->store, h->stage, &info);
-	if (r || !info.dirty)
+/* Is there something to make a version of? 1; 0; or negative errno. */
+static int look_at_stage(struct vault *v, const struct handle *h, struct stage_info *ret_info)
+{
+	const int r = store_stage_stat(v->store, h->stage, ret_info);
+
+	if (r || !ret_info->dirty)
 		return r == -ENOENT ? 0 : r;
 	if (h->of.value.marks & STALE)
 		return -ESTALE;
 	if (h->of.value.marks & (TOO_BIG | SPOILED))
 		return h->of.value.marks & TOO_BIG ? -EFBIG : -EIO;
-	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE, which may have
-	 * one of its own */
-	if (!unique)
-		unique = info.unique + (UINT64_C(1) << AUDIT_PART_SHIFT);
+	return 1;
+}
 
-	const bool joins = info.manner == STAGE_TAIL || info.manner == STAGE_APPENDS;
-	struct verdict j = { .secret = h->secret };
-	/* who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what
-	 * stands in the handle is left of him */
-	struct identity gone = { .audit = { .neighbour = neighbours_guess(callers_neighbours(v->callers), h->uid),
-					    .uid = h->uid,
-					    .gid = h->gid,
-					    .pid = h->tgid,
-					    .loginuid = -1 } };
-	struct identity *actor = call ? call->who : v->openers[(uint32_t)fh];
+/* Who acts, for the record: at RELEASE, and at a FLUSH, the opener; after another worker took over only what stands in
+ * the handle is left of it. */
+static void name_actor(struct vault *v, struct commit *c, uint64_t unique, bool resent)
+{
+	struct identity *actor = c->call ? c->call->who : v->openers[(uint32_t)c->fh];
+
+	c->gone.audit = (struct audit_caller){ .neighbour = neighbours_guess(callers_neighbours(v->callers), c->h->uid),
+					       .uid = c->h->uid,
+					       .gid = c->h->gid,
+					       .pid = c->h->tgid,
+					       .loginuid = -1 };
 	if (!actor) {
-		actor = &gone;
-		audit_caller_render(&gone.audit);
+		actor = &c->gone;
+		audit_caller_render(&c->gone.audit);
 	}
-	const struct call by = {
-		.who = actor, .unique = unique, .resent = resent, .began = call ? call->began : clock_wall()
+	c->by = (struct call){
+		.who = actor, .unique = unique, .resent = resent, .began = c->call ? c->call->began : clock_wall()
 	};
-	judge_commit(v, call, h, fh, joins, &j);
-	if (j.error) {
-		vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL);
-		return -j.error;
-	}
-	r = store_begin(v->store);
+}
+
+/* r is what became of it; negative. */
+static int record_failure(struct vault *v, struct commit *c, const struct call *by, int r)
+{
+	c->j.error = -r;
+	vault_record(v, by, AUDIT_SECRET_SET, &c->j, NULL);
+	return r;
+}
+
+static int note_stale(struct commit *c)
+{
+	c->h->of.value.marks |= STALE;
+	log_caused(LOG_WARNING,
+		   "what uid %u changed in a copy of version %u of %s is not kept: another version is served by now",
+		   c->h->uid, handle_shown(c->h).version, c->j.name);
+	return -ESTALE;
+}
+
+/* In the transaction. 0: the version is made and recorded; -EALREADY: there is nothing to make. */
+static int make_version(struct vault *v, struct commit *c)
+{
+	static const struct version_attributes plain_attributes = { .not_before = INT64_MIN, .expires = INT64_MAX };
+
+	/* what was allowed before the wait for the transaction may have been revoked by the one before */
+	judge_commit(v, c->call, c->h, c->fh, c->joins, &c->j);
+	if (c->j.error)
+		return -c->j.error;
+	if ((c->h->of.value.marks & EMPTY) && !serves_opened(v, c->h))
+		return -EALREADY;
+	/* -EALREADY: the worker before us did it */
+	const int r = store_stage_commit(v->store, c->h->stage, c->h->secret, &plain_attributes, &c->j.version);
+	return r == -ESTALE ? note_stale(c) : r;
+}
+
+static int commit(struct vault *v, struct commit *c)
+{
+	int r = store_begin(v->store);
+
 	if (r)
 		return r;
-	/* what was allowed before the wait for the transaction may have been revoked by the one before */
-	judge_commit(v, call, h, fh, joins, &j);
-	if (j.error) {
-		store_rollback(v->store);
-		vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL);
-		return -j.error;
-	}
-	if ((h->of.value.marks & EMPTY) && !serves_opened(v, h)) {
-		store_rollback(v->store);
-		return 0;
-	}
-	r = store_stage_commit(v->store, h->stage, h->secret, &plain_attributes, &j.version);
+	r = make_version(v, c);
 	if (r) {
 		store_rollback(v->store);
-		if (r == -EALREADY) /* the worker before us did it */
-			return 0;
-		if (r == -ESTALE) {
-			h->of.value.marks |= STALE;
-			log_caused(LOG_WARNING,
-				   "what uid %u changed in a copy of version %u of %s is not kept: another version is "
-				   "served by now",
-				   h->uid, handle_shown(h).version, j.name);
-		}
-		j.error = -r;
-		vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL);
-		return r;
+		return r == -EALREADY ? 0 : record_failure(v, c, &c->by, r);
 	}
-	if (vault_record(v, &by, AUDIT_SECRET_SET, &j, NULL)) {
+	if (vault_record(v, &c->by, AUDIT_SECRET_SET, &c->j, NULL)) {
 		store_rollback(v->store);
 		return -EIO;
 	}
 	r = vault_commit(v);
-	if (r) {
-		j.error = -r;
-		vault_record(v, &(struct call){ .who = actor, .began = by.began }, AUDIT_SECRET_SET, &j, NULL);
+	if (r) /* a record of its own, beside the one that promised it */
+		return record_failure(v, c, &(struct call){ .who = c->by.who, .began = c->by.began }, r);
+	return 1;
+}
+
+int staging_commit(struct vault *v, const struct call *call, uint64_t fh, uint64_t unique, bool resent, bool ring)
+{
+	struct handle *h = writable(v, fh);
+	struct stage_info info;
+
+	if (!h)
+		return -EBADF;
+	int r = h->stage ? look_at_stage(v, h, &info) : 0;
+	if (r <= 0)
 		return r;
-	}
-	vault_changed(v, ring ? RINGS_ALL : RINGS_MARKER);
-	return 0;
+	/* a RELEASE, which does not come again: whoever finishes it knows the record by the last WRITE, which may have
+	 * one of its own */
+	if (!unique)
+		unique = info.unique + (UINT64_C(1) << AUDIT_PART_SHIFT);
+	struct commit c = { .call = call,
+			    .h = h,
+			    .fh = fh,
+			    .joins = info.manner == STAGE_TAIL || info.manner == STAGE_APPENDS,
+			    .j = { .secret = h->secret } };
+	name_actor(v, &c, unique, resent);
+	judge_commit(v, call, h, fh, c.joins, &c.j);
+	if (c.j.error)
+		return record_failure(v, &c, &c.by, -c.j.error);
+	r = commit(v, &c);
+	if (r > 0)
+		vault_changed(v, ring ? RINGS_ALL : RINGS_MARKER);
+	return r > 0 ? 0 : r;
 }
 
 /* ---- emptying: opened with O_TRUNC, and never written ---- */

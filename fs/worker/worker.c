@@ -240,6 +240,33 @@ static void take_over_stages(struct vault *v)
 		staging_recover(v);
 }
 
+/* What the operations of ctl work on, and what they ask back. */
+static void set_ctl(struct worker *w)
+{
+	struct vault *v = &w->vault;
+
+	v->ctl = (struct ctl_env){
+		.store = v->store,
+		.audit = v->audit,
+		.keys = v->keys,
+		.shared = v->shared,
+		.vault = w->conf.name,
+		.handles = v->handles,
+		.callers = v->callers,
+		.backups = v->backups,
+		.cell = sandbox_state(),
+		.proc_fd = role_fd(w->args, "proc"),
+		.commit = ctl_commit,
+		.changed = ctl_changed,
+		.found = ctl_found,
+		.seal = ctl_seal,
+		.program_user = ctl_program_user,
+		.program_check = ctl_program_check,
+		.program_value = ctl_program_value,
+		.arg = w,
+	};
+}
+
 /* From here on this is the one worker that acts. Callers wait: nothing in here takes longer with more secrets. */
 static int activate(struct worker *w)
 {
@@ -261,26 +288,7 @@ static int activate(struct worker *w)
 	r = temps_new(&v->shared->temps, v->handles, &v->temps);
 	if (r)
 		return worker_fatal(w, 1, "temporary files: %s", strerror(-r));
-	v->ctl = (struct ctl_env){
-		.store = v->store,
-		.audit = v->audit,
-		.keys = v->keys,
-		.shared = v->shared,
-		.vault = w->conf.name,
-		.handles = v->handles,
-		.callers = v->callers,
-		.backups = v->backups,
-		.cell = sandbox_state(),
-		.proc_fd = role_fd(w->args, "proc"),
-		.commit = ctl_commit,
-		.changed = ctl_changed,
-		.found = ctl_found,
-		.seal = ctl_seal,
-		.program_user = ctl_program_user,
-		.program_check = ctl_program_check,
-		.program_value = ctl_program_value,
-		.arg = w,
-	};
+	set_ctl(w);
 	vault_take_over(v);
 	take_over_stages(v);
 	r = drops_new(v->fuse_fd, v->handles, &v->drops);
