@@ -5,30 +5,23 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/caller/findings.h"
 #include "fs/common/clock.h"
 #include "fs/caller/resolver.h"
 #include "fs/common/shares.h"
-#include "store/crypto/aead.h"
 
 #define NS_PER_MS INT64_C(1000000)
 
 #define CACHE_SETS 128u /* times CACHE_WAYS: how many pidfds are held at most */
 #define CACHE_WAYS 4u
 
-#define STATUS_FIRST      4096u
-#define STATUS_MAX        (1u << 20) /* 65536 groups of up to ten digits */
-#define CGROUP_MAX        16384u
-#define UNIT_MAX          256
 #define RESOLVER_PAUSE_MS 10 /* before a question is put again to a resolver that is busy */
-#define CONTAINER_MAX     288
-#define MAP_MAX           64 /* of the initial user namespace: one line of three numbers */
 
 /* pidfd_open(2): PIDFD_THREAD (Linux 6.9) is O_EXCL; older headers do not have the word. */
 #define PIDFD_OF_THREAD ((unsigned)O_EXCL)
@@ -60,157 +53,6 @@ struct callers {
 	_Atomic uint32_t sweep;
 	struct set sets[CACHE_SETS];
 };
-
-/* ---- identities ---- */
-
-struct identity *identity_ref(struct identity *i)
-{
-	atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
-	return i;
-}
-
-void identity_unref(struct identity *i)
-{
-	if (i && atomic_fetch_sub_explicit(&i->refs, 1, memory_order_acq_rel) == 1)
-		free(i);
-}
-
-/* What was found out of a thread, before it becomes an identity. */
-struct findings {
-	uint32_t uid, gid;
-	pid_t tid;
-	struct proc_status status; /* groups owned */
-	int64_t loginuid;
-	bool cgroup_known, answered, full, host;
-	char unit[UNIT_MAX], container[CONTAINER_MAX];
-	struct resolver_answer answer;
-	uint64_t neighbour;
-	uint32_t owner;
-	enum policy_account account;
-	uint32_t *account_groups; /* owned */
-	size_t n_account_groups;
-};
-
-static char *append(char **at, const char *text)
-{
-	size_t n = strlen(text) + 1;
-	char *copy;
-
-	if (n == 1)
-		return NULL;
-	copy = memcpy(*at, text, n);
-	*at += n;
-	return copy;
-}
-
-/* One block: the struct, the groups, the strings. */
-static struct identity *identity_new(const struct findings *f)
-{
-	const struct proc_status *s = &f->status;
-	const char *strings[] = { s->comm, f->answer.exe, f->unit, f->container };
-	size_t size = sizeof(struct identity) + (s->n_groups + f->n_account_groups) * sizeof(uint32_t);
-	struct identity *i;
-
-	for (size_t k = 0; k < sizeof(strings) / sizeof(strings[0]); k++)
-		size += strlen(strings[k]) + 1;
-	i = calloc(1, size);
-	if (!i)
-		return NULL;
-	uint32_t *groups = (uint32_t *)(i + 1);
-	uint32_t *account_groups = groups + s->n_groups;
-	char *at = (char *)(account_groups + f->n_account_groups);
-	if (s->n_groups > 0)
-		memcpy(groups, s->groups, s->n_groups * sizeof(*groups));
-	if (f->n_account_groups > 0)
-		memcpy(account_groups, f->account_groups, f->n_account_groups * sizeof(*account_groups));
-	atomic_init(&i->refs, 1);
-	i->uid = f->uid;
-	i->gid = f->gid;
-	i->tid = f->tid;
-	i->tgid = s->tgid ? s->tgid : f->tid;
-	i->start_time = f->answer.start_time;
-	i->user_ns = f->answer.user_ns;
-	i->pid_ns = f->answer.pid_ns;
-	i->mnt_ns = f->answer.mnt_ns;
-	i->host = f->host;
-	i->neighbour = f->neighbour;
-	i->owner = f->owner;
-	i->full = f->full;
-	i->policy = (struct policy_caller){ .uid = f->uid,
-					    .gid = f->gid,
-					    .groups = groups,
-					    .n_groups = s->n_groups,
-					    .host = f->host,
-					    .account = f->account,
-					    .owner = f->owner,
-					    .account_groups = account_groups,
-					    .n_account_groups = f->n_account_groups };
-	i->audit.uid = f->uid;
-	i->audit.gid = f->gid;
-	i->audit.pid = i->tgid;
-	i->audit.loginuid = f->loginuid;
-	i->audit.has_owner = f->owner != f->uid && f->owner != OWNER_UNKNOWN;
-	i->audit.owner = f->owner;
-	i->audit.neighbour = f->neighbour;
-	i->audit.comm = append(&at, s->comm);
-	i->audit.exe = append(&at, f->answer.exe);
-	i->audit.unit = append(&at, f->unit);
-	i->audit.container = append(&at, f->container);
-	i->audit.groups_known = true;
-	i->audit.groups = groups;
-	i->audit.n_groups = s->n_groups;
-	audit_caller_render(&i->audit);
-	return i;
-}
-
-/* The digest of an identity is the first 16 bytes of SHA-256 over
- *
- *   "coffer identity 2" NUL | uid u32 | gid u32 | host u32 | owner u32 | number of groups u32 | groups u32… | user_ns
- *   u64 | pid_ns u64 | mnt_ns u64 | unit NUL | container NUL
- *
- * with integers as they lie in memory (a digest never leaves the machine) and groups sorted without duplicates. Neither
- * string can hold a NUL, and every count stands before what it counts: no two identities have one encoding. */
-static int identity_digest(struct identity *i, const struct findings *f)
-{
-	static const char label[] = "coffer identity 2";
-	uint32_t head[5] = { i->uid, i->gid, i->host, i->owner, (uint32_t)i->policy.n_groups };
-	uint64_t ns[3] = { i->user_ns, i->pid_ns, i->mnt_ns };
-	struct bytes parts[] = {
-		{ label, sizeof(label) },
-		{ head, sizeof(head) },
-		{ i->policy.groups, i->policy.n_groups * sizeof(uint32_t) },
-		{ ns, sizeof(ns) },
-		{ f->unit, strlen(f->unit) + 1 },
-		{ f->container, strlen(f->container) + 1 },
-	};
-	uint8_t digest[DIGEST_LEN];
-	int r;
-
-	r = sha256(parts, sizeof(parts) / sizeof(parts[0]), digest);
-	if (r == 0)
-		memcpy(i->digest, digest, sizeof(i->digest));
-	return r;
-}
-
-/* What the log may fold is of one process with one identity: the first bytes of SHA-256 over digest | tgid | start time
- * | executable. Of a process that nobody could look at nothing is folded. */
-static int identity_origin(struct identity *i)
-{
-	const char *exe = i->audit.exe ? i->audit.exe : "";
-	const int64_t tgid = i->tgid;
-	const struct bytes parts[] = { { i->digest, sizeof(i->digest) },
-				       { &tgid, sizeof(tgid) },
-				       { &i->start_time, sizeof(i->start_time) },
-				       { exe, strlen(exe) } };
-	uint8_t digest[DIGEST_LEN];
-
-	if (!i->full || !i->start_time)
-		return 0;
-	int r = sha256(parts, sizeof(parts) / sizeof(parts[0]), digest);
-	if (r == 0)
-		memcpy(i->audit.origin, digest, sizeof(i->audit.origin));
-	return r;
-}
 
 /* ---- the cache ---- */
 
@@ -323,151 +165,20 @@ static int thread_pidfd(const struct callers *c, pid_t tid)
 	return (int)syscall(SYS_pidfd_open, tid, c->pidfd_thread ? PIDFD_OF_THREAD : 0u);
 }
 
-/* ---- reading /proc ---- */
-
-/* Reads a file to its end into a growing block, at most max bytes. 0 and a block to free, or negative errno. */
-static int read_all(int dir_fd, const char *name, size_t max, char **ret_text, size_t *ret_len)
-{
-	size_t len = 0, size = STATUS_FIRST;
-	char *text = NULL;
-	ssize_t n = -1;
-	int r = -ENOMEM, fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	text = malloc(size);
-	while (text && n != 0) {
-		if (len == size) {
-			char *more = size < max ? realloc(text, size * 2) : NULL;
-			if (!more) {
-				r = size < max ? -ENOMEM : -EFBIG;
-				goto out;
-			}
-			text = more;
-			size *= 2;
-		}
-		n = read(fd, text + len, size - len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			r = -errno;
-			goto out;
-		}
-		len += (size_t)n;
-	}
-	if (!text)
-		goto out;
-	*ret_text = text;
-	*ret_len = len;
-	text = NULL;
-	r = 0;
-out:
-	free(text);
-	close(fd);
-	return r;
-}
-
-static int read_status(int thread_fd, struct proc_status *ret_status)
-{
-	char *text;
-	size_t len;
-	int r = read_all(thread_fd, "status", STATUS_MAX, &text, &len);
-
-	if (r < 0)
-		return r;
-	r = proc_status_parse(text, len, ret_status);
-	free(text);
-	return r;
-}
-
-static void read_cgroup(int thread_fd, struct findings *f)
-{
-	char *text;
-	size_t len;
-	int r = read_all(thread_fd, "cgroup", CGROUP_MAX, &text, &len);
-
-	/* ENOENT: a kernel without cgroups, and so without containers by that sign */
-	f->cgroup_known = r == 0 || r == -ENOENT;
-	if (r < 0)
-		return;
-	proc_cgroup_parse(text, len, f->unit, sizeof(f->unit), f->container, sizeof(f->container));
-	free(text);
-}
-
-static int64_t read_loginuid(int thread_fd)
-{
-	char text[16] = "", *end;
-	int fd = openat(thread_fd, "loginuid", O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-	unsigned long uid;
-
-	if (fd < 0)
-		return -1;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return -1;
-	uid = strtoul(text, &end, 10);
-	return end == text || uid >= UINT32_MAX ? -1 : (int64_t)uid;
-}
-
-/* False: it could not be read, or is longer than the initial one's ever is. */
-static bool read_map(int thread_fd, char ret[MAP_MAX])
-{
-	int fd = openat(thread_fd, "uid_map", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, ret, MAP_MAX);
-
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0 || n == MAP_MAX)
-		return false;
-	ret[n] = '\0';
-	return true;
-}
-
-static int open_thread(const struct callers *c, pid_t tid)
-{
-	char path[16];
-
-	(void)snprintf(path, sizeof(path), "%d", tid);
-	return openat(c->proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
+/* ---- resolving ---- */
 
 /* A user namespace shows in a thread's map of uids, which anybody may read: in the same one the map looks as our own
  * does. It tells less than the resolver does, but it tells when that is silent. */
 static bool in_our_user_namespace(const struct callers *c, pid_t tid)
 {
 	char map[MAP_MAX];
-	int fd = open_thread(c, tid);
-	const bool same = fd >= 0 && c->initial_map[0] && read_map(fd, map) && !strcmp(map, c->initial_map);
+	int fd = findings_open_thread(c->proc_fd, tid);
+	const bool same = fd >= 0 && c->initial_map[0] && findings_read_map(fd, map) && !strcmp(map, c->initial_map);
 
 	if (fd >= 0)
 		close(fd);
 	return same;
 }
-
-static int compare_groups(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* The kernel gives them sorted, but may give one twice. */
-static void sort_groups(struct proc_status *s)
-{
-	uint32_t n = 0;
-
-	if (s->n_groups == 0)
-		return;
-	qsort(s->groups, s->n_groups, sizeof(*s->groups), compare_groups);
-	for (uint32_t i = 1; i < s->n_groups; i++)
-		if (s->groups[i] != s->groups[n])
-			s->groups[++n] = s->groups[i];
-	s->n_groups = n + 1;
-}
-
-/* ---- resolving ---- */
 
 /* One question, until deadline. 0: the resolver has spoken; -EPIPE: there is none; else a later question may have
  * better luck. */
@@ -565,10 +276,10 @@ static const char *look(struct callers *c, struct findings *f)
 	const char *why = NULL;
 	int fd, r;
 
-	fd = open_thread(c, f->tid);
+	fd = findings_open_thread(c->proc_fd, f->tid);
 	if (fd < 0)
 		return errno == ENOENT ? "no such thread" : "thread unreadable";
-	r = read_status(fd, s);
+	r = findings_read_status(fd, s);
 	if (r < 0)
 		why = r == -EBADMSG || r == -EFBIG ? "status malformed"
 		      : r == -ENOMEM               ? "out of memory"
@@ -578,9 +289,9 @@ static const char *look(struct callers *c, struct findings *f)
 	else if (s->uid[3] != f->uid || s->gid[3] != f->gid)
 		why = "credentials differ";
 	if (!why) {
-		sort_groups(s);
-		read_cgroup(fd, f);
-		f->loginuid = read_loginuid(fd);
+		findings_sort_groups(s);
+		findings_read_cgroup(fd, f);
+		f->loginuid = findings_read_loginuid(fd);
 	}
 	close(fd);
 	return why;
@@ -672,11 +383,11 @@ int caller_resolve(struct callers *c, uint32_t uid, uint32_t gid, pid_t tid, str
 uint64_t caller_guess_root(struct callers *c, pid_t tid)
 {
 	struct findings f = { 0 };
-	const int fd = tid > 0 ? open_thread(c, tid) : -1;
+	const int fd = tid > 0 ? findings_open_thread(c->proc_fd, tid) : -1;
 
 	if (fd < 0)
 		return NEIGHBOUR_ROOT;
-	read_cgroup(fd, &f);
+	findings_read_cgroup(fd, &f);
 	close(fd);
 	return neighbour_of_cgroup(f.container, f.unit);
 }
@@ -688,10 +399,10 @@ int caller_tgid(struct callers *c, pid_t tid, pid_t *ret_tgid)
 
 	if (tid <= 0)
 		return -ESRCH;
-	fd = open_thread(c, tid);
+	fd = findings_open_thread(c->proc_fd, tid);
 	if (fd < 0)
 		return -ESRCH;
-	r = read_status(fd, &status);
+	r = findings_read_status(fd, &status);
 	close(fd);
 	if (r < 0)
 		return -ESRCH;
@@ -716,7 +427,7 @@ static void find_map(struct callers *c)
 {
 	int fd = openat(c->proc_fd, "self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0 || !read_map(fd, c->initial_map))
+	if (fd < 0 || !findings_read_map(fd, c->initial_map))
 		c->initial_map[0] = '\0';
 	if (fd >= 0)
 		close(fd);

@@ -58,8 +58,8 @@ struct ctl_op {
 
 /* The tables of the files that are named so; each ends with a NULL name. */
 extern const struct ctl_op ctl_look_ops[], ctl_secrets_ops[], ctl_set_ops[], ctl_holders_ops[], ctl_bindings_ops[],
-	ctl_can_i_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_history_ops[], ctl_backup_ops[],
-	ctl_restore_ops[];
+	ctl_can_i_ops[], ctl_blocks_ops[], ctl_vault_ops[], ctl_rotation_ops[], ctl_hooks_ops[], ctl_roles_ops[],
+	ctl_history_ops[], ctl_backup_ops[], ctl_restore_ops[];
 extern const struct ctl_op *const ctl_tables[]; /* all of these; ends with NULL */
 
 /* The request's fields, checked. Strings and json_t are borrowed from ctl.in. */

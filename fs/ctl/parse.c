@@ -5,7 +5,6 @@
 
 #include "fs/ctl/internal.h"
 #include "policy/policy.h"
-#include "policy/scope.h"
 #include "store/keys/envelope.h"
 #include "store/objects/stages.h"
 
@@ -146,9 +145,9 @@ bool ctl_may_stage(const struct ctl_env *env, const struct identity *who, const 
 }
 
 const struct ctl_op *const ctl_tables[] = {
-	ctl_look_ops,   ctl_secrets_ops, ctl_set_ops,   ctl_holders_ops,  ctl_bindings_ops,
-	ctl_can_i_ops,  ctl_blocks_ops,  ctl_vault_ops, ctl_rotation_ops, ctl_history_ops,
-	ctl_backup_ops, ctl_restore_ops, NULL,
+	ctl_look_ops,  ctl_secrets_ops, ctl_set_ops,    ctl_holders_ops,  ctl_bindings_ops,
+	ctl_can_i_ops, ctl_blocks_ops,  ctl_vault_ops,  ctl_rotation_ops, ctl_hooks_ops,
+	ctl_roles_ops, ctl_history_ops, ctl_backup_ops, ctl_restore_ops,  NULL,
 };
 
 static const struct ctl_op *find_op(const char *name)

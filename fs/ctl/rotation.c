@@ -1,11 +1,10 @@
-/* Requests about rotation policies and hooks, and rotation by hand. */
+/* Requests about rotation policies, and rotation by hand. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "fs/ctl/internal.h"
-#include "fs/helpers/runner.h"
+#include "fs/ctl/rule_fields.h"
 #include "store/crypto/generate.h"
 #include "store/crypto/secbuf.h"
 #include "store/lifecycle/events.h"
@@ -13,108 +12,13 @@
 #include "store/lifecycle/rules.h"
 #include "store/objects/rotate.h"
 
-#define TIMEOUT_DEFAULT  30  /* s */
-#define DEBOUNCE_DEFAULT 200 /* ms: what comes together is one run, and a service has a new value at once */
-
-/* ---- fields ---- */
-
-/* A span of time in a string field; absent: 0. */
-static int check_span(struct ctl *c, const char *field, int64_t least, int64_t *ret_ns)
-{
-	const char *text = ctl_string(c, field);
-	int64_t ns = 0;
-
-	if (text && (time_parse_span(text, &ns) < 0 || ns <= 0)) {
-		ctl_hint(c, "write a span such as 90d or 12w");
-		return ctl_fail(c, EINVAL, "%s: \"%.64s\" is not a span of time", field, text);
-	}
-	if (text && ns < least)
-		return ctl_fail(c, EINVAL, "%s: at least %d days", field, (int)(least / 86400 / 1000000000));
-	*ret_ns = ns;
-	return 0;
-}
-
-/* A whole number; absent: the default. */
-static int check_number(struct ctl *c, const char *field, json_int_t low, json_int_t high, uint32_t absent,
-			uint32_t *ret)
-{
-	const json_t *v = json_object_get(c->in, field);
-
-	if (v && (json_integer_value(v) < low || json_integer_value(v) > high))
-		return ctl_fail(c, EINVAL, "%s: %lld to %lld", field, (long long)low, (long long)high);
-	*ret = v ? (uint32_t)json_integer_value(v) : absent;
-	return 0;
-}
-
-/* A command: the whole path of a program, and words. */
-static int check_command(struct ctl *c, char ret_command[HOOK_COMMAND_MAX], uint32_t *ret_user, uint32_t *ret_timeout)
-{
-	const char *command = ctl_string(c, "command");
-	int r = check_number(c, "user", 0, UINT32_MAX - 1, HOOK_USER_ABSENT, ret_user);
-
-	if (r == 0 && *ret_user == HOOK_USER_NOBODY) {
-		ctl_hint(c, "leave user out: programs then run as a user of their own");
-		return ctl_fail(c, EINVAL, "user: %u is nobody, whose every process could take what the program prints",
-				*ret_user);
-	}
-	if (r == 0)
-		r = check_number(c, "timeout", 1, HOOK_TIMEOUT_MAX, TIMEOUT_DEFAULT, ret_timeout);
-	if (r < 0 || !command)
-		return r;
-	if (command[0] != '/') {
-		ctl_hint(c, "name the program by its whole path: /usr/bin/systemctl reload nginx");
-		return ctl_fail(c, EINVAL, "command: it does not begin with a path");
-	}
-	if (strlen(command) >= HOOK_COMMAND_MAX || !ctl_text_clean(command))
-		return ctl_fail(c, EINVAL, "command: at most %d bytes without control characters",
-				HOOK_COMMAND_MAX - 1);
-	if (runner_command_shellish(command)) {
-		ctl_hint(c, "quote it where a word has it; for what a shell does, name a script, or /bin/sh -c '…'");
-		return ctl_fail(c, EINVAL, "command: '%c' means something to a shell, and none reads this",
-				runner_command_shellish(command));
-	}
-	snprintf(ret_command, HOOK_COMMAND_MAX, "%s", command);
-	return 0;
-}
-
-static int find_program_user(struct ctl *c, uint32_t *user)
-{
-	char why[CTL_MESSAGE_MAX] = "";
-	int r = -ENOTSUP;
-
-	if (*user != HOOK_USER_ABSENT)
-		return 0;
-	if (c->env->program_user)
-		r = c->env->program_user(c->env->arg, user, why, sizeof why);
-	return r < 0 ? ctl_fail(c, r == -EPIPE ? ETIMEDOUT : -r, "user: %s", why[0] ? why : strerror(-r)) : 0;
-}
-
-/* What the runner would not run is no rule: said now, not at night. */
-static int check_allowed(struct ctl *c, const char *command, uint32_t *user)
-{
-	char why[CTL_MESSAGE_MAX] = "";
-	int r = find_program_user(c, user);
-
-	if (r < 0)
-		return r;
-	r = c->env->program_check ? c->env->program_check(c->env->arg, command, *user, why, sizeof why) : 0;
-	if (r == 0)
-		return 0;
-	if (r == -EPERM)
-		ctl_hint(c,
-			 "root adds the line \"%u %s\" to hooks.allow in the store's directory; coffer does it when "
-			 "root makes the rule",
-			 *user, command);
-	return ctl_fail(c, r == -EPIPE ? ETIMEDOUT : -r, "command: %s", why[0] ? why : strerror(-r));
-}
-
 /* ---- rotation-set ---- */
 
 static int check_rotation_generator(struct ctl *c, struct rotation *p)
 {
 	const char *generator = ctl_string(c, "generator");
 	struct generator g;
-	int r = check_command(c, p->command, &p->user, &p->timeout);
+	int r = rule_check_command(c, p->command, &p->user, &p->timeout);
 
 	if (r < 0)
 		return r;
@@ -142,9 +46,9 @@ static int check_rotation_set(struct ctl *c)
 
 	p->action = json_is_true(json_object_get(c->in, "notify")) ? ROTATION_NOTIFY : ROTATION_ROTATE;
 	p->created_by = c->who->uid;
-	if (r < 0 || (r = check_span(c, "every", ROTATION_LEAST_NS, &p->every)) < 0 ||
-	    (r = check_span(c, "before_expiry", ROTATION_LEAST_NS, &p->before)) < 0 ||
-	    (r = check_span(c, "expiry", EXPIRY_LEAST_NS, &p->expiry)) < 0)
+	if (r < 0 || (r = rule_check_span(c, "every", ROTATION_LEAST_NS, &p->every)) < 0 ||
+	    (r = rule_check_span(c, "before_expiry", ROTATION_LEAST_NS, &p->before)) < 0 ||
+	    (r = rule_check_span(c, "expiry", EXPIRY_LEAST_NS, &p->expiry)) < 0)
 		return r;
 	if (!p->every == !p->before)
 		return ctl_fail(c, EINVAL,
@@ -169,7 +73,8 @@ static int ask_rotation_set(struct ctl *c)
 
 static int load_rotation_set(struct ctl *c)
 {
-	return c->args.rotation.command[0] ? check_allowed(c, c->args.rotation.command, &c->args.rotation.user) : 0;
+	return c->args.rotation.command[0] ? rule_check_allowed(c, c->args.rotation.command, &c->args.rotation.user)
+					   : 0;
 }
 
 static void describe_rotation(const struct rotation *p, char *ret, size_t len)
@@ -215,47 +120,15 @@ static json_t *span_or_null(int64_t ns)
 	return json_string(text);
 }
 
-static json_t *text_or_null(const char *text) { return text[0] ? json_string(text) : json_null(); }
-
 static json_t *rotation_json(const struct rotation *p)
 {
 	return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "id", (json_int_t)p->id,
 			 "scope", p->scope, "action", p->action == ROTATION_NOTIFY ? "notify" : "rotate", "every",
 			 span_or_null(p->every), "before_expiry", span_or_null(p->before), "expiry",
-			 span_or_null(p->expiry), "generator", text_or_null(p->generator), "command",
-			 text_or_null(p->command), "user", p->command[0] ? json_integer(p->user) : json_null(),
-			 "timeout", p->command[0] ? json_integer(p->timeout) : json_null(), "created_by",
+			 span_or_null(p->expiry), "generator", rule_text(p->generator), "command",
+			 rule_text(p->command), "user", p->command[0] ? json_integer(p->user) : json_null(), "timeout",
+			 p->command[0] ? json_integer(p->timeout) : json_null(), "created_by",
 			 (json_int_t)p->created_by, "created", ctl_time(p->created));
-}
-
-/* All rules of one kind, copied so that no lock is held while JSON is made. */
-static struct rules copy_rules(struct ctl *c)
-{
-	const struct rules *all;
-	struct rules copy = { 0 };
-
-	store_rdlock(c->env->store);
-	all = store_rules(c->env->store);
-	copy.rotations = reallocarray(NULL, all->n_rotations + 1, sizeof *copy.rotations);
-	copy.hooks = reallocarray(NULL, all->n_hooks + 1, sizeof *copy.hooks);
-	if (copy.rotations && copy.hooks) {
-		copy.n_rotations = all->n_rotations;
-		copy.n_hooks = all->n_hooks;
-		if (all->n_rotations)
-			memcpy(copy.rotations, all->rotations, all->n_rotations * sizeof *copy.rotations);
-		if (all->n_hooks)
-			memcpy(copy.hooks, all->hooks, all->n_hooks * sizeof *copy.hooks);
-	} else {
-		c->short_of_memory = true;
-	}
-	store_unlock_tables(c->env->store);
-	return copy;
-}
-
-static void free_rules(struct rules *r)
-{
-	free(r->rotations);
-	free(r->hooks);
 }
 
 static int check_rotations(struct ctl *c)
@@ -272,7 +145,7 @@ static int ask_rotations(struct ctl *c)
 /* Of each policy whoever may list its whole scope is told; of a name's, whoever may list that. */
 static int run_rotations(struct ctl *c)
 {
-	struct rules rules = copy_rules(c);
+	struct rules rules = rules_copy(c);
 	const struct rotation *only = c->args.name ? rules_rotation(&rules, c->args.name) : NULL;
 	json_t *list = json_array();
 
@@ -284,7 +157,7 @@ static int run_rotations(struct ctl *c)
 			c->short_of_memory = true;
 	}
 	ctl_set(c, "rotations", list);
-	free_rules(&rules);
+	rules_copy_free(&rules);
 	return 0;
 }
 
@@ -416,130 +289,8 @@ static int run_rotate(struct ctl *c)
 	return 0;
 }
 
-/* ---- hooks ---- */
-
-static int check_hook_events(struct ctl *c, uint32_t *ret_events)
-{
-	const json_t *list = json_object_get(c->in, "events"), *name;
-	enum event_kind kind;
-	uint32_t events = 0;
-	size_t i;
-
-	json_array_foreach(list, i, name) {
-		if (!json_is_string(name) || event_parse(json_string_value(name), &kind) < 0 ||
-		    kind == EVENT_HOOK_FAILED) {
-			ctl_hint(c, "there are NewVersionCreated, NearExpiry, Expired, Deleted, Recovered, Purged, "
-				    "VersionDestroyed, BindingChanged, SelfGranted, RotationFailed and AuditTampered");
-			return ctl_fail(c, EINVAL, "events: \"%.64s\" is no event that a hook hears",
-					json_is_string(name) ? json_string_value(name) : "");
-		}
-		events |= EVENT_BIT(kind);
-	}
-	*ret_events = events ? events : EVENT_BIT(EVENT_NEW_VERSION);
-	return 0;
-}
-
-static int check_hook_add(struct ctl *c)
-{
-	struct hook *h = &c->args.hook;
-	int r;
-
-	if ((r = ctl_check_scope(c, "on", &c->args.scope)) < 0 || (r = check_hook_events(c, &h->events)) < 0 ||
-	    (r = check_command(c, h->command, &h->user, &h->timeout)) < 0 ||
-	    (r = check_number(c, "debounce_ms", 0, HOOK_DEBOUNCE_MAX, DEBOUNCE_DEFAULT, &h->debounce)) < 0)
-		return r;
-	h->created_by = c->who->uid;
-	snprintf(h->scope, sizeof h->scope, "%s", c->args.scope);
-	return 0;
-}
-
-static int ask_hook_change(struct ctl *c)
-{
-	c->secret = c->args.scope;
-	return ctl_ask(c, ACTION_VAULT_UPDATE, NULL);
-}
-
-static int load_hook_add(struct ctl *c) { return check_allowed(c, c->args.hook.command, &c->args.hook.user); }
-
-static int run_hook_add(struct ctl *c)
-{
-	const struct hook *h = &c->args.hook;
-	uint64_t id = 0;
-	int r = store_hook_add(c->env->store, h, &id);
-
-	if (r == -E2BIG)
-		return ctl_fail(c, ENOSPC, "there are %u hooks already", RULES_MAX);
-	if (r < 0)
-		return ctl_fail_store(c, r, "keep the hook");
-	snprintf(c->detail, sizeof c->detail, "hook %llu as uid %u: %.300s", (unsigned long long)id, h->user,
-		 h->command);
-	ctl_set(c, "hook", json_integer((json_int_t)id));
-	ctl_set(c, "scope", json_string(h->scope));
-	return 0;
-}
-
-static int ask_hooks(struct ctl *c) { return ctl_ask(c, ACTION_VAULT_STATUS, NULL); }
-
-static json_t *hook_json(struct ctl *c, const struct hook *h)
-{
-	struct hook_place place = { 0 };
-	json_t *events = json_array();
-
-	for (int i = 1; i < EVENT_KINDS; i++)
-		if ((h->events & EVENT_BIT(i)) &&
-		    json_array_append_new(events, json_string(event_name((enum event_kind)i))) < 0)
-			c->short_of_memory = true;
-	store_hook_place(c->env->store, h->id, &place);
-	return json_pack("{s:I, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "id", (json_int_t)h->id,
-			 "scope", h->scope, "events", events, "command", h->command, "user", (json_int_t)h->user,
-			 "debounce_ms", (json_int_t)h->debounce, "timeout", (json_int_t)h->timeout, "created_by",
-			 (json_int_t)h->created_by, "created", ctl_time(h->created), "delivered",
-			 (json_int_t)place.delivered, "attempts", (json_int_t)place.attempts, "failed",
-			 text_or_null(place.why), "retry", place.attempts ? ctl_time(place.retry) : json_null());
-}
-
-static int run_hooks(struct ctl *c)
-{
-	struct rules rules = copy_rules(c);
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < rules.n_hooks; i++)
-		if (json_array_append_new(list, hook_json(c, &rules.hooks[i])) < 0)
-			c->short_of_memory = true;
-	ctl_set(c, "hooks", list);
-	free_rules(&rules);
-	return 0;
-}
-
-static int check_hook_remove(struct ctl *c)
-{
-	json_int_t id = json_integer_value(json_object_get(c->in, "hook"));
-
-	if (id < 1)
-		return ctl_fail(c, EINVAL, "hook: the number of a hook is expected");
-	c->args.binding = (uint64_t)id;
-	return 0;
-}
-
-static int run_hook_remove(struct ctl *c)
-{
-	char command[256];
-	int r = store_hook_remove(c->env->store, c->args.binding);
-
-	if (r == -ENOENT) {
-		ctl_hint(c, "see: %s hook list", ctl_command(c, command, sizeof command));
-		return ctl_fail(c, ENOENT, "there is no hook %llu", (unsigned long long)c->args.binding);
-	}
-	if (r < 0)
-		return ctl_fail_store(c, r, "remove the hook");
-	snprintf(c->detail, sizeof c->detail, "hook %llu", (unsigned long long)c->args.binding);
-	ctl_set(c, "hook", json_integer((json_int_t)c->args.binding));
-	return 0;
-}
-
 /* ---- the table ---- */
 
-static const struct ctl_field none[] = { { 0 } };
 static const struct ctl_field rotation_set_fields[] = {
 	{ "on", CTL_STRING, true },
 	{ "every", CTL_STRING, false },
@@ -557,17 +308,6 @@ static const struct ctl_field scoped[] = { { "on", CTL_STRING, true }, { 0 } };
 static const struct ctl_field rotate_fields[] = { { "name", CTL_STRING, true },
 						  { "generator", CTL_STRING, false },
 						  { 0 } };
-static const struct ctl_field hook_add_fields[] = {
-	{ "on", CTL_STRING, true },
-	{ "events", CTL_ARRAY, false },
-	{ "command", CTL_STRING, true },
-	{ "user", CTL_INT, false },
-	{ "debounce_ms", CTL_INT, false },
-	{ "timeout", CTL_INT, false },
-	{ 0 },
-};
-static const struct ctl_field hook_remove_fields[] = { { "hook", CTL_INT, true }, { 0 } };
-
 const struct ctl_op ctl_rotation_ops[] = {
 	{ .name = "rotation-set",
 	  .operation = AUDIT_ROTATION_SET,
@@ -598,21 +338,5 @@ const struct ctl_op ctl_rotation_ops[] = {
 	  .ask = ask_rotate,
 	  .load = load_rotate,
 	  .run = run_rotate },
-	{ .name = "hook-add",
-	  .operation = AUDIT_HOOK_CREATE,
-	  .changes = true,
-	  .fields = hook_add_fields,
-	  .check = check_hook_add,
-	  .ask = ask_hook_change,
-	  .load = load_hook_add,
-	  .run = run_hook_add },
-	{ .name = "hooks", .operation = AUDIT_HOOK_LIST, .fields = none, .ask = ask_hooks, .run = run_hooks },
-	{ .name = "hook-remove",
-	  .operation = AUDIT_HOOK_DELETE,
-	  .changes = true,
-	  .fields = hook_remove_fields,
-	  .check = check_hook_remove,
-	  .ask = ask_hook_change,
-	  .run = run_hook_remove },
 	{ 0 },
 };

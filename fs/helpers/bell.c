@@ -15,54 +15,7 @@
 #include <unistd.h>
 
 #include "fs/common/clock.h"
-
-/* that something is to be done for, or that are held; beyond that messages stay in the sockets */
-#define PATHS        (BELL_HOLDS + 4096u)
-#define BUCKETS      4096u
-#define CLIENTS_MAX  16
-#define THREADS      64 /* so many paths can hang before others do … */
-#define THREADS_BUSY 2  /* … and so few are enough while nothing hangs */
-#define LEASES       32 /* threads that wait for a lease to go */
-#define STACK_SIZE   (256u * 1024)
-#define STALLED_MS   20 /* nothing was done for so long: one more thread */
-#define RETRY_MS     250
-#define LOOKS        20   /* so often is a file looked at, until the kernel knows of two links */
-#define SLOW_MS      1000 /* what waits longer is told of */
-#define QUIET_MS     2000 /* at the end: for what is under way */
-/* threads that wait for a directory, which anybody who lists it can hold; what is to be marked meanwhile is not */
-#define MARKS        16u
-#define MAKES        2048u /* names that wait to be made; further ones appear without an event */
-
-/* What is to be done for one path, and what is held of it. Of one path one thread does one thing at a time. */
-struct path {
-	struct path *next_in_bucket, *next; /* next: in the queue */
-	bool queued, busy;
-	bool touch, attrib, mark, touch_dir, remove, make, hold, let_go, look;
-	bool heard;                 /* of this touch a MODIFY was raised already */
-	int fd;                     /* held; -1: not */
-	uint64_t ino;               /* of what is held, or is to be */
-	int64_t since_ms, again_ms; /* when it was asked for; not to be tried before this */
-	char name[BELL_PATH_MAX];
-};
-
-struct bell {
-	int root_fd;
-	pthread_mutex_t lock;
-	pthread_cond_t work;
-	struct path *buckets[BUCKETS];
-	struct path *first, **last; /* the queue */
-	size_t n_paths, n_held;
-	size_t n_threads, n_idle, n_busy, n_leases, n_makes, n_marking;
-	bool making;       /* a thread is at a new name */
-	int64_t done_ms;   /* when the last act was */
-	int64_t paused_ms; /* nothing is held before this */
-	int client;        /* who gets the answers; -1: nobody yet */
-	struct bell_answer said;
-	sigset_t signals; /* blocked while the main thread waits */
-	bool ending;
-	size_t n_clients;
-	struct pollfd clients[CLIENTS_MAX]; /* fd -1: it has closed */
-};
+#include "fs/helpers/bell_internal.h"
 
 static volatile sig_atomic_t asked_to_let_go;
 
@@ -135,88 +88,6 @@ static void tell_state(struct bell *b)
 		return;
 	if (b->client >= 0 && send(b->client, &a, sizeof a, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof a)
 		b->said = a;
-}
-
-/* ---- paths ---- */
-
-static struct path **bucket_of(struct bell *b, const char *name)
-{
-	uint32_t h = 2166136261u;
-
-	for (; *name; name++)
-		h = (h ^ (uint8_t)*name) * 16777619u;
-	return &b->buckets[h % BUCKETS];
-}
-
-/* Made where there is none. NULL: memory is short. */
-static struct path *find_path(struct bell *b, const char *name)
-{
-	struct path **bucket = bucket_of(b, name), *p = *bucket;
-
-	while (p && strcmp(p->name, name) != 0)
-		p = p->next_in_bucket;
-	if (p)
-		return p;
-	p = calloc(1, sizeof *p);
-	if (!p)
-		return NULL;
-	p->fd = -1;
-	memcpy(p->name, name, strlen(name) + 1);
-	p->next_in_bucket = *bucket;
-	*bucket = p;
-	b->n_paths++;
-	return p;
-}
-
-static bool has_work(const struct path *p)
-{
-	return p->touch || p->attrib || p->mark || p->touch_dir || p->remove || p->make || p->hold || p->let_go ||
-	       p->look;
-}
-
-static void enqueue(struct bell *b, struct path *p)
-{
-	if (p->queued || p->busy) /* whoever is at it looks again */
-		return;
-	p->queued = true;
-	p->next = NULL;
-	*b->last = p;
-	b->last = &p->next;
-}
-
-/* Nothing is to be done for it, and nothing held. */
-static void forget(struct bell *b, struct path *p)
-{
-	struct path **link = bucket_of(b, p->name);
-
-	while (*link != p)
-		link = &(*link)->next_in_bucket;
-	*link = p->next_in_bucket;
-	b->n_paths--;
-	free(p);
-}
-
-/* Whoever lists the vault's directory can hold its lock: one thread hangs then, and not all. */
-static bool can_begin(const struct bell *b, const struct path *p, int64_t now)
-{
-	return p->again_ms <= now && !(p->make && b->making) && !(p->mark && b->n_marking >= MARKS);
-}
-
-/* The next that is due. NULL: none is. */
-static struct path *take(struct bell *b)
-{
-	const int64_t now = clock_ms();
-
-	for (struct path **link = &b->first, *p; (p = *link); link = &p->next) {
-		if (!can_begin(b, p, now))
-			continue;
-		*link = p->next;
-		if (b->last == &p->next)
-			b->last = link;
-		p->queued = false;
-		return p;
-	}
-	return NULL;
 }
 
 /* ---- the acts ---- */
@@ -424,10 +295,10 @@ static void end(struct bell *b, struct path *p, const struct act *a)
 		p->since_ms = clock_ms();
 		p->again_ms = 0;
 	}
-	if (has_work(p))
-		enqueue(b, p);
+	if (bell_path_has_work(p))
+		bell_path_enqueue(b, p);
 	else if (p->fd < 0)
-		forget(b, p);
+		bell_path_forget(b, p);
 }
 
 static void *serve(void *arg)
@@ -437,7 +308,7 @@ static void *serve(void *arg)
 
 	pthread_mutex_lock(&b->lock);
 	while (!b->ending) {
-		p = take(b);
+		p = bell_path_take(b);
 		if (!p) {
 			b->n_idle++;
 			pthread_cond_wait(&b->work, &b->lock);
@@ -462,7 +333,7 @@ static bool is_due(const struct bell *b)
 	const int64_t now = clock_ms();
 
 	for (const struct path *p = b->first; p; p = p->next)
-		if (can_begin(b, p, now))
+		if (bell_path_can_begin(b, p, now))
 			return true;
 	return false;
 }
@@ -508,14 +379,14 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 		return;
 	if ((m->action == BELL_MAKE && b->n_makes >= MAKES) || (m->action == BELL_MARK && b->n_marking >= MARKS))
 		return;
-	p = find_path(b, m->path);
+	p = bell_path_find(b, m->path);
 	if (!p)
 		return;
 	if (m->action == BELL_HOLD && p->fd >= 0 && !p->busy && !p->let_go && p->ino == m->ino) {
 		tell(b, BELL_HELD, m->ino, 0);
 		return;
 	}
-	if (!has_work(p) && !p->busy)
+	if (!bell_path_has_work(p) && !p->busy)
 		p->since_ms = clock_ms();
 	p->touch |= m->action == BELL_TOUCH;
 	p->attrib |= m->action == BELL_ATTRIB;
@@ -538,7 +409,7 @@ static void take_message(struct bell *b, const struct bell_message *m, int from)
 	}
 	if (p->again_ms && m->action == BELL_TOUCH) /* at once, for the MODIFY that it raises */
 		p->again_ms = 0;
-	enqueue(b, p);
+	bell_path_enqueue(b, p);
 }
 
 /* Takes up what one client has sent, as far as there is room. False: it has closed. */
@@ -567,7 +438,7 @@ static void let_go_of_all(struct bell *b)
 		for (struct path *p = b->buckets[i]; p; p = p->next_in_bucket)
 			if (p->fd >= 0) {
 				p->let_go = true;
-				enqueue(b, p);
+				bell_path_enqueue(b, p);
 			}
 	tell(b, BELL_LOST, 0, 0);
 }

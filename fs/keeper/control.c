@@ -1,6 +1,8 @@
 /* What workers say that changes whose turn it is. */
 #include "fs/common/clock.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
+#include "fs/keeper/turns.h"
 #include "fs/common/log.h"
 
 static void prepared(struct keeper *k, int seat)

@@ -3,7 +3,10 @@
 #include <unistd.h>
 
 #include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
+#include "fs/keeper/turns.h"
 #include "fs/common/log.h"
 
 /* a helper that cannot start ends sooner; one that was killed in service is waited for by callers */

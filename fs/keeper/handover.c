@@ -24,11 +24,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
 #include "fs/keeper/wire.h"
 #include "fs/common/log.h"
 

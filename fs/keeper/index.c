@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/fsuid.h>
 
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
 #include "store/keys/index.h"
 

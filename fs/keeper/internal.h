@@ -115,12 +115,12 @@ struct keeper {
 #define UNREAPABLE_MS    20
 #define START_TIMEOUT_MS 120000 /* a store of a million secrets is verified in this time, and more */
 
-/* ---- keeper_trouble.c ---- */
+/* ---- trouble.c ---- */
 
 /* What status shows and the log says: something is not as it should be, though the vault is served. */
 void keeper_trouble(struct keeper *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- keeper_memory.c: the memory that outlives a worker ---- */
+/* ---- memory.c: the memory that outlives a worker ---- */
 
 int memory_make(struct keeper *k);
 /* As new, for a new mount: what refers to requests, nodes and open files of the old one must not meet those of the new.
@@ -130,166 +130,5 @@ int memory_lock(struct keeper *k);
 /* Writes into the shared memory who the keeper is, its paths and options; before each worker starts and has its word,
  * for the one before it could have written there, too. */
 void memory_sign(struct keeper *k);
-
-/* ---- keeper_children.c: starting and stopping ---- */
-
-int children_make_channels(struct keeper *k);
-/* Starts what should run and does not. Returns how long until something is due (ms), -1: nothing is. */
-int children_start_due(struct keeper *k);
-int children_start_helper(struct keeper *k, enum helper which);
-int children_start_worker(struct keeper *k); /* in the seat that is free */
-void children_stop_helper(struct keeper *k, enum helper which);
-/* Asks the worker to end, then makes it. */
-void children_stop_worker(struct keeper *k, int seat, int64_t patience_ms);
-void children_await_rest(void); /* at the end: until they, too, have ended */
-
-/* ---- keeper_seats.c ---- */
-
-int seats_free(const struct keeper *k);  /* -1: none */
-void children_publish(struct keeper *k); /* the pids, for status */
-/* Who keeps the memory of the worker in the seat. It says so before it looks at anybody's data; still it can name
- * nobody but a child of ours that is nothing else. */
-void children_note_holder(struct keeper *k, int seat, pid_t pid);
-/* The worker that it was of has gone: its time begins. */
-void children_release(struct keeper *k, pid_t holder);
-/* whose time has come; returns how long until the next (ms), -1: there is none */
-int children_end_holders(struct keeper *k, bool all);
-void seats_holder_ended(struct keeper *k, pid_t pid);
-const char *children_role(enum helper which);
-/* Deaths in a row are answered with growing patience: 0, 50, 100, 200 … 5,000 ms. */
-void patience_lose(struct patience *p);
-void patience_win(struct patience *p);
-
-/* ---- keeper_ends.c ---- */
-
-void children_reap(struct keeper *k);
-/* What is left of the seat's process is not waited for; if it was active, the next one is. */
-void dying_leave_behind(struct keeper *k, int seat);
-
-/* ---- keeper_control.c: what changes whose turn it is ---- */
-
-void control_read(struct keeper *k, int seat);
-
-/* ---- keeper_words.c: what does not ---- */
-
-/* Hears one message of the seat's worker, and deals with it. True: *ret is for whoever decides whose turn it is. */
-bool words_hear(struct keeper *k, int seat, struct control_message *ret);
-/* Of one that has ended: why it could not serve. What else it had said is not heard: it stands ready for nothing any
- * more. */
-void control_last_words(struct keeper *k, int seat);
-
-/* ---- keeper_segments.c ---- */
-
-void segments_answer(struct keeper *k, int seat, const struct control_message *m);
-void segments_answer_retain(struct keeper *k, int seat, const struct control_message *m);
-/* A worker serves, and so has found where the log goes on. What is before that is not for one that is somebody else's
- * by now to cut, where the file system has no append-only attribute. */
-void control_close_segments(struct keeper *k);
-
-/* ---- keeper_takeover.c: who is active ---- */
-
-/* A standby stands ready, or the first worker. Makes it active if nobody is. */
-void takeover_prepared(struct keeper *k, int seat);
-/* SIGCHLD, which is about to say so, comes when the last of its threads has ended. */
-bool takeover_is_dead(const struct seat *s);
-/* The active worker can do nothing any more: its requests go to the next one. */
-void takeover_after_death(struct keeper *k);
-/* The active worker finishes what it is at and ends; the one in the seat, which stands ready, is active then. */
-void takeover_retire(struct keeper *k, int next, int64_t patience_ms);
-/* Another keeper's worker has ended, and ours stands ready. */
-void takeover_from_other(struct keeper *k);
-
-/* ---- keeper_state.c ---- */
-
-#define STATE_MAGIC 0x63666b31u
-#define STATE_FDS   (14 + 2 * HELPERS * SEATS)
-
-struct keeper_state {
-	uint32_t magic, size, shared_size;
-	uint32_t list; /* of system calls, that the process is under (sandbox_keeper_list) */
-	struct options options;
-	struct vaultconf conf;
-	struct keeper_users users;
-	struct mount_state mount;
-	char exe[PATH_MAX];
-	/* worker: a pidfd, in a hand-over */
-	int shared, fuse, proc, clone, dir, lock, audit_dir, audit_head, kek, unseal, asked, worker;
-	struct channel channels[HELPERS][SEATS];
-	struct child helpers[HELPERS];
-	struct seat seats[SEATS];
-	int active;
-	pid_t lingering;
-	uint32_t segment, closed;
-	bool resend;
-};
-size_t state_descriptors(struct keeper_state *s, int *ret[STATE_FDS]);
-void state_save(const struct keeper *k, struct keeper_state *ret);
-void state_strip(struct keeper_state *s);      /* takes out what is of this process alone */
-int state_check(const struct keeper_state *s); /* 0; -EPROTO: of another version */
-int state_restore(struct keeper *k, const struct keeper_state *s);
-int state_to_memfd(const struct keeper_state *s, int *ret_fd);
-int state_from_memfd(int fd, struct keeper_state *ret);
-
-/* ---- keeper_upgrade.c ---- */
-
-void upgrade_begin(struct keeper *k);              /* SIGHUP */
-void upgrade_prepared(struct keeper *k, int seat); /* its worker stands ready */
-void upgrade_served(struct keeper *k);             /* and serves. Does not return where all goes well */
-void upgrade_worker_died(struct keeper *k, int status);
-/* a worker ended before it served, after the old one was retired */
-void upgrade_not_served(struct keeper *k);
-void upgrade_abandon(struct keeper *k, const char *why); /* if one is under way: what ran before goes on */
-int upgrade_watch(struct keeper *k);                     /* as watch; -1: nothing is due */
-
-/* ---- keeper_wire.c ---- */
-
-/* Asks the keeper that holds this store's lock to give it up, if all that it serves is what is left of a mount that is
- * gone. True: it ends. */
-bool handover_yield(int store_dir);
-
-/* ---- keeper_handover.c ---- */
-
-int handover_listen(struct keeper *k);
-void handover_forget(struct keeper *k);
-void handover_accept(struct keeper *k);
-/* true: it has taken over, and this process has nothing left to do */
-bool handover_read(struct keeper *k);
-int handover_watch(struct keeper *k); /* as watch; -1: nothing is due */
-int handover_ask(struct keeper *k, char *why, size_t why_len);
-/* our worker stands ready; 0: the other keeper's has ended; -EBUSY: it keeps the mount */
-int handover_finish(struct keeper *k, char *why, size_t why_len);
-void handover_refuse(struct keeper *k, const char *why); /* whoever gets ready to take over must not */
-
-/* ---- keeper_kept.c: what the service manager keeps for the next keeper ---- */
-
-void kept_give(const struct keeper *k); /* the mount is there, or is another one now */
-void kept_forget(const struct keeper *k);
-bool kept_take(struct keeper *k); /* at the start: is there anything? */
-/* 0; -EPROTO: of another version; -EXDEV: another vault's; -EBADF, -ENOTCONN: not whole, or no mount any more */
-int kept_adopt(struct keeper *k);
-
-/* ---- keeper_watch.c ---- */
-
-/* Looks at all that runs, where it is time to. Returns how long until the next look (ms). */
-int watch(struct keeper *k);
-
-/* ---- keeper_proc.c: when one that was killed and cannot be reaped can do nothing any more ---- */
-
-/* Of one that was sent SIGKILL: nothing of it will run in user space again, for every thread has ended, or waits in the
- * kernel. */
-bool dying_cannot_act(pid_t pid);
-bool dying_is_killed(pid_t pid); /* by somebody, and its first thread waits in the kernel */
-char dying_letter(pid_t pid);    /* its state as in proc_pid_stat(5); '\0': it is gone */
-
-/* ---- keeper_index.c ---- */
-
-/* What one that acted, and is left behind, has locked of the database is free again for the next one. */
-void index_free(struct keeper *k);
-
-/* ---- keeper_leftovers.c ---- */
-
-void leftovers_note(struct keeper *k); /* writes down what runs */
-void leftovers_forget(struct keeper *k);
-void leftovers_end(struct keeper *k); /* of the keeper before us, which is dead: we have its lock */
 
 #endif

@@ -1,17 +1,18 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
+#include "fs/keeper/turns.h"
 #include "fs/common/log.h"
 #include "fs/process/sandbox.h"
 

@@ -6,10 +6,9 @@
  * What is kept stands under a name each; "state" says which mount it is, in this version's own layout. What does not
  * fit is given back, and this start fails: the next one finds nothing kept, and begins afresh with a new mount. */
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
 
 #include <errno.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
 #include "fs/common/log.h"
 
 #define FILE_NAME   "children"

@@ -17,7 +17,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
 
 /* The state in /proc/PID[/task/TID]/stat; '\0': it is gone, '?': nobody knows, which is no death. The name before it
  * may hold anything but its last ')'. */

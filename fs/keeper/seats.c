@@ -3,8 +3,9 @@
 #include <sys/wait.h>
 
 #include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
-#include "fs/common/log.h"
+#include "fs/keeper/successors.h"
 
 /* longer than a takeover takes; the next standby, which brings memory of its own, is ready later */
 #define HELD_MS       30

@@ -7,6 +7,7 @@
 
 #include "fs/common/clock.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/turns.h"
 #include "fs/common/log.h"
 
 /* Numbers follow each other: the one behind the newest that was given out, also when somebody has taken it away since;

@@ -4,6 +4,7 @@
  * One struct, whose layout is this version's own: magic and size say whether the other side knows it. Descriptors go by
  * number (exec) or by SCM_RIGHTS in the order of descriptors(). */
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,5 @@
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "fs/common/log.h"

@@ -5,7 +5,10 @@
 #include <unistd.h>
 
 #include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
+#include "fs/keeper/turns.h"
 #include "fs/common/log.h"
 
 static void activate(struct keeper *k, int seat)

@@ -1,14 +1,10 @@
-#include <linux/close_range.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <time.h>
 
-#include "fs/common/clock.h"
 #include "fs/keeper/internal.h"
 #include "fs/common/log.h"
-#include "fs/process/sandbox.h"
 
 void keeper_trouble(struct keeper *k, const char *format, ...)
 {

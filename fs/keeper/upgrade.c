@@ -16,7 +16,10 @@
 #include <unistd.h>
 
 #include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
+#include "fs/keeper/turns.h"
 #include "fs/common/log.h"
 
 #define DRAIN_MS 8000

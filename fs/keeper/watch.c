@@ -2,7 +2,9 @@
 #include <signal.h>
 
 #include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
 #include "fs/common/log.h"
 
 #define LOOK_MS        250

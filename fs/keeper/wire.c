@@ -6,13 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "fs/common/clock.h"
-#include "fs/keeper/internal.h"
-#include "fs/common/log.h"
+#include "fs/keeper/successors.h"
 
 void wire_address(int store_dir, struct sockaddr_un *ret)
 {

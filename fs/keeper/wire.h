@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "fs/process/control.h"
-#include "fs/keeper/internal.h"
+#include "fs/keeper/successors.h"
 
 struct sockaddr_un;
 

@@ -5,8 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/common/clock.h"
+#include "fs/keeper/children.h"
 #include "fs/keeper/internal.h"
+#include "fs/keeper/turns.h"
 #include "fs/common/log.h"
 
 static void note_fatal(struct keeper *k, const struct control_message *m)

@@ -11,12 +11,13 @@
 #include <unistd.h>
 
 #include "fs/serve/changed.h"
-#include "fs/serve/decide.h"
 #include "fs/lifecycle/delivery.h"
 #include "fs/lifecycle/keeping.h"
+#include "fs/lifecycle/lookups.h"
 #include "fs/common/log.h"
 #include "fs/lifecycle/programs.h"
 #include "fs/lifecycle/schedule.h"
+#include "fs/lifecycle/subject.h"
 #include "fs/common/clock.h"
 #include "store/core/transaction.h"
 #include "store/crypto/generate.h"
@@ -48,49 +49,6 @@ struct lifecycle {
 	size_t n_marks, marks_room;
 };
 
-/* ---- one secret ---- */
-
-/* What decides about it, copied. */
-struct subject {
-	uint32_t id;
-	char name[NAME_LEN_MAX + 1];
-	struct catalog_version current;
-	bool has_policy;
-	struct rotation policy;
-	uint32_t near_days;
-};
-
-/* False: nothing is ever due for it. The tables are locked. */
-static bool subject_fill(const struct store *s, const struct catalog_secret *c, struct subject *ret)
-{
-	const struct rules *rules = store_rules(s);
-	const struct catalog_version *v = c && !c->deleted && c->enabled ? catalog_version(c, c->current) : NULL;
-	const struct rotation *policy = v ? rules_rotation(rules, c->name) : NULL;
-
-	if (!v || (!policy && v->expires == INT64_MAX))
-		return false;
-	*ret = (struct subject){
-		.id = c->id, .current = *v, .has_policy = policy != NULL, .near_days = rules->near_days
-	};
-	vault_copy_name(ret->name, sizeof ret->name, c->name);
-	if (policy)
-		ret->policy = *policy;
-	return true;
-}
-
-static bool subject_get(struct lifecycle *l, uint32_t id, struct subject *ret)
-{
-	store_rdlock(l->v->store);
-	bool there = subject_fill(l->v->store, store_get(l->v->store, id), ret);
-	store_unlock_tables(l->v->store);
-	return there;
-}
-
-static struct due due_of(const struct subject *s, const struct mark *m)
-{
-	return lifecycle_due(s->has_policy ? &s->policy : NULL, &s->current, m, s->near_days);
-}
-
 /* ---- when what is due ---- */
 
 static void schedule_one(struct lifecycle *l, uint32_t id)
@@ -101,9 +59,9 @@ static void schedule_one(struct lifecycle *l, uint32_t id)
 	int r = 0;
 
 	/* one that is being rotated is looked at again when that has ended */
-	if (subject_get(l, id, &s) && !programs_busy(l->programs, PROGRAM_OF_ROTATION, id)) {
+	if (subject_get(l->v->store, id, &s) && !programs_busy(l->programs, PROGRAM_OF_ROTATION, id)) {
 		r = store_mark_get(l->v->store, id, &m);
-		at = r < 0 ? clock_wall() + AGAIN_NS : due_of(&s, &m).at;
+		at = r < 0 ? clock_wall() + AGAIN_NS : subject_due(&s, &m).at;
 	}
 	if (schedule_set(l->schedule, id, at) < 0)
 		l->stale = true;
@@ -153,7 +111,7 @@ static int schedule_slice(struct lifecycle *l, uint32_t *after)
 			continue;
 		const struct mark *m = l->n_marks ? bsearch(&c->id, l->marks, l->n_marks, sizeof *l->marks, by_secret)
 						  : NULL;
-		r = schedule_set(l->schedule, c->id, due_of(&s, m ? m : &none).at);
+		r = schedule_set(l->schedule, c->id, subject_due(&s, m ? m : &none).at);
 	}
 	if (r == 0 && store_next(l->v->store, *after, false))
 		r = 1;
@@ -283,7 +241,7 @@ static bool still_due(struct lifecycle *l, const struct subject *s)
 {
 	struct subject now;
 
-	return subject_get(l, s->id, &now) && now.current.number == s->current.number && now.has_policy &&
+	return subject_get(l->v->store, s->id, &now) && now.current.number == s->current.number && now.has_policy &&
 	       now.policy.id == s->policy.id;
 }
 
@@ -377,7 +335,7 @@ static void rotation_ended(struct lifecycle *l, struct program_result *result)
 	struct subject s;
 	int r = 0;
 
-	if (!subject_get(l, id, &s) || !s.has_policy || s.current.number != result->tag)
+	if (!subject_get(l->v->store, id, &s) || !s.has_policy || s.current.number != result->tag)
 		goto out; /* somebody was faster, or it is gone */
 	if (result->error == -EAGAIN)
 		r = -EAGAIN;
@@ -404,10 +362,10 @@ static void act(struct lifecycle *l, uint32_t id)
 	struct due due;
 	int r;
 
-	if (!subject_get(l, id, &s))
+	if (!subject_get(l->v->store, id, &s))
 		return;
 	r = store_mark_get(l->v->store, id, &m);
-	due = r < 0 ? (struct due){ DUE_NOTHING, INT64_MAX } : due_of(&s, &m);
+	due = r < 0 ? (struct due){ DUE_NOTHING, INT64_MAX } : subject_due(&s, &m);
 	if (r == 0 && due.at <= clock_wall())
 		r = due.kind == DUE_ROTATE ? rotate(l, &s) : raise_event(l, &s, &m, due.kind);
 	if (r < 0)
@@ -456,40 +414,6 @@ static int until_next(const struct lifecycle *l)
 	return next - now > LOOK_MS * (int64_t)1000000 ? LOOK_MS : (int)((next - now) / 1000000) + 1;
 }
 
-/* ---- accounts that callers' identities need ---- */
-
-/* "how many" u32, and each: from a process that ran foreign code. */
-static void account_ended(struct lifecycle *l, struct program_result *result)
-{
-	const size_t len = result->value ? secbuf_len(result->value) : 0;
-	uint32_t groups[ACCOUNT_GROUPS_MAX + 1];
-	int error = result->error;
-
-	if (!error && (len < sizeof groups[0] || len > sizeof groups))
-		error = -EBADMSG;
-	if (!error) {
-		memcpy(groups, secbuf_cdata(result->value), len);
-		error = groups[0] == len / sizeof groups[0] - 1 && len % sizeof groups[0] == 0 ? 0 : -EBADMSG;
-	}
-	accounts_found(l->v->accounts, (uint32_t)result->subject, error, groups + 1, error ? 0 : groups[0]);
-	result->value = secbuf_free(result->value);
-}
-
-static void look_up_accounts(struct lifecycle *l)
-{
-	struct program_result result;
-	uint32_t uid;
-	int r;
-
-	while (programs_take(l->programs, PROGRAM_OF_ACCOUNT, &result))
-		account_ended(l, &result);
-	while (!programs_full(l->programs) && accounts_next(l->v->accounts, &uid)) {
-		r = programs_groups(l->programs, uid);
-		if (r < 0)
-			accounts_found(l->v->accounts, uid, r, NULL, 0);
-	}
-}
-
 static int step(struct lifecycle *l)
 {
 	struct program_result result;
@@ -499,7 +423,7 @@ static int step(struct lifecycle *l)
 	programs_step(l->programs);
 	if (store_sealed(l->v->store))
 		return SEALED_MS;
-	look_up_accounts(l);
+	lookups_step(l->v, l->programs);
 	if (vault_read_only(l->v))
 		return SEALED_MS;
 	look_at_changes(l);

@@ -52,7 +52,13 @@ int audit_evolve(const uint8_t key[KEY_LEN], uint8_t ret_key[KEY_LEN]);
 /* Escapes raw into at most room bytes of JSON string content. Returns their number. */
 size_t audit_escape(char *ret, size_t room, const char *raw, size_t raw_max);
 void audit_hex(char ret[AUDIT_HEX_LEN], const uint8_t digest[DIGEST_LEN]);
+int audit_hex_value(char c); /* of one digit; -1: it is none */
 int audit_unhex(const char *hex, uint8_t ret[DIGEST_LEN]);
+
+/* What a record's result begins with, to its closing quote; by enum audit_result. */
+#define AUDIT_RESULTS    (AUDIT_ERROR + 1)
+#define AUDIT_OPERATIONS 64 /* more than there are: audit_recent() has six bits for one */
+extern const char *const audit_results[AUDIT_RESULTS];
 
 struct audit_record { /* points into the line */
 	uint64_t seq;

@@ -10,11 +10,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "policy/role.h"
 #include "store/backup/format.h"
+#include "store/backup/write_internal.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
-#include "store/core/rows.h"
 #include "store/core/rules_table.h"
 #include "store/keys/keys.h"
 #include "store/keys/transport.h"
@@ -24,315 +23,6 @@
 #define BATCH_BYTES        (1u << 20) /* of records, after which a batch is sealed whatever its number of keys */
 #define BUSY_PAUSE_NS      20000000   /* the key holder's limit fills again */
 #define BUSY_TRIES         500
-
-/* Lies in locked memory. */
-struct backup_keys {
-	struct row_keys row;
-	struct stream_cipher cipher;
-};
-
-enum stage { STAGE_GRANTS, STAGE_OBJECTS, STAGE_DONE };
-
-struct backup {
-	struct store *store;
-	struct db *db;
-	struct keys *holder; /* as long as the store; sealing takes it from the store alone */
-	struct backup_keys *keys;
-	struct backup_header header;
-	struct head head, sum;
-	uint8_t head_mac[DIGEST_LEN];
-	uint8_t ticket[WRAP_RECORD_MAX];
-	size_t ticket_len;
-	uint32_t *ids; /* of what is backed up; NULL: everything */
-	size_t n_ids, next_id;
-	int64_t after;               /* the last object's id */
-	char name[NAME_LEN_MAX + 1]; /* … and name */
-	bool judged;
-	const struct backup_judge *judge;
-	struct backup_left *left;
-	size_t n_left;
-	uint64_t more_left;
-	enum stage stage;
-	struct backup_counts counts;
-	struct buffer plain; /* records that are not in a frame yet */
-	struct keys_item *items;
-	size_t sealed_at[KEYS_ITEMS_MAX]; /* where in plain the item's sealed seed goes */
-	size_t n_items;
-	struct stream_hash hash;
-	struct buffer out; /* bytes of the stream … */
-	size_t taken;      /* … of which so many were handed out */
-	int error;
-};
-
-static int seal_frames(struct backup *b, bool end);
-
-/* ---- records ---- */
-
-/* Verifies the row that q stands on, and sums it. */
-static int take_row(struct backup *b, enum row_kind kind, const struct query *q)
-{
-	uint8_t mac[DIGEST_LEN];
-	int r = row_verify(b->keys->row.row, kind, q, mac);
-
-	b->sum.members++;
-	return r < 0 ? r : set_add(&b->keys->row, mac, &b->sum.hash);
-}
-
-static void put_settings(struct backup *b, const struct query *q)
-{
-	size_t at = buffer_record(&b->plain, RECORD_SETTINGS);
-
-	buffer_u32(&b->plain, (uint32_t)column_int(q, 3));
-	buffer_u8(&b->plain, column_int(q, 4) != 0);
-	buffer_u8(&b->plain, column_int(q, 5) != 0);
-	buffer_u32(&b->plain, (uint32_t)column_int(q, 6));
-	buffer_record_end(&b->plain, at);
-	b->counts.settings++;
-}
-
-static int put_role(struct backup *b, const struct query *q)
-{
-	char actions[ACTION_COUNT * 40] = "";
-	size_t at, len = 0;
-	struct role role;
-	int r = role_parse(q, &role);
-
-	if (r < 0)
-		return r;
-	for (unsigned a = 0; a < ACTION_COUNT; a++)
-		if (role.actions & ACTION_BIT(a))
-			len += (size_t)snprintf(actions + len, sizeof actions - len, "%s%s", len ? " " : "",
-						action_name((enum action)a));
-	at = buffer_record(&b->plain, RECORD_ROLE);
-	buffer_text(&b->plain, role.name);
-	buffer_text(&b->plain, actions);
-	buffer_record_end(&b->plain, at);
-	b->counts.roles++;
-	return 0;
-}
-
-static int role_name(struct backup *b, uint32_t id, char ret_name[ROLE_NAME_MAX])
-{
-	const struct role *builtin = role_builtin_get(id);
-	struct role role;
-	struct query q;
-	int r = 0;
-
-	if (builtin) {
-		memcpy(ret_name, builtin->name, ROLE_NAME_MAX);
-		return 0;
-	}
-	q = db_query(b->db, row_table(ROW_ROLE)->one);
-	query_int(&q, id);
-	r = query_step(&q);
-	if (r == 0)
-		r = -EBADMSG;
-	if (r > 0)
-		r = role_parse(&q, &role);
-	query_end(&q);
-	if (r == 0)
-		memcpy(ret_name, role.name, ROLE_NAME_MAX);
-	return r;
-}
-
-static int put_binding(struct backup *b, const struct query *q)
-{
-	char name[ROLE_NAME_MAX];
-	int r = role_name(b, (uint32_t)column_int(q, 1), name);
-	size_t at;
-
-	if (r < 0)
-		return r;
-	at = buffer_record(&b->plain, RECORD_BINDING);
-	buffer_text(&b->plain, name);
-	buffer_text(&b->plain, column_text(q, 2));
-	buffer_text(&b->plain, column_text(q, 3));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 4));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 5));
-	buffer_text(&b->plain, column_text(q, 6));
-	buffer_text(&b->plain, column_text(q, 7));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 8));
-	buffer_record_end(&b->plain, at);
-	b->counts.bindings++;
-	return 0;
-}
-
-static void put_block(struct backup *b, const struct query *q)
-{
-	size_t at = buffer_record(&b->plain, RECORD_BLOCK);
-
-	for (int column = 1; column <= 3; column++)
-		buffer_text(&b->plain, column_text(q, column));
-	buffer_record_end(&b->plain, at);
-	b->counts.blocks++;
-}
-
-static int put_recipient(struct backup *b, const struct query *q)
-{
-	size_t len = 0, at;
-	const void *key = column_blob(q, 3, &len);
-
-	if (!column_null(q, 4)) /* the signing key stays where it is */
-		return 0;
-	if (len != CURVE_LEN)
-		return -EBADMSG;
-	at = buffer_record(&b->plain, RECORD_RECIPIENT);
-	buffer_text(&b->plain, column_text(q, 2));
-	buffer_bytes(&b->plain, key, len);
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 5));
-	buffer_text(&b->plain, column_text(q, 6));
-	buffer_record_end(&b->plain, at);
-	b->counts.recipients++;
-	return 0;
-}
-
-static int put_rotation(struct backup *b, const struct query *q)
-{
-	struct rotation p;
-	int r = rotation_parse(q, &p);
-	size_t at;
-
-	if (r < 0)
-		return r;
-	at = buffer_record(&b->plain, RECORD_ROTATION);
-	buffer_text(&b->plain, p.scope);
-	buffer_u8(&b->plain, (uint8_t)p.action);
-	buffer_u64(&b->plain, (uint64_t)p.every);
-	buffer_u64(&b->plain, (uint64_t)p.before);
-	buffer_u64(&b->plain, (uint64_t)p.expiry);
-	buffer_text(&b->plain, p.generator);
-	buffer_text(&b->plain, p.command);
-	buffer_u32(&b->plain, p.user);
-	buffer_u32(&b->plain, p.timeout);
-	buffer_u32(&b->plain, p.created_by);
-	buffer_u64(&b->plain, (uint64_t)p.created);
-	buffer_record_end(&b->plain, at);
-	b->counts.rotations++;
-	return 0;
-}
-
-static int put_hook(struct backup *b, const struct query *q)
-{
-	struct hook h;
-	int r = hook_parse(q, &h);
-	size_t at;
-
-	if (r < 0)
-		return r;
-	at = buffer_record(&b->plain, RECORD_HOOK);
-	buffer_text(&b->plain, h.scope);
-	buffer_u32(&b->plain, h.events);
-	buffer_text(&b->plain, h.command);
-	buffer_u32(&b->plain, h.user);
-	buffer_u32(&b->plain, h.debounce);
-	buffer_u32(&b->plain, h.timeout);
-	buffer_u32(&b->plain, h.created_by);
-	buffer_u64(&b->plain, (uint64_t)h.created);
-	buffer_record_end(&b->plain, at);
-	b->counts.hooks++;
-	return 0;
-}
-
-static int put_notice(struct backup *b, const struct query *q)
-{
-	uint32_t days = 0;
-	int r = notice_parse(q, &days);
-	size_t at;
-
-	if (r < 0)
-		return r;
-	at = buffer_record(&b->plain, RECORD_NOTICE);
-	buffer_u32(&b->plain, days);
-	buffer_record_end(&b->plain, at);
-	b->counts.notices++;
-	return 0;
-}
-
-static int put_history(struct backup *b, const struct query *q)
-{
-	struct history h;
-	int r = history_parse(q, &h);
-	size_t at;
-
-	if (r < 0)
-		return r;
-	at = buffer_record(&b->plain, RECORD_HISTORY);
-	buffer_text(&b->plain, h.scope);
-	buffer_u32(&b->plain, h.versions);
-	buffer_u64(&b->plain, (uint64_t)h.span);
-	buffer_u32(&b->plain, h.created_by);
-	buffer_u64(&b->plain, (uint64_t)h.created);
-	buffer_record_end(&b->plain, at);
-	b->counts.histories++;
-	return 0;
-}
-
-static int put_grant(struct backup *b, enum row_kind kind, const struct query *q)
-{
-	if (kind == ROW_SETTINGS)
-		put_settings(b, q);
-	else if (kind == ROW_ROLE)
-		return put_role(b, q);
-	else if (kind == ROW_BINDING)
-		return put_binding(b, q);
-	else if (kind == ROW_BLOCK)
-		put_block(b, q);
-	else if (kind == ROW_BACKUP_KEY)
-		return put_recipient(b, q);
-	else if (kind == ROW_ROTATION)
-		return put_rotation(b, q);
-	else if (kind == ROW_HOOK)
-		return put_hook(b, q);
-	else if (kind == ROW_NOTICE)
-		return put_notice(b, q);
-	else if (kind == ROW_HISTORY)
-		return put_history(b, q);
-	return 0; /* the clock counts this machine's time */
-}
-
-static int put_table(struct backup *b, enum row_kind kind)
-{
-	struct query q = db_query(b->db, row_table(kind)->all);
-	int r;
-
-	while ((r = query_step(&q)) > 0) {
-		r = take_row(b, kind, &q);
-		if (r == 0)
-			r = put_grant(b, kind, &q);
-		if (r == 0)
-			r = seal_frames(b, false);
-		if (r < 0)
-			break;
-	}
-	query_end(&q);
-	return r;
-}
-
-static int put_tables(struct backup *b, const enum row_kind *kinds, size_t n)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < n && r == 0 && b->header.all; i++)
-		r = put_table(b, kinds[i]);
-	return r;
-}
-
-static int put_grants(struct backup *b)
-{
-	static const enum row_kind kinds[] = {
-		ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_BACKUP_KEY, ROW_CLOCK
-	};
-
-	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
-}
-
-/* Behind the secrets: see backup_format.c. */
-static int put_rules(struct backup *b)
-{
-	static const enum row_kind kinds[] = { ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_HISTORY };
-
-	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
-}
 
 /* ---- what may go in ---- */
 
@@ -527,6 +217,50 @@ static int seal_frames(struct backup *b, bool end)
 	return r;
 }
 
+static int put_table(struct backup *b, enum row_kind kind)
+{
+	struct query q = db_query(b->db, row_table(kind)->all);
+	int r;
+
+	while ((r = query_step(&q)) > 0) {
+		r = backup_take_row(b, kind, &q);
+		if (r == 0)
+			r = backup_put_row(b, kind, &q);
+		if (r == 0)
+			r = seal_frames(b, false);
+		if (r < 0)
+			break;
+	}
+	query_end(&q);
+	return r;
+}
+
+static int put_tables(struct backup *b, const enum row_kind *kinds, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0 && b->header.all; i++)
+		r = put_table(b, kinds[i]);
+	return r;
+}
+
+static int put_grants(struct backup *b)
+{
+	static const enum row_kind kinds[] = {
+		ROW_SETTINGS, ROW_ROLE, ROW_BINDING, ROW_BLOCK, ROW_BACKUP_KEY, ROW_CLOCK
+	};
+
+	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
+}
+
+/* Behind the secrets: see backup_format.c. */
+static int put_rules(struct backup *b)
+{
+	static const enum row_kind kinds[] = { ROW_ROTATION, ROW_HOOK, ROW_NOTICE, ROW_HISTORY };
+
+	return put_tables(b, kinds, sizeof kinds / sizeof kinds[0]);
+}
+
 static int sign(struct backup *b)
 {
 	uint8_t record[WRAP_RECORD_MAX], public[CURVE_LEN], signature[SIGNATURE_LEN];
@@ -613,7 +347,7 @@ static int walk_versions(struct backup *b, int64_t object, bool kept)
 	query_int(&q, VERSION_ID(object, 0));
 	query_int(&q, VERSION_ID(object, UINT32_MAX));
 	while ((r = query_step(&q)) > 0) {
-		r = take_row(b, ROW_VERSION, &q);
+		r = backup_take_row(b, ROW_VERSION, &q);
 		if (r == 0 && kept)
 			r = put_version(b, &q);
 		if (r == 0 && batch_full(b))
@@ -633,7 +367,7 @@ static int walk_object(struct backup *b)
 	if (r > 0) {
 		b->after = column_int(&q, 0);
 		snprintf(b->name, sizeof b->name, "%s", column_text(&q, 2));
-		r = take_row(b, ROW_OBJECT, &q);
+		r = backup_take_row(b, ROW_OBJECT, &q);
 		kept = r == 0 ? judge(b, 0) : r;
 		if (kept > 0)
 			put_object(b, &q);

@@ -10,6 +10,7 @@
 
 struct db;
 struct query;
+struct secbuf;
 struct store;
 
 /* Of the version on whose row q stands. */
@@ -27,6 +28,10 @@ int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, 
 bool version_watched(struct store *s, uint32_t id, size_t len);
 /* Has a version that this transaction made the value that current serves before it? Doubt means no. */
 bool version_same(struct store *s, uint32_t id, uint32_t version);
+/* The same of a value that is not stored yet; false also where nobody waits. */
+bool version_value_same(struct store *s, uint32_t id, const void *value, size_t len);
+/* The plaintext of a version that this transaction made. As store_version_read. */
+int version_read_new(struct store *s, uint32_t secret, uint32_t version, struct secbuf **ret_plain);
 
 /* The number under which a KEK stands in the table. */
 int kek_row(struct store *s, const uint8_t kek[KEK_ID_LEN], int64_t *ret_id);

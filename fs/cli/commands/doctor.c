@@ -1,11 +1,9 @@
 /* coffer doctor: looks at everything that a working vault stands on, as whoever asks. One line for each: ok, warn, or
  * FAIL with what to do. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +18,13 @@
 #include "fs/cli/common/cli.h"
 #include "fs/cli/common/client.h"
 #include "fs/cli/commands/doctor_indexers.h"
+#include "fs/cli/commands/doctor_internal.h"
 #include "fs/cli/commands/doctor_programs.h"
-#include "fs/cli/common/harmless.h"
 #include "fs/cli/common/output.h"
 #include "fs/cli/common/store_access.h"
 #include "fs/cli/common/users.h"
 #include "fs/cli/commands/commands.h"
 
-#define LINE_MAX_LEN       1024
 #define CLOCK_EARLIEST     1767225600 /* 2026-01-01: before this program was written */
 #define SPACE_WARN_PERCENT 10
 #define MEMLOCK_WANTED     (4u << 20)
@@ -35,36 +32,6 @@
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif
-
-enum verdict { GOOD, WARN, BAD };
-
-struct doctor {
-	bool bad;
-	bool json;
-	json_t *lines;
-	pid_t runner;               /* 0: not known */
-	char kek_from[KEK_URI_MAX]; /* what the daemon was told of the key's place; "": where the store says */
-};
-
-__attribute__((format(printf, 4, 5))) static void say(struct doctor *d, enum verdict v, const char *what,
-						      const char *format, ...)
-{
-	static const char *const words[] = { [GOOD] = "ok", [WARN] = "warn", [BAD] = "FAIL" };
-	char text[LINE_MAX_LEN];
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(text, sizeof(text), format, ap);
-	va_end(ap);
-	make_harmless(text);
-	if (v == BAD)
-		d->bad = true;
-	if (d->json)
-		json_array_append_new(d->lines,
-				      json_pack("{s:s, s:s, s:s}", "check", what, "result", words[v], "text", text));
-	else
-		printf("%-4s  %-14s  %s\n", words[v], what, text);
-}
 
 /* ---- the machine ---- */
 
@@ -74,14 +41,15 @@ static void check_kernel(struct doctor *d)
 	struct utsname u;
 
 	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2)
-		say(d, WARN, "kernel", "its version cannot be read");
+		doctor_say(d, WARN, "kernel", "its version cannot be read");
 	else if (major > 6 || (major == 6 && minor >= 9))
-		say(d, GOOD, "kernel", "%s sends requests again after a worker's death", u.release);
+		doctor_say(d, GOOD, "kernel", "%s sends requests again after a worker's death", u.release);
 	else
-		say(d, WARN, "kernel",
-		    "%s is older than 6.9: requests are replayed from the keeper's memory, and callers wait in the "
-		    "kernel meanwhile",
-		    u.release);
+		doctor_say(
+			d, WARN, "kernel",
+			"%s is older than 6.9: requests are replayed from the keeper's memory, and callers wait in the "
+			"kernel meanwhile",
+			u.release);
 }
 
 static void check_fuse(struct doctor *d)
@@ -89,12 +57,12 @@ static void check_fuse(struct doctor *d)
 	struct stat st;
 
 	if (stat("/dev/fuse", &st) < 0)
-		say(d, BAD, "/dev/fuse", "%s; load the module: modprobe fuse (in a container: --device /dev/fuse)",
-		    strerror(errno));
+		doctor_say(d, BAD, "/dev/fuse",
+			   "%s; load the module: modprobe fuse (in a container: --device /dev/fuse)", strerror(errno));
 	else if (!S_ISCHR(st.st_mode))
-		say(d, BAD, "/dev/fuse", "is not a device");
+		doctor_say(d, BAD, "/dev/fuse", "is not a device");
 	else
-		say(d, GOOD, "/dev/fuse", "is there");
+		doctor_say(d, GOOD, "/dev/fuse", "is there");
 }
 
 /* A kernel that gives up on slow requests would end the whole connection when a worker is being replaced. */
@@ -108,10 +76,11 @@ static void check_timeout(struct doctor *d, const char *name)
 	if (fd < 0)
 		return; /* a kernel without the setting never gives up */
 	if (read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 10) != 0)
-		say(d, BAD, "fuse timeout", "fs.fuse.%s is %lu; set it to 0: sysctl -w fs.fuse.%s=0, and remount", name,
-		    strtoul(text, NULL, 10), name);
+		doctor_say(d, BAD, "fuse timeout",
+			   "fs.fuse.%s is %lu; set it to 0: sysctl -w fs.fuse.%s=0, and remount", name,
+			   strtoul(text, NULL, 10), name);
 	else
-		say(d, GOOD, "fuse timeout", "fs.fuse.%s is 0", name);
+		doctor_say(d, GOOD, "fuse timeout", "fs.fuse.%s is 0", name);
 	close(fd);
 }
 
@@ -135,20 +104,23 @@ static void check_leases(struct doctor *d)
 	read_setting("/proc/sys/fs/lease-break-time", seconds);
 	const unsigned long wait = strtoul(seconds, NULL, 10);
 	if (enabled[0] == '0')
-		say(d, GOOD, "leases", "the kernel gives none");
+		doctor_say(d, GOOD, "leases", "the kernel gives none");
 	else if (!seconds[0])
-		say(d, WARN, "leases",
-		    "/proc/sys/fs/lease-break-time cannot be read: a lease on a file that the daemon does not hold "
-		    "open keeps others waiting for as long as it says");
+		doctor_say(
+			d, WARN, "leases",
+			"/proc/sys/fs/lease-break-time cannot be read: a lease on a file that the daemon does not hold "
+			"open keeps others waiting for as long as it says");
 	else if (wait > LEASE_SECONDS)
-		say(d, WARN, "leases",
-		    "a lease on a file that the daemon does not hold open (more than 4,096 in use, or the bell just "
-		    "died) keeps others waiting for %lu s: sysctl -w fs.lease-break-time=%d, or, where neither Samba "
-		    "nor an NFS server "
-		    "runs, sysctl -w fs.leases-enable=0",
-		    wait, LEASE_SECONDS);
+		doctor_say(d, WARN, "leases",
+			   "a lease on a file that the daemon does not hold open (more than 4,096 in use, or the bell "
+			   "just "
+			   "died) keeps others waiting for %lu s: sysctl -w fs.lease-break-time=%d, or, where neither "
+			   "Samba "
+			   "nor an NFS server "
+			   "runs, sysctl -w fs.leases-enable=0",
+			   wait, LEASE_SECONDS);
 	else
-		say(d, GOOD, "leases", "keep nobody waiting for longer than %lu s", wait);
+		doctor_say(d, GOOD, "leases", "keep nobody waiting for longer than %lu s", wait);
 }
 
 /* The users of a vault: its worker's is the one whose the database is. */
@@ -162,18 +134,18 @@ static void check_users(struct doctor *d, const char *store)
 	offline_hooks_user(prefix, hooks);
 	for (size_t i = 0; i < USERS; i++)
 		if (!getpwnam(users[i])) {
-			say(d, BAD, "users", "there is no user %s: " USERADD " %s", users[i], users[i]);
+			doctor_say(d, BAD, "users", "there is no user %s: " USERADD " %s", users[i], users[i]);
 			all = false;
 		}
 	programs = getpwnam(hooks);
 	if (!programs)
-		say(d, WARN, "users",
-		    "there is no user %s, as whom programs of hooks and rotation policies run: " USERADD " %s", hooks,
-		    hooks);
+		doctor_say(d, WARN, "users",
+			   "there is no user %s, as whom programs of hooks and rotation policies run: " USERADD " %s",
+			   hooks, hooks);
 	if (all && programs)
-		say(d, GOOD, "users", "%s, %s, %s and %s are there", users[0], users[1], users[2], hooks);
+		doctor_say(d, GOOD, "users", "%s, %s, %s and %s are there", users[0], users[1], users[2], hooks);
 	else if (all)
-		say(d, GOOD, "users", "%s, %s and %s are there", users[0], users[1], users[2]);
+		doctor_say(d, GOOD, "users", "%s, %s and %s are there", users[0], users[1], users[2]);
 }
 
 static void check_memory(struct doctor *d)
@@ -182,18 +154,20 @@ static void check_memory(struct doctor *d)
 	int fd;
 
 	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || (limit.rlim_max < MEMLOCK_WANTED && geteuid() != 0))
-		say(d, WARN, "locked memory", "you may lock %" PRIu64 " bytes; long values need %u: ulimit -l 8192",
-		    (uint64_t)limit.rlim_max, MEMLOCK_WANTED);
+		doctor_say(d, WARN, "locked memory",
+			   "you may lock %" PRIu64 " bytes; long values need %u: ulimit -l 8192",
+			   (uint64_t)limit.rlim_max, MEMLOCK_WANTED);
 	else
-		say(d, GOOD, "locked memory", "is enough for the longest value");
+		doctor_say(d, GOOD, "locked memory", "is enough for the longest value");
 	fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
 	if (fd >= 0) {
-		say(d, GOOD, "memfd_secret", "the kernel has it: memory that even root cannot read through /proc");
+		doctor_say(d, GOOD, "memfd_secret",
+			   "the kernel has it: memory that even root cannot read through /proc");
 		close(fd);
 	} else {
-		say(d, WARN, "memfd_secret",
-		    "%s; keys and values lie in ordinary locked memory (boot with secretmem.enable=1)",
-		    strerror(errno));
+		doctor_say(d, WARN, "memfd_secret",
+			   "%s; keys and values lie in ordinary locked memory (boot with secretmem.enable=1)",
+			   strerror(errno));
 	}
 }
 
@@ -203,11 +177,12 @@ static void check_clock(struct doctor *d)
 
 	clock_gettime(CLOCK_REALTIME, &t);
 	if (t.tv_sec < CLOCK_EARLIEST)
-		say(d, BAD, "clock",
-		    "says a day before 2026; bindings and secrets with a time window need the right time: timedatectl "
-		    "set-ntp true");
+		doctor_say(d, BAD, "clock",
+			   "says a day before 2026; bindings and secrets with a time window need the right time: "
+			   "timedatectl "
+			   "set-ntp true");
 	else
-		say(d, GOOD, "clock", "is plausible");
+		doctor_say(d, GOOD, "clock", "is plausible");
 }
 
 /* ---- the mount ---- */
@@ -222,20 +197,22 @@ static bool check_mount(struct doctor *d, struct cli *c, struct mount *ret_mount
 		path = MOUNT_DEFAULT;
 	r = mount_find(vault ? NULL : path, vault, ret_mount);
 	if (r == 0) {
-		say(d, GOOD, "mount", "%s is the vault in %s", ret_mount->path, ret_mount->store);
+		doctor_say(d, GOOD, "mount", "%s is the vault in %s", ret_mount->path, ret_mount->store);
 		return true;
 	}
 	if (r == -ENOTUNIQ)
-		say(d, BAD, "mount", "several vaults are called %s, on %s and %s among others; name the mount with -m",
-		    vault, ret_mount->path, ret_mount->other);
+		doctor_say(d, BAD, "mount",
+			   "several vaults are called %s, on %s and %s among others; name the mount with -m", vault,
+			   ret_mount->path, ret_mount->other);
 	else if (r == -ENOTTY)
-		say(d, BAD, "mount",
-		    "something else is mounted on %s; unmount it, or mount the vault elsewhere and use -m", path);
+		doctor_say(d, BAD, "mount",
+			   "something else is mounted on %s; unmount it, or mount the vault elsewhere and use -m",
+			   path);
 	else if (vault)
-		say(d, BAD, "mount", "no vault %s is mounted; mount it: cofferd /var/lib/coffer/%s %s", vault, vault,
-		    MOUNT_DEFAULT);
+		doctor_say(d, BAD, "mount", "no vault %s is mounted; mount it: cofferd /var/lib/coffer/%s %s", vault,
+			   vault, MOUNT_DEFAULT);
 	else
-		say(d, BAD, "mount", "no vault is mounted on %s; mount one: cofferd STORE %s", path, path);
+		doctor_say(d, BAD, "mount", "no vault is mounted on %s; mount one: cofferd STORE %s", path, path);
 	return false;
 }
 
@@ -247,13 +224,13 @@ static void check_processes(struct doctor *d, const json_t *status)
 
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
 		if (json_integer_value(json_object_get(processes, needed[i])) <= 0) {
-			say(d, WARN, "processes",
-			    "there is no %s; the keeper starts it again: look at the daemon's log if this stays",
-			    needed[i]);
+			doctor_say(d, WARN, "processes",
+				   "there is no %s; the keeper starts it again: look at the daemon's log if this stays",
+				   needed[i]);
 			all = false;
 		}
 	if (all)
-		say(d, GOOD, "processes", "are all running");
+		doctor_say(d, GOOD, "processes", "are all running");
 }
 
 /* Whether those who wrote most are refused, or soon will be. */
@@ -269,15 +246,16 @@ static void check_shares(struct doctor *d, const json_t *audit)
 		snprintf(who, sizeof(who), "; %s wrote most of late, %" JSON_INTEGER_FORMAT " %% of a share", heaviest,
 			 percent);
 	if (json_is_true(json_object_get(audit, "at_cap")))
-		say(d, BAD, "audit log",
-		    "is full, and those who have used up their share of it are refused (%" JSON_INTEGER_FORMAT
-		    " times until now)%s; stop what asks so often, or raise -o audit_keep",
-		    json_integer_value(json_object_get(audit, "refused")), who);
+		doctor_say(d, BAD, "audit log",
+			   "is full, and those who have used up their share of it are refused (%" JSON_INTEGER_FORMAT
+			   " times until now)%s; stop what asks so often, or raise -o audit_keep",
+			   json_integer_value(json_object_get(audit, "refused")), who);
 	else if (cap > 0 && bytes > 0.8 * cap)
-		say(d, WARN, "audit log",
-		    "has grown to %.0f %% of where those who have used up their share of it are refused%s; stop what "
-		    "asks so often, or raise -o audit_keep",
-		    100 * bytes / cap, who);
+		doctor_say(d, WARN, "audit log",
+			   "has grown to %.0f %% of where those who have used up their share of it are refused%s; stop "
+			   "what "
+			   "asks so often, or raise -o audit_keep",
+			   100 * bytes / cap, who);
 }
 
 static void check_audit(struct doctor *d, const json_t *status)
@@ -290,18 +268,20 @@ static void check_audit(struct doctor *d, const json_t *status)
 	if (!headroom)
 		headroom = json_object_get(audit, "headroom");
 	if (json_is_true(json_object_get(audit, "tampered")))
-		say(d, BAD, "audit log",
-		    "somebody removed, cut or put in files of it: coffer audit shows what was found (AuditTampered), "
-		    "and coffer audit verify what is left; ask who had root here");
+		doctor_say(d, BAD, "audit log",
+			   "somebody removed, cut or put in files of it: coffer audit shows what was found "
+			   "(AuditTampered), "
+			   "and coffer audit verify what is left; ask who had root here");
 	check_shares(d, audit);
 	if (failing)
-		say(d, BAD, "audit log", "cannot be written (%s), so nothing is served: make room where the store lies",
-		    strerror((int)llabs(failing)));
+		doctor_say(d, BAD, "audit log",
+			   "cannot be written (%s), so nothing is served: make room where the store lies",
+			   strerror((int)llabs(failing)));
 	else if (json_is_number(headroom) && json_number_value(headroom) < 20)
-		say(d, WARN, "audit log", "only %.0f %% of its space is left: make room where the store lies",
-		    json_number_value(headroom));
+		doctor_say(d, WARN, "audit log", "only %.0f %% of its space is left: make room where the store lies",
+			   json_number_value(headroom));
 	else
-		say(d, GOOD, "audit log", "is being written");
+		doctor_say(d, GOOD, "audit log", "is being written");
 }
 
 static void check_lacks(struct doctor *d, const json_t *status)
@@ -310,10 +290,11 @@ static void check_lacks(struct doctor *d, const json_t *status)
 	size_t i;
 
 	json_array_foreach(lacks, i, lack)
-		say(d, WARN, "mount", "lacks %s: %s. %s", json_string_value(json_object_get(lack, "name")),
-		    json_string_value(json_object_get(lack, "why")), json_string_value(json_object_get(lack, "how")));
+		doctor_say(d, WARN, "mount", "lacks %s: %s. %s", json_string_value(json_object_get(lack, "name")),
+			   json_string_value(json_object_get(lack, "why")),
+			   json_string_value(json_object_get(lack, "how")));
 	if (json_is_array(lacks) && json_array_size(lacks) == 0)
-		say(d, GOOD, "mount", "has all that this daemon asks of the kernel; no overlay can stand on it");
+		doctor_say(d, GOOD, "mount", "has all that this daemon asks of the kernel; no overlay can stand on it");
 }
 
 static void check_bell(struct doctor *d, const json_t *status)
@@ -322,12 +303,13 @@ static void check_bell(struct doctor *d, const json_t *status)
 	const json_int_t waiting = json_integer_value(json_object_get(bell, "waiting"));
 
 	if (waiting > 0)
-		say(d, WARN, "watchers",
-		    "of %" JSON_INTEGER_FORMAT " files they have not heard since %s, for somebody's lease or a request "
-		    "that hangs; it is tried again until it is done",
-		    waiting, json_string_value(json_object_get(bell, "since")));
+		doctor_say(d, WARN, "watchers",
+			   "of %" JSON_INTEGER_FORMAT
+			   " files they have not heard since %s, for somebody's lease or a request "
+			   "that hangs; it is tried again until it is done",
+			   waiting, json_string_value(json_object_get(bell, "since")));
 	else if (json_is_object(bell))
-		say(d, GOOD, "watchers", "have heard of all that changed");
+		doctor_say(d, GOOD, "watchers", "have heard of all that changed");
 }
 
 static void check_locked(struct doctor *d, const json_t *status)
@@ -335,117 +317,10 @@ static void check_locked(struct doctor *d, const json_t *status)
 	const char *kind = json_string_value(json_object_get(json_object_get(status, "memory"), "kind"));
 
 	if (!kind || strcmp(kind, "none") == 0)
-		say(d, BAD, "daemon memory",
-		    "the daemon does not say that it locks its memory: values may reach the swap");
+		doctor_say(d, BAD, "daemon memory",
+			   "the daemon does not say that it locks its memory: values may reach the swap");
 	else
-		say(d, GOOD, "daemon memory", "keys and values lie in locked memory (%s)", kind);
-}
-
-/* ---- what holds the daemon's processes ---- */
-
-/* NULL: no capability; else the only one that it may have. The keeper's are several. */
-static const struct {
-	const char *name;
-	const char *capability;
-	bool many;
-} cells[] = {
-	{ .name = "keeper", .many = true },
-	{ .name = "worker" },
-	{ .name = "standby" },
-	{ .name = "keyholder" },
-	{ .name = "resolver", .capability = "cap_sys_ptrace" },
-	{ .name = "bell" },
-	{ .name = "runner", .many = true },
-};
-
-static void check_landlock(struct doctor *d, const json_t *sandbox)
-{
-	const char *missing = json_string_value(json_object_get(sandbox, "landlock_missing"));
-	json_int_t abi = json_integer_value(json_object_get(sandbox, "landlock_abi"));
-
-	if (missing && strstr(missing, "boot"))
-		say(d, WARN, "landlock",
-		    "is built into the kernel, and not switched on: add landlock to the list of lsm= on the kernel's "
-		    "command line (/sys/kernel/security/lsm has the present one)");
-	else if (abi <= 0)
-		say(d, WARN, "landlock",
-		    "is not in this kernel (5.13 or later with CONFIG_SECURITY_LANDLOCK), or hidden by the container's "
-		    "seccomp profile: a process of the daemon that is taken over can open what its user can");
-	else if (abi < 6)
-		say(d, GOOD, "landlock", "confines worker, key holder and bell; at ABI %d it lets through %s", (int)abi,
-		    abi < 3   ? "truncation, TCP, ioctls of devices, abstract sockets and signals"
-		    : abi < 4 ? "TCP, ioctls of devices, abstract sockets and signals"
-		    : abi < 5 ? "ioctls of devices, abstract sockets and signals"
-			      : "abstract sockets and signals");
-	else
-		say(d, GOOD, "landlock", "confines worker, key holder and bell (ABI %d)", (int)abi);
-}
-
-/* One that is not running is check_processes' to tell. */
-static void check_cells(struct doctor *d, const json_t *sandbox)
-{
-	bool filtered = true, poor = true;
-
-	for (size_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++) {
-		const json_t *p = json_object_get(sandbox, cells[i].name), *caps = json_object_get(p, "capabilities");
-		if (!json_is_object(p))
-			continue;
-		if (!json_is_true(json_object_get(p, "seccomp"))) {
-			say(d, WARN, "seccomp",
-			    "the %s can make any system call: this kernel has no filters (CONFIG_SECCOMP_FILTER)",
-			    cells[i].name);
-			filtered = false;
-		}
-		const char *first = json_string_value(json_array_get(caps, 0));
-		const bool right = cells[i].capability && json_array_size(caps) == 1 && first &&
-				   strcmp(first, cells[i].capability) == 0;
-		const bool more = !cells[i].many && json_array_size(caps) > 0 && !right;
-		if (more || !json_is_true(json_object_get(p, "no_new_privs"))) {
-			say(d, BAD, "privileges",
-			    "the %s has more of them than it gave itself; restart the daemon, and find out who did "
-			    "this",
-			    cells[i].name);
-			poor = false;
-		}
-	}
-	if (filtered)
-		say(d, GOOD, "seccomp", "each process has a list of system calls");
-	if (poor)
-		say(d, GOOD, "privileges", "worker, key holder and bell have no capability, and nobody can gain one");
-}
-
-static void check_append_only(struct doctor *d, const json_t *status, const json_t *sandbox)
-{
-	const json_t *caps = json_object_get(json_object_get(sandbox, "keeper"), "capabilities"), *name;
-	bool may = false;
-	size_t i;
-
-	if (json_is_true(json_object_get(json_object_get(status, "audit"), "append_only"))) {
-		say(d, GOOD, "append-only", "what is in the log cannot be cut off while the daemon runs");
-		return;
-	}
-	json_array_foreach(caps, i, name)
-		may = may || strcmp(json_string_value(name) ? json_string_value(name) : "", "cap_linux_immutable") == 0;
-	if (may)
-		say(d, WARN, "append-only",
-		    "segments do not have the attribute: somebody took it off (chattr -a), or the log's file system "
-		    "has none (ext4, XFS, Btrfs and, since 6.6, tmpfs have it). A worker that is taken over could cut "
-		    "the log, which coffer audit verify would find");
-	else
-		say(d, WARN, "append-only",
-		    "the daemon was started without CAP_LINUX_IMMUTABLE (in a container: --cap-add LINUX_IMMUTABLE): a "
-		    "worker that is taken over could cut the log, which coffer audit verify would find");
-}
-
-static void check_sandbox(struct doctor *d, const json_t *status)
-{
-	const json_t *sandbox = json_object_get(status, "sandbox");
-
-	if (!json_is_object(sandbox))
-		return;
-	check_landlock(d, sandbox);
-	check_cells(d, sandbox);
-	check_append_only(d, status, sandbox);
+		doctor_say(d, GOOD, "daemon memory", "keys and values lie in locked memory (%s)", kind);
 }
 
 /* Only a daemon that is gone is to be started anew: what refuses this one caller is mended otherwise, and to unmount
@@ -453,14 +328,15 @@ static void check_sandbox(struct doctor *d, const json_t *status)
 static void say_no_answer(struct doctor *d, const struct mount *m, int r)
 {
 	if (r == -EROFS)
-		say(d, BAD, "daemon", "%s; what the daemon knows is not checked", mount_read_only(m));
+		doctor_say(d, BAD, "daemon", "%s; what the daemon knows is not checked", mount_read_only(m));
 	else if (r == -ENFILE || r == -EMFILE)
-		say(d, BAD, "daemon",
-		    "does not answer you: you have too many requests under way, or files of the vault open; close "
-		    "some, or ask as another user");
+		doctor_say(
+			d, BAD, "daemon",
+			"does not answer you: you have too many requests under way, or files of the vault open; close "
+			"some, or ask as another user");
 	else
-		say(d, BAD, "daemon", "no answer from %s (%s); restart it: umount -l %s; cofferd %s %s", m->path,
-		    r == -EHOSTDOWN ? "nobody is behind it" : strerror(-r), m->path, m->store, m->path);
+		doctor_say(d, BAD, "daemon", "no answer from %s (%s); restart it: umount -l %s; cofferd %s %s", m->path,
+			   r == -EHOSTDOWN ? "nobody is behind it" : strerror(-r), m->path, m->store, m->path);
 }
 
 static void check_daemon(struct doctor *d, const struct mount *m)
@@ -474,23 +350,24 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 		say_no_answer(d, m, r);
 		return;
 	}
-	say(d, GOOD, "daemon", "answers at %s", m->path);
+	doctor_say(d, GOOD, "daemon", "answers at %s", m->path);
 	status = json_is_object(json_object_get(answer, "status")) ? json_object_get(answer, "status") : answer;
 	if (strcmp(json_string_value(json_object_get(answer, "errno"))
 			   ? json_string_value(json_object_get(answer, "errno"))
 			   : "",
 		   "ENOKEY") == 0 ||
 	    json_is_true(json_object_get(status, "sealed")))
-		say(d, BAD, "sealed", "the vault is sealed; as root: %s unseal", mount_command(m->path));
+		doctor_say(d, BAD, "sealed", "the vault is sealed; as root: %s unseal", mount_command(m->path));
 	else if (!json_is_true(json_object_get(answer, "ok")))
-		say(d, WARN, "status",
-		    "you may not see it (no vault/status), so seal, processes and log are not checked; try as an "
-		    "administrator");
+		doctor_say(
+			d, WARN, "status",
+			"you may not see it (no vault/status), so seal, processes and log are not checked; try as an "
+			"administrator");
 	if (json_is_true(json_object_get(answer, "ok"))) {
 		if (!json_is_true(json_object_get(status, "sealed")))
-			say(d, GOOD, "sealed", "no");
+			doctor_say(d, GOOD, "sealed", "no");
 		if (json_is_true(json_object_get(status, "read_only")))
-			say(d, WARN, "read-only", "%s", mount_read_only(m));
+			doctor_say(d, WARN, "read-only", "%s", mount_read_only(m));
 		const char *from = json_string_value(json_object_get(json_object_get(status, "kek"), "from"));
 		snprintf(d->kek_from, sizeof(d->kek_from), "%s", from ? from : "");
 		check_processes(d, status);
@@ -499,7 +376,7 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 		check_locked(d, status);
 		check_lacks(d, status);
 		check_bell(d, status);
-		check_sandbox(d, status);
+		doctor_check_cells(d, status);
 	}
 	json_decref(answer);
 }
@@ -508,12 +385,12 @@ static void check_daemon(struct doctor *d, const struct mount *m)
 
 static void say_of_programs(void *arg, bool warn, const char *text)
 {
-	say(arg, warn ? WARN : GOOD, "programs", "%s", text);
+	doctor_say(arg, warn ? WARN : GOOD, "programs", "%s", text);
 }
 
 static void say_of_indexers(void *arg, bool warn, const char *text)
 {
-	say(arg, warn ? WARN : GOOD, "indexers", "%s", text);
+	doctor_say(arg, warn ? WARN : GOOD, "indexers", "%s", text);
 }
 
 /* ---- the store ---- */
@@ -524,17 +401,17 @@ static void check_owner(struct doctor *d, const char *path, bool secret)
 	struct stat st;
 
 	if (stat(path, &st) < 0) {
-		say(d, errno == EACCES ? WARN : BAD, "permissions", "%s: %s", path, strerror(errno));
+		doctor_say(d, errno == EACCES ? WARN : BAD, "permissions", "%s: %s", path, strerror(errno));
 		return;
 	}
 	if (st.st_uid != 0)
-		say(d, BAD, "permissions", "%s belongs to uid %u; give it to root: chown root %s", path,
-		    (unsigned)st.st_uid, path);
+		doctor_say(d, BAD, "permissions", "%s belongs to uid %u; give it to root: chown root %s", path,
+			   (unsigned)st.st_uid, path);
 	else if (st.st_mode & (secret ? 0077 : 0022))
-		say(d, BAD, "permissions", "%s has mode %04o; others must not %s it: chmod %s %s", path,
-		    (unsigned)(st.st_mode & 07777), secret ? "read" : "write", secret ? "600" : "go-w", path);
+		doctor_say(d, BAD, "permissions", "%s has mode %04o; others must not %s it: chmod %s %s", path,
+			   (unsigned)(st.st_mode & 07777), secret ? "read" : "write", secret ? "600" : "go-w", path);
 	else
-		say(d, GOOD, "permissions", "%s", path);
+		doctor_say(d, GOOD, "permissions", "%s", path);
 }
 
 static void check_space(struct doctor *d, const char *store)
@@ -546,10 +423,11 @@ static void check_space(struct doctor *d, const char *store)
 		return;
 	percent = (uint64_t)fs.f_bavail * 100 / fs.f_blocks;
 	if (percent < SPACE_WARN_PERCENT)
-		say(d, WARN, "space",
-		    "%" PRIu64 " %% is left where %s lies: without room for the log nothing is served", percent, store);
+		doctor_say(d, WARN, "space",
+			   "%" PRIu64 " %% is left where %s lies: without room for the log nothing is served", percent,
+			   store);
 	else
-		say(d, GOOD, "space", "%" PRIu64 " %% is left where the store lies", percent);
+		doctor_say(d, GOOD, "space", "%" PRIu64 " %% is left where the store lies", percent);
 }
 
 static void check_kek(struct doctor *d, const struct offline *o)
@@ -559,40 +437,41 @@ static void check_kek(struct doctor *d, const struct offline *o)
 	struct stat key, store;
 
 	if (strncmp(d->kek_from, "credential:", 11) == 0) {
-		say(d, GOOD, "key", "is a credential of the service, %s", d->kek_from + 11);
+		doctor_say(d, GOOD, "key", "is a credential of the service, %s", d->kek_from + 11);
 		if (own && access(own, F_OK) == 0)
-			say(d, WARN, "key",
-			    "also lies in %s, readable by root: remove it if the credential is encrypted, and a copy "
-			    "is off this machine",
-			    own);
+			doctor_say(d, WARN, "key",
+				   "also lies in %s, readable by root: remove it if the credential is encrypted, and a "
+				   "copy "
+				   "is off this machine",
+				   own);
 		return;
 	}
 
 	if (!own) {
-		say(d, GOOD, "key", "%s",
-		    kek_ops_for(o->conf.kek) ? "comes from a provider that this build has"
-					     : "provider unknown to this build");
+		doctor_say(d, GOOD, "key", "%s",
+			   kek_ops_for(o->conf.kek) ? "comes from a provider that this build has"
+						    : "provider unknown to this build");
 		return;
 	}
 	if (geteuid() != 0) {
-		say(d, WARN, "key", "only root can look at it; try: sudo coffer doctor");
+		doctor_say(d, WARN, "key", "only root can look at it; try: sudo coffer doctor");
 		return;
 	}
 	if (stat(path, &key) < 0) {
-		say(d, BAD, "key", "%s: %s; without it the vault stays sealed: bring it back from its copy", path,
-		    strerror(errno));
+		doctor_say(d, BAD, "key", "%s: %s; without it the vault stays sealed: bring it back from its copy",
+			   path, strerror(errno));
 		return;
 	}
 	check_owner(d, path, true);
 	if (stat(o->dir, &store) == 0 && store.st_dev == key.st_dev)
-		say(d, WARN, "key",
-		    "lies on the same file system as the store: a stolen disk or its backup carries both; see "
-		    "passphrase: in coffer(1)");
+		doctor_say(d, WARN, "key",
+			   "lies on the same file system as the store: a stolen disk or its backup carries both; see "
+			   "passphrase: in coffer(1)");
 	else
-		say(d, GOOD, "key", "lies on another file system than the store");
+		doctor_say(d, GOOD, "key", "lies on another file system than the store");
 	if (access(o->verify_path, F_OK) == 0)
-		say(d, WARN, "verify key", "%s is still here: copy it to another machine and remove it",
-		    o->verify_path);
+		doctor_say(d, WARN, "verify key", "%s is still here: copy it to another machine and remove it",
+			   o->verify_path);
 }
 
 static void check_store(struct doctor *d, const char *store)
@@ -602,22 +481,23 @@ static void check_store(struct doctor *d, const char *store)
 	int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
 
 	if (fd < 0) {
-		say(d, WARN, "store", "%s cannot be looked at from here: %s", store, strerror(errno));
+		doctor_say(d, WARN, "store", "%s cannot be looked at from here: %s", store, strerror(errno));
 		return;
 	}
 	snprintf(o.dir, sizeof(o.dir), "%s", store);
 	r = vaultconf_read(fd, &o.conf, why, sizeof(why));
 	close(fd);
 	if (r < 0) {
-		say(d, BAD, "store", "%s/vault.conf: %s", store, *why ? why : strerror(-r));
+		doctor_say(d, BAD, "store", "%s/vault.conf: %s", store, *why ? why : strerror(-r));
 		return;
 	}
 	check_owner(d, store, false);
 	if (offline_weak_way(store, weak))
-		say(d, BAD, "permissions",
-		    "%s, above the store, can be changed by others than root, who could put another store in its "
-		    "place: chown root %s && chmod go-w %s",
-		    weak, weak, weak);
+		doctor_say(
+			d, BAD, "permissions",
+			"%s, above the store, can be changed by others than root, who could put another store in its "
+			"place: chown root %s && chmod go-w %s",
+			weak, weak, weak);
 	snprintf(path, sizeof(path), "%s/vault.conf", store);
 	check_owner(d, path, false);
 	snprintf(path, sizeof(path), "%s/audit", store);
