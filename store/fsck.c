@@ -8,6 +8,7 @@
 #include "policy/binding.h"
 #include "policy/block.h"
 #include "policy/role.h"
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/rows.h"
@@ -121,7 +122,7 @@ static int check_version(struct check *c, int64_t id, const struct query *q)
 	memcpy(context.vault, c->s->vault, sizeof context.vault);
 	if (r == 0)
 		r = envelope_plain_len(envelope, len, &plain_len);
-	if (r == 0 && plain_len != (uint64_t)column_int(q, 1))
+	if (r == 0 && plain_len != (uint64_t)column_int(q, VERSIONS_SIZE))
 		r = -EBADMSG;
 	if (r == -EBADMSG || r == -ENOENT)
 		finding(c, "secret %u version %u: its ciphertext is missing or was changed", VERSION_OBJECT(id),

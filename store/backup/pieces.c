@@ -44,6 +44,7 @@ static int next_restore(struct store *s, const uint8_t *after, size_t len, uint8
 /* Pieces come one after the other: the last one says how much there is. */
 static int measure(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t *ret_uid, uint64_t *ret_bytes)
 {
+	enum { UID, END };
 	struct query q = db_query(
 		s->stage,
 		"SELECT uid, at + length(bytes) FROM restore_pieces WHERE restore = ? ORDER BY at DESC LIMIT 1");
@@ -52,8 +53,8 @@ static int measure(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t *
 	query_blob(&q, id, RESTORE_ID_LEN);
 	r = query_step(&q);
 	if (r > 0) {
-		*ret_uid = (uint32_t)column_int(&q, 0);
-		*ret_bytes = (uint64_t)column_int(&q, 1);
+		*ret_uid = (uint32_t)column_int(&q, UID);
+		*ret_bytes = (uint64_t)column_int(&q, END);
 	}
 	query_end(&q);
 	return r > 0 ? 0 : r == 0 ? -EIO : r;
@@ -107,6 +108,7 @@ static int check_share(struct store *s, const uint8_t id[RESTORE_ID_LEN], const 
  * where it ends, so that only the last piece may be short, and one that comes again is as long as it was. */
 static int place_of(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t uid, uint64_t at, size_t len)
 {
+	enum { AT, LENGTH, UID };
 	struct query q = db_query(s->stage, "SELECT at, length(bytes), uid FROM restore_pieces WHERE restore = ? AND "
 					    "at <= ? ORDER BY at DESC LIMIT 1");
 	uint64_t from, n;
@@ -115,9 +117,9 @@ static int place_of(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32_t 
 	query_blob(&q, id, RESTORE_ID_LEN);
 	query_int(&q, (int64_t)at);
 	r = query_step(&q);
-	from = r > 0 ? (uint64_t)column_int(&q, 0) : 0;
-	n = r > 0 ? (uint64_t)column_int(&q, 1) : 0;
-	if (r > 0 && column_int(&q, 2) != uid)
+	from = r > 0 ? (uint64_t)column_int(&q, AT) : 0;
+	n = r > 0 ? (uint64_t)column_int(&q, LENGTH) : 0;
+	if (r > 0 && column_int(&q, UID) != uid)
 		r = -ENOENT;
 	else if (r > 0 && from == at)
 		r = n == len ? 0 : -EINVAL;
@@ -187,6 +189,7 @@ int store_restore_done(struct store *s, const uint8_t id[RESTORE_ID_LEN], uint32
 static int read_piece(void *arg, uint64_t offset, void *ret, size_t len, size_t *ret_len)
 {
 	const struct restore_pieces *p = arg;
+	enum { AT, BYTES };
 	struct query q = db_query(p->store->write, "SELECT at, bytes FROM restore_pieces WHERE restore = ? AND uid = ? "
 						   "AND at <= ? ORDER BY at DESC LIMIT 1");
 	const uint8_t *bytes;
@@ -199,8 +202,8 @@ static int read_piece(void *arg, uint64_t offset, void *ret, size_t len, size_t 
 	r = query_step(&q);
 	*ret_len = 0;
 	if (r > 0) {
-		bytes = column_blob(&q, 1, &size);
-		skip = (size_t)(offset - (uint64_t)column_int(&q, 0));
+		bytes = column_blob(&q, BYTES, &size);
+		skip = (size_t)(offset - (uint64_t)column_int(&q, AT));
 		if (bytes && skip < size) {
 			*ret_len = size - skip < len ? size - skip : len;
 			memcpy(ret, bytes + skip, *ret_len);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
@@ -64,10 +65,11 @@ int signer_read(struct db *db, const struct row_keys *keys, uint8_t ret_public[C
 		r = row_verify(keys->row, ROW_BACKUP_KEY, &q, mac);
 	if (r < 0)
 		goto out;
-	public = column_blob(&q, 3, &public_len);
-	record = column_blob(&q, 4, &len);
+	public = column_blob(&q, BACKUP_KEYS_PUBLIC_KEY, &public_len);
+	record = column_blob(&q, BACKUP_KEYS_RECORD, &len);
 	r = -EBADMSG;
-	if (column_int(&q, 1) != KIND_SIGNER || public_len != CURVE_LEN || !record || len > WRAP_RECORD_MAX)
+	if (column_int(&q, BACKUP_KEYS_KIND) != KIND_SIGNER || public_len != CURVE_LEN || !record ||
+	    len > WRAP_RECORD_MAX)
 		goto out;
 	memcpy(ret_public, public, CURVE_LEN);
 	if (ret_record) {
@@ -126,13 +128,13 @@ int store_signer_ensure(struct store *s)
 
 static int recipient_parse(const struct query *q, struct recipient *ret)
 {
-	const char *name = column_text(q, 2), *by = column_text(q, 6);
+	const char *name = column_text(q, BACKUP_KEYS_NAME), *by = column_text(q, BACKUP_KEYS_CREATED_BY);
 	size_t len = 0;
-	const void *key = column_blob(q, 3, &len);
+	const void *key = column_blob(q, BACKUP_KEYS_PUBLIC_KEY, &len);
 
-	if (column_int(q, 1) != KIND_RECIPIENT || len != CURVE_LEN || !name || !vault_name_valid(name))
+	if (column_int(q, BACKUP_KEYS_KIND) != KIND_RECIPIENT || len != CURVE_LEN || !name || !vault_name_valid(name))
 		return -EBADMSG;
-	*ret = (struct recipient){ .created = column_int(q, 5) };
+	*ret = (struct recipient){ .created = column_int(q, BACKUP_KEYS_CREATED) };
 	snprintf(ret->name, sizeof ret->name, "%s", name);
 	snprintf(ret->created_by, sizeof ret->created_by, "%s", by ? by : "");
 	memcpy(ret->key, key, CURVE_LEN);
@@ -156,6 +158,7 @@ int recipient_insert(struct store *s, const struct recipient *new)
 {
 	struct query q;
 	int64_t id = 0, last = 0, n = 0;
+	enum { LAST, NUMBER };
 	int r;
 
 	if (!vault_name_valid(new->name))
@@ -168,8 +171,8 @@ int recipient_insert(struct store *s, const struct recipient *new)
 	q = db_query(s->write, "SELECT ifnull(max(id), 0), count(*) FROM backup_keys");
 	r = query_step(&q);
 	if (r > 0) {
-		last = column_int(&q, 0);
-		n = column_int(&q, 1);
+		last = column_int(&q, LAST);
+		n = column_int(&q, NUMBER);
 	}
 	query_end(&q);
 	if (r < 0)
@@ -323,10 +326,10 @@ int store_drill(struct store *s, struct drill *ret)
 		if (r > 0)
 			r = row_verify(s->row_keys->row, ROW_DRILL, &q, mac);
 		if (r == 0)
-			*ret = (struct drill){ .at = column_int(&q, 1),
-					       .backup_created = column_int(&q, 2),
-					       .secrets = (uint64_t)column_int(&q, 3),
-					       .versions = (uint64_t)column_int(&q, 4) };
+			*ret = (struct drill){ .at = column_int(&q, DRILLS_AT),
+					       .backup_created = column_int(&q, DRILLS_BACKUP_CREATED),
+					       .secrets = (uint64_t)column_int(&q, DRILLS_SECRETS),
+					       .versions = (uint64_t)column_int(&q, DRILLS_VERSIONS) };
 		query_end(&q);
 	}
 	pthread_mutex_unlock(&s->read_mutex);

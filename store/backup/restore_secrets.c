@@ -118,16 +118,17 @@ struct there {
 /* A name that is there, live or deleted: 1 and the row's numbers; 0: it is free. */
 static int find_name(struct restore *r, const char *name, struct there *ret)
 {
+	enum { ID, KIND, DELETED_AT, LAST_VERSION };
 	struct query q = db_query(r->s->write, "SELECT id, kind, deleted_at, last_version FROM objects WHERE name = ?");
 	int e;
 
 	query_text(&q, name);
 	e = query_step(&q);
 	if (e > 0)
-		*ret = (struct there){ .id = (uint32_t)column_int(&q, 0),
-				       .kind = (uint8_t)column_int(&q, 1),
-				       .deleted = !column_null(&q, 2),
-				       .last = column_int(&q, 3) };
+		*ret = (struct there){ .id = (uint32_t)column_int(&q, ID),
+				       .kind = (uint8_t)column_int(&q, KIND),
+				       .deleted = !column_null(&q, DELETED_AT),
+				       .last = column_int(&q, LAST_VERSION) };
 	query_end(&q);
 	return e;
 }

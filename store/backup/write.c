@@ -12,6 +12,7 @@
 
 #include "store/backup/format.h"
 #include "store/backup/write_internal.h"
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/rules_table.h"
@@ -65,16 +66,16 @@ static void put_object(struct backup *b, const struct query *q)
 {
 	size_t at = buffer_record(&b->plain, RECORD_OBJECT);
 
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 0));
-	buffer_u8(&b->plain, (uint8_t)column_int(q, 1));
-	buffer_text(&b->plain, column_text(q, 2));
-	buffer_u8(&b->plain, column_int(q, 4) != 0);
-	buffer_u8(&b->plain, !column_null(q, 5));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 5));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 6));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 7));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 8));
-	buffer_u32(&b->plain, (uint32_t)column_int(q, 9));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, OBJECTS_ID));
+	buffer_u8(&b->plain, (uint8_t)column_int(q, OBJECTS_KIND));
+	buffer_text(&b->plain, column_text(q, OBJECTS_NAME));
+	buffer_u8(&b->plain, column_int(q, OBJECTS_ENABLED) != 0);
+	buffer_u8(&b->plain, !column_null(q, OBJECTS_DELETED_AT));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, OBJECTS_DELETED_AT));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, OBJECTS_PURGE_AT));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, OBJECTS_CREATED));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, OBJECTS_CHANGED));
+	buffer_u32(&b->plain, (uint32_t)column_int(q, OBJECTS_LAST_VERSION));
 	buffer_record_end(&b->plain, at);
 	b->counts.secrets++;
 }
@@ -85,14 +86,14 @@ static size_t begin_version(struct backup *b, const struct query *q, bool left_o
 {
 	size_t at = buffer_record(&b->plain, RECORD_VERSION);
 
-	buffer_u32(&b->plain, VERSION_NUMBER(column_int(q, 0)));
-	buffer_u32(&b->plain, left_out ? 0 : (uint32_t)column_int(q, 1));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 2));
-	buffer_u64(&b->plain, left_out ? (uint64_t)INT64_MIN : (uint64_t)column_int(q, 3));
-	buffer_u64(&b->plain, left_out ? (uint64_t)INT64_MAX : (uint64_t)column_int(q, 4));
-	buffer_u8(&b->plain, !left_out && column_int(q, 5) != 0);
-	buffer_text(&b->plain, left_out ? NULL : column_text(q, 6));
-	buffer_text(&b->plain, left_out ? NULL : column_text(q, 7));
+	buffer_u32(&b->plain, VERSION_NUMBER(column_int(q, VERSIONS_ID)));
+	buffer_u32(&b->plain, left_out ? 0 : (uint32_t)column_int(q, VERSIONS_SIZE));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, VERSIONS_CREATED));
+	buffer_u64(&b->plain, left_out ? (uint64_t)INT64_MIN : (uint64_t)column_int(q, VERSIONS_NOT_BEFORE));
+	buffer_u64(&b->plain, left_out ? (uint64_t)INT64_MAX : (uint64_t)column_int(q, VERSIONS_EXPIRES));
+	buffer_u8(&b->plain, !left_out && column_int(q, VERSIONS_ENABLED) != 0);
+	buffer_text(&b->plain, left_out ? NULL : column_text(q, VERSIONS_CONTENT_TYPE));
+	buffer_text(&b->plain, left_out ? NULL : column_text(q, VERSIONS_TAGS));
 	return at;
 }
 
@@ -111,7 +112,7 @@ static int end_version(struct backup *b, size_t at, const uint8_t *envelope, siz
 static int put_version(struct backup *b, const struct query *q)
 {
 	struct keys_item *item = &b->items[b->n_items];
-	int64_t id = column_int(q, 0);
+	int64_t id = column_int(q, VERSIONS_ID);
 	uint8_t *envelope = NULL;
 	size_t len = 0, at;
 	int r;
@@ -365,8 +366,8 @@ static int walk_object(struct backup *b)
 	int r = next_object(b, &q), kept = 0;
 
 	if (r > 0) {
-		b->after = column_int(&q, 0);
-		snprintf(b->name, sizeof b->name, "%s", column_text(&q, 2));
+		b->after = column_int(&q, OBJECTS_ID);
+		snprintf(b->name, sizeof b->name, "%s", column_text(&q, OBJECTS_NAME));
 		r = backup_take_row(b, ROW_OBJECT, &q);
 		kept = r == 0 ? judge(b, 0) : r;
 		if (kept > 0)

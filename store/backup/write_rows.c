@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "policy/role.h"
+#include "store/core/columns.h"
 #include "store/backup/format.h"
 #include "store/backup/write_internal.h"
 #include "store/core/db.h"
@@ -27,10 +28,10 @@ static int put_settings(struct backup *b, const struct query *q)
 {
 	size_t at = buffer_record(&b->plain, RECORD_SETTINGS);
 
-	buffer_u32(&b->plain, (uint32_t)column_int(q, 3));
-	buffer_u8(&b->plain, column_int(q, 4) != 0);
-	buffer_u8(&b->plain, column_int(q, 5) != 0);
-	buffer_u32(&b->plain, (uint32_t)column_int(q, 6));
+	buffer_u32(&b->plain, (uint32_t)column_int(q, SETTINGS_RETENTION_DAYS));
+	buffer_u8(&b->plain, column_int(q, SETTINGS_PURGE_PROTECTION) != 0);
+	buffer_u8(&b->plain, column_int(q, SETTINGS_ENFORCE_VALIDITY) != 0);
+	buffer_u32(&b->plain, (uint32_t)column_int(q, SETTINGS_VALUE_MAX));
 	buffer_record_end(&b->plain, at);
 	b->counts.settings++;
 	return 0;
@@ -84,20 +85,20 @@ static int role_name(struct backup *b, uint32_t id, char ret_name[ROLE_NAME_MAX]
 static int put_binding(struct backup *b, const struct query *q)
 {
 	char name[ROLE_NAME_MAX];
-	int r = role_name(b, (uint32_t)column_int(q, 1), name);
+	int r = role_name(b, (uint32_t)column_int(q, BINDINGS_ROLE), name);
 	size_t at;
 
 	if (r < 0)
 		return r;
 	at = buffer_record(&b->plain, RECORD_BINDING);
 	buffer_text(&b->plain, name);
-	buffer_text(&b->plain, column_text(q, 2));
-	buffer_text(&b->plain, column_text(q, 3));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 4));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 5));
-	buffer_text(&b->plain, column_text(q, 6));
-	buffer_text(&b->plain, column_text(q, 7));
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 8));
+	buffer_text(&b->plain, column_text(q, BINDINGS_PRINCIPAL));
+	buffer_text(&b->plain, column_text(q, BINDINGS_SCOPE));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, BINDINGS_VALID_FROM));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, BINDINGS_VALID_UNTIL));
+	buffer_text(&b->plain, column_text(q, BINDINGS_REASON));
+	buffer_text(&b->plain, column_text(q, BINDINGS_CREATED_BY));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, BINDINGS_CREATED));
 	buffer_record_end(&b->plain, at);
 	b->counts.bindings++;
 	return 0;
@@ -107,8 +108,9 @@ static int put_block(struct backup *b, const struct query *q)
 {
 	size_t at = buffer_record(&b->plain, RECORD_BLOCK);
 
-	for (int column = 1; column <= 3; column++)
-		buffer_text(&b->plain, column_text(q, column));
+	buffer_text(&b->plain, column_text(q, BLOCKS_PRINCIPAL));
+	buffer_text(&b->plain, column_text(q, BLOCKS_REASON));
+	buffer_text(&b->plain, column_text(q, BLOCKS_CREATED_BY));
 	buffer_record_end(&b->plain, at);
 	b->counts.blocks++;
 	return 0;
@@ -117,17 +119,17 @@ static int put_block(struct backup *b, const struct query *q)
 static int put_recipient(struct backup *b, const struct query *q)
 {
 	size_t len = 0, at;
-	const void *key = column_blob(q, 3, &len);
+	const void *key = column_blob(q, BACKUP_KEYS_PUBLIC_KEY, &len);
 
-	if (!column_null(q, 4)) /* the signing key stays where it is */
+	if (!column_null(q, BACKUP_KEYS_RECORD)) /* the signing key stays where it is */
 		return 0;
 	if (len != CURVE_LEN)
 		return -EBADMSG;
 	at = buffer_record(&b->plain, RECORD_RECIPIENT);
-	buffer_text(&b->plain, column_text(q, 2));
+	buffer_text(&b->plain, column_text(q, BACKUP_KEYS_NAME));
 	buffer_bytes(&b->plain, key, len);
-	buffer_u64(&b->plain, (uint64_t)column_int(q, 5));
-	buffer_text(&b->plain, column_text(q, 6));
+	buffer_u64(&b->plain, (uint64_t)column_int(q, BACKUP_KEYS_CREATED));
+	buffer_text(&b->plain, column_text(q, BACKUP_KEYS_CREATED_BY));
 	buffer_record_end(&b->plain, at);
 	b->counts.recipients++;
 	return 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
@@ -40,9 +41,9 @@ static int next_act(struct store *s, int64_t after, int64_t *ret_id, char **ret_
 	query_int(&q, after);
 	r = row_find(s->row_keys->row, ROW_PENDING_ACT, &q, mac);
 	if (r == 0) {
-		act = column_text(&q, 1);
+		act = column_text(&q, PENDING_ACTS_ACT);
 		*ret_act = act ? strdup(act) : NULL;
-		*ret_id = column_int(&q, 0);
+		*ret_id = column_int(&q, PENDING_ACTS_ID);
 		r = !act ? -EBADMSG : *ret_act ? 0 : -ENOMEM;
 	}
 	query_end(&q);

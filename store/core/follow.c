@@ -34,6 +34,9 @@ static int follow_reload(struct store *s, struct db *db)
 	return followed_add_all(s);
 }
 
+/* As they are selected below. */
+enum { CHANGES_ID, CHANGES_KIND, CHANGES_ROW, CHANGES_OLD_MAC, CHANGES_NEW_MAC };
+
 /* The listed changes after epoch, moving head's hash and count along. -ESTALE: they are not all there. */
 static int read_changes(struct store *s, struct db *db, struct head *head, struct change **ret_changes, size_t *ret_n)
 {
@@ -45,9 +48,10 @@ static int read_changes(struct store *s, struct db *db, struct head *head, struc
 
 	query_int(&q, (int64_t)((epoch + 1) << CHANGE_BITS));
 	while ((r = query_step(&q)) > 0) {
-		uint64_t at = (uint64_t)column_int(&q, 0) >> CHANGE_BITS;
-		int64_t kind = column_int(&q, 1);
-		const void *mac[2] = { column_blob(&q, 3, &len[0]), column_blob(&q, 4, &len[1]) };
+		uint64_t at = (uint64_t)column_int(&q, CHANGES_ID) >> CHANGE_BITS;
+		int64_t kind = column_int(&q, CHANGES_KIND);
+		const void *mac[2] = { column_blob(&q, CHANGES_OLD_MAC, &len[0]),
+				       column_blob(&q, CHANGES_NEW_MAC, &len[1]) };
 
 		r = -ESTALE;
 		if ((at != epoch && at != epoch + 1) || !row_is_member(kind) || n == CHANGES_LISTED * 16)
@@ -66,7 +70,7 @@ static int read_changes(struct store *s, struct db *db, struct head *head, struc
 		}
 		struct change *c = &changes[n];
 		*c = (struct change){ .kind = (uint8_t)kind,
-				      .row = column_int(&q, 2),
+				      .row = column_int(&q, CHANGES_ROW),
 				      .order = (uint32_t)n,
 				      .before = mac[0],
 				      .after = mac[1] };
@@ -140,9 +144,9 @@ static int list_changed(struct db *db, uint64_t epoch, uint64_t head, struct ids
 
 	query_int(&q, (int64_t)((epoch + 1) << CHANGE_BITS));
 	while (r == 0 && (r = query_step(&q)) > 0) {
-		const uint64_t next = (uint64_t)column_int(&q, 0) >> CHANGE_BITS;
-		const uint32_t id = change_secret(column_int(&q, 1), column_int(&q, 2));
-		r = next > at + 1 || column_int(&q, 1) == ROW_EVERYTHING ? -ESTALE : 0;
+		const uint64_t next = (uint64_t)column_int(&q, CHANGES_ID) >> CHANGE_BITS;
+		const uint32_t id = change_secret(column_int(&q, CHANGES_KIND), column_int(&q, CHANGES_ROW));
+		r = next > at + 1 || column_int(&q, CHANGES_KIND) == ROW_EVERYTHING ? -ESTALE : 0;
 		at = next;
 		if (r == 0 && id)
 			r = idset_put(changed, id);

@@ -7,44 +7,19 @@
 #include <string.h>
 #include <time.h>
 
+#include "store/core/columns.h"
 #include "store/core/db.h"
 
-#define SETTINGS_COLUMNS "id, vault, name, retention_days, purge_protection, enforce_validity, value_max, mac"
-#define OBJECT_COLUMNS \
-	"id, kind, name, incarnation, enabled, deleted_at, purge_at, created, changed, last_version, served, mac"
-#define VERSION_COLUMNS                                                                                                \
-	"id, size, created, not_before, expires, enabled, content_type, tags, kek, dek_record, envelope_hash, epoch, " \
-	"withdrawn, mac"
-#define ROLE_COLUMNS    "id, name, actions, mac"
-#define BINDING_COLUMNS "id, role, principal, scope, valid_from, valid_until, reason, created_by, created, mac"
-#define CLOCK_COLUMNS   "id, counted, boot, uptime, mac"
-#define BLOCK_COLUMNS   "id, principal, reason, created_by, created, mac"
-#define REQUEST_COLUMNS "id, uid, user_ns, request, digest, answer, created, neighbour, mac"
-#define PENDING_COLUMNS "id, act, mac"
-#define ROTATION_COLUMNS \
-	"id, scope, action, every, before, expiry, generator, command, user, timeout, created_by, created, mac"
-#define HOOK_COLUMNS    "id, scope, events, command, user, debounce, timeout, created_by, created, mac"
-#define NOTICE_COLUMNS  "id, near_days, mac"
-#define HISTORY_COLUMNS "id, scope, versions, span, created_by, created, counted, mac"
-#define EVENT_COLUMNS   "id, time, kind, object, version, same, name, line, mac"
-#define MARK_COLUMNS    "id, version, expires, told, failures, retry, mac"
-#define PLACE_COLUMNS   "id, delivered, attempts, retry, why, mac"
-#define STAGE_COLUMNS   "id, size, dirty, counter, last_unique, manner, base, start, mac"
-
-#define BACKUP_KEY_COLUMNS "id, kind, name, public_key, record, created, created_by, mac"
-#define DRILL_COLUMNS      "id, at, backup_created, secrets, versions, mac"
-
-#define CHANGE_COLUMNS "id, kind, row, old_mac, new_mac"
-#define USE_COLUMNS    "id, last_used"
-#define KEK_COLUMNS    "id, kek"
+#define COLUMN_NAME(number, name) name ", "
 
 #define QUERIES(table, columns)                                                                            \
 	"SELECT " columns " FROM " table " ORDER BY id", "SELECT " columns " FROM " table " WHERE id = ?", \
 		"SELECT " columns " FROM " table " WHERE id > ? AND id <= ? ORDER BY id"
 #define REMOVE(table) "DELETE FROM " table " WHERE id > ? AND id <= ?"
-#define TABLE(table, columns)                                                                                     \
-	{                                                                                                         \
-		table, false, QUERIES(table, columns), "UPDATE " table " SET mac = ? WHERE id = ?", REMOVE(table) \
+#define TABLE(table, columns)                                                                                          \
+	{                                                                                                              \
+		table, false, QUERIES(table, columns(COLUMN_NAME) "mac"), "UPDATE " table " SET mac = ? WHERE id = ?", \
+			REMOVE(table)                                                                                  \
 	}
 #define BARE(table, columns)                                              \
 	{                                                                 \
@@ -55,27 +30,27 @@ const struct row_table *row_table(enum row_kind kind)
 {
 	static const struct row_table tables[ROW_KINDS] = {
 		[ROW_SETTINGS] = TABLE("settings", SETTINGS_COLUMNS),
-		[ROW_OBJECT] = TABLE("objects", OBJECT_COLUMNS),
-		[ROW_VERSION] = TABLE("versions", VERSION_COLUMNS),
-		[ROW_ROLE] = TABLE("roles", ROLE_COLUMNS),
-		[ROW_BINDING] = TABLE("bindings", BINDING_COLUMNS),
+		[ROW_OBJECT] = TABLE("objects", OBJECTS_COLUMNS),
+		[ROW_VERSION] = TABLE("versions", VERSIONS_COLUMNS),
+		[ROW_ROLE] = TABLE("roles", ROLES_COLUMNS),
+		[ROW_BINDING] = TABLE("bindings", BINDINGS_COLUMNS),
 		[ROW_CLOCK] = TABLE("clock", CLOCK_COLUMNS),
-		[ROW_BLOCK] = TABLE("blocks", BLOCK_COLUMNS),
-		[ROW_REQUEST] = TABLE("requests", REQUEST_COLUMNS),
-		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_COLUMNS),
-		[ROW_ROTATION] = TABLE("rotations", ROTATION_COLUMNS),
-		[ROW_HOOK] = TABLE("hooks", HOOK_COLUMNS),
-		[ROW_NOTICE] = TABLE("notices", NOTICE_COLUMNS),
-		[ROW_HISTORY] = TABLE("histories", HISTORY_COLUMNS),
-		[ROW_EVENT] = TABLE("events", EVENT_COLUMNS),
-		[ROW_MARK] = TABLE("marks", MARK_COLUMNS),
-		[ROW_HOOK_PLACE] = TABLE("hook_places", PLACE_COLUMNS),
-		[ROW_STAGE] = TABLE("stages", STAGE_COLUMNS),
-		[ROW_BACKUP_KEY] = TABLE("backup_keys", BACKUP_KEY_COLUMNS),
-		[ROW_DRILL] = TABLE("drills", DRILL_COLUMNS),
-		[ROW_CHANGE] = BARE("changes", CHANGE_COLUMNS),
-		[ROW_BINDING_USE] = BARE("binding_use", USE_COLUMNS),
-		[ROW_KEK] = BARE("keks", KEK_COLUMNS),
+		[ROW_BLOCK] = TABLE("blocks", BLOCKS_COLUMNS),
+		[ROW_REQUEST] = TABLE("requests", REQUESTS_COLUMNS),
+		[ROW_PENDING_ACT] = TABLE("pending_acts", PENDING_ACTS_COLUMNS),
+		[ROW_ROTATION] = TABLE("rotations", ROTATIONS_COLUMNS),
+		[ROW_HOOK] = TABLE("hooks", HOOKS_COLUMNS),
+		[ROW_NOTICE] = TABLE("notices", NOTICES_COLUMNS),
+		[ROW_HISTORY] = TABLE("histories", HISTORIES_COLUMNS),
+		[ROW_EVENT] = TABLE("events", EVENTS_COLUMNS),
+		[ROW_MARK] = TABLE("marks", MARKS_COLUMNS),
+		[ROW_HOOK_PLACE] = TABLE("hook_places", HOOK_PLACES_COLUMNS),
+		[ROW_STAGE] = TABLE("stages", STAGES_COLUMNS),
+		[ROW_BACKUP_KEY] = TABLE("backup_keys", BACKUP_KEYS_COLUMNS),
+		[ROW_DRILL] = TABLE("drills", DRILLS_COLUMNS),
+		[ROW_CHANGE] = BARE("changes", "id, kind, row, old_mac, new_mac"),
+		[ROW_BINDING_USE] = BARE("binding_use", "id, last_used"),
+		[ROW_KEK] = BARE("keks", "id, kek"),
 	};
 	assert(kind < ROW_KINDS && tables[kind].name);
 	return &tables[kind];
@@ -312,20 +287,34 @@ static int trail_unseal(const struct row_keys *keys, const uint8_t sealed[TRAIL_
 	return r;
 }
 
+/* As they are selected by head_read. */
+enum {
+	STATE_EPOCH,
+	STATE_MEMBERS,
+	STATE_NEXT_OBJECT,
+	STATE_NEXT_ROLE,
+	STATE_NEXT_BINDING,
+	STATE_MAC,
+	STATE_SERIAL,
+	STATE_TRAIL_MEMBERS,
+	STATE_TRAIL,
+	STATE_ID
+};
+
 /* All three columns of the trail are there, or none. */
 static int trail_read(const struct query *q, const struct row_keys *keys, struct head *head)
 {
 	size_t len = 0;
-	const uint8_t *sealed = column_blob(q, 8, &len);
+	const uint8_t *sealed = column_blob(q, STATE_TRAIL, &len);
 
-	head->has_trail = !column_null(q, 6);
-	if (column_null(q, 7) == head->has_trail || column_null(q, 8) == head->has_trail)
+	head->has_trail = !column_null(q, STATE_SERIAL);
+	if (column_null(q, STATE_TRAIL_MEMBERS) == head->has_trail || column_null(q, STATE_TRAIL) == head->has_trail)
 		return -EBADMSG;
 	if (!head->has_trail)
 		return 0;
-	head->serial = (uint64_t)column_int(q, 6);
-	head->trail_members = column_int(q, 7);
-	if (len != TRAIL_LEN || column_int(q, 6) < 1 || head->trail_members < 0)
+	head->serial = (uint64_t)column_int(q, STATE_SERIAL);
+	head->trail_members = column_int(q, STATE_TRAIL_MEMBERS);
+	if (len != TRAIL_LEN || column_int(q, STATE_SERIAL) < 1 || head->trail_members < 0)
 		return -EBADMSG;
 	return keys ? trail_unseal(keys, sealed, &head->trail) : 0;
 }
@@ -342,14 +331,14 @@ int head_read(struct db *db, const struct row_keys *keys, struct head *ret_head,
 		r = -EBADMSG;
 	if (r < 0)
 		goto out;
-	head.epoch = (uint64_t)column_int(&q, 0);
-	head.members = column_int(&q, 1);
-	head.next_object = column_int(&q, 2);
-	head.next_role = column_int(&q, 3);
-	head.next_binding = column_int(&q, 4);
-	const void *mac = column_blob(&q, 5, &len);
+	head.epoch = (uint64_t)column_int(&q, STATE_EPOCH);
+	head.members = column_int(&q, STATE_MEMBERS);
+	head.next_object = column_int(&q, STATE_NEXT_OBJECT);
+	head.next_role = column_int(&q, STATE_NEXT_ROLE);
+	head.next_binding = column_int(&q, STATE_NEXT_BINDING);
+	const void *mac = column_blob(&q, STATE_MAC, &len);
 	r = -EBADMSG;
-	if (column_int(&q, 9) != 1 || len != DIGEST_LEN || head.members < 0 || head.next_object < 1 ||
+	if (column_int(&q, STATE_ID) != 1 || len != DIGEST_LEN || head.members < 0 || head.next_object < 1 ||
 	    head.next_role < 1 || head.next_binding < 1)
 		goto out;
 	memcpy(ret_mac, mac, DIGEST_LEN);

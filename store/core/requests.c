@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
@@ -42,8 +43,8 @@ static int read_answer(struct store *s, int64_t row, const uint8_t digest[DIGEST
 	r = row_find(s->row_keys->row, ROW_REQUEST, &q, mac);
 	if (r < 0)
 		goto out;
-	stored = column_blob(&q, 4, &len);
-	answer = column_text(&q, 5);
+	stored = column_blob(&q, REQUESTS_DIGEST, &len);
+	answer = column_text(&q, REQUESTS_ANSWER);
 	r = -EBADMSG;
 	if (len != DIGEST_LEN || !answer)
 		goto out;

@@ -6,6 +6,7 @@
 
 #include "policy/policy.h"
 #include "store/core/catalog.h"
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/rules_table.h"
@@ -21,93 +22,96 @@ static bool in_range(const struct query *q, int i, int64_t low, int64_t high)
 
 int object_parse(const struct query *q, struct catalog_secret *ret_secret, int64_t *ret_last_version)
 {
-	const char *name = column_text(q, 2);
+	const char *name = column_text(q, OBJECTS_NAME);
 
-	if (!in_range(q, 0, 1, OBJECT_ID_MAX) || !in_range(q, 1, OBJECT_SECRET, OBJECT_CERTIFICATE) ||
-	    !in_range(q, 3, 0, UINT32_MAX) || !in_range(q, 4, 0, 1) || !in_range(q, 9, 0, UINT32_MAX) || !name ||
-	    !name_valid(name) || column_null(q, 5) != column_null(q, 6) ||
-	    (!column_null(q, 10) && !in_range(q, 10, 1, INT64_MAX)))
+	if (!in_range(q, OBJECTS_ID, 1, OBJECT_ID_MAX) ||
+	    !in_range(q, OBJECTS_KIND, OBJECT_SECRET, OBJECT_CERTIFICATE) ||
+	    !in_range(q, OBJECTS_INCARNATION, 0, UINT32_MAX) || !in_range(q, OBJECTS_ENABLED, 0, 1) ||
+	    !in_range(q, OBJECTS_LAST_VERSION, 0, UINT32_MAX) || !name || !name_valid(name) ||
+	    column_null(q, OBJECTS_DELETED_AT) != column_null(q, OBJECTS_PURGE_AT) ||
+	    (!column_null(q, OBJECTS_SERVED) && !in_range(q, OBJECTS_SERVED, 1, INT64_MAX)))
 		return -EBADMSG;
 	*ret_secret = (struct catalog_secret){
-		.id = (uint32_t)column_int(q, 0),
-		.kind = (uint8_t)column_int(q, 1),
+		.id = (uint32_t)column_int(q, OBJECTS_ID),
+		.kind = (uint8_t)column_int(q, OBJECTS_KIND),
 		.name = name,
-		.enabled = column_int(q, 4) != 0,
-		.deleted = !column_null(q, 5),
-		.created = column_int(q, 7),
-		.changed = column_int(q, column_null(q, 5) ? 8 : 5),
-		.purge_at = column_int(q, 6),
-		.served = column_int(q, 10), /* null is 0 */
+		.enabled = column_int(q, OBJECTS_ENABLED) != 0,
+		.deleted = !column_null(q, OBJECTS_DELETED_AT),
+		.created = column_int(q, OBJECTS_CREATED),
+		.changed = column_int(q, column_null(q, OBJECTS_DELETED_AT) ? 8 : 5),
+		.purge_at = column_int(q, OBJECTS_PURGE_AT),
+		.served = column_int(q, OBJECTS_SERVED), /* null is 0 */
 	};
-	*ret_last_version = column_int(q, 9);
+	*ret_last_version = column_int(q, OBJECTS_LAST_VERSION);
 	return 0;
 }
 
 int version_parse(const struct query *q, struct catalog_version *ret_version)
 {
-	int64_t id = column_int(q, 0);
+	int64_t id = column_int(q, VERSIONS_ID);
 	size_t record = 0, hash = 0;
 
-	column_blob(q, 9, &record);
-	column_blob(q, 10, &hash);
-	if (id <= 0 || VERSION_OBJECT(id) > OBJECT_ID_MAX || VERSION_NUMBER(id) == 0 || !in_range(q, 1, 0, VALUE_MAX) ||
-	    !in_range(q, 5, 0, 1) || (record == 0 && (hash != 0 || column_int(q, 5) != 0)) ||
-	    !in_range(q, 11, 0, INT64_MAX) || !in_range(q, 12, 0, INT64_MAX))
+	column_blob(q, VERSIONS_DEK_RECORD, &record);
+	column_blob(q, VERSIONS_ENVELOPE_HASH, &hash);
+	if (id <= 0 || VERSION_OBJECT(id) > OBJECT_ID_MAX || VERSION_NUMBER(id) == 0 ||
+	    !in_range(q, VERSIONS_SIZE, 0, VALUE_MAX) || !in_range(q, VERSIONS_ENABLED, 0, 1) ||
+	    (record == 0 && (hash != 0 || column_int(q, VERSIONS_ENABLED) != 0)) ||
+	    !in_range(q, VERSIONS_EPOCH, 0, INT64_MAX) || !in_range(q, VERSIONS_WITHDRAWN, 0, INT64_MAX))
 		return -EBADMSG;
 	*ret_version = (struct catalog_version){
 		.number = VERSION_NUMBER(id),
-		.size = (uint32_t)column_int(q, 1),
-		.created = column_int(q, 2),
-		.not_before = column_int(q, 3),
-		.expires = column_int(q, 4),
-		.enabled = column_int(q, 5) != 0,
+		.size = (uint32_t)column_int(q, VERSIONS_SIZE),
+		.created = column_int(q, VERSIONS_CREATED),
+		.not_before = column_int(q, VERSIONS_NOT_BEFORE),
+		.expires = column_int(q, VERSIONS_EXPIRES),
+		.enabled = column_int(q, VERSIONS_ENABLED) != 0,
 		.destroyed = record == 0,
-		.epoch = (uint64_t)column_int(q, 11), /* null is 0 */
-		.withdrawn = (uint64_t)column_int(q, 12),
+		.epoch = (uint64_t)column_int(q, VERSIONS_EPOCH), /* null is 0 */
+		.withdrawn = (uint64_t)column_int(q, VERSIONS_WITHDRAWN),
 	};
 	return 0;
 }
 
 int binding_parse(const struct query *q, struct binding *ret_binding)
 {
-	const char *principal = column_text(q, 2), *scope = column_text(q, 3);
+	const char *principal = column_text(q, BINDINGS_PRINCIPAL), *scope = column_text(q, BINDINGS_SCOPE);
 	struct binding b = { 0 };
 
-	if (!in_range(q, 0, 1, INT64_MAX) || !in_range(q, 1, 1, UINT32_MAX) || !principal || !scope ||
-	    !scope_valid(scope) || principal_parse(principal, NULL, NULL, &b.principal) < 0)
+	if (!in_range(q, BINDINGS_ID, 1, INT64_MAX) || !in_range(q, BINDINGS_ROLE, 1, UINT32_MAX) || !principal ||
+	    !scope || !scope_valid(scope) || principal_parse(principal, NULL, NULL, &b.principal) < 0)
 		return -EBADMSG;
-	b.id = (uint64_t)column_int(q, 0);
-	b.role = (uint32_t)column_int(q, 1);
+	b.id = (uint64_t)column_int(q, BINDINGS_ID);
+	b.role = (uint32_t)column_int(q, BINDINGS_ROLE);
 	memcpy(b.scope, scope, strlen(scope) + 1);
-	b.from = column_int(q, 4);
-	b.until = column_int(q, 5);
+	b.from = column_int(q, BINDINGS_VALID_FROM);
+	b.until = column_int(q, BINDINGS_VALID_UNTIL);
 	*ret_binding = b;
 	return 0;
 }
 
 int block_parse(const struct query *q, struct block *ret_block)
 {
-	const char *principal = column_text(q, 1);
+	const char *principal = column_text(q, BLOCKS_PRINCIPAL);
 	struct block b = { 0 };
 
-	if (!in_range(q, 0, 1, INT64_MAX) || !principal || principal_parse(principal, NULL, NULL, &b.principal) < 0 ||
-	    !block_principal_valid(&b.principal))
+	if (!in_range(q, BLOCKS_ID, 1, INT64_MAX) || !principal ||
+	    principal_parse(principal, NULL, NULL, &b.principal) < 0 || !block_principal_valid(&b.principal))
 		return -EBADMSG;
-	b.id = (uint64_t)column_int(q, 0);
+	b.id = (uint64_t)column_int(q, BLOCKS_ID);
 	*ret_block = b;
 	return 0;
 }
 
 int role_parse(const struct query *q, struct role *ret_role)
 {
-	const char *name = column_text(q, 1);
+	const char *name = column_text(q, ROLES_NAME);
 	struct role role = { 0 };
 
-	if (!in_range(q, 0, ROLE_CUSTOM_FIRST, UINT32_MAX) || !name || !role_name_valid(name))
+	if (!in_range(q, ROLES_ID, ROLE_CUSTOM_FIRST, UINT32_MAX) || !name || !role_name_valid(name))
 		return -EBADMSG;
-	role.id = (uint32_t)column_int(q, 0);
+	role.id = (uint32_t)column_int(q, ROLES_ID);
 	memcpy(role.name, name, strlen(name) + 1);
-	role.actions = (action_set)column_int(q, 2);
+	role.actions = (action_set)column_int(q, ROLES_ACTIONS);
 	if (role.actions & ~ACTION_ALL)
 		return -EBADMSG;
 	*ret_role = role;
@@ -118,17 +122,18 @@ int settings_parse(const struct query *q, const uint8_t vault[16], const char *n
 		   struct store_settings *ret_settings)
 {
 	size_t len = 0;
-	const void *id = column_blob(q, 1, &len);
-	const char *stored = column_text(q, 2);
+	const void *id = column_blob(q, SETTINGS_VAULT, &len);
+	const char *stored = column_text(q, SETTINGS_NAME);
 
-	if (len != 16 || memcmp(id, vault, 16) != 0 || !stored || strcmp(stored, name) != 0 || !in_range(q, 3, 7, 90) ||
-	    !in_range(q, 4, 0, 1) || !in_range(q, 5, 0, 1) || !in_range(q, 6, 1, VALUE_MAX))
+	if (len != 16 || memcmp(id, vault, 16) != 0 || !stored || strcmp(stored, name) != 0 ||
+	    !in_range(q, SETTINGS_RETENTION_DAYS, 7, 90) || !in_range(q, SETTINGS_PURGE_PROTECTION, 0, 1) ||
+	    !in_range(q, SETTINGS_ENFORCE_VALIDITY, 0, 1) || !in_range(q, SETTINGS_VALUE_MAX, 1, VALUE_MAX))
 		return -EBADMSG;
 	*ret_settings = (struct store_settings){
-		.retention_days = (uint32_t)column_int(q, 3),
-		.purge_protection = column_int(q, 4) != 0,
-		.enforce_validity = column_int(q, 5) != 0,
-		.value_max = (uint32_t)column_int(q, 6),
+		.retention_days = (uint32_t)column_int(q, SETTINGS_RETENTION_DAYS),
+		.purge_protection = column_int(q, SETTINGS_PURGE_PROTECTION) != 0,
+		.enforce_validity = column_int(q, SETTINGS_ENFORCE_VALIDITY) != 0,
+		.value_max = (uint32_t)column_int(q, SETTINGS_VALUE_MAX),
 	};
 	return 0;
 }
@@ -158,9 +163,11 @@ uint32_t versions_current(const struct catalog_version *versions, uint32_t n)
 
 int clock_parse(const struct query *q, struct clock_row *ret_row)
 {
-	struct clock_row row = { .there = true, .counted = column_int(q, 1), .uptime = column_int(q, 3) };
+	struct clock_row row = { .there = true,
+				 .counted = column_int(q, CLOCK_COUNTED),
+				 .uptime = column_int(q, CLOCK_UPTIME) };
 	size_t len = 0;
-	const void *boot = column_blob(q, 2, &len);
+	const void *boot = column_blob(q, CLOCK_BOOT, &len);
 
 	if (row.counted < 0 || row.uptime < 0 || len != BOOT_ID_LEN)
 		return -EBADMSG;
@@ -236,17 +243,19 @@ bool rule_take_u32(const struct query *q, int i, uint32_t *ret)
 
 int rotation_parse(const struct query *q, struct rotation *ret)
 {
-	struct rotation p = { .id = (uint64_t)column_int(q, 0),
-			      .every = column_int(q, 3),
-			      .before = column_int(q, 4),
-			      .expiry = column_int(q, 5),
-			      .created = column_int(q, 11) };
+	struct rotation p = { .id = (uint64_t)column_int(q, ROTATIONS_ID),
+			      .every = column_int(q, ROTATIONS_EVERY),
+			      .before = column_int(q, ROTATIONS_BEFORE),
+			      .expiry = column_int(q, ROTATIONS_EXPIRY),
+			      .created = column_int(q, ROTATIONS_CREATED) };
 	uint32_t action = 0;
 
-	if (column_int(q, 0) < 1 || !rule_take_text(q, 1, p.scope, sizeof p.scope) || !rule_take_u32(q, 2, &action) ||
-	    !rule_take_text(q, 6, p.generator, sizeof p.generator) ||
-	    !rule_take_text(q, 7, p.command, sizeof p.command) || !rule_take_u32(q, 8, &p.user) ||
-	    !rule_take_u32(q, 9, &p.timeout) || !rule_take_u32(q, 10, &p.created_by))
+	if (column_int(q, ROTATIONS_ID) < 1 || !rule_take_text(q, ROTATIONS_SCOPE, p.scope, sizeof p.scope) ||
+	    !rule_take_u32(q, ROTATIONS_ACTION, &action) ||
+	    !rule_take_text(q, ROTATIONS_GENERATOR, p.generator, sizeof p.generator) ||
+	    !rule_take_text(q, ROTATIONS_COMMAND, p.command, sizeof p.command) ||
+	    !rule_take_u32(q, ROTATIONS_USER, &p.user) || !rule_take_u32(q, ROTATIONS_TIMEOUT, &p.timeout) ||
+	    !rule_take_u32(q, ROTATIONS_CREATED_BY, &p.created_by))
 		return -EBADMSG;
 	p.action = (enum rotation_action)action;
 	if (!rotation_valid(&p))
@@ -257,12 +266,13 @@ int rotation_parse(const struct query *q, struct rotation *ret)
 
 int hook_parse(const struct query *q, struct hook *ret)
 {
-	struct hook h = { .id = (uint64_t)column_int(q, 0), .created = column_int(q, 8) };
+	struct hook h = { .id = (uint64_t)column_int(q, HOOKS_ID), .created = column_int(q, HOOKS_CREATED) };
 
-	if (column_int(q, 0) < 1 || !rule_take_text(q, 1, h.scope, sizeof h.scope) || !rule_take_u32(q, 2, &h.events) ||
-	    !rule_take_text(q, 3, h.command, sizeof h.command) || !rule_take_u32(q, 4, &h.user) ||
-	    !rule_take_u32(q, 5, &h.debounce) || !rule_take_u32(q, 6, &h.timeout) ||
-	    !rule_take_u32(q, 7, &h.created_by) || !hook_valid(&h))
+	if (column_int(q, HOOKS_ID) < 1 || !rule_take_text(q, HOOKS_SCOPE, h.scope, sizeof h.scope) ||
+	    !rule_take_u32(q, HOOKS_EVENTS, &h.events) ||
+	    !rule_take_text(q, HOOKS_COMMAND, h.command, sizeof h.command) || !rule_take_u32(q, HOOKS_USER, &h.user) ||
+	    !rule_take_u32(q, HOOKS_DEBOUNCE, &h.debounce) || !rule_take_u32(q, HOOKS_TIMEOUT, &h.timeout) ||
+	    !rule_take_u32(q, HOOKS_CREATED_BY, &h.created_by) || !hook_valid(&h))
 		return -EBADMSG;
 	*ret = h;
 	return 0;
@@ -270,7 +280,7 @@ int hook_parse(const struct query *q, struct hook *ret)
 
 int notice_parse(const struct query *q, uint32_t *ret_near_days)
 {
-	int64_t days = column_int(q, 1);
+	int64_t days = column_int(q, NOTICES_NEAR_DAYS);
 
 	if (days < 1 || days > NEAR_EXPIRY_DAYS_MAX)
 		return -EBADMSG;
@@ -287,13 +297,15 @@ bool history_valid(const struct history *h)
 
 int history_parse(const struct query *q, struct history *ret)
 {
-	struct history h = { .id = (uint64_t)column_int(q, 0),
-			     .span = column_int(q, 3),
-			     .created = column_int(q, 5),
-			     .counted = column_int(q, 6) };
+	struct history h = { .id = (uint64_t)column_int(q, HISTORIES_ID),
+			     .span = column_int(q, HISTORIES_SPAN),
+			     .created = column_int(q, HISTORIES_CREATED),
+			     .counted = column_int(q, HISTORIES_COUNTED) };
 
-	if (column_int(q, 0) < 1 || h.counted < 0 || !rule_take_text(q, 1, h.scope, sizeof h.scope) ||
-	    !rule_take_u32(q, 2, &h.versions) || !rule_take_u32(q, 4, &h.created_by) || !history_valid(&h))
+	if (column_int(q, HISTORIES_ID) < 1 || h.counted < 0 ||
+	    !rule_take_text(q, HISTORIES_SCOPE, h.scope, sizeof h.scope) ||
+	    !rule_take_u32(q, HISTORIES_VERSIONS, &h.versions) ||
+	    !rule_take_u32(q, HISTORIES_CREATED_BY, &h.created_by) || !history_valid(&h))
 		return -EBADMSG;
 	*ret = h;
 	return 0;

@@ -24,6 +24,8 @@ int64_t store_served_since(const struct store_settings *settings, const struct c
 /* The secret as the transaction leaves it, with the one version that it serves: 1, or 0 when it is gone. */
 static int read_after(struct store *s, uint32_t id, struct catalog_secret *ret, struct catalog_version *ret_version)
 {
+	enum { OF_OBJECT_ENABLED, OF_OBJECT_DELETED };
+	enum { OF_VERSION_ID, OF_VERSION_CREATED, OF_VERSION_NOT_BEFORE, OF_VERSION_EXPIRES };
 	struct query q = db_query(s->write, "SELECT enabled, deleted_at IS NOT NULL FROM objects WHERE id = ?");
 	int r;
 
@@ -31,8 +33,8 @@ static int read_after(struct store *s, uint32_t id, struct catalog_secret *ret, 
 	r = query_step(&q);
 	if (r > 0)
 		*ret = (struct catalog_secret){ .id = id,
-						.enabled = column_int(&q, 0) != 0,
-						.deleted = column_int(&q, 1) != 0 };
+						.enabled = column_int(&q, OF_OBJECT_ENABLED) != 0,
+						.deleted = column_int(&q, OF_OBJECT_DELETED) != 0 };
 	query_end(&q);
 	if (r <= 0)
 		return r;
@@ -42,10 +44,10 @@ static int read_after(struct store *s, uint32_t id, struct catalog_secret *ret, 
 	query_int(&q, VERSION_ID(id + 1, 0));
 	r = query_step(&q);
 	if (r > 0) {
-		*ret_version = (struct catalog_version){ .number = VERSION_NUMBER(column_int(&q, 0)),
-							 .created = column_int(&q, 1),
-							 .not_before = column_int(&q, 2),
-							 .expires = column_int(&q, 3) };
+		*ret_version = (struct catalog_version){ .number = VERSION_NUMBER(column_int(&q, OF_VERSION_ID)),
+							 .created = column_int(&q, OF_VERSION_CREATED),
+							 .not_before = column_int(&q, OF_VERSION_NOT_BEFORE),
+							 .expires = column_int(&q, OF_VERSION_EXPIRES) };
 		ret->current = ret_version->number;
 		ret->versions = ret_version;
 		ret->n_versions = 1;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "policy/policy.h"
+#include "store/core/columns.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
 #include "store/core/rows.h"
@@ -205,6 +206,11 @@ static int64_t use_in_memory(struct store *s, uint64_t binding)
 	return at;
 }
 
+/* Behind a reason stand who made it and when, in both tables. */
+_Static_assert(BINDINGS_CREATED_BY == BINDINGS_REASON + 1 && BINDINGS_CREATED == BINDINGS_REASON + 2 &&
+		       BLOCKS_CREATED_BY == BLOCKS_REASON + 1 && BLOCKS_CREATED == BLOCKS_REASON + 2,
+	       "store_read_info reads them by that");
+
 int store_read_info(struct store *s, enum row_kind kind, uint64_t id, int reason, struct store_binding_info *info)
 {
 	struct query q = db_query(s->read, row_table(kind)->one);
@@ -236,7 +242,7 @@ int store_binding_info(struct store *s, uint64_t binding, struct store_binding_i
 
 	if (r < 0)
 		return r;
-	r = s->row_keys ? store_read_info(s, ROW_BINDING, binding, 6, &info) : -ENOKEY;
+	r = s->row_keys ? store_read_info(s, ROW_BINDING, binding, BINDINGS_REASON, &info) : -ENOKEY;
 	if (r == 0) {
 		q = db_query(s->read, "SELECT last_used FROM binding_use WHERE id = ?");
 		query_int(&q, (int64_t)binding);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "policy/policy.h"
+#include "store/core/columns.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
 #include "store/core/step.h"
@@ -125,7 +126,7 @@ int store_block_info(struct store *s, uint64_t block, struct store_binding_info 
 
 	if (r < 0)
 		return r;
-	r = s->row_keys ? store_read_info(s, ROW_BLOCK, block, 2, &info) : -ENOKEY;
+	r = s->row_keys ? store_read_info(s, ROW_BLOCK, block, BLOCKS_REASON, &info) : -ENOKEY;
 	pthread_mutex_unlock(&s->read_mutex);
 	if (r < 0) {
 		store_binding_info_free(&info);

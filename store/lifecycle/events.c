@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
@@ -60,6 +61,7 @@ int event_parse(const char *name, enum event_kind *ret_kind)
 
 int events_range(struct db *db, uint64_t *ret_first, uint64_t *ret_end)
 {
+	enum { BEGINS, ENDS };
 	struct query q = db_query(db, "SELECT id, id + length(line) FROM events WHERE id IN ((SELECT min(id) FROM "
 				      "events), (SELECT max(id) FROM events)) ORDER BY id");
 	uint64_t first = 0, end = 0;
@@ -67,8 +69,8 @@ int events_range(struct db *db, uint64_t *ret_first, uint64_t *ret_end)
 
 	while ((r = query_step(&q)) > 0) {
 		if (n++ == 0)
-			first = (uint64_t)column_int(&q, 0);
-		end = (uint64_t)column_int(&q, 1);
+			first = (uint64_t)column_int(&q, BEGINS);
+		end = (uint64_t)column_int(&q, ENDS);
 	}
 	query_end(&q);
 	if (r < 0)
@@ -263,9 +265,9 @@ static struct query events_from(struct store *s, uint64_t at)
 /* Of a verified line, what lies behind `at`. */
 static int take_line(struct store *s, const struct query *q, uint64_t at, uint8_t *ret, size_t room, size_t *ret_n)
 {
-	uint64_t begin = (uint64_t)column_int(q, 0);
+	uint64_t begin = (uint64_t)column_int(q, EVENTS_ID);
 	uint8_t mac[DIGEST_LEN];
-	const char *line = column_text(q, 7);
+	const char *line = column_text(q, EVENTS_LINE);
 	size_t len = line ? strlen(line) : 0, n;
 	int r = row_verify(s->row_keys->row, ROW_EVENT, q, mac);
 
@@ -310,13 +312,13 @@ int store_events_read(struct store *s, uint64_t at, void *ret, size_t len, size_
 
 static int take_row(struct store *s, const struct query *q, struct event_row *ret)
 {
-	const char *name = column_text(q, 6), *line = column_text(q, 7);
-	struct event_row row = { .at = (uint64_t)column_int(q, 0),
-				 .time = column_int(q, 1),
-				 .kind = (enum event_kind)column_int(q, 2),
-				 .secret = (uint32_t)column_int(q, 3),
-				 .version = (uint32_t)column_int(q, 4),
-				 .same = column_int(q, 5) != 0 };
+	const char *name = column_text(q, EVENTS_NAME), *line = column_text(q, EVENTS_LINE);
+	struct event_row row = { .at = (uint64_t)column_int(q, EVENTS_ID),
+				 .time = column_int(q, EVENTS_TIME),
+				 .kind = (enum event_kind)column_int(q, EVENTS_KIND),
+				 .secret = (uint32_t)column_int(q, EVENTS_OBJECT),
+				 .version = (uint32_t)column_int(q, EVENTS_VERSION),
+				 .same = column_int(q, EVENTS_SAME) != 0 };
 	uint8_t mac[DIGEST_LEN];
 	int r = row_verify(s->row_keys->row, ROW_EVENT, q, mac);
 

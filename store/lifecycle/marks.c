@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
@@ -18,12 +19,12 @@ static int mark_parse(struct store *s, const struct query *q, struct mark *ret)
 
 	if (r < 0)
 		return r;
-	*ret = (struct mark){ .secret = (uint32_t)column_int(q, 0),
-			      .version = (uint32_t)column_int(q, 1),
-			      .expires = column_int(q, 2),
-			      .told = (uint32_t)column_int(q, 3),
-			      .failures = (uint32_t)column_int(q, 4),
-			      .retry = column_int(q, 5) };
+	*ret = (struct mark){ .secret = (uint32_t)column_int(q, MARKS_ID),
+			      .version = (uint32_t)column_int(q, MARKS_VERSION),
+			      .expires = column_int(q, MARKS_EXPIRES),
+			      .told = (uint32_t)column_int(q, MARKS_TOLD),
+			      .failures = (uint32_t)column_int(q, MARKS_FAILURES),
+			      .retry = column_int(q, MARKS_RETRY) };
 	return 0;
 }
 
@@ -117,10 +118,11 @@ int store_hook_place(struct store *s, uint64_t hook, struct hook_place *ret)
 		if (r > 0)
 			r = row_verify(s->row_keys->row, ROW_HOOK_PLACE, &q, mac);
 		if (r == 0)
-			place = (struct hook_place){ .delivered = (uint64_t)column_int(&q, 1),
-						     .attempts = (uint32_t)column_int(&q, 2),
-						     .retry = column_int(&q, 3) };
-		if (r == 0 && !column_null(&q, 4) && !rule_take_text(&q, 4, place.why, sizeof place.why))
+			place = (struct hook_place){ .delivered = (uint64_t)column_int(&q, HOOK_PLACES_DELIVERED),
+						     .attempts = (uint32_t)column_int(&q, HOOK_PLACES_ATTEMPTS),
+						     .retry = column_int(&q, HOOK_PLACES_RETRY) };
+		if (r == 0 && !column_null(&q, HOOK_PLACES_WHY) &&
+		    !rule_take_text(&q, HOOK_PLACES_WHY, place.why, sizeof place.why))
 			r = -EBADMSG;
 		query_end(&q);
 	}

@@ -20,6 +20,7 @@ struct object {
 
 static int object_read(struct store *s, uint32_t id, struct object *ret)
 {
+	enum { CHANGED, LAST_VERSION, DELETED, PURGE_AT };
 	struct query q = db_query(
 		s->write, "SELECT changed, last_version, deleted_at IS NOT NULL, purge_at FROM objects WHERE id = ?");
 	int r;
@@ -27,10 +28,10 @@ static int object_read(struct store *s, uint32_t id, struct object *ret)
 	query_int(&q, id);
 	r = query_step(&q);
 	if (r > 0)
-		*ret = (struct object){ .changed = column_int(&q, 0),
-					.last_version = column_int(&q, 1),
-					.deleted = column_int(&q, 2) != 0,
-					.purge_at = column_int(&q, 3) };
+		*ret = (struct object){ .changed = column_int(&q, CHANGED),
+					.last_version = column_int(&q, LAST_VERSION),
+					.deleted = column_int(&q, DELETED) != 0,
+					.purge_at = column_int(&q, PURGE_AT) };
 	query_end(&q);
 	return r > 0 ? 0 : r == 0 ? -ENOENT : r;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
@@ -48,13 +49,13 @@ int stage_load(struct store *s, struct db *db, uint64_t id, struct stage *ret_st
 	if (r == 0) {
 		*ret_stage = (struct stage){
 			.id = id,
-			.size = (uint64_t)column_int(&q, 1),
-			.dirty = column_int(&q, 2) != 0,
-			.counter = (uint64_t)column_int(&q, 3),
-			.unique = (uint64_t)column_int(&q, 4),
-			.manner = (enum stage_manner)column_int(&q, 5),
-			.base = column_int(&q, 6),
-			.start = (uint64_t)column_int(&q, 7),
+			.size = (uint64_t)column_int(&q, STAGES_SIZE),
+			.dirty = column_int(&q, STAGES_DIRTY) != 0,
+			.counter = (uint64_t)column_int(&q, STAGES_COUNTER),
+			.unique = (uint64_t)column_int(&q, STAGES_LAST_UNIQUE),
+			.manner = (enum stage_manner)column_int(&q, STAGES_MANNER),
+			.base = column_int(&q, STAGES_BASE),
+			.start = (uint64_t)column_int(&q, STAGES_START),
 		};
 		if (ret_stage->size > STAGE_SET_MAX || ret_stage->start > ret_stage->size)
 			r = -EBADMSG;
@@ -124,6 +125,7 @@ static int chunk_seal(struct store *s, const struct stage *stage, uint64_t index
 static int chunk_load(struct store *s, struct db *db, const struct stage *stage, uint64_t index, uint8_t *plain,
 		      size_t *ret_len)
 {
+	enum { COUNTER, SEALED };
 	struct query q = db_query(db, "SELECT counter, sealed FROM stage_chunks WHERE id = ?");
 	struct chunk_context c = { 0 };
 	const uint8_t *sealed;
@@ -138,13 +140,13 @@ static int chunk_load(struct store *s, struct db *db, const struct stage *stage,
 	}
 	if (r <= 0)
 		goto out;
-	sealed = column_blob(&q, 1, &len);
+	sealed = column_blob(&q, SEALED, &len);
 	r = -EBADMSG;
 	if (!sealed || len < CHUNK_OVERHEAD || len > STAGE_CHUNK + CHUNK_OVERHEAD ||
-	    (uint64_t)column_int(&q, 0) > stage->counter)
+	    (uint64_t)column_int(&q, COUNTER) > stage->counter)
 		goto out;
 	len -= CHUNK_OVERHEAD;
-	r = chunk_context(s, stage->id, index, (uint64_t)column_int(&q, 0), len, &c);
+	r = chunk_context(s, stage->id, index, (uint64_t)column_int(&q, COUNTER), len, &c);
 	if (r == 0)
 		r = aead_open(c.key, sealed, (struct bytes){ c.aad, c.aad_len }, sealed + NONCE_LEN, len,
 			      sealed + NONCE_LEN + len, plain);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "store/core/cache.h"
+#include "store/core/columns.h"
 #include "store/core/database.h"
 #include "store/core/db.h"
 #include "store/core/row_change.h"
@@ -16,7 +17,7 @@ bool version_destroyed(const struct query *q)
 {
 	size_t len = 0;
 
-	column_blob(q, 9, &len);
+	column_blob(q, VERSIONS_DEK_RECORD, &len);
 	return len == 0;
 }
 
@@ -75,13 +76,13 @@ int version_fetch(struct db *db, const struct query *q, uint8_t **ret_envelope, 
 	size_t record_len = 0, hash_len = 0;
 	int r;
 
-	record = column_blob(q, 9, &record_len);
-	hash = column_blob(q, 10, &hash_len);
+	record = column_blob(q, VERSIONS_DEK_RECORD, &record_len);
+	hash = column_blob(q, VERSIONS_ENVELOPE_HASH, &hash_len);
 	if (version_destroyed(q))
 		return -ENOENT;
 	if (!record || record_len > WRAP_RECORD_MAX || hash_len != DIGEST_LEN)
 		return -EBADMSG;
-	r = read_envelope(db, column_int(q, 0), hash, ret_envelope, ret_len);
+	r = read_envelope(db, column_int(q, VERSIONS_ID), hash, ret_envelope, ret_len);
 	if (r < 0)
 		return r;
 	memcpy(ret_record, record, record_len);
@@ -234,9 +235,9 @@ int store_version_attributes(struct store *s, uint32_t secret, uint32_t version,
 		return r;
 	r = s->row_keys ? verified_version(s, VERSION_ID(secret, version), &q) : -ENOKEY;
 	if (r == 0)
-		r = copy_text(column_text(&q, 6), &a.content_type);
+		r = copy_text(column_text(&q, VERSIONS_CONTENT_TYPE), &a.content_type);
 	if (r == 0)
-		r = copy_text(column_text(&q, 7), &a.tags_json);
+		r = copy_text(column_text(&q, VERSIONS_TAGS), &a.tags_json);
 	query_end(&q);
 	pthread_mutex_unlock(&s->read_mutex);
 	if (r < 0) {
